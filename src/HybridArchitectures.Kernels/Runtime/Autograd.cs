@@ -1,0 +1,71 @@
+using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>
+/// Operators with gradients of their own, and the backward pass that goes with them.
+/// <para>
+/// Unlike TorchSharp's own function classes: an exception in a gradient reaches the caller of <see cref="Backward"/> instead of ending the process, outputs
+/// keep no shadow buffers, saved tensors are released as soon as they are used, and no gradient can be finalized under native code.
+/// </para>
+/// </summary>
+public static class Autograd
+{
+    /// <summary>Runs <paramref name="forward"/> and, where gradients are wanted, records <paramref name="backward"/> for it.</summary>
+    /// <param name="inputs">Tensors that the operator is differentiable in; null where an optional one is absent.</param>
+    /// <param name="forward">Computes the outputs (floating point, each a tensor of its own, none of the inputs) without recording, and saves what the gradient needs.
+    /// It runs in a scope of its own: what it neither returns nor saves is disposed.</param>
+    /// <param name="backward">Gives one gradient for each of <paramref name="inputs"/>, null where there is none. It runs in a scope of its own, on CUDA on a thread of libtorch's.</param>
+    /// <returns>The outputs, in the current dispose scope.</returns>
+    public static Tensor[] Apply(IReadOnlyList<Tensor?> inputs, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
+    {
+        ArgumentNullException.ThrowIfNull(inputs);
+        ArgumentNullException.ThrowIfNull(forward);
+        ArgumentNullException.ThrowIfNull(backward);
+        TorchLibrary.EnsureLoaded();
+        var needs = new bool[inputs.Count];
+        bool any = false;
+        if (is_grad_enabled())
+            for (int i = 0; i < needs.Length; i++) any |= needs[i] = inputs[i] is { requires_grad: true };
+        var context = new ForwardContext(any);
+        if (!any)
+        {
+            using var scope = NewDisposeScope();
+            using var off = no_grad();
+            var plain = forward(context);
+            foreach (var output in plain) output.MoveToOuterDisposeScope();
+            return plain;
+        }
+        var results = AutogradNode.Record(inputs, needs, context, forward, backward);
+        GC.KeepAlive(inputs);
+        return results;
+    }
+
+    /// <summary>Adds the gradient of <paramref name="output"/> to every leaf it was computed from.</summary>
+    /// <param name="output">What to differentiate; one element, unless <paramref name="gradient"/> is given.</param>
+    /// <param name="gradient">The vector of the vector-Jacobian product, shaped like <paramref name="output"/>; null for 1.</param>
+    /// <param name="retainGraph">Keep what was saved, so that a second backward pass may follow.</param>
+    /// <remarks>When it throws, gradients of other branches may have been added already: drop them all before going on.</remarks>
+    public static void Backward(Tensor output, Tensor? gradient = null, bool retainGraph = false)
+    {
+        ArgumentNullException.ThrowIfNull(output);
+        AutogradNode.ClearError();
+        try
+        {
+#pragma warning disable RS0030 // the one place that may
+            autograd.backward([output], gradient is null ? null : [gradient], retainGraph);
+#pragma warning restore RS0030
+        }
+        catch (ExternalException) when (AutogradNode.TakeError() is { } error)
+        {
+            error.Throw();      // the managed exception behind libtorch's
+        }
+        finally
+        {
+            AutogradNode.ReleasePending();
+        }
+        AutogradNode.TakeError()?.Throw();
+    }
+}

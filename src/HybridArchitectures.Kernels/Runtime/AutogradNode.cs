@@ -1,0 +1,188 @@
+using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>One recorded operator in libtorch's graph, over the plain C exports that TorchSharp's own function classes are made of.</summary>
+sealed unsafe class AutogradNode
+{
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    delegate NativeTensors ApplyCallback(nint* gradients, int count);
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    delegate void DeletedCallback();
+
+    [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+    delegate nint AllocateCallback(nint count);
+
+    static readonly HashSet<AutogradNode> Alive = [];       // roots the callbacks until libtorch deletes the node
+    static ExceptionDispatchInfo? lastError;                // of a thread of libtorch's (CUDA)
+    [ThreadStatic] static ExceptionDispatchInfo? error;     // of this thread (CPU)
+    [ThreadStatic] static List<nint>? pending;              // gradients last returned on this thread; native code has copied them by the next callback
+
+    readonly ApplyCallback apply;
+    readonly DeletedCallback deleted;
+    readonly Func<BackwardContext, Tensor?[]> backward;
+    readonly bool[] needs;
+    readonly int[] edges;                                   // which of the inputs are given, since absent ones have no edge
+    readonly nint* slots;                                   // the returned gradients' handles
+    NativeNode handle;
+    nint[]? saved;
+
+    /// <summary>How many nodes libtorch holds; tests look at it for leaks.</summary>
+    internal static int Count
+    {
+        get { lock (Alive) return Alive.Count; }
+    }
+
+    AutogradNode(Func<BackwardContext, Tensor?[]> backward, bool[] needs, int[] edges)
+    {
+        this.backward = backward;
+        this.needs = needs;
+        this.edges = edges;
+        slots = (nint*)NativeMemory.AllocZeroed((nuint)Math.Max(1, edges.Length), (nuint)sizeof(nint));
+        apply = OnApply;
+        deleted = OnDeleted;
+        handle = LibTorchSharp.THSAutograd_CSharpNode_ctor(Marshal.GetFunctionPointerForDelegate(apply), Marshal.GetFunctionPointerForDelegate(deleted));
+        lock (Alive) Alive.Add(this);
+    }
+
+    public static Tensor[] Record(IReadOnlyList<Tensor?> inputs, bool[] needs, ForwardContext context, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
+    {
+        var edges = Enumerable.Range(0, inputs.Count).Where(i => inputs[i] is not null).ToArray();
+        nint[] wrapped;
+        using (NewDisposeScope())
+        {
+            Tensor[] outputs;
+            using (no_grad()) outputs = forward(context);
+            var node = new AutogradNode(backward, needs, edges);
+            try
+            {
+                wrapped = node.Wrap(edges.Select(i => inputs[i]!.Handle).ToArray(), outputs, context.Saved);
+            }
+            finally
+            {
+                node.Release();
+            }
+            GC.KeepAlive(inputs);
+            GC.KeepAlive(outputs);
+        }
+        return Array.ConvertAll(wrapped, Tensor.UnsafeCreateTensor);
+    }
+
+    nint[] Wrap(nint[] inputHandles, Tensor[] outputs, Tensor?[] toSave)
+    {
+        var outputHandles = outputs.Select(output => output.Handle).ToArray();
+        var wrapped = new nint[outputs.Length];
+        fixed (nint* inputPointer = inputHandles, outputPointer = outputHandles, wrappedPointer = wrapped)
+        {
+            var inputs = new NativeTensors { Data = inputPointer, Count = inputHandles.Length };
+            LibTorchSharp.THSAutograd_CSharpNode_setNextEdges(handle, inputs, true);
+            LibTorchSharp.THSAutograd_CSharpNode_clearInputMetadata(handle);
+            nint target = (nint)wrappedPointer;
+            AllocateCallback allocate = _ => target;
+            LibTorchSharp.THSAutograd_Function_wrapOutputs(inputs, default, default, new NativeTensors { Data = outputPointer, Count = outputHandles.Length }, handle, Marshal.GetFunctionPointerForDelegate(allocate));
+            GC.KeepAlive(allocate);
+        }
+        CheckForNativeError();
+        if (wrapped.Contains(0)) throw new InvalidOperationException("libtorch did not record the operator's outputs");
+        saved = Array.ConvertAll(toSave, tensor =>
+        {
+            if (tensor is null) return 0;
+            int output = Array.FindIndex(outputs, candidate => ReferenceEquals(candidate, tensor));
+            var result = LibTorchSharp.THSAutograd_SavedVariable_ctor(output < 0 ? tensor.Handle : wrapped[output], handle, false);
+            GC.KeepAlive(tensor);
+            return result;
+        });
+        return wrapped;
+    }
+
+    // from here on the outputs alone keep the node
+    void Release()
+    {
+        var owner = handle;
+        handle.Shared = 0;
+        LibTorchSharp.THSAutograd_CSharpNode_disposeSharedPtr(owner);
+    }
+
+    NativeTensors OnApply(nint* gradients, int count)
+    {
+        new Span<nint>(slots, edges.Length).Clear();
+        try
+        {
+            ReleasePending();
+            using var scope = NewDisposeScope();
+            var incoming = new Tensor?[count];
+            for (int i = 0; i < count; i++) incoming[i] = gradients[i] == 0 ? null : Tensor.UnsafeCreateTensor(gradients[i]);
+            if (is_grad_enabled()) throw new NotSupportedException("this operator has first derivatives only: a backward pass with create_graph cannot go through it");
+            var kept = saved ?? throw new InvalidOperationException("backward a second time: the saved tensors are released; keep them with retainGraph");
+            var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
+            var results = backward(new BackwardContext(incoming, unpacked, needs));
+            if (results.Length != needs.Length) throw new InvalidOperationException($"a gradient function returned {results.Length} gradients for {needs.Length} inputs");
+            pending ??= [];
+            for (int i = 0; i < edges.Length; i++)
+            {
+                if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
+                // an alias of its own, so that a gradient returned for two inputs, or one handed through, stays valid for both
+                using var alias = result.alias();
+                pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
+            }
+            if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // else memory is held until the node dies
+            return new NativeTensors { Data = slots, Count = edges.Length };
+        }
+        catch (Exception e)
+        {
+            error = ExceptionDispatchInfo.Capture(e);
+            Volatile.Write(ref lastError, error);
+            return new NativeTensors { Data = slots, Count = 0 };           // a wrong number of gradients: libtorch ends this backward pass
+        }
+    }
+
+    Tensor Unpack(nint item)
+    {
+        var tensor = LibTorchSharp.THSAutograd_SavedVariable_unpack(item, handle);
+        if (tensor != 0) return Tensor.UnsafeCreateTensor(tensor);
+        CheckForNativeError();
+        throw new InvalidOperationException("a tensor saved for the gradient cannot be had: it was changed in place since");
+    }
+
+    void OnDeleted()
+    {
+        lock (Alive) Alive.Remove(this);
+        ReleaseSaved();
+        LibTorchSharp.THSAutograd_CSharpNode_disposeWeakPtr(handle);
+        NativeMemory.Free(slots);
+    }
+
+    void ReleaseSaved()
+    {
+        if (saved is null) return;
+        foreach (var item in saved)
+            if (item != 0) LibTorchSharp.THSAutograd_SavedVariable_dispose(item);
+        saved = null;
+    }
+
+    internal static void ReleasePending()
+    {
+        if (pending is not { Count: > 0 }) return;
+        foreach (var tensor in pending) LibTorchSharp.THSTensor_dispose(tensor);
+        pending.Clear();
+    }
+
+    internal static void ClearError()
+    {
+        error = null;
+        Volatile.Write(ref lastError, null);
+    }
+
+    internal static ExceptionDispatchInfo? TakeError()
+    {
+        var taken = error ?? Volatile.Read(ref lastError);
+        ClearError();
+        return taken;
+    }
+
+    // TorchSharp keeps the text of the last native error; its own check raises and clears it
+    static void CheckForNativeError() => CheckForErrors();
+}

@@ -1,0 +1,46 @@
+using System.Runtime.InteropServices;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>The names native files have on each system, and where to look for them.</summary>
+static class NativeNames
+{
+    public const string TorchSharp = "LibTorchSharp";
+    public const string TorchCpu = "torch_cpu";
+    public const string TorchCuda = "torch_cuda";
+    public const string TorchSharpVersion = "0.107.0";
+
+    static readonly string[] Libtorch = ["c10", "torch_cpu", "torch", "c10_cuda", "torch_cuda"];
+
+    public static bool IsLibtorch(string name) => Libtorch.Contains(name);
+
+    /// <summary>The file of a library: <c>libtorch_cpu.so</c>, <c>torch_cpu.dll</c>, <c>libtorch_cpu.dylib</c>.</summary>
+    public static string File(string name) =>
+        OperatingSystem.IsWindows() ? $"{name}.dll" : OperatingSystem.IsMacOS() ? $"lib{name}.dylib" : $"lib{name}.so";
+
+    /// <summary>What must be in the process before TorchSharp's library, in order, of what the folder holds.</summary>
+    public static IEnumerable<string> Preloaded(string folder) => Libtorch.Where(name => System.IO.File.Exists(Path.Combine(folder, File(name))));
+
+    /// <summary>A native file among those the host announces for this program, or beside it.</summary>
+    public static string? Find(string file) =>
+        ((string?)AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Append(AppContext.BaseDirectory)
+            .Append(Path.Combine(AppContext.BaseDirectory, "runtimes", RuntimeInformation.RuntimeIdentifier, "native"))
+            .Select(folder => Path.Combine(folder, file))
+            .FirstOrDefault(System.IO.File.Exists);
+
+    /// <summary>The user's cache folder of this library: <c>$HYBRID_CACHE_PATH</c>, else the system's place for caches.</summary>
+    public static string CacheFolder
+    {
+        get
+        {
+            if (Environment.GetEnvironmentVariable("HYBRID_CACHE_PATH") is { Length: > 0 } named) return Path.GetFullPath(named);
+            if (OperatingSystem.IsWindows() || OperatingSystem.IsMacOS())
+                return Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "HybridArchitectures", "cache");
+            var root = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
+            if (string.IsNullOrEmpty(root) || !Path.IsPathRooted(root))
+                root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile, Environment.SpecialFolderOption.DoNotVerify), ".cache");
+            return Path.Combine(root, "HybridArchitectures");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+using System.Collections.Concurrent;
+using TorchSharp;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>
+/// Numbers as libtorch scalars that live as long as the process. An implicit conversion (<c>x * 2</c>) makes a temporary that the garbage collector may
+/// finalize while native code reads it; one of these never is.
+/// </summary>
+public static class Scalars
+{
+    static readonly ConcurrentDictionary<double, Scalar> Cache = new();
+
+    /// <summary>1.</summary>
+    public static readonly Scalar One = 1.0.ToScalar();
+
+    /// <summary>0.</summary>
+    public static readonly Scalar Zero = 0.0.ToScalar();
+
+    /// <summary>-1.</summary>
+    public static readonly Scalar MinusOne = (-1.0).ToScalar();
+
+    /// <summary>2.</summary>
+    public static readonly Scalar Two = 2.0.ToScalar();
+
+    /// <summary>Minus infinity.</summary>
+    public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
+
+    /// <summary>The scalar of a number, made once. For constants of a model (an epsilon, a scale), not for values that change every step.</summary>
+    public static Scalar Of(double value) => Cache.GetOrAdd(value, static number => number.ToScalar());
+}

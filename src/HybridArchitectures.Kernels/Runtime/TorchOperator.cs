@@ -1,0 +1,46 @@
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>Calls any operator registered with libtorch, gradients included, by its schema name, also those TorchSharp has no method for.</summary>
+public static unsafe class TorchOperator
+{
+    // the stack must hold the larger of arguments and results; zeroed slots are None for options that newer schemas append
+    const int StackSize = 32;
+    static ulong abiVersion;
+
+    /// <summary>Calls an operator with one tensor result.</summary>
+    /// <param name="name">The schema name, such as <c>aten::scaled_dot_product_attention</c>.</param>
+    /// <param name="overload">The overload, such as <c>tensor_lr</c>; empty for the default one.</param>
+    /// <param name="arguments">All arguments in schema order.</param>
+    /// <exception cref="InvalidOperationException">libtorch refused the call; it has printed why to the error stream.</exception>
+    public static Tensor Call(string name, string overload, params ReadOnlySpan<OperatorArgument> arguments) => CallMany(name, overload, 1, arguments)[0];
+
+    /// <summary>Calls an operator with <paramref name="results"/> tensor results (0 for one that works in place).</summary>
+    /// <inheritdoc cref="Call"/>
+    public static Tensor[] CallMany(string name, string overload, int results, params ReadOnlySpan<OperatorArgument> arguments)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(overload);
+        if (arguments.Length > StackSize || results > StackSize) throw new ArgumentException($"{arguments.Length} arguments and {results} results; at most {StackSize} each", nameof(arguments));
+        TorchLibrary.EnsureLoaded();
+        if (abiVersion == 0) abiVersion = LibTorch.aoti_torch_abi_version();
+        ulong* stack = stackalloc ulong[StackSize];
+        new Span<ulong>(stack, StackSize).Clear();
+        for (int i = 0; i < arguments.Length; i++) stack[i] = arguments[i].ToSlot();
+        int code = LibTorch.torch_call_dispatcher(name, overload, stack, abiVersion);
+        foreach (var argument in arguments) argument.KeepAlive();
+        if (code != 0) throw new InvalidOperationException($"{name}{(overload.Length > 0 ? "." + overload : "")} was refused by libtorch (the reason stands on the error stream); arguments: {Describe(arguments)}");
+        var tensors = new Tensor[results];
+        for (int i = 0; i < results; i++) tensors[i] = Tensor.UnsafeCreateTensor((nint)stack[i]);
+        return tensors;
+    }
+
+    static string Describe(ReadOnlySpan<OperatorArgument> arguments)
+    {
+        var texts = new string[arguments.Length];
+        for (int i = 0; i < texts.Length; i++) texts[i] = arguments[i].ToString();
+        return string.Join(", ", texts);
+    }
+}

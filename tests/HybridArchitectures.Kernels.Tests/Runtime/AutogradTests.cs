@@ -1,0 +1,150 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Runtime;
+
+public class AutogradTests
+{
+    // y = a * b, s = a + b, with everything saved
+    static Tensor[] ProductAndSum(Tensor a, Tensor b, Tensor? absent = null) => Autograd.Apply(
+        [a, absent, b],
+        context =>
+        {
+            var product = a * b;
+            context.Save(a, null, b, product);
+            return [product, a + b];
+        },
+        context =>
+        {
+            var (dProduct, dSum) = (context.Gradients[0], context.Gradients[1]);
+            Assert.Null(context.Saved[1]);
+            Tensor Combine(Tensor other) => (dProduct is null ? zeros_like(other) : dProduct * other) + (dSum ?? zeros_like(other));
+            return [context.Needs(0) ? Combine(context.Saved[2]!) : null, null, context.Needs(2) ? Combine(context.Saved[0]!) : null];
+        });
+
+    [Fact]
+    public void Gradients_of_several_outputs_reach_every_input()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(5).requires_grad_(); var b = rand(5).requires_grad_();
+        var outputs = ProductAndSum(a, b);
+        Autograd.Backward((outputs[0] * outputs[0]).sum() + outputs[1].sum());
+        var expected = 2 * a.detach() * b.detach() * b.detach() + 1;
+        Assert.True(a.grad!.allclose(expected));
+        Assert.True(b.grad!.allclose(2 * a.detach() * a.detach() * b.detach() + 1));
+    }
+
+    [Fact]
+    public void An_output_nobody_used_gives_no_gradient()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(5).requires_grad_(); var b = rand(5);
+        Autograd.Backward(ProductAndSum(a, b)[1].sum());
+        Assert.True(a.grad!.allclose(ones(5)));
+        Assert.Null(b.grad);
+    }
+
+    [Fact]
+    public void An_exception_in_a_gradient_reaches_the_caller_and_the_next_pass_works()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_();
+        var broken = Autograd.Apply([a], _ => [a * 2], _ => throw new FormatException("told so"))[0];
+        Assert.Equal("told so", Assert.Throws<FormatException>(() => Autograd.Backward(broken.sum())).Message);
+        var sound = Autograd.Apply([a], _ => [a * 2], context => [context.Gradients[0]! * 2])[0];
+        Autograd.Backward(sound.sum());
+        Assert.True(a.grad!.allclose(full(3, 2.0f)));
+    }
+
+    [Fact]
+    public void An_error_of_libtorch_in_a_gradient_keeps_its_text()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_();
+        var broken = Autograd.Apply([a], _ => [a * 2], _ => [zeros(4, 5).mm(zeros(3, 2))])[0];
+        var error = Assert.ThrowsAny<Exception>(() => Autograd.Backward(broken.sum()));
+        Assert.Contains("mat1 and mat2 shapes cannot be multiplied", error.Message);
+    }
+
+    [Fact]
+    public void A_gradient_of_the_wrong_shape_is_refused()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_();
+        var broken = Autograd.Apply([a], _ => [a * 2], _ => [zeros(4)])[0];
+        Assert.Contains("invalid gradient", Assert.ThrowsAny<Exception>(() => Autograd.Backward(broken.sum())).Message);
+    }
+
+    [Fact]
+    public void A_second_pass_needs_the_graph_to_be_kept()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_(); var b = rand(3).requires_grad_();
+        var sum = ProductAndSum(a, b)[0].sum();
+        Autograd.Backward(sum, retainGraph: true);
+        Autograd.Backward(sum);
+        Assert.True(a.grad!.allclose(2 * b.detach()));
+        Assert.ThrowsAny<Exception>(() => Autograd.Backward(sum));
+    }
+
+    [Fact]
+    public void One_gradient_may_serve_two_inputs()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_(); var b = rand(3).requires_grad_();
+        var sum = Autograd.Apply([a, b], _ => [a + b], context => [context.Gradients[0], context.Gradients[0]])[0];
+        Autograd.Backward((sum * 3).sum());
+        Assert.True(a.grad!.allclose(full(3, 3.0f)) && b.grad!.allclose(full(3, 3.0f)));
+    }
+
+    [Fact]
+    public void A_changed_saved_tensor_is_refused()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3).requires_grad_(); var b = rand(3);
+        var outputs = ProductAndSum(a, b);
+        b.add_(1);
+        Assert.ThrowsAny<Exception>(() => Autograd.Backward(outputs[0].sum()));
+    }
+
+    [Fact]
+    public void Nothing_is_recorded_without_need()
+    {
+        using var scope = NewDisposeScope();
+        int before = AutogradNode.Count;
+        var a = rand(3).requires_grad_();
+        using (no_grad()) Assert.False(ProductAndSum(a, a)[0].requires_grad);
+        Assert.False(ProductAndSum(rand(3), rand(3))[0].requires_grad);
+        Assert.Equal(before, AutogradNode.Count);
+    }
+
+    [Fact]
+    public void Steps_stay_right_and_leave_nothing_under_continuous_garbage_collection()
+    {
+        using var stop = new CancellationTokenSource();
+        var collector = new Thread(() =>
+        {
+            while (!stop.IsCancellationRequested) { GC.Collect(); GC.WaitForPendingFinalizers(); }
+        });
+        collector.Start();
+        using var outer = NewDisposeScope();
+        var a = full(16, 3.0f).requires_grad_(); var b = full(16, 5.0f).requires_grad_();
+        var started = System.Diagnostics.Stopwatch.StartNew();
+        int steps = 0, before = AutogradNode.Count;
+        while (started.Elapsed < TimeSpan.FromSeconds(4))
+        {
+            using var scope = NewDisposeScope();
+            var outputs = ProductAndSum(a, b);
+            var again = ProductAndSum(outputs[0], outputs[1]);
+            Autograd.Backward(again[0].sum());       // ab(a+b): d/da = 2ab + b^2
+            Assert.Equal(55f, a.grad![7].item<float>());
+            Assert.Equal(39f, b.grad![3].item<float>());
+            a.grad!.zero_(); b.grad!.zero_();
+            steps++;
+        }
+        stop.Cancel();
+        collector.Join();
+        Assert.True(steps > 50, $"{steps} steps");
+        Assert.Equal(before, AutogradNode.Count);
+    }
+}
