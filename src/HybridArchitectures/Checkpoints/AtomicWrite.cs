@@ -1,0 +1,127 @@
+using System.IO.Enumeration;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>
+/// Writing so that a reader, a crash or a full disk never meets half a file or half a folder: everything is written beside its place under a temporary name
+/// and then moved. What stood there before is deleted only after the new has taken its place.
+/// </summary>
+public static class AtomicWrite
+{
+    static readonly TimeSpan Abandoned = TimeSpan.FromHours(1);
+
+    /// <summary>Replaces one file.</summary>
+    /// <param name="path">The file; its folder exists.</param>
+    /// <param name="write">Writes a new file at the path it is given.</param>
+    public static void File(string path, Action<string> write)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ArgumentNullException.ThrowIfNull(write);
+        var full = Path.GetFullPath(path);
+        if (Directory.Exists(full)) throw new ArgumentException($"'{path}' is a folder; expected a file", nameof(path));
+        if (!Directory.Exists(Path.GetDirectoryName(full))) throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' to write '{Path.GetFileName(full)}' in");
+        var temporary = Beside(full, NewMark(), "new");
+        try
+        {
+            write(temporary);
+            System.IO.File.Move(temporary, full, overwrite: true);
+        }
+        catch
+        {
+            System.IO.File.Delete(temporary);
+            throw;
+        }
+    }
+
+    /// <summary>Replaces one text file (UTF-8, no byte order mark).</summary>
+    public static void Text(string path, string text) => File(path, temporary =>
+    {
+        using var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write);
+        stream.Write(System.Text.Encoding.UTF8.GetBytes(text));
+        stream.Flush(flushToDisk: true);
+    });
+
+    /// <summary>Replaces one folder; the folders above it are made.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="write">Fills the new, empty folder it is given.</param>
+    /// <remarks>
+    /// A folder cannot be exchanged in one step everywhere, so the old one is set aside first. A process that dies between the two moves leaves both under
+    /// temporary names, and <see cref="Recover"/>, which runs before every write and load, completes the exchange.
+    /// </remarks>
+    public static void Folder(string folder, Action<string> write)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        ArgumentNullException.ThrowIfNull(write);
+        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (System.IO.File.Exists(full)) throw new ArgumentException($"'{folder}' is a file; expected a folder", nameof(folder));
+        var parent = Path.GetDirectoryName(full) ?? throw new ArgumentException($"'{folder}' cannot be replaced", nameof(folder));
+        Directory.CreateDirectory(parent);
+        Recover(full);
+        DeleteAbandoned(full);
+        var mark = NewMark();
+        string fresh = Beside(full, mark, "new"), old = Beside(full, mark, "old");
+        try
+        {
+            Directory.CreateDirectory(fresh);
+            write(fresh);
+            if (Directory.Exists(full)) Directory.Move(full, old);
+            Directory.Move(fresh, full);
+        }
+        catch
+        {
+            if (!Directory.Exists(full) && Directory.Exists(old)) Directory.Move(old, full);
+            if (Directory.Exists(fresh)) Directory.Delete(fresh, recursive: true);
+            throw;
+        }
+        if (Directory.Exists(old)) Directory.Delete(old, recursive: true);
+    }
+
+    /// <summary>Completes an exchange of <paramref name="folder"/> that a dying process left half done; does nothing otherwise.</summary>
+    public static void Recover(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        if (Directory.Exists(full)) return;
+        // the old one is set aside only when the new one is complete
+        foreach (var old in Leftovers(full, "old").OrderByDescending(Directory.GetLastWriteTimeUtc))
+        {
+            var fresh = old[..^"old".Length] + "new";
+            Directory.Move(Directory.Exists(fresh) ? fresh : old, full);
+            if (Directory.Exists(old)) Directory.Delete(old, recursive: true);
+            return;
+        }
+    }
+
+    static void DeleteAbandoned(string full)
+    {
+        foreach (var leftover in Leftovers(full, "new").Concat(Leftovers(full, "old")))
+        {
+            try
+            {
+                var newest = Directory.EnumerateFileSystemEntries(leftover).Select(System.IO.File.GetLastWriteTimeUtc).Append(Directory.GetLastWriteTimeUtc(leftover)).Max();
+                if (DateTime.UtcNow - newest > Abandoned) Directory.Delete(leftover, recursive: true);     // a younger one may be another process at work
+            }
+            catch (IOException)
+            {
+                // another process was quicker
+            }
+        }
+    }
+
+    static IEnumerable<string> Leftovers(string full, string kind)
+    {
+        var parent = Path.GetDirectoryName(full);
+        if (parent is null || !Directory.Exists(parent)) return [];
+        var prefix = $".{Path.GetFileName(full)}.";
+        const int markLength = 32;
+        return new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
+        {
+            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory && entry.FileName.Length == prefix.Length + markLength + 1 + kind.Length
+                && entry.FileName.StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith($".{kind}", StringComparison.Ordinal),
+        }.ToArray();
+    }
+
+    static string NewMark() => Guid.NewGuid().ToString("N");
+
+    static string Beside(string full, string mark, string kind) => Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{mark}.{kind}");
+}

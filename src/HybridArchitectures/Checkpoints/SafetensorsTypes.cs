@@ -1,0 +1,36 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>The element types of the format that libtorch has too.</summary>
+static class SafetensorsTypes
+{
+    static readonly (string Name, ScalarType Type, int Size)[] All =
+    [
+        ("F64", ScalarType.Float64, 8), ("F32", ScalarType.Float32, 4), ("F16", ScalarType.Float16, 2), ("BF16", ScalarType.BFloat16, 2),
+        ("I64", ScalarType.Int64, 8), ("I32", ScalarType.Int32, 4), ("I16", ScalarType.Int16, 2), ("I8", ScalarType.Int8, 1),
+        ("U8", ScalarType.Byte, 1), ("BOOL", ScalarType.Bool, 1),
+    ];
+
+    public static string Names => string.Join(", ", All.Select(item => item.Name));
+
+    public static bool TryParse(string name, out ScalarType type, out int size)
+    {
+        foreach (var item in All)
+        {
+            if (item.Name != name) continue;
+            (type, size) = (item.Type, item.Size);
+            return true;
+        }
+        (type, size) = (default, 0);
+        return false;
+    }
+
+    /// <summary>The format's name and element size of a type; null where it has none (complex numbers, say).</summary>
+    public static (string Name, int Size)? Of(ScalarType type)
+    {
+        foreach (var item in All)
+            if (item.Type == type) return (item.Name, item.Size);
+        return null;
+    }
+}
