@@ -1,0 +1,34 @@
+namespace HybridArchitectures.Reports.Drawing;
+
+/// <summary>The colours of all pictures. Mixers and runs keep apart for colour-blind readers too (after Okabe and Ito).</summary>
+static class Inks
+{
+    public static readonly Ink Text = new("text", "1B2430", "E6E9EE");
+    public static readonly Ink Soft = new("soft", "5B6675", "9AA5B4");
+    public static readonly Ink Line = new("line", "C6CDD6", "46505E");
+    public static readonly Ink Paper = new("paper", "FFFFFF", "14181F");
+    public static readonly Ink Plain = new("plain", "DDE2E9", "343D4A");
+
+    public static readonly Ink Attention = new("attention", "E8A33D", "E0A04A");
+    public static readonly Ink Window = new("window", "F3D08A", "B98A3E");
+    public static readonly Ink Mamba1 = new("mamba1", "7CC4E8", "5AA9D1");
+    public static readonly Ink Mamba2 = new("mamba2", "2F80C2", "4A97D6");
+    public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
+    public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
+    public static readonly Ink Experts = new("experts", "7A6FA8", "9A8FCB");
+
+    /// <summary>Letters on the dark and on the light boxes.</summary>
+    public static readonly Ink OnDark = new("ondark", "FFFFFF", "FFFFFF");
+    public static readonly Ink OnLight = new("onlight", "1B2430", "1B2430");
+
+    public static readonly IReadOnlyList<Ink> Runs =
+    [
+        new("run0", "0072B2", "4FB0E8"), new("run1", "D55E00", "FF8C42"), new("run2", "009E73", "3FCFA4"), new("run3", "B0508F", "E08BC3"),
+        new("run4", "9A7B00", "E0C040"), new("run5", "4B4E9E", "9A9DF0"), new("run6", "6B6B6B", "B5B5B5"),
+    ];
+
+    public static readonly IReadOnlyList<Ink> All =
+        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Custom, FeedForward, Experts, OnDark, OnLight, .. Runs];
+
+    public static Ink Run(int index) => Runs[index % Runs.Count];
+}

@@ -1,0 +1,83 @@
+using SkiaSharp;
+
+namespace HybridArchitectures.Reports.Drawing;
+
+/// <summary>Draws a picture on white paper and encodes it as PNG.</summary>
+static class PngWriter
+{
+    const float BaseLine = 0.36f;
+
+    /// <param name="picture">What to draw.</param>
+    /// <param name="scale">Pixels of the PNG per pixel of the picture.</param>
+    public static byte[] Draw(Picture picture, float scale)
+    {
+        var size = new SKImageInfo((int)MathF.Ceiling(picture.Width * scale), (int)MathF.Ceiling(picture.Height * scale));
+        using var surface = SKSurface.Create(size) ?? throw new InvalidOperationException($"Skia has no room for a picture of {size.Width} x {size.Height} pixels");
+        var canvas = surface.Canvas;
+        canvas.Clear(Inks.Paper.Skia);
+        canvas.Scale(scale);
+        foreach (var shape in picture.Shapes) Draw(canvas, shape);
+        using var image = surface.Snapshot();
+        using var data = image.Encode(SKEncodedImageFormat.Png, 100);
+        return data.ToArray();
+    }
+
+    static void Draw(SKCanvas canvas, Shape shape)
+    {
+        using var paint = new SKPaint { IsAntialias = true };
+        switch (shape)
+        {
+            case Shape.Box box: Draw(canvas, paint, box); break;
+            case Shape.Text line:
+                using (var font = new SKFont(ReportFont.Typeface(line.Bold), line.Size) { Subpixel = true, Edging = SKFontEdging.Antialias })
+                {
+                    paint.Color = line.Fill.Skia;
+                    var align = line.Anchor switch { Anchor.Middle => SKTextAlign.Center, Anchor.End => SKTextAlign.Right, _ => SKTextAlign.Left };
+                    canvas.Save();
+                    if (line.Turned) canvas.RotateDegrees(-90, line.X, line.Y);
+                    canvas.DrawText(line.Content, line.X, line.Y + line.Size * BaseLine, align, font, paint);
+                    canvas.Restore();
+                }
+                break;
+            case Shape.Segment segment:
+                paint.Color = segment.Stroke.Skia;
+                paint.StrokeWidth = segment.Width;
+                canvas.DrawLine(segment.X1, segment.Y1, segment.X2, segment.Y2, paint);
+                break;
+            case Shape.Group group:
+                foreach (var inner in group.Shapes) Draw(canvas, inner);
+                break;
+            default: throw new ArgumentException($"no PNG for {shape.GetType().Name}", nameof(shape));
+        }
+    }
+
+    static void Draw(SKCanvas canvas, SKPaint paint, Shape.Box box)
+    {
+        var rectangle = SKRect.Create(box.X, box.Y, box.Width, box.Height);
+        if (box.Fill is { } fill)
+        {
+            paint.Color = fill.Skia;
+            using var halves = box.Second is { } second ? Diagonal(rectangle, fill.Skia, second.Skia) : null;
+            paint.Shader = halves;
+            canvas.DrawRoundRect(rectangle, box.Radius, box.Radius, paint);
+            paint.Shader = null;
+        }
+        if (box.Outline is { } outline)
+        {
+            using var dashes = box.Dashed ? SKPathEffect.CreateDash([3, 3], 0) : null;
+            paint.Color = outline.Skia;
+            paint.Style = SKPaintStyle.Stroke;
+            paint.StrokeWidth = 1;
+            paint.PathEffect = dashes;
+            canvas.DrawRoundRect(rectangle, box.Radius, box.Radius, paint);
+            paint.PathEffect = null;
+        }
+    }
+
+    // the same line as SVG's gradient over the unit square: from corner to corner, across it in the square's own skewed sense
+    static SKShader Diagonal(SKRect box, SKColor first, SKColor second)
+    {
+        var unit = SKMatrix.CreateScale(box.Width, box.Height).PostConcat(SKMatrix.CreateTranslation(box.Left, box.Top));
+        return SKShader.CreateLinearGradient(new SKPoint(0, 0), new SKPoint(1, 1), [first, first, second, second], [0, 0.5f, 0.5f, 1], SKShaderTileMode.Clamp, unit);
+    }
+}

@@ -1,0 +1,122 @@
+using System.Globalization;
+using System.Text;
+
+namespace HybridArchitectures.Reports.Drawing;
+
+/// <summary>Writes a picture as SVG text.</summary>
+sealed class SvgWriter
+{
+    /// <summary>Share of the letters' size from their middle to the base line, about half the height of a capital.</summary>
+    const float BaseLine = 0.36f;
+
+    readonly StringBuilder text = new();
+    readonly string idPrefix;
+    int gradients;
+
+    SvgWriter(string idPrefix) => this.idPrefix = idPrefix;
+
+    /// <summary>A file of its own, with its colours for light and dark surroundings.</summary>
+    public static string Standalone(Picture picture) => new SvgWriter("ha").Write(picture, standalone: true);
+
+    /// <summary>An element inside a page that holds <see cref="Style"/>; <paramref name="id"/> is unique in that page.</summary>
+    public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, standalone: false);
+
+    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>a-NAME</c> and <c>b-NAME</c> are the two halves of a split box.</summary>
+    public static string Style()
+    {
+        var css = new StringBuilder();
+        void Rules(Func<Ink, string> colour, string indent)
+        {
+            foreach (var ink in Inks.All)
+                css.Append(CultureInfo.InvariantCulture,
+                    $"{indent}.f-{ink.Name}{{fill:#{colour(ink)}}}.s-{ink.Name}{{stroke:#{colour(ink)}}}.c-{ink.Name}{{stop-color:#{colour(ink)}}}\n");
+        }
+        Rules(ink => ink.Light, "");
+        css.Append("@media (prefers-color-scheme:dark){\n");
+        Rules(ink => ink.Dark, "  ");
+        css.Append("}\n");
+        return css.ToString();
+    }
+
+    /// <summary>The text with the characters of markup replaced; control characters that XML forbids become U+FFFD.</summary>
+    public static string Escape(string value)
+    {
+        var escaped = new StringBuilder(value.Length);
+        for (int i = 0; i < value.Length; i++)
+        {
+            char c = value[i];
+            bool pair = char.IsHighSurrogate(c) && i + 1 < value.Length && char.IsLowSurrogate(value[i + 1]);
+            if (pair) escaped.Append(c).Append(value[++i]);
+            else escaped.Append(c switch
+            {
+                '&' => "&amp;",
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '"' => "&quot;",
+                '\'' => "&#39;",
+                '\t' or '\n' or '\r' => c.ToString(),
+                < ' ' or '\uFFFE' or '\uFFFF' => "\uFFFD",
+                _ when char.IsSurrogate(c) => "\uFFFD",
+                _ => c.ToString(),
+            });
+        }
+        return escaped.ToString();
+    }
+
+    string Write(Picture picture, bool standalone)
+    {
+        Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\" width=\"{picture.Width:0.##}\" height=\"{picture.Height:0.##}\"");
+        Add($" role=\"img\" aria-labelledby=\"{idPrefix}-title {idPrefix}-desc\" font-family=\"Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n");
+        Add($"<title id=\"{idPrefix}-title\">{Escape(picture.Title)}</title>\n<desc id=\"{idPrefix}-desc\">{Escape(picture.Description)}</desc>\n");
+        if (standalone) Add($"<style>\n{Style()}</style>\n");
+        foreach (var shape in picture.Shapes) Write(shape);
+        Add($"</svg>\n");
+        return text.ToString();
+    }
+
+    void Write(Shape shape)
+    {
+        switch (shape)
+        {
+            case Shape.Box box: Write(box); break;
+            case Shape.Text line:
+                float x = line.X, y = line.Y + line.Size * BaseLine;
+                var place = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
+                var anchor = line.Anchor switch { Anchor.Middle => " text-anchor=\"middle\"", Anchor.End => " text-anchor=\"end\"", _ => "" };
+                Add($"<text x=\"{x:0.##}\" y=\"{y:0.##}\" font-size=\"{line.Size:0.##}\" class=\"f-{line.Fill.Name}\"{anchor}{place}");
+                Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
+                break;
+            case Shape.Segment segment:
+                Add($"<line x1=\"{segment.X1:0.##}\" y1=\"{segment.Y1:0.##}\" x2=\"{segment.X2:0.##}\" y2=\"{segment.Y2:0.##}\"");
+                Add($" class=\"s-{segment.Stroke.Name}\" stroke-width=\"{segment.Width:0.##}\"/>\n");
+                break;
+            case Shape.Group group:
+                Add($"<g class=\"{Escape(group.Class)}\"><title>{Escape(group.Title)}</title>\n");
+                foreach (var inner in group.Shapes) Write(inner);
+                Add($"</g>\n");
+                break;
+            default: throw new ArgumentException($"no SVG for {shape.GetType().Name}", nameof(shape));
+        }
+    }
+
+    void Write(Shape.Box box)
+    {
+        var classes = box.Class is null ? [] : new List<string> { box.Class };
+        var fill = "";
+        if (box.Second is { } second && box.Fill is { } first)
+        {
+            var id = $"{idPrefix}-split{gradients++}";
+            Add($"<linearGradient id=\"{id}\" x1=\"0\" y1=\"0\" x2=\"1\" y2=\"1\"><stop offset=\".5\" class=\"c-{first.Name}\"/><stop offset=\".5\" class=\"c-{second.Name}\"/></linearGradient>");
+            fill = $" fill=\"url(#{id})\"";
+        }
+        else if (box.Fill is { } only) classes.Add($"f-{only.Name}");
+        else fill = " fill=\"none\"";
+        if (box.Outline is { } outline) classes.Add($"s-{outline.Name}");
+        Add($"<rect x=\"{box.X:0.##}\" y=\"{box.Y:0.##}\" width=\"{box.Width:0.##}\" height=\"{box.Height:0.##}\" rx=\"{box.Radius:0.##}\"{fill}");
+        Add($"{(classes.Count > 0 ? $" class=\"{string.Join(' ', classes)}\"" : "")}{(box.Dashed ? " stroke-dasharray=\"3 3\"" : "")}/>\n");
+    }
+
+    static string N(float value) => value.ToString("0.##", CultureInfo.InvariantCulture);
+
+    void Add(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));
+}

@@ -1,0 +1,14 @@
+namespace HybridArchitectures.Reports;
+
+/// <summary>What the horizontal axis of a loss plot counts.</summary>
+public enum LossAxis
+{
+    /// <summary>Tokens trained on.</summary>
+    Tokens,
+
+    /// <summary>Optimizer steps.</summary>
+    Steps,
+
+    /// <summary>Wall-clock seconds.</summary>
+    Seconds,
+}
