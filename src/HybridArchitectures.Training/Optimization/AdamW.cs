@@ -1,0 +1,158 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// AdamW with gradient clipping, in libtorch's fused form: one kernel for all parameters, no number read back to the host.
+/// <para>
+/// With gradient g and step t (arXiv 1711.05101): p -= rate·decay·p; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²;
+/// p -= rate · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε). Clipping first multiplies g by min(1, clip / (‖g‖ + 1e-6)), with the norm over all parameters together.
+/// A step whose norm is not finite changes nothing at all, so that one bad batch cannot poison the parameters before it is noticed.
+/// </para>
+/// </summary>
+/// <remarks>Build it after the model is on its device: moving a model gives it new parameters.</remarks>
+public sealed class AdamW : IDisposable
+{
+    const string StepName = "step", FirstPrefix = "first.", SecondPrefix = "second.";
+
+    readonly List<Group> groups = [];
+    readonly Dictionary<string, Tensor> state = new(StringComparer.Ordinal);
+    readonly Tensor step, one, none, smallest;
+    readonly Device device;
+    readonly AdamWOptions options;
+    Tensor? clipTensor;
+    double clipOfTensor;
+
+    sealed record Item(string Name, Parameter Value, Tensor First, Tensor Second);
+
+    sealed record Group(double Decay, List<Item> Items);
+
+    /// <summary>Makes the state of an optimizer: two tensors shaped like each parameter, and the number of steps.</summary>
+    /// <param name="parameters">Names, parameters (contiguous, of one device and one of float32 and float64) and whether weight decay applies. Frozen ones are left out.</param>
+    /// <param name="options">The constants; null for the defaults.</param>
+    public AdamW(IEnumerable<(string Name, Parameter Value, bool Decays)> parameters, AdamWOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(parameters);
+        this.options = options ?? new AdamWOptions();
+        this.options.Check();
+        var all = parameters.Where(item => item.Value.requires_grad).ToList();
+        if (all.Count == 0) throw new ArgumentException("no parameter to train; expected at least one that requires a gradient", nameof(parameters));
+        device = all[0].Value.device;
+        foreach (var (name, value, _) in all) Check(name, value, all[0].Value.dtype);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        step = zeros([], float32, device).DetachFromDisposeScope();
+        one = ones([], float32, device).DetachFromDisposeScope();
+        none = zeros([], float32, device).DetachFromDisposeScope();
+        smallest = full([], 1e-6, float32, device).DetachFromDisposeScope();
+        state.Add(StepName, step);
+        foreach (var same in all.GroupBy(item => item.Decays))
+        {
+            var items = new List<Item>();
+            foreach (var (name, value, _) in same)
+            {
+                var item = new Item(name, value, zeros_like(value).DetachFromDisposeScope(), zeros_like(value).DetachFromDisposeScope());
+                if (!state.TryAdd(FirstPrefix + name, item.First)) throw new ArgumentException($"parameter '{name}' is given twice", nameof(parameters));
+                state.Add(SecondPrefix + name, item.Second);
+                items.Add(item);
+            }
+            groups.Add(new Group(same.Key ? this.options.WeightDecay : 0, items));
+        }
+    }
+
+    void Check(string name, Parameter value, ScalarType type)
+    {
+        if (type is not (ScalarType.Float32 or ScalarType.Float64) || value.dtype != type)
+            throw new ArgumentException($"parameter '{name}' is {value.dtype}; expected all Float32 (or all Float64)", "parameters");
+        if (value.device.ToString() != device.ToString()) throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device} like the first", "parameters");
+        if (!value.is_contiguous()) throw new ArgumentException($"parameter '{name}' is not contiguous", "parameters");
+    }
+
+    /// <summary>What a checkpoint holds of the optimizer, by name; the tensors themselves, not copies.</summary>
+    public IReadOnlyDictionary<string, Tensor> State => state;
+
+    /// <summary>Updates every parameter that has a gradient, and drops the gradients.</summary>
+    /// <param name="rate">The learning rate; finite, from 0.</param>
+    /// <param name="clip">The largest norm of all gradients together; infinity for no clipping.</param>
+    /// <returns>The norm before clipping: a float32 number on the device, in the current dispose scope. Reading it waits for the device.</returns>
+    /// <remarks>A parameter without a gradient stays as it is; the count of steps is common to all.</remarks>
+    public Tensor Step(double rate, double clip = double.PositiveInfinity)
+    {
+        Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number from 0");
+        Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var present = groups.ConvertAll(Gather);
+        var gradients = present.SelectMany(group => group.Gradients).ToList();
+        if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
+        var norm = Norm(gradients);
+        // libtorch divides gradients by the scale, and leaves everything as it is where the flag is 1
+        var scale = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest).div(ClipValue(clip)), one);
+        var skip = where(norm.isfinite(), none, one);
+        step.add_(one).sub_(skip);
+        foreach (var (group, items, grads) in present)
+        {
+            if (items.Count == 0) continue;
+            TorchOperator.CallMany("aten::_fused_adamw_", "", 0,
+                items.ConvertAll(item => (Tensor)item.Value).ToArray(), grads.ToArray(), items.ConvertAll(item => item.First).ToArray(), items.ConvertAll(item => item.Second).ToArray(),
+                Array.Empty<Tensor>(), Enumerable.Repeat(step, items.Count).ToArray(), rate, options.Beta1, options.Beta2, group.Decay, options.Epsilon, false, false,
+                OperatorArgument.Optional(scale), OperatorArgument.Optional(skip));
+        }
+        DropGradients();
+        return norm.MoveToOuterDisposeScope();
+    }
+
+    Tensor ClipValue(double clip)
+    {
+        if (clipTensor is not null && clipOfTensor == clip) return clipTensor;
+        clipTensor?.Dispose();
+        clipOfTensor = clip;
+        return clipTensor = full([], clip, float32, device).DetachFromDisposeScope();
+    }
+
+    static (Group Group, List<Item> Items, List<Tensor> Gradients) Gather(Group group)
+    {
+        var items = new List<Item>(group.Items.Count);
+        var gradients = new List<Tensor>(group.Items.Count);
+        foreach (var item in group.Items)
+        {
+            if (item.Value.IsInvalid) throw new InvalidOperationException($"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was made");
+            if (item.Value.grad is not { } gradient) continue;
+            items.Add(item);
+            gradients.Add(gradient.is_contiguous() ? gradient : gradient.contiguous());     // the fused kernel walks memory, not strides
+        }
+        return (group, items, gradients);
+    }
+
+    static Tensor Norm(List<Tensor> gradients)
+    {
+        var norms = gradients.ConvertAll(gradient => gradient.norm());
+        return stack(norms).norm().to(float32);
+    }
+
+    /// <summary>Forgets all gradients: after a step, or when a backward pass failed and left only some of them.</summary>
+    public void DropGradients()
+    {
+        foreach (var group in groups)
+            foreach (var item in group.Items)
+                item.Value.grad = null;
+    }
+
+    /// <summary>Takes over a saved state.</summary>
+    /// <param name="read">Fills the tensor it is given with what was saved under the name.</param>
+    public void Load(Action<string, Tensor> read)
+    {
+        ArgumentNullException.ThrowIfNull(read);
+        foreach (var (name, tensor) in state) read(name, tensor);
+    }
+
+    /// <summary>Frees the state.</summary>
+    public void Dispose()
+    {
+        foreach (var tensor in state.Values.Append(one).Append(none).Append(smallest)) tensor.Dispose();
+        clipTensor?.Dispose();
+    }
+}

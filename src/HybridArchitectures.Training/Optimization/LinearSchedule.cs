@@ -1,0 +1,8 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>Warm-up, then a straight line from the peak to the floor.</summary>
+public sealed record LinearSchedule : LearningRateSchedule
+{
+    /// <inheritdoc/>
+    protected override double Shape(double progress) => 1 - AfterWarmUp(progress);
+}
