@@ -1,0 +1,14 @@
+namespace HybridArchitectures.Kernels;
+
+/// <summary>What computes an operator.</summary>
+public enum KernelBackend
+{
+    /// <summary>The fastest one that can serve the given tensors; <c>BackendFor</c> of the operator tells which.</summary>
+    Auto,
+
+    /// <summary>The short sequential form over libtorch operators: any device, also float64; slow. The oracle of the tests.</summary>
+    Reference,
+
+    /// <summary>Vectorised code on all cores, for float32 and bfloat16 in main memory.</summary>
+    Cpu,
+}

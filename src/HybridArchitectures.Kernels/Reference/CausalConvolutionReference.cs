@@ -1,0 +1,43 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary>The causal convolution as a sum over its taps, with libtorch's gradients. Arguments as <see cref="CausalConvolution.Forward"/>.</summary>
+static class CausalConvolutionReference
+{
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
+    {
+        using var scope = NewDisposeScope();
+        var type = SequenceChecks.StateType(x);
+        long batch = x.size(0), length = x.size(1), channels = x.size(2), width = weight.size(1), history = width - 1;
+        var inputs = SequenceMasks.WithoutPads(x, layout);
+        var past = initialState ?? zeros([batch, history, channels], x.dtype, x.device);
+        var joined = history == 0 ? inputs : cat([past, inputs], 1);                                    // (B, W-1 + L, C): token t stands at t + W-1
+        var document = layout?.Starts is { } starts                                                     // the document of each, the past being of the first
+            ? cat([zeros([batch, history], ScalarType.Int64, x.device), starts.to(ScalarType.Int64).cumsum(1)], 1) : null;
+
+        var output = zeros([batch, length, channels], type, x.device);
+        for (long tap = 0; tap < width; tap++)
+        {
+            var input = joined.narrow(1, tap, length).to(type);
+            if (document is not null)
+                input = input.masked_fill(document.narrow(1, tap, length).ne(document.narrow(1, history, length)).unsqueeze(-1), Scalars.Zero);
+            output = output + input * weight.select(1, tap).to(type);
+        }
+        if (bias is not null) output = output + bias.to(type);
+        if (silu) output = nn.functional.silu(output);
+        output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
+
+        // the last W-1 inputs of each row's last document
+        var lengths = layout?.Lengths ?? full([batch], length, ScalarType.Int64, x.device);
+        var places = lengths.unsqueeze(1) + arange(history, ScalarType.Int64, x.device);                // (B, W-1), in `joined`
+        var final = joined.gather(1, places.unsqueeze(-1).expand(batch, history, channels));
+        if (document is not null && history > 0)
+        {
+            var last = document.gather(1, (lengths + history).sub(Scalars.One).unsqueeze(1));
+            final = final.masked_fill(document.gather(1, places).ne(last).unsqueeze(-1), Scalars.Zero);
+        }
+        return (output.MoveToOuterDisposeScope(), final.MoveToOuterDisposeScope());
+    }
+}

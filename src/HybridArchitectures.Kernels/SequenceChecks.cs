@@ -1,0 +1,88 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>What the operators along a sequence refuse, and how they choose a back end.</summary>
+static class SequenceChecks
+{
+    /// <summary>The type sums and states are kept in.</summary>
+    public static ScalarType StateType(Tensor x) => x.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+
+    /// <summary>Refuses activations that are not float32, bfloat16 or float64, or have the wrong number of dimensions or an empty one.</summary>
+    public static void Activations(Tensor x, string name, string meaning, int dimensions)
+    {
+        ArgumentNullException.ThrowIfNull(x, name);
+        if (x.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
+            throw new ArgumentException($"{name} is {x.dtype}; expected Float32, BFloat16 or Float64", name);
+        if (x.dim() != dimensions) throw new ArgumentException($"{name} has shape {Describe(x)}; expected {meaning}", name);
+        for (int i = 0; i < dimensions; i++)
+            if (x.size(i) == 0) throw new ArgumentException($"{name} has shape {Describe(x)}; expected {meaning} with every size at least 1", name);
+    }
+
+    /// <summary>Refuses a tensor of another shape, on another device, or neither of x's type nor float32.</summary>
+    public static void Beside(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        bool fits = tensor.dim() == sizes.Length;
+        for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
+        if (!fits) throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
+        OnDevice(tensor, name, x);
+        if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
+        throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
+    }
+
+    /// <summary>Refuses a state of another shape, device or type than the sums are kept in.</summary>
+    public static void State(Tensor? state, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
+    {
+        if (state is null) return;
+        Beside(state, name, x, meaning, sizes);
+        if (state.dtype != StateType(x)) throw new ArgumentException($"{name} is {state.dtype}; expected {StateType(x)}: states are kept in it when x is {x.dtype}", name);
+    }
+
+    /// <summary>Refuses a state that cannot be updated in place.</summary>
+    public static void Updatable(Tensor state, string name)
+    {
+        ArgumentNullException.ThrowIfNull(state, name);
+        if (state.requires_grad) throw new ArgumentException($"{name} requires a gradient; a step has none and changes it in place", name);
+        if (!state.is_contiguous()) throw new ArgumentException($"{name} is not contiguous; a step changes it in place", name);
+    }
+
+    public static void OnDevice(Tensor tensor, string name, Tensor x)
+    {
+        if (tensor.device_type != x.device_type || tensor.device_index != x.device_index)
+            throw new ArgumentException($"{name} is on {tensor.device}; expected {x.device}, where x is", name);
+    }
+
+    /// <summary>The number of groups of a (B, L, N) or (B, L, G, N) tensor that <paramref name="shared"/> channels or heads share.</summary>
+    public static long Groups(long groups, long shared, string name, string what)
+    {
+        if (groups < 1 || shared % groups != 0) throw new ArgumentException($"{name} has {groups} groups; expected a divisor of the {shared} {what}", name);
+        return groups;
+    }
+
+    public static void Layout(SequenceLayout? layout, Tensor x)
+    {
+        if (layout is null) return;
+        if (layout.Batch != x.size(0) || layout.Length != x.size(1))
+            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, as x is {Describe(x)}", nameof(layout));
+        if (layout.Valid is { } valid) OnDevice(valid, nameof(layout), x);
+        if (layout.Starts is { } starts) OnDevice(starts, nameof(layout), x);
+    }
+
+    /// <summary>The back end for these activations, given the one asked for.</summary>
+    public static KernelBackend Choose(KernelBackend asked, Tensor x, string op, bool vectorised = false)
+    {
+        bool cpu = vectorised && x.device_type == TorchSharp.DeviceType.CPU && x.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
+        return asked switch
+        {
+            KernelBackend.Auto => cpu ? KernelBackend.Cpu : KernelBackend.Reference,
+            KernelBackend.Cpu when !cpu => throw new ArgumentException($"{op}.Backend is Cpu, but x is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
+            KernelBackend.Cpu or KernelBackend.Reference => asked,
+            _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference or Cpu"),
+        };
+    }
+
+    public static string Describe(Tensor tensor) => $"({string.Join(", ", tensor.shape)})";
+
+    static string Types(Tensor x) => x.dtype == ScalarType.BFloat16 ? "BFloat16 or Float32" : $"{x.dtype}";
+}
