@@ -1,0 +1,75 @@
+using System.Runtime.CompilerServices;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>Refusals at the door of an operator: each names the argument, what it was and what was expected.</summary>
+static class Checks
+{
+    public static string Describe(Tensor tensor) => $"({string.Join(", ", tensor.shape)})";
+
+    /// <summary>Refuses a tensor whose shape is not <paramref name="sizes"/>; -1 stands for any size.</summary>
+    public static void Shape(Tensor tensor, ReadOnlySpan<long> sizes, string meaning, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        bool fits = tensor.dim() == sizes.Length;
+        for (int i = 0; fits && i < sizes.Length; i++) fits = sizes[i] < 0 || tensor.size(i) == sizes[i];
+        if (fits) return;
+        var expected = new string[sizes.Length];
+        for (int i = 0; i < expected.Length; i++) expected[i] = sizes[i] < 0 ? "*" : $"{sizes[i]}";
+        throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected ({string.Join(", ", expected)}), that is {meaning}", name);
+    }
+
+    public static void SameShape(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        bool fits = tensor.dim() == other.dim();
+        for (int i = 0; fits && i < tensor.dim(); i++) fits = tensor.size(i) == other.size(i);
+        if (!fits) throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected that of {otherName}, {Describe(other)}", name);
+    }
+
+    /// <summary>Refuses anything but float32, bfloat16, float16 and float64.</summary>
+    public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        if (tensor.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
+            throw new ArgumentException($"{name} is {tensor.dtype}; expected a floating-point tensor", name);
+    }
+
+    public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        if (tensor.dtype != type) throw new ArgumentException($"{name} is {tensor.dtype}; expected {type}", name);
+    }
+
+    /// <summary>Refuses a parameter that is neither in the activations' type nor in float32 (or wider, beside float64 activations).</summary>
+    public static void ParameterType(Tensor parameter, Tensor activations, string activationsName, [CallerArgumentExpression(nameof(parameter))] string name = "")
+    {
+        if (parameter.dtype != activations.dtype && parameter.dtype != ScalarType.Float32)
+            throw new ArgumentException($"{name} is {parameter.dtype}; expected Float32 or {activations.dtype}, the type of {activationsName}", name);
+    }
+
+    public static void SameDevice(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        if (tensor.device_type != other.device_type || tensor.device_index != other.device_index)
+            throw new ArgumentException($"{name} is on {tensor.device}; expected {other.device}, the device of {otherName}", name);
+    }
+
+    public static void Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "")
+    {
+        if (!(value > 0) || double.IsInfinity(value)) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number above 0");
+    }
+
+    public static void NotNegative(double value, [CallerArgumentExpression(nameof(value))] string name = "")
+    {
+        if (!(value >= 0) || double.IsInfinity(value)) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number of at least 0");
+    }
+
+    public static void Groups(Tensor x, int groups, [CallerArgumentExpression(nameof(x))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(x, name);
+        if (x.dim() == 0 || x.size(-1) == 0) throw new ArgumentException($"{name} has shape {Describe(x)}; expected a last dimension of at least 1", name);
+        if (groups < 1 || x.size(-1) % groups != 0)
+            throw new ArgumentOutOfRangeException(nameof(groups), groups, $"groups is {groups}; expected a divisor of the last dimension of {name}, {x.size(-1)}");
+    }
+}

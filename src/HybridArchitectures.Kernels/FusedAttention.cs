@@ -1,0 +1,76 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453), on libtorch's fused kernels.</summary>
+public static class FusedAttention
+{
+    /// <summary>softmax(scale * query key^T) value over the keys each query sees. A query that sees none gives 0, and passes no gradient.</summary>
+    /// <param name="query">(B, L, H, D), floating point.</param>
+    /// <param name="key">(B, S, K, D); H is a multiple of K, and each key head serves H / K query heads that follow one another.</param>
+    /// <param name="value">(B, S, K, E); E may differ from D.</param>
+    /// <param name="scale">Factor on the scores; 1 / sqrt(D) if null.</param>
+    /// <param name="window">How many tokens back a query sees, itself included: key j of query i where i - j &lt; window; null for all.</param>
+    /// <param name="sinks">The first so many tokens of a document are seen past the window too.</param>
+    /// <param name="positions">Where queries and keys stand; if null, each row is one text, S is at least L, and the last query stands at the last key.</param>
+    /// <returns>(B, L, H, E) in the type of <paramref name="query"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    {
+        Check(query, key, value, scale, window, sinks, positions);
+        var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
+        if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
+        using var scope = NewDisposeScope();
+        var factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        if (window >= keys) window = null;
+        Tensor output;
+        if (positions is not null)
+        {
+            var visible = AttentionReference.Visible(queries, keys, window, sinks, positions, query.device);        // (B, L, S)
+            var blind = visible.any(-1, true).logical_not();
+            output = Fused(query, key, value, visible.logical_or(blind).unsqueeze(1), false, factor).masked_fill(blind.unsqueeze(-1), Scalars.Zero);
+        }
+        else if (window is null && (queries == 1 || queries == keys))
+            output = Fused(query, key, value, null, queries > 1, factor);
+        else
+            output = Fused(query, key, value, AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1), false, factor);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    static Tensor Fused(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, double scale)
+    {
+        // the fused kernels want equal head sizes: zeros change neither scores nor the kept part of the values
+        long size = query.size(3), valueSize = value.size(3);
+        if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
+        if (valueSize < size) value = Pad(value, size);
+        var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
+            OperatorArgument.Optional(mask), 0.0, causal, OperatorArgument.Optional((double?)scale), query.size(2) != key.size(2)).transpose(1, 2);
+        return valueSize < size ? output.narrow(-1, 0, valueSize) : output;
+    }
+
+    static Tensor Pad(Tensor x, long size) => nn.functional.pad(x, [0, size - x.size(-1)]);
+
+    static void Check(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    {
+        Checks.Floating(query);
+        Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
+        Checks.Shape(key, [query.size(0), -1, -1, query.size(3)], "(batch, keys, key heads, head size), batch and head size as in query");
+        Checks.Shape(value, [key.size(0), key.size(1), key.size(2), -1], "(batch, keys, key heads, value head size), all but the last as in key");
+        if (query.size(3) == 0) throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+        if (value.size(3) == 0) throw new ArgumentException($"value has shape {Checks.Describe(value)}; expected a head size of at least 1", nameof(value));
+        if (key.size(2) == 0 || query.size(2) == 0 || query.size(2) % key.size(2) != 0)
+            throw new ArgumentException($"key has {key.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(key));
+        Checks.Type(key, query.dtype);
+        Checks.Type(value, query.dtype);
+        Checks.SameDevice(key, query, nameof(query));
+        Checks.SameDevice(value, query, nameof(query));
+        if (scale is { } factor && !double.IsFinite(factor)) throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
+        if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
+        if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
+        if (positions is not null) positions.Check(query, key, nameof(positions));
+        else if (key.size(1) < query.size(1))
+            throw new ArgumentException($"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));
+    }
+}

@@ -1,0 +1,38 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary><see cref="FusedAttention"/> as its formula reads, with all scores in memory, for any floating type and device, with libtorch's gradients.</summary>
+public static class AttentionReference
+{
+    /// <inheritdoc cref="FusedAttention.Forward"/>
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    {
+        ArgumentNullException.ThrowIfNull(query);
+        ArgumentNullException.ThrowIfNull(key);
+        ArgumentNullException.ThrowIfNull(value);
+        using var scope = NewDisposeScope();
+        long heads = query.size(2), sets = key.size(2);
+        var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                          // (B, L, K, H/K, D)
+        var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.Of(scale ?? 1 / Math.Sqrt(query.size(3)));
+        var hidden = Visible(query.size(1), key.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
+        // finite, so that a query without any key is a mean that the second fill makes 0, and not NaN
+        var weights = scores.masked_fill(hidden, Scalars.Of(-1e30)).softmax(-1).masked_fill(hidden, Scalars.Zero);
+        var output = einsum("bkgls,bske->blkge", weights, Precision.Widen(value)).flatten(2, 3);  // (B, L, H, E)
+        return output.to(query.dtype).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Which keys each query sees: bool (1 or B, L, S).</summary>
+    public static Tensor Visible(long queries, long keys, int? window, int sinks, AttentionPositions? positions, Device device)
+    {
+        using var scope = NewDisposeScope();
+        var query = (positions?.Query ?? arange(keys - queries, keys, ScalarType.Int64, device).unsqueeze(0)).unsqueeze(-1);
+        var key = (positions?.Key ?? arange(keys, ScalarType.Int64, device).unsqueeze(0)).unsqueeze(-2);
+        var visible = key.le(query).logical_and(key.ge(Scalars.Zero));
+        if (window is { } w) visible = visible.logical_and((query - key).lt(Scalars.Of(w)).logical_or(key.lt(Scalars.Of(sinks))));
+        if (positions is { QueryDocuments: { } queryDocuments, KeyDocuments: { } keyDocuments })
+            visible = visible.logical_and(queryDocuments.unsqueeze(-1).eq(keyDocuments.unsqueeze(-2)));
+        return visible.MoveToOuterDisposeScope();
+    }
+}

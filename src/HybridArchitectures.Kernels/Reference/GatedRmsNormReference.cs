@@ -1,0 +1,20 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary><see cref="GatedRmsNorm"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+public static class GatedRmsNormReference
+{
+    /// <summary>norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) where the norm comes first.</summary>
+    public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(gate);
+        using var scope = NewDisposeScope();
+        var (wide, open) = (Precision.Widen(x), nn.functional.silu(Precision.Widen(gate)));
+        var result = normBeforeGate
+            ? RmsNormReference.Forward(wide, weight, epsilon, groups) * open
+            : RmsNormReference.Forward(wide * open, weight, epsilon, groups);
+        return result.to(x.dtype).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,38 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary><see cref="LinearCrossEntropy"/> as its formula reads, with all logits in memory, for any floating type and device, with libtorch's gradients.</summary>
+public static class LinearCrossEntropyReference
+{
+    /// <inheritdoc cref="LinearCrossEntropy.Forward"/>
+    public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
+        Tensor? bias = null, double logitScale = 1)
+    {
+        ArgumentNullException.ThrowIfNull(targets);
+        using var scope = NewDisposeScope();
+        var logits = Logits(hidden, weight, bias, logitScale);
+        var kept = targets.ne(Scalars.Of(ignoreIndex));
+        var normalizer = logits.logsumexp(-1);
+        var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
+        var losses = normalizer - target * Scalars.Of(1 - labelSmoothing) - logits.mean([-1]) * Scalars.Of(labelSmoothing) + normalizer.square() * Scalars.Of(zLoss);
+        var sum = losses.masked_fill(kept.logical_not(), Scalars.Zero).sum();
+        return (sum / kept.sum().clamp_min(Scalars.One)).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc cref="LinearCrossEntropy.TokenLosses"/>
+    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+    {
+        ArgumentNullException.ThrowIfNull(targets);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var logits = Logits(hidden, weight, bias, logitScale);
+        var ignored = targets.eq(Scalars.Of(ignoreIndex));
+        var target = logits.gather(-1, targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1)).squeeze(-1);
+        return (logits.logsumexp(-1) - target).masked_fill(ignored, Scalars.Zero).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale) =>
+        Precision.Widen(nn.functional.linear(hidden, weight.to(hidden.dtype), bias?.to(hidden.dtype))) * Scalars.Of(logitScale);
+}

@@ -1,0 +1,19 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary><see cref="RmsNorm"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+public static class RmsNormReference
+{
+    /// <summary>x / sqrt(mean(x^2) + epsilon) * weight over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
+    public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        using var scope = NewDisposeScope();
+        var grouped = Precision.Widen(x).unflatten(x.dim() - 1, groups, x.size(-1) / groups);              // (..., groups, width / groups)
+        var normed = (grouped * rsqrt(grouped.square().mean([-1], true) + Scalars.Of(epsilon))).flatten(-2);
+        if (weight is not null) normed = normed * weight;
+        return normed.to(x.dtype).MoveToOuterDisposeScope();
+    }
+}

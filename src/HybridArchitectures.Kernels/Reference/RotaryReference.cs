@@ -1,0 +1,21 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Reference;
+
+/// <summary><see cref="Rotary"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+public static class RotaryReference
+{
+    /// <summary>Turns each pair (x[j], x[j + R/2]) by the angle of its row in the table; what lies past the first R of the head size passes through.</summary>
+    public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(cosine);
+        ArgumentNullException.ThrowIfNull(sine);
+        using var scope = NewDisposeScope();
+        long half = cosine.size(-1), headSize = x.size(-1);
+        var wide = Precision.Widen(x);
+        var (first, second, rest) = (wide.narrow(-1, 0, half), wide.narrow(-1, half, half), wide.narrow(-1, 2 * half, headSize - 2 * half));
+        var (cos, sin) = (cosine.unsqueeze(2), sine.unsqueeze(2));                                // (1 or B, L, 1, R/2)
+        return cat([first * cos - second * sin, second * cos + first * sin, rest], -1).to(x.dtype).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,31 @@
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>Root-mean-square normalisation (arXiv 1910.07467), over the whole last dimension or over equal parts of it.</summary>
+public static class RmsNorm
+{
+    /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
+    /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>
+    /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
+    /// <param name="epsilon">Added to the mean square; above 0.</param>
+    /// <param name="groups">A divisor of the width; with as many groups as heads each head is normed by itself.</param>
+    /// <returns>Shape and type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
+    {
+        Checks.Floating(x);
+        Checks.Groups(x, groups);
+        Checks.Positive(epsilon);
+        if (weight is not null) CheckWeight(weight, x);
+        return RmsNormReference.Forward(x, weight, epsilon, groups);
+    }
+
+    internal static void CheckWeight(Tensor weight, Tensor x)
+    {
+        Checks.Shape(weight, [x.size(-1)], "one number per channel of x");
+        Checks.ParameterType(weight, x, nameof(x));
+        Checks.SameDevice(weight, x, nameof(x));
+    }
+}

@@ -1,0 +1,72 @@
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>
+/// Rotary position embedding (arXiv 2104.09864) in the half-split layout of Llama: x[j] and x[j + R/2] are turned as a pair, by the position times the pair's frequency.
+/// </summary>
+public static class Rotary
+{
+    /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, computed in double precision.</summary>
+    /// <param name="rotaryDimensions">R, how many of each head's channels are rotated; even and above 0.</param>
+    /// <param name="theta">The base, such as 500000; above 0.</param>
+    /// <param name="scaling">Stretches slow frequencies for long contexts; null for none.</param>
+    /// <param name="device">Where the result lives; main memory if null.</param>
+    /// <exception cref="ArgumentException">A number is not as said above.</exception>
+    public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
+    {
+        if (rotaryDimensions < 2 || rotaryDimensions % 2 != 0)
+            throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected an even number above 0");
+        Checks.Positive(theta);
+        scaling?.Check(nameof(scaling));
+        var frequencies = new float[rotaryDimensions / 2];
+        for (int j = 0; j < frequencies.Length; j++)
+        {
+            double frequency = Math.Pow(theta, -2.0 * j / rotaryDimensions);
+            frequencies[j] = (float)(scaling?.Apply(frequency) ?? frequency);
+        }
+        return tensor(frequencies, ScalarType.Float32, device);
+    }
+
+    /// <summary>Cosine and sine of every position's angles, computed in double precision, so that far positions stay exact.</summary>
+    /// <param name="positions">(L) or (B, L) int64, in tokens from the start of the text; what pads hold does not matter.</param>
+    /// <param name="inverseFrequencies">(R/2) float32, see <see cref="InverseFrequencies"/>.</param>
+    /// <returns>Both (1 or B, L, R/2) float32.</returns>
+    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies)
+    {
+        Checks.Type(positions, ScalarType.Int64);
+        if (positions.dim() is not (1 or 2)) throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
+        Checks.Type(inverseFrequencies, ScalarType.Float32);
+        Checks.Shape(inverseFrequencies, [-1], "one frequency per rotated pair");
+        Checks.SameDevice(positions, inverseFrequencies, nameof(inverseFrequencies));
+        using var scope = NewDisposeScope();
+        var rows = positions.dim() == 1 ? positions.unsqueeze(0) : positions;
+        var angles = rows.to(ScalarType.Float64).unsqueeze(-1) * inverseFrequencies.to(ScalarType.Float64);     // (1 or B, L, R/2)
+        return (cos(angles).to(ScalarType.Float32).MoveToOuterDisposeScope(), sin(angles).to(ScalarType.Float32).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Turns queries or keys by their positions.</summary>
+    /// <param name="x">(B, L, H, D), floating point, with D at least R; channels past the first R pass through.</param>
+    /// <param name="cosine">(1 or B, L, R/2) float32, see <see cref="Table"/>; no gradient flows to it.</param>
+    /// <param name="sine">Shape and type of <paramref name="cosine"/>.</param>
+    /// <returns>Shape and type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
+    {
+        Checks.Floating(x);
+        Checks.Shape(x, [-1, -1, -1, -1], "(batch, length, heads, head size)");
+        Checks.Type(cosine, ScalarType.Float32);
+        Checks.Shape(cosine, [-1, x.size(1), -1], "(1 or batch, length, rotated pairs)");
+        if (cosine.size(0) != 1 && cosine.size(0) != x.size(0))
+            throw new ArgumentException($"cosine has shape {Checks.Describe(cosine)}; expected 1 or {x.size(0)} rows, as many as x", nameof(cosine));
+        if (cosine.size(2) < 1 || cosine.size(2) * 2 > x.size(3))
+            throw new ArgumentException($"cosine has {cosine.size(2)} pairs; expected 1 to {x.size(3) / 2}, half the head size of x", nameof(cosine));
+        Checks.SameShape(sine, cosine, nameof(cosine));
+        Checks.Type(sine, ScalarType.Float32);
+        Checks.SameDevice(cosine, x, nameof(x));
+        Checks.SameDevice(sine, x, nameof(x));
+        return RotaryReference.Forward(x, cosine, sine);
+    }
+}

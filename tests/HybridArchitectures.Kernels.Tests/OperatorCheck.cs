@@ -1,0 +1,87 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+/// <summary>Holds an operator, output and every gradient, against its reference in float64.</summary>
+static class OperatorCheck
+{
+    public delegate Tensor Operator(IReadOnlyList<Tensor?> inputs);
+
+    public static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64);
+
+    /// <summary>The output and the gradient of every given input for one fixed direction, all as float64.</summary>
+    public static Tensor[] Run(Operator op, IReadOnlyList<Tensor?> inputs, ScalarType type, ISet<int>? float32 = null)
+    {
+        using var scope = NewDisposeScope();
+        var leaves = inputs.Select((input, i) => input?.to(type == ScalarType.Float64 || float32?.Contains(i) != true ? type : ScalarType.Float32).clone().requires_grad_()).ToArray();
+        var output = op(leaves);
+        using var generator = new Generator(5);
+        var direction = randn(output.shape, ScalarType.Float64, generator: generator).to(output.dtype);
+        Autograd.Backward((output * direction).sum());
+        var results = new List<Tensor> { output.detach() };
+        results.AddRange(leaves.Where(leaf => leaf is not null).Select(leaf => leaf!.grad ?? zeros_like(leaf)));
+        return [.. results.Select(result => result.to(ScalarType.Float64).clone().MoveToOuterDisposeScope())];
+    }
+
+    /// <summary>Float32 against the float64 reference: what rounding of sums explains, and no more.</summary>
+    public static void MatchesReference(Operator op, Operator reference, IReadOnlyList<Tensor?> inputs, double relative = 2e-5)
+    {
+        using var scope = NewDisposeScope();
+        var single = inputs.Select(input => input?.to(ScalarType.Float32)).ToArray();       // what both see is the same number
+        var (actual, expected) = (Run(op, single, ScalarType.Float32), Run(reference, single, ScalarType.Float64));
+        for (int i = 0; i < expected.Length; i++) Close(expected[i], actual[i], relative, Name(i));
+    }
+
+    public static void Close(Tensor expected, Tensor actual, double relative, string name)
+    {
+        Assert.Equal(expected.shape, actual.shape);
+        if (expected.NumberOfElements == 0) return;
+        (expected, actual) = (expected.to(ScalarType.Float64), actual.to(ScalarType.Float64));
+        Assert.False(actual.isnan().any().item<bool>(), $"{name} has NaN");
+        double error = (expected - actual).abs().max().item<double>(), size = Math.Max(1, expected.abs().max().item<double>());
+        Assert.True(error <= relative * size, $"{name}: error {error:g3} beside values up to {size:g3}");
+    }
+
+    /// <summary>Bfloat16 is at most twice as far from the float64 reference as what a user would compose of bfloat16 operators.</summary>
+    public static void BFloat16IsAsGoodAsComposed(Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32)
+    {
+        using var scope = NewDisposeScope();
+        var kept = new HashSet<int>(float32);
+        var rounded = inputs.Select((input, i) => input?.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
+        var expected = Run(reference, rounded, ScalarType.Float64);
+        var (actual, plain) = (Run(op, rounded, ScalarType.BFloat16, kept), Run(composed, rounded, ScalarType.BFloat16, kept));
+        for (int i = 0; i < expected.Length; i++)
+        {
+            double Error(Tensor result) => (expected[i] - result).square().mean().sqrt().item<double>();
+            var (ours, theirs) = (Error(actual[i]), Error(plain[i]));
+            Assert.False(double.IsNaN(ours), $"{Name(i)} has NaN");
+            Assert.True(ours <= 2 * theirs + 1e-6, $"{Name(i)}: error {ours:g3}, composed operators {theirs:g3}");
+        }
+    }
+
+    /// <summary>Runs steps while another thread collects garbage without pause.</summary>
+    public static int UnderGarbageCollection(TimeSpan time, Action step)
+    {
+        using var stop = new CancellationTokenSource();
+        var collector = new Thread(() =>
+        {
+            while (!stop.IsCancellationRequested) { GC.Collect(); GC.WaitForPendingFinalizers(); }
+        });
+        collector.Start();
+        var started = System.Diagnostics.Stopwatch.StartNew();
+        int steps = 0;
+        try
+        {
+            for (; started.Elapsed < time; steps++) step();
+        }
+        finally
+        {
+            stop.Cancel();
+            collector.Join();
+        }
+        return steps;
+    }
+
+    static string Name(int result) => result == 0 ? "the output" : $"the gradient of input {result - 1}";
+}

@@ -1,0 +1,123 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public class RotaryTests
+{
+    static (Tensor Cosine, Tensor Sine) Table(long rows, long length, int rotated)
+    {
+        var positions = arange(rows * length, ScalarType.Int64).reshape(rows, length);
+        return Rotary.Table(rows == 1 ? positions[0] : positions, Rotary.InverseFrequencies(rotated, 10_000));
+    }
+
+    [Theory]
+    [InlineData(1, 1, 1, 2, 2, 1)]
+    [InlineData(2, 7, 3, 16, 16, 1)]
+    [InlineData(3, 5, 2, 20, 8, 3)]
+    [InlineData(2, 9, 4, 33, 30, 2)]
+    [InlineData(2, 65, 4, 64, 64, 1)]
+    public void Gradients_match_float64_reference(int batch, int length, int heads, int size, int rotated, int tableRows)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        var (cosine, sine) = Table(tableRows, length, rotated);
+        OperatorCheck.MatchesReference(given => Rotary.Forward(given[0]!, cosine, sine), given => RotaryReference.Forward(given[0]!, cosine, sine),
+            [OperatorCheck.Normal(batch, length, heads, size)], 1e-6);
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_composed_operators()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        var (cosine, sine) = Table(1, 17, 16);
+        Tensor Composed(IReadOnlyList<Tensor?> given)
+        {
+            var (first, second, rest) = (given[0]!.narrow(3, 0, 8), given[0]!.narrow(3, 8, 8), given[0]!.narrow(3, 16, 8));
+            var (cos, sin) = (cosine.unsqueeze(2).to(ScalarType.BFloat16), sine.unsqueeze(2).to(ScalarType.BFloat16));
+            return cat([first * cos - second * sin, second * cos + first * sin, rest], -1);
+        }
+        OperatorCheck.BFloat16IsAsGoodAsComposed(given => Rotary.Forward(given[0]!, cosine, sine), Composed, given => RotaryReference.Forward(given[0]!, cosine, sine),
+            [OperatorCheck.Normal(2, 17, 3, 24)]);
+    }
+
+    [Fact]
+    public void Scores_depend_on_distance_alone()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var frequencies = Rotary.InverseFrequencies(32, 500_000);
+        var (q, k) = (randn(1, 1, 1, 32), randn(1, 1, 1, 32));
+        float Score(long query, long key)
+        {
+            Tensor At(Tensor x, long position)
+            {
+                var (cosine, sine) = Rotary.Table(tensor(new[] { position }), frequencies);
+                return Rotary.Forward(x, cosine, sine);
+            }
+            return (At(q, query) * At(k, key)).sum().item<float>();
+        }
+        Assert.Equal(Score(5, 2), Score(105, 102), 1e-4f);
+        Assert.Equal(Score(5, 2), Score(131_005, 131_002), 1e-4f);
+        Assert.NotEqual(Score(5, 2), Score(5, 3), 1e-3f);
+        Assert.True(float.IsFinite(Score(-1, 3)));
+    }
+
+    [Fact]
+    public void Frequencies_are_those_of_the_formula()
+    {
+        using var scope = NewDisposeScope();
+        var values = Rotary.InverseFrequencies(8, 10_000).data<float>().ToArray();
+        Assert.Equal([1f, 0.1f, 0.01f, 0.001f], values.Select(value => MathF.Round(value, 6)));
+    }
+
+    [Fact]
+    public void Llama_3_scaling_slows_long_waves_keeps_short_ones_and_blends_between()
+    {
+        using var scope = NewDisposeScope();
+        var scaling = new Llama3RotaryScaling(32, 1, 4, 8192);
+        float[] plain = [.. Rotary.InverseFrequencies(64, 500_000).data<float>()], scaled = [.. Rotary.InverseFrequencies(64, 500_000, scaling).data<float>()];
+        for (int j = 0; j < 32; j++)
+        {
+            // as published in transformers' form: by wavelength
+            double wave = 2 * Math.PI / plain[j], smooth = (8192 / wave - 1) / (4 - 1);
+            double expected = wave > 8192 ? plain[j] / 32 : wave < 2048 ? plain[j] : (1 - smooth) * plain[j] / 32 + smooth * plain[j];
+            Assert.Equal(expected, scaled[j], 1e-6 * expected);
+        }
+        Assert.Equal(plain[0], scaled[0]);
+        Assert.Equal(plain[31] / 32, scaled[31], 1e-12f);
+        Assert.Contains(Enumerable.Range(0, 32), j => scaled[j] < plain[j] * 0.99f && scaled[j] > plain[j] / 31);
+    }
+
+    [Fact]
+    public void Strided_input_gives_what_its_copy_gives()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var (cosine, sine) = Table(2, 6, 8);
+        var fused = randn(2, 6, 60);
+        foreach (var x in new[] { fused.narrow(-1, 3, 40).unflatten(2, 4, 10), randn(2, 4, 6, 10).transpose(1, 2), randn(2, 6, 10, 4).transpose(2, 3), randn(1, 6, 4, 10).expand(2, 6, 4, 10) })
+            Assert.True(Rotary.Forward(x, cosine, sine).equal(Rotary.Forward(x.clone(), cosine, sine)).all().item<bool>());
+    }
+
+    [Fact]
+    public void Bad_input_is_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        var x = zeros(2, 3, 4, 8); var (cosine, sine) = Table(1, 3, 8);
+        Refusal.Of("rotaryDimensions", "7", () => Rotary.InverseFrequencies(7, 10));
+        Refusal.Of("theta", "0", () => Rotary.InverseFrequencies(8, 0));
+        Refusal.Of("scaling", "Factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new(0.5, 1, 4, 8192)));
+        Refusal.Of("scaling", "HighFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 1, 8192)));
+        Refusal.Of("scaling", "OriginalContext is 0", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 4, 0)));
+        Refusal.Of("positions", "Int32", () => Rotary.Table(zeros(3, ScalarType.Int32), zeros(4)));
+        Refusal.Of("positions", "(1, 1, 3)", () => Rotary.Table(zeros(1, 1, 3, ScalarType.Int64), zeros(4)));
+        Refusal.Of("x", "(2, 3, 8)", () => Rotary.Forward(zeros(2, 3, 8), cosine, sine));
+        Refusal.Of("cosine", "(1, 3, 4)", () => Rotary.Forward(zeros(2, 5, 4, 8), cosine, sine));
+        Refusal.Of("cosine", "(3, 3, 4)", () => Rotary.Forward(x, zeros(3, 3, 4), zeros(3, 3, 4)));
+        Refusal.Of("cosine", "5 pairs", () => Rotary.Forward(x, zeros(1, 3, 5), zeros(1, 3, 5)));
+        Refusal.Of("sine", "(1, 3, 3)", () => Rotary.Forward(x, cosine, zeros(1, 3, 3)));
+    }
+}
