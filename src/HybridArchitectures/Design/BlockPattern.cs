@@ -1,0 +1,63 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>
+/// Pattern strings: the blocks of a design in order, each a letter for its mixer and, where needed, a mark for its feed-forward.
+/// <list type="bullet">
+/// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (also written <c>1</c>) Mamba-1, <c>H</c> intra-layer hybrid,
+/// a mixer of your own by its <see cref="MixerSpec.Symbol"/>; <c>-</c> for a block without mixer.</item>
+/// <item>Marks: none for the usual feed-forward, <c>e</c> for the mixture of experts in a design that has both, <c>~</c> for none.</item>
+/// </list>
+/// White space means nothing. <c>MMT</c> is two Mamba-2 blocks and an attention block, each with its feed-forward; <c>M~ M~ -</c> is two bare Mamba-2 layers
+/// and a feed-forward layer.
+/// </summary>
+public static class BlockPattern
+{
+    const string Letters = "TSMmH";
+
+    /// <summary>Whether a text can be the <see cref="MixerSpec.Symbol"/> of a user's mixer: one letter that has no other meaning.</summary>
+    public static bool IsFreeSymbol(string? symbol) => symbol is { Length: 1 } && char.IsLetter(symbol[0]) && !Letters.Contains(symbol[0]) && symbol[0] != 'e';
+
+    /// <summary>Reads a pattern string.</summary>
+    /// <exception cref="ArgumentException">A character means nothing here; its 1-based place is named.</exception>
+    public static EquatableList<PatternBlock> Parse(string pattern)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        var blocks = new List<PatternBlock>();
+        for (int i = 0; i < pattern.Length; i++)
+        {
+            char c = pattern[i];
+            if (char.IsWhiteSpace(c)) continue;
+            if (c is 'e' or '~')
+            {
+                var before = blocks.Count > 0 ? blocks[^1] : null;
+                if (before is null || before.FeedForward != PatternFeedForward.Usual || (c == '~' && before.Mixer is null)) throw Unexpected(pattern, i);
+                blocks[^1] = before with { FeedForward = c == 'e' ? PatternFeedForward.Experts : PatternFeedForward.None };
+            }
+            else if (c == '-' || c == '1' || char.IsLetter(c))
+                blocks.Add(new(c == '-' ? null : c == '1' ? "m" : c.ToString(), PatternFeedForward.Usual));
+            else
+                throw Unexpected(pattern, i);
+        }
+        Require.That(blocks.Count > 0, "pattern", pattern, "at least one block");
+        return blocks.ToEquatableList();
+    }
+
+    /// <summary>Writes blocks as a pattern string. Mixtures of experts are marked only beside blocks with another feed-forward.</summary>
+    public static string Print(IEnumerable<BlockSpec> blocks)
+    {
+        ArgumentNullException.ThrowIfNull(blocks);
+        var list = blocks.ToList();
+        bool mixed = list.Any(block => block.FeedForward is MixtureOfExpertsSpec) && list.Any(block => block.FeedForward is not (MixtureOfExpertsSpec or NoFeedForward));
+        return string.Concat(list.Select(block => Print(block, mixed)));
+    }
+
+    internal static string Print(BlockSpec block, bool markExperts) => new PatternBlock(block.Mixer?.Symbol, block.FeedForward switch
+    {
+        NoFeedForward => PatternFeedForward.None,
+        MixtureOfExpertsSpec when markExperts => PatternFeedForward.Experts,
+        _ => PatternFeedForward.Usual,
+    }).ToString();
+
+    static ArgumentException Unexpected(string pattern, int index) => Require.Refusal("pattern", pattern,
+        $"letters for mixers, '-' for a block without one, after it 'e' or '~' once, not '{pattern[index]}' at place {index + 1}");
+}

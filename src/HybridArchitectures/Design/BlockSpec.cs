@@ -1,0 +1,31 @@
+using System.Text.Json.Serialization;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>One block: an RMSNorm and a mixer, an RMSNorm and a feed-forward, each added to the residual stream. Either half may be absent, not both.</summary>
+public sealed record BlockSpec
+{
+    /// <summary>What mixes positions; null: the block is its feed-forward alone.</summary>
+    public MixerSpec? Mixer { get; init; }
+
+    /// <summary>What follows it.</summary>
+    public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;
+
+    /// <summary>Epsilon of the block's norms.</summary>
+    public double NormEpsilon { get; init; } = 1e-5;
+
+    /// <summary>The block in pattern notation, with its feed-forward marked as in a design that has both dense ones and mixtures.</summary>
+    [JsonIgnore]
+    public string Symbol => BlockPattern.Print(this, markExperts: true);
+
+    internal BlockSpec Resolve(int width) => this with { Mixer = Mixer?.Resolve(width), FeedForward = FeedForward?.Resolve(width)! };
+
+    internal void Check(int width)
+    {
+        Require.Present(FeedForward, "feedForward", "a feed-forward, or FeedForwardSpec.None");
+        Require.That(Mixer is not null || !FeedForward.IsNone, "mixer", null, "a mixer in a block without feed-forward");
+        if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
+        Require.Within("feed-forward", () => FeedForward.Check(width));
+        Require.Positive(NormEpsilon, "normEpsilon");
+    }
+}

@@ -1,0 +1,35 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>The contents of a design as the serialiser sees them; <see cref="HybridDesign"/> itself carries a converter that leads here.</summary>
+sealed record DesignDocument
+{
+    public string? Name { get; init; }
+    public required int Vocabulary { get; init; }
+    public required int Width { get; init; }
+    public bool TiedHead { get; init; } = true;
+    public double NormEpsilon { get; init; } = 1e-5;
+    public InitialisationSpec Initialisation { get; init; } = new();
+    public required EquatableList<BlockSpec> Blocks { get; init; }
+
+    public static DesignDocument Of(HybridDesign design) => new()
+    {
+        Name = design.Name,
+        Vocabulary = design.Vocabulary,
+        Width = design.Width,
+        TiedHead = design.TiedHead,
+        NormEpsilon = design.NormEpsilon,
+        Initialisation = design.Initialisation,
+        Blocks = design.Blocks,
+    };
+
+    public HybridDesign ToDesign() => new()
+    {
+        Name = Name,
+        Vocabulary = Vocabulary,
+        Width = Width,
+        TiedHead = TiedHead,
+        NormEpsilon = NormEpsilon,
+        Initialisation = Initialisation,
+        Blocks = Blocks,
+    };
+}

@@ -1,0 +1,130 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>Designs as JSON. Reading first holds the document against the shape of the types (keys, kinds, kinds of values), so that a refusal can say
+/// where, what and what instead; only then are objects made of it.</summary>
+static class DesignJson
+{
+    public const string Discriminator = "kind";
+
+    static readonly Lock gate = new();
+    static readonly Dictionary<string, Type> customMixers = [];
+    static volatile JsonSerializerOptions? current;
+
+    static JsonSerializerOptions Options => current ?? Rebuild();
+
+    public static void Register(Type type, string name)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        lock (gate)
+        {
+            Require.That(!type.IsAbstract, "type", type.Name, "a type that is not abstract");
+            var taken = BuiltInMixers.FirstOrDefault(entry => entry.Name == name).Type ?? customMixers.GetValueOrDefault(name);
+            Require.That(taken is null || taken == type, "name", name, $"a name that is free, since it stands for {taken?.Name}");
+            string? other = customMixers.FirstOrDefault(entry => entry.Value == type).Key;
+            Require.That(other is null || other == name, "name", name, $"\"{other}\", under which {type.Name} is registered already");
+            customMixers[name] = type;
+            current = null;
+        }
+    }
+
+    public static string Write(HybridDesign design)
+    {
+        using var stream = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(stream, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+            Write(writer, design);
+        return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length) + "\n";
+    }
+
+    public static void Write(Utf8JsonWriter writer, HybridDesign design)
+    {
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
+            Require.That(customMixers.ContainsValue(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+        JsonSerializer.Serialize(writer, DesignDocument.Of(design), Options);
+    }
+
+    public static HybridDesign Read(string json)
+    {
+        ArgumentNullException.ThrowIfNull(json);
+        try
+        {
+            using var document = JsonDocument.Parse(json, new() { AllowDuplicateProperties = false });
+            return Read(document.RootElement);
+        }
+        catch (JsonException error)
+        {
+            throw new ArgumentException($"json is not a JSON document without doubled keys: {error.Message}", nameof(json), error);
+        }
+    }
+
+    public static HybridDesign Read(JsonElement root)
+    {
+        var options = Options;
+        JsonShape.Check(root, options.GetTypeInfo(typeof(DesignDocument)), "design");
+        HybridDesign design;
+        try
+        {
+            design = root.Deserialize<DesignDocument>(options)!.ToDesign();
+        }
+        catch (JsonException error)
+        {
+            throw new ArgumentException($"json: {error.Message}", "json", error);
+        }
+        design.Check();
+        return design;
+    }
+
+    static readonly (string Name, Type Type)[] BuiltInMixers =
+    [
+        ("attention", typeof(AttentionSpec)), ("mamba1", typeof(Mamba1Spec)), ("mamba2", typeof(Mamba2Spec)), ("intraHybrid", typeof(IntraHybridSpec)),
+    ];
+
+    static readonly (string Name, Type Type)[] FeedForwards =
+    [
+        ("none", typeof(NoFeedForward)), ("swiGlu", typeof(SwiGluSpec)), ("mixtureOfExperts", typeof(MixtureOfExpertsSpec)),
+    ];
+
+    static JsonSerializerOptions Rebuild()
+    {
+        lock (gate)
+        {
+            var mixers = BuiltInMixers.Concat(customMixers.Select(entry => (entry.Key, entry.Value))).ToArray();
+            var resolver = new DefaultJsonTypeInfoResolver
+            {
+                Modifiers =
+                {
+                    info =>
+                    {
+                        if (info.Type == typeof(MixerSpec)) info.PolymorphismOptions = Kinds(mixers);
+                        else if (info.Type == typeof(FeedForwardSpec)) info.PolymorphismOptions = Kinds(FeedForwards);
+                    },
+                },
+            };
+            var options = new JsonSerializerOptions
+            {
+                TypeInfoResolver = resolver,
+                PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+                UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+                RespectNullableAnnotations = true,
+                RespectRequiredConstructorParameters = true,
+                AllowOutOfOrderMetadataProperties = true,
+                IgnoreReadOnlyProperties = true,
+                Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false), new EquatableListConverterFactory() },
+            };
+            options.MakeReadOnly();
+            return current = options;
+        }
+    }
+
+    static JsonPolymorphismOptions Kinds(IEnumerable<(string Name, Type Type)> kinds)
+    {
+        var options = new JsonPolymorphismOptions { TypeDiscriminatorPropertyName = Discriminator, UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization };
+        foreach (var (name, type) in kinds) options.DerivedTypes.Add(new(type, name));
+        return options;
+    }
+}

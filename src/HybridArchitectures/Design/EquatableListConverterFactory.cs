@@ -1,0 +1,28 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>Writes an <see cref="EquatableList{T}"/> as a JSON array.</summary>
+sealed class EquatableListConverterFactory : JsonConverterFactory
+{
+    public static Type? ElementType(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(EquatableList<>) ? type.GetGenericArguments()[0] : null;
+
+    public override bool CanConvert(Type type) => ElementType(type) is not null;
+
+    public override JsonConverter CreateConverter(Type type, JsonSerializerOptions options) =>
+        (JsonConverter)Activator.CreateInstance(typeof(Converter<>).MakeGenericType(ElementType(type)!))!;
+
+    sealed class Converter<T> : JsonConverter<EquatableList<T>>
+    {
+        public override EquatableList<T> Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
+            new(JsonSerializer.Deserialize<T[]>(ref reader, options) ?? throw new JsonException("a list was null"));
+
+        public override void Write(Utf8JsonWriter writer, EquatableList<T> value, JsonSerializerOptions options)
+        {
+            writer.WriteStartArray();
+            foreach (var item in value) JsonSerializer.Serialize(writer, item, options);
+            writer.WriteEndArray();
+        }
+    }
+}

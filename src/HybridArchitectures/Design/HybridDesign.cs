@@ -1,0 +1,96 @@
+using System.Text.Json.Serialization;
+using HybridArchitectures.Cost;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>
+/// A language model written down: vocabulary, width, blocks in order, head. An immutable value, equal to another when all it says is equal, from which model, cost
+/// and files are derived. Made by <see cref="Builder"/>, or from JSON; a design made by object initialiser becomes complete by <see cref="Resolve"/>.
+/// </summary>
+[JsonConverter(typeof(HybridDesignConverter))]
+public sealed partial record HybridDesign
+{
+    /// <summary>A name, if it has one.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>Entries of the vocabulary.</summary>
+    public required int Vocabulary { get; init; }
+
+    /// <summary>Width of the residual stream.</summary>
+    public required int Width { get; init; }
+
+    /// <summary>The blocks, first to last.</summary>
+    public required EquatableList<BlockSpec> Blocks { get; init; }
+
+    /// <summary>The head is the embedding transposed.</summary>
+    public bool TiedHead { get; init; } = true;
+
+    /// <summary>Epsilon of the norm after the last block.</summary>
+    public double NormEpsilon { get; init; } = 1e-5;
+
+    /// <summary>Random weights at the start of training.</summary>
+    public InitialisationSpec Initialisation { get; init; } = new();
+
+    /// <summary>How many blocks there are.</summary>
+    [JsonIgnore]
+    public int Depth => Blocks.Count;
+
+    /// <summary>The blocks in pattern notation, see <see cref="BlockPattern"/>.</summary>
+    [JsonIgnore]
+    public string Pattern => BlockPattern.Print(Blocks);
+
+    /// <summary>Starts a design in the fluent way.</summary>
+    public static HybridDesignBuilder Builder(int width, int vocabulary) => new(width, vocabulary);
+
+    /// <summary>The same design with every size that was left at 0 filled in, checked.</summary>
+    /// <exception cref="ArgumentException">No model can be made of it; names block, property, what it was and what was expected.</exception>
+    public HybridDesign Resolve()
+    {
+        Require.Size(Width, "width");
+        Require.Present(Blocks, "blocks", "at least one block");
+        var blocks = new BlockSpec[Blocks.Count];
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            int index = i;
+            Require.Within($"block {i + 1}", () => blocks[index] = (Blocks[index] ?? throw Require.Refusal("block", null, "a block")).Resolve(Width));
+        }
+        var resolved = this with { Blocks = new(blocks) };
+        resolved.Check();
+        return resolved;
+    }
+
+    /// <summary>Refuses a design of which no model can be made.</summary>
+    /// <exception cref="ArgumentException">Names block, property, what it was and what was expected.</exception>
+    public void Check()
+    {
+        Require.Size(Vocabulary, "vocabulary");
+        Require.Size(Width, "width");
+        Require.Present(Blocks, "blocks", "at least one block");
+        Require.That(Blocks.Count is >= 1 and <= 4096, "depth", Blocks.Count, "1 to 4096");
+        Require.Positive(NormEpsilon, "normEpsilon");
+        Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
+        Require.Within("initialisation", Initialisation.Check);
+        for (int i = 0; i < Blocks.Count; i++) Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
+    }
+
+    /// <summary>The design as indented JSON; every number is written.</summary>
+    public string ToJson() => DesignJson.Write(this);
+
+    /// <summary>Reads what <see cref="ToJson"/> writes. Keys may stand in any order; those with a default may be absent.</summary>
+    /// <exception cref="ArgumentException">Not JSON, an unknown, doubled or missing key, a value of the wrong kind, or a design of which no model can be made;
+    /// names the place, what it was and what was expected.</exception>
+    public static HybridDesign FromJson(string json) => DesignJson.Read(json);
+
+    /// <summary>What differs between this design and another, by place; equal designs give none.</summary>
+    public EquatableList<DesignDifference> Diff(HybridDesign other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return DesignDiff.Between(this, other);
+    }
+
+    /// <summary>Trainable parameters: total, active, by part and by block.</summary>
+    public ParameterCount CountParameters() => ParameterCount.Of(this);
+
+    /// <summary>One line: name, width, vocabulary and pattern.</summary>
+    public override string ToString() => $"{Name ?? "design"}: width {Width}, vocabulary {Vocabulary}, {Depth} blocks {Pattern}";
+}

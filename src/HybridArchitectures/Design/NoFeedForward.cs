@@ -1,0 +1,11 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>No feed-forward; see <see cref="FeedForwardSpec.None"/>.</summary>
+public sealed record NoFeedForward : FeedForwardSpec
+{
+    /// <inheritdoc/>
+    public override long CountParameters(int width) => 0;
+
+    /// <inheritdoc/>
+    public override void Check(int width) { }
+}

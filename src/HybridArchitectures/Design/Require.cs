@@ -1,0 +1,60 @@
+using System.Globalization;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>Refusals that name the argument, what it was and what was expected.</summary>
+static class Require
+{
+    public const int LargestSize = 1 << 20;
+
+    public static void That(bool holds, string name, object? was, string expected)
+    {
+        if (!holds) throw Refusal(name, was, expected);
+    }
+
+    public static void AtLeast(long value, long minimum, string name) => That(value >= minimum, name, value, $"at least {minimum}");
+
+    /// <summary>A width or a number of things: bounded, so that no count of parameters can overflow.</summary>
+    public static void Size(long value, string name) => That(value is >= 1 and <= LargestSize, name, value, value < 1 ? "at least 1" : $"at most {LargestSize}");
+
+    public static void Positive(double value, string name) => That(double.IsFinite(value) && value > 0, name, value, "a finite number above 0");
+
+    public static void NotNegative(double value, string name) => That(double.IsFinite(value) && value >= 0, name, value, "a finite number of at least 0");
+
+    public static void Divides(int divisor, string divisorName, int value, string valueName) =>
+        That(divisor > 0 && value % divisor == 0, divisorName, divisor, $"a divisor of {valueName} = {value}");
+
+    public static void Defined<T>(T value, string name) where T : struct, Enum =>
+        That(Enum.IsDefined(value), name, value, $"one of {string.Join(", ", Enum.GetNames<T>())}");
+
+    public static void Present(object? value, string name, string expected) => That(value is not null, name, null, expected);
+
+    public static ArgumentException Refusal(string name, object? was, string expected) => new($"{name} was {Show(was)}, expected {expected}", name);
+
+    /// <summary>Runs a check and puts the place before the message of a refusal.</summary>
+    public static void Within(string place, Action check)
+    {
+        try
+        {
+            check();
+        }
+        catch (ArgumentException refusal)
+        {
+            throw new ArgumentException($"{place}: {WithoutParameter(refusal)}", refusal.ParamName, refusal);
+        }
+    }
+
+    static string WithoutParameter(ArgumentException refusal)
+    {
+        string suffix = $" (Parameter '{refusal.ParamName}')";
+        return refusal.Message.EndsWith(suffix, StringComparison.Ordinal) ? refusal.Message[..^suffix.Length] : refusal.Message;
+    }
+
+    static string Show(object? value) => value switch
+    {
+        null => "null",
+        string text => $"\"{text}\"",
+        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+        _ => value.ToString() ?? "null",
+    };
+}

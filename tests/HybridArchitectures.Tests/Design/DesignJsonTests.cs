@@ -1,0 +1,91 @@
+using System.Text.Json;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Tests.Design;
+
+public class DesignJsonTests
+{
+    static string Json { get; } = Designs.Everything.ToJson();
+
+    [Fact]
+    public void A_design_with_everything_comes_back_equal()
+    {
+        var again = HybridDesign.FromJson(Json);
+        Assert.Equal(Designs.Everything, again);
+        Assert.Equal(Designs.Everything.GetHashCode(), again.GetHashCode());
+        Assert.Equal(Json, again.ToJson());
+    }
+
+    [Fact]
+    public void A_design_stands_inside_a_document_of_the_user()
+    {
+        var holder = new Dictionary<string, HybridDesign> { ["mine"] = Designs.Everything };
+        Assert.Equal(Designs.Everything, JsonSerializer.Deserialize<Dictionary<string, HybridDesign>>(JsonSerializer.Serialize(holder))!["mine"]);
+    }
+
+    [Theory]
+    [InlineData("\"headSize\": 8", "\"headsize\": 8", "design.blocks[0].mixer.headsize was 8, expected only the keys")]
+    [InlineData("\"heads\": 8", "\"heads\": \"8\"", "design.blocks[0].mixer.heads was \"8\", expected an integer")]
+    [InlineData("\"heads\": 8", "\"heads\": 8.5", "design.blocks[0].mixer.heads was 8.5, expected an integer")]
+    [InlineData("\"heads\": 8", "\"heads\": 99999999999", "design.blocks[0].mixer.heads was 99999999999, expected an integer")]
+    [InlineData("\"heads\": 8", "\"heads\": null", "design.blocks[0].mixer.heads was null, expected an integer")]
+    [InlineData("\"heads\": 8", "\"heads\": 0", "block 1: mixer T: heads was 0, expected at least 1")]
+    [InlineData("\"heads\": 8", "\"heads\": 8, \"heads\": 8", "doubled keys")]
+    [InlineData("\"heads\": 8,", "", "design.blocks[0].mixer.heads was missing, expected an integer")]
+    [InlineData("\"theta\": 500000", "\"theta\": 1e999", "design.blocks[0].mixer.rotary.theta was 1e999, expected a finite number")]
+    [InlineData("\"kind\": \"attention\"", "\"kind\": \"atention\"", "design.blocks[0].mixer.kind was \"atention\", expected one of \"attention\", \"mamba1\"")]
+    [InlineData("\"kind\": \"attention\",", "", "expected a key \"kind\" that is one of")]
+    [InlineData("\"qkNorm\": false", "\"qkNorm\": 0", "design.blocks[0].mixer.qkNorm was 0, expected true or false")]
+    [InlineData("\"fusion\": \"difference\"", "\"fusion\": \"product\"", "design.blocks[4].mixer.fusion was \"product\", expected one of \"add\", \"difference\", \"concat\", \"gate\"")]
+    [InlineData("\"fusion\": \"difference\"", "\"fusion\": 1", "design.blocks[4].mixer.fusion was 1, expected one of")]
+    [InlineData("\"width\": 128", "\"width\": -128", "block 1: feed-forward: width was -128, expected at least 1")]
+    [InlineData("\"blocks\": [", "\"blocks\": [ 7,", "design.blocks[0] was 7, expected an object")]
+    [InlineData("\"blocks\": [", "\"blocks\": [ null,", "design.blocks[0] was null, expected an object")]
+    [InlineData("\"name\": \"everything\"", "\"name\": 3", "design.name was 3, expected a text")]
+    [InlineData("\"initialisation\": {", "\"initialisation\": null, \"other\": {", "design.initialisation was null, expected an object")]
+    [InlineData("\"timeStepRange\": {", "\"timeStepRange\": {\"middle\": 1,", "design.blocks[2].mixer.timeStepRange.middle was 1, expected only the keys maximum, minimum")]
+    public void A_bad_document_is_refused_with_place_value_and_expectation(string good, string bad, string message)
+    {
+        int at = Json.IndexOf(good, StringComparison.Ordinal);
+        Assert.True(at >= 0, $"the test's own text \"{good}\" is not in the document");
+        var refusal = Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(Json[..at] + bad + Json[(at + good.Length)..]));
+        Assert.Contains(message, refusal.Message);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{")]
+    [InlineData("null")]
+    [InlineData("[]")]
+    [InlineData("{\"vocabulary\": 3}")]
+    public void What_is_no_design_is_refused(string json) => Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(json));
+
+    [Fact]
+    public void Every_cut_of_a_document_is_refused()
+    {
+        for (int length = 0; length < Json.TrimEnd().Length; length += 7)
+            Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(Json[..length]));
+    }
+
+    [Fact]
+    public void A_mixer_of_the_user_comes_back_once_registered()
+    {
+        var design = new HybridDesign { Vocabulary = 16, Width = 8, Blocks = [new() { Mixer = new ShiftSpec(3) { Scales = [0.5, 2] } }] };
+        MixerSpec.Register<ShiftSpec>("shift");
+        MixerSpec.Register<ShiftSpec>("shift");
+        Assert.Equal("X~", design.Pattern);
+        Assert.Equal(design, HybridDesign.FromJson(design.ToJson()));
+        Assert.Contains("\"kind\": \"shift\"", design.ToJson());
+        Assert.Contains("\"shift\"", Assert.Throws<ArgumentException>(() => MixerSpec.Register<ShiftSpec>("other")).Message);
+        Assert.Contains("AttentionSpec", Assert.Throws<ArgumentException>(() => MixerSpec.Register<UnknownSpec>("attention")).Message);
+        var refusal = Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(design.ToJson().Replace("\"by\": 3", "\"by\": -3", StringComparison.Ordinal)));
+        Assert.Contains("block 1: mixer X: by was -3", refusal.Message);
+    }
+
+    [Fact]
+    public void An_unregistered_mixer_is_refused_at_writing()
+    {
+        var design = new HybridDesign { Vocabulary = 16, Width = 8, Blocks = [new() { Mixer = new UnknownSpec() }] };
+        Assert.Contains("MixerSpec.Register<UnknownSpec>", Assert.Throws<ArgumentException>(design.ToJson).Message);
+    }
+}

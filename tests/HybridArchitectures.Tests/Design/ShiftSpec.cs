@@ -1,0 +1,18 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Tests.Design;
+
+/// <summary>A user's mixer with a constructor, a default and a list.</summary>
+public sealed partial record ShiftSpec(int By) : CustomMixerSpec
+{
+    public EquatableList<double> Scales { get; init; } = [];
+
+    public override string Symbol => "X";
+
+    public override long CountParameters(int width) => width;
+
+    public override void Check(int width)
+    {
+        if (By < 0) throw new ArgumentException($"by was {By}, expected at least 0", nameof(By));
+    }
+}
