@@ -1,0 +1,95 @@
+using System.IO.Compression;
+using System.Xml.Linq;
+
+namespace HybridArchitectures.Reports.Tests.Packages;
+
+public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackages>
+{
+    public static TheoryData<string> Names => [.. PackedPackages.Names];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_package_brings_its_readme_docs_symbols_and_licence(string name)
+    {
+        using var package = ZipFile.OpenRead(packages.File(name));
+        var files = package.Entries.Select(entry => entry.FullName).ToArray();
+        Assert.Contains("README.md", files);
+        Assert.Contains($"lib/net10.0/{name}.dll", files);
+        Assert.Contains($"lib/net10.0/{name}.xml", files);
+        using var symbols = ZipFile.OpenRead(packages.File(name, "snupkg"));
+        Assert.Contains($"lib/net10.0/{name}.pdb", symbols.Entries.Select(entry => entry.FullName));
+        Assert.Equal("MIT", Manifest(package).Descendants().Single(element => element.Name.LocalName == "license").Value);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_package_picks_no_libtorch_for_its_user(string name)
+    {
+        using var package = ZipFile.OpenRead(packages.File(name));
+        var dependencies = Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency").ToDictionary(element => (string)element.Attribute("id")!);
+        Assert.DoesNotContain(dependencies.Keys, id => id.StartsWith("TorchSharp-", StringComparison.OrdinalIgnoreCase) || id.StartsWith("libtorch", StringComparison.OrdinalIgnoreCase));
+        Assert.DoesNotContain("MinVer", dependencies.Keys);
+        foreach (var (id, dependency) in dependencies)
+            if (PackedPackages.Names.Contains(id)) Assert.Equal(packages.Version, (string?)dependency.Attribute("version"));
+    }
+
+    [Fact]
+    public void The_loader_flows_to_programs_that_refer_to_it_indirectly()
+    {
+        using var package = ZipFile.OpenRead(packages.File("HybridArchitectures.Kernels"));
+        Assert.Contains("buildTransitive/HybridArchitectures.Kernels.targets", package.Entries.Select(entry => entry.FullName));
+        foreach (var name in PackedPackages.Names)
+        {
+            using var above = ZipFile.OpenRead(packages.File(name));
+            foreach (var dependency in Manifest(above).Descendants().Where(element => PackedPackages.Names.Contains((string?)element.Attribute("id") ?? "") && element.Name.LocalName == "dependency"))
+                Assert.Equal("All", (string?)dependency.Attribute("include"));
+        }
+    }
+
+    [Fact]
+    public void The_font_travels_with_its_licence()
+    {
+        using var package = ZipFile.OpenRead(packages.File("HybridArchitectures.Reports"));
+        using var licence = new StreamReader(package.GetEntry("licenses/Inter-OFL.txt")!.Open());
+        Assert.Contains("SIL OPEN FONT LICENSE", licence.ReadToEnd());
+    }
+
+    [Fact]
+    public async Task A_program_that_starts_with_TorchSharp_runs_on_the_installed_packages()
+    {
+        var cache = (await Dotnet.Run(packages.Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
+        // our four packages go to a folder of their own; everything else is taken from where this machine has it
+        Write("nuget.config", $"""
+            <configuration>
+              <config><add key="globalPackagesFolder" value="../installed" /></config>
+              <packageSources><add key="packed" value="{packages.Feed}" /></packageSources>
+              <fallbackPackageFolders><add key="cache" value="{cache}" /></fallbackPackageFolders>
+            </configuration>
+            """);
+        Write("Scratch.csproj", """
+            <Project Sdk="Microsoft.NET.Sdk">
+              <PropertyGroup>
+                <OutputType>Exe</OutputType>
+                <TargetFramework>net10.0</TargetFramework>
+                <Nullable>enable</Nullable>
+                <ImplicitUsings>enable</ImplicitUsings>
+                <CreateHardLinksForCopyLocalIfPossible>true</CreateHardLinksForCopyLocalIfPossible>
+              </PropertyGroup>
+            </Project>
+            """);
+        Write("Program.cs", ScratchProgram.Text);
+        await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
+        await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");
+        var said = await Dotnet.Run(packages.Scratch, "run", "-c", "Release");
+        Assert.Contains(ScratchProgram.LastWords, said);
+        Assert.Equal(PackedPackages.Names.Length, Directory.GetDirectories(Path.Combine(packages.Scratch, "../installed"), "hybridarchitectures*").Length);
+    }
+
+    void Write(string name, string text) => File.WriteAllText(Path.Combine(packages.Scratch, name), text);
+
+    static XDocument Manifest(ZipArchive package)
+    {
+        using var manifest = package.Entries.Single(entry => entry.FullName.EndsWith(".nuspec", StringComparison.Ordinal)).Open();
+        return XDocument.Load(manifest);
+    }
+}

@@ -1,0 +1,44 @@
+using System.Reflection;
+
+namespace HybridArchitectures.Reports.Tests.Packages;
+
+/// <summary>The four packages of this repository, packed once from what this test run has built, under a version of their own.</summary>
+public sealed class PackedPackages : IAsyncLifetime
+{
+    public static readonly string[] Names = ["HybridArchitectures", "HybridArchitectures.Kernels", "HybridArchitectures.Reports", "HybridArchitectures.Training"];
+
+    readonly TemporaryFolder folder = new();
+
+    /// <summary>Not to be met in any cache.</summary>
+    public string Version { get; } = $"0.0.1-test.{DateTime.UtcNow:yyyyMMddHHmmss}.{Random.Shared.Next(1_000_000)}";
+
+    /// <summary>Where the .nupkg and .snupkg files are.</summary>
+    public string Feed => Path.Combine(folder.Path, "feed");
+
+    /// <summary>A folder for a user's project, outside the repository.</summary>
+    public string Scratch => Path.Combine(folder.Path, "scratch");
+
+    public string File(string name, string kind = "nupkg") => Path.Combine(Feed, $"{name}.{Version}.{kind}");
+
+    public async ValueTask InitializeAsync()
+    {
+        Directory.CreateDirectory(Feed);
+        Directory.CreateDirectory(Scratch);
+        var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
+        foreach (var name in Names)
+            await Dotnet.Run(Repository(), "pack", $"src/{name}", "--no-build", "-c", configuration, "-o", Feed, $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        folder.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    static string Repository()
+    {
+        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
+            if (System.IO.File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;
+        throw new DirectoryNotFoundException($"no HybridArchitectures.sln above {AppContext.BaseDirectory}");
+    }
+}
