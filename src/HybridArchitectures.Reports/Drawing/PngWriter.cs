@@ -39,6 +39,14 @@ static class PngWriter
                     canvas.Restore();
                 }
                 break;
+            case Shape.Sentence sentence:
+                float place = sentence.X;
+                foreach (var part in sentence.Parts)
+                {
+                    Draw(canvas, new Shape.Text(place, sentence.Y, part.Content, sentence.Size, part.Fill, Bold: part.Bold));
+                    place += ReportFont.Measure(part.Content, sentence.Size, part.Bold) + sentence.Size * Shape.Sentence.Gap;
+                }
+                break;
             case Shape.Segment segment:
                 paint.Color = segment.Stroke.Skia;
                 paint.StrokeWidth = segment.Width;

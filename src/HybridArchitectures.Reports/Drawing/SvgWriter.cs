@@ -86,6 +86,15 @@ sealed class SvgWriter
                 Add($"<text x=\"{x:0.##}\" y=\"{y:0.##}\" font-size=\"{line.Size:0.##}\" class=\"f-{line.Fill.Name}\"{anchor}{place}");
                 Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
                 break;
+            case Shape.Sentence sentence:
+                Add($"<text x=\"{sentence.X:0.##}\" y=\"{sentence.Y + sentence.Size * BaseLine:0.##}\" font-size=\"{sentence.Size:0.##}\">");
+                for (int i = 0; i < sentence.Parts.Count; i++)
+                {
+                    var part = sentence.Parts[i];
+                    Add($"<tspan class=\"f-{part.Fill.Name}\"{(i > 0 ? " dx=\".7em\"" : "")}{(part.Bold ? " font-weight=\"600\"" : "")}>{Escape(part.Content)}</tspan>");
+                }
+                Add($"</text>\n");
+                break;
             case Shape.Segment segment:
                 Add($"<line x1=\"{segment.X1:0.##}\" y1=\"{segment.Y1:0.##}\" x2=\"{segment.X2:0.##}\" y2=\"{segment.Y2:0.##}\"");
                 Add($" class=\"s-{segment.Stroke.Name}\" stroke-width=\"{segment.Width:0.##}\"/>\n");

@@ -1,0 +1,158 @@
+using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Reports.Drawing;
+
+/// <summary>
+/// Lays a design out as a strip: embedding, one column per layer (mixer above, feed-forward below, number under it) in as many rows as it needs, head;
+/// below it a legend of all kinds of parts with their sizes.
+/// </summary>
+sealed class StripPicture
+{
+    const float Margin = 16, Cell = 34, Gap = 6, Mixer = 46, FeedForward = 18, Between = 3, End = 24, Number = 22, Line = 22;
+    const int LongestRow = 20;
+
+    readonly HybridDesign design;
+    readonly List<Shape> shapes = [];
+    float right, y = Margin;
+
+    StripPicture(HybridDesign design) => this.design = design;
+
+    /// <summary>Lays the design out.</summary>
+    /// <param name="design">A complete design.</param>
+    /// <param name="heading">Whether its name and sizes stand above the strip.</param>
+    public static Picture Of(HybridDesign design, bool heading = true)
+    {
+        var strip = new StripPicture(design);
+        var sizes = Sizes(design);
+        if (heading) strip.Heading(sizes);
+        strip.Rows();
+        strip.Legend();
+        var name = Name(design);
+        return new(strip.right + Margin, strip.y + Margin - 6, name, $"{name}: {sizes}; layers {design.Pattern}, first to last.", strip.shapes);
+    }
+
+    /// <summary>What the design calls itself.</summary>
+    public static string Name(HybridDesign design) => string.IsNullOrWhiteSpace(design.Name) ? design.Pattern : design.Name;
+
+    static string Sizes(HybridDesign design)
+    {
+        var count = ParameterCount.Of(design);
+        var layers = design.Depth == 1 ? "1 layer" : $"{design.Depth} layers";
+        var active = count.Active == count.Total ? "" : $", {Figures.Short(count.Active)} active";
+        return $"{layers}, width {Figures.Full(design.Width)}, vocabulary {Figures.Full(design.Vocabulary)}, "
+            + $"{Figures.Short(count.Total)} parameters ({Figures.Short(count.NonEmbedding)} without embedding{active})";
+    }
+
+    void Heading(string sizes)
+    {
+        Write(Margin, y + 8, 16, new Shape.Words(Name(design), Inks.Text, Bold: true));
+        Write(Margin, y + 31, 12, new Shape.Words(sizes, Inks.Soft));
+        y += 52;
+    }
+
+    void Rows()
+    {
+        int rows = (design.Depth + LongestRow - 1) / LongestRow, perRow = (design.Depth + rows - 1) / rows;
+        const float column = Mixer + Between + FeedForward;
+        for (int row = 0; row < rows; row++)
+        {
+            int first = row * perRow, count = Math.Min(perRow, design.Depth - first);
+            float x = Margin, start = x + End + Gap;
+            bool last = first + count == design.Depth;
+            float end = start + count * (Cell + Gap);
+            // the residual stream runs behind everything
+            shapes.Add(new Shape.Segment(row == 0 ? x + End : start - Gap, y + column / 2, last ? end : end - Gap + 10, y + column / 2, Inks.Line, 2));
+            if (row == 0) Terminal("embedding", x, column);
+            for (int i = 0; i < count; i++) Layer(first + i, start + i * (Cell + Gap));
+            if (last) Terminal(design.TiedHead ? "head, tied" : "head", end, column);
+            right = Math.Max(right, last ? end + End : end - Gap + 10);
+            y += column + Number;
+        }
+        y += 14;
+    }
+
+    void Terminal(string name, float x, float height) => shapes.Add(new Shape.Group("terminal", name,
+    [
+        new Shape.Box(x, y, End, height, 5, Inks.Plain),
+        new Shape.Text(x + End / 2, y + height / 2, name, 10.5f, Inks.Text, Anchor.Middle, Turned: true),
+    ]));
+
+    void Layer(int index, float x)
+    {
+        var block = design.Blocks[index];
+        PartLook mixer = PartLook.Of(block.Mixer), feedForward = PartLook.Of(block.FeedForward);
+        List<Shape> column = [];
+        column.Add(new Shape.Box(x, y, Cell, Mixer, 5, mixer.Fill ?? Inks.Paper, mixer.Second, mixer.Fill is null ? Inks.Line : null, mixer.Fill is null, "mixer"));
+        column.AddRange(Letter(mixer, x + Cell / 2, y + Mixer / 2, 16));
+        column.AddRange(FeedForwardBoxes(block.FeedForward, feedForward, x, y + Mixer + Between, Cell, FeedForward));
+        column.Add(new Shape.Text(x + Cell / 2, y + Mixer + Between + FeedForward + 10, $"{index + 1}", 10.5f, Inks.Soft, Anchor.Middle));
+        shapes.Add(new Shape.Group("layer", $"layer {index + 1}: {Words(mixer)}; {Words(feedForward)}", column));
+    }
+
+    static IEnumerable<Shape> Letter(PartLook look, float x, float middle, float size)
+    {
+        if (look.Letter.Length == 0) yield break;
+        // no one colour reads well on both halves of a split box
+        if (look.Second is not null) yield return new Shape.Box(x - size * 0.65f, middle - size * 0.6f, size * 1.3f, size * 1.2f, size * 0.25f, Inks.Paper);
+        yield return new Shape.Text(x, middle, look.Letter, size, look.OnFill, Anchor.Middle, Bold: true);
+    }
+
+    static IEnumerable<Shape> FeedForwardBoxes(FeedForwardSpec spec, PartLook look, float x, float y, float width, float height)
+    {
+        if (look.Fill is null) return [new Shape.Box(x + 0.5f, y + 0.5f, width - 1, height - 1, 4, null, null, Inks.Line, Dashed: true)];
+        // a mixture is seen as several small ones
+        int cells = spec is MixtureOfExpertsSpec ? 3 : 1;
+        float cell = (width - 2 * (cells - 1)) / cells;
+        return Enumerable.Range(0, cells).Select(i => new Shape.Box(x + i * (cell + 2), y, cell, height, cells == 1 ? 4 : 3, look.Fill, Class: "feed-forward"));
+    }
+
+    void Legend()
+    {
+        foreach (var group in design.Blocks.Select((block, index) => (block.Mixer, Layer: index + 1)).GroupBy(entry => entry.Mixer))
+        {
+            var look = PartLook.Of(group.Key);
+            var swatch = new Shape.Box(Margin, y - 7, 22, 14, 3, look.Fill, look.Second, look.Fill is null ? Inks.Line : null, look.Fill is null);
+            Entry([swatch, .. Letter(look, Margin + 11, y, 10)], look, [.. group.Select(entry => entry.Layer)]);
+        }
+        foreach (var group in design.Blocks.Select((block, index) => (block.FeedForward, Layer: index + 1)).GroupBy(entry => entry.FeedForward))
+        {
+            var look = PartLook.Of(group.Key);
+            Entry(FeedForwardBoxes(group.Key, look, Margin, y - 4, 22, 9), look, [.. group.Select(entry => entry.Layer)]);
+        }
+    }
+
+    void Entry(IEnumerable<Shape> swatch, PartLook look, int[] layers)
+    {
+        shapes.AddRange(swatch);
+        List<Shape.Words> words = [new(look.Name, Inks.Text, Bold: true)];
+        if (look.Details.Length > 0) words.Add(new(look.Details, Inks.Text));
+        if (layers.Length < design.Depth) words.Add(new($"{(layers.Length == 1 ? "layer" : "layers")} {Runs(layers)}", Inks.Soft));
+        Write(Margin + 32, y, 12, [.. words]);
+        y += Line;
+    }
+
+    /// <summary>Ascending numbers with neighbours joined: 1–4, 6.</summary>
+    public static string Runs(IReadOnlyList<int> numbers)
+    {
+        var runs = new List<string>();
+        for (int i = 0; i < numbers.Count;)
+        {
+            int end = i;
+            while (end + 1 < numbers.Count && numbers[end + 1] == numbers[end] + 1) end++;
+            runs.Add(end == i ? $"{numbers[i]}" : end == i + 1 ? $"{numbers[i]}, {numbers[end]}" : $"{numbers[i]}–{numbers[end]}");
+            i = end + 1;
+        }
+        return string.Join(", ", runs);
+    }
+
+    static string Words(PartLook look) => look.Details.Length > 0 ? $"{look.Name}, {look.Details}" : look.Name;
+
+    void Write(float x, float middle, float size, params Shape.Words[] words)
+    {
+        shapes.Add(new Shape.Sentence(x, middle, size, words));
+        // the font of an SVG's viewer may be wider than ours
+        float width = words.Sum(part => ReportFont.Measure(part.Content, size, part.Bold) * 1.15f) + (words.Length - 1) * size * Shape.Sentence.Gap;
+        right = Math.Max(right, x + width);
+    }
+}
