@@ -1,0 +1,27 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>From a design to a model.</summary>
+public static class HybridDesignModels
+{
+    /// <summary>A model with fresh parameters.</summary>
+    /// <param name="design">What to build.</param>
+    /// <param name="compute">The type of activations: float32 or bfloat16. Parameters are float32.</param>
+    /// <param name="device">Where it lives; null for the CPU.</param>
+    /// <param name="seed">Seed of the initial values: the same on every device. Null for one of torch's current generator.</param>
+    public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
+            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16", nameof(compute));
+        TorchLibrary.EnsureLoaded();
+        using var scope = NewDisposeScope();
+        long start = seed ?? randint(long.MaxValue, [1], ScalarType.Int64).item<long>();
+        using var factory = new ModuleFactory(design, device ?? CPU, start);
+        return new HybridLanguageModel(factory, compute);
+    }
+}

@@ -1,0 +1,142 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>The language model of a <see cref="HybridDesign"/>: embedding, stack, and a head that is the embedding again or a projection of its own.</summary>
+public sealed class HybridLanguageModel : LanguageModel
+{
+    readonly HybridStack stack;
+
+    internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
+    {
+        Design = factory.Design;
+        AddParameter("embedding", factory.Normal(Design.Initialisation.EmbeddingStandardDeviation, Design.Vocabulary, Design.Width), decays: true);
+        stack = Add("stack", new HybridStack(factory, compute));
+        if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.Vocabulary, Design.Width), decays: true);
+    }
+
+    /// <summary>The design this model was made from.</summary>
+    public HybridDesign Design { get; }
+
+    /// <summary>The blocks and the final norm.</summary>
+    public HybridStack Stack => stack;
+
+    /// <inheritdoc/>
+    public override int Vocabulary => Design.Vocabulary;
+
+    /// <inheritdoc/>
+    public override Device Device => Embedding.device;
+
+    /// <inheritdoc/>
+    public override ScalarType ComputeType => stack.ComputeType;
+
+    /// <summary>(vocabulary, width), float32.</summary>
+    public Parameter Embedding => Parameter("embedding");
+
+    /// <summary>(vocabulary, width), float32: the embedding itself if the head is tied.</summary>
+    public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
+
+    /// <summary>Every trainable tensor once, in the order of the layers.</summary>
+    public IReadOnlyList<ModelParameter> Parameters => [.. AllParameters().Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
+
+    /// <summary>Everything a checkpoint holds, by name: parameters and persistent buffers.</summary>
+    public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
+
+    /// <inheritdoc/>
+    public override HybridCache CreateCache(int batch) => stack.CreateCache(batch);
+
+    /// <summary>What the head receives: (batch, length, width) after the final norm.</summary>
+    /// <param name="ids">(batch, length) int64, on <see cref="Device"/>, from 0 to vocabulary - 1.</param>
+    /// <param name="context">Pads, documents, cache; null for full rows of one document each.</param>
+    public Tensor Hidden(Tensor ids, SequenceContext? context = null)
+    {
+        CheckIds(ids, nameof(ids));
+        using var scope = NewDisposeScope();
+        using var off = context?.Cache is null ? null : no_grad();
+        var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, -1L, false, false);
+        if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
+        return stack.Forward(embedded, context).MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor ids, SequenceContext? context = null)
+    {
+        using var scope = NewDisposeScope();
+        using var off = context?.Cache is null ? null : no_grad();
+        using var own = context is null ? new SequenceContext() : null;
+        context ??= own!;
+        var logits = Logits(Hidden(ids, context));
+        return context.RealTokens() is { } real
+            ? logits.masked_fill(real.logical_not().unsqueeze(-1), Scalars.Zero).MoveToOuterDisposeScope()
+            : logits.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Logits of hidden vectors (..., width): (..., vocabulary) float32.</summary>
+    public Tensor Logits(Tensor hidden)
+    {
+        ArgumentNullException.ThrowIfNull(hidden);
+        using var scope = NewDisposeScope();
+        var head = hidden.dtype == ScalarType.Float32 ? Head : Head.to(hidden.dtype);
+        return nn.functional.linear(hidden, head).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The loss of predicting targets, without all logits in memory.</summary>
+    /// <param name="ids">(batch, length) int64.</param>
+    /// <param name="targets">(batch, length) int64: the token after each of <paramref name="ids"/>, -100 where none counts.</param>
+    /// <param name="context">Pads and documents.</param>
+    public ModelLoss Loss(Tensor ids, Tensor targets, SequenceContext? context = null)
+    {
+        CheckTargets(ids, targets);
+        using var scope = NewDisposeScope();
+        using var own = context is null ? new SequenceContext() : null;
+        context ??= own!;
+        var hidden = Hidden(ids, context);
+        var crossEntropy = LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1));
+        var total = crossEntropy;
+        foreach (var loss in context.AuxiliaryLosses) total = total + loss;
+        if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
+        return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>The loss at every position: (batch, length) float32 nats, 0 where the target is -100; no gradient.</summary>
+    /// <inheritdoc cref="Loss"/>
+    public Tensor TokenLosses(Tensor ids, Tensor targets, SequenceContext? context = null)
+    {
+        CheckTargets(ids, targets);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var hidden = Hidden(ids, context);
+        return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1)).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Work between optimizer steps, such as balancing experts; call it once after each.</summary>
+    public void AfterStep() => stack.AfterStep();
+
+    Tensor HeadFor(Tensor hidden) => hidden.dtype == ScalarType.Float32 ? Head : Head.to(hidden.dtype);
+
+    void CheckIds(Tensor ids, string name)
+    {
+        ArgumentNullException.ThrowIfNull(ids, name);
+        if (ids.dim() != 2) throw new ArgumentException($"{name} is [{string.Join(", ", ids.shape)}]; expected (batch, length)", name);
+        if (ids.dtype != ScalarType.Int64) throw new ArgumentException($"{name} is {ids.dtype}; expected Int64", name);
+        if (ids.device_type != Device.type) throw new ArgumentException($"{name} is on {ids.device}; the model is on {Device}", name);
+        // on the CPU a look costs little; on a GPU it would wait for the device, whose own assertion catches it
+        if (ids.device_type != TorchSharp.DeviceType.CPU || ids.NumberOfElements == 0) return;
+        using var scope = NewDisposeScope();
+        long low = ids.min().item<long>(), high = ids.max().item<long>();
+        if (low < 0 || high >= Vocabulary) throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {Vocabulary}");
+    }
+
+    static void CheckTargets(Tensor ids, Tensor targets)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        ArgumentNullException.ThrowIfNull(targets);
+        if (targets.dtype != ScalarType.Int64 || targets.dim() != ids.dim() || !targets.shape.SequenceEqual(ids.shape))
+            throw new ArgumentException($"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]; expected Int64 [{string.Join(", ", ids.shape)}], as ids", nameof(targets));
+    }
+}

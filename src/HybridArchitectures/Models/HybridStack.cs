@@ -1,0 +1,86 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>The blocks of a design and its final norm: vectors in, vectors out, for models that are no language models.</summary>
+public sealed class HybridStack : HybridModule
+{
+    readonly IReadOnlyList<Block> blocks;
+    readonly RootMeanSquareNorm norm;
+
+    /// <summary>The stack of a design, with the design's own initialisation.</summary>
+    /// <param name="factory">Makes the parameters of <see cref="ModuleFactory.Design"/>.</param>
+    /// <param name="compute">The type of activations and of the cache.</param>
+    public HybridStack(ModuleFactory factory, ScalarType compute = ScalarType.Float32) : base(nameof(HybridStack))
+    {
+        ArgumentNullException.ThrowIfNull(factory);
+        ComputeType = compute;
+        Width = factory.Width;
+        blocks = Add("blocks", new BlockList(factory.Design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec))))).Items;
+        norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
+    }
+
+    /// <summary>Begins a design: <c>HybridStack.Design(width, vocabulary).WithAttention(...)...Build()</c>.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="vocabulary">Tokens of the vocabulary.</param>
+    public static HybridDesignBuilder Design(int width, int vocabulary) => new(width, vocabulary);
+
+    /// <summary>Channels of the residual stream.</summary>
+    public int Width { get; }
+
+    /// <summary>The type of activations and of the cache.</summary>
+    public ScalarType ComputeType { get; }
+
+    /// <summary>The blocks in order.</summary>
+    public IReadOnlyList<Block> Blocks => blocks;
+
+    /// <summary>Called with (block number from 0, residual stream after it); -1 is the stack's input and the number of blocks its normed output. For looking, not for changing.</summary>
+    public Action<int, Tensor>? Observer { get; set; }
+
+    /// <summary>An empty cache for <paramref name="batch"/> rows, where the parameters live.</summary>
+    public HybridCache CreateCache(int batch)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
+        using var scope = NewDisposeScope();
+        var device = norm.Weight.device;
+        return new HybridCache([.. blocks.Select(block => block.Mixer?.CreateState(batch, ComputeType, device))], new long[batch]);
+    }
+
+    /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>
+    public Tensor Forward(Tensor x, SequenceContext? context = null)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        if (x.dim() != 3 || x.size(2) != Width)
+            throw new ArgumentException($"x is [{string.Join(", ", x.shape)}]; expected (batch, length, {Width})", nameof(x));
+        using var own = context is null ? new SequenceContext() : null;
+        context ??= own!;
+        if (context.Cache is { } cache && cache.States.Count != blocks.Count)
+            throw new ArgumentException($"the cache was made for {cache.States.Count} blocks; this model has {blocks.Count}", nameof(context));
+        using var scope = NewDisposeScope();
+        using var off = context.Cache is null ? null : no_grad();
+        context.Begin(x.size(0), x.size(1), x.device);
+        if (x.dtype != ComputeType) x = x.to(ComputeType);
+        if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
+        x = context.ToRightPadded(x);
+        Observer?.Invoke(-1, x);
+        for (int i = 0; i < blocks.Count; i++)
+        {
+            var next = blocks[i].Forward(x, context, context.Cache?.States[i]);
+            if (!ReferenceEquals(next, x)) x.Dispose();      // autograd keeps what it needs
+            x = next;
+            Observer?.Invoke(i, x);
+        }
+        context.Cache?.Advance(context);
+        x = norm.Forward(x);
+        Observer?.Invoke(blocks.Count, x);
+        return context.FromRightPadded(x).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Work between optimizer steps, such as balancing experts.</summary>
+    public void AfterStep()
+    {
+        foreach (var block in blocks) block.FeedForward?.AfterStep();
+    }
+}

@@ -1,0 +1,207 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>
+/// What travels with the activations of one forward pass: how rows are filled, where they stand, and the cache they continue from. Pads and other documents never
+/// touch attention, convolution or state-space states.
+/// </summary>
+public sealed class SequenceContext : IDisposable
+{
+    readonly Dictionary<(RotarySpec Spec, int HeadSize), (Tensor Cosine, Tensor Sine)> tables = [];
+    readonly List<Tensor> owned = [];
+    readonly List<Tensor> losses = [];
+    readonly bool ownsLayout;
+    AttentionPositions? attentionPositions;
+    Tensor? order, inverse;
+
+    /// <summary>A context.</summary>
+    /// <param name="layout">Pads and documents; null when every row is one full document. Stays the caller's.</param>
+    /// <param name="cache">What the rows continue from and what is updated; null for none. Stays the caller's. A pass with a cache records no gradients.</param>
+    public SequenceContext(SequenceLayout? layout = null, HybridCache? cache = null)
+    {
+        if (cache is not null && layout?.DocumentIds is not null)
+            throw new ArgumentException("a cache continues one document a row; packed rows cannot be added to it: pass each document as a row", nameof(layout));
+        Layout = layout;
+        Cache = cache;
+    }
+
+    SequenceContext(SequenceLayout layout, HybridCache? cache, Tensor order, Tensor inverse) : this(layout, cache)
+    {
+        ownsLayout = true;
+        this.order = order;
+        this.inverse = inverse;
+    }
+
+    /// <summary>A context for rows padded on the left, on the right or on both sides.</summary>
+    /// <param name="mask">(batch, length) bool or integer: true or nonzero at real tokens.</param>
+    /// <param name="cache">What the rows continue from, or null.</param>
+    public static SequenceContext FromMask(Tensor mask, HybridCache? cache = null)
+    {
+        ArgumentNullException.ThrowIfNull(mask);
+        if (mask.dim() != 2) throw new ArgumentException($"the mask has {mask.dim()} dimensions; expected 2 (batch, length)", nameof(mask));
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
+        var lengths = real.sum(1).cpu().data<long>().ToArray();
+        // real tokens first, each side in its own order
+        var order = real.logical_not().to(ScalarType.Int64).argsort(dim: 1, descending: false, stable: true);
+        var inverse = order.argsort(dim: 1);
+        var layout = SequenceLayout.Padded(lengths, mask.size(1), mask.device);
+        return new SequenceContext(layout, cache, order.DetachFromDisposeScope(), inverse.DetachFromDisposeScope());
+    }
+
+    /// <summary>Pads and documents; null when every row is one full document.</summary>
+    public SequenceLayout? Layout { get; }
+
+    /// <summary>What the rows continue from, or null.</summary>
+    public HybridCache? Cache { get; }
+
+    /// <summary>Rows of the pass.</summary>
+    public long Batch { get; private set; }
+
+    /// <summary>Columns of the pass.</summary>
+    public long Length { get; private set; }
+
+    /// <summary>Where the pass runs.</summary>
+    public Device Device { get; private set; } = CPU;
+
+    /// <summary>Position of every token in its document: (length) if the same in each row, else (batch, length); int64.</summary>
+    public Tensor Positions { get; private set; } = null!;
+
+    /// <summary>Tokens each row had seen before this pass.</summary>
+    public IReadOnlyList<long> PastLengths { get; private set; } = [];
+
+    /// <summary>Whether all rows have seen equally many tokens and none has pads.</summary>
+    public bool IsUniform { get; private set; }
+
+    /// <summary>The most tokens a row has seen when this pass is over.</summary>
+    public long TotalLength { get; private set; }
+
+    /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied.</summary>
+    public IReadOnlyList<Tensor> AuxiliaryLosses => losses;
+
+    /// <summary>Adds a scalar, its coefficient applied, to the loss of the model.</summary>
+    public void AddLoss(Tensor loss) => losses.Add(loss.DetachFromDisposeScope());
+
+    /// <summary>Real tokens of a row in this pass.</summary>
+    public long RowLength(int row) => Layout?.RowLengths is { } lengths ? lengths[row] : Length;
+
+    /// <summary>Starts a pass over (batch, length) tokens.</summary>
+    internal void Begin(long batch, long length, Device device)
+    {
+        if (Layout is not null && (Layout.Batch != batch || Layout.Length != length))
+            throw new ArgumentException($"the layout describes ({Layout.Batch}, {Layout.Length}) tokens; the input is ({batch}, {length})");
+        if (Cache is not null && Cache.Batch != batch)
+            throw new ArgumentException($"the cache holds {Cache.Batch} rows; the input has {batch}");
+        Release();
+                (Batch, Length, Device) = (batch, length, device);
+        PastLengths = Cache is null ? new long[batch] : [.. Cache.Lengths];
+        long first = PastLengths.Count > 0 ? PastLengths[0] : 0;
+        IsUniform = Layout?.RowLengths is null && PastLengths.All(past => past == first);
+        TotalLength = Enumerable.Range(0, (int)batch).Select(row => PastLengths[row] + RowLength(row)).DefaultIfEmpty(0).Max();
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        Positions = Own(ComputePositions(first));
+    }
+
+    Tensor ComputePositions(long first)
+    {
+        if (Layout?.DocumentIds is not null)
+        {
+            var columns = Indices.Range(0, Length, Device);
+            if (Length == 0) return columns;
+            var starts = Layout.Starts!.to(ScalarType.Int64) * columns;         // column of a start, 0 elsewhere
+            return columns - starts.cummax(1).values;
+        }
+        var steps = Indices.Range(first, Length, Device);
+        if (PastLengths.All(past => past == first)) return steps;
+        var past = Indices.Of(PastLengths.Select(length => length - first), Device);
+        return past.unsqueeze(1) + steps;
+    }
+
+    /// <summary>Cosine and sine of the rotary angles at this pass's positions, computed once for all layers of one kind.</summary>
+    public (Tensor Cosine, Tensor Sine) RotaryTable(RotarySpec spec, int headSize)
+    {
+        ArgumentNullException.ThrowIfNull(spec);
+        if (tables.TryGetValue((spec, headSize), out var table)) return table;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, Device);
+        var (cosine, sine) = Rotary.Table(Positions, frequencies);
+        return tables[(spec, headSize)] = (Own(cosine), Own(sine));
+    }
+
+    /// <summary>
+    /// Positions of queries and of keys stored from position 0 on, for attention over all a row has seen; null where plain causal order says it all
+    /// (no packed documents, and no rows of unequal past).
+    /// </summary>
+    internal AttentionPositions? FullAttentionPositions()
+    {
+        if (attentionPositions is not null) return attentionPositions;
+        bool documents = Layout?.DocumentIds is not null;
+        // right pads come after every real token: causal order alone hides them, unless rows stand at different places in the cache
+        if (!documents && (Cache is null || IsUniform)) return null;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        Tensor queries, keys;
+        if (documents)
+        {
+            queries = Positions;
+            keys = Layout!.Valid is null ? Positions : Positions.masked_fill(Layout.Valid.logical_not(), Scalars.MinusOne);
+        }
+        else
+        {
+            queries = PositionsPerRow();
+            var slots = Indices.Range(0, TotalLength, Device).unsqueeze(0);
+            var totals = RowTotals();
+            keys = slots.expand(Batch, TotalLength).masked_fill(slots.ge(totals), Scalars.MinusOne);
+        }
+        return attentionPositions = new AttentionPositions(Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds);
+    }
+
+    /// <summary>Tokens each row has seen when this pass is over: (batch, 1) int64.</summary>
+    internal Tensor RowTotals() => Indices.Of(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
+
+    /// <summary><see cref="Positions"/> as (batch, length).</summary>
+    internal Tensor PositionsPerRow() => Positions.dim() == 2 ? Positions : Positions.unsqueeze(0).expand(Batch, Length);
+
+    /// <summary>(batch, length) bool in the caller's order, false at pads; null without pads.</summary>
+    internal Tensor? RealTokens() => Layout?.Valid is { } valid ? FromRightPadded(valid) : null;
+
+    /// <summary>Rows padded on the left come in here with their real tokens first.</summary>
+    internal Tensor ToRightPadded(Tensor x) =>
+        order is null ? x : x.dim() == 2 ? x.gather(1, order) : x.gather(1, order.unsqueeze(-1).expand(x.size(0), x.size(1), x.size(2)));
+
+    /// <summary>And go out in the caller's order.</summary>
+    internal Tensor FromRightPadded(Tensor x) =>
+        inverse is null ? x : x.dim() == 2 ? x.gather(1, inverse) : x.gather(1, inverse.unsqueeze(-1).expand(x.size(0), x.size(1), x.size(2)));
+
+    Tensor Own(Tensor tensor)
+    {
+        owned.Add(tensor.DetachFromDisposeScope());
+        return tensor;
+    }
+
+    void Release()
+    {
+        foreach (var tensor in owned.Concat(losses)) tensor.Dispose();
+        losses.Clear();
+        owned.Clear();
+        tables.Clear();
+        attentionPositions = null;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Release();
+        order?.Dispose();
+        inverse?.Dispose();
+        (order, inverse) = (null, null);
+        if (ownsLayout) Layout?.Dispose();
+    }
+}

@@ -1,0 +1,72 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>Causal attention with grouped key/value heads, rotary positions, and optionally a sliding window with sinks (arXiv 2305.13245, 2104.09864, 2309.17453).</summary>
+public sealed class Attention : Mixer
+{
+    readonly AttentionSpec spec;
+    readonly Linear query, key;
+    readonly Linear? value, output;
+    readonly RootMeanSquareNorm? queryNorm, keyNorm;
+
+    /// <summary>An attention mixer.</summary>
+    /// <param name="factory">Makes the parameters.</param>
+    /// <param name="spec">Heads, sizes, window, positions.</param>
+    /// <param name="ownValues">Whether it projects values itself; an intra-layer hybrid may hand in those of its other branch.</param>
+    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
+    {
+        this.spec = spec;
+        query = Add("query", Project(factory, spec.QueryWidth));
+        key = Add("key", Project(factory, spec.KeyWidth));
+        if (ownValues) value = Add("value", Project(factory, spec.ValueWidth));
+        if (spec.QkNorm)
+        {
+            queryNorm = Add("query_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
+            keyNorm = Add("key_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
+        }
+        if (ownOutput)
+            output = Add("output", new Linear(factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Constant(0, factory.Width) : null));
+    }
+
+    Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.InputBias ? factory.Constant(0, outputs) : null);
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
+
+    /// <summary>The output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
+    internal Tensor Project(Tensor attended) => (output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended);
+
+    /// <summary>(batch, length, heads x valueHeadSize) before the output projection.</summary>
+    internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null)
+    {
+        long batch = x.size(0), length = x.size(1);
+        var q = query.Forward(x).view(batch, length, spec.Heads, spec.HeadSize);
+        var k = key.Forward(x).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
+        var v = (givenValues ?? value!.Forward(x)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
+        if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
+        if (spec.Rotary is { } rotary)
+        {
+            var (cosine, sine) = context.RotaryTable(rotary, spec.HeadSize);
+            (q, k) = (Rotary.Forward(q, cosine, sine), Rotary.Forward(k, cosine, sine));
+        }
+        AttentionPositions? positions;
+        switch (state)
+        {
+            case null: positions = context.FullAttentionPositions(); break;
+            case KeyValueState all: (k, v, positions) = all.Append(k, v, context); break;
+            case WindowState window: (k, v, positions) = window.Append(k, v, context); break;
+            default: throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state));
+        }
+        return FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) => spec.Window is { } window
+        ? new WindowState(batch, window, spec.Sinks, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device)
+        : new KeyValueState(batch, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device);
+}

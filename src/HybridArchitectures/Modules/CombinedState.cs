@@ -1,0 +1,27 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>The states of the two branches of an intra-layer hybrid.</summary>
+public sealed class CombinedState(MixerState attention, MixerState stateSpace) : MixerState
+{
+    /// <summary>The attention branch's.</summary>
+    public MixerState Attention { get; } = attention;
+
+    /// <summary>The state-space branch's.</summary>
+    public MixerState StateSpace { get; } = stateSpace;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Tensors => [.. Attention.Tensors, .. StateSpace.Tensors];
+
+    /// <inheritdoc/>
+    public override MixerState Select(Tensor rows) => new CombinedState(Attention.Select(rows), StateSpace.Select(rows));
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        Attention.Dispose();
+        StateSpace.Dispose();
+        base.Dispose();
+    }
+}

@@ -1,0 +1,57 @@
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// The base of every module of this library: parameters and children are registered by explicit names, which are their names in a checkpoint, and looked up by
+/// them, so that <c>model.to(device)</c> cannot leave a stale field behind.
+/// </summary>
+public abstract class HybridModule : nn.Module
+{
+    readonly HashSet<string> neverDecayed = [];
+
+    /// <summary>Makes a module; <paramref name="kind"/> is what error messages call it.</summary>
+    protected HybridModule(string kind) : base(kind) { }
+
+    /// <summary>Registers a parameter. Weight decay leaves out those with <paramref name="decays"/> false: norms, biases, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>.</summary>
+    protected void AddParameter(string name, Parameter parameter, bool decays)
+    {
+        register_parameter(name, parameter);
+        if (!decays) neverDecayed.Add(name);
+    }
+
+    /// <summary>Registers a child.</summary>
+    protected T Add<T>(string name, T child) where T : HybridModule
+    {
+        register_module(name, child);
+        return child;
+    }
+
+    /// <summary>The parameter of this name, as it is now.</summary>
+    protected Parameter Parameter(string name) => get_parameter(name) ?? throw new InvalidOperationException($"{GetName()} has no parameter '{name}'");
+
+    /// <summary>All parameters below this module with their full names.</summary>
+    internal IEnumerable<(string Name, Parameter Value, bool Decays)> AllParameters(string prefix = "")
+    {
+        foreach (var (name, parameter) in named_parameters(recurse: false)) yield return (prefix + name, parameter, !neverDecayed.Contains(name));
+        foreach (var (name, child) in named_children())
+        {
+            if (child is not HybridModule own) throw new InvalidOperationException($"the child '{name}' of {GetName()} is no {nameof(HybridModule)}");
+            foreach (var item in own.AllParameters($"{prefix}{name}.")) yield return item;
+        }
+    }
+
+    /// <summary>Every tensor below this module that a checkpoint holds, with its full name: parameters and persistent buffers.</summary>
+    internal IEnumerable<(string Name, Tensor Value)> AllState(string prefix = "")
+    {
+        foreach (var (name, parameter) in named_parameters(recurse: false)) yield return (prefix + name, parameter);
+        foreach (var (name, buffer) in named_buffers(recurse: false, include_nonpersistent: false)) yield return (prefix + name, buffer);
+        foreach (var (name, child) in named_children())
+            foreach (var item in ((HybridModule)child).AllState($"{prefix}{name}.")) yield return item;
+    }
+
+    /// <summary>Nothing by reflection: what is registered has been named.</summary>
+    protected sealed override void RegisterComponents() { }
+}

@@ -1,0 +1,103 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// Attention and a state-space mixer side by side in one layer (arXiv 2510.04800, section 3.2): both read the same normed input, each branch is normed, and the two
+/// are fused before or after the output projection.
+/// </summary>
+public sealed class IntraHybrid : Mixer
+{
+    readonly IntraHybridSpec spec;
+    readonly Attention attention;
+    readonly StateSpaceMixer stateSpace;
+    readonly RootMeanSquareNorm? attentionNorm, stateSpaceNorm;
+    readonly Linear? output;
+    readonly double normEpsilon;
+
+    /// <summary>An intra-layer hybrid.</summary>
+    public IntraHybrid(ModuleFactory factory, IntraHybridSpec spec) : base(nameof(IntraHybrid))
+    {
+        this.spec = spec;
+        normEpsilon = factory.NormEpsilon;
+        bool separate = spec.Output == OutputProjection.Separate;
+        int attentionWidth = spec.Attention.OutputWidth, stateSpaceWidth;
+        attention = Add("attention", new Attention(factory, spec.Attention, ownValues: !spec.SharedValues, ownOutput: separate));
+        switch (spec.StateSpace)
+        {
+            case Mamba2Spec mamba2:
+                stateSpace = Add("state_space", new Mamba2(factory, mamba2, ownOutput: separate));
+                stateSpaceWidth = mamba2.InnerWidth;
+                break;
+            case Mamba1Spec mamba1:
+                stateSpace = Add("state_space", new Mamba1(factory, mamba1, ownOutput: separate));
+                stateSpaceWidth = mamba1.InnerWidth;
+                break;
+            default:
+                throw new ArgumentException($"the state-space branch is a {spec.StateSpace.GetType().Name}; expected {nameof(Mamba1Spec)} or {nameof(Mamba2Spec)}", nameof(spec));
+        }
+        if (spec.Norm == BranchNorm.Rms)
+        {
+            attentionNorm = Add("attention_norm", new RootMeanSquareNorm(factory, attentionWidth, normEpsilon));
+            stateSpaceNorm = Add("state_space_norm", new RootMeanSquareNorm(factory, stateSpaceWidth, normEpsilon));
+        }
+        if (spec.LearnedScale)
+        {
+            AddParameter("attention_scale", factory.Constant(1, attentionWidth), decays: false);
+            AddParameter("state_space_scale", factory.Constant(1, stateSpaceWidth), decays: false);
+        }
+        if (spec.Fusion == FusionKind.Gate) AddParameter("gate", factory.Constant(0, separate ? factory.Width : stateSpaceWidth), decays: false);
+        if (!separate)
+            output = Add("output", new Linear(factory.Projection(factory.Width, spec.Fusion == FusionKind.Concat ? attentionWidth + stateSpaceWidth : stateSpaceWidth, intoResidual: true)));
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var states = state switch
+        {
+            null => null,
+            CombinedState combined => combined,
+            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an intra-layer hybrid", nameof(state)),
+        };
+        var (scanned, values) = stateSpace.Scan(x, context, states?.StateSpace);
+        var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
+        scanned = Normed(scanned, stateSpaceNorm, spec.StateSpaceNormGroups);
+        attended = Normed(attended, attentionNorm, spec.Attention.Heads);
+        if (spec.LearnedScale)
+        {
+            scanned = scanned * Parameter("state_space_scale").to(x.dtype);
+            attended = attended * Parameter("attention_scale").to(x.dtype);
+        }
+        return output is null ? Fuse(stateSpace.Project(scanned), attention.Project(attended)) : output.Forward(Fuse(scanned, attended));
+    }
+
+    Tensor Normed(Tensor branch, RootMeanSquareNorm? norm, int groups) => spec.Norm switch
+    {
+        BranchNorm.None => branch,
+        BranchNorm.Rms => norm!.Forward(branch),
+        BranchNorm.Group => RmsNorm.Forward(branch, null, normEpsilon, groups),
+        _ => throw new InvalidOperationException($"unknown branch norm {spec.Norm}"),
+    };
+
+    Tensor Fuse(Tensor scanned, Tensor attended)
+    {
+        switch (spec.Fusion)
+        {
+            case FusionKind.Add: return scanned + attended;
+            case FusionKind.Difference: return scanned - attended;
+            case FusionKind.Concat: return cat([scanned, attended], -1);
+            case FusionKind.Gate:
+                var share = Parameter("gate").sigmoid().to(scanned.dtype);      // of the state-space branch, per channel
+                return attended + share * (scanned - attended);
+            default: throw new InvalidOperationException($"unknown fusion {spec.Fusion}");
+        }
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        new CombinedState(attention.CreateState(batch, compute, device), stateSpace.CreateState(batch, compute, device));
+}

@@ -1,0 +1,36 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>y = x W^T + b. The weight is kept in float32 and cast to the type of x, so that activations decide the arithmetic.</summary>
+public sealed class Linear : HybridModule
+{
+    readonly bool biased;
+
+    /// <summary>A projection.</summary>
+    /// <param name="weight">(outputs, inputs)</param>
+    /// <param name="bias">(outputs), or null.</param>
+    public Linear(Parameter weight, Parameter? bias = null) : base(nameof(Linear))
+    {
+        AddParameter("weight", weight, decays: true);
+        if (bias is not null) AddParameter("bias", bias, decays: false);
+        biased = bias is not null;
+    }
+
+    /// <summary>(outputs, inputs), float32.</summary>
+    public Parameter Weight => Parameter("weight");
+
+    /// <summary>(outputs), float32, or null.</summary>
+    public Parameter? Bias => biased ? Parameter("bias") : null;
+
+    /// <summary>(..., inputs) to (..., outputs), in the type of <paramref name="x"/>.</summary>
+    public Tensor Forward(Tensor x)
+    {
+        var (weight, bias) = (Weight, Bias);
+        if (weight.dtype == x.dtype) return nn.functional.linear(x, weight, bias);
+        using var castWeight = weight.to(x.dtype);
+        using var castBias = bias?.to(x.dtype);
+        return nn.functional.linear(x, castWeight, castBias);
+    }
+}

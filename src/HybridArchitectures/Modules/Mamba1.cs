@@ -1,0 +1,61 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// The Mamba mixer (arXiv 2312.00752, section 3.4): projection to scan input and gate; causal convolution with SiLU; time step, B and C from the convolved input;
+/// selective scan with gate; output projection.
+/// </summary>
+public sealed class Mamba1 : StateSpaceMixer
+{
+    readonly Mamba1Spec spec;
+    readonly Linear input, selection;
+    readonly Linear? output;
+
+    /// <summary>A Mamba mixer.</summary>
+    /// <param name="factory">Makes the parameters.</param>
+    /// <param name="spec">Widths and state.</param>
+    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1))
+    {
+        this.spec = spec;
+        int inner = spec.InnerWidth;
+        input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Constant(0, 2 * inner) : null));
+        double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
+        AddParameter("conv_weight", factory.Uniform(-bound, bound, inner, spec.ConvolutionWidth), decays: true);
+        if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, inner), decays: false);
+        selection = Add("selection", new Linear(factory.Projection(spec.TimeStepRank + 2 * spec.StateSize, inner)));
+        double rankBound = 1 / Math.Sqrt(spec.TimeStepRank);
+        AddParameter("dt_weight", factory.Uniform(-rankBound, rankBound, inner, spec.TimeStepRank), decays: true);
+        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, inner), decays: false);
+        // S4D-real: A = -(1, 2, ..., N) in every channel
+        AddParameter("A_log", factory.From(() => Indices.Range(1, spec.StateSize, CPU).to(ScalarType.Float32).log().repeat(inner, 1)), decays: false);
+        AddParameter("D", factory.Constant(1, inner), decays: false);
+        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Constant(0, factory.Width) : null));
+    }
+
+    internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var recurrent = Recurrent(state);
+        var projected = input.Forward(x);                                   // (B, L, 2 inner)
+        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
+        var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
+        var selected = selection.Forward(values);                           // (B, L, rank + 2 N)
+        var timeStep = nn.functional.linear(selected.narrow(-1, 0, spec.TimeStepRank), Parameter("dt_weight").to(x.dtype));
+        var b = selected.narrow(-1, spec.TimeStepRank, spec.StateSize);
+        var c = selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize);
+        var (y, final) = SelectiveScan.Forward(values, timeStep, Parameter("A_log").exp().neg(), b, c, Parameter("D"), gate, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
+        recurrent?.Scan.copy_(final);
+        return (y, values);
+    }
+
+    internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
+        zeros([batch, spec.ConvolutionWidth - 1, spec.InnerWidth], compute, device),
+        zeros([batch, spec.InnerWidth, spec.StateSize], ScalarType.Float32, device));
+}

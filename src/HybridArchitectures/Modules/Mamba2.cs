@@ -1,0 +1,70 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// The Mamba-2 mixer (arXiv 2405.21060, section 7): one projection to gate, scan input, B, C and time steps; causal convolution with SiLU over input, B and C;
+/// state-space dual; gated RMSNorm; output projection.
+/// </summary>
+public sealed class Mamba2 : StateSpaceMixer
+{
+    readonly Mamba2Spec spec;
+    readonly Linear input;
+    readonly Linear? output;
+    readonly double normEpsilon;
+
+    /// <summary>A Mamba-2 mixer.</summary>
+    /// <param name="factory">Makes the parameters.</param>
+    /// <param name="spec">Heads, sizes, state.</param>
+    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2))
+    {
+        this.spec = spec;
+        normEpsilon = factory.NormEpsilon;
+        int inner = spec.InnerWidth, channels = spec.ConvolutionChannels, projected = inner + channels + spec.Heads;
+        input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Constant(0, projected) : null));
+        double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
+        AddParameter("conv_weight", factory.Uniform(-bound, bound, channels, spec.ConvolutionWidth), decays: true);
+        if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, channels), decays: false);
+        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.Heads), decays: false);
+        AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.Heads), decays: false);
+        AddParameter("D", factory.Constant(1, spec.Heads), decays: false);
+        if (spec.GatedNorm) AddParameter("norm_weight", factory.Constant(1, inner), decays: false);
+        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Constant(0, factory.Width) : null));
+    }
+
+    internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
+    {
+        long batch = x.size(0), length = x.size(1);
+        int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
+        var recurrent = Recurrent(state);
+        var projected = input.Forward(x);                                   // (B, L, inner + channels + heads)
+        var gate = projected.narrow(-1, 0, inner);
+        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
+        var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
+        var values = convolved.narrow(-1, 0, inner);
+        var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
+        var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
+        var a = Parameter("A_log").exp().neg();
+        var (y, final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D"), Parameter("dt_bias"),
+            softplus: true, spec.TimeStepLimit is { } limit ? (limit.Minimum, limit.Maximum) : null, recurrent?.Scan, context.Layout, spec.ChunkSize);
+        recurrent?.Scan.copy_(final);
+        y = y.reshape(batch, length, inner);
+        y = spec.GatedNorm
+            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight"), normEpsilon, spec.NormGroups, spec.NormBeforeGate)
+            : SwiGlu.Forward(gate, y);
+        return (y, values);
+    }
+
+    internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned);
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
+        zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
+        zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], ScalarType.Float32, device));
+}

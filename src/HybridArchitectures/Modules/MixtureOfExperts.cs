@@ -1,0 +1,135 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// A mixture of SwiGLU experts: a router sends every token to its best few experts (token choice, none dropped), beside shared experts that see every token.
+/// Balance by a selection bias without a loss (arXiv 2408.15664), by the auxiliary loss of arXiv 2101.03961, or not at all.
+/// </summary>
+public sealed class MixtureOfExperts : FeedForward
+{
+    readonly MixtureOfExpertsSpec spec;
+    readonly Linear router;
+    readonly SwiGluFeedForward? shared;
+
+    /// <summary>A mixture of experts.</summary>
+    public MixtureOfExperts(ModuleFactory factory, MixtureOfExpertsSpec spec) : base(nameof(MixtureOfExperts))
+    {
+        this.spec = spec;
+        int experts = spec.Experts, width = factory.Width, inner = spec.ExpertWidth;
+        router = Add("router", new Linear(factory.Projection(experts, width)));
+        AddParameter("gate", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
+        AddParameter("up", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
+        AddParameter("down", factory.Normal(factory.ResidualDeviation, experts, width, inner), decays: true);
+        if (spec.SharedWidth > 0) shared = Add("shared", new SwiGluFeedForward(factory, spec.SharedWidth));
+        if (spec.Balance == ExpertBalance.BiasUpdate)
+        {
+            register_buffer("selection_bias", zeros([experts], ScalarType.Float32, factory.Device).DetachFromDisposeScope());
+            register_buffer("load", zeros([experts], ScalarType.Float32, factory.Device).DetachFromDisposeScope(), persistent: false);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context)
+    {
+        long batch = x.size(0), length = x.size(1), width = x.size(2);
+        var tokens = x.reshape(batch * length, width);
+        var logits = router.Forward(tokens.to(ScalarType.Float32));                             // (T, E)
+        var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
+        var (chosen, weights) = Choose(scores);                                                 // (T, k) each
+        if (is_grad_enabled()) Account(logits, scores, chosen, context);
+        var routed = Route(tokens, chosen, weights.to(x.dtype));
+        if (shared is not null) routed = routed + shared.Forward(tokens, context);
+        return routed.view(batch, length, width);
+    }
+
+    (Tensor Chosen, Tensor Weights) Choose(Tensor scores)
+    {
+        Tensor chosen;
+        using (no_grad())
+        {
+            var ranking = get_buffer("selection_bias") is { } bias ? scores + bias : scores;
+            chosen = ranking.topk(spec.ExpertsPerToken, -1).indices;
+        }
+        var weights = scores.gather(-1, chosen);
+        if (spec.Renormalize) weights = weights / (weights.sum(-1, keepdim: true) + Scalars.Of(1e-20));
+        return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.Of(spec.Scale)));
+    }
+
+    /// <summary>Every token visits its experts in groups: sorted by expert, computed expert by expert, brought back in order.</summary>
+    Tensor Route(Tensor tokens, Tensor chosen, Tensor weights)
+    {
+        long count = tokens.size(0), choices = spec.ExpertsPerToken;
+        Tensor order, inverse, source;
+        long[] sizes;
+        using (no_grad())
+        {
+            var flat = chosen.flatten();
+            order = flat.argsort(dim: 0, descending: false, stable: true);
+            inverse = order.argsort();
+            source = order.div(Scalars.Of(choices), RoundingMode.floor).to(ScalarType.Int64);
+            sizes = flat.bincount(null, spec.Experts).cpu().data<long>().ToArray();
+        }
+        var visits = tokens.index_select(0, source);                                            // (T k, width), expert by expert
+        var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
+        if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
+        // one unbind each: its gradient is one stack, with zeros for an expert that no token visited
+        var (gates, ups, downs) = (Parameter("gate").to(tokens.dtype).unbind(0), Parameter("up").to(tokens.dtype).unbind(0), Parameter("down").to(tokens.dtype).unbind(0));
+        var results = new List<Tensor>(spec.Experts);
+        long start = 0;
+        for (int expert = 0; expert < spec.Experts; start += sizes[expert++])
+        {
+            if (sizes[expert] == 0) continue;
+            var input = visits.narrow(0, start, sizes[expert]);
+            var inner = SwiGlu.Forward(nn.functional.linear(input, gates[expert]), nn.functional.linear(input, ups[expert]));
+            results.Add(nn.functional.linear(inner, downs[expert]));
+        }
+        if (results.Count == 0) return zeros_like(tokens);
+        var output = results.Count == 1 ? results[0] : cat(results, 0);
+        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
+        return output.index_select(0, inverse).view(count, choices, -1).sum(1);
+    }
+
+    /// <summary>Losses and loads of a training pass; pads count for nothing.</summary>
+    void Account(Tensor logits, Tensor scores, Tensor chosen, SequenceContext context)
+    {
+        var real = context.Layout?.Valid?.flatten().to(ScalarType.Float32);
+        using (no_grad())
+        {
+            if (get_buffer("load") is { } load)
+            {
+                var visits = nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32);
+                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(0));
+            }
+        }
+        if (spec.Balance == ExpertBalance.AuxiliaryLoss && spec.BalanceRate > 0)
+        {
+            // experts x sum over experts of (share of choices) x (mean probability)
+            var shares = MeanOver(nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32), real);
+            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / (scores.sum(-1, keepdim: true) + Scalars.Of(1e-20));
+            context.AddLoss((shares * MeanOver(probabilities, real)).sum().mul(Scalars.Of(spec.Experts * spec.BalanceRate)));
+        }
+        if (spec.RouterZLoss > 0)
+            context.AddLoss(MeanOver(logits.logsumexp(-1).square().unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
+    }
+
+    // (T, n) to (n), over real tokens
+    static Tensor MeanOver(Tensor values, Tensor? real) =>
+        real is null ? values.mean([0]) : (values * real.unsqueeze(-1)).sum(0) / real.sum().clamp_min(Scalars.One);
+
+    /// <summary>Raises the selection bias of experts that saw fewer tokens than the mean since the last call and lowers that of the others, by the balance rate.</summary>
+    public override void AfterStep()
+    {
+        if (get_buffer("load") is not { } load || get_buffer("selection_bias") is not { } bias) return;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var change = (load.mean() - load).sign().mul(Scalars.Of(spec.BalanceRate));
+        bias.add_(change - change.mean());
+        load.zero_();
+    }
+}

@@ -1,0 +1,118 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// Makes the initial values of parameters: float32, drawn on the CPU from one generator, so that a seed gives the same model on every device.
+/// </summary>
+public sealed class ModuleFactory : IDisposable
+{
+    readonly Generator generator;
+
+    /// <summary>A factory for a design's parameters.</summary>
+    /// <param name="design">The design: widths and its initialisation settings.</param>
+    /// <param name="device">Where the parameters are to live.</param>
+    /// <param name="seed">Seed of the generator.</param>
+    public ModuleFactory(HybridDesign design, Device device, long seed)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(device);
+        Design = design;
+        Device = device;
+        NormEpsilon = design.NormEpsilon;
+        generator = new Generator((ulong)seed, CPU);
+    }
+
+    /// <summary>The design the modules belong to.</summary>
+    public HybridDesign Design { get; }
+
+    /// <summary>Where parameters live.</summary>
+    public Device Device { get; }
+
+    /// <summary>The width of the residual stream.</summary>
+    public int Width => Design.Width;
+
+    /// <summary>Number of the block being made, from 1; 0 outside blocks.</summary>
+    public int Position { get; private set; }
+
+    /// <summary>Epsilon of the norms of the block being made.</summary>
+    public double NormEpsilon { get; private set; }
+
+    /// <summary>Normal values of a standard deviation; what lies beyond the design's cut-off is drawn again.</summary>
+    public Parameter Normal(double deviation, params long[] shape) => Make(() =>
+    {
+        if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, generator);
+        // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
+        double bound = ErrorFunction(cutoff / Math.Sqrt(2));
+        return empty(shape, float32).uniform_(-bound, bound, generator).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(-cutoff * deviation, cutoff * deviation);
+    });
+
+    /// <summary>Uniform values in [low, high).</summary>
+    public Parameter Uniform(double low, double high, params long[] shape) => Make(() => Draw(low, high, shape));
+
+    /// <summary>One value throughout.</summary>
+    public Parameter Constant(double value, params long[] shape) => Make(() => full(shape, value, float32));
+
+    /// <summary>Values computed from a uniform draw in [low, high).</summary>
+    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(() => map(Draw(low, high, shape)));
+
+    /// <summary>Values computed without randomness.</summary>
+    public Parameter From(Func<Tensor> values) => Make(values);
+
+    /// <summary>The weight of a projection (outputs, inputs).</summary>
+    /// <param name="outputs">Output width.</param>
+    /// <param name="inputs">Input width.</param>
+    /// <param name="intoResidual">Whether its output is added to the residual stream: its deviation is then <see cref="ResidualDeviation"/>.</param>
+    public Parameter Projection(long outputs, long inputs, bool intoResidual = false)
+    {
+        return Normal(intoResidual ? ResidualDeviation : Design.Initialisation.StandardDeviation, outputs, inputs);
+    }
+
+    /// <summary>Standard deviation of projections that write into the residual stream at <see cref="Position"/>.</summary>
+    public double ResidualDeviation => Design.Initialisation.StandardDeviation / Design.Initialisation.Residual switch
+    {
+        ResidualScaling.None => 1,
+        ResidualScaling.Depth => Math.Sqrt(2.0 * Math.Max(1, Design.Depth)),
+        ResidualScaling.Position => Math.Sqrt(2.0 * Math.Max(1, Position)),
+        _ => throw new InvalidOperationException($"unknown residual scaling {Design.Initialisation.Residual}"),
+    };
+
+    static double ErrorFunction(double x)
+    {
+        using var value = tensor(x, ScalarType.Float64);
+        using var result = value.erf();
+        return result.item<double>();
+    }
+
+    /// <summary>Makes a block: <see cref="Position"/> and <see cref="NormEpsilon"/> are its own meanwhile.</summary>
+    internal T At<T>(int position, double normEpsilon, Func<T> make)
+    {
+        (Position, NormEpsilon) = (position, normEpsilon);
+        try
+        {
+            return make();
+        }
+        finally
+        {
+            (Position, NormEpsilon) = (0, Design.NormEpsilon);
+        }
+    }
+
+    Tensor Draw(double low, double high, long[] shape) => empty(shape, float32).uniform_(low, high, generator);
+
+    Parameter Make(Func<Tensor> values)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var parameter = new Parameter(values().to(float32, Device, copy: true), requires_grad: true);
+        parameter.DetachFromDisposeScope();
+        return parameter;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => generator.Dispose();
+}

@@ -1,0 +1,28 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>The state of a state-space mixer: the last inputs of its convolution and the state of its scan. Its size does not grow with length.</summary>
+public sealed class RecurrentState : MixerState
+{
+    /// <summary>An empty state.</summary>
+    /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
+    /// <param name="scan">The scan's state, batch first, float32.</param>
+    public RecurrentState(Tensor convolution, Tensor scan)
+    {
+        Convolution = convolution.DetachFromDisposeScope();
+        Scan = scan.DetachFromDisposeScope();
+    }
+
+    /// <summary>(batch, width - 1, channels), newest last.</summary>
+    public Tensor Convolution { get; }
+
+    /// <summary>The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32.</summary>
+    public Tensor Scan { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Tensors => [Convolution, Scan];
+
+    /// <inheritdoc/>
+    public override MixerState Select(Tensor rows) => new RecurrentState(Rows(Convolution, rows), Rows(Scan, rows));
+}

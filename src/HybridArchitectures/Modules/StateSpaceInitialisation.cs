@@ -1,0 +1,21 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>Initial values that state-space mixers share.</summary>
+static class StateSpaceInitialisation
+{
+    /// <summary>
+    /// A bias whose softplus is log-uniform between two time steps, never below their floor: b = t + log(1 - exp(-t)) is the inverse of softplus
+    /// (arXiv 2312.00752, section 3.6).
+    /// </summary>
+    public static Parameter TimeStepBias(ModuleFactory factory, Interval range, double floor, int channels) =>
+        factory.FromUniform(Math.Log(range.Minimum), Math.Log(range.Maximum), logarithm =>
+        {
+            var step = logarithm.exp().clamp_min_(Scalars.Of(floor));
+            return step + step.neg().expm1().neg().log();
+        }, channels);
+}

@@ -1,0 +1,34 @@
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>A state-space mixer in two steps, so that an intra-layer hybrid can norm and fuse between scan and output projection.</summary>
+/// <param name="kind">What error messages call it.</param>
+public abstract class StateSpaceMixer(string kind) : Mixer(kind)
+{
+    /// <summary>(batch, length, innerWidth) before the output projection, and the scan's input after the convolution, of the same shape.</summary>
+    internal abstract (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state);
+
+    /// <summary>The output projection: (batch, length, innerWidth) to (batch, length, width).</summary>
+    internal abstract Tensor Project(Tensor scanned);
+
+    /// <inheritdoc/>
+    public sealed override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Scan(x, context, state).Output);
+
+    private protected static RecurrentState? Recurrent(MixerState? state) => state switch
+    {
+        null => null,
+        RecurrentState recurrent => recurrent,
+        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a state-space mixer", nameof(state)),
+    };
+
+    /// <summary>Causal convolution with SiLU, continuing from and updating the state.</summary>
+    private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, RecurrentState? state, SequenceContext context)
+    {
+        var (output, last) = CausalConvolution.Forward(x, weight, bias, silu: true, state?.Convolution, context.Layout);
+        state?.Convolution.copy_(last);
+        return output;
+    }
+}

@@ -1,0 +1,67 @@
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// Keys and values of a sliding window and its sinks: position p lies in slot p while p is a sink, else in slot sinks + (p - sinks) mod window, so that memory does
+/// not grow with length.
+/// </summary>
+public sealed class WindowState : MixerState
+{
+    readonly int window, sinks;
+    readonly Tensor keys, values, positions;       // (batch, slots + 1, ...): the last slot takes what need not be kept; positions are -1 in empty slots
+
+    /// <summary>An empty state; parameters as in <see cref="KeyValueState"/>.</summary>
+    public WindowState(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
+        : this(window, sinks,
+            zeros([batch, window + sinks + 1, keyValueHeads, headSize], compute, device).DetachFromDisposeScope(),
+            zeros([batch, window + sinks + 1, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope(),
+            full([batch, window + sinks + 1], Scalars.MinusOne, ScalarType.Int64, device).DetachFromDisposeScope()) { }
+
+    WindowState(int window, int sinks, Tensor keys, Tensor values, Tensor positions) =>
+        (this.window, this.sinks, this.keys, this.values, this.positions) = (window, sinks, keys, values, positions);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Tensors => [keys, values, positions];
+
+    /// <inheritdoc/>
+    public override MixerState Select(Tensor rows) => new WindowState(window, sinks, Rows(keys, rows), Rows(values, rows), Rows(positions, rows));
+
+    /// <summary>Adds a pass's keys (batch, length, heads, headSize) and values, and gives all that attention may see with their positions.</summary>
+    internal (Tensor Keys, Tensor Values, AttentionPositions Positions) Append(Tensor newKeys, Tensor newValues, SequenceContext context)
+    {
+        int slots = window + sinks;
+        var queries = context.PositionsPerRow();
+        var newPositions = context.Layout?.Valid is { } valid ? queries.masked_fill(valid.logical_not(), Scalars.MinusOne) : queries;
+        if (context.Length == 1)
+        {
+            // the slot that is overwritten held the position just left behind by the window
+            Write(newKeys, newValues, newPositions, context);
+            return (keys.narrow(1, 0, slots), values.narrow(1, 0, slots), new AttentionPositions(queries, positions.narrow(1, 0, slots)));
+        }
+        var allKeys = cat([keys.narrow(1, 0, slots), newKeys], 1);
+        var allValues = cat([values.narrow(1, 0, slots), newValues], 1);
+        var allPositions = cat([positions.narrow(1, 0, slots), newPositions], 1);
+        Write(newKeys, newValues, newPositions, context);
+        return (allKeys, allValues, new AttentionPositions(queries, allPositions));
+    }
+
+    void Write(Tensor newKeys, Tensor newValues, Tensor newPositions, SequenceContext context)
+    {
+        int slots = window + sinks;
+        var totals = context.RowTotals();
+        var isSink = newPositions.lt(Scalars.Of(sinks));
+        // each slot is written once: by a sink, or by one of the row's last `window` tokens; all else, pads too, goes to the spare slot
+        var kept = newPositions.ge(Scalars.Zero).logical_and(isSink.logical_or(newPositions.ge(totals.sub(Scalars.Of(window)))));
+        var slot = where(isSink, newPositions, newPositions.sub(Scalars.Of(sinks)).remainder(Scalars.Of(window)).add(Scalars.Of(sinks)));
+        slot = slot.masked_fill(kept.logical_not(), Scalars.Of(slots));
+        var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
+        var index = (rows.mul(Scalars.Of(slots + 1)).add(slot)).flatten();
+        keys.flatten(0, 1).index_copy_(0, index, newKeys.flatten(0, 1).contiguous());
+        values.flatten(0, 1).index_copy_(0, index, newValues.flatten(0, 1).contiguous());
+        positions.flatten().index_copy_(0, index, newPositions.flatten().contiguous());
+    }
+}

@@ -1,0 +1,66 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+
+namespace HybridArchitectures.Tests.Models;
+
+/// <summary>Designs of two to four small blocks that together use every mixer, feed-forward, fusion and norm.</summary>
+static class TinyDesigns
+{
+    const int Width = 24, Vocabulary = 37;
+
+    static HybridDesign Of(string name, params BlockSpec[] blocks) =>
+        new HybridDesign { Name = name, Width = Width, Vocabulary = Vocabulary, Blocks = [.. blocks] }.Resolve();
+
+    static BlockSpec Block(MixerSpec? mixer, FeedForwardSpec? feedForward = null) => new() { Mixer = mixer, FeedForward = feedForward ?? FeedForwardSpec.SwiGlu(40) };
+
+    static AttentionSpec Attention => new() { Heads = 4, KeyValueHeads = 2, HeadSize = 6, Rotary = new RotarySpec { Theta = 1000 } };
+
+    static Mamba2Spec Mamba2 => new() { Heads = 6, HeadSize = 8, StateSize = 5, Groups = 2, ChunkSize = 8 };
+
+    static Mamba1Spec Mamba1 => new() { StateSize = 3 };
+
+    static IntraHybridSpec Intra(MixerSpec? stateSpace = null) => new()
+    {
+        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() },
+        StateSpace = stateSpace ?? Mamba2 with { GatedNorm = false },
+    };
+
+    static MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(4, 2, 12);
+
+    public static IReadOnlyList<HybridDesign> All { get; } =
+    [
+        Of("transformer", Block(Attention), Block(Attention with { QkNorm = true, InputBias = true, OutputBias = true })),
+        Of("no positions, unequal value heads", Block(Attention with { Rotary = null, ValueHeadSize = 10, Scale = 0.3 }), Block(Mamba2)),
+        Of("sliding window", Block(Attention with { Window = 5, Sinks = 2 }), Block(Attention with { Window = 4 })),
+        Of("mamba2", Block(Mamba2), Block(Mamba2 with { NormGroups = 2, NormBeforeGate = true, ProjectionBias = true, ConvolutionBias = false })),
+        Of("mamba2 limits", Block(Mamba2 with { TimeStepLimit = new Interval(0.01, 0.2), ConvolutionWidth = 2, GatedNorm = false })),
+        Of("mamba1", Block(Mamba1), Block(Mamba1 with { ProjectionBias = true, InnerWidth = 32 })),
+        Of("inter", Block(Mamba2), Block(Mamba1), Block(Attention), Block(Mamba2, FeedForwardSpec.None)),
+        Of("intra difference", Block(Intra()), Block(Mamba2)),
+        Of("intra add rms scale", Block(Intra() with { Fusion = FusionKind.Add, Norm = BranchNorm.Rms, LearnedScale = true })),
+        Of("intra joint concat", Block(Intra() with { Fusion = FusionKind.Concat, Output = OutputProjection.Joint, Norm = BranchNorm.None })),
+        Of("intra joint gate", Block(Intra() with { Fusion = FusionKind.Gate, Output = OutputProjection.Joint })),
+        Of("intra gate", Block(Intra() with { Fusion = FusionKind.Gate })),
+        Of("intra mamba1", Block(Intra(Mamba1 with { InnerWidth = 48 }))),
+        Of("intra shared values", Block(Intra() with { SharedValues = true, Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() } })),
+        Of("experts", Block(Attention, Experts), Block(Mamba2, Experts with { Score = RouterScore.Softmax, Renormalize = true, Scale = 1.5, SharedExperts = 1, Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
+        Of("experts before", Block(Mamba2, Experts with { ExpertsPerToken = 1, ScoreBeforeExperts = true, Balance = ExpertBalance.BiasUpdate })),
+        Of("feed-forward alone", Block(Attention, FeedForwardSpec.None), Block(null), Block(Mamba2)),
+        Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
+    ];
+
+    public static TheoryData<string> Names => [.. All.Select(design => design.Name!)];
+
+    public static HybridDesign Get(string name) => All.Single(design => design.Name == name);
+
+    /// <summary>A model whose every parameter is random, so that no term is hidden by a zero or a one.</summary>
+    public static HybridLanguageModel Model(string name)
+    {
+        var model = Get(name).CreateModel(seed: 3);
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        using var off = TorchSharp.torch.no_grad();
+        TorchSharp.torch.manual_seed(5);
+        foreach (var (_, parameter, _) in model.AllParameters()) parameter.add_(TorchSharp.torch.randn_like(parameter) * 0.2);
+        return model;
+    }
+}
