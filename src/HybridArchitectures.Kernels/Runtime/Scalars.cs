@@ -10,6 +10,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 public static class Scalars
 {
     static readonly ConcurrentDictionary<double, Scalar> Cache = new();
+    static readonly ConcurrentDictionary<long, Scalar> Integers = new();
 
     /// <summary>1.</summary>
     public static readonly Scalar One = 1.0.ToScalar();
@@ -28,4 +29,7 @@ public static class Scalars
 
     /// <summary>The scalar of a number, made once. For constants of a model (an epsilon, a scale), not for values that change every step.</summary>
     public static Scalar Of(double value) => Cache.GetOrAdd(value, static number => number.ToScalar());
+
+    /// <summary>The scalar of an integer, made once; it leaves integer tensors integer.</summary>
+    public static Scalar Of(long value) => Integers.GetOrAdd(value, static number => number.ToScalar());
 }

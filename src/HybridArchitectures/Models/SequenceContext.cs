@@ -47,8 +47,9 @@ public sealed class SequenceContext : IDisposable
         using var off = no_grad();
         var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
         var lengths = real.sum(1).cpu().data<long>().ToArray();
-        // real tokens first, each side in its own order
-        var order = real.logical_not().to(ScalarType.Int64).argsort(dim: 1, descending: false, stable: true);
+        // real tokens first, each side in its own order: keys are unique, so no stable sort is needed
+        var columns = Indices.Range(0, mask.size(1), mask.device);
+        var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.Of(mask.size(1))).add(columns).argsort(dim: 1);
         var inverse = order.argsort(dim: 1);
         var layout = SequenceLayout.Padded(lengths, mask.size(1), mask.device);
         return new SequenceContext(layout, cache, order.DetachFromDisposeScope(), inverse.DetachFromDisposeScope());

@@ -54,7 +54,7 @@ public sealed class MixtureOfExperts : FeedForward
         using (no_grad())
         {
             var ranking = get_buffer("selection_bias") is { } bias ? scores + bias : scores;
-            chosen = ranking.topk(spec.ExpertsPerToken, -1).indices;
+            chosen = ranking.topk(spec.ExpertsPerToken, -1).indexes;
         }
         var weights = scores.gather(-1, chosen);
         if (spec.Renormalize) weights = weights / (weights.sum(-1, keepdim: true) + Scalars.Of(1e-20));
@@ -70,7 +70,8 @@ public sealed class MixtureOfExperts : FeedForward
         using (no_grad())
         {
             var flat = chosen.flatten();
-            order = flat.argsort(dim: 0, descending: false, stable: true);
+            // by expert, and within one by place: keys are unique, so no stable sort is needed
+            order = flat.mul(Scalars.Of(count * choices)).add(Indices.Range(0, count * choices, tokens.device)).argsort();
             inverse = order.argsort();
             source = order.div(Scalars.Of(choices), RoundingMode.floor).to(ScalarType.Int64);
             sizes = flat.bincount(null, spec.Experts).cpu().data<long>().ToArray();

@@ -29,7 +29,7 @@ public class HybridLanguageModelTests
     public void Parameters_are_those_the_design_counts(string name)
     {
         using var model = TinyDesigns.Model(name);
-        Assert.Equal(model.Design.Parameters().Total, model.Parameters.Sum(parameter => parameter.Value.NumberOfElements));
+        Assert.Equal(model.Design.CountParameters().Total, model.Parameters.Sum(parameter => parameter.Value.NumberOfElements));
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
