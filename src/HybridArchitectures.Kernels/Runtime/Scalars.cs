@@ -12,17 +12,17 @@ public static class Scalars
     static readonly ConcurrentDictionary<double, Scalar> Cache = new();
     static readonly ConcurrentDictionary<long, Scalar> Integers = new();
 
-    /// <summary>1.</summary>
-    public static readonly Scalar One = 1.0.ToScalar();
+    /// <summary>1, an integer: it leaves the type of any tensor as it is.</summary>
+    public static readonly Scalar One = 1L.ToScalar();
 
-    /// <summary>0.</summary>
-    public static readonly Scalar Zero = 0.0.ToScalar();
+    /// <summary>0, an integer.</summary>
+    public static readonly Scalar Zero = 0L.ToScalar();
 
-    /// <summary>-1.</summary>
-    public static readonly Scalar MinusOne = (-1.0).ToScalar();
+    /// <summary>-1, an integer.</summary>
+    public static readonly Scalar MinusOne = (-1L).ToScalar();
 
-    /// <summary>2.</summary>
-    public static readonly Scalar Two = 2.0.ToScalar();
+    /// <summary>2, an integer.</summary>
+    public static readonly Scalar Two = 2L.ToScalar();
 
     /// <summary>Minus infinity.</summary>
     public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
