@@ -105,7 +105,7 @@ public sealed class MixtureOfExperts : FeedForward
             if (get_buffer("load") is { } load)
             {
                 var visits = nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32);
-                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(0));
+                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0));
             }
         }
         if (spec.Balance == ExpertBalance.AuxiliaryLoss && spec.BalanceRate > 0)
@@ -121,7 +121,7 @@ public sealed class MixtureOfExperts : FeedForward
 
     // (T, n) to (n), over real tokens
     static Tensor MeanOver(Tensor values, Tensor? real) =>
-        real is null ? values.mean([0]) : (values * real.unsqueeze(-1)).sum(0) / real.sum().clamp_min(Scalars.One);
+        real is null ? values.mean([0]) : (values * real.unsqueeze(-1)).sum(dim: 0) / real.sum().clamp_min(Scalars.One);
 
     /// <summary>Raises the selection bias of experts that saw fewer tokens than the mean since the last call and lowers that of the others, by the balance rate.</summary>
     public override void AfterStep()

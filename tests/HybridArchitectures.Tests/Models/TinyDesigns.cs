@@ -46,6 +46,7 @@ static class TinyDesigns
         Of("experts", Block(Attention, Experts), Block(Mamba2, Experts with { Score = RouterScore.Softmax, Renormalize = true, Scale = 1.5, SharedExperts = 1, Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
         Of("experts before", Block(Mamba2, Experts with { ExpertsPerToken = 1, ScoreBeforeExperts = true, Balance = ExpertBalance.BiasUpdate })),
         Of("feed-forward alone", Block(Attention, FeedForwardSpec.None), Block(null), Block(Mamba2)),
+        Of("own mixer", Block(new HybridArchitectures.Tests.Design.ShiftSpec(2)), Block(Attention)),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];
 

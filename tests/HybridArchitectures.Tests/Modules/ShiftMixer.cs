@@ -1,0 +1,31 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Modules;
+
+/// <summary>A user's own mixer: the token some positions earlier, times a weight per channel. A causal convolution with one tap does it, state and documents included.</summary>
+sealed class ShiftMixer : Mixer
+{
+    readonly int by;
+
+    public ShiftMixer(ModuleFactory factory, int by) : base(nameof(ShiftMixer))
+    {
+        this.by = by;
+        AddParameter("weight", factory.Constant(0.5, factory.Width), decays: true);
+    }
+
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var own = (RecurrentState?)state;
+        var taps = cat([Parameter("weight").unsqueeze(1), zeros([x.size(2), by])], 1);       // (channels, by + 1), oldest first
+        var (shifted, last) = CausalConvolution.Forward(x, taps.to(x.dtype), initialState: own?.Convolution, layout: context.Layout);
+        own?.Convolution.copy_(last);
+        return shifted;
+    }
+
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        new RecurrentState(zeros([batch, by, Parameter("weight").size(0)], compute, device), zeros([batch, 0], ScalarType.Float32, device));
+}
