@@ -1,0 +1,207 @@
+using System.Globalization;
+using System.Text;
+using Microsoft.ML.Tokenizers;
+
+namespace HybridArchitectures.Tokenization;
+
+/// <summary>
+/// The tokenizer of Llama 3: byte-level BPE by ranks behind a split pattern, with special tokens and the chat template of Llama 3 and 3.2.
+/// A piece of the split that is a token is taken whole.
+/// </summary>
+public sealed class Llama3Tokenizer : Tokenizer
+{
+    const string Begin = "<|begin_of_text|>", End = "<|end_of_text|>", Turn = "<|eot_id|>", Message = "<|eom_id|>", HeaderStart = "<|start_header_id|>",
+        HeaderEnd = "<|end_header_id|>", Pad = "<|finetune_right_pad_id|>";
+
+    readonly byte[]?[] tokens;
+    readonly TiktokenTokenizer tiktoken;
+
+    Llama3Tokenizer(byte[]?[] tokens, IReadOnlyList<AddedToken> added, SplitPattern pattern, string? begin) : base(tokens.Length, added)
+    {
+        this.tokens = tokens;
+        int? Find(string text) => SpecialTokens.TryGetValue(text, out int id) ? id : null;
+        BeginOfText = begin is null ? Find(Begin) : added.First(token => token.Text == begin).Id;
+        EndOfText = Find(End);
+        EndOfTurn = Find(Turn);
+        Padding = Find(Pad);
+        StopTokens = [.. new[] { EndOfText, EndOfTurn, Find(Message) }.OfType<int>()];
+        tiktoken = TiktokenTokenizer.Create(Ranks(tokens), pattern, normalizer: null);
+    }
+
+    /// <summary>
+    /// The special tokens of Llama 3.2 in the order of their ids, which follow the last rank: 256 of them, those without a use named
+    /// <c>&lt;|reserved_special_token_0|&gt;</c> to <c>_247</c>.
+    /// </summary>
+    public static IReadOnlyList<string> Llama32SpecialTokens { get; } = MakeLlama32SpecialTokens();
+
+    /// <inheritdoc/>
+    public override int? BeginOfText { get; }
+
+    /// <inheritdoc/>
+    public override int? EndOfText { get; }
+
+    /// <summary>The token that ends a turn of a conversation, or null if there is none.</summary>
+    public int? EndOfTurn { get; }
+
+    /// <inheritdoc/>
+    public override int? Padding { get; }
+
+    /// <summary>The tokens that end a text, a turn or a message.</summary>
+    public override IReadOnlyList<int> StopTokens { get; }
+
+    /// <summary>Loads either kind of file; of a folder, its <c>tokenizer.json</c> or else its <c>tokenizer.model</c> or <c>original/tokenizer.model</c>.</summary>
+    /// <param name="path">A <c>tokenizer.json</c>, a rank file with the special tokens of Llama 3.2, or a folder that holds one.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the line or place.</exception>
+    public static Llama3Tokenizer Load(string path)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        if (Directory.Exists(path))
+        {
+            string[] names = ["tokenizer.json", "tokenizer.model", Path.Combine("original", "tokenizer.model")];
+            path = names.Select(name => Path.Combine(path, name)).FirstOrDefault(File.Exists)
+                ?? throw new FileNotFoundException($"no tokenizer.json, tokenizer.model or original/tokenizer.model in {path}", path);
+        }
+        return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? FromJson(path) : FromRankFile(path);
+    }
+
+    /// <summary>Loads a rank file (<c>tokenizer.model</c>).</summary>
+    /// <param name="path">The file: each line a token in base64, a blank and its rank.</param>
+    /// <param name="specialTokens">The special tokens, whose ids follow the last rank; those of Llama 3.2 if not given.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the line.</exception>
+    /// <exception cref="ArgumentException">A special token is empty or given twice.</exception>
+    public static Llama3Tokenizer FromRankFile(string path, IReadOnlyList<string>? specialTokens = null)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        byte[]?[] ranks = RankFile.Read(path);
+        int first = ranks.Length;
+        var added = (specialTokens ?? Llama32SpecialTokens).Select((text, index) => new AddedToken(first + index, text)).ToArray();
+        Array.Resize(ref ranks, first + added.Length);
+        return new(ranks, added, new SplitPattern(SplitPattern.Llama3), begin: null);
+    }
+
+    /// <summary>Loads a <c>tokenizer.json</c> in the layout of Llama 3; every setting that would give other tokens or spans is refused with the reason.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or holds another kind of tokenizer; the message names the place.</exception>
+    public static Llama3Tokenizer FromJson(string path)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        var json = TokenizerJson.Read(path);
+        return new(json.Tokens, json.Added, json.Pattern, json.BeginOfText);
+    }
+
+    /// <summary>
+    /// The tokens of a conversation: begin of text, then for each message its role between header tokens, two line breaks, its content, end of turn.
+    /// </summary>
+    /// <param name="messages">The turns. Special tokens written in a content stay text.</param>
+    /// <param name="addGenerationPrompt">Whether the header of the assistant's answer follows.</param>
+    /// <param name="today">
+    /// Llama 3.2 was trained with a system turn that always stands first and begins with its knowledge date and today's; given a date, that turn is written so.
+    /// </param>
+    /// <exception cref="InvalidOperationException">The tokenizer lacks one of the special tokens.</exception>
+    public int[] EncodeChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, DateOnly? today = null)
+    {
+        List<int> ids = [Control(Begin)];
+        foreach (var (role, content) in Turns(messages, today))
+        {
+            AppendHeader(role);
+            EncodeText($"\n\n{content}");
+            ids.Add(Control(Turn));
+        }
+        if (addGenerationPrompt)
+        {
+            AppendHeader(Name(ChatRole.Assistant));
+            EncodeText("\n\n");
+        }
+        return [.. ids];
+
+        void EncodeText(string text) => ids.AddRange(Encode(text));
+        void AppendHeader(string role)
+        {
+            ids.Add(Control(HeaderStart));
+            EncodeText(role);
+            ids.Add(Control(HeaderEnd));
+        }
+    }
+
+    /// <summary>The conversation as text, special tokens written out.</summary>
+    /// <inheritdoc cref="EncodeChat"/>
+    public static string FormatChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, DateOnly? today = null)
+    {
+        var text = new StringBuilder(Begin);
+        foreach (var (role, content) in Turns(messages, today)) text.Append($"{HeaderStart}{role}{HeaderEnd}\n\n{content}{Turn}");
+        if (addGenerationPrompt) text.Append($"{HeaderStart}{Name(ChatRole.Assistant)}{HeaderEnd}\n\n");
+        return text.ToString();
+    }
+
+    /// <inheritdoc/>
+    protected override void EncodePlain(string text, List<int> ids) => ids.AddRange(tiktoken.EncodeToIds(text, considerNormalization: false));
+
+    /// <inheritdoc/>
+    protected override ReadOnlySpan<byte> PlainBytes(int id) => tokens[id];
+
+    static IEnumerable<(string Role, string Content)> Turns(IReadOnlyList<ChatMessage> messages, DateOnly? today)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        var turns = messages.Select(message => (Role: Name(message.Role), Content: Trim(message.Content))).ToList();
+        if (today is not { } date) return turns;
+        string dates = $"Cutting Knowledge Date: December 2023\nToday Date: {date.ToString("dd MMM yyyy", CultureInfo.InvariantCulture)}\n\n";
+        string system = Name(ChatRole.System);
+        if (turns.Count > 0 && turns[0].Role == system) turns[0] = (system, dates + turns[0].Content);
+        else turns.Insert(0, (system, dates));
+        return turns;
+    }
+
+    static string Name(ChatRole role) => role switch
+    {
+        ChatRole.System => "system",
+        ChatRole.User => "user",
+        ChatRole.Assistant => "assistant",
+        ChatRole.Tool => "ipython",
+        _ => throw new ArgumentOutOfRangeException(nameof(role), role, "not a role"),
+    };
+
+    // the template's trim also drops the separators U+001C to U+001F
+    static string Trim(string content)
+    {
+        ArgumentNullException.ThrowIfNull(content);
+        static bool IsBlank(char character) => char.IsWhiteSpace(character) || character is >= '\u001C' and <= '\u001F';
+        int start = 0, end = content.Length;
+        while (start < end && IsBlank(content[start])) start++;
+        while (end > start && IsBlank(content[end - 1])) end--;
+        return content[start..end];
+    }
+
+    int Control(string text) => SpecialTokens.TryGetValue(text, out int id) ? id : throw new InvalidOperationException($"the chat template needs {text}, which this tokenizer lacks");
+
+    static MemoryStream Ranks(byte[]?[] tokens)
+    {
+        var stream = new MemoryStream();
+        using (var writer = new StreamWriter(stream, leaveOpen: true))
+        {
+            writer.NewLine = "\n";
+            for (int id = 0; id < tokens.Length; id++)
+                if (tokens[id] is { } bytes) writer.WriteLine($"{Convert.ToBase64String(bytes)} {id}");
+        }
+        stream.Position = 0;
+        return stream;
+    }
+
+    static List<string> MakeLlama32SpecialTokens()
+    {
+        var names = new List<string> { Begin, End };
+        int reserved = 0;
+        void Reserve(int count)
+        {
+            for (int i = 0; i < count; i++) names.Add($"<|reserved_special_token_{reserved++}|>");
+        }
+        Reserve(2);
+        names.Add(Pad);
+        Reserve(1);
+        names.AddRange([HeaderStart, HeaderEnd, Message, Turn, "<|python_tag|>"]);
+        Reserve(245);
+        return names;
+    }
+}

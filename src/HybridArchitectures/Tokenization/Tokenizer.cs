@@ -1,0 +1,201 @@
+using System.Buffers;
+using System.Text;
+
+namespace HybridArchitectures.Tokenization;
+
+/// <summary>
+/// Text to token ids and back. The bytes of a text's tokens, one after another, are the text in UTF-8; a lone surrogate in a text counts as U+FFFD.
+/// Safe to use from several threads at once.
+/// </summary>
+public abstract class Tokenizer
+{
+    readonly Dictionary<string, AddedToken> addedByText = new(StringComparer.Ordinal);
+    readonly Dictionary<int, AddedToken> addedById = [];
+    readonly Matcher anyAdded, ordinaryAdded;
+
+    /// <summary>A tokenizer with these tokens beside its learned vocabulary.</summary>
+    /// <param name="vocabularySize">One more than the largest id, added tokens included.</param>
+    /// <param name="addedTokens">The added tokens.</param>
+    /// <exception cref="ArgumentException">Two tokens share an id or a text, a text is empty, or an id lies outside the vocabulary.</exception>
+    protected Tokenizer(int vocabularySize, IEnumerable<AddedToken> addedTokens)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(vocabularySize);
+        ArgumentNullException.ThrowIfNull(addedTokens);
+        VocabularySize = vocabularySize;
+        foreach (var token in addedTokens)
+        {
+            if (string.IsNullOrEmpty(token.Text)) throw new ArgumentException($"added token {token.Id} has no text", nameof(addedTokens));
+            if (token.Id < 0 || token.Id >= vocabularySize)
+                throw new ArgumentException($"added token \"{token.Text}\" has id {token.Id}; expected 0 to {vocabularySize - 1}", nameof(addedTokens));
+            if (!addedByText.TryAdd(token.Text, token)) throw new ArgumentException($"added token \"{token.Text}\" is given twice", nameof(addedTokens));
+            if (!addedById.TryAdd(token.Id, token))
+                throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}", nameof(addedTokens));
+        }
+        SpecialTokens = addedByText.Values.Where(token => token.Special).ToDictionary(token => token.Text, token => token.Id, StringComparer.Ordinal);
+        anyAdded = new Matcher(addedByText.Keys);
+        ordinaryAdded = new Matcher(addedByText.Values.Where(token => !token.Special).Select(token => token.Text));
+    }
+
+    /// <summary>One more than the largest id, special tokens included.</summary>
+    public int VocabularySize { get; }
+
+    /// <summary>The special tokens: text to id.</summary>
+    public IReadOnlyDictionary<string, int> SpecialTokens { get; }
+
+    /// <summary>The token that begins a text, or null if there is none.</summary>
+    public abstract int? BeginOfText { get; }
+
+    /// <summary>The token that ends a text, or null if there is none.</summary>
+    public abstract int? EndOfText { get; }
+
+    /// <summary>The token that fills up shorter rows, or null if there is none.</summary>
+    public abstract int? Padding { get; }
+
+    /// <summary>The tokens after which a model has nothing more to say.</summary>
+    public virtual IReadOnlyList<int> StopTokens => EndOfText is { } id ? [id] : [];
+
+    /// <summary>The bytes a token stands for; the UTF-8 of its text for an added token.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">No token has this id.</exception>
+    public ReadOnlySpan<byte> Bytes(int id)
+    {
+        if (addedById.TryGetValue(id, out var token)) return Encoding.UTF8.GetBytes(token.Text);
+        var bytes = id < 0 || id >= VocabularySize ? default : PlainBytes(id);
+        return bytes.Length > 0 ? bytes : throw new ArgumentOutOfRangeException(nameof(id), id, $"no token has this id; the vocabulary has {VocabularySize}");
+    }
+
+    /// <summary>The token in the printable spelling of byte-level vocabularies ("Ġhello" for " hello"); an added token as it is written.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">No token has this id.</exception>
+    public string Spelling(int id) => addedById.TryGetValue(id, out var token) ? token.Text : ByteAlphabet.Spell(Bytes(id));
+
+    /// <summary>Whether the id is a special token's.</summary>
+    public bool IsSpecial(int id) => addedById.TryGetValue(id, out var token) && token.Special;
+
+    /// <summary>The tokens of a text.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="beginOfText">Whether <see cref="BeginOfText"/> is put before it.</param>
+    /// <param name="recognizeSpecial">Whether special tokens written in the text become those tokens. Leave it off for text you do not trust.</param>
+    /// <exception cref="ArgumentException"><paramref name="beginOfText"/> is asked of a tokenizer without such a token.</exception>
+    public int[] Encode(string text, bool beginOfText = false, bool recognizeSpecial = false)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        List<int> ids = beginOfText ? [RequireBeginOfText()] : [];
+        EncodeInto(WellFormed(text), recognizeSpecial, ids);
+        return [.. ids];
+    }
+
+    /// <summary>The tokens of a text and where each stands in it.</summary>
+    /// <inheritdoc cref="Encode"/>
+    public TokenizedText EncodeWithSpans(string text, bool beginOfText = false, bool recognizeSpecial = false)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var (ids, spans) = Located(text, beginOfText, recognizeSpecial);
+        return new(ids, spans, new int[ids.Count]);
+    }
+
+    /// <summary>The tokens of two texts one after another, each with its own begin-of-text token if asked for, and its own spans.</summary>
+    /// <inheritdoc cref="Encode"/>
+    public TokenizedText EncodePair(string first, string second, bool beginOfText = false, bool recognizeSpecial = false)
+    {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
+        var (ids, spans) = Located(first, beginOfText, recognizeSpecial);
+        var types = Enumerable.Repeat(0, ids.Count).ToList();
+        var (secondIds, secondSpans) = Located(second, beginOfText, recognizeSpecial);
+        ids.AddRange(secondIds);
+        spans.AddRange(secondSpans);
+        types.AddRange(Enumerable.Repeat(1, secondIds.Count));
+        return new(ids, spans, types);
+    }
+
+    /// <summary>The text of tokens. Ill-formed bytes, also a character that the tokens leave unfinished, become U+FFFD.</summary>
+    /// <param name="ids">The tokens.</param>
+    /// <param name="skipSpecialTokens">Whether special tokens are left out of the text.</param>
+    /// <exception cref="ArgumentOutOfRangeException">No token has one of the ids.</exception>
+    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        var bytes = new ArrayBufferWriter<byte>();
+        foreach (int id in ids)
+        {
+            var token = Bytes(id);
+            if (!skipSpecialTokens || !IsSpecial(id)) bytes.Write(token);
+        }
+        return Encoding.UTF8.GetString(bytes.WrittenSpan);
+    }
+
+    /// <summary>A decoder that takes tokens one at a time.</summary>
+    /// <param name="skipSpecialTokens">Whether special tokens are left out of the text.</param>
+    public StreamingDecoder CreateDecoder(bool skipSpecialTokens = false) => new(this, skipSpecialTokens);
+
+    /// <summary>Appends the tokens of a text without added tokens. The text is well-formed UTF-16 and not empty.</summary>
+    protected abstract void EncodePlain(string text, List<int> ids);
+
+    /// <summary>The bytes of a token of the learned vocabulary, at least one; empty if no token has this id, which lies within the vocabulary size.</summary>
+    protected abstract ReadOnlySpan<byte> PlainBytes(int id);
+
+    int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
+
+    void EncodeInto(string text, bool recognizeSpecial, List<int> ids)
+    {
+        var matcher = recognizeSpecial ? anyAdded : ordinaryAdded;
+        int start = 0;
+        while (start < text.Length)
+        {
+            var (at, token) = matcher.Find(text, start);
+            int end = token is null ? text.Length : at;
+            if (end > start) EncodePlain(text[start..end], ids);
+            if (token is null) return;
+            ids.Add(addedByText[token].Id);
+            start = end + token.Length;
+        }
+    }
+
+    (List<int> Ids, List<TextSpan> Spans) Located(string text, bool beginOfText, bool recognizeSpecial)
+    {
+        text = WellFormed(text);
+        var ids = new List<int>();
+        EncodeInto(text, recognizeSpecial, ids);
+        var spans = new List<TextSpan>(ids.Count + 1);
+        if (beginOfText) spans.Add(default);
+        // a token's bytes are where it stands; walk the text's characters alongside
+        int character = -1, characterEnd = 0, tokenEnd = 0;
+        var runes = text.EnumerateRunes();
+        void MoveTo(int position)
+        {
+            while (characterEnd <= position && runes.MoveNext())
+            {
+                character++;
+                characterEnd += runes.Current.Utf8SequenceLength;
+            }
+        }
+        foreach (int id in ids)
+        {
+            MoveTo(tokenEnd);
+            int first = character;
+            tokenEnd += Bytes(id).Length;
+            MoveTo(tokenEnd - 1);
+            spans.Add(new(first, character + 1));
+        }
+        if (beginOfText) ids.Insert(0, RequireBeginOfText());
+        return (ids, spans);
+    }
+
+    // UTF-8 has no lone surrogates
+    static string WellFormed(string text) => text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF') < 0 ? text : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+
+    /// <summary>Finds the first of several texts; where several begin together, the longest.</summary>
+    sealed class Matcher(IEnumerable<string> texts)
+    {
+        readonly string[] longestFirst = [.. texts.OrderByDescending(text => text.Length)];
+        readonly SearchValues<string>? any = texts.Any() ? SearchValues.Create([.. texts], StringComparison.Ordinal) : null;
+
+        public (int At, string? Text) Find(string text, int start)
+        {
+            if (any is null) return default;
+            int at = text.AsSpan(start).IndexOfAny(any);
+            if (at < 0) return default;
+            at += start;
+            return (at, longestFirst.First(candidate => text.AsSpan(at).StartsWith(candidate, StringComparison.Ordinal)));
+        }
+    }
+}
