@@ -7,6 +7,14 @@ namespace HybridArchitectures.Kernels;
 /// <summary>Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453), on libtorch's fused kernels.</summary>
 public static class FusedAttention
 {
+    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>The back end that serves queries like <paramref name="query"/>.</summary>
+    public static KernelBackend BackendFor(Tensor query) => Backend is KernelBackend.Auto or KernelBackend.LibTorch
+        ? KernelBackend.LibTorch
+        : SequenceChecks.Choose(Backend, query, nameof(FusedAttention));
+
     /// <summary>softmax(scale * query key^T) value over the keys each query sees. A query that sees none gives 0, and passes no gradient.</summary>
     /// <param name="query">(B, L, H, D), floating point.</param>
     /// <param name="key">(B, S, K, D); H is a multiple of K, and each key head serves H / K query heads that follow one another.</param>
@@ -22,6 +30,7 @@ public static class FusedAttention
         Check(query, key, value, scale, window, sinks, positions);
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
+        if (BackendFor(query) == KernelBackend.Reference) return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
         using var scope = NewDisposeScope();
         var factor = scale ?? 1 / Math.Sqrt(query.size(3));
         if (window >= keys) window = null;

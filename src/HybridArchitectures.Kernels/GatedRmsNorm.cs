@@ -6,6 +6,12 @@ namespace HybridArchitectures.Kernels;
 /// <summary>Root-mean-square normalisation with a SiLU gate, as Mamba-2 blocks end with (arXiv 2405.21060).</summary>
 public static class GatedRmsNorm
 {
+    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(GatedRmsNorm), vectorised: true);
+
     /// <summary>norm(x * silu(gate)) * weight, or with <paramref name="normBeforeGate"/> norm(x) * weight * silu(gate).</summary>
     /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>
     /// <param name="gate">Shape and type of <paramref name="x"/>.</param>
@@ -24,6 +30,7 @@ public static class GatedRmsNorm
         Checks.Type(gate, x.dtype);
         Checks.SameDevice(gate, x, nameof(x));
         if (weight is not null) RmsNorm.CheckWeight(weight, x);
-        return GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate);
+        if (BackendFor(x) == KernelBackend.Reference) return GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate);
+        return RmsNorm.Vectorised(x, gate, weight, epsilon, groups, normBeforeGate);
     }
 }

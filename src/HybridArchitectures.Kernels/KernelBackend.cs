@@ -11,4 +11,7 @@ public enum KernelBackend
 
     /// <summary>Vectorised code on all cores, for float32 and bfloat16 in main memory.</summary>
     Cpu,
+
+    /// <summary>libtorch's own operators, fused where it has them, with bounded memory: any device and floating type. Attention and linear cross entropy offer it.</summary>
+    LibTorch,
 }

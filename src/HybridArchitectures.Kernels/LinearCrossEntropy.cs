@@ -1,11 +1,31 @@
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>A language model's head and its cross entropy as one operator.</summary>
+/// <summary>
+/// A language model's head and its cross entropy as one operator, which holds a few megabytes of logits at a time (arXiv 2411.09009 tells why that matters):
+/// tokens are taken in chunks, and where gradients are wanted they are computed chunk by chunk in the forward pass. The weight's gradient is summed in float32.
+/// </summary>
 public static class LinearCrossEntropy
 {
+    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>The back end that serves activations like <paramref name="hidden"/>.</summary>
+    public static KernelBackend BackendFor(Tensor hidden)
+    {
+        Checks.Floating(hidden);
+        bool vectorised = hidden.device_type == TorchSharp.DeviceType.CPU && hidden.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
+        return Backend switch
+        {
+            KernelBackend.Auto => vectorised ? KernelBackend.Cpu : KernelBackend.LibTorch,
+            KernelBackend.LibTorch => KernelBackend.LibTorch,
+            _ => SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy), vectorised: true),
+        };
+    }
+
     /// <summary>
     /// The mean over tokens of -log softmax(logitScale * (hidden weight^T + bias))[target], in nats, plus <paramref name="zLoss"/> times the mean of logsumexp^2.
     /// Tokens whose target is <paramref name="ignoreIndex"/> count nowhere; where all are, loss and gradients are 0.
@@ -26,7 +46,24 @@ public static class LinearCrossEntropy
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
         if (!(labelSmoothing is >= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
         Checks.NotNegative(zLoss);
-        return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale);
+        var backend = BackendFor(hidden);
+        if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale);
+        var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend == KernelBackend.Cpu);
+        bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad, is_grad_enabled() && bias is { requires_grad: true }];
+        return Autograd.Apply([hidden, weight, bias],
+            context =>
+            {
+                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
+                context.Save(gradients);
+                return [loss];
+            },
+            context =>
+            {
+                // computed already, for an incoming gradient of 1
+                var incoming = context.Gradients[0]!;
+                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
+                return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
+            })[0];
     }
 
     /// <summary>The cross entropy of every token by itself, in nats, without gradient.</summary>
@@ -36,7 +73,12 @@ public static class LinearCrossEntropy
     public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
-        return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        var backend = BackendFor(hidden);
+        if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var losses = ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend == KernelBackend.Cpu));
+        return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
     static void Check(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex, Tensor? bias, double logitScale)
@@ -61,7 +103,7 @@ public static class LinearCrossEntropy
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
         var (values, index) = (targets.contiguous(), 0L);
-        foreach (long target in Runtime.TensorMemory.Span<long>(values))
+        foreach (long target in TensorMemory.Span<long>(values))
         {
             if (target != ignoreIndex && (target < 0 || target >= weight.size(0)))
                 throw new ArgumentOutOfRangeException(nameof(targets), target, $"targets[{index}] is {target}; expected a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");

@@ -1,4 +1,6 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
@@ -6,6 +8,12 @@ namespace HybridArchitectures.Kernels;
 /// <summary>Root-mean-square normalisation (arXiv 1910.07467), over the whole last dimension or over equal parts of it.</summary>
 public static class RmsNorm
 {
+    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm), vectorised: true);
+
     /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
     /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>
     /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
@@ -19,8 +27,23 @@ public static class RmsNorm
         Checks.Groups(x, groups);
         Checks.Positive(epsilon);
         if (weight is not null) CheckWeight(weight, x);
-        return RmsNormReference.Forward(x, weight, epsilon, groups);
+        if (BackendFor(x) == KernelBackend.Reference) return RmsNormReference.Forward(x, weight, epsilon, groups);
+        return Vectorised(x, null, weight, epsilon, groups, false);
     }
+
+    internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) => Autograd.Apply([x, gate, weight],
+        context =>
+        {
+            var (output, inverse) = NormKernel.Forward(x, gate, weight, epsilon, groups, normFirst);
+            context.Save(x, gate, weight, inverse);
+            return [output];
+        },
+        context =>
+        {
+            var saved = context.Saved;
+            var (dx, dGate, dWeight) = NormKernel.Backward(context.Gradients[0]!, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
+            return [dx, dGate, dWeight is null ? null : dWeight.to(saved[2]!.dtype)];
+        })[0];
 
     internal static void CheckWeight(Tensor weight, Tensor x)
     {

@@ -1,4 +1,6 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
@@ -8,6 +10,12 @@ namespace HybridArchitectures.Kernels;
 /// </summary>
 public static class Rotary
 {
+    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary), vectorised: true);
+
     /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, computed in double precision.</summary>
     /// <param name="rotaryDimensions">R, how many of each head's channels are rotated; even and above 0.</param>
     /// <param name="theta">The base, such as 500000; above 0.</param>
@@ -67,6 +75,13 @@ public static class Rotary
         Checks.Type(sine, ScalarType.Float32);
         Checks.SameDevice(cosine, x, nameof(x));
         Checks.SameDevice(sine, x, nameof(x));
-        return RotaryReference.Forward(x, cosine, sine);
+        if (BackendFor(x) == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
+        return Autograd.Apply([x],
+            context =>
+            {
+                context.Save(cosine, sine);
+                return [RotaryKernel.Turn(x, cosine, sine, back: false)];
+            },
+            context => [RotaryKernel.Turn(context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!, back: true)])[0];
     }
 }

@@ -1,0 +1,90 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>
+/// Linear cross entropy over chunks of tokens: logits = hidden weight^T of a chunk, then in place the gradient with respect to them, then its products with weight and
+/// hidden. Three matrix products in all, as many as with all logits in memory.
+/// </summary>
+static class ChunkedCrossEntropy
+{
+    // float32 logits held at once. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs larger chunks to be busy.
+    const long LogitsInMainMemory = 2 << 20, LogitsOnDevice = 64 << 20, LeastTokens = 64;
+
+    public static (Tensor Loss, Tensor?[] Gradients) Run(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, bool[] wanted)
+    {
+        long tokens = hidden.size(0);
+        var wide = Precision.Wide(hidden);
+        var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
+        var kept = targets.ne(Scalars.Of(options.IgnoreIndex));
+        var counted = kept.sum().clamp_min(Scalars.One).to(wide);
+        var losses = empty([tokens], wide, hidden.device);
+        var dHidden = wanted[0] ? empty([tokens, hidden.size(1)], hidden.dtype, hidden.device) : null;
+        var dWeight = wanted[1] ? zeros([weight.size(0), weight.size(1)], wide, hidden.device) : null;
+        var dBias = wanted[2] ? zeros([weight.size(0)], wide, hidden.device) : null;
+        bool differentiates = wanted[0] || wanted[1] || wanted[2];
+        foreach (var (start, count) in Chunks(tokens, weight.size(0), hidden.device_type))
+        {
+            using var scope = NewDisposeScope();
+            var part = hidden.narrow(0, start, count);
+            var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), from here on worked on in place
+            var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
+            if (options.Vectorised) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
+            else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
+            if (!differentiates) continue;
+            dBias?.add_(logits.sum(dim: 0));
+            if (dHidden is null && dWeight is null) continue;
+            var dLogits = logits.to(hidden.dtype);
+            if (dHidden is not null) TorchOperator.Call("aten::mm", "out", dLogits, head, dHidden.narrow(0, start, count));
+            if (dWeight is null) continue;
+            if (hidden.dtype == wide) dWeight.addmm_(dLogits.t(), part, 1, 1);
+            else dWeight.add_(dLogits.t().mm(part));
+        }
+        var total = losses.sum() / counted;
+        return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
+    }
+
+    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    {
+        var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
+        var losses = empty([hidden.size(0)], Precision.Wide(hidden), hidden.device);
+        foreach (var (start, count) in Chunks(hidden.size(0), weight.size(0), hidden.device_type))
+        {
+            using var scope = NewDisposeScope();
+            var logits = Precision.Widen(nn.functional.linear(hidden.narrow(0, start, count), head, shift));
+            var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
+            if (options.Vectorised) CrossEntropyKernel.Run(logits, target, loss, options, null);
+            else Rowwise(logits, target, target.ne(Scalars.Of(options.IgnoreIndex)), loss, options, null);
+        }
+        return losses;
+    }
+
+    // losses of each row, and where `counted` is given the logits become the gradient of the mean loss with respect to them
+    static void Rowwise(Tensor logits, Tensor targets, Tensor kept, Tensor losses, CrossEntropyOptions options, Tensor? counted)
+    {
+        var ignored = kept.logical_not();
+        var target = targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1);
+        logits.mul_(Scalars.Of(options.LogitScale));
+        var normalizer = logits.logsumexp(-1, true);                                            // (chunk, 1)
+        var loss = normalizer - logits.gather(-1, target) * Scalars.Of(1 - options.LabelSmoothing);
+        if (options.LabelSmoothing > 0) loss -= logits.mean([-1], true) * Scalars.Of(options.LabelSmoothing);
+        if (options.ZLoss > 0) loss += normalizer.square() * Scalars.Of(options.ZLoss);
+        losses.copy_(loss.squeeze(-1).masked_fill(ignored, Scalars.Zero));
+        if (counted is null) return;
+        logits.sub_(normalizer).exp_();
+        if (options.ZLoss > 0) logits.mul_(normalizer * Scalars.Of(2 * options.ZLoss) + Scalars.One);
+        if (options.LabelSmoothing > 0) logits.sub_(Scalars.Of(options.LabelSmoothing / logits.size(1)));
+        logits.scatter_add_(-1, target, full_like(normalizer, Scalars.Of(options.LabelSmoothing - 1)));
+        logits.mul_(Scalars.Of(options.LogitScale) / counted).masked_fill_(ignored.unsqueeze(-1), Scalars.Zero);
+    }
+
+    static IEnumerable<(long Start, long Count)> Chunks(long tokens, long vocabulary, DeviceType device)
+    {
+        long size = Math.Max(LeastTokens, (device == DeviceType.CPU ? LogitsInMainMemory : LogitsOnDevice) / vocabulary);
+        for (long start = 0; start < tokens; start += size) yield return (start, Math.Min(size, tokens - start));
+    }
+}

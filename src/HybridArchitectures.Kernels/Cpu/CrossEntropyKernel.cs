@@ -1,0 +1,87 @@
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>The loss of each row of logits, and in their place the gradient with respect to them: three passes over a row, which mostly stay in cache.</summary>
+static unsafe class CrossEntropyKernel
+{
+    /// <param name="logits">(rows, V) float32, contiguous; overwritten.</param>
+    /// <param name="targets">(rows) int64.</param>
+    /// <param name="losses">(rows) float32, written.</param>
+    /// <param name="options">What the loss is made of.</param>
+    /// <param name="factor">What the gradient is multiplied by; null where none is wanted.</param>
+    public static void Run(Tensor logits, Tensor targets, Tensor losses, CrossEntropyOptions options, float? factor)
+    {
+        using var scope = NewDisposeScope();
+        targets = targets.contiguous();
+        long rows = logits.size(0), classes = logits.size(1);
+        float* values = (float*)TensorMemory.Pointer(logits), results = (float*)TensorMemory.Pointer(losses);
+        long* wanted = (long*)TensorMemory.Pointer(targets);
+        CpuWork.Share(rows, 2 * classes, (from, to) =>
+        {
+            for (long row = from; row < to; row++)
+            {
+                float* z = values + row * classes;
+                if (wanted[row] != options.IgnoreIndex) results[row] = Row(z, classes, wanted[row], options, factor);
+                else
+                {
+                    results[row] = 0;
+                    if (factor is null) continue;
+                    for (long i = 0; i < classes; i++) z[i] = 0;
+                }
+            }
+        });
+        GC.KeepAlive(logits);
+        GC.KeepAlive(targets);
+        GC.KeepAlive(losses);
+    }
+
+    static float Row(float* z, long classes, long target, CrossEntropyOptions options, float? factor)
+    {
+        float scale = (float)options.LogitScale;
+        double smoothing = options.LabelSmoothing;
+        var scales = Vector256.Create(scale);
+        long whole = classes - classes % RowMath.Lanes;
+        var (most, sums) = (Vector256.Create(float.NegativeInfinity), Vector256<float>.Zero);
+        float largest = float.NegativeInfinity, mean = 0;
+        for (long i = 0; i < whole; i += RowMath.Lanes) most = Vector256.Max(most, Vector256.Load(z + i) * scales);
+        for (long i = whole; i < classes; i++) largest = MathF.Max(largest, z[i] * scale);
+        for (int lane = 0; lane < RowMath.Lanes; lane++) largest = MathF.Max(largest, most[lane]);
+        if (smoothing > 0) mean = (float)(Sum(z, classes) * scale / classes);
+        // relative to the largest, so that nothing overflows
+        float targetLogit = z[target] * scale - largest;
+        var origin = Vector256.Create(-largest);
+        for (long i = 0; i < classes; i += RowMath.Lanes)
+        {
+            var value = RowMath.Exp(Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin));
+            if (i >= whole) value = Keep(value, classes - whole);
+            sums += value;
+            if (factor is not null) RowMath.Store<Float32Element>((byte*)z, i, classes, value);
+        }
+        double sum = Vector256.Sum(sums), log = Math.Log(sum), normalizer = log + largest;
+        double loss = log - (1 - smoothing) * targetLogit + options.ZLoss * normalizer * normalizer;
+        if (smoothing > 0) loss -= smoothing * (mean - largest);
+        if (factor is not { } f) return (float)loss;
+        var (slope, floor) = (Vector256.Create((float)((1 + 2 * options.ZLoss * normalizer) / sum * scale * f)), Vector256.Create((float)(smoothing / classes * scale * f)));
+        for (long i = 0; i < classes; i += RowMath.Lanes)
+            RowMath.Store<Float32Element>((byte*)z, i, classes, RowMath.Load<Float32Element>((byte*)z, i, classes) * slope - floor);
+        z[target] -= (float)((1 - smoothing) * scale * f);
+        return (float)loss;
+    }
+
+    static double Sum(float* z, long classes)
+    {
+        double sum = 0;
+        var lanes = Vector256<float>.Zero;
+        long i = 0;
+        for (; i + RowMath.Lanes <= classes; i += RowMath.Lanes) lanes += Vector256.Load(z + i);
+        for (; i < classes; i++) sum += z[i];
+        return sum + Vector256.Sum(lanes);
+    }
+
+    // the first `count` lanes, zeros after
+    static Vector256<float> Keep(Vector256<float> values, long count) =>
+        Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(0, 1, 2, 3, 4, 5, 6, 7), Vector256.Create((int)count)).AsSingle(), values, Vector256<float>.Zero);
+}

@@ -1,0 +1,44 @@
+using System.Runtime.Intrinsics;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>How eight elements of a row are read as float32 and written back, so that one kernel serves both types without a branch.</summary>
+unsafe interface IElement
+{
+    static abstract int Size { get; }
+
+    static abstract Vector256<float> Load(byte* row, long index);
+
+    static abstract void Store(byte* row, long index, Vector256<float> values);
+}
+
+/// <summary>Rows of float32.</summary>
+readonly unsafe struct Float32Element : IElement
+{
+    public static int Size => sizeof(float);
+
+    public static Vector256<float> Load(byte* row, long index) => Vector256.Load((float*)row + index);
+
+    public static void Store(byte* row, long index, Vector256<float> values) => values.Store((float*)row + index);
+}
+
+/// <summary>Rows of bfloat16, the upper half of a float32; written with rounding to nearest, ties to even.</summary>
+readonly unsafe struct BFloat16Element : IElement
+{
+    public static int Size => sizeof(ushort);
+
+    public static Vector256<float> Load(byte* row, long index)
+    {
+        var (low, high) = Vector128.Widen(Vector128.Load((ushort*)row + index));
+        return (Vector256.Create(low, high) << 16).AsSingle();
+    }
+
+    public static void Store(byte* row, long index, Vector256<float> values)
+    {
+        var bits = values.AsUInt32();
+        var rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One)) >> 16;
+        // rounding up could carry a NaN's low bits into infinity or zero
+        var result = Vector256.ConditionalSelect(Vector256.Equals(values, values).AsUInt32(), rounded, Vector256.Create(0x7FC0u));
+        Vector128.Narrow(result.GetLower(), result.GetUpper()).Store((ushort*)row + index);
+    }
+}

@@ -1,0 +1,208 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// Root-mean-square normalisation, plain or gated, one pass to sum squares and one to write: reads x (and the gate) once from memory, the second time from cache.
+/// For the gradient it keeps the inputs and one number per normed part.
+/// </summary>
+static unsafe class NormKernel
+{
+    /// <summary>Where the SiLU gate stands.</summary>
+    interface IGate
+    {
+        static abstract bool Gated { get; }
+        static abstract bool NormFirst { get; }
+    }
+
+    readonly struct NoGate : IGate { public static bool Gated => false; public static bool NormFirst => false; }
+
+    readonly struct GateFirst : IGate { public static bool Gated => true; public static bool NormFirst => false; }
+
+    readonly struct NormFirst : IGate { public static bool Gated => true; static bool IGate.NormFirst => true; }
+
+    /// <summary>The output, and 1 / root mean square of each part: (rows * groups) float32.</summary>
+    public static (Tensor Output, Tensor Inverse) Forward(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst)
+    {
+        var (output, inverse) = (Rows.NewLike(x), empty(x.NumberOfElements / x.size(-1) * groups, ScalarType.Float32));
+        var weights = weight?.to(ScalarType.Float32).contiguous();
+        var (xRows, gateRows, outputRows) = (Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(output));
+        Forwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(xRows, gateRows, outputRows,
+            weights is null ? null : (float*)TensorMemory.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)epsilon, groups);
+        GC.KeepAlive(weights);
+        GC.KeepAlive(xRows.Tensor);
+        GC.KeepAlive(gateRows.Tensor);
+        return (output, inverse);
+    }
+
+    /// <summary>The gradients of x, gate and weight (float32, null unless wanted).</summary>
+    public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(Tensor gradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups, bool normFirst, bool wantsWeight)
+    {
+        var (dx, dGate) = (Rows.NewLike(x), gate is null ? null : Rows.NewLike(x));
+        var weights = weight?.to(ScalarType.Float32).contiguous();
+        var rows = new BackwardRows(Rows.Of(gradient.to(x.dtype)), Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(dx), dGate is null ? default : Rows.Of(dGate));
+        long blocks = CpuWork.Blocks(rows.X.Count);
+        var partial = wantsWeight ? zeros(blocks, x.size(-1), ScalarType.Float32) : null;
+        Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, weights is null ? null : (float*)TensorMemory.Pointer(weights),
+            (float*)TensorMemory.Pointer(inverse), partial is null ? null : (float*)TensorMemory.Pointer(partial), blocks, groups);
+        GC.KeepAlive(weights);
+        GC.KeepAlive(inverse);
+        GC.KeepAlive(rows);
+        return (dx, dGate, partial?.sum(dim: 0));
+    }
+
+    sealed record BackwardRows(Rows Gradient, Rows X, Rows Gate, Rows DX, Rows DGate);
+
+    delegate void ForwardLoop(Rows x, Rows gate, Rows output, float* weight, float* inverse, float epsilon, int groups);
+
+    delegate void BackwardLoop(BackwardRows rows, float* weight, float* inverse, float* partial, long blocks, int groups);
+
+    static ForwardLoop Forwards(bool bfloat16, bool gated, bool normFirst) => (bfloat16, gated, normFirst) switch
+    {
+        (false, false, _) => RunForward<Float32Element, NoGate>,
+        (false, true, false) => RunForward<Float32Element, GateFirst>,
+        (false, true, true) => RunForward<Float32Element, NormFirst>,
+        (true, false, _) => RunForward<BFloat16Element, NoGate>,
+        (true, true, false) => RunForward<BFloat16Element, GateFirst>,
+        (true, true, true) => RunForward<BFloat16Element, NormFirst>,
+    };
+
+    static BackwardLoop Backwards(bool bfloat16, bool gated, bool normFirst) => (bfloat16, gated, normFirst) switch
+    {
+        (false, false, _) => RunBackward<Float32Element, NoGate>,
+        (false, true, false) => RunBackward<Float32Element, GateFirst>,
+        (false, true, true) => RunBackward<Float32Element, NormFirst>,
+        (true, false, _) => RunBackward<BFloat16Element, NoGate>,
+        (true, true, false) => RunBackward<BFloat16Element, GateFirst>,
+        (true, true, true) => RunBackward<BFloat16Element, NormFirst>,
+    };
+
+    static void RunForward<TElement, TGate>(Rows x, Rows gate, Rows output, float* weight, float* inverse, float epsilon, int groups)
+        where TElement : struct, IElement where TGate : struct, IGate
+    {
+        long part = x.Width / groups;
+        CpuWork.Share(x.Count, x.Width, (from, to) =>
+        {
+            var gated = TGate.Gated && !TGate.NormFirst ? Scratch(part) : null;
+            for (long row = from; row < to; row++)
+                for (int group = 0; group < groups; group++)
+                {
+                    long offset = group * part * TElement.Size;
+                    inverse[row * groups + group] = ForwardPart<TElement, TGate>(x[row] + offset, TGate.Gated ? gate[row] + offset : null, output[row] + offset,
+                        weight == null ? null : weight + group * part, gated, part, epsilon);
+                }
+            NativeMemory.AlignedFree(gated);
+        });
+    }
+
+    static float ForwardPart<TElement, TGate>(byte* x, byte* gate, byte* output, float* weight, float* gated, long count, float epsilon)
+        where TElement : struct, IElement where TGate : struct, IGate
+    {
+        var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
+        for (long i = 0; i < count; i += RowMath.Lanes)
+        {
+            var value = RowMath.Load<TElement>(x, i, count);
+            if (TGate.Gated && !TGate.NormFirst)
+            {
+                var z = RowMath.Load<TElement>(gate, i, count);
+                value *= z * RowMath.Sigmoid(z);
+                value.Store(gated + i);
+            }
+            (even, odd) = (odd, Vector256.FusedMultiplyAdd(value, value, even));        // two sums, so that one addition need not wait for the last
+        }
+        float inverse = 1 / MathF.Sqrt(Vector256.Sum(even + odd) / count + epsilon);
+        var factor = Vector256.Create(inverse);
+        for (long i = 0; i < count; i += RowMath.Lanes)
+        {
+            var value = TGate.Gated && !TGate.NormFirst ? Vector256.Load(gated + i) : RowMath.Load<TElement>(x, i, count);
+            value *= factor;
+            if (weight != null) value *= RowMath.Load<Float32Element>((byte*)weight, i, count);
+            if (TGate.NormFirst)
+            {
+                var z = RowMath.Load<TElement>(gate, i, count);
+                value *= z * RowMath.Sigmoid(z);
+            }
+            RowMath.Store<TElement>(output, i, count, value);
+        }
+        return inverse;
+    }
+
+    static void RunBackward<TElement, TGate>(BackwardRows rows, float* weight, float* inverse, float* partial, long blocks, int groups)
+        where TElement : struct, IElement where TGate : struct, IGate
+    {
+        long width = rows.X.Width, part = width / groups;
+        CpuWork.ShareBlocks(rows.X.Count, width, blocks, (block, from, to) =>
+        {
+            var scratch = Scratch(3 * (part + RowMath.Lanes));
+            for (long row = from; row < to; row++)
+                for (int group = 0; group < groups; group++)
+                {
+                    long first = group * part, offset = first * TElement.Size;
+                    BackwardPart<TElement, TGate>(rows.Gradient[row] + offset, rows.X[row] + offset, TGate.Gated ? rows.Gate[row] + offset : null,
+                        weight == null ? null : weight + first, inverse[row * groups + group], rows.DX[row] + offset, TGate.Gated ? rows.DGate[row] + offset : null,
+                        partial == null ? null : partial + block * width + first, scratch, part);
+                }
+            NativeMemory.AlignedFree(scratch);
+        });
+    }
+
+    // with n = x / rms (x gated first, or not), y = n w s: dn = dy w s, dx = (dn - n mean(dn n)) / rms, dw = sum of dy s n
+    static void BackwardPart<TElement, TGate>(byte* gradient, byte* x, byte* gate, float* weight, float inverse, byte* dx, byte* dGate, float* dWeight, float* scratch, long count)
+        where TElement : struct, IElement where TGate : struct, IGate
+    {
+        long stride = count + RowMath.Lanes;
+        float* normed = scratch, dNormed = scratch + stride, sigmoids = scratch + 2 * stride;
+        var factor = Vector256.Create(inverse);
+        var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
+        for (long i = 0; i < count; i += RowMath.Lanes)
+        {
+            var (dy, n) = (RowMath.Load<TElement>(gradient, i, count), RowMath.Load<TElement>(x, i, count) * factor);
+            if (TGate.Gated)
+            {
+                var z = RowMath.Load<TElement>(gate, i, count);
+                var sigmoid = RowMath.Sigmoid(z);
+                sigmoid.Store(sigmoids + i);
+                if (TGate.NormFirst) dy *= z * sigmoid;
+                else n *= z * sigmoid;
+            }
+            if (dWeight != null)
+            {
+                var sum = RowMath.Load<Float32Element>((byte*)dWeight, i, count);
+                RowMath.Store<Float32Element>((byte*)dWeight, i, count, Vector256.FusedMultiplyAdd(dy, n, sum));
+            }
+            if (weight != null) dy *= RowMath.Load<Float32Element>((byte*)weight, i, count);
+            n.Store(normed + i);
+            dy.Store(dNormed + i);
+            (even, odd) = (odd, Vector256.FusedMultiplyAdd(dy, n, even));
+        }
+        var mean = Vector256.Create(Vector256.Sum(even + odd) / count);
+        for (long i = 0; i < count; i += RowMath.Lanes)
+        {
+            var (n, dn) = (Vector256.Load(normed + i), Vector256.Load(dNormed + i));
+            var dValue = (dn - n * mean) * factor;
+            if (TGate.Gated)
+            {
+                var (z, sigmoid) = (RowMath.Load<TElement>(gate, i, count), Vector256.Load(sigmoids + i));
+                var slope = RowMath.SiluSlope(z, sigmoid);
+                if (TGate.NormFirst)
+                {
+                    var through = RowMath.Load<TElement>(gradient, i, count) * n;
+                    if (weight != null) through *= RowMath.Load<Float32Element>((byte*)weight, i, count);
+                    RowMath.Store<TElement>(dGate, i, count, through * slope);
+                }
+                else
+                {
+                    RowMath.Store<TElement>(dGate, i, count, dValue * RowMath.Load<TElement>(x, i, count) * slope);
+                    dValue *= z * sigmoid;
+                }
+            }
+            RowMath.Store<TElement>(dx, i, count, dValue);
+        }
+    }
+
+    static float* Scratch(long count) => (float*)NativeMemory.AlignedAlloc((nuint)(count + RowMath.Lanes) * sizeof(float), 64);
+}

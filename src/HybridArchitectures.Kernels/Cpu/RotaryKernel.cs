@@ -1,0 +1,55 @@
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>Turns the pairs of every head in one pass, forwards or backwards (the gradient of a rotation is the rotation back).</summary>
+static unsafe class RotaryKernel
+{
+    public static Tensor Turn(Tensor x, Tensor cosine, Tensor sine, bool back)
+    {
+        using var scope = NewDisposeScope();
+        if (x.size(3) > 1 && x.stride(3) != 1) x = x.contiguous();
+        var output = Rows.NewLike(x);
+        var (cosines, sines) = (cosine.contiguous(), sine.contiguous());
+        if (x.dtype == ScalarType.BFloat16) Turn<BFloat16Element>(x, cosines, sines, output, back);
+        else Turn<Float32Element>(x, cosines, sines, output, back);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    static void Turn<TElement>(Tensor x, Tensor cosine, Tensor sine, Tensor output, bool back) where TElement : struct, IElement
+    {
+        var (length, heads, size, half) = (x.size(1), x.size(2), x.size(3), cosine.size(2));
+        var (ofRow, ofToken, ofHead) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size, x.stride(2) * TElement.Size);
+        long tableRow = cosine.size(0) == 1 ? 0 : length * half, bytes = size * TElement.Size;
+        byte* from = (byte*)TensorMemory.Pointer(x), to = (byte*)TensorMemory.Pointer(output);
+        float* cosines = (float*)TensorMemory.Pointer(cosine), sines = (float*)TensorMemory.Pointer(sine);
+        var sign = Vector256.Create(back ? -1f : 1f);
+        CpuWork.Share(x.size(0) * length, heads * size, (first, end) =>
+        {
+            for (long token = first; token < end; token++)
+            {
+                var (row, column) = (token / length, token % length);
+                byte* c = (byte*)(cosines + row * tableRow + column * half), s = (byte*)(sines + row * tableRow + column * half);
+                for (long head = 0; head < heads; head++)
+                {
+                    byte* source = from + row * ofRow + column * ofToken + head * ofHead, target = to + (token * heads + head) * bytes;
+                    for (long j = 0; j < half; j += RowMath.Lanes)
+                    {
+                        var (cos, sin) = (RowMath.Load<Float32Element>(c, j, half), RowMath.Load<Float32Element>(s, j, half) * sign);
+                        var (a, b) = (RowMath.Load<TElement>(source, j, half), RowMath.Load<TElement>(source + half * TElement.Size, j, half));
+                        RowMath.Store<TElement>(target, j, half, a * cos - b * sin);
+                        RowMath.Store<TElement>(target + half * TElement.Size, j, half, b * cos + a * sin);
+                    }
+                    long rest = bytes - 2 * half * TElement.Size;
+                    if (rest > 0) Buffer.MemoryCopy(source + bytes - rest, target + bytes - rest, rest, rest);
+                }
+            }
+        });
+        GC.KeepAlive(x);
+        GC.KeepAlive(cosine);
+        GC.KeepAlive(sine);
+        GC.KeepAlive(output);
+    }
+}

@@ -1,0 +1,189 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public class LinearCrossEntropyTests
+{
+    static Tensor Targets(long tokens, long vocabulary, double ignored = 0.2)
+    {
+        var targets = randint(0, vocabulary, [tokens], ScalarType.Int64);
+        return targets.masked_fill(rand(tokens).lt(ignored), -100);
+    }
+
+    static void Matches(long tokens, long vocabulary, long width, bool bias = false, double smoothing = 0, double zLoss = 0, double scale = 1)
+    {
+        var targets = Targets(tokens, vocabulary);
+        OperatorCheck.MatchesReference(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, smoothing, zLoss, given[2], scale),
+            given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, smoothing, zLoss, given[2], scale),
+            [OperatorCheck.Normal(tokens, width), OperatorCheck.Normal(vocabulary, width) * 0.3, bias ? OperatorCheck.Normal(vocabulary) : null]);
+    }
+
+    [Theory]
+    [InlineData(1, 1, 1)]
+    [InlineData(1, 2, 3)]
+    [InlineData(47, 123, 31)]
+    [InlineData(252, 507, 123)]
+    [InlineData(256, 512, 128)]
+    [InlineData(130, 40_000, 5)]
+    public void Gradients_match_float64_reference(int tokens, int vocabulary, int width)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        Matches(tokens, vocabulary, width);
+        Matches(tokens, vocabulary, width, bias: true, smoothing: 0.1, zLoss: 1e-2, scale: 0.7);
+    }
+
+    [Theory]
+    [InlineData(0.3, 0, 1)]
+    [InlineData(0, 0.1, 1)]
+    [InlineData(0, 0, 2.5)]
+    public void Gradients_match_float64_reference_for_each_option(double smoothing, double zLoss, double scale)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        Matches(33, 65, 17, false, smoothing, zLoss, scale);
+    }
+
+    [Fact]
+    public void It_is_libtorchs_cross_entropy()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var (hidden, weight, targets) = (randn(20, 8), randn(30, 8), Targets(20, 30));
+        var logits = nn.functional.linear(hidden, weight);
+        Assert.Equal(nn.functional.cross_entropy(logits, targets).item<float>(), LinearCrossEntropy.Forward(hidden, weight, targets).item<float>(), 1e-5f);
+        Assert.Equal(nn.functional.cross_entropy(logits, targets, label_smoothing: 0.2).item<float>(), LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 0.2).item<float>(), 1e-5f);
+        var each = nn.functional.cross_entropy(logits, targets, reduction: nn.Reduction.None);
+        Assert.True(each.allclose(LinearCrossEntropy.TokenLosses(hidden, weight, targets), 1e-5, 1e-5));
+        Assert.False(LinearCrossEntropy.TokenLosses(hidden.requires_grad_(), weight, targets).requires_grad);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void BFloat16_is_as_good_as_composed_operators(bool float32Weight)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var targets = Targets(130, 300);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets),
+            given => nn.functional.cross_entropy(nn.functional.linear(given[0]!, given[1]!.to(ScalarType.BFloat16)).to(ScalarType.Float32), targets),
+            given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets),
+            [OperatorCheck.Normal(130, 64), OperatorCheck.Normal(300, 64) * 0.3], float32Weight ? [1] : []);
+    }
+
+    [Fact]
+    public void All_targets_ignored_gives_zero_and_zero_gradients()
+    {
+        using var scope = NewDisposeScope();
+        var hidden = randn(5, 4).requires_grad_(); var weight = randn(7, 4).requires_grad_(); var bias = randn(7).requires_grad_();
+        var loss = LinearCrossEntropy.Forward(hidden, weight, full(5, -100L, ScalarType.Int64), labelSmoothing: 0.1, zLoss: 0.1, bias: bias);
+        Autograd.Backward(loss);
+        Assert.Equal(0f, loss.item<float>());
+        foreach (var leaf in new[] { hidden, weight, bias }) Assert.Equal(0f, leaf.grad!.abs().sum().item<float>());
+        Assert.Equal(0f, LinearCrossEntropy.Forward(zeros(0, 4), weight, zeros(0, ScalarType.Int64)).item<float>());
+    }
+
+    [Fact]
+    public void An_ignored_token_counts_nowhere_whatever_it_holds()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        var hidden = randn(3, 4); var weight = randn(7, 4).requires_grad_();
+        hidden[1] = full(4, float.NaN);
+        hidden.requires_grad_();
+        Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, tensor(new long[] { 2, -100, 6 })));
+        Assert.True(hidden.grad!.isfinite().all().item<bool>());
+        Assert.Equal(0f, hidden.grad![1].abs().sum().item<float>());
+    }
+
+    [Fact]
+    public void Extreme_logits_stay_finite_and_shifts_change_nothing()
+    {
+        using var scope = NewDisposeScope();
+        var hidden = eye(4).requires_grad_(); var weight = tensor(new float[] { 1e4f, -1e4f, 0, 0, 0, 1e4f, 0, 0, 88, 0, -1e30f, 0 }).reshape(3, 4).requires_grad_();
+        var targets = tensor(new long[] { 0, 1, 0, 2 });
+        var loss = LinearCrossEntropy.Forward(hidden, weight, targets);
+        Autograd.Backward(loss);
+        Assert.True(float.IsFinite(loss.item<float>()) && hidden.grad!.isfinite().all().item<bool>() && weight.grad!.isfinite().all().item<bool>());
+        var (h, w) = (randn(4, 8), randn(5, 8));
+        targets = tensor(new long[] { 0, 1, 4, 2 });
+        Assert.Equal(LinearCrossEntropy.Forward(h, w, targets).item<float>(), LinearCrossEntropy.Forward(h, w, targets, bias: full(5, 30f)).item<float>(), 1e-4f);
+    }
+
+    [Fact]
+    public void The_incoming_gradient_scales_every_gradient_and_a_kept_graph_serves_twice()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        var hidden = randn(6, 4).requires_grad_(); var weight = randn(9, 4).requires_grad_(); var targets = Targets(6, 9, 0);
+        var loss = LinearCrossEntropy.Forward(hidden, weight, targets);
+        Autograd.Backward(loss, retainGraph: true);
+        var (once, onceWeight) = (hidden.grad!.clone(), weight.grad!.clone());
+        Autograd.Backward(loss, tensor(3f));
+        Assert.True(hidden.grad!.allclose(once * 4) && weight.grad!.allclose(onceWeight * 4));
+    }
+
+    [Fact]
+    public void Only_wanted_gradients_are_given()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(7);
+        var hidden = randn(6, 4); var weight = randn(9, 4); var targets = Targets(6, 9, 0);
+        Assert.False(LinearCrossEntropy.Forward(hidden, weight, targets).requires_grad);
+        var head = weight.clone().requires_grad_();
+        Autograd.Backward(LinearCrossEntropy.Forward(hidden, head, targets));
+        Assert.NotNull(head.grad);
+        var leaf = hidden.clone().requires_grad_();
+        Autograd.Backward(LinearCrossEntropy.Forward(leaf, weight, targets));
+        Assert.NotNull(leaf.grad);
+        using (no_grad()) Assert.False(LinearCrossEntropy.Forward(leaf, head, targets).requires_grad);
+    }
+
+    [Fact]
+    public void Logits_that_would_fill_a_gigabyte_are_never_held()
+    {
+        using var outer = NewDisposeScope();
+        using var random = manual_seed(8);
+        var hidden = randn(8192, 4).requires_grad_(); var weight = randn(32_768, 4).requires_grad_(); var targets = Targets(8192, 32_768);
+        long Step()
+        {
+            using var scope = NewDisposeScope();
+            long peak = 0, before = Environment.WorkingSet;
+            using var stop = new CancellationTokenSource();
+            var watch = new Thread(() =>
+            {
+                while (!stop.IsCancellationRequested) { peak = Math.Max(peak, Environment.WorkingSet); Thread.Yield(); }
+            });
+            watch.Start();
+            Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, targets));
+            stop.Cancel();
+            watch.Join();
+            return peak - before;
+        }
+        long grown = Step();        // all logits: 8192 x 32768 x 4 bytes = 1074 MB
+        Assert.True(grown < 200_000_000, $"grew by {grown / 1_000_000} MB");
+    }
+
+    [Fact]
+    public void Bad_input_is_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        var (hidden, weight, targets) = (zeros(3, 4), zeros(5, 4), zeros(3, ScalarType.Int64));
+        Refusal.Of("targets", "targets[1] is 5", () => LinearCrossEntropy.Forward(hidden, weight, tensor(new long[] { 0, 5, 1 })));
+        Refusal.Of("targets", "targets[2] is -1", () => LinearCrossEntropy.TokenLosses(hidden, weight, tensor(new long[] { 0, 4, -1 })));
+        Refusal.Of("targets", "Int32", () => LinearCrossEntropy.Forward(hidden, weight, targets.to(ScalarType.Int32)));
+        Refusal.Of("targets", "(2)", () => LinearCrossEntropy.Forward(hidden, weight, targets.narrow(0, 0, 2)));
+        Refusal.Of("hidden", "(1, 3, 4)", () => LinearCrossEntropy.Forward(hidden.unsqueeze(0), weight, targets));
+        Refusal.Of("weight", "(5, 3)", () => LinearCrossEntropy.Forward(hidden, zeros(5, 3), targets));
+        Refusal.Of("weight", "(0, 4)", () => LinearCrossEntropy.Forward(hidden, zeros(0, 4), targets));
+        Refusal.Of("bias", "(4)", () => LinearCrossEntropy.Forward(hidden, weight, targets, bias: zeros(4)));
+        Refusal.Of("labelSmoothing", "1", () => LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 1));
+        Refusal.Of("zLoss", "-1", () => LinearCrossEntropy.Forward(hidden, weight, targets, zLoss: -1));
+        Refusal.Of("logitScale", "NaN", () => LinearCrossEntropy.Forward(hidden, weight, targets, logitScale: double.NaN));
+    }
+}
