@@ -1,0 +1,150 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Xml;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Real English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting pack or, where an SDK
+/// lacks it, of the restored NuGet packages.
+/// <para>
+/// Tags are removed. A sentence is kept only where it stands first, so nothing is read twice, and no sentence of the training text stands in the held-out text.
+/// The split is by assembly. All of it is decided by names and contents alone: the same files give the same text.
+/// </para>
+/// </summary>
+public static class DocumentationCorpus
+{
+    /// <summary>The share of the text that is held out unless asked otherwise.</summary>
+    public const double DefaultHeldOutShare = 0.07;
+
+    /// <summary>Finds the documentation and makes a corpus of it.</summary>
+    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5]; whole assemblies come as near to it as they can.</param>
+    /// <exception cref="DirectoryNotFoundException">Neither a targeting pack nor packages with documentation were found; the message says where they were looked for.</exception>
+    public static TextCorpus Load(double heldOutShare = DefaultHeldOutShare)
+    {
+        foreach (var root in DotnetRoots())
+        {
+            var files = TargetingPack(Path.Combine(root, "packs", "Microsoft.NETCore.App.Ref"));
+            if (files.Length > 0) return FromFiles(files, heldOutShare, $"documentation of the .NET class library ({Path.GetDirectoryName(files[0])})");
+        }
+        foreach (var root in PackageRoots())
+        {
+            var files = TargetingPack(Path.Combine(root, "microsoft.netcore.app.ref"));
+            if (files.Length == 0) files = Packages(root);
+            if (files.Length > 1) return FromFiles(files, heldOutShare, $"documentation of the restored packages ({root})");
+        }
+        throw new DirectoryNotFoundException(
+            $"no XML documentation to train on: looked for packs/Microsoft.NETCore.App.Ref under {string.Join(", ", DotnetRoots())} and for packages under {string.Join(", ", PackageRoots())}; name a text file or folder instead");
+    }
+
+    /// <summary>Makes a corpus of XML documentation files, one document for each.</summary>
+    /// <param name="files">The files; of several with one name the largest counts. Those that are not XML documentation are passed over.</param>
+    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
+    /// <param name="source">Where the files come from, in words.</param>
+    /// <exception cref="InvalidDataException">The files hold no text, or all text is in one of them.</exception>
+    public static TextCorpus FromFiles(IEnumerable<string> files, double heldOutShare = DefaultHeldOutShare, string source = "XML documentation")
+    {
+        ArgumentNullException.ThrowIfNull(files);
+        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a share in (0, 0.5]");
+        var assemblies = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
+            .Select(same => same.OrderByDescending(file => new FileInfo(file).Length).ThenBy(file => file, StringComparer.Ordinal).First())
+            .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal)
+            .AsParallel().AsOrdered().Select(Read).OfType<Assembly>().ToArray();
+        // within each assembly first, so that the sizes the split goes by are near the final ones
+        Parallel.ForEach(assemblies, assembly => assembly.DropRepeated([]));
+        var heldOut = HeldOutSplit.Choose(assemblies, assembly => assembly.Name, assembly => assembly.Size, heldOutShare);
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        // held out first: what stands in both stays held-out text, which so reads as it was written
+        foreach (var assembly in assemblies.OrderByDescending(heldOut.Contains)) assembly.DropRepeated(seen);
+        TextDocument[] Documents(bool held) => assemblies.Where(assembly => heldOut.Contains(assembly) == held && assembly.Size > 0).Select(assembly => assembly.ToDocument()).ToArray();
+        var corpus = new TextCorpus(source, Documents(false), Documents(true));
+        if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0)
+            throw new InvalidDataException($"{source}: {assemblies.Length} files with documentation are too few to hold some out; expected several of similar size");
+        return corpus;
+    }
+
+    static Assembly? Read(string file)
+    {
+        try
+        {
+            var lines = DocumentationText.Lines(file);
+            return lines.Count == 0 ? null : new Assembly(Path.GetFileNameWithoutExtension(file), lines.ConvertAll(Sentences));
+        }
+        catch (XmlException)
+        {
+            return null;        // packages carry other XML files too
+        }
+    }
+
+    /// <summary>Splits a line after each full stop, question mark or exclamation mark that a blank follows.</summary>
+    internal static List<string> Sentences(string line)
+    {
+        var sentences = new List<string>();
+        int start = 0;
+        for (int i = 0; i + 1 < line.Length; i++)
+        {
+            if (line[i] is not ('.' or '!' or '?') || line[i + 1] != ' ') continue;
+            sentences.Add(line[start..(i + 1)]);
+            start = i + 2;
+        }
+        if (start < line.Length) sentences.Add(line[start..]);
+        return sentences;
+    }
+
+    /// <summary>Folders of .NET installations, the running one first.</summary>
+    static IEnumerable<string> DotnetRoots()
+    {
+        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        string?[] candidates =
+        [
+            Path.GetDirectoryName(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH")), Environment.GetEnvironmentVariable("DOTNET_ROOT"),
+            Path.GetFullPath(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "..", "..", "..")),
+            "/usr/share/dotnet", "/usr/lib/dotnet", "/usr/lib64/dotnet", "/usr/local/share/dotnet", Path.Combine(home, ".dotnet"),
+            Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet"),
+        ];
+        return candidates.Where(path => !string.IsNullOrEmpty(path)).Select(path => Path.TrimEndingDirectorySeparator(path!)).Distinct().Where(Directory.Exists);
+    }
+
+    static IEnumerable<string> PackageRoots()
+    {
+        string?[] candidates = [Environment.GetEnvironmentVariable("NUGET_PACKAGES"), Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages")];
+        return candidates.Where(path => !string.IsNullOrEmpty(path)).Select(path => path!).Distinct().Where(Directory.Exists);
+    }
+
+    // packs/Microsoft.NETCore.App.Ref/10.0.0/ref/net10.0/*.xml, of the newest version
+    static string[] TargetingPack(string pack) => Newest(pack)
+        .Select(version => Path.Combine(version, "ref")).Where(Directory.Exists)
+        .Select(folder => Directory.GetFiles(folder, "*.xml", SearchOption.AllDirectories)).FirstOrDefault(files => files.Length > 1) ?? [];
+
+    // <id>/<version>/(lib|ref)/<framework>/X.xml beside X.dll, of the newest version of each package
+    static string[] Packages(string root) => Directory.EnumerateDirectories(root).Order(StringComparer.Ordinal)
+        .Select(id => Newest(id).FirstOrDefault()).OfType<string>()
+        .SelectMany(version => new[] { "lib", "ref" }.Select(kind => Path.Combine(version, kind)).Where(Directory.Exists))
+        .SelectMany(folder => Directory.EnumerateFiles(folder, "*.xml", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
+        .Where(file => File.Exists(Path.ChangeExtension(file, ".dll"))).ToArray();
+
+    static IEnumerable<string> Newest(string folder) => !Directory.Exists(folder) ? [] : Directory.GetDirectories(folder)
+        .OrderByDescending(version => Version.TryParse(Path.GetFileName(version).Split('-')[0], out var number) ? number : new Version())
+        .ThenBy(version => Path.GetFileName(version).Contains('-')).ThenByDescending(version => version, StringComparer.Ordinal);
+
+    sealed class Assembly(string name, List<List<string>> lines)
+    {
+        public string Name => name;
+
+        public long Size { get; private set; }
+
+        public void DropRepeated(HashSet<string> seen)
+        {
+            foreach (var line in lines) line.RemoveAll(sentence => !seen.Add(sentence));
+            lines.RemoveAll(line => line.Count == 0);
+            Size = lines.Sum(line => line.Sum(sentence => sentence.Length + 1L));
+        }
+
+        public TextDocument ToDocument()
+        {
+            var text = new StringBuilder((int)Size);
+            foreach (var line in lines) text.AppendJoin(' ', line).Append('\n');
+            return new TextDocument(name, text.ToString());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>Which texts are held out: decided by their names and sizes alone, so that every run and machine decides alike.</summary>
+static class HeldOutSplit
+{
+    /// <summary>
+    /// Takes items in the order of a hash of their names until the share is reached: small ones first, so that many kinds of text are held out and not one long one;
+    /// then larger ones, passing over those that would go beyond one and a half times the share.
+    /// </summary>
+    public static HashSet<T> Choose<T>(IReadOnlyCollection<T> items, Func<T, string> name, Func<T, long> size, double share) where T : class
+    {
+        double wanted = share * items.Sum(size);
+        long taken = 0;
+        var chosen = new HashSet<T>(ReferenceEqualityComparer.Instance);
+        var order = items.OrderBy(item => Hash(name(item))).ThenBy(name, StringComparer.Ordinal).ToArray();
+        foreach (double largest in new[] { wanted / 5, double.PositiveInfinity })
+            foreach (var item in order)
+            {
+                if (taken >= wanted) return chosen;
+                if (size(item) > largest || taken + size(item) > 1.5 * wanted || !chosen.Add(item)) continue;
+                taken += size(item);
+            }
+        return chosen;
+    }
+
+    // FNV-1a (64 bit, http://www.isthe.com/chongo/tech/comp/fnv/): the runtime's own string hash differs from process to process
+    static ulong Hash(string text)
+    {
+        ulong hash = 14695981039346656037;
+        foreach (char c in text) hash = (hash ^ c) * 1099511628211;
+        return hash ^ (hash >> 32);
+    }
+
+    /// <summary>Where the last share of a text begins: after a line's end near it if there is one, never inside a character.</summary>
+    public static int CutPoint(string text, double share)
+    {
+        int cut = (int)(text.Length * (1 - share));
+        int line = text.IndexOf('\n', cut, Math.Min(text.Length - cut, 2000));
+        if (line >= 0 && line + 1 < text.Length) return line + 1;
+        return cut > 0 && cut < text.Length && char.IsLowSurrogate(text[cut]) ? cut - 1 : cut;
+    }
+}
