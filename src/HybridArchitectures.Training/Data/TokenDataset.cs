@@ -1,0 +1,219 @@
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Tokenization;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// One long sequence of token ids with the places where documents begin: in memory (2 bytes a token for vocabularies up to 65,536, else 4) or mapped from a file.
+/// May be read from several threads.
+/// </summary>
+public sealed class TokenDataset : IDisposable
+{
+    const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary", UnsignedKey = "tokens_unsigned_16_bit";
+
+    readonly TokenStore store;
+    readonly long[] documentStarts;
+    readonly int[]? tokenBytes;
+    ulong? fingerprint;
+
+    TokenDataset(TokenStore store, int vocabulary, long[] documentStarts, int[]? tokenBytes)
+    {
+        this.store = store;
+        this.documentStarts = documentStarts;
+        this.tokenBytes = tokenBytes;
+        Vocabulary = vocabulary;
+    }
+
+    /// <summary>One more than the largest id there may be.</summary>
+    public int Vocabulary { get; }
+
+    /// <summary>How many tokens there are.</summary>
+    public long Count => store.Count;
+
+    /// <summary>Where documents begin; the first is 0.</summary>
+    public IReadOnlyList<long> DocumentStarts => documentStarts;
+
+    /// <summary>Whether the bytes each token stands for are known, so that a loss can be told in bits per byte.</summary>
+    public bool KnowsBytes => tokenBytes is not null;
+
+    /// <summary>A number that differs for other tokens or document boundaries (of more than 16 million tokens a sample is looked at): by it a resumed run knows its data.</summary>
+    public ulong Fingerprint => fingerprint ??= ComputeFingerprint();
+
+    /// <summary>Tokenizes documents, in parallel, and strings them together.</summary>
+    /// <param name="documents">The texts.</param>
+    /// <param name="tokenizer">Text to ids.</param>
+    /// <param name="beginOfText">Whether the tokenizer's begin-of-text token stands before each document.</param>
+    /// <param name="endOfText">Whether its end-of-text token stands after each document.</param>
+    public static TokenDataset FromDocuments(IEnumerable<TextDocument> documents, Tokenizer tokenizer, bool beginOfText = false, bool endOfText = false)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        int? begin = beginOfText ? tokenizer.BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(beginOfText)) : null;
+        int? end = endOfText ? tokenizer.EndOfText ?? throw new ArgumentException("the tokenizer has no end-of-text token", nameof(endOfText)) : null;
+        return FromDocuments(documents, text => tokenizer.Encode(text), tokenizer.VocabularySize, begin, end, id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
+    }
+
+    /// <summary>Tokenizes documents, in parallel, by any function and strings them together.</summary>
+    /// <param name="documents">The texts.</param>
+    /// <param name="encode">Text to ids; called from several threads.</param>
+    /// <param name="vocabulary">One more than the largest id.</param>
+    /// <param name="beginOfText">The id to put before each document, or null.</param>
+    /// <param name="endOfText">The id to put after each document, or null.</param>
+    /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
+    public static TokenDataset FromDocuments(
+        IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabulary, int? beginOfText = null, int? endOfText = null, Func<int, int>? byteCount = null)
+    {
+        ArgumentNullException.ThrowIfNull(documents);
+        ArgumentNullException.ThrowIfNull(encode);
+        var pieces = documents.AsParallel().AsOrdered().Select(document => encode(document.Text)).ToArray();
+        int extra = (beginOfText is null ? 0 : 1) + (endOfText is null ? 0 : 1);
+        var tokens = new int[checked(pieces.Sum(piece => piece.Length == 0 ? 0L : piece.Length + extra))];
+        var starts = new List<long>(pieces.Length);
+        int at = 0;
+        foreach (var piece in pieces)
+        {
+            if (piece.Length == 0) continue;
+            starts.Add(at);
+            if (beginOfText is { } begin) tokens[at++] = begin;
+            piece.CopyTo(tokens, at);
+            at += piece.Length;
+            if (endOfText is { } end) tokens[at++] = end;
+        }
+        return FromTokens(tokens, vocabulary, [.. starts], byteCount);
+    }
+
+    /// <summary>The bytes of documents in UTF-8 as ids 0 to 255.</summary>
+    public static TokenDataset FromBytes(IEnumerable<TextDocument> documents) =>
+        FromDocuments(documents, text => Array.ConvertAll(System.Text.Encoding.UTF8.GetBytes(text), b => (int)b), 256, byteCount: _ => 1);
+
+    /// <summary>Takes tokens as they are.</summary>
+    /// <param name="tokens">The ids, from 0 to <paramref name="vocabulary"/> - 1.</param>
+    /// <param name="vocabulary">One more than the largest id there may be.</param>
+    /// <param name="documentStarts">Where documents begin, rising from 0; null for one document.</param>
+    /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
+    public static TokenDataset FromTokens(ReadOnlySpan<int> tokens, int vocabulary, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
+    {
+        Refuse.Unless(vocabulary > 0, vocabulary, nameof(vocabulary), "at least 1");
+        if (tokens.IsEmpty) throw new ArgumentException("there are no tokens: the texts are empty", nameof(tokens));
+        for (int i = 0; i < tokens.Length; i++)
+            if ((uint)tokens[i] >= (uint)vocabulary) throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabulary - 1}");
+        var starts = documentStarts?.ToArray() ?? [0];
+        CheckStarts(starts, tokens.Length, text => new ArgumentException(text, nameof(documentStarts)));
+        int[]? bytes = null;
+        if (byteCount is not null)
+        {
+            bytes = new int[vocabulary];
+            var known = new bool[vocabulary];
+            foreach (int id in tokens)
+            {
+                if (known[id]) continue;
+                known[id] = true;
+                bytes[id] = byteCount(id);
+            }
+        }
+        return new TokenDataset(TokenStore.InMemory(tokens, vocabulary), vocabulary, starts, bytes);
+    }
+
+    static void CheckStarts(long[] starts, long count, Func<string, Exception> refusal)
+    {
+        if (starts.Length == 0 || starts[0] != 0) throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}; expected 0");
+        for (int i = 1; i < starts.Length; i++)
+            if (starts[i] <= starts[i - 1] || starts[i] >= count) throw refusal($"document {i} begins at {starts[i]}; expected {starts[i - 1] + 1} to {count - 1}");
+    }
+
+    /// <summary>Copies tokens.</summary>
+    /// <param name="start">The first one's place.</param>
+    /// <param name="target">Filled to its end.</param>
+    public void CopyTo(long start, Span<long> target)
+    {
+        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
+        store.CopyTo(start, target);
+    }
+
+    /// <summary>Copies the number of the document each token belongs to.</summary>
+    /// <inheritdoc cref="CopyTo"/>
+    public void CopyDocumentsTo(long start, Span<long> target)
+    {
+        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
+        int document = Array.BinarySearch(documentStarts, start);
+        if (document < 0) document = ~document - 1;
+        for (int i = 0; i < target.Length; i++)
+        {
+            if (document + 1 < documentStarts.Length && start + i == documentStarts[document + 1]) document++;
+            target[i] = document;
+        }
+    }
+
+    /// <summary>How many bytes of text these ids stand for.</summary>
+    /// <exception cref="InvalidOperationException">The bytes of tokens are not known, see <see cref="KnowsBytes"/>.</exception>
+    public long CountBytes(ReadOnlySpan<long> ids)
+    {
+        if (tokenBytes is null) throw new InvalidOperationException("the data does not say how many bytes a token stands for");
+        long sum = 0;
+        foreach (long id in ids)
+            if (id >= 0) sum += tokenBytes[id];
+        return sum;
+    }
+
+    /// <summary>Writes the data to a file that <see cref="Open"/> maps: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c> and, where known, <c>token_bytes</c>.</summary>
+    public void Save(string path)
+    {
+        using var scope = NewDisposeScope();
+        var tensors = new Dictionary<string, Tensor> { [TokensName] = store.ToTensor(), [StartsName] = tensor(documentStarts) };
+        if (tokenBytes is not null) tensors[BytesName] = tensor(tokenBytes);
+        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
+        {
+            [VocabularyKey] = Vocabulary.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            [UnsignedKey] = store.IsSmall ? "true" : "false",
+        });
+    }
+
+    /// <summary>Opens what <see cref="Save"/> wrote; the tokens stay in the file and are read as they are used.</summary>
+    /// <exception cref="InvalidDataException">The file is not one of these, or damaged.</exception>
+    public static TokenDataset Open(string path)
+    {
+        using var scope = NewDisposeScope();
+        using var file = SafetensorsFile.Open(path);
+        if (!file.Contains(TokensName) || !file.Contains(StartsName) || !file.Metadata.TryGetValue(VocabularyKey, out var text)
+            || !int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out int vocabulary) || vocabulary < 1)
+            throw new InvalidDataException($"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
+        var entry = file[TokensName];
+        bool small = entry.Type == ScalarType.Int16;
+        if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabulary > 65536) || entry.Offset % 2 != 0)
+            throw new InvalidDataException($"{path}: '{TokensName}' is {entry}; expected a list of Int16 or Int32");
+        if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 }) throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
+        var starts = file.Read(StartsName).data<long>().ToArray();
+        CheckStarts(starts, entry.Shape[0], message => new InvalidDataException($"{path}: {message}"));
+        int[]? bytes = null;
+        if (file.Contains(BytesName))
+        {
+            if (file[BytesName] is not { Type: ScalarType.Int32, Shape: [var length] } || length != vocabulary)
+                throw new InvalidDataException($"{path}: '{BytesName}' is {file[BytesName]}; expected Int32[{vocabulary}]");
+            bytes = file.Read(BytesName).data<int>().ToArray();
+        }
+        return new TokenDataset(TokenStore.Mapped(path, entry.Offset, entry.Shape[0], small, vocabulary), vocabulary, starts, bytes);
+    }
+
+    ulong ComputeFingerprint()
+    {
+        const long block = 1 << 20;
+        var buffer = new long[4096];
+        ulong hash = 14695981039346656037;
+        void Mix(long value) => hash = (hash ^ (ulong)value) * 1099511628211;
+        Mix(Vocabulary);
+        Mix(Count);
+        Mix(documentStarts.Length);
+        foreach (long start in documentStarts) Mix(start);
+        long stride = Math.Max(1, Count / (16 * block));     // every stride-th buffer
+        for (long at = 0; at < Count; at += buffer.Length * stride)
+        {
+            var part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, Count - at));
+            store.CopyTo(at, part);
+            foreach (long token in part) Mix(token);
+        }
+        return hash;
+    }
+
+    /// <summary>Releases a mapped file.</summary>
+    public void Dispose() => store.Dispose();
+}

@@ -1,0 +1,116 @@
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Cuts the data into windows of one context length and gives them out as rows, each once an epoch, in an order that depends on seed and epoch alone. So the
+/// <see cref="Position"/> is all there is to save, and how many rows are asked for at a time changes nothing.
+/// </summary>
+public sealed class WindowSampler
+{
+    readonly TokenDataset data;
+    readonly bool shuffle, separateDocuments;
+    readonly ulong seed;
+    DataPosition position;
+
+    /// <summary>A sampler at the data's beginning.</summary>
+    /// <param name="data">The tokens.</param>
+    /// <param name="context">Tokens a row.</param>
+    /// <param name="seed">Decides the order, and from where on the data is cut into windows.</param>
+    /// <param name="shuffle">False: in the order of the data, cut from its first token.</param>
+    /// <param name="separateDocuments">Keep the documents of a row apart: no state, no attention and no target crosses from one to the next. Off, as in arXiv 2510.04800, a row is read as one text.</param>
+    public WindowSampler(TokenDataset data, int context, long seed = 0, bool shuffle = true, bool separateDocuments = false)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        Refuse.Unless(context > 0, context, nameof(context), "at least 1 token");
+        if (data.Count <= context) throw new ArgumentOutOfRangeException(nameof(context), context, $"context is {context}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
+        (this.data, Context, this.seed, this.shuffle, this.separateDocuments) = (data, context, (ulong)seed, shuffle, separateDocuments);
+    }
+
+    /// <summary>Tokens a row.</summary>
+    public int Context { get; }
+
+    /// <summary>Where the next row stands; may be set to go on from there.</summary>
+    public DataPosition Position
+    {
+        get => position;
+        set
+        {
+            Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
+            Refuse.Unless(value.Index >= 0 && value.Index <= CountWindows(value.Epoch), value.Index, nameof(Position), $"an index from 0 to the epoch's {CountWindows(value.Epoch)} windows");
+            position = value;
+        }
+    }
+
+    /// <summary>How many rows an epoch has: one less in some epochs, where the cut begins later.</summary>
+    public long CountWindows(long epoch) => (data.Count - 1 - CutStart(epoch)) / Context;
+
+    // windows begin elsewhere in each epoch, so that a token is not always read with the same ones before it
+    long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * Context ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)Context) : 0;
+
+    ulong Key(long epoch) => SeededPermutation.Mix(SeededPermutation.Mix(seed + 0x9e3779b97f4a7c15) + (ulong)epoch);
+
+    /// <summary>The token where the window at a position begins.</summary>
+    public long StartOf(DataPosition at)
+    {
+        long count = CountWindows(at.Epoch);
+        return CutStart(at.Epoch) + Context * (shuffle ? new SeededPermutation(count, Key(at.Epoch))[at.Index] : at.Index);
+    }
+
+    /// <summary>The next rows.</summary>
+    /// <param name="rows">How many.</param>
+    /// <param name="device">Where they shall live; null for main memory.</param>
+    public TokenBatch Next(int rows, Device? device = null)
+    {
+        Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
+        var first = Normalised(position);
+        var starts = new long[rows];
+        var at = first;
+        for (int row = 0; row < rows; row++)
+        {
+            starts[row] = StartOf(at);
+            at = Normalised(at with { Index = at.Index + 1 });
+        }
+        var batch = Read(data, first, starts, Context, separateDocuments, device);
+        position = at;
+        return batch;
+    }
+
+    DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
+
+    internal static TokenBatch Read(TokenDataset data, DataPosition position, ReadOnlySpan<long> starts, int context, bool separateDocuments, Device? device)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var ids = empty([starts.Length, context], ScalarType.Int64);
+        var targets = empty([starts.Length, context], ScalarType.Int64);
+        var documents = separateDocuments ? empty([starts.Length, context], ScalarType.Int64) : null;
+        Span<long> idSpan = TensorMemory.Span<long>(ids), targetSpan = TensorMemory.Span<long>(targets), documentSpan = documents is null ? [] : TensorMemory.Span<long>(documents);
+        var tokens = new long[context + 1];
+        var owners = separateDocuments ? new long[context + 1] : [];
+        for (int row = 0; row < starts.Length; row++)
+        {
+            data.CopyTo(starts[row], tokens);
+            tokens.AsSpan(0, context).CopyTo(idSpan[(row * context)..]);
+            var rowTargets = targetSpan.Slice(row * context, context);
+            tokens.AsSpan(1).CopyTo(rowTargets);
+            if (!separateDocuments) continue;
+            data.CopyDocumentsTo(starts[row], owners);
+            owners.AsSpan(0, context).CopyTo(documentSpan[(row * context)..]);
+            for (int i = 0; i < context; i++)
+                if (owners[i] != owners[i + 1]) rowTargets[i] = -100;
+        }
+        long counted = targetSpan.Length - (separateDocuments ? targetSpan.Count(-100L) : 0);
+        long bytes = data.KnowsBytes ? data.CountBytes(targetSpan) : 0;
+        GC.KeepAlive(ids);
+        GC.KeepAlive(targets);
+        GC.KeepAlive(documents);
+        bool elsewhere = device is not null && device.type != DeviceType.CPU;
+        if (elsewhere) (ids, targets) = (ids.to(device!), targets.to(device!));
+        var layout = documents is null ? null : SequenceLayout.FromDocumentIds(elsewhere ? documents.to(device!) : documents);
+        return new TokenBatch(position, ids, targets, layout, counted, bytes);
+    }
+}

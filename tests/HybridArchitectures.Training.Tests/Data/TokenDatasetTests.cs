@@ -1,0 +1,123 @@
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Tokenization;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training.Tests.Data;
+
+public sealed class TokenDatasetTests : IDisposable
+{
+    readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    static long[] All(TokenDataset data)
+    {
+        var all = new long[data.Count];
+        data.CopyTo(0, all);
+        return all;
+    }
+
+    [Fact]
+    public void Documents_are_strung_together_with_the_separators_asked_for()
+    {
+        TextDocument[] documents = [new("a", "hi"), new("none", ""), new("b", "ü")];
+        using var plain = TokenDataset.FromBytes(documents);
+        Assert.Equal([104, 105, 0xc3, 0xbc], All(plain));
+        Assert.Equal([0, 2], plain.DocumentStarts);
+        static int[] Encode(string text) => [.. text.Select(c => (int)c)];
+        using var framed = TokenDataset.FromDocuments(documents, Encode, 302, beginOfText: 300, endOfText: 301, byteCount: id => id < 300 ? 1 : 0);
+        Assert.Equal([300, 104, 105, 301, 300, 252, 301], All(framed));
+        Assert.Equal([0, 4], framed.DocumentStarts);
+        Assert.Equal(3, framed.CountBytes(All(framed)));
+        Assert.Equal(1, framed.CountBytes([104, -100, 300]));
+    }
+
+    [Fact]
+    public void A_tokenizer_gives_ids_separators_and_bytes()
+    {
+        using var data = TokenDataset.FromDocuments([new("a", "hi"), new("b", "ü")], new ByteTokenizer(beginOfText: true, endOfText: true), beginOfText: true, endOfText: true);
+        Assert.Equal(258, data.Vocabulary);
+        Assert.Equal([256, 104, 105, 257, 256, 0xc3, 0xbc, 257], All(data));
+        Assert.Equal(4, data.CountBytes(All(data)));
+        Assert.Equal("beginOfText", Assert.Throws<ArgumentException>(() => TokenDataset.FromDocuments([new("a", "hi")], new ByteTokenizer(), beginOfText: true)).ParamName);
+    }
+
+    [Theory]
+    [InlineData(256)]
+    [InlineData(65536)]
+    [InlineData(128256)]
+    public void A_saved_file_is_mapped_back_whatever_the_vocabulary(int vocabulary)
+    {
+        var random = new Random(1);
+        var tokens = Enumerable.Range(0, 1001).Select(_ => random.Next(vocabulary)).Append(vocabulary - 1).ToArray();
+        using var data = TokenDataset.FromTokens(tokens, vocabulary, [0, 17, 900], id => id % 5);
+        data.Save(folder["tokens"]);
+        using var mapped = TokenDataset.Open(folder["tokens"]);
+        Assert.Equal(tokens.Select(token => (long)token), All(mapped));
+        Assert.Equal((vocabulary, 1002, data.Fingerprint), (mapped.Vocabulary, mapped.Count, mapped.Fingerprint));
+        Assert.Equal([0, 17, 900], mapped.DocumentStarts);
+        Assert.Equal(data.CountBytes(All(data)), mapped.CountBytes(All(mapped)));
+    }
+
+    [Fact]
+    public void A_fingerprint_tells_data_apart()
+    {
+        ulong Of(int[] tokens, int vocabulary = 10, long[]? starts = null)
+        {
+            using var data = TokenDataset.FromTokens(tokens, vocabulary, starts);
+            return data.Fingerprint;
+        }
+        var all = new[] { Of([1, 2, 3]), Of([1, 3, 2]), Of([1, 2, 3, 0]), Of([1, 2, 3], 11), Of([1, 2, 3], starts: [0, 2]) };
+        Assert.Equal(5, all.Distinct().Count());
+        Assert.Equal(all[0], Of([1, 2, 3]));
+    }
+
+    [Fact]
+    public void Documents_of_a_stretch_are_told_from_anywhere()
+    {
+        using var data = TokenDataset.FromTokens(new int[10], 1, [0, 3, 4, 9]);
+        long[] expected = [0, 0, 0, 1, 2, 2, 2, 2, 2, 3];
+        for (int start = 0; start < 10; start++)
+        {
+            var owners = new long[10 - start];
+            data.CopyDocumentsTo(start, owners);
+            Assert.Equal(expected[start..], owners);
+        }
+    }
+
+    [Fact]
+    public void Bad_tokens_starts_and_stretches_are_refused_by_name()
+    {
+        void Refused(string name, Action action) => Assert.Equal(name, Assert.ThrowsAny<ArgumentException>(action).ParamName);
+        Refused("tokens", () => TokenDataset.FromTokens([], 5));
+        Refused("tokens", () => TokenDataset.FromTokens([1, 5], 5));
+        Refused("tokens", () => TokenDataset.FromTokens([1, -1], 5));
+        Refused("vocabulary", () => TokenDataset.FromTokens([0], 0));
+        Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [1]));
+        Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [0, 2]));
+        Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [0, 0]));
+        Refused("tokens", () => TokenDataset.FromBytes([new TextDocument("a", "")]));
+        using var data = TokenDataset.FromTokens([0, 1], 5);
+        Refused("start", () => data.CopyTo(1, new long[2]));
+        Refused("start", () => data.CopyTo(-1, new long[1]));
+        Assert.False(data.KnowsBytes);
+        Assert.Throws<InvalidOperationException>(() => data.CountBytes([0]));
+    }
+
+    [Fact]
+    public void A_file_of_another_kind_or_with_foreign_tokens_is_refused()
+    {
+        using var scope = NewDisposeScope();
+        SafetensorsFile.Write(folder["other"], [new("x", ones(2))]);
+        Assert.Contains("no token data", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["other"])).Message);
+        void Write(Tensor tokens, Tensor starts) =>
+            SafetensorsFile.Write(folder["made"], [new("tokens", tokens), new("document_starts", starts)], new Dictionary<string, string> { ["vocabulary"] = "5" });
+        Write(ones(3), zeros(1, int64));
+        Assert.Contains("Float32", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["made"])).Message);
+        Write(ones(3, int32), ones(1, int64));
+        Assert.Contains("document", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["made"])).Message);
+        Write(tensor(new[] { 1, 7, 2 }), zeros(1, int64));
+        using var data = TokenDataset.Open(folder["made"]);
+        Assert.Contains("token 1 of the file is 7", Assert.Throws<InvalidDataException>(() => data.CopyTo(0, new long[3])).Message);
+    }
+}
