@@ -9,6 +9,6 @@ public enum LossAxis
     /// <summary>Optimizer steps.</summary>
     Steps,
 
-    /// <summary>Wall-clock seconds.</summary>
+    /// <summary>Wall-clock time, in seconds, minutes or hours as it comes.</summary>
     Seconds,
 }

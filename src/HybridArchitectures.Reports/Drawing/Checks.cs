@@ -31,4 +31,10 @@ static class Checks
             if (!double.IsFinite(baseline.HeldOutLoss)) throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
         }
     }
+
+    public static void Facts(string owner, IReadOnlyList<ReportFact> facts)
+    {
+        for (int i = 0; i < facts.Count; i++)
+            if (facts[i] is not { Name: not null, Value: not null }) throw new ArgumentException($"fact {i} of {owner} is null or lacks its name or value", nameof(facts));
+    }
 }

@@ -21,8 +21,14 @@ sealed class LossFrame
     public LossFrame(IReadOnlyList<LossCurve> curves, IReadOnlyList<Baseline> baselines, LossAxis axis, double smoothing)
     {
         Baselines = baselines;
-        Runs = [.. curves.Select(curve => Read(curve, axis, smoothing))];
-        XLabel = axis switch { LossAxis.Tokens => "tokens", LossAxis.Steps => "steps", _ => "seconds" };
+        double longest = axis == LossAxis.Seconds ? curves.SelectMany(curve => curve.Points).Select(point => point.Seconds).Append(0).Max() : 0;
+        (double unit, XLabel) = axis switch
+        {
+            LossAxis.Tokens => (1.0, "tokens"),
+            LossAxis.Steps => (1.0, "steps"),
+            _ => longest switch { < 180 => (1.0, "seconds"), < 3 * 3600 => (60.0, "minutes"), _ => (3600.0, "hours") },
+        };
+        Runs = [.. curves.Select(curve => Read(curve, axis, unit, smoothing))];
         Right = Runs.SelectMany(run => run.X.Concat(run.HeldOutX)).Append(0).Max();
         if (Right <= 0) Right = 1;
         (Bottom, Top) = Window();
@@ -74,9 +80,9 @@ sealed class LossFrame
         return (low - room, high + room);
     }
 
-    static Series Read(LossCurve curve, LossAxis axis, double smoothing)
+    static Series Read(LossCurve curve, LossAxis axis, double unit, double smoothing)
     {
-        double At(RunPoint point) => axis switch { LossAxis.Tokens => point.Tokens, LossAxis.Steps => point.Step, _ => point.Seconds };
+        double At(RunPoint point) => axis switch { LossAxis.Tokens => point.Tokens, LossAxis.Steps => point.Step, _ => point.Seconds / unit };
         // a loss that overflowed cannot be drawn; the rest of its curve can
         var training = curve.Points.Where(point => point.TrainingLoss is { } loss && double.IsFinite(loss)).ToArray();
         var heldOut = curve.Points.Where(point => point.HeldOutLoss is { } loss && double.IsFinite(loss)).ToArray();

@@ -35,7 +35,8 @@ sealed class StripPicture
     /// <summary>What the design calls itself.</summary>
     public static string Name(HybridDesign design) => string.IsNullOrWhiteSpace(design.Name) ? design.Pattern : design.Name;
 
-    static string Sizes(HybridDesign design)
+    /// <summary>Depth, width, vocabulary and parameters in words.</summary>
+    public static string Sizes(HybridDesign design)
     {
         var count = ParameterCount.Of(design);
         var layers = design.Depth == 1 ? "1 layer" : $"{design.Depth} layers";

@@ -1,0 +1,182 @@
+using System.Globalization;
+using System.Text;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
+using HybridArchitectures.Reports.Drawing;
+using static HybridArchitectures.Reports.Drawing.SvgWriter;
+
+namespace HybridArchitectures.Reports.Page;
+
+/// <summary>Writes a report as one page: styles, scripts and pictures are inside it, and its security policy lets nothing else in.</summary>
+sealed class HtmlPage
+{
+    readonly StringBuilder text = new();
+    readonly RunReport report;
+
+    HtmlPage(RunReport report) => this.report = report;
+
+    public static string Write(RunReport report) => new HtmlPage(report).Write();
+
+    string Write()
+    {
+        Add($"""
+            <!doctype html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <title>{Escape(report.Title)}</title>
+            <style>
+            {Resource("page.css")}{Style()}
+            """);
+        foreach (var ink in Inks.Runs) Add($".t-{ink.Name}{{color:#{ink.Light}}}");
+        Add($"@media (prefers-color-scheme:dark){{");
+        foreach (var ink in Inks.Runs) Add($".t-{ink.Name}{{color:#{ink.Dark}}}");
+        Add($"}}\n</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{Escape(report.Title)}</h1>\n");
+        if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
+        if (report.Created is { } created) Add($"<p class=\"soft\">{created:yyyy-MM-dd HH:mm zzz}</p>\n");
+        Add($"</header>\n");
+        Results();
+        Losses();
+        Designs();
+        Samples();
+        Facts();
+        Add($"<footer>The same numbers: <a href=\"report.json\">report.json</a>. The curves as an image: <a href=\"loss.png\">loss.png</a>.</footer>\n");
+        Add($"</main>\n<script>\n{Resource("page.js")}</script>\n</body>\n</html>\n");
+        return text.ToString();
+    }
+
+    void Results()
+    {
+        if (report.Runs.Count + report.Baselines.Count == 0) return;
+        var losses = report.Runs.Select(run => run.FinalHeldOutLoss).Concat(report.Baselines.Select(line => (double?)line.HeldOutLoss)).OfType<double>().Where(double.IsFinite).ToArray();
+        double most = losses.Append(0).Max();
+        var best = report.Runs.Select(run => run.FinalHeldOutLoss).OfType<double>().Where(double.IsFinite).Order().Cast<double?>().FirstOrDefault();
+        Add($"""
+            <section>
+            <h2>Results</h2>
+            <div class="wide"><table>
+            <tr><th>run</th><th>parameters</th><th>without<br>embedding</th><th>tokens</th><th>time</th><th>tokens/s</th><th>held-out,<br>{Escape(report.Unit)}</th></tr>
+
+            """);
+        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
+        {
+            var count = ParameterCount.Of(run.Design);
+            var active = count.Active == count.Total ? "" : $"<br><span class=\"soft\">{Figures.Short(count.Active)} active</span>";
+            Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td><td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
+            Add($"<td title=\"{Figures.Full(count.NonEmbedding)}\">{Figures.Short(count.NonEmbedding)}</td>");
+            Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td><td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
+            Add($"<td>{(run.Speed is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td><td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
+        }
+        foreach (var line in report.Baselines)
+            Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td></td><td></td><td></td><td></td><td></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
+        Add($"</table></div>\n</section>\n");
+    }
+
+    static string Loss(double? loss, double most, string ink, bool best)
+    {
+        if (loss is not { } value) return "–";
+        if (!double.IsFinite(value)) return "not finite";
+        var share = (most > 0 ? Math.Max(0, value) / most * 100 : 0).ToString("0.#", CultureInfo.InvariantCulture);
+        var bar = $"<span class=\"bar\"><svg aria-hidden=\"true\"><rect class=\"f-{ink}\" width=\"{share}%\" height=\"8\" rx=\"4\"/></svg></span>";
+        return $"<span class=\"loss\">{bar}<{(best ? "b class=\"best\"" : "span")}>{Figures.Loss(value)}</{(best ? "b" : "span")}></span>";
+    }
+
+    // the strip at a glance: one bar per layer in its mixer's colour
+    static string Mini(HybridDesign design)
+    {
+        const int bar = 5, gap = 2;
+        var svg = new StringBuilder();
+        svg.Append(CultureInfo.InvariantCulture, $"<svg class=\"mini\" width=\"{design.Depth * (bar + gap)}\" height=\"14\" role=\"img\" aria-label=\"layers {Escape(design.Pattern)}\"><title>{Escape(design.Pattern)}</title>");
+        for (int i = 0; i < design.Depth; i++)
+        {
+            var look = PartLook.Of(design.Blocks[i].Mixer);
+            svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{(look.Fill ?? Inks.Plain).Name}\" x=\"{i * (bar + gap)}\" y=\"2\" width=\"{bar}\" height=\"10\" rx=\"1\"/>");
+            if (look.Second is { } second) svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{second.Name}\" x=\"{i * (bar + gap)}\" y=\"7\" width=\"{bar}\" height=\"5\" rx=\"1\"/>");
+        }
+        return svg.Append("</svg>").ToString();
+    }
+
+    void Losses()
+    {
+        if (report.Runs.All(run => run.Points.Count == 0)) return;
+        Add($"""
+            <section>
+            <input class="switch" type="radio" name="axis" id="by-tokens" checked><input class="switch" type="radio" name="axis" id="by-steps"><input class="switch" type="radio" name="axis" id="by-time">
+            <div class="tabs"><label for="by-tokens">tokens</label><label for="by-steps">steps</label><label for="by-time">time</label></div>
+            <h2>Loss</h2>
+            <div class="legend">
+            """);
+        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index))) Add($"<span>{Swatch(index)}{Escape(run.Name)}</span>");
+        Add($"<span class=\"soft\">line: training, smoothed · dots: held-out</span></div>\n");
+        foreach (var (axis, panel) in ((LossAxis, string)[])[(LossAxis.Tokens, "tokens"), (LossAxis.Steps, "steps"), (LossAxis.Seconds, "time")])
+            Add($"<div class=\"panel of-{panel}\">{LossChart.Write(report, axis)}</div>\n");
+        Add($"</section>\n");
+    }
+
+    void Designs()
+    {
+        if (report.Runs.Count == 0) return;
+        Add($"<section>\n<h2>Designs</h2>\n");
+        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
+        {
+            var called = run.Design.Name is { Length: > 0 } name && name != run.Name ? $"{Escape(name)}, " : "";
+            Add($"<div class=\"design\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{called}{StripPicture.Sizes(run.Design)}</span></div>\n");
+            Add($"<div class=\"wide\">{Inline(StripPicture.Of(run.Design, heading: false), $"strip{index}")}</div>\n");
+            Add($"<details><summary>parameters by part{(run.Facts.Count > 0 ? ", settings of the run" : "")}</summary>\n<table class=\"facts parts\">\n");
+            var count = ParameterCount.Of(run.Design);
+            foreach (var (part, parameters) in count.ByPart)
+                Add($"<tr><td>{Escape(Part(part, run.Design))}</td><td>{Figures.Full(parameters)}</td><td>{100.0 * parameters / count.Total:0.0}%</td></tr>\n");
+            Add($"<tr><td>total</td><td>{Figures.Full(count.Total)}</td><td></td></tr>\n</table>\n");
+            Table(run.Facts);
+            Add($"</details>\n</div>\n");
+        }
+        Add($"</section>\n");
+    }
+
+    // "mixer M" of a count in the words of the strip's legend
+    static string Part(string part, HybridDesign design)
+    {
+        var named = design.Blocks.Select(block => block.Mixer).FirstOrDefault(mixer => mixer is not null && part == $"mixer {mixer.Symbol}");
+        return named is null ? part : PartLook.Of(named).Name;
+    }
+
+    void Samples()
+    {
+        if (report.Runs.All(run => run.Samples.Count == 0)) return;
+        Add($"<section>\n<h2>Written by the models</h2>\n");
+        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
+            foreach (var sample in run.Samples)
+                Add($"<div class=\"sample\"><div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{Escape(sample.Settings)}</span></div><pre><b>{Escape(sample.Prompt)}</b>{Escape(sample.Text)}</pre></div>\n");
+        Add($"</section>\n");
+    }
+
+    void Facts()
+    {
+        if (report.Facts.Count == 0) return;
+        Add($"<section>\n<h2>Machine and settings</h2>\n");
+        Table(report.Facts);
+        Add($"</section>\n");
+    }
+
+    void Table(IReadOnlyList<ReportFact> facts)
+    {
+        if (facts.Count == 0) return;
+        Add($"<table class=\"facts\">\n");
+        foreach (var fact in facts) Add($"<tr><td class=\"soft\">{Escape(fact.Name)}</td><td>{Escape(fact.Value)}</td></tr>\n");
+        Add($"</table>\n");
+    }
+
+    static string Swatch(int index) =>
+        $"<span class=\"swatch\"><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect class=\"f-run{index % Inks.Runs.Count}\" width=\"12\" height=\"12\" rx=\"3\"/></svg></span>";
+
+    static string Resource(string name)
+    {
+        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name) ?? throw new InvalidOperationException($"the assembly lacks {name}");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    void Add(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));
+}
