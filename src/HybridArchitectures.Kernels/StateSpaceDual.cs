@@ -1,4 +1,5 @@
 using System.Numerics;
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -17,7 +18,7 @@ public static class StateSpaceDual
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual), vectorised: true);
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, H, P) float32, bfloat16 or float64: H heads of size P.</param>
@@ -50,8 +51,9 @@ public static class StateSpaceDual
         SequenceChecks.Layout(layout, x);
         if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
             throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
-        var backend = BackendFor(x);
-        return StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout);
+        return BackendFor(x) == KernelBackend.Cpu
+            ? StateSpaceDualCpu.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize)
+            : StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout);
     }
 
     /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
@@ -81,8 +83,8 @@ public static class StateSpaceDual
         SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
-        var backend = BackendFor(x);
         using var off = no_grad();
+        if (BackendFor(x) == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
         using var scope = NewDisposeScope();
         var (output, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
             softplus, timeStepLimit, state, null);

@@ -1,0 +1,29 @@
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>Independent pieces of work on as many cores as libtorch itself may use (<c>torch.set_num_threads</c>), and their working memory.</summary>
+static unsafe class CpuTasks
+{
+    public static void Run(long count, Action<long> task)
+    {
+        int degree = (int)Math.Min(count, Math.Min(get_num_threads(), Environment.ProcessorCount));
+        if (degree <= 1)
+        {
+            for (long i = 0; i < count; i++) task(i);
+            return;
+        }
+        Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = degree }, task);
+    }
+
+    /// <summary>Working memory of one task, on a cache line's boundary, not cleared.</summary>
+    public readonly struct Scratch(long floats) : IDisposable
+    {
+        readonly float* memory = (float*)NativeMemory.AlignedAlloc((nuint)floats * sizeof(float), 64);
+
+        public float* Memory => memory;
+
+        public void Dispose() => NativeMemory.AlignedFree(memory);
+    }
+}

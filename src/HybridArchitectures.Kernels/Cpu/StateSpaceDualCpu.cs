@@ -1,0 +1,94 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// The state-space dual on CPU cores, forward and backward; <see cref="StateSpaceDualTile"/> holds the arithmetic.
+/// <para>
+/// A task is one row and a few heads of one group; it walks the row in tiles of up to 64 tokens with the states of its heads in cache, and the products of a
+/// tile (64 x 64 x state and head size) never leave it. Saved for the gradient: the inputs and the state at each tile's start.
+/// Per token and head 2 N P + 32 (P + N / heads of a task) multiply-adds forward, about twice that backward; memory is read and written once.
+/// </para>
+/// </summary>
+static unsafe class StateSpaceDualCpu
+{
+    const int MaximalTile = 64;
+    const int EnoughTasks = 8;
+
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
+        bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
+    {
+        var shape = Shape.Of(x, b, chunkSize);
+        var rowLengths = layout?.RowLengths;
+        StateSpaceDualTask Task(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, Tensor? starts) =>
+            new(shape, CpuRows.Of(x), CpuRows.Of(timeStep), CpuRows.Whole(a)!, CpuRows.Of(b), CpuRows.Of(c), CpuRows.Whole(skip), CpuRows.Whole(timeStepBias),
+                softplus, timeStepLimit, rowLengths, starts);
+
+        var results = Autograd.Apply([x, timeStep, a, b, c, skip, timeStepBias, initialState], context =>
+        {
+            var task = Task(x, timeStep, a, b, c, skip, timeStepBias, layout?.Starts);
+            var output = empty([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
+            var final = empty([shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize], ScalarType.Float32);
+            var states = context.NeedsGradient ? empty([shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead], ScalarType.Float32) : null;
+            task.Forward(output, final, states, CpuRows.Whole(initialState));
+            context.Save(x, timeStep, a, b, c, skip, timeStepBias, initialState, layout?.Starts, states);
+            return [CpuRows.As(output, x), final];
+        }, context =>
+        {
+            var saved = context.Saved;
+            var task = Task(saved[0]!, saved[1]!, saved[2]!, saved[3]!, saved[4]!, saved[5], saved[6], saved[8]);
+            var gradients = new StateSpaceDualGradients(shape, saved[5] is not null, saved[6] is not null, saved[7] is not null);
+            var dOutput = context.Gradients[0] ?? zeros([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
+            task.Backward(CpuRows.Of(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
+            return gradients.As(saved);
+        });
+        return (results[0], results[1]);
+    }
+
+    /// <summary>One token for every row: the state is decayed, added to and read in one pass over it.</summary>
+    public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
+        bool softplus, (double Minimum, double Maximum)? timeStepLimit)
+    {
+        using var scope = NewDisposeScope();
+        var (inputs, steps, rates, keys, queries) = (CpuRows.Whole(x)!, CpuRows.Whole(timeStep)!, CpuRows.Whole(a)!, CpuRows.Whole(b)!, CpuRows.Whole(c)!);
+        var (skips, biases) = (CpuRows.Whole(skip), CpuRows.Whole(timeStepBias));
+        long batch = x.size(0), heads = x.size(1), headSize = x.size(2), groups = b.size(1), stateSize = b.size(2);
+        var output = empty([batch, heads, headSize], ScalarType.Float32);
+        float* s = CpuRows.Pointer(state), px = CpuRows.Pointer(inputs), pd = CpuRows.Pointer(steps), pa = CpuRows.Pointer(rates), pb = CpuRows.Pointer(keys);
+        float* pc = CpuRows.Pointer(queries), pk = CpuRows.Pointer(skips), pz = CpuRows.Pointer(biases), py = CpuRows.Pointer(output);
+        void One(long index)
+        {
+            long row = index / heads, head = index % heads, group = head / (heads / groups);
+            float delta = StateSpaceDualTile.TimeStep(pd[index] + (pz == null ? 0 : pz[head]), softplus, timeStepLimit);
+            StateSpaceDualTile.Step(s + index * headSize * stateSize, px + index * headSize, delta, MathF.Exp(delta * pa[head]),
+                pb + (row * groups + group) * stateSize, pc + (row * groups + group) * stateSize, pk == null ? 0 : pk[head], py + index * headSize, (int)headSize, (int)stateSize);
+        }
+        if (state.NumberOfElements < 1 << 16)
+            for (long i = 0; i < batch * heads; i++) One(i);
+        else CpuTasks.Run(batch * heads, One);
+        var result = CpuRows.As(output, x);
+        GC.KeepAlive((inputs, steps, rates, keys, queries, skips, biases, output));
+        GC.KeepAlive(state);
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Sizes, and how the work is cut.</summary>
+    public sealed record Shape(long Batch, long Length, long Heads, int HeadSize, long Groups, int StateSize, int Tile, int HeadsPerTask)
+    {
+        public int PaddedHead => (HeadSize + 7) & ~7;
+        public int PaddedState => (StateSize + 7) & ~7;
+        public long Tiles => (Length + Tile - 1) / Tile;
+        public long HeadsPerGroup => Heads / Groups;
+        public long TasksPerGroup => (HeadsPerGroup + HeadsPerTask - 1) / HeadsPerTask;
+
+        // by the sizes alone, not by the number of cores: results are the same to the bit on any
+        public static Shape Of(Tensor x, Tensor b, int chunkSize)
+        {
+            long batch = x.size(0), heads = x.size(2), groups = b.size(2), share = heads / groups;
+            int perTask = (int)Math.Min(share, 8);
+            while (perTask > 1 && batch * groups * ((share + perTask - 1) / perTask) < EnoughTasks) perTask = (perTask + 1) / 2;
+            return new(batch, x.size(1), heads, checked((int)x.size(3)), groups, checked((int)b.size(3)), Math.Clamp(chunkSize, 8, MaximalTile), perTask);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>Where the state-space dual's backward pass puts its results: float32, and for what several tasks add to one part per task, summed at the end in a fixed order.</summary>
+sealed unsafe class StateSpaceDualGradients
+{
+    readonly Tensor x, timeStep, a, b, c;
+    readonly Tensor? skip, bias, initial;
+
+    public StateSpaceDualGradients(StateSpaceDualCpu.Shape shape, bool hasSkip, bool hasBias, bool hasInitial)
+    {
+        x = empty([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
+        timeStep = empty([shape.Batch, shape.Length, shape.Heads], ScalarType.Float32);
+        a = empty([shape.Batch, shape.Heads], ScalarType.Float32);
+        b = empty([shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize], ScalarType.Float32);
+        c = empty_like(b);
+        skip = hasSkip ? empty_like(a) : null;
+        bias = hasBias ? empty_like(a) : null;
+        initial = hasInitial ? empty([shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize], ScalarType.Float32) : null;
+        X = CpuRows.Pointer(x); TimeStep = CpuRows.Pointer(timeStep); A = CpuRows.Pointer(a); B = CpuRows.Pointer(b);
+        C = CpuRows.Pointer(c);
+        Skip = CpuRows.Pointer(skip); Bias = CpuRows.Pointer(bias); Initial = CpuRows.Pointer(initial);
+    }
+
+    /// <summary>(B, L, H, P), (B, L, H), (B, H), and (tasks, B, L, G, N) twice.</summary>
+    public readonly float* X, TimeStep, A, B, C;
+
+    /// <summary>(B, H) twice and (B, H, P, N), or null.</summary>
+    public readonly float* Skip, Bias, Initial;
+
+    /// <summary>The gradients in the order and the types of the inputs.</summary>
+    public Tensor?[] As(IReadOnlyList<Tensor?> inputs)
+    {
+        var results = new Tensor?[8];
+        Tensor?[] sums = [x, timeStep, a.sum(dim: 0), Total(b), Total(c), skip?.sum(dim: 0), bias?.sum(dim: 0), initial];
+        for (int i = 0; i < results.Length; i++) results[i] = sums[i] is { } sum ? CpuRows.As(sum, inputs[i]!) : null;
+        return results;
+    }
+
+    static Tensor Total(Tensor parts) => parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0);
+}
