@@ -24,6 +24,7 @@ public sealed record BlockSpec
     {
         Require.Present(FeedForward, "feedForward", "a feed-forward, or FeedForwardSpec.None");
         Require.That(Mixer is not null || !FeedForward.IsNone, "mixer", null, "a mixer in a block without feed-forward");
+        if (Mixer is CustomMixerSpec custom) HybridDesignBuilder.CheckSymbol(custom);
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
         Require.Positive(NormEpsilon, "normEpsilon");

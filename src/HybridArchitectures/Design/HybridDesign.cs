@@ -10,6 +10,8 @@ namespace HybridArchitectures.Design;
 [JsonConverter(typeof(HybridDesignConverter))]
 public sealed partial record HybridDesign
 {
+    internal const int LargestDepth = 4096;
+
     /// <summary>A name, if it has one.</summary>
     public string? Name { get; init; }
 
@@ -66,7 +68,7 @@ public sealed partial record HybridDesign
         Require.Size(Vocabulary, "vocabulary");
         Require.Size(Width, "width");
         Require.Present(Blocks, "blocks", "at least one block");
-        Require.That(Blocks.Count is >= 1 and <= 4096, "depth", Blocks.Count, "1 to 4096");
+        Require.That(Blocks.Count is >= 1 and <= LargestDepth, "depth", Blocks.Count, $"1 to {LargestDepth}");
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);

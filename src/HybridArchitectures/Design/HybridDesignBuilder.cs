@@ -1,19 +1,335 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Builds a <see cref="HybridDesign"/> step by step.</summary>
+/// <summary>
+/// Writes a <see cref="HybridDesign"/> in a few words: which kinds of block there are (<c>With...</c>), how deep, and where each stands (<see cref="Ratio(int, int)"/> and
+/// <see cref="Place(Placement)"/>, or <see cref="Pattern"/>). Immutable: every call gives a new builder, so that variants can branch off a common start.
+/// Sizes left out are derived from the width. Without <see cref="WithFeedForward"/> blocks are their mixers alone.
+/// </summary>
 public sealed class HybridDesignBuilder
 {
-    readonly int width, vocabulary;
+    // the kind that a ratio calls "attention" is the earlier of the two in this order; a user's own mixers stand between S and m
+    const string RatioOrder = "HTS?mM";
 
-    /// <summary>Starts a design of a residual stream and a vocabulary of these sizes.</summary>
+    readonly BuilderState state;
+
+    /// <summary>Starts a design with a residual stream of this width and a vocabulary of this size.</summary>
+    /// <exception cref="ArgumentException">A size is below 1 or beyond reason.</exception>
     public HybridDesignBuilder(int width, int vocabulary)
     {
-        Require.AtLeast(width, 1, nameof(width));
-        Require.AtLeast(vocabulary, 1, nameof(vocabulary));
-        (this.width, this.vocabulary) = (width, vocabulary);
+        Require.Size(width, nameof(width));
+        Require.Size(vocabulary, nameof(vocabulary));
+        state = new() { Width = width, Vocabulary = vocabulary };
     }
 
-    /// <summary>A design of exactly these blocks.</summary>
-    public HybridDesign Build(params ReadOnlySpan<BlockSpec> blocks) =>
-        new HybridDesign { Width = width, Vocabulary = vocabulary, Blocks = EquatableList.Create(blocks) }.Resolve();
+    HybridDesignBuilder(BuilderState state) => this.state = state;
+
+    /// <summary>What an attention block is here. Sizes left at 0: as many key-value heads as heads, heads of width / heads, values as keys.</summary>
+    /// <param name="heads">Query heads.</param>
+    /// <param name="keyValueHeads">Key and value heads, a divisor of <paramref name="heads"/>.</param>
+    /// <param name="headSize">Size of a query and key head.</param>
+    /// <param name="valueHeadSize">Size of a value head.</param>
+    /// <param name="rotary">Positions; left out: rotary with theta 500,000; <see cref="RotarySpec.None"/>: none.</param>
+    /// <param name="qkNorm">A norm over each query and key head.</param>
+    public HybridDesignBuilder WithAttention(int heads, int keyValueHeads = 0, int headSize = 0, int valueHeadSize = 0, RotarySpec? rotary = null, bool qkNorm = false) =>
+        WithAttention(new() { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = headSize, ValueHeadSize = valueHeadSize, Rotary = rotary ?? new(), QkNorm = qkNorm });
+
+    /// <summary>What an attention block is here, in full; its <see cref="AttentionSpec.Rotary"/> null means no positions.</summary>
+    public HybridDesignBuilder WithAttention(AttentionSpec attention)
+    {
+        ArgumentNullException.ThrowIfNull(attention);
+        Require.That(attention.Window is null, nameof(attention), $"windowed ({attention.Window})", "attention without a window; see WithSlidingWindow");
+        return WithMixer(attention);
+    }
+
+    /// <summary>What a sliding-window block is here. Sizes left at 0 are those of <c>WithAttention</c>.</summary>
+    /// <param name="window">Positions a query sees, itself included.</param>
+    /// <param name="sinks">First tokens of a document that stay visible.</param>
+    /// <param name="heads">Query heads.</param>
+    /// <param name="keyValueHeads">Key and value heads.</param>
+    /// <param name="headSize">Size of a query and key head.</param>
+    /// <param name="rotary">Positions; left out: rotary with theta 10,000; <see cref="RotarySpec.None"/>: none.</param>
+    public HybridDesignBuilder WithSlidingWindow(int window, int sinks = 0, int heads = 0, int keyValueHeads = 0, int headSize = 0, RotarySpec? rotary = null) =>
+        WithSlidingWindow(new AttentionSpec
+        {
+            Heads = heads,
+            KeyValueHeads = keyValueHeads,
+            HeadSize = headSize,
+            Window = window,
+            Sinks = sinks,
+            Rotary = rotary ?? new() { Theta = 10_000 },
+        });
+
+    /// <summary>What a sliding-window block is here, in full.</summary>
+    public HybridDesignBuilder WithSlidingWindow(AttentionSpec attention)
+    {
+        ArgumentNullException.ThrowIfNull(attention);
+        Require.That(attention.Window is >= 1, "window", attention.Window, "at least 1");
+        return WithMixer(attention);
+    }
+
+    /// <summary>What a Mamba-1 block is here. Sizes left at 0: inner width twice the width, state 16, rank width / 16.</summary>
+    public HybridDesignBuilder WithMamba1(int innerWidth = 0, int stateSize = 0, int convolutionWidth = 4, int timeStepRank = 0) =>
+        WithMamba1(new() { InnerWidth = innerWidth, StateSize = stateSize, ConvolutionWidth = convolutionWidth, TimeStepRank = timeStepRank });
+
+    /// <summary>What a Mamba-1 block is here, in full.</summary>
+    public HybridDesignBuilder WithMamba1(Mamba1Spec mamba1) => WithMixer(mamba1);
+
+    /// <summary>What a Mamba-2 block is here. Sizes left at 0: state 128, heads of 64, as many as make the inner width twice the width.</summary>
+    public HybridDesignBuilder WithMamba2(int stateSize = 0, int headSize = 0, int heads = 0, int groups = 1, int convolutionWidth = 4) =>
+        WithMamba2(new() { StateSize = stateSize, HeadSize = headSize, Heads = heads, Groups = groups, ConvolutionWidth = convolutionWidth });
+
+    /// <summary>What a Mamba-2 block is here, in full.</summary>
+    public HybridDesignBuilder WithMamba2(Mamba2Spec mamba2) => WithMixer(mamba2);
+
+    /// <summary>What an intra-layer hybrid block is here: attention and a state-space layer side by side. Sizes left at 0: see <see cref="IntraHybridSpec"/>.
+    /// An attention branch with <see cref="AttentionSpec.Rotary"/> null has no positions.</summary>
+    public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference, BranchNorm norm = BranchNorm.Group,
+        bool learnedScale = false, OutputProjection output = OutputProjection.Separate, bool sharedValues = false) => WithIntraHybrid(new()
+        {
+            Attention = attention,
+            StateSpace = stateSpace,
+            Fusion = fusion,
+            Norm = norm,
+            LearnedScale = learnedScale,
+            Output = output,
+            SharedValues = sharedValues,
+        });
+
+    /// <summary>What an intra-layer hybrid block is here, in full.</summary>
+    public HybridDesignBuilder WithIntraHybrid(IntraHybridSpec intraHybrid) => WithMixer(intraHybrid);
+
+    /// <summary>Adds a kind of block by its mixer, yours or a built-in one. A later one of the same <see cref="MixerSpec.Symbol"/> takes the place of the earlier.</summary>
+    /// <exception cref="ArgumentException">The mixer's letter has another meaning in patterns.</exception>
+    public HybridDesignBuilder WithMixer(MixerSpec mixer)
+    {
+        ArgumentNullException.ThrowIfNull(mixer);
+        if (mixer is CustomMixerSpec) CheckSymbol(mixer);
+        return new(state with { Mixers = [.. state.Mixers.Where(known => known.Symbol != mixer.Symbol), mixer] });
+    }
+
+    /// <summary>The feed-forward of every block that asks for no other.</summary>
+    public HybridDesignBuilder WithFeedForward(FeedForwardSpec feedForward)
+    {
+        ArgumentNullException.ThrowIfNull(feedForward);
+        return new(state with { FeedForward = feedForward });
+    }
+
+    /// <summary>The mixture of experts of blocks that a pattern marks <c>e</c>, beside the usual feed-forward.</summary>
+    public HybridDesignBuilder WithExperts(MixtureOfExpertsSpec experts)
+    {
+        ArgumentNullException.ThrowIfNull(experts);
+        return new(state with { Experts = experts });
+    }
+
+    /// <summary>How many blocks.</summary>
+    public HybridDesignBuilder Depth(int blocks)
+    {
+        Require.That(blocks is >= 1 and <= HybridDesign.LargestDepth, "depth", blocks, $"1 to {HybridDesign.LargestDepth}");
+        return new(state with { Depth = blocks });
+    }
+
+    /// <summary>
+    /// How many blocks are of either of two kinds: depth x attention / (attention + ssm), rounded half up, are of the first, the rest of the second. With attention and a
+    /// state-space layer the words mean what they say; otherwise the first kind is the earlier in the order intra-layer hybrid, attention, sliding window, own mixers,
+    /// Mamba-1, Mamba-2. 1:0 and 0:1 give stacks of one kind.
+    /// </summary>
+    public HybridDesignBuilder Ratio(int attention, int ssm) => WithRatio(new(null, attention, null, ssm), nameof(attention), nameof(ssm));
+
+    /// <summary>The same between two kinds named by their letters in patterns, such as <c>Ratio("m", 1, "M", 3)</c>.</summary>
+    public HybridDesignBuilder Ratio(string first, int firstShare, string second, int secondShare)
+    {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
+        Require.That(first != second, nameof(second), second, $"another kind than \"{first}\"");
+        return WithRatio(new(first, firstShare, second, secondShare), nameof(firstShare), nameof(secondShare));
+    }
+
+    HybridDesignBuilder WithRatio(BuilderRatio ratio, string firstName, string secondName)
+    {
+        Require.That(ratio.FirstShare is >= 0 and <= Require.LargestSize, firstName, ratio.FirstShare, $"0 to {Require.LargestSize}");
+        Require.That(ratio.SecondShare is >= 0 and <= Require.LargestSize, secondName, ratio.SecondShare, $"0 to {Require.LargestSize}");
+        Require.That(ratio.FirstShare + ratio.SecondShare > 0, "ratio", "0:0", "a share above 0 on either side");
+        return new(state with { Ratio = ratio });
+    }
+
+    /// <summary>Where the blocks of the ratio's first kind stand; left out: <see cref="Placement.Middle"/>.</summary>
+    public HybridDesignBuilder Place(Placement placement)
+    {
+        Require.Defined(placement, nameof(placement));
+        return new(state with { Placement = placement, Positions = null });
+    }
+
+    /// <summary>The 1-based positions of the blocks of the ratio's first kind; without a ratio they also say how many there are.</summary>
+    /// <exception cref="ArgumentException">None given, one below 1, or one twice.</exception>
+    public HybridDesignBuilder Place(params ReadOnlySpan<int> positions)
+    {
+        int[] sorted = positions.ToArray();
+        Array.Sort(sorted);
+        Require.That(sorted.Length > 0, nameof(positions), "empty", "at least one position");
+        Require.That(sorted[0] >= 1, nameof(positions), sorted[0], "positions from 1 on");
+        for (int i = 1; i < sorted.Length; i++) Require.That(sorted[i] != sorted[i - 1], nameof(positions), $"{sorted[i]} twice", "each position once");
+        return new(state with { Positions = sorted.ToEquatableList(), Placement = null });
+    }
+
+    /// <summary>The blocks one by one, in the notation of <see cref="BlockPattern"/>, the whole as often as said. In place of ratio and placement.</summary>
+    public HybridDesignBuilder Pattern(string pattern, int repeat = 1)
+    {
+        var blocks = BlockPattern.Parse(pattern);
+        Require.That(repeat >= 1 && (long)repeat * blocks.Count <= HybridDesign.LargestDepth, nameof(repeat), repeat, $"at least 1, and at most {HybridDesign.LargestDepth} blocks in all");
+        return new(state with { Pattern = Enumerable.Repeat(blocks, repeat).SelectMany(block => block).ToEquatableList() });
+    }
+
+    /// <summary>Changes the block at a 1-based position, such as <c>Override(1, block =&gt; block with { FeedForward = ... })</c>. It is handed over with all its numbers
+    /// filled in; overrides apply in the order they were made.</summary>
+    public HybridDesignBuilder Override(int position, Func<BlockSpec, BlockSpec> change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Require.AtLeast(position, 1, nameof(position));
+        return new(state with { Overrides = [.. state.Overrides, (position, change)] });
+    }
+
+    /// <summary>Whether the head is the embedding transposed; it is, unless said otherwise.</summary>
+    public HybridDesignBuilder TiedHead(bool tied) => new(state with { TiedHead = tied });
+
+    /// <summary>A name for the design.</summary>
+    public HybridDesignBuilder Name(string? name) => new(state with { Name = name });
+
+    /// <summary>Epsilon of all norms of blocks and of the last one.</summary>
+    public HybridDesignBuilder NormEpsilon(double epsilon)
+    {
+        Require.Positive(epsilon, nameof(epsilon));
+        return new(state with { NormEpsilon = epsilon });
+    }
+
+    /// <summary>Random weights at the start of training.</summary>
+    public HybridDesignBuilder WithInitialisation(InitialisationSpec initialisation)
+    {
+        ArgumentNullException.ThrowIfNull(initialisation);
+        initialisation.Check();
+        return new(state with { Initialisation = initialisation });
+    }
+
+    /// <summary>The design, with every number filled in.</summary>
+    /// <exception cref="ArgumentException">It cannot be built; the message says which argument, what it was and what was expected.</exception>
+    public HybridDesign Build()
+    {
+        var pattern = state.Pattern is { } given ? CheckedPattern(given) : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
+        var design = new HybridDesign
+        {
+            Name = state.Name,
+            Vocabulary = state.Vocabulary,
+            Width = state.Width,
+            TiedHead = state.TiedHead,
+            NormEpsilon = state.NormEpsilon,
+            Initialisation = state.Initialisation,
+            Blocks = pattern.Select(Block).ToEquatableList(),
+        }.Resolve();
+        if (state.Overrides.Count == 0) return design;
+        foreach (var (position, change) in state.Overrides)
+        {
+            Require.That(position <= design.Depth, nameof(position), position, $"1 to depth = {design.Depth}");
+            var changed = change(design.Blocks[position - 1]) ?? throw Require.Refusal(nameof(change), null, $"a block for position {position}");
+            design = design with { Blocks = design.Blocks.With(position - 1, changed) };
+        }
+        return design.Resolve();
+    }
+
+    EquatableList<PatternBlock> CheckedPattern(EquatableList<PatternBlock> pattern)
+    {
+        Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern", string.Concat(pattern), "no ratio or placement beside it");
+        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, as many as the pattern has blocks");
+        return pattern;
+    }
+
+    BlockSpec Block(PatternBlock block) => new()
+    {
+        Mixer = block.Mixer is { } symbol ? Mixer(symbol) : null,
+        NormEpsilon = state.NormEpsilon,
+        FeedForward = block.FeedForward switch
+        {
+            PatternFeedForward.None => FeedForwardSpec.None,
+            PatternFeedForward.Experts => state.Experts ?? state.FeedForward as MixtureOfExpertsSpec
+                ?? throw Require.Refusal("pattern", block.ToString(), "a mixture of experts; see WithExperts"),
+            _ => state.FeedForward,
+        },
+    };
+
+    MixerSpec Mixer(string symbol)
+    {
+        var mixer = state.Mixers.FirstOrDefault(known => known.Symbol == symbol) ?? throw Require.Refusal("kind", symbol, $"one that is described: {Described()}; see {Call(symbol)}");
+        if (mixer is not AttentionSpec { Window: not null, Heads: 0 } windowed) return mixer;
+        var full = state.Mixers.OfType<AttentionSpec>().FirstOrDefault(known => known.Window is null)
+            ?? throw Require.Refusal("heads", 0, "at least 1 for the sliding window, or WithAttention to take them from");
+        return full with { Window = windowed.Window, Sinks = windowed.Sinks, Rotary = windowed.Rotary };
+    }
+
+    // a symbol per block
+    string[] FromRatio()
+    {
+        Require.That(state.Mixers.Count > 0, "mixer", null, "at least one kind of block, such as WithAttention or WithMamba2");
+        int depth = state.Depth ?? throw Require.Refusal("depth", null, "Depth, or a pattern");
+        var (first, second, ratio) = Kinds();
+        int count = ratio is null ? state.Positions?.Count ?? 0 : PlacementRule.Count(depth, ratio.FirstShare, ratio.SecondShare);
+        if (ratio is { FirstShare: > 0, SecondShare: > 0 })
+        {
+            Require.That(count > 0, "ratio", ratio.ToString(), $"a ratio that gives at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
+            Require.That(count < depth, "ratio", ratio.ToString(), $"a ratio that leaves at least one block of \"{second}\" in a depth of {depth}");
+        }
+        int[] positions = state.Positions?.ToArray() ?? PlacementRule.Positions(state.Placement ?? Placement.Middle, depth, count);
+        if (state.Positions is not null)
+        {
+            Require.That(positions[^1] <= depth, "positions", positions[^1], $"1 to depth = {depth}");
+            Require.That(positions.Length == count, "positions", $"[{string.Join(", ", positions)}]", $"{count} of them, as ratio {ratio} gives over a depth of {depth}");
+        }
+        string[] symbols = new string[depth];
+        Array.Fill(symbols, second);
+        foreach (int position in positions) symbols[position - 1] = first!;
+        return symbols;
+    }
+
+    (string? First, string? Second, BuilderRatio? Ratio) Kinds()
+    {
+        if (state.Ratio is { First: { } one, Second: { } other } named)
+        {
+            if (named.FirstShare > 0) Mixer(one);
+            if (named.SecondShare > 0) Mixer(other);
+            return (one, other, named);
+        }
+        var kinds = state.Mixers.Select(mixer => mixer.Symbol).OrderBy(Rank).ToList();
+        if (kinds.Count > 2) throw Require.Refusal("kinds", Described(), "two for a ratio; name them, as in Ratio(\"T\", 1, \"M\", 5), or give a pattern");
+        if (kinds.Count == 2)
+        {
+            Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null, $"Ratio, Place with positions or Pattern, since there are two kinds: {Described()}");
+            Require.That(!IsStateSpace(kinds[0]), "kinds", Described(), "a kind of attention among the two; or name them, as in Ratio(\"m\", 1, \"M\", 3)");
+            return (kinds[0], kinds[1], state.Ratio);
+        }
+        string only = kinds[0];
+        Require.That(state.Positions is null, "positions", state.Positions, $"none, since \"{only}\" is the only kind");
+        if (state.Ratio is { } ratio)
+        {
+            Require.That(ratio.FirstShare == 0 || !IsStateSpace(only), "attention", ratio.FirstShare, "0 without a kind of attention; see WithAttention");
+            Require.That(ratio.SecondShare == 0 || only is not ("T" or "H"), "ssm", ratio.SecondShare, "0 without a state-space kind; see WithMamba2");
+            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(), $"1:0 or 0:1, since \"{only}\" is the only kind");
+        }
+        return (only, only, state.Ratio);
+    }
+
+    static int Rank(string symbol) => RatioOrder.IndexOf(symbol, StringComparison.Ordinal) is >= 0 and int known ? known : RatioOrder.IndexOf('?', StringComparison.Ordinal);
+
+    static bool IsStateSpace(string symbol) => symbol is "m" or "M";
+
+    string Described() => state.Mixers.Count == 0 ? "none" : string.Join(", ", state.Mixers.Select(mixer => mixer.Symbol));
+
+    static string Call(string symbol) => symbol switch
+    {
+        "T" => "WithAttention",
+        "S" => "WithSlidingWindow",
+        "M" => "WithMamba2",
+        "m" => "WithMamba1",
+        "H" => "WithIntraHybrid",
+        _ => "WithMixer",
+    };
+
+    internal static void CheckSymbol(MixerSpec mixer) =>
+        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, e)");
 }

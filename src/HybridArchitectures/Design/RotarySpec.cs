@@ -27,7 +27,7 @@ public sealed record RotarySpec
         int rotated = Dimensions(headSize);
         Require.That(rotated > 0 && rotated % 2 == 0, "headSize", headSize, $"a size of which rotary fraction {Fraction} is an even number of dimensions, not {rotated}");
         if (Scaling is null) return;
-        Require.Positive(Scaling.Factor, "scaling.factor");
+        Require.That(double.IsFinite(Scaling.Factor) && Scaling.Factor >= 1, "scaling.factor", Scaling.Factor, "a finite number of at least 1");
         Require.Positive(Scaling.LowFrequencyFactor, "scaling.lowFrequencyFactor");
         Require.That(double.IsFinite(Scaling.HighFrequencyFactor) && Scaling.HighFrequencyFactor > Scaling.LowFrequencyFactor,
             "scaling.highFrequencyFactor", Scaling.HighFrequencyFactor, $"a finite number above lowFrequencyFactor = {Scaling.LowFrequencyFactor}");

@@ -1,0 +1,21 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>All that a <see cref="HybridDesignBuilder"/> was told.</summary>
+sealed record BuilderState
+{
+    public required int Width { get; init; }
+    public required int Vocabulary { get; init; }
+    public string? Name { get; init; }
+    public IReadOnlyList<MixerSpec> Mixers { get; init; } = [];
+    public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;
+    public MixtureOfExpertsSpec? Experts { get; init; }
+    public int? Depth { get; init; }
+    public BuilderRatio? Ratio { get; init; }
+    public Placement? Placement { get; init; }
+    public EquatableList<int>? Positions { get; init; }
+    public EquatableList<PatternBlock>? Pattern { get; init; }
+    public IReadOnlyList<(int Position, Func<BlockSpec, BlockSpec> Change)> Overrides { get; init; } = [];
+    public bool TiedHead { get; init; } = true;
+    public double NormEpsilon { get; init; } = 1e-5;
+    public InitialisationSpec Initialisation { get; init; } = new();
+}
