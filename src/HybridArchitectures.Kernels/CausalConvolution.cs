@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -14,7 +15,7 @@ public static class CausalConvolution
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution));
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution), vectorised: true);
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, C) float32, bfloat16 or float64.</param>
@@ -32,8 +33,9 @@ public static class CausalConvolution
         long channels = x.size(2), width = Parameters(x, channels, weight, bias);
         if (initialState is not null) State(initialState, nameof(initialState), x, width, channels);
         SequenceChecks.Layout(layout, x);
-        var backend = BackendFor(x);
-        return CausalConvolutionReference.Forward(x, weight, bias, silu, initialState, layout);
+        return BackendFor(x) == KernelBackend.Cpu
+            ? CausalConvolutionCpu.Forward(x, weight, bias, silu, initialState, layout)
+            : CausalConvolutionReference.Forward(x, weight, bias, silu, initialState, layout);
     }
 
     /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
@@ -50,8 +52,8 @@ public static class CausalConvolution
         long channels = x.size(1), width = Parameters(x, channels, weight, bias);
         SequenceChecks.Updatable(state, nameof(state));
         State(state, nameof(state), x, width, channels);
-        var backend = BackendFor(x);
         using var off = no_grad();
+        if (BackendFor(x) == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, x, weight, bias, silu);
         using var scope = NewDisposeScope();
         var (output, after) = CausalConvolutionReference.Forward(x.unsqueeze(1), weight, bias, silu, state, null);
         state.copy_(after);

@@ -6,9 +6,12 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <summary>Independent pieces of work on as many cores as libtorch itself may use (<c>torch.set_num_threads</c>), and their working memory.</summary>
 static unsafe class CpuTasks
 {
-    public static void Run(long count, Action<long> task)
+    const long FewElements = 1 << 15;        // below, waking a thread costs more than it saves
+
+    /// <summary>Runs the tasks; <paramref name="elements"/> is how many elements they handle together.</summary>
+    public static void Run(long count, long elements, Action<long> task)
     {
-        int degree = (int)Math.Min(count, Math.Min(get_num_threads(), Environment.ProcessorCount));
+        int degree = elements < FewElements ? 1 : (int)Math.Min(count, Math.Min(get_num_threads(), Environment.ProcessorCount));
         if (degree <= 1)
         {
             for (long i = 0; i < count; i++) task(i);

@@ -64,9 +64,7 @@ static unsafe class StateSpaceDualCpu
             StateSpaceDualTile.Step(s + index * headSize * stateSize, px + index * headSize, delta, MathF.Exp(delta * pa[head]),
                 pb + (row * groups + group) * stateSize, pc + (row * groups + group) * stateSize, pk == null ? 0 : pk[head], py + index * headSize, (int)headSize, (int)stateSize);
         }
-        if (state.NumberOfElements < 1 << 16)
-            for (long i = 0; i < batch * heads; i++) One(i);
-        else CpuTasks.Run(batch * heads, One);
+        CpuTasks.Run(batch * heads, state.NumberOfElements / 2, One);
         var result = CpuRows.As(output, x);
         GC.KeepAlive((inputs, steps, rates, keys, queries, skips, biases, output));
         GC.KeepAlive(state);

@@ -37,7 +37,7 @@ sealed unsafe class StateSpaceDualTask
     public void Forward(Tensor output, Tensor final, Tensor? states, Tensor? initial)
     {
         float* y = CpuRows.Pointer(output), end = CpuRows.Pointer(final), kept = CpuRows.Pointer(states), begin = CpuRows.Pointer(initial);
-        CpuTasks.Run(Tasks, task => ForwardTask(task, y, end, kept, begin));
+        CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8, task => ForwardTask(task, y, end, kept, begin));
         GC.KeepAlive((output, final, states, initial));
         GC.KeepAlive(roots);
     }
@@ -46,7 +46,7 @@ sealed unsafe class StateSpaceDualTask
     {
         float* dy = CpuRows.Pointer(dOutput), dEnd = CpuRows.Pointer(dFinal), kept = CpuRows.Pointer(states);
         var (row, time, head) = (dOutput.stride(0), dOutput.stride(1), dOutput.stride(2));
-        CpuTasks.Run(Tasks, task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
+        CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8, task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
         GC.KeepAlive((dOutput, dFinal, states, gradients));
         GC.KeepAlive(roots);
     }

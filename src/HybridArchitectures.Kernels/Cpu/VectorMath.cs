@@ -6,12 +6,12 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <summary>Elementary functions on eight floats, to about 1 unit in the last place, without tables or branches.</summary>
 static class VectorMath
 {
-    /// <summary>e^x. Below -87.3 it stays at the smallest normal number, above 88.3 at the value there.</summary>
+    /// <summary>e^x, for decays: below -87.3 it stays at the smallest normal number and above 88.3 at the value there, which spares half of <see cref="RowMath.Exp"/>'s scaling. NaN stays NaN.</summary>
     /// <remarks>x = n ln 2 + r with |r| at most ln 2 / 2; ln 2 in two parts, the first short enough that n times it is exact; e^r by its Taylor sum to r^7.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp(Vector256<float> x)
     {
-        x = Vector256.MinNative(Vector256.MaxNative(x, Vector256.Create(-87.3f)), Vector256.Create(88.3f));
+        x = Vector256.MinNative(Vector256.Create(88.3f), Vector256.MaxNative(Vector256.Create(-87.3f), x));     // the second operand wins where one is NaN
         var n = Vector256.Round(x * Vector256.Create(1.44269504f));
         var r = Vector256.MultiplyAddEstimate(n, Vector256.Create(-0.693359375f), x);
         r = Vector256.MultiplyAddEstimate(n, Vector256.Create(2.12194440e-4f), r);
@@ -24,10 +24,6 @@ static class VectorMath
         p = Vector256.MultiplyAddEstimate(p, r, Vector256<float>.One);
         return (p.AsInt32() + (Vector256.ConvertToInt32Native(n) << 23)).AsSingle();
     }
-
-    /// <summary>1 / (1 + e^-x).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp(-x));
 
     /// <summary>log(1 + e^x), with full relative accuracy also where it is tiny.</summary>
     /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3, by its odd series to s^15.</remarks>
@@ -44,6 +40,6 @@ static class VectorMath
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 5f));
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 3f));
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2f));
-        return Vector256.MultiplyAddEstimate(p, s, Vector256.MaxNative(x, Vector256<float>.Zero));
+        return Vector256.MultiplyAddEstimate(p, s, Vector256.MaxNative(Vector256<float>.Zero, x));
     }
 }

@@ -1,0 +1,244 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// One call of the causal convolution.
+/// <para>
+/// Bound by memory: forward reads x and writes y once; backward reads x and dy and writes dx once. Time runs outside and channels inside, so that memory
+/// streams and a token's W-1 predecessors are still in the first cache level; with a few thousand channels the work is cut there as well. Predecessors of
+/// another document, and those before an absent initial state, are read from a row of zeros, which keeps the inner loop without branches.
+/// In the backward pass a piece of up to 128 tokens keeps its pre-activation gradients (float32, and the W-1 after it once more) in the second cache level.
+/// </para>
+/// </summary>
+sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IElement
+{
+    const int PieceTokens = 128, PieceChannels = 512, MaximalParts = 32;
+
+    readonly Tensor?[] roots;           // keeps what the pointers point to
+    readonly byte* x, initial;
+    readonly float* weights;            // (W + 1, padded channels): the taps, oldest first, then the bias
+    readonly bool* starts;
+    readonly IReadOnlyList<long>? rowLengths;
+    readonly long batch, length, channels, padded, xRow, xTime;
+    readonly int width;
+    readonly bool silu;
+
+    public CausalConvolutionTask(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initial, IReadOnlyList<long>? rowLengths, Tensor? starts)
+    {
+        (batch, length, channels, width) = (x.size(0), x.size(1), x.size(2), (int)weight.size(1));
+        padded = (channels + 7) & ~7L;
+        (this.silu, this.rowLengths) = (silu, rowLengths);
+        if (channels > 1 && x.stride(2) != 1) x = x.contiguous();
+        initial = initial?.contiguous();
+        starts = starts?.contiguous();
+        var table = zeros([width + 1, padded], ScalarType.Float32);
+        var taps = table.narrow(0, 0, width).narrow(1, 0, channels);
+        taps.copy_(weight.t());
+        if (bias is not null) table[width].narrow(0, 0, channels).copy_(bias);
+        roots = [x, initial, starts, table];
+        this.x = (byte*)TensorMemory.Pointer(x);
+        this.initial = initial is null ? null : (byte*)TensorMemory.Pointer(initial);
+        this.starts = starts is null ? null : (bool*)TensorMemory.Pointer(starts);
+        weights = CpuRows.Pointer(table);
+        (xRow, xTime) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size);
+    }
+
+    long Pieces => (length + PieceTokens - 1) / PieceTokens;
+
+    long ChannelPieces => (channels + PieceChannels - 1) / PieceChannels;
+
+    long Bytes => channels * TElement.Size;
+
+    public void Forward(Tensor output, Tensor final)
+    {
+        byte* y = (byte*)TensorMemory.Pointer(output), end = (byte*)TensorMemory.Pointer(final);
+        CpuTasks.Run(batch * Pieces, batch * length * channels, task => ForwardPiece(task / Pieces, task % Pieces * PieceTokens, y));
+        for (long row = 0; row < batch; row++) FinalState(row, end + row * (width - 1) * Bytes);
+        GC.KeepAlive((output, final, roots));
+    }
+
+    public (Tensor Weight, Tensor Bias) Backward(Tensor dOutput, Tensor? dFinal, Tensor dInput, Tensor? dInitial)
+    {
+        if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
+        dFinal = dFinal?.contiguous();
+        long units = batch * Pieces, parts = Math.Min(units, MaximalParts);
+        var sums = zeros([parts, width + 1, padded], ScalarType.Float32);
+        byte* dy = (byte*)TensorMemory.Pointer(dOutput), dx = (byte*)TensorMemory.Pointer(dInput);
+        byte* dEnd = dFinal is null ? null : (byte*)TensorMemory.Pointer(dFinal), dBegin = dInitial is null ? null : (byte*)TensorMemory.Pointer(dInitial);
+        float* dWeights = CpuRows.Pointer(sums);
+        var (dRow, dTime) = (dOutput.stride(0) * TElement.Size, dOutput.stride(1) * TElement.Size);
+        CpuTasks.Run(parts * ChannelPieces, batch * length * channels, task =>
+        {
+            var (part, piece) = Math.DivRem(task, ChannelPieces);
+            long from = piece * PieceChannels, count = Math.Min(PieceChannels, channels - from);
+            using var scratch = new CpuTasks.Scratch((PieceTokens + width) * PieceChannels);
+            for (long unit = units * part / parts; unit < units * (part + 1) / parts; unit++)
+            {
+                long row = unit / Pieces;
+                BackwardPiece(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dBegin, dWeights + part * (width + 1) * padded, scratch.Memory);
+            }
+        });
+        GC.KeepAlive((dOutput, dFinal, dInput, dInitial, sums, roots));
+        var total = sums.sum(dim: 0).narrow(1, 0, channels);
+        return (total.narrow(0, 0, width).t(), total[width]);
+    }
+
+    long RowLength(long row) => rowLengths?[(int)row] ?? length;
+
+    // how many tokens before t belong to its document, as far as the convolution sees
+    int Reach(long row, long t)
+    {
+        if (starts == null) return width - 1;
+        for (int back = 0; back < width - 1; back++)
+            if (t - back >= 0 && starts[row * length + t - back]) return back;
+        return width - 1;
+    }
+
+    // the input of a token, which may be before column 0; null where there is none
+    byte* Input(long row, long t)
+    {
+        if (t >= 0) return x + row * xRow + t * xTime;
+        return initial == null ? null : initial + (row * (width - 1) + width - 1 + t) * Bytes;
+    }
+
+    void Taps(long row, long t, byte* none, byte** taps)
+    {
+        int reach = Reach(row, t);
+        for (int back = 0; back < width; back++)
+        {
+            byte* input = back <= reach ? Input(row, t - back) : null;
+            taps[width - 1 - back] = input == null ? none : input;
+        }
+    }
+
+    void ForwardPiece(long row, long from, byte* output)
+    {
+        long to = Math.Min(from + PieceTokens, length), real = Math.Min(to, RowLength(row));
+        using var scratch = new CpuTasks.Scratch(padded);
+        byte* none = (byte*)scratch.Memory;
+        new Span<float>(none, (int)padded).Clear();
+        byte** taps = stackalloc byte*[width];
+        for (long t = from; t < real; t++)
+        {
+            Taps(row, t, none, taps);
+            byte* y = output + (row * length + t) * Bytes;
+            if (width == 4) ForwardToken4(taps[0], taps[1], taps[2], taps[3], y);
+            else ForwardToken(taps, y);
+        }
+        if (real < to) Unsafe.InitBlockUnaligned(output + (row * length + Math.Max(from, real)) * Bytes, 0, checked((uint)((to - Math.Max(from, real)) * Bytes)));
+    }
+
+    void ForwardToken4(byte* x0, byte* x1, byte* x2, byte* x3, byte* y)
+    {
+        float* w = weights;
+        for (long c = 0; c < channels; c += 8, w += 8)
+        {
+            var sum = Vector256.Load(w + 4 * padded);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w), RowMath.Load<TElement>(x0, c, channels), sum);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + padded), RowMath.Load<TElement>(x1, c, channels), sum);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + 2 * padded), RowMath.Load<TElement>(x2, c, channels), sum);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + 3 * padded), RowMath.Load<TElement>(x3, c, channels), sum);
+            if (silu) sum *= RowMath.Sigmoid(sum);
+            RowMath.Store<TElement>(y, c, channels, sum);
+        }
+    }
+
+    void ForwardToken(byte** taps, byte* y)
+    {
+        for (long c = 0; c < channels; c += 8)
+        {
+            var sum = Sum(taps, c);
+            if (silu) sum *= RowMath.Sigmoid(sum);
+            RowMath.Store<TElement>(y, c, channels, sum);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    Vector256<float> Sum(byte** taps, long c)
+    {
+        var sum = Vector256.Load(weights + width * padded + c);
+        for (int tap = 0; tap < width; tap++)
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(weights + tap * padded + c), RowMath.Load<TElement>(taps[tap], c, channels), sum);
+        return sum;
+    }
+
+    void BackwardPiece(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, byte* dInitial, float* dWeights, float* scratch)
+    {
+        long to = Math.Min(from + PieceTokens, length), real = Math.Min(to, RowLength(row)), ahead = Math.Min(real + width - 1, RowLength(row));
+        long end = firstChannel + count, wide = (count + 7) & ~7L;
+        float* none = scratch, dSums = scratch + PieceChannels;      // a row of zeros, then gradients of the sums of tokens from..ahead
+        new Span<float>(none, PieceChannels).Clear();
+        byte* noInput = (byte*)none - firstChannel * TElement.Size;
+        byte** taps = stackalloc byte*[width];
+        float** later = stackalloc float*[width];
+
+        for (long t = from; t < ahead; t++)
+        {
+            Taps(row, t, noInput, taps);
+            byte* dy = dOutput + t * dTime;
+            float* dSum = dSums + (t - from) * wide;
+            bool own = t < real;        // the others' share in the weights is their own piece's
+            for (long c = firstChannel; c < end; c += 8)
+            {
+                var gradient = RowMath.Load<TElement>(dy, c, channels);
+                if (silu)
+                {
+                    var sum = Sum(taps, c);
+                    gradient *= RowMath.SiluSlope(sum, RowMath.Sigmoid(sum));
+                }
+                gradient.Store(dSum + c - firstChannel);
+                if (!own) continue;
+                float* dw = dWeights + c;
+                for (int tap = 0; tap < width; tap++, dw += padded)
+                    Vector256.MultiplyAddEstimate(gradient, RowMath.Load<TElement>(taps[tap], c, channels), Vector256.Load(dw)).Store(dw);
+                (Vector256.Load(dw) + gradient).Store(dw);
+            }
+        }
+        // token t is the tap `back` steps before token t + back; before column 0 stands the initial state
+        for (long t = from == 0 && dInitial != null ? 1 - width : from; t < real || t < 0; t++)
+        {
+            for (int back = 0; back < width; back++)
+            {
+                long reader = t + back;
+                later[back] = reader >= from && reader < ahead && back <= Reach(row, reader) ? dSums + (reader - from) * wide : none;
+            }
+            byte* kept = dFinal == null ? null : FinalPlace(row, t, dFinal);
+            byte* target = t < 0 ? dInitial + (row * (width - 1) + width - 1 + t) * Bytes : dInput + (row * length + t) * Bytes;
+            for (long c = firstChannel; c < end; c += 8)
+            {
+                var gradient = kept == null ? Vector256<float>.Zero : RowMath.Load<TElement>(kept, c, channels);
+                for (int back = 0; back < width; back++)
+                    gradient = Vector256.MultiplyAddEstimate(Vector256.Load(weights + (width - 1 - back) * padded + c), Vector256.Load(later[back] + c - firstChannel), gradient);
+                RowMath.Store<TElement>(target, c, channels, gradient);
+            }
+        }
+        for (long t = Math.Max(from, real); t < to; t++)
+            Unsafe.InitBlockUnaligned(dInput + (row * length + t) * Bytes + firstChannel * TElement.Size, 0, (uint)(count * TElement.Size));
+    }
+
+    // where in a (B, W-1, C) final state the input of token t stands; null where it does not
+    byte* FinalPlace(long row, long t, byte* final)
+    {
+        long last = RowLength(row) - 1, place = t - (last + 1 - (width - 1));
+        if (place < 0 || place >= width - 1) return null;
+        return last - t <= (last < 0 ? width : Reach(row, last)) ? final + (row * (width - 1) + place) * Bytes : null;
+    }
+
+    void FinalState(long row, byte* final)
+    {
+        long end = RowLength(row);
+        int reach = end == 0 ? width : Reach(row, end - 1);
+        for (int place = 0; place < width - 1; place++)     // oldest first, so that a state may be moved on in place
+        {
+            long t = end - (width - 1) + place;
+            byte* input = end - 1 - t <= reach ? Input(row, t) : null;
+            byte* target = final + place * Bytes;
+            if (input == null) Unsafe.InitBlockUnaligned(target, 0, (uint)Bytes);
+            else if (input != target) Buffer.MemoryCopy(input, target, Bytes, Bytes);
+        }
+    }
+}
