@@ -76,6 +76,16 @@ public sealed class HybridLanguageModel : LanguageModel
             : logits.MoveToOuterDisposeScope();
     }
 
+    /// <inheritdoc/>
+    public override Tensor NextLogits(Tensor ids, SequenceContext? context = null)
+    {
+        using var scope = NewDisposeScope();
+        using var off = context?.Cache is null ? null : no_grad();
+        using var own = context is null ? new SequenceContext() : null;
+        context ??= own!;
+        return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
+    }
+
     /// <summary>Logits of hidden vectors (..., width): (..., vocabulary) float32.</summary>
     public Tensor Logits(Tensor hidden)
     {

@@ -54,6 +54,9 @@ public abstract class Tokenizer
     /// <summary>The tokens after which a model has nothing more to say.</summary>
     public virtual IReadOnlyList<int> StopTokens => EndOfText is { } id ? [id] : [];
 
+    /// <summary>Whether a token has this id.</summary>
+    public bool Contains(int id) => addedById.ContainsKey(id) || (id >= 0 && id < VocabularySize && PlainBytes(id).Length > 0);
+
     /// <summary>The bytes a token stands for; the UTF-8 of its text for an added token.</summary>
     /// <exception cref="ArgumentOutOfRangeException">No token has this id.</exception>
     public ReadOnlySpan<byte> Bytes(int id)

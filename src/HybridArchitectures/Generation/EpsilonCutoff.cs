@@ -1,0 +1,22 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>Keeps the tokens of at least a given probability, and the likeliest in any case (arXiv 2210.15191).</summary>
+public sealed class EpsilonCutoff : LogitsProcessor
+{
+    readonly Scalar epsilon;
+
+    /// <summary>A filter.</summary>
+    /// <param name="epsilon">0 to 1; 0 keeps all.</param>
+    public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.Of(Bounds.ZeroToOne(epsilon, nameof(epsilon)));
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        var drop = scores.softmax(1).lt(epsilon).logical_and(scores.lt(scores.amax([1], keepdim: true)));
+        return scores.masked_fill(drop, Scalars.MinusInfinity);
+    }
+}

@@ -1,0 +1,64 @@
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>One prompt on its way to a text.</summary>
+sealed class GenerationRow
+{
+    readonly GenerationOptions options;
+    readonly HashSet<int> stopTokens;
+    readonly StreamingDecoder decoder;
+    readonly StopFilter filter;
+    readonly RowRandom random;
+
+    public GenerationRow(int index, IReadOnlyList<int> prompt, Tokenizer tokenizer, GenerationOptions options, long seed)
+    {
+        (Index, Prompt, Seed, this.options) = (index, prompt, seed, options);
+        History = [.. prompt];
+        stopTokens = [.. options.StopTokens ?? tokenizer.StopTokens];
+        decoder = tokenizer.CreateDecoder(options.SkipSpecialTokens);
+        filter = new StopFilter(options.Stop);
+        random = new RowRandom(seed);
+    }
+
+    public int Index { get; }
+
+    public IReadOnlyList<int> Prompt { get; }
+
+    public long Seed { get; }
+
+    /// <summary>Prompt and generated tokens.</summary>
+    public List<int> History { get; }
+
+    public int GeneratedCount => History.Count - Prompt.Count;
+
+    public bool IsFinished { get; private set; }
+
+    /// <summary>The random number for the next token.</summary>
+    public double NextNumber => random.At(GeneratedCount);
+
+    /// <summary>Takes the next token.</summary>
+    public GeneratedPiece Accept(int id)
+    {
+        History.Add(id);
+        string text;
+        FinishReason? reason;
+        if (stopTokens.Contains(id)) (text, reason) = (End(), FinishReason.StopToken);
+        else
+        {
+            text = filter.Add(decoder.Add(id));
+            reason = null;
+            if (!filter.IsStopped && GeneratedCount == options.MaxNewTokens)
+            {
+                text += End();
+                reason = FinishReason.MaxNewTokens;
+            }
+        }
+        if (filter.IsStopped) reason = FinishReason.StopString;
+        IsFinished = reason is not null;
+        return new(Index, id, text, reason);
+    }
+
+    // an unfinished character may itself complete a stop string
+    string End() => filter.Add(decoder.Flush()) + filter.End();
+}

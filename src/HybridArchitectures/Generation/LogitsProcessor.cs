@@ -1,0 +1,32 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>A rule that changes the scores of the next token before one is chosen. Rules are applied one after another; a token that is ruled out has minus infinity.</summary>
+public abstract class LogitsProcessor
+{
+    /// <summary>The changed scores.</summary>
+    /// <param name="scores">(rows, vocabulary) float32, on any device; left as it is.</param>
+    /// <param name="history">The tokens of each row so far, prompt included.</param>
+    /// <returns>(rows, vocabulary) float32 on the same device, in the caller's dispose scope.</returns>
+    /// <exception cref="ArgumentException">The scores have another shape or type, or there is not one history a row, or a history holds an id beyond the vocabulary.</exception>
+    public Tensor Apply(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        ArgumentNullException.ThrowIfNull(scores);
+        ArgumentNullException.ThrowIfNull(history);
+        if (scores.dim() != 2 || scores.size(1) == 0) throw new ArgumentException($"scores is [{string.Join(", ", scores.shape)}]; expected (rows, vocabulary)", nameof(scores));
+        if (scores.dtype != ScalarType.Float32) throw new ArgumentException($"scores is {scores.dtype}; expected Float32", nameof(scores));
+        if (history.Count != scores.size(0)) throw new ArgumentException($"history has {history.Count} rows; scores has {scores.size(0)}", nameof(history));
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var changed = Change(scores, history);
+        return (ReferenceEquals(changed, scores) ? scores.alias() : changed).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Does the work of <see cref="Apply"/>, arguments checked, inside a dispose scope and without gradients.</summary>
+    protected abstract Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history);
+
+    /// <summary>Whether the token is of the vocabulary; otherwise an exception that names it.</summary>
+    private protected static long Checked(int id, long vocabulary) =>
+        id >= 0 && id < vocabulary ? id : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
+}

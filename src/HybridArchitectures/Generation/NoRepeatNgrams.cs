@@ -1,0 +1,36 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>Rules out every token that would repeat a run of n tokens of the row so far.</summary>
+public sealed class NoRepeatNgrams : LogitsProcessor
+{
+    readonly int length;
+
+    /// <summary>A rule.</summary>
+    /// <param name="length">Tokens of a run, at least 1; 1 rules out every token of the row so far.</param>
+    public NoRepeatNgrams(int length) => this.length = Bounds.AtLeastOne(length, nameof(length));
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        long vocabulary = scores.size(1);
+        var banned = history.SelectMany((ids, row) => Repeating(ids).Select(id => row * vocabulary + Checked(id, vocabulary))).ToArray();
+        if (banned.Length == 0) return scores;
+        var places = tensor(banned, ScalarType.Int64, device: scores.device);
+        return scores.reshape(-1).index_fill(0, places, Scalars.MinusInfinity).view(scores.size(0), vocabulary);
+    }
+
+    // the tokens that followed earlier where the row's last length - 1 tokens stood
+    IEnumerable<int> Repeating(IReadOnlyList<int> ids)
+    {
+        int context = length - 1;
+        for (int start = 0; start + context < ids.Count; start++)
+        {
+            int matching = 0;
+            while (matching < context && ids[start + matching] == ids[ids.Count - context + matching]) matching++;
+            if (matching == context) yield return ids[start + context];
+        }
+    }
+}

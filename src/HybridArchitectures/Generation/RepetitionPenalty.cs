@@ -1,0 +1,29 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>Makes the tokens of the row so far less likely: their positive scores are divided by the penalty, the others multiplied by it (arXiv 1909.05858).</summary>
+public sealed class RepetitionPenalty : LogitsProcessor
+{
+    readonly Scalar penalty;
+
+    /// <summary>A rule.</summary>
+    /// <param name="penalty">Positive and finite; 1 changes nothing, below 1 favours repetition.</param>
+    public RepetitionPenalty(double penalty) => this.penalty = Scalars.Of(Bounds.Positive(penalty, nameof(penalty)));
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        long vocabulary = scores.size(1);
+        // places in the flattened scores, each once
+        var seen = history.SelectMany((ids, row) => ids.Distinct().Select(id => row * vocabulary + Checked(id, vocabulary))).ToArray();
+        if (seen.Length == 0) return scores;
+        var places = tensor(seen, ScalarType.Int64, device: scores.device);
+        var flat = scores.reshape(-1);
+        var before = flat.index_select(0, places);
+        var after = where(before.lt(Scalars.Zero), before.mul(penalty), before.div(penalty));
+        return flat.scatter(0, places, after).view(scores.size(0), vocabulary);
+    }
+}

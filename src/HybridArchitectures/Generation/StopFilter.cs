@@ -1,0 +1,58 @@
+using System.Text;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// Lets text through up to the first stop string. What could still become one is held back. Which stop string counts does not depend on how the text is cut: the one
+/// that is complete first, and of several that end together the longest.
+/// </summary>
+sealed class StopFilter(IReadOnlyList<string> stops)
+{
+    readonly StringBuilder held = new();
+
+    /// <summary>Whether a stop string has come; nothing passes from then on.</summary>
+    public bool IsStopped { get; private set; }
+
+    /// <summary>The text that is let through now.</summary>
+    public string Add(string text)
+    {
+        if (IsStopped) return "";
+        foreach (char character in text)
+        {
+            held.Append(character);
+            int longest = stops.Where(stop => EndsWith(stop, stop.Length)).Select(stop => stop.Length).DefaultIfEmpty(0).Max();
+            if (longest == 0) continue;
+            IsStopped = true;
+            held.Length -= longest;
+            return Release(held.Length);
+        }
+        int keep = stops.Select(LongestBeginning).DefaultIfEmpty(0).Max();
+        return Release(held.Length - keep);
+    }
+
+    /// <summary>What is still held back: no more text comes.</summary>
+    public string End() => IsStopped ? "" : Release(held.Length);
+
+    int LongestBeginning(string stop)
+    {
+        int length = Math.Min(stop.Length - 1, held.Length);
+        while (length > 0 && !EndsWith(stop, length)) length--;
+        return length;
+    }
+
+    // whether the held text ends with the first characters of a stop string
+    bool EndsWith(string stop, int length)
+    {
+        if (held.Length < length) return false;
+        for (int i = 0; i < length; i++)
+            if (held[held.Length - length + i] != stop[i]) return false;
+        return true;
+    }
+
+    string Release(int length)
+    {
+        string text = held.ToString(0, length);
+        held.Remove(0, length);
+        return text;
+    }
+}

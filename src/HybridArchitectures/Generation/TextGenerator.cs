@@ -1,0 +1,149 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// Continues prompts with a language model. Prompts of a batch may have unequal lengths; what each gives depends on itself and its seed, not on the others (up to the
+/// rounding of the model's arithmetic, which may depend on the batch). While it runs the model is in evaluation mode and must not be used by anyone else.
+/// </summary>
+public sealed class TextGenerator
+{
+    readonly LanguageModel model;
+    readonly Tokenizer tokenizer;
+
+    /// <summary>A generator. Model and tokenizer stay the caller's.</summary>
+    /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
+    public TextGenerator(LanguageModel model, Tokenizer tokenizer)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        if (tokenizer.VocabularySize > model.Vocabulary)
+            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.Vocabulary}", nameof(tokenizer));
+        (this.model, this.tokenizer) = (model, tokenizer);
+    }
+
+    /// <summary>Continues a text.</summary>
+    /// <param name="prompt">The text.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <exception cref="ArgumentException">The prompt is empty and no begin-of-text token stands before it, or the options do not fit the tokenizer.</exception>
+    /// <exception cref="InvalidOperationException">The model gave scores that are not finite.</exception>
+    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) => Generate([prompt], options, cancellation)[0];
+
+    /// <summary>Continues several texts together.</summary>
+    /// <param name="prompts">The texts.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <returns>One result a prompt.</returns>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
+    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        Collect(Rows(Encode(prompts, options ??= new()), options), options, cancellation);
+
+    /// <summary>Continues tokens as they are, such as those of a chat.</summary>
+    /// <param name="prompt">The tokens, at least one.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
+    public GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        Generate([prompt], options, cancellation)[0];
+
+    /// <summary>Continues several rows of tokens together.</summary>
+    /// <param name="prompts">The tokens of each prompt, at least one each.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
+    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        Collect(Rows(prompts, options ??= new()), options, cancellation);
+
+    /// <summary>Continues a text, token by token. The work runs on a thread of its own, one token each time the next piece is asked for.</summary>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        StreamAsync([prompt], options, cancellation);
+
+    /// <summary>Continues several texts together, token by token; the pieces of the rows alternate.</summary>
+    /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        StreamAsync(Encode(prompts, options ??= new()), options, cancellation);
+
+    /// <summary>Continues tokens as they are, token by token.</summary>
+    /// <inheritdoc cref="Generate(IReadOnlyList{int}, GenerationOptions?, CancellationToken)"/>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        StreamAsync([prompt], options, cancellation);
+
+    /// <summary>Continues several rows of tokens together, token by token; the pieces of the rows alternate.</summary>
+    /// <inheritdoc cref="Generate(IReadOnlyList{IReadOnlyList{int}}, GenerationOptions?, CancellationToken)"/>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default)
+    {
+        options ??= new();
+        Rows(prompts, options);         // refuse at the call, not at the first piece
+        return Stream(prompts, options, cancellation);
+    }
+
+    async IAsyncEnumerable<GeneratedPiece> Stream(
+        IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellation = default)
+    {
+        using var thread = new WorkThread("text generation");
+        var run = await thread.Run(() => new GenerationRun(model, tokenizer, options, Rows(prompts, options))).ConfigureAwait(false);
+        try
+        {
+            while (!run.IsFinished)
+                foreach (var piece in await thread.Run(() => run.Step(cancellation)).ConfigureAwait(false))
+                    yield return piece;
+        }
+        finally
+        {
+            await thread.Run(() =>
+            {
+                run.Dispose();
+                return true;
+            }).ConfigureAwait(false);
+        }
+    }
+
+    IReadOnlyList<GenerationResult> Collect(IReadOnlyList<GenerationRow> rows, GenerationOptions options, CancellationToken cancellation)
+    {
+        var texts = rows.Select(_ => new StringBuilder()).ToArray();
+        var reasons = new FinishReason[rows.Count];
+        using var run = new GenerationRun(model, tokenizer, options, rows);
+        while (!run.IsFinished)
+        {
+            foreach (var piece in run.Step(cancellation))
+            {
+                texts[piece.Row].Append(piece.Text);
+                if (piece.FinishReason is { } reason) reasons[piece.Row] = reason;
+            }
+        }
+        return [.. rows.Select((row, i) => new GenerationResult(texts[i].ToString(), row.History[row.Prompt.Count..], row.Prompt, reasons[i], row.Seed))];
+    }
+
+    IReadOnlyList<IReadOnlyList<int>> Encode(IReadOnlyList<string> prompts, GenerationOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(prompts);
+        bool begin = options.BeginOfText ?? tokenizer.BeginOfText is not null;
+        if (begin && tokenizer.BeginOfText is null) throw new ArgumentException($"{nameof(options.BeginOfText)} is asked for, but the tokenizer has no such token", nameof(options));
+        return [.. prompts.Select(prompt => tokenizer.Encode(prompt, begin, options.RecognizeSpecialTokens))];
+    }
+
+    IReadOnlyList<GenerationRow> Rows(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(prompts);
+        if (options.Seeds is { } seeds && seeds.Count != prompts.Count)
+            throw new ArgumentException($"{nameof(options.Seeds)} has {seeds.Count} seeds for {prompts.Count} prompts", nameof(options));
+        foreach (int id in options.StopTokens ?? [])
+            if (!tokenizer.Contains(id)) throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; the tokenizer has no such token", nameof(options));
+        var rows = new List<GenerationRow>();
+        foreach (var prompt in prompts)
+        {
+            if (prompt is null) throw new ArgumentNullException(nameof(prompts), $"prompt {rows.Count} is null");
+            if (prompt.Count == 0) throw new ArgumentException($"prompt {rows.Count} is empty; the model needs a token to go on from, such as begin of text", nameof(prompts));
+            foreach (int id in prompt)
+                if (id < 0 || id >= model.Vocabulary)
+                    throw new ArgumentOutOfRangeException(nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.Vocabulary}");
+            rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
+        }
+        return rows;
+    }
+}

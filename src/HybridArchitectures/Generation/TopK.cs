@@ -1,0 +1,22 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>Keeps the tokens with the k largest scores, and those that tie with the k-th.</summary>
+public sealed class TopK : LogitsProcessor
+{
+    readonly int count;
+
+    /// <summary>A filter.</summary>
+    /// <param name="count">At least 1; more than the vocabulary keeps all.</param>
+    public TopK(int count) => this.count = Bounds.AtLeastOne(count, nameof(count));
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        int kept = (int)Math.Min(count, scores.size(1));
+        var smallest = scores.topk(kept, 1).values.narrow(1, kept - 1, 1);      // (rows, 1)
+        return scores.masked_fill(scores.lt(smallest), Scalars.MinusInfinity);
+    }
+}

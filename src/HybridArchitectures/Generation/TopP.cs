@@ -1,0 +1,33 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// Keeps the likeliest tokens whose probabilities together reach p (nucleus sampling, arXiv 1904.09751), always at least one. Of tokens that tie at the border those
+/// with the larger id stay.
+/// </summary>
+public sealed class TopP : LogitsProcessor
+{
+    readonly Scalar dropped;
+    readonly bool keepsAll;
+
+    /// <summary>A filter.</summary>
+    /// <param name="probability">Above 0, at most 1; 1 keeps all.</param>
+    public TopP(double probability)
+    {
+        dropped = Scalars.Of(1 - Bounds.Fraction(probability, nameof(probability)));
+        keepsAll = probability == 1;
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        if (keepsAll) return scores;
+        var (sorted, order) = scores.sort(1, descending: false, stable: true);
+        var drop = sorted.softmax(1).cumsum(1).le(dropped);
+        drop.narrow(1, scores.size(1) - 1, 1).fill_(Scalars.Zero);      // the likeliest stays
+        return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);
+    }
+}

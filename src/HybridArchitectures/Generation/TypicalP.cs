@@ -1,0 +1,38 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// Keeps the tokens whose surprise is nearest to the expected one (the entropy), as many as together reach a probability (locally typical sampling, arXiv 2202.00666).
+/// </summary>
+public sealed class TypicalP : LogitsProcessor
+{
+    readonly Scalar mass;
+    readonly bool keepsAll;
+
+    /// <summary>A filter.</summary>
+    /// <param name="mass">Above 0, at most 1; 1 keeps all.</param>
+    public TypicalP(double mass)
+    {
+        this.mass = Scalars.Of(Bounds.Fraction(mass, nameof(mass)));
+        keepsAll = mass == 1;
+    }
+
+    /// <inheritdoc/>
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
+    {
+        if (keepsAll) return scores;
+        var logarithms = scores.log_softmax(1);
+        var summands = logarithms.mul(logarithms.exp());
+        // a token already ruled out adds 0 to the entropy, not 0 times infinity
+        var entropy = summands.masked_fill(summands.isnan(), Scalars.Zero).sum(1, keepdim: true).neg();
+        var distance = logarithms.neg().sub(entropy).abs();
+        var (sorted, order) = distance.sort(1, descending: false, stable: true);
+        var reached = scores.gather(1, order).softmax(1).cumsum(1).lt(mass).sum(1, keepdim: true);      // (rows, 1): index of the last one kept
+        var last = reached.clamp_max(Scalars.Of(scores.size(1) - 1));
+        var drop = sorted.gt(sorted.gather(1, last));
+        return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);
+    }
+}

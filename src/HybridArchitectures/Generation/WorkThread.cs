@@ -1,0 +1,44 @@
+using System.Collections.Concurrent;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// One thread that runs work when asked to. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one instead of wandering over
+/// the pool's.
+/// </summary>
+sealed class WorkThread : IDisposable
+{
+    readonly BlockingCollection<Action> work = [];
+
+    public WorkThread(string name) => new Thread(Run) { IsBackground = true, Name = name }.Start();
+
+    /// <summary>Runs a function on the thread.</summary>
+    public Task<T> Run<T>(Func<T> function)
+    {
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        work.Add(() =>
+        {
+            try
+            {
+                done.SetResult(function());
+            }
+            catch (OperationCanceledException error)
+            {
+                done.SetCanceled(error.CancellationToken);
+            }
+            catch (Exception error)
+            {
+                done.SetException(error);
+            }
+        });
+        return done.Task;
+    }
+
+    /// <summary>Ends the thread once its work is done.</summary>
+    public void Dispose() => work.CompleteAdding();
+
+    void Run()
+    {
+        foreach (var action in work.GetConsumingEnumerable()) action();
+    }
+}
