@@ -13,11 +13,12 @@ static unsafe class CausalConvolutionCpu
         where TElement : struct, IElement
     {
         var rowLengths = layout?.RowLengths;
+        var type = x.dtype;       // the caller's tensor may be gone when gradients are asked for
         long batch = x.size(0), length = x.size(1), channels = x.size(2), width = weight.size(1);
         var results = Autograd.Apply([x, weight, bias, initialState], context =>
         {
             var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, layout?.Starts);
-            var (output, final) = (empty([batch, length, channels], x.dtype), empty([batch, width - 1, channels], x.dtype));
+            var (output, final) = (empty([batch, length, channels], type), empty([batch, width - 1, channels], type));
             task.Forward(output, final);
             context.Save(x, weight, bias, initialState, layout?.Starts);
             return [output, final];
@@ -25,9 +26,9 @@ static unsafe class CausalConvolutionCpu
         {
             var saved = context.Saved;
             var task = new CausalConvolutionTask<TElement>(saved[0]!, saved[1]!, saved[2], silu, saved[3], rowLengths, saved[4]);
-            var dInput = empty([batch, length, channels], x.dtype);
-            var dInitial = saved[3] is null ? null : empty([batch, width - 1, channels], x.dtype);
-            var dOutput = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype);
+            var dInput = empty([batch, length, channels], type);
+            var dInitial = saved[3] is null ? null : empty([batch, width - 1, channels], type);
+            var dOutput = context.Gradients[0] ?? zeros([batch, length, channels], type);
             var (dWeight, dBias) = task.Backward(dOutput, context.Gradients[1], dInput, dInitial);
             return [dInput, CpuRows.As(dWeight, saved[1]!), saved[2] is null ? null : CpuRows.As(dBias, saved[2]!), dInitial];
         });
