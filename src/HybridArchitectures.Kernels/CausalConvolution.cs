@@ -15,7 +15,7 @@ public static class CausalConvolution
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution));
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, C) float32, bfloat16 or float64.</param>

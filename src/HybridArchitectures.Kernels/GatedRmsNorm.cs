@@ -10,7 +10,7 @@ public static class GatedRmsNorm
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(GatedRmsNorm), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(GatedRmsNorm));
 
     /// <summary>norm(x * silu(gate)) * weight, or with <paramref name="normBeforeGate"/> norm(x) * weight * silu(gate).</summary>
     /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>

@@ -22,7 +22,7 @@ public static class LinearCrossEntropy
         {
             KernelBackend.Auto => vectorised ? KernelBackend.Cpu : KernelBackend.LibTorch,
             KernelBackend.LibTorch => KernelBackend.LibTorch,
-            _ => SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy), vectorised: true),
+            _ => SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy)),
         };
     }
 

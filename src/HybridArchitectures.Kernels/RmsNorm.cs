@@ -12,7 +12,7 @@ public static class RmsNorm
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm));
 
     /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
     /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>

@@ -14,7 +14,7 @@ public static class Rotary
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary));
 
     /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, computed in double precision.</summary>
     /// <param name="rotaryDimensions">R, how many of each head's channels are rotated; even and above 0.</param>

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -44,10 +45,11 @@ public static class SelectiveScan
             throw new ArgumentException($"c has shape {SequenceChecks.Describe(c)}; expected that of b, {SequenceChecks.Describe(b)}", nameof(c));
         SequenceChecks.State(initialState, nameof(initialState), x, "(batch, channels, states)", batch, channels, stateSize);
         SequenceChecks.Layout(layout, x);
-        var backend = BackendFor(x);
+        bool cpu = BackendFor(x) == KernelBackend.Cpu;
         using var scope = NewDisposeScope();
         if (b.dim() == 3) (b, c) = (b.unsqueeze(2), c.unsqueeze(2));
-        var (output, state) = SelectiveScanReference.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout);
+        var (output, state) = cpu ? SelectiveScanCpu.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout)
+            : SelectiveScanReference.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout);
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }
 
@@ -77,10 +79,11 @@ public static class SelectiveScan
             throw new ArgumentException($"c has shape {SequenceChecks.Describe(c)}; expected that of b, {SequenceChecks.Describe(b)}", nameof(c));
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, channels, states)", batch, channels, stateSize);
-        var backend = BackendFor(x);
+        bool cpu = BackendFor(x) == KernelBackend.Cpu;
         using var off = no_grad();
         using var scope = NewDisposeScope();
         if (b.dim() == 2) (b, c) = (b.unsqueeze(1), c.unsqueeze(1));
+        if (cpu) return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
         var (output, after) = SelectiveScanReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate?.unsqueeze(1),
             timeStepBias, softplus, state, null);
         state.copy_(after);

@@ -70,9 +70,9 @@ static class SequenceChecks
     }
 
     /// <summary>The back end for these activations, given the one asked for.</summary>
-    public static KernelBackend Choose(KernelBackend asked, Tensor x, string op, bool vectorised = false)
+    public static KernelBackend Choose(KernelBackend asked, Tensor x, string op)
     {
-        bool cpu = vectorised && x.device_type == TorchSharp.DeviceType.CPU && x.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
+        bool cpu = x.device_type == TorchSharp.DeviceType.CPU && x.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
         return asked switch
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : KernelBackend.Reference,

@@ -18,7 +18,7 @@ public static class StateSpaceDual
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, H, P) float32, bfloat16 or float64: H heads of size P.</param>

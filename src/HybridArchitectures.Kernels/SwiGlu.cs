@@ -12,7 +12,7 @@ public static class SwiGlu
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SwiGlu), vectorised: true);
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SwiGlu));
 
     /// <summary>silu(gate) * up.</summary>
     /// <param name="gate">Any shape, floating point. Computed in float32 for bfloat16 input, rounded once at the end.</param>

@@ -1,0 +1,411 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// One call of the selective scan, in both directions.
+/// <para>
+/// A task is one row and up to 128 neighbouring channels of a group. It walks the row in pieces of 32 tokens, eight channels to a vector, channels outside
+/// and tokens inside, so that a vector's N states and rates stay in the first cache level; b and c of a token are read as single numbers for all lanes.
+/// Forward takes one exponential and four more vector operations per token, state and vector, and is bound by them: memory is read and written once.
+/// Backward repeats a piece from its saved first state, keeping decays and decayed states (in the second cache level), then walks it from behind. Gradients of
+/// b and c are summed over the channels of a vector lane by lane and across lanes once per piece; tasks of one group leave theirs side by side,
+/// to be summed in a fixed order.
+/// </para>
+/// </summary>
+sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElement
+{
+    const int Piece = 32, MaximalBlock = 128, EnoughTasks = 8, Lanes = 8;
+    const float Log2E = 1.44269504f;
+
+    readonly Tensor?[] roots;               // keeps what the pointers point to
+    readonly byte* x, timeStep, gate;
+    readonly float* a, b, c, skip, bias;
+    readonly bool* starts;
+    readonly IReadOnlyList<long>? rowLengths;
+    readonly long batch, length, channels, groups, xRow, xTime, stepRow, stepTime, gateRow, gateTime;
+    readonly int states, block;
+    readonly bool softplus;
+
+    /// <summary>Rows of TElement whose last dimension may be without gaps or not; the rest contiguous float32.</summary>
+    public SelectiveScanTask(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? bias, bool softplus,
+        IReadOnlyList<long>? rowLengths, Tensor? starts)
+    {
+        (batch, length, channels, groups, states) = (x.size(0), x.size(1), x.size(2), b.size(2), (int)a.size(1));
+        (this.softplus, this.rowLengths) = (softplus, rowLengths);
+        Tensor Gapless(Tensor tensor) => channels == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
+        (x, timeStep, gate, starts) = (Gapless(x), Gapless(timeStep), gate is null ? null : Gapless(gate), starts?.contiguous());
+        roots = [x, timeStep, a, b, c, skip, gate, bias, starts];
+        static byte* Bytes(Tensor? tensor) => tensor is null ? null : (byte*)TensorMemory.Pointer(tensor);
+        this.x = Bytes(x);
+        this.timeStep = Bytes(timeStep);
+        this.gate = Bytes(gate);
+        this.starts = (bool*)Bytes(starts);
+        this.a = CpuRows.Pointer(a);
+        this.b = CpuRows.Pointer(b);
+        this.c = CpuRows.Pointer(c);
+        this.skip = CpuRows.Pointer(skip);
+        this.bias = CpuRows.Pointer(bias);
+        (xRow, xTime) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size);
+        (stepRow, stepTime) = (timeStep.stride(0) * TElement.Size, timeStep.stride(1) * TElement.Size);
+        if (gate is not null) (gateRow, gateTime) = (gate.stride(0) * TElement.Size, gate.stride(1) * TElement.Size);
+        // by the sizes alone, not by the number of cores: results are the same to the bit on any
+        block = MaximalBlock;
+        while (block > 16 && batch * groups * Blocks < EnoughTasks) block /= 2;
+    }
+
+    long Share => channels / groups;
+
+    /// <summary>Tasks per row and group.</summary>
+    long Blocks => (Share + block - 1) / block;
+
+    long Pieces => (length + Piece - 1) / Piece;
+
+    long Work => batch * length * channels * states;
+
+    /// <summary>Room for the states at the start of each piece.</summary>
+    public Tensor NewStates() => empty([batch * groups * Blocks, Pieces, (long)block * states], ScalarType.Float32);
+
+    public void Forward(Tensor output, Tensor final, Tensor? initial, Tensor? kept)
+    {
+        byte* y = (byte*)TensorMemory.Pointer(output);
+        float* end = CpuRows.Pointer(final), begin = CpuRows.Pointer(initial), saved = CpuRows.Pointer(kept);
+        CpuTasks.Run(batch * groups * Blocks, Work, task => ForwardTask(task, y, end, begin, saved));
+        GC.KeepAlive((output, final, initial, kept, roots));
+    }
+
+    /// <summary>The gradients of x, timeStep, a, b, c, skip, gate, bias and the initial state.</summary>
+    public Tensor?[] Backward(Tensor dOutput, Tensor? dFinal, Tensor kept, bool hasInitial)
+    {
+        if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
+        Tensor New(params long[] sizes) => empty(sizes, ScalarType.Float32);
+        var (dx, dStep, dGate) = (empty([batch, length, channels], dOutput.dtype), empty([batch, length, channels], dOutput.dtype), gate == null ? null : empty([batch, length, channels], dOutput.dtype));
+        var (dA, dB, dC) = (New(batch, channels, states), New(Blocks, batch, length, groups, states), New(Blocks, batch, length, groups, states));
+        var (dSkip, dBias) = (New(batch, channels), New(batch, channels));
+        var dInitial = hasInitial ? New(batch, channels, states) : null;
+        var to = new Targets
+        {
+            DOutput = (byte*)TensorMemory.Pointer(dOutput), Row = dOutput.stride(0) * TElement.Size, Time = dOutput.stride(1) * TElement.Size,
+            DFinal = CpuRows.Pointer(dFinal), Kept = CpuRows.Pointer(kept), X = (byte*)TensorMemory.Pointer(dx), Step = (byte*)TensorMemory.Pointer(dStep),
+            Gate = dGate is null ? null : (byte*)TensorMemory.Pointer(dGate), A = CpuRows.Pointer(dA), B = CpuRows.Pointer(dB), C = CpuRows.Pointer(dC),
+            Skip = CpuRows.Pointer(dSkip), Bias = CpuRows.Pointer(dBias), Initial = CpuRows.Pointer(dInitial),
+        };
+        CpuTasks.Run(batch * groups * Blocks, Work, task => BackwardTask(task, to));
+        GC.KeepAlive((dOutput, dFinal, kept, roots));
+        static Tensor Total(Tensor parts) => parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0);
+        return [dx, dStep, Total(dA), Total(dB), Total(dC), Total(dSkip), dGate, Total(dBias), dInitial];
+    }
+
+    sealed class Targets
+    {
+        public required byte* DOutput, X, Step, Gate;
+        public required float* DFinal, Kept, A, B, C, Skip, Bias, Initial;
+        public required long Row, Time;
+    }
+
+    // where a task works, and its working memory
+    ref struct Place
+    {
+        public long Row, Group, Part, First, Length;        // First: the first channel
+        public int Count, Vectors;                          // channels, and vectors of eight of them
+        public float* Rates, Running;                       // a log2(e) and the state (or its gradient): (vectors, N, 8)
+        public float* Delta, Input, Output, Raw;            // (Piece, block): delta, delta x, y before the gate, x; Output is dy in the backward pass
+    }
+
+    Place Begin(long task, float* memory)
+    {
+        var (rest, part) = Math.DivRem(task, Blocks);
+        var (row, group) = Math.DivRem(rest, groups);
+        int count = (int)Math.Min(block, Share - part * block), size = block * states;
+        var place = new Place
+        {
+            Row = row, Group = group, Part = part, First = group * Share + part * block, Length = rowLengths?[(int)row] ?? length, Count = count, Vectors = (count + 7) / 8,
+            Rates = memory, Running = memory + size, Delta = memory + 2 * size,
+        };
+        place.Input = place.Delta + Piece * block;
+        place.Output = place.Input + Piece * block;
+        place.Raw = place.Output + Piece * block;
+        Gather(a + place.First * states, count, Log2E, place.Rates);
+        return place;
+    }
+
+    long PlaceFloats => 2L * block * states + 4L * Piece * block;
+
+    // (channels, N) in memory to and from (vectors, N, 8)
+    void Gather(float* from, int count, float factor, float* to)
+    {
+        new Span<float>(to, (count + 7) / 8 * Lanes * states).Clear();
+        if (from == null) return;
+        for (int d = 0; d < count; d++)
+            for (int n = 0; n < states; n++) to[((d >> 3) * states + n) * Lanes + (d & 7)] = from[(long)d * states + n] * factor;
+    }
+
+    void Scatter(float* from, int count, float* to)
+    {
+        for (int d = 0; d < count; d++)
+            for (int n = 0; n < states; n++) to[(long)d * states + n] = from[((d >> 3) * states + n) * Lanes + (d & 7)];
+    }
+
+    bool Starts(in Place place, long t) => starts != null && starts[place.Row * length + t];
+
+    // x, delta and delta x of a piece
+    void Load(in Place place, long from, int tokens)
+    {
+        for (int i = 0; i < tokens; i++)
+        {
+            byte* input = x + place.Row * xRow + (from + i) * xTime + place.First * TElement.Size;
+            byte* step = timeStep + place.Row * stepRow + (from + i) * stepTime + place.First * TElement.Size;
+            for (int v = 0; v < place.Vectors; v++)
+            {
+                var value = RowMath.Load<TElement>(input, v * Lanes, place.Count);
+                var delta = Delta(place, step, v);
+                int at = i * block + v * Lanes;
+                value.Store(place.Raw + at);
+                delta.Store(place.Delta + at);
+                (delta * value).Store(place.Input + at);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    Vector256<float> RawStep(in Place place, byte* step, int v)
+    {
+        var raw = RowMath.Load<TElement>(step, v * Lanes, place.Count);
+        return bias == null ? raw : raw + RowMath.Load<Float32Element>((byte*)(bias + place.First), v * Lanes, place.Count);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    Vector256<float> Delta(in Place place, byte* step, int v) => softplus ? VectorMath.Softplus(RawStep(place, step, v)) : RawStep(place, step, v);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    Vector256<float> Skip(in Place place, int v) =>
+        skip == null ? Vector256<float>.Zero : RowMath.Load<Float32Element>((byte*)(skip + place.First), v * Lanes, place.Count);
+
+    void ForwardTask(long task, byte* output, float* final, float* initial, float* kept)
+    {
+        using var scratch = new CpuTasks.Scratch(PlaceFloats);
+        var place = Begin(task, scratch.Memory);
+        long stateAt = (place.Row * channels + place.First) * states, size = (long)block * states;
+        Gather(initial == null ? null : initial + stateAt, place.Count, 1, place.Running);
+        for (long from = 0; from < place.Length; from += Piece)
+        {
+            int tokens = (int)Math.Min(Piece, place.Length - from);
+            if (kept != null) Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running, (uint)(place.Vectors * Lanes * states * sizeof(float)));
+            Load(place, from, tokens);
+            long token = (place.Row * length + from) * groups + place.Group;
+            for (int v = 0; v < place.Vectors; v++) ScanVector(place, v, from, tokens, b + token * states, c + token * states);
+            for (int i = 0; i < tokens; i++)
+            {
+                byte* y = output + ((place.Row * length + from + i) * channels + place.First) * TElement.Size;
+                byte* z = gate + place.Row * gateRow + (from + i) * gateTime + place.First * TElement.Size;
+                for (int v = 0; v < place.Vectors; v++)
+                {
+                    var value = Vector256.Load(place.Output + i * block + v * Lanes);
+                    value = Vector256.MultiplyAddEstimate(Skip(place, v), Vector256.Load(place.Raw + i * block + v * Lanes), value);
+                    if (gate != null)
+                    {
+                        var g = RowMath.Load<TElement>(z, v * Lanes, place.Count);
+                        value *= g * RowMath.Sigmoid(g);
+                    }
+                    RowMath.Store<TElement>(y, v * Lanes, place.Count, value);
+                }
+            }
+        }
+        Scatter(place.Running, place.Count, final + stateAt);
+        for (long t = place.Length; t < length; t++) Clear(output, place, t);
+    }
+
+    void Clear(byte* rows, in Place place, long t) =>
+        Unsafe.InitBlockUnaligned(rows + ((place.Row * length + t) * channels + place.First) * TElement.Size, 0, (uint)(place.Count * TElement.Size));
+
+    // eight channels through a piece: state and y
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void ScanVector(in Place place, int v, long from, int tokens, float* b, float* c)
+    {
+        float* rates = place.Rates + v * states * Lanes, h = place.Running + v * states * Lanes;
+        float* delta = place.Delta + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
+        int count = states, wide = block;
+        long between = groups * states;
+        for (int i = 0; i < tokens; i++, b += between, c += between)
+        {
+            if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
+            var (step, added) = (Vector256.Load(delta + i * wide), Vector256.Load(input + i * wide));
+            Vector256<float> even = default, odd = default;
+            int n = 0;
+            for (; n + 2 <= count; n += 2)
+            {
+                float* at = h + n * Lanes, rate = rates + n * Lanes;
+                var first = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                var second = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes), added * Vector256.Create(b[n + 1]));
+                first.Store(at);
+                second.Store(at + Lanes);
+                even = Vector256.MultiplyAddEstimate(first, Vector256.Create(c[n]), even);
+                odd = Vector256.MultiplyAddEstimate(second, Vector256.Create(c[n + 1]), odd);
+            }
+            if (n < count)
+            {
+                float* at = h + n * Lanes;
+                var last = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                last.Store(at);
+                even = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), even);
+            }
+            (even + odd).Store(output + i * wide);
+        }
+    }
+
+    void BackwardTask(long task, Targets to)
+    {
+        int size = block * states, cube = Piece * states * Lanes;
+        using var scratch = new CpuTasks.Scratch(PlaceFloats + 2L * size + 4L * cube + 3L * Piece * block + 2 * block);
+        var place = Begin(task, scratch.Memory);
+        float* h = scratch.Memory + PlaceFloats, dRates = h + size;                 // a piece's states, and the gradient of a: (vectors, N, 8)
+        float* decays = dRates + size, decayed = decays + cube;                     // of one vector: (Piece, N, 8)
+        float* dB = decayed + cube, dC = dB + cube;                                 // of all vectors, lane by lane: (Piece, N, 8)
+        float* dInput = dC + cube, dDelta = dInput + Piece * block;                 // (Piece, block)
+        float* dy = dDelta + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
+        new Span<float>(dRates, size).Clear();
+        new Span<float>(sums, 2 * block).Clear();
+        long stateAt = (place.Row * channels + place.First) * states;
+        Gather(to.DFinal == null ? null : to.DFinal + stateAt, place.Count, 1, place.Running);
+        long between = groups * states, parts = ((place.Part * batch + place.Row) * length * groups + place.Group) * states;
+
+        for (long from = (place.Length - 1) / Piece * Piece; from >= 0 && place.Length > 0; from -= Piece)
+        {
+            int tokens = (int)Math.Min(Piece, place.Length - from);
+            Unsafe.CopyBlockUnaligned(h, to.Kept + (task * Pieces + from / Piece) * size, (uint)(place.Vectors * Lanes * states * sizeof(float)));
+            Load(place, from, tokens);
+            new Span<float>(dB, 2 * cube).Clear();
+            long token = ((place.Row * length + from) * groups + place.Group) * states;
+            for (int v = 0; v < place.Vectors; v++)
+            {
+                Repeat(place, v, from, tokens, h + v * states * Lanes, decays, decayed, b + token, c + token);
+                OutputGradients(place, v, from, tokens, to, dy);
+                ReverseVector(place, v, from, tokens, decays, decayed, b + token, c + token, dy, dB, dC, dRates + v * states * Lanes, dInput, dDelta);
+            }
+            InputGradients(place, from, tokens, to, dy, dInput, dDelta, sums);
+            for (int i = 0; i < tokens; i++)
+                for (int n = 0; n < states; n++)
+                {
+                    to.B[parts + (from + i) * between + n] = Vector256.Sum(Vector256.Load(dB + (i * states + n) * Lanes));
+                    to.C[parts + (from + i) * between + n] = Vector256.Sum(Vector256.Load(dC + (i * states + n) * Lanes));
+                }
+        }
+        Scatter(dRates, place.Count, to.A + stateAt);
+        if (to.Initial != null) Scatter(place.Running, place.Count, to.Initial + stateAt);
+        new Span<float>(sums, place.Count).CopyTo(new Span<float>(to.Skip + place.Row * channels + place.First, place.Count));
+        new Span<float>(sums + block, place.Count).CopyTo(new Span<float>(to.Bias + place.Row * channels + place.First, place.Count));
+        for (long t = place.Length; t < length; t++)
+        {
+            Clear(to.X, place, t);
+            Clear(to.Step, place, t);
+            if (to.Gate != null) Clear(to.Gate, place, t);
+            new Span<float>(to.B + parts + t * between, states).Clear();
+            new Span<float>(to.C + parts + t * between, states).Clear();
+        }
+    }
+
+    // the scan once more from a saved state, leaving exp(delta a) and exp(delta a) h of every token, and y where the gate needs it
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void Repeat(in Place place, int v, long from, int tokens, float* h, float* decays, float* decayed, float* b, float* c)
+    {
+        float* rates = place.Rates + v * states * Lanes;
+        int count = states;
+        long between = groups * states;
+        for (int i = 0; i < tokens; i++, b += between, c += between)
+        {
+            if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
+            var (step, added) = (Vector256.Load(place.Delta + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
+            Vector256<float> sum = default;
+            for (int n = 0; n < count; n++, decays += Lanes, decayed += Lanes)
+            {
+                var decay = VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes));
+                var before = decay * Vector256.Load(h + n * Lanes);
+                decay.Store(decays);
+                before.Store(decayed);
+                var after = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), before);
+                after.Store(h + n * Lanes);
+                sum = Vector256.MultiplyAddEstimate(after, Vector256.Create(c[n]), sum);
+            }
+            sum.Store(place.Output + i * block + v * Lanes);
+        }
+    }
+
+    // through the gate: dy, and the gate's own gradient
+    void OutputGradients(in Place place, int v, long from, int tokens, Targets to, float* dy)
+    {
+        for (int i = 0; i < tokens; i++)
+        {
+            long column = from + i;
+            int at = i * block + v * Lanes;
+            var gradient = RowMath.Load<TElement>(to.DOutput + place.Row * to.Row + column * to.Time + place.First * TElement.Size, v * Lanes, place.Count);
+            if (gate != null)
+            {
+                var g = RowMath.Load<TElement>(gate + place.Row * gateRow + column * gateTime + place.First * TElement.Size, v * Lanes, place.Count);
+                var sigmoid = RowMath.Sigmoid(g);
+                var y = Vector256.MultiplyAddEstimate(Skip(place, v), Vector256.Load(place.Raw + at), Vector256.Load(place.Output + at));
+                RowMath.Store<TElement>(to.Gate + ((place.Row * length + column) * channels + place.First) * TElement.Size, v * Lanes, place.Count,
+                    gradient * y * RowMath.SiluSlope(g, sigmoid));
+                gradient *= g * sigmoid;
+            }
+            gradient.Store(dy + at);
+        }
+    }
+
+    // from behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* decayed, float* b, float* c, float* dy, float* dB, float* dC, float* dRates,
+        float* dInput, float* dDelta)
+    {
+        float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
+        int count = states;
+        long between = groups * states;
+        for (int i = tokens - 1; i >= 0; i--)
+        {
+            int at = i * block + v * Lanes;
+            var (step, added, out1) = (Vector256.Load(place.Delta + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+            float* decay = decays + i * count * Lanes, before = decayed + i * count * Lanes, toB = dB + i * count * Lanes, toC = dC + i * count * Lanes;
+            float* bs = b + i * between, cs = c + i * between;
+            Vector256<float> inputs = default, exponents = default;
+            for (int n = 0, k = 0; n < count; n++, k += Lanes)
+            {
+                var key = Vector256.Create(bs[n]);
+                var gradient = Vector256.MultiplyAddEstimate(out1, Vector256.Create(cs[n]), Vector256.Load(g + k));
+                var old = Vector256.Load(before + k);
+                Vector256.MultiplyAddEstimate(out1, Vector256.MultiplyAddEstimate(added, key, old), Vector256.Load(toC + k)).Store(toC + k);
+                Vector256.MultiplyAddEstimate(gradient, added, Vector256.Load(toB + k)).Store(toB + k);
+                inputs = Vector256.MultiplyAddEstimate(gradient, key, inputs);
+                var exponent = gradient * old;
+                exponents = Vector256.MultiplyAddEstimate(exponent, Vector256.Load(rates + k), exponents);
+                Vector256.MultiplyAddEstimate(exponent, step, Vector256.Load(dRates + k)).Store(dRates + k);
+                (gradient * Vector256.Load(decay + k)).Store(g + k);
+            }
+            inputs.Store(dInput + at);
+            (exponents * Vector256.Create(1 / Log2E)).Store(dDelta + at);
+            if (Starts(place, from + i)) new Span<float>(g, count * Lanes).Clear();
+        }
+    }
+
+    // x and the raw time steps, skip and bias
+    void InputGradients(in Place place, long from, int tokens, Targets to, float* dy, float* dInput, float* dDelta, float* sums)
+    {
+        for (int i = 0; i < tokens; i++)
+        {
+            long target = ((place.Row * length + from + i) * channels + place.First) * TElement.Size;
+            byte* step = timeStep + place.Row * stepRow + (from + i) * stepTime + place.First * TElement.Size;
+            for (int v = 0; v < place.Vectors; v++)
+            {
+                int at = i * block + v * Lanes;
+                var (gradient, input, value, delta) = (Vector256.Load(dy + at), Vector256.Load(dInput + at), Vector256.Load(place.Raw + at), Vector256.Load(place.Delta + at));
+                RowMath.Store<TElement>(to.X + target, v * Lanes, place.Count, Vector256.MultiplyAddEstimate(delta, input, Skip(place, v) * gradient));
+                var dStep = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + at));
+                if (softplus) dStep *= RowMath.Sigmoid(RawStep(place, step, v));
+                RowMath.Store<TElement>(to.Step + target, v * Lanes, place.Count, dStep);
+                Vector256.MultiplyAddEstimate(gradient, value, Vector256.Load(sums + v * Lanes)).Store(sums + v * Lanes);
+                (Vector256.Load(sums + block + v * Lanes) + dStep).Store(sums + block + v * Lanes);
+            }
+        }
+    }
+}
