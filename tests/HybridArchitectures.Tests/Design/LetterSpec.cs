@@ -1,0 +1,14 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
+
+namespace HybridArchitectures.Tests.Design;
+
+/// <summary>A user's mixer of any letter, without module.</summary>
+public sealed record LetterSpec(string Letter) : CustomMixerSpec
+{
+    public override string Symbol => Letter;
+
+    public override long CountParameters(int width) => 0;
+
+    public override Mixer CreateMixer(ModuleFactory factory) => throw new NotSupportedException("a spec without module");
+}
