@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Reports.Tests;
 
@@ -54,5 +55,7 @@ static class ExampleDesigns
         public override string Symbol => "L";
 
         public override long CountParameters(int width) => 4L * width * Features;
+
+        public override Mixer CreateMixer(ModuleFactory factory) => throw new NotSupportedException("for pictures only");
     }
 }
