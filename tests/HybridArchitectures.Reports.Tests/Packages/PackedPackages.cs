@@ -35,7 +35,8 @@ public sealed class PackedPackages : IAsyncLifetime
         return ValueTask.CompletedTask;
     }
 
-    static string Repository()
+    /// <summary>The root of this repository.</summary>
+    public static string Repository()
     {
         for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
             if (System.IO.File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;

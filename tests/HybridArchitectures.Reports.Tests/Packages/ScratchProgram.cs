@@ -1,19 +1,61 @@
+using System.Text;
+using System.Text.RegularExpressions;
+
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>A user's program, from its first line on.</summary>
-static class ScratchProgram
+/// <summary>A user's program: its first line is TorchSharp's, then it trains one step of a hybrid, then it runs every example of the READMEs.</summary>
+static partial class ScratchProgram
 {
-    public const string LastWords = "forward and backward ran";
+    public const string LastWords = "all examples ran";
 
-    public const string Text = """
-        TorchSharp.torch.manual_seed(0);
-        using var scope = TorchSharp.torch.NewDisposeScope();
-        var x = TorchSharp.torch.rand(3, 4).requires_grad_();
-        var y = HybridArchitectures.Kernels.Runtime.Autograd.Apply([x], _ => [x * x], context => [context.Gradients[0]! * 2 * x])[0];
-        HybridArchitectures.Kernels.Runtime.Autograd.Backward(y.sum());
-        if (!x.grad!.allclose(2 * x)) return 1;
-        System.IO.File.WriteAllBytes("loss.png", HybridArchitectures.Reports.LossPlot.Png([]));
-        System.Console.WriteLine("forward and backward ran");
-        return 0;
+    public const string Main = """
+        using System;
+        using System.Linq;
+        using HybridArchitectures.Design;
+        using HybridArchitectures.Kernels.Runtime;
+        using HybridArchitectures.Models;
+        using TorchSharp;
+
+        torch.manual_seed(0);
+        using (torch.NewDisposeScope())
+        {
+            var design = HybridStack.Design(width: 64, vocabulary: 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16)
+                .WithFeedForward(FeedForwardSpec.SwiGlu(176)).Depth(4).Ratio(attention: 1, ssm: 3).Build();
+            using var model = design.CreateModel();
+            var tokens = torch.randint(256, [2, 65], torch.ScalarType.Int64);
+            var logits = model.Forward(tokens);
+            if (!logits.shape.SequenceEqual([2L, 65L, 256L]) || !logits.isfinite().all().item<bool>()) throw new Exception("the forward pass went wrong");
+            var loss = model.Loss(tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(0, 64)], tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(1, 65)]);
+            Autograd.Backward(loss.Total);
+            var without = model.Parameters.Where(parameter => parameter.Value.grad is not { } grad || !grad.isfinite().all().item<bool>()).Select(parameter => parameter.Name).ToArray();
+            if (without.Length > 0) throw new Exception("no gradient for " + string.Join(", ", without));
+            Console.WriteLine($"{design.Pattern}: {model.Parameters.Count} gradients, loss {loss.Total.item<float>()}");
+        }
         """;
+
+    /// <summary>The program's files by name; <paramref name="pages"/> are markdown texts by name.</summary>
+    public static IReadOnlyDictionary<string, string> Files(IReadOnlyDictionary<string, string> pages)
+    {
+        var files = new Dictionary<string, string>();
+        var main = new StringBuilder(Main).Append('\n');
+        foreach (var (page, text) in pages)
+            foreach (var (code, index) in CSharp().Matches(text).Select((match, index) => (match.Groups[1].Value, index)))
+            {
+                var name = $"{NotLetters().Replace(page, "")}{index}";
+                var lines = code.Split('\n');
+                var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('='));
+                var body = lines.Except(usings);
+                files[$"{name}.cs"] = $"{string.Join('\n', usings)}\nstatic class {name}\n{{\n    public static async Task Run()\n    {{\n{string.Join('\n', body)}\n        await Task.CompletedTask;\n    }}\n}}\n";
+                main.Append($"await {name}.Run();\n");
+            }
+        main.Append($"Console.WriteLine(\"{LastWords}\");\n");
+        files["Program.cs"] = main.ToString();
+        return files;
+    }
+
+    [GeneratedRegex("^```csharp\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline)]
+    private static partial Regex CSharp();
+
+    [GeneratedRegex("[^A-Za-z]")]
+    private static partial Regex NotLetters();
 }
