@@ -13,12 +13,18 @@ public sealed class Llama3Tokenizer : Tokenizer
     const string Begin = "<|begin_of_text|>", End = "<|end_of_text|>", Turn = "<|eot_id|>", Message = "<|eom_id|>", HeaderStart = "<|start_header_id|>",
         HeaderEnd = "<|end_header_id|>", Pad = "<|finetune_right_pad_id|>";
 
+    // from this many UTF-16 units on, a piece is merged by our own encoder
+    const int LongPiece = 4096;
+
     readonly byte[]?[] tokens;
+    readonly SplitPattern pattern;
     readonly TiktokenTokenizer tiktoken;
+    readonly Lazy<LongPieceEncoder> longPieces;
 
     Llama3Tokenizer(byte[]?[] tokens, IReadOnlyList<AddedToken> added, SplitPattern pattern, string? begin) : base(tokens.Length, added)
     {
-        this.tokens = tokens;
+        (this.tokens, this.pattern) = (tokens, pattern);
+        longPieces = new(() => new LongPieceEncoder(tokens));
         int? Find(string text) => SpecialTokens.TryGetValue(text, out int id) ? id : null;
         BeginOfText = begin is null ? Find(Begin) : added.First(token => token.Text == begin).Id;
         EndOfText = Find(End);
@@ -137,7 +143,20 @@ public sealed class Llama3Tokenizer : Tokenizer
     }
 
     /// <inheritdoc/>
-    protected override void EncodePlain(string text, List<int> ids) => ids.AddRange(tiktoken.EncodeToIds(text, considerNormalization: false));
+    protected override void EncodePlain(string text, List<int> ids)
+    {
+        if (text.Length < LongPiece || pattern.Pieces(text) is var pieces && !pieces.Exists(piece => piece.Length >= LongPiece))
+        {
+            ids.AddRange(tiktoken.EncodeToIds(text, considerNormalization: false));
+            return;
+        }
+        foreach (var (offset, length) in pieces)
+        {
+            var piece = text.AsSpan(offset, length);
+            if (length >= LongPiece) longPieces.Value.Encode(piece, ids);
+            else ids.AddRange(tiktoken.EncodeToIds(piece, considerPreTokenization: false, considerNormalization: false));
+        }
+    }
 
     /// <inheritdoc/>
     protected override ReadOnlySpan<byte> PlainBytes(int id) => tokens[id];

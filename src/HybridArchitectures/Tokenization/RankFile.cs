@@ -12,7 +12,7 @@ static class RankFile
     public const int MostTokens = 1 << 22;
 
     /// <summary>No token comes near this many bytes.</summary>
-    public const int LongestToken = 4096;
+    public const int LongestToken = 4095;
 
     /// <summary>The tokens' bytes; the index is the rank.</summary>
     /// <exception cref="InvalidDataException">The file does not hold every rank from 0 up exactly once, every single byte, and nothing twice.</exception>

@@ -52,7 +52,8 @@ sealed partial class SplitPattern : PreTokenizer
     /// <inheritdoc/>
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => Pieces(text);
 
-    List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text)
+    /// <summary>The pieces in order; they cover the text.</summary>
+    public List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text)
     {
         bool hasPairs = text.IndexOfAnyInRange('\uD800', '\uDFFF') >= 0;
         var seen = hasPairs ? OneUnitPerCharacter(text) : text;

@@ -136,6 +136,35 @@ public class Llama3TokenizerTests
     }
 
     [Fact]
+    public void Very_long_words_are_merged_as_short_ones_are()
+    {
+        var encoder = new LongPieceEncoder([.. Enumerable.Range(0, 960).Select(id => FromJson.Value.Bytes(id).ToArray())]);
+        var random = new Random(9);
+        string[] alphabet = ["a", "in", "g", "er", "t", "r", "h", "o", "l", "\u00E9", "\u4F60", "s", "u", "m", "i", "n"];
+        for (int round = 0; round < 300; round++)
+        {
+            // with a space in front so that no word is by chance a token, which would be taken whole
+            string word = " qq" + string.Concat(Enumerable.Range(0, random.Next(60)).Select(_ => alphabet[random.Next(alphabet.Length)]));
+            var ids = new List<int>();
+            encoder.Encode(word, ids);
+            Assert.Equal(FromJson.Value.Encode(word), ids);
+        }
+    }
+
+    [Fact]
+    public void A_word_of_a_million_letters_takes_no_squared_time()
+    {
+        var random = new Random(9);
+        string word = string.Concat(Enumerable.Range(0, 1_000_000).Select(_ => "aeinrst"[random.Next(7)]));
+        string text = $"hello {word} world";
+        var ids = FromJson.Value.Encode(text);
+        Assert.Equal(text, FromJson.Value.Decode(ids));
+        Assert.Equal([516], ids.Take(1));
+        Assert.Equal(FromJson.Value.Encode(" world"), ids.TakeLast(1));
+        Assert.True(ids.Length < word.Length);
+    }
+
+    [Fact]
     public void A_lone_surrogate_counts_as_the_replacement_character()
     {
         var spanned = FromJson.Value.EncodeWithSpans("a\uD800b");
