@@ -25,8 +25,7 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Feed);
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
-        foreach (var name in Names)
-            await Dotnet.Run(Repository(), "pack", $"src/{name}", "--no-build", "-c", configuration, "-o", Feed, $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
+        await Dotnet.Run(Repository(), "pack", "HybridArchitectures.sln", "--no-build", "-c", configuration, "-o", Feed, $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
     }
 
     public ValueTask DisposeAsync()
