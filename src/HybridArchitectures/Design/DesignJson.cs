@@ -33,6 +33,11 @@ static class DesignJson
         }
     }
 
+    static bool IsRegistered(Type type)
+    {
+        lock (gate) return customMixers.ContainsValue(type);
+    }
+
     public static string Write(HybridDesign design)
     {
         using var stream = new MemoryStream();
@@ -44,7 +49,7 @@ static class DesignJson
     public static void Write(Utf8JsonWriter writer, HybridDesign design)
     {
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
-            Require.That(customMixers.ContainsValue(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+            Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
         JsonSerializer.Serialize(writer, DesignDocument.Of(design), Options);
     }
 
@@ -53,27 +58,27 @@ static class DesignJson
         ArgumentNullException.ThrowIfNull(json);
         try
         {
-            using var document = JsonDocument.Parse(json, new() { AllowDuplicateProperties = false });
+            using var document = JsonDocument.Parse(json);
             return Read(document.RootElement);
         }
         catch (JsonException error)
         {
-            throw new ArgumentException($"json is not a JSON document without doubled keys: {error.Message}", nameof(json), error);
+            throw new ArgumentException($"json is not a JSON document: {error.Message}", nameof(json), error);
         }
     }
 
     public static HybridDesign Read(JsonElement root)
     {
         var options = Options;
-        JsonShape.Check(root, options.GetTypeInfo(typeof(DesignDocument)), "design");
         HybridDesign design;
         try
         {
+            JsonShape.Check(root, options.GetTypeInfo(typeof(DesignDocument)), "design");
             design = root.Deserialize<DesignDocument>(options)!.ToDesign();
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)       // the latter for texts with half characters, such as "\ud83d"
         {
-            throw new ArgumentException($"json: {error.Message}", "json", error);
+            throw new ArgumentException($"json is not a design: {error.Message}", "json", error);
         }
         design.Check();
         return design;

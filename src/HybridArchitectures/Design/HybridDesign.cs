@@ -65,6 +65,7 @@ public sealed partial record HybridDesign
     /// <exception cref="ArgumentException">Names block, property, what it was and what was expected.</exception>
     public void Check()
     {
+        Require.That(Name is null || IsText(Name), "name", Name, "text without half characters (unpaired surrogates)");
         Require.Size(Vocabulary, "vocabulary");
         Require.Size(Width, "width");
         Require.Present(Blocks, "blocks", "at least one block");
@@ -73,6 +74,18 @@ public sealed partial record HybridDesign
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);
         for (int i = 0; i < Blocks.Count; i++) Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
+    }
+
+    // what UTF-8 can hold
+    static bool IsText(string text)
+    {
+        for (int i = 0; i < text.Length; i++)
+        {
+            if (!char.IsSurrogate(text[i])) continue;
+            if (i + 1 == text.Length || !char.IsSurrogatePair(text[i], text[i + 1])) return false;
+            i++;
+        }
+        return true;
     }
 
     /// <summary>The design as indented JSON; every number is written.</summary>

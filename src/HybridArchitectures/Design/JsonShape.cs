@@ -34,8 +34,10 @@ static class JsonShape
     static void CheckMembers(JsonElement element, JsonTypeInfo type, string place, string? discriminator)
     {
         var members = type.Properties.Where(property => property.Set is not null || property.AssociatedParameter is not null).ToDictionary(property => property.Name);
+        var seen = new HashSet<string>();
         foreach (var property in element.EnumerateObject())
         {
+            if (!seen.Add(property.Name)) throw Refusal($"{place}.{property.Name}", $"{Shown(property.Value)} a second time", "each key once");
             if (property.Name == discriminator) continue;
             if (!members.TryGetValue(property.Name, out var member))
                 throw Refusal($"{place}.{property.Name}", Shown(property.Value), $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");

@@ -16,6 +16,23 @@ public class DesignJsonTests
         Assert.Equal(Json, again.ToJson());
     }
 
+    [Theory]
+    [InlineData("quotes \" and \\ and\nlines")]
+    [InlineData("größer 混合 \ud83d\ude00")]
+    [InlineData("")]
+    [InlineData(null)]
+    public void Any_name_comes_back(string? name)
+    {
+        var design = Designs.Everything with { Name = name };
+        Assert.Equal(design, HybridDesign.FromJson(design.ToJson()));
+    }
+
+    [Fact]
+    public void A_name_that_is_no_text_is_refused()
+    {
+        Assert.Contains("name", Assert.Throws<ArgumentException>(() => (Designs.Everything with { Name = "half \ud83d" }).Resolve()).Message);
+    }
+
     [Fact]
     public void A_design_stands_inside_a_document_of_the_user()
     {
@@ -30,7 +47,7 @@ public class DesignJsonTests
     [InlineData("\"heads\": 8", "\"heads\": 99999999999", "design.blocks[0].mixer.heads was 99999999999, expected an integer")]
     [InlineData("\"heads\": 8", "\"heads\": null", "design.blocks[0].mixer.heads was null, expected an integer")]
     [InlineData("\"heads\": 8", "\"heads\": 0", "block 1: mixer T: heads was 0, expected at least 1")]
-    [InlineData("\"heads\": 8", "\"heads\": 8, \"heads\": 8", "doubled keys")]
+    [InlineData("\"heads\": 8", "\"heads\": 8, \"heads\": 8", "design.blocks[0].mixer.heads was 8 a second time, expected each key once")]
     [InlineData("\"heads\": 8,", "", "design.blocks[0].mixer.heads was missing, expected an integer")]
     [InlineData("\"theta\": 500000", "\"theta\": 1e999", "design.blocks[0].mixer.rotary.theta was 1e999, expected a finite number")]
     [InlineData("\"kind\": \"attention\"", "\"kind\": \"atention\"", "design.blocks[0].mixer.kind was \"atention\", expected one of \"attention\", \"mamba1\"")]
@@ -58,6 +75,10 @@ public class DesignJsonTests
     [InlineData("null")]
     [InlineData("[]")]
     [InlineData("{\"vocabulary\": 3}")]
+    [InlineData("{\"vocabulary\": 3, \"\\ud83d\": 4}")]
+    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"name\": \"\\ud83d\", \"blocks\": [{\"mixer\": {\"kind\": \"mamba1\"}}]}")]
+    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"blocks\": [{\"mixer\": {\"kind\": \"\\ud83d\"}}]}")]
+    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"initialisation\": {\"residual\": \"\\ud83d\"}, \"blocks\": []}")]
     public void What_is_no_design_is_refused(string json) => Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(json));
 
     [Fact]
