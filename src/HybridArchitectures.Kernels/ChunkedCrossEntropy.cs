@@ -13,7 +13,7 @@ namespace HybridArchitectures.Kernels;
 static class ChunkedCrossEntropy
 {
     // float32 logits held at once. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs larger chunks to be busy.
-    const long LogitsInMainMemory = 2 << 20, LogitsOnDevice = 64 << 20, LeastTokens = 64;
+    const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, LeastTokens = 64;
 
     public static (Tensor Loss, Tensor?[] Gradients) Run(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, bool[] wanted)
     {
@@ -36,13 +36,13 @@ static class ChunkedCrossEntropy
             if (options.Vectorised) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
             else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
             if (!differentiates) continue;
-            dBias?.add_(logits.sum(dim: 0));
+            dBias?.add_(logits.sum(dim: 0), Scalars.One);
             if (dHidden is null && dWeight is null) continue;
             var dLogits = logits.to(hidden.dtype);
             if (dHidden is not null) TorchOperator.Call("aten::mm", "out", dLogits, head, dHidden.narrow(0, start, count));
             if (dWeight is null) continue;
             if (hidden.dtype == wide) dWeight.addmm_(dLogits.t(), part, 1, 1);
-            else dWeight.add_(dLogits.t().mm(part));
+            else dWeight.add_(dLogits.t().mm(part), Scalars.One);
         }
         var total = losses.sum() / counted;
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
@@ -72,11 +72,11 @@ static class ChunkedCrossEntropy
         var normalizer = logits.logsumexp(-1, true);                                            // (chunk, 1)
         var loss = normalizer - logits.gather(-1, target) * Scalars.Of(1 - options.LabelSmoothing);
         if (options.LabelSmoothing > 0) loss -= logits.mean([-1], true) * Scalars.Of(options.LabelSmoothing);
-        if (options.ZLoss > 0) loss += normalizer.square() * Scalars.Of(options.ZLoss);
+        if (options.ZLoss > 0) loss = loss.add(normalizer.square(), Scalars.Of(options.ZLoss));
         losses.copy_(loss.squeeze(-1).masked_fill(ignored, Scalars.Zero));
         if (counted is null) return;
         logits.sub_(normalizer).exp_();
-        if (options.ZLoss > 0) logits.mul_(normalizer * Scalars.Of(2 * options.ZLoss) + Scalars.One);
+        if (options.ZLoss > 0) logits.mul_(ones_like(normalizer).add(normalizer, Scalars.Of(2 * options.ZLoss)));
         if (options.LabelSmoothing > 0) logits.sub_(Scalars.Of(options.LabelSmoothing / logits.size(1)));
         logits.scatter_add_(-1, target, full_like(normalizer, Scalars.Of(options.LabelSmoothing - 1)));
         logits.mul_(Scalars.Of(options.LogitScale) / counted).masked_fill_(ignored.unsqueeze(-1), Scalars.Zero);

@@ -189,6 +189,30 @@ public class FusedAttentionTests
     }
 
     [Fact]
+    public void Steps_stay_right_under_continuous_garbage_collection()
+    {
+        using var outer = NewDisposeScope();
+        using var random = manual_seed(10);
+        var (q, k, v) = (randn(3, 12, 4, 8).requires_grad_(), randn(3, 12, 2, 8).requires_grad_(), randn(3, 12, 2, 12).requires_grad_());
+        var packed = Packed();
+        var table = Rotary.Table(arange(12, ScalarType.Int64), Rotary.InverseFrequencies(8, 10_000));
+        Tensor?[] Step()
+        {
+            q.grad = null; k.grad = null; v.grad = null;
+            Autograd.Backward(FusedAttention.Forward(Rotary.Forward(q, table.Cosine, table.Sine), Rotary.Forward(k, table.Cosine, table.Sine), v, window: 5, positions: packed).sum());
+            return [q.grad, k.grad, v.grad];
+        }
+        var expected = Step().Select(gradient => gradient!.clone()).ToArray();
+        int steps = OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(2), () =>
+        {
+            using var scope = NewDisposeScope();
+            var actual = Step();
+            for (int i = 0; i < 3; i++) OperatorCheck.Close(expected[i], actual[i]!, 1e-6, $"gradient {i}");
+        });
+        Assert.True(steps > 5, $"{steps} steps");
+    }
+
+    [Fact]
     public void Bad_input_is_refused_by_name()
     {
         using var scope = NewDisposeScope();

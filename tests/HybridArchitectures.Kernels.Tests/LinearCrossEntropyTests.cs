@@ -169,6 +169,71 @@ public class LinearCrossEntropyTests
         Assert.True(grown < 200_000_000, $"grew by {grown / 1_000_000} MB");
     }
 
+    [Theory]
+    [InlineData(KernelBackend.LibTorch)]
+    [InlineData(KernelBackend.Reference)]
+    public void Every_back_end_gives_the_same(KernelBackend backend)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(9);
+        Assert.Equal(KernelBackend.Cpu, LinearCrossEntropy.BackendFor(zeros(1, 1)));
+        Assert.Equal(KernelBackend.LibTorch, LinearCrossEntropy.BackendFor(zeros(1, 1, ScalarType.Float64)));
+        var targets = Targets(150, 9000);
+        Tensor?[] inputs = [OperatorCheck.Normal(150, 8), OperatorCheck.Normal(9000, 8), OperatorCheck.Normal(9000)];
+        Tensor[] All() => OperatorCheck.Run(given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float32);
+        var (vectorised, each) = (All(), LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets));
+        LinearCrossEntropy.Backend = backend;
+        try
+        {
+            foreach (var (expected, actual) in All().Zip(vectorised)) OperatorCheck.Close(expected, actual, 1e-5, "a result");
+            OperatorCheck.Close(LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets), each, 1e-5, "the token losses");
+        }
+        finally
+        {
+            LinearCrossEntropy.Backend = KernelBackend.Auto;
+        }
+    }
+
+    [Fact]
+    public void Float64_is_exact_over_several_chunks()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(10);
+        var targets = Targets(150, 20_000);
+        Tensor?[] inputs = [OperatorCheck.Normal(150, 4), OperatorCheck.Normal(20_000, 4), OperatorCheck.Normal(20_000)];
+        var actual = OperatorCheck.Run(given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
+        var expected = OperatorCheck.Run(given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
+        for (int i = 0; i < expected.Length; i++) OperatorCheck.Close(expected[i], actual[i], 1e-12, $"result {i}");
+    }
+
+    [Fact]
+    public void A_NaN_logit_shows_in_the_loss()
+    {
+        using var scope = NewDisposeScope();
+        var (hidden, weight) = (ones(2, 1), zeros(20, 1));
+        weight[13, 0] = float.NaN;
+        Assert.True(float.IsNaN(LinearCrossEntropy.Forward(hidden, weight, zeros(2, ScalarType.Int64)).item<float>()));
+    }
+
+    [Fact]
+    public void Steps_stay_right_under_continuous_garbage_collection()
+    {
+        using var outer = NewDisposeScope();
+        using var random = manual_seed(11);
+        var hidden = randn(70, 8).requires_grad_(); var weight = randn(20_000, 8).requires_grad_(); var targets = Targets(70, 20_000);
+        Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, targets));
+        var (dHidden, dWeight) = (hidden.grad!.clone(), weight.grad!.clone());
+        int steps = OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(2), () =>
+        {
+            using var scope = NewDisposeScope();
+            hidden.grad = null;
+            weight.grad = null;
+            Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, targets));
+            Assert.True(hidden.grad!.equal(dHidden).all().item<bool>() && weight.grad!.equal(dWeight).all().item<bool>());
+        });
+        Assert.True(steps > 5, $"{steps} steps");
+    }
+
     [Fact]
     public void Bad_input_is_refused_by_name()
     {

@@ -82,6 +82,51 @@ public class SwiGluTests
     }
 
     [Fact]
+    public void The_back_end_can_be_forced_and_is_told()
+    {
+        using var scope = NewDisposeScope();
+        var (gate, up) = (randn(3, 9), randn(3, 9));
+        Assert.Equal(KernelBackend.Cpu, SwiGlu.BackendFor(gate));
+        Assert.Equal(KernelBackend.Reference, SwiGlu.BackendFor(gate.to(ScalarType.Float64)));
+        var vectorised = SwiGlu.Forward(gate, up);
+        try
+        {
+            SwiGlu.Backend = KernelBackend.Reference;
+            Assert.Equal(KernelBackend.Reference, SwiGlu.BackendFor(gate));
+            Assert.True(SwiGlu.Forward(gate, up).allclose(vectorised, 1e-6, 1e-6));
+            SwiGlu.Backend = KernelBackend.Cpu;
+            Assert.Contains("Float64", Assert.ThrowsAny<ArgumentException>(() => SwiGlu.Forward(gate.to(ScalarType.Float64), up.to(ScalarType.Float64))).Message);
+        }
+        finally
+        {
+            SwiGlu.Backend = KernelBackend.Auto;
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(5)]
+    public void The_number_of_threads_changes_no_bit(int threads)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        Tensor?[] inputs = [OperatorCheck.Normal(1000, 130), OperatorCheck.Normal(1000, 130), OperatorCheck.Normal(130)];
+        Tensor[] All() => OperatorCheck.Run(given => GatedRmsNorm.Forward(SwiGlu.Forward(given[0]!, given[1]!), given[1]!, given[2]), inputs, ScalarType.Float32);
+        int before = get_num_threads();
+        var expected = All();
+        try
+        {
+            set_num_threads(threads);
+            foreach (var (one, other) in expected.Zip(All())) Assert.True(one.equal(other).all().item<bool>());
+        }
+        finally
+        {
+            set_num_threads(before);
+        }
+    }
+
+    [Fact]
     public void Bad_input_is_refused_by_name()
     {
         using var scope = NewDisposeScope();

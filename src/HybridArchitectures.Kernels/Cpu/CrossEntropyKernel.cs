@@ -44,23 +44,25 @@ static unsafe class CrossEntropyKernel
         double smoothing = options.LabelSmoothing;
         var scales = Vector256.Create(scale);
         long whole = classes - classes % RowMath.Lanes;
-        var (most, sums) = (Vector256.Create(float.NegativeInfinity), Vector256<float>.Zero);
+        var (most, other) = (Vector256.Create(float.NegativeInfinity), Vector256.Create(float.NegativeInfinity));
+        for (long i = 0; i < whole; i += RowMath.Lanes) (most, other) = (other, Vector256.MaxNative(most, Vector256.Load(z + i) * scales));
+        most = Vector256.MaxNative(most, other);
         float largest = float.NegativeInfinity, mean = 0;
-        for (long i = 0; i < whole; i += RowMath.Lanes) most = Vector256.Max(most, Vector256.Load(z + i) * scales);
-        for (long i = whole; i < classes; i++) largest = MathF.Max(largest, z[i] * scale);
-        for (int lane = 0; lane < RowMath.Lanes; lane++) largest = MathF.Max(largest, most[lane]);
+        for (int lane = 0; lane < RowMath.Lanes; lane++) largest = Larger(largest, most[lane]);
+        for (long i = whole; i < classes; i++) largest = Larger(largest, z[i] * scale);
         if (smoothing > 0) mean = (float)(Sum(z, classes) * scale / classes);
         // relative to the largest, so that nothing overflows
         float targetLogit = z[target] * scale - largest;
         var origin = Vector256.Create(-largest);
+        var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
         for (long i = 0; i < classes; i += RowMath.Lanes)
         {
             var value = RowMath.Exp(Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin));
             if (i >= whole) value = Keep(value, classes - whole);
-            sums += value;
+            (even, odd) = (odd, even + value);
             if (factor is not null) RowMath.Store<Float32Element>((byte*)z, i, classes, value);
         }
-        double sum = Vector256.Sum(sums), log = Math.Log(sum), normalizer = log + largest;
+        double sum = Vector256.Sum(even + odd), log = Math.Log(sum), normalizer = log + largest;
         double loss = log - (1 - smoothing) * targetLogit + options.ZLoss * normalizer * normalizer;
         if (smoothing > 0) loss -= smoothing * (mean - largest);
         if (factor is not { } f) return (float)loss;
@@ -70,6 +72,9 @@ static unsafe class CrossEntropyKernel
         z[target] -= (float)((1 - smoothing) * scale * f);
         return (float)loss;
     }
+
+    // a NaN may get lost here: it shows in the sum of exponentials
+    static float Larger(float a, float b) => a > b ? a : b;
 
     static double Sum(float* z, long classes)
     {

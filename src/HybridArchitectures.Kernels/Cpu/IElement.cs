@@ -10,6 +10,8 @@ unsafe interface IElement
     static abstract Vector256<float> Load(byte* row, long index);
 
     static abstract void Store(byte* row, long index, Vector256<float> values);
+
+    static abstract void Copy(byte* from, long index, byte* to, long target);
 }
 
 /// <summary>Rows of float32.</summary>
@@ -20,6 +22,8 @@ readonly unsafe struct Float32Element : IElement
     public static Vector256<float> Load(byte* row, long index) => Vector256.Load((float*)row + index);
 
     public static void Store(byte* row, long index, Vector256<float> values) => values.Store((float*)row + index);
+
+    public static void Copy(byte* from, long index, byte* to, long target) => ((float*)to)[target] = ((float*)from)[index];
 }
 
 /// <summary>Rows of bfloat16, the upper half of a float32; written with rounding to nearest, ties to even.</summary>
@@ -41,4 +45,6 @@ readonly unsafe struct BFloat16Element : IElement
         var result = Vector256.ConditionalSelect(Vector256.Equals(values, values).AsUInt32(), rounded, Vector256.Create(0x7FC0u));
         Vector128.Narrow(result.GetLower(), result.GetUpper()).Store((ushort*)row + index);
     }
+
+    public static void Copy(byte* from, long index, byte* to, long target) => ((ushort*)to)[target] = ((ushort*)from)[index];
 }

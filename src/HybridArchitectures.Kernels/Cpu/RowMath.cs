@@ -8,33 +8,35 @@ static unsafe class RowMath
 {
     public const int Lanes = 8;
 
+    struct Part
+    {
+        public Vector256<float> Values;
+    }
+
+    // The rest of a row goes through these by single elements, inlined: a call in a loop would spill every vector register.
+
     /// <summary>Elements from <paramref name="index"/>, zeros past <paramref name="count"/>: an element gives the same result wherever in a vector it stands.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Load<TElement>(byte* row, long index, long count) where TElement : struct, IElement =>
-        index + Lanes <= count ? TElement.Load(row, index) : LoadPart<TElement>(row, index, count);
+    public static Vector256<float> Load<TElement>(byte* row, long index, long count) where TElement : struct, IElement
+    {
+        if (index + Lanes <= count) return TElement.Load(row, index);
+        Part part = default;
+        for (long i = index; i < count; i++) TElement.Copy(row, i, (byte*)&part, i - index);
+        return TElement.Load((byte*)&part, 0);
+    }
 
+    /// <summary>Writes as many elements as the row of <paramref name="count"/> has from <paramref name="index"/> on, at most eight.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TElement>(byte* row, long index, long count, Vector256<float> values) where TElement : struct, IElement
     {
-        if (index + Lanes <= count) TElement.Store(row, index, values);
-        else StorePart<TElement>(row, index, count, values);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    static Vector256<float> LoadPart<TElement>(byte* row, long index, long count) where TElement : struct, IElement
-    {
-        byte* part = stackalloc byte[Lanes * sizeof(float)];
-        new Span<byte>(part, Lanes * sizeof(float)).Clear();
-        Buffer.MemoryCopy(row + index * TElement.Size, part, Lanes * sizeof(float), (count - index) * TElement.Size);
-        return TElement.Load(part, 0);
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    static void StorePart<TElement>(byte* row, long index, long count, Vector256<float> values) where TElement : struct, IElement
-    {
-        byte* part = stackalloc byte[Lanes * sizeof(float)];
-        TElement.Store(part, 0, values);
-        Buffer.MemoryCopy(part, row + index * TElement.Size, (count - index) * TElement.Size, (count - index) * TElement.Size);
+        if (index + Lanes <= count)
+        {
+            TElement.Store(row, index, values);
+            return;
+        }
+        Part part;
+        TElement.Store((byte*)&part, 0, values);
+        for (long i = index; i < count; i++) TElement.Copy((byte*)&part, i - index, row, i);
     }
 
     /// <summary>e^x: infinity above 88.73, 0 below -104, NaN for NaN.</summary>
