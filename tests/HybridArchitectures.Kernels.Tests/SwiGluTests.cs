@@ -74,7 +74,7 @@ public class SwiGluTests
         {
             using var scope = NewDisposeScope();
             var normed = RmsNorm.Forward(SwiGlu.Forward(gate, up), null);
-            Autograd.Backward((SwiGlu.Forward(gate, up) + GatedRmsNorm.Forward(normed, normed, null)).sum());
+            Autograd.Backward(SwiGlu.Forward(gate, up).add(GatedRmsNorm.Forward(normed, normed, null), Scalars.One).sum());
             Assert.Equal(silu, up.grad![5].item<float>(), 1e-3);
             gate.grad!.zero_(); up.grad!.zero_();
         });

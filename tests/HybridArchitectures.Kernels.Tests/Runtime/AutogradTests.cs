@@ -12,13 +12,13 @@ public class AutogradTests
         {
             var product = a * b;
             context.Save(a, null, b, product);
-            return [product, a + b];
+            return [product, a.add(b, Scalars.One)];       // not a + b: that makes a temporary scalar 1
         },
         context =>
         {
             var (dProduct, dSum) = (context.Gradients[0], context.Gradients[1]);
             Assert.Null(context.Saved[1]);
-            Tensor Combine(Tensor other) => (dProduct is null ? zeros_like(other) : dProduct * other) + (dSum ?? zeros_like(other));
+            Tensor Combine(Tensor other) => (dProduct is null ? zeros_like(other) : dProduct * other).add(dSum ?? zeros_like(other), Scalars.One);
             return [context.Needs(0) ? Combine(context.Saved[2]!) : null, null, context.Needs(2) ? Combine(context.Saved[0]!) : null];
         });
 
