@@ -84,14 +84,13 @@ public static class LossPlot
 
     static void DrawBaselines(Plot plot, LossFrame frame)
     {
-        foreach (var baseline in frame.Baselines.Where(frame.Shows))
+        foreach (var (baseline, index) in frame.Baselines.Where(frame.Shows).Select((baseline, index) => (baseline, index)))
         {
             plot.Add.HorizontalLine(baseline.HeldOutLoss, 1.2f, Colour(Inks.Soft), LinePattern.Dashed);
-            // in the middle, where falling curves are low already and the legend is not yet
-            Note(plot, $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}", frame.Right * 0.5, baseline.HeldOutLoss, Alignment.LowerCenter, -2);
+            Note(plot, $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}", frame.LabelAt(index), baseline.HeldOutLoss, Alignment.LowerCenter, -2);
         }
         var above = frame.Baselines.Where(baseline => baseline.HeldOutLoss > frame.Top).Select(baseline => $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}").ToArray();
-        if (above.Length > 0) Note(plot, "↑ " + string.Join(",  ", above), frame.Right * 0.5, frame.Top, Alignment.UpperCenter, 4);
+        if (above.Length > 0) Note(plot, "↑ " + string.Join(",  ", above), frame.LabelAt(0), frame.Top, Alignment.UpperCenter, 4);
     }
 
     static void Note(Plot plot, string content, double x, double y, Alignment alignment, float down)

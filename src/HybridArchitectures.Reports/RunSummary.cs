@@ -1,4 +1,3 @@
-using System.Text.Json.Serialization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
@@ -30,22 +29,19 @@ public sealed record RunSummary
     public IReadOnlyList<ReportFact> Facts { get; init; } = [];
 
     /// <summary>The parameters, counted from the design.</summary>
-    [JsonIgnore]
     public ParameterCount Parameters => Design.CountParameters();
 
     /// <summary>Tokens trained on.</summary>
-    [JsonIgnore]
     public long Tokens => Points.Count > 0 ? Points[^1].Tokens : 0;
 
     /// <summary>Wall-clock seconds of training.</summary>
-    [JsonIgnore]
     public double Seconds => Points.Count > 0 ? Points[^1].Seconds : 0;
 
     /// <summary><see cref="HeldOutLoss"/>, or the last one measured; null if there is none.</summary>
-    internal double? FinalHeldOutLoss => HeldOutLoss ?? Points.LastOrDefault(point => point.HeldOutLoss is not null)?.HeldOutLoss;
+    public double? FinalHeldOutLoss => HeldOutLoss ?? Points.LastOrDefault(point => point.HeldOutLoss is not null)?.HeldOutLoss;
 
     /// <summary><see cref="TokensPerSecond"/>, or the mean over the run; null if there is none.</summary>
-    internal double? Speed => TokensPerSecond ?? (Seconds > 0 ? Tokens / Seconds : null);
+    public double? MeanTokensPerSecond => TokensPerSecond ?? (Seconds > 0 ? Tokens / Seconds : null);
 
     internal void Check()
     {

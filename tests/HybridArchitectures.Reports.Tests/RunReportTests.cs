@@ -68,6 +68,19 @@ public partial class RunReportTests
         Assert.Equal(report.ToHtml(), again.ToHtml());
     }
 
+    [Fact]
+    public void The_JSON_holds_the_derived_numbers_too()
+    {
+        using var json = JsonDocument.Parse(Report.ToJson());
+        foreach (var (run, written) in Report.Runs.Zip(json.RootElement.GetProperty("runs").EnumerateArray()))
+        {
+            Assert.Equal(run.Design.CountParameters().Total, written.GetProperty("parameters").GetProperty("total").GetInt64());
+            Assert.Equal(400 * 8192, written.GetProperty("tokens").GetInt64());
+            Assert.Equal(8192 / 0.21, written.GetProperty("meanTokensPerSecond").GetDouble(), 1e-6);
+            Assert.Equal(run.Points[^1].HeldOutLoss, written.GetProperty("finalHeldOutLoss").GetDouble());
+        }
+    }
+
     [Theory]
     [InlineData("null")]
     [InlineData("{}")]

@@ -62,6 +62,9 @@ sealed class LossFrame
         return ticks;
     }
 
+    /// <summary>Where along x the label of the n-th shown baseline is centred: in the middle, where falling curves are low already, then to either side of it.</summary>
+    public double LabelAt(int index) => Right * ((index % 3) switch { 0 => 0.5, 1 => 0.3, _ => 0.7 });
+
     /// <summary>Whether the baseline's line lies inside the window; those of weak baselines may lie above it.</summary>
     public bool Shows(Baseline baseline) => baseline.HeldOutLoss >= Bottom && baseline.HeldOutLoss <= Top;
 

@@ -67,7 +67,7 @@ sealed class HtmlPage
             Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td><td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
             Add($"<td title=\"{Figures.Full(count.NonEmbedding)}\">{Figures.Short(count.NonEmbedding)}</td>");
             Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td><td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
-            Add($"<td>{(run.Speed is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td><td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
+            Add($"<td>{(run.MeanTokensPerSecond is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td><td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
         }
         foreach (var line in report.Baselines)
             Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td></td><td></td><td></td><td></td><td></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
