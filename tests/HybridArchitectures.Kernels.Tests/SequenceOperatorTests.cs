@@ -414,7 +414,7 @@ public abstract class SequenceOperatorTests
         var parts = new List<Tensor>();
         if (outputWeight != 0) parts.Add((output.to(ScalarType.Float64) * Weights(output, offset, row)).sum());
         if (finalWeight != 0 && final.NumberOfElements > 0) parts.Add((final.to(ScalarType.Float64) * Weights(final, 0, row)).sum());
-        Autograd.Backward(parts.Count == 2 ? parts[0] + parts[1] : parts[0]);
+        Autograd.Backward(parts.Count == 2 ? parts[0].add(parts[1], Scalars.One) : parts[0]);
         foreach (var (name, leaf) in leaves) values["d " + name] = leaf.grad is { } gradient ? gradient.to(ScalarType.Float64) : zeros_like(leaf, ScalarType.Float64);
         return values;
     }

@@ -79,7 +79,9 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             for (long unit = units * part / parts; unit < units * (part + 1) / parts; unit++)
             {
                 long row = unit / Pieces;
-                BackwardPiece(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dBegin, dWeights + part * (width + 1) * padded, scratch.Memory);
+                if (width == 4 && (dBegin == null || unit % Pieces > 0))
+                    BackwardPiece4(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dWeights + part * (width + 1) * padded, scratch.Memory);
+                else BackwardPiece(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dBegin, dWeights + part * (width + 1) * padded, scratch.Memory);
             }
         });
         GC.KeepAlive((dOutput, dFinal, dInput, dInitial, sums, roots));
@@ -134,16 +136,23 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
 
     void ForwardToken4(byte* x0, byte* x1, byte* x2, byte* x3, byte* y)
     {
-        float* w = weights;
-        for (long c = 0; c < channels; c += 8, w += 8)
+        long whole = channels & ~7L;
+        ForwardToken4<WholeVectors>(x0, x1, x2, x3, y, 0, whole);
+        if (whole < channels) ForwardToken4<PartOfVector>(x0, x1, x2, x3, y, whole, channels);
+    }
+
+    void ForwardToken4<TWidth>(byte* x0, byte* x1, byte* x2, byte* x3, byte* y, long from, long end) where TWidth : struct, IVectorWidth
+    {
+        float* w0 = weights + from, w1 = w0 + padded, w2 = w1 + padded, w3 = w2 + padded, bias = w3 + padded;
+        bool activated = silu;
+        for (long c = from, k = 0; c < end; c += 8, k += 8)
         {
-            var sum = Vector256.Load(w + 4 * padded);
-            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w), RowMath.Load<TElement>(x0, c, channels), sum);
-            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + padded), RowMath.Load<TElement>(x1, c, channels), sum);
-            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + 2 * padded), RowMath.Load<TElement>(x2, c, channels), sum);
-            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w + 3 * padded), RowMath.Load<TElement>(x3, c, channels), sum);
-            if (silu) sum *= RowMath.Sigmoid(sum);
-            RowMath.Store<TElement>(y, c, channels, sum);
+            var sum = Vector256.MultiplyAddEstimate(Vector256.Load(w0 + k), TWidth.Load<TElement>(x0, c, end), Vector256.Load(bias + k));
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w1 + k), TWidth.Load<TElement>(x1, c, end), sum);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w2 + k), TWidth.Load<TElement>(x2, c, end), sum);
+            sum = Vector256.MultiplyAddEstimate(Vector256.Load(w3 + k), TWidth.Load<TElement>(x3, c, end), sum);
+            if (activated) sum *= VectorMath.Sigmoid(sum);
+            TWidth.Store<TElement>(y, c, end, sum);
         }
     }
 
@@ -152,7 +161,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         for (long c = 0; c < channels; c += 8)
         {
             var sum = Sum(taps, c);
-            if (silu) sum *= RowMath.Sigmoid(sum);
+            if (silu) sum *= VectorMath.Sigmoid(sum);
             RowMath.Store<TElement>(y, c, channels, sum);
         }
     }
@@ -164,6 +173,119 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         for (int tap = 0; tap < width; tap++)
             sum = Vector256.MultiplyAddEstimate(Vector256.Load(weights + tap * padded + c), RowMath.Load<TElement>(taps[tap], c, channels), sum);
         return sum;
+    }
+
+    // The usual width, with everything of a token and eight channels in registers: tokens from behind, sixteen at a time so that their rows stream, channels
+    // outside of them; the gradients of the last three sums are handed from one sixteen to the one before.
+    void BackwardPiece4(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, float* dWeights, float* scratch)
+    {
+        const int Tile = 16;
+        long to = Math.Min(from + PieceTokens, length), end = RowLength(row), real = Math.Min(to, end), wholeEnd = firstChannel + (count & ~7L);
+        byte* none = (byte*)scratch - firstChannel * TElement.Size;     // a row of zeros, then the gradients of the three sums behind the tile
+        new Span<float>(scratch, 4 * PieceChannels).Clear();
+        byte** taps = stackalloc byte*[4 * (Tile + 3)], kept = stackalloc byte*[Tile + 3];
+        float* seen = stackalloc float[3 * (Tile + 3)];
+        var tile = new Tile4 { Taps = taps, Kept = kept, Seen = seen, After = scratch + PieceChannels - firstChannel, DWeights = dWeights, DTime = dTime };
+        // the next piece's first tokens are repeated for their sums' gradients
+        for (long tileEnd = Math.Min(real + 3, end), tileFrom; tileEnd > from; tileEnd = tileFrom)
+        {
+            tileFrom = tileEnd > real ? real : Math.Max(from, tileEnd - Tile);
+            tile.Tokens = (int)(tileEnd - tileFrom);
+            tile.Own = tileFrom < real;
+            tile.AllSeen = true;
+            tile.DOutput = dOutput + tileFrom * dTime;
+            tile.DInput = dInput + (row * length + tileFrom) * Bytes;
+            for (int i = 0; i < tile.Tokens; i++)
+            {
+                Taps(row, tileFrom + i, none, taps + 4 * i);
+                kept[i] = tile.Own && dFinal != null ? FinalPlace(row, tileFrom + i, dFinal) : null;
+                for (int back = 1; back <= 3; back++)
+                {
+                    long reader = tileFrom + i + back;
+                    bool sees = reader < end && back <= Reach(row, reader);
+                    seen[3 * i + back - 1] = sees ? 1 : 0;
+                    tile.AllSeen &= sees;
+                }
+            }
+            BackwardTile4<WholeVectors>(tile, firstChannel, wholeEnd);
+            if ((count & 7) != 0) BackwardTile4<PartOfVector>(tile, wholeEnd, firstChannel + count);
+        }
+        for (long t = Math.Max(from, real); t < to; t++)
+            Unsafe.InitBlockUnaligned(dInput + (row * length + t) * Bytes + firstChannel * TElement.Size, 0, (uint)(count * TElement.Size));
+    }
+
+    // tokens that follow each other: their taps, their places in a final state's gradient, whether the tokens 1, 2 and 3 behind see them (1 or 0)
+    ref struct Tile4
+    {
+        public byte** Taps, Kept;
+        public float* Seen, After, DWeights;
+        public byte* DOutput, DInput;
+        public long DTime;
+        public int Tokens;
+        public bool Own, AllSeen;       // false: only what they hand on is wanted; false: Seen must be looked at
+    }
+
+    void BackwardTile4<TWidth>(in Tile4 tile, long from, long end) where TWidth : struct, IVectorWidth
+    {
+        long between = padded, time = tile.DTime, bytes = Bytes;
+        var (own, allSeen, activated, tokens) = (tile.Own, tile.AllSeen, silu, tile.Tokens);
+        byte* dy = tile.DOutput, dx = tile.DInput;
+        for (long c = from; c < end; c += 8)
+        {
+            float* w = weights + c, dw = tile.DWeights + c, after = tile.After + c;
+            var (w0, w1, w2, w3, bias) = (Vector256.Load(w), Vector256.Load(w + between), Vector256.Load(w + 2 * between), Vector256.Load(w + 3 * between), Vector256.Load(w + 4 * between));
+            Vector256<float> d0 = default, d1 = default, d2 = default, d3 = default, db = default;
+            var (g1, g2, g3) = (Vector256.Load(after), Vector256.Load(after + PieceChannels), Vector256.Load(after + 2 * PieceChannels));
+            for (int i = tokens - 1; i >= 0; i--)
+            {
+                byte** tap = tile.Taps + 4 * i;
+                var (x0, x1) = (TWidth.Load<TElement>(tap[0], c, end), TWidth.Load<TElement>(tap[1], c, end));
+                var (x2, x3) = (TWidth.Load<TElement>(tap[2], c, end), TWidth.Load<TElement>(tap[3], c, end));
+                var g = TWidth.Load<TElement>(dy + i * time, c, end);
+                if (activated)
+                {
+                    var sum = Vector256.MultiplyAddEstimate(w0, x0, bias);
+                    sum = Vector256.MultiplyAddEstimate(w1, x1, sum);
+                    sum = Vector256.MultiplyAddEstimate(w2, x2, sum);
+                    sum = Vector256.MultiplyAddEstimate(w3, x3, sum);
+                    g *= RowMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
+                }
+                if (own)
+                {
+                    d0 = Vector256.MultiplyAddEstimate(g, x0, d0);
+                    d1 = Vector256.MultiplyAddEstimate(g, x1, d1);
+                    d2 = Vector256.MultiplyAddEstimate(g, x2, d2);
+                    d3 = Vector256.MultiplyAddEstimate(g, x3, d3);
+                    db += g;
+                    var gradient = w3 * g;
+                    if (allSeen)
+                    {
+                        gradient = Vector256.MultiplyAddEstimate(w2, g1, gradient);
+                        gradient = Vector256.MultiplyAddEstimate(w1, g2, gradient);
+                        gradient = Vector256.MultiplyAddEstimate(w0, g3, gradient);
+                    }
+                    else
+                    {
+                        float* seen = tile.Seen + 3 * i;
+                        gradient = Vector256.MultiplyAddEstimate(w2, g1 * Vector256.Create(seen[0]), gradient);
+                        gradient = Vector256.MultiplyAddEstimate(w1, g2 * Vector256.Create(seen[1]), gradient);
+                        gradient = Vector256.MultiplyAddEstimate(w0, g3 * Vector256.Create(seen[2]), gradient);
+                    }
+                    if (tile.Kept[i] != null) gradient += TWidth.Load<TElement>(tile.Kept[i], c, end);
+                    TWidth.Store<TElement>(dx + i * bytes, c, end, gradient);
+                }
+                (g3, g2, g1) = (g2, g1, g);
+            }
+            g1.Store(after);
+            g2.Store(after + PieceChannels);
+            g3.Store(after + 2 * PieceChannels);
+            if (!own) continue;
+            (d0 + Vector256.Load(dw)).Store(dw);
+            (d1 + Vector256.Load(dw + between)).Store(dw + between);
+            (d2 + Vector256.Load(dw + 2 * between)).Store(dw + 2 * between);
+            (d3 + Vector256.Load(dw + 3 * between)).Store(dw + 3 * between);
+            (db + Vector256.Load(dw + 4 * between)).Store(dw + 4 * between);
+        }
     }
 
     void BackwardPiece(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, byte* dInitial, float* dWeights, float* scratch)
@@ -188,7 +310,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
                 if (silu)
                 {
                     var sum = Sum(taps, c);
-                    gradient *= RowMath.SiluSlope(sum, RowMath.Sigmoid(sum));
+                    gradient *= RowMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
                 }
                 gradient.Store(dSum + c - firstChannel);
                 if (!own) continue;

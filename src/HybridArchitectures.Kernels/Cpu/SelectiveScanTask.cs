@@ -208,7 +208,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                     if (gate != null)
                     {
                         var g = RowMath.Load<TElement>(z, v * Lanes, place.Count);
-                        value *= g * RowMath.Sigmoid(g);
+                        value *= g * VectorMath.Sigmoid(g);
                     }
                     RowMath.Store<TElement>(y, v * Lanes, place.Count, value);
                 }
@@ -344,7 +344,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             if (gate != null)
             {
                 var g = RowMath.Load<TElement>(gate + place.Row * gateRow + column * gateTime + place.First * TElement.Size, v * Lanes, place.Count);
-                var sigmoid = RowMath.Sigmoid(g);
+                var sigmoid = VectorMath.Sigmoid(g);
                 var y = Vector256.MultiplyAddEstimate(Skip(place, v), Vector256.Load(place.Raw + at), Vector256.Load(place.Output + at));
                 RowMath.Store<TElement>(to.Gate + ((place.Row * length + column) * channels + place.First) * TElement.Size, v * Lanes, place.Count,
                     gradient * y * RowMath.SiluSlope(g, sigmoid));
@@ -401,7 +401,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                 var (gradient, input, value, delta) = (Vector256.Load(dy + at), Vector256.Load(dInput + at), Vector256.Load(place.Raw + at), Vector256.Load(place.Delta + at));
                 RowMath.Store<TElement>(to.X + target, v * Lanes, place.Count, Vector256.MultiplyAddEstimate(delta, input, Skip(place, v) * gradient));
                 var dStep = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + at));
-                if (softplus) dStep *= RowMath.Sigmoid(RawStep(place, step, v));
+                if (softplus) dStep *= VectorMath.Sigmoid(RawStep(place, step, v));
                 RowMath.Store<TElement>(to.Step + target, v * Lanes, place.Count, dStep);
                 Vector256.MultiplyAddEstimate(gradient, value, Vector256.Load(sums + v * Lanes)).Store(sums + v * Lanes);
                 (Vector256.Load(sums + block + v * Lanes) + dStep).Store(sums + block + v * Lanes);

@@ -142,7 +142,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         {
             var value = Vector256.Load(delta + i);
             var factor = Vector256<float>.One;
-            if (softplus) (value, factor) = (VectorMath.Softplus(value), RowMath.Sigmoid(value));
+            if (softplus) (value, factor) = (VectorMath.Softplus(value), VectorMath.Sigmoid(value));
             if (limit is { } range)
             {
                 var (minimum, maximum) = (Vector256.Create((float)range.Minimum), Vector256.Create((float)range.Maximum));

@@ -43,6 +43,10 @@ static class VectorMath
         return Avx512F.VL.IsSupported ? Avx512F.VL.Scale(p, n) : (p.AsInt32() + (Vector256.ConvertToInt32Native(n) << 23)).AsSingle();
     }
 
+    /// <summary>1 / (1 + e^-x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp2(x * Vector256.Create(-1.44269504f)));
+
     /// <summary>log(1 + e^x), with full relative accuracy also where it is tiny.</summary>
     /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3, by its odd series to s^15.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
