@@ -8,6 +8,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// Products of matrices that fit a core's first cache levels (up to about 128 x 128), on one core.
 /// Row-major float32; rows are multiples of 4 and columns multiples of 8, the caller pads. Eight sums of 4 x 16 tiles stay in registers: per step of the
 /// depth two vectors of b and four numbers of a are read for eight fused multiply-adds, which keeps those units and not the load ports busy.
+/// With 512-bit vectors a tile is 4 x 32. Every sum is taken in the order of the depth, so the result does not depend on the tile.
 /// </summary>
 static unsafe class SmallMatrix
 {
@@ -15,6 +16,9 @@ static unsafe class SmallMatrix
     public static void Product(int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
     {
         int j = 0;
+        if (Vector512.IsHardwareAccelerated)
+            for (; j + 32 <= columns; j += 32)
+                for (int i = 0; i < rows; i += 4) Tile32(depth, a + (nint)i * aStride, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         for (; j + 16 <= columns; j += 16)
             for (int i = 0; i < rows; i += 4) Tile16(depth, a + (nint)i * aStride, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         if (j < columns)
@@ -25,6 +29,9 @@ static unsafe class SmallMatrix
     public static void TransposedProduct(int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
     {
         int j = 0;
+        if (Vector512.IsHardwareAccelerated)
+            for (; j + 32 <= columns; j += 32)
+                for (int i = 0; i < rows; i += 4) TransposedTile32(depth, a + i, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         for (; j + 16 <= columns; j += 16)
             for (int i = 0; i < rows; i += 4) TransposedTile16(depth, a + i, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         if (j < columns)
@@ -96,6 +103,56 @@ static unsafe class SmallMatrix
         Put(c, c30, c31, add);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    static void Tile32(int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
+    {
+        float* a1 = a + aStride, a2 = a1 + aStride, a3 = a2 + aStride;
+        Vector512<float> c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+        for (nint k = 0; k < depth; k++)
+        {
+            var b0 = Vector512.Load(b);
+            var b1 = Vector512.Load(b + 16);
+            b += bStride;
+            var value = Vector512.Create(a[k]);
+            c00 = Vector512.MultiplyAddEstimate(value, b0, c00); c01 = Vector512.MultiplyAddEstimate(value, b1, c01);
+            value = Vector512.Create(a1[k]);
+            c10 = Vector512.MultiplyAddEstimate(value, b0, c10); c11 = Vector512.MultiplyAddEstimate(value, b1, c11);
+            value = Vector512.Create(a2[k]);
+            c20 = Vector512.MultiplyAddEstimate(value, b0, c20); c21 = Vector512.MultiplyAddEstimate(value, b1, c21);
+            value = Vector512.Create(a3[k]);
+            c30 = Vector512.MultiplyAddEstimate(value, b0, c30); c31 = Vector512.MultiplyAddEstimate(value, b1, c31);
+        }
+        Put(c, c00, c01, add); c += cStride;
+        Put(c, c10, c11, add); c += cStride;
+        Put(c, c20, c21, add); c += cStride;
+        Put(c, c30, c31, add);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    static void TransposedTile32(int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
+    {
+        Vector512<float> c00 = default, c01 = default, c10 = default, c11 = default, c20 = default, c21 = default, c30 = default, c31 = default;
+        for (int k = 0; k < depth; k++)
+        {
+            var b0 = Vector512.Load(b);
+            var b1 = Vector512.Load(b + 16);
+            b += bStride;
+            var value = Vector512.Create(a[0]);
+            c00 = Vector512.MultiplyAddEstimate(value, b0, c00); c01 = Vector512.MultiplyAddEstimate(value, b1, c01);
+            value = Vector512.Create(a[1]);
+            c10 = Vector512.MultiplyAddEstimate(value, b0, c10); c11 = Vector512.MultiplyAddEstimate(value, b1, c11);
+            value = Vector512.Create(a[2]);
+            c20 = Vector512.MultiplyAddEstimate(value, b0, c20); c21 = Vector512.MultiplyAddEstimate(value, b1, c21);
+            value = Vector512.Create(a[3]);
+            c30 = Vector512.MultiplyAddEstimate(value, b0, c30); c31 = Vector512.MultiplyAddEstimate(value, b1, c31);
+            a += aStride;
+        }
+        Put(c, c00, c01, add); c += cStride;
+        Put(c, c10, c11, add); c += cStride;
+        Put(c, c20, c21, add); c += cStride;
+        Put(c, c30, c31, add);
+    }
+
     // the last eight columns where they are not sixteen; a number of a is aRow apart from the next row's and aColumn from the next in depth
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Tile8(int depth, float* a, int aRow, int aColumn, float* b, int bStride, float* c, int cStride, bool add)
@@ -122,6 +179,18 @@ static unsafe class SmallMatrix
     {
         Put(c, first, add);
         Put(c + 8, second, add);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Put(float* c, Vector512<float> first, Vector512<float> second, bool add)
+    {
+        if (add)
+        {
+            first += Vector512.Load(c);
+            second += Vector512.Load(c + 16);
+        }
+        first.Store(c);
+        second.Store(c + 16);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
