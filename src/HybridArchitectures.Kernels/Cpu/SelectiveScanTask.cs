@@ -112,7 +112,9 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         public long Row, Group, Part, First, Length;        // First: the first channel
         public int Count, Vectors;                          // channels, and vectors of eight of them
         public float* Rates, Running;                       // a log2(e) and the state (or its gradient): (vectors, N, 8)
-        public float* Delta, Input, Output, Raw;            // (Piece, block): delta, delta x, y before the gate, x; Output is dy in the backward pass
+        public float* Delta, Input, Output, Raw;            // (Piece, block): delta, delta x, y before the gate, x
+        public float* Skips, Biases;                        // (block), zeros where absent
+        public readonly int Whole => Count / Lanes;         // whole vectors
     }
 
     Place Begin(long task, float* memory)
@@ -128,11 +130,16 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         place.Input = place.Delta + Piece * block;
         place.Output = place.Input + Piece * block;
         place.Raw = place.Output + Piece * block;
+        place.Skips = place.Raw + Piece * block;
+        place.Biases = place.Skips + block;
+        new Span<float>(place.Skips, 2 * block).Clear();
+        if (skip != null) new Span<float>(skip + place.First, count).CopyTo(new Span<float>(place.Skips, count));
+        if (bias != null) new Span<float>(bias + place.First, count).CopyTo(new Span<float>(place.Biases, count));
         Gather(a + place.First * states, count, Log2E, place.Rates);
         return place;
     }
 
-    long PlaceFloats => 2L * block * states + 4L * Piece * block;
+    long PlaceFloats => 2L * block * states + 4L * Piece * block + 2 * block;
 
     // (channels, N) in memory to and from (vectors, N, 8)
     void Gather(float* from, int count, float factor, float* to)
@@ -154,35 +161,47 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     // x, delta and delta x of a piece
     void Load(in Place place, long from, int tokens)
     {
-        for (int i = 0; i < tokens; i++)
-        {
-            byte* input = x + place.Row * xRow + (from + i) * xTime + place.First * TElement.Size;
-            byte* step = timeStep + place.Row * stepRow + (from + i) * stepTime + place.First * TElement.Size;
-            for (int v = 0; v < place.Vectors; v++)
-            {
-                var value = RowMath.Load<TElement>(input, v * Lanes, place.Count);
-                var delta = Delta(place, step, v);
-                int at = i * block + v * Lanes;
-                value.Store(place.Raw + at);
-                delta.Store(place.Delta + at);
-                (delta * value).Store(place.Input + at);
-            }
-        }
+        Load<WholeVectors>(place, from, tokens, 0, place.Whole);
+        if (place.Whole < place.Vectors) Load<PartOfVector>(place, from, tokens, place.Whole, place.Vectors);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    Vector256<float> RawStep(in Place place, byte* step, int v)
+    void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
-        var raw = RowMath.Load<TElement>(step, v * Lanes, place.Count);
-        return bias == null ? raw : raw + RowMath.Load<Float32Element>((byte*)(bias + place.First), v * Lanes, place.Count);
+        byte* input = x + place.Row * xRow + from * xTime + place.First * TElement.Size, step = timeStep + place.Row * stepRow + from * stepTime + place.First * TElement.Size;
+        float* delta = place.Delta, product = place.Input, raw = place.Raw, biases = place.Biases;
+        int count = place.Count, wide = block;
+        bool positive = softplus;
+        for (int i = 0; i < tokens; i++, input += xTime, step += stepTime, delta += wide, product += wide, raw += wide)
+            for (int c = first * Lanes; c < end * Lanes; c += Lanes)
+            {
+                var (value, size) = (TWidth.Load<TElement>(input, c, count), TWidth.Load<TElement>(step, c, count) + Vector256.Load(biases + c));
+                if (positive) size = VectorMath.Softplus(size);
+                value.Store(raw + c);
+                size.Store(delta + c);
+                (size * value).Store(product + c);
+            }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    Vector256<float> Delta(in Place place, byte* step, int v) => softplus ? VectorMath.Softplus(RawStep(place, step, v)) : RawStep(place, step, v);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    Vector256<float> Skip(in Place place, int v) =>
-        skip == null ? Vector256<float>.Zero : RowMath.Load<Float32Element>((byte*)(skip + place.First), v * Lanes, place.Count);
+    // y of a piece: skip and gate
+    void Store<TWidth>(in Place place, long from, int tokens, int first, int end, byte* output) where TWidth : struct, IVectorWidth
+    {
+        byte* y = output + ((place.Row * length + from) * channels + place.First) * TElement.Size;
+        byte* z = gate == null ? null : gate + place.Row * gateRow + from * gateTime + place.First * TElement.Size;
+        float* sum = place.Output, raw = place.Raw, skips = place.Skips;
+        int count = place.Count, wide = block;
+        long between = channels * TElement.Size;
+        for (int i = 0; i < tokens; i++, y += between, z += gateTime, sum += wide, raw += wide)
+            for (int c = first * Lanes; c < end * Lanes; c += Lanes)
+            {
+                var value = Vector256.MultiplyAddEstimate(Vector256.Load(skips + c), Vector256.Load(raw + c), Vector256.Load(sum + c));
+                if (z != null)
+                {
+                    var g = TWidth.Load<TElement>(z, c, count);
+                    value *= g * VectorMath.Sigmoid(g);
+                }
+                TWidth.Store<TElement>(y, c, count, value);
+            }
+    }
 
     void ForwardTask(long task, byte* output, float* final, float* initial, float* kept)
     {
@@ -193,26 +212,13 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         for (long from = 0; from < place.Length; from += Piece)
         {
             int tokens = (int)Math.Min(Piece, place.Length - from);
-            if (kept != null) Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running, (uint)(place.Vectors * Lanes * states * sizeof(float)));
+            if (kept != null)
+                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running, (uint)(place.Vectors * Lanes * states * sizeof(float)));
             Load(place, from, tokens);
             long token = (place.Row * length + from) * groups + place.Group;
             for (int v = 0; v < place.Vectors; v++) ScanVector(place, v, from, tokens, b + token * states, c + token * states);
-            for (int i = 0; i < tokens; i++)
-            {
-                byte* y = output + ((place.Row * length + from + i) * channels + place.First) * TElement.Size;
-                byte* z = gate + place.Row * gateRow + (from + i) * gateTime + place.First * TElement.Size;
-                for (int v = 0; v < place.Vectors; v++)
-                {
-                    var value = Vector256.Load(place.Output + i * block + v * Lanes);
-                    value = Vector256.MultiplyAddEstimate(Skip(place, v), Vector256.Load(place.Raw + i * block + v * Lanes), value);
-                    if (gate != null)
-                    {
-                        var g = RowMath.Load<TElement>(z, v * Lanes, place.Count);
-                        value *= g * VectorMath.Sigmoid(g);
-                    }
-                    RowMath.Store<TElement>(y, v * Lanes, place.Count, value);
-                }
-            }
+            Store<WholeVectors>(place, from, tokens, 0, place.Whole, output);
+            if (place.Whole < place.Vectors) Store<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, output);
         }
         Scatter(place.Running, place.Count, final + stateAt);
         for (long t = place.Length; t < length; t++) Clear(output, place, t);
@@ -282,10 +288,12 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             for (int v = 0; v < place.Vectors; v++)
             {
                 Repeat(place, v, from, tokens, h + v * states * Lanes, decays, decayed, b + token, c + token);
-                OutputGradients(place, v, from, tokens, to, dy);
+                if (v < place.Whole) OutputGradients<WholeVectors>(place, from, tokens, v, v + 1, to, dy);
+                else OutputGradients<PartOfVector>(place, from, tokens, v, v + 1, to, dy);
                 ReverseVector(place, v, from, tokens, decays, decayed, b + token, c + token, dy, dB, dC, dRates + v * states * Lanes, dInput, dDelta);
             }
-            InputGradients(place, from, tokens, to, dy, dInput, dDelta, sums);
+            InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDelta, sums);
+            if (place.Whole < place.Vectors) InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDelta, sums);
             for (int i = 0; i < tokens; i++)
                 for (int n = 0; n < states; n++)
                 {
@@ -334,24 +342,28 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     }
 
     // through the gate: dy, and the gate's own gradient
-    void OutputGradients(in Place place, int v, long from, int tokens, Targets to, float* dy)
+    void OutputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy) where TWidth : struct, IVectorWidth
     {
-        for (int i = 0; i < tokens; i++)
-        {
-            long column = from + i;
-            int at = i * block + v * Lanes;
-            var gradient = RowMath.Load<TElement>(to.DOutput + place.Row * to.Row + column * to.Time + place.First * TElement.Size, v * Lanes, place.Count);
-            if (gate != null)
+        byte* dOutput = to.DOutput + place.Row * to.Row + from * to.Time + place.First * TElement.Size;
+        byte* z = gate == null ? null : gate + place.Row * gateRow + from * gateTime + place.First * TElement.Size;
+        byte* dz = to.Gate + ((place.Row * length + from) * channels + place.First) * TElement.Size;
+        float* sum = place.Output, raw = place.Raw, skips = place.Skips;
+        int count = place.Count, wide = block;
+        long between = channels * TElement.Size;
+        for (int i = 0; i < tokens; i++, dOutput += to.Time, z += gateTime, dz += between, sum += wide, raw += wide, dy += wide)
+            for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
-                var g = RowMath.Load<TElement>(gate + place.Row * gateRow + column * gateTime + place.First * TElement.Size, v * Lanes, place.Count);
-                var sigmoid = VectorMath.Sigmoid(g);
-                var y = Vector256.MultiplyAddEstimate(Skip(place, v), Vector256.Load(place.Raw + at), Vector256.Load(place.Output + at));
-                RowMath.Store<TElement>(to.Gate + ((place.Row * length + column) * channels + place.First) * TElement.Size, v * Lanes, place.Count,
-                    gradient * y * RowMath.SiluSlope(g, sigmoid));
-                gradient *= g * sigmoid;
+                var gradient = TWidth.Load<TElement>(dOutput, c, count);
+                if (z != null)
+                {
+                    var g = TWidth.Load<TElement>(z, c, count);
+                    var sigmoid = VectorMath.Sigmoid(g);
+                    var y = Vector256.MultiplyAddEstimate(Vector256.Load(skips + c), Vector256.Load(raw + c), Vector256.Load(sum + c));
+                    TWidth.Store<TElement>(dz, c, count, gradient * y * RowMath.SiluSlope(g, sigmoid));
+                    gradient *= g * sigmoid;
+                }
+                gradient.Store(dy + c);
             }
-            gradient.Store(dy + at);
-        }
     }
 
     // from behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1]
@@ -389,23 +401,24 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     }
 
     // x and the raw time steps, skip and bias
-    void InputGradients(in Place place, long from, int tokens, Targets to, float* dy, float* dInput, float* dDelta, float* sums)
+    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDelta, float* sums)
+        where TWidth : struct, IVectorWidth
     {
-        for (int i = 0; i < tokens; i++)
-        {
-            long target = ((place.Row * length + from + i) * channels + place.First) * TElement.Size;
-            byte* step = timeStep + place.Row * stepRow + (from + i) * stepTime + place.First * TElement.Size;
-            for (int v = 0; v < place.Vectors; v++)
+        long target = ((place.Row * length + from) * channels + place.First) * TElement.Size, between = channels * TElement.Size;
+        byte* dx = to.X + target, dStep = to.Step + target;
+        float* raw = place.Raw, delta = place.Delta, skips = place.Skips;
+        int count = place.Count, wide = block;
+        bool positive = softplus;
+        for (int i = 0; i < tokens; i++, dx += between, dStep += between, raw += wide, delta += wide, dy += wide, dInput += wide, dDelta += wide)
+            for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
-                int at = i * block + v * Lanes;
-                var (gradient, input, value, delta) = (Vector256.Load(dy + at), Vector256.Load(dInput + at), Vector256.Load(place.Raw + at), Vector256.Load(place.Delta + at));
-                RowMath.Store<TElement>(to.X + target, v * Lanes, place.Count, Vector256.MultiplyAddEstimate(delta, input, Skip(place, v) * gradient));
-                var dStep = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + at));
-                if (softplus) dStep *= VectorMath.Sigmoid(RawStep(place, step, v));
-                RowMath.Store<TElement>(to.Step + target, v * Lanes, place.Count, dStep);
-                Vector256.MultiplyAddEstimate(gradient, value, Vector256.Load(sums + v * Lanes)).Store(sums + v * Lanes);
-                (Vector256.Load(sums + block + v * Lanes) + dStep).Store(sums + block + v * Lanes);
+                var (gradient, input, value, size) = (Vector256.Load(dy + c), Vector256.Load(dInput + c), Vector256.Load(raw + c), Vector256.Load(delta + c));
+                TWidth.Store<TElement>(dx, c, count, Vector256.MultiplyAddEstimate(size, input, Vector256.Load(skips + c) * gradient));
+                var along = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + c));
+                if (positive) along *= VectorMath.SoftplusSlope(size);
+                TWidth.Store<TElement>(dStep, c, count, along);
+                Vector256.MultiplyAddEstimate(gradient, value, Vector256.Load(sums + c)).Store(sums + c);
+                (Vector256.Load(sums + wide + c) + along).Store(sums + wide + c);
             }
-        }
     }
 }

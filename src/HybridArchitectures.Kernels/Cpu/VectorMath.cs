@@ -64,4 +64,15 @@ static class VectorMath
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2f));
         return Vector256.MultiplyAddEstimate(p, s, Vector256.MaxNative(Vector256<float>.Zero, x));
     }
+
+    /// <summary>The derivative of <see cref="Softplus"/> where it has this value: 1 - e^-value, by its series where that would cancel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> SoftplusSlope(Vector256<float> value)
+    {
+        var series = Vector256.MultiplyAddEstimate(value, Vector256.Create(-1 / 24f), Vector256.Create(1 / 6f));
+        series = Vector256.MultiplyAddEstimate(series, -value, Vector256.Create(0.5f));
+        series = Vector256.MultiplyAddEstimate(series, -value, Vector256<float>.One) * value;
+        return Vector256.ConditionalSelect(Vector256.LessThan(value, Vector256.Create(0.03125f)), series,
+            Vector256<float>.One - Exp2(value * Vector256.Create(-1.44269504f)));
+    }
 }
