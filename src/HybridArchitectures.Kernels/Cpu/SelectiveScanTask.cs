@@ -327,15 +327,35 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
             var (step, added) = (Vector256.Load(place.Delta + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
             Vector256<float> sum = default;
-            for (int n = 0; n < count; n++, decays += Lanes, decayed += Lanes)
+            int n = 0;
+            for (; n + 2 <= count; n += 2, decays += 2 * Lanes, decayed += 2 * Lanes)
             {
-                var decay = VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes));
-                var before = decay * Vector256.Load(h + n * Lanes);
-                decay.Store(decays);
-                before.Store(decayed);
-                var after = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), before);
-                after.Store(h + n * Lanes);
-                sum = Vector256.MultiplyAddEstimate(after, Vector256.Create(c[n]), sum);
+                float* at = h + n * Lanes, rate = rates + n * Lanes;
+                var (first, second) = (VectorMath.Exp2(step * Vector256.Load(rate)), VectorMath.Exp2(step * Vector256.Load(rate + Lanes)));
+                first.Store(decays);
+                second.Store(decays + Lanes);
+                first *= Vector256.Load(at);
+                second *= Vector256.Load(at + Lanes);
+                first.Store(decayed);
+                second.Store(decayed + Lanes);
+                first = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), first);
+                second = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n + 1]), second);
+                first.Store(at);
+                second.Store(at + Lanes);
+                sum = Vector256.MultiplyAddEstimate(first, Vector256.Create(c[n]), sum);
+                sum = Vector256.MultiplyAddEstimate(second, Vector256.Create(c[n + 1]), sum);
+            }
+            if (n < count)
+            {
+                var last = VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes));
+                last.Store(decays);
+                last *= Vector256.Load(h + n * Lanes);
+                last.Store(decayed);
+                last = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), last);
+                last.Store(h + n * Lanes);
+                sum = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), sum);
+                decays += Lanes;
+                decayed += Lanes;
             }
             sum.Store(place.Output + i * block + v * Lanes);
         }
