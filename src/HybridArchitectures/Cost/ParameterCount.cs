@@ -29,7 +29,8 @@ public sealed record ParameterCount
     /// <summary>What one token uses, without embedding and head.</summary>
     public long ActiveNonEmbedding => Blocks.Sum(block => block.Active) + FinalNorm;
 
-    /// <summary>The total by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and so on by letter, <c>feed-forward</c>, <c>norms</c>; parts without parameters are left out.</summary>
+    /// <summary>The total by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and so on by letter, <c>feed-forward</c>, <c>norms</c>; parts without
+    /// parameters are left out.</summary>
     public IReadOnlyDictionary<string, long> ByPart
     {
         get
@@ -64,7 +65,8 @@ public sealed record ParameterCount
     }
 
     static BlockParameters Of(BlockSpec block, int position, int width) => new(position, block.Symbol, block.Mixer?.CountParameters(width) ?? 0,
-        block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : width) + (block.FeedForward.IsNone ? 0 : width), block.FeedForward.CountActiveParameters(width));
+        block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : width) + (block.FeedForward.IsNone ? 0 : width),
+        block.FeedForward.CountActiveParameters(width));
 
     /// <summary>Such as <c>1,221,604,128 parameters (958,935,840 without embedding, 1,221,604,128 active)</c>.</summary>
     public override string ToString() => FormattableString.Invariant($"{Total:N0} parameters ({NonEmbedding:N0} without embedding, {Active:N0} active)");

@@ -61,7 +61,8 @@ public sealed record AttentionSpec : MixerSpec
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => Resolve(width, width, 0);
 
-    /// <summary>Fills in sizes so that queries and keys are <paramref name="queryWidth"/> wide; values too, or <paramref name="valueWidth"/> if that is not 0.</summary>
+    /// <summary>Fills in sizes so that queries and keys are <paramref name="queryWidth"/> wide; values too, or
+    /// <paramref name="valueWidth"/> if that is not 0.</summary>
     internal AttentionSpec Resolve(int width, int queryWidth, int valueWidth)
     {
         Require.AtLeast(Heads, 1, "heads");

@@ -47,7 +47,8 @@ public static class BlockPattern
     {
         ArgumentNullException.ThrowIfNull(blocks);
         var list = blocks.ToList();
-        bool mixed = list.Any(block => block.FeedForward is MixtureOfExpertsSpec) && list.Any(block => block.FeedForward is not (MixtureOfExpertsSpec or NoFeedForward));
+        bool mixed = list.Any(block => block.FeedForward is MixtureOfExpertsSpec)
+            && list.Any(block => block.FeedForward is not (MixtureOfExpertsSpec or NoFeedForward));
         return string.Concat(list.Select(block => Print(block, mixed)));
     }
 

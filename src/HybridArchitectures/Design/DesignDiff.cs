@@ -22,7 +22,8 @@ static class DesignDiff
                 found.Add((i + 1, "block", i < left.Depth ? left.Blocks[i].Symbol : Absent, i < right.Depth ? right.Blocks[i].Symbol : Absent));
         }
         return found.GroupBy(one => (one.Path, one.Left, one.Right))
-            .Select(group => new DesignDifference(group.Where(one => one.Block > 0).Select(one => one.Block).ToEquatableList(), group.Key.Path, group.Key.Left, group.Key.Right))
+            .Select(group => new DesignDifference(
+                group.Where(one => one.Block > 0).Select(one => one.Block).ToEquatableList(), group.Key.Path, group.Key.Left, group.Key.Right))
             .ToEquatableList();
     }
 

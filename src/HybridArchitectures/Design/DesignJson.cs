@@ -76,7 +76,7 @@ static class DesignJson
             JsonShape.Check(root, options.GetTypeInfo(typeof(DesignDocument)), "design");
             design = root.Deserialize<DesignDocument>(options)!.ToDesign();
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException)       // the latter for texts with half characters, such as "\ud83d"
+        catch (Exception error) when (error is JsonException or InvalidOperationException)       // the latter for half characters, such as "\ud83d"
         {
             throw new ArgumentException($"json is not a design: {error.Message}", "json", error);
         }
@@ -128,7 +128,11 @@ static class DesignJson
 
     static JsonPolymorphismOptions Kinds(IEnumerable<(string Name, Type Type)> kinds)
     {
-        var options = new JsonPolymorphismOptions { TypeDiscriminatorPropertyName = Discriminator, UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization };
+        var options = new JsonPolymorphismOptions
+        {
+            TypeDiscriminatorPropertyName = Discriminator,
+            UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization,
+        };
         foreach (var (name, type) in kinds) options.DerivedTypes.Add(new(type, name));
         return options;
     }

@@ -6,7 +6,8 @@ namespace HybridArchitectures.Design;
 /// <summary>Writes an <see cref="EquatableList{T}"/> as a JSON array.</summary>
 sealed class EquatableListConverterFactory : JsonConverterFactory
 {
-    public static Type? ElementType(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(EquatableList<>) ? type.GetGenericArguments()[0] : null;
+    public static Type? ElementType(Type type) =>
+        type.IsGenericType && type.GetGenericTypeDefinition() == typeof(EquatableList<>) ? type.GetGenericArguments()[0] : null;
 
     public override bool CanConvert(Type type) => ElementType(type) is not null;
 

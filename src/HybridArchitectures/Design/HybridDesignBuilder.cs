@@ -30,8 +30,17 @@ public sealed class HybridDesignBuilder
     /// <param name="valueHeadSize">Size of a value head.</param>
     /// <param name="rotary">Positions; left out: rotary with theta 500,000; <see cref="RotarySpec.None"/>: none.</param>
     /// <param name="qkNorm">A norm over each query and key head.</param>
-    public HybridDesignBuilder WithAttention(int heads, int keyValueHeads = 0, int headSize = 0, int valueHeadSize = 0, RotarySpec? rotary = null, bool qkNorm = false) =>
-        WithAttention(new() { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = headSize, ValueHeadSize = valueHeadSize, Rotary = rotary ?? new(), QkNorm = qkNorm });
+    public HybridDesignBuilder WithAttention(int heads, int keyValueHeads = 0, int headSize = 0, int valueHeadSize = 0, RotarySpec? rotary = null,
+        bool qkNorm = false) =>
+        WithAttention(new()
+        {
+            Heads = heads,
+            KeyValueHeads = keyValueHeads,
+            HeadSize = headSize,
+            ValueHeadSize = valueHeadSize,
+            Rotary = rotary ?? new(),
+            QkNorm = qkNorm,
+        });
 
     /// <summary>What an attention block is here, in full; its <see cref="AttentionSpec.Rotary"/> null means no positions.</summary>
     public HybridDesignBuilder WithAttention(AttentionSpec attention)
@@ -83,8 +92,9 @@ public sealed class HybridDesignBuilder
 
     /// <summary>What an intra-layer hybrid block is here: attention and a state-space layer side by side. Sizes left at 0: see <see cref="IntraHybridSpec"/>.
     /// An attention branch with <see cref="AttentionSpec.Rotary"/> null has no positions.</summary>
-    public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference, BranchNorm norm = BranchNorm.Group,
-        bool learnedScale = false, OutputProjection output = OutputProjection.Separate, bool sharedValues = false) => WithIntraHybrid(new()
+    public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference,
+        BranchNorm norm = BranchNorm.Group, bool learnedScale = false, OutputProjection output = OutputProjection.Separate, bool sharedValues = false) =>
+        WithIntraHybrid(new()
         {
             Attention = attention,
             StateSpace = stateSpace,
@@ -98,7 +108,8 @@ public sealed class HybridDesignBuilder
     /// <summary>What an intra-layer hybrid block is here, in full.</summary>
     public HybridDesignBuilder WithIntraHybrid(IntraHybridSpec intraHybrid) => WithMixer(intraHybrid);
 
-    /// <summary>Adds a kind of block by its mixer, yours or a built-in one. A later one of the same <see cref="MixerSpec.Symbol"/> takes the place of the earlier.</summary>
+    /// <summary>Adds a kind of block by its mixer, yours or a built-in one. A later one of the same <see cref="MixerSpec.Symbol"/> takes the place of the
+    /// earlier.</summary>
     /// <exception cref="ArgumentException">The mixer's letter has another meaning in patterns.</exception>
     public HybridDesignBuilder WithMixer(MixerSpec mixer)
     {
@@ -175,12 +186,13 @@ public sealed class HybridDesignBuilder
     public HybridDesignBuilder Pattern(string pattern, int repeat = 1)
     {
         var blocks = BlockPattern.Parse(pattern);
-        Require.That(repeat >= 1 && (long)repeat * blocks.Count <= HybridDesign.LargestDepth, nameof(repeat), repeat, $"at least 1, and at most {HybridDesign.LargestDepth} blocks in all");
+        Require.That(repeat >= 1 && (long)repeat * blocks.Count <= HybridDesign.LargestDepth, nameof(repeat), repeat,
+            $"at least 1, and at most {HybridDesign.LargestDepth} blocks in all");
         return new(state with { Pattern = Enumerable.Repeat(blocks, repeat).SelectMany(block => block).ToEquatableList() });
     }
 
-    /// <summary>Changes the block at a 1-based position, such as <c>Override(1, block =&gt; block with { FeedForward = ... })</c>. It is handed over with all its numbers
-    /// filled in; overrides apply in the order they were made.</summary>
+    /// <summary>Changes the block at a 1-based position, such as <c>Override(1, block =&gt; block with { FeedForward = ... })</c>. It is handed over with all
+    /// its numbers filled in; overrides apply in the order they were made.</summary>
     public HybridDesignBuilder Override(int position, Func<BlockSpec, BlockSpec> change)
     {
         ArgumentNullException.ThrowIfNull(change);
@@ -236,7 +248,8 @@ public sealed class HybridDesignBuilder
 
     EquatableList<PatternBlock> CheckedPattern(EquatableList<PatternBlock> pattern)
     {
-        Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern", string.Concat(pattern), "no ratio or placement beside it");
+        Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern",
+            string.Concat(pattern), "no ratio or placement beside it");
         Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, as many as the pattern has blocks");
         return pattern;
     }
@@ -256,7 +269,8 @@ public sealed class HybridDesignBuilder
 
     MixerSpec Mixer(string symbol)
     {
-        var mixer = state.Mixers.FirstOrDefault(known => known.Symbol == symbol) ?? throw Require.Refusal("kind", symbol, $"one that is described: {Described()}; see {Call(symbol)}");
+        var mixer = state.Mixers.FirstOrDefault(known => known.Symbol == symbol)
+            ?? throw Require.Refusal("kind", symbol, $"one that is described: {Described()}; see {Call(symbol)}");
         if (mixer is not AttentionSpec { Window: not null, Heads: 0 } windowed) return mixer;
         var full = state.Mixers.OfType<AttentionSpec>().FirstOrDefault(known => known.Window is null)
             ?? throw Require.Refusal("heads", 0, "at least 1 for the sliding window, or WithAttention to take them from");
@@ -272,14 +286,16 @@ public sealed class HybridDesignBuilder
         int count = ratio is null ? state.Positions?.Count ?? 0 : PlacementRule.Count(depth, ratio.FirstShare, ratio.SecondShare);
         if (ratio is { FirstShare: > 0, SecondShare: > 0 })
         {
-            Require.That(count > 0, "ratio", ratio.ToString(), $"a ratio that gives at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
+            Require.That(count > 0, "ratio", ratio.ToString(),
+                $"a ratio that gives at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
             Require.That(count < depth, "ratio", ratio.ToString(), $"a ratio that leaves at least one block of \"{second}\" in a depth of {depth}");
         }
         int[] positions = state.Positions?.ToArray() ?? PlacementRule.Positions(state.Placement ?? Placement.Middle, depth, count);
         if (state.Positions is not null)
         {
             Require.That(positions[^1] <= depth, "positions", positions[^1], $"1 to depth = {depth}");
-            Require.That(positions.Length == count, "positions", $"[{string.Join(", ", positions)}]", $"{count} of them, as ratio {ratio} gives over a depth of {depth}");
+            Require.That(positions.Length == count, "positions", $"[{string.Join(", ", positions)}]",
+                $"{count} of them, as ratio {ratio} gives over a depth of {depth}");
         }
         string[] symbols = new string[depth];
         Array.Fill(symbols, second);
@@ -299,7 +315,8 @@ public sealed class HybridDesignBuilder
         if (kinds.Count > 2) throw Require.Refusal("kinds", Described(), "two for a ratio; name them, as in Ratio(\"T\", 1, \"M\", 5), or give a pattern");
         if (kinds.Count == 2)
         {
-            Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null, $"Ratio, Place with positions or Pattern, since there are two kinds: {Described()}");
+            Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null,
+                $"Ratio, Place with positions or Pattern, since there are two kinds: {Described()}");
             Require.That(!IsStateSpace(kinds[0]), "kinds", Described(), "a kind of attention among the two; or name them, as in Ratio(\"m\", 1, \"M\", 3)");
             return (kinds[0], kinds[1], state.Ratio);
         }
@@ -314,7 +331,8 @@ public sealed class HybridDesignBuilder
         return (only, only, state.Ratio);
     }
 
-    static int Rank(string symbol) => RatioOrder.IndexOf(symbol, StringComparison.Ordinal) is >= 0 and int known ? known : RatioOrder.IndexOf('?', StringComparison.Ordinal);
+    static int Rank(string symbol) =>
+        RatioOrder.IndexOf(symbol, StringComparison.Ordinal) is >= 0 and int known ? known : RatioOrder.IndexOf('?', StringComparison.Ordinal);
 
     static bool IsStateSpace(string symbol) => symbol is "m" or "M";
 

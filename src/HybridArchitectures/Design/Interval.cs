@@ -4,7 +4,8 @@ namespace HybridArchitectures.Design;
 public sealed record Interval(double Minimum, double Maximum)
 {
     internal void CheckPositive(string name) =>
-        Require.That(double.IsFinite(Minimum) && double.IsFinite(Maximum) && Minimum > 0 && Minimum <= Maximum, name, this, "finite ends with 0 < minimum <= maximum");
+        Require.That(double.IsFinite(Minimum) && double.IsFinite(Maximum) && Minimum > 0 && Minimum <= Maximum, name, this,
+            "finite ends with 0 < minimum <= maximum");
 
     internal void CheckOrdered(string name) =>
         Require.That(Minimum >= 0 && Minimum <= Maximum, name, this, "0 <= minimum <= maximum");

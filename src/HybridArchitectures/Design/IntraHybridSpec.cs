@@ -54,7 +54,8 @@ public sealed record IntraHybridSpec : MixerSpec
         if (SharedValues && attention.ValueHeadSize == 0)
         {
             int groups = attention.KeyValueHeads == 0 ? attention.Heads : attention.KeyValueHeads;
-            Require.That(groups > 0 && inner % groups == 0, "attention.keyValueHeads", groups, $"a divisor of the state-space branch's inner width {inner}, whose x is shared as values");
+            Require.That(groups > 0 && inner % groups == 0, "attention.keyValueHeads", groups,
+                $"a divisor of the state-space branch's inner width {inner}, whose x is shared as values");
             attention = attention with { ValueHeadSize = inner / groups };
         }
         Require.That(attention.HeadSize != 0 || width % 2 == 0, "width", width, "an even number, since queries and keys take half of it, or a head size");
@@ -97,7 +98,8 @@ public sealed record IntraHybridSpec : MixerSpec
         long branches = Attention.CountInputParameters(width, SharedValues) + Branch.CountInputParameters(width);
         long norm = Norm == BranchNorm.Rms ? both : 0, scale = LearnedScale ? both : 0;
         if (Output == OutputProjection.Separate)
-            return branches + norm + scale + Attention.CountOutputParameters(width) + Branch.CountOutputParameters(width) + (Fusion == FusionKind.Gate ? width : 0);
+            return branches + norm + scale + Attention.CountOutputParameters(width) + Branch.CountOutputParameters(width)
+                + (Fusion == FusionKind.Gate ? width : 0);
         long projected = Fusion == FusionKind.Concat ? both : inner;
         return branches + norm + scale + projected * width + (Fusion == FusionKind.Gate ? inner : 0);
     }

@@ -3,7 +3,8 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Holds a JSON document against the types it is to become and refuses at the first key or value that does not fit: place, what it was, what was expected.</summary>
+/// <summary>Holds a JSON document against the types it is to become and refuses at the first key or value that does not fit: place, what it was, what was
+/// expected.</summary>
 static class JsonShape
 {
     const int ShownValue = 60;
@@ -33,7 +34,8 @@ static class JsonShape
 
     static void CheckMembers(JsonElement element, JsonTypeInfo type, string place, string? discriminator)
     {
-        var members = type.Properties.Where(property => property.Set is not null || property.AssociatedParameter is not null).ToDictionary(property => property.Name);
+        var members = type.Properties.Where(property => property.Set is not null || property.AssociatedParameter is not null)
+            .ToDictionary(property => property.Name);
         var seen = new HashSet<string>();
         foreach (var property in element.EnumerateObject())
         {

@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Where the n blocks of a ratio's first kind stand among <c>depth</c> blocks. The base is the even set: the k-th (1-based) at k (depth + 1) / (n + 1), rounded half up.
-/// Names are those of the placement studies of arXiv 2510.04800, whose best is <see cref="Middle"/>.
+/// Where the n blocks of a ratio's first kind stand among <c>depth</c> blocks. The base is the even set: the k-th (1-based) at k (depth + 1) / (n + 1),
+/// rounded half up. Names are those of the placement studies of arXiv 2510.04800, whose best is <see cref="Middle"/>.
 /// </summary>
 public enum Placement
 {

@@ -25,12 +25,14 @@ public sealed record RotarySpec
         Require.Positive(Theta, "theta");
         Require.That(Fraction is > 0 and <= 1, "fraction", Fraction, "a number above 0 and at most 1");
         int rotated = Dimensions(headSize);
-        Require.That(rotated > 0 && rotated % 2 == 0, "headSize", headSize, FormattableString.Invariant($"a size of which rotary fraction {Fraction} is an even number of dimensions, not {rotated}"));
+        Require.That(rotated > 0 && rotated % 2 == 0, "headSize", headSize,
+            FormattableString.Invariant($"a size of which rotary fraction {Fraction} is an even number of dimensions, not {rotated}"));
         if (Scaling is null) return;
         Require.That(double.IsFinite(Scaling.Factor) && Scaling.Factor >= 1, "scaling.factor", Scaling.Factor, "a finite number of at least 1");
         Require.Positive(Scaling.LowFrequencyFactor, "scaling.lowFrequencyFactor");
         Require.That(double.IsFinite(Scaling.HighFrequencyFactor) && Scaling.HighFrequencyFactor > Scaling.LowFrequencyFactor,
-            "scaling.highFrequencyFactor", Scaling.HighFrequencyFactor, FormattableString.Invariant($"a finite number above lowFrequencyFactor = {Scaling.LowFrequencyFactor}"));
+            "scaling.highFrequencyFactor", Scaling.HighFrequencyFactor,
+            FormattableString.Invariant($"a finite number above lowFrequencyFactor = {Scaling.LowFrequencyFactor}"));
         Require.AtLeast(Scaling.OriginalContext, 1, "scaling.originalContext");
     }
 }

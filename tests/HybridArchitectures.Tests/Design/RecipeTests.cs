@@ -66,6 +66,48 @@ public class RecipeTests
         }
     }
 
+    // tokens (in billions) that Llama's FLOPs for 60B tokens are enough for, as printed: what decides between widths that give the same counts
+    [Theory]
+    [InlineData("1B-mamba", 73)]
+    [InlineData("1B-inter-1:1", 68)]
+    [InlineData("1B-inter-1:3", 73)]
+    [InlineData("1B-inter-1:5", 73)]
+    [InlineData("1B-inter-1:12", 73)]
+    [InlineData("1B-intra-1:0", 65)]
+    [InlineData("1B-intra-1:1", 69)]
+    [InlineData("1B-intra-1:3", 71)]
+    [InlineData("1B-intra-1:5", 72)]
+    [InlineData("1B-intra-1:12", 72)]         // printed: 73
+    [InlineData("350M-mamba", 82)]
+    [InlineData("350M-inter-1:1", 72)]
+    [InlineData("350M-inter-1:3", 80)]
+    [InlineData("350M-inter-1:5", 81)]
+    [InlineData("350M-inter-1:12", 81)]
+    [InlineData("350M-intra-1:0", 67)]
+    [InlineData("350M-intra-1:1", 75)]
+    [InlineData("350M-intra-1:3", 78)]
+    [InlineData("350M-intra-1:5", 79)]
+    [InlineData("350M-intra-1:12", 81)]
+    public void Equal_FLOPs_give_the_printed_tokens(string name, int tokens)
+    {
+        var recipe = Recipes.Get(name);
+        Assert.Equal(tokens, Math.Round(60 * TrainingFlops(Recipes.Get($"{recipe.Size}-llama").Design) / TrainingFlops(recipe.Design)));
+    }
+
+    // the paper's formula per token at a context of 8192: six per parameter, the scores and sums of causal attention, the scan
+    static double TrainingFlops(HybridDesign design)
+    {
+        static double Attention(AttentionSpec spec) => 12 * (spec.QueryWidth + spec.OutputWidth) / 2.0 * (8192 + 1) / 2;
+        static double Scan(IStateSpaceSpec spec) => 3 * (9.0 * spec.InnerWidth * spec.StateSize + 2 * spec.InnerWidth);
+        return 6.0 * design.CountParameters().NonEmbedding + design.Blocks.Sum(block => block.Mixer switch
+        {
+            AttentionSpec attention => Attention(attention),
+            IStateSpaceSpec stateSpace => Scan(stateSpace),
+            IntraHybridSpec intra => Attention(intra.Attention) + Scan((IStateSpaceSpec)intra.StateSpace),
+            _ => throw new InvalidOperationException(),
+        });
+    }
+
     [Theory]
     [InlineData("1B-inter-1:1", "MTMTMTMTMTMTMT")]
     [InlineData("1B-inter-1:3", "MMTMMMTMMMTMM")]

@@ -5,9 +5,9 @@ static class RecipeTable
 {
     const string TruncatedMamba = "Table 8's figure is cut off, not rounded; Tables 14-15 print 0.99 for the same model";
     const string Uniform = "The paper says only that the blocks are spread evenly: the even rule was taken.";
-    const string IntraReading = "Read so: queries and keys have half the heads at the printed width; values are expanded to the model width (value heads of width / heads, shared by the printed " +
-        "key-value heads); the state-space branch has as many heads as attention at the printed inner width; the norm of a branch, where there is one, is per head and without weights, stands " +
-        "before the output projection and takes the place of Mamba-2's own gated norm. ";
+    const string IntraReading = "Read so: queries and keys have half the heads at the printed width; values are expanded to the model width (value heads of width / heads, " +
+        "shared by the printed key-value heads); the state-space branch has as many heads as attention at the printed inner width; the norm of a branch, where there is " +
+        "one, is per head and without weights, stands before the output projection and takes the place of Mamba-2's own gated norm. ";
 
     static readonly (string Ratio, int Attention, int StateSpace)[] ratios = [("1:0", 1, 0), ("1:1", 1, 1), ("1:3", 1, 3), ("1:5", 1, 5), ("1:12", 1, 12)];
 
@@ -21,7 +21,8 @@ static class RecipeTable
         yield return Make(size, "inter-1:5", size.Inter.Depth(6).Ratio(1, 5), [new("Tables 14-15", "0.09")],
             $"{Uniform} Table 15 prints the numbers of the two kinds of block swapped: only one attention block and five Mamba blocks have its count.");
         yield return Make(size, "intra-1:5", size.Intra(8, 2, 64, 128, 1024).Depth(6).Ratio(1, 5),
-            [new("Tables 14-15", "0.10", Deviation: "0.0949 is 0.1 % short of rounding to it")], $"{Uniform} {IntraReading}The query width, not printed, is half the model width.");
+            [new("Tables 14-15", "0.10", Deviation: "0.0949 is 0.1 % short of rounding to it")],
+            $"{Uniform} {IntraReading}The query width, not printed, is half the model width.");
     }
 
     static IEnumerable<Recipe> Size350M()
@@ -29,8 +30,10 @@ static class RecipeTable
         var size = RecipeSize.M350;
         yield return Make(size, "llama", size.Llama.Depth(14), [new("Table 8", "0.35"), new("Tables 14-15", "0.35")]);
         yield return Make(size, "swa-1:5", size.LlamaAndSliding.Depth(14).Ratio(1, 5), [], $"Neither numbers of blocks nor positions are printed. {Uniform}");
-        yield return Make(size, "mamba", size.Mamba.Depth(11), [new("Table 8", "0.37"), new("Tables 14-15", "0.34", Deviation: "no whole number of these blocks has this count; Table 8 prints 0.37")]);
-        yield return Make(size, "inter-1:1", size.Inter.Depth(12).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12), [], "Positions as printed for 1B: every second block, from the second on.");
+        yield return Make(size, "mamba", size.Mamba.Depth(11), [new("Table 8", "0.37"),
+            new("Tables 14-15", "0.34", Deviation: "no whole number of these blocks has this count; Table 8 prints 0.37")]);
+        yield return Make(size, "inter-1:1", size.Inter.Depth(12).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12), [],
+            "Positions as printed for 1B: every second block, from the second on.");
         yield return Make(size, "inter-1:3", size.Inter.Depth(11).Ratio(1, 3).Place(3, 6, 9), []);
         yield return Make(size, "inter-1:5", size.Inter.Depth(11).Ratio(1, 5).Place(4, 8), [new("Tables 14-15", "0.35")]);
         yield return Make(size, "inter-1:12", size.Inter.Depth(11).Ratio(1, 12).Place(6), []);
@@ -40,8 +43,8 @@ static class RecipeTable
             var intra = all ? size.Intra(16, 4, 56, 96, 1792) : size.Intra(16, 4, 48, 96, 1536);
             yield return Make(size, $"intra-{ratio}", intra.Depth(11).Ratio(attention, stateSpace), ratio == "1:5" ? [new("Tables 14-15", "0.36")] : [],
                 (all ? "" : $"{Uniform} ") + IntraReading + (all
-                    ? "The widths are those of Table 20 (896 : 896); with them, and not with those of the other ratios, the model trains on 67B tokens at 1.9e20 FLOPs, as printed."
-                    : "The query width, not printed, is half the model width; with it the tokens at 1.9e20 FLOPs are as printed for every ratio (75B, 78B, 79B, 81B)."));
+                    ? "The widths are those of Table 20 (896 : 896); with them, and not with those of the other ratios, Llama's FLOPs for 60B tokens (1.9e20) are enough for 67B, as printed."
+                    : "The query width, not printed, is half the model width; with it Llama's FLOPs for 60B tokens (1.9e20) are enough for the printed tokens at every ratio (75B, 78B, 79B, 81B)."));
         }
     }
 
@@ -49,7 +52,8 @@ static class RecipeTable
     {
         var size = RecipeSize.B1;
         yield return Make(size, "llama", size.Llama.Depth(16), [new("Table 8", "0.97"), new("Tables 14-15", "0.97")]);
-        yield return Make(size, "swa-1:1", size.LlamaAndSliding.Depth(16).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12, 14, 16), [], "Positions, not printed, as in the inter-layer hybrid of this ratio.");
+        yield return Make(size, "swa-1:1", size.LlamaAndSliding.Depth(16).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12, 14, 16), [],
+            "Positions, not printed, as in the inter-layer hybrid of this ratio.");
         yield return Make(size, "swa-1:3", size.LlamaAndSliding.Depth(16).Ratio(1, 3).Place(4, 7, 10, 13), []);
         yield return Make(size, "swa-1:5", size.LlamaAndSliding.Depth(16).Ratio(1, 5).Place(5, 9, 13), []);
         yield return Make(size, "swa-1:12", size.LlamaAndSliding.Depth(16).Ratio(1, 12), [], Uniform);
@@ -78,8 +82,9 @@ static class RecipeTable
 
     static IEnumerable<Recipe> Intra1B(RecipeSize size)
     {
-        string notes = IntraReading + "The printed widths (16 heads on either side, queries 1152, inner width 2304) were taken for every ratio: with value heads of 128 they give the printed counts, " +
-            "and the printed tokens at 4.5e20 FLOPs for all but 1:12 (72.4B for 73B); the printed cache sizes of 1:0, 1:1 and 1:12 fit no single set of widths.";
+        string notes = IntraReading + "The printed widths (16 heads on either side, queries 1152, inner width 2304) were taken for every ratio: with value heads of 128 " +
+            "(and not of 144) they give the printed counts, and Llama's FLOPs for 60B tokens (4.5e20) are enough for the printed tokens at all ratios but 1:12 (72.4B for 73B); " +
+            "the printed cache sizes of 1:0, 1:1 and 1:12 fit no single set of widths.";
         (string Ratio, int[] Positions, PrintedCount[] Printed)[] placed =
         [
             ("1:1", [2, 4, 6, 8, 10, 12, 13], []), ("1:1-cluster", [5, 6, 7, 8, 9, 10, 11], []), ("1:1-sandwich", [1, 2, 6, 7, 8, 12, 13], []),
@@ -93,9 +98,11 @@ static class RecipeTable
 
         (string Name, FusionKind Fusion, BranchNorm Norm, bool Scale)[] fusions =
         [
-            ("add", FusionKind.Add, BranchNorm.None, false), ("add-norm", FusionKind.Add, BranchNorm.Group, false), ("add-norm-scale", FusionKind.Add, BranchNorm.Group, true),
+            ("add", FusionKind.Add, BranchNorm.None, false), ("add-norm", FusionKind.Add, BranchNorm.Group, false),
+            ("add-norm-scale", FusionKind.Add, BranchNorm.Group, true),
             ("difference", FusionKind.Difference, BranchNorm.None, false), ("difference-norm-scale", FusionKind.Difference, BranchNorm.Group, true),
-            ("concat", FusionKind.Concat, BranchNorm.None, false), ("concat-norm", FusionKind.Concat, BranchNorm.Group, false), ("concat-norm-scale", FusionKind.Concat, BranchNorm.Group, true),
+            ("concat", FusionKind.Concat, BranchNorm.None, false), ("concat-norm", FusionKind.Concat, BranchNorm.Group, false),
+            ("concat-norm-scale", FusionKind.Concat, BranchNorm.Group, true),
         ];
         foreach (var (name, fusion, norm, scale) in fusions)
             yield return Make(size, $"intra-1:0-{name}", size.Intra(16, 4, 72, 128, 2304, fusion, norm, scale).Depth(13).Ratio(1, 0), [],
@@ -106,11 +113,13 @@ static class RecipeTable
 
     static IEnumerable<Recipe> Experts1B(RecipeSize size)
     {
-        const string notes = "The shared expert has half the dense width too, which is what the printed total needs. The score multiplies what enters an expert, as in the trainer the paper used.";
+        const string notes = "The shared expert has half the dense width too, which is what the printed count needs. " +
+            "The score multiplies what enters an expert, as in the trainer the paper used.";
         yield return Make(size, "llama-moe", size.Llama.WithFeedForward(size.Experts).Depth(16), [new("Table 4", "3.79")], notes);
         yield return Make(size, "mamba-moe", size.Mamba.WithFeedForward(size.Experts).Depth(13), [new("Table 4", "3.28")], notes);
         yield return Make(size, "inter-1:5-moe", Inter15(size).WithFeedForward(size.Experts), [new("Table 4", "3.25")], notes);
-        yield return Make(size, "intra-1:5-moe", Intra(size).WithFeedForward(size.Experts).Depth(13).Place(5, 9), [new("Table 4", "3.27")], notes + " Widths as in intra-1:5.");
+        yield return Make(size, "intra-1:5-moe", Intra(size).WithFeedForward(size.Experts).Depth(13).Place(5, 9), [new("Table 4", "3.27")],
+            notes + " Widths as in intra-1:5.");
     }
 
     static IEnumerable<Recipe> Size3B()
@@ -118,7 +127,8 @@ static class RecipeTable
         var size = RecipeSize.B3;
         yield return Make(size, "llama", size.Llama.Depth(28), [new("Table 8", "2.78", Deviation: "2.7747 is 0.01 % short of rounding to it"),
             new("Tables 14-15", "2.82", Deviation: "28 of these blocks have 2.77; Table 8 prints 2.78")]);
-        yield return Make(size, "mamba", size.Mamba.Depth(21), [new("Table 8", "2.80", Deviation: "the same model is 2.81 in Tables 14-15"), new("Tables 14-15", "2.81")]);
+        yield return Make(size, "mamba", size.Mamba.Depth(21), [new("Table 8", "2.80", Deviation: "the same model is 2.81 in Tables 14-15"),
+            new("Tables 14-15", "2.81")]);
         yield return Make(size, "inter-1:5", size.Inter.Depth(22).Ratio(1, 5), [new("Tables 14-15", "2.81")], Uniform);
         yield return Make(size, "intra-1:5", size.Intra(16, 4, 96, 192, 3072).Depth(22).Ratio(1, 5),
             [new("Tables 14-15", "2.89", Deviation: "0.4 % above; narrower queries than half the model width would give it, but none are printed")],
