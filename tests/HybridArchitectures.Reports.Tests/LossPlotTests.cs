@@ -65,6 +65,7 @@ public class LossPlotTests
         Assert.Equal("Scale", Assert.Throws<ArgumentOutOfRangeException>(() => LossPlot.Png([], options: new() { Scale = -1 })).ParamName);
         Assert.Equal("curves", Assert.Throws<ArgumentNullException>(() => LossPlot.Png(null!)).ParamName);
         Assert.Contains("-5 tokens", Assert.Throws<ArgumentException>(() => LossPlot.Png([new("x", [new(1, -5, 0, 1)])])).Message);
+        Assert.Contains("in order of time", Assert.Throws<ArgumentException>(() => LossPlot.Png([new("x", [new(2, 20, 2, 1), new(1, 10, 1, 1)])])).Message);
         Assert.Contains("NaN", Assert.Throws<ArgumentException>(() => LossPlot.Png([], [new("x", double.NaN)])).Message);
     }
 

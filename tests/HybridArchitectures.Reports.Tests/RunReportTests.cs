@@ -118,6 +118,14 @@ public partial class RunReportTests
     }
 
     [Fact]
+    public void Half_characters_a_model_wrote_become_replacement_characters()
+    {
+        var report = Report with { Runs = [Report.Runs[0] with { Samples = [new("a\uD800b", "c\uDC00\u0000d")] }] };
+        Assert.Contains("<b>a\uFFFDb</b>c\uFFFD\uFFFDd", report.ToHtml());
+        Assert.Equal("a\uFFFDb", RunReport.FromJson(report.ToJson()).Runs[0].Samples[0].Prompt);
+    }
+
+    [Fact]
     public void The_page_says_the_numbers()
     {
         var html = Report.ToHtml();

@@ -20,6 +20,8 @@ static class Checks
             if (points[i] is not { } point) throw new ArgumentException($"point {i} of {run} is null", argument);
             if (point.Step < 0 || point.Tokens < 0 || !(point.Seconds >= 0 && double.IsFinite(point.Seconds)))
                 throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected none below 0", argument);
+            if (i > 0 && (point.Step < points[i - 1].Step || point.Tokens < points[i - 1].Tokens))
+                throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the point ahead of it; expected points in order of time", argument);
         }
     }
 

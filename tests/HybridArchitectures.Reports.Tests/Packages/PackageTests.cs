@@ -79,6 +79,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
             """);
         var pages = PackedPackages.Names.ToDictionary(name => name, name => File.ReadAllText(Path.Combine(PackedPackages.Repository(), "src", name, "README.md")));
         pages["Root"] = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md"));
+        foreach (var page in Directory.GetFiles(Path.Combine(PackedPackages.Repository(), "docs"), "*.md")) pages[$"Docs{Path.GetFileNameWithoutExtension(page)}"] = File.ReadAllText(page);
         foreach (var (name, text) in ScratchProgram.Files(pages)) Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
         await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");

@@ -3,7 +3,7 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>A user's program: its first line is TorchSharp's, then it trains one step of a hybrid, then it runs every example of the READMEs.</summary>
+/// <summary>A user's program: its first line is TorchSharp's, then it trains one step of a hybrid, then it runs every example of the READMEs and pages.</summary>
 static partial class ScratchProgram
 {
     public const string LastWords = "all examples ran";
@@ -43,8 +43,10 @@ static partial class ScratchProgram
             {
                 var name = $"{NotLetters().Replace(page, "")}{index}";
                 var lines = code.Split('\n');
-                var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('='));
-                var body = lines.Except(usings);
+                var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=')).ToArray();
+                var body = lines.Where(line => !usings.Contains(line)).ToArray();
+                // a page that explains speaks of one subject; only what a reader would paste names its namespaces
+                if (usings.Length == 0) usings = ["using HybridArchitectures.Design;", "using HybridArchitectures.Models;"];
                 files[$"{name}.cs"] = $"{string.Join('\n', usings)}\nstatic class {name}\n{{\n    public static async Task Run()\n    {{\n{string.Join('\n', body)}\n        await Task.CompletedTask;\n    }}\n}}\n";
                 main.Append($"await {name}.Run();\n");
             }
