@@ -10,7 +10,8 @@ namespace HybridArchitectures.Training;
 /// <para>
 /// With gradient g and step t (arXiv 1711.05101): p -= rate·decay·p; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²;
 /// p -= rate · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε). Clipping first multiplies g by min(1, clip / (‖g‖ + 1e-6)), with the norm over all parameters together.
-/// A step whose norm is not finite changes nothing at all, so that one bad batch cannot poison the parameters before it is noticed.
+/// A step whose norm is not finite changes nothing, nor does any step after it (see <see cref="ReadFailed"/>): one bad batch cannot poison the parameters before
+/// it is noticed, and what is found then is what it met.
 /// </para>
 /// </summary>
 /// <remarks>Build it after the model is on its device: moving a model gives it new parameters.</remarks>
@@ -20,7 +21,7 @@ public sealed class AdamW : IDisposable
 
     readonly List<Group> groups = [];
     readonly Dictionary<string, Tensor> state = new(StringComparer.Ordinal);
-    readonly Tensor step, one, none, smallest;
+    readonly Tensor step, failed, one, none, smallest;
     readonly Device device;
     readonly AdamWOptions options;
     Tensor? clipTensor;
@@ -47,7 +48,8 @@ public sealed class AdamW : IDisposable
         step = zeros([], float32, device).DetachFromDisposeScope();
         one = ones([], float32, device).DetachFromDisposeScope();
         none = zeros([], float32, device).DetachFromDisposeScope();
-        smallest = full([], 1e-6, float32, device).DetachFromDisposeScope();
+        failed = zeros([], float32, device).DetachFromDisposeScope();
+        smallest = tensor(1e-6f, device: device).DetachFromDisposeScope();
         state.Add(StepName, step);
         foreach (var same in all.GroupBy(item => item.Decays))
         {
@@ -77,9 +79,10 @@ public sealed class AdamW : IDisposable
     /// <summary>Updates every parameter that has a gradient, and drops the gradients.</summary>
     /// <param name="rate">The learning rate; finite, from 0.</param>
     /// <param name="clip">The largest norm of all gradients together; infinity for no clipping.</param>
+    /// <param name="watched">A number, such as the loss, that must be finite for the step to count; on the parameters' device.</param>
     /// <returns>The norm before clipping: a float32 number on the device, in the current dispose scope. Reading it waits for the device.</returns>
     /// <remarks>A parameter without a gradient stays as it is; the count of steps is common to all.</remarks>
-    public Tensor Step(double rate, double clip = double.PositiveInfinity)
+    public Tensor Step(double rate, double clip = double.PositiveInfinity, Tensor? watched = null)
     {
         Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number from 0");
         Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
@@ -90,19 +93,33 @@ public sealed class AdamW : IDisposable
         if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
         var norm = Norm(gradients);
         // libtorch divides gradients by the scale, and leaves everything as it is where the flag is 1
-        var scale = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest).div(ClipValue(clip)), one);
-        var skip = where(norm.isfinite(), none, one);
-        step.add_(one).sub_(skip);
+        var scale = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest, Scalars.One).div(ClipValue(clip)), one);
+        var sound = watched is null ? norm.isfinite() : norm.isfinite().logical_and(watched.isfinite());
+        failed.copy_(maximum(failed, where(sound, none, one)));
+        step.add_(one, Scalars.One).sub_(failed);      // with a scalar of our own: the one that add makes may be finalized under native code
         foreach (var (group, items, grads) in present)
         {
             if (items.Count == 0) continue;
             TorchOperator.CallMany("aten::_fused_adamw_", "", 0,
                 items.ConvertAll(item => (Tensor)item.Value).ToArray(), grads.ToArray(), items.ConvertAll(item => item.First).ToArray(), items.ConvertAll(item => item.Second).ToArray(),
                 Array.Empty<Tensor>(), Enumerable.Repeat(step, items.Count).ToArray(), rate, options.Beta1, options.Beta2, group.Decay, options.Epsilon, false, false,
-                OperatorArgument.Optional(scale), OperatorArgument.Optional(skip));
+                OperatorArgument.Optional(scale), OperatorArgument.Optional(failed));
         }
         DropGradients();
         return norm.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Whether a step met a norm, or a watched number, that was not finite; no step counts from then on. Reading it waits for the device.</summary>
+    public bool ReadFailed() => failed.item<float>() != 0;
+
+    /// <summary>How many steps have counted. Reading it waits for the device.</summary>
+    public long ReadSteps() => (long)step.item<float>();
+
+    /// <summary>Lets steps count again after one failed.</summary>
+    public void ForgetFailure()
+    {
+        using var off = no_grad();
+        failed.copy_(none);
     }
 
     Tensor ClipValue(double clip)
@@ -110,7 +127,7 @@ public sealed class AdamW : IDisposable
         if (clipTensor is not null && clipOfTensor == clip) return clipTensor;
         clipTensor?.Dispose();
         clipOfTensor = clip;
-        return clipTensor = full([], clip, float32, device).DetachFromDisposeScope();
+        return clipTensor = tensor((float)clip, device: device).DetachFromDisposeScope();
     }
 
     static (Group Group, List<Item> Items, List<Tensor> Gradients) Gather(Group group)
@@ -152,7 +169,7 @@ public sealed class AdamW : IDisposable
     /// <summary>Frees the state.</summary>
     public void Dispose()
     {
-        foreach (var tensor in state.Values.Append(one).Append(none).Append(smallest)) tensor.Dispose();
+        foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(smallest)) tensor.Dispose();
         clipTensor?.Dispose();
     }
 }

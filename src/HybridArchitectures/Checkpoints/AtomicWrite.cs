@@ -8,6 +8,7 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 public static class AtomicWrite
 {
+    const int MarkLength = 32;      // of a Guid without dashes
     static readonly TimeSpan Abandoned = TimeSpan.FromHours(1);
 
     /// <summary>Replaces one file.</summary>
@@ -44,11 +45,12 @@ public static class AtomicWrite
     /// <summary>Replaces one folder; the folders above it are made.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="write">Fills the new, empty folder it is given.</param>
+    /// <param name="files">The names of what belongs there; null for anything. Where the old folder holds something else, which would go with it, the write is refused.</param>
     /// <remarks>
     /// A folder cannot be exchanged in one step everywhere, so the old one is set aside first. A process that dies between the two moves leaves both under
     /// temporary names, and <see cref="Recover"/>, which runs before every write and load, completes the exchange.
     /// </remarks>
-    public static void Folder(string folder, Action<string> write)
+    public static void Folder(string folder, Action<string> write, IReadOnlyCollection<string>? files = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         ArgumentNullException.ThrowIfNull(write);
@@ -58,6 +60,8 @@ public static class AtomicWrite
         Directory.CreateDirectory(parent);
         Recover(full);
         DeleteAbandoned(full);
+        if (files is not null && Directory.Exists(full) && Directory.EnumerateFileSystemEntries(full).Select(Path.GetFileName).FirstOrDefault(name => !files.Contains(name)) is { } foreign)
+            throw new ArgumentException($"'{folder}' holds '{foreign}', which saving there would take away; expected a new folder, or one with only {string.Join(", ", files)}", nameof(folder));
         var mark = NewMark();
         string fresh = Beside(full, mark, "new"), old = Beside(full, mark, "old");
         try
@@ -92,6 +96,18 @@ public static class AtomicWrite
         }
     }
 
+    /// <summary>Completes every exchange of a folder inside <paramref name="parent"/> that a dying process left half done.</summary>
+    public static void RecoverAll(string parent)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(parent);
+        if (!Directory.Exists(parent)) return;
+        foreach (var path in Directory.GetDirectories(parent, ".*.old"))
+        {
+            var name = Path.GetFileName(path);
+            if (name.Length > 1 + MarkLength + 5) Recover(Path.Combine(parent, name[1..^(1 + MarkLength + ".old".Length)]));
+        }
+    }
+
     static void DeleteAbandoned(string full)
     {
         foreach (var leftover in Leftovers(full, "new").Concat(Leftovers(full, "old")))
@@ -113,10 +129,9 @@ public static class AtomicWrite
         var parent = Path.GetDirectoryName(full);
         if (parent is null || !Directory.Exists(parent)) return [];
         var prefix = $".{Path.GetFileName(full)}.";
-        const int markLength = 32;
         return new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
         {
-            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory && entry.FileName.Length == prefix.Length + markLength + 1 + kind.Length
+            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory && entry.FileName.Length == prefix.Length + MarkLength + 1 + kind.Length
                 && entry.FileName.StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith($".{kind}", StringComparison.Ordinal),
         }.ToArray();
     }

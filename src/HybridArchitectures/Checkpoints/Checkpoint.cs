@@ -13,8 +13,6 @@ public static class Checkpoint
     /// <summary>The tensors' file.</summary>
     public const string ModelFile = "model.safetensors";
 
-    const int NamesShown = 10;
-
     /// <summary>Saves a model. The folder appears, or replaces the one of an earlier save, when all of it is written.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">A new or empty folder, or one that holds nothing but a model saved earlier.</param>
@@ -22,21 +20,14 @@ public static class Checkpoint
     public static void Save(HybridLanguageModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
-        Save(folder, [DesignFile, ModelFile], fresh => Write(model, fresh));
+        AtomicWrite.Folder(folder, fresh => Write(model, fresh), [DesignFile, ModelFile]);
     }
 
-    /// <summary>Replaces a checkpoint folder, after a look that nothing foreign goes with the old one.</summary>
-    internal static void Save(string folder, IReadOnlyCollection<string> files, Action<string> write)
+    /// <summary>Writes a model's two files into a folder that exists; to be used inside <see cref="AtomicWrite.Folder"/> where more files belong to a checkpoint.</summary>
+    public static void Write(HybridLanguageModel model, string folder)
     {
+        ArgumentNullException.ThrowIfNull(model);
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Select(Path.GetFileName).FirstOrDefault(name => !files.Contains(name)) is { } foreign)
-            throw new ArgumentException($"'{folder}' holds '{foreign}', which saving here would take away; expected a new folder, or one with only {string.Join(", ", files)}", nameof(folder));
-        AtomicWrite.Folder(folder, write);
-    }
-
-    /// <summary>Writes a model's two files into a folder that exists.</summary>
-    internal static void Write(HybridLanguageModel model, string folder)
-    {
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
         SafetensorsFile.Write(Path.Combine(folder, ModelFile), model.State, new Dictionary<string, string> { ["format"] = "pt" });
     }
@@ -92,26 +83,6 @@ public static class Checkpoint
         ArgumentException.ThrowIfNullOrEmpty(folder);
         AtomicWrite.Recover(folder);
         using var file = SafetensorsFile.Open(Path.Combine(folder, ModelFile));
-        LoadInto(model.State, file);
+        file.ReadInto(model.State);
     }
-
-    /// <summary>Fills tensors by name; all names must be there, and no others.</summary>
-    internal static void LoadInto(IReadOnlyDictionary<string, Tensor> targets, SafetensorsFile file)
-    {
-        var missing = targets.Keys.Where(name => !file.Contains(name)).ToArray();
-        var unexpected = file.Entries.Select(entry => entry.Name).Where(name => !targets.ContainsKey(name)).ToArray();
-        var misshapen = file.Entries.Where(entry => targets.TryGetValue(entry.Name, out var target) && !Fits(entry, target))
-            .Select(entry => $"{entry} (expected {targets[entry.Name].dtype}[{string.Join(", ", targets[entry.Name].shape)}])").ToArray();
-        if (missing.Length + unexpected.Length + misshapen.Length > 0)
-            throw new InvalidDataException($"{file.Path}: {string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>())}");
-        foreach (var (name, target) in targets) file.ReadInto(name, target);
-    }
-
-    static bool Fits(SafetensorsEntry entry, Tensor target) =>
-        entry.Shape.SequenceEqual(target.shape) && (entry.Type == target.dtype || (IsFloat(entry.Type) && IsFloat(target.dtype)));
-
-    static bool IsFloat(ScalarType type) => type is ScalarType.Float64 or ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
-
-    static string? Listed(string what, string[] names) => names.Length == 0 ? null
-        : $"{names.Length} {(names.Length == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Length > NamesShown ? ", ..." : "")}";
 }

@@ -14,6 +14,7 @@ namespace HybridArchitectures.Checkpoints;
 public sealed unsafe class SafetensorsFile : IDisposable
 {
     const int ChunkBytes = 1 << 28;
+    const int NamesShown = 10;      // in an error message
 
     readonly SafeFileHandle file;
     readonly Dictionary<string, SafetensorsEntry> byName;
@@ -103,6 +104,29 @@ public sealed unsafe class SafetensorsFile : IDisposable
         if (target.device_type == DeviceType.CPU && target.dtype == entry.Type && target.is_contiguous()) ReadData(entry, target);
         else target.copy_(Read(name));
     }
+
+    /// <summary>Fills tensors by name: all of them must be in the file with their shapes, and nothing else. If not, none is changed.</summary>
+    /// <param name="targets">The tensors to fill; each keeps its element type (floating-point numbers are cast to it) and device.</param>
+    /// <exception cref="InvalidDataException">Tensors are missing, unexpected or of another shape; they are named.</exception>
+    public void ReadInto(IReadOnlyDictionary<string, Tensor> targets)
+    {
+        ArgumentNullException.ThrowIfNull(targets);
+        var missing = targets.Keys.Where(name => !Contains(name)).ToArray();
+        var unexpected = Entries.Select(entry => entry.Name).Where(name => !targets.ContainsKey(name)).ToArray();
+        var misshapen = Entries.Where(entry => targets.TryGetValue(entry.Name, out var target) && !Fits(entry, target))
+            .Select(entry => $"{entry} (expected {targets[entry.Name].dtype}[{string.Join(", ", targets[entry.Name].shape)}])").ToArray();
+        if (missing.Length + unexpected.Length + misshapen.Length > 0)
+            throw new InvalidDataException($"{Path}: {string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>())}");
+        foreach (var (name, target) in targets) ReadInto(name, target);
+    }
+
+    static bool Fits(SafetensorsEntry entry, Tensor target) =>
+        entry.Shape.SequenceEqual(target.shape) && (entry.Type == target.dtype || (IsFloat(entry.Type) && IsFloat(target.dtype)));
+
+    static bool IsFloat(ScalarType type) => type is ScalarType.Float64 or ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
+
+    static string? Listed(string what, string[] names) => names.Length == 0 ? null
+        : $"{names.Length} {(names.Length == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Length > NamesShown ? ", ..." : "")}";
 
     void ReadData(SafetensorsEntry entry, Tensor target)
     {

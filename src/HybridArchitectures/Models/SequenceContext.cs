@@ -111,11 +111,11 @@ public sealed class SequenceContext : IDisposable
 
     Tensor ComputePositions(long first)
     {
-        if (Layout?.DocumentIds is not null)
+        if (Layout?.Starts is { } begins)
         {
             var columns = Indices.Range(0, Length, Device);
             if (Length == 0) return columns;
-            var starts = Layout.Starts!.to(ScalarType.Int64) * columns;         // column of a start, 0 elsewhere
+            var starts = begins.to(ScalarType.Int64) * columns;         // column of a start, 0 elsewhere
             return columns - starts.cummax(1).values;
         }
         var steps = Indices.Range(first, Length, Device);

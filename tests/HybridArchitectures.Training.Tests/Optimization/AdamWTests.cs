@@ -98,6 +98,29 @@ public class AdamWTests
     }
 
     [Fact]
+    public void After_a_failed_step_none_counts_until_it_is_forgotten()
+    {
+        using var scope = NewDisposeScope();
+        var p = new Parameter(ones(2));
+        using var optimizer = new AdamW([("p", p, true)]);
+        double[] Step(Tensor? watched = null)
+        {
+            p.grad = ones(2);
+            optimizer.Step(0.1, 1, watched);
+            return Numbers(p);
+        }
+        var first = Step(tensor(1f));
+        Assert.False(optimizer.ReadFailed());
+        Assert.Equal(first, Step(tensor(float.NaN)));
+        Assert.True(optimizer.ReadFailed());
+        Assert.Equal(first, Step(tensor(1f)));
+        Assert.Equal(1, optimizer.ReadSteps());
+        optimizer.ForgetFailure();
+        Assert.NotEqual(first, Step(tensor(1f)));
+        Assert.Equal(2, optimizer.ReadSteps());
+    }
+
+    [Fact]
     public void A_saved_state_goes_on_bit_for_bit()
     {
         using var scope = NewDisposeScope();

@@ -1,0 +1,78 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>Looks for the place where a batch first gives a number that is not finite.</summary>
+static class Divergence
+{
+    /// <summary>Runs the batches again, forward and if need be backward, with the parameters as they are.</summary>
+    public static string Find(HybridLanguageModel model, IEnumerable<TokenBatch> batches)
+    {
+        var list = batches.ToList();
+        foreach (var batch in list)
+            if (InForward(model, batch) is { } place) return place;
+        return InBackward(model, list);
+    }
+
+    static string? InForward(HybridLanguageModel model, TokenBatch batch)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        string? place = null;
+        var earlier = model.Stack.Observer;
+        model.Stack.Observer = (index, x) =>
+        {
+            if (place is null && !IsFinite(x)) place = NameOf(model, index);
+        };
+        try
+        {
+            using var context = new SequenceContext(batch.Layout);
+            var loss = model.Loss(batch.Ids, batch.Targets, context);
+            if (place is null && !IsFinite(loss.CrossEntropy)) place = "the head's cross entropy";
+            if (place is null && !IsFinite(loss.Total)) place = "an auxiliary loss";
+        }
+        finally
+        {
+            model.Stack.Observer = earlier;
+        }
+        return place;
+    }
+
+    // gradients flow from the last layer to the first, so the last parameter that is bad is the first to have become so
+    static string InBackward(HybridLanguageModel model, List<TokenBatch> batches)
+    {
+        using var scope = NewDisposeScope();
+        var parameters = model.Parameters;
+        try
+        {
+            foreach (var batch in batches)
+            {
+                using var inner = NewDisposeScope();
+                using var context = new SequenceContext(batch.Layout);
+                Autograd.Backward(model.Loss(batch.Ids, batch.Targets, context).Total);
+            }
+            using var off = no_grad();
+            foreach (var parameter in parameters.Reverse())
+                if (parameter.Value.grad is { } gradient && !IsFinite(gradient)) return $"the gradient of '{parameter.Name}'";
+            return "the norm of all gradients together (each alone is finite)";
+        }
+        finally
+        {
+            foreach (var parameter in parameters) parameter.Value.grad = null;
+        }
+    }
+
+    static bool IsFinite(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return x.NumberOfElements == 0 || x.isfinite().all().item<bool>();
+    }
+
+    static string NameOf(HybridLanguageModel model, int index)
+    {
+        int count = model.Design.Blocks.Count;
+        return index < 0 ? "the embedding" : index >= count ? "the final norm" : $"block {index + 1} of {count} ({model.Design.Blocks[index].Symbol})";
+    }
+}

@@ -1,0 +1,57 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>A run's folder: checkpoints <c>step-00000100</c>, of which the latest few and the best are kept.</summary>
+sealed class RunFolder(string path)
+{
+    const string Prefix = "step-";
+
+    public string Path => path;
+
+    public string FolderOf(long step) => System.IO.Path.Combine(path, $"{Prefix}{step:d8}");
+
+    /// <summary>The checkpoints there, by step.</summary>
+    public List<(long Step, string Folder)> Checkpoints()
+    {
+        if (!Directory.Exists(path)) return [];
+        AtomicWrite.RecoverAll(path);
+        var found = new List<(long Step, string Folder)>();
+        foreach (var folder in Directory.GetDirectories(path, Prefix + "*"))
+            if (long.TryParse(System.IO.Path.GetFileName(folder)[Prefix.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out long step) && File.Exists(System.IO.Path.Combine(folder, TrainingState.FileName)))
+                found.Add((step, folder));
+        found.Sort();
+        return found;
+    }
+
+    /// <summary>Deletes all checkpoints but the last <paramref name="keepLast"/> up to <paramref name="current"/>, those beyond it, and the one with the lowest held-out loss.</summary>
+    public void Retain(int keepLast, long current, IReadOnlyList<EvaluationPoint> evaluations)
+    {
+        var all = Checkpoints();
+        var losses = evaluations.GroupBy(point => point.Step).ToDictionary(same => same.Key, same => same.Last().Result.Loss);
+        long? best = all.Where(item => losses.ContainsKey(item.Step)).OrderBy(item => losses[item.Step]).Select(item => (long?)item.Step).FirstOrDefault();
+        var old = all.Where(item => item.Step <= current).SkipLast(keepLast).Where(item => item.Step != best);
+        foreach (var (_, folder) in old)
+        {
+            // first out of sight: a death while deleting must not leave half a checkpoint under its name
+            var doomed = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}.deleted");
+            if (Directory.Exists(doomed)) Directory.Delete(doomed, recursive: true);
+            Directory.Move(folder, doomed);
+            Directory.Delete(doomed, recursive: true);
+        }
+    }
+
+    /// <summary>The checkpoint that a run's folder, or the checkpoint's own, means, and the run's folder.</summary>
+    public static (string Checkpoint, string Run) Find(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(folder));
+        AtomicWrite.Recover(full);
+        if (!Directory.Exists(full)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        if (File.Exists(System.IO.Path.Combine(full, TrainingState.FileName))) return (full, System.IO.Path.GetDirectoryName(full)!);
+        var checkpoints = new RunFolder(full).Checkpoints();
+        return checkpoints.Count > 0 ? (checkpoints[^1].Folder, full)
+            : throw new FileNotFoundException($"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}...", folder);
+    }
+}

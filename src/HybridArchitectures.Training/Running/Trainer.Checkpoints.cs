@@ -1,0 +1,102 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+public sealed partial class Trainer
+{
+    const string OptimizerFile = "optimizer.safetensors", RandomName = "random_state";
+
+    /// <summary>Goes on with a run from a checkpoint.</summary>
+    /// <param name="folder">The run's folder, for its latest checkpoint, or the folder of one checkpoint.</param>
+    /// <param name="training">The data the run was begun with.</param>
+    /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
+    /// <param name="callbacks">What else is to be done along the way.</param>
+    /// <param name="device">Where the model shall live; null for the CPU.</param>
+    /// <param name="change">Changes options, such as a longer budget; the batch's make-up and the seed must stay.</param>
+    /// <returns>A trainer with a model of its own, which is the caller's to dispose.</returns>
+    /// <exception cref="InvalidDataException">A file is damaged, or the data is not the run's.</exception>
+    public static Trainer Resume(string folder, TokenDataset training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null, Device? device = null,
+        Func<TrainingOptions, TrainingOptions>? change = null)
+    {
+        ArgumentNullException.ThrowIfNull(training);
+        var (checkpoint, run) = RunFolder.Find(folder);
+        var state = TrainingState.Read(checkpoint);
+        if (state.Data != Describe(training)) throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {Describe(training)}");
+        var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
+        if ((options.Context, options.Seed, options.SeparateDocuments) != (state.Options.Context, state.Options.Seed, state.Options.SeparateDocuments) || options.BatchRows != state.Options.BatchRows)
+            throw new ArgumentException($"{nameof(change)} changes the context, batch rows, seed or separation of documents; expected those the run began with", nameof(change));
+        var model = Checkpoint.Load(checkpoint, state.Compute, device);
+        Trainer? trainer = null;
+        try
+        {
+            trainer = new Trainer(model, training, options, heldOut, callbacks, resumed: true);
+            trainer.Restore(checkpoint, state);
+            return trainer;
+        }
+        catch
+        {
+            trainer?.Dispose();
+            model.Dispose();
+            throw;
+        }
+    }
+
+    static string Describe(TokenDataset data) => string.Create(CultureInfo.InvariantCulture, $"{data.Count} tokens of a vocabulary of {data.Vocabulary}, fingerprint {data.Fingerprint:x16}");
+
+    void Restore(string checkpoint, TrainingState state)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        using var file = SafetensorsFile.Open(Path.Combine(checkpoint, OptimizerFile));
+        var random = RandomState();
+        file.ReadInto(optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value));
+        set_rng_state(random);
+        if (optimizer.ReadSteps() != state.Step) throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step}");
+        try
+        {
+            sampler.Position = state.Position;
+        }
+        catch (ArgumentException e)
+        {
+            throw new InvalidDataException($"{Path.Combine(checkpoint, TrainingState.FileName)}: {e.Message}", e);
+        }
+        Step = state.Step;
+        checkpointStep = state.Step;
+        elapsedBefore = TimeSpan.FromSeconds(state.ElapsedSeconds);
+        pendingLoss.copy_(tensor((float)state.PendingLoss));
+        pendingSteps = state.PendingSteps;
+        history.AddRange(state.History);
+        evaluations.AddRange(state.Evaluations);
+    }
+
+    // torch's own generator, for modules that draw random numbers
+    static Tensor RandomState() => get_rng_state();
+
+    void Save(bool measure, CancellationToken cancellation)
+    {
+        CheckHealth();
+        if (measure) Evaluate(cancellation);
+        var began = Elapsed;
+        var target = folder!.FolderOf(Step);
+        double? heldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null;
+        AtomicWrite.Folder(target, fresh =>
+        {
+            using var scope = NewDisposeScope();
+            Checkpoint.Write(Model, fresh);
+            SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), optimizer.State.Append(new(RandomName, RandomState())));
+            new TrainingState
+            {
+                Version = TrainingState.NewVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
+                ElapsedSeconds = Elapsed.TotalSeconds, Data = Describe(training), PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps,
+                HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations,
+            }.Write(fresh);
+        }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);
+        checkpointStep = Step;
+        folder.Retain(Options.KeepLast, Step, evaluations);
+        paused += Elapsed - began;
+        foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
+    }
+}

@@ -1,0 +1,284 @@
+using System.Diagnostics;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints and a guard against numbers that are not finite.
+/// <para>
+/// Runs with one seed and one initial model are bit-equal on the CPU, and a run that was cancelled, or killed after a checkpoint, goes on bit-equal (with a budget
+/// of time, what depends on the clock excepted). Nothing is read from the device between reports.
+/// </para>
+/// </summary>
+public sealed partial class Trainer : IDisposable
+{
+    readonly TokenDataset training;
+    readonly TokenDataset? heldOut;
+    readonly WindowSampler sampler;
+    readonly AdamW optimizer;
+    readonly TrainingCallback[] callbacks;
+    readonly RunFolder? folder;
+    readonly Tensor pendingLoss;
+    readonly List<TrainingProgress> history = [];
+    readonly List<EvaluationPoint> evaluations = [];
+    readonly Queue<DataPosition> recentPositions = new();        // where the steps since the last look at the optimizer began
+    readonly Stopwatch clock = new();
+    TimeSpan elapsedBefore, reportedAt, paused, stepTime, evaluationTime;
+    int pendingSteps;
+    long checkpointStep = -1, reportedTokens;
+
+    /// <summary>Prepares a run from a model as it is.</summary>
+    /// <param name="model">The model, on its device; it stays the caller's.</param>
+    /// <param name="training">The data to train on.</param>
+    /// <param name="options">How to train.</param>
+    /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
+    /// <param name="callbacks">What else is to be done along the way.</param>
+    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, or the run's folder holds another run.</exception>
+    public Trainer(HybridLanguageModel model, TokenDataset training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
+        : this(model, training, options, heldOut, callbacks, resumed: false)
+    {
+    }
+
+    Trainer(HybridLanguageModel model, TokenDataset training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(training);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        CheckVocabulary(training, model, nameof(training));
+        if (heldOut is not null) CheckVocabulary(heldOut, model, nameof(heldOut));
+        if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
+        (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
+        sampler = new WindowSampler(training, options.Context, options.Seed, shuffle: true, options.SeparateDocuments);
+        folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
+        if (!resumed && folder?.Checkpoints() is [.., var last])
+            throw new ArgumentException($"'{options.Folder}' holds a run already ({Path.GetFileName(last.Folder)}); go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
+        optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), options.Optimizer);
+        pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
+    }
+
+    static void CheckVocabulary(TokenDataset data, HybridLanguageModel model, string name)
+    {
+        if (data.Vocabulary > model.Vocabulary) throw new ArgumentException($"{name} has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", name);
+    }
+
+    /// <summary>The model in training.</summary>
+    public HybridLanguageModel Model { get; }
+
+    /// <summary>How it is trained.</summary>
+    public TrainingOptions Options { get; }
+
+    /// <summary>Steps done.</summary>
+    public long Step { get; private set; }
+
+    /// <summary>Tokens trained on.</summary>
+    public long Tokens => Step * Options.TokensPerStep;
+
+    /// <summary>Time trained, earlier runs of a resumed one included.</summary>
+    public TimeSpan Elapsed => elapsedBefore + clock.Elapsed;
+
+    /// <summary>Where the next step's rows stand in the data.</summary>
+    public DataPosition Position => sampler.Position;
+
+    /// <summary>Trains until the options' end, or until cancelled; then a checkpoint is written if there is a folder.</summary>
+    /// <param name="progress">Is told how the run stands, every <see cref="TrainingOptions.ReportEvery"/> steps.</param>
+    /// <param name="cancellation">Ends the run after the step at hand.</param>
+    /// <exception cref="TrainingDivergedException">A loss or gradient was not finite.</exception>
+    public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        clock.Start();
+        (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
+        try
+        {
+            while (!IsDone && !cancellation.IsCancellationRequested)
+            {
+                var began = Elapsed;
+                var (rate, norm) = OneStep();
+                if (Model.Device.type == DeviceType.CPU) CheckHealth();      // elsewhere a look would wait for the device
+                var taken = Elapsed - began;
+                stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
+                if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
+                norm.Dispose();
+                if (Options.EvaluateEvery > 0 && Step % Options.EvaluateEvery == 0) Evaluate(cancellation);
+                if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested) Save(measure: true, cancellation);
+            }
+            CheckHealth();
+            bool completed = IsDone;
+            if (completed) Evaluate(cancellation);
+            if (folder is not null && checkpointStep != Step) Save(measure: false, cancellation);
+            clock.Stop();
+            var saved = folder is null || checkpointStep != Step ? null : folder.FolderOf(Step);
+            var result = new TrainingResult(completed, Step, Tokens, Elapsed, history.ToArray(), evaluations.ToArray(), saved,
+                completed || saved is null ? null : $"{nameof(Trainer)}.{nameof(Resume)}(\"{folder!.Path}\", ...) goes on from step {Step}");
+            foreach (var callback in callbacks) callback.OnEnd(this, result);
+            return result;
+        }
+        finally
+        {
+            clock.Stop();
+            elapsedBefore += clock.Elapsed;
+            clock.Reset();
+        }
+    }
+
+    internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
+
+    bool IsDone => Options.TotalSteps is { } total ? Step >= total : Step > 0 && Elapsed + stepTime > TrainingTime;
+
+    // of a budget of time, what the measurement at the end will take is left out; before the first one, a pass without gradient is reckoned a third of a step
+    TimeSpan TrainingTime
+    {
+        get
+        {
+            var budget = Options.Budget!.Value;
+            if (heldOut is null) return budget;
+            long measured = Options.EvaluationTokens == 0 ? heldOut.Count : Math.Min(heldOut.Count, Options.EvaluationTokens);
+            var reserve = evaluationTime > TimeSpan.Zero ? evaluationTime : stepTime * (measured / 3.0 / Options.TokensPerStep);
+            return reserve < budget / 2 ? budget - reserve : budget / 2;
+        }
+    }
+
+    double Done => Options.TotalSteps is { } total ? Math.Min(1, (double)Step / total) : Math.Min(1, Elapsed / TrainingTime);
+
+    double StepLength => Options.TotalSteps is { } total ? 1.0 / total : Math.Min(1, stepTime / TrainingTime);
+
+    (double Rate, Tensor Norm) OneStep()
+    {
+        double rate = Options.LearningRate * Options.Schedule.Factor(Done, StepLength);
+        var position = sampler.Position;
+        using var scope = NewDisposeScope();
+        var batches = new List<TokenBatch>();
+        bool stepped = false;
+        try
+        {
+            ReadBatches(batches);
+            long counted = batches.Sum(batch => batch.Counted);
+            if (counted == 0) throw new InvalidDataException($"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token");
+            var loss = zeros([], ScalarType.Float32, Model.Device);
+            foreach (var batch in batches)
+                if (batch.Counted > 0) loss.add_(Accumulate(batch, (double)batch.Counted / counted), Scalars.One);
+            var norm = optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
+            stepped = true;
+            recentPositions.Enqueue(position);
+            Model.AfterStep();
+            pendingLoss.add_(loss, Scalars.One);
+            pendingSteps++;
+            Step++;
+            if (callbacks.Length > 0)
+            {
+                var step = new TrainingStep(this, Step, rate, loss, norm);
+                foreach (var callback in callbacks) callback.OnStep(step);
+            }
+            return (rate, norm.DetachFromDisposeScope());
+        }
+        catch when (!stepped)
+        {
+            // a backward pass that failed has left some gradients: they must not enter a later step
+            optimizer.DropGradients();
+            sampler.Position = position;
+            throw;
+        }
+        finally
+        {
+            foreach (var batch in batches) batch.Dispose();
+        }
+    }
+
+    void ReadBatches(List<TokenBatch> batches)
+    {
+        for (int rows = 0; rows < Options.BatchRows; rows += Options.RowsPerPass)
+            batches.Add(sampler.Next(Math.Min(Options.RowsPerPass, Options.BatchRows - rows), Model.Device));
+    }
+
+    // the loss is a mean over targets: weighted by its share of the step's targets, the sum over passes is the mean over the step
+    Tensor Accumulate(TokenBatch batch, double share)
+    {
+        using var scope = NewDisposeScope();
+        using var context = new SequenceContext(batch.Layout);
+        var loss = Model.Loss(batch.Ids, batch.Targets, context);
+        var weight = tensor((float)share, device: Model.Device).to(loss.Total.dtype);
+        Autograd.Backward(loss.Total, share == 1 ? null : weight);
+        return loss.CrossEntropy.detach().mul(weight).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    void CheckHealth()
+    {
+        if (!optimizer.ReadFailed())
+        {
+            recentPositions.Clear();
+            return;
+        }
+        // the optimizer has stood still since the failed step: the parameters are those that met it
+        long step = optimizer.ReadSteps() + 1;
+        var position = recentPositions.ElementAt((int)(step - (Step - recentPositions.Count)) - 1);
+        var batches = new List<TokenBatch>();
+        string place;
+        try
+        {
+            sampler.Position = position;
+            ReadBatches(batches);
+            place = Divergence.Find(Model, batches);
+        }
+        finally
+        {
+            foreach (var batch in batches) batch.Dispose();
+        }
+        (Step, sampler.Position, pendingSteps) = (step - 1, position, 0);
+        using (no_grad()) pendingLoss.zero_();
+        recentPositions.Clear();
+        optimizer.ForgetFailure();
+        var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
+        throw new TrainingDivergedException(
+            $"step {step}: the loss or its gradient is not finite, first in {place}; the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
+            step, position, place);
+    }
+
+    void Report(IProgress<TrainingProgress>? progress, double rate, Tensor norm)
+    {
+        CheckHealth();
+        double loss = pendingLoss.item<float>() / pendingSteps;
+        var now = Elapsed;
+        var spent = now - reportedAt - paused;
+        double speed = spent > TimeSpan.Zero ? (Tokens - reportedTokens) / spent.TotalSeconds : 0;
+        TimeSpan? left = Options.TotalSteps is { } total ? (speed > 0 ? TimeSpan.FromSeconds((total - Step) * Options.TokensPerStep / speed) : null)
+            : TrainingTime > now ? TrainingTime - now : TimeSpan.Zero;
+        var report = new TrainingProgress(Step, Options.TotalSteps, Tokens, loss, rate, norm.item<float>(), speed, now, left, Done);
+        history.Add(report);
+        using (no_grad()) pendingLoss.zero_();
+        pendingSteps = 0;
+        (reportedAt, reportedTokens, paused) = (now, Tokens, TimeSpan.Zero);
+        progress?.Report(report);
+        foreach (var callback in callbacks) callback.OnProgress(this, report);
+    }
+
+    void Evaluate(CancellationToken cancellation)
+    {
+        if (heldOut is null || cancellation.IsCancellationRequested || (evaluations.Count > 0 && evaluations[^1].Step == Step)) return;
+        CheckHealth();
+        var began = Elapsed;
+        Evaluation result;
+        try
+        {
+            result = Evaluator.Evaluate(Model, heldOut, Options.Context, Options.RowsPerPass, Options.EvaluationTokens, Options.SeparateDocuments, cancellation);
+        }
+        catch (OperationCanceledException)
+        {
+            return;     // the run ends, with a checkpoint, at the loop's next look
+        }
+        evaluationTime = Elapsed - began;
+        paused += evaluationTime;
+        var point = new EvaluationPoint(Step, Tokens, Elapsed, result);
+        evaluations.Add(point);
+        foreach (var callback in callbacks) callback.OnEvaluation(this, point);
+    }
+
+    /// <summary>Frees the optimizer's state; the model stays.</summary>
+    public void Dispose()
+    {
+        optimizer.Dispose();
+        pendingLoss.Dispose();
+    }
+}

@@ -1,0 +1,93 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>How a model is trained. Saved with every checkpoint, so that a resumed run goes on as it began.</summary>
+public sealed record TrainingOptions
+{
+    /// <summary>The peak learning rate.</summary>
+    public required double LearningRate { get; init; }
+
+    /// <summary>Tokens a row.</summary>
+    public required int Context { get; init; }
+
+    /// <summary>Rows a step.</summary>
+    public required int BatchRows { get; init; }
+
+    /// <summary>Rows a forward pass; the gradients of several are added up to a step's. 0: all rows of a step at once.</summary>
+    public int MicroBatchRows { get; init; }
+
+    /// <summary>How many steps to train; one of this, <see cref="Tokens"/> and <see cref="Budget"/> is given.</summary>
+    public long? Steps { get; init; }
+
+    /// <summary>How many tokens to train on, rounded up to whole steps.</summary>
+    public long? Tokens { get; init; }
+
+    /// <summary>How long to train, evaluations and checkpoints included; the schedule follows the share of it that has passed.</summary>
+    public TimeSpan? Budget { get; init; }
+
+    /// <summary>How the learning rate goes.</summary>
+    public LearningRateSchedule Schedule { get; init; } = new TrapezoidSchedule();
+
+    /// <summary>Constants of AdamW.</summary>
+    public AdamWOptions Optimizer { get; init; } = new();
+
+    /// <summary>The largest norm of all gradients together; null for no clipping.</summary>
+    public double? ClipNorm { get; init; } = 1;
+
+    /// <summary>Keep the documents of a row apart. Off, as in arXiv 2510.04800, rows are read as one text.</summary>
+    public bool SeparateDocuments { get; init; }
+
+    /// <summary>Decides the order of the data.</summary>
+    public long Seed { get; init; }
+
+    /// <summary>Progress is told every so many steps. Telling it waits for the device.</summary>
+    public int ReportEvery { get; init; } = 10;
+
+    /// <summary>The held-out loss is measured every so many steps; 0: at the end only.</summary>
+    public long EvaluateEvery { get; init; }
+
+    /// <summary>How many held-out tokens to measure on, spread evenly; 0: all.</summary>
+    public long EvaluationTokens { get; init; }
+
+    /// <summary>A checkpoint is written every so many steps; 0: at the end, and when the run is cancelled.</summary>
+    public long CheckpointEvery { get; init; }
+
+    /// <summary>The run's folder, in which checkpoints stand as <c>step-00000100</c>; null to save nothing.</summary>
+    public string? Folder { get; init; }
+
+    /// <summary>How many of the latest checkpoints to keep; the one with the lowest held-out loss is kept besides.</summary>
+    public int KeepLast { get; init; } = 2;
+
+    internal int RowsPerPass => MicroBatchRows == 0 ? BatchRows : Math.Min(MicroBatchRows, BatchRows);
+
+    internal long TokensPerStep => (long)BatchRows * Context;
+
+    /// <summary>The number of steps, unless time decides.</summary>
+    internal long? TotalSteps => Steps ?? (Tokens is { } tokens ? (tokens + TokensPerStep - 1) / TokensPerStep : null);
+
+    /// <summary>Refuses what cannot be trained with.</summary>
+    /// <exception cref="ArgumentException">Names the option, what it was and what was expected.</exception>
+    public void Check()
+    {
+        Refuse.Unless(LearningRate > 0 && double.IsFinite(LearningRate), LearningRate, nameof(LearningRate), "a finite number above 0");
+        Refuse.Unless(Context > 0, Context, nameof(Context), "at least 1 token");
+        Refuse.Unless(BatchRows > 0, BatchRows, nameof(BatchRows), "at least 1 row");
+        Refuse.Unless(MicroBatchRows >= 0, MicroBatchRows, nameof(MicroBatchRows), "at least 0");
+        int given = (Steps is null ? 0 : 1) + (Tokens is null ? 0 : 1) + (Budget is null ? 0 : 1);
+        if (given != 1) throw new ArgumentException($"{given} of {nameof(Steps)}, {nameof(Tokens)} and {nameof(Budget)} are given; expected exactly one");
+        Refuse.Unless(Steps is null or > 0, Steps, nameof(Steps), "at least 1");
+        Refuse.Unless(Tokens is null or > 0, Tokens, nameof(Tokens), "at least 1");
+        Refuse.Unless(Budget is null || Budget > TimeSpan.Zero, Budget, nameof(Budget), "a time above 0");
+        ArgumentNullException.ThrowIfNull(Schedule);
+        ArgumentNullException.ThrowIfNull(Optimizer);
+        Schedule.Check();
+        Optimizer.Check();
+        Refuse.Unless(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), ClipNorm, nameof(ClipNorm), "a finite number above 0, or null");
+        Refuse.Unless(ReportEvery > 0, ReportEvery, nameof(ReportEvery), "at least 1 step");
+        Refuse.Unless(EvaluateEvery >= 0, EvaluateEvery, nameof(EvaluateEvery), "at least 0 steps");
+        Refuse.Unless(EvaluationTokens >= 0, EvaluationTokens, nameof(EvaluationTokens), "at least 0 tokens");
+        Refuse.Unless(CheckpointEvery >= 0, CheckpointEvery, nameof(CheckpointEvery), "at least 0 steps");
+        Refuse.Unless(KeepLast > 0, KeepLast, nameof(KeepLast), "at least 1");
+        if (Folder is { Length: 0 }) throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
+        if (CheckpointEvery > 0 && Folder is null) throw new ArgumentException($"{nameof(CheckpointEvery)} is {CheckpointEvery} but there is no {nameof(Folder)} to save in", nameof(Folder));
+    }
+}

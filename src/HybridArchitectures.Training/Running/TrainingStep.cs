@@ -1,0 +1,29 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>One step of a run; valid while the callback that is given it runs.</summary>
+public sealed class TrainingStep
+{
+    readonly Tensor loss, gradientNorm;
+
+    internal TrainingStep(Trainer trainer, long step, double learningRate, Tensor loss, Tensor gradientNorm)
+    {
+        (Trainer, Step, LearningRate, this.loss, this.gradientNorm) = (trainer, step, learningRate, loss, gradientNorm);
+    }
+
+    /// <summary>The trainer.</summary>
+    public Trainer Trainer { get; }
+
+    /// <summary>Steps done, this one included.</summary>
+    public long Step { get; }
+
+    /// <summary>The step's rate.</summary>
+    public double LearningRate { get; }
+
+    /// <summary>Reads the step's mean cross entropy, in nats per token.</summary>
+    public double ReadLoss() => loss.item<float>();
+
+    /// <summary>Reads the norm of the step's gradients before clipping.</summary>
+    public double ReadGradientNorm() => gradientNorm.item<float>();
+}

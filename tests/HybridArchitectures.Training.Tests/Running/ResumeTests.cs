@@ -1,0 +1,173 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Models;
+
+namespace HybridArchitectures.Training.Tests.Running;
+
+public sealed class ResumeTests : IDisposable
+{
+    readonly TemporaryFolder folder = new();
+    readonly TokenDataset data = Small.Data();
+    readonly TokenDataset heldOut = Small.Data(300, seed: 2);
+
+    public void Dispose()
+    {
+        data.Dispose();
+        heldOut.Dispose();
+        folder.Dispose();
+    }
+
+    sealed class CancelAt(long step, CancellationTokenSource source) : TrainingCallback
+    {
+        public override void OnStep(TrainingStep done)
+        {
+            if (done.Step == step) source.Cancel();
+        }
+    }
+
+    string[] Saved(string run) => [.. Directory.GetFileSystemEntries(folder[run]).Select(Path.GetFileName).Order()!];
+
+    TrainingResult RunUntil(string run, long step, HybridLanguageModel model, TrainingOptions options)
+    {
+        using var source = new CancellationTokenSource();
+        using var trainer = new Trainer(model, data, options with { Folder = folder[run] }, heldOut, [new CancelAt(step, source)]);
+        return trainer.Run(cancellation: source.Token);
+    }
+
+    static object[] Losses(TrainingResult result) =>
+        [.. result.History.Select(item => (item.Step, item.Loss, item.LearningRate, item.GradientNorm)), .. result.Evaluations.Select(item => (item.Step, item.Result))];
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_run_cancelled_at_any_step_goes_on_bit_equal(bool experts)
+    {
+        var options = Small.Options with { Steps = 7, MicroBatchRows = 3, EvaluateEvery = 4, ReportEvery = 4 };
+        using var straight = Small.Model(experts: experts);
+        TrainingResult expected;
+        using (var trainer = new Trainer(straight, data, options, heldOut)) expected = trainer.Run();
+        foreach (int step in new[] { 1, 4, 6 })
+        {
+            using var begun = Small.Model(experts: experts);
+            var cancelled = RunUntil($"run{step}", step, begun, options);
+            Assert.True(cancelled is { Completed: false } && cancelled.Steps == step);
+            Assert.Equal(folder[$"run{step}/step-{step:d8}"], cancelled.Checkpoint);
+            Assert.Contains($"Resume(\"{folder[$"run{step}"]}\"", cancelled.HowToGoOn);
+            using var resumed = Trainer.Resume(folder[$"run{step}"], data, heldOut);
+            using var model = resumed.Model;
+            var result = resumed.Run();
+            Assert.True(result is { Completed: true, Steps: 7 });
+            Assert.Equal(Losses(expected), Losses(result));
+            Small.AssertBitEqual(straight, model);
+        }
+    }
+
+    [Fact]
+    public void A_cancelled_trainer_may_go_on_itself()
+    {
+        using var straight = Small.Model(); using var halted = Small.Model();
+        using (var trainer = new Trainer(straight, data, Small.Options)) trainer.Run();
+        using var source = new CancellationTokenSource();
+        using var other = new Trainer(halted, data, Small.Options, callbacks: [new CancelAt(5, source)]);
+        Assert.True(other.Run(cancellation: source.Token) is { Completed: false, Steps: 5, Checkpoint: null, HowToGoOn: null });
+        Assert.True(other.Run().Completed);
+        Small.AssertBitEqual(straight, halted);
+    }
+
+    [Fact]
+    public void The_last_checkpoints_and_the_best_are_kept()
+    {
+        using var model = Small.Model();
+        // what is held out follows another rule than the training text: the better that is learnt, the worse this is predicted
+        using var other = TokenDataset.FromTokens([.. Enumerable.Range(0, 200).Select(i => i * 7 % Small.Vocabulary)], Small.Vocabulary);
+        using var trainer = new Trainer(model, data, Small.Options with { Steps = 20, CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05, KeepLast = 3 }, other);
+        var result = trainer.Run();
+        long best = result.Evaluations.MinBy(item => item.Result.Loss)!.Step;
+        var expected = new[] { best, 16, 18, 20 }.Distinct().Select(step => $"step-{step:d8}").Order();
+        Assert.True(best < 16, $"best at {best}");
+        Assert.Equal(expected, Saved("run"));
+        using var loaded = Checkpoint.Load(folder[$"run/step-{best:d8}"]);
+        Assert.Equal(result.Evaluations.Min(item => item.Result.Loss), Evaluator.Evaluate(loaded, other, 12, 4).Loss, 1e-9);
+    }
+
+    [Fact]
+    public void A_process_killed_while_saving_loses_nothing()
+    {
+        var options = Small.Options with { Steps = 8, CheckpointEvery = 2 };
+        using var straight = Small.Model();
+        using (var trainer = new Trainer(straight, data, options with { Folder = folder["straight"] })) trainer.Run();
+        using var begun = Small.Model();
+        RunUntil("run", 4, begun, options);
+        var mark = new string('a', 32);
+        // half of the next checkpoint, under its temporary name
+        Directory.CreateDirectory(folder[$"run/.step-00000006.{mark}.new"]);
+        File.WriteAllBytes(folder[$"run/.step-00000006.{mark}.new/model.safetensors"], new byte[100]);
+        // and the one before set aside for a rewrite that was complete
+        Directory.Move(folder["run/step-00000004"], folder[$"run/.step-00000004.{mark}.old"]);
+        using var resumed = Trainer.Resume(folder["run"], data);
+        using var model = resumed.Model;
+        Assert.Equal(4, resumed.Step);
+        resumed.Run();
+        Small.AssertBitEqual(straight, model);
+    }
+
+    [Fact]
+    public void An_older_checkpoint_and_a_longer_run_may_be_asked_for()
+    {
+        using var model = Small.Model();
+        using (var trainer = new Trainer(model, data, Small.Options with { Steps = 6, CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9, Schedule = new LinearSchedule() })) trainer.Run();
+        using var resumed = Trainer.Resume(folder["run/step-00000002"], data, change: options => options with { Steps = 12 });
+        using var own = resumed.Model;
+        Assert.Equal(2, resumed.Step);
+        Assert.Equal(12, resumed.Run().Steps);
+        Assert.Contains("step-00000012", Saved("run"));
+        Assert.Contains("step-00000006", Saved("run"));
+        Assert.Throws<ArgumentException>(() => Trainer.Resume(folder["run"], data, change: options => options with { BatchRows = 5 }));
+    }
+
+    [Fact]
+    public void A_folder_with_a_run_is_not_begun_anew()
+    {
+        using var model = Small.Model();
+        var options = Small.Options with { Steps = 2, Folder = folder["run"] };
+        using (var trainer = new Trainer(model, data, options)) trainer.Run();
+        Assert.Contains("step-00000002", Assert.Throws<ArgumentException>(() => new Trainer(model, data, options)).Message);
+    }
+
+    [Fact]
+    public void Damaged_checkpoints_and_other_data_are_refused_by_name()
+    {
+        using var model = Small.Model();
+        RunUntil("run", 3, model, Small.Options);
+        var checkpoint = folder["run/step-00000003"];
+        Assert.Contains("absent", Assert.Throws<DirectoryNotFoundException>(() => Trainer.Resume(folder["absent"], data)).Message);
+        Assert.Contains("training.json", Assert.Throws<FileNotFoundException>(() => Trainer.Resume(folder.Path, data)).Message);
+        Assert.Contains("fingerprint", Assert.Throws<InvalidDataException>(() => Trainer.Resume(checkpoint, heldOut)).Message);
+
+        void Refused(string file, Func<byte[], byte[]> damage)
+        {
+            var path = Path.Combine(checkpoint, file);
+            var bytes = File.ReadAllBytes(path);
+            File.WriteAllBytes(path, damage(bytes));
+            Assert.Contains(file, Assert.Throws<InvalidDataException>(() => Trainer.Resume(checkpoint, data)).Message);
+            File.WriteAllBytes(path, bytes);
+        }
+        foreach (var file in new[] { "training.json", "design.json", "model.safetensors", "optimizer.safetensors" })
+        {
+            Refused(file, bytes => bytes[..^10]);
+            Refused(file, _ => []);
+        }
+        byte[] Changed(byte[] bytes, Action<JsonNode> change)
+        {
+            var json = JsonNode.Parse(bytes)!;
+            change(json);
+            return System.Text.Encoding.UTF8.GetBytes(json.ToJsonString());
+        }
+        Refused("training.json", bytes => Changed(bytes, json => json["version"] = 99));
+        Refused("training.json", bytes => Changed(bytes, json => json["unknown"] = 1));
+        Refused("training.json", bytes => Changed(bytes, json => json["position"]!["index"] = 1_000_000));
+        Refused("training.json", bytes => Changed(bytes, json => json["options"]!["learningRate"] = -1));
+        using var resumed = Trainer.Resume(checkpoint, data);
+        resumed.Model.Dispose();
+    }
+}
