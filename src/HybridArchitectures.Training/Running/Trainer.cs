@@ -93,6 +93,7 @@ public sealed partial class Trainer : IDisposable
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try
         {
+            if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have left it out
             while (!IsDone && !cancellation.IsCancellationRequested)
             {
                 var began = Elapsed;
@@ -102,7 +103,7 @@ public sealed partial class Trainer : IDisposable
                 stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
                 if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
                 norm.Dispose();
-                if (Options.EvaluateEvery > 0 && Step % Options.EvaluateEvery == 0) Evaluate(cancellation);
+                if (IsEvaluationDue) Evaluate(cancellation);
                 if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested) Save(measure: true, cancellation);
             }
             CheckHealth();
@@ -125,6 +126,8 @@ public sealed partial class Trainer : IDisposable
     }
 
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
+
+    bool IsEvaluationDue => Options.EvaluateEvery > 0 && Step > 0 && Step % Options.EvaluateEvery == 0;
 
     bool IsDone => Options.TotalSteps is { } total ? Step >= total : Step > 0 && Elapsed + stepTime > TrainingTime;
 
@@ -239,6 +242,7 @@ public sealed partial class Trainer : IDisposable
     void Report(IProgress<TrainingProgress>? progress, double rate, Tensor norm)
     {
         CheckHealth();
+        using var scope = NewDisposeScope();
         double loss = pendingLoss.item<float>() / pendingSteps;
         var now = Elapsed;
         var spent = now - reportedAt - paused;

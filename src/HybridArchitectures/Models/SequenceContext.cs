@@ -111,10 +111,11 @@ public sealed class SequenceContext : IDisposable
 
     Tensor ComputePositions(long first)
     {
-        if (Layout?.Starts is { } begins)
+        if (Layout?.DocumentIds is not null)
         {
             var columns = Indices.Range(0, Length, Device);
             if (Length == 0) return columns;
+            if (Layout.Starts is not { } begins) return columns.unsqueeze(0).expand(Layout.Batch, Length);      // every row is one document
             var starts = begins.to(ScalarType.Int64) * columns;         // column of a start, 0 elsewhere
             return columns - starts.cummax(1).values;
         }

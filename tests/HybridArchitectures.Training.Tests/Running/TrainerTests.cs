@@ -70,10 +70,10 @@ public sealed class TrainerTests : IDisposable
     public void A_model_learns_what_follows_what(ScalarType compute)
     {
         using var model = Small.Model(compute: compute);
-        var result = Train(model, Small.Options with { Steps = 150, LearningRate = 0.02, ReportEvery = 50 }).Result;
+        var result = Train(model, Small.Options with { Steps = 70, LearningRate = 0.03, ReportEvery = 50 }).Result;
         // three quarters follow from the token before, the rest is even: about 1.5 nats at best, ln 20 = 3.0 at the start
         Assert.InRange(result.History[0].Loss, 2.9, 3.3);
-        Assert.InRange(result.Final!.Loss, 1.2, 1.9);
+        Assert.InRange(result.Final!.Loss, 1.2, 2.2);
         Assert.Equal(result.Final.Loss / Math.Log(2), result.Final.BitsPerByte!.Value, 1e-9);
         Assert.All(model.Parameters, parameter => Assert.Equal(ScalarType.Float32, parameter.Value.dtype));
     }
@@ -107,8 +107,8 @@ public sealed class TrainerTests : IDisposable
     {
         using var documents = Small.Data(2000, starts: [.. Enumerable.Range(0, 400).Select(i => i * 5L)]);
         using var apart = Small.Model(); using var together = Small.Model();
-        using (var trainer = new Trainer(apart, documents, Small.Options with { SeparateDocuments = true }, documents)) trainer.Run();
-        using (var trainer = new Trainer(together, documents, Small.Options, documents)) trainer.Run();
+        using (var trainer = new Trainer(apart, documents, Small.Options with { Steps = 3, SeparateDocuments = true }, documents)) trainer.Run();
+        using (var trainer = new Trainer(together, documents, Small.Options with { Steps = 3 }, documents)) trainer.Run();
         Assert.NotEqual(Small.Bytes(apart)["embedding"], Small.Bytes(together)["embedding"]);
         Assert.Equal(1600 - 1, Evaluator.Evaluate(apart, documents, 12, separateDocuments: true).Tokens, 1.0);
     }
@@ -158,7 +158,7 @@ public sealed class TrainerTests : IDisposable
         using var model = Small.Model(experts: true);
         var counts = new List<long>();
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 200, BatchRows = 2, MicroBatchRows = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
+        using var trainer = new Trainer(model, data, Small.Options with { Steps = 200, Context = 6, BatchRows = 2, MicroBatchRows = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
         trainer.Run();
         Assert.True(counts[20..].Max() <= counts[10], $"{counts[10]} tensors at step 10, {counts[20..].Max()} later");
     }
