@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
@@ -212,6 +213,76 @@ public abstract class SequenceOperatorTests
             // where both are exact but for float32 rounding, such as in the final state, that rounding is the measure
             double allowed = Math.Max(2 * Error(reference[name], exact[name]), Tolerance), error = Error(ours[name], exact[name]);
             Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
+        }
+    }
+
+    [Fact]
+    public void Nothing_is_read_before_it_is_written_nor_left_unwritten()
+    {
+        using var scope = NewDisposeScope();
+        using var layout = SequenceLayout.Packed([[1, 63, 40], [], [104], [1, 1], [50, 33]], 104);
+        var inputs = Inputs(5, 104);
+        var expected = Evaluate(inputs, ScalarType.Float32, layout);
+        try
+        {
+            CpuTasks.Poison = true;
+            var actual = Evaluate(inputs, ScalarType.Float32, layout);
+            foreach (var name in expected.Keys) Assert.True(actual[name].eq(expected[name]).all().item<bool>(), name);
+        }
+        finally
+        {
+            CpuTasks.Poison = false;
+        }
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Inputs_and_layout_may_be_disposed_before_gradients_are_asked_for(ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        var inputs = Inputs(2, 70);
+        var layout = SequenceLayout.Packed([[30, 20], [70]], 70);
+        var expected = Evaluate(inputs, type, layout);
+        var leaves = Leaves(inputs, type);
+        var passing = leaves.ToDictionary(pair => pair.Key, pair => pair.Value.clone());
+        var (output, final) = Forward(passing, layout);
+        foreach (var tensor in passing.Values) tensor.Dispose();
+        layout.Dispose();
+        var actual = Backward(leaves, (output, final));
+        foreach (var name in expected.Keys) Assert.True(actual[name].eq(expected[name]).all().item<bool>(), name);
+    }
+
+    [Fact]
+    public void What_is_kept_for_the_gradient_grows_with_the_length_and_no_faster()
+    {
+        using var scope = NewDisposeScope();
+        long Kept(long length)
+        {
+            using var inner = NewDisposeScope();
+            var leaves = Leaves(Inputs(2, length), ScalarType.Float32);
+            var before = AutogradNode.Nodes;
+            var results = Forward(leaves);
+            long bytes = AutogradNode.Nodes.Except(before).Sum(node => node.SavedBytes());
+            GC.KeepAlive(results);
+            return bytes;
+        }
+        long first = Kept(256), second = Kept(512), third = Kept(1024);
+        Assert.True(first > 0);
+        Assert.Equal(2 * (second - first), third - second);
+    }
+
+    [Fact]
+    public void A_NaN_is_passed_on_to_what_follows_and_to_no_other_row()
+    {
+        using var scope = NewDisposeScope();
+        foreach (var name in Timed)
+        {
+            var inputs = Leaves(Inputs(2, 40), ScalarType.Float32);
+            inputs[name] = inputs[name].detach().clone();
+            inputs[name][0, 20] = full_like(inputs[name][0, 20], float.NaN);
+            var (output, _) = Forward(inputs);
+            Assert.True(output[0, 20].isnan().all().item<bool>(), name);
+            Assert.False(output[1].isnan().any().item<bool>(), name);
         }
     }
 

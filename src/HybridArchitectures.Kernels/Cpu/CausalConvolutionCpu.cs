@@ -12,34 +12,34 @@ static unsafe class CausalConvolutionCpu
     static (Tensor Output, Tensor FinalState) Forward<TElement>(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
         where TElement : struct, IElement
     {
-        var rowLengths = layout?.RowLengths;
-        var type = x.dtype;       // the caller's tensor may be gone when gradients are asked for
-        long batch = x.size(0), length = x.size(1), channels = x.size(2), width = weight.size(1);
+        var (rowLengths, starts) = (layout?.RowLengths, layout?.Starts);
         var results = Autograd.Apply([x, weight, bias, initialState], context =>
         {
-            var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, layout?.Starts);
-            var (output, final) = (empty([batch, length, channels], type), empty([batch, width - 1, channels], type));
+            var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, starts);
+            var (output, final) = (CpuRows.New(x.dtype, x.size(0), x.size(1), x.size(2)), CpuRows.New(x.dtype, x.size(0), weight.size(1) - 1, x.size(2)));
             task.Forward(output, final);
-            context.Save(x, weight, bias, initialState, layout?.Starts);
+            context.Save(x, weight, bias, initialState, starts);
             return [output, final];
-        }, context =>
-        {
-            var saved = context.Saved;
-            var task = new CausalConvolutionTask<TElement>(saved[0]!, saved[1]!, saved[2], silu, saved[3], rowLengths, saved[4]);
-            var dInput = empty([batch, length, channels], type);
-            var dInitial = saved[3] is null ? null : empty([batch, width - 1, channels], type);
-            var dOutput = context.Gradients[0] ?? zeros([batch, length, channels], type);
-            var (dWeight, dBias) = task.Backward(dOutput, context.Gradients[1], dInput, dInitial);
-            return [dInput, CpuRows.As(dWeight, saved[1]!), saved[2] is null ? null : CpuRows.As(dBias, saved[2]!), dInitial];
-        });
+        }, Gradient<TElement>(silu, rowLengths));
         return (results[0], results[1]);
     }
+
+    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool silu, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement => context =>
+    {
+        var (x, weight, bias, initialState, starts) = (context.Saved[0]!, context.Saved[1]!, context.Saved[2], context.Saved[3], context.Saved[4]);
+        var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, starts);
+        var dInput = CpuRows.New(x.dtype, x.size(0), x.size(1), x.size(2));
+        var dInitial = initialState is null ? null : CpuRows.New(x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
+        var (dWeight, dBias) = task.Backward(context.Gradients[0] ?? zeros([x.size(0), x.size(1), x.size(2)], x.dtype), context.Gradients[1], dInput, dInitial);
+        return [dInput, CpuRows.As(dWeight, weight), bias is null ? null : CpuRows.As(dBias, bias), dInitial];
+    };
 
     public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu)
     {
         using var scope = NewDisposeScope();
         var input = x.unsqueeze(1);
-        var output = empty([x.size(0), 1, x.size(1)], x.dtype);
+        var output = CpuRows.New(x.dtype, x.size(0), 1, x.size(1));
         if (x.dtype == ScalarType.BFloat16) new CausalConvolutionTask<BFloat16Element>(input, weight, bias, silu, state, null, null).Forward(output, state);
         else new CausalConvolutionTask<Float32Element>(input, weight, bias, silu, state, null, null).Forward(output, state);
         return output.squeeze(1).MoveToOuterDisposeScope();

@@ -25,4 +25,11 @@ static unsafe class CpuRows
 
     /// <summary>A result in the type its counterpart has.</summary>
     public static Tensor As(Tensor result, Tensor like) => result.dtype == like.dtype ? result : result.to(like.dtype);
+
+    /// <summary>A new tensor to be written in full.</summary>
+    public static Tensor New(ScalarType type, params ReadOnlySpan<long> sizes)
+    {
+        var tensor = empty(sizes, type);
+        return CpuTasks.Poison ? tensor.fill_(Scalars.Of(double.NaN)) : tensor;
+    }
 }

@@ -20,10 +20,19 @@ static unsafe class CpuTasks
         Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = degree }, task);
     }
 
+    /// <summary>Whether working memory and results are filled with NaN first, so that a test sees whatever is read before it is written, or not written at all.</summary>
+    internal static bool Poison { get; set; }
+
     /// <summary>Working memory of one task, on a cache line's boundary, not cleared.</summary>
-    public readonly struct Scratch(long floats) : IDisposable
+    public readonly struct Scratch : IDisposable
     {
-        readonly float* memory = (float*)NativeMemory.AlignedAlloc((nuint)floats * sizeof(float), 64);
+        readonly float* memory;
+
+        public Scratch(long floats)
+        {
+            memory = (float*)NativeMemory.AlignedAlloc((nuint)floats * sizeof(float), 64);
+            if (Poison) new Span<float>(memory, checked((int)floats)).Fill(float.NaN);
+        }
 
         public float* Memory => memory;
 

@@ -19,35 +19,41 @@ static class SelectiveScanCpu
     static (Tensor Output, Tensor FinalState) Forward<TElement>(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,
         Tensor? timeStepBias, bool softplus, Tensor? initialState, SequenceLayout? layout) where TElement : struct, IElement
     {
-        var type = typeof(TElement) == typeof(BFloat16Element) ? ScalarType.BFloat16 : ScalarType.Float32;
-        var rowLengths = layout?.RowLengths;
-        Tensor? Rows(Tensor? tensor) => tensor is null || tensor.dtype == type ? tensor : tensor.to(type);
-        SelectiveScanTask<TElement> Task(IReadOnlyList<Tensor?> inputs, Tensor? starts) =>
-            new(Rows(inputs[0])!, Rows(inputs[1])!, CpuRows.Whole(inputs[2])!, CpuRows.Whole(inputs[3])!, CpuRows.Whole(inputs[4])!, CpuRows.Whole(inputs[5]), Rows(inputs[6]),
-                CpuRows.Whole(inputs[7]), softplus, rowLengths, starts);
-
         Tensor?[] inputs = [x, timeStep, a, b, c, skip, gate, timeStepBias, initialState];
+        var (rowLengths, starts) = (layout?.RowLengths, layout?.Starts);
         var results = Autograd.Apply(inputs, context =>
         {
-            var task = Task(inputs, layout?.Starts);
-            var output = empty([x.size(0), x.size(1), x.size(2)], type);
-            var final = empty([x.size(0), x.size(2), a.size(1)], ScalarType.Float32);
+            var task = Task<TElement>(inputs, softplus, rowLengths, starts);
+            var output = CpuRows.New(Type<TElement>(), x.size(0), x.size(1), x.size(2));
+            var final = CpuRows.New(ScalarType.Float32, x.size(0), x.size(2), a.size(1));
             var states = context.NeedsGradient ? task.NewStates() : null;
             task.Forward(output, final, CpuRows.Whole(initialState), states);
-            context.Save([.. inputs, layout?.Starts, states]);
+            context.Save([.. inputs, starts, states]);
             return [CpuRows.As(output, x), final];
-        }, context =>
-        {
-            var saved = context.Saved;
-            var task = Task(saved, saved[9]);
-            var dOutput = Rows(context.Gradients[0]) ?? zeros([x.size(0), x.size(1), x.size(2)], type);
-            var gradients = task.Backward(dOutput, CpuRows.Whole(context.Gradients[1]), saved[10]!, saved[8] is not null);
-            for (int i = 0; i < gradients.Length; i++)
-                gradients[i] = saved[i] is { } input && gradients[i] is { } gradient ? CpuRows.As(gradient, input) : null;
-            return gradients;
-        });
+        }, Gradient<TElement>(softplus, rowLengths));
         return (results[0], results[1]);
     }
+
+    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool softplus, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement => context =>
+    {
+        var saved = context.Saved;
+        var x = saved[0]!;
+        var task = Task<TElement>(saved, softplus, rowLengths, saved[9]);
+        var dOutput = Rows<TElement>(context.Gradients[0]) ?? zeros([x.size(0), x.size(1), x.size(2)], Type<TElement>());
+        var gradients = task.Backward(dOutput, CpuRows.Whole(context.Gradients[1]), saved[10]!, saved[8] is not null);
+        for (int i = 0; i < gradients.Length; i++)
+            gradients[i] = saved[i] is { } input && gradients[i] is { } gradient ? CpuRows.As(gradient, input) : null;
+        return gradients;
+    };
+
+    static SelectiveScanTask<TElement> Task<TElement>(IReadOnlyList<Tensor?> inputs, bool softplus, IReadOnlyList<long>? rowLengths, Tensor? starts) where TElement : struct, IElement =>
+        new(Rows<TElement>(inputs[0])!, Rows<TElement>(inputs[1])!, CpuRows.Whole(inputs[2])!, CpuRows.Whole(inputs[3])!, CpuRows.Whole(inputs[4])!, CpuRows.Whole(inputs[5]),
+            Rows<TElement>(inputs[6]), CpuRows.Whole(inputs[7]), softplus, rowLengths, starts);
+
+    static ScalarType Type<TElement>() => typeof(TElement) == typeof(BFloat16Element) ? ScalarType.BFloat16 : ScalarType.Float32;
+
+    static Tensor? Rows<TElement>(Tensor? tensor) => tensor is null || tensor.dtype == Type<TElement>() ? tensor : tensor.to(Type<TElement>());
 
     /// <summary>One token for every row: b and c are (B, G, N).</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus)
@@ -56,7 +62,7 @@ static class SelectiveScanCpu
         Tensor Row(Tensor tensor) => tensor.to(ScalarType.Float32).unsqueeze(1);
         var task = new SelectiveScanTask<Float32Element>(Row(x), Row(timeStep), CpuRows.Whole(a)!, CpuRows.Whole(b)!.unsqueeze(1), CpuRows.Whole(c)!.unsqueeze(1),
             CpuRows.Whole(skip), gate is null ? null : Row(gate), CpuRows.Whole(timeStepBias), softplus, null, null);
-        var output = empty([x.size(0), 1, x.size(1)], ScalarType.Float32);
+        var output = CpuRows.New(ScalarType.Float32, x.size(0), 1, x.size(1));
         task.Forward(output, state, state, null);
         return CpuRows.As(output, x).squeeze(1).MoveToOuterDisposeScope();
     }

@@ -67,7 +67,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     long Work => batch * length * channels * states;
 
     /// <summary>Room for the states at the start of each piece.</summary>
-    public Tensor NewStates() => empty([batch * groups * Blocks, Pieces, (long)block * states], ScalarType.Float32);
+    public Tensor NewStates() => CpuRows.New(ScalarType.Float32, batch * groups * Blocks, Pieces, (long)block * states);
 
     public void Forward(Tensor output, Tensor final, Tensor? initial, Tensor? kept)
     {
@@ -81,8 +81,9 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     public Tensor?[] Backward(Tensor dOutput, Tensor? dFinal, Tensor kept, bool hasInitial)
     {
         if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
-        Tensor New(params long[] sizes) => empty(sizes, ScalarType.Float32);
-        var (dx, dStep, dGate) = (empty([batch, length, channels], dOutput.dtype), empty([batch, length, channels], dOutput.dtype), gate == null ? null : empty([batch, length, channels], dOutput.dtype));
+        Tensor New(params ReadOnlySpan<long> sizes) => CpuRows.New(ScalarType.Float32, sizes);
+        Tensor NewRows() => CpuRows.New(dOutput.dtype, batch, length, channels);
+        var (dx, dStep, dGate) = (NewRows(), NewRows(), gate == null ? null : NewRows());
         var (dA, dB, dC) = (New(batch, channels, states), New(Blocks, batch, length, groups, states), New(Blocks, batch, length, groups, states));
         var (dSkip, dBias) = (New(batch, channels), New(batch, channels));
         var dInitial = hasInitial ? New(batch, channels, states) : null;

@@ -20,31 +20,36 @@ static unsafe class StateSpaceDualCpu
         bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
     {
         var shape = Shape.Of(x, b, chunkSize);
-        var rowLengths = layout?.RowLengths;
-        StateSpaceDualTask Task(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, Tensor? starts) =>
-            new(shape, CpuRows.Of(x), CpuRows.Of(timeStep), CpuRows.Whole(a)!, CpuRows.Of(b), CpuRows.Of(c), CpuRows.Whole(skip), CpuRows.Whole(timeStepBias),
-                softplus, timeStepLimit, rowLengths, starts);
-
-        var results = Autograd.Apply([x, timeStep, a, b, c, skip, timeStepBias, initialState], context =>
+        var options = new Options(softplus, timeStepLimit, layout?.RowLengths);
+        Tensor?[] inputs = [x, timeStep, a, b, c, skip, timeStepBias, initialState];
+        var starts = layout?.Starts;
+        var results = Autograd.Apply(inputs, context =>
         {
-            var task = Task(x, timeStep, a, b, c, skip, timeStepBias, layout?.Starts);
-            var output = empty([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
-            var final = empty([shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize], ScalarType.Float32);
-            var states = context.NeedsGradient ? empty([shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead], ScalarType.Float32) : null;
-            task.Forward(output, final, states, CpuRows.Whole(initialState));
-            context.Save(x, timeStep, a, b, c, skip, timeStepBias, initialState, layout?.Starts, states);
+            var output = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads, shape.HeadSize);
+            var final = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize);
+            var states = context.NeedsGradient ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead) : null;
+            Task(shape, options, inputs, starts).Forward(output, final, states, CpuRows.Whole(initialState));
+            context.Save([.. inputs, starts, states]);
             return [CpuRows.As(output, x), final];
-        }, context =>
-        {
-            var saved = context.Saved;
-            var task = Task(saved[0]!, saved[1]!, saved[2]!, saved[3]!, saved[4]!, saved[5], saved[6], saved[8]);
-            var gradients = new StateSpaceDualGradients(shape, saved[5] is not null, saved[6] is not null, saved[7] is not null);
-            var dOutput = context.Gradients[0] ?? zeros([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
-            task.Backward(CpuRows.Of(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
-            return gradients.As(saved);
-        });
+        }, Gradient(shape, options));
         return (results[0], results[1]);
     }
+
+    sealed record Options(bool Softplus, (double Minimum, double Maximum)? Limit, IReadOnlyList<long>? RowLengths);
+
+    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    static Func<BackwardContext, Tensor?[]> Gradient(Shape shape, Options options) => context =>
+    {
+        var saved = context.Saved;
+        var gradients = new StateSpaceDualGradients(shape, saved[5] is not null, saved[6] is not null, saved[7] is not null);
+        var dOutput = context.Gradients[0] ?? zeros([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
+        Task(shape, options, saved, saved[8]).Backward(CpuRows.Of(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
+        return gradients.As(saved);
+    };
+
+    static StateSpaceDualTask Task(Shape shape, Options options, IReadOnlyList<Tensor?> inputs, Tensor? starts) =>
+        new(shape, CpuRows.Of(inputs[0]!), CpuRows.Of(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.Of(inputs[3]!), CpuRows.Of(inputs[4]!), CpuRows.Whole(inputs[5]),
+            CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
 
     /// <summary>One token for every row: the state is decayed, added to and read in one pass over it.</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
@@ -54,7 +59,7 @@ static unsafe class StateSpaceDualCpu
         var (inputs, steps, rates, keys, queries) = (CpuRows.Whole(x)!, CpuRows.Whole(timeStep)!, CpuRows.Whole(a)!, CpuRows.Whole(b)!, CpuRows.Whole(c)!);
         var (skips, biases) = (CpuRows.Whole(skip), CpuRows.Whole(timeStepBias));
         long batch = x.size(0), heads = x.size(1), headSize = x.size(2), groups = b.size(1), stateSize = b.size(2);
-        var output = empty([batch, heads, headSize], ScalarType.Float32);
+        var output = CpuRows.New(ScalarType.Float32, batch, heads, headSize);
         float* s = CpuRows.Pointer(state), px = CpuRows.Pointer(inputs), pd = CpuRows.Pointer(steps), pa = CpuRows.Pointer(rates), pb = CpuRows.Pointer(keys);
         float* pc = CpuRows.Pointer(queries), pk = CpuRows.Pointer(skips), pz = CpuRows.Pointer(biases), py = CpuRows.Pointer(output);
         void One(long index)

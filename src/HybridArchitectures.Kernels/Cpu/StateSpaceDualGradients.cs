@@ -10,14 +10,14 @@ sealed unsafe class StateSpaceDualGradients
 
     public StateSpaceDualGradients(StateSpaceDualCpu.Shape shape, bool hasSkip, bool hasBias, bool hasInitial)
     {
-        x = empty([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
-        timeStep = empty([shape.Batch, shape.Length, shape.Heads], ScalarType.Float32);
-        a = empty([shape.Batch, shape.Heads], ScalarType.Float32);
-        b = empty([shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize], ScalarType.Float32);
-        c = empty_like(b);
-        skip = hasSkip ? empty_like(a) : null;
-        bias = hasBias ? empty_like(a) : null;
-        initial = hasInitial ? empty([shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize], ScalarType.Float32) : null;
+        x = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads, shape.HeadSize);
+        timeStep = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads);
+        a = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads);
+        b = CpuRows.New(ScalarType.Float32, shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize);
+        c = CpuRows.New(ScalarType.Float32, shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize);
+        skip = hasSkip ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads) : null;
+        bias = hasBias ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads) : null;
+        initial = hasInitial ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize) : null;
         X = CpuRows.Pointer(x); TimeStep = CpuRows.Pointer(timeStep); A = CpuRows.Pointer(a); B = CpuRows.Pointer(b);
         C = CpuRows.Pointer(c);
         Skip = CpuRows.Pointer(skip); Bias = CpuRows.Pointer(bias); Initial = CpuRows.Pointer(initial);

@@ -36,6 +36,26 @@ sealed unsafe class AutogradNode
         get { lock (Alive) return Alive.Count; }
     }
 
+    /// <summary>The nodes libtorch holds; tests look at what they keep.</summary>
+    internal static AutogradNode[] Nodes
+    {
+        get { lock (Alive) return [.. Alive]; }
+    }
+
+    /// <summary>The size of the tensors kept for the gradient.</summary>
+    internal long SavedBytes()
+    {
+        using var scope = NewDisposeScope();
+        long bytes = 0;
+        foreach (var item in saved ?? [])
+        {
+            if (item == 0) continue;
+            var tensor = Unpack(item);
+            bytes += tensor.NumberOfElements * tensor.ElementSize;
+        }
+        return bytes;
+    }
+
     AutogradNode(Func<BackwardContext, Tensor?[]> backward, bool[] needs, int[] edges)
     {
         this.backward = backward;
