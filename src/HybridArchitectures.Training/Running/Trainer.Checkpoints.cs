@@ -9,6 +9,13 @@ public sealed partial class Trainer
 {
     const string OptimizerFile = "optimizer.safetensors", RandomName = "random_state";
 
+    /// <summary>Whether a run's folder holds a checkpoint to go on from.</summary>
+    public static bool HasCheckpoint(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        return new RunFolder(folder).Checkpoints().Count > 0;
+    }
+
     /// <summary>Goes on with a run from a checkpoint.</summary>
     /// <param name="folder">The run's folder, for its latest checkpoint, or the folder of one checkpoint.</param>
     /// <param name="training">The data the run was begun with.</param>

@@ -125,7 +125,7 @@ public class AutogradTests
         var collector = new Thread(() =>
         {
             while (!stop.IsCancellationRequested) { GC.Collect(); GC.WaitForPendingFinalizers(); }
-        });
+        }) { IsBackground = true };
         collector.Start();
         using var outer = NewDisposeScope();
         var a = full(16, 3.0f).requires_grad_(); var b = full(16, 5.0f).requires_grad_();

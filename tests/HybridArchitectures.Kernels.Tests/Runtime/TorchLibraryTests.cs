@@ -1,0 +1,121 @@
+using System.Diagnostics;
+using System.Security.Cryptography;
+using HybridArchitectures.Kernels.Runtime;
+
+namespace HybridArchitectures.Kernels.Tests.Runtime;
+
+public sealed class TorchLibraryTests : IDisposable
+{
+    static readonly string Probe = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../NativeProbe/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0"));
+    static readonly bool HasProbe = File.Exists(Path.Combine(Probe, "NativeProbe.dll"));
+    const string NoProbe = "the probe program is not beside these tests";
+
+    readonly string folder = Directory.CreateTempSubdirectory("native-").FullName;
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    sealed record Outcome(int Code, string Output, string Errors);
+
+    async Task<Outcome> Run(string program, string? torch = null, string? cache = null, params string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(program, "NativeProbe.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment.Remove(TorchLibrary.PathVariable);
+        // with a package cache at hand TorchSharp would look for a libtorch there
+        start.Environment["NUGET_PACKAGES"] = folder;
+        if (torch is not null) start.Environment[TorchLibrary.PathVariable] = torch;
+        start.Environment["HYBRID_CACHE_PATH"] = cache ?? Path.Combine(folder, "cache");
+        using var process = Process.Start(start)!;
+        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        return new Outcome(process.ExitCode, await output, await errors);
+    }
+
+    /// <summary>The probe as a program that carries no libtorch.</summary>
+    string WithoutLibtorch()
+    {
+        var copy = Directory.CreateDirectory(Path.Combine(folder, "program")).FullName;
+        foreach (var file in Directory.EnumerateFiles(Probe).Where(file => !file.EndsWith(".deps.json"))) File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
+        var native = Path.GetFileName(NativeNames.File(NativeNames.TorchSharp));
+        File.Copy(Directory.EnumerateFiles(Probe, native, SearchOption.AllDirectories).First(file => file.Contains("linux-x64")), Path.Combine(copy, native));
+        return copy;
+    }
+
+    static void Works(Outcome outcome) => Assert.True(outcome is { Code: 0 } && outcome.Output.Trim() == "sum 3", $"{outcome.Code}: {outcome.Output} {outcome.Errors}");
+
+    [Fact]
+    public async Task A_program_may_begin_with_TorchSharp_and_the_original_file_stays_as_it_is()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        var original = Directory.EnumerateFiles(Probe, NativeNames.File(NativeNames.TorchSharp), SearchOption.AllDirectories).First();
+        var before = SHA256.HashData(File.ReadAllBytes(original));
+        Works(await Run(Probe));
+        Assert.Equal(before, SHA256.HashData(File.ReadAllBytes(original)));
+    }
+
+    [Fact]
+    public async Task Many_processes_may_start_at_once_over_an_empty_cache()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        foreach (var outcome in await Task.WhenAll(Enumerable.Range(0, 5).Select(_ => Run(Probe)))) Works(outcome);
+        if (Directory.Exists(Path.Combine(folder, "cache")))      // a host with a new libstdc++ needs no copy
+            Assert.Single(Directory.EnumerateFiles(Path.Combine(folder, "cache"), "*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public async Task A_damaged_copy_in_the_cache_is_replaced()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        Works(await Run(Probe));
+        var copies = Directory.Exists(Path.Combine(folder, "cache")) ? Directory.GetFiles(Path.Combine(folder, "cache"), "*", SearchOption.AllDirectories) : [];
+        foreach (var copy in copies) File.WriteAllBytes(copy, [1, 2, 3]);
+        Works(await Run(Probe));
+        Assert.All(copies, copy => Assert.True(new FileInfo(copy).Length > 3));
+    }
+
+    [Fact]
+    public async Task A_cache_that_cannot_be_written_is_no_obstacle()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        var file = Path.Combine(folder, "file");
+        File.WriteAllText(file, "no folder");
+        Works(await Run(Probe, cache: file));
+    }
+
+    [Fact]
+    public async Task The_variable_gives_a_libtorch_to_a_program_that_carries_none()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        Works(await Run(WithoutLibtorch(), torch: TorchLibrary.Folder));
+    }
+
+    [Fact]
+    public async Task Without_any_libtorch_the_message_names_the_cure()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        var outcome = await Run(WithoutLibtorch(), arguments: "library");
+        Assert.NotEqual(0, outcome.Code);
+        Assert.Contains("System.DllNotFoundException: torch_cpu cannot be loaded", outcome.Errors);
+        Assert.Contains("dotnet add package TorchSharp-cpu --version 0.107.0", outcome.Errors);
+        Assert.Contains("HYBRID_LIBTORCH_PATH", outcome.Errors);
+        // a program that begins with TorchSharp meets TorchSharp's own exception first, with our words in it
+        Assert.Contains("dotnet add package TorchSharp-cpu --version 0.107.0", (await Run(Path.Combine(folder, "program"))).Errors);
+    }
+
+    [Fact]
+    public async Task A_variable_that_leads_nowhere_is_said_so()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        var outcome = await Run(WithoutLibtorch(), torch: folder, arguments: "library");
+        Assert.NotEqual(0, outcome.Code);
+        Assert.Contains($"HYBRID_LIBTORCH_PATH is '{folder}', but there is no libtorch_cpu.so in it", outcome.Errors);
+    }
+
+    [Fact]
+    public async Task Two_libtorches_are_refused_before_either_is_loaded()
+    {
+        Assert.SkipUnless(HasProbe, NoProbe);
+        var outcome = await Run(Probe, torch: folder);
+        Assert.NotEqual(0, outcome.Code);
+        Assert.Contains("carries a libtorch of its own", outcome.Errors);
+    }
+}
