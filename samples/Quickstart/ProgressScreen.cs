@@ -11,12 +11,13 @@ static class ProgressScreen
     public static TrainingResult Show(string name, Func<IProgress<TrainingProgress>, TrainingResult> run)
     {
         if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected) return run(new Lines(name));
+        var figures = new FiguresColumn();
         return AnsiConsole.Progress().HideCompleted(false)
-            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn { Width = 28 }, new PercentageColumn(), new FiguresColumn())
+            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn { Width = 28 }, new PercentageColumn(), figures)
             .Start(context =>
             {
                 var task = context.AddTask($"[bold]{name.EscapeMarkup(),-12}[/]", maxValue: 1);
-                var result = run(new Bar(task));
+                var result = run(new Bar(task, figures));
                 if (result.Completed) task.Value = 1;
                 return result;
             });
@@ -25,12 +26,12 @@ static class ProgressScreen
     static string Figures(TrainingProgress progress) => string.Create(CultureInfo.InvariantCulture,
         $"loss {progress.Loss / Math.Log(2):f3} bits/byte  {progress.TokensPerSecond,6:N0} bytes/s  {(progress.TimeLeft is { } left ? $"{left.TotalMinutes:f0}:{left.Seconds:d2} left" : "")}");
 
-    sealed class Bar(ProgressTask task) : IProgress<TrainingProgress>
+    sealed class Bar(ProgressTask task, FiguresColumn figures) : IProgress<TrainingProgress>
     {
         public void Report(TrainingProgress value)
         {
             task.Value = value.Done;
-            task.State.Update<string>("figures", _ => Figures(value));
+            figures.Text = Figures(value);
         }
     }
 
@@ -48,6 +49,8 @@ static class ProgressScreen
 
     sealed class FiguresColumn : ProgressColumn
     {
-        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime) => new Text(task.State.Get<string>("figures") ?? "");
+        public string Text { get; set; } = "";
+
+        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime) => new Text(Text);
     }
 }
