@@ -5,8 +5,8 @@ using System.Xml;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Real English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting pack or, where an SDK
-/// lacks it, of the restored NuGet packages.
+/// Real English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting
+/// pack or, where an SDK lacks it, of the restored NuGet packages.
 /// <para>
 /// Tags are removed. A sentence is kept only where it stands first, so nothing is read twice, and no sentence of the training text stands in the held-out text.
 /// The split is by assembly. All of it is decided by names and contents alone: the same files give the same text.
@@ -19,7 +19,8 @@ public static class DocumentationCorpus
 
     /// <summary>Finds the documentation and makes a corpus of it.</summary>
     /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5]; whole assemblies come as near to it as they can.</param>
-    /// <exception cref="DirectoryNotFoundException">Neither a targeting pack nor packages with documentation were found; the message says where they were looked for.</exception>
+    /// <exception cref="DirectoryNotFoundException">Neither a targeting pack nor packages with documentation were found; the message says where they
+    /// were looked for.</exception>
     public static TextCorpus Load(double heldOutShare = DefaultHeldOutShare)
     {
         foreach (var root in DotnetRoots())
@@ -34,7 +35,8 @@ public static class DocumentationCorpus
             if (files.Length > 1) return FromFiles(files, heldOutShare, $"documentation of the restored packages ({root})");
         }
         throw new DirectoryNotFoundException(
-            $"no XML documentation to train on: looked for packs/Microsoft.NETCore.App.Ref under {string.Join(", ", DotnetRoots())} and for packages under {string.Join(", ", PackageRoots())}; name a text file or folder instead");
+            $"no XML documentation to train on: looked for packs/Microsoft.NETCore.App.Ref under {string.Join(", ", DotnetRoots())} "
+            + $"and for packages under {string.Join(", ", PackageRoots())}; name a text file or folder instead");
     }
 
     /// <summary>Makes a corpus of XML documentation files, one document for each.</summary>
@@ -56,10 +58,12 @@ public static class DocumentationCorpus
         var seen = new HashSet<string>(StringComparer.Ordinal);
         // held out first: what stands in both stays held-out text, which so reads as it was written
         foreach (var assembly in assemblies.OrderByDescending(heldOut.Contains)) assembly.DropRepeated(seen);
-        TextDocument[] Documents(bool held) => assemblies.Where(assembly => heldOut.Contains(assembly) == held && assembly.Size > 0).Select(assembly => assembly.ToDocument()).ToArray();
+        TextDocument[] Documents(bool held) =>
+            [.. assemblies.Where(assembly => heldOut.Contains(assembly) == held && assembly.Size > 0).Select(assembly => assembly.ToDocument())];
         var corpus = new TextCorpus(source, Documents(false), Documents(true));
         if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0)
-            throw new InvalidDataException($"{source}: {assemblies.Length} files with documentation are too few to hold some out; expected several of similar size");
+            throw new InvalidDataException(
+                $"{source}: {assemblies.Length} files with documentation are too few to hold some out; expected several of similar size");
         return corpus;
     }
 
@@ -107,7 +111,8 @@ public static class DocumentationCorpus
 
     static IEnumerable<string> PackageRoots()
     {
-        string?[] candidates = [Environment.GetEnvironmentVariable("NUGET_PACKAGES"), Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages")];
+        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        string?[] candidates = [Environment.GetEnvironmentVariable("NUGET_PACKAGES"), Path.Combine(home, ".nuget", "packages")];
         return candidates.Where(path => !string.IsNullOrEmpty(path)).Select(path => path!).Distinct().Where(Directory.Exists);
     }
 

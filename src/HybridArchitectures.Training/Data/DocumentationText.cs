@@ -3,17 +3,24 @@ using System.Xml;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>The prose of one XML documentation file: one line for each summary, parameter, exception and so on, tags gone, references by their short names.</summary>
+/// <summary>The prose of one XML documentation file: one line for each summary, parameter, exception and so on, tags gone, references by their short
+/// names.</summary>
 static class DocumentationText
 {
     // inside these a new line begins; other tags (c, see, sup, b) stand inside a sentence
-    static readonly HashSet<string> Blocks = ["para", "p", "br", "list", "listheader", "item", "term", "description", "ul", "ol", "li", "note", "block", "table", "tr", "td", "h2", "h3"];
+    static readonly HashSet<string> Blocks =
+        ["para", "p", "br", "list", "listheader", "item", "term", "description", "ul", "ol", "li", "note", "block", "table", "tr", "td", "h2", "h3"];
+
+    static readonly XmlReaderSettings Settings = new()
+    {
+        DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreComments = true, IgnoreProcessingInstructions = true,
+    };
 
     /// <exception cref="XmlException">The file is not XML.</exception>
     public static List<string> Lines(string file)
     {
         using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
-        using var reader = XmlReader.Create(stream, new XmlReaderSettings { DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreComments = true, IgnoreProcessingInstructions = true });
+        using var reader = XmlReader.Create(stream, Settings);
         var lines = new List<string>();
         var line = new StringBuilder();
         while (reader.Read())

@@ -4,7 +4,8 @@ namespace HybridArchitectures.Training;
 static class HeldOutSplit
 {
     /// <summary>
-    /// Takes items in the order of a hash of their names until the share is reached: small ones first, so that many kinds of text are held out and not one long one;
+    /// Takes items in the order of a hash of their names until the share is reached: small ones first, so that many kinds of text are held out and
+    /// not one long one;
     /// then larger ones, passing over those that would go beyond one and a half times the share.
     /// </summary>
     public static HashSet<T> Choose<T>(IReadOnlyCollection<T> items, Func<T, string> name, Func<T, long> size, double share) where T : class

@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// A shuffled order of 0 … count-1 that is computed item by item, not stored: a four-round Feistel network over the next even number of bits, walked until it falls
-/// inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+/// A shuffled order of 0 … count-1 that is computed item by item, not stored: a four-round Feistel network over the next even number of bits, walked
+/// until it falls inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
 /// </summary>
 readonly struct SeededPermutation
 {

@@ -25,7 +25,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         if (File.Exists(path))
-            return FromDocuments(path, [Read(path) ?? throw new InvalidDataException($"{path}: the file is not text (UTF-8 without zero bytes)")], heldOutShare);
+            return FromDocuments(path, [Read(path)
+                ?? throw new InvalidDataException($"{path}: the file is not text (UTF-8 without zero bytes)")], heldOutShare);
         if (!Directory.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
         var options = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.Hidden | FileAttributes.System | FileAttributes.ReparsePoint };
         var files = Directory.EnumerateFiles(path, "*", options).Order(StringComparer.Ordinal).ToArray();
@@ -50,7 +51,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     }
 
     /// <summary>
-    /// Splits texts into those to train on and those to hold out: whole texts, chosen by their names, where that comes near the share asked for; else the last part of each.
+    /// Splits texts into those to train on and those to hold out: whole texts, chosen by their names, where that comes near the share asked for;
+    /// else the last part of each.
     /// The same texts are always split the same way.
     /// </summary>
     /// <param name="source">Where the texts come from, in words.</param>
@@ -66,12 +68,14 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         long total = all.Sum(document => (long)document.Text.Length);
         var heldOut = HeldOutSplit.Choose(all, document => document.Name, document => document.Text.Length, heldOutShare);
         long chosen = heldOut.Sum(document => (long)document.Text.Length);
-        if (all.Length > 1 && chosen >= total * heldOutShare / 2) return new TextCorpus(source, all.Where(document => !heldOut.Contains(document)).ToArray(), heldOut.ToArray());
+        if (all.Length > 1 && chosen >= total * heldOutShare / 2)
+            return new TextCorpus(source, all.Where(document => !heldOut.Contains(document)).ToArray(), heldOut.ToArray());
         var parts = Array.ConvertAll(all, document => (document.Name, document.Text, Cut: HeldOutSplit.CutPoint(document.Text, heldOutShare)));
         var corpus = new TextCorpus(source,
             parts.Where(part => part.Cut > 0).Select(part => new TextDocument(part.Name, part.Text[..part.Cut])).ToArray(),
             parts.Where(part => part.Cut < part.Text.Length).Select(part => new TextDocument(part.Name, part.Text[part.Cut..])).ToArray());
-        if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0) throw new InvalidDataException($"{source}: {total} characters are too few to hold some out");
+        if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0)
+            throw new InvalidDataException($"{source}: {total} characters are too few to hold some out");
         return corpus;
     }
 }

@@ -19,7 +19,8 @@ public sealed class TokenBatch : IDisposable
     /// <summary>(rows, context) int64.</summary>
     public Tensor Ids { get; }
 
-    /// <summary>(rows, context) int64: the token after each of <see cref="Ids"/>, -100 where it belongs to another document and documents are kept apart.</summary>
+    /// <summary>(rows, context) int64: the token after each of <see cref="Ids"/>, -100 where it belongs to another document and documents are kept
+    /// apart.</summary>
     public Tensor Targets { get; }
 
     /// <summary>The documents of the rows where they are kept apart; null where rows are read as one text.</summary>

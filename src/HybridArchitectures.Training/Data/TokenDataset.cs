@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// One long sequence of token ids with the places where documents begin: in memory (2 bytes a token for vocabularies up to 65,536, else 4) or mapped from a file.
+/// One long sequence of token ids with the places where documents begin: in memory (2 bytes a token for vocabularies up to 65,536, else 4) or mapped
+/// from a file.
 /// May be read from several threads.
 /// </summary>
 public sealed class TokenDataset : IDisposable
@@ -37,7 +38,8 @@ public sealed class TokenDataset : IDisposable
     /// <summary>Whether the bytes each token stands for are known, so that a loss can be told in bits per byte.</summary>
     public bool KnowsBytes => tokenBytes is not null;
 
-    /// <summary>A number that differs for other tokens or document boundaries (of more than 16 million tokens a sample is looked at): by it a resumed run knows its data.</summary>
+    /// <summary>A number that differs for other tokens or document boundaries (of more than 16 million tokens a sample is looked at): by it a
+    /// resumed run knows its data.</summary>
     public ulong Fingerprint => fingerprint ??= ComputeFingerprint();
 
     /// <summary>Tokenizes documents, in parallel, and strings them together.</summary>
@@ -96,7 +98,8 @@ public sealed class TokenDataset : IDisposable
         Refuse.Unless(vocabulary > 0, vocabulary, nameof(vocabulary), "at least 1");
         if (tokens.IsEmpty) throw new ArgumentException("there are no tokens: the texts are empty", nameof(tokens));
         for (int i = 0; i < tokens.Length; i++)
-            if ((uint)tokens[i] >= (uint)vocabulary) throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabulary - 1}");
+            if ((uint)tokens[i] >= (uint)vocabulary)
+                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabulary - 1}");
         var starts = documentStarts?.ToArray() ?? [0];
         CheckStarts(starts, tokens.Length, text => new ArgumentException(text, nameof(documentStarts)));
         int[]? bytes = null;
@@ -118,7 +121,8 @@ public sealed class TokenDataset : IDisposable
     {
         if (starts.Length == 0 || starts[0] != 0) throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}; expected 0");
         for (int i = 1; i < starts.Length; i++)
-            if (starts[i] <= starts[i - 1] || starts[i] >= count) throw refusal($"document {i} begins at {starts[i]}; expected {starts[i - 1] + 1} to {count - 1}");
+            if (starts[i] <= starts[i - 1] || starts[i] >= count)
+                throw refusal($"document {i} begins at {starts[i]}; expected {starts[i - 1] + 1} to {count - 1}");
     }
 
     /// <summary>Copies tokens.</summary>
@@ -155,7 +159,8 @@ public sealed class TokenDataset : IDisposable
         return sum;
     }
 
-    /// <summary>Writes the data to a file that <see cref="Open"/> maps: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c> and, where known, <c>token_bytes</c>.</summary>
+    /// <summary>Writes the data to a file that <see cref="Open"/> maps: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c>
+    /// and, where known, <c>token_bytes</c>.</summary>
     public void Save(string path)
     {
         using var scope = NewDisposeScope();
@@ -176,12 +181,14 @@ public sealed class TokenDataset : IDisposable
         using var file = SafetensorsFile.Open(path);
         if (!file.Contains(TokensName) || !file.Contains(StartsName) || !file.Metadata.TryGetValue(VocabularyKey, out var text)
             || !int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out int vocabulary) || vocabulary < 1)
-            throw new InvalidDataException($"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
+            throw new InvalidDataException(
+                $"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
         var entry = file[TokensName];
         bool small = entry.Type == ScalarType.Int16;
         if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabulary > 65536) || entry.Offset % 2 != 0)
             throw new InvalidDataException($"{path}: '{TokensName}' is {entry}; expected a list of Int16 or Int32");
-        if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 }) throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
+        if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
+            throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
         var starts = file.Read(StartsName).data<long>().ToArray();
         CheckStarts(starts, entry.Shape[0], message => new InvalidDataException($"{path}: {message}"));
         int[]? bytes = null;

@@ -69,7 +69,8 @@ sealed unsafe class TokenStore : IDisposable
         GC.KeepAlive(this);
         if (!untrusted) return;
         for (int i = 0; i < target.Length; i++)
-            if ((ulong)target[i] >= (ulong)vocabulary) throw new InvalidDataException($"token {start + i} of the file is {target[i]}; expected 0 to {vocabulary - 1}");
+            if ((ulong)target[i] >= (ulong)vocabulary)
+                throw new InvalidDataException($"token {start + i} of the file is {target[i]}; expected 0 to {vocabulary - 1}");
     }
 
     // 16-bit tokens travel as Int16, the format's only 16-bit integers, bit for bit

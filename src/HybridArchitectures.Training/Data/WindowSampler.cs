@@ -21,12 +21,15 @@ public sealed class WindowSampler
     /// <param name="context">Tokens a row.</param>
     /// <param name="seed">Decides the order, and from where on the data is cut into windows.</param>
     /// <param name="shuffle">False: in the order of the data, cut from its first token.</param>
-    /// <param name="separateDocuments">Keep the documents of a row apart: no state, no attention and no target crosses from one to the next. Off, as in arXiv 2510.04800, a row is read as one text.</param>
+    /// <param name="separateDocuments">Keep the documents of a row apart: no state, no attention and no target crosses from one to the next. Off, as
+    /// in arXiv 2510.04800, a row is read as one text.</param>
     public WindowSampler(TokenDataset data, int context, long seed = 0, bool shuffle = true, bool separateDocuments = false)
     {
         ArgumentNullException.ThrowIfNull(data);
         Refuse.Unless(context > 0, context, nameof(context), "at least 1 token");
-        if (data.Count <= context) throw new ArgumentOutOfRangeException(nameof(context), context, $"context is {context}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
+        if (data.Count <= context)
+            throw new ArgumentOutOfRangeException(nameof(context), context,
+                $"context is {context}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
         (this.data, Context, this.seed, this.shuffle, this.separateDocuments) = (data, context, (ulong)seed, shuffle, separateDocuments);
     }
 
@@ -40,7 +43,8 @@ public sealed class WindowSampler
         set
         {
             Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
-            Refuse.Unless(value.Index >= 0 && value.Index <= CountWindows(value.Epoch), value.Index, nameof(Position), $"an index from 0 to the epoch's {CountWindows(value.Epoch)} windows");
+            long windows = CountWindows(value.Epoch);
+            Refuse.Unless(value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position), $"an index from 0 to the epoch's {windows} windows");
             position = value;
         }
     }
@@ -88,7 +92,8 @@ public sealed class WindowSampler
         var ids = empty([starts.Length, context], ScalarType.Int64);
         var targets = empty([starts.Length, context], ScalarType.Int64);
         var documents = separateDocuments ? empty([starts.Length, context], ScalarType.Int64) : null;
-        Span<long> idSpan = TensorMemory.Span<long>(ids), targetSpan = TensorMemory.Span<long>(targets), documentSpan = documents is null ? [] : TensorMemory.Span<long>(documents);
+        Span<long> idSpan = TensorMemory.Span<long>(ids), targetSpan = TensorMemory.Span<long>(targets);
+        Span<long> documentSpan = documents is null ? [] : TensorMemory.Span<long>(documents);
         var tokens = new long[context + 1];
         var owners = separateDocuments ? new long[context + 1] : [];
         for (int row = 0; row < starts.Length; row++)

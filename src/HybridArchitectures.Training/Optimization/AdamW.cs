@@ -10,8 +10,8 @@ namespace HybridArchitectures.Training;
 /// <para>
 /// With gradient g and step t (arXiv 1711.05101): p -= rate·decay·p; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²;
 /// p -= rate · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε). Clipping first multiplies g by min(1, clip / (‖g‖ + 1e-6)), with the norm over all parameters together.
-/// A step whose norm is not finite changes nothing, nor does any step after it (see <see cref="ReadFailed"/>): one bad batch cannot poison the parameters before
-/// it is noticed, and what is found then is what it met.
+/// A step whose norm is not finite changes nothing, nor does any step after it (see <see cref="ReadFailed"/>): one bad batch cannot poison the
+/// parameters before it is noticed, and what is found then is what it met.
 /// </para>
 /// </summary>
 /// <remarks>Build it after the model is on its device: moving a model gives it new parameters.</remarks>
@@ -32,7 +32,8 @@ public sealed class AdamW : IDisposable
     sealed record Group(double Decay, List<Item> Items);
 
     /// <summary>Makes the state of an optimizer: two tensors shaped like each parameter, and the number of steps.</summary>
-    /// <param name="parameters">Names, parameters (contiguous, of one device and one of float32 and float64) and whether weight decay applies. Frozen ones are left out.</param>
+    /// <param name="parameters">Names, parameters (contiguous, of one device and one of float32 and float64) and whether weight decay applies.
+    /// Frozen ones are left out.</param>
     /// <param name="options">The constants; null for the defaults.</param>
     public AdamW(IEnumerable<(string Name, Parameter Value, bool Decays)> parameters, AdamWOptions? options = null)
     {
@@ -69,7 +70,8 @@ public sealed class AdamW : IDisposable
     {
         if (type is not (ScalarType.Float32 or ScalarType.Float64) || value.dtype != type)
             throw new ArgumentException($"parameter '{name}' is {value.dtype}; expected all Float32 (or all Float64)", "parameters");
-        if (value.device.ToString() != device.ToString()) throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device} like the first", "parameters");
+        if (value.device.ToString() != device.ToString())
+            throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device} like the first", "parameters");
         if (!value.is_contiguous()) throw new ArgumentException($"parameter '{name}' is not contiguous", "parameters");
     }
 
@@ -96,13 +98,15 @@ public sealed class AdamW : IDisposable
         var scale = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest, Scalars.One).div(ClipValue(clip)), one);
         var sound = watched is null ? norm.isfinite() : norm.isfinite().logical_and(watched.isfinite());
         failed.copy_(maximum(failed, where(sound, none, one)));
-        step.add_(one, Scalars.One).sub_(failed);      // with a scalar of our own: the one that add makes may be finalized under native code
+        // add without a factor makes a scalar that may be finalized under native code
+        step.add_(one, Scalars.One).sub_(failed);
         foreach (var (group, items, grads) in present)
         {
             if (items.Count == 0) continue;
             TorchOperator.CallMany("aten::_fused_adamw_", "", 0,
-                items.ConvertAll(item => (Tensor)item.Value).ToArray(), grads.ToArray(), items.ConvertAll(item => item.First).ToArray(), items.ConvertAll(item => item.Second).ToArray(),
-                Array.Empty<Tensor>(), Enumerable.Repeat(step, items.Count).ToArray(), rate, options.Beta1, options.Beta2, group.Decay, options.Epsilon, false, false,
+                items.ConvertAll(item => (Tensor)item.Value).ToArray(), grads.ToArray(),
+                items.ConvertAll(item => item.First).ToArray(), items.ConvertAll(item => item.Second).ToArray(), Array.Empty<Tensor>(),
+                Enumerable.Repeat(step, items.Count).ToArray(), rate, options.Beta1, options.Beta2, group.Decay, options.Epsilon, false, false,
                 OperatorArgument.Optional(scale), OperatorArgument.Optional(failed));
         }
         DropGradients();
@@ -136,7 +140,8 @@ public sealed class AdamW : IDisposable
         var gradients = new List<Tensor>(group.Items.Count);
         foreach (var item in group.Items)
         {
-            if (item.Value.IsInvalid) throw new InvalidOperationException($"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was made");
+            if (item.Value.IsInvalid)
+                throw new InvalidOperationException($"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was made");
             if (item.Value.grad is not { } gradient) continue;
             items.Add(item);
             gradients.Add(gradient.is_contiguous() ? gradient : gradient.contiguous());     // the fused kernel walks memory, not strides

@@ -1,6 +1,7 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Warm-up, a stable phase at the peak, and a linear cool-down to the floor ("WSD"). The defaults are the shares of arXiv 2510.04800, appendix E.</summary>
+/// <summary>Warm-up, a stable phase at the peak, and a linear cool-down to the floor ("WSD"). The defaults are the shares of arXiv 2510.04800,
+/// appendix E.</summary>
 public sealed record TrapezoidSchedule : LearningRateSchedule
 {
     /// <summary>A warm-up over a quarter of the run and a cool-down over its last fifth.</summary>
@@ -16,6 +17,7 @@ public sealed record TrapezoidSchedule : LearningRateSchedule
     public override void Check()
     {
         base.Check();
-        Refuse.Unless(CoolDown is >= 0 and <= 1 && WarmUp + CoolDown <= 1 + 1e-12, CoolDown, nameof(CoolDown), $"a share of the run in [0, {1 - WarmUp}], which the warm-up leaves");
+        bool fits = CoolDown is >= 0 and <= 1 && WarmUp + CoolDown <= 1 + 1e-12;
+        Refuse.Unless(fits, CoolDown, nameof(CoolDown), $"a share of the run in [0, {1 - WarmUp}], which the warm-up leaves");
     }
 }

@@ -11,7 +11,8 @@ public static class Evaluator
     /// <param name="data">The held-out data.</param>
     /// <param name="context">Tokens a window.</param>
     /// <param name="rows">Windows a forward pass.</param>
-    /// <param name="tokens">How many tokens to measure on at most, in whole windows spread evenly over the data; 0: all, with a shorter window at the end.</param>
+    /// <param name="tokens">How many tokens to measure on at most, in whole windows spread evenly over the data; 0: all, with a shorter window at
+    /// the end.</param>
     /// <param name="separateDocuments">Keep documents apart, as the model was trained.</param>
     /// <param name="cancellation">Stops the measurement.</param>
     public static Evaluation Evaluate(
@@ -23,7 +24,8 @@ public static class Evaluator
         Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
         Refuse.Unless(tokens >= 0, tokens, nameof(tokens), "at least 0 tokens");
         if (data.Count < 2) throw new ArgumentException($"the data has {data.Count} token; expected at least 2", nameof(data));
-        if (data.Vocabulary > model.Vocabulary) throw new ArgumentException($"the data has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", nameof(data));
+        if (data.Vocabulary > model.Vocabulary)
+            throw new ArgumentException($"the data has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", nameof(data));
         long windows = (data.Count - 1) / context, wanted = tokens == 0 ? windows : Math.Min(windows, Math.Max(1, tokens / context));
         var sum = new Sum(model, data, separateDocuments, cancellation);
         var starts = new List<long>(rows);
@@ -45,7 +47,8 @@ public static class Evaluator
         double nats;
         long tokens, bytes;
 
-        public Evaluation Result => tokens > 0 ? new Evaluation(nats, tokens, bytes) : throw new ArgumentException("no target counts: every document has one token", nameof(data));
+        public Evaluation Result
+            => tokens > 0 ? new Evaluation(nats, tokens, bytes) : throw new ArgumentException("no target counts: every document has one token", nameof(data));
 
         public void Add(long[] starts, int context)
         {

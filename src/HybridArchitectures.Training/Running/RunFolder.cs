@@ -19,13 +19,17 @@ sealed class RunFolder(string path)
         AtomicWrite.RecoverAll(path);
         var found = new List<(long Step, string Folder)>();
         foreach (var folder in Directory.GetDirectories(path, Prefix + "*"))
-            if (long.TryParse(System.IO.Path.GetFileName(folder)[Prefix.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out long step) && File.Exists(System.IO.Path.Combine(folder, TrainingState.FileName)))
+        {
+            var number = System.IO.Path.GetFileName(folder)[Prefix.Length..];
+            if (long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long step) && File.Exists(System.IO.Path.Combine(folder, TrainingState.FileName)))
                 found.Add((step, folder));
+        }
         found.Sort();
         return found;
     }
 
-    /// <summary>Deletes all checkpoints but the last <paramref name="keepLast"/> up to <paramref name="current"/>, those beyond it, and the one with the lowest held-out loss.</summary>
+    /// <summary>Deletes all checkpoints but the last <paramref name="keepLast"/> up to <paramref name="current"/>, those beyond it, and the one with
+    /// the lowest held-out loss.</summary>
     public void Retain(int keepLast, long current, IReadOnlyList<EvaluationPoint> evaluations)
     {
         var all = Checkpoints();
@@ -52,6 +56,7 @@ sealed class RunFolder(string path)
         if (File.Exists(System.IO.Path.Combine(full, TrainingState.FileName))) return (full, System.IO.Path.GetDirectoryName(full)!);
         var checkpoints = new RunFolder(full).Checkpoints();
         return checkpoints.Count > 0 ? (checkpoints[^1].Folder, full)
-            : throw new FileNotFoundException($"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}...", folder);
+            : throw new FileNotFoundException(
+                $"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}...", folder);
     }
 }

@@ -25,16 +25,19 @@ public sealed partial class Trainer
     /// <param name="change">Changes options, such as a longer budget; the batch's make-up and the seed must stay.</param>
     /// <returns>A trainer with a model of its own, which is the caller's to dispose.</returns>
     /// <exception cref="InvalidDataException">A file is damaged, or the data is not the run's.</exception>
-    public static Trainer Resume(string folder, TokenDataset training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null, Device? device = null,
-        Func<TrainingOptions, TrainingOptions>? change = null)
+    public static Trainer Resume(string folder, TokenDataset training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
+        Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null)
     {
         ArgumentNullException.ThrowIfNull(training);
         var (checkpoint, run) = RunFolder.Find(folder);
         var state = TrainingState.Read(checkpoint);
-        if (state.Data != Describe(training)) throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {Describe(training)}");
+        if (state.Data != Describe(training))
+            throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {Describe(training)}");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
-        if ((options.Context, options.Seed, options.SeparateDocuments) != (state.Options.Context, state.Options.Seed, state.Options.SeparateDocuments) || options.BatchRows != state.Options.BatchRows)
-            throw new ArgumentException($"{nameof(change)} changes the context, batch rows, seed or separation of documents; expected those the run began with", nameof(change));
+        static object MakeUp(TrainingOptions of) => (of.Context, of.BatchRows, of.Seed, of.SeparateDocuments);
+        if (!MakeUp(options).Equals(MakeUp(state.Options)))
+            throw new ArgumentException(
+                $"{nameof(change)} changes the context, batch rows, seed or separation of documents; expected those the run began with", nameof(change));
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
         Trainer? trainer = null;
         try
@@ -51,7 +54,8 @@ public sealed partial class Trainer
         }
     }
 
-    static string Describe(TokenDataset data) => string.Create(CultureInfo.InvariantCulture, $"{data.Count} tokens of a vocabulary of {data.Vocabulary}, fingerprint {data.Fingerprint:x16}");
+    static string Describe(TokenDataset data) =>
+        string.Create(CultureInfo.InvariantCulture, $"{data.Count} tokens of a vocabulary of {data.Vocabulary}, fingerprint {data.Fingerprint:x16}");
 
     void Restore(string checkpoint, TrainingState state)
     {
@@ -61,7 +65,8 @@ public sealed partial class Trainer
         var random = RandomState();
         file.ReadInto(optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value));
         set_rng_state(random);
-        if (optimizer.ReadSteps() != state.Step) throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step}");
+        if (optimizer.ReadSteps() != state.Step)
+            throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step}");
         try
         {
             sampler.Position = state.Position;

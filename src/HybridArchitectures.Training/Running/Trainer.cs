@@ -7,10 +7,11 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints and a guard against numbers that are not finite.
+/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints and a guard against numbers
+/// that are not finite.
 /// <para>
-/// Runs with one seed and one initial model are bit-equal on the CPU, and a run that was cancelled, or killed after a checkpoint, goes on bit-equal (with a budget
-/// of time, what depends on the clock excepted). Nothing is read from the device between reports.
+/// Runs with one seed and one initial model are bit-equal on the CPU, and a run that was cancelled, or killed after a checkpoint, goes on bit-equal
+/// (with a budget of time, what depends on the clock excepted). Nothing is read from the device between reports.
 /// </para>
 /// </summary>
 public sealed partial class Trainer : IDisposable
@@ -55,14 +56,18 @@ public sealed partial class Trainer : IDisposable
         sampler = new WindowSampler(training, options.Context, options.Seed, shuffle: true, options.SeparateDocuments);
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
-            throw new ArgumentException($"'{options.Folder}' holds a run already ({Path.GetFileName(last.Folder)}); go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
+            throw new ArgumentException(
+                $"'{options.Folder}' holds a run already ({Path.GetFileName(last.Folder)}); "
+                + $"go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
         optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), options.Optimizer);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
+        LooksEveryStep = model.Device.type == DeviceType.CPU;
     }
 
     static void CheckVocabulary(TokenDataset data, HybridLanguageModel model, string name)
     {
-        if (data.Vocabulary > model.Vocabulary) throw new ArgumentException($"{name} has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", name);
+        if (data.Vocabulary > model.Vocabulary)
+            throw new ArgumentException($"{name} has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", name);
     }
 
     /// <summary>The model in training.</summary>
@@ -98,13 +103,14 @@ public sealed partial class Trainer : IDisposable
             {
                 var began = Elapsed;
                 var (rate, norm) = OneStep();
-                if (Model.Device.type == DeviceType.CPU) CheckHealth();      // elsewhere a look would wait for the device
+                if (LooksEveryStep) CheckHealth();
                 var taken = Elapsed - began;
                 stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
                 if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
                 norm.Dispose();
                 if (IsEvaluationDue) Evaluate(cancellation);
-                if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested) Save(measure: true, cancellation);
+                if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested)
+                    Save(measure: true, cancellation);
             }
             CheckHealth();
             bool completed = IsDone;
@@ -126,6 +132,9 @@ public sealed partial class Trainer : IDisposable
     }
 
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
+
+    /// <summary>Whether a number that is not finite is noticed at once; off the CPU a look would wait for the device, and the next report brings it out.</summary>
+    internal bool LooksEveryStep { get; set; }
 
     bool IsEvaluationDue => Options.EvaluateEvery > 0 && Step > 0 && Step % Options.EvaluateEvery == 0;
 
@@ -159,7 +168,9 @@ public sealed partial class Trainer : IDisposable
         {
             ReadBatches(batches);
             long counted = batches.Sum(batch => batch.Counted);
-            if (counted == 0) throw new InvalidDataException($"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token");
+            if (counted == 0)
+                throw new InvalidDataException(
+                    $"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token");
             var loss = zeros([], ScalarType.Float32, Model.Device);
             foreach (var batch in batches)
                 if (batch.Counted > 0) loss.add_(Accumulate(batch, (double)batch.Counted / counted), Scalars.One);
@@ -235,7 +246,8 @@ public sealed partial class Trainer : IDisposable
         optimizer.ForgetFailure();
         var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
-            $"step {step}: the loss or its gradient is not finite, first in {place}; the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
+            $"step {step}: the loss or its gradient is not finite, first in {place}; "
+            + $"the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
             step, position, place);
     }
 

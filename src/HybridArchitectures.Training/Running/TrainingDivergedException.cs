@@ -1,6 +1,7 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>A loss or gradient that is no finite number ended a run. The parameters are those before the step; nothing was saved over an earlier checkpoint.</summary>
+/// <summary>A loss or gradient that is no finite number ended a run. The parameters are those before the step; nothing was saved over an earlier
+/// checkpoint.</summary>
 /// <param name="message">What happened where.</param>
 /// <param name="step">The step, counted from 1.</param>
 /// <param name="batch">Where in the data the step's rows begin.</param>

@@ -88,6 +88,7 @@ public sealed record TrainingOptions
         Refuse.Unless(CheckpointEvery >= 0, CheckpointEvery, nameof(CheckpointEvery), "at least 0 steps");
         Refuse.Unless(KeepLast > 0, KeepLast, nameof(KeepLast), "at least 1");
         if (Folder is { Length: 0 }) throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
-        if (CheckpointEvery > 0 && Folder is null) throw new ArgumentException($"{nameof(CheckpointEvery)} is {CheckpointEvery} but there is no {nameof(Folder)} to save in", nameof(Folder));
+        if (CheckpointEvery > 0 && Folder is null)
+            throw new ArgumentException($"{nameof(CheckpointEvery)} is {CheckpointEvery} but there is no {nameof(Folder)} to save in", nameof(Folder));
     }
 }

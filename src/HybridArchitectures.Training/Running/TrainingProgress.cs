@@ -12,4 +12,5 @@ namespace HybridArchitectures.Training;
 /// <param name="TimeLeft">Time left, as far as can be told.</param>
 /// <param name="Done">Share of the run that is done, 0 to 1.</param>
 public sealed record TrainingProgress(
-    long Step, long? TotalSteps, long Tokens, double Loss, double LearningRate, double GradientNorm, double TokensPerSecond, TimeSpan Elapsed, TimeSpan? TimeLeft, double Done);
+    long Step, long? TotalSteps, long Tokens, double Loss, double LearningRate, double GradientNorm, double TokensPerSecond,
+    TimeSpan Elapsed, TimeSpan? TimeLeft, double Done);

@@ -10,7 +10,8 @@ namespace HybridArchitectures.Training;
 /// <param name="Checkpoint">The folder of the last checkpoint; null where none was asked for.</param>
 /// <param name="HowToGoOn">What to call to go on from there; null where the run is complete or nothing was saved.</param>
 public sealed record TrainingResult(
-    bool Completed, long Steps, long Tokens, TimeSpan Elapsed, IReadOnlyList<TrainingProgress> History, IReadOnlyList<EvaluationPoint> Evaluations, string? Checkpoint, string? HowToGoOn)
+    bool Completed, long Steps, long Tokens, TimeSpan Elapsed, IReadOnlyList<TrainingProgress> History, IReadOnlyList<EvaluationPoint> Evaluations,
+    string? Checkpoint, string? HowToGoOn)
 {
     /// <summary>The last measurement; null where there is no held-out data.</summary>
     public Evaluation? Final => Evaluations.Count == 0 ? null : Evaluations[^1].Result;

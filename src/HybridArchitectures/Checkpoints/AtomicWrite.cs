@@ -20,7 +20,8 @@ public static class AtomicWrite
         ArgumentNullException.ThrowIfNull(write);
         var full = Path.GetFullPath(path);
         if (Directory.Exists(full)) throw new ArgumentException($"'{path}' is a folder; expected a file", nameof(path));
-        if (!Directory.Exists(Path.GetDirectoryName(full))) throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' to write '{Path.GetFileName(full)}' in");
+        if (!Directory.Exists(Path.GetDirectoryName(full)))
+            throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' to write '{Path.GetFileName(full)}' in");
         var temporary = Beside(full, NewMark(), "new");
         try
         {
@@ -45,7 +46,8 @@ public static class AtomicWrite
     /// <summary>Replaces one folder; the folders above it are made.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="write">Fills the new, empty folder it is given.</param>
-    /// <param name="files">The names of what belongs there; null for anything. Where the old folder holds something else, which would go with it, the write is refused.</param>
+    /// <param name="files">The names of what belongs there; null for anything. Where the old folder holds something else, which would go with it,
+    /// the write is refused.</param>
     /// <remarks>
     /// A folder cannot be exchanged in one step everywhere, so the old one is set aside first. A process that dies between the two moves leaves both under
     /// temporary names, and <see cref="Recover"/>, which runs before every write and load, completes the exchange.
@@ -60,8 +62,11 @@ public static class AtomicWrite
         Directory.CreateDirectory(parent);
         Recover(full);
         DeleteAbandoned(full);
-        if (files is not null && Directory.Exists(full) && Directory.EnumerateFileSystemEntries(full).Select(Path.GetFileName).FirstOrDefault(name => !files.Contains(name)) is { } foreign)
-            throw new ArgumentException($"'{folder}' holds '{foreign}', which saving there would take away; expected a new folder, or one with only {string.Join(", ", files)}", nameof(folder));
+        var there = files is not null && Directory.Exists(full) ? Directory.EnumerateFileSystemEntries(full).Select(Path.GetFileName) : [];
+        if (there.FirstOrDefault(name => !files!.Contains(name)) is { } foreign)
+            throw new ArgumentException(
+                $"'{folder}' holds '{foreign}', which saving there would take away; "
+                + $"expected a new folder, or one with only {string.Join(", ", files!)}", nameof(folder));
         var mark = NewMark();
         string fresh = Beside(full, mark, "new"), old = Beside(full, mark, "old");
         try
@@ -114,7 +119,7 @@ public static class AtomicWrite
         {
             try
             {
-                var newest = Directory.EnumerateFileSystemEntries(leftover).Select(System.IO.File.GetLastWriteTimeUtc).Append(Directory.GetLastWriteTimeUtc(leftover)).Max();
+                var newest = Directory.EnumerateFileSystemEntries(leftover).Append(leftover).Max(System.IO.File.GetLastWriteTimeUtc);
                 if (DateTime.UtcNow - newest > Abandoned) Directory.Delete(leftover, recursive: true);     // a younger one may be another process at work
             }
             catch (IOException)

@@ -23,7 +23,8 @@ public static class Checkpoint
         AtomicWrite.Folder(folder, fresh => Write(model, fresh), [DesignFile, ModelFile]);
     }
 
-    /// <summary>Writes a model's two files into a folder that exists; to be used inside <see cref="AtomicWrite.Folder"/> where more files belong to a checkpoint.</summary>
+    /// <summary>Writes a model's two files into a folder that exists; to be used inside <see cref="AtomicWrite.Folder"/> where more files belong to
+    /// a checkpoint.</summary>
     public static void Write(HybridLanguageModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);

@@ -8,7 +8,8 @@ namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
 /// A file of named tensors in the safetensors format: 8 bytes little-endian header length, a JSON header, the data
-/// (<see href="https://huggingface.co/docs/safetensors"/>). Tensors are read from the file when asked for, straight into their memory; nothing in a file is ever run.
+/// (<see href="https://huggingface.co/docs/safetensors"/>). Tensors are read from the file when asked for, straight into their memory; nothing in a
+/// file is ever run.
 /// One instance may be read from several threads.
 /// </summary>
 public sealed unsafe class SafetensorsFile : IDisposable
@@ -39,7 +40,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
 
     /// <summary>Opens a file and checks its header: types, sizes, and that the tensors fill the data without gap or overlap.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is no safetensors file, truncated or inconsistent; the message names file, tensor and offset.</exception>
+    /// <exception cref="InvalidDataException">The file is no safetensors file, truncated or inconsistent; the message names file, tensor and
+    /// offset.</exception>
     public static SafetensorsFile Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -53,7 +55,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
             ReadFully(file, prefix, 0, path);
             ulong headerBytes = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
             if (headerBytes > SafetensorsHeader.MaximumBytes)
-                throw new InvalidDataException($"{path}: a header of {headerBytes} bytes; expected at most {SafetensorsHeader.MaximumBytes} (is this a safetensors file?)");
+                throw new InvalidDataException(
+                    $"{path}: a header of {headerBytes} bytes; expected at most {SafetensorsHeader.MaximumBytes} (is this a safetensors file?)");
             if ((long)headerBytes > length - 8)
                 throw new InvalidDataException($"{path}: the header should take {headerBytes} bytes, but {length - 8} follow (truncated?)");
             var header = GC.AllocateUninitializedArray<byte>((int)headerBytes);
@@ -98,7 +101,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         ArgumentNullException.ThrowIfNull(target);
         var entry = this[name];
         if (!entry.Shape.SequenceEqual(target.shape))
-            throw new ArgumentException($"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]; expected [{string.Join(", ", target.shape)}]", nameof(target));
+            throw new ArgumentException(
+                $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]; expected [{string.Join(", ", target.shape)}]", nameof(target));
         using var scope = NewDisposeScope();
         using var off = no_grad();
         if (target.device_type == DeviceType.CPU && target.dtype == entry.Type && target.is_contiguous()) ReadData(entry, target);
@@ -116,7 +120,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         var misshapen = Entries.Where(entry => targets.TryGetValue(entry.Name, out var target) && !Fits(entry, target))
             .Select(entry => $"{entry} (expected {targets[entry.Name].dtype}[{string.Join(", ", targets[entry.Name].shape)}])").ToArray();
         if (missing.Length + unexpected.Length + misshapen.Length > 0)
-            throw new InvalidDataException($"{Path}: {string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>())}");
+            throw new InvalidDataException(
+                $"{Path}: "
+                + string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>()));
         foreach (var (name, target) in targets) ReadInto(name, target);
     }
 
@@ -171,8 +177,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, tensor) in tensors)
         {
-            if (name == "__metadata__" || !names.Add(name)) throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "stands twice")}", nameof(tensors));
-            var (type, size) = SafetensorsTypes.Of(tensor.dtype) ?? throw new ArgumentException($"tensor '{name}' is {tensor.dtype}; the format has {SafetensorsTypes.Names}", nameof(tensors));
+            if (name == "__metadata__" || !names.Add(name))
+                throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "stands twice")}", nameof(tensors));
+            var (type, size) = SafetensorsTypes.Of(tensor.dtype)
+                ?? throw new ArgumentException($"tensor '{name}' is {tensor.dtype}; the format has {SafetensorsTypes.Names}", nameof(tensors));
             items.Add((name, tensor, type, size));
         }
         // large elements first: every tensor then begins at a multiple of its element size

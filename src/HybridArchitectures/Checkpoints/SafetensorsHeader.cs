@@ -92,9 +92,12 @@ static class SafetensorsHeader
             throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}");
         if (offsets.Count != 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes)
             throw new InvalidDataException($"{path}: tensor '{name}' has data_offsets [{string.Join(", ", offsets)}]; the data is {dataBytes} bytes long");
-        long bytes = ByteCount(shape, size) ?? throw new InvalidDataException($"{path}: tensor '{name}' has shape [{string.Join(", ", shape)}], more elements than can be");
+        long bytes = ByteCount(shape, size)
+            ?? throw new InvalidDataException($"{path}: tensor '{name}' has shape [{string.Join(", ", shape)}], more elements than can be");
         if (bytes != offsets[1] - offsets[0])
-            throw new InvalidDataException($"{path}: tensor '{name}' at offset {offsets[0]} is {typeName}[{string.Join(", ", shape)}], {bytes} bytes, but its data_offsets [{offsets[0]}, {offsets[1]}] hold {offsets[1] - offsets[0]}");
+            throw new InvalidDataException(
+                $"{path}: tensor '{name}' at offset {offsets[0]} is {typeName}[{string.Join(", ", shape)}], "
+                + $"{bytes} bytes, but its data_offsets [{offsets[0]}, {offsets[1]}] hold {offsets[1] - offsets[0]}");
         return new SafetensorsEntry(name, type, shape.AsReadOnly(), dataStart + offsets[0], bytes);
     }
 
@@ -117,7 +120,8 @@ static class SafetensorsHeader
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out long number) || number < 0)
-                throw new InvalidDataException($"{path}: {what} holds '{Encoding.UTF8.GetString(reader.ValueSpan[..Math.Min(reader.ValueSpan.Length, 40)])}'; expected whole numbers from 0");
+                throw new InvalidDataException(
+                    $"{path}: {what} holds '{Encoding.UTF8.GetString(reader.ValueSpan[..Math.Min(reader.ValueSpan.Length, 40)])}'; expected whole numbers from 0");
             if (numbers.Count == atMost) throw new InvalidDataException($"{path}: {what} has more than {atMost} numbers");
             numbers.Add(number);
         }
@@ -132,7 +136,9 @@ static class SafetensorsHeader
         foreach (var entry in entries)
         {
             if (entry.Offset != expected)
-                throw new InvalidDataException($"{path}: tensor '{entry.Name}' begins at offset {entry.Offset - dataStart}, {(entry.Offset < expected ? "inside the tensor before it" : "after a gap")}; expected {expected - dataStart}");
+                throw new InvalidDataException(
+                    $"{path}: tensor '{entry.Name}' begins at offset {entry.Offset - dataStart}, "
+                    + $"{(entry.Offset < expected ? "inside the tensor before it" : "after a gap")}; expected {expected - dataStart}");
             expected += entry.ByteCount;
         }
         if (expected != dataStart + dataBytes)
@@ -174,7 +180,8 @@ static class SafetensorsHeader
             writer.WriteEndObject();
         }
         int length = (int)(buffer.Length + 7) / 8 * 8;
-        if (length > MaximumBytes) throw new ArgumentException($"the names, shapes and metadata take {length} bytes; a safetensors header holds {MaximumBytes}");
+        if (length > MaximumBytes)
+            throw new ArgumentException($"the names, shapes and metadata take {length} bytes; a safetensors header holds {MaximumBytes}");
         var result = new byte[8 + length];
         System.Buffers.Binary.BinaryPrimitives.WriteInt64LittleEndian(result, length);
         buffer.GetBuffer().AsSpan(0, (int)buffer.Length).CopyTo(result.AsSpan(8));

@@ -189,11 +189,12 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Theory]
-    [InlineData("embedding", "the embedding")]
-    [InlineData("stack.blocks.0.mixer", "block 1 of 2 (M")]
-    [InlineData("stack.blocks.1.feed_forward", "block 2 of 2 (T")]
-    [InlineData("stack.norm", "the final norm")]
-    public void A_number_that_is_not_finite_stops_the_run_and_names_step_batch_and_layer(string where, string place)
+    [InlineData("embedding", "the embedding", true)]
+    [InlineData("stack.blocks.0.mixer", "block 1 of 2 (M", true)]
+    [InlineData("stack.blocks.1.feed_forward", "block 2 of 2 (T", true)]
+    [InlineData("stack.norm", "the final norm", true)]
+    [InlineData("stack.blocks.0.mixer", "block 1 of 2 (M", false)]
+    public void A_number_that_is_not_finite_stops_the_run_and_names_step_batch_and_layer(string where, string place, bool atOnce)
     {
         using var model = Small.Model();
         DataPosition position = default;
@@ -211,8 +212,9 @@ public sealed class TrainerTests : IDisposable
                 before = Small.Bytes(model);
             },
         };
-        using var trainer = new Trainer(model, data, Small.Options, callbacks: [log]);
+        using var trainer = new Trainer(model, data, Small.Options with { Steps = 30, ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
+        Assert.Equal(atOnce ? 8 : 12, log.Steps.Count);     // when it was noticed
         Assert.Equal((8, position), (error.Step, error.Batch));
         Assert.StartsWith(place, error.Place);
         Assert.Contains($"step 8: ", error.Message);
