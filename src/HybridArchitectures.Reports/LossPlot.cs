@@ -1,3 +1,4 @@
+using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Reports.Drawing;
 using ScottPlot;
@@ -34,7 +35,8 @@ public static class LossPlot
         Dress(plot, frame, options);
 
         int width = (int)Math.Round(options.Width * options.Scale), height = (int)Math.Round(options.Height * options.Scale);
-        using var surface = SKSurface.Create(new SKImageInfo(width, height)) ?? throw new InvalidOperationException($"Skia has no room for {width} x {height} pixels");
+        using var surface = SKSurface.Create(new SKImageInfo(width, height))
+            ?? throw new InvalidOperationException($"Skia has no room for {width} x {height} pixels");
         plot.Render(surface.Canvas, width, height);
         using var image = surface.Snapshot();
         using var data = image.Encode(SKEncodedImageFormat.Png, 100);
@@ -89,7 +91,8 @@ public static class LossPlot
             plot.Add.HorizontalLine(baseline.HeldOutLoss, 1.2f, Colour(Inks.Soft), LinePattern.Dashed);
             Note(plot, $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}", frame.LabelAt(index), baseline.HeldOutLoss, Alignment.LowerCenter, -2);
         }
-        var above = frame.Baselines.Where(baseline => baseline.HeldOutLoss > frame.Top).Select(baseline => $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}").ToArray();
+        var above = frame.Baselines.Where(baseline => baseline.HeldOutLoss > frame.Top)
+            .Select(baseline => $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}").ToArray();
         if (above.Length > 0) Note(plot, "↑ " + string.Join(",  ", above), frame.LabelAt(0), frame.Top, Alignment.UpperCenter, 4);
     }
 
@@ -118,7 +121,7 @@ public static class LossPlot
         var bottom = LossFrame.Ticks(0, frame.Right * 1.01, 8);
         var left = LossFrame.Ticks(frame.Bottom, frame.Top, 7);
         plot.Axes.Bottom.TickGenerator = new NumericManual([.. bottom.Select(tick => new Tick(tick, Figures.Short(tick)))]);
-        plot.Axes.Left.TickGenerator = new NumericManual([.. left.Select(tick => new Tick(tick, tick.ToString("0.0##", System.Globalization.CultureInfo.InvariantCulture)))]);
+        plot.Axes.Left.TickGenerator = new NumericManual([.. left.Select(tick => new Tick(tick, tick.ToString("0.0##", CultureInfo.InvariantCulture)))]);
         foreach (var axis in (IAxis[])[plot.Axes.Bottom, plot.Axes.Left])
         {
             axis.TickLabelStyle.FontName = ReportFont.Name;

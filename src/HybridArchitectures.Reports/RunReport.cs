@@ -91,7 +91,11 @@ public sealed record RunReport
         if (File.Exists(folder)) throw new ArgumentException($"'{folder}' is a file; expected a folder", nameof(folder));
         Check();
 
-        var files = new List<(string Name, byte[] Content)> { ("report.json", Utf8(ToJson())), ("loss.png", LossPlot.Png(Curves(), Baselines, new() { Title = Title, Unit = Unit })) };
+        var files = new List<(string Name, byte[] Content)>
+        {
+            ("report.json", Utf8(ToJson())),
+            ("loss.png", LossPlot.Png(Curves(), Baselines, new() { Title = Title, Unit = Unit })),
+        };
         foreach (var (run, name) in Runs.Zip(FileNames()))
         {
             files.Add(($"design-{name}.svg", Utf8(DesignStrip.Svg(run.Design))));

@@ -50,7 +50,8 @@ public sealed record RunSummary
         Design.Check();
         if (Points is null || Samples is null || Facts is null) throw new ArgumentException($"run {Name}: points, samples and facts may be empty, not null");
         Checks.Points(Name, Points, nameof(Points));
-        if (Samples.Any(sample => sample is not { Prompt: not null, Text: not null, Settings: not null })) throw new ArgumentException($"run {Name} has a sample that is null", nameof(Samples));
+        if (Samples.Any(sample => sample is not { Prompt: not null, Text: not null, Settings: not null }))
+            throw new ArgumentException($"run {Name} has a sample that is null", nameof(Samples));
         Checks.Facts(Name, Facts);
     }
 }

@@ -77,7 +77,8 @@ public class DesignStripTests
     [Fact]
     public void The_legend_says_sizes_and_layers()
     {
-        var words = XDocument.Parse(DesignStrip.Svg(ExampleDesigns.Inter)).Descendants(Svg + "text").Select(text => string.Join("|", text.Elements(Svg + "tspan").Select(part => part.Value)));
+        var words = XDocument.Parse(DesignStrip.Svg(ExampleDesigns.Inter)).Descendants(Svg + "text")
+            .Select(text => string.Join("|", text.Elements(Svg + "tspan").Select(part => part.Value)));
         Assert.Contains("Attention|32 heads × 64, 8 key-value heads|layers 5, 9", words);
         Assert.Contains("Mamba-2|32 heads × 128, state 128|layers 1–4, 6–8, 10–13", words);
         Assert.Contains("SwiGLU|width 8,192", words);

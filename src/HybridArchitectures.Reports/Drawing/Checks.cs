@@ -8,7 +8,8 @@ static class Checks
         ArgumentNullException.ThrowIfNull(curves);
         for (int i = 0; i < curves.Count; i++)
         {
-            if (curves[i] is not { Name: { } name, Points: { } points }) throw new ArgumentException($"curve {i} is null or lacks its name or points", nameof(curves));
+            if (curves[i] is not { Name: { } name, Points: { } points })
+                throw new ArgumentException($"curve {i} is null or lacks its name or points", nameof(curves));
             Points(name, points, nameof(curves));
         }
     }
@@ -21,7 +22,7 @@ static class Checks
             if (point.Step < 0 || point.Tokens < 0 || !(point.Seconds >= 0 && double.IsFinite(point.Seconds)))
                 throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected none below 0", argument);
             if (i > 0 && (point.Step < points[i - 1].Step || point.Tokens < points[i - 1].Tokens))
-                throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the point ahead of it; expected points in order of time", argument);
+                throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the one ahead of it; expected them in order of time", argument);
         }
     }
 
@@ -30,13 +31,15 @@ static class Checks
         for (int i = 0; i < baselines.Count; i++)
         {
             if (baselines[i] is not { Name: not null } baseline) throw new ArgumentException($"baseline {i} is null or lacks its name", nameof(baselines));
-            if (!double.IsFinite(baseline.HeldOutLoss)) throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
+            if (!double.IsFinite(baseline.HeldOutLoss))
+                throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
         }
     }
 
     public static void Facts(string owner, IReadOnlyList<ReportFact> facts)
     {
         for (int i = 0; i < facts.Count; i++)
-            if (facts[i] is not { Name: not null, Value: not null }) throw new ArgumentException($"fact {i} of {owner} is null or lacks its name or value", nameof(facts));
+            if (facts[i] is not { Name: not null, Value: not null })
+                throw new ArgumentException($"fact {i} of {owner} is null or lacks its name or value", nameof(facts));
     }
 }

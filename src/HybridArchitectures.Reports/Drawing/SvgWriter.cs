@@ -21,7 +21,7 @@ sealed class SvgWriter
     /// <summary>An element inside a page that holds <see cref="Style"/>; <paramref name="id"/> is unique in that page.</summary>
     public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, standalone: false);
 
-    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>a-NAME</c> and <c>b-NAME</c> are the two halves of a split box.</summary>
+    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>c-NAME</c> colours a half of a split box.</summary>
     public static string Style()
     {
         var css = new StringBuilder();
@@ -65,7 +65,8 @@ sealed class SvgWriter
 
     string Write(Picture picture, bool standalone)
     {
-        Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\" width=\"{picture.Width:0.##}\" height=\"{picture.Height:0.##}\"");
+        Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\"");
+        Add($" width=\"{picture.Width:0.##}\" height=\"{picture.Height:0.##}\"");
         Add($" role=\"img\" aria-labelledby=\"{idPrefix}-title {idPrefix}-desc\" font-family=\"Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n");
         Add($"<title id=\"{idPrefix}-title\">{Escape(picture.Title)}</title>\n<desc id=\"{idPrefix}-desc\">{Escape(picture.Description)}</desc>\n");
         if (standalone) Add($"<style>\n{Style()}</style>\n");
@@ -115,7 +116,8 @@ sealed class SvgWriter
         if (box.Second is { } second && box.Fill is { } first)
         {
             var id = $"{idPrefix}-split{gradients++}";
-            Add($"<linearGradient id=\"{id}\" x1=\"0\" y1=\"0\" x2=\"1\" y2=\"1\"><stop offset=\".5\" class=\"c-{first.Name}\"/><stop offset=\".5\" class=\"c-{second.Name}\"/></linearGradient>");
+            Add($"<linearGradient id=\"{id}\" x1=\"0\" y1=\"0\" x2=\"1\" y2=\"1\"><stop offset=\".5\" class=\"c-{first.Name}\"/>");
+            Add($"<stop offset=\".5\" class=\"c-{second.Name}\"/></linearGradient>");
             fill = $" fill=\"url(#{id})\"";
         }
         else if (box.Fill is { } only) classes.Add($"f-{only.Name}");

@@ -50,9 +50,9 @@ sealed class HtmlPage
     void Results()
     {
         if (report.Runs.Count + report.Baselines.Count == 0) return;
-        var losses = report.Runs.Select(run => run.FinalHeldOutLoss).Concat(report.Baselines.Select(line => (double?)line.HeldOutLoss)).OfType<double>().Where(double.IsFinite).ToArray();
-        double most = losses.Append(0).Max();
-        var best = report.Runs.Select(run => run.FinalHeldOutLoss).OfType<double>().Where(double.IsFinite).Order().Cast<double?>().FirstOrDefault();
+        double[] reached = [.. report.Runs.Select(run => run.FinalHeldOutLoss).OfType<double>().Where(double.IsFinite)];
+        double most = reached.Concat(report.Baselines.Select(line => line.HeldOutLoss)).Append(0).Max();
+        double? best = reached.Length > 0 ? reached.Min() : null;
         Add($"""
             <section>
             <h2>Results</h2>
@@ -66,11 +66,13 @@ sealed class HtmlPage
             var active = count.Active == count.Total ? "" : $"<br><span class=\"soft\">{Figures.Short(count.Active)} active</span>";
             Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td><td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
             Add($"<td title=\"{Figures.Full(count.NonEmbedding)}\">{Figures.Short(count.NonEmbedding)}</td>");
-            Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td><td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
-            Add($"<td>{(run.MeanTokensPerSecond is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td><td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
+            Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td>");
+            Add($"<td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
+            Add($"<td>{(run.MeanTokensPerSecond is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td>");
+            Add($"<td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
         }
         foreach (var line in report.Baselines)
-            Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td></td><td></td><td></td><td></td><td></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
+            Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td colspan=\"5\"></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
         Add($"</table></div>\n</section>\n");
     }
 
@@ -88,12 +90,16 @@ sealed class HtmlPage
     {
         const int bar = 5, gap = 2;
         var svg = new StringBuilder();
-        svg.Append(CultureInfo.InvariantCulture, $"<svg class=\"mini\" width=\"{design.Depth * (bar + gap)}\" height=\"14\" role=\"img\" aria-label=\"layers {Escape(design.Pattern)}\"><title>{Escape(design.Pattern)}</title>");
+        var pattern = Escape(design.Pattern);
+        svg.Append(CultureInfo.InvariantCulture, $"<svg class=\"mini\" width=\"{design.Depth * (bar + gap)}\" height=\"14\" role=\"img\" aria-label=\"layers {pattern}\">");
+        svg.Append(CultureInfo.InvariantCulture, $"<title>{pattern}</title>");
         for (int i = 0; i < design.Depth; i++)
         {
             var look = PartLook.Of(design.Blocks[i].Mixer);
-            svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{(look.Fill ?? Inks.Plain).Name}\" x=\"{i * (bar + gap)}\" y=\"2\" width=\"{bar}\" height=\"10\" rx=\"1\"/>");
-            if (look.Second is { } second) svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{second.Name}\" x=\"{i * (bar + gap)}\" y=\"7\" width=\"{bar}\" height=\"5\" rx=\"1\"/>");
+            void Bar(Ink ink, int y, int height) =>
+                svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{ink.Name}\" x=\"{i * (bar + gap)}\" y=\"{y}\" width=\"{bar}\" height=\"{height}\" rx=\"1\"/>");
+            Bar(look.Fill ?? Inks.Plain, 2, 10);
+            if (look.Second is { } second) Bar(second, 7, 5);
         }
         return svg.Append("</svg>").ToString();
     }
@@ -103,7 +109,9 @@ sealed class HtmlPage
         if (report.Runs.All(run => run.Points.Count == 0)) return;
         Add($"""
             <section>
-            <input class="switch" type="radio" name="axis" id="by-tokens" checked><input class="switch" type="radio" name="axis" id="by-steps"><input class="switch" type="radio" name="axis" id="by-time">
+            <input class="switch" type="radio" name="axis" id="by-tokens" checked>
+            <input class="switch" type="radio" name="axis" id="by-steps">
+            <input class="switch" type="radio" name="axis" id="by-time">
             <div class="tabs"><label for="by-tokens">tokens</label><label for="by-steps">steps</label><label for="by-time">time</label></div>
             <h2>Loss</h2>
             <div class="legend">
@@ -122,7 +130,8 @@ sealed class HtmlPage
         foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
         {
             var called = run.Design.Name is { Length: > 0 } name && name != run.Name ? $"{Escape(name)}, " : "";
-            Add($"<div class=\"design\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{called}{StripPicture.Sizes(run.Design)}</span></div>\n");
+            Add($"<div class=\"design\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3>");
+            Add($"<span class=\"soft\">{called}{StripPicture.Sizes(run.Design)}</span></div>\n");
             Add($"<div class=\"wide\">{Inline(StripPicture.Of(run.Design, heading: false), $"strip{index}")}</div>\n");
             Add($"<details><summary>parameters by part{(run.Facts.Count > 0 ? ", settings of the run" : "")}</summary>\n<table class=\"facts parts\">\n");
             var count = ParameterCount.Of(run.Design);
@@ -148,7 +157,10 @@ sealed class HtmlPage
         Add($"<section>\n<h2>Written by the models</h2>\n");
         foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
             foreach (var sample in run.Samples)
-                Add($"<div class=\"sample\"><div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{Escape(sample.Settings)}</span></div><pre><b>{Escape(sample.Prompt)}</b>{Escape(sample.Text)}</pre></div>\n");
+            {
+                Add($"<div class=\"sample\"><div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{Escape(sample.Settings)}</span></div>");
+                Add($"<pre><b>{Escape(sample.Prompt)}</b>{Escape(sample.Text)}</pre></div>\n");
+            }
         Add($"</section>\n");
     }
 
@@ -169,7 +181,8 @@ sealed class HtmlPage
     }
 
     static string Swatch(int index) =>
-        $"<span class=\"swatch\"><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect class=\"f-run{index % Inks.Runs.Count}\" width=\"12\" height=\"12\" rx=\"3\"/></svg></span>";
+        "<span class=\"swatch\"><svg width=\"12\" height=\"12\" aria-hidden=\"true\">"
+        + $"<rect class=\"f-run{index % Inks.Runs.Count}\" width=\"12\" height=\"12\" rx=\"3\"/></svg></span>";
 
     static string Resource(string name)
     {

@@ -26,8 +26,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     public void A_package_picks_no_libtorch_for_its_user(string name)
     {
         using var package = ZipFile.OpenRead(packages.File(name));
-        var dependencies = Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency").ToDictionary(element => (string)element.Attribute("id")!);
-        Assert.DoesNotContain(dependencies.Keys, id => id.StartsWith("TorchSharp-", StringComparison.OrdinalIgnoreCase) || id.StartsWith("libtorch", StringComparison.OrdinalIgnoreCase));
+        var dependencies = Dependencies(package).ToDictionary(element => (string)element.Attribute("id")!, StringComparer.OrdinalIgnoreCase);
+        Assert.DoesNotContain(dependencies.Keys, id => id.ToUpperInvariant() is var upper && (upper.StartsWith("TORCHSHARP-") || upper.StartsWith("LIBTORCH")));
         Assert.DoesNotContain("MinVer", dependencies.Keys);
         foreach (var (id, dependency) in dependencies)
             if (PackedPackages.Names.Contains(id)) Assert.Equal(packages.Version, (string?)dependency.Attribute("version"));
@@ -41,7 +41,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         foreach (var name in PackedPackages.Names)
         {
             using var above = ZipFile.OpenRead(packages.File(name));
-            foreach (var dependency in Manifest(above).Descendants().Where(element => PackedPackages.Names.Contains((string?)element.Attribute("id") ?? "") && element.Name.LocalName == "dependency"))
+            foreach (var dependency in Dependencies(above).Where(element => PackedPackages.Names.Contains((string)element.Attribute("id")!)))
                 Assert.Equal("All", (string?)dependency.Attribute("include"));
         }
     }
@@ -77,9 +77,10 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
               </PropertyGroup>
             </Project>
             """);
-        var pages = PackedPackages.Names.ToDictionary(name => name, name => File.ReadAllText(Path.Combine(PackedPackages.Repository(), "src", name, "README.md")));
-        pages["Root"] = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md"));
-        foreach (var page in Directory.GetFiles(Path.Combine(PackedPackages.Repository(), "docs"), "*.md")) pages[$"Docs{Path.GetFileNameWithoutExtension(page)}"] = File.ReadAllText(page);
+        var root = PackedPackages.Repository();
+        var pages = PackedPackages.Names.ToDictionary(name => name, name => File.ReadAllText(Path.Combine(root, "src", name, "README.md")));
+        pages["Root"] = File.ReadAllText(Path.Combine(root, "README.md"));
+        foreach (var page in Directory.GetFiles(Path.Combine(root, "docs"), "*.md")) pages[$"Docs{Path.GetFileNameWithoutExtension(page)}"] = File.ReadAllText(page);
         foreach (var (name, text) in ScratchProgram.Files(pages)) Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
         await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");
@@ -90,6 +91,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     }
 
     void Write(string name, string text) => File.WriteAllText(Path.Combine(packages.Scratch, name), text);
+
+    static IEnumerable<XElement> Dependencies(ZipArchive package) => Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency");
 
     static XDocument Manifest(ZipArchive package)
     {

@@ -25,7 +25,8 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Feed);
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
-        await Dotnet.Run(Repository(), "pack", "HybridArchitectures.sln", "--no-build", "-c", configuration, "-o", Feed, $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
+        await Dotnet.Run(Repository(), "pack", "HybridArchitectures.sln", "--no-build", "-c", configuration, "-o", Feed,
+            $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
     }
 
     public ValueTask DisposeAsync()

@@ -27,7 +27,8 @@ static partial class ScratchProgram
             if (!logits.shape.SequenceEqual([2L, 65L, 256L]) || !logits.isfinite().all().item<bool>()) throw new Exception("the forward pass went wrong");
             var loss = model.Loss(tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(0, 64)], tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(1, 65)]);
             Autograd.Backward(loss.Total);
-            var without = model.Parameters.Where(parameter => parameter.Value.grad is not { } grad || !grad.isfinite().all().item<bool>()).Select(parameter => parameter.Name).ToArray();
+            var without = model.Parameters.Where(parameter => parameter.Value.grad is not { } grad || !grad.isfinite().all().item<bool>())
+                .Select(parameter => parameter.Name).ToArray();
             if (without.Length > 0) throw new Exception("no gradient for " + string.Join(", ", without));
             Console.WriteLine($"{design.Pattern}: {model.Parameters.Count} gradients, loss {loss.Total.item<float>()}");
         }
@@ -47,7 +48,17 @@ static partial class ScratchProgram
                 var body = lines.Where(line => !usings.Contains(line)).ToArray();
                 // a page that explains speaks of one subject; only what a reader would paste names its namespaces
                 if (usings.Length == 0) usings = ["using HybridArchitectures.Design;", "using HybridArchitectures.Models;"];
-                files[$"{name}.cs"] = $"{string.Join('\n', usings)}\nstatic class {name}\n{{\n    public static async Task Run()\n    {{\n{string.Join('\n', body)}\n        await Task.CompletedTask;\n    }}\n}}\n";
+                files[$"{name}.cs"] = $$"""
+                    {{string.Join('\n', usings)}}
+                    static class {{name}}
+                    {
+                        public static async Task Run()
+                        {
+                            {{string.Join('\n', body)}}
+                            await Task.CompletedTask;
+                        }
+                    }
+                    """;
                 main.Append($"await {name}.Run();\n");
             }
         main.Append($"Console.WriteLine(\"{LastWords}\");\n");
