@@ -41,10 +41,14 @@ public static class FusedAttention
             var blind = visible.any(-1, true).logical_not();
             output = Fused(query, key, value, visible.logical_or(blind).unsqueeze(1), false, factor).masked_fill(blind.unsqueeze(-1), Scalars.Zero);
         }
-        else if (window is null && (queries == 1 || queries == keys))
-            output = Fused(query, key, value, null, queries > 1, factor);
-        else
-            output = Fused(query, key, value, AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1), false, factor);
+        else if (queries == 1)
+        {
+            // one query sees all that its window leaves: no mask
+            if (window is { } width && width + sinks < keys) (key, value) = (Seen(key, width, sinks), Seen(value, width, sinks));
+            output = Fused(query, key, value, null, false, factor);
+        }
+        else if (window is null && queries == keys) output = Fused(query, key, value, null, true, factor);
+        else output = Fused(query, key, value, AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1), false, factor);
         return output.MoveToOuterDisposeScope();
     }
 
@@ -57,6 +61,12 @@ public static class FusedAttention
         var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
             OperatorArgument.Optional(mask), 0.0, causal, OperatorArgument.Optional((double?)scale), query.size(2) != key.size(2)).transpose(1, 2);
         return valueSize < size ? output.narrow(-1, 0, valueSize) : output;
+    }
+
+    static Tensor Seen(Tensor x, long window, long sinks)
+    {
+        var recent = x.narrow(1, x.size(1) - window, window);
+        return sinks == 0 ? recent : cat([x.narrow(1, 0, sinks), recent], 1);
     }
 
     static Tensor Pad(Tensor x, long size) => nn.functional.pad(x, [0, size - x.size(-1)]);

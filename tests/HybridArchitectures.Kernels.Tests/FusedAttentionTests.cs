@@ -188,6 +188,18 @@ public class FusedAttentionTests
         Assert.True(FusedAttention.Forward(ones(2, 3, 2, 4), zeros(2, 0, 1, 4), zeros(2, 0, 1, 5), positions: positions).eq(zeros(2, 3, 2, 5)).all().item<bool>());
     }
 
+    [Theory]
+    [InlineData(8, 8)]
+    [InlineData(2, 8)]
+    [InlineData(8, 16)]
+    public void Memory_grows_with_the_length_and_not_with_its_square(int sets, int valueSize)
+    {
+        using var scope = NewDisposeScope();
+        var (q, k, v) = (randn(1, 4096, 8, 8).requires_grad_(), randn(1, 4096, sets, 8).requires_grad_(), randn(1, 4096, sets, valueSize).requires_grad_());
+        long peak = PeakMemory.Growth(() => Autograd.Backward(FusedAttention.Forward(q, k, v).sum()));
+        Assert.True(peak < 200_000_000, $"grew by {peak / 1_000_000} MB");         // the scores alone: 8 x 4096 x 4096 x 4 bytes = 537 MB
+    }
+
     [Fact]
     public void Steps_stay_right_under_continuous_garbage_collection()
     {

@@ -36,13 +36,11 @@ public class SwiGluTests
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
-        var both = randn(3, 5, 34).requires_grad_();
+        var both = randn(3, 5, 34);
         var output = SwiGlu.Forward(both.narrow(-1, 0, 17), both.narrow(-1, 17, 17));
         Assert.True(output.equal(SwiGlu.Forward(both.narrow(-1, 0, 17).clone(), both.narrow(-1, 17, 17).clone())).all().item<bool>());
-        Autograd.Backward(output.sum());
-        var expected = OperatorCheck.Run(given => SwiGluReference.Forward(given[0]!.narrow(-1, 0, 17), given[0]!.narrow(-1, 17, 17)).sum(), [both.detach()], ScalarType.Float64);
-        Assert.Equal([3, 5, 34], both.grad!.shape);
-        Assert.NotEqual(0, expected[1].abs().sum().item<double>());
+        static Tensor Half(IReadOnlyList<Tensor?> given, long start) => given[0]!.narrow(-1, start, 17);
+        OperatorCheck.MatchesReference(given => SwiGlu.Forward(Half(given, 0), Half(given, 17)), given => SwiGluReference.Forward(Half(given, 0), Half(given, 17)), [OperatorCheck.Normal(3, 5, 34)]);
     }
 
     [Fact]

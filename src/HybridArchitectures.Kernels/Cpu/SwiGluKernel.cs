@@ -1,4 +1,4 @@
-using HybridArchitectures.Kernels.Runtime;
+using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
@@ -30,11 +30,9 @@ static class SwiGluKernel
             for (long row = from; row < to; row++)
             {
                 byte* g = gate[row], u = up[row], y = output[row];
-                for (long i = 0; i < width; i += RowMath.Lanes)
-                {
-                    var x = RowMath.Load<TElement>(g, i, width);
-                    RowMath.Store<TElement>(y, i, width, x * RowMath.Sigmoid(x) * RowMath.Load<TElement>(u, i, width));
-                }
+                long i = 0;
+                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Forward<TElement>(g, u, y, i, RowMath.Unbounded);
+                if (i < width) Forward<TElement>(g, u, y, i, width);
             }
         });
         GC.KeepAlive(gate.Tensor);
@@ -50,13 +48,9 @@ static class SwiGluKernel
             for (long row = from; row < to; row++)
             {
                 byte* dy = gradient[row], g = gate[row], u = up[row], dg = dGate[row], du = dUp[row];
-                for (long i = 0; i < width; i += RowMath.Lanes)
-                {
-                    var (x, dOutput) = (RowMath.Load<TElement>(g, i, width), RowMath.Load<TElement>(dy, i, width));
-                    var sigmoid = RowMath.Sigmoid(x);
-                    RowMath.Store<TElement>(du, i, width, dOutput * x * sigmoid);
-                    RowMath.Store<TElement>(dg, i, width, dOutput * RowMath.Load<TElement>(u, i, width) * RowMath.SiluSlope(x, sigmoid));
-                }
+                long i = 0;
+                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Backward<TElement>(dy, g, u, dg, du, i, RowMath.Unbounded);
+                if (i < width) Backward<TElement>(dy, g, u, dg, du, i, width);
             }
         });
         GC.KeepAlive(gradient.Tensor);
@@ -64,5 +58,21 @@ static class SwiGluKernel
         GC.KeepAlive(up.Tensor);
         GC.KeepAlive(dGate.Tensor);
         GC.KeepAlive(dUp.Tensor);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static unsafe void Forward<TElement>(byte* gate, byte* up, byte* output, long i, long count) where TElement : struct, IElement
+    {
+        var x = RowMath.Load<TElement>(gate, i, count);
+        RowMath.Store<TElement>(output, i, count, x * RowMath.Sigmoid(x) * RowMath.Load<TElement>(up, i, count));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static unsafe void Backward<TElement>(byte* gradient, byte* gate, byte* up, byte* dGate, byte* dUp, long i, long count) where TElement : struct, IElement
+    {
+        var (x, dy) = (RowMath.Load<TElement>(gate, i, count), RowMath.Load<TElement>(gradient, i, count));
+        var sigmoid = RowMath.Sigmoid(x);
+        RowMath.Store<TElement>(dUp, i, count, dy * x * sigmoid);
+        RowMath.Store<TElement>(dGate, i, count, dy * RowMath.Load<TElement>(up, i, count) * RowMath.SiluSlope(x, sigmoid));
     }
 }
