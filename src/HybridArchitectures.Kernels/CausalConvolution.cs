@@ -64,7 +64,7 @@ public static class CausalConvolution
     {
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 2 || weight.size(1) == 0)
-            throw new ArgumentException($"weight has shape {SequenceChecks.Describe(weight)}; expected (channels, width) = ({channels}, at least 1)", nameof(weight));
+            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (channels, width) = ({channels}, at least 1)", nameof(weight));
         SequenceChecks.Beside(weight, nameof(weight), x, "(channels, width)", channels, weight.size(1));
         if (bias is not null) SequenceChecks.Beside(bias, nameof(bias), x, "(channels)", channels);
         return weight.size(1);

@@ -42,7 +42,7 @@ public static class SelectiveScan
         Parameters(x, channels, a, skip, timeStepBias);
         long stateSize = a.size(1), groups = Grouped(b, nameof(b), x, 3, stateSize, "(batch, length, [groups,] states)", batch, length);
         if (Grouped(c, nameof(c), x, 3, stateSize, "(batch, length, [groups,] states)", batch, length) != groups || c.dim() != b.dim())
-            throw new ArgumentException($"c has shape {SequenceChecks.Describe(c)}; expected that of b, {SequenceChecks.Describe(b)}", nameof(c));
+            throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.State(initialState, nameof(initialState), x, "(batch, channels, states)", batch, channels, stateSize);
         SequenceChecks.Layout(layout, x);
         bool cpu = BackendFor(x) == KernelBackend.Cpu;
@@ -76,7 +76,7 @@ public static class SelectiveScan
         Parameters(x, channels, a, skip, timeStepBias);
         long stateSize = a.size(1), groups = Grouped(b, nameof(b), x, 2, stateSize, "(batch, [groups,] states)", batch);
         if (Grouped(c, nameof(c), x, 2, stateSize, "(batch, [groups,] states)", batch) != groups || c.dim() != b.dim())
-            throw new ArgumentException($"c has shape {SequenceChecks.Describe(c)}; expected that of b, {SequenceChecks.Describe(b)}", nameof(c));
+            throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, channels, states)", batch, channels, stateSize);
         bool cpu = BackendFor(x) == KernelBackend.Cpu;
@@ -94,7 +94,7 @@ public static class SelectiveScan
     {
         ArgumentNullException.ThrowIfNull(a);
         if (a.dim() != 2 || a.size(0) != channels || a.size(1) == 0)
-            throw new ArgumentException($"a has shape {SequenceChecks.Describe(a)}; expected (channels, states) = ({channels}, at least 1)", nameof(a));
+            throw new ArgumentException($"a has shape {Checks.Describe(a)}; expected (channels, states) = ({channels}, at least 1)", nameof(a));
         SequenceChecks.State(a, nameof(a), x, "(channels, states)", channels, a.size(1));
         if (skip is not null) SequenceChecks.Beside(skip, nameof(skip), x, "(channels)", channels);
         if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(channels)", channels);

@@ -14,9 +14,9 @@ static class SequenceChecks
         ArgumentNullException.ThrowIfNull(x, name);
         if (x.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
             throw new ArgumentException($"{name} is {x.dtype}; expected Float32, BFloat16 or Float64", name);
-        if (x.dim() != dimensions) throw new ArgumentException($"{name} has shape {Describe(x)}; expected {meaning}", name);
+        if (x.dim() != dimensions) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning}", name);
         for (int i = 0; i < dimensions; i++)
-            if (x.size(i) == 0) throw new ArgumentException($"{name} has shape {Describe(x)}; expected {meaning} with every size at least 1", name);
+            if (x.size(i) == 0) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning} with every size at least 1", name);
     }
 
     /// <summary>Refuses a tensor of another shape, on another device, or neither of x's type nor float32.</summary>
@@ -25,7 +25,7 @@ static class SequenceChecks
         ArgumentNullException.ThrowIfNull(tensor, name);
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
-        if (!fits) throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
+        if (!fits) throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
         OnDevice(tensor, name, x);
         if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
         throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
@@ -64,7 +64,7 @@ static class SequenceChecks
     {
         if (layout is null) return;
         if (layout.Batch != x.size(0) || layout.Length != x.size(1))
-            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, as x is {Describe(x)}", nameof(layout));
+            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, as x is {Checks.Describe(x)}", nameof(layout));
         if (layout.Valid is { } valid) OnDevice(valid, nameof(layout), x);
         if (layout.Starts is { } starts) OnDevice(starts, nameof(layout), x);
     }
@@ -81,8 +81,6 @@ static class SequenceChecks
             _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference or Cpu"),
         };
     }
-
-    public static string Describe(Tensor tensor) => $"({string.Join(", ", tensor.shape)})";
 
     static string Types(Tensor x) => x.dtype == ScalarType.BFloat16 ? "BFloat16 or Float32" : $"{x.dtype}";
 }

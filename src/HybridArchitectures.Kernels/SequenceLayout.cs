@@ -63,6 +63,9 @@ public sealed class SequenceLayout : IDisposable
     public static SequenceLayout Packed(IReadOnlyList<IReadOnlyList<long>> documentLengths, long length, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(documentLengths);
+        for (int row = 0; row < documentLengths.Count; row++)
+            for (int i = 0; i < documentLengths[row]?.Count; i++)
+                if (documentLengths[row][i] < 0) throw new ArgumentException($"documentLengths[{row}][{i}] is {documentLengths[row][i]}; expected at least 0", nameof(documentLengths));
         var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(), length, nameof(documentLengths));
         var ids = new long[checked(lengths.Length * length)];
         var starts = new bool[ids.Length];
@@ -72,7 +75,6 @@ public sealed class SequenceLayout : IDisposable
             for (int i = 0; i < documentLengths[row].Count; i++)
             {
                 long count = documentLengths[row][i];
-                if (count < 0) throw new ArgumentException($"documentLengths[{row}][{i}] is {count}; expected at least 0", nameof(documentLengths));
                 if (count == 0) continue;
                 starts[column] = column > row * length;
                 ids.AsSpan((int)column, (int)count).Fill(document = i);
@@ -91,7 +93,7 @@ public sealed class SequenceLayout : IDisposable
     {
         ArgumentNullException.ThrowIfNull(documentIds);
         if (documentIds.dtype != ScalarType.Int64 || documentIds.dim() != 2)
-            throw new ArgumentException($"documentIds is {documentIds.dtype} of shape {SequenceChecks.Describe(documentIds)}; expected Int64 of shape (batch, length)", nameof(documentIds));
+            throw new ArgumentException($"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}; expected Int64 of shape (batch, length)", nameof(documentIds));
         long batch = documentIds.size(0), length = documentIds.size(1);
         var lengths = rowLengths is null ? Enumerable.Repeat(length, checked((int)batch)).ToArray() : CheckedLengths(rowLengths, length);
         if (lengths.Length != batch) throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds", nameof(rowLengths));

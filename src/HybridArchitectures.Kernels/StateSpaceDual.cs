@@ -32,7 +32,7 @@ public static class StateSpaceDual
     /// <param name="timeStepLimit">The range delta is held in, after the softplus; null for none.</param>
     /// <param name="initialState">(B, H, P, N) float32; null for zero.</param>
     /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result.</param>
+    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result. In main memory chunks hold 8 to 64 tokens, whatever is asked for.</param>
     /// <returns>The output (B, L, H, P) in x's type, and the state (B, H, P, N) float32 after each row's last token.</returns>
     /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
@@ -43,7 +43,7 @@ public static class StateSpaceDual
         SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, length, heads)", batch, length, heads);
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {SequenceChecks.Describe(b)}; expected (batch, length, groups, states)", nameof(b));
+        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, length, groups, states)", nameof(b));
         long groups = SequenceChecks.Groups(b.size(2), heads, nameof(b), "heads"), stateSize = b.size(3);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
@@ -77,7 +77,7 @@ public static class StateSpaceDual
         SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, heads)", batch, heads);
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 3 || b.size(2) == 0) throw new ArgumentException($"b has shape {SequenceChecks.Describe(b)}; expected (batch, groups, states)", nameof(b));
+        if (b.dim() != 3 || b.size(2) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, groups, states)", nameof(b));
         long groups = SequenceChecks.Groups(b.size(1), heads, nameof(b), "heads"), stateSize = b.size(2);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -55,15 +56,46 @@ static class SelectiveScanCpu
 
     static Tensor? Rows<TElement>(Tensor? tensor) => tensor is null || tensor.dtype == Type<TElement>() ? tensor : tensor.to(Type<TElement>());
 
-    /// <summary>One token for every row: b and c are (B, G, N).</summary>
-    public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus)
+    /// <summary>One token for every row, each channel's states in one pass over them: b and c are (B, G, N).</summary>
+    public static unsafe Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus)
     {
         using var scope = NewDisposeScope();
-        Tensor Row(Tensor tensor) => tensor.to(ScalarType.Float32).unsqueeze(1);
-        var task = new SelectiveScanTask<Float32Element>(Row(x), Row(timeStep), CpuRows.Whole(a)!, CpuRows.Whole(b)!.unsqueeze(1), CpuRows.Whole(c)!.unsqueeze(1),
-            CpuRows.Whole(skip), gate is null ? null : Row(gate), CpuRows.Whole(timeStepBias), softplus, null, null);
-        var output = CpuRows.New(ScalarType.Float32, x.size(0), 1, x.size(1));
-        task.Forward(output, state, state, null);
-        return CpuRows.As(output, x).squeeze(1).MoveToOuterDisposeScope();
+        Tensor?[] roots = [CpuRows.Whole(x), CpuRows.Whole(timeStep), CpuRows.Whole(a), CpuRows.Whole(b), CpuRows.Whole(c), CpuRows.Whole(skip), CpuRows.Whole(gate), CpuRows.Whole(timeStepBias)];
+        long channels = x.size(1), groups = b.size(1);
+        int states = (int)a.size(1);
+        var output = CpuRows.New(ScalarType.Float32, x.size(0), channels);
+        float* h = CpuRows.Pointer(state), inputs = CpuRows.Pointer(roots[0]), steps = CpuRows.Pointer(roots[1]), rates = CpuRows.Pointer(roots[2]), keys = CpuRows.Pointer(roots[3]);
+        float* queries = CpuRows.Pointer(roots[4]), skips = CpuRows.Pointer(roots[5]), gates = CpuRows.Pointer(roots[6]), biases = CpuRows.Pointer(roots[7]), y = CpuRows.Pointer(output);
+        CpuTasks.Run(x.size(0) * groups, state.NumberOfElements, task =>
+        {
+            var (row, group) = Math.DivRem(task, groups);
+            for (long d = group * (channels / groups), end = d + channels / groups, i = row * channels + d; d < end; d++, i++)
+            {
+                var delta = Vector256.Create(steps[i] + (biases == null ? 0 : biases[d]));
+                if (softplus) delta = VectorMath.Softplus(delta);
+                float sum = StepChannel(h + i * states, rates + d * states, keys + task * states, queries + task * states, delta, delta * inputs[i], states);
+                if (skips != null) sum += skips[d] * inputs[i];
+                if (gates != null) sum *= gates[i] * VectorMath.Sigmoid(Vector256.Create(gates[i])).ToScalar();
+                y[i] = sum;
+            }
+        });
+        GC.KeepAlive((state, roots, output));
+        return CpuRows.As(output, x).MoveToOuterDisposeScope();
+    }
+
+    static unsafe float StepChannel(float* state, float* rates, float* b, float* c, Vector256<float> delta, Vector256<float> input, int states)
+    {
+        var exponent = delta * 1.44269504f;
+        var sums = Vector256<float>.Zero;
+        int n = 0;
+        for (; n + 8 <= states; n += 8)
+        {
+            var value = Vector256.MultiplyAddEstimate(VectorMath.Exp2(exponent * Vector256.Load(rates + n)), Vector256.Load(state + n), input * Vector256.Load(b + n));
+            value.Store(state + n);
+            sums = Vector256.MultiplyAddEstimate(value, Vector256.Load(c + n), sums);
+        }
+        float sum = Vector256.Sum(sums), step = delta.ToScalar(), added = input.ToScalar();
+        for (; n < states; n++) sum += (state[n] = MathF.Exp(step * rates[n]) * state[n] + added * b[n]) * c[n];
+        return sum;
     }
 }
