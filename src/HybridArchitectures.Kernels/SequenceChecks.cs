@@ -25,7 +25,8 @@ static class SequenceChecks
         ArgumentNullException.ThrowIfNull(tensor, name);
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
-        if (!fits) throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
+        if (!fits)
+            throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
         OnDevice(tensor, name, x);
         if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
         throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
@@ -36,7 +37,8 @@ static class SequenceChecks
     {
         if (state is null) return;
         Beside(state, name, x, meaning, sizes);
-        if (state.dtype != StateType(x)) throw new ArgumentException($"{name} is {state.dtype}; expected {StateType(x)}: states are kept in it when x is {x.dtype}", name);
+        if (state.dtype != StateType(x))
+            throw new ArgumentException($"{name} is {state.dtype}; expected {StateType(x)}: states are kept in it when x is {x.dtype}", name);
     }
 
     /// <summary>Refuses a state that cannot be updated in place.</summary>
@@ -64,7 +66,8 @@ static class SequenceChecks
     {
         if (layout is null) return;
         if (layout.Batch != x.size(0) || layout.Length != x.size(1))
-            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, as x is {Checks.Describe(x)}", nameof(layout));
+            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, "
+                + $"as x is {Checks.Describe(x)}", nameof(layout));
         if (layout.Valid is { } valid) OnDevice(valid, nameof(layout), x);
         if (layout.Starts is { } starts) OnDevice(starts, nameof(layout), x);
     }
@@ -76,7 +79,8 @@ static class SequenceChecks
         return asked switch
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : KernelBackend.Reference,
-            KernelBackend.Cpu when !cpu => throw new ArgumentException($"{op}.Backend is Cpu, but x is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
+            KernelBackend.Cpu when !cpu => throw new ArgumentException(
+                $"{op}.Backend is Cpu, but x is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
             KernelBackend.Cpu or KernelBackend.Reference => asked,
             _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference or Cpu"),
         };

@@ -39,7 +39,8 @@ public sealed class SequenceLayout : IDisposable
     /// <summary>(batch, length) bool, false at pads. Null: no pads.</summary>
     public Tensor? Valid { get; }
 
-    /// <summary>(batch, length) bool, true where a real token begins a new document; never in column 0, where a given initial state goes on. Null: nowhere.</summary>
+    /// <summary>(batch, length) bool, true where a real token begins a new document; never in column 0, where a given initial state goes on. Null:
+    /// nowhere.</summary>
     public Tensor? Starts { get; }
 
     /// <summary>(batch) int64: <see cref="RowLengths"/> as a tensor; null when every row is full.</summary>
@@ -66,7 +67,8 @@ public sealed class SequenceLayout : IDisposable
         for (int row = 0; row < documentLengths.Count; row++)
             for (int i = 0; i < documentLengths[row]?.Count; i++)
                 if (documentLengths[row][i] < 0) throw new ArgumentException($"documentLengths[{row}][{i}] is {documentLengths[row][i]}; expected at least 0", nameof(documentLengths));
-        var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(), length, nameof(documentLengths));
+        var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(),
+            length, nameof(documentLengths));
         var ids = new long[checked(lengths.Length * length)];
         var starts = new bool[ids.Length];
         for (int row = 0; row < lengths.Length; row++)
@@ -96,7 +98,8 @@ public sealed class SequenceLayout : IDisposable
             throw new ArgumentException($"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}; expected Int64 of shape (batch, length)", nameof(documentIds));
         long batch = documentIds.size(0), length = documentIds.size(1);
         var lengths = rowLengths is null ? Enumerable.Repeat(length, checked((int)batch)).ToArray() : CheckedLengths(rowLengths, length);
-        if (lengths.Length != batch) throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds", nameof(rowLengths));
+        if (lengths.Length != batch) throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds",
+            nameof(rowLengths));
         using var scope = NewDisposeScope();
         using var off = no_grad();
         // one copy to main memory, where the boundaries are found
@@ -131,7 +134,8 @@ public sealed class SequenceLayout : IDisposable
         var counts = full ? null : Place(tensor(lengths));
         var valid = counts is null ? null : arange(length, ScalarType.Int64, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));
         if (starts is not null && !TensorMemory.Span<bool>(starts).Contains(true)) starts = null;
-        return new(lengths.Length, length, full ? null : lengths, documentIds is null ? null : Place(documentIds), valid, starts is null ? null : Place(starts), counts);
+        return new(lengths.Length, length, full ? null : lengths, documentIds is null ? null : Place(documentIds), valid,
+            starts is null ? null : Place(starts), counts);
     }
 
     static long[] CheckedLengths(IReadOnlyList<long> rowLengths, long length, string name = nameof(rowLengths))

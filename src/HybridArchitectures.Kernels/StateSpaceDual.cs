@@ -32,18 +32,21 @@ public static class StateSpaceDual
     /// <param name="timeStepLimit">The range delta is held in, after the softplus; null for none.</param>
     /// <param name="initialState">(B, H, P, N) float32; null for zero.</param>
     /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result. In main memory chunks hold 8 to 64 tokens, whatever is asked for.</param>
+    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result. In main memory chunks hold 8 to 64
+    /// tokens, whatever is asked for.</param>
     /// <returns>The output (B, L, H, P) in x's type, and the state (B, H, P, N) float32 after each row's last token.</returns>
     /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
-        bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? initialState = null, SequenceLayout? layout = null, int chunkSize = 64)
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null,
+        Tensor? timeStepBias = null, bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? initialState = null,
+        SequenceLayout? layout = null, int chunkSize = 64)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, length, heads, head size)", 4);
         long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3);
         SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, length, heads)", batch, length, heads);
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, length, groups, states)", nameof(b));
+        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, length, groups, states)",
+            nameof(b));
         long groups = SequenceChecks.Groups(b.size(2), heads, nameof(b), "heads"), stateSize = b.size(3);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, length, groups, states)", batch, length, groups, stateSize);

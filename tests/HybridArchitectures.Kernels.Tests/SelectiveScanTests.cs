@@ -38,11 +38,12 @@ public class SelectiveScanTests : SequenceOperatorTests
     }
 
     protected override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout = null) =>
-        SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"), i.GetValueOrDefault("timeStepBias"),
-            true, i.GetValueOrDefault("initialState"), layout);
+        SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
+            i.GetValueOrDefault("timeStepBias"), true, i.GetValueOrDefault("initialState"), layout);
 
     protected override Tensor Step(Tensor state, Tensors i) =>
-        SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"), i.GetValueOrDefault("timeStepBias"), true);
+        SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
+            i.GetValueOrDefault("timeStepBias"), true);
 
     [Theory]
     [InlineData(-16, 0.1), InlineData(-16, 10), InlineData(-1000, 100), InlineData(-1e-4, 1e-3)]
@@ -53,7 +54,8 @@ public class SelectiveScanTests : SequenceOperatorTests
         inputs.Remove("timeStepBias");
         inputs["a"] = full_like(inputs["a"], rate);
         inputs["timeStep"] = rand_like(inputs["timeStep"]) * step;
-        CheckAgainstReference(inputs, null, (i, layout) => SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i["skip"], i["gate"], initialState: i["initialState"]));
+        CheckAgainstReference(inputs, null, (i, layout) => SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i["skip"], i["gate"],
+            initialState: i["initialState"]));
     }
 
     [Fact]

@@ -97,7 +97,8 @@ public abstract class SequenceOperatorTests
         var packed = Inputs(1, 200);
         packed.Remove("initialState");
         using var layout = SequenceLayout.Packed([lengths], 205);
-        foreach (var name in Timed) packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 5), double.NaN)], 1);      // what pads hold is nobody's business
+        // what pads hold is nobody's business
+        foreach (var name in Timed) packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 5), double.NaN)], 1);
         var together = Evaluate(packed, type, layout, output: 1, final: 0);
 
         var parts = new List<Tensors>();
@@ -461,8 +462,8 @@ public abstract class SequenceOperatorTests
     }
 
     /// <summary>Output, final state and all gradients as float64, of inputs taken to a type (after rounding to another).</summary>
-    protected Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0, long row = 0,
-        ScalarType? rounding = null)
+    protected Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
+        long row = 0, ScalarType? rounding = null)
     {
         var leaves = Leaves(inputs, type, rounding);
         var (result, state) = Forward(leaves, layout);
@@ -486,7 +487,8 @@ public abstract class SequenceOperatorTests
         if (outputWeight != 0) parts.Add((output.to(ScalarType.Float64) * Weights(output, offset, row)).sum());
         if (finalWeight != 0 && final.NumberOfElements > 0) parts.Add((final.to(ScalarType.Float64) * Weights(final, 0, row)).sum());
         Autograd.Backward(parts.Count == 2 ? parts[0].add(parts[1], Scalars.One) : parts[0]);
-        foreach (var (name, leaf) in leaves) values["d " + name] = leaf.grad is { } gradient ? gradient.to(ScalarType.Float64) : zeros_like(leaf, ScalarType.Float64);
+        foreach (var (name, leaf) in leaves)
+            values["d " + name] = leaf.grad is { } gradient ? gradient.to(ScalarType.Float64) : zeros_like(leaf, ScalarType.Float64);
         return values;
     }
 }

@@ -59,7 +59,8 @@ public class StateSpaceDualTests : SequenceOperatorTests
     {
         using var scope = NewDisposeScope();
         CheckAgainstReference(Inputs(2, 70), null, (inputs, layout) => Forward(inputs, layout, 64, (0.1, 0.3)));
-        CheckAgainstReference(Inputs(2, 70), null, (inputs, layout) => StateSpaceDual.Forward(inputs["x"], inputs["timeStep"].abs(), inputs["a"], inputs["b"], inputs["c"],
+        CheckAgainstReference(Inputs(2, 70), null, (inputs, layout) =>
+            StateSpaceDual.Forward(inputs["x"], inputs["timeStep"].abs(), inputs["a"], inputs["b"], inputs["c"],
             timeStepLimit: (0, double.PositiveInfinity)));
     }
 

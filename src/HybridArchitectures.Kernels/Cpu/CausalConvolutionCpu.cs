@@ -7,7 +7,8 @@ namespace HybridArchitectures.Kernels.Cpu;
 static unsafe class CausalConvolutionCpu
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout) =>
-        x.dtype == ScalarType.BFloat16 ? Forward<BFloat16Element>(x, weight, bias, silu, initialState, layout) : Forward<Float32Element>(x, weight, bias, silu, initialState, layout);
+        x.dtype == ScalarType.BFloat16 ? Forward<BFloat16Element>(x, weight, bias, silu, initialState, layout)
+            : Forward<Float32Element>(x, weight, bias, silu, initialState, layout);
 
     static (Tensor Output, Tensor FinalState) Forward<TElement>(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
         where TElement : struct, IElement

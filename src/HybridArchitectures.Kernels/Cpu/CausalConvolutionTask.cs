@@ -80,8 +80,10 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             {
                 long row = unit / Pieces;
                 if (width == 4 && (dBegin == null || unit % Pieces > 0))
-                    BackwardPiece4(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dWeights + part * (width + 1) * padded, scratch.Memory);
-                else BackwardPiece(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dBegin, dWeights + part * (width + 1) * padded, scratch.Memory);
+                    BackwardPiece4(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx,
+                        dWeights + part * (width + 1) * padded, scratch.Memory);
+                else BackwardPiece(row, unit % Pieces * PieceTokens, from, count, dy + row * dRow, dTime, dEnd, dx, dBegin,
+                    dWeights + part * (width + 1) * padded, scratch.Memory);
             }
         });
         GC.KeepAlive((dOutput, dFinal, dInput, dInitial, sums, roots));
@@ -131,7 +133,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             if (width == 4) ForwardToken4(taps[0], taps[1], taps[2], taps[3], y);
             else ForwardToken(taps, y);
         }
-        if (real < to) Unsafe.InitBlockUnaligned(output + (row * length + Math.Max(from, real)) * Bytes, 0, checked((uint)((to - Math.Max(from, real)) * Bytes)));
+        if (real < to) Unsafe.InitBlockUnaligned(output + (row * length + Math.Max(from, real)) * Bytes, 0,
+            checked((uint)((to - Math.Max(from, real)) * Bytes)));
     }
 
     void ForwardToken4(byte* x0, byte* x1, byte* x2, byte* x3, byte* y)
@@ -177,7 +180,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
 
     // The usual width, with everything of a token and eight channels in registers: tokens from behind, sixteen at a time so that their rows stream, channels
     // outside of them; the gradients of the last three sums are handed from one sixteen to the one before.
-    void BackwardPiece4(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, float* dWeights, float* scratch)
+    void BackwardPiece4(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, float* dWeights,
+        float* scratch)
     {
         const int Tile = 16;
         long to = Math.Min(from + PieceTokens, length), end = RowLength(row), real = Math.Min(to, end), wholeEnd = firstChannel + (count & ~7L);
@@ -233,7 +237,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         for (long c = from; c < end; c += 8)
         {
             float* w = weights + c, dw = tile.DWeights + c, after = tile.After + c;
-            var (w0, w1, w2, w3, bias) = (Vector256.Load(w), Vector256.Load(w + between), Vector256.Load(w + 2 * between), Vector256.Load(w + 3 * between), Vector256.Load(w + 4 * between));
+            var (w0, w1, w2, w3, bias) = (Vector256.Load(w), Vector256.Load(w + between), Vector256.Load(w + 2 * between),
+                Vector256.Load(w + 3 * between), Vector256.Load(w + 4 * between));
             Vector256<float> d0 = default, d1 = default, d2 = default, d3 = default, db = default;
             var (g1, g2, g3) = (Vector256.Load(after), Vector256.Load(after + PieceChannels), Vector256.Load(after + 2 * PieceChannels));
             for (int i = tokens - 1; i >= 0; i--)
@@ -288,7 +293,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         }
     }
 
-    void BackwardPiece(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, byte* dInitial, float* dWeights, float* scratch)
+    void BackwardPiece(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, byte* dInitial,
+        float* dWeights, float* scratch)
     {
         long to = Math.Min(from + PieceTokens, length), real = Math.Min(to, RowLength(row)), ahead = Math.Min(real + width - 1, RowLength(row));
         long end = firstChannel + count, wide = (count + 7) & ~7L;
@@ -334,7 +340,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             {
                 var gradient = kept == null ? Vector256<float>.Zero : RowMath.Load<TElement>(kept, c, channels);
                 for (int back = 0; back < width; back++)
-                    gradient = Vector256.MultiplyAddEstimate(Vector256.Load(weights + (width - 1 - back) * padded + c), Vector256.Load(later[back] + c - firstChannel), gradient);
+                    gradient = Vector256.MultiplyAddEstimate(Vector256.Load(weights + (width - 1 - back) * padded + c),
+                        Vector256.Load(later[back] + c - firstChannel), gradient);
                 RowMath.Store<TElement>(target, c, channels, gradient);
             }
         }

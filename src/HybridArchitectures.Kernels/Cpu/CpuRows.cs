@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Tensors as the CPU kernels read them: float32, the last dimension without gaps. Wider strides before it are read as they are, so slices are not copied.</summary>
+/// <summary>Tensors as the CPU kernels read them: float32, the last dimension without gaps. Wider strides before it are read as they are, so slices
+/// are not copied.</summary>
 static unsafe class CpuRows
 {
     /// <summary>The tensor itself where it fits, otherwise a copy in the current scope.</summary>

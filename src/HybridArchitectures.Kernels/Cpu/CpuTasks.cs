@@ -20,7 +20,8 @@ static unsafe class CpuTasks
         Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = degree }, task);
     }
 
-    /// <summary>Whether working memory and results are filled with NaN first, so that a test sees whatever is read before it is written, or not written at all.</summary>
+    /// <summary>Whether working memory and results are filled with NaN first, so that a test sees whatever is read before it is written, or not
+    /// written at all.</summary>
     internal static bool Poison { get; set; }
 
     /// <summary>Working memory of one task, on a cache line's boundary, not cleared.</summary>

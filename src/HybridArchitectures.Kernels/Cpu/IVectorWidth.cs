@@ -21,7 +21,8 @@ readonly unsafe struct WholeVectors : IVectorWidth
     public static Vector256<float> Load<TElement>(byte* row, long index, long end) where TElement : struct, IElement => TElement.Load(row, index);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store<TElement>(byte* row, long index, long end, Vector256<float> values) where TElement : struct, IElement => TElement.Store(row, index, values);
+    public static void Store<TElement>(byte* row, long index, long end, Vector256<float> values) where TElement : struct, IElement =>
+        TElement.Store(row, index, values);
 }
 
 /// <summary>Fewer than eight elements, up to the row's end.</summary>

@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>The selective scan on CPU cores; <see cref="SelectiveScanTask{TElement}"/> holds the loops. Saved for the gradient: the inputs and the states every 32 tokens.</summary>
+/// <summary>The selective scan on CPU cores; <see cref="SelectiveScanTask{TElement}"/> holds the loops. Saved for the gradient: the inputs and the
+/// states every 32 tokens.</summary>
 static class SelectiveScanCpu
 {
     /// <summary>b and c are (B, L, G, N).</summary>
@@ -48,24 +49,29 @@ static class SelectiveScanCpu
         return gradients;
     };
 
-    static SelectiveScanTask<TElement> Task<TElement>(IReadOnlyList<Tensor?> inputs, bool softplus, IReadOnlyList<long>? rowLengths, Tensor? starts) where TElement : struct, IElement =>
-        new(Rows<TElement>(inputs[0])!, Rows<TElement>(inputs[1])!, CpuRows.Whole(inputs[2])!, CpuRows.Whole(inputs[3])!, CpuRows.Whole(inputs[4])!, CpuRows.Whole(inputs[5]),
-            Rows<TElement>(inputs[6]), CpuRows.Whole(inputs[7]), softplus, rowLengths, starts);
+    static SelectiveScanTask<TElement> Task<TElement>(IReadOnlyList<Tensor?> inputs, bool softplus, IReadOnlyList<long>? rowLengths, Tensor? starts)
+        where TElement : struct, IElement =>
+        new(Rows<TElement>(inputs[0])!, Rows<TElement>(inputs[1])!, CpuRows.Whole(inputs[2])!, CpuRows.Whole(inputs[3])!, CpuRows.Whole(inputs[4])!,
+            CpuRows.Whole(inputs[5]), Rows<TElement>(inputs[6]), CpuRows.Whole(inputs[7]), softplus, rowLengths, starts);
 
     static ScalarType Type<TElement>() => typeof(TElement) == typeof(BFloat16Element) ? ScalarType.BFloat16 : ScalarType.Float32;
 
     static Tensor? Rows<TElement>(Tensor? tensor) => tensor is null || tensor.dtype == Type<TElement>() ? tensor : tensor.to(Type<TElement>());
 
     /// <summary>One token for every row, each channel's states in one pass over them: b and c are (B, G, N).</summary>
-    public static unsafe Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus)
+    public static unsafe Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,
+        Tensor? timeStepBias, bool softplus)
     {
         using var scope = NewDisposeScope();
-        Tensor?[] roots = [CpuRows.Whole(x), CpuRows.Whole(timeStep), CpuRows.Whole(a), CpuRows.Whole(b), CpuRows.Whole(c), CpuRows.Whole(skip), CpuRows.Whole(gate), CpuRows.Whole(timeStepBias)];
+        Tensor?[] roots = [CpuRows.Whole(x), CpuRows.Whole(timeStep), CpuRows.Whole(a), CpuRows.Whole(b), CpuRows.Whole(c), CpuRows.Whole(skip),
+            CpuRows.Whole(gate), CpuRows.Whole(timeStepBias)];
         long channels = x.size(1), groups = b.size(1);
         int states = (int)a.size(1);
         var output = CpuRows.New(ScalarType.Float32, x.size(0), channels);
-        float* h = CpuRows.Pointer(state), inputs = CpuRows.Pointer(roots[0]), steps = CpuRows.Pointer(roots[1]), rates = CpuRows.Pointer(roots[2]), keys = CpuRows.Pointer(roots[3]);
-        float* queries = CpuRows.Pointer(roots[4]), skips = CpuRows.Pointer(roots[5]), gates = CpuRows.Pointer(roots[6]), biases = CpuRows.Pointer(roots[7]), y = CpuRows.Pointer(output);
+        float* h = CpuRows.Pointer(state), inputs = CpuRows.Pointer(roots[0]), steps = CpuRows.Pointer(roots[1]), rates = CpuRows.Pointer(roots[2]),
+            keys = CpuRows.Pointer(roots[3]);
+        float* queries = CpuRows.Pointer(roots[4]), skips = CpuRows.Pointer(roots[5]), gates = CpuRows.Pointer(roots[6]),
+            biases = CpuRows.Pointer(roots[7]), y = CpuRows.Pointer(output);
         CpuTasks.Run(x.size(0) * groups, state.NumberOfElements, task =>
         {
             var (row, group) = Math.DivRem(task, groups);
@@ -90,7 +96,8 @@ static class SelectiveScanCpu
         int n = 0;
         for (; n + 8 <= states; n += 8)
         {
-            var value = Vector256.MultiplyAddEstimate(VectorMath.Exp2(exponent * Vector256.Load(rates + n)), Vector256.Load(state + n), input * Vector256.Load(b + n));
+            var value = Vector256.MultiplyAddEstimate(VectorMath.Exp2(exponent * Vector256.Load(rates + n)), Vector256.Load(state + n),
+                input * Vector256.Load(b + n));
             value.Store(state + n);
             sums = Vector256.MultiplyAddEstimate(value, Vector256.Load(c + n), sums);
         }

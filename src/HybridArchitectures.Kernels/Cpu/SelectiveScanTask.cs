@@ -125,7 +125,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         int count = (int)Math.Min(block, Share - part * block), size = block * states;
         var place = new Place
         {
-            Row = row, Group = group, Part = part, First = group * Share + part * block, Length = rowLengths?[(int)row] ?? length, Count = count, Vectors = (count + 7) / 8,
+            Row = row, Group = group, Part = part, First = group * Share + part * block, Length = rowLengths?[(int)row] ?? length,
+            Count = count, Vectors = (count + 7) / 8,
             Rates = memory, Running = memory + size, Delta = memory + 2 * size,
         };
         place.Input = place.Delta + Piece * block;
@@ -168,7 +169,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
-        byte* input = x + place.Row * xRow + from * xTime + place.First * TElement.Size, step = timeStep + place.Row * stepRow + from * stepTime + place.First * TElement.Size;
+        byte* input = x + place.Row * xRow + from * xTime + place.First * TElement.Size,
+            step = timeStep + place.Row * stepRow + from * stepTime + place.First * TElement.Size;
         float* delta = place.Delta, product = place.Input, raw = place.Raw, biases = place.Biases;
         int count = place.Count, wide = block;
         bool positive = softplus;
@@ -246,7 +248,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             {
                 float* at = h + n * Lanes, rate = rates + n * Lanes;
                 var first = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
-                var second = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes), added * Vector256.Create(b[n + 1]));
+                var second = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
+                    added * Vector256.Create(b[n + 1]));
                 first.Store(at);
                 second.Store(at + Lanes);
                 even = Vector256.MultiplyAddEstimate(first, Vector256.Create(c[n]), even);
@@ -255,7 +258,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             if (n < count)
             {
                 float* at = h + n * Lanes;
-                var last = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                var last = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes)), Vector256.Load(at),
+                    added * Vector256.Create(b[n]));
                 last.Store(at);
                 even = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), even);
             }
@@ -389,8 +393,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     // from behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* decayed, float* b, float* c, float* dy, float* dB, float* dC, float* dRates,
-        float* dInput, float* dDelta)
+    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* decayed, float* b, float* c, float* dy, float* dB,
+        float* dC, float* dRates, float* dInput, float* dDelta)
     {
         float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
         int count = states;

@@ -27,7 +27,8 @@ static unsafe class StateSpaceDualCpu
         {
             var output = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads, shape.HeadSize);
             var final = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize);
-            var states = context.NeedsGradient ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead) : null;
+            var states = context.NeedsGradient
+                ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead) : null;
             Task(shape, options, inputs, starts).Forward(output, final, states, CpuRows.Whole(initialState));
             context.Save([.. inputs, starts, states]);
             return [CpuRows.As(output, x), final];
@@ -48,8 +49,8 @@ static unsafe class StateSpaceDualCpu
     };
 
     static StateSpaceDualTask Task(Shape shape, Options options, IReadOnlyList<Tensor?> inputs, Tensor? starts) =>
-        new(shape, CpuRows.Of(inputs[0]!), CpuRows.Of(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.Of(inputs[3]!), CpuRows.Of(inputs[4]!), CpuRows.Whole(inputs[5]),
-            CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
+        new(shape, CpuRows.Of(inputs[0]!), CpuRows.Of(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.Of(inputs[3]!), CpuRows.Of(inputs[4]!),
+            CpuRows.Whole(inputs[5]), CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
 
     /// <summary>One token for every row: the state is decayed, added to and read in one pass over it.</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
@@ -67,7 +68,8 @@ static unsafe class StateSpaceDualCpu
             long row = index / heads, head = index % heads, group = head / (heads / groups);
             float delta = StateSpaceDualTile.TimeStep(pd[index] + (pz == null ? 0 : pz[head]), softplus, timeStepLimit);
             StateSpaceDualTile.Step(s + index * headSize * stateSize, px + index * headSize, delta, MathF.Exp(delta * pa[head]),
-                pb + (row * groups + group) * stateSize, pc + (row * groups + group) * stateSize, pk == null ? 0 : pk[head], py + index * headSize, (int)headSize, (int)stateSize);
+                pb + (row * groups + group) * stateSize, pc + (row * groups + group) * stateSize, pk == null ? 0 : pk[head], py + index * headSize,
+                (int)headSize, (int)stateSize);
         }
         CpuTasks.Run(batch * heads, state.NumberOfElements / 2, One);
         var result = CpuRows.As(output, x);

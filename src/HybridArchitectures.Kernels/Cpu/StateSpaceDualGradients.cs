@@ -2,7 +2,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Where the state-space dual's backward pass puts its results: float32, and for what several tasks add to one part per task, summed at the end in a fixed order.</summary>
+/// <summary>Where the state-space dual's backward pass puts its results: float32, and for what several tasks add to one part per task, summed at the
+/// end in a fixed order.</summary>
 sealed unsafe class StateSpaceDualGradients
 {
     readonly Tensor x, timeStep, a, b, c;

@@ -46,7 +46,8 @@ sealed unsafe class StateSpaceDualTask
     {
         float* dy = CpuRows.Pointer(dOutput), dEnd = CpuRows.Pointer(dFinal), kept = CpuRows.Pointer(states);
         var (row, time, head) = (dOutput.stride(0), dOutput.stride(1), dOutput.stride(2));
-        CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8, task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
+        CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8,
+            task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
         GC.KeepAlive((dOutput, dFinal, states, gradients));
         GC.KeepAlive(roots);
     }
@@ -84,7 +85,8 @@ sealed unsafe class StateSpaceDualTask
                 long head = firstHead + h;
                 float* state = running + h * square;
                 if (states != null && hasState)
-                    Unsafe.CopyBlockUnaligned(states + ((row * shape.Heads + head) * shape.Tiles + t / shape.Tile) * square, state, (uint)(square * sizeof(float)));
+                    Unsafe.CopyBlockUnaligned(states + ((row * shape.Heads + head) * shape.Tiles + t / shape.Tile) * square, state,
+                        (uint)(square * sizeof(float)));
                 Steps(tile, row, t, head);
                 tile.LoadRows(x + row * xRow + t * xTime + head * xHead, xTime, p, shape.PaddedHead, tile.X);
                 tile.Outputs(state, hasState, skip == null ? 0 : skip[head]);

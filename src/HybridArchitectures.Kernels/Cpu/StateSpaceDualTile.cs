@@ -321,7 +321,8 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
                 var along = score * mixed;
                 (Vector256.Load(dDelta + j) + along).Store(dDelta + j);
                 along *= step;
-                if (j + 7 >= i) along &= Vector256.LessThan(Vector256.Create(j) + Vector256<int>.Indices, Vector256.Create(i)).AsSingle();      // s[i] - s[i] is 0
+                // s[i] - s[i] is 0
+                if (j + 7 >= i) along &= Vector256.LessThan(Vector256.Create(j) + Vector256<int>.Indices, Vector256.Create(i)).AsSingle();
                 var (lower, upper) = Vector256.Widen(along);
                 (Vector256.Load(dSum + j) - lower).Store(dSum + j);
                 (Vector256.Load(dSum + j + 4) - upper).Store(dSum + j + 4);

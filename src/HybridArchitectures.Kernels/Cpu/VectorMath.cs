@@ -7,8 +7,10 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <summary>Elementary functions on eight floats, to about 1 unit in the last place, without tables or branches.</summary>
 static class VectorMath
 {
-    /// <summary>e^x, for decays: below -87.3 it stays at the smallest normal number and above 88.3 at the value there, which spares half of <see cref="RowMath.Exp"/>'s scaling. NaN stays NaN.</summary>
-    /// <remarks>x = n ln 2 + r with |r| at most ln 2 / 2; ln 2 in two parts, the first short enough that n times it is exact; e^r by its Taylor sum to r^7.</remarks>
+    /// <summary>e^x, for decays: below -87.3 it stays at the smallest normal number and above 88.3 at the value there, which spares half of
+    /// <see cref="RowMath.Exp"/>'s scaling. NaN stays NaN.</summary>
+    /// <remarks>x = n ln 2 + r with |r| at most ln 2 / 2; ln 2 in two parts, the first short enough that n times it is exact; e^r by its Taylor sum
+    /// to r^7.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp(Vector256<float> x)
     {
@@ -27,7 +29,8 @@ static class VectorMath
     }
 
     /// <summary>2^x, the same way: what a scan over diagonal states spends its time on.</summary>
-    /// <remarks>x = n + r with |r| at most 1/2; 2^r by its Taylor sum to r^6, whose rest is below 2^-22.9; one instruction scales by 2^n where the processor has it.</remarks>
+    /// <remarks>x = n + r with |r| at most 1/2; 2^r by its Taylor sum to r^6, whose rest is below 2^-22.9; one instruction scales by 2^n where the
+    /// processor has it.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2(Vector256<float> x)
     {
