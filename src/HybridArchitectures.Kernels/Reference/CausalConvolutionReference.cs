@@ -23,19 +23,19 @@ static class CausalConvolutionReference
             var input = joined.narrow(1, tap, length).to(type);
             if (document is not null)
                 input = input.masked_fill(document.narrow(1, tap, length).ne(document.narrow(1, history, length)).unsqueeze(-1), Scalars.Zero);
-            output = output + input * weight.select(1, tap).to(type);
+            output = output.add(input * weight.select(1, tap).to(type), Scalars.One);
         }
-        if (bias is not null) output = output + bias.to(type);
+        if (bias is not null) output = output.add(bias.to(type), Scalars.One);
         if (silu) output = nn.functional.silu(output);
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
 
         // the last W-1 inputs of each row's last document
         var lengths = layout?.Lengths ?? full([batch], length, ScalarType.Int64, x.device);
-        var places = lengths.unsqueeze(1) + arange(history, ScalarType.Int64, x.device);                // (B, W-1), in `joined`
+        var places = lengths.unsqueeze(1).add(arange(history, ScalarType.Int64, x.device), Scalars.One);                // (B, W-1), in `joined`
         var final = joined.gather(1, places.unsqueeze(-1).expand(batch, history, channels));
         if (document is not null && history > 0)
         {
-            var last = document.gather(1, (lengths + history).sub(Scalars.One).unsqueeze(1));
+            var last = document.gather(1, lengths.add(Scalars.Of(history - 1), Scalars.One).unsqueeze(1));
             final = final.masked_fill(document.gather(1, places).ne(last).unsqueeze(-1), Scalars.Zero);
         }
         return (output.MoveToOuterDisposeScope(), final.MoveToOuterDisposeScope());

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
@@ -16,6 +17,6 @@ public static class RotaryReference
         var wide = Precision.Widen(x);
         var (first, second, rest) = (wide.narrow(-1, 0, half), wide.narrow(-1, half, half), wide.narrow(-1, 2 * half, headSize - 2 * half));
         var (cos, sin) = (cosine.unsqueeze(2), sine.unsqueeze(2));                                // (1 or B, L, 1, R/2)
-        return cat([first * cos - second * sin, second * cos + first * sin, rest], -1).to(x.dtype).MoveToOuterDisposeScope();
+        return cat([first * cos - second * sin, (second * cos).add(first * sin, Scalars.One), rest], -1).to(x.dtype).MoveToOuterDisposeScope();
     }
 }

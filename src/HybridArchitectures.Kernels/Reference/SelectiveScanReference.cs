@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
@@ -24,11 +25,11 @@ static class SelectiveScanReference
         for (int t = 0; t < xs.Length; t++)
         {
             state = SequenceMasks.BeforeToken(state, layout, t);
-            state = (deltas[t].unsqueeze(-1) * rate).exp() * state + (deltas[t] * xs[t]).unsqueeze(-1) * bs[t];
+            state = ((deltas[t].unsqueeze(-1) * rate).exp() * state).add((deltas[t] * xs[t]).unsqueeze(-1) * bs[t], Scalars.One);
             outputs[t] = (state * cs[t]).sum(-1);
         }
         var output = stack(outputs, 1);
-        if (skip is not null) output = output + inputs * skip.to(type);
+        if (skip is not null) output = output.add(inputs * skip.to(type), Scalars.One);
         if (gate is not null) output = output * nn.functional.silu(Clean(gate));
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());

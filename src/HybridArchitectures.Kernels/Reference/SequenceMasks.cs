@@ -28,7 +28,7 @@ static class SequenceMasks
     public static Tensor TimeStep(Tensor raw, Tensor? bias, bool softplus, (double Minimum, double Maximum)? limit, SequenceLayout? layout)
     {
         var step = WithoutPads(raw, layout);
-        if (bias is not null) step = step + bias;
+        if (bias is not null) step = step.add(bias, Scalars.One);
         if (softplus) step = nn.functional.softplus(step);
         if (limit is { } range) step = step.clamp(Scalars.Of(range.Minimum), Scalars.Of(range.Maximum));
         return WithoutPads(step, layout);

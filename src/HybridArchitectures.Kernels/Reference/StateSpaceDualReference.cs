@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
@@ -24,11 +25,11 @@ static class StateSpaceDualReference
         var outputs = new Tensor[xs.Length];
         for (int t = 0; t < xs.Length; t++)
         {
-            state = decays[t] * SequenceMasks.BeforeToken(state, layout, t) + xs[t] * bs[t];
+            state = (decays[t] * SequenceMasks.BeforeToken(state, layout, t)).add(xs[t] * bs[t], Scalars.One);
             outputs[t] = (state * cs[t]).sum(-1);
         }
         var output = stack(outputs, 1);
-        if (skip is not null) output = output + inputs * skip.to(type).unsqueeze(-1);
+        if (skip is not null) output = output.add(inputs * skip.to(type).unsqueeze(-1), Scalars.One);
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }

@@ -108,7 +108,7 @@ public sealed class HybridLanguageModel : LanguageModel
         var hidden = Hidden(ids, context);
         var crossEntropy = LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1));
         var total = crossEntropy;
-        foreach (var loss in context.AuxiliaryLosses) total = total + loss;
+        foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
     }

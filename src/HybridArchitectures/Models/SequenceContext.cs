@@ -49,7 +49,7 @@ public sealed class SequenceContext : IDisposable
         var lengths = real.sum(1).cpu().data<long>().ToArray();
         // real tokens first, each side in its own order: keys are unique, so no stable sort is needed
         var columns = Indices.Range(0, mask.size(1), mask.device);
-        var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.Of(mask.size(1))).add(columns).argsort(dim: 1);
+        var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.Of(mask.size(1))).add(columns, Scalars.One).argsort(dim: 1);
         var inverse = order.argsort(dim: 1);
         var layout = SequenceLayout.Padded(lengths, mask.size(1), mask.device);
         return new SequenceContext(layout, cache, order.DetachFromDisposeScope(), inverse.DetachFromDisposeScope());
@@ -122,7 +122,7 @@ public sealed class SequenceContext : IDisposable
         var steps = Indices.Range(first, Length, Device);
         if (PastLengths.All(past => past == first)) return steps;
         var past = Indices.Of(PastLengths.Select(length => length - first), Device);
-        return past.unsqueeze(1) + steps;
+        return past.unsqueeze(1).add(steps, Scalars.One);
     }
 
     /// <summary>Cosine and sine of the rotary angles at this pass's positions, computed once for all layers of one kind.</summary>

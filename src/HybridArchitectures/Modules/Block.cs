@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
@@ -35,8 +36,8 @@ public sealed class Block : HybridModule
     {
         using var scope = NewDisposeScope();
         var stream = x;
-        if (Mixer is not null) stream = stream + Mixer.Forward(mixerNorm!.Forward(stream), context, state);
-        if (FeedForward is not null) stream = stream + FeedForward.Forward(feedForwardNorm!.Forward(stream), context);
+        if (Mixer is not null) stream = stream.add(Mixer.Forward(mixerNorm!.Forward(stream), context, state), Scalars.One);
+        if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), Scalars.One);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 }

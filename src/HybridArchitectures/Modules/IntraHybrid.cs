@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
@@ -87,12 +88,12 @@ public sealed class IntraHybrid : Mixer
     {
         switch (spec.Fusion)
         {
-            case FusionKind.Add: return scanned + attended;
+            case FusionKind.Add: return scanned.add(attended, Scalars.One);
             case FusionKind.Difference: return scanned - attended;
             case FusionKind.Concat: return cat([scanned, attended], -1);
             case FusionKind.Gate:
                 var share = Parameter("gate").sigmoid().to(scanned.dtype);      // of the state-space branch, per channel
-                return attended + share * (scanned - attended);
+                return attended.add(share * (scanned - attended), Scalars.One);
             default: throw new InvalidOperationException($"unknown fusion {spec.Fusion}");
         }
     }

@@ -45,7 +45,7 @@ public sealed class KeyValueState : MixerState
         {
             // pads land beyond a row's real tokens, where the next pass overwrites them; until then their slots count as absent
             var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
-            var slots = rows.mul(Scalars.Of(keys.size(1))).add(context.PositionsPerRow()).flatten();
+            var slots = rows.mul(Scalars.Of(keys.size(1))).add(context.PositionsPerRow(), Scalars.One).flatten();
             keys.flatten(0, 1).index_copy_(0, slots, newKeys.flatten(0, 1).contiguous());
             values.flatten(0, 1).index_copy_(0, slots, newValues.flatten(0, 1).contiguous());
         }

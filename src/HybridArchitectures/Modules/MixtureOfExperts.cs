@@ -44,7 +44,7 @@ public sealed class MixtureOfExperts : FeedForward
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
         if (is_grad_enabled()) Account(logits, scores, chosen, context);
         var routed = Route(tokens, chosen, weights.to(x.dtype));
-        if (shared is not null) routed = routed + shared.Forward(tokens, context);
+        if (shared is not null) routed = routed.add(shared.Forward(tokens, context), Scalars.One);
         return routed.view(batch, length, width);
     }
 
@@ -53,11 +53,11 @@ public sealed class MixtureOfExperts : FeedForward
         Tensor chosen;
         using (no_grad())
         {
-            var ranking = get_buffer("selection_bias") is { } bias ? scores + bias : scores;
+            var ranking = get_buffer("selection_bias") is { } bias ? scores.add(bias, Scalars.One) : scores;
             chosen = ranking.topk(spec.ExpertsPerToken, -1).indexes;
         }
         var weights = scores.gather(-1, chosen);
-        if (spec.Renormalize) weights = weights / (weights.sum(-1, keepdim: true) + Scalars.Of(1e-20));
+        if (spec.Renormalize) weights = weights / weights.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
         return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.Of(spec.Scale)));
     }
 
@@ -71,7 +71,7 @@ public sealed class MixtureOfExperts : FeedForward
         {
             var flat = chosen.flatten();
             // by expert, and within one by place: keys are unique, so no stable sort is needed
-            order = flat.mul(Scalars.Of(count * choices)).add(Indices.Range(0, count * choices, tokens.device)).argsort();
+            order = flat.mul(Scalars.Of(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
             inverse = order.argsort();
             source = order.div(Scalars.Of(choices), RoundingMode.floor).to(ScalarType.Int64);
             sizes = flat.bincount(null, spec.Experts).cpu().data<long>().ToArray();
@@ -105,14 +105,14 @@ public sealed class MixtureOfExperts : FeedForward
             if (get_buffer("load") is { } load)
             {
                 var visits = nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32);
-                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0));
+                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0), Scalars.One);
             }
         }
         if (spec.Balance == ExpertBalance.AuxiliaryLoss && spec.BalanceRate > 0)
         {
             // experts x sum over experts of (share of choices) x (mean probability)
             var shares = MeanOver(nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32), real);
-            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / (scores.sum(-1, keepdim: true) + Scalars.Of(1e-20));
+            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / scores.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
             context.AddLoss((shares * MeanOver(probabilities, real)).sum().mul(Scalars.Of(spec.Experts * spec.BalanceRate)));
         }
         if (spec.RouterZLoss > 0)
@@ -130,7 +130,7 @@ public sealed class MixtureOfExperts : FeedForward
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var change = (load.mean() - load).sign().mul(Scalars.Of(spec.BalanceRate));
-        bias.add_(change - change.mean());
+        bias.add_(change - change.mean(), Scalars.One);
         load.zero_();
     }
 }

@@ -16,6 +16,6 @@ static class StateSpaceInitialisation
         factory.FromUniform(Math.Log(range.Minimum), Math.Log(range.Maximum), logarithm =>
         {
             var step = logarithm.exp().clamp_min_(Scalars.Of(floor));
-            return step + step.neg().expm1().neg().log();
+            return step.add(step.neg().expm1().neg().log(), Scalars.One);
         }, channels);
 }
