@@ -72,7 +72,7 @@ static class ChunkedCrossEntropy
         var normalizer = logits.logsumexp(-1, true);                                            // (chunk, 1)
         var loss = normalizer - logits.gather(-1, target) * Scalars.Of(1 - options.LabelSmoothing);
         if (options.LabelSmoothing > 0) loss -= logits.mean([-1], true) * Scalars.Of(options.LabelSmoothing);
-        if (options.ZLoss > 0) loss = loss.add(normalizer.square(), Scalars.Of(options.ZLoss));
+        if (options.ZLoss > 0) loss = loss.add(normalizer * normalizer, Scalars.Of(options.ZLoss));
         losses.copy_(loss.squeeze(-1).masked_fill(ignored, Scalars.Zero));
         if (counted is null) return;
         logits.sub_(normalizer).exp_();

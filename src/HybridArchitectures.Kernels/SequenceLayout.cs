@@ -132,7 +132,7 @@ public sealed class SequenceLayout : IDisposable
         Tensor Place(Tensor value) => device is null ? value : value.to(device);
         using var off = no_grad();
         var counts = full ? null : Place(tensor(lengths));
-        var valid = counts is null ? null : arange(length, ScalarType.Int64, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));
+        var valid = counts is null ? null : Indices.Range(0, length, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));
         if (starts is not null && !TensorMemory.Span<bool>(starts).Contains(true)) starts = null;
         return new(lengths.Length, length, full ? null : lengths, documentIds is null ? null : Place(documentIds), valid,
             starts is null ? null : Place(starts), counts);

@@ -27,8 +27,8 @@ public static class AttentionReference
     public static Tensor Visible(long queries, long keys, int? window, int sinks, AttentionPositions? positions, Device device)
     {
         using var scope = NewDisposeScope();
-        var query = (positions?.Query ?? arange(keys - queries, keys, ScalarType.Int64, device).unsqueeze(0)).unsqueeze(-1);
-        var key = (positions?.Key ?? arange(keys, ScalarType.Int64, device).unsqueeze(0)).unsqueeze(-2);
+        var query = (positions?.Query ?? Indices.Range(keys - queries, queries, device).unsqueeze(0)).unsqueeze(-1);
+        var key = (positions?.Key ?? Indices.Range(0, keys, device).unsqueeze(0)).unsqueeze(-2);
         var visible = key.le(query).logical_and(key.ge(Scalars.Zero));
         if (window is { } w) visible = visible.logical_and((query - key).lt(Scalars.Of(w)).logical_or(key.lt(Scalars.Of(sinks))));
         if (positions is { QueryDocuments: { } queryDocuments, KeyDocuments: { } keyDocuments })

@@ -30,8 +30,8 @@ static class CausalConvolutionReference
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
 
         // the last W-1 inputs of each row's last document
-        var lengths = layout?.Lengths ?? full([batch], length, ScalarType.Int64, x.device);
-        var places = lengths.unsqueeze(1).add(arange(history, ScalarType.Int64, x.device), Scalars.One);                // (B, W-1), in `joined`
+        var lengths = layout?.Lengths ?? Indices.Of(Enumerable.Repeat(length, (int)batch), x.device);
+        var places = lengths.unsqueeze(1).add(Indices.Range(0, history, x.device), Scalars.One);                // (B, W-1), in `joined`
         var final = joined.gather(1, places.unsqueeze(-1).expand(batch, history, channels));
         if (document is not null && history > 0)
         {

@@ -16,7 +16,7 @@ public static class LinearCrossEntropyReference
         var kept = targets.ne(Scalars.Of(ignoreIndex));
         var normalizer = logits.logsumexp(-1);
         var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
-        var losses = (normalizer - target * Scalars.Of(1 - labelSmoothing) - logits.mean([-1]) * Scalars.Of(labelSmoothing)).add(normalizer.square(), Scalars.Of(zLoss));
+        var losses = (normalizer - target * Scalars.Of(1 - labelSmoothing) - logits.mean([-1]) * Scalars.Of(labelSmoothing)).add(normalizer * normalizer, Scalars.Of(zLoss));
         var sum = losses.masked_fill(kept.logical_not(), Scalars.Zero).sum();
         return (sum / kept.sum().clamp_min(Scalars.One)).MoveToOuterDisposeScope();
     }

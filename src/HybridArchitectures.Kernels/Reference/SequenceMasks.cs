@@ -29,7 +29,7 @@ static class SequenceMasks
     {
         var step = WithoutPads(raw, layout);
         if (bias is not null) step = step.add(bias, Scalars.One);
-        if (softplus) step = nn.functional.softplus(step);
+        if (softplus) step = step.logaddexp(zeros_like(step));         // log(e^x + e^0); TorchSharp's own softplus takes temporary scalars
         if (limit is { } range) step = step.clamp(Scalars.Of(range.Minimum), Scalars.Of(range.Maximum));
         return WithoutPads(step, layout);
     }

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 

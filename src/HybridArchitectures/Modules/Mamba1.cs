@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;

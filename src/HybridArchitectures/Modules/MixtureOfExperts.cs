@@ -116,7 +116,7 @@ public sealed class MixtureOfExperts : FeedForward
             context.AddLoss((shares * MeanOver(probabilities, real)).sum().mul(Scalars.Of(spec.Experts * spec.BalanceRate)));
         }
         if (spec.RouterZLoss > 0)
-            context.AddLoss(MeanOver(logits.logsumexp(-1).square().unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
+            context.AddLoss(MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
     }
 
     // (T, n) to (n), over real tokens

@@ -48,14 +48,14 @@ public sealed class ModuleFactory : IDisposable
         if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, generator);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
         double bound = ErrorFunction(cutoff / Math.Sqrt(2));
-        return empty(shape, float32).uniform_(-bound, bound, generator).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(-cutoff * deviation, cutoff * deviation);
+        return empty(shape, float32).uniform_(-bound, bound, generator).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
     });
 
     /// <summary>Uniform values in [low, high).</summary>
     public Parameter Uniform(double low, double high, params long[] shape) => Make(() => Draw(low, high, shape));
 
     /// <summary>One value throughout.</summary>
-    public Parameter Constant(double value, params long[] shape) => Make(() => full(shape, value, float32));
+    public Parameter Constant(double value, params long[] shape) => Make(() => full(shape, Scalars.Of(value), float32));
 
     /// <summary>Values computed from a uniform draw in [low, high).</summary>
     public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(() => map(Draw(low, high, shape)));

@@ -1,10 +1,10 @@
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Models;
+namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>Integer tensors, without scalars that the garbage collector could free under native code.</summary>
-static class Indices
+public static class Indices
 {
     /// <summary>first, first + 1, ... : (count) int64.</summary>
     public static Tensor Range(long first, long count, Device device)
