@@ -1,0 +1,43 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cost;
+
+/// <summary>What a design costs for texts of one length.</summary>
+/// <param name="Design">The design.</param>
+/// <param name="SequenceLength">Tokens of a text.</param>
+public sealed record DesignCost(HybridDesign Design, int SequenceLength)
+{
+    /// <summary>Trainable parameters.</summary>
+    public ParameterCount Parameters { get; } = ParameterCount.Of(Design);
+
+    /// <summary>Operations per token in training and prefill.</summary>
+    public FlopCount Flops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfText(Design, SequenceLength, accounting);
+
+    /// <summary>Operations of the step at <see cref="SequenceLength"/>.</summary>
+    public FlopCount StepFlops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfStep(Design, SequenceLength, accounting);
+
+    /// <summary>Bytes of a cache after a text.</summary>
+    public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.Of(Design, SequenceLength, batch, elementSize);
+
+    /// <summary>Bytes that training holds.</summary>
+    public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false) =>
+        Cost.TrainingMemory.Of(Design, SequenceLength, batch, elementSize, checkpointing);
+
+    /// <summary>Bytes and least time of the step at <see cref="SequenceLength"/>.</summary>
+    public DecodeCost Decode(Card card, long batch = 1, int elementSize = 2) => DecodeCost.Of(Design, SequenceLength, card, batch, elementSize);
+
+    /// <summary>Tokens for which a budget of training operations is enough.</summary>
+    public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;
+
+    /// <summary>Four lines: parameters, operations, cache, training memory.</summary>
+    public override string ToString()
+    {
+        var (paper, products, cache, memory) = (Flops(), Flops(FlopAccounting.MatrixProducts), Cache(), TrainingMemory());
+        return FormattableString.Invariant($"""
+            parameters       {Parameters}
+            FLOPs per token  {paper.Training / 1e9:N3} G training, {paper.Forward / 1e9:N3} G prefill, {StepFlops().Forward / 1e9:N3} G decode at {SequenceLength:N0} (matrix products with head: {products.Training / 1e9:N3} G training)
+            cache, bfloat16  {cache.Total / 1048576.0:N1} MiB a row at {SequenceLength:N0} (keys and values {(cache.KeysAndValues + cache.Windows) / 1048576.0:N1}, states {(cache.Scans + cache.Convolutions) / 1048576.0:N1})
+            training memory  {memory.Total / 1e9:N1} GB for one row in bfloat16 (activations, estimated, {memory.Activations / 1e9:N1})
+            """);
+    }
+}

@@ -1,0 +1,123 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cost;
+
+/// <summary>Finds the depth or the feed-forward width at which a design has as many parameters or operations as another.</summary>
+public static class DesignSolver
+{
+    /// <summary>What a design has of a measure, for texts of a length.</summary>
+    public static double Measure(HybridDesign design, DesignMeasure measure, int sequenceLength = 8192)
+    {
+        Require.Defined(measure, nameof(measure));
+        if (measure == DesignMeasure.TrainingFlops) return FlopCount.OfText(design, sequenceLength).Training;
+        var count = ParameterCount.Of(design);
+        return measure switch
+        {
+            DesignMeasure.Parameters => count.Total,
+            DesignMeasure.NonEmbeddingParameters => count.NonEmbedding,
+            _ => count.ActiveNonEmbedding,
+        };
+    }
+
+    /// <summary>The design with every feed-forward scaled by one factor, widths rounded to a multiple, that comes nearest to another design.</summary>
+    /// <param name="design">The design to change.</param>
+    /// <param name="measure">In what they are to be equal.</param>
+    /// <param name="of">The design to match.</param>
+    /// <param name="multiple">Of what the widths are multiples.</param>
+    /// <param name="sequenceLength">Tokens of a text, for operations.</param>
+    /// <exception cref="ArgumentException">There is no feed-forward, or the rest of the design is above the target already.</exception>
+    public static SolvedDesign ByFeedForward(HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        Require.That(multiple is >= 1 and <= Require.LargestSize, nameof(multiple), multiple, $"1 to {Require.LargestSize}");
+        int widest = design.Blocks.Max(block => Width(block.FeedForward));
+        Require.That(widest > 0, nameof(design), design.Pattern, "a design with feed-forwards");
+        double target = Measure(of, measure, sequenceLength);
+        HybridDesign Scaled(int steps) => design with { Blocks = [.. design.Blocks.Select(block => block with { FeedForward = Scale(block.FeedForward, (double)steps * multiple / widest, multiple) })] };
+        double least = Measure(Scaled(1), measure, sequenceLength);
+        Require.That(least <= target, nameof(of), target, FormattableString.Invariant($"at least {least}, which the design has with feed-forwards of {multiple}"));
+        return Nearest(Scaled, 1, Require.LargestSize / multiple, measure, target, sequenceLength);
+    }
+
+    /// <summary>The design of another depth that comes nearest to another design. Its kinds of block keep their order and shares: the i-th of m blocks is that of the n given at
+    /// the same height, (i - 1/2) n / m, rounded up.</summary>
+    /// <inheritdoc cref="ByDepth(Func{int, HybridDesignBuilder}, DesignMeasure, HybridDesign, int)"/>
+    public static SolvedDesign ByDepth(HybridDesign design, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        return ByDepth(depth => Deep(design, depth), measure, Measure(of, measure, sequenceLength), sequenceLength);
+    }
+
+    /// <summary>The depth at which what a builder makes comes nearest to another design. Depths that cannot be built are passed over.</summary>
+    /// <param name="build">The builder of a depth, such as <c>depth => start.Depth(depth).Ratio(1, 5)</c>.</param>
+    /// <param name="measure">In what they are to be equal.</param>
+    /// <param name="of">The design to match.</param>
+    /// <param name="sequenceLength">Tokens of a text, for operations.</param>
+    /// <exception cref="ArgumentException">No depth can be built.</exception>
+    public static SolvedDesign ByDepth(Func<int, HybridDesignBuilder> build, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
+    {
+        ArgumentNullException.ThrowIfNull(build);
+        return ByDepth(depth => build(depth).Build(), measure, Measure(of, measure, sequenceLength), sequenceLength);
+    }
+
+    static HybridDesign Deep(HybridDesign design, int depth) =>
+        design with { Blocks = [.. Enumerable.Range(0, depth).Select(i => design.Blocks[(int)((2L * i + 1) * design.Depth / (2L * depth))])] };
+
+    static SolvedDesign ByDepth(Func<int, HybridDesign> make, DesignMeasure measure, double target, int sequenceLength)
+    {
+        SolvedDesign? best = null;
+        ArgumentException? refusal = null;
+        int above = 0;
+        // more blocks cost more, but a ratio's counts of either kind move in steps: the search goes a little past the target
+        for (int depth = 1; depth <= HybridDesign.LargestDepth && above < 4; depth++)
+        {
+            HybridDesign design;
+            try
+            {
+                design = make(depth);
+            }
+            catch (ArgumentException exception)
+            {
+                refusal = exception;
+                if (best is null && depth >= 256) break;
+                continue;
+            }
+            double value = Measure(design, measure, sequenceLength);
+            if (best is null || Math.Abs(value - target) < Math.Abs(best.Value - target)) best = new(design, value, target);
+            if (value > target) above++;
+        }
+        return best ?? throw refusal!;
+    }
+
+    static SolvedDesign Nearest(Func<int, HybridDesign> make, int low, int high, DesignMeasure measure, double target, int sequenceLength)
+    {
+        // the last that is not above, and the one after it
+        while (high - low > 1)
+        {
+            int middle = low + (high - low) / 2;
+            if (Measure(make(middle), measure, sequenceLength) <= target) low = middle;
+            else high = middle;
+        }
+        return ((SolvedDesign[])[Solved(low), Solved(high)]).MinBy(solved => Math.Abs(solved.Error))!;
+
+        SolvedDesign Solved(int steps) => new(make(steps), Measure(make(steps), measure, sequenceLength), target);
+    }
+
+    static int Width(FeedForwardSpec feedForward) => feedForward switch
+    {
+        SwiGluSpec swiglu => swiglu.Width,
+        MixtureOfExpertsSpec experts => Math.Max(experts.ExpertWidth, experts.SharedWidth),
+        _ => 0,
+    };
+
+    static FeedForwardSpec Scale(FeedForwardSpec feedForward, double factor, int multiple)
+    {
+        int Rounded(int width) => width == 0 ? 0 : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.LargestSize);
+        return feedForward switch
+        {
+            SwiGluSpec swiglu => new SwiGluSpec(Rounded(swiglu.Width)),
+            MixtureOfExpertsSpec experts => experts with { ExpertWidth = Rounded(experts.ExpertWidth), SharedWidth = Rounded(experts.SharedWidth) },
+            _ => feedForward,
+        };
+    }
+}

@@ -1,0 +1,100 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cost;
+
+/// <summary>Floating point operations per token (a multiplication and an addition are two).</summary>
+public sealed record FlopCount
+{
+    /// <summary>What was counted.</summary>
+    public required FlopAccounting Accounting { get; init; }
+
+    /// <summary>The blocks, first to last.</summary>
+    public required EquatableList<BlockFlops> Blocks { get; init; }
+
+    /// <summary>Of the head, and of the last norm where norms count.</summary>
+    public required double Head { get; init; }
+
+    /// <summary>Forward, per token.</summary>
+    public double Forward => Blocks.Sum(block => block.Total) + Head;
+
+    /// <summary>Forward and backward, per token: three times the forward pass.</summary>
+    public double Training => 3 * Forward;
+
+    /// <summary>Forward, backward and the blocks' forward pass again, as with activation checkpointing of every block.</summary>
+    public double CheckpointedTraining => Training + Blocks.Sum(block => block.Total);
+
+    /// <summary>Mean over the tokens of a text of this length, as in training and prefill.</summary>
+    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    public static FlopCount OfText(HybridDesign design, long length, FlopAccounting accounting = FlopAccounting.Paper)
+    {
+        Require.AtLeast(length, 1, nameof(length));
+        return Count(design, accounting, window => VisibleKeys.Mean(length, window), length);
+    }
+
+    /// <summary>One token with a cache that holds the <paramref name="position"/> tokens before it.</summary>
+    /// <exception cref="ArgumentException">The position is below 0, or no model can be made of the design.</exception>
+    public static FlopCount OfStep(HybridDesign design, long position, FlopAccounting accounting = FlopAccounting.Paper)
+    {
+        Require.AtLeast(position, 0, nameof(position));
+        return Count(design, accounting, window => Math.Min(position + 1, window), null);
+    }
+
+    static FlopCount Count(HybridDesign design, FlopAccounting accounting, Func<long, double> visible, long? length)
+    {
+        Require.Defined(accounting, nameof(accounting));
+        var parameters = ParameterCount.Of(design);
+        bool paper = accounting == FlopAccounting.Paper;
+        int width = design.Width;
+        return new()
+        {
+            Accounting = accounting,
+            Head = paper ? 2.0 * width : 2.0 * width * design.Vocabulary,
+            Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
+                2.0 * (paper ? count.Mixer + count.Norms : MatrixWeights(block.Mixer, width)),
+                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * count.ActiveFeedForward)).ToEquatableList(),
+        };
+    }
+
+    /// <summary>Entries of the weight matrices that a token is multiplied with.</summary>
+    static double MatrixWeights(MixerSpec? mixer, int width) => mixer switch
+    {
+        null => 0,
+        AttentionSpec attention => AttentionInputs(attention, width, false) + (double)attention.OutputWidth * width,
+        Mamba1Spec or Mamba2Spec => StateSpaceInputs(mixer, width) + (double)((IStateSpaceSpec)mixer).InnerWidth * width,
+        IntraHybridSpec intra => AttentionInputs(intra.Attention, width, intra.SharedValues) + StateSpaceInputs(intra.StateSpace, width)
+            + (double)width * (intra.Output == OutputProjection.Separate || intra.Fusion == FusionKind.Concat ? intra.Attention.OutputWidth + intra.InnerWidth : intra.InnerWidth),
+        _ => mixer.CountParameters(width),
+    };
+
+    static double AttentionInputs(AttentionSpec attention, int width, bool sharedValues) =>
+        ((double)attention.QueryWidth + attention.KeyWidth + (sharedValues ? 0 : attention.ValueWidth)) * width;
+
+    static double StateSpaceInputs(MixerSpec mixer, int width) => mixer switch
+    {
+        Mamba2Spec mamba => (mamba.InnerWidth + (double)mamba.ConvolutionChannels + mamba.Heads) * width,
+        Mamba1Spec mamba => 2.0 * mamba.InnerWidth * width + mamba.InnerWidth * (2.0 * mamba.TimeStepRank + 2.0 * mamba.StateSize),
+        _ => 0,
+    };
+
+    static double Mixing(MixerSpec? mixer, int width, FlopAccounting accounting, Func<long, double> visible, long? length)
+    {
+        switch (mixer)
+        {
+            case AttentionSpec attention:
+                return 2.0 * ((double)attention.QueryWidth + attention.OutputWidth) * visible(VisibleKeys.Span(attention));
+            case IntraHybridSpec intra:
+                return Mixing(intra.Attention, width, accounting, visible, length) + Mixing(intra.StateSpace, width, accounting, visible, length);
+            case IStateSpaceSpec stateSpace when accounting == FlopAccounting.Paper:
+                return 9.0 * stateSpace.InnerWidth * stateSpace.StateSize + 2.0 * stateSpace.InnerWidth;
+            case Mamba2Spec mamba when length is { } tokens:
+                double chunk = Math.Min(mamba.ChunkSize, tokens);
+                return 2.0 * mamba.Groups * mamba.StateSize * chunk + 2.0 * mamba.InnerWidth * chunk + 4.0 * mamba.InnerWidth * mamba.StateSize;
+            case IStateSpaceSpec stateSpace:
+                return 4.0 * stateSpace.InnerWidth * stateSpace.StateSize;
+            case CustomMixerSpec custom:
+                return custom.CountMixingFlops(width, visible(long.MaxValue));
+            default:
+                return 0;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cost;
+
+/// <summary>
+/// Bytes that training with AdamW holds at the end of a forward pass. Parameters, gradients and optimizer are exact (float32, two moments). Activations are an estimate: what the layers must keep
+/// for their backward pass, each tensor once; buffers of kernels and the allocator's rounding come on top.
+/// </summary>
+/// <param name="Parameters">4 bytes each.</param>
+/// <param name="Gradients">4 bytes each.</param>
+/// <param name="Optimizer">8 bytes a parameter.</param>
+/// <param name="Activations">The estimate.</param>
+public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long Activations)
+{
+    /// <summary>All bytes.</summary>
+    public long Total => Parameters + Gradients + Optimizer + Activations;
+
+    /// <summary>For one batch of texts.</summary>
+    /// <param name="design">A complete design.</param>
+    /// <param name="length">Tokens of a row.</param>
+    /// <param name="batch">Rows.</param>
+    /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32.</param>
+    /// <param name="checkpointing">Blocks keep only their input and are computed again in the backward pass, one at a time.</param>
+    /// <exception cref="ArgumentException">A number is out of range, or no model can be made of the design.</exception>
+    public static TrainingMemory Of(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false)
+    {
+        Require.AtLeast(length, 1, nameof(length));
+        Require.AtLeast(batch, 1, nameof(batch));
+        Require.That(elementSize is 2 or 4 or 8, nameof(elementSize), elementSize, "2, 4 or 8 bytes");
+        long parameters = 4 * ParameterCount.Of(design).Total;
+        var blocks = design.Blocks.Select(block => Kept(block, design.Width, elementSize)).ToList();
+        double input = (double)design.Width * elementSize;
+        // embedding's output is the first block's input; then the last norm's input and output. The loss never holds a whole table of logits.
+        double perToken = 2 * input + (checkpointing ? blocks.Count * input + blocks.Max() : blocks.Sum());
+        return new(parameters, parameters, 2 * parameters, (long)(perToken * length * batch));
+    }
+
+    // bytes a token
+    static double Kept(BlockSpec block, int width, int elementSize)
+    {
+        // a half's input and its norm's output
+        double halves = (block.Mixer is null ? 0 : 2.0 * width) + (block.FeedForward.IsNone ? 0 : 2.0 * width);
+        return (halves + FeedForward(block.FeedForward, width)) * elementSize + Mixer(block.Mixer, width, elementSize);
+    }
+
+    // gate, up, their product
+    static double FeedForward(FeedForwardSpec feedForward, int width) => feedForward switch
+    {
+        SwiGluSpec swiglu => 3.0 * swiglu.Width,
+        // a copy of the token per expert it visits, what comes back, and the shared expert
+        MixtureOfExpertsSpec experts => experts.ExpertsPerToken * (3.0 * experts.ExpertWidth + 2.0 * width) + 3.0 * experts.SharedWidth + 2.0 * experts.Experts,
+        _ => 0,
+    };
+
+    static double Mixer(MixerSpec? mixer, int width, int elementSize)
+    {
+        switch (mixer)
+        {
+            case AttentionSpec attention:
+                // queries, keys, values, output, and a float32 sum of exponentials a head
+                return ((double)attention.QueryWidth + attention.KeyWidth + attention.ValueWidth + attention.OutputWidth) * elementSize + 4.0 * attention.Heads;
+            case Mamba2Spec mamba:
+                // projection, convolution, scan, gated output, and a float32 state at each chunk
+                return (3.0 * mamba.InnerWidth + 2.0 * mamba.ConvolutionChannels + mamba.Heads) * elementSize + 4.0 * mamba.InnerWidth * mamba.StateSize / mamba.ChunkSize;
+            case Mamba1Spec mamba:
+                // projection, convolution, time step, B, C, output
+                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize;
+            case IntraHybridSpec intra:
+                double normed = intra.Norm == BranchNorm.None ? 0 : (double)intra.Attention.OutputWidth + intra.InnerWidth;
+                double fused = intra.Output == OutputProjection.Joint ? intra.InnerWidth : 0;
+                return Mixer(intra.Attention, width, elementSize) + Mixer(intra.StateSpace, width, elementSize) + (normed + fused) * elementSize;
+            case CustomMixerSpec:
+                return 2.0 * width * elementSize;
+            default:
+                return 0;
+        }
+    }
+}

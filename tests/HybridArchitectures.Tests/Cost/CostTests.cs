@@ -1,0 +1,170 @@
+using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tests.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Cost;
+
+public class CostTests
+{
+    static HybridDesign Small(int length = 3, int feedForward = 64) => HybridDesign.Builder(32, 100).WithAttention(4, 2).WithMamba2(stateSize: 16, headSize: 8)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(feedForward)).Depth(length).Place(2).Build();
+
+    [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
+    public void Cache_bytes_equal_those_of_a_real_cache(string name)
+    {
+        var design = TinyDesigns.Get(name);
+        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec)) design = design with { Blocks = [.. design.Blocks.Where(block => block.Mixer is not CustomMixerSpec)] };
+        foreach (var (type, size) in ((ScalarType, int)[])[(ScalarType.Float32, 4), (ScalarType.BFloat16, 2)])
+        {
+            using var scope = NewDisposeScope();
+            using var model = design.CreateModel(type, seed: 1);
+            using var cache = model.CreateCache(2);
+            Assert.Equal(CacheSize.Of(design, 0, 2, size).Total, cache.Bytes);
+            model.Forward(zeros([2, 9], ScalarType.Int64), new SequenceContext(cache: cache));
+            Assert.Equal(CacheSize.Of(design, 9, 2, size).Total, cache.Bytes);
+        }
+    }
+
+    [Fact]
+    public void Cache_grown_token_by_token_holds_at_most_half_more_keys_and_values()
+    {
+        using var scope = NewDisposeScope();
+        var design = Small();
+        using var model = design.CreateModel(seed: 1);
+        using var cache = model.CreateCache(1);
+        for (int length = 1; length <= 20; length++)
+        {
+            model.Forward(zeros([1, 1], ScalarType.Int64), new SequenceContext(cache: cache));
+            var size = CacheSize.Of(design, length, 1, 4);
+            Assert.InRange(cache.Bytes, size.Total, size.Total + size.KeysAndValues / 2);
+        }
+    }
+
+    [Fact]
+    public void Kinds_of_state_add_up()
+    {
+        var design = HybridDesign.Builder(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(stateSize: 16, headSize: 16).Pattern("TSM").Build();
+        var size = CacheSize.Of(design, 100, batch: 3, elementSize: 2);
+        Assert.Equal(3 * 100 * (2 * 16 + 2 * 16) * 2, size.KeysAndValues);
+        Assert.Equal(3 * 11 * ((2 * 16 + 2 * 16) * 2 + 8), size.Windows);
+        Assert.Equal(3 * 128 * 16 * 4, size.Scans);
+        Assert.Equal(3 * 3 * (128 + 32) * 2, size.Convolutions);
+        Assert.Equal(size.KeysAndValues + size.Windows + size.Scans + size.Convolutions, size.Total);
+    }
+
+    [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
+    public void Products_with_weights_are_those_of_the_matrices_of_the_real_model(string name)
+    {
+        var design = TinyDesigns.Get(name);
+        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec)) return;    // counted from all its parameters
+        using var model = design.CreateModel(seed: 1);
+        double weights = 0;
+        foreach (var (parameter, value, _) in model.AllParameters())
+        {
+            long entries = value.NumberOfElements;
+            if (value.dim() < 2 || parameter.Contains("conv_") || parameter.EndsWith("A_log", StringComparison.Ordinal)) continue;
+            if (value.dim() == 3)
+            {
+                var experts = design.Blocks.Select(block => block.FeedForward).OfType<MixtureOfExpertsSpec>().First();
+                entries = entries / experts.Experts * experts.ExpertsPerToken;
+            }
+            // an embedding is looked up; as a head of its own or tied it is multiplied with once
+            if (!design.TiedHead && parameter.Contains("embedding")) continue;
+            weights += entries;
+        }
+        var flops = FlopCount.OfStep(design, 0, FlopAccounting.MatrixProducts);
+        Assert.Equal(2 * weights, flops.Forward - flops.Blocks.Sum(block => block.Mixing), 0.5);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(5)]
+    [InlineData(7)]
+    [InlineData(40)]
+    public void Attention_counts_the_keys_its_mask_shows(int length)
+    {
+        var spec = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 4, Window = 5, Sinks = 2 };
+        var design = HybridDesign.Builder(32, 100).WithSlidingWindow(spec).Depth(1).Build();
+        double visible = 0, last = 0;
+        for (int i = 0; i < length; i++)
+        {
+            last = Enumerable.Range(0, i + 1).Count(j => i - j < 5 || j < 2);
+            visible += last;
+        }
+        double perKey = 2 * (4 * 8 + 4 * 4);
+        foreach (var accounting in Enum.GetValues<FlopAccounting>())
+        {
+            Assert.Equal(perKey * visible / length, FlopCount.OfText(design, length, accounting).Blocks[0].Mixing, 1e-6);
+            Assert.Equal(perKey * last, FlopCount.OfStep(design, length - 1, accounting).Blocks[0].Mixing, 1e-6);
+        }
+    }
+
+    [Fact]
+    public void Training_is_three_forward_passes_and_checkpointing_adds_the_blocks()
+    {
+        var flops = Small().Cost(128).Flops(FlopAccounting.MatrixProducts);
+        Assert.Equal(3 * flops.Forward, flops.Training);
+        Assert.Equal(4 * flops.Forward - flops.Head, flops.CheckpointedTraining, 1e-6);
+    }
+
+    [Fact]
+    public void Parameters_gradients_and_moments_are_those_of_the_model()
+    {
+        using var model = Small().CreateModel(seed: 1);
+        long bytes = model.AllParameters().Sum(parameter => parameter.Value.NumberOfElements * parameter.Value.ElementSize);
+        var memory = Small().Cost(64).TrainingMemory();
+        Assert.Equal((bytes, bytes, 2 * bytes), (memory.Parameters, memory.Gradients, memory.Optimizer));
+    }
+
+    [Fact]
+    public void Checkpointing_saves_activations_and_they_grow_with_tokens()
+    {
+        var cost = Recipes.Get("1B-inter-1:5").Design.Cost(8192);
+        var plain = cost.TrainingMemory();
+        Assert.True(cost.TrainingMemory(checkpointing: true).Activations * 5 < plain.Activations);
+        Assert.Equal(4 * plain.Activations, cost.TrainingMemory(batch: 4).Activations);
+    }
+
+    [Fact]
+    public void Decode_time_is_bytes_over_bandwidth()
+    {
+        var design = Recipes.Get("1B-llama").Design;
+        var card = Card.Get("h200");
+        var step = design.Cost(8192).Decode(card);
+        Assert.Equal(2.0 * design.CountParameters().Total, step.WeightBytes);
+        Assert.Equal(256.0 * 1048576 * 8193 / 8192, step.CacheBytes, 1.0);
+        Assert.Equal(step.Bytes / 4.8e12, step.Seconds);
+        Assert.Equal(4 * step.CacheBytes, design.Cost(8192).Decode(card, batch: 4).CacheBytes, 1.0);
+    }
+
+    [Fact]
+    public void Decode_reads_the_experts_a_batch_visits()
+    {
+        var design = Recipes.Get("1B-llama-moe").Design;
+        var count = design.CountParameters();
+        Assert.Equal(2.0 * count.Active, DecodeCost.Of(design, 0, Card.Get("H200")).WeightBytes, 1.0);
+        double many = DecodeCost.Of(design, 0, Card.Get("H200"), batch: 1000).WeightBytes;
+        Assert.InRange(many, 2.0 * count.Total * 0.999, 2.0 * count.Total);
+    }
+
+    [Fact]
+    public void Bad_numbers_are_refused_by_name()
+    {
+        var design = Small();
+        Assert.Equal("sequenceLength", Assert.Throws<ArgumentException>(() => design.Cost(0)).ParamName);
+        Assert.Equal("batch", Assert.Throws<ArgumentException>(() => design.Cost(8).Cache(0)).ParamName);
+        Assert.Equal("elementSize", Assert.Throws<ArgumentException>(() => design.Cost(8).TrainingMemory(1, 3)).ParamName);
+        Assert.Contains("H200", Assert.Throws<ArgumentException>(() => Card.Get("H9")).Message);
+    }
+
+    [Fact]
+    public void Mixers_of_users_count_by_their_own_figures()
+    {
+        var design = HybridDesign.Builder(16, 10).WithMixer(new CountedSpec()).Depth(2).Build();
+        Assert.Equal(2 * 3 * 7L, CacheSize.Of(design, 7).Other);
+        Assert.Equal(16 * 4, FlopCount.OfText(design, 7).Blocks[0].Mixing);
+    }
+}
