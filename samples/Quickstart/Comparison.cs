@@ -14,16 +14,15 @@ namespace Quickstart;
 /// <summary>The whole run: text, baselines, three trainings, a checkpoint read back, text written by it, and the report.</summary>
 sealed class Comparison
 {
-    const int Context = 256, Rows = 4;
+    const int Context = 256, Rows = 4, EvaluateEvery = 100;
     const double HeldOutShare = 0.03;                       // of the text; all of it is measured
-    const double TrainingShare = 0.82;                      // of the time asked for; the rest goes to text, measuring and report
+    const double TrainingShare = 0.88;                      // of the time asked for; the rest goes to measuring, writing and the report
 
     static readonly TrainingOptions Recipe = new()
     {
         LearningRate = 6e-3,
         Context = Context,
         BatchRows = Rows,
-        Tokens = 1,                                         // set below, once the machine's speed is known
         Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 },
         ReportEvery = 5,
         EvaluationTokens = 8192,
@@ -52,16 +51,18 @@ sealed class Comparison
         var corpus = settings.Data is { } path ? TextCorpus.FromPath(path, HeldOutShare) : DocumentationCorpus.Load(HeldOutShare);
         using var training = TokenDataset.FromBytes(corpus.Training);
         using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
-        AnsiConsole.MarkupLineInterpolated($"[bold]Text[/]      {corpus.Source}: {Megabytes(corpus.TrainingBytes)} to train on, {Megabytes(corpus.HeldOutBytes)} held out");
+        AnsiConsole.MarkupLineInterpolated($"[bold]Text[/]         {corpus.Source}");
+        AnsiConsole.MarkupLineInterpolated($"             {Megabytes(corpus.TrainingBytes)} to train on, {Megabytes(corpus.HeldOutBytes)} held out");
         var baselines = Baselines(corpus);
         foreach (var arm in Arm.All)
             AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {arm.Design.CountParameters().Total:N0} parameters");
 
-        var tokens = ReadTokens() ?? Plan(training);
         var results = new List<ArmResult>();
         foreach (var arm in Arm.All)
         {
-            var result = Train(arm, training, heldOut, tokens, cancellation);
+            // the first model has its share of the time; the others are trained on as many tokens
+            Func<TrainingOptions> options = results.Count == 0 ? () => Recipe with { Budget = FirstShare(training) } : () => Recipe with { Tokens = results[0].Training.Tokens };
+            var result = Train(arm, training, heldOut, options, cancellation);
             if (!result.Training.Completed)
             {
                 AnsiConsole.MarkupLineInterpolated($"[yellow]Stopped; everything so far is saved.[/] To go on:");
@@ -86,41 +87,32 @@ sealed class Comparison
         return [.. new[] { 0, 2 }.Select(order => new Baseline($"order-{order} byte model", new ByteModel(order, training).BitsPerByte(heldOut)))];
     }
 
-    /// <summary>How many tokens each model can be trained on in the time there is, from a few steps of each.</summary>
-    long Plan(TokenDataset training)
+    /// <summary>The first model's share of the time, from a few steps of each.</summary>
+    TimeSpan FirstShare(TokenDataset training)
     {
-        double secondsPerStep = 0;
+        var seconds = new List<double>();
         AnsiConsole.Status().Start("Measuring this machine's speed", _ =>
         {
             foreach (var arm in Arm.All)
             {
                 using var model = arm.Design.CreateModel(seed: settings.Seed);
-                using var warmUp = new Trainer(model, training, Recipe with { Tokens = 2 * Recipe.Context * Recipe.BatchRows });
-                warmUp.Run();
+                using (var warmUp = new Trainer(model, training, Recipe with { Steps = 2 })) warmUp.Run();
                 var watch = Stopwatch.StartNew();
-                using var trainer = new Trainer(model, training, Recipe with { Tokens = 8 * Recipe.Context * Recipe.BatchRows });
+                using var trainer = new Trainer(model, training, Recipe with { Steps = 6 });
                 trainer.Run();
-                secondsPerStep += watch.Elapsed.TotalSeconds / 8;
+                seconds.Add(watch.Elapsed.TotalSeconds);
             }
         });
-        double seconds = settings.Minutes * 60 * TrainingShare - clock.Elapsed.TotalSeconds;
-        long steps = Math.Max(20, (long)(seconds / secondsPerStep));
-        long tokens = steps * Context * Rows;
-        AtomicWrite.Text(TokensFile, tokens.ToString(CultureInfo.InvariantCulture));
-        return tokens;
+        double left = Math.Max(10, settings.Minutes * 60 * TrainingShare - clock.Elapsed.TotalSeconds);
+        return TimeSpan.FromSeconds(left * seconds[0] / seconds.Sum());
     }
 
-    string TokensFile => Path.Combine(folder, "tokens.txt");
-
-    long? ReadTokens() => File.Exists(TokensFile) && long.TryParse(File.ReadAllText(TokensFile), CultureInfo.InvariantCulture, out long tokens) ? tokens : null;
-
-    ArmResult Train(Arm arm, TokenDataset training, TokenDataset heldOut, long tokens, CancellationToken cancellation)
+    ArmResult Train(Arm arm, TokenDataset training, TokenDataset heldOut, Func<TrainingOptions> options, CancellationToken cancellation)
     {
         var armFolder = Path.Combine(folder, arm.Folder);
-        var options = Recipe with { Tokens = tokens, Seed = settings.Seed, Folder = armFolder, EvaluateEvery = Math.Max(1, tokens / (Context * Rows) / 8) };
         bool begun = Trainer.HasCheckpoint(armFolder);
         using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
-        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut) : new Trainer(fresh!, training, options, heldOut);
+        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut) : new Trainer(fresh!, training, options() with { Seed = settings.Seed, Folder = armFolder, EvaluateEvery = EvaluateEvery }, heldOut);
         using var own = begun ? trainer.Model : null;
         var result = ProgressScreen.Show(arm.Name, progress => trainer.Run(progress, cancellation));
         if (!result.Completed) return new ArmResult(arm, result, null);

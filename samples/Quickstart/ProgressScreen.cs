@@ -24,7 +24,7 @@ static class ProgressScreen
     }
 
     static string Figures(TrainingProgress progress) => string.Create(CultureInfo.InvariantCulture,
-        $"loss {progress.Loss / Math.Log(2):f3} bits/byte  {progress.TokensPerSecond,6:N0} bytes/s  {(progress.TimeLeft is { } left ? $"{left.TotalMinutes:f0}:{left.Seconds:d2} left" : "")}");
+        $"loss {progress.Loss / Math.Log(2):f3} bits/byte  {progress.TokensPerSecond,6:N0} bytes/s  {(progress.TimeLeft is { } left ? $"{(int)left.TotalMinutes}:{left.Seconds:d2} left" : "")}");
 
     sealed class Bar(ProgressTask task, FiguresColumn figures) : IProgress<TrainingProgress>
     {

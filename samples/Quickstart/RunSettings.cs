@@ -6,7 +6,7 @@ namespace Quickstart;
 /// <summary>What a run was asked for; kept in its folder, so that it can be gone on with.</summary>
 sealed record RunSettings
 {
-    public const double DefaultMinutes = 4;
+    public const double DefaultMinutes = 2.5;
 
     /// <summary>Text files; null for the class library's documentation.</summary>
     public string? Data { get; init; }
