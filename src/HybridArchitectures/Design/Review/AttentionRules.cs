@@ -1,0 +1,83 @@
+using static HybridArchitectures.Design.DesignRules;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>What a stack can find in its context, and the sizes of its heads.</summary>
+static class AttentionRules
+{
+    public static IReadOnlyList<DesignRule> All { get; } =
+    [
+        new("no-attention", "No attention in a model that must find facts in its context.", None),
+        new("attention-past-training", "Attention alone, for texts longer than those of training.", PastTraining),
+        new("window-alone", "Nothing but sliding windows.", WindowAlone),
+        new("no-positions", "Attention alone, and no block with positions.", NoPositions),
+        new("head-size", "Heads whose size is no multiple of 8.", HeadSize),
+        new("unequal-head-sizes", "Value heads of another size than query heads.", UnequalHeads),
+    ];
+
+    static bool IsAttentionAlone(HybridDesign design) => Mixers<MixerSpec>(design).Any() && Mixers<MixerSpec>(design).All(entry => entry.Mixer is AttentionSpec);
+
+    static IEnumerable<Finding> None(HybridDesign design, ReviewOptions options)
+    {
+        var mixers = Mixers<MixerSpec>(design).ToList();
+        if (!options.Retrieval || mixers.Count == 0 || mixers.Any(entry => entry.Mixer is not IStateSpaceSpec)) yield break;
+        int layer = mixers[mixers.Count / 2].Layer, heads = design.Width % 64 == 0 ? design.Width / 64 : 1;
+        yield return new("no-attention", Severity.Warning, null, "no block can look back at a token itself; far facts are lost to the state.",
+            new("TriviaQA 36.5 against 51.9 with attention, GovReport 13.1 against 20.6, after fine-tuning at 1B", Paper + ", Table 3"),
+            new($".WithAttention(heads: {heads}).Ratio(attention: 1, ssm: 12)",
+                Change<MixerSpec>(layer, _ => new AttentionSpec { Heads = heads, Rotary = design.Width / heads % 2 == 0 ? new() : null }.Resolve(design.Width))));
+    }
+
+    static IEnumerable<Finding> PastTraining(HybridDesign design, ReviewOptions options)
+    {
+        if (options.LongestText <= options.TrainingLength || !IsAttentionAlone(design) || Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
+        yield return new("attention-past-training", Severity.Error, null, FormattableString.Invariant($"texts of {options.LongestText:N0} after training on {options.TrainingLength:N0}, with attention alone."),
+            new("nearly no needle found past the 8K of training and a rising loss by position, where hybrids hold to 1.5 times that length", Paper + ", long-context section"),
+            new(".WithMamba2().Ratio(attention: 1, ssm: 5), or training on longer texts"));
+    }
+
+    static IEnumerable<Finding> WindowAlone(HybridDesign design, ReviewOptions options)
+    {
+        if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Window is null)) yield break;
+        int layer = design.Depth / 2 + 1, window = Mixers<AttentionSpec>(design).Max(entry => entry.Mixer.Window!.Value);
+        yield return new("window-alone", Severity.Warning, null, FormattableString.Invariant($"no block sees more than {window:N0} tokens and the sinks."),
+            new("+0.019 NLL against one full block in six at equal FLOPs; needles are found inside the window only", Paper + ", Table 9"),
+            new(".WithAttention(...).Ratio(\"T\", 1, \"S\", 5)", Change<AttentionSpec>(layer, spec => spec with { Window = null, Sinks = 0 })));
+    }
+
+    static IEnumerable<Finding> NoPositions(HybridDesign design, ReviewOptions options)
+    {
+        if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Rotary is not null)) yield break;
+        bool even = Mixers<AttentionSpec>(design).All(entry => entry.Mixer.HeadSize % 2 == 0);
+        yield return new("no-positions", Severity.Warning, null, "no block knows where a token stands, but for the causal mask.",
+            new(FormattableString.Invariant($"0 of {Mixers<AttentionSpec>(design).Count()} blocks have positions; without recurrence or convolution they must be put in"), "arXiv 1706.03762, section 3.5"),
+            new("Rotary = new RotarySpec()", even
+                ? whole => whole with { Blocks = [.. whole.Blocks.Select(block => block.Mixer is AttentionSpec attention ? block with { Mixer = attention with { Rotary = new() } } : block)] }
+                : null, Safe: even));
+    }
+
+    static IEnumerable<Finding> HeadSize(HybridDesign design, ReviewOptions options)
+    {
+        foreach (var (layer, attention) in Attentions(design))
+        {
+            if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
+            int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
+            yield return new("head-size", Severity.Warning, layer, $"heads of {attention.HeadSize} (values {attention.ValueHeadSize}) are no multiple of 8.",
+                new("fused attention loads 16 bytes, 8 bfloat16 values, at once and falls back to a slow path with a score per pair of tokens otherwise", "github.com/Dao-AILab/flash-attention"),
+                new($"HeadSize = {size}, ValueHeadSize = {valueSize}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize })));
+        }
+    }
+
+    static IEnumerable<Finding> UnequalHeads(HybridDesign design, ReviewOptions options)
+    {
+        foreach (var (layer, attention) in Attentions(design))
+        {
+            if (attention.HeadSize == attention.ValueHeadSize) continue;
+            int size = Math.Max(attention.HeadSize, attention.ValueHeadSize);
+            yield return new("unequal-head-sizes", Severity.Info, layer, $"query heads of {attention.HeadSize} and value heads of {attention.ValueHeadSize} are padded to one size.",
+                new(FormattableString.Invariant($"{2.0 * size / (attention.HeadSize + attention.ValueHeadSize):0.00} times the products that the sizes need"),
+                    "fused kernels take one size: github.com/Dao-AILab/flash-attention, issues 753 and 914"),
+                new($"HeadSize = {size}, ValueHeadSize = {size}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = size })));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>The rules every review goes through, unless they are switched off.</summary>
+public static class DesignRules
+{
+    /// <summary>All of them.</summary>
+    public static IReadOnlyList<DesignRule> All { get; } = [.. PlacementRules.All, .. IntraHybridRules.All, .. AttentionRules.All, .. StateSpaceRules.All, .. FeedForwardRules.All];
+
+    internal const string Paper = "arXiv 2510.04800";
+
+    /// <summary>The mixers with their 1-based layers.</summary>
+    internal static IEnumerable<(int Layer, T Mixer)> Mixers<T>(HybridDesign design) where T : MixerSpec =>
+        design.Blocks.Select((block, index) => (Layer: index + 1, block.Mixer)).Where(entry => entry.Mixer is T).Select(entry => (entry.Layer, (T)entry.Mixer!));
+
+    /// <summary>Attention, also that inside intra-layer hybrids.</summary>
+    internal static IEnumerable<(int Layer, AttentionSpec Attention)> Attentions(HybridDesign design) =>
+        Mixers<MixerSpec>(design).Select(entry => (entry.Layer, Attention: entry.Mixer as AttentionSpec ?? (entry.Mixer as IntraHybridSpec)?.Attention))
+            .Where(entry => entry.Attention is not null).Select(entry => (entry.Layer, entry.Attention!));
+
+    /// <summary>State-space layers, also those inside intra-layer hybrids.</summary>
+    internal static IEnumerable<(int Layer, IStateSpaceSpec StateSpace)> StateSpaces(HybridDesign design) =>
+        Mixers<MixerSpec>(design).Select(entry => (entry.Layer, StateSpace: entry.Mixer as IStateSpaceSpec ?? (entry.Mixer as IntraHybridSpec)?.StateSpace as IStateSpaceSpec))
+            .Where(entry => entry.StateSpace is not null).Select(entry => (entry.Layer, entry.StateSpace!));
+
+    /// <summary>The design with one layer's mixer changed, if it is of that kind there.</summary>
+    internal static Func<HybridDesign, HybridDesign> Change<T>(int layer, Func<T, MixerSpec> change) where T : MixerSpec => design =>
+        design.Blocks[layer - 1] is { Mixer: T mixer } block ? design with { Blocks = design.Blocks.With(layer - 1, block with { Mixer = change(mixer) }) } : design;
+
+    /// <summary>The design with one layer's attention changed, alone or inside an intra-layer hybrid.</summary>
+    internal static Func<HybridDesign, HybridDesign> ChangeAttention(int layer, Func<AttentionSpec, AttentionSpec> change) => Change<MixerSpec>(layer, mixer => mixer switch
+    {
+        AttentionSpec attention => change(attention),
+        IntraHybridSpec intra => intra with { Attention = change(intra.Attention) },
+        _ => mixer,
+    });
+
+    /// <summary>The design with one layer's Mamba-2 changed, alone or inside an intra-layer hybrid.</summary>
+    internal static Func<HybridDesign, HybridDesign> ChangeMamba2(int layer, Func<Mamba2Spec, Mamba2Spec> change) => Change<MixerSpec>(layer, mixer => mixer switch
+    {
+        Mamba2Spec mamba => change(mamba),
+        IntraHybridSpec { StateSpace: Mamba2Spec mamba } intra => intra with { StateSpace = change(mamba) },
+        _ => mixer,
+    });
+}

@@ -1,0 +1,69 @@
+using System.Numerics;
+using static HybridArchitectures.Design.DesignRules;
+
+namespace HybridArchitectures.Design;
+
+/// <summary>States, chunks and starting values of state-space layers.</summary>
+static class StateSpaceRules
+{
+    const int LeastChunk = 16, LargestChunk = 256;
+
+    public static IReadOnlyList<DesignRule> All { get; } =
+    [
+        new("recall", "No full attention, and a state smaller than the pairs it is asked to recall.", Recall),
+        new("chunk-size", "Mamba-2 chunks below 16 or above 256.", Chunk),
+        new("norm-groups", "A gated norm in other parts than one or the groups of B and C.", NormGroups),
+        new("decay-range", "Decay that may start nearer to 0 than 0.01.", Decay),
+    ];
+
+    static IEnumerable<(int Layer, Mamba2Spec Mamba)> Mamba2s(HybridDesign design) =>
+        StateSpaces(design).Where(entry => entry.StateSpace is Mamba2Spec).Select(entry => (entry.Layer, (Mamba2Spec)entry.StateSpace));
+
+    static IEnumerable<Finding> Recall(HybridDesign design, ReviewOptions options)
+    {
+        if (options.RecalledPairs == 0 || Attentions(design).Any(entry => entry.Attention.Window is null)) yield break;
+        var layers = StateSpaces(design).ToList();
+        if (layers.Count == 0) yield break;
+        var (layer, best) = layers.MaxBy(entry => entry.StateSpace.StateSize);
+        if (best.StateSize >= options.RecalledPairs) yield break;
+        int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.LargestSize);
+        yield return new("recall", Severity.Warning, layer, FormattableString.Invariant($"the largest state holds {best.StateSize} keys apart, {options.RecalledPairs} are to be recalled."),
+            new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which keeps no more keys apart"),
+                "follows from the recurrence; measured for recall in arXiv 2312.04927 and 2402.18668"),
+            new($"StateSize = {size}, or one block of full attention", Change<MixerSpec>(layer, mixer => Resized(mixer, size))));
+    }
+
+    static MixerSpec Resized(MixerSpec mixer, int size) => mixer switch
+    {
+        Mamba2Spec mamba => mamba with { StateSize = size },
+        Mamba1Spec mamba => mamba with { StateSize = size },
+        IntraHybridSpec intra => intra with { StateSpace = Resized(intra.StateSpace, size) },
+        _ => mixer,
+    };
+
+    static IEnumerable<Finding> Chunk(HybridDesign design, ReviewOptions options)
+    {
+        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.ChunkSize is < LeastChunk or > LargestChunk))
+            yield return new("chunk-size", Severity.Info, layer, $"chunks of {mamba.ChunkSize} positions.",
+                new(FormattableString.Invariant($"products within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} of those with the state; short chunks hold more states, long ones more products"),
+                    "arXiv 2405.21060, section 6"),
+                new("ChunkSize = 64", ChangeMamba2(layer, spec => spec with { ChunkSize = 64 }), Safe: true));
+    }
+
+    static IEnumerable<Finding> NormGroups(HybridDesign design, ReviewOptions options)
+    {
+        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.GatedNorm && entry.Mamba.NormGroups != 1 && entry.Mamba.NormGroups != entry.Mamba.Groups))
+            yield return new("norm-groups", Severity.Info, layer, $"the gated norm has {mamba.NormGroups} parts, B and C have {mamba.Groups} groups.",
+                new("published models norm in 1 part or in as many as groups; other counts have no checkpoint to agree with", "state-spaces/mamba; github.com/ggml-org/llama.cpp, issue 15507"),
+                new($"NormGroups = {mamba.Groups}", ChangeMamba2(layer, spec => spec with { NormGroups = spec.Groups }), Safe: true));
+    }
+
+    static IEnumerable<Finding> Decay(HybridDesign design, ReviewOptions options)
+    {
+        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.DecayRange.Minimum < 0.01))
+            yield return new("decay-range", Severity.Warning, layer, FormattableString.Invariant($"decay may start at {mamba.DecayRange.Minimum}."),
+                new("0.01 is the least that keeps heads from freezing in bfloat16; the paper starts in [0.01, 2]", "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
+                new("DecayRange = new(0.01, ...)",
+                    ChangeMamba2(layer, spec => spec with { DecayRange = new(Math.Max(0.01, spec.DecayRange.Minimum), Math.Max(2, spec.DecayRange.Maximum)) }), Safe: true));
+    }
+}

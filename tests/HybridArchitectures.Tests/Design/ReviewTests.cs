@@ -1,0 +1,115 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Tests.Design;
+
+public class ReviewTests
+{
+    public static TheoryData<int> Cases => [.. Enumerable.Range(0, ReviewCase.All.Count)];
+
+    static IEnumerable<Finding> Of(ReviewCase at, HybridDesign design) => design.Review(at.Options).Where(finding => finding.Rule == at.Rule);
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Rule_fires_where_the_fault_is_and_nowhere_else(int index)
+    {
+        var at = ReviewCase.All[index];
+        var finding = Of(at, at.Fires).First();
+        Assert.True(at.Layer == finding.Layer, finding.ToString());
+        Assert.Contains(finding.Evidence.Number, char.IsDigit);
+        Assert.NotEmpty(finding.Evidence.Source);
+        Assert.True(!Of(at, at.Passes).Any(), at.ToString());
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Cure_makes_the_finding_go_away(int index)
+    {
+        var at = ReviewCase.All[index];
+        var design = at.Fires;
+        var first = Of(at, design).First();
+        if (first.Cure.Apply is null)
+        {
+            Assert.Equal("attention-past-training", at.Rule);
+            return;
+        }
+        for (int left = Of(at, design).Count(); left > 0; left--) design = Of(at, design).First().Cure.Apply!(design);
+        Assert.Empty(Of(at, design));
+        design.Check();
+        Assert.NotEqual(at.Fires, design);
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Safe_cures_keep_the_weights_and_leave_nothing_safe_to_do(int index)
+    {
+        var at = ReviewCase.All[index];
+        var review = at.Fires.Review(at.Options);
+        var cured = review.Fixed();
+        Assert.DoesNotContain(cured.Review(at.Options), finding => finding.Cure.Safe);
+        Assert.Equal(at.Fires.Pattern.Order(), cured.Pattern.Order());
+        // all that may go is a learned scale
+        long scales = at.Fires.Blocks.Select(block => block.Mixer).OfType<IntraHybridSpec>().Where(intra => intra.LearnedScale).Sum(intra => (long)intra.InnerWidth + intra.Attention.OutputWidth);
+        Assert.InRange(at.Fires.CountParameters().Total - cured.CountParameters().Total, 0, scales);
+    }
+
+    [Fact]
+    public void Every_rule_has_a_case_and_stands_in_the_documentation()
+    {
+        Assert.Equal(DesignRules.All.Select(rule => rule.Id).Order(), ReviewCase.All.Select(at => at.Rule).Distinct().Order());
+        string text = File.ReadAllText(Path.Combine(Path.GetDirectoryName(RecipesDocument.Path)!, "review.md"));
+        foreach (var rule in DesignRules.All) Assert.Contains($"| `{rule.Id}` | {rule.About} |", text);
+    }
+
+    [Theory]
+    [InlineData("1B-inter-1:5")]
+    [InlineData("1B-inter-1:12")]
+    [InlineData("1B-inter-1:1")]
+    [InlineData("1B-llama")]
+    [InlineData("1B-swa-1:5")]
+    [InlineData("1B-inter-1:5-moe")]
+    [InlineData("3B-inter-1:5")]
+    public void The_papers_best_have_nothing_to_mend(string name) => Assert.Empty(Recipes.Get(name).Design.Review());
+
+    [Theory]
+    [InlineData("1B-inter-1:5-front", "attention-first")]
+    [InlineData("1B-inter-1:12-at-1", "attention-first")]
+    [InlineData("1B-inter-1:12-at-2", "attention-early")]
+    [InlineData("1B-intra-1:5-sandwich", "intra-sandwich")]
+    [InlineData("1B-intra-1:3-cluster", "intra-clustered")]
+    [InlineData("1B-intra-1:0-difference-norm-scale", "intra-scale")]
+    [InlineData("1B-intra-1:0-add", "intra-norm")]
+    [InlineData("1B-mamba", "no-attention")]
+    [InlineData("1B-swa-0:1", "window-alone")]
+    [InlineData("100M-llama", "head-share")]
+    public void The_papers_worse_variants_are_recognised(string name, string rule) => Assert.Contains(Recipes.Get(name).Design.Review(), finding => finding.Rule == rule);
+
+    [Fact]
+    public void A_front_block_is_moved_to_where_the_paper_has_it()
+    {
+        Assert.Equal("MMMMMMTMMMMMM", Recipes.Get("1B-inter-1:12-at-1").Design.Review().Fixed().Pattern);
+        var front = Recipes.Get("1B-inter-1:5-front").Design;
+        Assert.Equal(front.CountParameters().Total, front.Review().Fixed().CountParameters().Total);
+        Assert.DoesNotContain(front.Review().Fixed().Review(), finding => finding.Rule == "attention-first");
+    }
+
+    [Fact]
+    public void Rules_are_switched_off_by_id_and_added_by_the_user()
+    {
+        var design = Recipes.Get("1B-inter-1:5-front").Design;
+        Assert.DoesNotContain(design.Review(new() { Off = ["attention-first"] }), finding => finding.Rule == "attention-first");
+        var deep = new DesignRule("deep", "More blocks than ten.", (whole, _) => whole.Depth <= 10 ? [] :
+            [new Finding("deep", Severity.Info, null, $"{whole.Depth} blocks.", new("10 at most", "here"), new("Depth(10)", cut => cut with { Blocks = [.. cut.Blocks.Take(10)] }, Safe: true))]);
+        var review = design.Review(new() { Rules = [deep] });
+        Assert.Contains(review, finding => finding.Rule == "deep");
+        Assert.Equal(10, review.Fixed().Depth);
+        Assert.Equal(review.Count, review.ToString().Split('\n').Length);
+        Assert.Equal("off", Assert.Throws<ArgumentException>(() => design.Review(new() { Off = ["nothing"] })).ParamName);
+        Assert.Equal("rules", Assert.Throws<ArgumentException>(() => design.Review(new() { Rules = [deep, deep] })).ParamName);
+        Assert.Equal("trainingLength", Assert.Throws<ArgumentException>(() => design.Review(new() { TrainingLength = 0 })).ParamName);
+    }
+
+    [Fact]
+    public void Worst_findings_come_first()
+    {
+        var severities = Recipes.Get("1B-inter-1:12-at-1").Design.Review(new() { RecalledPairs = 9 }).Select(finding => finding.Severity).ToList();
+        Assert.Equal(Severity.Error, severities[0]);
+        Assert.Equal(severities.OrderDescending(), severities);
+    }
+}
