@@ -10,18 +10,27 @@ public static class HybridDesignModels
 {
     /// <summary>A model with fresh parameters.</summary>
     /// <param name="design">What to build.</param>
-    /// <param name="compute">The type of activations: float32 or bfloat16. Parameters are float32.</param>
+    /// <param name="compute">The type of activations: float32 or bfloat16 (float64 to check against). Parameters are float32.</param>
     /// <param name="device">Where it lives; null for the CPU.</param>
     /// <param name="seed">Seed of the initial values: the same on every device. Null for one of torch's current generator.</param>
-    public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null)
+    public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null) =>
+        Create(design, compute, device, seed, factory => new HybridLanguageModel(factory, compute));
+
+    /// <summary>The blocks of a design without embedding and head, with fresh parameters: vectors in, vectors out.</summary>
+    /// <inheritdoc cref="CreateModel"/>
+    public static HybridStack CreateStack(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null) =>
+        Create(design, compute, device, seed, factory => new HybridStack(factory, compute));
+
+    static T Create<T>(HybridDesign design, ScalarType compute, Device? device, long? seed, Func<ModuleFactory, T> create)
     {
         ArgumentNullException.ThrowIfNull(design);
         if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16", nameof(compute));
+            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
+        design.Check();
         TorchLibrary.EnsureLoaded();
         using var scope = NewDisposeScope();
         long start = seed ?? randint(long.MaxValue, [1], ScalarType.Int64).item<long>();
         using var factory = new ModuleFactory(design, device ?? CPU, start);
-        return new HybridLanguageModel(factory, compute);
+        return create(factory);
     }
 }

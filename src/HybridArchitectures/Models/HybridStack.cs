@@ -61,6 +61,7 @@ public sealed class HybridStack : HybridModule
         using var scope = NewDisposeScope();
         using var off = context.Cache is null ? null : no_grad();
         context.Begin(x.size(0), x.size(1), x.device);
+        var given = x;
         if (x.dtype != ComputeType) x = x.to(ComputeType);
         if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
         x = context.ToRightPadded(x);
@@ -68,7 +69,7 @@ public sealed class HybridStack : HybridModule
         for (int i = 0; i < blocks.Count; i++)
         {
             var next = blocks[i].Forward(x, context, context.Cache?.States[i]);
-            if (!ReferenceEquals(next, x)) x.Dispose();      // autograd keeps what it needs
+            if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
             x = next;
             Observer?.Invoke(i, x);
         }

@@ -47,7 +47,7 @@ static partial class ScratchProgram
                 var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=')).ToArray();
                 var body = lines.Where(line => !usings.Contains(line)).ToArray();
                 // a page that explains speaks of one subject; only what a reader would paste names its namespaces
-                if (usings.Length == 0) usings = ["using HybridArchitectures.Design;", "using HybridArchitectures.Models;"];
+                if (usings.Length == 0) usings = ["using HybridArchitectures.Cost;", "using HybridArchitectures.Design;", "using HybridArchitectures.Models;"];
                 files[$"{name}.cs"] = $$"""
                     {{string.Join('\n', usings)}}
                     static class {{name}}
