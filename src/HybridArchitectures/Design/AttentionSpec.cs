@@ -38,6 +38,15 @@ public sealed record AttentionSpec : MixerSpec
     /// <summary>A bias on the output projection.</summary>
     public bool OutputBias { get; init; }
 
+    /// <summary>Factor on what enters the mixer.</summary>
+    public double InputScale { get; init; } = 1;
+
+    /// <summary>Factor on the keys, before the rotation.</summary>
+    public double KeyScale { get; init; } = 1;
+
+    /// <summary>Factor on what leaves the mixer.</summary>
+    public double OutputScale { get; init; } = 1;
+
     /// <summary>Width of all query heads together.</summary>
     [JsonIgnore]
     public int QueryWidth => Heads * HeadSize;
@@ -96,6 +105,9 @@ public sealed record AttentionSpec : MixerSpec
         Require.AtLeast(Sinks, 0, "sinks");
         Require.That(Sinks == 0 || Window is not null, "sinks", Sinks, "0 without a window, since full attention sees every token");
         if (Scale is { } scale) Require.Positive(scale, "scale");
+        Require.Positive(InputScale, "inputScale");
+        Require.Positive(KeyScale, "keyScale");
+        Require.Positive(OutputScale, "outputScale");
         Rotary?.Check(HeadSize);
     }
 

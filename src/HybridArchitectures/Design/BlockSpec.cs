@@ -14,6 +14,9 @@ public sealed record BlockSpec
     /// <summary>Epsilon of the block's norms.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
 
+    /// <summary>Factor on what mixer and feed-forward add to the residual stream.</summary>
+    public double ResidualScale { get; init; } = 1;
+
     /// <summary>The block in pattern notation, with its feed-forward marked as in a design that has both dense ones and mixtures.</summary>
     [JsonIgnore]
     public string Symbol => BlockPattern.Print(this, markExperts: true);
@@ -28,5 +31,6 @@ public sealed record BlockSpec
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
         Require.Positive(NormEpsilon, "normEpsilon");
+        Require.Positive(ResidualScale, "residualScale");
     }
 }

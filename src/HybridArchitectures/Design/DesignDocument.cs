@@ -8,6 +8,8 @@ sealed record DesignDocument
     public required int Width { get; init; }
     public bool TiedHead { get; init; } = true;
     public double NormEpsilon { get; init; } = 1e-5;
+    public double EmbeddingScale { get; init; } = 1;
+    public double LogitScale { get; init; } = 1;
     public InitialisationSpec Initialisation { get; init; } = new();
     public required EquatableList<BlockSpec> Blocks { get; init; }
 
@@ -18,6 +20,8 @@ sealed record DesignDocument
         Width = design.Width,
         TiedHead = design.TiedHead,
         NormEpsilon = design.NormEpsilon,
+        EmbeddingScale = design.EmbeddingScale,
+        LogitScale = design.LogitScale,
         Initialisation = design.Initialisation,
         Blocks = design.Blocks,
     };
@@ -29,6 +33,8 @@ sealed record DesignDocument
         Width = Width,
         TiedHead = TiedHead,
         NormEpsilon = NormEpsilon,
+        EmbeddingScale = EmbeddingScale,
+        LogitScale = LogitScale,
         Initialisation = Initialisation,
         Blocks = Blocks,
     };

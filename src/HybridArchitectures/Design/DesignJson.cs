@@ -91,7 +91,7 @@ static class DesignJson
 
     static readonly (string Name, Type Type)[] FeedForwards =
     [
-        ("none", typeof(NoFeedForward)), ("swiGlu", typeof(SwiGluSpec)), ("mixtureOfExperts", typeof(MixtureOfExpertsSpec)),
+        ("none", typeof(NoFeedForward)), ("swiGlu", typeof(SwiGluSpec)), ("mlp", typeof(MlpSpec)), ("mixtureOfExperts", typeof(MixtureOfExpertsSpec)),
     ];
 
     static JsonSerializerOptions Rebuild()

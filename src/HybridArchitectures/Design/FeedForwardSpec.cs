@@ -13,6 +13,9 @@ public abstract partial record FeedForwardSpec
     /// <summary>A gated feed-forward: down(silu(gate(x)) * up(x)), of this hidden width.</summary>
     public static SwiGluSpec SwiGlu(int width) => new(width);
 
+    /// <summary>A feed-forward without gate: down(activation(up(x))), of this hidden width.</summary>
+    public static MlpSpec Mlp(int width, Activation activation = Activation.Gelu, bool bias = false) => new(width) { Activation = activation, Bias = bias };
+
     /// <summary>A mixture of SwiGLU experts. See <see cref="MixtureOfExpertsSpec"/>.</summary>
     public static MixtureOfExpertsSpec MixtureOfExperts(int experts, int expertsPerToken, int expertWidth, int sharedExperts = 0, int sharedWidth = 0,
         RouterScore score = RouterScore.Sigmoid, bool renormalize = false, double scale = 1, bool scoreBeforeExperts = false,

@@ -30,6 +30,12 @@ public sealed partial record HybridDesign
     /// <summary>Epsilon of the norm after the last block.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
 
+    /// <summary>Factor on the embedded tokens.</summary>
+    public double EmbeddingScale { get; init; } = 1;
+
+    /// <summary>Factor on the logits.</summary>
+    public double LogitScale { get; init; } = 1;
+
     /// <summary>Random weights at the start of training.</summary>
     public InitialisationSpec Initialisation { get; init; } = new();
 
@@ -71,6 +77,8 @@ public sealed partial record HybridDesign
         Require.Present(Blocks, "blocks", "at least one block");
         Require.That(Blocks.Count is >= 1 and <= LargestDepth, "depth", Blocks.Count, $"1 to {LargestDepth}");
         Require.Positive(NormEpsilon, "normEpsilon");
+        Require.Positive(EmbeddingScale, "embeddingScale");
+        Require.Positive(LogitScale, "logitScale");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);
         for (int i = 0; i < Blocks.Count; i++) Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));

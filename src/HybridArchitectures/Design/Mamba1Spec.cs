@@ -23,6 +23,12 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     /// <summary>Biases on the projections in and out.</summary>
     public bool ProjectionBias { get; init; }
 
+    /// <summary>The norm over time step (before its projection), B and C.</summary>
+    public SelectionNorm SelectionNorm { get; init; }
+
+    /// <summary>Epsilon of that norm; null: as the block's.</summary>
+    public double? SelectionNormEpsilon { get; init; }
+
     /// <summary>Time steps at the start of training, log-uniform.</summary>
     public Interval TimeStepRange { get; init; } = new(1e-3, 0.1);
 
@@ -52,6 +58,8 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
         Require.Size(StateSize, "stateSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Size(TimeStepRank, "timeStepRank");
+        Require.Defined(SelectionNorm, "selectionNorm");
+        if (SelectionNormEpsilon is { } epsilon) Require.Positive(epsilon, "selectionNormEpsilon");
         Require.Present(TimeStepRange, "timeStepRange", "a range");
         TimeStepRange.CheckPositive("timeStepRange");
         Require.NotNegative(TimeStepFloor, "timeStepFloor");
@@ -66,6 +74,7 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
         long inner = InnerWidth, input = 2 * inner * width + (ProjectionBias ? 2 * inner : 0);
         long convolution = inner * (ConvolutionWidth + (ConvolutionBias ? 1 : 0));
         long selection = inner * (TimeStepRank + 2L * StateSize) + TimeStepRank * inner + inner;       // to (dt, B, C), then dt to channels with its bias
+        if (SelectionNorm == SelectionNorm.Weighted) selection += TimeStepRank + 2L * StateSize;
         return input + convolution + selection + inner * StateSize + inner;                             // A_log, D
     }
 

@@ -39,6 +39,21 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     /// <summary>Equal parts of the inner width that the gated norm treats each on its own.</summary>
     public int NormGroups { get; init; } = 1;
 
+    /// <summary>Epsilon of the gated norm; null: as the block's.</summary>
+    public double? GatedNormEpsilon { get; init; }
+
+    /// <summary>A bias on the output projection; null: as <see cref="ProjectionBias"/> says.</summary>
+    public bool? OutputBias { get; init; }
+
+    /// <summary>Factor on what enters the mixer.</summary>
+    public double InputScale { get; init; } = 1;
+
+    /// <summary>Factors on the parts of the in-projection's result; null: none.</summary>
+    public ProjectionScales? ProjectionScales { get; init; }
+
+    /// <summary>Factor on what leaves the mixer.</summary>
+    public double OutputScale { get; init; } = 1;
+
     /// <summary>-A at the start of training, uniform. The range of arXiv 2510.04800; the original layer has 1 to 16.</summary>
     public Interval DecayRange { get; init; } = new(0.01, 2);
 
@@ -50,6 +65,10 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
 
     /// <summary>Ends to which time steps are clamped at every position; null: none.</summary>
     public Interval? TimeStepLimit { get; init; }
+
+    /// <summary>Whether the output projection has a bias.</summary>
+    [JsonIgnore]
+    public bool HasOutputBias => OutputBias ?? ProjectionBias;
 
     /// <summary>Channels of the scan: heads times head size.</summary>
     [JsonIgnore]
@@ -100,6 +119,10 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.AtLeast(NormGroups, 1, "normGroups");
         Require.Divides(NormGroups, "normGroups", InnerWidth, "inner width");
+        if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
+        Require.Positive(InputScale, "inputScale");
+        Require.Positive(OutputScale, "outputScale");
+        ProjectionScales?.Check();
         Require.Present(DecayRange, "decayRange", "a range");
         DecayRange.CheckPositive("decayRange");
         Require.Present(TimeStepRange, "timeStepRange", "a range");
@@ -120,5 +143,5 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     }
 
     /// <inheritdoc/>
-    public long CountOutputParameters(int width) => (long)InnerWidth * width + (ProjectionBias ? width : 0);
+    public long CountOutputParameters(int width) => (long)InnerWidth * width + (HasOutputBias ? width : 0);
 }

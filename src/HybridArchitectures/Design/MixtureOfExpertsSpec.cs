@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>SwiGLU experts of which a router picks some per token, beside shared ones that see every token. No token is dropped.</summary>
+/// <summary>Experts (SwiGLU, or without gate) of which a router picks some per token, beside shared ones that see every token. No token is dropped.</summary>
 public sealed record MixtureOfExpertsSpec : FeedForwardSpec
 {
     /// <summary>Routed experts.</summary>
@@ -12,11 +12,31 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <summary>Hidden width of a routed expert.</summary>
     public required int ExpertWidth { get; init; }
 
-    /// <summary>Experts that see every token; they are one SwiGLU of <see cref="SharedWidth"/> together.</summary>
+    /// <summary>Experts that see every token; they are one feed-forward of <see cref="SharedWidth"/> together.</summary>
     public int SharedExperts { get; init; }
 
     /// <summary>Hidden width of all shared experts together; 0: their number times <see cref="ExpertWidth"/>.</summary>
     public int SharedWidth { get; init; }
+
+    /// <summary>The experts' nonlinearity.</summary>
+    public Activation Activation { get; init; }
+
+    /// <summary>Experts are down(activation(gate(x)) * up(x)); without a gate down(activation(up(x))).</summary>
+    public bool Gated { get; init; } = true;
+
+    /// <summary>Width of the space that routed experts work in, reached by a projection before and left by one after them (arXiv 2601.18089); 0: the model's.</summary>
+    public int LatentWidth { get; init; }
+
+    /// <summary>Biases on the shared feed-forward and on the projections into and out of the latent space; routed experts have none.</summary>
+    public bool DenseBias { get; init; }
+
+    /// <summary>Equal groups of experts (arXiv 2412.19437, section 2.1.2): a token's experts come from its best <see cref="GroupsPerToken"/> groups,
+    /// a group being worth the sum of its two best experts,
+    /// and experts elsewhere rank as 0.</summary>
+    public int RoutingGroups { get; init; } = 1;
+
+    /// <summary>Groups that a token's experts may come from.</summary>
+    public int GroupsPerToken { get; init; } = 1;
 
     /// <summary>How the router scores.</summary>
     public RouterScore Score { get; init; } = RouterScore.Sigmoid;
@@ -51,6 +71,13 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
         Require.That(SharedExperts is >= 0 and <= 4096, "sharedExperts", SharedExperts, "0 to 4096");
         if (SharedExperts == 0) Require.That(SharedWidth == 0, "sharedWidth", SharedWidth, "0 without shared experts");
         else Require.Size(SharedWidth, "sharedWidth");
+        Require.Defined(Activation, "activation");
+        if (LatentWidth != 0) Require.Size(LatentWidth, "latentWidth");
+        Require.AtLeast(RoutingGroups, 1, "routingGroups");
+        Require.Divides(RoutingGroups, "routingGroups", Experts, "experts");
+        Require.That(GroupsPerToken >= 1 && GroupsPerToken <= RoutingGroups, "groupsPerToken", GroupsPerToken, $"1 to routingGroups = {RoutingGroups}");
+        Require.That(ExpertsPerToken <= GroupsPerToken * (Experts / RoutingGroups), "expertsPerToken", ExpertsPerToken,
+            $"at most the {GroupsPerToken * (Experts / RoutingGroups)} experts of groupsPerToken = {GroupsPerToken}");
         Require.Defined(Score, "score");
         Require.Defined(Balance, "balance");
         Require.Positive(Scale, "scale");
@@ -64,5 +91,11 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <inheritdoc/>
     public override long CountActiveParameters(int width) => Count(width, ExpertsPerToken);
 
-    long Count(int width, int experts) => (long)width * Experts + 3L * width * ExpertWidth * experts + 3L * width * SharedWidth;
+    long Count(int width, int experts)
+    {
+        long matrices = Gated ? 3 : 2, inside = LatentWidth == 0 ? width : LatentWidth;
+        long biases = !DenseBias ? 0
+            : (SharedWidth == 0 ? 0 : (Gated ? 2L : 1) * SharedWidth + width) + (LatentWidth == 0 ? 0 : LatentWidth + width);
+        return biases + (long)width * Experts + matrices * inside * ExpertWidth * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
+    }
 }

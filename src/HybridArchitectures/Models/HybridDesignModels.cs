@@ -8,6 +8,15 @@ namespace HybridArchitectures.Models;
 /// <summary>From a design to a model.</summary>
 public static class HybridDesignModels
 {
+    /// <summary>A model whose every parameter the caller fills.</summary>
+    internal static HybridLanguageModel CreateBlankModel(this HybridDesign design, ScalarType compute, Device device)
+    {
+        TorchLibrary.EnsureLoaded();
+        using var scope = NewDisposeScope();
+        using var factory = new ModuleFactory(design, device, seed: 0, blank: true);
+        return new HybridLanguageModel(factory, compute);
+    }
+
     /// <summary>A model with fresh parameters.</summary>
     /// <param name="design">What to build.</param>
     /// <param name="compute">The type of activations: float32 or bfloat16 (float64 to check against). Parameters are float32.</param>

@@ -60,7 +60,7 @@ public sealed class HybridLanguageModel : LanguageModel
         using var off = context?.Cache is null ? null : no_grad();
         var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, -1L, false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
-        return stack.Forward(embedded, context).MoveToOuterDisposeScope();
+        return stack.Forward(Scaled(embedded, Design.EmbeddingScale), context).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -92,7 +92,7 @@ public sealed class HybridLanguageModel : LanguageModel
         ArgumentNullException.ThrowIfNull(hidden);
         using var scope = NewDisposeScope();
         var head = hidden.dtype == ScalarType.Float32 ? Head : Head.to(hidden.dtype);
-        return nn.functional.linear(hidden, head).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        return Scaled(nn.functional.linear(hidden, head), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
     /// <summary>The loss of predicting targets, without all logits in memory.</summary>
@@ -106,7 +106,7 @@ public sealed class HybridLanguageModel : LanguageModel
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var hidden = Hidden(ids, context);
-        var crossEntropy = LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1));
+        var crossEntropy = LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale);
         var total = crossEntropy;
         foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
@@ -121,7 +121,7 @@ public sealed class HybridLanguageModel : LanguageModel
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var hidden = Hidden(ids, context);
-        return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1)).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
+        return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Work between optimizer steps, such as balancing experts; call it once after each.</summary>

@@ -39,14 +39,16 @@ public sealed class Attention : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
 
     /// <summary>The output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
-    internal Tensor Project(Tensor attended) => (output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended);
+    internal Tensor Project(Tensor attended) =>
+        Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended), spec.OutputScale);
 
     /// <summary>(batch, length, heads x valueHeadSize) before the output projection.</summary>
     internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null)
     {
         long batch = x.size(0), length = x.size(1);
+        x = Scaled(x, spec.InputScale);
         var q = query.Forward(x).view(batch, length, spec.Heads, spec.HeadSize);
-        var k = key.Forward(x).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
+        var k = Scaled(key.Forward(x), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
         var v = (givenValues ?? value!.Forward(x)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
         if (spec.Rotary is { } rotary)

@@ -5,14 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>One layer: x + mixer(norm(x)), then x + feedForward(norm(x)); either part may be absent.</summary>
+/// <summary>One layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), s being the residual scale; either part may be absent.</summary>
 public sealed class Block : HybridModule
 {
+    readonly double residualScale;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
 
     /// <summary>A block as its spec says.</summary>
     public Block(ModuleFactory factory, BlockSpec spec) : base(nameof(Block))
     {
+        residualScale = spec.ResidualScale;
         if (spec.Mixer is not null)
         {
             mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
@@ -36,8 +38,9 @@ public sealed class Block : HybridModule
     {
         using var scope = NewDisposeScope();
         var stream = x;
-        if (Mixer is not null) stream = stream.add(Mixer.Forward(mixerNorm!.Forward(stream), context, state), Scalars.One);
-        if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), Scalars.One);
+        var scale = residualScale == 1 ? Scalars.One : Scalars.Of(residualScale);
+        if (Mixer is not null) stream = stream.add(Mixer.Forward(mixerNorm!.Forward(stream), context, state), scale);
+        if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), scale);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 }

@@ -1,5 +1,6 @@
 using TorchSharp;
 using TorchSharp.Modules;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -31,6 +32,9 @@ public abstract class HybridModule : nn.Module
 
     /// <summary>The parameter of this name, as it is now.</summary>
     protected Parameter Parameter(string name) => get_parameter(name) ?? throw new InvalidOperationException($"{GetName()} has no parameter '{name}'");
+
+    /// <summary>x times a constant; x itself for 1.</summary>
+    private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.Of(factor));
 
     /// <summary>All parameters below this module with their full names.</summary>
     internal IEnumerable<(string Name, Parameter Value, bool Decays)> AllParameters(string prefix = "")

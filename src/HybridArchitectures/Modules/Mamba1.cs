@@ -15,6 +15,7 @@ public sealed class Mamba1 : StateSpaceMixer
     readonly Mamba1Spec spec;
     readonly Linear input, selection;
     readonly Linear? output;
+    readonly double selectionEpsilon;
 
     /// <summary>A Mamba mixer.</summary>
     /// <param name="factory">Makes the parameters.</param>
@@ -23,12 +24,19 @@ public sealed class Mamba1 : StateSpaceMixer
     public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1))
     {
         this.spec = spec;
+        selectionEpsilon = spec.SelectionNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth;
         input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Constant(0, 2 * inner) : null));
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, inner, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, inner), decays: false);
         selection = Add("selection", new Linear(factory.Projection(spec.TimeStepRank + 2 * spec.StateSize, inner)));
+        if (spec.SelectionNorm == SelectionNorm.Weighted)
+        {
+            AddParameter("dt_norm", factory.Constant(1, spec.TimeStepRank), decays: false);
+            AddParameter("b_norm", factory.Constant(1, spec.StateSize), decays: false);
+            AddParameter("c_norm", factory.Constant(1, spec.StateSize), decays: false);
+        }
         double rankBound = 1 / Math.Sqrt(spec.TimeStepRank);
         AddParameter("dt_weight", factory.Uniform(-rankBound, rankBound, inner, spec.TimeStepRank), decays: true);
         AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, inner), decays: false);
@@ -45,13 +53,21 @@ public sealed class Mamba1 : StateSpaceMixer
         var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
         var selected = selection.Forward(values);                           // (B, L, rank + 2 N)
-        var timeStep = nn.functional.linear(selected.narrow(-1, 0, spec.TimeStepRank), Parameter("dt_weight").to(x.dtype));
-        var b = selected.narrow(-1, spec.TimeStepRank, spec.StateSize);
-        var c = selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize);
+        var timeStep = nn.functional.linear(Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm"), Parameter("dt_weight").to(x.dtype));
+        var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
+        var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
         var (y, final) = SelectiveScan.Forward(values, timeStep, Parameter("A_log").exp().neg(), b, c, Parameter("D"), gate, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (y, values);
     }
+
+    Tensor Selected(Tensor x, string norm) => spec.SelectionNorm switch
+    {
+        SelectionNorm.None => x,
+        SelectionNorm.Plain => RmsNorm.Forward(x.contiguous(), null, selectionEpsilon),
+        SelectionNorm.Weighted => RmsNorm.Forward(x.contiguous(), Parameter(norm), selectionEpsilon),
+        _ => throw new InvalidOperationException($"unknown selection norm {spec.SelectionNorm}"),
+    };
 
     internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
 

@@ -25,9 +25,19 @@ public sealed class Mamba2 : StateSpaceMixer
     public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2))
     {
         this.spec = spec;
-        normEpsilon = factory.NormEpsilon;
+        normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth, channels = spec.ConvolutionChannels, projected = inner + channels + spec.Heads;
         input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Constant(0, projected) : null));
+        if (spec.ProjectionScales is { } scales)
+        {
+            int shared = spec.Groups * spec.StateSize;
+            float[] factors =
+            [
+                .. Enumerable.Repeat((float)scales.Gate, inner), .. Enumerable.Repeat((float)scales.Values, inner), .. Enumerable.Repeat((float)scales.B, shared),
+                .. Enumerable.Repeat((float)scales.C, shared), .. Enumerable.Repeat((float)scales.TimeStep, spec.Heads),
+            ];
+            register_buffer("projection_scales", tensor(factors, ScalarType.Float32, factory.Device).DetachFromDisposeScope(), persistent: false);
+        }
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, channels, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, channels), decays: false);
@@ -35,7 +45,7 @@ public sealed class Mamba2 : StateSpaceMixer
         AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.Heads), decays: false);
         AddParameter("D", factory.Constant(1, spec.Heads), decays: false);
         if (spec.GatedNorm) AddParameter("norm_weight", factory.Constant(1, inner), decays: false);
-        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Constant(0, factory.Width) : null));
+        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.HasOutputBias ? factory.Constant(0, factory.Width) : null));
     }
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
@@ -43,7 +53,8 @@ public sealed class Mamba2 : StateSpaceMixer
         long batch = x.size(0), length = x.size(1);
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
         var recurrent = Recurrent(state);
-        var projected = input.Forward(x);                                   // (B, L, inner + channels + heads)
+        var projected = input.Forward(Scaled(x, spec.InputScale));                                   // (B, L, inner + channels + heads)
+        if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var gate = projected.narrow(-1, 0, inner);
         var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
         var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
@@ -61,7 +72,8 @@ public sealed class Mamba2 : StateSpaceMixer
         return (y, values);
     }
 
-    internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned);
+    internal override Tensor Project(Tensor scanned) =>
+        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned), spec.OutputScale);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(

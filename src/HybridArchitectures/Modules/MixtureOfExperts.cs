@@ -8,31 +8,41 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// A mixture of SwiGLU experts: a router sends every token to its best few experts (token choice, none dropped), beside shared experts that see every token.
+/// A mixture of experts: a router sends every token to its best few experts (token choice, none dropped), beside shared experts that see every token.
 /// Balance by a selection bias without a loss (arXiv 2408.15664), by the auxiliary loss of arXiv 2101.03961, or not at all.
 /// </summary>
 public sealed class MixtureOfExperts : FeedForward
 {
     readonly MixtureOfExpertsSpec spec;
     readonly Linear router;
-    readonly SwiGluFeedForward? shared;
+    readonly Linear? intoLatent, outOfLatent;
+    readonly FeedForward? shared;
 
     /// <summary>A mixture of experts.</summary>
     public MixtureOfExperts(ModuleFactory factory, MixtureOfExpertsSpec spec) : base(nameof(MixtureOfExperts))
     {
         this.spec = spec;
-        int experts = spec.Experts, width = factory.Width, inner = spec.ExpertWidth;
-        router = Add("router", new Linear(factory.Projection(experts, width)));
-        AddParameter("gate", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
+        int experts = spec.Experts, inner = spec.ExpertWidth, width = spec.LatentWidth == 0 ? factory.Width : spec.LatentWidth;
+        router = Add("router", new Linear(factory.Projection(experts, factory.Width)));
+        if (spec.LatentWidth != 0)
+        {
+            intoLatent = Add("into_latent", new Linear(factory.Projection(width, factory.Width), Bias(factory, width)));
+            outOfLatent = Add("out_of_latent", new Linear(factory.Projection(factory.Width, width, intoResidual: true), Bias(factory, factory.Width)));
+        }
+        if (spec.Gated) AddParameter("gate", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
         AddParameter("up", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
         AddParameter("down", factory.Normal(factory.ResidualDeviation, experts, width, inner), decays: true);
-        if (spec.SharedWidth > 0) shared = Add("shared", new SwiGluFeedForward(factory, spec.SharedWidth));
+        if (spec.SharedWidth > 0) shared = Add<FeedForward>("shared", spec.Gated
+            ? new SwiGluFeedForward(factory, new SwiGluSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias })
+            : new MlpFeedForward(factory, new MlpSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias }));
         if (spec.Balance == ExpertBalance.BiasUpdate)
         {
             register_buffer("selection_bias", zeros([experts], ScalarType.Float32, factory.Device).DetachFromDisposeScope());
             register_buffer("load", zeros([experts], ScalarType.Float32, factory.Device).DetachFromDisposeScope(), persistent: false);
         }
     }
+
+    TorchSharp.Modules.Parameter? Bias(ModuleFactory factory, int outputs) => spec.DenseBias ? factory.Constant(0, outputs) : null;
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context)
@@ -43,7 +53,8 @@ public sealed class MixtureOfExperts : FeedForward
         var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
         if (is_grad_enabled()) Account(logits, scores, chosen, context);
-        var routed = Route(tokens, chosen, weights.to(x.dtype));
+        var routed = Route(intoLatent is null ? tokens : intoLatent.Forward(tokens), chosen, weights.to(x.dtype));
+        if (outOfLatent is not null) routed = outOfLatent.Forward(routed);
         if (shared is not null) routed = routed.add(shared.Forward(tokens, context), Scalars.One);
         return routed.view(batch, length, width);
     }
@@ -54,11 +65,22 @@ public sealed class MixtureOfExperts : FeedForward
         using (no_grad())
         {
             var ranking = get_buffer("selection_bias") is { } bias ? scores.add(bias, Scalars.One) : scores;
+            if (spec.RoutingGroups > 1) ranking = InBestGroups(ranking);
             chosen = ranking.topk(spec.ExpertsPerToken, -1).indexes;
         }
         var weights = scores.gather(-1, chosen);
         if (spec.Renormalize) weights = weights / weights.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
         return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.Of(spec.Scale)));
+    }
+
+    /// <summary>0 for experts outside a token's best groups.</summary>
+    Tensor InBestGroups(Tensor ranking)
+    {
+        int size = spec.Experts / spec.RoutingGroups;
+        var groups = ranking.view(-1, spec.RoutingGroups, size);
+        var worth = groups.topk(Math.Min(2, size), -1).values.sum(-1);
+        var kept = zeros_like(worth).scatter(1, worth.topk(spec.GroupsPerToken, -1).indexes, ones_like(worth));
+        return groups.masked_fill(kept.unsqueeze(-1).eq(Scalars.Zero), Scalars.Zero).view(-1, spec.Experts);
     }
 
     /// <summary>Every token visits its experts in groups: sorted by expert, computed expert by expert, brought back in order.</summary>
@@ -80,14 +102,16 @@ public sealed class MixtureOfExperts : FeedForward
         var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
         if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
         // one unbind each: its gradient is one stack, with zeros for an expert that no token visited
-        var (gates, ups, downs) = (Parameter("gate").to(tokens.dtype).unbind(0), Parameter("up").to(tokens.dtype).unbind(0), Parameter("down").to(tokens.dtype).unbind(0));
+        var (ups, downs) = (Parameter("up").to(tokens.dtype).unbind(0), Parameter("down").to(tokens.dtype).unbind(0));
+        var gates = spec.Gated ? Parameter("gate").to(tokens.dtype).unbind(0) : null;
         var results = new List<Tensor>(spec.Experts);
         long start = 0;
         for (int expert = 0; expert < spec.Experts; start += sizes[expert++])
         {
             if (sizes[expert] == 0) continue;
             var input = visits.narrow(0, start, sizes[expert]);
-            var inner = SwiGlu.Forward(nn.functional.linear(input, gates[expert]), nn.functional.linear(input, ups[expert]));
+            var inner = nn.functional.linear(input, ups[expert]);
+            inner = gates is null ? Activations.Apply(spec.Activation, inner) : Activations.Gated(spec.Activation, nn.functional.linear(input, gates[expert]), inner);
             results.Add(nn.functional.linear(inner, downs[expert]));
         }
         if (results.Count == 0) return zeros_like(tokens);

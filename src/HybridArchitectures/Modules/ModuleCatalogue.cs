@@ -17,7 +17,8 @@ static class ModuleCatalogue
 
     public static FeedForward? CreateFeedForward(ModuleFactory factory, FeedForwardSpec spec) => spec switch
     {
-        SwiGluSpec swiGlu => new SwiGluFeedForward(factory, swiGlu.Width),
+        SwiGluSpec swiGlu => new SwiGluFeedForward(factory, swiGlu),
+        MlpSpec mlp => new MlpFeedForward(factory, mlp),
         MixtureOfExpertsSpec experts => new MixtureOfExperts(factory, experts),
         NoFeedForward => null,
         _ => throw new ArgumentException($"no module for a {spec.GetType().Name}", nameof(spec)),

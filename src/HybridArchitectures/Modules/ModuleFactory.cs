@@ -12,13 +12,18 @@ namespace HybridArchitectures.Modules;
 public sealed class ModuleFactory : IDisposable
 {
     readonly Generator generator;
+    readonly bool blank;
 
     /// <summary>A factory for a design's parameters.</summary>
     /// <param name="design">The design: widths and its initialisation settings.</param>
     /// <param name="device">Where the parameters are to live.</param>
     /// <param name="seed">Seed of the generator.</param>
-    public ModuleFactory(HybridDesign design, Device device, long seed)
+    public ModuleFactory(HybridDesign design, Device device, long seed) : this(design, device, seed, blank: false) { }
+
+    /// <summary>With <paramref name="blank"/>, parameters are left as memory gives them: the caller fills every one.</summary>
+    internal ModuleFactory(HybridDesign design, Device device, long seed, bool blank)
     {
+        this.blank = blank;
         ArgumentNullException.ThrowIfNull(design);
         ArgumentNullException.ThrowIfNull(device);
         Design = design;
@@ -43,7 +48,7 @@ public sealed class ModuleFactory : IDisposable
     public double NormEpsilon { get; private set; }
 
     /// <summary>Normal values of a standard deviation; what lies beyond the design's cut-off is drawn again.</summary>
-    public Parameter Normal(double deviation, params long[] shape) => Make(() =>
+    public Parameter Normal(double deviation, params long[] shape) => Make(shape, () =>
     {
         if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, generator);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
@@ -52,16 +57,16 @@ public sealed class ModuleFactory : IDisposable
     });
 
     /// <summary>Uniform values in [low, high).</summary>
-    public Parameter Uniform(double low, double high, params long[] shape) => Make(() => Draw(low, high, shape));
+    public Parameter Uniform(double low, double high, params long[] shape) => Make(shape, () => Draw(low, high, shape));
 
     /// <summary>One value throughout.</summary>
-    public Parameter Constant(double value, params long[] shape) => Make(() => full(shape, Scalars.Of(value), float32));
+    public Parameter Constant(double value, params long[] shape) => Make(shape, () => full(shape, Scalars.Of(value), float32));
 
     /// <summary>Values computed from a uniform draw in [low, high).</summary>
-    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(() => map(Draw(low, high, shape)));
+    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(shape, () => map(Draw(low, high, shape)));
 
     /// <summary>Values computed without randomness.</summary>
-    public Parameter From(Func<Tensor> values) => Make(values);
+    public Parameter From(Func<Tensor> values) => Make(null, values);
 
     /// <summary>The weight of a projection (outputs, inputs).</summary>
     /// <param name="outputs">Output width.</param>
@@ -104,11 +109,11 @@ public sealed class ModuleFactory : IDisposable
 
     Tensor Draw(double low, double high, long[] shape) => empty(shape, float32).uniform_(low, high, generator);
 
-    Parameter Make(Func<Tensor> values)
+    Parameter Make(long[]? shape, Func<Tensor> values)
     {
         using var scope = NewDisposeScope();
         using var off = no_grad();
-        var parameter = new Parameter(values().to(float32, Device, copy: true), requires_grad: true);
+        var parameter = new Parameter(blank && shape is not null ? empty(shape, float32, Device) : values().to(float32, Device, copy: true), requires_grad: true);
         parameter.DetachFromDisposeScope();
         return parameter;
     }

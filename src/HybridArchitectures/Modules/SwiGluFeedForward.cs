@@ -1,22 +1,30 @@
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>down(silu(gate(x)) * up(x)) (arXiv 2002.05202).</summary>
+/// <summary>outputScale * down(activation(gateScale * gate(x)) * up(x)) (arXiv 2002.05202).</summary>
 public sealed class SwiGluFeedForward : FeedForward
 {
+    readonly SwiGluSpec spec;
     readonly Linear gate, up, down;
 
     /// <summary>A feed-forward of the given inner width.</summary>
-    public SwiGluFeedForward(ModuleFactory factory, int innerWidth) : base(nameof(SwiGluFeedForward))
+    public SwiGluFeedForward(ModuleFactory factory, int innerWidth) : this(factory, new SwiGluSpec(innerWidth)) { }
+
+    /// <summary>A feed-forward as its spec says.</summary>
+    public SwiGluFeedForward(ModuleFactory factory, SwiGluSpec spec) : base(nameof(SwiGluFeedForward))
     {
-        gate = Add("gate", new Linear(factory.Projection(innerWidth, factory.Width)));
-        up = Add("up", new Linear(factory.Projection(innerWidth, factory.Width)));
-        down = Add("down", new Linear(factory.Projection(factory.Width, innerWidth, intoResidual: true)));
+        this.spec = spec;
+        gate = Add("gate", Project(factory, spec.Width));
+        up = Add("up", Project(factory, spec.Width));
+        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Constant(0, factory.Width) : null));
     }
 
+    Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Constant(0, outputs) : null);
+
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor x, SequenceContext context) => down.Forward(SwiGlu.Forward(gate.Forward(x), up.Forward(x)));
+    public override Tensor Forward(Tensor x, SequenceContext context) =>
+        Scaled(down.Forward(Activations.Gated(spec.Activation, Scaled(gate.Forward(x), spec.GateScale), up.Forward(x))), spec.OutputScale);
 }

@@ -47,6 +47,13 @@ static class TinyDesigns
         Of("experts before", Block(Mamba2, Experts with { ExpertsPerToken = 1, ScoreBeforeExperts = true, Balance = ExpertBalance.BiasUpdate })),
         Of("feed-forward alone", Block(Attention, FeedForwardSpec.None), Block(null), Block(Mamba2)),
         Of("own mixer", Block(new HybridArchitectures.Tests.Design.ShiftSpec(2)), Block(Attention)),
+        Of("scales", Block(Attention with { InputScale = 0.8, KeyScale = 1.3, OutputScale = 0.7 }, new SwiGluSpec(20) { Bias = true, GateScale = 1.4, OutputScale = 0.6 }),
+            Block(Mamba2 with { InputScale = 1.2, OutputScale = 0.9, ProjectionScales = new(0.7, 1.1, 0.8, 1.3, 1.2), OutputBias = true, GatedNormEpsilon = 1e-3 },
+                new SwiGluSpec(20) { Activation = Activation.GeluTanh }) with { ResidualScale = 0.6 }) with { EmbeddingScale = 2.5, LogitScale = 0.4 },
+        Of("selection norms", Block(Mamba1 with { SelectionNorm = SelectionNorm.Plain, SelectionNormEpsilon = 1e-3 }),
+            Block(Mamba1 with { SelectionNorm = SelectionNorm.Weighted }, FeedForwardSpec.Mlp(20, Activation.Gelu, bias: true)), Block(null, FeedForwardSpec.Mlp(20, Activation.Relu))),
+        Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
+            Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];
 

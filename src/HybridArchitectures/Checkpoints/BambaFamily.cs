@@ -1,0 +1,97 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Bamba: Mamba-2 layers with some of attention between them, each with a SwiGLU. The keys of its state-space layers are Granite's and Falcon-H1's too.</summary>
+sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM")
+{
+    /// <summary>The state-space layer of the keys <c>mamba_*</c>.</summary>
+    internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int width, int heads, int states, int inner) => new()
+    {
+        Heads = config.Int("mamba_n_heads", heads),
+        HeadSize = config.IntOrAuto("mamba_d_head", inner / config.Int("mamba_n_heads", heads)),
+        StateSize = config.Int("mamba_d_state", states),
+        Groups = config.Int("mamba_n_groups", 1),
+        ConvolutionWidth = config.Int("mamba_d_conv", 4),
+        ConvolutionBias = config.Flag("mamba_conv_bias", true),
+        ProjectionBias = config.Flag("mamba_proj_bias", false),
+        ChunkSize = Chunk(config, "mamba_chunk_size", 256),
+        TimeStepLimit = config.TimeStepLimit(),
+    };
+
+    internal static void WriteMamba2(JsonObject config, Mamba2Spec spec, int width)
+    {
+        config["mamba_n_heads"] = spec.Heads;
+        config["mamba_d_head"] = spec.HeadSize;
+        config["mamba_d_state"] = spec.StateSize;
+        config["mamba_n_groups"] = spec.Groups;
+        config["mamba_d_conv"] = spec.ConvolutionWidth;
+        config["mamba_conv_bias"] = spec.ConvolutionBias;
+        config["mamba_proj_bias"] = spec.ProjectionBias;
+        config["mamba_chunk_size"] = spec.ChunkSize;
+        config["mamba_expand"] = spec.InnerWidth % width == 0 ? spec.InnerWidth / width : spec.InnerWidth / (double)width;
+        WriteLimit(config, spec.TimeStepLimit);
+    }
+
+    /// <summary>Inner width by <c>mamba_expand</c>.</summary>
+    internal static int Inner(PretrainedConfig config, int width) => checked((int)(config.Double("mamba_expand", 2) * width));
+
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 32);
+        double epsilon = config.Double("rms_norm_eps", 1e-5);
+        bool bias = config.Flag("attention_bias", false);
+        var attention = new AttentionSpec
+        {
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = config.Int("head_dim", width / heads),
+            Rotary = config.Rotary(fraction: 0.5), InputBias = bias, OutputBias = bias,
+        };
+        int inner = Inner(config, width);
+        var mamba = ReadMamba2(config, width, 128, 256, inner);
+        if (mamba.InnerWidth != inner) throw config.Refusal("mamba_n_heads", mamba.Heads, $"mamba_n_heads x mamba_d_head to be mamba_expand x hidden_size = {inner}");
+        var feedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false) };
+        var attends = new bool[depth];
+        foreach (double index in config.Numbers("attn_layer_indices") ?? [])
+        {
+            if (!(index >= 0 && index < depth && index == Math.Floor(index))) throw config.Refusal("attn_layer_indices", index, $"layers 0 to {depth - 1}");
+            attends[(int)index] = true;
+        }
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
+        };
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var attention = FirstOrNone<AttentionSpec>(design);
+        var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no SwiGLU", "one in every block");
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        WriteMamba2(config, First<Mamba2Spec>(design), design.Width);
+        if (attention is not null) WriteAttention(config, attention);
+        WriteRotary(config, attention?.Rotary, withFraction: true);
+        config["attn_layer_indices"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].Mixer is AttentionSpec).Select(i => JsonValue.Create(i))]);
+        config["intermediate_size"] = feedForward.Width;
+        config["mlp_bias"] = feedForward.Bias;
+        config["hidden_act"] = "silu";
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"model.layers.{i}.", model = Block(i);
+            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            var mixer = design.Blocks[i].Mixer is AttentionSpec attention
+                ? TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)
+                : TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!);
+            foreach (var rule in mixer.Concat(TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))) yield return rule;
+        }
+    }
+}

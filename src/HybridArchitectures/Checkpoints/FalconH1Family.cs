@@ -1,0 +1,99 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in every layer, added; muP multipliers throughout.</summary>
+sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausalLM")
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
+        double epsilon = config.Double("rms_norm_eps", 1e-5);
+        bool bias = config.Flag("attention_bias", false);
+        var parts = config.Numbers("ssm_multipliers", 5);
+        var multipliers = config.Numbers("mlp_multipliers", 2) ?? [1, 1];
+        int inner = config.Int("mamba_d_ssm", BambaFamily.Inner(config, width));
+        var mamba = BambaFamily.ReadMamba2(config, width, 128, 256, inner);
+        if (mamba.InnerWidth != inner) throw config.Refusal("mamba_d_ssm", inner, $"mamba_n_heads x mamba_d_head = {mamba.InnerWidth}");
+        bool gatedNorm = config.Flag("mamba_rms_norm", false);
+        var mixer = new IntraHybridSpec
+        {
+            Attention = new AttentionSpec
+            {
+                Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = config.Int("head_dim", width / heads),
+                ValueHeadSize = config.Int("head_dim", width / heads),
+                Rotary = config.Rotary(100_000), InputBias = bias, OutputBias = bias,
+                InputScale = config.Double("attention_in_multiplier", 1), KeyScale = config.Double("key_multiplier", 1),
+                OutputScale = config.Double("attention_out_multiplier", 1),
+            },
+            StateSpace = mamba with
+            {
+                OutputBias = config.Flag("projectors_bias", false), GatedNorm = gatedNorm, NormGroups = gatedNorm ? mamba.Groups : 1,
+                NormBeforeGate = gatedNorm && config.Flag("mamba_norm_before_gate", true),
+                InputScale = config.Double("ssm_in_multiplier", 1), OutputScale = config.Double("ssm_out_multiplier", 1),
+                ProjectionScales = parts is null || parts.All(part => part == 1) ? null : new(parts[0], parts[1], parts[2], parts[3], parts[4]),
+            },
+            Fusion = FusionKind.Add,
+            Norm = BranchNorm.None,
+            Output = OutputProjection.Separate,
+        };
+        var block = new BlockSpec
+        {
+            Mixer = mixer, NormEpsilon = epsilon,
+            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), GateScale = multipliers[0], OutputScale = multipliers[1] },
+        };
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = config.Double("lm_head_multiplier", 1),
+        };
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var mixer = First<IntraHybridSpec>(design);
+        var attention = mixer.Attention;
+        var mamba = mixer.StateSpace as Mamba2Spec ?? throw Unfit("Mamba-1 in its intra-layer hybrid", "Mamba-2");
+        var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no SwiGLU", "one in every block");
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        WriteAttention(config, attention);
+        WriteRotary(config, attention.Rotary);
+        BambaFamily.WriteMamba2(config, mamba, design.Width);
+        config["mamba_d_ssm"] = mamba.InnerWidth;
+        config["mamba_rms_norm"] = mamba.GatedNorm;
+        config["mamba_norm_before_gate"] = mamba.NormBeforeGate;
+        config["projectors_bias"] = mamba.HasOutputBias;
+        config["attention_in_multiplier"] = attention.InputScale;
+        config["key_multiplier"] = attention.KeyScale;
+        config["attention_out_multiplier"] = attention.OutputScale;
+        config["ssm_in_multiplier"] = mamba.InputScale;
+        config["ssm_out_multiplier"] = mamba.OutputScale;
+        var parts = mamba.ProjectionScales ?? new(1, 1, 1, 1, 1);
+        config["ssm_multipliers"] = new JsonArray(parts.Gate, parts.Values, parts.B, parts.C, parts.TimeStep);
+        config["mlp_multipliers"] = new JsonArray(feedForward.GateScale, feedForward.OutputScale);
+        config["embedding_multiplier"] = design.EmbeddingScale;
+        config["lm_head_multiplier"] = design.LogitScale;
+        config["intermediate_size"] = feedForward.Width;
+        config["mlp_bias"] = feedForward.Bias;
+        config["hidden_act"] = "silu";
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"model.layers.{i}.", model = Block(i);
+            var mixer = (IntraHybridSpec)design.Blocks[i].Mixer!;
+            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.attention.", mixer.Attention)) yield return rule;
+            foreach (var rule in TensorRules.Mamba2(file + "mamba.", model + "mixer.state_space.", (Mamba2Spec)mixer.StateSpace)) yield return rule;
+            foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
+        }
+    }
+}

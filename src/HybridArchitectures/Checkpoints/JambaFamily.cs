@@ -1,0 +1,112 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Jamba (arXiv 2403.19887): Mamba layers with normed time step, B and C, attention without positions every so many layers, experts in some.</summary>
+sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM")
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), inner = config.Int("intermediate_size", 14336);
+        int attentionPeriod = config.Int("attn_layer_period", 8), attentionOffset = config.Int("attn_layer_offset", 4);
+        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1), experts = config.Int("num_experts", 16);
+        double epsilon = config.Double("rms_norm_eps", 1e-6);
+        bool bias = config.Flag("mamba_proj_bias", false);
+        if (attentionPeriod < 1) throw config.Refusal("attn_layer_period", attentionPeriod, "at least 1");
+        if (expertPeriod < 1) throw config.Refusal("expert_layer_period", expertPeriod, "at least 1");
+        var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = width / heads };
+        var mamba = new Mamba1Spec
+        {
+            InnerWidth = config.Int("mamba_expand", 2) * width,
+            StateSize = config.Int("mamba_d_state", 16),
+            ConvolutionWidth = config.Int("mamba_d_conv", 4),
+            TimeStepRank = config.IntOrAuto("mamba_dt_rank", (width + 15) / 16),
+            ConvolutionBias = config.Flag("mamba_conv_bias", true),
+            ProjectionBias = bias,
+            SelectionNorm = SelectionNorm.Weighted,
+        };
+        FeedForwardSpec dense = new SwiGluSpec(inner);
+        var mixture = experts <= 1 ? dense : new MixtureOfExpertsSpec
+        {
+            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Score = RouterScore.Softmax,
+            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.AuxiliaryLoss : ExpertBalance.None,
+            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
+        };
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Blocks = Blocks(config.Depth("num_hidden_layers"), i => new()
+            {
+                Mixer = i % attentionPeriod == attentionOffset ? attention : mamba,
+                FeedForward = i % expertPeriod == expertOffset ? mixture : dense,
+                NormEpsilon = epsilon,
+            }),
+        };
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var mamba = First<Mamba1Spec>(design);
+        var experts = FirstFeedForward<MixtureOfExpertsSpec>(design);
+        var (attentionPeriod, attentionOffset) = Period(design, "attention", block => block.Mixer is AttentionSpec);
+        var (expertPeriod, expertOffset) = Period(design, "experts", block => block.FeedForward is MixtureOfExpertsSpec);
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
+        config["attn_layer_period"] = attentionPeriod;
+        config["attn_layer_offset"] = attentionOffset;
+        config["expert_layer_period"] = expertPeriod;
+        config["expert_layer_offset"] = expertOffset;
+        config["mamba_expand"] = mamba.InnerWidth / design.Width;
+        config["mamba_d_state"] = mamba.StateSize;
+        config["mamba_d_conv"] = mamba.ConvolutionWidth;
+        config["mamba_dt_rank"] = mamba.TimeStepRank;
+        config["mamba_conv_bias"] = mamba.ConvolutionBias;
+        config["mamba_proj_bias"] = mamba.ProjectionBias;
+        config["num_experts"] = experts?.Experts ?? 1;
+        config["num_experts_per_tok"] = experts?.ExpertsPerToken ?? 1;
+        config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
+        config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
+        config["output_router_logits"] = experts?.Balance == ExpertBalance.AuxiliaryLoss;
+        config["hidden_act"] = "silu";
+        config["use_mamba_kernels"] = false;
+    }
+
+    // every so many layers from which one on; where there are none, a period longer than the model
+    static (int Period, int Offset) Period(HybridDesign design, string what, Func<BlockSpec, bool> holds)
+    {
+        for (int period = 1; period <= design.Depth + 1; period++)
+        {
+            int offset = design.Blocks.Select((block, i) => holds(block) ? i : design.Depth).Min();
+            if (offset < period && Enumerable.Range(0, design.Depth).All(i => holds(design.Blocks[i]) == (i % period == offset))) return (period, offset);
+        }
+        throw Unfit($"{what} in {design.Pattern}", "them at equal distances");
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"model.layers.{i}.", model = Block(i);
+            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            if (design.Blocks[i].Mixer is AttentionSpec attention)
+                foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)) yield return rule;
+            else
+            {
+                foreach (var rule in TensorRules.Mamba1(file + "mamba.", model + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
+                foreach (string part in new[] { "dt", "b", "c" }) yield return TensorRules.Same($"{file}mamba.{part}_layernorm.weight", $"{model}mixer.{part}_norm");
+            }
+            if (design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts)
+            {
+                yield return TensorRules.Same(file + "feed_forward.router.weight", model + "feed_forward.router.weight");
+                yield return TensorRules.Experts(file + "feed_forward.experts.", model + "feed_forward.", experts);
+            }
+            else
+                foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Mamba-2 (arXiv 2405.21060).</summary>
+sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size");
+        double epsilon = config.Double("layer_norm_epsilon", 1e-5);
+        var mixer = new Mamba2Spec
+        {
+            Heads = config.Int("num_heads", 128),
+            HeadSize = config.Int("head_dim", 64),
+            StateSize = config.Int("state_size", 128),
+            Groups = config.Int("n_groups", 8),
+            ConvolutionWidth = config.Int("conv_kernel", 4),
+            ConvolutionBias = config.Flag("use_conv_bias", true),
+            ProjectionBias = config.Flag("use_bias", false),
+            ChunkSize = Chunk(config, "chunk_size", 256),
+            TimeStepLimit = config.TimeStepLimit(),
+        };
+        double inner = config.Double("expand", 2) * width;
+        if ((int)inner != (long)mixer.Heads * mixer.HeadSize) throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim to be expand x hidden_size = {inner}");
+        var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+        };
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var mixer = First<Mamba2Spec>(design);
+        if (mixer.InnerWidth % design.Width != 0) throw Unfit($"an inner width of {mixer.InnerWidth}", $"a multiple of the width {design.Width}");
+        config["num_hidden_layers"] = design.Depth;
+        config["layer_norm_epsilon"] = design.NormEpsilon;
+        config["expand"] = mixer.InnerWidth / design.Width;
+        config["num_heads"] = mixer.Heads;
+        config["head_dim"] = mixer.HeadSize;
+        config["state_size"] = mixer.StateSize;
+        config["n_groups"] = mixer.Groups;
+        config["conv_kernel"] = mixer.ConvolutionWidth;
+        config["use_conv_bias"] = mixer.ConvolutionBias;
+        config["use_bias"] = mixer.ProjectionBias;
+        config["chunk_size"] = mixer.ChunkSize;
+        config["hidden_act"] = "silu";
+        WriteLimit(config, mixer.TimeStepLimit);
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
+            foreach (var rule in TensorRules.Mamba2($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!)) yield return rule;
+        }
+    }
+
+    internal override string Canonical(string name) => name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
+}

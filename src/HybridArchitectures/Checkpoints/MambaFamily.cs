@@ -1,0 +1,64 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Mamba (arXiv 2312.00752).</summary>
+class MambaFamily : PretrainedFamily
+{
+    /// <summary>Mamba itself.</summary>
+    public MambaFamily() : this("mamba", "MambaForCausalLM") { }
+
+    private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
+
+    private protected virtual Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) => spec;
+
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size");
+        double epsilon = config.Double("layer_norm_epsilon", 1e-5);
+        var mixer = new Mamba1Spec
+        {
+            InnerWidth = config.Int("expand", 2) * width,
+            StateSize = config.Int("state_size", 16),
+            ConvolutionWidth = config.Int("conv_kernel", 4),
+            TimeStepRank = config.IntOrAuto("time_step_rank", (width + 15) / 16),
+            ConvolutionBias = config.Flag("use_conv_bias", true),
+            ProjectionBias = config.Flag("use_bias", false),
+        };
+        var block = new BlockSpec { Mixer = Complete(mixer, config), NormEpsilon = epsilon };
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
+        };
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var mixer = First<Mamba1Spec>(design);
+        config["num_hidden_layers"] = design.Depth;
+        config["layer_norm_epsilon"] = design.NormEpsilon;
+        config["expand"] = mixer.InnerWidth / design.Width;
+        config["intermediate_size"] = mixer.InnerWidth;
+        config["state_size"] = mixer.StateSize;
+        config["conv_kernel"] = mixer.ConvolutionWidth;
+        config["time_step_rank"] = mixer.TimeStepRank;
+        config["use_conv_bias"] = mixer.ConvolutionBias;
+        config["use_bias"] = mixer.ProjectionBias;
+        config["hidden_act"] = "silu";
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
+            foreach (var rule in TensorRules.Mamba1($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
+        }
+    }
+
+    internal override string Canonical(string name) => name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
+}

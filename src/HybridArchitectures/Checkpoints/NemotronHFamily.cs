@@ -1,0 +1,163 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>
+/// Nemotron-H and Nemotron 3 (arXiv 2504.03624): layers that are one of Mamba-2, attention without positions, a feed-forward without gate, or experts.
+/// </summary>
+sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCausalLM")
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        if (config.Activation("mamba_hidden_act", "silu") != Activation.Silu) throw config.Refusal("mamba_hidden_act", config.Text("mamba_hidden_act"), "silu");
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), groups = config.Int("n_groups", 8);
+        double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
+        bool bias = config.Flag("mlp_bias", false);
+        var activation = config.Activation("mlp_hidden_act", "relu2");
+        var attention = new AttentionSpec
+        {
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", config.Int("attention_head_dim", 128)),
+        };
+        var mamba = new Mamba2Spec
+        {
+            Heads = config.Int("mamba_num_heads", 128),
+            HeadSize = config.Int("mamba_head_dim", 64),
+            StateSize = config.Int("ssm_state_size", 128),
+            Groups = groups,
+            NormGroups = groups,
+            ConvolutionWidth = config.Int("conv_kernel", 4),
+            ConvolutionBias = config.Flag("use_conv_bias", true),
+            ProjectionBias = config.Flag("use_bias", false),
+            ChunkSize = Chunk(config, "chunk_size", 128),
+            TimeStepLimit = config.TimeStepLimit(),
+        };
+        BlockSpec Of(string word) => word switch
+        {
+            "mamba" or "linear_attention" => new() { Mixer = mamba, NormEpsilon = epsilon },
+            "attention" or "full_attention" => new() { Mixer = attention, NormEpsilon = epsilon },
+            "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias }, NormEpsilon = epsilon },
+            "moe" => new() { FeedForward = Experts(config, activation, bias), NormEpsilon = epsilon },
+            _ => throw config.Refusal("layers_block_type", word, "mamba, attention, mlp, moe, or the later words linear_attention and full_attention"),
+        };
+        var words = config.Texts("layers_block_type") ?? config.Texts("layer_types") ?? FromPattern(config);
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = [.. words.Select(Of)],
+            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+        };
+    }
+
+    static IReadOnlyList<string> FromPattern(PretrainedConfig config)
+    {
+        string pattern = config.Text("hybrid_override_pattern") ?? throw config.Refusal("layers_block_type", null, "a list of layer words, or hybrid_override_pattern");
+        if (pattern.Length is < 1 or > HybridDesign.LargestDepth) throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.LargestDepth}");
+        return [.. pattern.Select(letter => letter switch
+        {
+            'M' => "mamba", '*' => "attention", '-' => "mlp", 'E' => "moe", _ => throw config.Refusal("hybrid_override_pattern", letter, "letters M, *, - and E"),
+        })];
+    }
+
+    static MixtureOfExpertsSpec Experts(PretrainedConfig config, Activation activation, bool bias) => new()
+    {
+        Experts = config.Int("n_routed_experts", 8),
+        ExpertsPerToken = config.Int("num_experts_per_tok", 2),
+        ExpertWidth = config.Int("moe_intermediate_size", 7688),
+        SharedExperts = Math.Max(1, config.Int("n_shared_experts", 1)),
+        SharedWidth = config.Int("moe_shared_expert_intermediate_size", 7688),
+        LatentWidth = config.Int("moe_latent_size", 0),
+        Activation = activation,
+        Gated = false,
+        DenseBias = bias,
+        RoutingGroups = config.Int("n_group", 1),
+        GroupsPerToken = config.Int("topk_group", 1),
+        Score = RouterScore.Sigmoid,
+        Renormalize = config.Flag("norm_topk_prob", true),
+        Scale = config.Double("routed_scaling_factor", 1),
+        Balance = ExpertBalance.BiasUpdate,
+    };
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        if (FirstOrNone<Mamba2Spec>(design) is { } mamba)
+        {
+            config["mamba_num_heads"] = mamba.Heads;
+            config["mamba_head_dim"] = mamba.HeadSize;
+            config["ssm_state_size"] = mamba.StateSize;
+            config["n_groups"] = mamba.Groups;
+            config["conv_kernel"] = mamba.ConvolutionWidth;
+            config["use_conv_bias"] = mamba.ConvolutionBias;
+            config["use_bias"] = mamba.ProjectionBias;
+            config["chunk_size"] = mamba.ChunkSize;
+            config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
+            config["mamba_hidden_act"] = "silu";
+            WriteLimit(config, mamba.TimeStepLimit);
+        }
+        if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
+        var (mlp, experts) = (FirstFeedForward<MlpSpec>(design), FirstFeedForward<MixtureOfExpertsSpec>(design));
+        if (mlp is not null) config["intermediate_size"] = mlp.Width;
+        config["mlp_hidden_act"] = Words.Of(mlp?.Activation ?? experts?.Activation ?? Activation.ReluSquared);
+        config["mlp_bias"] = mlp?.Bias ?? experts?.DenseBias ?? false;
+        if (experts is not null)
+        {
+            config["n_routed_experts"] = experts.Experts;
+            config["num_experts_per_tok"] = experts.ExpertsPerToken;
+            config["moe_intermediate_size"] = experts.ExpertWidth;
+            config["n_shared_experts"] = experts.SharedExperts;
+            config["moe_shared_expert_intermediate_size"] = experts.SharedWidth;
+            config["moe_latent_size"] = experts.LatentWidth == 0 ? null : experts.LatentWidth;
+            config["n_group"] = experts.RoutingGroups;
+            config["topk_group"] = experts.GroupsPerToken;
+            config["norm_topk_prob"] = experts.Renormalize;
+            config["routed_scaling_factor"] = experts.Scale;
+        }
+        config["layer_norm_epsilon"] = design.NormEpsilon;
+        config["num_hidden_layers"] = design.Depth;
+        config["hybrid_override_pattern"] = string.Concat(design.Blocks.Select(block => block switch
+        {
+            { Mixer: Mamba2Spec, FeedForward: NoFeedForward } => 'M',
+            { Mixer: AttentionSpec, FeedForward: NoFeedForward } => '*',
+            { Mixer: null, FeedForward: MlpSpec } => '-',
+            { Mixer: null, FeedForward: MixtureOfExpertsSpec } => 'E',
+            _ => throw Unfit($"a block {block.Symbol}", "blocks that are a mixer alone or a feed-forward without gate alone"),
+        }));
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"backbone.layers.{i}.mixer.", model = Block(i);
+            bool mixes = design.Blocks[i].Mixer is not null;
+            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", model + (mixes ? "mixer_norm.weight" : "feed_forward_norm.weight"));
+            model += mixes ? "mixer." : "feed_forward.";
+            var rules = design.Blocks[i] switch
+            {
+                { Mixer: Mamba2Spec mamba } => TensorRules.Mamba2(file, model, mamba),
+                { Mixer: AttentionSpec attention } => TensorRules.Attention(file, model, attention),
+                { FeedForward: MlpSpec mlp } => TensorRules.Mlp(file, model, mlp.Bias),
+                { FeedForward: MixtureOfExpertsSpec experts } => Experts(file, model, experts),
+                _ => throw new InvalidOperationException($"block {i + 1} is no layer of {ModelType}"),
+            };
+            foreach (var rule in rules) yield return rule;
+        }
+    }
+
+    static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec)
+    {
+        yield return TensorRules.Same(file + "gate.weight", model + "router.weight");
+        yield return TensorRules.Same(file + "gate.e_score_correction_bias", model + "selection_bias");
+        yield return TensorRules.Experts(file + "experts.", model, spec);
+        foreach (var rule in TensorRules.Mlp(file + "shared_experts.", model + "shared.", spec.DenseBias)) yield return rule;
+        if (spec.LatentWidth == 0) yield break;
+        foreach (var rule in TensorRules.Linear(file + "fc1_latent_proj", model + "into_latent", spec.DenseBias)) yield return rule;
+        foreach (var rule in TensorRules.Linear(file + "fc2_latent_proj", model + "out_of_latent", spec.DenseBias)) yield return rule;
+    }
+
+    internal override string Canonical(string name) => name.StartsWith("model.", StringComparison.Ordinal) ? "backbone." + name["model.".Length..]
+        : name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
+
+    // multi-token prediction heads are left out
+    internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+}

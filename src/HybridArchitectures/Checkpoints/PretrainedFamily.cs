@@ -1,0 +1,162 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>
+/// A family of checkpoints: how its <c>config.json</c> and its tensor names relate to a <see cref="HybridDesign"/> and the tensors of its model, in both directions.
+/// </summary>
+public abstract class PretrainedFamily
+{
+    private protected PretrainedFamily(string modelType, string architecture) => (ModelType, Architecture) = (modelType, architecture);
+
+    /// <summary>The value of <c>model_type</c>.</summary>
+    public string ModelType { get; }
+
+    /// <summary>The value in <c>architectures</c>.</summary>
+    public string Architecture { get; }
+
+    /// <summary>The families there are, by name.</summary>
+    public static IReadOnlyList<PretrainedFamily> All { get; } =
+        [.. new PretrainedFamily[]
+        {
+            new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(), new GraniteFamily(),
+            new FalconH1Family(), new NemotronHFamily(),
+        }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
+
+    /// <summary>The family of a name, or null.</summary>
+    public static PretrainedFamily? Find(string modelType) => All.FirstOrDefault(family => family.ModelType == modelType);
+
+    internal static string Names => string.Join(", ", All.Select(family => family.ModelType));
+
+    /// <summary>The design a configuration describes.</summary>
+    /// <exception cref="InvalidDataException">A key is missing, of the wrong kind, or of a value that no model can have.</exception>
+    public HybridDesign ReadDesign(PretrainedConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config.Within(() => Read(config).Resolve());
+    }
+
+    /// <summary>The configuration of a design, refused where the family cannot express it.</summary>
+    /// <exception cref="ArgumentException">Names what the family cannot express.</exception>
+    public JsonObject WriteConfig(HybridDesign design)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        var config = new JsonObject
+        {
+            ["architectures"] = new JsonArray(Architecture),
+            ["model_type"] = ModelType,
+            ["vocab_size"] = design.Vocabulary,
+            ["hidden_size"] = design.Width,
+            ["tie_word_embeddings"] = design.TiedHead,
+            ["initializer_range"] = design.Initialisation.StandardDeviation,
+        };
+        Write(design, config);
+        return config;
+    }
+
+    private protected abstract HybridDesign Read(PretrainedConfig config);
+
+    private protected abstract void Write(HybridDesign design, JsonObject config);
+
+    /// <summary>The tensors of a checkpoint.</summary>
+    internal abstract IEnumerable<TensorChoice> Tensors(HybridDesign design);
+
+    /// <summary>A tensor's name in the spelling of <see cref="Tensors"/>.</summary>
+    internal virtual string Canonical(string name) => name;
+
+    /// <summary>Whether a tensor may be in a file and is not needed.</summary>
+    internal virtual bool IsIgnored(string name, HybridDesign design) =>
+        (design.TiedHead && name == "lm_head.weight") || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
+
+    private protected static string Block(int index) => $"stack.blocks.{index}.";
+
+    /// <summary>What reading a configuration cannot tell and writing one need not: names, and settings that matter to training or speed alone.</summary>
+    internal static HybridDesign Essence(HybridDesign design) => design with
+    {
+        Name = null,
+        Initialisation = new(),
+        LogitScale = Math.Round(design.LogitScale, 12),        // families that divide logits write the inverse
+        Blocks = [.. design.Blocks.Select(block => block with { Mixer = Essence(block.Mixer), FeedForward = Essence(block.FeedForward) })],
+    };
+
+    static MixerSpec? Essence(MixerSpec? mixer) => mixer switch
+    {
+        Mamba1Spec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4 },
+        Mamba2Spec spec => spec with
+        {
+            TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(0.01, 2), ChunkSize = 64, OutputBias = spec.HasOutputBias,
+            NormBeforeGate = spec.GatedNorm && spec.NormBeforeGate, NormGroups = spec.GatedNorm ? spec.NormGroups : 1,
+            GatedNormEpsilon = spec.GatedNorm ? spec.GatedNormEpsilon : null,
+        },
+        IntraHybridSpec spec => spec with { Attention = (AttentionSpec)Essence(spec.Attention)!, StateSpace = Essence(spec.StateSpace)! },
+        AttentionSpec { Scale: { } scale } spec when Math.Abs(scale * Math.Sqrt(spec.HeadSize) - 1) < 1e-12 => spec with { Scale = null },
+        _ => mixer,
+    };
+
+    static FeedForwardSpec Essence(FeedForwardSpec feedForward) => feedForward is MixtureOfExpertsSpec spec
+        ? spec with
+        {
+            BalanceRate = 0, RouterZLoss = 0, SharedExperts = spec.SharedWidth == 0 ? 0 : 1,
+            Balance = spec.Balance == ExpertBalance.BiasUpdate ? ExpertBalance.BiasUpdate : ExpertBalance.None,
+        }
+        : feedForward;
+
+    // what a configuration says once for all blocks is taken from the first that has it; reading the result back tells where others differ
+    private protected static T First<T>(HybridDesign design) where T : MixerSpec
+    {
+        return design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault() ?? throw Unfit($"blocks {design.Pattern}", $"at least one {typeof(T).Name}");
+    }
+
+    private protected static T? FirstOrNone<T>(HybridDesign design) where T : MixerSpec => design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault();
+
+    private protected static T? FirstFeedForward<T>(HybridDesign design) where T : FeedForwardSpec =>
+        design.Blocks.Select(block => block.FeedForward).OfType<T>().FirstOrDefault();
+
+    private protected static ArgumentException Unfit(string was, string expected) => new($"the design has {was}, expected {expected}", "design");
+
+    private protected static void WriteRotary(JsonObject config, RotarySpec? rotary, bool withFraction = false)
+    {
+        rotary ??= new RotarySpec { Theta = 10_000 };
+        config["rope_theta"] = rotary.Theta;
+        var parameters = new JsonObject { ["rope_theta"] = rotary.Theta, ["rope_type"] = rotary.Scaling is null ? "default" : "llama3" };
+        if (rotary.Scaling is { } scaling)
+        {
+            parameters["factor"] = scaling.Factor;
+            parameters["low_freq_factor"] = scaling.LowFrequencyFactor;
+            parameters["high_freq_factor"] = scaling.HighFrequencyFactor;
+            parameters["original_max_position_embeddings"] = scaling.OriginalContext;
+        }
+        if (withFraction || rotary.Fraction != 1)
+        {
+            config["partial_rotary_factor"] = rotary.Fraction;
+            parameters["partial_rotary_factor"] = rotary.Fraction;
+        }
+        if (rotary.Scaling is not null) config["rope_scaling"] = parameters.DeepClone();
+        config["rope_parameters"] = parameters;
+    }
+
+    private protected static void WriteLimit(JsonObject config, Interval? limit)
+    {
+        if (limit is null) return;
+        config["time_step_limit"] = new JsonArray(limit.Minimum,
+            limit.Maximum >= float.MaxValue ? new JsonObject { ["__float__"] = "Infinity" } : JsonValue.Create(limit.Maximum));
+    }
+
+    /// <summary>The chunk of the scan: any power of two gives the same numbers.</summary>
+    private protected static int Chunk(PretrainedConfig config, string key, int otherwise)
+    {
+        int size = config.Int(key, otherwise);
+        return size is >= 16 and <= 1024 && System.Numerics.BitOperations.IsPow2(size) ? size : 64;
+    }
+
+    private protected static void WriteAttention(JsonObject config, AttentionSpec spec)
+    {
+        config["num_attention_heads"] = spec.Heads;
+        config["num_key_value_heads"] = spec.KeyValueHeads;
+        config["head_dim"] = spec.HeadSize;
+        config["attention_bias"] = spec.InputBias;
+    }
+
+    private protected static EquatableList<BlockSpec> Blocks(int depth, Func<int, BlockSpec> block) => [.. Enumerable.Range(0, depth).Select(block)];
+}

@@ -1,0 +1,197 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Models in folders as Hugging Face has them: <c>config.json</c> and safetensors. See <see cref="PretrainedFamily.All"/> for what can be read and written.</summary>
+public static class PretrainedModel
+{
+    const int NamesShown = 20;
+
+    /// <summary>Reads the design of a checkpoint.</summary>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <exception cref="FileNotFoundException">It has no <c>config.json</c>.</exception>
+    /// <exception cref="InvalidDataException">The configuration is of an unknown family, or damaged.</exception>
+    public static HybridDesign LoadDesign(string folder)
+    {
+        var (family, config) = ReadConfig(folder);
+        return family.ReadDesign(config);
+    }
+
+    /// <summary>Loads a checkpoint. Its tensors must be exactly those of the design, a tied head aside.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="compute">The type of activations: float32 or bfloat16. Weights are float32 whatever the file has.</param>
+    /// <param name="device">Where the model shall live; null for the CPU.</param>
+    /// <param name="progress">Told the share of tensors that are loaded, from 0 to 1.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">The family is unknown, a file is damaged, or tensors are missing, unexpected or of another shape; they are named.</exception>
+    public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null, IProgress<double>? progress = null)
+    {
+        var (family, config) = ReadConfig(folder);
+        var design = family.ReadDesign(config);
+        using var files = PretrainedFolder.Open(folder);
+        // before memory is taken for sizes that only the configuration claims
+        long expected = design.CountParameters().Total;
+        if (expected / 2 > files.Elements + (1 << 20))
+            throw new InvalidDataException($"{folder}: {PretrainedFolder.ConfigFile} describes a model of {expected} parameters, but the files hold {files.Elements} numbers");
+        var model = design.CreateBlankModel(compute, device ?? CPU);
+        try
+        {
+            Fill(model, family, files, folder, progress);
+            return model;
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    static (PretrainedFamily, PretrainedConfig) ReadConfig(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
+        var family = PretrainedFamily.Find(config.ModelType)
+            ?? throw new InvalidDataException($"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
+        return (family, config);
+    }
+
+    static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files, string folder, IProgress<double>? progress)
+    {
+        var state = model.State;
+        var actual = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (string name in files.Tensors.Keys)
+            if (!actual.TryAdd(family.Canonical(name), name)) throw new InvalidDataException($"{folder}: tensors '{name}' and '{actual[family.Canonical(name)]}' are the same");
+        var rules = family.Tensors(model.Design).SelectMany(choice => choice.In(actual.ContainsKey)).ToArray();
+        var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
+        var missing = wanted.Where(name => !actual.ContainsKey(name)).ToArray();
+        var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value).ToArray();
+        var misshapen = new List<string>();
+        foreach (var rule in rules.Where(rule => actual.ContainsKey(rule.File)))
+        {
+            var entry = files.Tensors[actual[rule.File]][actual[rule.File]];
+            var shape = rule.Shape(state);
+            if (!entry.Shape.SequenceEqual(shape) || entry.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
+                misshapen.Add($"{entry} (expected floating-point [{string.Join(", ", shape)}])");
+        }
+        if (missing.Length + unexpected.Length + misshapen.Count > 0)
+            throw new InvalidDataException($"{folder}: the tensors are not those of its {PretrainedFolder.ConfigFile}: " + string.Join("; ",
+                new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>()));
+        for (int i = 0; i < rules.Length; i++)
+        {
+            using (var stored = files.Tensors[actual[rules[i].File]].Read(actual[rules[i].File])) rules[i].Fill(stored, state);
+            progress?.Report((i + 1.0) / rules.Length);
+        }
+    }
+
+    static string? Listed(string what, IReadOnlyList<string> names) => names.Count == 0 ? null
+        : $"{names.Count} {(names.Count == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
+
+    /// <summary>Tensors by their names in a family's checkpoints.</summary>
+    /// <param name="design">The design.</param>
+    /// <param name="modelType">The family.</param>
+    /// <param name="state">Tensors as <see cref="HybridLanguageModel.State"/> names them: weights, gradients, moments.</param>
+    /// <returns>New tensors or views, in the current dispose scope.</returns>
+    /// <exception cref="ArgumentException">The family is unknown or cannot express the design.</exception>
+    public static IReadOnlyDictionary<string, Tensor> Rename(HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(state);
+        var (family, _) = Express(design, modelType);
+        return family.Tensors(design).SelectMany(choice => choice.Forms[0]).ToDictionary(rule => rule.File, rule => rule.Gather(state));
+    }
+
+    /// <summary>Saves a model as a checkpoint of a family. The folder appears, or replaces one written earlier, when all of it is written.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">A new or empty folder, or one that holds nothing but a checkpoint's configuration and weights.</param>
+    /// <param name="modelType">The family's <c>model_type</c>.</param>
+    /// <param name="options">Element type, size of files; null for float32 in one file up to 5 GB.</param>
+    /// <exception cref="ArgumentException">The family is unknown or cannot express the design (the message says what differs), or the folder holds other files.</exception>
+    public static void Save(HybridLanguageModel model, string folder, string modelType, PretrainedSaveOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        options ??= new();
+        if (options.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
+            throw new ArgumentException($"options.Type is {options.Type}; expected Float32, BFloat16 or Float16", nameof(options));
+        if (options.ShardBytes < 1) throw new ArgumentException($"options.ShardBytes is {options.ShardBytes}; expected at least 1", nameof(options));
+        var (family, config) = Express(model.Design, modelType);
+        string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
+        config["dtype"] = type;
+        config["torch_dtype"] = type;
+        foreach (var entry in options.SettingsFrom?.Entries ?? [])
+            if (!config.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name)) config[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
+        string[] own = [PretrainedFolder.ConfigFile, PretrainedFolder.SingleFile, PretrainedFolder.IndexFile, "generation_config.json"];
+        var shards = Directory.Exists(folder) ? Directory.GetFiles(folder, "model-*-of-*.safetensors").Select(path => Path.GetFileName(path)) : [];
+        AtomicWrite.Folder(folder, fresh =>
+        {
+            AtomicWrite.Text(Path.Combine(fresh, PretrainedFolder.ConfigFile), config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
+            WriteWeights(model, family, fresh, options);
+        }, [.. own, .. shards]);
+    }
+
+    // settings in another dialect than the one written
+    static readonly string[] Superseded = ["rope_scaling", "layers_block_type", "layer_types", "time_step_limit"];
+
+    static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
+    {
+        var state = model.State;
+        int size = options.Type == ScalarType.Float32 ? 4 : 2;
+        var shards = new List<List<TensorRule>> { new() };
+        long bytes = 0, total = 0;
+        foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
+        {
+            long one = rule.Shape(state).Aggregate((long)size, (product, extent) => product * extent);
+            if (bytes + one > options.ShardBytes && shards[^1].Count > 0)
+            {
+                shards.Add([]);
+                bytes = 0;
+            }
+            shards[^1].Add(rule);
+            bytes += one;
+            total += one;
+        }
+        var map = new JsonObject();
+        for (int i = 0; i < shards.Count; i++)
+        {
+            string name = shards.Count == 1 ? PretrainedFolder.SingleFile : $"model-{i + 1:d5}-of-{shards.Count:d5}.safetensors";
+            using (NewDisposeScope())
+            {
+                // one file's weights at a time
+                var tensors = shards[i].ToDictionary(rule => rule.File, rule => rule.Gather(state).to(options.Type));
+                SafetensorsFile.Write(Path.Combine(folder, name), tensors, new Dictionary<string, string> { ["format"] = "pt" });
+            }
+            foreach (var rule in shards[i]) map[rule.File] = name;
+        }
+        if (shards.Count == 1) return;
+        var index = new JsonObject { ["metadata"] = new JsonObject { ["total_size"] = total }, ["weight_map"] = map };
+        AtomicWrite.Text(Path.Combine(folder, PretrainedFolder.IndexFile), index.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
+    }
+
+    static (PretrainedFamily Family, JsonObject Config) Express(HybridDesign design, string modelType)
+    {
+        ArgumentNullException.ThrowIfNull(modelType);
+        var family = PretrainedFamily.Find(modelType)
+            ?? throw new ArgumentException($"modelType is \"{modelType}\"; expected one of {PretrainedFamily.Names}", nameof(modelType));
+        JsonObject config;
+        HybridDesign again;
+        try
+        {
+            config = family.WriteConfig(design);
+            again = family.ReadDesign(PretrainedConfig.Parse(config.ToJsonString(), $"{modelType} configuration"));
+        }
+        catch (Exception error) when (error is InvalidDataException or ArgumentException)
+        {
+            throw new ArgumentException($"{modelType} cannot express the design: {error.Message}", nameof(design), error);
+        }
+        // what is read back must be what was meant
+        var differences = PretrainedFamily.Essence(design).Diff(PretrainedFamily.Essence(again));
+        if (differences.Count > 0)
+            throw new ArgumentException($"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));
+        return (family, config);
+    }
+}

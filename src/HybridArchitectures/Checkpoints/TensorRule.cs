@@ -1,0 +1,63 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>A tensor of a model, or one expert's slice of it.</summary>
+/// <param name="Name">Its name in <see cref="Models.HybridLanguageModel.State"/>.</param>
+/// <param name="Expert">The slice along the first dimension; null for all.</param>
+sealed record TensorPart(string Name, int? Expert = null)
+{
+    public Tensor Of(IReadOnlyDictionary<string, Tensor> state) => Expert is { } expert ? state[Name].select(0, expert) : state[Name];
+}
+
+/// <summary>One tensor of a file: the tensors of the model it holds, one after another along a dimension.</summary>
+/// <param name="File">Its name in the file.</param>
+/// <param name="Parts">What it holds.</param>
+/// <param name="Dimension">Along which the parts follow each other.</param>
+/// <param name="IsFilter">The file has the convolution's (channels, taps) as (channels, 1, taps).</param>
+sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimension = 0, bool IsFilter = false)
+{
+    /// <summary>The shape the file must have.</summary>
+    public long[] Shape(IReadOnlyDictionary<string, Tensor> state)
+    {
+        using var scope = NewDisposeScope();
+        var shapes = Parts.Select(part => part.Of(state).shape).ToArray();
+        var shape = (long[])shapes[0].Clone();
+        for (int i = 1; i < shapes.Length; i++) shape[Dimension] += shapes[i][Dimension];
+        return IsFilter ? [shape[0], 1, .. shape[1..]] : shape;
+    }
+
+    /// <summary>Copies what a file holds into the model.</summary>
+    public void Fill(Tensor stored, IReadOnlyDictionary<string, Tensor> state)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        if (IsFilter) stored = stored.squeeze(1);
+        long start = 0;
+        foreach (var part in Parts)
+        {
+            var target = part.Of(state);
+            target.copy_(Parts.Count == 1 ? stored : stored.narrow(Dimension, start, target.size(Dimension)));
+            start += target.dim() == 0 ? 0 : target.size(Dimension);
+        }
+    }
+
+    /// <summary>What the file is to hold, in the current dispose scope.</summary>
+    public Tensor Gather(IReadOnlyDictionary<string, Tensor> state)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var parts = Parts.Select(part => part.Of(state).detach()).ToArray();
+        var whole = parts.Length == 1 ? parts[0].alias() : cat(parts, Dimension);
+        return (IsFilter ? whole.unsqueeze(1) : whole).MoveToOuterDisposeScope();
+    }
+}
+
+/// <summary>Tensors that files write in one of several forms; the first is the one to write.</summary>
+sealed record TensorChoice(params IReadOnlyList<TensorRule>[] Forms)
+{
+    /// <summary>The form a file has; the first where it has none.</summary>
+    public IReadOnlyList<TensorRule> In(Func<string, bool> has) => Forms.FirstOrDefault(form => form.Any(rule => has(rule.File))) ?? Forms[0];
+
+    public static implicit operator TensorChoice(TensorRule rule) => new([rule]);
+}

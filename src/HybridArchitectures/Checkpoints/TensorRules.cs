@@ -1,0 +1,77 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Rules that several families share. <c>file</c> and <c>model</c> are prefixes ending in a dot.</summary>
+static class TensorRules
+{
+    public static TensorRule Same(string file, string model) => new(file, [new(model)]);
+
+    public static IEnumerable<TensorChoice> Ends(HybridDesign design, string embedding, string norm)
+    {
+        yield return Same(embedding, "embedding");
+        yield return Same(norm, "stack.norm.weight");
+        if (!design.TiedHead) yield return Same("lm_head.weight", "head");
+    }
+
+    public static IEnumerable<TensorChoice> Linear(string file, string model, bool bias)
+    {
+        yield return Same(file + ".weight", model + ".weight");
+        if (bias) yield return Same(file + ".bias", model + ".bias");
+    }
+
+    public static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
+    [
+        .. Linear(file + "q_proj", model + "query", spec.InputBias), .. Linear(file + "k_proj", model + "key", spec.InputBias),
+        .. Linear(file + "v_proj", model + "value", spec.InputBias), .. Linear(file + "o_proj", model + "output", spec.OutputBias),
+    ];
+
+    static IEnumerable<TensorChoice> Convolution(string file, string model, bool bias)
+    {
+        yield return new TensorRule(file + "conv1d.weight", [new(model + "conv_weight")], IsFilter: true);
+        if (bias) yield return Same(file + "conv1d.bias", model + "conv_bias");
+    }
+
+    public static IEnumerable<TensorChoice> Mamba1(string file, string model, Mamba1Spec spec) =>
+    [
+        .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Convolution(file, model, spec.ConvolutionBias),
+        Same(file + "x_proj.weight", model + "selection.weight"),
+        Same(file + "dt_proj.weight", model + "dt_weight"), Same(file + "dt_proj.bias", model + "dt_bias"),
+        Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
+        .. Linear(file + "out_proj", model + "output", spec.ProjectionBias),
+    ];
+
+    public static IEnumerable<TensorChoice> Mamba2(string file, string model, Mamba2Spec spec)
+    {
+        TensorChoice[] always =
+        [
+            .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Convolution(file, model, spec.ConvolutionBias),
+            Same(file + "dt_bias", model + "dt_bias"), Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
+            .. Linear(file + "out_proj", model + "output", spec.HasOutputBias),
+        ];
+        return spec.GatedNorm ? [.. always, Same(file + "norm.weight", model + "norm_weight")] : always;
+    }
+
+    public static IEnumerable<TensorChoice> SwiGlu(string file, string model, SwiGluSpec spec) =>
+    [
+        .. Linear(file + "gate_proj", model + "gate", spec.Bias), .. Linear(file + "up_proj", model + "up", spec.Bias),
+        .. Linear(file + "down_proj", model + "down", spec.Bias),
+    ];
+
+    public static IEnumerable<TensorChoice> Mlp(string file, string model, bool bias) =>
+        [.. Linear(file + "up_proj", model + "up", bias), .. Linear(file + "down_proj", model + "down", bias)];
+
+    /// <summary>Experts as one matrix each (<c>experts.3.up_proj.weight</c>), or all in one tensor (<c>experts.up_proj</c>, gate and up in <c>gate_up_proj</c>).</summary>
+    public static TensorChoice Experts(string file, string model, MixtureOfExpertsSpec spec)
+    {
+        string[] matrices = spec.Gated ? ["gate", "up", "down"] : ["up", "down"];
+        var each = Enumerable.Range(0, spec.Experts).SelectMany(expert =>
+            matrices.Select(matrix => new TensorRule($"{file}{expert}.{matrix}_proj.weight", [new(model + matrix, expert)])));
+        TensorRule[] together =
+        [
+            spec.Gated ? new(file + "gate_up_proj", [new(model + "gate"), new(model + "up")], Dimension: 1) : Same(file + "up_proj", model + "up"),
+            Same(file + "down_proj", model + "down"),
+        ];
+        return new([.. each], together);
+    }
+}

@@ -1,0 +1,20 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>The nonlinearity of a feed-forward.</summary>
+public enum Activation
+{
+    /// <summary>x sigmoid(x) (arXiv 1702.03118).</summary>
+    Silu,
+
+    /// <summary>max(x, 0).</summary>
+    Relu,
+
+    /// <summary>max(x, 0)^2 (arXiv 2109.08668).</summary>
+    ReluSquared,
+
+    /// <summary>x times the normal distribution function of x (arXiv 1606.08415).</summary>
+    Gelu,
+
+    /// <summary>The approximation of <see cref="Gelu"/> by tanh.</summary>
+    GeluTanh,
+}

@@ -1,0 +1,23 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>down(activation(up(x))).</summary>
+public sealed class MlpFeedForward : FeedForward
+{
+    readonly MlpSpec spec;
+    readonly Linear up, down;
+
+    /// <summary>A feed-forward as its spec says.</summary>
+    public MlpFeedForward(ModuleFactory factory, MlpSpec spec) : base(nameof(MlpFeedForward))
+    {
+        this.spec = spec;
+        up = Add("up", new Linear(factory.Projection(spec.Width, factory.Width), spec.Bias ? factory.Constant(0, spec.Width) : null));
+        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Constant(0, factory.Width) : null));
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context) => down.Forward(Activations.Apply(spec.Activation, up.Forward(x)));
+}

@@ -1,0 +1,275 @@
+using System.Text.Json;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Conformance;
+
+/// <summary>
+/// A checkpoint beside the outputs that a reference gave for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with tolerances.
+/// </summary>
+sealed class ConformanceCase : IDisposable
+{
+    const int HiddenLength = 37;
+
+    readonly string folder;
+    readonly SafetensorsFile expected;
+    readonly JsonElement tolerance;
+
+    /// <summary>Opens a case.</summary>
+    public ConformanceCase(string folder)
+    {
+        this.folder = folder;
+        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(folder));
+        using var notes = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
+        tolerance = notes.RootElement.GetProperty("tolerance").Clone();
+        expected = SafetensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
+    }
+
+    /// <summary>The folder's name.</summary>
+    public string Name { get; }
+
+    /// <summary>Every case folder under a folder, itself included.</summary>
+    public static IEnumerable<string> Find(string root) =>
+        Directory.EnumerateFiles(root, "expected.safetensors", SearchOption.AllDirectories).Select(path => Path.GetDirectoryName(path)!)
+            .Where(folder => File.Exists(Path.Combine(folder, "config.json"))).Order(StringComparer.Ordinal);
+
+    /// <summary>Compares everything the case records; what cannot be run is a failure with its reason.</summary>
+    public static IReadOnlyList<ConformanceResult> RunAll(string folder)
+    {
+        string name = Path.GetFileName(folder);
+        var results = new List<ConformanceResult>();
+        try
+        {
+            using var one = new ConformanceCase(folder);
+            using var model = PretrainedModel.Load(folder);
+            foreach (var (kind, run) in one.Kinds(model))
+            {
+                try
+                {
+                    using var scope = NewDisposeScope();
+                    results.Add(run());
+                }
+                catch (Exception error)
+                {
+                    results.Add(new(name, kind, double.NaN, 0, error.Message));
+                }
+            }
+        }
+        catch (Exception error)
+        {
+            results.Add(new(name, "load", double.NaN, 0, error.Message));
+        }
+        return results;
+    }
+
+    IEnumerable<(string Kind, Func<ConformanceResult> Run)> Kinds(HybridLanguageModel model)
+    {
+        yield return ("logits", () => Result("logits", "logits_abs", Logits(model)));
+        if (expected.Contains("hidden.embed")) yield return ("hidden", () => Result("hidden", "hidden_scaled", Hidden(model)));
+        if (expected.Contains("batch.ids")) yield return ("batch", () => Result("batch", "logits_abs", Batch(model)));
+        if (expected.Entries.Any(entry => entry.Name.StartsWith("cache.", StringComparison.Ordinal)))
+            yield return ("cache", () => Result("cache", "cache_scaled", Cache(model)));
+        if (expected.Contains("greedy.ids")) yield return ("greedy", () => Result("greedy", "logits_abs", Greedy(model)));
+        if (expected.Contains("loss"))
+        {
+            yield return ("loss", () => Result("loss", "loss_abs", Loss(model)));
+            yield return ("gradients", () => Result("gradients", "grad_abs", Gradients(model)));
+        }
+        if (File.Exists(Path.Combine(folder, "config.legacy.json"))) yield return ("legacy", () => Result("legacy", "logits_abs", Legacy()));
+        if (Directory.Exists(Path.Combine(folder, "sharded_bf16"))) yield return ("sharded_bf16", () => Result("sharded_bf16", "logits_abs", Sharded()));
+        yield return ("export", () => new(Name, "export", Export(model), 0));
+    }
+
+    ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, tolerance.GetProperty(key).GetDouble());
+
+    Tensor Read(string name) => expected.Read(name);
+
+    static double Difference(Tensor expected, Tensor actual)
+    {
+        if (!expected.shape.SequenceEqual(actual.shape))
+            throw new InvalidDataException($"the shape is [{string.Join(", ", actual.shape)}]; expected [{string.Join(", ", expected.shape)}]");
+        if (expected.NumberOfElements == 0) return 0;
+        return (expected.to(ScalarType.Float64) - actual.detach().to(ScalarType.Float64)).abs().max().item<double>();
+    }
+
+    // relative to the larger of 1 and the tensor's largest element
+    static double Scaled(Tensor expected, Tensor actual) =>
+        Difference(expected, actual) / Math.Max(1, expected.abs().max().item<float>());
+
+    // NaN stays NaN
+    static double Largest(IEnumerable<double> errors)
+    {
+        double largest = 0;
+        foreach (double error in errors) largest = double.IsNaN(error) ? double.NaN : Math.Max(largest, error);
+        return largest;
+    }
+
+    double Logits(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        return Largest(expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).Select(entry =>
+            Difference(Read("logits" + entry.Name["ids".Length..]), model.Forward(Read(entry.Name)))).ToArray());
+    }
+
+    double Hidden(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        var errors = new List<double>();
+        int depth = model.Stack.Blocks.Count;
+        model.Stack.Observer = (block, x) =>
+            errors.Add(Scaled(Read(block < 0 ? "hidden.embed" : block == depth ? "hidden.norm" : $"hidden.layer.{block}"), x));
+        try
+        {
+            model.Forward(Read($"ids.T{HiddenLength}"));
+        }
+        finally
+        {
+            model.Stack.Observer = null;
+        }
+        return errors.Count == depth + 2 ? Largest(errors) : double.NaN;
+    }
+
+    double Batch(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        var mask = Read("batch.mask");
+        using var context = SequenceContext.FromMask(mask);
+        // where pads leak in the reference, the rows alone are what is right
+        var right = Read(expected.Contains("batch.logits_alone") ? "batch.logits_alone" : "batch.logits");
+        return Difference(right, model.Forward(Read("batch.ids"), context));
+    }
+
+    double Cache(HybridLanguageModel model)
+    {
+        using var cache = model.CreateCache(1);
+        using var context = new SequenceContext(cache: cache);
+        var ids = Read($"ids.T{HiddenLength}");
+        model.Forward(ids, context);
+        var errors = new List<double>();
+        foreach (var entry in expected.Entries.Where(entry => entry.Name.StartsWith("cache.", StringComparison.Ordinal)))
+        {
+            var parts = entry.Name.Split('.');
+            var state = cache.States[int.Parse(parts[1], System.Globalization.CultureInfo.InvariantCulture)];
+            var (keyed, recurrent) = state is CombinedState both ? (both.Attention, both.StateSpace) : (state, state);
+            var right = Read(entry.Name);
+            errors.Add(parts[2] switch
+            {
+                "keys" => Scaled(right, keyed!.Tensors[0].narrow(1, 0, ids.size(1)).transpose(1, 2)),
+                "values" => Scaled(right, keyed!.Tensors[1].narrow(1, 0, ids.size(1)).transpose(1, 2)),
+                // the reference keeps one input more than the next step needs
+                "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1), ((RecurrentState)recurrent!).Convolution.transpose(1, 2)),
+                "recurrent_states" => Scaled(right, ((RecurrentState)recurrent!).Scan),
+                _ => throw new InvalidDataException($"nothing to compare {entry.Name} with"),
+            });
+        }
+        return Largest(errors);
+    }
+
+    double Greedy(HybridLanguageModel model)
+    {
+        using var cache = model.CreateCache(1);
+        var errors = new List<double>();
+        var ids = Read($"ids.T{HiddenLength}");
+        var (chosen, logits) = (Read("greedy.ids"), Read("greedy.logits"));
+        for (int step = 0; step < chosen.size(0); step++)
+        {
+            using var context = new SequenceContext(cache: cache);
+            var next = model.NextLogits(ids, context);
+            errors.Add(Difference(logits.narrow(0, step, 1), next));
+            ids = next.argmax(-1).view(1, 1);
+            if (ids.item<long>() != chosen[step].item<long>())
+                throw new InvalidDataException($"step {step} chose {ids.item<long>()}; expected {chosen[step].item<long>()}");
+        }
+        return Largest(errors);
+    }
+
+    (Tensor Ids, Tensor Targets) Labelled()
+    {
+        var (ids, labels) = (Read($"ids.T{HiddenLength}"), Read($"labels.T{HiddenLength}"));
+        var none = full([1, 1], Scalars.Of(-100L), ScalarType.Int64);
+        return (ids, cat([labels.narrow(1, 1, HiddenLength - 1), none], 1));
+    }
+
+    double Loss(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        var (ids, targets) = Labelled();
+        return Difference(Read("loss").view(1), model.Loss(ids, targets).CrossEntropy.view(1));
+    }
+
+    double Gradients(HybridLanguageModel model)
+    {
+        var (ids, targets) = Labelled();
+        Autograd.Backward(model.Loss(ids, targets).CrossEntropy);
+        var gradients = model.State.ToDictionary(item => item.Key, item => zeros_like(item.Value));
+        foreach (var parameter in model.Parameters)
+        {
+            if (parameter.Value.grad is { } gradient) gradients[parameter.Name] = gradient;
+        }
+        var named = PretrainedModel.Rename(model.Design, PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType, gradients);
+        double error = Largest(expected.Entries.Where(entry => entry.Name.StartsWith("grad.", StringComparison.Ordinal)).Select(entry =>
+            Difference(Read(entry.Name), named.TryGetValue(entry.Name["grad.".Length..], out var gradient)
+                ? gradient : throw new InvalidDataException($"the model has no {entry.Name["grad.".Length..]}"))).ToArray());
+        foreach (var parameter in model.Parameters) parameter.Value.grad = null;
+        return error;
+    }
+
+    double Legacy()
+    {
+        var other = Directory.CreateTempSubdirectory("conformance-");
+        try
+        {
+            File.Copy(Path.Combine(folder, "config.legacy.json"), Path.Combine(other.FullName, "config.json"));
+            foreach (string file in Directory.GetFiles(folder, "model*.safetensors*")) File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
+            using var model = PretrainedModel.Load(other.FullName);
+            return Logits(model);
+        }
+        finally
+        {
+            other.Delete(recursive: true);
+        }
+    }
+
+    double Sharded()
+    {
+        using var off = no_grad();
+        using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"));
+        return Difference(Read($"bf16.logits.T{HiddenLength}"), model.Forward(Read($"ids.T{HiddenLength}")));
+    }
+
+    // what is written, in several files, is what was read, and describes the same design
+    double Export(HybridLanguageModel model)
+    {
+        var place = Directory.CreateTempSubdirectory("conformance-");
+        try
+        {
+            string written = Path.Combine(place.FullName, Name);
+            var config = PretrainedConfig.Read(Path.Combine(folder, "config.json"));
+            PretrainedModel.Save(model, written, config.ModelType, new() { ShardBytes = 40_000, SettingsFrom = config });
+            var again = PretrainedModel.LoadDesign(written);
+            if (again.Diff(model.Design) is { Count: > 0 } differences) throw new InvalidDataException($"the design became another: {string.Join("; ", differences)}");
+            var files = Directory.GetFiles(written, "model*.safetensors").Select(SafetensorsFile.Open).ToArray();
+            try
+            {
+                if (files.Length < 2) throw new InvalidDataException("one file was written; expected several");
+                using var original = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
+                if (files.Sum(file => file.Entries.Count) != original.Entries.Count) throw new InvalidDataException("another number of tensors was written");
+                return Largest(original.Entries.Select(entry => Difference(original.Read(entry.Name), files.Single(file => file.Contains(entry.Name)).Read(entry.Name))).ToArray());
+            }
+            finally
+            {
+                foreach (var file in files) file.Dispose();
+            }
+        }
+        finally
+        {
+            place.Delete(recursive: true);
+        }
+    }
+
+    public void Dispose() => expected.Dispose();
+}

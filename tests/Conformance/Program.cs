@@ -1,0 +1,22 @@
+using HybridArchitectures.Conformance;
+
+if (args is not [var root] || !Directory.Exists(root))
+{
+    Console.Error.WriteLine(args.Length == 1 ? $"no folder '{args[0]}'" : "usage: Conformance FOLDER (every case folder under it is run)");
+    return 2;
+}
+int cases = 0, passed = 0, failed = 0;
+foreach (string folder in ConformanceCase.Find(Path.GetFullPath(root)))
+{
+    cases++;
+    foreach (var result in ConformanceCase.RunAll(folder))
+    {
+        Console.WriteLine(result);
+        if (result.Message is { } message) Console.Error.WriteLine($"  {result.Case} {result.Kind}: {message}");
+        if (result.Passes) passed++;
+        else failed++;
+    }
+}
+Console.WriteLine($"{cases} cases, {passed} passed, {failed} failed");
+if (cases == 0) Console.Error.WriteLine($"no case folder (config.json and expected.safetensors) under '{root}'");
+return cases > 0 && failed == 0 ? 0 : 1;
