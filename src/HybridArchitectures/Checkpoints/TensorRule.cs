@@ -2,14 +2,6 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>A tensor of a model, or one expert's slice of it.</summary>
-/// <param name="Name">Its name in <see cref="Models.HybridLanguageModel.State"/>.</param>
-/// <param name="Expert">The slice along the first dimension; null for all.</param>
-sealed record TensorPart(string Name, int? Expert = null)
-{
-    public Tensor Of(IReadOnlyDictionary<string, Tensor> state) => Expert is { } expert ? state[Name].select(0, expert) : state[Name];
-}
-
 /// <summary>One tensor of a file: the tensors of the model it holds, one after another along a dimension.</summary>
 /// <param name="File">Its name in the file.</param>
 /// <param name="Parts">What it holds.</param>
@@ -51,13 +43,4 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         var whole = parts.Length == 1 ? parts[0].alias() : cat(parts, Dimension);
         return (IsFilter ? whole.unsqueeze(1) : whole).MoveToOuterDisposeScope();
     }
-}
-
-/// <summary>Tensors that files write in one of several forms; the first is the one to write.</summary>
-sealed record TensorChoice(params IReadOnlyList<TensorRule>[] Forms)
-{
-    /// <summary>The form a file has; the first where it has none.</summary>
-    public IReadOnlyList<TensorRule> In(Func<string, bool> has) => Forms.FirstOrDefault(form => form.Any(rule => has(rule.File))) ?? Forms[0];
-
-    public static implicit operator TensorChoice(TensorRule rule) => new([rule]);
 }

@@ -36,7 +36,7 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Card Card
     }
 
     static double Idle(FeedForwardSpec feedForward, int width, long batch) => feedForward is MixtureOfExpertsSpec experts
-        ? 3.0 * width * experts.ExpertWidth * experts.Experts * Math.Pow(1 - (double)experts.ExpertsPerToken / experts.Experts, batch)
+        ? (double)experts.ExpertParameters(width) * experts.Experts * Math.Pow(1 - (double)experts.ExpertsPerToken / experts.Experts, batch)
         : 0;
 
     static double Seen(MixerSpec? mixer, long length) => mixer switch

@@ -50,6 +50,7 @@ static class DesignExplanation
     {
         NoFeedForward => "none",
         SwiGluSpec swiglu => Invariant($"SwiGLU {swiglu.Width}"),
+        MlpSpec mlp => Invariant($"MLP {mlp.Width}"),
         MixtureOfExpertsSpec experts => Invariant($"experts {experts.ExpertsPerToken}/{experts.Experts}x{experts.ExpertWidth}") + (experts.SharedWidth > 0 ? Invariant($"+{experts.SharedWidth}") : ""),
         _ => feedForward.GetType().Name,
     };

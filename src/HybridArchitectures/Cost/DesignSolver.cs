@@ -106,6 +106,7 @@ public static class DesignSolver
     static int Width(FeedForwardSpec feedForward) => feedForward switch
     {
         SwiGluSpec swiglu => swiglu.Width,
+        MlpSpec mlp => mlp.Width,
         MixtureOfExpertsSpec experts => Math.Max(experts.ExpertWidth, experts.SharedWidth),
         _ => 0,
     };
@@ -115,7 +116,8 @@ public static class DesignSolver
         int Rounded(int width) => width == 0 ? 0 : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.LargestSize);
         return feedForward switch
         {
-            SwiGluSpec swiglu => new SwiGluSpec(Rounded(swiglu.Width)),
+            SwiGluSpec swiglu => swiglu with { Width = Rounded(swiglu.Width) },
+            MlpSpec mlp => mlp with { Width = Rounded(mlp.Width) },
             MixtureOfExpertsSpec experts => experts with { ExpertWidth = Rounded(experts.ExpertWidth), SharedWidth = Rounded(experts.SharedWidth) },
             _ => feedForward,
         };

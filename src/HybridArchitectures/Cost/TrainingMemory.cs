@@ -47,8 +47,11 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     static double FeedForward(FeedForwardSpec feedForward, int width) => feedForward switch
     {
         SwiGluSpec swiglu => 3.0 * swiglu.Width,
+        // up, and what the nonlinearity makes of it
+        MlpSpec mlp => 2.0 * mlp.Width,
         // a copy of the token per expert it visits, what comes back, and the shared expert
-        MixtureOfExpertsSpec experts => experts.ExpertsPerToken * (3.0 * experts.ExpertWidth + 2.0 * width) + 3.0 * experts.SharedWidth + 2.0 * experts.Experts,
+        MixtureOfExpertsSpec experts => experts.ExpertsPerToken * ((experts.Gated ? 3.0 : 2.0) * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
+            + (experts.Gated ? 3.0 : 2.0) * experts.SharedWidth + 2.0 * experts.Experts + 2.0 * experts.LatentWidth,
         _ => 0,
     };
 

@@ -91,11 +91,17 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <inheritdoc/>
     public override long CountActiveParameters(int width) => Count(width, ExpertsPerToken);
 
+    /// <summary>Width of what routed experts read and write.</summary>
+    internal int InnerSpace(int width) => LatentWidth == 0 ? width : LatentWidth;
+
+    /// <summary>Parameters of one routed expert.</summary>
+    internal long ExpertParameters(int width) => (Gated ? 3L : 2L) * InnerSpace(width) * ExpertWidth;
+
     long Count(int width, int experts)
     {
-        long matrices = Gated ? 3 : 2, inside = LatentWidth == 0 ? width : LatentWidth;
+        long matrices = Gated ? 3 : 2;
         long biases = !DenseBias ? 0
             : (SharedWidth == 0 ? 0 : (Gated ? 2L : 1) * SharedWidth + width) + (LatentWidth == 0 ? 0 : LatentWidth + width);
-        return biases + (long)width * Experts + matrices * inside * ExpertWidth * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
+        return biases + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
     }
 }

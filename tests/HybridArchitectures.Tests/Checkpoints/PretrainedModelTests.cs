@@ -1,0 +1,316 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tests.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Checkpoints;
+
+public sealed class PretrainedModelTests : IDisposable
+{
+    readonly TemporaryFolder place = new();
+    readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+
+    public void Dispose()
+    {
+        scope.Dispose();
+        place.Dispose();
+    }
+
+    string Copy(string name, params string[] without)
+    {
+        string target = place[name];
+        Directory.CreateDirectory(target);
+        foreach (string file in new[] { "config.json", "model.safetensors" }.Except(without))
+            File.Copy(Path.Combine(ConformanceTests.Folder, name, file), Path.Combine(target, file));
+        return target;
+    }
+
+    string CopyShards()
+    {
+        string target = place["shards"];
+        Directory.CreateDirectory(target);
+        foreach (string file in Directory.GetFiles(Path.Combine(ConformanceTests.Folder, "llama", "sharded_bf16"))) File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
+        return target;
+    }
+
+    static void Change(string folder, string file, Action<JsonObject> change)
+    {
+        string path = Path.Combine(folder, file);
+        var json = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        change(json);
+        File.WriteAllText(path, json.ToJsonString());
+    }
+
+    static Dictionary<string, Tensor> Tensors(string folder)
+    {
+        using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
+        return file.Entries.ToDictionary(entry => entry.Name, entry => file.Read(entry.Name));
+    }
+
+    static void Rewrite(string folder, Action<Dictionary<string, Tensor>> change)
+    {
+        var tensors = Tensors(folder);
+        change(tensors);
+        SafetensorsFile.Write(Path.Combine(folder, "model.safetensors"), tensors);
+    }
+
+    static string Refused(string folder) => Assert.Throws<InvalidDataException>(() => PretrainedModel.Load(folder).Dispose()).Message;
+
+    static Tensor Logits(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        return model.Forward(tensor(new long[] { 5, 9, 1, 30, 2 }).view(1, 5));
+    }
+
+    [Fact]
+    public void Missing_unexpected_and_misshapen_tensors_are_named_together()
+    {
+        string folder = Copy("llama");
+        Rewrite(folder, tensors =>
+        {
+            tensors.Remove("model.norm.weight");
+            tensors["model.extra.weight"] = zeros(3);
+            tensors["model.layers.1.mlp.up_proj.weight"] = tensors["model.layers.1.mlp.up_proj.weight"].t().contiguous();
+        });
+        string message = Refused(folder);
+        Assert.Contains("missing: model.norm.weight", message);
+        Assert.Contains("unexpected: model.extra.weight", message);
+        Assert.Contains("model.layers.1.mlp.up_proj.weight: Float32[32, 56] (expected floating-point [56, 32])", message);
+    }
+
+    [Fact]
+    public void A_tied_head_may_be_in_the_file_and_an_untied_one_must()
+    {
+        string tied = Copy("llama"), untied = Copy("bamba");
+        Rewrite(tied, tensors => tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone());
+        using (var model = PretrainedModel.Load(tied)) Assert.True(model.Design.TiedHead);
+        Rewrite(untied, tensors => tensors.Remove("lm_head.weight"));
+        Assert.Contains("missing: lm_head.weight", Refused(untied));
+    }
+
+    [Fact]
+    public void An_unknown_family_is_refused_with_the_known_ones()
+    {
+        string folder = Copy("llama");
+        Change(folder, "config.json", config => config["model_type"] = "gpt9");
+        Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, llama", Refused(folder));
+        Change(folder, "config.json", config => config.Remove("model_type"));
+        Assert.Contains("model_type was absent", Refused(folder));
+    }
+
+    [Theory]
+    [InlineData("hidden_size", 1 << 30)]
+    [InlineData("num_hidden_layers", 1 << 30)]
+    [InlineData("num_hidden_layers", 4000)]
+    [InlineData("vocab_size", 1 << 20)]
+    [InlineData("vocab_size", -1)]
+    [InlineData("num_attention_heads", 0)]
+    [InlineData("intermediate_size", 1 << 20)]
+    [InlineData("head_dim", 1 << 20)]
+    public void Sizes_that_only_the_configuration_claims_cost_no_memory(string key, int value)
+    {
+        string folder = Copy("llama");
+        Change(folder, "config.json", config => config[key] = value);
+        long before = System.Diagnostics.Process.GetCurrentProcess().PeakWorkingSet64;
+        Assert.Contains("config.json", Refused(folder));
+        Assert.True(System.Diagnostics.Process.GetCurrentProcess().PeakWorkingSet64 - before < 500 << 20);
+    }
+
+    [Theory]
+    [InlineData("hidden_size", "\"wide\"", "an integer")]
+    [InlineData("tie_word_embeddings", "3", "true or false")]
+    [InlineData("hidden_act", "\"sinus\"", "silu")]
+    [InlineData("rope_parameters", "{\"rope_type\":\"yarn\"}", "\"default\" or \"llama3\"")]
+    [InlineData("rope_parameters", "[]", "an object")]
+    [InlineData("rms_norm_eps", "-1", "a finite number above 0")]
+    public void A_setting_that_cannot_be_is_refused_by_name(string key, string value, string expected)
+    {
+        string folder = Copy("llama");
+        Change(folder, "config.json", config => config[key] = JsonNode.Parse(value));
+        Assert.Contains(expected, Refused(folder));
+    }
+
+    [Theory]
+    [InlineData("../model.safetensors")]
+    [InlineData("/etc/model.safetensors")]
+    [InlineData("sub/model.safetensors")]
+    [InlineData("..\\model.safetensors")]
+    [InlineData("C:model.safetensors")]
+    [InlineData(".safetensors")]
+    [InlineData("model.bin")]
+    [InlineData("")]
+    public void A_shard_outside_the_folder_is_refused(string name)
+    {
+        string folder = CopyShards();
+        Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.norm.weight"] = name);
+        Assert.Contains("is not the plain name", Refused(folder));
+    }
+
+    [Fact]
+    public void An_index_that_disagrees_with_its_shards_is_refused()
+    {
+        string folder = CopyShards();
+        Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00001-of-00003.safetensors");
+        Assert.Contains("'model.other.weight' is said to be in", Refused(folder));
+        Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00009-of-00003.safetensors");
+        Assert.Contains("'model-00009-of-00003.safetensors' it names is not there", Refused(folder));
+        File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), "{\"weight_map\": 3}");
+        Assert.Contains("weight_map", Refused(folder));
+    }
+
+    [Fact]
+    public void A_folder_without_weights_or_configuration_says_what_is_missing()
+    {
+        Assert.Contains("neither model.safetensors", Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("llama", without: "model.safetensors"))).Message);
+        Assert.Contains("config.json", Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("mamba", without: "config.json"))).Message);
+        Assert.Throws<DirectoryNotFoundException>(() => PretrainedModel.Load(place["nowhere"]));
+    }
+
+    [Fact]
+    public void Infinite_limits_are_read_in_every_spelling()
+    {
+        string folder = Copy("bamba"), path = Path.Combine(folder, "config.json"), text = File.ReadAllText(path);
+        var design = PretrainedModel.LoadDesign(folder);
+        string bare = System.Text.RegularExpressions.Regex.Replace(text, "\\{\\s*\"__float__\": \"Infinity\"\\s*\\}", "Infinity");
+        Assert.NotEqual(text, bare);
+        File.WriteAllText(path, bare.Replace("\"hidden_act\"", "\"note\": \"to Infinity \\\" and NaN\", \"hidden_act\""));
+        Assert.Equal(design, PretrainedModel.LoadDesign(folder));
+        Assert.Null(((Mamba2Spec)design.Blocks[0].Mixer!).TimeStepLimit);
+    }
+
+    [Theory]
+    [InlineData("jamba", "model.layers.{0}.feed_forward.experts.", true)]
+    [InlineData("nemotron_h_moe", "backbone.layers.{0}.mixer.experts.", false)]
+    public void Experts_in_one_tensor_are_the_same_model_as_experts_one_by_one(string name, string prefix, bool gated)
+    {
+        string folder = Copy(name);
+        using var each = PretrainedModel.Load(folder);
+        Rewrite(folder, tensors =>
+        {
+            for (int layer = 0; layer < each.Design.Depth; layer++)
+            {
+                string at = string.Format(System.Globalization.CultureInfo.InvariantCulture, prefix, layer);
+                Tensor Stack(string matrix) => stack([.. Enumerable.Range(0, 99).Select(i => $"{at}{i}.{matrix}_proj.weight").TakeWhile(tensors.ContainsKey).Select(key => tensors[key])]);
+                if (!tensors.ContainsKey($"{at}0.up_proj.weight")) continue;
+                var (up, down) = (Stack("up"), Stack("down"));
+                var first = gated ? cat([Stack("gate"), up], 1) : up;
+                foreach (string key in tensors.Keys.Where(key => key.StartsWith(at, StringComparison.Ordinal)).ToArray()) tensors.Remove(key);
+                tensors[at + (gated ? "gate_up_proj" : "up_proj")] = first;
+                tensors[at + "down_proj"] = down;
+            }
+        });
+        using var together = PretrainedModel.Load(folder);
+        Assert.All(each.State, item => Assert.True(item.Value.equal(together.State[item.Key]).all().item<bool>()));
+    }
+
+    [Fact]
+    public void Nemotron_in_its_other_prefix_loads()
+    {
+        string folder = Copy("nemotron_h_latent");
+        using var usual = PretrainedModel.Load(folder);
+        Rewrite(folder, tensors =>
+        {
+            foreach (string key in tensors.Keys.Where(key => key.StartsWith("backbone.", StringComparison.Ordinal)).ToArray())
+                if (tensors.Remove(key, out var value)) tensors["model." + key["backbone.".Length..]] = value;
+            tensors["mtp.layers.0.weight"] = zeros(3);
+        });
+        using var other = PretrainedModel.Load(folder);
+        Assert.Equal(0, (Logits(usual) - Logits(other)).abs().max().item<float>());
+    }
+
+    [Fact]
+    public void Progress_rises_to_one()
+    {
+        var seen = new List<double>();
+        PretrainedModel.Load(Copy("mamba"), progress: new Listener(seen)).Dispose();
+        Assert.Equal(seen.Order(), seen);
+        Assert.Equal(1, seen[^1]);
+    }
+
+    sealed class Listener(List<double> seen) : IProgress<double>
+    {
+        public void Report(double value) => seen.Add(value);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32, 0)]
+    [InlineData(ScalarType.BFloat16, 0.05)]
+    public void A_design_trained_here_is_published_and_read_back(ScalarType type, double tolerance)
+    {
+        var design = HybridStack.Design(width: 32, vocabulary: 50).WithAttention(heads: 4, keyValueHeads: 2, rotary: new RotarySpec { Theta = 20_000 })
+            .WithMamba2(stateSize: 8, headSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(48)).Depth(4).Ratio(1, 3).TiedHead(false).Build();
+        using var model = design.CreateModel(seed: 3);
+        PretrainedModel.Save(model, place["out"], "bamba", new() { Type = type, ShardBytes = 20_000 });
+        Assert.True(File.Exists(Path.Combine(place["out"], "model.safetensors.index.json")));
+        PretrainedModel.Save(model, place["out"], "bamba", new() { Type = type });                // replaces an earlier save, shards and all
+        Assert.Equal(["config.json", "model.safetensors"], Directory.GetFiles(place["out"]).Select(path => Path.GetFileName(path)).Order());
+        using var again = PretrainedModel.Load(place["out"]);
+        Assert.True((Logits(model) - Logits(again)).abs().max().item<float>() <= tolerance);
+    }
+
+    [Fact]
+    public void A_design_that_a_family_cannot_express_is_refused_with_what_differs()
+    {
+        using var model = TinyDesigns.Model("sliding window");
+        string message = Assert.Throws<ArgumentException>(() => PretrainedModel.Save(model, place["out"], "llama")).Message;
+        Assert.Contains("llama cannot express the design", message);
+        Assert.Contains("window", message);
+        using var mixed = TinyDesigns.Model("inter");
+        Assert.Contains("llama cannot express", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(mixed, place["out"], "llama")).Message);
+        Assert.Contains("expected one of bamba", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(mixed, place["out"], "gpt9")).Message);
+        Assert.False(Directory.Exists(place["out"]));
+    }
+
+    [Fact]
+    public void Every_tiny_design_is_written_so_that_it_reads_the_same_or_refused_by_every_family()
+    {
+        int written = 0, refused = 0;
+        foreach (var design in TinyDesigns.All)
+        {
+            using var model = TinyDesigns.Model(design.Name!);
+            foreach (var family in PretrainedFamily.All)
+            {
+                string folder = place[$"{family.ModelType} {design.Name}"];
+                try
+                {
+                    PretrainedModel.Save(model, folder, family.ModelType);
+                }
+                catch (ArgumentException refusal)
+                {
+                    Assert.Contains("cannot express the design", refusal.Message);
+                    refused++;
+                    continue;
+                }
+                using var again = PretrainedModel.Load(folder);
+                Assert.True((Logits(model) - Logits(again)).abs().max().item<float>() < 1e-5, $"{family.ModelType} {design.Name}");
+                written++;
+            }
+        }
+        Assert.True(written >= 2 && refused > 50, $"{written} written, {refused} refused");
+    }
+
+    [Fact]
+    public void A_folder_with_other_files_is_not_replaced()
+    {
+        using var model = PretrainedModel.Load(Copy("llama"));
+        Directory.CreateDirectory(place["out"]);
+        File.WriteAllText(Path.Combine(place["out"], "thesis.txt"), "mine");
+        Assert.Contains("thesis.txt", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(model, place["out"], "llama")).Message);
+        Assert.True(File.Exists(Path.Combine(place["out"], "thesis.txt")));
+    }
+
+    [Fact]
+    public void Settings_that_say_nothing_of_the_design_are_kept()
+    {
+        string folder = Copy("granite_moe");
+        using var model = PretrainedModel.Load(folder);
+        var config = PretrainedConfig.Read(Path.Combine(folder, "config.json"));
+        PretrainedModel.Save(model, place["out"], "granitemoehybrid", new() { SettingsFrom = config });
+        var written = JsonNode.Parse(File.ReadAllText(Path.Combine(place["out"], "config.json")))!;
+        Assert.Equal(2, (int)written["eos_token_id"]!);
+        Assert.Equal(256, (int)written["max_position_embeddings"]!);
+        Assert.Equal(0.013, (double)written["router_aux_loss_coef"]!);
+    }
+}
