@@ -51,7 +51,7 @@ public sealed record FlopCount
             Head = paper ? 2.0 * width : 2.0 * width * design.Vocabulary,
             Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
                 2.0 * (paper ? count.Mixer + count.Norms : MatrixWeights(block.Mixer, width)),
-                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * count.ActiveFeedForward)).ToEquatableList(),
+                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))).ToEquatableList(),
         };
     }
 

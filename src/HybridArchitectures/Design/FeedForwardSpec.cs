@@ -41,6 +41,9 @@ public abstract partial record FeedForwardSpec
     /// <summary>Those of <see cref="CountParameters"/> that one token uses.</summary>
     public virtual long CountActiveParameters(int width) => CountParameters(width);
 
+    /// <summary>Those of <see cref="CountParameters"/> that are added rather than multiplied with.</summary>
+    internal virtual long CountBiases(int width) => 0;
+
     /// <summary>The same feed-forward with every size that was left at 0 filled in.</summary>
     public virtual FeedForwardSpec Resolve(int width) => this;
 

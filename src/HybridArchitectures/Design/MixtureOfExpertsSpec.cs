@@ -97,11 +97,12 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <summary>Parameters of one routed expert.</summary>
     internal long ExpertParameters(int width) => (Gated ? 3L : 2L) * InnerSpace(width) * ExpertWidth;
 
+    internal override long CountBiases(int width) => !DenseBias ? 0
+        : (SharedWidth == 0 ? 0 : (Gated ? 2L : 1) * SharedWidth + width) + (LatentWidth == 0 ? 0 : LatentWidth + width);
+
     long Count(int width, int experts)
     {
         long matrices = Gated ? 3 : 2;
-        long biases = !DenseBias ? 0
-            : (SharedWidth == 0 ? 0 : (Gated ? 2L : 1) * SharedWidth + width) + (LatentWidth == 0 ? 0 : LatentWidth + width);
-        return biases + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
+        return CountBiases(width) + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
     }
 }

@@ -11,7 +11,9 @@ public sealed record MlpSpec(int Width) : FeedForwardSpec
     public bool Bias { get; init; }
 
     /// <inheritdoc/>
-    public override long CountParameters(int width) => 2L * width * Width + (Bias ? (long)Width + width : 0);
+    public override long CountParameters(int width) => 2L * width * Width + CountBiases(width);
+
+    internal override long CountBiases(int width) => Bias ? (long)Width + width : 0;
 
     /// <inheritdoc/>
     public override void Check(int width)

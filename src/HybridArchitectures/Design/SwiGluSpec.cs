@@ -17,7 +17,9 @@ public sealed record SwiGluSpec(int Width) : FeedForwardSpec
     public double OutputScale { get; init; } = 1;
 
     /// <inheritdoc/>
-    public override long CountParameters(int width) => 3L * width * Width + (Bias ? 2L * Width + width : 0);
+    public override long CountParameters(int width) => 3L * width * Width + CountBiases(width);
+
+    internal override long CountBiases(int width) => Bias ? 2L * Width + width : 0;
 
     /// <inheritdoc/>
     public override void Check(int width)
