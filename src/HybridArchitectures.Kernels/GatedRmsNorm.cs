@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -30,7 +31,11 @@ public static class GatedRmsNorm
         Checks.Type(gate, x.dtype);
         Checks.SameDevice(gate, x, nameof(x));
         if (weight is not null) RmsNorm.CheckWeight(weight, x);
-        if (BackendFor(x) == KernelBackend.Reference) return GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate);
-        return RmsNorm.Vectorised(x, gate, weight, epsilon, groups, normBeforeGate);
+        return BackendFor(x) switch
+        {
+            KernelBackend.Cpu => RmsNorm.Vectorised(x, gate, weight, epsilon, groups, normBeforeGate),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(x, gate, weight, epsilon, groups, normBeforeGate),
+            _ => GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate),
+        };
     }
 }

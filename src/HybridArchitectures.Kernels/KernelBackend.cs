@@ -14,4 +14,7 @@ public enum KernelBackend
 
     /// <summary>libtorch's own operators, fused where it has them, with bounded memory: any device and floating type. Attention and linear cross entropy offer it.</summary>
     LibTorch,
+
+    /// <summary>This library's own CUDA kernels, compiled for the card on first use: float32 and bfloat16 on cards of compute capability 8.0 and later.</summary>
+    Cuda,
 }

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -27,8 +28,34 @@ public static class RmsNorm
         Checks.Groups(x, groups);
         Checks.Positive(epsilon);
         if (weight is not null) CheckWeight(weight, x);
-        if (BackendFor(x) == KernelBackend.Reference) return RmsNormReference.Forward(x, weight, epsilon, groups);
-        return Vectorised(x, null, weight, epsilon, groups, false);
+        return BackendFor(x) switch
+        {
+            KernelBackend.Cpu => Vectorised(x, null, weight, epsilon, groups, false),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(x, null, weight, epsilon, groups, false),
+            _ => RmsNormReference.Forward(x, weight, epsilon, groups),
+        };
+    }
+
+    /// <summary>The norm of x + residual, and that sum, which goes on as the next residual: one pass on a card.</summary>
+    /// <param name="x">(..., width), floating point.</param>
+    /// <param name="residual">Shape and type of <paramref name="x"/>.</param>
+    /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
+    /// <param name="epsilon">Added to the mean square; above 0.</param>
+    /// <param name="groups">A divisor of the width: each of so many equal parts is normed by itself.</param>
+    /// <returns>The normed sum, and the sum as rounded to the type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    public static (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual, Tensor? weight, double epsilon = 1e-5, int groups = 1)
+    {
+        Checks.Floating(x);
+        Checks.Groups(x, groups);
+        Checks.Positive(epsilon);
+        Checks.SameShape(residual, x, nameof(x));
+        Checks.Type(residual, x.dtype);
+        Checks.SameDevice(residual, x, nameof(x));
+        if (weight is not null) CheckWeight(weight, x);
+        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0) return NormCuda.ApplyToSum(x, residual, weight, epsilon, groups);
+        var sum = x.add(residual, Scalars.One);
+        return (Forward(sum, weight, epsilon, groups), sum);
     }
 
     internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) => Autograd.Apply([x, gate, weight],

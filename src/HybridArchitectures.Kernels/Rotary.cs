@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -76,12 +77,17 @@ public static class Rotary
         Checks.SameDevice(cosine, x, nameof(x));
         Checks.SameDevice(sine, x, nameof(x));
         if (BackendFor(x) == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
+        bool cuda = BackendFor(x) == KernelBackend.Cuda;
         return Autograd.Apply([x],
             context =>
             {
                 context.Save(cosine, sine);
-                return [RotaryKernel.Turn(x, cosine, sine, back: false)];
+                return [cuda ? RotaryCuda.Turn(x, cosine, sine, back: false) : RotaryKernel.Turn(x, cosine, sine, back: false)];
             },
-            context => [RotaryKernel.Turn(context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!, back: true)])[0];
+            context =>
+            {
+                var (gradient, cosine, sine) = (context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!);
+                return [cuda ? RotaryCuda.Turn(gradient, cosine, sine, back: true) : RotaryKernel.Turn(gradient, cosine, sine, back: true)];
+            })[0];
     }
 }

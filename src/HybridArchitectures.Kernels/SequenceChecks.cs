@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
@@ -75,14 +76,18 @@ static class SequenceChecks
     /// <summary>The back end for these activations, given the one asked for.</summary>
     public static KernelBackend Choose(KernelBackend asked, Tensor x, string op)
     {
-        bool cpu = x.device_type == TorchSharp.DeviceType.CPU && x.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
+        bool narrow = x.dtype is ScalarType.Float32 or ScalarType.BFloat16;
+        bool cpu = narrow && x.device_type == TorchSharp.DeviceType.CPU;
+        bool cuda = narrow && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
         return asked switch
         {
-            KernelBackend.Auto => cpu ? KernelBackend.Cpu : KernelBackend.Reference,
+            KernelBackend.Auto => cpu ? KernelBackend.Cpu : cuda ? KernelBackend.Cuda : KernelBackend.Reference,
             KernelBackend.Cpu when !cpu => throw new ArgumentException(
                 $"{op}.Backend is Cpu, but x is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
-            KernelBackend.Cpu or KernelBackend.Reference => asked,
-            _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference or Cpu"),
+            KernelBackend.Cuda when !cuda => throw new ArgumentException(
+                $"{op}.Backend is Cuda, but x is {x.dtype} on {x.device}; the CUDA back end takes Float32 and BFloat16 on a CUDA device", nameof(x)),
+            KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
+            _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference, Cpu or Cuda"),
         };
     }
 

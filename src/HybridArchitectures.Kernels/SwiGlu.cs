@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -26,6 +27,7 @@ public static class SwiGlu
         Checks.Type(up, gate.dtype);
         Checks.SameDevice(up, gate, nameof(gate));
         if (BackendFor(gate) == KernelBackend.Reference) return SwiGluReference.Forward(gate, up);
+        if (BackendFor(gate) == KernelBackend.Cuda) return SwiGluCuda.Apply(gate, up);
         return Autograd.Apply([gate, up],
             context =>
             {

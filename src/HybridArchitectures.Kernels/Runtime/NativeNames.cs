@@ -12,6 +12,22 @@ static class NativeNames
 
     static readonly string[] Libtorch = ["c10", "torch_cpu", "torch", "c10_cuda", "torch_cuda"];
 
+    /// <summary>The CUDA driver, found by the system.</summary>
+    public static IReadOnlyList<string> CudaDriver => OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so"];
+
+    /// <summary>Where NVRTC may be, best first: beside libtorch, in the packages beside a Python PyTorch, on the system's path.</summary>
+    public static IEnumerable<string> Nvrtc(string torchFolder)
+    {
+        var (pattern, plain) = OperatingSystem.IsWindows() ? ("nvrtc64_*.dll", new[] { "nvrtc64_130_0.dll", "nvrtc64_120_0.dll" })
+            : ("libnvrtc*.so*", ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]);
+        var packages = Path.GetFullPath(Path.Combine(torchFolder, "..", "..", "nvidia"));
+        string[] folders = [torchFolder, .. new[] { "cu13", "cuda_nvrtc" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
+        return folders.Where(Directory.Exists)
+            .SelectMany(folder => Directory.EnumerateFiles(folder, pattern).Order(StringComparer.Ordinal))
+            .Where(path => !path.Contains("builtins", StringComparison.Ordinal) && !path.Contains(".alt.", StringComparison.Ordinal))
+            .Concat(plain);
+    }
+
     public static bool IsLibtorch(string name) => Libtorch.Contains(name);
 
     /// <summary>The file of a library: <c>libtorch_cpu.so</c>, <c>torch_cpu.dll</c>, <c>libtorch_cpu.dylib</c>.</summary>

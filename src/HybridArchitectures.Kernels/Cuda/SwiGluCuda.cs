@@ -1,0 +1,53 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>silu(gate) * up on a card; <c>SwiGlu.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
+static unsafe class SwiGluCuda
+{
+    struct Arguments
+    {
+        public nint Gradient, Gate, Up, Output, DGate, DUp;
+        public long Width, BlocksPerRow, GradientStride, GateStride, UpStride;
+    }
+
+    public static Tensor Apply(Tensor gate, Tensor up) => Autograd.Apply([gate, up],
+        context =>
+        {
+            context.Save(gate, up);
+            var output = CudaMemory.NewLike(gate);
+            Run(null, gate, up, output, null, null);
+            return [output];
+        },
+        context =>
+        {
+            var (gate, up) = (context.Saved[0]!, context.Saved[1]!);
+            var (dGate, dUp) = (CudaMemory.NewLike(gate), CudaMemory.NewLike(gate));
+            Run(context.Gradients[0]!.to(gate.dtype), gate, up, null, dGate, dUp);
+            return [dGate, dUp];
+        })[0];
+
+    static void Run(Tensor? gradient, Tensor gate, Tensor up, Tensor? output, Tensor? dGate, Tensor? dUp)
+    {
+        if (gate.NumberOfElements == 0) return;
+        var (gradients, gates, ups) = (gradient is null ? default : Rows.Of(gradient), Rows.Of(gate), Rows.Of(up));
+        long width = gates.Width, rows = gates.Count;
+        // rows without gaps are one long row
+        if (Joined(gates) && Joined(ups) && (gradient is null || Joined(gradients))) (width, rows) = (width * rows, 1);
+        bool wide = CudaMemory.Wide(width, gates, ups, gradients);
+        long perBlock = 256 * 4 * CudaMemory.VectorLength(gate.dtype, wide), blocks = (width + perBlock - 1) / perBlock;
+        var arguments = new Arguments
+        {
+            Gradient = gradient is null ? 0 : (nint)gradients[0], Gate = (nint)gates[0], Up = (nint)ups[0], Output = CudaMemory.Address(output),
+            DGate = CudaMemory.Address(dGate), DUp = CudaMemory.Address(dUp), Width = width, BlocksPerRow = blocks,
+            GradientStride = gradient is null ? 0 : CudaMemory.Stride(gradients), GateStride = CudaMemory.Stride(gates), UpStride = CudaMemory.Stride(ups),
+        };
+        CudaRuntime.DeviceOf(gate).Launch("SwiGlu.cu", $"swiglu_{(gradient is null ? "forward" : "backward")}_{CudaMemory.Suffix(gate.dtype, wide)}",
+            (rows * blocks, 1, 1), 256, 0, arguments);
+        GC.KeepAlive((gradients.Tensor, gates.Tensor, ups.Tensor));
+    }
+
+    static bool Joined(Rows rows) => CudaMemory.Stride(rows) == rows.Width;
+}

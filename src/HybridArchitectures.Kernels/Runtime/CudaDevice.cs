@@ -1,0 +1,107 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>A card: its context, its properties, and the kernels loaded there.</summary>
+sealed unsafe class CudaDevice
+{
+    readonly CudaRuntime runtime;
+    readonly nint context;
+    readonly ConcurrentDictionary<string, Lazy<Module>> modules = new();
+    readonly ConcurrentDictionary<(string Source, string Kernel), nint> functions = new();
+    readonly ConcurrentDictionary<nint, int> shared = new();
+
+    public CudaDevice(CudaRuntime runtime, int index)
+    {
+        this.runtime = runtime;
+        Index = index;
+        var driver = runtime.Driver;
+        int device = driver.Device(index);
+        Capability = driver.Attribute(device, CudaDriver.CapabilityMajor) * 10 + driver.Attribute(device, CudaDriver.CapabilityMinor);
+        if (Capability < 80)
+            throw new CudaException($"CUDA device {index} has compute capability {Capability / 10}.{Capability % 10}; the kernels need 8.0 (Ampere) or later. Set the operator's Backend to Reference.");
+        Multiprocessors = driver.Attribute(device, CudaDriver.MultiprocessorCount);
+        context = driver.PrimaryContext(device);
+    }
+
+    public int Index { get; }
+
+    /// <summary>90 for compute capability 9.0.</summary>
+    public int Capability { get; }
+
+    public int Multiprocessors { get; }
+
+    /// <summary>The options kernels are compiled with here.</summary>
+    public IReadOnlyList<string> Options =>
+        [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "-lineinfo"];
+
+    /// <summary>Runs a kernel on the stream that is libtorch's current one on this device.</summary>
+    public void Launch<TArguments>(string source, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
+        where TArguments : unmanaged
+    {
+        if (grid.X == 0 || grid.Y == 0 || grid.Z == 0) return;
+        var driver = runtime.Driver;
+        // a thread of .NET's has no context until one is set; where libtorch works on another card, that one is put back
+        nint before = driver.CurrentContext;
+        if (before != context) driver.CurrentContext = context;
+        try
+        {
+            var function = Function(source, kernel);
+            if (sharedBytes > 48 * 1024 && shared.GetValueOrDefault(function) < sharedBytes)
+            {
+                driver.AllowShared(function, sharedBytes);
+                shared[function] = sharedBytes;
+            }
+            fixed (TArguments* pointer = &arguments)
+            {
+                void* one = pointer;
+                driver.Launch(function, grid, threads, sharedBytes, CudaRuntime.Emulated ? 0 : LibTorchCuda.CurrentStream(Index), &one, kernel);
+            }
+        }
+        finally
+        {
+            if (before != context && before != 0) driver.CurrentContext = before;
+        }
+    }
+
+    nint Function(string source, string kernel)
+    {
+        if (functions.TryGetValue((source, kernel), out var known)) return known;
+        var module = modules.GetOrAdd(source, name => new(() => Load(CudaSource.Embedded(name)))).Value;
+        return functions[(source, kernel)] = runtime.Driver.Function(module.DangerousGetHandle(), kernel);
+    }
+
+    /// <summary>The compiled source, loaded here: from the cache on disk, or compiled and left there.</summary>
+    internal Module Load(CudaSource source)
+    {
+        var options = Options;
+        var key = CudaImageCache.Key(source, options, runtime.Compiler.Version);
+        if (CudaImageCache.Read(runtime.CacheFolder, key) is { } cached && runtime.Driver.TryLoad(cached, out var module)) return new(runtime.Driver, module);
+        var image = runtime.Compiler.Compile(source, options);
+        if (!runtime.Driver.TryLoad(image, out module))
+            throw new CudaException($"the driver does not load {source.Name} compiled by NVRTC {runtime.Compiler.Version} for {options[0]}: it may be older than the compiler");
+        CudaImageCache.Write(runtime.CacheFolder, key, image);
+        return new(runtime.Driver, module);
+    }
+
+    /// <summary>Loaded kernels.</summary>
+    internal sealed class Module : SafeHandle
+    {
+        readonly CudaDriver driver;
+
+        public Module(CudaDriver driver, nint handle) : base(0, true)
+        {
+            this.driver = driver;
+            SetHandle(handle);
+        }
+
+        public override bool IsInvalid => handle == 0;
+
+        protected override bool ReleaseHandle()
+        {
+            driver.Unload(handle);
+            return true;
+        }
+    }
+}

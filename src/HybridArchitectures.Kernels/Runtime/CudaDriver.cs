@@ -1,0 +1,111 @@
+using System.Runtime.InteropServices;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>The part of the CUDA driver's plain C interface that compiled kernels need.</summary>
+sealed unsafe class CudaDriver
+{
+    public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76;
+    const int MaximalDynamicShared = 8;
+
+    readonly delegate* unmanaged<int, byte**, int> getErrorString;
+    readonly delegate* unmanaged<int*, int, int> deviceGet;
+    readonly delegate* unmanaged<int*, int, int, int> deviceGetAttribute;
+    readonly delegate* unmanaged<nint*, int, int> primaryContextRetain;
+    readonly delegate* unmanaged<nint*, int> contextGetCurrent;
+    readonly delegate* unmanaged<nint, int> contextSetCurrent;
+    readonly delegate* unmanaged<nint*, void*, int> moduleLoadData;
+    readonly delegate* unmanaged<nint, int> moduleUnload;
+    readonly delegate* unmanaged<nint*, nint, byte*, int> moduleGetFunction;
+    readonly delegate* unmanaged<nint, int, int, int> functionSetAttribute;
+    readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> launchKernel;
+
+    public CudaDriver(nint library)
+    {
+        nint Export(string name) => NativeLibrary.GetExport(library, name);
+        getErrorString = (delegate* unmanaged<int, byte**, int>)Export("cuGetErrorString");
+        deviceGet = (delegate* unmanaged<int*, int, int>)Export("cuDeviceGet");
+        deviceGetAttribute = (delegate* unmanaged<int*, int, int, int>)Export("cuDeviceGetAttribute");
+        primaryContextRetain = (delegate* unmanaged<nint*, int, int>)Export("cuDevicePrimaryCtxRetain");
+        contextGetCurrent = (delegate* unmanaged<nint*, int>)Export("cuCtxGetCurrent");
+        contextSetCurrent = (delegate* unmanaged<nint, int>)Export("cuCtxSetCurrent");
+        moduleLoadData = (delegate* unmanaged<nint*, void*, int>)Export("cuModuleLoadData");
+        moduleUnload = (delegate* unmanaged<nint, int>)Export("cuModuleUnload");
+        moduleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)Export("cuModuleGetFunction");
+        functionSetAttribute = (delegate* unmanaged<nint, int, int, int>)Export("cuFuncSetAttribute");
+        launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Export("cuLaunchKernel");
+        Check(((delegate* unmanaged<uint, int>)Export("cuInit"))(0), "cuInit");
+    }
+
+    public int Device(int index)
+    {
+        int device;
+        Check(deviceGet(&device, index), "cuDeviceGet");
+        return device;
+    }
+
+    public int Attribute(int device, int attribute)
+    {
+        int value;
+        Check(deviceGetAttribute(&value, attribute, device), "cuDeviceGetAttribute");
+        return value;
+    }
+
+    /// <summary>The context that libtorch uses on the device too. It is kept for the life of the process, as libtorch keeps it.</summary>
+    public nint PrimaryContext(int device)
+    {
+        nint context;
+        Check(primaryContextRetain(&context, device), "cuDevicePrimaryCtxRetain");
+        return context;
+    }
+
+    public nint CurrentContext
+    {
+        get
+        {
+            nint context;
+            Check(contextGetCurrent(&context), "cuCtxGetCurrent");
+            return context;
+        }
+        set => Check(contextSetCurrent(value), "cuCtxSetCurrent");
+    }
+
+    /// <summary>Loads a compiled image into the current context; false where the driver does not take it.</summary>
+    public bool TryLoad(ReadOnlySpan<byte> image, out nint module)
+    {
+        fixed (byte* bytes = image)
+        fixed (nint* result = &module)
+            return moduleLoadData(result, bytes) == 0;
+    }
+
+    public void Unload(nint module) => moduleUnload(module);
+
+    public nint Function(nint module, string name)
+    {
+        nint function;
+        var text = Marshal.StringToCoTaskMemUTF8(name);
+        try
+        {
+            Check(moduleGetFunction(&function, module, (byte*)text), $"cuModuleGetFunction of {name}");
+        }
+        finally
+        {
+            Marshal.FreeCoTaskMem(text);
+        }
+        return function;
+    }
+
+    public void AllowShared(nint function, int bytes) => Check(functionSetAttribute(function, MaximalDynamicShared, bytes), $"cuFuncSetAttribute for {bytes} bytes of shared memory");
+
+    public void Launch(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name) =>
+        Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),
+            $"the launch of {name} over {grid} blocks of {threads} threads");
+
+    void Check(int code, string what)
+    {
+        if (code == 0) return;
+        byte* text;
+        var reason = getErrorString(code, &text) == 0 ? Marshal.PtrToStringUTF8((nint)text) : "unknown";
+        throw new CudaException($"CUDA: {what} failed with error {code}: {reason}");
+    }
+}

@@ -1,0 +1,85 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>The driver and the compiler of this process, found on first use, and the devices they serve.</summary>
+sealed class CudaRuntime
+{
+    static readonly Lock Gate = new();
+    static CudaRuntime? current, emulation;
+
+    readonly ConcurrentDictionary<int, CudaDevice> devices = new();
+    readonly Lazy<CudaCompiler> compiler;
+
+    CudaRuntime(CudaDriver driver, Func<CudaCompiler> compiler, string cacheFolder)
+    {
+        Driver = driver;
+        this.compiler = new(compiler);
+        CacheFolder = cacheFolder;
+    }
+
+    public CudaDriver Driver { get; }
+
+    public CudaCompiler Compiler => compiler.Value;
+
+    public string CacheFolder { get; }
+
+    /// <summary>Whether a library stands in for driver and compiler, and main memory for the card's.</summary>
+    public static bool Emulated => Volatile.Read(ref emulation) is not null;
+
+    /// <summary>Lets one library answer for driver and compiler, over tensors in main memory, until disposed.</summary>
+    public static IDisposable Emulate(string library, string cacheFolder)
+    {
+        var handle = NativeLibrary.Load(library);
+        lock (Gate)
+        {
+            if (emulation is not null) throw new InvalidOperationException("an emulation is in place already");
+            emulation = new(new CudaDriver(handle), () => new CudaCompiler(handle), cacheFolder);
+        }
+        return new EndOfEmulation();
+    }
+
+    /// <summary>The device that holds the tensor.</summary>
+    /// <exception cref="CudaException">There is no driver, or the card is older than compute capability 8.0.</exception>
+    public static CudaDevice DeviceOf(Tensor tensor)
+    {
+        bool cuda = tensor.device_type == DeviceType.CUDA;
+        if (!cuda && !Emulated) throw new CudaException($"CUDA kernels run on CUDA tensors; this one is on {tensor.device}");
+        var runtime = cuda ? Current() : emulation!;
+        return runtime.Device(cuda ? tensor.device_index : 0);
+    }
+
+    CudaDevice Device(int index) => devices.TryGetValue(index, out var device) ? device : devices.GetOrAdd(index, number => new CudaDevice(this, number));
+
+    static CudaRuntime Current()
+    {
+        if (Volatile.Read(ref current) is { } known) return known;
+        lock (Gate) return current ??= new(new CudaDriver(LoadDriver()), () => new CudaCompiler(LoadCompiler()), NativeNames.CacheFolder);
+    }
+
+    static nint LoadDriver()
+    {
+        foreach (var name in NativeNames.CudaDriver)
+            if (NativeLibrary.TryLoad(name, out var handle)) return handle;
+        throw new CudaException($"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the operator's Backend to Reference.");
+    }
+
+    static nint LoadCompiler()
+    {
+        foreach (var candidate in NativeNames.Nvrtc(TorchLibrary.Folder))
+            if (NativeLibrary.TryLoad(candidate, out var handle)) return handle;
+        throw new CudaException($"no NVRTC, which compiles the kernels: it is neither beside libtorch ({TorchLibrary.Folder}) nor on the system's library path. "
+            + "A CUDA libtorch brings it (TorchSharp-cuda-linux / TorchSharp-cuda-windows, or a Python PyTorch with CUDA); else set the operator's Backend to Reference.");
+    }
+
+    sealed class EndOfEmulation : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (Gate) emulation = null;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>A kernel source and the headers it includes, as they stand in this assembly.</summary>
+sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string Name, string Text)> Headers)
+{
+    /// <summary>Every kernel source of this assembly.</summary>
+    public static IEnumerable<CudaSource> All =>
+        Assembly.GetManifestResourceNames().Where(name => name.EndsWith(".cu", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(Embedded);
+
+    static Assembly Assembly => typeof(CudaSource).Assembly;
+
+    public static CudaSource Embedded(string name)
+    {
+        string text = Read(name);
+        var headers = new List<(string, string)>();
+        Include(text, headers);
+        return new(name, text, headers);
+    }
+
+    static void Include(string text, List<(string Name, string Text)> headers)
+    {
+        foreach (Match match in Includes().Matches(text))
+        {
+            string name = match.Groups[1].Value;
+            if (headers.Any(header => header.Name == name)) continue;
+            headers.Add((name, Read(name)));
+            Include(headers[^1].Text, headers);
+        }
+    }
+
+    static string Read(string name)
+    {
+        using var stream = Assembly.GetManifestResourceStream(name) ?? throw new FileNotFoundException($"{name} is not among the kernel sources of this assembly", name);
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    [GeneratedRegex("^#include \"([^\"]+)\"", RegexOptions.Multiline)]
+    private static partial Regex Includes();
+}

@@ -1,0 +1,28 @@
+using System.Diagnostics;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>The C++ compilers this machine has.</summary>
+static class CppCompiler
+{
+    /// <summary>Where the headers and the stand-in for the driver lie.</summary>
+    public static string Headers { get; } = Path.Combine(AppContext.BaseDirectory, "Cuda", "Emulation");
+
+    public static string? Cpp { get; } = First("clang++-19", "clang++", "g++");
+
+    /// <summary>A clang that turns CUDA into PTX; newer ones do as well.</summary>
+    public static string? Ptx { get; } = First("clang-19", "clang-20", "clang-21");
+
+    public static (int Code, string Output) Run(string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program, arguments) { RedirectStandardError = true, RedirectStandardOutput = true };
+        using var process = Process.Start(start)!;
+        var output = process.StandardOutput.ReadToEndAsync();
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output.Result + errors);
+    }
+
+    static string? First(params string[] names) =>
+        names.FirstOrDefault(name => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, name))));
+}

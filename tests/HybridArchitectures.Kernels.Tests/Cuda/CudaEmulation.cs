@@ -1,0 +1,83 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>
+/// The CUDA back end over main memory, until disposed: driver and compiler are stood in for by <c>driver.cpp</c>, which runs a block's threads as fibers. What
+/// kernels write to lies between guards and holds NaN before. Compiled kernels stay in a folder of the system's temporary one, so only a changed source is compiled.
+/// </summary>
+sealed unsafe class CudaEmulation : IDisposable
+{
+    const int Guard = 64;
+
+    static readonly Lazy<(string Library, string Folder)> Built = new(Build);
+
+    readonly IDisposable emulation;
+    readonly Func<long[], ScalarType, Device, Tensor> allocator = CudaMemory.Allocator;
+    readonly List<(Tensor Whole, long Inner)> allocated = [];
+
+    public CudaEmulation(bool backwards = false, int capability = 90, string? cacheFolder = null)
+    {
+        Assert.SkipUnless(CppCompiler.Cpp is not null, "no C++ compiler: the CUDA kernels were not run under emulation (install clang-19 or g++)");
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the emulation is written for Linux");
+        var (library, folder) = Built.Value;
+        ((delegate* unmanaged<int, int, void>)NativeLibrary.GetExport(NativeLibrary.Load(library), "emulation_set"))(capability, backwards ? 1 : 0);
+        emulation = CudaRuntime.Emulate(library, cacheFolder ?? folder);
+        CudaMemory.Allocator = Allocate;
+    }
+
+    /// <summary>How often a kernel source was compiled in this process.</summary>
+    public static int Compilations => ((delegate* unmanaged<int>)NativeLibrary.GetExport(NativeLibrary.Load(Built.Value.Library), "emulation_compilations"))();
+
+    /// <summary>Runs the action with threads in rising order, then in falling order.</summary>
+    public static void BothOrders(Action action)
+    {
+        foreach (bool backwards in new[] { false, true })
+        {
+            using var emulation = new CudaEmulation(backwards);
+            action();
+        }
+    }
+
+    public void Dispose()
+    {
+        CudaMemory.Allocator = allocator;
+        emulation.Dispose();
+        foreach (var (whole, inner) in allocated)
+        {
+            using var scope = NewDisposeScope();
+            var guards = cat([whole.narrow(0, 0, Guard), whole.narrow(0, Guard + inner, Guard)]);
+            Assert.True(guards.isnan().all().item<bool>(), "a kernel wrote past the end of a tensor");
+            whole.Dispose();
+        }
+    }
+
+    Tensor Allocate(long[] sizes, ScalarType type, Device device)
+    {
+        long inner = sizes.Aggregate(1L, (product, size) => product * size);
+        var whole = full([inner + 2 * Guard], float.NaN.ToScalar(), type).DetachFromDisposeScope();
+        allocated.Add((whole, inner));
+        return whole.narrow(0, Guard, inner).reshape(sizes);
+    }
+
+    static (string, string) Build()
+    {
+        var sources = Directory.GetFiles(CppCompiler.Headers).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes).ToArray();
+        var folder = Path.Combine(Path.GetTempPath(), $"HybridArchitectures-emulation-{Environment.UserName}-{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
+        var library = Path.Combine(folder, "driver.so");
+        if (File.Exists(library)) return (library, folder);
+        Directory.CreateDirectory(folder);
+        foreach (var header in Directory.GetFiles(CppCompiler.Headers)) File.Copy(header, Path.Combine(folder, Path.GetFileName(header)), true);
+        var own = $"{library}.{Environment.ProcessId}";
+        var (code, log) = CppCompiler.Run(CppCompiler.Cpp!, "-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp}\"", $"-DEMULATION_HEADERS=\"{folder}\"",
+            Path.Combine(folder, "driver.cpp"), "-o", own, "-ldl");
+        Assert.True(code == 0, log);
+        File.Move(own, library, true);
+        return (library, folder);
+    }
+}

@@ -1,0 +1,101 @@
+// Runs the kernel sources on a CPU: one fiber for each thread of a block, blocks in turn.
+// A fiber runs until it must wait, so indexing, arithmetic and barriers are those of the card; speed is not. Threads run in rising order, or falling with
+// emulation::backwards: running a test both ways shows most missing barriers, which one order hides.
+// Barriers are counted, not just a change of fiber: warps may do different numbers of shuffles between two __syncthreads.
+// A wait that can never end (a barrier in a branch, a lane that has left), and a write past the shared memory that was asked for, end the program with the block
+// and thread named. Shared memory holds NaN bits when a block starts.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ucontext.h>
+#include <vector>
+#define HYBRID_EMULATION 1
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __constant__ static const
+#define __launch_bounds__(...)
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(emulation::shared_start)
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct Dim3 { unsigned x = 1, y = 1, z = 1; };
+static Dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+struct Barrier { unsigned arrived = 0, generation = 0; };
+static const size_t guard = 4096;      // bytes around shared memory
+using Kernel = void (*)(void** arguments);
+static std::vector<ucontext_t> fibers; static std::vector<std::vector<char>> stacks; static std::vector<bool> finished;
+static std::vector<uint64_t> exchange; static std::vector<char> dynamic_shared; static char* shared_start;
+static ucontext_t scheduler; static unsigned current, alive; static uint64_t progress; static bool backwards;
+static Barrier named[16]; static std::vector<Barrier> warp;        // named[0] is __syncthreads; warp: one per thread, the lowest lane's is used
+static Kernel kernel; static void** arguments;
+
+[[noreturn]] static void fail(const char* what) {
+    fprintf(stderr, "emulation: %s, block (%u, %u, %u), thread %u\n", what, blockIdx.x, blockIdx.y, blockIdx.z, current); abort();
+}
+static void enter(unsigned t) {
+    current = t; threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+}
+static void yield() { unsigned self = current; swapcontext(&fibers[self], &scheduler); enter(self); }
+template <class Condition> static void wait_until(Condition ready) { while (!ready()) yield(); progress++; }
+static void release(Barrier& b) { b.arrived = 0; b.generation++; }
+static void barrier(Barrier& b, unsigned count) {                  // count threads meet here
+    unsigned generation = b.generation; if (++b.arrived >= count) release(b);
+    wait_until([&] { return b.generation != generation; });
+}
+static void leave() {
+    finished[current] = true; alive--; progress++;                 // a thread that has left no longer counts for __syncthreads
+    if (named[0].arrived && named[0].arrived >= alive) release(named[0]);
+}
+static void run() { enter(current); kernel(arguments); leave(); swapcontext(&fibers[current], &scheduler); }
+static void warp_barrier(unsigned mask) {
+    unsigned first = current / 32 * 32, count = 0;
+    if (!(mask >> (current % 32) & 1)) fail("a thread outside the mask");
+    for (unsigned lane = 0; lane < 32 && first + lane < finished.size(); lane++)
+        if (mask >> lane & 1) { if (finished[first + lane]) fail("the mask names a lane that has left"); count++; }
+    barrier(warp[first + __builtin_ctz(mask)], count);
+}
+template <class T> static T from_lane(unsigned mask, T value, unsigned lane) {
+    static_assert(sizeof(T) <= 8, "at most 8 bytes"); unsigned source = current / 32 * 32 + lane;
+    if (!(mask >> lane & 1) || source >= finished.size()) fail("a shuffle from a lane outside the mask");
+    memcpy(&exchange[current], &value, sizeof(T)); warp_barrier(mask);
+    T other; memcpy(&other, &exchange[source], sizeof(T)); warp_barrier(mask); return other;
+}
+static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes = 0) {
+    unsigned threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;
+    fibers.resize(threads); stacks.resize(threads); exchange.resize(threads); dynamic_shared.resize(shared_bytes + 2 * guard + 16);
+    shared_start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(dynamic_shared.data()) + guard + 15) / 16 * 16);
+    for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++) for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
+        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads;
+        memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
+        for (unsigned t = 0; t < threads; t++) {
+            stacks[t].resize(1 << 16); getcontext(&fibers[t]);
+            fibers[t].uc_stack.ss_sp = stacks[t].data(); fibers[t].uc_stack.ss_size = stacks[t].size(); fibers[t].uc_link = nullptr; makecontext(&fibers[t], run, 0);
+        }
+        while (alive) {
+            uint64_t before = progress;
+            for (unsigned i = 0; i < threads; i++) {
+                unsigned t = backwards ? threads - 1 - i : i;
+                if (!finished[t]) { current = t; swapcontext(&scheduler, &fibers[t]); }
+            }
+            if (alive && progress == before) fail("every thread waits for another");
+        }
+        for (char* at = dynamic_shared.data(); at < dynamic_shared.data() + dynamic_shared.size(); at++)
+            if ((at < shared_start || at >= shared_start + shared_bytes) && *at != char(0xff)) fail("a write past the shared memory");
+    }
+}
+}
+static void __syncthreads() { emulation::barrier(emulation::named[0], emulation::alive); }
+static void __syncwarp(unsigned mask = ~0u) { emulation::warp_barrier(mask); }
+template <class T> T __shfl_sync(unsigned mask, T value, int lane) { return emulation::from_lane(mask, value, lane & 31); }
+template <class T> T __shfl_xor_sync(unsigned mask, T value, int offset) { return emulation::from_lane(mask, value, (emulation::current % 32) ^ offset); }
+template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned by) { unsigned lane = emulation::current % 32; return emulation::from_lane(mask, value, lane < by ? lane : lane - by); }
+template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned by) { unsigned lane = emulation::current % 32; return emulation::from_lane(mask, value, lane + by > 31 ? lane : lane + by); }
+
+extern "C" __attribute__((visibility("default"))) void emulation_launch(emulation::Kernel kernel, void** arguments, unsigned x, unsigned y, unsigned z, unsigned threads, size_t shared_bytes, int backwards) {
+    emulation::backwards = backwards != 0;
+    emulation::launch(kernel, arguments, Dim3{x, y, z}, Dim3{threads, 1, 1}, shared_bytes);
+}

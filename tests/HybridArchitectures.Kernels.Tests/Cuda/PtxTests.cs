@@ -1,0 +1,36 @@
+using HybridArchitectures.Kernels.Runtime;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+public class PtxTests
+{
+    [Theory]
+    [InlineData("sm_80")]
+    [InlineData("sm_90a")]
+    public void Every_kernel_becomes_PTX_without_stray_local_memory(string architecture)
+    {
+        Assert.SkipUnless(CppCompiler.Ptx is not null, "no clang with an NVPTX target: kernels were not turned into PTX (apt-get install clang-19)");
+        var folder = Directory.CreateTempSubdirectory("ptx").FullName;
+        try
+        {
+            Assert.NotEmpty(CudaSource.All);
+            foreach (var source in CudaSource.All)
+            {
+                foreach (var (name, text) in source.Headers.Prepend((source.Name, source.Text))) File.WriteAllText(Path.Combine(folder, name), text);
+                var ptx = Path.Combine(folder, "out.ptx");
+                var (code, log) = CppCompiler.Run(CppCompiler.Ptx!, "-x", "cuda", $"--cuda-gpu-arch={architecture}", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
+                    "--cuda-device-only", "-std=c++17", "-O2", "-Wall", "-Werror", "-S", "-include", Path.Combine(CppCompiler.Headers, "ptx.hpp"),
+                    Path.Combine(folder, source.Name), "-o", ptx);
+                Assert.True(code == 0, $"{source.Name} for {architecture}:\n{log}");
+                var lines = File.ReadAllText(ptx);
+                Assert.Contains(".visible .entry", lines);
+                // an array that a run-time index reaches goes to local memory, which is slow
+                Assert.False(lines.Contains(".local .align", StringComparison.Ordinal), $"{source.Name} keeps an array in local memory");
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, true);
+        }
+    }
+}
