@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -33,9 +34,12 @@ public static class CausalConvolution
         long channels = x.size(2), width = Parameters(x, channels, weight, bias);
         if (initialState is not null) State(initialState, nameof(initialState), x, width, channels);
         SequenceChecks.Layout(layout, x);
-        return BackendFor(x) == KernelBackend.Cpu
-            ? CausalConvolutionCpu.Forward(x, weight, bias, silu, initialState, layout)
-            : CausalConvolutionReference.Forward(x, weight, bias, silu, initialState, layout);
+        return Chosen(x, width) switch
+        {
+            KernelBackend.Cpu => CausalConvolutionCpu.Forward(x, weight, bias, silu, initialState, layout),
+            KernelBackend.Cuda => CausalConvolutionCuda.Forward(x, weight, bias, silu, initialState, layout),
+            _ => CausalConvolutionReference.Forward(x, weight, bias, silu, initialState, layout),
+        };
     }
 
     /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
@@ -53,11 +57,21 @@ public static class CausalConvolution
         SequenceChecks.Updatable(state, nameof(state));
         State(state, nameof(state), x, width, channels);
         using var off = no_grad();
-        if (BackendFor(x) == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, x, weight, bias, silu);
+        var backend = Chosen(x, width);
+        if (backend == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, x, weight, bias, silu);
+        if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, x, weight, bias, silu);
         using var scope = NewDisposeScope();
         var (output, after) = CausalConvolutionReference.Forward(x.unsqueeze(1), weight, bias, silu, state, null);
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
+    }
+
+    static KernelBackend Chosen(Tensor x, long width)
+    {
+        var backend = BackendFor(x);
+        if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaximalWidth)
+            throw new ArgumentException($"weight has {width} taps; the CUDA back end takes up to {CausalConvolutionCuda.MaximalWidth}: set CausalConvolution.Backend to Reference", "weight");
+        return backend;
     }
 
     static long Parameters(Tensor x, long channels, Tensor weight, Tensor? bias)

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -45,11 +46,15 @@ public static class SelectiveScan
             throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.State(initialState, nameof(initialState), x, "(batch, channels, states)", batch, channels, stateSize);
         SequenceChecks.Layout(layout, x);
-        bool cpu = BackendFor(x) == KernelBackend.Cpu;
+        var backend = Chosen(x, stateSize);
         using var scope = NewDisposeScope();
         if (b.dim() == 3) (b, c) = (b.unsqueeze(2), c.unsqueeze(2));
-        var (output, state) = cpu ? SelectiveScanCpu.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout)
-            : SelectiveScanReference.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout);
+        var (output, state) = backend switch
+        {
+            KernelBackend.Cpu => SelectiveScanCpu.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout),
+            KernelBackend.Cuda => SelectiveScanCuda.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout),
+            _ => SelectiveScanReference.Forward(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout),
+        };
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }
 
@@ -79,15 +84,24 @@ public static class SelectiveScan
             throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, channels, states)", batch, channels, stateSize);
-        bool cpu = BackendFor(x) == KernelBackend.Cpu;
+        var backend = BackendFor(x);
         using var off = no_grad();
         using var scope = NewDisposeScope();
         if (b.dim() == 2) (b, c) = (b.unsqueeze(1), c.unsqueeze(1));
-        if (cpu) return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
+        if (backend == KernelBackend.Cpu) return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
+        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, null).MoveToOuterDisposeScope();
         var (output, after) = SelectiveScanReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate?.unsqueeze(1),
             timeStepBias, softplus, state, null);
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
+    }
+
+    static KernelBackend Chosen(Tensor x, long stateSize)
+    {
+        var backend = BackendFor(x);
+        if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaximalStates)
+            throw new ArgumentException($"a has {stateSize} states; the CUDA back end takes up to {SelectiveScanCuda.MaximalStates}: set SelectiveScan.Backend to Reference", "a");
+        return backend;
     }
 
     static void Parameters(Tensor x, long channels, Tensor a, Tensor? skip, Tensor? timeStepBias)

@@ -1,5 +1,6 @@
 using System.Numerics;
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -87,7 +88,9 @@ public static class StateSpaceDual
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
         using var off = no_grad();
-        if (BackendFor(x) == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
+        var backend = BackendFor(x);
+        if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
+        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit);
         using var scope = NewDisposeScope();
         var (output, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
             softplus, timeStepLimit, state, null);

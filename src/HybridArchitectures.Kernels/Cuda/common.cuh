@@ -158,3 +158,21 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
     __syncthreads();
     return total;
 }
+
+// ---- elements of a type known at run time: every thread takes the same branch ----
+
+struct Typed {
+    const void* base;
+    i64 bfloat16;                                    // 1 or 0 (float32)
+
+    __device__ __forceinline__ float operator[](i64 at) const { return bfloat16 ? load_one<::bfloat16>(base, at) : load_one<float>(base, at); }
+};
+
+struct TypedOutput {
+    void* base;
+    i64 bfloat16;
+
+    __device__ __forceinline__ void set(i64 at, float value) const {
+        if (bfloat16) store_one<::bfloat16>(base, at, value); else store_one<float>(base, at, value);
+    }
+};

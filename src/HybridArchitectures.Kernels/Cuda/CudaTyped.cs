@@ -1,0 +1,12 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>A tensor whose type a kernel is told at run time: float32 or bfloat16.</summary>
+struct CudaTyped
+{
+    public nint Base;
+    public long BFloat16;
+
+    public static CudaTyped Of(Tensor? tensor) => tensor is null ? default : new() { Base = CudaMemory.Address(tensor), BFloat16 = tensor.dtype == ScalarType.BFloat16 ? 1 : 0 };
+}

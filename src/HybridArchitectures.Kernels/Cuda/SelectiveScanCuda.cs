@@ -1,0 +1,119 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>The selective scan on a card, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the states at
+/// every tile's start.</summary>
+static class SelectiveScanCuda
+{
+    public const long MaximalStates = 256;
+
+    const string Source = "SelectiveScan.cu";
+
+    struct Arguments
+    {
+        public CudaTyped X, TimeStep, Gate, B, C, Gradient;
+        public nint A, Skip, Bias, Initial, FinalGradient, Starts, Lengths;
+        public CudaTyped Output, DX, DTimeStep, DGate;
+        public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial;
+        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
+        public int Softplus;
+    }
+
+    /// <summary>b and c are (B, L, G, N).</summary>
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias,
+        bool softplus, Tensor? initialState, SequenceLayout? layout)
+    {
+        Tensor?[] inputs = [x, timeStep, a, b, c, skip, gate, timeStepBias, initialState];
+        var (starts, lengths) = (layout?.Starts, layout?.Lengths);
+        var results = Autograd.Apply(inputs,
+            context =>
+            {
+                var call = new Call(inputs, softplus, starts, lengths, null, null);
+                var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
+                var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), a.size(1));
+                var saved = context.NeedsGradient ? CudaMemory.New(x, ScalarType.Float32, x.size(0), call.Tiles, x.size(2), a.size(1)) : null;
+                call.Arguments.Output = CudaTyped.Of(output);
+                call.Arguments.Final = CudaMemory.Address(final);
+                call.Arguments.Saved = CudaMemory.Address(saved);
+                call.Run("forward", call.ForwardShared);
+                context.Save([.. inputs, starts, lengths, saved]);
+                return [output, final];
+            },
+            context => Backward(context, softplus));
+        return (results[0], results[1]);
+    }
+
+    static Tensor?[] Backward(BackwardContext context, bool softplus)
+    {
+        var inputs = context.Saved;
+        var (x, timeStep, a, b, gate) = (inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[6]);
+        long batch = x.size(0), length = x.size(1), channels = x.size(2), groups = b.size(2), states = a.size(1);
+        var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
+        var call = new Call(inputs, softplus, inputs[9], inputs[10], gradient, context.Gradients[1]?.contiguous());
+        Tensor Typed(ScalarType type) => CudaMemory.New(x, type, batch, length, channels);
+        Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
+        var (dX, dStep, dGate) = (Typed(x.dtype), Typed(timeStep.dtype), gate is null ? null : Typed(gate.dtype));
+        var (dA, dSkip, dBias) = (Single(batch, channels, states), Single(batch, channels), Single(batch, channels));
+        long slices = call.Arguments.BlocksPerGroup;
+        var (dB, dC) = (Single(slices, batch, length, groups, states), Single(slices, batch, length, groups, states));
+        var dInitial = inputs[8] is null ? null : Single(batch, channels, states);
+        ref var to = ref call.Arguments;
+        (to.DX, to.DTimeStep, to.DGate) = (CudaTyped.Of(dX), CudaTyped.Of(dStep), CudaTyped.Of(dGate));
+        (to.DA, to.DB, to.DC) = (CudaMemory.Address(dA), CudaMemory.Address(dB), CudaMemory.Address(dC));
+        (to.DSkip, to.DBias, to.DInitial) = (CudaMemory.Address(dSkip), CudaMemory.Address(dBias), CudaMemory.Address(dInitial));
+        to.Saved = CudaMemory.Address(inputs[11]);
+        call.Run("backward", call.BackwardShared);
+        GC.KeepAlive(inputs);
+        Tensor Sum(Tensor parts, Tensor like) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(like.dtype);
+        return [dX, dStep, Sum(dA, a), Sum(dB, b), Sum(dC, inputs[4]!), inputs[5] is { } skip ? Sum(dSkip, skip) : null, dGate,
+            inputs[7] is { } bias ? Sum(dBias, bias) : null, dInitial];
+    }
+
+    // what both directions share
+    sealed class Call
+    {
+        readonly Tensor x;
+        readonly Tensor?[] kept;
+        readonly int padded, channels, tile, sub;
+
+        public Arguments Arguments;
+
+        public Call(IReadOnlyList<Tensor?> inputs, bool softplus, Tensor? starts, Tensor? lengths, Tensor? gradient, Tensor? finalGradient)
+        {
+            Tensor? Rows(Tensor? tensor) => tensor is null || tensor.size(2) == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
+            x = Rows(inputs[0])!;
+            var (step, gate, b, c) = (Rows(inputs[1])!, Rows(inputs[6]), inputs[3]!.contiguous(), inputs[4]!.contiguous());
+            gradient = Rows(gradient);
+            Tensor?[] parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[7]), inputs[8]?.contiguous()];
+            kept = [step, gate, b, c, gradient, finalGradient, starts, lengths, .. parameters];
+            long states = inputs[2]!.size(1), groups = b.size(2);
+            // as in the kernel: lanes of a channel times states of a lane
+            (padded, channels) = states switch { <= 4 => (4, 32), <= 16 => (16, 32), <= 32 => (32, 16), <= 64 => (64, 8), <= 128 => (128, 4), _ => (256, 4) };
+            (tile, sub) = (padded <= 64 ? 32 : 16, padded <= 128 ? 16 : 8);
+            Tiles = (x.size(1) + tile - 1) / tile;
+            Arguments = new()
+            {
+                X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
+                A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
+                FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
+                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (x.size(2) / groups + channels - 1) / channels, Batch = x.size(0),
+                XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0, GateToken = gate?.stride(1) ?? 0,
+                GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0,
+            };
+        }
+
+        public long Tiles { get; }
+
+        public int ForwardShared => sizeof(float) * tile * (2 * padded + 3 * channels);
+
+        public int BackwardShared => sizeof(float) * Math.Max(256, tile * (2 * padded + 7 * channels) + 8 * sub * padded);
+
+        public void Run(string kernel, int shared)
+        {
+            CudaRuntime.DeviceOf(x).Launch(Source, $"scan_{kernel}_{padded}", (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, shared, Arguments);
+            GC.KeepAlive((x, kept));
+        }
+    }
+}

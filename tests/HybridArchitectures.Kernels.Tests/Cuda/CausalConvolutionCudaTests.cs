@@ -1,0 +1,90 @@
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>The causal convolution by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+public class CausalConvolutionCudaTests : IDisposable
+{
+    public CausalConvolutionCudaTests() => CausalConvolution.Backend = KernelBackend.Cuda;
+
+    public void Dispose() => CausalConvolution.Backend = KernelBackend.Auto;
+
+    static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.flatten(), results.Final.flatten()]);
+
+    static void Check(long batch, long length, long channels, long width, bool silu, SequenceLayout? layout, bool optional = true)
+    {
+        using var random = manual_seed(3);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
+            i => Joined(CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu, i[3], layout)),
+            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, i[3], layout)),
+            [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, width), optional ? OperatorCheck.Normal(channels) : null,
+                optional ? OperatorCheck.Normal(batch, width - 1, channels) : null]));
+    }
+
+    [Theory]
+    [InlineData(1, 8, 4, true)]
+    [InlineData(2, 5, 4, false)]
+    [InlineData(63, 8, 4, true)]
+    [InlineData(65, 12, 3, true)]
+    [InlineData(129, 4, 2, false)]
+    [InlineData(40, 9, 7, true)]
+    [InlineData(3, 4, 8, true)]
+    [InlineData(33, 8, 1, true)]
+    public void Results_and_gradients_match_the_reference(int length, int channels, int width, bool silu)
+    {
+        using var scope = NewDisposeScope();
+        Check(2, length, channels, width, silu, null);
+        Check(1, length, channels, width, silu, null, optional: false);
+    }
+
+    [Theory]
+    [InlineData(8, 4)]
+    [InlineData(5, 3)]
+    [InlineData(4, 7)]
+    public void Documents_and_pads_match_the_reference(int channels, int width)
+    {
+        using var scope = NewDisposeScope();
+        using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [68, 1, 1]], 70);
+        Check(6, 70, channels, width, true, layout);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32)]
+    [InlineData(ScalarType.BFloat16)]
+    public void Steps_equal_the_whole_row(ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        using var off = no_grad();
+        foreach (var (channels, width) in new[] { (8, 4), (5, 3), (16, 8), (8, 1) })
+        {
+            using var emulation = new CudaEmulation();
+            var (x, weight, bias) = (randn([3, 9, channels], type), randn(channels, width), randn(channels));
+            var state = randn([3, width - 1, channels], type);
+            var (output, final) = CausalConvolution.Forward(x, weight, bias, true, state.clone());
+            for (int t = 0; t < 9; t++) Assert.True(CausalConvolution.Step(state, x.select(1, t), weight, bias, true).equal(output.select(1, t)).all().item<bool>());
+            Assert.True(state.equal(final).all().item<bool>());
+        }
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_the_reference_with_float32_sums()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        using var emulation = new CudaEmulation();
+        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Joined(CausalConvolution.Forward(i[0]!, i[1]!, i[2], true, i[3])),
+            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, i[3], null)),
+            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, i[3], null)),
+            [OperatorCheck.Normal(2, 70, 16), OperatorCheck.Normal(16, 4), OperatorCheck.Normal(16), OperatorCheck.Normal(2, 3, 16)], 1, 2);
+    }
+
+    [Fact]
+    public void A_filter_too_wide_is_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        Refusal.Of("weight", "9 taps", () => CausalConvolution.Forward(zeros(1, 4, 2), zeros(2, 9)));
+    }
+}

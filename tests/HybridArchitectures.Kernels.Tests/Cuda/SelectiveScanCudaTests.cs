@@ -1,0 +1,134 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>The selective scan and its single step by their CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+public class SelectiveScanCudaTests : IDisposable
+{
+    public SelectiveScanCudaTests() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
+
+    public void Dispose() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
+
+    static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
+
+    // x, timeStep, a, b, c, skip, gate, bias, initial state
+    static Tensor?[] Inputs(long batch, long length, long channels, long groups, long states, bool optional = true) =>
+        [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(batch, length, channels) - 1.0, -rand([channels, states], ScalarType.Float64) * 2 - 0.01,
+            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states), optional ? OperatorCheck.Normal(channels) : null,
+            optional ? OperatorCheck.Normal(batch, length, channels) : null, optional ? OperatorCheck.Normal(channels) * 0.3 : null,
+            optional ? OperatorCheck.Normal(batch, channels, states) : null];
+
+    static Tensor Run(IReadOnlyList<Tensor?> i, bool softplus, SequenceLayout? layout) =>
+        Joined(SelectiveScan.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], softplus, i[8], layout));
+
+    static Tensor Reference(IReadOnlyList<Tensor?> i, bool softplus, SequenceLayout? layout) =>
+        Joined(SelectiveScanReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], softplus, i[8], layout));
+
+    [Theory]
+    [InlineData(1, 3, 1, 16)]
+    [InlineData(33, 34, 1, 16)]
+    [InlineData(70, 6, 2, 4)]
+    [InlineData(40, 4, 2, 7)]
+    [InlineData(35, 20, 1, 24)]
+    [InlineData(32, 10, 2, 64)]
+    [InlineData(17, 5, 1, 100)]
+    [InlineData(18, 5, 1, 200)]
+    public void Results_and_gradients_match_the_reference(int length, int channels, int groups, int states)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var inputs = Inputs(2, length, channels, groups, states);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
+    }
+
+    [Fact]
+    public void Every_option_may_be_left_out()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var inputs = Inputs(1, 34, 5, 1, 8, optional: false);
+        inputs[1] = inputs[1]!.abs() * 0.3;
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, false, null), i => Reference(i, false, null), inputs));
+    }
+
+    [Fact]
+    public void Documents_and_pads_match_the_reference()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
+        var inputs = Inputs(6, 70, 3, 1, 5);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_the_reference_with_float32_sums()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        using var emulation = new CudaEmulation();
+        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), Inputs(2, 40, 12, 2, 16), 2, 5, 7, 8);
+    }
+
+    [Fact]
+    public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(7);
+        using var emulation = new CudaEmulation();
+        var inputs = Inputs(1, 66, 4, 1, 16);
+        inputs[2] = full_like(inputs[2]!, -1000);
+        var first = OperatorCheck.Run(i => Run(i, true, null), inputs, ScalarType.Float32);
+        var second = OperatorCheck.Run(i => Run(i, true, null), inputs, ScalarType.Float32);
+        for (int i = 0; i < first.Length; i++)
+        {
+            Assert.True(first[i].isfinite().all().item<bool>());
+            Assert.True(first[i].equal(second[i]).all().item<bool>());
+        }
+    }
+
+    [Theory]
+    [InlineData(3, 16)]
+    [InlineData(5, 7)]
+    [InlineData(1, 200)]
+    public void Steps_of_both_scans_match_the_reference(int channels, int states)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(8);
+        using var off = no_grad();
+        CudaEmulation.BothOrders(() =>
+        {
+            foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+            {
+                Tensor Half(params long[] size) => randn(size, type);
+                double tolerance = type == ScalarType.Float32 ? 1e-5 : 8e-3;       // bfloat16: half a unit of its 8 bits in the output
+                var (x, step, gate, b, c) = (Half(2, channels), Half(2, channels), Half(2, channels), Half(2, 1, states), Half(2, 1, states));
+                var (a, skip, bias, state) = (-rand(channels, states), randn(channels), randn(channels), randn(2, channels, states));
+                var (expected, after) = SelectiveScanReference.Forward(x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate.unsqueeze(1), bias, true, state.clone(), null);
+                var own = state.clone();
+                var output = SelectiveScan.Step(own, x, step, a, b, c, skip, gate, bias, true);
+                OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the output");
+                OperatorCheck.Close(after, own, 1e-5, "the state");
+
+                var (heads, groups) = (2 * channels, channels);
+                (x, step, b, c) = (Half(2, heads, 5), Half(2, heads), Half(2, groups, states), Half(2, groups, states));
+                (a, skip, bias, state) = (-rand(heads), randn(heads), randn(heads), randn(2, heads, 5, states));
+                (expected, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, bias, true, (0.3, 0.9), state.clone(), null);
+                own = state.clone();
+                output = StateSpaceDual.Step(own, x, step, a, b, c, skip, bias, true, (0.3, 0.9));
+                OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the dual's output");
+                OperatorCheck.Close(after, own, 1e-5, "the dual's state");
+            }
+        });
+    }
+
+    [Fact]
+    public void Too_many_states_are_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        Refusal.Of("a", "257 states", () => SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
+    }
+}
