@@ -191,6 +191,14 @@ public sealed class HybridDesignBuilder
         return new(state with { Pattern = Enumerable.Repeat(blocks, repeat).SelectMany(block => block).ToEquatableList() });
     }
 
+    /// <summary>The blocks one by one, as another notation gives them (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>, <see cref="AttentionIndices"/>,
+    /// <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>). In place of ratio and placement.</summary>
+    public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks)
+    {
+        ArgumentNullException.ThrowIfNull(blocks);
+        return Pattern(string.Concat(blocks));
+    }
+
     /// <summary>Changes the block at a 1-based position, such as <c>Override(1, block =&gt; block with { FeedForward = ... })</c>. It is handed over with all
     /// its numbers filled in; overrides apply in the order they were made.</summary>
     public HybridDesignBuilder Override(int position, Func<BlockSpec, BlockSpec> change)

@@ -1,0 +1,33 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>Lists of 0-based attention layers: <c>attn_layer_idx</c> of state-spaces/mamba, <c>attn_layer_indices</c> of Bamba, <c>full_attn_idxs</c> of LFM2.</summary>
+public static class AttentionIndices
+{
+    /// <summary>The layers as blocks.</summary>
+    /// <param name="depth">Layers.</param>
+    /// <param name="indices">0-based places of attention.</param>
+    /// <param name="attention">Letter of these layers.</param>
+    /// <param name="other">Letter of all others.</param>
+    /// <param name="bare">Layers have no feed-forward.</param>
+    /// <exception cref="ArgumentException">An index is outside the depth or comes twice.</exception>
+    public static EquatableList<PatternBlock> Parse(int depth, IEnumerable<int> indices, string attention = "T", string other = "M", bool bare = false)
+    {
+        ArgumentNullException.ThrowIfNull(indices);
+        Require.That(depth is >= 1 and <= HybridDesign.LargestDepth, nameof(depth), depth, $"1 to {HybridDesign.LargestDepth}");
+        string?[] letters = new string?[depth];
+        foreach (int index in indices)
+        {
+            Require.That(index >= 0 && index < depth, nameof(indices), index, $"0 to {depth - 1}");
+            Require.That(letters[index] is null, nameof(indices), $"{index} twice", "each layer once");
+            letters[index] = attention;
+        }
+        return letters.Select(letter => new PatternBlock(letter ?? other, bare ? PatternFeedForward.None : PatternFeedForward.Usual)).ToEquatableList();
+    }
+
+    /// <summary>0-based places of a mixer.</summary>
+    public static EquatableList<int> Print(IEnumerable<PatternBlock> blocks, string attention = "T")
+    {
+        ArgumentNullException.ThrowIfNull(blocks);
+        return blocks.Select((block, index) => (block.Mixer, index)).Where(entry => entry.Mixer == attention).Select(entry => entry.index).ToEquatableList();
+    }
+}

@@ -1,0 +1,55 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>
+/// Megatron's hybrid layer patterns, also Nemotron-H's <c>hybrid_override_pattern</c>: a sign per residual layer, <c>M</c> Mamba-2, <c>*</c> attention, <c>-</c> feed-forward, <c>E</c> mixture
+/// of experts; <c>G</c> (gated delta net) and <c>D</c> (sparse attention) stand for mixers of your own with these letters.
+/// </summary>
+public static class MegatronPattern
+{
+    /// <summary>Reads a pattern.</summary>
+    /// <param name="pattern">The signs.</param>
+    /// <param name="fold">A mixer and the feed-forward after it become one block, which is the same model: <c>M-*-</c> is <c>MT</c> and not <c>M~ - T~ -</c>.</param>
+    /// <exception cref="ArgumentException">A sign means nothing here, or what it means is no part of a design; its 1-based place is named.</exception>
+    public static EquatableList<PatternBlock> Parse(string pattern, bool fold = false)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        Require.That(pattern.Length > 0, nameof(pattern), pattern, "at least one layer");
+        var blocks = new List<PatternBlock>(pattern.Length);
+        for (int i = 0; i < pattern.Length; i++)
+        {
+            var block = pattern[i] switch
+            {
+                '*' => new PatternBlock("T", PatternFeedForward.None),
+                'M' or 'G' or 'D' => new PatternBlock(pattern[i..(i + 1)], PatternFeedForward.None),
+                '-' => new PatternBlock(null, PatternFeedForward.Usual),
+                'E' => new PatternBlock(null, PatternFeedForward.Experts),
+                '|' => throw Refused(pattern, i, "a bound between pipeline stages, which say where layers run and not what they are: leave it out"),
+                '/' => throw Refused(pattern, i, "the start of layers for multi-token prediction, which no design here has: cut the pattern there"),
+                '+' => throw Refused(pattern, i, "multi-head latent attention, which is not built in and has no letter: write a mixer of your own"),
+                _ => throw Refused(pattern, i, "without meaning"),
+            };
+            if (fold && block.Mixer is null && blocks.Count > 0 && blocks[^1] is { Mixer: not null, FeedForward: PatternFeedForward.None } before)
+                blocks[^1] = before with { FeedForward = block.FeedForward };
+            else
+                blocks.Add(block);
+        }
+        return blocks.ToEquatableList();
+    }
+
+    /// <summary>Writes blocks as a pattern; a block with mixer and feed-forward is two layers.</summary>
+    /// <exception cref="ArgumentException">A mixer has no sign.</exception>
+    public static string Print(IEnumerable<PatternBlock> blocks)
+    {
+        ArgumentNullException.ThrowIfNull(blocks);
+        return string.Concat(blocks.Select((block, index) => block.Mixer switch
+        {
+            null => "",
+            "T" => "*",
+            "M" or "G" or "D" => block.Mixer,
+            _ => throw Require.Refusal(nameof(blocks), block.ToString(), $"T, M, G, D or - in block {index + 1}, since Megatron has no sign for other mixers"),
+        } + block.FeedForward switch { PatternFeedForward.Usual => "-", PatternFeedForward.Experts => "E", _ => "" }));
+    }
+
+    static ArgumentException Refused(string pattern, int index, string why) =>
+        Require.Refusal(nameof(pattern), pattern, $"M, *, -, E, G and D; '{pattern[index]}' at place {index + 1} is {why}");
+}
