@@ -12,7 +12,7 @@ public enum KernelBackend
     /// <summary>Vectorised code on all cores, for float32 and bfloat16 in main memory.</summary>
     Cpu,
 
-    /// <summary>libtorch's own operators, fused where it has them, with bounded memory: any device and floating type. Attention and linear cross entropy offer it.</summary>
+    /// <summary>libtorch's own operators, fused where it has them, with bounded memory: any device and floating type. Attention, linear cross entropy and the state-space dual offer it.</summary>
     LibTorch,
 
     /// <summary>This library's own CUDA kernels, compiled for the card on first use: float32 and bfloat16 on cards of compute capability 8.0 and later.</summary>

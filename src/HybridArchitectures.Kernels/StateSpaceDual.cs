@@ -19,7 +19,13 @@ public static class StateSpaceDual
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+    /// <remarks>On CUDA whole rows are computed by <see cref="KernelBackend.LibTorch"/>, in chunks of batched products; single steps by a kernel of this library's own.</remarks>
+    public static KernelBackend BackendFor(Tensor x)
+    {
+        if (Backend == KernelBackend.LibTorch) return KernelBackend.LibTorch;
+        var chosen = SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+        return chosen == KernelBackend.Cuda ? KernelBackend.LibTorch : chosen;
+    }
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, H, P) float32, bfloat16 or float64: H heads of size P.</param>
@@ -55,9 +61,12 @@ public static class StateSpaceDual
         SequenceChecks.Layout(layout, x);
         if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
             throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
-        return BackendFor(x) == KernelBackend.Cpu
-            ? StateSpaceDualCpu.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize)
-            : StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout);
+        return BackendFor(x) switch
+        {
+            KernelBackend.Cpu => StateSpaceDualCpu.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            _ => StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
+        };
     }
 
     /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
@@ -88,7 +97,7 @@ public static class StateSpaceDual
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
         using var off = no_grad();
-        var backend = BackendFor(x);
+        var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
         if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
         if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit);
         using var scope = NewDisposeScope();

@@ -21,8 +21,8 @@ struct ScanArguments {
     int softplus;
 };
 
-constexpr int scan_tile(int padded) { return padded <= 64 ? 32 : 16; }
-constexpr int scan_sub(int padded) { return padded <= 128 ? 16 : 8; }
+__device__ constexpr int scan_tile(int padded) { return padded <= 64 ? 32 : 16; }
+__device__ constexpr int scan_sub(int padded) { return padded <= 128 ? 16 : 8; }
 
 template <int Lanes, int PerLane> struct Scan {
     static constexpr int Padded = Lanes * PerLane, Channels = 128 / Lanes, Tile = scan_tile(Padded), Sub = scan_sub(Padded);

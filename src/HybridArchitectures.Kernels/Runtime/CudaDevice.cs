@@ -34,7 +34,7 @@ sealed unsafe class CudaDevice
 
     /// <summary>The options kernels are compiled with here.</summary>
     public IReadOnlyList<string> Options =>
-        [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "-lineinfo"];
+        [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "--device-as-default-execution-space", "-lineinfo"];
 
     /// <summary>Runs a kernel on the stream that is libtorch's current one on this device.</summary>
     public void Launch<TArguments>(string source, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
