@@ -37,11 +37,15 @@ sealed class Comparison
     public static Comparison Create(RunSettings settings, string? folder)
     {
         settings.Check();
-        folder ??= Path.Combine("runs", $"quickstart-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}");
-        if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any()) throw new ArgumentException($"--out is '{folder}', which is not empty; expected a new folder, or --resume to go on");
-        Directory.CreateDirectory(folder);
-        settings.Save(folder);
-        return new Comparison(settings, folder);
+        if (folder is not null && Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
+            throw new ArgumentException($"--out is '{folder}', which is not empty; expected a new folder, or --resume to go on");
+        return new Comparison(settings, folder ?? NewFolder());
+    }
+
+    static string NewFolder()
+    {
+        var name = Path.Combine("runs", $"quickstart-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}");
+        return Enumerable.Range(1, int.MaxValue).Select(number => number == 1 ? name : $"{name}-{number}").First(candidate => !Directory.Exists(candidate));
     }
 
     public static Comparison Open(string folder) => new(RunSettings.Load(folder), folder);
@@ -51,6 +55,10 @@ sealed class Comparison
         var corpus = settings.Data is { } path ? TextCorpus.FromPath(path, HeldOutShare) : DocumentationCorpus.Load(HeldOutShare);
         using var training = TokenDataset.FromBytes(corpus.Training);
         using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
+        foreach (var (name, data) in new[] { ("training", training), ("held-out", heldOut) })
+            if (data.Count <= 4 * Context) throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Context}");
+        Directory.CreateDirectory(folder);
+        settings.Save(folder);
         AnsiConsole.MarkupLineInterpolated($"[bold]Text[/]         {corpus.Source}");
         AnsiConsole.MarkupLineInterpolated($"             {Megabytes(corpus.TrainingBytes)} to train on, {Megabytes(corpus.HeldOutBytes)} held out");
         var baselines = Baselines(corpus);
@@ -96,14 +104,14 @@ sealed class Comparison
             foreach (var arm in Arm.All)
             {
                 using var model = arm.Design.CreateModel(seed: settings.Seed);
-                using (var warmUp = new Trainer(model, training, Recipe with { Steps = 2 })) warmUp.Run();
+                using (var warmUp = new Trainer(model, training, Recipe with { Steps = 1 })) warmUp.Run();
                 var watch = Stopwatch.StartNew();
-                using var trainer = new Trainer(model, training, Recipe with { Steps = 6 });
+                using var trainer = new Trainer(model, training, Recipe with { Steps = 4 });
                 trainer.Run();
                 seconds.Add(watch.Elapsed.TotalSeconds);
             }
         });
-        double left = Math.Max(10, settings.Minutes * 60 * TrainingShare - clock.Elapsed.TotalSeconds);
+        double asked = settings.Minutes * 60, left = Math.Max(asked / 2, asked * TrainingShare - clock.Elapsed.TotalSeconds);
         return TimeSpan.FromSeconds(left * seconds[0] / seconds.Sum());
     }
 

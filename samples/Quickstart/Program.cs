@@ -19,7 +19,7 @@ root.SetAction(async (arguments, cancellation) =>
             : Comparison.Create(new RunSettings { Data = arguments.GetValue(data), Minutes = arguments.GetValue(minutes), Seed = arguments.GetValue(seed) }, arguments.GetValue(output));
         return await run.Execute(cancellation);
     }
-    catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException or DllNotFoundException)
+    catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or DllNotFoundException)
     {
         AnsiConsole.MarkupLineInterpolated($"[red]{e.Message}[/]");
         return 2;
