@@ -32,8 +32,17 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         double input = (double)design.Width * elementSize;
         // embedding's output is the first block's input; then the last norm's input and output. The loss never holds a whole table of logits.
         double perToken = 2 * input + (checkpointing ? blocks.Count * input + blocks.Max() : blocks.Sum());
-        return new(parameters, parameters, 2 * parameters, (long)(perToken * length * batch));
+        // a window's mask is a table of the row's pairs, the same for all rows
+        var masks = design.Blocks.Select(block => IsMasked(block.Mixer, length) ? (double)length * length * elementSize : 0).ToList();
+        return new(parameters, parameters, 2 * parameters, (long)(perToken * length * batch + (checkpointing ? masks.Max() : masks.Sum())));
     }
+
+    static bool IsMasked(MixerSpec? mixer, long length) => mixer switch
+    {
+        AttentionSpec attention => attention.Window < length,
+        IntraHybridSpec intra => IsMasked(intra.Attention, length),
+        _ => false,
+    };
 
     // bytes a token
     static double Kept(BlockSpec block, int width, int elementSize)
@@ -60,14 +69,15 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         switch (mixer)
         {
             case AttentionSpec attention:
-                // queries, keys, values, output, and a float32 sum of exponentials a head
-                return ((double)attention.QueryWidth + attention.KeyWidth + attention.ValueWidth + attention.OutputWidth) * elementSize + 4.0 * attention.Heads;
+                // queries, keys, values, output, padded to one head size, and a float32 sum of exponentials a head
+                double size = Math.Max(attention.HeadSize, attention.ValueHeadSize);
+                return 2 * size * (attention.Heads + (double)attention.KeyValueHeads) * elementSize + 4.0 * attention.Heads;
             case Mamba2Spec mamba:
                 // projection, convolution, scan, gated output, and a float32 state at each chunk
                 return (3.0 * mamba.InnerWidth + 2.0 * mamba.ConvolutionChannels + mamba.Heads) * elementSize + 4.0 * mamba.InnerWidth * mamba.StateSize / mamba.ChunkSize;
             case Mamba1Spec mamba:
-                // projection, convolution, time step, B, C, output
-                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize;
+                // projection, convolution, time step, B, C, output, and a float32 state every 32 tokens
+                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize + 4.0 * mamba.InnerWidth * mamba.StateSize / 32;
             case IntraHybridSpec intra:
                 double normed = intra.Norm == BranchNorm.None ? 0 : (double)intra.Attention.OutputWidth + intra.InnerWidth;
                 double fused = intra.Output == OutputProjection.Joint ? intra.InnerWidth : 0;

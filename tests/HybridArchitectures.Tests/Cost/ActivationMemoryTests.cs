@@ -1,0 +1,65 @@
+using System.Diagnostics;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Cost;
+
+public class ActivationMemoryTests
+{
+    const string Threshold = "MALLOC_MMAP_THRESHOLD_";
+
+    /// <summary>Runs itself in a process whose allocator gives every large block back at once, so that the process is as large as what is held.</summary>
+    [Fact]
+    public async Task Estimated_activations_are_within_a_tenth_of_what_is_held()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the allocator's thresholds are those of Linux");
+        if (Environment.GetEnvironmentVariable(Threshold) is not null)
+        {
+            Measure();
+            return;
+        }
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "HybridArchitectures.Tests"),
+            ["-noColor", "-method", $"*.{nameof(ActivationMemoryTests)}.{nameof(Estimated_activations_are_within_a_tenth_of_what_is_held)}"]) { RedirectStandardOutput = true };
+        start.Environment[Threshold] = start.Environment["MALLOC_TRIM_THRESHOLD_"] = "65536";
+        start.Environment["OMP_NUM_THREADS"] = "1";
+        using var process = Process.Start(start)!;
+        string said = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(process.ExitCode == 0 && said.Contains("Total: 1, Errors: 0, Failed: 0, Skipped: 0"), said);
+    }
+
+    static void Measure()
+    {
+        const int batch = 4, length = 512;
+        var start = HybridDesign.Builder(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1()
+            .WithIntraHybrid(new AttentionSpec { Heads = 4, Rotary = new() }, new Mamba2Spec { HeadSize = 64, GatedNorm = false, StateSize = 64 });
+        Held(start.Pattern("TM").Build(), 1, 64);    // what is made once
+        var wrong = new List<string>();
+        foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "------"])
+        {
+            var design = (pattern[0] == '-' ? start.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : start).Pattern(pattern).Build();
+            double held = Held(design, batch, length), estimated = design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations;
+            if (Math.Abs(estimated / held - 1) > 0.1) wrong.Add(FormattableString.Invariant($"{pattern}: {estimated / 1e6:0.0} MB estimated, {held / 1e6:0.0} MB held"));
+        }
+        Assert.True(wrong.Count == 0, string.Join('\n', wrong));
+    }
+
+    static long Held(HybridDesign design, int batch, int length)
+    {
+        using var scope = NewDisposeScope();
+        using var model = design.CreateModel(seed: 1);
+        var ids = zeros([batch, length], ScalarType.Int64);
+        long before = Resident();
+        using var hidden = model.Hidden(ids);
+        return Resident() - before;
+    }
+
+    static long Resident()
+    {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        return long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * Environment.SystemPageSize;
+    }
+}
