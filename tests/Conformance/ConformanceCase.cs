@@ -161,7 +161,7 @@ sealed class ConformanceCase : IDisposable
                 "keys" => Scaled(right, keyed!.Tensors[0].narrow(1, 0, ids.size(1)).transpose(1, 2)),
                 "values" => Scaled(right, keyed!.Tensors[1].narrow(1, 0, ids.size(1)).transpose(1, 2)),
                 // the reference keeps one input more than the next step needs
-                "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1), ((RecurrentState)recurrent!).Convolution.transpose(1, 2)),
+                "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1), (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
                 "recurrent_states" => Scaled(right, ((RecurrentState)recurrent!).Scan),
                 _ => throw new InvalidDataException($"nothing to compare {entry.Name} with"),
             });

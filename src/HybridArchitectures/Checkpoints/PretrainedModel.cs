@@ -135,7 +135,7 @@ public static class PretrainedModel
     }
 
     // settings in another dialect than the one written
-    static readonly string[] Superseded = ["rope_scaling", "layers_block_type", "layer_types", "time_step_limit"];
+    static readonly string[] Superseded = ["rope_scaling", "layers_block_type", "layer_types", "time_step_limit", "theta", "tie_embedding", "block_ff_dim", "full_attn_idxs"];
 
     static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
     {

@@ -26,15 +26,15 @@ static class TensorRules
         .. Linear(file + "v_proj", model + "value", spec.InputBias), .. Linear(file + "o_proj", model + "output", spec.OutputBias),
     ];
 
-    static IEnumerable<TensorChoice> Convolution(string file, string model, bool bias)
+    public static IEnumerable<TensorChoice> Filter(string file, string model, bool bias)
     {
-        yield return new TensorRule(file + "conv1d.weight", [new(model + "conv_weight")], IsFilter: true);
-        if (bias) yield return Same(file + "conv1d.bias", model + "conv_bias");
+        yield return new TensorRule(file + ".weight", [new(model + "conv_weight")], IsFilter: true);
+        if (bias) yield return Same(file + ".bias", model + "conv_bias");
     }
 
     public static IEnumerable<TensorChoice> Mamba1(string file, string model, Mamba1Spec spec) =>
     [
-        .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Convolution(file, model, spec.ConvolutionBias),
+        .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Filter(file + "conv1d", model, spec.ConvolutionBias),
         Same(file + "x_proj.weight", model + "selection.weight"),
         Same(file + "dt_proj.weight", model + "dt_weight"), Same(file + "dt_proj.bias", model + "dt_bias"),
         Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
@@ -45,7 +45,7 @@ static class TensorRules
     {
         TensorChoice[] always =
         [
-            .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Convolution(file, model, spec.ConvolutionBias),
+            .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Filter(file + "conv1d", model, spec.ConvolutionBias),
             Same(file + "dt_bias", model + "dt_bias"), Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
             .. Linear(file + "out_proj", model + "output", spec.HasOutputBias),
         ];

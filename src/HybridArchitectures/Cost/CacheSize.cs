@@ -59,6 +59,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
             case IStateSpaceSpec stateSpace:
                 long channels = stateSpace is Mamba2Spec mamba ? mamba.ConvolutionChannels : stateSpace.InnerWidth;
                 return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * sizeof(float), 0);
+            case ShortConvolutionSpec convolution:
+                return new(0, 0, (convolution.ConvolutionWidth - 1L) * width * elementSize, 0, 0);
             case CustomMixerSpec custom:
                 return new(0, 0, 0, 0, custom.CountCacheBytes(width, length, elementSize));
             default:

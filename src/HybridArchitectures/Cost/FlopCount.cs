@@ -59,6 +59,7 @@ public sealed record FlopCount
     static double MatrixWeights(MixerSpec? mixer, int width) => mixer switch
     {
         null => 0,
+        ShortConvolutionSpec => 4.0 * width * width,
         AttentionSpec attention => AttentionInputs(attention, width, false) + (double)attention.OutputWidth * width,
         Mamba1Spec or Mamba2Spec => StateSpaceInputs(mixer, width) + (double)((IStateSpaceSpec)mixer).InnerWidth * width,
         IntraHybridSpec intra => AttentionInputs(intra.Attention, width, intra.SharedValues) + StateSpaceInputs(intra.StateSpace, width)

@@ -82,6 +82,9 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
                 double normed = intra.Norm == BranchNorm.None ? 0 : (double)intra.Attention.OutputWidth + intra.InnerWidth;
                 double fused = intra.Output == OutputProjection.Joint ? intra.InnerWidth : 0;
                 return Mixer(intra.Attention, width, elementSize) + Mixer(intra.StateSpace, width, elementSize) + (normed + fused) * elementSize;
+            case ShortConvolutionSpec:
+                // projection, what is convolved, the convolution, what is projected out
+                return 6.0 * width * elementSize;
             case CustomMixerSpec:
                 return 2.0 * width * elementSize;
             default:

@@ -357,5 +357,5 @@ public sealed class HybridDesignBuilder
     };
 
     internal static void CheckSymbol(MixerSpec mixer) =>
-        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, e)");
+        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, C, e)");
 }

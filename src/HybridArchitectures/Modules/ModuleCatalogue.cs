@@ -11,6 +11,7 @@ static class ModuleCatalogue
         Mamba1Spec mamba1 => new Mamba1(factory, mamba1),
         Mamba2Spec mamba2 => new Mamba2(factory, mamba2),
         IntraHybridSpec intra => new IntraHybrid(factory, intra),
+        ShortConvolutionSpec convolution => new ShortConvolution(factory, convolution),
         CustomMixerSpec custom => custom.CreateMixer(factory) ?? throw new InvalidOperationException($"{custom.GetType().Name}.{nameof(CustomMixerSpec.CreateMixer)} returned null"),
         _ => throw new ArgumentException($"no module for a {spec.GetType().Name}; derive own mixers from {nameof(CustomMixerSpec)}", nameof(spec)),
     };

@@ -54,6 +54,7 @@ static class TinyDesigns
             Block(Mamba1 with { SelectionNorm = SelectionNorm.Weighted }, FeedForwardSpec.Mlp(20, Activation.Gelu, bias: true)), Block(null, FeedForwardSpec.Mlp(20, Activation.Relu))),
         Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
             Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
+        Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }), Block(Attention)),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];
 

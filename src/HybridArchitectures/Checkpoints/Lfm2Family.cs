@@ -1,0 +1,97 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>LFM2 (arXiv 2511.23404): gated short convolutions with some layers of attention, whose queries and keys are normed.</summary>
+sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM")
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads");
+        double epsilon = config.Double("norm_eps", 1e-5);
+        var attention = new AttentionSpec
+        {
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", width / heads), QkNorm = true,
+            Rotary = config.Rotary(config.Double("theta", 1_000_000)),
+        };
+        var convolution = new ShortConvolutionSpec { ConvolutionWidth = config.Int("conv_L_cache", 3), Bias = config.Flag("conv_bias", false) };
+        var attends = Attends(config, depth);
+        var feedForward = new SwiGluSpec(InnerWidth(config));
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, NormEpsilon = epsilon,
+            TiedHead = config.Flag("tie_embedding", config.Flag("tie_word_embeddings", true)),
+            Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : convolution, FeedForward = feedForward, NormEpsilon = epsilon }),
+        };
+    }
+
+    static bool[] Attends(PretrainedConfig config, int depth)
+    {
+        if (config.Texts("layer_types") is { } words)
+        {
+            if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+            return [.. words.Select(word => word switch { "full_attention" => true, "conv" => false, _ => throw config.Refusal("layer_types", word, "conv or full_attention") })];
+        }
+        if (config.Numbers("full_attn_idxs") is not { } indices) return [.. Enumerable.Repeat(true, depth)];
+        return [.. Enumerable.Range(0, depth).Select(i => indices.Contains(i))];
+    }
+
+    // two thirds of what is written, times a factor, rounded up
+    static int InnerWidth(PretrainedConfig config)
+    {
+        int width = config.Has("block_ff_dim") ? config.Int("block_ff_dim") : config.Int("intermediate_size", 12288);
+        if (!config.Flag("block_auto_adjust_ff_dim", true)) return width;
+        int multiple = config.Int("block_multiple_of", 256);
+        if (multiple < 1) throw config.Refusal("block_multiple_of", multiple, "at least 1");
+        width = checked(2 * width) / 3;
+        if (!config.Has("block_ffn_dim_multiplier")) return width;
+        width = checked((int)(config.Double("block_ffn_dim_multiplier") * width));
+        return checked(width + multiple - 1) / multiple * multiple;
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var convolution = First<ShortConvolutionSpec>(design);
+        var attention = FirstOrNone<AttentionSpec>(design);
+        config["num_hidden_layers"] = design.Depth;
+        config["norm_eps"] = design.NormEpsilon;
+        config["conv_L_cache"] = convolution.ConvolutionWidth;
+        config["conv_bias"] = convolution.Bias;
+        config["num_attention_heads"] = 1;
+        if (attention is not null) WriteAttention(config, attention);
+        config.Remove("attention_bias");
+        WriteRotary(config, attention?.Rotary);
+        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "conv"))]);
+        config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no SwiGLU", "one in every block");
+        config["block_auto_adjust_ff_dim"] = false;
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.embedding_norm.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"model.layers.{i}.", model = Block(i), mixer = model + "mixer.";
+            yield return TensorRules.Same(file + "operator_norm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Same(file + "ffn_norm.weight", model + "feed_forward_norm.weight");
+            TensorChoice[] rules = design.Blocks[i].Mixer is ShortConvolutionSpec convolution
+                ?
+                [
+                    .. TensorRules.Linear(file + "conv.in_proj", mixer + "input", convolution.Bias),
+                    .. TensorRules.Filter(file + "conv.conv", mixer, convolution.Bias),
+                    .. TensorRules.Linear(file + "conv.out_proj", mixer + "output", convolution.Bias),
+                ]
+                :
+                [
+                    .. TensorRules.Linear(file + "self_attn.q_proj", mixer + "query", false), .. TensorRules.Linear(file + "self_attn.k_proj", mixer + "key", false),
+                    .. TensorRules.Linear(file + "self_attn.v_proj", mixer + "value", false), .. TensorRules.Linear(file + "self_attn.out_proj", mixer + "output", false),
+                    TensorRules.Same(file + "self_attn.q_layernorm.weight", mixer + "query_norm.weight"),
+                    TensorRules.Same(file + "self_attn.k_layernorm.weight", mixer + "key_norm.weight"),
+                ];
+            foreach (var rule in rules) yield return rule;
+            foreach (var (matrix, part) in new[] { ("w1", "gate"), ("w3", "up"), ("w2", "down") })
+                yield return TensorRules.Same($"{file}feed_forward.{matrix}.weight", $"{model}feed_forward.{part}.weight");
+        }
+    }
+}

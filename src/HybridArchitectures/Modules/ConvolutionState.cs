@@ -1,0 +1,20 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>The state of a mixer that is a convolution: its last inputs.</summary>
+public sealed class ConvolutionState : MixerState
+{
+    /// <summary>An empty state.</summary>
+    /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
+    public ConvolutionState(Tensor convolution) => Convolution = convolution.DetachFromDisposeScope();
+
+    /// <summary>(batch, width - 1, channels), newest last.</summary>
+    public Tensor Convolution { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Tensors => [Convolution];
+
+    /// <inheritdoc/>
+    public override MixerState Select(Tensor rows) => new ConvolutionState(Rows(Convolution, rows));
+}

@@ -1,0 +1,46 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>The gated short convolution of LFM2 (arXiv 2511.23404): out(c * conv(b * x)), with (b, c, x) one projection of the input.</summary>
+public sealed class ShortConvolution : Mixer
+{
+    readonly ShortConvolutionSpec spec;
+    readonly int width;
+    readonly Linear input, output;
+
+    /// <summary>A short convolution as its spec says.</summary>
+    public ShortConvolution(ModuleFactory factory, ShortConvolutionSpec spec) : base(nameof(ShortConvolution))
+    {
+        this.spec = spec;
+        width = factory.Width;
+        input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Constant(0, 3L * width) : null));
+        double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
+        AddParameter("conv_weight", factory.Uniform(-bound, bound, width, spec.ConvolutionWidth), decays: true);
+        if (spec.Bias) AddParameter("conv_bias", factory.Uniform(-bound, bound, width), decays: false);
+        output = Add("output", new Linear(factory.Projection(width, width, intoResidual: true), spec.Bias ? factory.Constant(0, width) : null));
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var own = state switch
+        {
+            null => null,
+            ConvolutionState convolution => convolution,
+            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a short convolution", nameof(state)),
+        };
+        var parts = input.Forward(x).chunk(3, -1);
+        var (y, last) = CausalConvolution.Forward(parts[0] * parts[2], Parameter("conv_weight"), spec.Bias ? Parameter("conv_bias") : null, silu: false,
+            own?.Convolution, context.Layout);
+        own?.Convolution.copy_(last);
+        return output.Forward(parts[1] * y);
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        new ConvolutionState(zeros([batch, spec.ConvolutionWidth - 1, width], compute, device));
+}
