@@ -95,7 +95,7 @@ public sealed class PretrainedModelTests : IDisposable
     {
         string folder = Copy("llama");
         Change(folder, "config.json", config => config["model_type"] = "gpt9");
-        Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, llama", Refused(folder));
+        Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, lfm2, llama", Refused(folder));
         Change(folder, "config.json", config => config.Remove("model_type"));
         Assert.Contains("model_type was absent", Refused(folder));
     }
