@@ -178,18 +178,18 @@ public static class PretrainedModel
         var family = PretrainedFamily.Find(modelType)
             ?? throw new ArgumentException($"modelType is \"{modelType}\"; expected one of {PretrainedFamily.Names}", nameof(modelType));
         JsonObject config;
-        HybridDesign again;
+        EquatableList<DesignDifference> differences;
         try
         {
             config = family.WriteConfig(design);
-            again = family.ReadDesign(PretrainedConfig.Parse(config.ToJsonString(), $"{modelType} configuration"));
+            // what is read back must be what was meant
+            var again = family.ReadDesign(PretrainedConfig.Parse(config.ToJsonString(), $"{modelType} configuration"));
+            differences = PretrainedFamily.Essence(design).Diff(PretrainedFamily.Essence(again));
         }
         catch (Exception error) when (error is InvalidDataException or ArgumentException)
         {
             throw new ArgumentException($"{modelType} cannot express the design: {error.Message}", nameof(design), error);
         }
-        // what is read back must be what was meant
-        var differences = PretrainedFamily.Essence(design).Diff(PretrainedFamily.Essence(again));
         if (differences.Count > 0)
             throw new ArgumentException($"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));
         return (family, config);
