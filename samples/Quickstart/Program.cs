@@ -16,7 +16,7 @@ root.SetAction(async (arguments, cancellation) =>
     {
         var run = arguments.GetValue(resume) is { } folder
             ? Comparison.Open(folder)
-            : Comparison.Create(new RunSettings { Data = arguments.GetValue(data), Minutes = arguments.GetValue(minutes), Seed = arguments.GetValue(seed) }, arguments.GetValue(output));
+            : Comparison.Create(new RunSettings { Data = arguments.GetValue(data) is { } path ? Path.GetFullPath(path) : null, Minutes = arguments.GetValue(minutes), Seed = arguments.GetValue(seed) }, arguments.GetValue(output));
         return await run.Execute(cancellation);
     }
     catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or DllNotFoundException)

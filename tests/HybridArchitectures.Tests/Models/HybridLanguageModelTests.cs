@@ -114,7 +114,6 @@ public class HybridLanguageModelTests
     {
         using var scope = NewDisposeScope();
         using var model = TinyDesigns.Model(name);
-        bool coupled = model.Design.Blocks.Any(block => block.FeedForward is MixtureOfExpertsSpec { Balance: ExpertBalance.AuxiliaryLoss });
         IReadOnlyList<IReadOnlyList<long>> documents = [[5, 0, 7, 1], [9, 3]];
         var ids = Ids(2, 14);
         var targets = Ids(2, 14, seed: 9);
@@ -138,7 +137,6 @@ public class HybridLanguageModelTests
                 start += length;
             }
         }
-        Assert.False(coupled && gradients.Count == 0);
         foreach (var parameter in model.Parameters)
             if (gradients[parameter.Name] is { } gradient) Same(parameter.Value.grad!, gradient, $"gradient of {parameter.Name}");
     }
