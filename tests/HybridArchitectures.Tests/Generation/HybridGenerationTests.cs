@@ -106,10 +106,7 @@ public class HybridGenerationTests
                 if (piece.Row == 3) break;
         }
         await Work();
-        // what other tests left to the garbage collector must not go meanwhile
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-        long before = Tensor.TotalCount;
+        long before = LiveTensors.Settled();
         for (int i = 0; i < 3; i++) await Work();
         Assert.Equal(before, Tensor.TotalCount);
     }

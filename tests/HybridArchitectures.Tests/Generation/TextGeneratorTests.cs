@@ -300,10 +300,7 @@ public class TextGeneratorTests
                 if (piece.Text == "\u0001") break;
         }
         await Work();
-        // what other tests left to the garbage collector must not go meanwhile
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-        long before = Tensor.TotalCount;
+        long before = LiveTensors.Settled();
         for (int i = 0; i < 3; i++) await Work();
         Assert.Equal(before, Tensor.TotalCount);
     }

@@ -249,6 +249,7 @@ public class HybridLanguageModelTests
             return Tensor.TotalCount;
         }
         Step();
+        LiveTensors.Settled();
         long before = Step();
         for (int i = 0; i < 5; i++) Assert.Equal(before, Step());
     }
@@ -265,6 +266,7 @@ public class HybridLanguageModelTests
             return Tensor.TotalCount;
         }
         Step();
+        LiveTensors.Settled();
         long before = Step();
         for (int i = 0; i < 5; i++) Assert.Equal(before, Step());
     }

@@ -156,6 +156,7 @@ public sealed class TrainerTests : IDisposable
     public void Steps_leave_no_tensor_behind()
     {
         using var model = Small.Model(experts: true);
+        LiveTensors.Settled();
         var counts = new List<long>();
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
         using var trainer = new Trainer(model, data, Small.Options with { Steps = 200, Context = 6, BatchRows = 2, MicroBatchRows = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
