@@ -1,23 +1,73 @@
+using System.CommandLine;
 using BenchmarkDotNet.Running;
+using HybridArchitectures.Benchmarks.Gpu;
 
 namespace HybridArchitectures.Benchmarks;
 
 static class Program
 {
-    const string Usage = """
-        usage: HybridArchitectures.Benchmarks cpu [filter ...]
-          cpu       operators in main memory against what a user would compose of TorchSharp's
-          filter    benchmarks to run, such as *RmsNorm*; all if none is given
-        """;
-
     static int Main(string[] arguments)
     {
-        if (arguments is not ["cpu", .. var filters])
+        var root = new RootCommand("Speed of the operators.") { Cpu(), GpuOpsCommand(), GpuCallsCommand() };
+        return root.Parse(arguments).Invoke();
+    }
+
+    static Command Cpu()
+    {
+        var filters = new Argument<string[]>("filter") { Description = "Benchmarks to run, such as *RmsNorm*; all if none is given.", Arity = ArgumentArity.ZeroOrMore };
+        var command = new Command("cpu", "Operators in main memory against what a user would compose of TorchSharp's.") { filters };
+        command.SetAction(arguments =>
         {
-            Console.Error.WriteLine(Usage);
-            return 1;
+            var chosen = arguments.GetValue(filters) ?? [];
+            var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(["--filter", .. chosen.Length > 0 ? chosen : ["*Cpu*"]], new CpuConfig());
+            return summaries.Any() && summaries.All(summary => summary.Reports.All(report => report.Success)) ? 0 : 1;
+        });
+        return command;
+    }
+
+    static Command GpuOpsCommand()
+    {
+        var json = new Option<string?>("--json") { Description = "Where to write the records." };
+        var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
+        var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
+        var anchors = new Option<string?>("--anchors") { Description = "run: measure Python's rivals too; none; or a file of an earlier run to take them from. Default: run on cuda, none on cpu." };
+        var seconds = new Option<double>("--seconds") { Description = "About how long each median is measured.", DefaultValueFactory = _ => 0.3 };
+        var device = DeviceOption();
+        var command = new Command("gpu-ops", "Operators on a CUDA card: medians, share of what the card could do, ratio to Python's rivals, memory.") { json, filter, device, tiny, anchors, seconds };
+        command.SetAction(arguments => Guarded(() =>
+        {
+            var name = arguments.GetValue(device)!;
+            return GpuOps.Run(new(arguments.GetValue(json), arguments.GetValue(filter), name, arguments.GetValue(tiny), arguments.GetValue(anchors) ?? (name == "cuda" ? "run" : "none"), arguments.GetValue(seconds)));
+        }));
+        return command;
+    }
+
+    static Command GpuCallsCommand()
+    {
+        var json = new Option<string?>("--json") { Description = "Where to write the records." };
+        var device = DeviceOption();
+        var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the card has nothing to do.") { json, device };
+        command.SetAction(arguments => Guarded(() => GpuCalls.Run(arguments.GetValue(json), arguments.GetValue(device)!)));
+        return command;
+    }
+
+    static Option<string> DeviceOption()
+    {
+        var device = new Option<string>("--device") { Description = "cuda or cpu.", DefaultValueFactory = _ => "cuda" };
+        device.AcceptOnlyFromAmong("cuda", "cpu");
+        return device;
+    }
+
+    static int Guarded(Func<int> run)
+    {
+        try
+        {
+            return run();
         }
-        var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(["--filter", .. filters.Length > 0 ? filters : ["*Cpu*"]], new CpuConfig());
-        return summaries.Any() && summaries.All(summary => summary.Reports.All(report => report.Success)) ? 0 : 1;
+        catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException or System.Text.Json.JsonException or DllNotFoundException)
+        {
+            Console.Error.WriteLine(e.Message);
+            return 2;
+        }
     }
 }

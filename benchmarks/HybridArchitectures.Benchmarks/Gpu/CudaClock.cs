@@ -1,0 +1,73 @@
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>The CUDA driver's events on libtorch's default stream, and the card's free memory.</summary>
+sealed unsafe class CudaClock
+{
+    readonly delegate* unmanaged<nint*, uint, int> eventCreate;
+    readonly delegate* unmanaged<nint, nint, int> eventRecord;
+    readonly delegate* unmanaged<nint, int> eventDestroy;
+    readonly delegate* unmanaged<float*, nint, nint, int> eventElapsedTime;
+    readonly delegate* unmanaged<nuint*, nuint*, int> memoryInfo;
+
+    public CudaClock()
+    {
+        var library = NativeLibrary.Load(OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1");
+        nint Export(string name) => NativeLibrary.GetExport(library, name);
+        eventCreate = (delegate* unmanaged<nint*, uint, int>)Export("cuEventCreate");
+        eventRecord = (delegate* unmanaged<nint, nint, int>)Export("cuEventRecord");
+        eventDestroy = (delegate* unmanaged<nint, int>)Export("cuEventDestroy_v2");
+        eventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)Export("cuEventElapsedTime");
+        memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Export("cuMemGetInfo_v2");
+    }
+
+    public long FreeBytes
+    {
+        get
+        {
+            nuint free, total;
+            Check(memoryInfo(&free, &total), "cuMemGetInfo");
+            return (long)free;
+        }
+    }
+
+    public nint Record()
+    {
+        nint made;
+        Check(eventCreate(&made, 0), "cuEventCreate");
+        Check(eventRecord(made, 0), "cuEventRecord");
+        return made;
+    }
+
+    /// <summary>Milliseconds between two events that have passed; both are released.</summary>
+    public double Between(nint first, nint second)
+    {
+        float elapsed;
+        Check(eventElapsedTime(&elapsed, first, second), "cuEventElapsedTime");
+        Check(eventDestroy(first), "cuEventDestroy");
+        Check(eventDestroy(second), "cuEventDestroy");
+        return elapsed;
+    }
+
+    /// <summary>Gives what libtorch's allocator holds free back to the card: it does so before it refuses a request that cannot be met.</summary>
+    public static void ReleaseFreeBlocks()
+    {
+        torch.cuda.synchronize();
+        try
+        {
+            torch.empty([1L << 42], torch.ScalarType.Byte, torch.CUDA).Dispose();
+        }
+        catch (ExternalException)
+        {
+            return;
+        }
+        throw new InvalidOperationException("a card with more than 4 TB of memory: ask for more");
+    }
+
+    static void Check(int code, string what)
+    {
+        if (code != 0) throw new InvalidOperationException($"{what} failed with CUDA error {code}");
+    }
+}

@@ -1,0 +1,93 @@
+using HybridArchitectures.Kernels;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>The operators and sizes that are measured: those of 1B models at a context of 8192.</summary>
+static class GpuCases
+{
+    static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
+
+    /// <summary>Every case; <paramref name="tiny"/> ones have the same form and sizes that a CPU does in a moment.</summary>
+    public static IEnumerable<GpuCase> All(bool tiny)
+    {
+        foreach (var type in Types)
+        {
+            if (tiny)
+            {
+                yield return StateSpaceDual(2, 70, 4, 8, 2, 16, type, true);
+                yield return SelectiveScan(2, 40, 70, 16, type);
+                yield return Convolution(2, 40, 70, 4, type);
+                yield return Norm(33, 64, type);
+                yield return Gated(33, 128, type);
+                yield return CrossEntropy(65, 32, 500, type);
+                yield return StateUpdate(3, 4, 8, 16, type);
+                continue;
+            }
+            yield return StateSpaceDual(8, 8192, 64, 64, 1, 128, type, true);
+            yield return StateSpaceDual(8, 8192, 32, 128, 1, 128, type, false);
+            yield return StateSpaceDual(1, 8192, 64, 64, 1, 128, type, true);
+            yield return SelectiveScan(8, 4096, 8192, 16, type);
+            yield return SelectiveScan(1, 4096, 8192, 16, type);
+            yield return Convolution(8, 4096, 8192, 4, type);
+            yield return Norm(65536, 2048, type);
+            yield return Gated(65536, 8192, type);
+            yield return CrossEntropy(8192, 2048, 128256, type);
+            yield return StateUpdate(64, 64, 64, 128, type);
+        }
+    }
+
+    static GpuCase StateSpaceDual(long b, long l, long h, long p, long g, long n, ScalarType type, bool printGroups) =>
+        new("state-space dual", $"B{b} L{l} H{h} P{p}{(printGroups ? $" G{g}" : "")} N{n}", type, GpuLimits.StateSpaceDual(b, l, h, p, g, n, type), inputs =>
+        {
+            var (x, step, a) = (inputs.Leaf([b, l, h, p]), inputs.Leaf([b, l, h], 0.5, -3), inputs.Decays(h));
+            var (keys, queries, skip, bias) = (inputs.Leaf([b, l, g, n]), inputs.Leaf([b, l, g, n]), inputs.Float32([h]), inputs.Float32([h]));
+            return () => Kernels.StateSpaceDual.Forward(x, step, a, keys, queries, skip, bias, softplus: true).Output;
+        });
+
+    static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>
+        new("selective scan", $"B{b} D{d} L{l} N{n}", type, GpuLimits.SelectiveScan(b, l, d, n, type), inputs =>
+        {
+            var (x, step, gate, a) = (inputs.Leaf([b, l, d]), inputs.Leaf([b, l, d], 0.5, -3), inputs.Leaf([b, l, d]), inputs.Decays(d, n));
+            var (keys, queries, skip, bias) = (inputs.Leaf([b, l, n]), inputs.Leaf([b, l, n]), inputs.Float32([d]), inputs.Float32([d]));
+            return () => Kernels.SelectiveScan.Forward(x, step, a, keys, queries, skip, gate, bias, softplus: true).Output;
+        });
+
+    static GpuCase Convolution(long b, long d, long l, long w, ScalarType type) =>
+        new("convolution", $"B{b} D{d} L{l} W{w}", type, GpuLimits.Pass(b * l * d, 2, 3, type), inputs =>
+        {
+            var (x, weight, bias) = (inputs.Leaf([b, l, d]), inputs.Leaf([d, w]), inputs.Leaf([d]));
+            return () => CausalConvolution.Forward(x, weight, bias, silu: true).Output;
+        });
+
+    static GpuCase Norm(long rows, long width, ScalarType type) =>
+        new("rmsnorm", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 2, 3, type), inputs =>
+        {
+            var (x, weight) = (inputs.Leaf([rows, width]), inputs.Leaf([width]));
+            return () => RmsNorm.Forward(x, weight);
+        });
+
+    static GpuCase Gated(long rows, long width, ScalarType type) =>
+        new("swiglu", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        {
+            var (gate, up) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]));
+            return () => SwiGlu.Forward(gate, up);
+        });
+
+    static GpuCase CrossEntropy(long tokens, long d, long v, ScalarType type) =>
+        new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}", type, GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
+        {
+            var (hidden, weight) = (inputs.Leaf([tokens, d]), inputs.Leaf([v, d], 0.02));
+            var targets = inputs.Fixed(randint(v, tokens, ScalarType.Int64, inputs.Device));
+            return () => LinearCrossEntropy.Forward(hidden, weight, targets);
+        });
+
+    static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type) =>
+        new("state update", $"B{b} H{h} P{p} N{n}", type, GpuLimits.StateUpdate(b, h, p, n), inputs =>
+        {
+            var state = inputs.Fixed(zeros([b, h, p, n], ScalarType.Float32, inputs.Device));
+            var (x, step, a) = (inputs.Leaf([b, h, p]), inputs.Leaf([b, h], 0.5, -3), inputs.Decays(h));
+            var (keys, queries, skip, bias) = (inputs.Leaf([b, 1, n]), inputs.Leaf([b, 1, n]), inputs.Float32([h]), inputs.Float32([h]));
+            return () => Kernels.StateSpaceDual.Step(state, x, step, a, keys, queries, skip, bias, softplus: true);
+        });
+}

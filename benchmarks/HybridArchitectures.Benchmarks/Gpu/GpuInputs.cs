@@ -1,0 +1,60 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>One set of random inputs on a device, and the leaves among them that gradients are taken of.</summary>
+sealed class GpuInputs(Device device, ScalarType type) : IDisposable
+{
+    readonly List<Tensor> tensors = [], leaves = [];
+
+    public Device Device => device;
+
+    public ScalarType Type => type;
+
+    public long Bytes => tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
+
+    public IReadOnlyList<Tensor> Leaves => leaves;
+
+    /// <summary>Normal numbers times <paramref name="scale"/> plus <paramref name="shift"/>, of the case's type, with a gradient.</summary>
+    public Tensor Leaf(long[] size, double scale = 1, double shift = 0) => Add(Normal(size, scale, shift).to(type), true);
+
+    /// <summary>As <see cref="Leaf"/>, float32 in every case.</summary>
+    public Tensor Float32(long[] size, double scale = 1, double shift = 0) => Add(Normal(size, scale, shift), true);
+
+    /// <summary>Rates of decay: below -0.5.</summary>
+    public Tensor Decays(params long[] size)
+    {
+        using var scope = NewDisposeScope();
+        return Add(Normal(size, 1, 0).abs_().neg_().sub_(Scalars.Of(0.5)), true).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>A tensor without gradient.</summary>
+    public Tensor Fixed(Tensor tensor) => Add(tensor, false);
+
+    Tensor Normal(long[] size, double scale, double shift)
+    {
+        // the seed is the process's: every set holds other numbers
+        return randn(size, ScalarType.Float32, device).mul_(Scalars.Of(scale)).add_(Scalars.Of(shift));
+    }
+
+    Tensor Add(Tensor tensor, bool differentiated)
+    {
+        tensor = tensor.detach().DetachFromDisposeScope();
+        tensors.Add(tensor);
+        if (!differentiated) return tensor;
+        leaves.Add(tensor.requires_grad_());
+        return tensor;
+    }
+
+    public void ForgetGradients()
+    {
+        foreach (var leaf in leaves) leaf.grad = null;
+    }
+
+    public void Dispose()
+    {
+        ForgetGradients();
+        tensors.ForEach(tensor => tensor.Dispose());
+    }
+}

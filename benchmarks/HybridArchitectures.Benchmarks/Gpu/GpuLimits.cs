@@ -1,0 +1,70 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>
+/// The least time one H200 could take, forwards and for forward and backward together: the largest of bytes over memory bandwidth, products over the matrix rate,
+/// and exponentials over their units. Bytes are those that must move (each input read once, each output written once), nothing that a kernel keeps for itself.
+/// </summary>
+readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
+{
+    // read on such cards: a device-to-device copy, counting bytes read and written, and a bfloat16 matrix product of random numbers
+    const double BytesPerSecond = 4.3e12, BFloat16PerSecond = 790e12;
+
+    // float32 products at float32 accuracy: three TF32 products, at half bfloat16's rate, for each
+    const double Float32ProductsPerSecond = BFloat16PerSecond / 2 / 3;
+
+    // 132 multiprocessors at 1.8 GHz: 16 special functions and 128 float32 multiply-adds a clock each
+    const double SpecialPerSecond = 132 * 1.8e9 * 16, Float32PerSecond = 132 * 1.8e9 * 128;
+
+    // multiply-adds of an exponential computed without the special units
+    const double PolynomialSize = 6;
+
+    // the decays within a chunk cost one product of so many tokens: smaller chunks would move more state
+    const double Chunk = 64;
+
+    static double Bytes(double count) => 1e3 * count / BytesPerSecond;
+
+    static double Size(ScalarType type) => type == ScalarType.Float32 ? 4 : 2;
+
+    static double Products(double count, ScalarType type) => 1e3 * count / (type == ScalarType.Float32 ? Float32ProductsPerSecond : BFloat16PerSecond);
+
+    // exponentials may be shared out between special units and polynomials so that both end together; `activations` stay on the special units
+    static double Exponentials(double exponentials, double activations, double multiplyAdds)
+    {
+        double special = (exponentials + activations) / SpecialPerSecond, arithmetic = multiplyAdds / Float32PerSecond;
+        if (special <= arithmetic) return 1e3 * arithmetic;
+        double moved = (special - arithmetic) / (1 / SpecialPerSecond + PolynomialSize / Float32PerSecond);
+        return 1e3 * (special - Math.Min(moved, exponentials) / SpecialPerSecond);
+    }
+
+    /// <summary>x, steps, b and c in, y out; backwards x, its gradient and the incoming one, and those of the rest. State on chip.</summary>
+    public static GpuLimits StateSpaceDual(double b, double l, double h, double p, double g, double n, ScalarType type)
+    {
+        double tokens = b * l, large = tokens * h * p * Size(type), small = tokens * (h + 2 * g * n) * Size(type);
+        double forward = Math.Max(Bytes(2 * large + small), Products(tokens * (h * (4 * p * n + p * Chunk) + g * n * Chunk), type));
+        // gradients of x, b, c and the state's two ends are five products with the state, and three within the chunk
+        double backward = Math.Max(Bytes(3 * large + 2 * small), Products(tokens * h * (10 * p * n + 3 * p * Chunk), type));
+        return new(forward, forward + backward);
+    }
+
+    /// <summary>x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.</summary>
+    public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
+    {
+        double elements = b * l * d, small = 2 * b * l * n * Size(type);
+        double forward = Math.Max(Bytes(4 * elements * Size(type) + small), Exponentials(elements * n, 4 * elements, 4 * elements * n));
+        double backward = Math.Max(Bytes(7 * elements * Size(type) + 2 * small), Exponentials(elements * n, 4 * elements, 14 * elements * n));
+        return new(forward, forward + backward);
+    }
+
+    /// <summary>A pass over memory: so many tensors of one size in and out, forwards and backwards.</summary>
+    public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
+        new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
+
+    /// <summary>One matrix product forwards, two backwards.</summary>
+    public static GpuLimits LinearCrossEntropy(double tokens, double d, double v, ScalarType type) =>
+        new(Products(2 * tokens * d * v, type), Products(6 * tokens * d * v, type));
+
+    /// <summary>The float32 state in and out.</summary>
+    public static GpuLimits StateUpdate(double b, double h, double p, double n) => new(Bytes(8 * b * h * p * n), null);
+}

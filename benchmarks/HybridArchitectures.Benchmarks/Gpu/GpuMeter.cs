@@ -1,0 +1,137 @@
+using System.Diagnostics;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>
+/// Measures cases on one device. Many runs are put into the stream without waiting, each between two events, so that what counts is the card's time and not the
+/// host's; the median is taken. Successive runs take other inputs wherever one set would fit into the card's cache.
+/// </summary>
+sealed class GpuMeter(Device device, double seconds)
+{
+    // more than the second-level cache of any card holds
+    const long CacheBytes = 400 << 20;
+    const int LeastRuns = 7, MostRuns = 60, WarmUp = 3;
+
+    readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
+
+    public GpuRecord Measure(GpuCase one)
+    {
+        manual_seed(0);
+        var sets = new List<GpuInputs>();
+        try
+        {
+            var calls = new List<Func<Tensor>>();
+            do
+            {
+                sets.Add(new(device, one.Type));
+                calls.Add(one.Prepare(sets[^1]));
+            }
+            while (clock is not null && sets.Sum(set => set.Bytes) < CacheBytes);
+            double forward = Median(i => Forward(calls[i % calls.Count]));
+            double? total = null;
+            Tensor? direction = null;
+            if (one.Differentiates)
+            {
+                using var scope = NewDisposeScope();
+                using var off = no_grad();
+                direction = randn_like(calls[0]()).DetachFromDisposeScope();
+            }
+            using (direction)
+            {
+                if (one.Differentiates) total = Median(i => Both(calls[i % calls.Count], sets[i % calls.Count], direction!));
+                return new()
+                {
+                    Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs, LimitTotalMs = one.Limits.TotalMs,
+                    PeakBytes = clock is null ? null : Peak(calls[0], sets[0], direction), Device = device.type == DeviceType.CUDA ? "cuda" : "cpu",
+                };
+            }
+        }
+        finally
+        {
+            sets.ForEach(set => set.Dispose());
+            if (clock is not null) CudaClock.ReleaseFreeBlocks();
+        }
+    }
+
+    static void Forward(Func<Tensor> call)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        call();
+    }
+
+    static void Both(Func<Tensor> call, GpuInputs inputs, Tensor direction)
+    {
+        using var scope = NewDisposeScope();
+        Autograd.Backward(call(), direction);
+        inputs.ForgetGradients();
+    }
+
+    double Median(Action<int> run)
+    {
+        for (int i = 0; i < WarmUp; i++) run(i);
+        double once = Once(run);
+        int runs = (int)Math.Clamp(1e3 * seconds / Math.Max(once, 1e-3), LeastRuns, MostRuns);
+        var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray() : Events(run, runs);
+        Array.Sort(times);
+        return times.Length % 2 == 1 ? times[times.Length / 2] : (times[times.Length / 2 - 1] + times[times.Length / 2]) / 2;
+    }
+
+    double[] Events(Action<int> run, int runs)
+    {
+        var marks = new (nint Before, nint After)[runs];
+        for (int i = 0; i < runs; i++)
+        {
+            nint before = clock!.Record();
+            run(i);
+            marks[i] = (before, clock.Record());
+        }
+        cuda.synchronize();
+        return [.. marks.Select(mark => clock!.Between(mark.Before, mark.After))];
+    }
+
+    double Once(Action<int> run)
+    {
+        if (clock is not null) cuda.synchronize();
+        return Timed(() =>
+        {
+            run(0);
+            if (clock is not null) cuda.synchronize();
+        });
+    }
+
+    static double Timed(Action action)
+    {
+        var watch = Stopwatch.StartNew();
+        action();
+        return watch.Elapsed.TotalMilliseconds;
+    }
+
+    // Every block that libtorch's allocator takes from the card during one run stays taken, so the card's free memory afterwards tells the most that was held, to within
+    // the allocator's blocks of up to 20 MB.
+    long Peak(Func<Tensor> call, GpuInputs inputs, Tensor? direction)
+    {
+        static long Bytes(Tensor? tensor) => tensor is null ? 0 : tensor.NumberOfElements * tensor.ElementSize;
+        CudaClock.ReleaseFreeBlocks();
+        long before = clock!.FreeBytes;
+        using var scope = NewDisposeScope();
+        Tensor output;
+        if (direction is null)
+        {
+            using var off = no_grad();
+            output = call();
+        }
+        else
+        {
+            output = call();
+            Autograd.Backward(output, direction);
+        }
+        cuda.synchronize();
+        long taken = before - clock.FreeBytes, results = Bytes(output) + inputs.Leaves.Sum(leaf => Bytes(leaf.grad));
+        inputs.ForgetGradients();
+        return Math.Max(0, taken - results);
+    }
+}

@@ -1,0 +1,96 @@
+using System.Text.Json;
+using Spectre.Console;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>The command gpu-ops: every operator at its sizes, beside what the card could do and beside Python.</summary>
+static class GpuOps
+{
+    static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
+
+    public sealed record Settings(string? JsonPath, string? Filter, string Device, bool Tiny, string Anchors, double Seconds);
+
+    public static int Run(Settings settings)
+    {
+        var cases = GpuCases.All(settings.Tiny)
+            .Where(one => settings.Filter is not { } filter || $"{one.Op}, {one.Shape}, {one.TypeName}".Contains(filter, StringComparison.OrdinalIgnoreCase)).ToArray();
+        if (cases.Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
+        var device = Named(settings.Device);
+        var records = new List<GpuRecord>();
+        var failed = new List<string>();
+        using var cheap = settings.Tiny ? new CheapThreads() : null;
+        var meter = new GpuMeter(device, settings.Seconds);
+        foreach (var one in cases)
+        {
+            try
+            {
+                records.Add(meter.Measure(one));
+                var last = records[^1];
+                AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {last.ForwardMs:0.000} ms forward, {last.TotalMs:0.000} ms both");
+                Write(settings.JsonPath, records);
+            }
+            catch (Exception e) when (e is System.Runtime.InteropServices.ExternalException or InvalidOperationException)
+            {
+                failed.Add($"{one.Op}, {one.Shape}, {one.TypeName}: {e.Message.Split('\n')[0]}");
+                AnsiConsole.MarkupLineInterpolated($"[red]{failed[^1]}[/]");
+            }
+        }
+        var anchors = settings.Anchors switch
+        {
+            "none" => [],
+            "run" => Anchors.Run(records.Select(record => record.Op), text => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]")),
+            var path => Anchors.Read(path),
+        };
+        records = [.. records.Select(record => Anchors.Beside(record, anchors))];
+        Write(settings.JsonPath, records);
+        Show(records);
+        return failed.Count == 0 ? 0 : 1;
+    }
+
+    /// <summary>The device of that name.</summary>
+    public static Device Named(string name)
+    {
+        if (name != "cuda") return CPU;
+        return cuda.is_available() ? CUDA : throw new ArgumentException("no CUDA device is available to libtorch; --device cpu runs small sizes in main memory");
+    }
+
+    static void Write(string? path, List<GpuRecord> records)
+    {
+        if (path is null) return;
+        var full = Path.GetFullPath(path);
+        Directory.CreateDirectory(Path.GetDirectoryName(full)!);
+        File.WriteAllText(full + ".new", JsonSerializer.Serialize(records, Json) + "\n");
+        File.Move(full + ".new", full, true);
+    }
+
+    static void Show(List<GpuRecord> records)
+    {
+        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the least time the card could take; anchor: the fastest rival in Python");
+        foreach (var name in new[] { "operator", "shape", "type" }) table.AddColumn(name);
+        foreach (var name in new[] { "forward", "share", "anchor", "faster", "both", "share", "anchor", "faster", "extra MB" }) table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var record in records)
+            table.AddRow([.. new[] { record.Op, record.Shape, record.Type, Time(record.ForwardMs), Share(record.LimitMs, record.ForwardMs), Time(record.AnchorMs),
+                Ratio(record.AnchorMs, record.ForwardMs), Time(record.TotalMs), Share(record.LimitTotalMs, record.TotalMs), Time(record.AnchorTotalMs), Ratio(record.AnchorTotalMs, record.TotalMs),
+                record.PeakBytes is { } bytes ? $"{bytes / 1e6:0}" : "-" }.Select(Markup.Escape)]);
+        // a file or a pipe has no width of its own
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
+        AnsiConsole.Write(table);
+    }
+
+    static string Time(double? milliseconds) => milliseconds is { } value ? $"{value:0.000}" : "-";
+
+    static string Share(double? limit, double? time) => limit is { } least && time is { } value ? $"{least / value:0 %}" : "-";
+
+    static string Ratio(double? anchor, double? time) => anchor is { } rival && time is { } value ? $"{rival / value:0.00}x" : "-";
+
+    // tiny cases are about whether everything runs: more threads than rows only wait for each other
+    sealed class CheapThreads : IDisposable
+    {
+        readonly int before = get_num_threads();
+
+        public CheapThreads() => set_num_threads(1);
+
+        public void Dispose() => set_num_threads(before);
+    }
+}

@@ -1,0 +1,52 @@
+using System.Text.Json.Serialization;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>What was measured of one case. Times are medians in milliseconds.</summary>
+sealed record GpuRecord
+{
+    [JsonPropertyName("op")]
+    public required string Op { get; init; }
+
+    [JsonPropertyName("shape")]
+    public required string Shape { get; init; }
+
+    [JsonPropertyName("dtype")]
+    public required string Type { get; init; }
+
+    /// <summary>Forward, without gradients.</summary>
+    [JsonPropertyName("forward_ms")]
+    public required double ForwardMs { get; init; }
+
+    /// <summary>Forward and backward to every input; null where there is no backward.</summary>
+    [JsonPropertyName("total_ms")]
+    public double? TotalMs { get; init; }
+
+    /// <summary>The least time the card could take forwards.</summary>
+    [JsonPropertyName("limit_ms")]
+    public required double LimitMs { get; init; }
+
+    /// <summary>The fastest rival in Python, forwards.</summary>
+    [JsonPropertyName("anchor_ms")]
+    public double? AnchorMs { get; init; }
+
+    /// <summary>Device memory that forward and backward needed beside inputs, result and gradients; for an operator without backward, beside inputs and result.</summary>
+    [JsonPropertyName("peak_bytes")]
+    public long? PeakBytes { get; init; }
+
+    [JsonPropertyName("limit_total_ms")]
+    public double? LimitTotalMs { get; init; }
+
+    [JsonPropertyName("anchor_total_ms")]
+    public double? AnchorTotalMs { get; init; }
+
+    /// <summary>What the rival was.</summary>
+    [JsonPropertyName("anchor")]
+    public string? Anchor { get; init; }
+
+    /// <summary>cuda or cpu.</summary>
+    [JsonPropertyName("device")]
+    public required string Device { get; init; }
+
+    public bool IsOf(string op, string shape, string type) => Op == op && Shape == shape && Type == type;
+}
