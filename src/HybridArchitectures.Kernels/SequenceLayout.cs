@@ -124,6 +124,12 @@ public sealed class SequenceLayout : IDisposable
         Lengths?.Dispose();
     }
 
+    /// <summary>Its tensors, for a gradient to keep.</summary>
+    internal Tensor?[] Tensors => [DocumentIds, Valid, Starts, Lengths];
+
+    /// <summary>The same layout, which may be disposed by now, over its <see cref="Tensors"/> as they were kept.</summary>
+    internal SequenceLayout Over(IReadOnlyList<Tensor?> kept) => new(Batch, Length, rowLengths, kept[0], kept[1], kept[2], kept[3]);
+
     internal long RowLength(long row) => rowLengths is null ? Length : rowLengths[row];
 
     static SequenceLayout Create(long[] lengths, long length, Tensor? documentIds, Tensor? starts, Device? device)

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// <summary>
 /// Operators with gradients of their own, and the backward pass that goes with them.
 /// <para>
-/// Unlike TorchSharp's own function classes: an exception in a gradient reaches the caller of <see cref="Backward"/> instead of ending the process, outputs
+/// Unlike TorchSharp's own function classes: an exception in a gradient reaches the caller of <see cref="Backward(Tensor, Tensor?, bool)"/> instead of ending the process, outputs
 /// keep no shadow buffers, saved tensors are released as soon as they are used, and no gradient can be finalized under native code.
 /// </para>
 /// </summary>
@@ -51,11 +51,30 @@ public static class Autograd
     public static void Backward(Tensor output, Tensor? gradient = null, bool retainGraph = false)
     {
         ArgumentNullException.ThrowIfNull(output);
+        Run([output], gradient is null ? null : [gradient], retainGraph);
+    }
+
+    /// <summary>Adds the gradients of several outputs to every leaf they were computed from, in one pass.</summary>
+    /// <param name="outputs">What to differentiate; at least one.</param>
+    /// <param name="gradients">The vector of the vector-Jacobian product for each, shaped like it.</param>
+    /// <param name="retainGraph">Keep what was saved, so that a second backward pass may follow.</param>
+    /// <inheritdoc cref="Backward(Tensor, Tensor?, bool)" path="/remarks"/>
+    public static void Backward(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor> gradients, bool retainGraph = false)
+    {
+        ArgumentNullException.ThrowIfNull(outputs);
+        ArgumentNullException.ThrowIfNull(gradients);
+        if (outputs.Count == 0 || outputs.Count != gradients.Count)
+            throw new ArgumentException($"{gradients.Count} gradients for {outputs.Count} outputs; expected one each, and at least one", nameof(gradients));
+        Run(outputs, gradients, retainGraph);
+    }
+
+    static void Run(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor>? gradients, bool retainGraph)
+    {
         AutogradNode.ClearError();
         try
         {
 #pragma warning disable RS0030 // the one place that may
-            autograd.backward([output], gradient is null ? null : [gradient], retainGraph);
+            autograd.backward([.. outputs], gradients is null ? null : [.. gradients], retainGraph);
 #pragma warning restore RS0030
         }
         catch (ExternalException) when (AutogradNode.TakeError() is { } error)
@@ -66,6 +85,8 @@ public static class Autograd
         {
             AutogradNode.ReleasePending();
         }
+        GC.KeepAlive(outputs);
+        GC.KeepAlive(gradients);
         AutogradNode.TakeError()?.Throw();
     }
 }

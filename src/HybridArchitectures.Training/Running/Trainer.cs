@@ -212,7 +212,17 @@ public sealed partial class Trainer : IDisposable
     {
         using var scope = NewDisposeScope();
         using var context = new SequenceContext(batch.Layout);
-        var loss = Model.Loss(batch.Ids, batch.Targets, context);
+        bool before = Model.Stack.ActivationCheckpointing;
+        ModelLoss loss;
+        try
+        {
+            Model.Stack.ActivationCheckpointing |= Options.ActivationCheckpointing;
+            loss = Model.Loss(batch.Ids, batch.Targets, context);
+        }
+        finally
+        {
+            Model.Stack.ActivationCheckpointing = before;
+        }
         var weight = tensor((float)share, device: Model.Device).to(loss.Total.dtype);
         Autograd.Backward(loss.Total, share == 1 ? null : weight);
         return loss.CrossEntropy.detach().mul(weight).to(ScalarType.Float32).MoveToOuterDisposeScope();

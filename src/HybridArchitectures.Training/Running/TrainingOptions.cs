@@ -1,3 +1,5 @@
+using HybridArchitectures.Models;
+
 namespace HybridArchitectures.Training;
 
 /// <summary>How a model is trained. Saved with every checkpoint, so that a resumed run goes on as it began.</summary>
@@ -14,6 +16,10 @@ public sealed record TrainingOptions
 
     /// <summary>Rows a forward pass; the gradients of several are added up to a step's. 0: all rows of a step at once.</summary>
     public int MicroBatchRows { get; init; }
+
+    /// <summary>Keep only the inputs of blocks and compute each block again in the backward pass: less memory for one more forward pass, and the same numbers bit for bit
+    /// (<see cref="HybridStack.ActivationCheckpointing"/>).</summary>
+    public bool ActivationCheckpointing { get; init; }
 
     /// <summary>How many steps to train; one of this, <see cref="Tokens"/> and <see cref="Budget"/> is given.</summary>
     public long? Steps { get; init; }

@@ -39,6 +39,13 @@ public sealed class HybridStack : HybridModule
     /// <summary>Called with (block number from 0, residual stream after it); -1 is the stack's input and the number of blocks its normed output. For looking, not for changing.</summary>
     public Action<int, Tensor>? Observer { get; set; }
 
+    /// <summary>
+    /// Keep of each block only its input for the backward pass, and compute the block again there, one at a time (arXiv 1604.06174): activation memory falls to one input a block and the
+    /// largest block, for one more forward pass. Gradients are the same bit for bit. Where no gradient is recorded it changes nothing.
+    /// </summary>
+    /// <remarks>Mixers that draw random numbers get those of the first pass again from torch's generator on the CPU, not from one on another device.</remarks>
+    public bool ActivationCheckpointing { get; set; }
+
     /// <summary>An empty cache for <paramref name="batch"/> rows, where the parameters live.</summary>
     public HybridCache CreateCache(int batch)
     {
@@ -68,7 +75,7 @@ public sealed class HybridStack : HybridModule
         Observer?.Invoke(-1, x);
         for (int i = 0; i < blocks.Count; i++)
         {
-            var next = blocks[i].Forward(x, context, context.Cache?.States[i]);
+            var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context) : blocks[i].Forward(x, context, context.Cache?.States[i]);
             if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
             x = next;
             Observer?.Invoke(i, x);

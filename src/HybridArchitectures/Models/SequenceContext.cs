@@ -36,6 +36,11 @@ public sealed class SequenceContext : IDisposable
         this.inverse = inverse;
     }
 
+    /// <summary>The context in which a block is computed again: the same rows, documents and pads; no cache.</summary>
+    internal static SequenceContext ForRecomputation(SequenceLayout? layout) => new(layout, ownsLayout: true) { IsRecomputation = true };
+
+    SequenceContext(SequenceLayout? layout, bool ownsLayout) : this(layout) => this.ownsLayout = ownsLayout;
+
     /// <summary>A context for rows padded on the left, on the right or on both sides.</summary>
     /// <param name="mask">(batch, length) bool or integer: true or nonzero at real tokens.</param>
     /// <param name="cache">What the rows continue from, or null.</param>
@@ -85,8 +90,25 @@ public sealed class SequenceContext : IDisposable
     /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied.</summary>
     public IReadOnlyList<Tensor> AuxiliaryLosses => losses;
 
+    /// <summary>
+    /// Whether this pass computes a block again for its gradients (see <see cref="HybridStack.ActivationCheckpointing"/>). A layer that counts or remembers what it
+    /// sees must not do so again here; losses are to be added as in the first pass.
+    /// </summary>
+    public bool IsRecomputation { get; private init; }
+
     /// <summary>Adds a scalar, its coefficient applied, to the loss of the model.</summary>
     public void AddLoss(Tensor loss) => losses.Add(loss.DetachFromDisposeScope());
+
+    /// <summary>Takes out the losses added after the first <paramref name="count"/>, into the current dispose scope.</summary>
+    internal Tensor[] TakeLosses(int count)
+    {
+        var taken = losses[count..];
+        losses.RemoveRange(count, losses.Count - count);
+        return [.. taken.Select(loss =>
+        {
+            using (loss) return loss.alias();
+        })];
+    }
 
     /// <summary>Real tokens of a row in this pass.</summary>
     public long RowLength(int row) => Layout?.RowLengths is { } lengths ? lengths[row] : Length;
@@ -99,7 +121,7 @@ public sealed class SequenceContext : IDisposable
         if (Cache is not null && Cache.Batch != batch)
             throw new ArgumentException($"the cache holds {Cache.Batch} rows; the input has {batch}");
         Release();
-                (Batch, Length, Device) = (batch, length, device);
+        (Batch, Length, Device) = (batch, length, device);
         PastLengths = Cache is null ? new long[batch] : [.. Cache.Lengths];
         long first = PastLengths.Count > 0 ? PastLengths[0] : 0;
         IsUniform = Layout?.RowLengths is null && PastLengths.All(past => past == first);

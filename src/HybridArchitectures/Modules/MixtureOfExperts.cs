@@ -126,7 +126,7 @@ public sealed class MixtureOfExperts : FeedForward
         var real = context.Layout?.Valid?.flatten().to(ScalarType.Float32);
         using (no_grad())
         {
-            if (get_buffer("load") is { } load)
+            if (!context.IsRecomputation && get_buffer("load") is { } load)
             {
                 var visits = nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32);
                 load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0), Scalars.One);

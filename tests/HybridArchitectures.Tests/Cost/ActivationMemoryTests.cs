@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -40,10 +41,40 @@ public class ActivationMemoryTests
         foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "------"])
         {
             var design = (pattern[0] == '-' ? start.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : start).Pattern(pattern).Build();
-            double held = Held(design, batch, length), estimated = design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations;
-            if (Math.Abs(estimated / held - 1) > 0.1) wrong.Add(FormattableString.Invariant($"{pattern}: {estimated / 1e6:0.0} MB estimated, {held / 1e6:0.0} MB held"));
+            Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations);
+            Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true).Activations);
         }
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
+
+        void Compare(string what, double held, double estimated)
+        {
+            if (Math.Abs(estimated / held - 1) > 0.1) wrong.Add(FormattableString.Invariant($"{what}: {estimated / 1e6:0.0} MB estimated, {held / 1e6:0.0} MB held"));
+        }
+    }
+
+    /// <summary>What is held in the backward pass when the last block, the first to be so, has been computed again.</summary>
+    static long HeldWithCheckpointing(HybridDesign design, int batch, int length)
+    {
+        using var scope = NewDisposeScope();
+        using var model = design.CreateModel(seed: 1);
+        model.Stack.ActivationCheckpointing = true;
+        var ids = zeros([batch, length], ScalarType.Int64);
+        using var gradient = ones([batch, length, design.Width]);
+        long before = Resident(), held = 0;
+        CheckpointedBlock.Recomputed = () =>
+        {
+            if (held == 0) held = Resident() - before;
+        };
+        try
+        {
+            using var hidden = model.Hidden(ids);
+            Autograd.Backward([hidden], [gradient]);
+            return held;
+        }
+        finally
+        {
+            CheckpointedBlock.Recomputed = null;
+        }
     }
 
     static long Held(HybridDesign design, int batch, int length)

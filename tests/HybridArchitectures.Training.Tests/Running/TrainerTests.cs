@@ -102,6 +102,26 @@ public sealed class TrainerTests : IDisposable
             for (int i = 0; i < values.Length; i++) Assert.Equal(values[i], small[name][i], scale * 3e-6);
     }
 
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(true, true)]
+    public void Activation_checkpointing_changes_no_bit(bool experts, bool separateDocuments)
+    {
+        using var documents = Small.Data(2000, starts: [.. Enumerable.Range(0, 250).Select(i => i * 8L)]);
+        (HybridLanguageModel, TrainingResult) Run(bool checkpointing)
+        {
+            var model = Small.Model(experts: experts);
+            using var trainer = new Trainer(model, documents, Small.Options with { Steps = 4, MicroBatchRows = 3, SeparateDocuments = separateDocuments, ActivationCheckpointing = checkpointing }, heldOut);
+            return (model, trainer.Run());
+        }
+        var ((plain, expected), (again, actual)) = (Run(false), Run(true));
+        Small.AssertBitEqual(plain, again);
+        Assert.Equal(expected.Final, actual.Final);
+        Assert.False(again.Stack.ActivationCheckpointing);
+        plain.Dispose();
+        again.Dispose();
+    }
+
     [Fact]
     public void Separate_documents_train_on_fewer_targets_and_otherwise()
     {

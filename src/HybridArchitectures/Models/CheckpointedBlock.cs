@@ -1,0 +1,78 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>
+/// A block as one node of the graph, which keeps the block's input and computes the block again for its gradients.
+/// Parameters get theirs in the inner backward pass; they stand among the node's inputs so that it is recorded also where the block's input needs no gradient.
+/// </summary>
+static class CheckpointedBlock
+{
+    /// <summary>For tests: called in the backward pass when a block has been computed again.</summary>
+    [ThreadStatic] internal static Action? Recomputed;
+
+    public static Tensor Forward(Block block, Tensor x, SequenceContext context)
+    {
+        if (block.Mixer is null && block.FeedForward is null) return x;
+        var layout = context.Layout;
+        int earlier = context.AuxiliaryLosses.Count;
+        var random = Array.Empty<byte>();
+        Tensor?[] inputs = [x, .. block.AllParameters().Select(item => item.Value)];
+        int count = inputs.Length;
+        var outputs = Autograd.Apply(inputs, recorded =>
+        {
+            if (recorded.NeedsGradient)
+            {
+                recorded.Save([x, .. layout?.Tensors ?? []]);
+                random = RandomState();
+            }
+            return Array.ConvertAll(Compute(block, x, context, earlier), output => output.detach());
+        }, given =>
+        {
+            using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(1)]));
+            var input = given.Saved[0]!.detach().requires_grad_(given.Needs(0));
+            again.Begin(input.size(0), input.size(1), input.device);
+            var now = RandomState();
+            Tensor[] results;
+            SetRandomState(random);
+            try
+            {
+                results = Compute(block, input, again, 0);
+            }
+            finally
+            {
+                SetRandomState(now);
+            }
+            Recomputed?.Invoke();
+            var wanted = results.Index().Where(item => given.Gradients[item.Index] is not null && item.Item.requires_grad).ToArray();
+            if (wanted.Length > 0) Autograd.Backward([.. wanted.Select(item => item.Item)], [.. wanted.Select(item => given.Gradients[item.Index]!)]);
+            var gradients = new Tensor?[count];
+            gradients[0] = input.grad;
+            return gradients;
+        });
+        foreach (var loss in outputs[1..]) context.AddLoss(loss);
+        return outputs[0];
+    }
+
+    /// <summary>The block's output and the losses it adds, recorded both times, so that both times the same code runs.</summary>
+    static Tensor[] Compute(Block block, Tensor x, SequenceContext context, int earlier)
+    {
+        using var on = enable_grad();
+        var output = block.Forward(x, context, null);
+        return [output, .. context.TakeLosses(earlier)];
+    }
+
+    static byte[] RandomState()
+    {
+        using var state = get_rng_state();
+        return TensorMemory.Span<byte>(state).ToArray();
+    }
+
+    static void SetRandomState(byte[] state)
+    {
+        using var values = tensor(state);
+        set_rng_state(values);
+    }
+}
