@@ -12,28 +12,19 @@ namespace HybridArchitectures.Kernels.Tests;
 /// </summary>
 public abstract class SequenceOperatorTests
 {
-    // float32 sums over up to 1000 tokens and 256 states: 2^-24 times a few tens; measured at most 6e-6
-    const double Tolerance = 2e-5;
+    protected abstract SequenceOperator Operator { get; }
 
-    /// <summary>The inputs (batch, length, ...).</summary>
-    protected abstract IReadOnlyList<string> Timed { get; }
+    SequenceProperties Properties => new(Operator);
 
-    /// <summary>Those in the activations' type; all others are float32.</summary>
-    protected virtual IReadOnlyList<string> Activations => Timed;
+    IReadOnlyList<string> Timed => Operator.Timed;
 
-    protected abstract KernelBackend Backend { set; }
+    KernelBackend Backend { set => Operator.Backend = value; }
 
-    /// <summary>Random float64 inputs with every option in use; sizes differ with the variant.</summary>
-    protected abstract Tensors Inputs(long batch, long length, int variant = 0);
+    protected Tensors Inputs(long batch, long length, int variant = 0) => Operator.Inputs(batch, length, variant);
 
-    protected abstract int Variants { get; }
+    protected (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Operator.Forward(inputs, layout);
 
-    /// <summary>The names of inputs that may be left out.</summary>
-    protected abstract IReadOnlyList<string> Optional { get; }
-
-    protected abstract (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null);
-
-    protected abstract Tensor Step(Tensor state, Tensors inputs);
+    Tensor Step(Tensor state, Tensors inputs) => Operator.Step(state, inputs);
 
     [Theory]
     [InlineData(1), InlineData(3), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129)]
@@ -47,7 +38,7 @@ public abstract class SequenceOperatorTests
     [Fact]
     public void Results_and_gradients_match_the_float64_reference_at_all_sizes()
     {
-        for (int variant = 0; variant < Variants; variant++)
+        for (int variant = 0; variant < Operator.Variants; variant++)
         {
             using var scope = NewDisposeScope();
             CheckAgainstReference(Inputs(2, 70, variant));
@@ -57,7 +48,7 @@ public abstract class SequenceOperatorTests
     [Fact]
     public void Every_option_may_be_left_out()
     {
-        foreach (var name in Optional)
+        foreach (var name in Operator.Optional)
         {
             using var scope = NewDisposeScope();
             var inputs = Inputs(2, 70);
@@ -66,7 +57,7 @@ public abstract class SequenceOperatorTests
         }
         using var outer = NewDisposeScope();
         var plain = Inputs(2, 70);
-        foreach (var name in Optional) plain.Remove(name);
+        foreach (var name in Operator.Optional) plain.Remove(name);
         CheckAgainstReference(plain);
     }
 
@@ -90,107 +81,20 @@ public abstract class SequenceOperatorTests
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.Float64)]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type)
-    {
-        using var scope = NewDisposeScope();
-        long[] lengths = [5, 0, 64, 1, 2, 70, 0, 58];
-        var packed = Inputs(1, 200);
-        packed.Remove("initialState");
-        using var layout = SequenceLayout.Packed([lengths], 205);
-        // what pads hold is nobody's business
-        foreach (var name in Timed) packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 5), double.NaN)], 1);
-        var together = Evaluate(packed, type, layout, output: 1, final: 0);
-
-        var parts = new List<Tensors>();
-        long begin = 0;
-        foreach (var length in lengths.Where(length => length > 0))
-        {
-            var one = new Tensors(packed);
-            foreach (var name in Timed) one[name] = packed[name].narrow(1, begin, length);
-            parts.Add(Evaluate(one, type, null, 1, 0, begin));
-            begin += length;
-        }
-        foreach (var name in together.Keys.Where(name => name != "final"))
-        {
-            bool timed = name == "output" || Timed.Contains(name[2..]);
-            var expected = timed ? cat([.. parts.Select(part => part[name]), zeros_like(together[name].narrow(1, 0, 5))], 1)
-                : stack(parts.Select(part => part[name]).ToArray()).sum(dim: 0);
-            Close(name, together[name], expected, type);
-        }
-        Close("final", together["final"], parts[^1]["final"], type);
-    }
+    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type) =>
+        Properties.PackedDocumentsEqualRowsOfTheirOwn(type, [5, 0, 64, 1, 2, 70, 0, 58], 5);
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.Float64)]
-    public void Padded_rows_equal_the_row_alone(ScalarType type)
-    {
-        using var scope = NewDisposeScope();
-        long[] lengths = [100, 0, 1, 64, 37];
-        var batch = Inputs(lengths.Length, 100);
-        using var layout = SequenceLayout.Padded(lengths, 100);
-        var together = Evaluate(batch, type, layout);
-        for (int row = 0; row < lengths.Length; row++)
-        {
-            var one = new Tensors(batch) { ["initialState"] = batch["initialState"].narrow(0, row, 1) };
-            if (lengths[row] == 0)
-            {
-                Close("final", together["final"].narrow(0, row, 1), one["initialState"].to(type).to(ScalarType.Float64), type);
-                Assert.Equal(0, together["output"][row].abs().max().item<double>());
-                continue;
-            }
-            foreach (var name in Timed) one[name] = batch[name].narrow(0, row, 1).narrow(1, 0, lengths[row]);
-            var alone = Evaluate(one, type, null, row: row);
-            foreach (var name in alone.Keys)
-                if (name is "final" or "d initialState") Close(name, together[name].narrow(0, row, 1), alone[name], type);
-                else if (name == "output" || Timed.Contains(name[2..]))
-                {
-                    Close(name, together[name].narrow(0, row, 1).narrow(1, 0, lengths[row]), alone[name], type);
-                    if (lengths[row] < 100) Assert.Equal(0, together[name][row].narrow(0, lengths[row], 100 - lengths[row]).abs().max().item<double>());
-                }
-        }
-    }
+    public void Padded_rows_equal_the_row_alone(ScalarType type) => Properties.PaddedRowsEqualTheRowAlone(type, [100, 0, 1, 64, 37], 100);
 
     [Theory]
     [InlineData(1), InlineData(2), InlineData(64), InlineData(99), InlineData(149)]
-    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at)
-    {
-        using var scope = NewDisposeScope();
-        var inputs = Inputs(2, 150);
-        var whole = Evaluate(inputs, ScalarType.Float32);
-        var leaves = Leaves(inputs, ScalarType.Float32);
-        Tensors Part(long start, long count)
-        {
-            var part = new Tensors(leaves);
-            foreach (var name in Timed) part[name] = leaves[name].narrow(1, start, count);
-            return part;
-        }
-        var (before, middle) = Forward(Part(0, at));
-        var second = Part(at, 150 - at);
-        second["initialState"] = middle;
-        var (after, final) = Forward(second);
-        var split = Backward(leaves, cat([before, after], 1), final);
-        foreach (var name in whole.Keys) Close(name, split[name], whole[name], ScalarType.Float32);
-    }
+    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at) => Properties.SplitEqualsWhole(ScalarType.Float32, 150, at);
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float64)]
-    public void Steps_equal_the_whole_row(ScalarType type)
-    {
-        using var scope = NewDisposeScope();
-        using var off = no_grad();
-        var inputs = Leaves(Inputs(3, 70), type);
-        var (output, final) = Forward(inputs);
-        var state = inputs["initialState"].detach().clone();
-        var outputs = new List<Tensor>();
-        for (int t = 0; t < 70; t++)
-        {
-            var one = new Tensors(inputs);
-            foreach (var name in Timed) one[name] = inputs[name].select(1, t);
-            outputs.Add(Step(state, one));
-        }
-        Close("output", stack([.. outputs], 1), output.to(ScalarType.Float64), type);
-        Close("final", state, final.to(ScalarType.Float64), ScalarType.Float32);
-    }
+    public void Steps_equal_the_whole_row(ScalarType type) => Properties.StepsEqualTheWholeRow(type, 70);
 
     [Fact]
     public void Bfloat16_errs_at_most_twice_as_much_as_the_reference_with_float32_sums()
@@ -212,7 +116,7 @@ public abstract class SequenceOperatorTests
         foreach (var name in exact.Keys)
         {
             // where both are exact but for float32 rounding, such as in the final state, that rounding is the measure
-            double allowed = Math.Max(2 * Error(reference[name], exact[name]), Tolerance), error = Error(ours[name], exact[name]);
+            double allowed = Math.Max(2 * SequenceOperator.Error(reference[name], exact[name]), SequenceOperator.Tolerance), error = SequenceOperator.Error(ours[name], exact[name]);
             Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
         }
     }
@@ -363,23 +267,21 @@ public abstract class SequenceOperatorTests
     {
         using var scope = NewDisposeScope();
         var inputs = Inputs(1, 5);
-        Assert.Equal(KernelBackend.Cpu, BackendFor(inputs["x"].to(ScalarType.Float32)));
-        Assert.Equal(KernelBackend.Cpu, BackendFor(inputs["x"].to(ScalarType.BFloat16)));
-        Assert.Equal(KernelBackend.Reference, BackendFor(inputs["x"]));
+        Assert.Equal(KernelBackend.Cpu, Operator.BackendFor(inputs["x"].to(ScalarType.Float32)));
+        Assert.Equal(KernelBackend.Cpu, Operator.BackendFor(inputs["x"].to(ScalarType.BFloat16)));
+        Assert.Equal(KernelBackend.Reference, Operator.BackendFor(inputs["x"]));
         try
         {
             Backend = KernelBackend.Cpu;
             Assert.Contains("Float64", Assert.Throws<ArgumentException>("x", () => Forward(inputs)).Message);
             Backend = KernelBackend.Reference;
-            Assert.Equal(KernelBackend.Reference, BackendFor(inputs["x"].to(ScalarType.Float32)));
+            Assert.Equal(KernelBackend.Reference, Operator.BackendFor(inputs["x"].to(ScalarType.Float32)));
         }
         finally
         {
             Backend = KernelBackend.Auto;
         }
     }
-
-    protected abstract KernelBackend BackendFor(Tensor x);
 
     [Fact]
     public void Tensors_that_do_not_fit_are_refused_by_name()
@@ -434,61 +336,12 @@ public abstract class SequenceOperatorTests
         foreach (var name in expected.Keys) Close(name, actual[name], expected[name], ScalarType.Float32);
     }
 
-    protected static void Close(string name, Tensor actual, Tensor expected, ScalarType type, double? tolerance = null)
-    {
-        double error = Error(actual, expected), allowed = tolerance ?? type switch { ScalarType.Float64 => 1e-12, ScalarType.BFloat16 => 8e-3, _ => Tolerance };
-        Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
-    }
+    static void Close(string name, Tensor actual, Tensor expected, ScalarType type) => SequenceOperator.Close(name, actual, expected, type);
 
-    // not below 1e-3, lest a gradient that is nothing but rounding be measured by itself
-    static double Error(Tensor actual, Tensor expected)
-    {
-        using var scope = NewDisposeScope();
-        if (expected.NumberOfElements == 0) return 0;
-        double difference = (actual.detach().to(ScalarType.Float64) - expected).abs().max().item<double>();
-        return double.IsNaN(difference) ? double.PositiveInfinity : difference / Math.Max(1e-3, expected.abs().max().item<double>());
-    }
+    Tensors Leaves(Tensors inputs, ScalarType type, ScalarType? rounding = null) => Operator.Leaves(inputs, type, rounding);
 
-    Tensors Leaves(Tensors inputs, ScalarType type, ScalarType? rounding = null)
-    {
-        var leaves = new Tensors();
-        foreach (var (name, tensor) in inputs)
-        {
-            var own = Activations.Contains(name) || type == ScalarType.Float64 ? type : ScalarType.Float32;
-            var rounded = rounding is { } coarse ? tensor.to(Activations.Contains(name) ? coarse : ScalarType.Float32) : tensor;
-            leaves[name] = rounded.to(own, copy: true).detach().requires_grad_();
-        }
-        return leaves;
-    }
+    Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0, long row = 0,
+        ScalarType? rounding = null) => Operator.Evaluate(inputs, type, layout, output, final, offset, row, rounding);
 
-    /// <summary>Output, final state and all gradients as float64, of inputs taken to a type (after rounding to another).</summary>
-    protected Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
-        long row = 0, ScalarType? rounding = null)
-    {
-        var leaves = Leaves(inputs, type, rounding);
-        var (result, state) = Forward(leaves, layout);
-        return Backward(leaves, result, state, output, final, offset, row);
-    }
-
-    static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => Backward(leaves, results.Output, results.Final);
-
-    // the weights of the sum depend on an element's place alone: cosines, of bfloat16's precision so that no type rounds them
-    static Tensors Backward(Tensors leaves, Tensor output, Tensor final, double outputWeight = 1, double finalWeight = 1, long offset = 0, long row = 0)
-    {
-        static Tensor Weights(Tensor like, long offset, long row)
-        {
-            long perRow = like.NumberOfElements / like.size(0), perToken = perRow / like.size(1);
-            var weights = new double[like.NumberOfElements];
-            for (long i = 0; i < weights.Length; i++) weights[i] = Math.Cos(0.7 * (i % perRow + offset * perToken) + 1.3 * (i / perRow + row));
-            return tensor(weights, like.shape).to(ScalarType.BFloat16).to(ScalarType.Float64);
-        }
-        var values = new Tensors { ["output"] = output.detach().to(ScalarType.Float64), ["final"] = final.detach().to(ScalarType.Float64) };
-        var parts = new List<Tensor>();
-        if (outputWeight != 0) parts.Add((output.to(ScalarType.Float64) * Weights(output, offset, row)).sum());
-        if (finalWeight != 0 && final.NumberOfElements > 0) parts.Add((final.to(ScalarType.Float64) * Weights(final, 0, row)).sum());
-        Autograd.Backward(parts.Count == 2 ? parts[0].add(parts[1], Scalars.One) : parts[0]);
-        foreach (var (name, leaf) in leaves)
-            values["d " + name] = leaf.grad is { } gradient ? gradient.to(ScalarType.Float64) : zeros_like(leaf, ScalarType.Float64);
-        return values;
-    }
+    static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => SequenceOperator.Backward(leaves, results);
 }

@@ -5,45 +5,10 @@ namespace HybridArchitectures.Kernels.Tests;
 
 public class StateSpaceDualTests : SequenceOperatorTests
 {
-    // heads, head size, groups, state size
-    static readonly (long H, long P, long G, long N)[] Sizes =
-        [(4, 8, 2, 16), (3, 5, 3, 7), (4, 64, 1, 64), (2, 32, 1, 96), (8, 16, 2, 128), (5, 1, 1, 1), (2, 128, 2, 24), (10, 8, 1, 8), (4, 24, 4, 256)];
+    protected override SequenceOperator Operator { get; } = new StateSpaceDualOperator();
 
-    protected override int Variants => Sizes.Length;
-
-    protected override IReadOnlyList<string> Timed => ["x", "timeStep", "b", "c"];
-
-    protected override IReadOnlyList<string> Optional => ["skip", "timeStepBias", "initialState"];
-
-    protected override KernelBackend Backend { set => StateSpaceDual.Backend = value; }
-
-    protected override KernelBackend BackendFor(Tensor x) => StateSpaceDual.BackendFor(x);
-
-    protected override Tensors Inputs(long batch, long length, int variant = 0)
-    {
-        manual_seed(7);
-        var (h, p, g, n) = Sizes[variant];
-        return new()
-        {
-            ["x"] = randn([batch, length, h, p], ScalarType.Float64),
-            ["timeStep"] = randn([batch, length, h], ScalarType.Float64) - 1.5,
-            ["a"] = -rand([h], ScalarType.Float64) * 2 - 0.01,
-            ["b"] = randn([batch, length, g, n], ScalarType.Float64),
-            ["c"] = randn([batch, length, g, n], ScalarType.Float64),
-            ["skip"] = randn([h], ScalarType.Float64),
-            ["timeStepBias"] = randn([h], ScalarType.Float64) * 0.3,
-            ["initialState"] = randn([batch, h, p, n], ScalarType.Float64),
-        };
-    }
-
-    protected override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout = null) => Forward(i, layout, 64);
-
-    static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize, (double, double)? limit = null) =>
-        StateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true, limit,
-            i.GetValueOrDefault("initialState"), layout, chunkSize);
-
-    protected override Tensor Step(Tensor state, Tensors i) =>
-        StateSpaceDual.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true);
+    static (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout, int chunkSize, (double, double)? limit = null) =>
+        StateSpaceDualOperator.Forward(inputs, layout, chunkSize, limit);
 
     [Theory]
     [InlineData(1), InlineData(8), InlineData(16), InlineData(32), InlineData(128), InlineData(256)]

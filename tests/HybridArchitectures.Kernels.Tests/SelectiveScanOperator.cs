@@ -1,0 +1,70 @@
+using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public sealed class SelectiveScanOperator : SequenceOperator
+{
+    // channels, groups (0: none named), states
+    static readonly (long D, long G, long N)[] Sizes = [(20, 2, 16), (300, 1, 4), (9, 3, 7), (5, 0, 1), (24, 0, 64), (136, 2, 5), (6, 6, 16)];
+
+    public override int Variants => Sizes.Length;
+
+    public override IReadOnlyList<string> Timed => ["x", "timeStep", "b", "c", "gate"];
+
+    public override IReadOnlyList<string> Optional => ["skip", "gate", "timeStepBias", "initialState"];
+
+    public override KernelBackend Backend { set => SelectiveScan.Backend = value; }
+
+    public override KernelBackend BackendFor(Tensor x) => SelectiveScan.BackendFor(x);
+
+    public override Tensors Inputs(long batch, long length, int variant = 0) => Inputs(batch, length, Sizes[variant].D, Sizes[variant].G, Sizes[variant].N);
+
+    public static Tensors Inputs(long batch, long length, long d, long g, long n)
+    {
+        manual_seed(7);
+        long[] grouped = g == 0 ? [batch, length, n] : [batch, length, g, n];
+        return new()
+        {
+            ["x"] = randn([batch, length, d], ScalarType.Float64),
+            ["timeStep"] = randn([batch, length, d], ScalarType.Float64) - 1.5,
+            ["a"] = -rand([d, n], ScalarType.Float64) * 2 - 0.01,
+            ["b"] = randn(grouped, ScalarType.Float64),
+            ["c"] = randn(grouped, ScalarType.Float64),
+            ["skip"] = randn([d], ScalarType.Float64),
+            ["gate"] = randn([batch, length, d], ScalarType.Float64),
+            ["timeStepBias"] = randn([d], ScalarType.Float64) * 0.3,
+            ["initialState"] = randn([batch, d, n], ScalarType.Float64),
+        };
+    }
+
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout = null) =>
+        SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
+            i.GetValueOrDefault("timeStepBias"), true, i.GetValueOrDefault("initialState"), layout);
+
+    // each of a channel's states is a head of size 1 with one state
+    public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null)
+    {
+        var type = SequenceChecks.StateType(i["x"]);
+        Tensor Wide(Tensor tensor) => tensor.to(type);
+        var (x, a) = (Wide(i["x"]), Wide(i["a"]));
+        long batch = x.size(0), length = x.size(1), d = x.size(2), n = a.size(1);
+        Tensor PerState(Tensor perChannel) => perChannel.unsqueeze(-1).expand([.. perChannel.shape, n]).flatten(-2);
+        Tensor PerChannel(Tensor grouped)
+        {
+            var spread = grouped.dim() == 3 ? grouped.unsqueeze(2) : grouped;
+            return Wide(spread).repeat_interleave(d / spread.size(2), 2).reshape(batch, length, d * n, 1);
+        }
+        var (heads, final) = ChunkedStateSpaceDual.Forward(PerState(x).unsqueeze(-1), PerState(Wide(i["timeStep"])), a.flatten(), PerChannel(i["b"]), PerChannel(i["c"]), null,
+            i.TryGetValue("timeStepBias", out var bias) ? PerState(Wide(bias)) : null, true, null, i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), layout, 32);
+        var output = heads.reshape(batch, length, d, n).sum(-1);
+        Tensor Clean(Tensor tensor) => Reference.SequenceMasks.WithoutPads(tensor, layout);
+        if (i.TryGetValue("skip", out var skip)) output = output.add(Clean(x) * Wide(skip), Kernels.Runtime.Scalars.One);
+        if (i.TryGetValue("gate", out var gate)) output = output * nn.functional.silu(Clean(Wide(gate)));
+        return (output.to(i["x"].dtype), final.reshape(batch, d, n));
+    }
+
+    public override Tensor Step(Tensor state, Tensors i) =>
+        SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
+            i.GetValueOrDefault("timeStepBias"), true);
+}

@@ -1,0 +1,99 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+/// <summary>
+/// An operator along a sequence as tests see it: inputs by name, "initialState" among them. Results and gradients of a weighted sum of output and final state are
+/// compared; an error is the largest difference over the largest expected magnitude of that tensor.
+/// </summary>
+public abstract class SequenceOperator
+{
+    // float32 sums over up to 1000 tokens and 256 states: 2^-24 times a few tens; measured at most 6e-6
+    public const double Tolerance = 2e-5;
+
+    /// <summary>The inputs (batch, length, ...).</summary>
+    public abstract IReadOnlyList<string> Timed { get; }
+
+    /// <summary>Those in the activations' type; all others are float32.</summary>
+    public virtual IReadOnlyList<string> Activations => Timed;
+
+    /// <summary>The names of inputs that may be left out.</summary>
+    public abstract IReadOnlyList<string> Optional { get; }
+
+    public abstract int Variants { get; }
+
+    public abstract KernelBackend Backend { set; }
+
+    public abstract KernelBackend BackendFor(Tensor x);
+
+    /// <summary>Random float64 inputs in main memory with every option in use; sizes differ with the variant.</summary>
+    public abstract Tensors Inputs(long batch, long length, int variant = 0);
+
+    public abstract (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null);
+
+    /// <summary>The same of libtorch's operators in parallel over the length, for any type and device.</summary>
+    public abstract (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null);
+
+    public abstract Tensor Step(Tensor state, Tensors inputs);
+
+    public static void Close(string name, Tensor actual, Tensor expected, ScalarType type, double? tolerance = null)
+    {
+        double error = Error(actual, expected), allowed = tolerance ?? type switch { ScalarType.Float64 => 1e-12, ScalarType.BFloat16 => 8e-3, _ => Tolerance };
+        Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
+    }
+
+    // not below 1e-3, lest a gradient that is nothing but rounding be measured by itself
+    public static double Error(Tensor actual, Tensor expected)
+    {
+        using var scope = NewDisposeScope();
+        if (expected.NumberOfElements == 0) return 0;
+        double difference = (actual.detach().to(ScalarType.Float64) - expected).abs().max().item<double>();
+        return double.IsNaN(difference) ? double.PositiveInfinity : difference / Math.Max(1e-3, expected.abs().max().item<double>());
+    }
+
+    /// <summary>The inputs as leaves of a type (after rounding to another) on a device.</summary>
+    public Tensors Leaves(Tensors inputs, ScalarType type, ScalarType? rounding = null, Device? device = null)
+    {
+        var leaves = new Tensors();
+        foreach (var (name, tensor) in inputs)
+        {
+            var own = Activations.Contains(name) || type == ScalarType.Float64 ? type : ScalarType.Float32;
+            var rounded = rounding is { } coarse ? tensor.to(Activations.Contains(name) ? coarse : ScalarType.Float32) : tensor;
+            leaves[name] = rounded.to(own, device ?? CPU, copy: true).detach().requires_grad_();
+        }
+        return leaves;
+    }
+
+    /// <summary>Output, final state and all gradients as float64, of inputs taken to a type (after rounding to another).</summary>
+    public Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
+        long row = 0, ScalarType? rounding = null, Device? device = null, Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? forward = null)
+    {
+        var leaves = Leaves(inputs, type, rounding, device);
+        var (result, state) = (forward ?? Forward)(leaves, layout);
+        return Backward(leaves, result, state, output, final, offset, row);
+    }
+
+    public static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => Backward(leaves, results.Output, results.Final);
+
+    // the weights of the sum depend on an element's place alone: cosines, of bfloat16's precision so that no type rounds them
+    public static Tensors Backward(Tensors leaves, Tensor output, Tensor final, double outputWeight = 1, double finalWeight = 1, long offset = 0, long row = 0)
+    {
+        static Tensor Weights(Tensor like, long offset, long row)
+        {
+            long perRow = like.NumberOfElements / like.size(0), perToken = perRow / like.size(1);
+            var place = arange(offset * perToken, offset * perToken + perRow, ScalarType.Float64, like.device).mul(Scalars.Of(0.7)).unsqueeze(0);
+            var rows = arange(row, row + like.size(0), ScalarType.Float64, like.device).mul(Scalars.Of(1.3)).unsqueeze(1);
+            return place.add(rows, Scalars.One).cos().reshape(like.shape).to(ScalarType.BFloat16).to(ScalarType.Float64);
+        }
+        var values = new Tensors { ["output"] = output.detach().to(ScalarType.Float64), ["final"] = final.detach().to(ScalarType.Float64) };
+        var parts = new List<Tensor>();
+        if (outputWeight != 0) parts.Add((output.to(ScalarType.Float64) * Weights(output, offset, row)).sum());
+        if (finalWeight != 0 && final.NumberOfElements > 0) parts.Add((final.to(ScalarType.Float64) * Weights(final, 0, row)).sum());
+        Autograd.Backward(parts.Count == 2 ? parts[0].add(parts[1], Scalars.One) : parts[0]);
+        foreach (var (name, leaf) in leaves)
+            values["d " + name] = leaf.grad is { } gradient ? gradient.to(ScalarType.Float64) : zeros_like(leaf, ScalarType.Float64);
+        return values;
+    }
+}
