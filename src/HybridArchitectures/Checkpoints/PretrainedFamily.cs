@@ -21,7 +21,7 @@ public abstract class PretrainedFamily
         [.. new PretrainedFamily[]
         {
             new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(), new GraniteFamily(),
-            new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(),
+            new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(), new Zamba2Family(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
     /// <summary>The family of a name, or null.</summary>

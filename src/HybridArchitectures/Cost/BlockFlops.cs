@@ -8,6 +8,9 @@ namespace HybridArchitectures.Cost;
 /// <param name="FeedForward">Of the feed-forward.</param>
 public sealed record BlockFlops(int Position, string Symbol, double Projections, double Mixing, double FeedForward)
 {
+    /// <summary>Of the shared transformer it uses, the use's own adapters and projection included.</summary>
+    public double Shared { get; init; }
+
     /// <summary>All of the block.</summary>
-    public double Total => Projections + Mixing + FeedForward;
+    public double Total => Projections + Mixing + FeedForward + Shared;
 }

@@ -9,9 +9,12 @@ namespace HybridArchitectures.Cost;
 /// <param name="ActiveFeedForward">Of the feed-forward, as far as one token uses them.</param>
 public sealed record BlockParameters(int Position, string Symbol, long Mixer, long FeedForward, long Norms, long ActiveFeedForward)
 {
+    /// <summary>What its use of a shared transformer adds: adapters and projection.</summary>
+    public long SharedUse { get; init; }
+
     /// <summary>All of the block.</summary>
-    public long Total => Mixer + FeedForward + Norms;
+    public long Total => Mixer + FeedForward + Norms + SharedUse;
 
     /// <summary>What one token uses of the block.</summary>
-    public long Active => Mixer + ActiveFeedForward + Norms;
+    public long Active => Mixer + ActiveFeedForward + Norms + SharedUse;
 }

@@ -30,7 +30,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         Require.AtLeast(batch, 1, nameof(batch));
         Require.That(elementSize is 1 or 2 or 4 or 8, nameof(elementSize), elementSize, "1, 2, 4 or 8 bytes");
         var total = new CacheSize(0, 0, 0, 0, 0);
-        foreach (var block in design.Blocks) total += Of(block.Mixer, design.Width, length, elementSize);
+        foreach (var block in design.Blocks) total += Of(design, block, length, elementSize);
         return new(batch * total.KeysAndValues, batch * total.Windows, batch * total.Convolutions, batch * total.Scans, batch * total.Other);
     }
 
@@ -42,8 +42,11 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
         Require.AtLeast(length, 0, nameof(length));
-        return design.Blocks.Sum(block => Paper(block.Mixer, length));
+        return design.Blocks.Sum(block => Paper(block.Mixer, length) + Paper(design.SharedAttention(block), length));
     }
+
+    internal static CacheSize Of(HybridDesign design, BlockSpec block, long length, int elementSize) =>
+        Of(design.SharedAttention(block), design.Width, length, elementSize) + Of(block.Mixer, design.Width, length, elementSize);
 
     internal static CacheSize Of(MixerSpec? mixer, int width, long length, int elementSize)
     {

@@ -31,7 +31,7 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Card Card
         // the head reads its whole table; the embedding only a row a token, which the tied head has read
         weights += (double)design.Width * design.Vocabulary + (design.TiedHead ? 0 : (double)design.Width * batch);
         // attention writes one slot, a state-space layer its whole state; a window reads no more than it has seen
-        double slots = design.Blocks.Sum(block => Seen(block.Mixer, position + 1)) * (double)batch * elementSize;
+        double slots = design.Blocks.Sum(block => Seen(block.Mixer, position + 1) + Seen(design.SharedAttention(block), position + 1)) * (double)batch * elementSize;
         return new(weights * elementSize, slots + 2.0 * (cache.Convolutions + cache.Scans) + cache.Other, card);
     }
 

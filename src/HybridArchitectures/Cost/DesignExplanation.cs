@@ -14,16 +14,18 @@ static class DesignExplanation
         var cost = design.Cost(sequenceLength);
         var flops = cost.Flops();
         double most = flops.Blocks.Max(block => block.Total);
-        int mixerWidth = Math.Max(5, design.Blocks.Max(block => Mixer(block.Mixer).Length)), feedWidth = Math.Max(12, design.Blocks.Max(block => FeedForward(block.FeedForward).Length));
+        int mixerWidth = Math.Max(5, design.Blocks.Max(block => Mixer(design, block).Length)), feedWidth = Math.Max(12, design.Blocks.Max(block => FeedForward(block.FeedForward).Length));
         var text = new StringBuilder();
         text.Append(Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.Vocabulary:N0}, {design.Depth} blocks {design.Pattern}\n"));
         text.Append(Invariant($"{"layer",5}   {"mixer".PadRight(mixerWidth)}  {"feed-forward".PadRight(feedWidth)}  {"params",9}  {"MFLOP/token",11}  {"cache KiB",9}\n"));
         foreach (var ((block, parameters), operations) in design.Blocks.Zip(cost.Parameters.Blocks).Zip(flops.Blocks))
         {
             string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * operations.Total / most)));
-            text.Append(Invariant($"{parameters.Position,5} {block.Mixer?.Symbol ?? "-"} {Mixer(block.Mixer).PadRight(mixerWidth)}  {FeedForward(block.FeedForward).PadRight(feedWidth)}  "));
-            text.Append(Invariant($"{parameters.Total / 1e6,8:N2}M  {3 * operations.Total / 1e6,11:N1}  {CacheSize.Of(block.Mixer, design.Width, sequenceLength, 2).Total / 1024.0,9:N1}  {bar}\n"));
+            text.Append(Invariant($"{parameters.Position,5} {block.Mixer?.Symbol ?? "-"} {Mixer(design, block).PadRight(mixerWidth)}  {FeedForward(block.FeedForward).PadRight(feedWidth)}  "));
+            text.Append(Invariant($"{parameters.Total / 1e6,8:N2}M  {3 * operations.Total / 1e6,11:N1}  {CacheSize.Of(design, block, sequenceLength, 2).Total / 1024.0,9:N1}  {bar}\n"));
         }
+        for (int i = 0; i < design.SharedTransformers.Count; i++)
+            text.Append(Invariant($"{"",5}   {$"shared transformer {i}".PadRight(mixerWidth)}  {FeedForward(design.SharedTransformers[i].FeedForward).PadRight(feedWidth)}  {design.SharedTransformers[i].CountParameters(design.Width) / 1e6,8:N2}M\n"));
         string head = design.TiedHead ? "embedding, also head" : "embedding and head";
         text.Append(Invariant($"{"",5}   {head.PadRight(mixerWidth)}  {"".PadRight(feedWidth)}  {(cost.Parameters.Embedding + cost.Parameters.Head) / 1e6,8:N2}M\n"));
         text.Append(Invariant($"{"",5}   {"all".PadRight(mixerWidth)}  {"".PadRight(feedWidth)}  {cost.Parameters.Total / 1e6,8:N2}M  {flops.Training / 1e6,11:N1}  {cost.Cache().Total / 1024.0,9:N1}\n"));
@@ -32,6 +34,9 @@ static class DesignExplanation
     }
 
     static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    static string Mixer(HybridDesign design, BlockSpec block) => block.Shared is { } use
+        ? Invariant($"{Mixer(block.Mixer)} + shared {use.Transformer} ({Mixer(design.SharedTransformers[use.Transformer].Attention)})") : Mixer(block.Mixer);
 
     static string Mixer(MixerSpec? mixer) => mixer switch
     {

@@ -30,10 +30,18 @@ public static class DesignSolver
     {
         ArgumentNullException.ThrowIfNull(design);
         Require.That(multiple is >= 1 and <= Require.LargestSize, nameof(multiple), multiple, $"1 to {Require.LargestSize}");
-        int widest = design.Blocks.Max(block => Width(block.FeedForward));
+        int widest = design.Blocks.Select(block => Width(block.FeedForward)).Concat(design.SharedTransformers.Select(transformer => transformer.FeedForward.Width)).Max();
         Require.That(widest > 0, nameof(design), design.Pattern, "a design with feed-forwards");
         double target = Measure(of, measure, sequenceLength);
-        HybridDesign Scaled(int steps) => design with { Blocks = [.. design.Blocks.Select(block => block with { FeedForward = Scale(block.FeedForward, (double)steps * multiple / widest, multiple) })] };
+        HybridDesign Scaled(int steps)
+        {
+            FeedForwardSpec Resized(FeedForwardSpec feedForward) => Scale(feedForward, (double)steps * multiple / widest, multiple);
+            return design with
+            {
+                Blocks = [.. design.Blocks.Select(block => block with { FeedForward = Resized(block.FeedForward) })],
+                SharedTransformers = [.. design.SharedTransformers.Select(transformer => transformer with { FeedForward = (SwiGluSpec)Resized(transformer.FeedForward) })],
+            };
+        }
         double least = Measure(Scaled(1), measure, sequenceLength);
         Require.That(least <= target, nameof(of), target, FormattableString.Invariant($"at least {least}, which the design has with feed-forwards of {multiple}"));
         return Nearest(Scaled, 1, Require.LargestSize / multiple, measure, target, sequenceLength);

@@ -51,8 +51,19 @@ public sealed record FlopCount
             Head = paper ? 2.0 * width : 2.0 * width * design.Vocabulary,
             Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
                 2.0 * (paper ? count.Mixer + count.Norms : MatrixWeights(block.Mixer, width)),
-                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))).ToEquatableList(),
+                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))
+            {
+                Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, visible, length) : 0,
+            }).ToEquatableList(),
         };
+    }
+
+    static double Shared(SharedTransformerUse use, SharedTransformerSpec transformer, int width, FlopAccounting accounting, Func<long, double> visible, long? length)
+    {
+        double weights = accounting == FlopAccounting.Paper ? transformer.CountParameters(width)
+            : AttentionInputs(transformer.Attention, transformer.InputWidth(width), false) + (double)transformer.Attention.OutputWidth * width
+                + transformer.FeedForward.CountParameters(width) - transformer.FeedForward.CountBiases(width);
+        return 2.0 * (weights + use.CountParameters(transformer, width)) + Mixing(transformer.Attention, width, accounting, visible, length);
     }
 
     /// <summary>Entries of the weight matrices that a token is multiplied with.</summary>

@@ -14,6 +14,9 @@ public sealed record ParameterCount
     /// <summary>The norm after the last block.</summary>
     public required long FinalNorm { get; init; }
 
+    /// <summary>Shared transformers, each once; what blocks add for their use of them is in <see cref="Blocks"/>.</summary>
+    public long SharedTransformers { get; init; }
+
     /// <summary>The blocks, first to last.</summary>
     public required EquatableList<BlockParameters> Blocks { get; init; }
 
@@ -21,15 +24,15 @@ public sealed record ParameterCount
     public long Total => Embedding + Head + NonEmbedding;
 
     /// <summary>All but embedding and head.</summary>
-    public long NonEmbedding => Blocks.Sum(block => block.Total) + FinalNorm;
+    public long NonEmbedding => Blocks.Sum(block => block.Total) + SharedTransformers + FinalNorm;
 
     /// <summary>What one token uses: as <see cref="Total"/>, of routed experts only those it is sent to.</summary>
     public long Active => Embedding + Head + ActiveNonEmbedding;
 
     /// <summary>What one token uses, without embedding and head.</summary>
-    public long ActiveNonEmbedding => Blocks.Sum(block => block.Active) + FinalNorm;
+    public long ActiveNonEmbedding => Blocks.Sum(block => block.Active) + SharedTransformers + FinalNorm;
 
-    /// <summary>The total by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and so on by letter, <c>feed-forward</c>, <c>norms</c>; parts without
+    /// <summary>The total by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and so on by letter, <c>shared transformers</c>, <c>feed-forward</c>, <c>norms</c>; parts without
     /// parameters are left out.</summary>
     public IReadOnlyDictionary<string, long> ByPart
     {
@@ -42,6 +45,7 @@ public sealed record ParameterCount
             }
             Add("embedding", Embedding);
             foreach (var block in Blocks) Add($"mixer {block.Symbol[..1]}", block.Mixer);
+            Add("shared transformers", SharedTransformers + Blocks.Sum(block => block.SharedUse));
             foreach (var block in Blocks) Add("feed-forward", block.FeedForward);
             Add("norms", FinalNorm + Blocks.Sum(block => block.Norms));
             Add("head", Head);
@@ -60,7 +64,11 @@ public sealed record ParameterCount
             Embedding = table,
             Head = design.TiedHead ? 0 : table,
             FinalNorm = design.Width,
-            Blocks = design.Blocks.Select((block, index) => Of(block, index + 1, design.Width)).ToEquatableList(),
+            SharedTransformers = design.SharedTransformers.Sum(transformer => transformer.CountParameters(design.Width)),
+            Blocks = design.Blocks.Select((block, index) => Of(block, index + 1, design.Width) with
+            {
+                SharedUse = block.Shared is { } use ? use.CountParameters(design.SharedTransformers[use.Transformer], design.Width) : 0,
+            }).ToEquatableList(),
         };
     }
 

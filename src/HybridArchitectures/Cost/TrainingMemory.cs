@@ -28,12 +28,12 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         Require.AtLeast(batch, 1, nameof(batch));
         Require.That(elementSize is 2 or 4 or 8, nameof(elementSize), elementSize, "2, 4 or 8 bytes");
         long parameters = 4 * ParameterCount.Of(design).Total;
-        var blocks = design.Blocks.Select(block => Kept(block, design.Width, elementSize)).ToList();
+        var blocks = design.Blocks.Select(block => Kept(block, design.Width, elementSize) + Shared(design, block, elementSize)).ToList();
         double input = (double)design.Width * elementSize;
         // embedding's output is the first block's input; then the last norm's input and output. The loss never holds a whole table of logits.
         double perToken = 2 * input + (checkpointing ? blocks.Count * input + blocks.Max() : blocks.Sum());
         // a window's mask is a table of the row's pairs, the same for all rows
-        var masks = design.Blocks.Select(block => IsMasked(block.Mixer, length) ? (double)length * length * elementSize : 0).ToList();
+        var masks = design.Blocks.Select(block => (IsMasked(block.Mixer, length) || IsMasked(design.SharedAttention(block), length) ? (double)length * length * elementSize : 0)).ToList();
         return new(parameters, parameters, 2 * parameters, (long)(perToken * length * batch + (checkpointing ? masks.Max() : masks.Sum())));
     }
 
@@ -43,6 +43,16 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         IntraHybridSpec intra => IsMasked(intra.Attention, length),
         _ => false,
     };
+
+    // input and its norm's output, attention, what the second norm reads and gives, feed-forward, what the adapters hand on, and the mixer's own input
+    static double Shared(HybridDesign design, BlockSpec block, int elementSize)
+    {
+        if (block.Shared is not { } use) return 0;
+        var transformer = design.SharedTransformers[use.Transformer];
+        double channels = 2.0 * transformer.InputWidth(design.Width) + 3.0 * design.Width + FeedForward(transformer.FeedForward, design.Width)
+            + 3.0 * use.AttentionAdapterRank + use.FeedForwardAdapterRank + design.Width;
+        return channels * elementSize + Mixer(transformer.Attention, transformer.InputWidth(design.Width), elementSize);
+    }
 
     // bytes a token
     static double Kept(BlockSpec block, int width, int elementSize)

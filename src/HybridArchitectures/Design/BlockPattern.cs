@@ -5,6 +5,7 @@ namespace HybridArchitectures.Design;
 /// <list type="bullet">
 /// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (also written <c>1</c>) Mamba-1, <c>H</c> intra-layer hybrid,
 /// <c>C</c> short convolution, a mixer of your own by its <see cref="MixerSpec.Symbol"/>; <c>-</c> for a block without mixer.</item>
+/// <item><c>+</c> after the letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
 /// <item>Marks: none for the usual feed-forward, <c>e</c> for the mixture of experts in a design that has both, <c>~</c> for none.</item>
 /// </list>
 /// White space means nothing. <c>MMT</c> is two Mamba-2 blocks and an attention block, each with its feed-forward; <c>M~ M~ -</c> is two bare Mamba-2 layers
@@ -27,7 +28,12 @@ public static class BlockPattern
         {
             char c = pattern[i];
             if (char.IsWhiteSpace(c)) continue;
-            if (c is 'e' or '~')
+            if (c == '+')
+            {
+                if (blocks.Count == 0 || blocks[^1] is not { Mixer: not null, Shared: false, FeedForward: PatternFeedForward.Usual } last) throw Unexpected(pattern, i);
+                blocks[^1] = last with { Shared = true };
+            }
+            else if (c is 'e' or '~')
             {
                 var before = blocks.Count > 0 ? blocks[^1] : null;
                 if (before is null || before.FeedForward != PatternFeedForward.Usual || (c == '~' && before.Mixer is null)) throw Unexpected(pattern, i);
@@ -57,8 +63,8 @@ public static class BlockPattern
         NoFeedForward => PatternFeedForward.None,
         MixtureOfExpertsSpec when markExperts => PatternFeedForward.Experts,
         _ => PatternFeedForward.Usual,
-    }).ToString();
+    }, block.Shared is not null).ToString();
 
     static ArgumentException Unexpected(string pattern, int index) => Require.Refusal("pattern", pattern,
-        $"letters for mixers, '-' for a block without one, after it 'e' or '~' once, not '{pattern[index]}' at place {index + 1}");
+        $"letters for mixers, after one '+' once, '-' for a block without one, after either 'e' or '~' once, not '{pattern[index]}' at place {index + 1}");
 }

@@ -8,6 +8,9 @@ public sealed record BlockSpec
     /// <summary>What mixes positions; null: the block is its feed-forward alone.</summary>
     public MixerSpec? Mixer { get; init; }
 
+    /// <summary>A transformer shared with other blocks, whose result joins the mixer's input; null: none.</summary>
+    public SharedTransformerUse? Shared { get; init; }
+
     /// <summary>What follows it.</summary>
     public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;
 
@@ -30,6 +33,7 @@ public sealed record BlockSpec
         if (Mixer is CustomMixerSpec custom) HybridDesignBuilder.CheckSymbol(custom);
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
+        Require.That(Shared is null || Mixer is not null, "shared", Shared, "none in a block without mixer, whose input it would join");
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.Positive(ResidualScale, "residualScale");
     }

@@ -9,6 +9,8 @@ sealed record BuilderState
     public IReadOnlyList<MixerSpec> Mixers { get; init; } = [];
     public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;
     public MixtureOfExpertsSpec? Experts { get; init; }
+    public EquatableList<SharedTransformerSpec> Shared { get; init; } = [];
+    public SharedTransformerUse SharedUse { get; init; } = new();
     public int? Depth { get; init; }
     public BuilderRatio? Ratio { get; init; }
     public Placement? Placement { get; init; }

@@ -31,6 +31,12 @@ static class DesignDiff
     {
         if (left is { ValueKind: JsonValueKind.Object } a && right is { ValueKind: JsonValueKind.Object } b && Kind(a) == Kind(b))
             foreach (string key in Keys(a, b)) Compare(block, path.Length == 0 ? key : $"{path}.{key}", Get(a, key), Get(b, key), found);
+        else if (left is { ValueKind: JsonValueKind.Array } first && right is { ValueKind: JsonValueKind.Array } second
+            && first.EnumerateArray().Concat(second.EnumerateArray()).Any(item => item.ValueKind == JsonValueKind.Object))
+        {
+            for (int i = 0; i < Math.Max(first.GetArrayLength(), second.GetArrayLength()); i++)
+                Compare(block, $"{path}[{i}]", i < first.GetArrayLength() ? first[i] : null, i < second.GetArrayLength() ? second[i] : null, found);
+        }
         else if (Show(left, whole: true) != Show(right, whole: true))
             found.Add((block, path, Show(left), Show(right)));
     }

@@ -11,6 +11,7 @@ sealed record DesignDocument
     public double EmbeddingScale { get; init; } = 1;
     public double LogitScale { get; init; } = 1;
     public InitialisationSpec Initialisation { get; init; } = new();
+    public EquatableList<SharedTransformerSpec> SharedTransformers { get; init; } = [];
     public required EquatableList<BlockSpec> Blocks { get; init; }
 
     public static DesignDocument Of(HybridDesign design) => new()
@@ -23,6 +24,7 @@ sealed record DesignDocument
         EmbeddingScale = design.EmbeddingScale,
         LogitScale = design.LogitScale,
         Initialisation = design.Initialisation,
+        SharedTransformers = design.SharedTransformers,
         Blocks = design.Blocks,
     };
 
@@ -36,6 +38,7 @@ sealed record DesignDocument
         EmbeddingScale = EmbeddingScale,
         LogitScale = LogitScale,
         Initialisation = Initialisation,
+        SharedTransformers = SharedTransformers,
         Blocks = Blocks,
     };
 }

@@ -24,6 +24,9 @@ public sealed partial record HybridDesign
     /// <summary>The blocks, first to last.</summary>
     public required EquatableList<BlockSpec> Blocks { get; init; }
 
+    /// <summary>Transformer layers whose weights are kept once and used by any number of blocks, see <see cref="BlockSpec.Shared"/>.</summary>
+    public EquatableList<SharedTransformerSpec> SharedTransformers { get; init; } = [];
+
     /// <summary>The head is the embedding transposed.</summary>
     public bool TiedHead { get; init; } = true;
 
@@ -62,7 +65,14 @@ public sealed partial record HybridDesign
             int index = i;
             Require.Within($"block {i + 1}", () => blocks[index] = (Blocks[index] ?? throw Require.Refusal("block", null, "a block")).Resolve(Width));
         }
-        var resolved = this with { Blocks = new(blocks) };
+        var transformers = new SharedTransformerSpec[SharedTransformers?.Count ?? 0];
+        for (int i = 0; i < transformers.Length; i++)
+        {
+            int index = i;
+            Require.Within($"shared transformer {i}", () =>
+                transformers[index] = (SharedTransformers![index] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Resolve(Width));
+        }
+        var resolved = this with { Blocks = new(blocks), SharedTransformers = new(transformers) };
         resolved.Check();
         return resolved;
     }
@@ -81,8 +91,19 @@ public sealed partial record HybridDesign
         Require.Positive(LogitScale, "logitScale");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);
-        for (int i = 0; i < Blocks.Count; i++) Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
+        Require.Present(SharedTransformers, "sharedTransformers", "a list, which may be empty");
+        Require.That(SharedTransformers.Count <= LargestDepth, "sharedTransformers", SharedTransformers.Count, $"at most {LargestDepth}");
+        for (int i = 0; i < SharedTransformers.Count; i++)
+            Require.Within($"shared transformer {i}", () => (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
+        for (int i = 0; i < Blocks.Count; i++)
+        {
+            Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
+            if (Blocks[i].Shared is { } use) Require.Within($"block {i + 1}: shared", () => use.Check(this));
+        }
     }
+
+    /// <summary>The attention of the shared transformer a block uses, or null.</summary>
+    internal AttentionSpec? SharedAttention(BlockSpec block) => block.Shared is { } use ? SharedTransformers[use.Transformer].Attention : null;
 
     // what UTF-8 can hold
     static bool IsText(string text)

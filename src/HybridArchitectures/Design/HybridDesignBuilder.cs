@@ -132,6 +132,24 @@ public sealed class HybridDesignBuilder
         return new(state with { Experts = experts });
     }
 
+    /// <summary>
+    /// Transformer layers whose weights blocks share: those that a pattern marks <c>+</c> use them in turn, each with an output projection and adapters of its own.
+    /// </summary>
+    /// <param name="transformer">What each of them is.</param>
+    /// <param name="count">How many there are.</param>
+    /// <param name="attentionAdapterRank">Rank of each use's adapters on queries, keys and values; 0: none.</param>
+    /// <param name="feedForwardAdapterRank">Rank of each use's adapter on gate and up; 0: none.</param>
+    public HybridDesignBuilder WithSharedTransformers(SharedTransformerSpec transformer, int count = 1, int attentionAdapterRank = 0, int feedForwardAdapterRank = 0)
+    {
+        ArgumentNullException.ThrowIfNull(transformer);
+        Require.That(count is >= 1 and <= HybridDesign.LargestDepth, nameof(count), count, $"1 to {HybridDesign.LargestDepth}");
+        return new(state with
+        {
+            Shared = [.. Enumerable.Repeat(transformer, count)],
+            SharedUse = new() { AttentionAdapterRank = attentionAdapterRank, FeedForwardAdapterRank = feedForwardAdapterRank },
+        });
+    }
+
     /// <summary>How many blocks.</summary>
     public HybridDesignBuilder Depth(int blocks)
     {
@@ -242,7 +260,8 @@ public sealed class HybridDesignBuilder
             TiedHead = state.TiedHead,
             NormEpsilon = state.NormEpsilon,
             Initialisation = state.Initialisation,
-            Blocks = pattern.Select(Block).ToEquatableList(),
+            SharedTransformers = state.Shared,
+            Blocks = WithUses(pattern.Select(Block), pattern),
         }.Resolve();
         if (state.Overrides.Count == 0) return design;
         foreach (var (position, change) in state.Overrides)
@@ -260,6 +279,18 @@ public sealed class HybridDesignBuilder
             string.Concat(pattern), "no ratio or placement beside it");
         Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, as many as the pattern has blocks");
         return pattern;
+    }
+
+    EquatableList<BlockSpec> WithUses(IEnumerable<BlockSpec> blocks, EquatableList<PatternBlock> pattern)
+    {
+        int uses = 0;
+        Require.That(state.Shared.Count == 0 || pattern.Any(block => block.Shared), "pattern", string.Concat(pattern), "a block marked '+', since there are shared transformers");
+        return blocks.Zip(pattern, (block, asked) =>
+        {
+            if (!asked.Shared) return block;
+            Require.That(state.Shared.Count > 0, "pattern", asked.ToString(), "no '+' without shared transformers; see WithSharedTransformers");
+            return block with { Shared = state.SharedUse with { Transformer = uses++ % state.Shared.Count } };
+        }).ToEquatableList();
     }
 
     BlockSpec Block(PatternBlock block) => new()

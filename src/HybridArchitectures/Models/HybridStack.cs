@@ -9,6 +9,7 @@ public sealed class HybridStack : HybridModule
 {
     readonly IReadOnlyList<Block> blocks;
     readonly RootMeanSquareNorm norm;
+    readonly bool keepsEmbedded;
 
     /// <summary>The stack of a design, with the design's own initialisation.</summary>
     /// <param name="factory">Makes the parameters of <see cref="ModuleFactory.Design"/>.</param>
@@ -18,7 +19,12 @@ public sealed class HybridStack : HybridModule
         ArgumentNullException.ThrowIfNull(factory);
         ComputeType = compute;
         Width = factory.Width;
-        blocks = Add("blocks", new BlockList(factory.Design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec))))).Items;
+        var design = factory.Design;
+        IReadOnlyList<SharedTransformer>? shared = null;
+        if (design.SharedTransformers.Count > 0)
+            shared = Add("shared", new ModuleSequence<SharedTransformer>(design.SharedTransformers.Select(spec => factory.At(1, spec.NormEpsilon, () => new SharedTransformer(factory, spec))))).Items;
+        keepsEmbedded = shared is not null;
+        blocks = Add("blocks", new ModuleSequence<Block>(design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec, shared))))).Items;
         norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
     }
 
@@ -52,7 +58,7 @@ public sealed class HybridStack : HybridModule
         ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
-        return new HybridCache([.. blocks.Select(block => block.Mixer?.CreateState(batch, ComputeType, device))], new long[batch]);
+        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch]);
     }
 
     /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>
@@ -73,6 +79,7 @@ public sealed class HybridStack : HybridModule
         if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
         x = context.ToRightPadded(x);
         Observer?.Invoke(-1, x);
+        context.Embedded = keepsEmbedded ? x.alias() : null;
         for (int i = 0; i < blocks.Count; i++)
         {
             var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context) : blocks[i].Forward(x, context, context.Cache?.States[i]);
@@ -80,6 +87,7 @@ public sealed class HybridStack : HybridModule
             x = next;
             Observer?.Invoke(i, x);
         }
+        context.Embedded = null;
         context.Cache?.Advance(context);
         x = norm.Forward(x);
         Observer?.Invoke(blocks.Count, x);

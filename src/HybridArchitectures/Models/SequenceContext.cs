@@ -87,6 +87,9 @@ public sealed class SequenceContext : IDisposable
     /// <summary>The most tokens a row has seen when this pass is over.</summary>
     public long TotalLength { get; private set; }
 
+    /// <summary>What the first block reads, (batch, length, width); null in a design without shared transformers.</summary>
+    internal Tensor? Embedded { get; set; }
+
     /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied.</summary>
     public IReadOnlyList<Tensor> AuxiliaryLosses => losses;
 

@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
@@ -18,12 +19,15 @@ public sealed class Attention : Mixer
     /// <param name="spec">Heads, sizes, window, positions.</param>
     /// <param name="ownValues">Whether it projects values itself; an intra-layer hybrid may hand in those of its other branch.</param>
     /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
-    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
+    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(factory, spec, factory.Width, ownValues, ownOutput) { }
+
+    /// <summary>Attention that reads another width than it writes.</summary>
+    internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
     {
         this.spec = spec;
-        query = Add("query", Project(factory, spec.QueryWidth));
-        key = Add("key", Project(factory, spec.KeyWidth));
-        if (ownValues) value = Add("value", Project(factory, spec.ValueWidth));
+        query = Add("query", Project(factory, spec.QueryWidth, inputWidth));
+        key = Add("key", Project(factory, spec.KeyWidth, inputWidth));
+        if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth));
         if (spec.QkNorm)
         {
             queryNorm = Add("query_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
@@ -33,7 +37,7 @@ public sealed class Attention : Mixer
             output = Add("output", new Linear(factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Constant(0, factory.Width) : null));
     }
 
-    Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.InputBias ? factory.Constant(0, outputs) : null);
+    Linear Project(ModuleFactory factory, int outputs, int inputs) => new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Constant(0, outputs) : null);
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
@@ -43,13 +47,13 @@ public sealed class Attention : Mixer
         Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended), spec.OutputScale);
 
     /// <summary>(batch, length, heads x valueHeadSize) before the output projection.</summary>
-    internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null)
+    internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null, AttentionAdapters? adapters = null)
     {
         long batch = x.size(0), length = x.size(1);
         x = Scaled(x, spec.InputScale);
-        var q = query.Forward(x).view(batch, length, spec.Heads, spec.HeadSize);
-        var k = Scaled(key.Forward(x), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
-        var v = (givenValues ?? value!.Forward(x)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
+        var q = Adapted(query.Forward(x), x, adapters?.Query).view(batch, length, spec.Heads, spec.HeadSize);
+        var k = Scaled(Adapted(key.Forward(x), x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
+        var v = (givenValues ?? Adapted(value!.Forward(x), x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
         if (spec.Rotary is { } rotary)
         {
@@ -66,6 +70,8 @@ public sealed class Attention : Mixer
         }
         return FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
     }
+
+    static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) => adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) => spec.Window is { } window

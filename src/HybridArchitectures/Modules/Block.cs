@@ -5,16 +5,29 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>One layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), s being the residual scale; either part may be absent.</summary>
+/// <summary>
+/// One layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), s being the residual scale; either part may be absent. A shared transformer, if the block uses one, joins the mixer's input:
+/// x + s mixer(norm(x + shared(x))).
+/// </summary>
 public sealed class Block : HybridModule
 {
     readonly double residualScale;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
+    readonly SharedTransformerAdapter? shared;
 
     /// <summary>A block as its spec says.</summary>
-    public Block(ModuleFactory factory, BlockSpec spec) : base(nameof(Block))
+    /// <param name="factory">Makes the parameters.</param>
+    /// <param name="spec">The block.</param>
+    /// <param name="transformers">The transformers that blocks share; none by default.</param>
+    public Block(ModuleFactory factory, BlockSpec spec, IReadOnlyList<SharedTransformer>? transformers = null) : base(nameof(Block))
     {
         residualScale = spec.ResidualScale;
+        if (spec.Shared is { } use)
+        {
+            if (transformers is null || use.Transformer >= transformers.Count)
+                throw new ArgumentException($"the block uses shared transformer {use.Transformer}; {transformers?.Count ?? 0} are given", nameof(transformers));
+            shared = Add("shared", new SharedTransformerAdapter(factory, use, transformers[use.Transformer]));
+        }
         if (spec.Mixer is not null)
         {
             mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
@@ -39,8 +52,30 @@ public sealed class Block : HybridModule
         using var scope = NewDisposeScope();
         var stream = x;
         var scale = residualScale == 1 ? Scalars.One : Scalars.Of(residualScale);
-        if (Mixer is not null) stream = stream.add(Mixer.Forward(mixerNorm!.Forward(stream), context, state), scale);
+        if (Mixer is not null)
+        {
+            var (entering, own) = (stream, state);
+            if (shared is not null)
+            {
+                var both = state switch
+                {
+                    null => null,
+                    CombinedState combined => combined,
+                    _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a block with a shared transformer", nameof(state)),
+                };
+                entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
+                own = both?.StateSpace;
+            }
+            stream = stream.add(Mixer.Forward(mixerNorm!.Forward(entering), context, own), scale);
+        }
         if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), scale);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>An empty state of the mixer, and of the shared transformer before it; null without a mixer.</summary>
+    internal MixerState? CreateState(int batch, ScalarType compute, Device device)
+    {
+        var own = Mixer?.CreateState(batch, compute, device);
+        return shared is null || own is null ? own : new CombinedState(shared.Transformer.CreateState(batch, compute, device), own);
     }
 }

@@ -2,13 +2,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The states of the two branches of an intra-layer hybrid.</summary>
+/// <summary>The states of attention and of a state-space mixer in one block: the branches of an intra-layer hybrid, or a shared transformer and the mixer behind it.</summary>
 public sealed class CombinedState(MixerState attention, MixerState stateSpace) : MixerState
 {
-    /// <summary>The attention branch's.</summary>
+    /// <summary>The attention's.</summary>
     public MixerState Attention { get; } = attention;
 
-    /// <summary>The state-space branch's.</summary>
+    /// <summary>The state-space mixer's.</summary>
     public MixerState StateSpace { get; } = stateSpace;
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
@@ -25,6 +26,17 @@ public sealed class SwiGluFeedForward : FeedForward
     Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Constant(0, outputs) : null);
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor x, SequenceContext context) =>
-        Scaled(down.Forward(Activations.Gated(spec.Activation, Scaled(gate.Forward(x), spec.GateScale), up.Forward(x))), spec.OutputScale);
+    public override Tensor Forward(Tensor x, SequenceContext context) => Forward(x, adapter: null);
+
+    /// <summary>With what an adapter adds to gate and up, which follow each other in its output.</summary>
+    internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
+    {
+        Tensor gated = gate.Forward(x), raised = up.Forward(x);
+        if (adapter?.Forward(x) is { } added)
+        {
+            gated = gated.add(added.narrow(-1, 0, spec.Width), Scalars.One);
+            raised = raised.add(added.narrow(-1, spec.Width, spec.Width), Scalars.One);
+        }
+        return Scaled(down.Forward(Activations.Gated(spec.Activation, Scaled(gated, spec.GateScale), raised)), spec.OutputScale);
+    }
 }

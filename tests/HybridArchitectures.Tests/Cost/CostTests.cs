@@ -73,10 +73,16 @@ public class CostTests
             }
             // an embedding is looked up; as a head of its own or tied it is multiplied with once
             if (!design.TiedHead && parameter.Contains("embedding")) continue;
+            // shared weights are multiplied with once a use
+            if (parameter.StartsWith("stack.shared.", StringComparison.Ordinal))
+                entries *= design.Blocks.Count(block => block.Shared is { } use && parameter.StartsWith($"stack.shared.{use.Transformer}.", StringComparison.Ordinal));
             weights += entries;
         }
+        // one key, which every query head meets
+        double sharedMixing = design.Blocks.Where(block => block.Shared is not null).Select(block => design.SharedTransformers[block.Shared!.Transformer].Attention)
+            .Sum(attention => 2.0 * attention.Heads * (attention.HeadSize + attention.ValueHeadSize));
         var flops = FlopCount.OfStep(design, 0, FlopAccounting.MatrixProducts);
-        Assert.Equal(2 * weights, flops.Forward - flops.Blocks.Sum(block => block.Mixing), 0.5);
+        Assert.Equal(2 * weights, flops.Forward - flops.Blocks.Sum(block => block.Mixing) - sharedMixing, 0.5);
     }
 
     [Theory]

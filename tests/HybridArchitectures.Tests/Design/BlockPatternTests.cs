@@ -37,6 +37,7 @@ public class BlockPatternTests
     [InlineData(" T S\tM\nH X ", "TSMHX")]
     [InlineData("Te-eM~-", "Te-eM~-")]
     [InlineData("é", "é")]
+    [InlineData("M M+ T+~ M+e", "MM+T+~M+e")]
     public void Patterns_are_read_as_blocks(string pattern, string plain) => Assert.Equal(plain, string.Concat(BlockPattern.Parse(pattern)));
 
     [Theory]
@@ -47,6 +48,10 @@ public class BlockPatternTests
     [InlineData("M-~", 3)]
     [InlineData("M*M", 2)]
     [InlineData("M2", 2)]
+    [InlineData("+M", 1)]
+    [InlineData("M++", 3)]
+    [InlineData("-+", 2)]
+    [InlineData("M~+", 3)]
     public void A_character_without_meaning_is_named_with_its_place(string pattern, int place) =>
         Assert.Contains($"at place {place}", Assert.Throws<ArgumentException>(() => BlockPattern.Parse(pattern)).Message);
 

@@ -19,6 +19,8 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 
     static HybridDesign Of(string pattern) => Start.Pattern(pattern).Build();
 
+    static HybridDesign Sharing(int headSize) => Start.WithSharedTransformers(new() { Attention = new() { Heads = 4, HeadSize = headSize }, FeedForward = new(32) }).Pattern("MM+M").Build();
+
     static HybridDesign With(IntraHybridSpec intra) => Start.WithIntraHybrid(intra).Pattern("MHM").Build();
 
     static HybridDesign With(Mamba2Spec spec) => Start.WithMamba2(spec).Pattern("MTM").Build();
@@ -54,6 +56,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(), Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),
         new("head-size", Attention(new() { Heads = 4, HeadSize = 12, Rotary = new() }), Attention(new() { Heads = 4, HeadSize = 24, Rotary = new() }), 2),
         new("head-size", With(Intra with { Attention = Intra.Attention with { HeadSize = 18 } }), With(Intra), 2),
+        new("shared-head-size", Sharing(12), Sharing(16)),
         new("unequal-head-sizes", Attention(new() { Heads = 4, HeadSize = 8, ValueHeadSize = 16 }), Attention(new() { Heads = 4, HeadSize = 16 }), 2),
         new("recall", Of("SMM"), Of("TMM"), 2, new() { RecalledPairs = 100 }),
         new("recall", Of("mmm"), Start.WithMamba1(stateSize: 32).Pattern("mmm").Build(), 1, new() { RecalledPairs = 17 }),

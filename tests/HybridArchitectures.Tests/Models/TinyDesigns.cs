@@ -25,6 +25,17 @@ static class TinyDesigns
         StateSpace = stateSpace ?? Mamba2 with { GatedNorm = false },
     };
 
+    static SharedTransformerSpec Shared => new()
+    {
+        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() }, FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
+    };
+
+    static BlockSpec Using(BlockSpec block, int transformer, int attentionRank, int feedForwardRank) =>
+        block with { Shared = new() { Transformer = transformer, AttentionAdapterRank = attentionRank, FeedForwardAdapterRank = feedForwardRank } };
+
+    static HybridDesign Sharing(string name, SharedTransformerSpec[] transformers, params BlockSpec[] blocks) =>
+        new HybridDesign { Name = name, Width = Width, Vocabulary = Vocabulary, Blocks = [.. blocks], SharedTransformers = [.. transformers] }.Resolve();
+
     static MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(4, 2, 12);
 
     public static IReadOnlyList<HybridDesign> All { get; } =
@@ -55,6 +66,8 @@ static class TinyDesigns
         Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
             Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
         Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }), Block(Attention)),
+        Sharing("shared transformers", [Shared, Shared with { ReadsEmbedding = false, NormEpsilon = 1e-3 }], Block(Mamba2), Using(Block(Mamba2, FeedForwardSpec.None), 0, 3, 2), Using(Block(Attention), 1, 0, 0),
+            Using(Block(Intra()), 0, 3, 2)),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];
 

@@ -37,8 +37,7 @@ public static class LayerTypes
     /// <exception cref="ArgumentException">Words cannot say it: which layers have experts, or blocks with and without feed-forward side by side.</exception>
     public static EquatableList<string> Print(IEnumerable<PatternBlock> blocks, string convolution = "C")
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        var list = blocks.ToEquatableList();
+        var list = PatternBlock.Unshared(blocks, "a list of words");
         bool single = list.Any(block => block.Mixer is null);
         var expected = single ? PatternFeedForward.None : PatternFeedForward.Usual;
         return list.Select((block, index) =>

@@ -40,8 +40,7 @@ public static class MegatronPattern
     /// <exception cref="ArgumentException">A mixer has no sign.</exception>
     public static string Print(IEnumerable<PatternBlock> blocks)
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        return string.Concat(blocks.Select((block, index) => block.Mixer switch
+        return string.Concat(PatternBlock.Unshared(blocks, "Megatron").Select((block, index) => block.Mixer switch
         {
             null => "",
             "T" => "*",

@@ -12,15 +12,19 @@ static class AttentionRules
         new("window-alone", "Nothing but sliding windows.", WindowAlone),
         new("no-positions", "Attention alone, and no block with positions.", NoPositions),
         new("head-size", "Heads whose size is no multiple of 8.", HeadSize),
+        new("shared-head-size", "Heads of a shared transformer whose size is no multiple of 8.", SharedHeadSize),
         new("unequal-head-sizes", "Value heads of another size than query heads.", UnequalHeads),
     ];
+
+    static Evidence UnalignedHeads { get; } =
+        new("fused attention loads 16 bytes, 8 bfloat16 values, at once and falls back to a slow path with a score per pair of tokens otherwise", "github.com/Dao-AILab/flash-attention");
 
     static bool IsAttentionAlone(HybridDesign design) => Mixers<MixerSpec>(design).Any() && Mixers<MixerSpec>(design).All(entry => entry.Mixer is AttentionSpec);
 
     static IEnumerable<Finding> None(HybridDesign design, ReviewOptions options)
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
-        if (!options.Retrieval || mixers.Count == 0 || mixers.Any(entry => entry.Mixer is not IStateSpaceSpec)) yield break;
+        if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not IStateSpaceSpec)) yield break;
         int layer = mixers[mixers.Count / 2].Layer, heads = design.Width % 64 == 0 ? design.Width / 64 : 1;
         yield return new("no-attention", Severity.Warning, null, "no block can look back at a token itself; far facts are lost to the state.",
             new("TriviaQA 36.5 against 51.9 with attention, GovReport 13.1 against 20.6, after fine-tuning at 1B", Paper + ", Table 3"),
@@ -63,8 +67,25 @@ static class AttentionRules
             if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
             int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
             yield return new("head-size", Severity.Warning, layer, $"heads of {attention.HeadSize} (values {attention.ValueHeadSize}) are no multiple of 8.",
-                new("fused attention loads 16 bytes, 8 bfloat16 values, at once and falls back to a slow path with a score per pair of tokens otherwise", "github.com/Dao-AILab/flash-attention"),
+                UnalignedHeads,
                 new($"HeadSize = {size}, ValueHeadSize = {valueSize}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize })));
+        }
+    }
+
+    static IEnumerable<Finding> SharedHeadSize(HybridDesign design, ReviewOptions options)
+    {
+        for (int i = 0; i < design.SharedTransformers.Count; i++)
+        {
+            var attention = design.SharedTransformers[i].Attention;
+            if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
+            int index = i, size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
+            yield return new("shared-head-size", Severity.Warning, null, $"shared transformer {i} has heads of {attention.HeadSize} (values {attention.ValueHeadSize}), no multiple of 8.",
+                UnalignedHeads, new($"HeadSize = {size}, ValueHeadSize = {valueSize}", whole => index < whole.SharedTransformers.Count && whole.SharedTransformers[index] is { } transformer
+                    ? whole with
+                    {
+                        SharedTransformers = whole.SharedTransformers.With(index, transformer with { Attention = transformer.Attention with { HeadSize = size, ValueHeadSize = valueSize } }),
+                    }
+                    : whole));
         }
     }
 

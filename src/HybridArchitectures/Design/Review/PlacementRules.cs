@@ -62,11 +62,11 @@ static class PlacementRules
 
     static Cure Even { get; } = new(".Place(Placement.Middle)", Spread, Safe: true);
 
-    // mixers in order; indices into them of full attention and intra-layer hybrids. Empty where another kind than a state-space layer stands beside: nothing is known of those.
+    // mixers in order; indices into them of full attention and intra-layer hybrids. Empty where another kind than a state-space layer, or a shared transformer, stands beside: nothing is known of those.
     static (List<(int Layer, MixerSpec Mixer)> Mixers, int[] Attention) Kinds(HybridDesign design)
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
-        if (mixers.Any(entry => entry.Mixer is not (AttentionSpec { Window: null } or IntraHybridSpec or IStateSpaceSpec))) return (mixers, []);
+        if (design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not (AttentionSpec { Window: null } or IntraHybridSpec or IStateSpaceSpec))) return (mixers, []);
         return (mixers, [.. Enumerable.Range(0, mixers.Count).Where(i => mixers[i].Mixer is not IStateSpaceSpec)]);
     }
 

@@ -21,7 +21,7 @@ static class StateSpaceRules
 
     static IEnumerable<Finding> Recall(HybridDesign design, ReviewOptions options)
     {
-        if (options.RecalledPairs == 0 || Attentions(design).Any(entry => entry.Attention.Window is null)) yield break;
+        if (options.RecalledPairs == 0 || Attentions(design).Select(entry => entry.Attention).Concat(design.SharedTransformers.Select(transformer => transformer.Attention)).Any(attention => attention.Window is null)) yield break;
         var layers = StateSpaces(design).ToList();
         if (layers.Count == 0) yield break;
         var (layer, best) = layers.MaxBy(entry => entry.StateSpace.StateSize);

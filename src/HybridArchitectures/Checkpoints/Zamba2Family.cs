@@ -1,0 +1,165 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Zamba2 (arXiv 2411.15242): Mamba-2 layers, before some of which one of a few shared transformers reads the residual stream and the embedded tokens.</summary>
+sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM")
+{
+    // the reference ignores the configuration's epsilon here
+    const double GatedNormEpsilon = 1e-5;
+
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8), heads = config.Int("num_attention_heads", 32);
+        double epsilon = config.Double("rms_norm_eps", 1e-5);
+        bool bias = config.Flag("add_bias_linear", false), rotary = config.Flag("use_mem_rope", false);
+        if (rotary && config.Flag("use_long_context", false)) throw config.Refusal("use_long_context", true, "false");
+        var mamba = new Mamba2Spec
+        {
+            Heads = mambaHeads,
+            HeadSize = BambaFamily.Inner(config, width) / mambaHeads,
+            StateSize = config.Int("mamba_d_state", 64),
+            Groups = groups,
+            NormGroups = groups,
+            GatedNormEpsilon = GatedNormEpsilon,
+            ConvolutionWidth = config.Int("mamba_d_conv", 4),
+            ProjectionBias = bias,
+            ChunkSize = Chunk(config, "chunk_size", 256),
+            TimeStepLimit = config.TimeStepLimit(),
+        };
+        var hybrid = Hybrid(config);
+        int uses = hybrid.Count(isHybrid => isHybrid), headSize = 2 * width / heads;
+        int transformers = Math.Min(config.Int("num_mem_blocks", 1), uses);
+        if (uses > 0 && transformers < 1) throw config.Refusal("num_mem_blocks", transformers, "at least 1");
+        var transformer = new SharedTransformerSpec
+        {
+            Attention = new()
+            {
+                Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = headSize, Scale = Math.Sqrt(2.0 / headSize),
+                Rotary = rotary ? config.Rotary() : null,
+            },
+            FeedForward = new(config.Int("intermediate_size", checked(4 * width))) { Activation = config.Activation("hidden_act", "gelu"), Bias = bias },
+            NormEpsilon = epsilon,
+        };
+        int rank = config.Int("adapter_rank", 128), use = 0;
+        var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0, FeedForwardAdapterRank = rank };
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
+            SharedTransformers = [.. Enumerable.Repeat(transformer, transformers)],
+            Blocks = Blocks(hybrid.Length, i => new()
+            {
+                Mixer = mamba, Shared = hybrid[i] ? adapted with { Transformer = use++ % transformers } : null, NormEpsilon = epsilon,
+            }),
+        };
+    }
+
+    static bool[] Hybrid(PretrainedConfig config)
+    {
+        if (config.Texts("layers_block_type") is not { } words)
+        {
+            var hybrid = new bool[config.Depth("num_hidden_layers")];
+            foreach (double index in config.Numbers("hybrid_layer_ids") ?? throw config.Refusal("layers_block_type", null, "a list of layer words"))
+            {
+                if (!(index >= 0 && index < hybrid.Length && index == Math.Floor(index))) throw config.Refusal("hybrid_layer_ids", index, $"layers 0 to {hybrid.Length - 1}");
+                hybrid[(int)index] = true;
+            }
+            return hybrid;
+        }
+        if (config.Has("num_hidden_layers") && config.Int("num_hidden_layers") != words.Count)
+            throw config.Refusal("layers_block_type", $"{words.Count} words", $"{config.Int("num_hidden_layers")}, as num_hidden_layers says");
+        return [.. words.Select(word => word switch
+        {
+            "hybrid" => true, "mamba" or "linear_attention" => false, _ => throw config.Refusal("layers_block_type", word, "mamba, hybrid, or the later word linear_attention"),
+        })];
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var mamba = First<Mamba2Spec>(design);
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        config["layers_block_type"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Shared is null ? "mamba" : "hybrid"))]);
+        config["hybrid_layer_ids"] = new JsonArray([.. Uses(design).Select(layer => JsonValue.Create(layer))]);
+        config["n_mamba_heads"] = mamba.Heads;
+        config["mamba_headdim"] = mamba.HeadSize;
+        config["mamba_d_state"] = mamba.StateSize;
+        config["mamba_ngroups"] = mamba.Groups;
+        config["mamba_d_conv"] = mamba.ConvolutionWidth;
+        config["mamba_expand"] = mamba.InnerWidth % design.Width == 0 ? mamba.InnerWidth / design.Width : mamba.InnerWidth / (double)design.Width;
+        config["chunk_size"] = mamba.ChunkSize;
+        config["add_bias_linear"] = mamba.ProjectionBias;
+        config["use_mamba_kernels"] = false;
+        config["num_mem_blocks"] = Math.Max(1, design.SharedTransformers.Count);
+        WriteLimit(config, mamba.TimeStepLimit);
+        if (design.SharedTransformers.Count == 0) return;
+        var transformer = design.SharedTransformers[0];
+        var use = design.Blocks.Select(block => block.Shared).FirstOrDefault(shared => shared is not null) ?? throw Unfit("shared transformers that no block uses", "none");
+        config["num_attention_heads"] = transformer.Attention.Heads;
+        config["num_key_value_heads"] = transformer.Attention.KeyValueHeads;
+        config["attention_head_dim"] = transformer.Attention.HeadSize;
+        config["attention_hidden_size"] = transformer.InputWidth(design.Width);
+        config["use_mem_rope"] = transformer.Attention.Rotary is not null;
+        WriteRotary(config, transformer.Attention.Rotary);
+        config["intermediate_size"] = transformer.FeedForward.Width;
+        config["hidden_act"] = Words.Of(transformer.FeedForward.Activation);
+        config["adapter_rank"] = use.FeedForwardAdapterRank;
+        config["use_shared_attention_adapter"] = use.AttentionAdapterRank > 0;
+        config["use_shared_mlp_adapter"] = true;
+    }
+
+    static IEnumerable<int> Uses(HybridDesign design) => Enumerable.Range(0, design.Depth).Where(layer => design.Blocks[layer].Shared is not null);
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        var first = new Dictionary<int, string>();       // where a transformer's weights are: at the layer that uses it first
+        int uses = 0;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            var (block, model) = (design.Blocks[i], Block(i));
+            string file = $"model.layers.{i}.";
+            if (block.Shared is { } use)
+            {
+                if (first.TryAdd(use.Transformer, file + "shared_transformer."))
+                    foreach (var rule in Shared(file + "shared_transformer.", $"stack.shared.{use.Transformer}.", design.SharedTransformers[use.Transformer])) yield return rule;
+                foreach (var rule in Adapters(first[use.Transformer], uses++, model + "shared.", use)) yield return rule;
+                yield return TensorRules.Same(file + "linear.weight", model + "shared.output.weight");
+                file += "mamba_decoder.";
+            }
+            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            foreach (var rule in TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)block.Mixer!)) yield return rule;
+        }
+    }
+
+    static IEnumerable<TensorChoice> Shared(string file, string model, SharedTransformerSpec spec)
+    {
+        TensorRule Together(string name) => new($"{file}feed_forward.gate_up_proj.{name}", [new($"{model}feed_forward.gate.{name}"), new($"{model}feed_forward.up.{name}")]);
+        TensorChoice[] always =
+        [
+            TensorRules.Same(file + "input_layernorm.weight", model + "norm.weight"), TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight"),
+            .. TensorRules.Attention(file + "self_attn.", model + "attention.", spec.Attention),
+            Together("weight"), .. TensorRules.Linear(file + "feed_forward.down_proj", model + "feed_forward.down", spec.FeedForward.Bias),
+        ];
+        return spec.FeedForward.Bias ? [.. always, Together("bias")] : always;
+    }
+
+    // adapters stand with the weights they adapt, numbered by their use
+    static IEnumerable<TensorChoice> Adapters(string file, int use, string model, SharedTransformerUse spec)
+    {
+        var adapters = new List<(string File, string Model)>();
+        if (spec.AttentionAdapterRank > 0) adapters.AddRange([("self_attn.linear_q", "query"), ("self_attn.linear_k", "key"), ("self_attn.linear_v", "value")]);
+        if (spec.FeedForwardAdapterRank > 0) adapters.Add(("feed_forward.gate_up_proj", "feed_forward"));
+        foreach (var (stored, part) in adapters)
+        {
+            yield return TensorRules.Same($"{file}{stored}_adapter_list.{use}.0.weight", $"{model}{part}_adapter.down.weight");
+            yield return TensorRules.Same($"{file}{stored}_adapter_list.{use}.1.weight", $"{model}{part}_adapter.up.weight");
+        }
+    }
+
+    // some files repeat the shared weights at every layer that uses them
+    internal override bool IsIgnored(string name, HybridDesign design) => base.IsIgnored(name, design)
+        || (name.Split('.', 5) is ["model", "layers", var layer, "shared_transformer", _] && int.TryParse(layer, out int index) && index < design.Depth && index >= 0
+            && design.Blocks[index].Shared is { } use && Uses(design).First(other => design.Blocks[other].Shared!.Transformer == use.Transformer) != index);
+}

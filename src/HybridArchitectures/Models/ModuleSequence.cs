@@ -1,0 +1,12 @@
+using HybridArchitectures.Modules;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>Modules of a stack in order, named 0, 1, 2, ... in a checkpoint.</summary>
+sealed class ModuleSequence<T> : HybridModule where T : HybridModule
+{
+    public ModuleSequence(IEnumerable<T> items) : base(typeof(T).Name + "s") =>
+        Items = [.. items.Select((item, index) => Add(index.ToString(System.Globalization.CultureInfo.InvariantCulture), item))];
+
+    public IReadOnlyList<T> Items { get; }
+}

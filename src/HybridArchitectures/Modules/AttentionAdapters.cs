@@ -1,0 +1,4 @@
+namespace HybridArchitectures.Modules;
+
+/// <summary>Adapters of attention's projections.</summary>
+sealed record AttentionAdapters(LowRankAdapter Query, LowRankAdapter Key, LowRankAdapter Value);

@@ -1,0 +1,21 @@
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>What a low-rank adapter (arXiv 2106.09685) adds to a projection: up(down(x)). Its up matrix starts at 0, so that it adds nothing at first.</summary>
+public sealed class LowRankAdapter : HybridModule
+{
+    readonly Linear down, up;
+
+    /// <summary>An adapter of a projection from <paramref name="inputs"/> to <paramref name="outputs"/> channels.</summary>
+    public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
+    {
+        ArgumentNullException.ThrowIfNull(factory);
+        down = Add("down", new Linear(factory.Projection(rank, inputs)));
+        up = Add("up", new Linear(factory.Constant(0, outputs, rank)));
+    }
+
+    /// <summary>(..., inputs) to (..., outputs).</summary>
+    public Tensor Forward(Tensor x) => up.Forward(down.Forward(x));
+}
