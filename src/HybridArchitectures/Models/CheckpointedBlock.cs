@@ -19,20 +19,22 @@ static class CheckpointedBlock
         var layout = context.Layout;
         int earlier = context.AuxiliaryLosses.Count;
         var random = Array.Empty<byte>();
-        Tensor?[] inputs = [x, .. block.AllParameters().Select(item => item.Value)];
+        var embedded = block.ReadsEmbedding ? context.Embedded : null;
+        Tensor?[] inputs = [x, embedded, .. block.AllParameters().Select(item => item.Value)];
         int count = inputs.Length;
         var outputs = Autograd.Apply(inputs, recorded =>
         {
             if (recorded.NeedsGradient)
             {
-                recorded.Save([x, .. layout?.Tensors ?? []]);
+                recorded.Save([x, embedded, .. layout?.Tensors ?? []]);
                 random = RandomState();
             }
             return Array.ConvertAll(Compute(block, x, context, earlier), output => output.detach());
         }, given =>
         {
-            using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(1)]));
+            using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(2)]));
             var input = given.Saved[0]!.detach().requires_grad_(given.Needs(0));
+            again.Embedded = given.Saved[1]?.detach().requires_grad_(given.Needs(1));
             again.Begin(input.size(0), input.size(1), input.device);
             var now = RandomState();
             Tensor[] results;
@@ -50,6 +52,7 @@ static class CheckpointedBlock
             if (wanted.Length > 0) Autograd.Backward([.. wanted.Select(item => item.Item)], [.. wanted.Select(item => given.Gradients[item.Index]!)]);
             var gradients = new Tensor?[count];
             gradients[0] = input.grad;
+            gradients[1] = again.Embedded?.grad;
             return gradients;
         });
         foreach (var loss in outputs[1..]) context.AddLoss(loss);

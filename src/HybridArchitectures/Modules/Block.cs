@@ -40,6 +40,9 @@ public sealed class Block : HybridModule
         }
     }
 
+    /// <summary>Whether it reads, beside the residual stream, what the first block read.</summary>
+    internal bool ReadsEmbedding => shared is { Transformer.Spec.ReadsEmbedding: true };
+
     /// <summary>What mixes positions, or null.</summary>
     public Mixer? Mixer { get; }
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
@@ -44,7 +45,16 @@ public class ActivationCheckpointingTests
         if (name == "experts before") Assert.Contains("load 0", TwoPasses(name, true, compute, packed).Keys);
         var (plain, again) = (TwoPasses(name, false, compute, packed), TwoPasses(name, true, compute, packed));
         Assert.Equal(plain.Keys, again.Keys);
-        foreach (var (key, bytes) in plain) Assert.True(bytes.AsSpan().SequenceEqual(again[key]), $"'{key}' differs");
+        // weights that several blocks use get the sum of their gradients, which without checkpointing is formed in another order
+        bool summed = TinyDesigns.Get(name).SharedTransformers.Count > 0;
+        foreach (var (key, bytes) in plain) Assert.True(bytes.AsSpan().SequenceEqual(again[key]) || (summed && Near(bytes, again[key])), $"'{key}' differs");
+    }
+
+    static bool Near(byte[] left, byte[] right)
+    {
+        var (a, b) = (MemoryMarshal.Cast<byte, float>(left).ToArray(), MemoryMarshal.Cast<byte, float>(right).ToArray());
+        float largest = a.Max(Math.Abs);
+        return a.Length == b.Length && a.Zip(b).All(pair => Math.Abs(pair.First - pair.Second) <= 1e-6f * largest);
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
