@@ -11,6 +11,9 @@ static class SelectiveScanCuda
 
     const string Source = "SelectiveScan.cu";
 
+    /// <summary>Below so many channels of all rows a card of a hundred multiprocessors has less than a warp for each of their schedulers, and work is cut finer.</summary>
+    internal static long FewChannels { get; set; } = 12 * 1024;
+
     struct Arguments
     {
         public CudaTyped X, TimeStep, Gate, B, C, Gradient;
@@ -18,7 +21,7 @@ static class SelectiveScanCuda
         public CudaTyped Output, DX, DTimeStep, DGate;
         public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial;
         public long Length, Channels, Groups, States, BlocksPerGroup, Batch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
-        public int Softplus;
+        public int Softplus, Wide;
     }
 
     /// <summary>b and c are (B, L, G, N).</summary>
@@ -76,7 +79,8 @@ static class SelectiveScanCuda
     {
         readonly Tensor x;
         readonly Tensor?[] kept;
-        readonly int padded, channels, tile, sub;
+        readonly Shape shape;
+        readonly bool narrow;
 
         public Arguments Arguments;
 
@@ -88,32 +92,72 @@ static class SelectiveScanCuda
             gradient = Rows(gradient);
             Tensor?[] parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[7]), inputs[8]?.contiguous()];
             kept = [step, gate, b, c, gradient, finalGradient, starts, lengths, .. parameters];
-            long states = inputs[2]!.size(1), groups = b.size(2);
-            // as in the kernel: lanes of a channel times states of a lane
-            (padded, channels) = states switch { <= 4 => (4, 32), <= 16 => (16, 32), <= 32 => (32, 16), <= 64 => (64, 8), <= 128 => (128, 4), _ => (256, 4) };
-            (tile, sub) = (padded <= 64 ? 32 : 16, padded <= 128 ? 16 : 8);
-            Tiles = (x.size(1) + tile - 1) / tile;
+            long states = inputs[2]!.size(1), groups = b.size(2), perGroup = x.size(2) / groups;
+            shape = Shape.For(states, x.size(0) * x.size(2));
+            Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
+            // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
+            narrow = x.dtype == ScalarType.BFloat16;
+            bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
+            narrow &= wide;
             Arguments = new()
             {
                 X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
                 A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
                 FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (x.size(2) / groups + channels - 1) / channels, Batch = x.size(0),
+                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0),
                 XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0, GateToken = gate?.stride(1) ?? 0,
-                GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0,
+                GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0, Wide = wide ? 1 : 0,
             };
         }
 
         public long Tiles { get; }
 
-        public int ForwardShared => sizeof(float) * tile * (2 * padded + 3 * channels);
+        public int ForwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 12 * shape.Channels) + sizeof(float) * (2 * shape.Padded + 1 + 12 * shape.Channels));
 
-        public int BackwardShared => sizeof(float) * Math.Max(256, tile * (2 * padded + 7 * channels) + 8 * sub * padded);
+        public int BackwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 16 * shape.Channels)
+            + sizeof(float) * (2 * shape.Padded + 1 + 16 * shape.Channels + 4 * shape.Held * 32 / shape.Sub)) + sizeof(float) * 8 * shape.Fold * shape.Padded;
+
+        int ElementSize => narrow ? 2 : 4;
+
+        // whether rows of so many elements, taken `most` at a time, can be copied in pieces of up to 16 bytes
+        bool Whole(long elements, int most, params ReadOnlySpan<Tensor?> tensors)
+        {
+            long size = x.ElementSize, piece = Math.Min(16, most * size);
+            if (elements * size % piece != 0) return false;
+            foreach (var tensor in tensors)
+            {
+                if (tensor is null) continue;
+                if (tensor.dtype != x.dtype || CudaMemory.Address(tensor) % piece != 0) return false;
+                for (int i = 0; i < tensor.dim() - 1; i++)
+                    if (tensor.size(i) > 1 && tensor.stride(i) * size % piece != 0) return false;
+            }
+            return true;
+        }
 
         public void Run(string kernel, int shared)
         {
-            CudaRuntime.DeviceOf(x).Launch(Source, $"scan_{kernel}_{padded}", (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, shared, Arguments);
+            CudaRuntime.DeviceOf(x).Launch(Source, $"scan_{kernel}_{shape.Name}_{(narrow ? "bfloat16" : "float32")}", (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128,
+                shared, Arguments);
             GC.KeepAlive((x, kept));
         }
+    }
+
+    // as in the kernel: a thread holds Held states, a warp Channels channels of up to Padded states, and backward takes Sub tokens at a time
+    sealed record Shape(string Name, int Padded, int Held, int Channels, int Sub = 4)
+    {
+        public const int Tile = 16;
+
+        static readonly Shape Few = new("16_few", 16, 4, 8, 8);
+        static readonly Shape[] All = [new("4", 4, 4, 32), new("16", 16, 16, 32), new("32", 32, 16, 16), new("64", 64, 16, 8), new("128", 128, 16, 4), new("256", 256, 16, 2)];
+
+        public int Fold => Padded >= 128 ? Sub : Tile;
+
+        /// <summary>By the sizes alone, not by the card: sums over blocks are the same to the bit everywhere.</summary>
+        public static Shape For(long states, long channels)
+        {
+            var shape = All.First(one => states <= one.Padded);
+            return shape.Padded == Few.Padded && channels < FewChannels ? Few : shape;
+        }
+
     }
 }

@@ -11,12 +11,16 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 
 // A kernel takes one structure of pointers and numbers; the host has the same structure.
 // KERNEL(name, threads, Arguments, body) makes `name` an entry point that runs body(arguments).
+// KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers.
 #ifdef HYBRID_EMULATION
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" void name(void** hybrid_arguments) { __VA_ARGS__(*static_cast<const Arguments*>(hybrid_arguments[0])); }
+#define KERNEL_OF(name, threads, blocks, Arguments, ...) KERNEL(name, threads, Arguments, __VA_ARGS__)
 #else
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
+#define KERNEL_OF(name, threads, blocks, Arguments, ...) \
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
 #endif
 
@@ -45,38 +49,68 @@ __device__ __forceinline__ unsigned short round_to_bfloat16(float value) {
 #endif
 }
 
+// two neighbours in one word, `first` in the lower half
+__device__ __forceinline__ unsigned round_to_bfloat16_pair(float first, float second) {
+#ifdef HYBRID_EMULATION
+    return round_to_bfloat16(first) | static_cast<unsigned>(round_to_bfloat16(second)) << 16;
+#else
+    unsigned result;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+    return result;
+#endif
+}
+
 template <class T> __device__ __forceinline__ T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
 template <> __device__ __forceinline__ bfloat16 from_float<bfloat16>(float value) { bfloat16 result; result.bits = round_to_bfloat16(value); return result; }
 
-// ---- vectors: V neighbouring elements, either one or 16 bytes of them in one access ----
+// ---- vectors: V neighbouring elements in one access of 4, 8 or 16 bytes (or of one element) ----
 
-template <class T, int V> __device__ __forceinline__ void load(const void* base, i64 at, float (&values)[V]) {
-    static_assert(V == 1 || V * sizeof(T) == 16, "one element or 16 bytes");
-    const T* from = static_cast<const T*>(base) + at;
-    if constexpr (V == 1) values[0] = to_float(*from);
-    else {
-        const uint4 bits = *reinterpret_cast<const uint4*>(from);
-        const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            values[i] = sizeof(T) == 4 ? as_float(words[i % 4]) : as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+template <int Bytes> struct Word;
+template <> struct Word<4> { unsigned words[1]; };
+template <> struct alignas(8) Word<8> { unsigned words[2]; };
+template <> struct alignas(16) Word<16> { unsigned words[4]; };
+
+// the elements of one access, as they lie in memory
+template <class T, int V> struct Raw {
+    Word<static_cast<int>(V * sizeof(T))> bits;
+
+    __device__ __forceinline__ float operator[](int i) const {
+        if constexpr (sizeof(T) == 4) return as_float(bits.words[i]);
+        else return as_float(i % 2 ? bits.words[i / 2] & 0xffff0000u : bits.words[i / 2] << 16);
     }
+};
+template <> struct Raw<bfloat16, 1> {
+    bfloat16 value;
+    __device__ __forceinline__ float operator[](int) const { return to_float(value); }
+};
+
+template <class T, int V> __device__ __forceinline__ Raw<T, V> load_raw(const void* base, i64 at) {
+    return *reinterpret_cast<const Raw<T, V>*>(static_cast<const T*>(base) + at);
+}
+
+template <class T, int V> __device__ __forceinline__ void unpack(const Raw<T, V>& raw, float (&values)[V]) {
+#pragma unroll
+    for (int i = 0; i < V; i++) values[i] = raw[i];
+}
+
+template <class T, int V> __device__ __forceinline__ void load(const void* base, i64 at, float (&values)[V]) { unpack<T, V>(load_raw<T, V>(base, at), values); }
+
+template <class T, int V> __device__ __forceinline__ Raw<T, V> pack(const float (&values)[V]) {
+    Raw<T, V> raw;
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+        for (int i = 0; i < V; i++) raw.bits.words[i] = as_bits(values[i]);
+    } else if constexpr (V == 1) raw.value = from_float<bfloat16>(values[0]);
+    else {
+#pragma unroll
+        for (int i = 0; i < V / 2; i++) raw.bits.words[i] = round_to_bfloat16_pair(values[2 * i], values[2 * i + 1]);
+    }
+    return raw;
 }
 
 template <class T, int V> __device__ __forceinline__ void store(void* base, i64 at, const float (&values)[V]) {
-    static_assert(V == 1 || V * sizeof(T) == 16, "one element or 16 bytes");
-    T* to = static_cast<T*>(base) + at;
-    if constexpr (V == 1) *to = from_float<T>(values[0]);
-    else {
-        unsigned words[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if constexpr (sizeof(T) == 4) words[i] = as_bits(values[i]);
-            else words[i] = round_to_bfloat16(values[2 * i]) | static_cast<unsigned>(round_to_bfloat16(values[2 * i + 1])) << 16;
-        }
-        *reinterpret_cast<uint4*>(to) = uint4{words[0], words[1], words[2], words[3]};
-    }
+    *reinterpret_cast<Raw<T, V>*>(static_cast<T*>(base) + at) = pack<T, V>(values);
 }
 
 template <class T> __device__ __forceinline__ float load_one(const void* base, i64 at) { return to_float(static_cast<const T*>(base)[at]); }
@@ -90,6 +124,20 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 #else
     float result; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
 #endif
+}
+
+// The same by multiplications alone, for x up to 127, relative error 2^-23: where the special functions' unit is the bottleneck, a part of a kernel's exponentials
+// is better taken on the other one. 0 for x below -127.
+__device__ __forceinline__ float exp2_polynomial(float x) {
+    x = x > -127.f ? x : -127.f;
+    const float shifted = x + 12582912.f, f = x - (shifted - 12582912.f);           // rounded to the nearest integer by the addition; f in [-1/2, 1/2]
+    float p = 1.32647271e-3f;
+    p = p * f + 9.67151264e-3f;
+    p = p * f + 5.55073374e-2f;
+    p = p * f + 2.40222421e-1f;
+    p = p * f + 6.93146978e-1f;
+    p = p * f + 1.f;
+    return as_float(as_bits(p) + (as_bits(shifted) << 23));
 }
 
 __device__ __forceinline__ float reciprocal(float x) {
@@ -131,6 +179,15 @@ __device__ __forceinline__ float softplus(float x) {
 
 // ---- sums over lanes ----
 
+// every lane of the warp, with what each has written to shared memory
+__device__ __forceinline__ void sync_warp() {
+#ifdef HYBRID_EMULATION
+    __syncwarp();
+#else
+    asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
+#endif
+}
+
 __device__ __forceinline__ float from_lane_xor(float value, int offset) {
 #ifdef HYBRID_EMULATION
     return __shfl_xor_sync(0xffffffffu, value, offset);
@@ -147,6 +204,25 @@ __device__ __forceinline__ float lane_sum(float value, int lanes) {
     return value;
 }
 
+// The sums of V values over lanes whose numbers differ in the bits First, First / 2 ... Last, spread over those lanes: each step halves the values a lane holds.
+// values[0 .. V / lanes) afterwards are those from index `scattered` on; where there are more lanes than values, some lanes hold the same one.
+template <int V, int First, int Last, int Whole> __device__ __forceinline__ void reduce_scatter(float (&values)[Whole], int lane) {
+    if constexpr (First >= Last) {
+        if constexpr (V > 1) {
+            const bool upper = lane & First;
+#pragma unroll
+            for (int i = 0; i < V / 2; i++) {
+                const float low = values[i], high = values[V / 2 + i];             // both read, so that no run-time index arises
+                values[i] = (upper ? high : low) + from_lane_xor(upper ? low : high, First);
+            }
+            reduce_scatter<V / 2, First / 2, Last>(values, lane);
+        } else {
+            values[0] += from_lane_xor(values[0], First);
+            reduce_scatter<1, First / 2, Last>(values, lane);
+        }
+    }
+}
+
 // over a block of 256 threads; `scratch` has 8 floats and may be used again at once
 __device__ __forceinline__ float block_sum(float value, float* scratch) {
     value = lane_sum(value, 32);
@@ -157,6 +233,34 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
     for (int warp = 0; warp < 8; warp++) total += scratch[warp];
     __syncthreads();
     return total;
+}
+
+// ---- copies from global to shared memory that go on while the thread works; `there` false writes zeros ----
+
+template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
+    static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "what the instruction takes");
+#ifdef HYBRID_EMULATION
+    if (there) memcpy(shared, global, Bytes); else memset(shared, 0, Bytes);
+#else
+    unsigned to;
+    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(to) : "l"(shared));
+    const int bytes = there ? Bytes : 0;
+    if constexpr (Bytes == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(global), "r"(bytes) : "memory");
+    else asm volatile("cp.async.ca.shared.global [%0], [%1], %3, %2;" : : "r"(to), "l"(global), "r"(bytes), "n"(Bytes) : "memory");
+#endif
+}
+
+__device__ __forceinline__ void copy_commit() {
+#ifndef HYBRID_EMULATION
+    asm volatile("cp.async.commit_group;" : : : "memory");
+#endif
+}
+
+// until all but the newest `Pending` committed groups of this thread have landed
+template <int Pending> __device__ __forceinline__ void copy_wait() {
+#ifndef HYBRID_EMULATION
+    asm volatile("cp.async.wait_group %0;" : : "n"(Pending) : "memory");
+#endif
 }
 
 // ---- elements of a type known at run time: every thread takes the same branch ----

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -9,7 +10,13 @@ public class SelectiveScanCudaTests : IDisposable
 {
     public SelectiveScanCudaTests() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
 
-    public void Dispose() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
+    readonly long few = SelectiveScanCuda.FewChannels;
+
+    public void Dispose()
+    {
+        SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
+        SelectiveScanCuda.FewChannels = few;
+    }
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 
@@ -43,6 +50,20 @@ public class SelectiveScanCudaTests : IDisposable
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
     }
 
+    // cut as for many channels: a thread holds four channels; 16 neighbours in memory are copied in whole pieces, 33 one by one
+    [Theory]
+    [InlineData(33, 33, 1, 16)]
+    [InlineData(18, 16, 2, 16)]
+    [InlineData(5, 40, 1, 12)]
+    public void Channels_in_fours_match_the_reference(int length, int channels, int groups, int states)
+    {
+        SelectiveScanCuda.FewChannels = 0;
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(9);
+        var inputs = Inputs(2, length, channels, groups, states);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
+    }
+
     [Fact]
     public void Every_option_may_be_left_out()
     {
@@ -63,13 +84,19 @@ public class SelectiveScanCudaTests : IDisposable
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
     }
 
-    [Fact]
-    public void BFloat16_is_as_good_as_the_reference_with_float32_sums()
+    [Theory]
+    [InlineData(12, 2, 16, true)]
+    [InlineData(16, 2, 16, true)]
+    [InlineData(40, 1, 16, false)]
+    [InlineData(16, 1, 64, false)]
+    public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool few)
     {
+        if (!few) SelectiveScanCuda.FewChannels = 0;
         using var scope = NewDisposeScope();
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();
-        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), Inputs(2, 40, 12, 2, 16), 2, 5, 7, 8);
+        var inputs = Inputs(2, 40, channels, groups, states);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), inputs, 2, 5, 7, 8);
     }
 
     [Fact]
