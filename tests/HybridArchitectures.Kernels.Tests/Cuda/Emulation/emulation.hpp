@@ -24,12 +24,60 @@ struct Dim3 { unsigned x = 1, y = 1, z = 1; };
 static Dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
+// A change of fiber. swapcontext asks the system for the signal mask each time, which took most of a kernel's run; what the calling convention keeps is enough here.
+#ifdef __x86_64__
+extern "C" __attribute__((visibility("hidden"))) void emulation_switch(void** from, void* to);
+asm(R"(
+    .text
+    .hidden emulation_switch
+    .globl emulation_switch
+    .type emulation_switch, @function
+emulation_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size emulation_switch, . - emulation_switch
+)");
+struct Fiber {
+    void* stack = nullptr;
+    void prepare(std::vector<char>& memory, void (*entry)()) {
+        auto top = reinterpret_cast<uintptr_t>(memory.data() + memory.size()) / 16 * 16;
+        auto words = reinterpret_cast<void**>(top) - 8;                // six registers, where to begin, and nowhere to return to
+        for (int i = 0; i < 8; i++) words[i] = nullptr;
+        words[6] = reinterpret_cast<void*>(entry);
+        stack = words;
+    }
+    void go_to(Fiber& other) { emulation_switch(&stack, other.stack); }
+};
+#else
+struct Fiber {
+    ucontext_t context;
+    void prepare(std::vector<char>& memory, void (*entry)()) {
+        getcontext(&context);
+        context.uc_stack.ss_sp = memory.data(); context.uc_stack.ss_size = memory.size(); context.uc_link = nullptr; makecontext(&context, entry, 0);
+    }
+    void go_to(Fiber& other) { swapcontext(&context, &other.context); }
+};
+#endif
+
 struct Barrier { unsigned arrived = 0, generation = 0; };
 static const size_t guard = 4096;      // bytes around shared memory
 using Kernel = void (*)(void** arguments);
-static std::vector<ucontext_t> fibers; static std::vector<std::vector<char>> stacks; static std::vector<bool> finished;
+static std::vector<Fiber> fibers; static std::vector<std::vector<char>> stacks; static std::vector<bool> finished;
 static std::vector<uint64_t> exchange; static std::vector<char> dynamic_shared; static char* shared_start;
-static ucontext_t scheduler; static unsigned current, alive; static uint64_t progress; static bool backwards;
+static Fiber scheduler; static unsigned current, alive; static uint64_t progress; static bool backwards;
 static Barrier named[16]; static std::vector<Barrier> warp;        // named[0] is __syncthreads; warp: one per thread, the lowest lane's is used
 static Kernel kernel; static void** arguments;
 
@@ -39,7 +87,7 @@ static Kernel kernel; static void** arguments;
 static void enter(unsigned t) {
     current = t; threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
 }
-static void yield() { unsigned self = current; swapcontext(&fibers[self], &scheduler); enter(self); }
+static void yield() { unsigned self = current; fibers[self].go_to(scheduler); enter(self); }
 template <class Condition> static void wait_until(Condition ready) { while (!ready()) yield(); progress++; }
 static void release(Barrier& b) { b.arrived = 0; b.generation++; }
 static void barrier(Barrier& b, unsigned count) {                  // count threads meet here
@@ -50,7 +98,7 @@ static void leave() {
     finished[current] = true; alive--; progress++;                 // a thread that has left no longer counts for __syncthreads
     if (named[0].arrived && named[0].arrived >= alive) release(named[0]);
 }
-static void run() { enter(current); kernel(arguments); leave(); swapcontext(&fibers[current], &scheduler); }
+static void run() { enter(current); kernel(arguments); leave(); fibers[current].go_to(scheduler); }
 static void warp_barrier(unsigned mask) {
     unsigned first = current / 32 * 32, count = 0;
     if (!(mask >> (current % 32) & 1)) fail("a thread outside the mask");
@@ -72,14 +120,13 @@ static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_b
         finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads;
         memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
         for (unsigned t = 0; t < threads; t++) {
-            stacks[t].resize(1 << 16); getcontext(&fibers[t]);
-            fibers[t].uc_stack.ss_sp = stacks[t].data(); fibers[t].uc_stack.ss_size = stacks[t].size(); fibers[t].uc_link = nullptr; makecontext(&fibers[t], run, 0);
+            stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
         }
         while (alive) {
             uint64_t before = progress;
             for (unsigned i = 0; i < threads; i++) {
                 unsigned t = backwards ? threads - 1 - i : i;
-                if (!finished[t]) { current = t; swapcontext(&scheduler, &fibers[t]); }
+                if (!finished[t]) { current = t; scheduler.go_to(fibers[t]); }
             }
             if (alive && progress == before) fail("every thread waits for another");
         }

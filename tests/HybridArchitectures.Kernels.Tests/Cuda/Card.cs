@@ -1,0 +1,65 @@
+using HybridArchitectures.Kernels.Cuda;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>The card that device tests run on.</summary>
+static class Card
+{
+    public static Device Device => CUDA;
+
+    /// <summary>Skips the test where there is no card, and says so.</summary>
+    public static void IsNeeded() => Assert.SkipUnless(cuda.is_available(), "no CUDA device: the kernels were not run on a card");
+
+    /// <summary>Until disposed, what this library's kernels write to holds NaN before and lies between guards, and what libtorch's allocator hands out next holds NaN.</summary>
+    public static IDisposable Poisoned() => new Poison();
+
+    /// <summary>Fills free blocks of libtorch's allocator, small ones and large ones, with bits that are NaN in every floating type.</summary>
+    public static void PoisonFreeBlocks()
+    {
+        using var scope = NewDisposeScope();
+        foreach (var (count, bytes) in new[] { (64, 4L << 10), (32, 512L << 10), (8, 8L << 20), (4, 256L << 20) })
+            for (int i = 0; i < count; i++) full([bytes], Kernels.Runtime.Scalars.Of(255L), ScalarType.Byte, Device);
+    }
+
+    sealed class Poison : IDisposable
+    {
+        const int Guard = 64;
+
+        readonly Func<long[], ScalarType, Device, Tensor> allocator = CudaMemory.Allocator;
+        readonly List<(Tensor Whole, long Inner)> allocated = [];
+
+        public Poison()
+        {
+            PoisonFreeBlocks();
+            CudaMemory.Allocator = Allocate;
+        }
+
+        public void Dispose()
+        {
+            CudaMemory.Allocator = allocator;
+            using var scope = NewDisposeScope();
+            bool intact = true;
+            foreach (var (whole, inner) in allocated)
+            {
+                var guards = cat([whole.narrow(0, 0, Guard), whole.narrow(0, Guard + inner, Guard)]);
+                intact &= guards.isnan().all().item<bool>();
+                whole.Dispose();
+            }
+            Assert.True(intact, "a kernel wrote past the end of a tensor");
+        }
+
+        Tensor Allocate(long[] sizes, ScalarType type, Device device)
+        {
+            if (!is_floating_point(type)) return allocator(sizes, type, device);
+            long inner = sizes.Aggregate(1L, (product, size) => product * size);
+            var whole = full([inner + 2 * Guard], NotANumber, type, device).DetachFromDisposeScope();
+            // a backward pass runs on a thread of libtorch's own
+            lock (allocated) allocated.Add((whole, inner));
+            return whole.narrow(0, Guard, inner).reshape(sizes);
+        }
+    }
+
+    static readonly Scalar NotANumber = double.NaN.ToScalar();
+}

@@ -1,0 +1,10 @@
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+public class SelectiveScanEmulationTests : SequenceEmulationTests
+{
+    static readonly SelectiveScanOperator Scan = new();
+
+    protected override SequenceOperator Operator => Scan;
+
+    protected override int Variant => 2;
+}

@@ -1,0 +1,217 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>
+/// An operator along a sequence on a card. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the same type; whatever
+/// the kernels write to holds NaN before.
+/// </summary>
+public abstract class SequenceDeviceTests
+{
+    static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
+
+    protected abstract SequenceOperator Operator { get; }
+
+    /// <summary>Sizes that leave room for very long rows.</summary>
+    protected abstract Tensors LongInputs(long length);
+
+    /// <summary>Sizes at which many blocks are at work at once.</summary>
+    protected abstract Tensors LargeInputs();
+
+    SequenceProperties Properties
+    {
+        get
+        {
+            Card.IsNeeded();
+            return new(Operator, Card.Device);
+        }
+    }
+
+    [Theory]
+    [InlineData(1), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129), InlineData(255), InlineData(256), InlineData(257)]
+    [InlineData(1000), InlineData(4099), InlineData(70_000)]
+    public void Errors_are_at_most_twice_those_of_composed_operators_at_any_length(int length)
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        ErrsAtMostTwice(length > 1000 ? LongInputs(length) : Operator.Inputs(2, length));
+    }
+
+    [Fact]
+    public void Errors_are_at_most_twice_those_of_composed_operators_at_all_sizes()
+    {
+        Card.IsNeeded();
+        for (int variant = 0; variant < Operator.Variants; variant++)
+        {
+            using var scope = NewDisposeScope();
+            ErrsAtMostTwice(Operator.Inputs(2, 300, variant));
+        }
+    }
+
+    [Fact]
+    public void Every_option_may_be_left_out()
+    {
+        Card.IsNeeded();
+        foreach (var name in Operator.Optional)
+        {
+            using var scope = NewDisposeScope();
+            var inputs = Operator.Inputs(2, 70);
+            inputs.Remove(name);
+            ErrsAtMostTwice(inputs);
+        }
+        using var outer = NewDisposeScope();
+        var plain = Operator.Inputs(2, 70);
+        foreach (var name in Operator.Optional) plain.Remove(name);
+        ErrsAtMostTwice(plain);
+    }
+
+    [Fact]
+    public void Documents_and_pads_err_at_most_twice_as_much_as_composed_operators()
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
+        ErrsAtMostTwice(Operator.Inputs(6, 200), layout);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type)
+    {
+        Properties.PackedDocumentsEqualRowsOfTheirOwn(type, [5, 0, 64, 1, 2, 70, 0, 58], 5);
+        Properties.PackedDocumentsEqualRowsOfTheirOwn(type, [0, 15, 85, 200, 900, 0, 800], 48);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Padded_rows_equal_the_row_alone(ScalarType type) => Properties.PaddedRowsEqualTheRowAlone(type, [300, 0, 1, 64, 137], 300);
+
+    [Theory]
+    [InlineData(1), InlineData(2), InlineData(64), InlineData(99), InlineData(149)]
+    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at)
+    {
+        Properties.SplitEqualsWhole(ScalarType.Float32, 150, at);
+        Properties.SplitEqualsWhole(ScalarType.Float32, 1500, 10 * at);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Steps_equal_the_whole_row(ScalarType type) => Properties.StepsEqualTheWholeRow(type, 130);
+
+    [Theory]
+    [InlineData(-16, -2.252)]       // a step of 0.1 after the softplus
+    [InlineData(-16, 10)]
+    [InlineData(-1000, 100)]
+    [InlineData(-1e-4, -7)]
+    public void Strong_and_weak_decay_stay_finite_and_right(double rate, double step)
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        var inputs = Operator.Inputs(2, 600);
+        Assert.SkipUnless(inputs.ContainsKey("a"), "nothing decays in this operator");
+        inputs.Remove("timeStepBias");
+        inputs["a"] = full_like(inputs["a"], rate);
+        inputs["timeStep"] = full_like(inputs["timeStep"], step);
+        ErrsAtMostTwice(inputs);
+    }
+
+    [Fact]
+    public void Slices_of_wider_tensors_are_read_as_they_are()
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        foreach (var type in Types)
+        {
+            var inputs = Operator.Leaves(Operator.Inputs(2, 200), type, device: Card.Device);
+            var sliced = Operator.Leaves(Operator.Inputs(2, 200), type, device: Card.Device);
+            foreach (var name in Operator.Timed)
+            {
+                var tensor = inputs[name].detach();
+                var wide = full_like(cat([tensor, tensor, tensor], -1), double.NaN);
+                wide.narrow(-1, tensor.size(-1), tensor.size(-1)).copy_(tensor);
+                sliced[name] = wide.narrow(-1, tensor.size(-1), tensor.size(-1)).requires_grad_();
+            }
+            var expected = SequenceOperator.Backward(inputs, Operator.Forward(inputs));
+            var actual = SequenceOperator.Backward(sliced, Operator.Forward(sliced));
+            foreach (var name in expected.Keys) SequenceOperator.Close(name, actual[name], expected[name], type);
+        }
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void A_hundred_runs_are_equal_to_the_bit(ScalarType type)
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        var leaves = Operator.Leaves(LargeInputs(), type, device: Card.Device);
+        Tensor? direction = null;
+        Tensor[]? first = null;
+        var differing = zeros([1], ScalarType.Int64, Card.Device);
+        for (int run = 0; run < 100; run++)
+        {
+            using var inner = NewDisposeScope();
+            var (output, final) = Operator.Forward(leaves);
+            direction ??= randn_like(output).DetachFromDisposeScope();
+            // the final state's gradient as well: that of its square
+            Autograd.Backward((output * direction).sum().to(ScalarType.Float32).add(final.to(ScalarType.Float32).square().sum(), Scalars.One));
+            Tensor[] results = [output.detach(), final.detach(), .. leaves.Values.Select(leaf => leaf.grad!)];
+            if (first is null) first = [.. results.Select(result => result.clone().DetachFromDisposeScope())];
+            else
+                for (int i = 0; i < results.Length; i++) differing.add_(results[i].ne(first[i]).sum(), Scalars.One);
+            foreach (var leaf in leaves.Values) leaf.grad = null;
+        }
+        foreach (var tensor in first!.Append(direction!))
+        {
+            Assert.True(tensor.isfinite().all().item<bool>());
+            tensor.Dispose();
+        }
+        Assert.Equal(0, differing.item<long>());
+    }
+
+    [Fact]
+    public void A_row_past_two_to_the_31st_element_equals_the_row_alone()
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        var inputs = new Tensors();
+        foreach (var (name, tensor) in HugeInputs()) inputs[name] = tensor.to(Operator.Activations.Contains(name) ? ScalarType.BFloat16 : ScalarType.Float32).detach().requires_grad_();
+        var (output, final) = Operator.Forward(inputs);
+        Assert.True(output.NumberOfElements > int.MaxValue);
+        var direction = randn_like(output);
+        Autograd.Backward(output, direction);
+        long rows = output.size(0);
+        var batched = Operator.Timed.Append("initialState").Where(inputs.ContainsKey).ToArray();
+        foreach (long row in new[] { 0, rows - 1 })
+        {
+            using var inner = NewDisposeScope();
+            var alone = new Tensors();
+            foreach (var (name, tensor) in inputs) alone[name] = (batched.Contains(name) ? tensor.detach().narrow(0, row, 1) : tensor.detach()).clone().requires_grad_();
+            var (own, ownFinal) = Operator.Forward(alone);
+            Autograd.Backward(own, direction.narrow(0, row, 1).contiguous());
+            SequenceOperator.Close("output", output.narrow(0, row, 1), own.detach().to(ScalarType.Float64), ScalarType.BFloat16);
+            SequenceOperator.Close("final", final.narrow(0, row, 1), ownFinal.detach().to(ScalarType.Float64), ScalarType.BFloat16);
+            foreach (var name in batched)
+                SequenceOperator.Close($"d {name}", inputs[name].grad!.narrow(0, row, 1), alone[name].grad!.to(ScalarType.Float64), ScalarType.BFloat16);
+        }
+    }
+
+    /// <summary>More than 2^31 elements of activations in several rows, on the card.</summary>
+    protected abstract Tensors HugeInputs();
+
+    protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Card.Device);
+
+    void ErrsAtMostTwice(Tensors inputs, SequenceLayout? layout = null)
+    {
+        foreach (var type in Types)
+        {
+            using var scope = NewDisposeScope();
+            var exact = Operator.Evaluate(inputs, ScalarType.Float64, layout, rounding: type, device: Card.Device, forward: Operator.Composed);
+            var composed = Operator.Evaluate(inputs, type, layout, device: Card.Device, forward: Operator.Composed);
+            Tensors ours;
+            using (Card.Poisoned()) ours = Operator.Evaluate(inputs, type, layout, device: Card.Device);
+            foreach (var name in exact.Keys) OperatorCheck.ErrsAtMostTwice($"{type}, {name}", ours[name], composed[name], exact[name]);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>An operator along a sequence by its CUDA kernels under emulation: what <see cref="SequenceDeviceTests"/> checks on a card, at sizes a CPU does.</summary>
+public abstract class SequenceEmulationTests : IDisposable
+{
+    protected SequenceEmulationTests() => Operator.Backend = KernelBackend.Cuda;
+
+    protected abstract SequenceOperator Operator { get; }
+
+    /// <summary>Which of the operator's sizes to take.</summary>
+    protected abstract int Variant { get; }
+
+    SequenceProperties Properties => new(Operator);
+
+    public void Dispose()
+    {
+        Operator.Backend = KernelBackend.Auto;
+        GC.SuppressFinalize(this);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type) =>
+        CudaEmulation.BothOrders(() => Properties.PackedDocumentsEqualRowsOfTheirOwn(type, [5, 0, 33, 1, 2, 0], 3, Variant));
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Padded_rows_equal_the_row_alone(ScalarType type) => CudaEmulation.BothOrders(() => Properties.PaddedRowsEqualTheRowAlone(type, [36, 0, 1, 9], 36, Variant));
+
+    [Theory]
+    [InlineData(1), InlineData(32), InlineData(39)]
+    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at) => CudaEmulation.BothOrders(() => Properties.SplitEqualsWhole(ScalarType.Float32, 40, at, Variant));
+
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Steps_equal_the_whole_row(ScalarType type) => CudaEmulation.BothOrders(() => Properties.StepsEqualTheWholeRow(type, 20, Variant));
+
+    [Theory]
+    [InlineData(-16, -2.252)]       // a step of 0.1 after the softplus
+    [InlineData(-1000, 100)]
+    public void Strong_decay_stays_finite_and_right(double rate, double step)
+    {
+        using var scope = NewDisposeScope();
+        var inputs = Operator.Inputs(1, 70, Variant);
+        Assert.SkipUnless(inputs.ContainsKey("a"), "nothing decays in this operator");
+        inputs.Remove("timeStepBias");
+        inputs["a"] = full_like(inputs["a"], rate);
+        inputs["timeStep"] = full_like(inputs["timeStep"], step);
+        var exact = Operator.Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.Float32, forward: Operator.Composed);
+        CudaEmulation.BothOrders(() =>
+        {
+            var actual = Operator.Evaluate(inputs, ScalarType.Float32);
+            foreach (var name in exact.Keys) SequenceOperator.Close(name, actual[name], exact[name], ScalarType.Float32);
+        });
+    }
+
+    [Fact]
+    public void Slices_of_wider_tensors_are_read_as_they_are()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        var (inputs, sliced) = (Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32), Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32));
+        foreach (var name in Operator.Timed)
+        {
+            var tensor = inputs[name].detach();
+            var wide = full_like(cat([tensor, tensor, tensor], -1), double.NaN);
+            wide.narrow(-1, tensor.size(-1), tensor.size(-1)).copy_(tensor);
+            sliced[name] = wide.narrow(-1, tensor.size(-1), tensor.size(-1)).requires_grad_();
+        }
+        var expected = SequenceOperator.Backward(inputs, Operator.Forward(inputs));
+        var actual = SequenceOperator.Backward(sliced, Operator.Forward(sliced));
+        foreach (var name in expected.Keys) SequenceOperator.Close(name, actual[name], expected[name], ScalarType.Float32);
+    }
+}

@@ -1,0 +1,20 @@
+using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+[Trait("device", "cuda")]
+public class StateSpaceDualDeviceTests : SequenceDeviceTests
+{
+    protected override SequenceOperator Operator { get; } = new StateSpaceDualOperator();
+
+    protected override Tensors LongInputs(long length) => StateSpaceDualOperator.Inputs(1, length, 4, 24, 2, 40);
+
+    protected override Tensors LargeInputs() => StateSpaceDualOperator.Inputs(2, 2048, 16, 64, 1, 128);
+
+    protected override Tensors HugeInputs() => new()
+    {
+        ["x"] = Huge(8, 65_700, 64, 64), ["timeStep"] = Huge(8, 65_700, 64), ["a"] = -rand([64], ScalarType.Float32, Card.Device) - 0.5,
+        ["b"] = Huge(8, 65_700, 1, 64), ["c"] = Huge(8, 65_700, 1, 64), ["initialState"] = randn([8, 64, 64, 64], ScalarType.Float32, Card.Device),
+    };
+}
