@@ -18,6 +18,7 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
         AttentionSpec window => new(window.Symbol, "Sliding-window attention", Words(window), Inks.Window, null, Inks.OnLight),
         Mamba1Spec mamba => new(mamba.Symbol, "Mamba-1", Words(mamba), Inks.Mamba1, null, Inks.OnLight),
         Mamba2Spec mamba => new(mamba.Symbol, "Mamba-2", Words(mamba), Inks.Mamba2, null, Inks.OnDark),
+        GatedDeltaSpec delta => new(delta.Symbol, "Gated delta net", $"{Count(delta.ValueHeads, "head")} × {delta.ValueHeadSize}, keys {delta.KeyHeads} × {delta.KeyHeadSize}", Inks.Custom, null, Inks.OnLight),
         IntraHybridSpec hybrid => Hybrid(hybrid),
         _ => new(mixer.Symbol, Spaced(mixer.GetType().Name), "", Inks.Custom, null, Inks.OnLight),
     };

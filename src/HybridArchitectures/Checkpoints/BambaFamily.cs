@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Bamba: Mamba-2 layers with some of attention between them, each with a SwiGLU. The keys of its state-space layers are Granite's and Falcon-H1's too.</summary>
-sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM")
+sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skipsPadding: true, paddingId: 0)
 {
     /// <summary>The state-space layer of the keys <c>mamba_*</c>.</summary>
     internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int width, int heads, int states, int inner) => new()
@@ -60,7 +60,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM")
         }
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
     }
@@ -71,6 +71,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM")
         var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no SwiGLU", "one in every block");
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
+        config["z_loss_coefficient"] = design.HeadZLoss;
         WriteMamba2(config, First<Mamba2Spec>(design), design.Width);
         if (attention is not null) WriteAttention(config, attention);
         WriteRotary(config, attention?.Rotary, withFraction: true);

@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in every layer, added; muP multipliers throughout.</summary>
-sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausalLM")
+sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {

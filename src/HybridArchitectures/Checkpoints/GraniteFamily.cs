@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Granite 4: Mamba-2 and attention layers, a shared SwiGLU and, in some sizes, experts beside it; factors on embedding, residual, attention and logits.</summary>
-sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeHybridForCausalLM")
+sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeHybridForCausalLM", skipsPadding: true)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
@@ -31,7 +31,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = config.Int("intermediate_size"),
             SharedExperts = shared > 0 ? 1 : 0, SharedWidth = shared,
             Score = RouterScore.Softmax, Renormalize = true,        // a softmax over the chosen experts alone
-            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.AuxiliaryLoss : ExpertBalance.None,
+            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
         return new HybridDesign
@@ -68,7 +68,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         config["shared_intermediate_size"] = experts?.SharedWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)!.Width;
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
-        config["output_router_logits"] = experts?.Balance == ExpertBalance.AuxiliaryLoss;
+        config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
         config["hidden_act"] = "silu";
     }
 

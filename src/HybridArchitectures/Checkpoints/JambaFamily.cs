@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Jamba (arXiv 2403.19887): Mamba layers with normed time step, B and C, attention without positions every so many layers, experts in some.</summary>
-sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM")
+sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
@@ -31,7 +31,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM")
         var mixture = experts <= 1 ? dense : new MixtureOfExpertsSpec
         {
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Score = RouterScore.Softmax,
-            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.AuxiliaryLoss : ExpertBalance.None,
+            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
         return new HybridDesign
@@ -69,7 +69,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM")
         config["num_experts_per_tok"] = experts?.ExpertsPerToken ?? 1;
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
-        config["output_router_logits"] = experts?.Balance == ExpertBalance.AuxiliaryLoss;
+        config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
         config["hidden_act"] = "silu";
         config["use_mamba_kernels"] = false;
     }

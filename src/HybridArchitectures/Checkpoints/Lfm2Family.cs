@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>LFM2 (arXiv 2511.23404): gated short convolutions with some layers of attention, whose queries and keys are normed.</summary>
-sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM")
+sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {

@@ -112,6 +112,17 @@ public sealed class PretrainedConfig
         { } value => throw Refusal(key, value, "true or false"),
     };
 
+    /// <summary><c>pad_token_id</c>; null where it is written as null or names no token.</summary>
+    internal int? PaddingId(int vocabulary, int? otherwise)
+    {
+        if (root.TryGetProperty("pad_token_id", out var value))
+        {
+            if (value.ValueKind == JsonValueKind.Null) return null;
+            otherwise = Int("pad_token_id");
+        }
+        return otherwise >= 0 && otherwise < vocabulary ? otherwise : null;
+    }
+
     internal string? Text(string key) => Find(key) switch
     {
         null => null,

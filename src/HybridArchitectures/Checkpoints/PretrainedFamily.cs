@@ -8,7 +8,12 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 public abstract class PretrainedFamily
 {
-    private protected PretrainedFamily(string modelType, string architecture) => (ModelType, Architecture) = (modelType, architecture);
+    readonly bool skipsPadding;
+    readonly int? paddingId;
+
+    /// <summary>A family; <paramref name="skipsPadding"/>: the embedding's look-up gives no gradient to <c>pad_token_id</c>, which is <paramref name="paddingId"/> where the key is absent.</summary>
+    private protected PretrainedFamily(string modelType, string architecture, bool skipsPadding = false, int? paddingId = null) =>
+        (ModelType, Architecture, this.skipsPadding, this.paddingId) = (modelType, architecture, skipsPadding, paddingId);
 
     /// <summary>The value of <c>model_type</c>.</summary>
     public string ModelType { get; }
@@ -22,6 +27,7 @@ public abstract class PretrainedFamily
         {
             new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(), new GraniteFamily(),
             new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(), new Zamba2Family(),
+            new Qwen3NextFamily(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
     /// <summary>The family of a name, or null.</summary>
@@ -34,7 +40,11 @@ public abstract class PretrainedFamily
     public HybridDesign ReadDesign(PretrainedConfig config)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return config.Within(() => Read(config).Resolve());
+        return config.Within(() =>
+        {
+            var design = Read(config);
+            return (skipsPadding ? design with { PaddingId = config.PaddingId(design.Vocabulary, paddingId) } : design).Resolve();
+        });
     }
 
     /// <summary>The configuration of a design, refused where the family cannot express it.</summary>
@@ -51,6 +61,7 @@ public abstract class PretrainedFamily
             ["tie_word_embeddings"] = design.TiedHead,
             ["initializer_range"] = design.Initialisation.StandardDeviation,
         };
+        if (skipsPadding) config["pad_token_id"] = design.PaddingId;
         Write(design, config);
         return config;
     }
@@ -76,6 +87,8 @@ public abstract class PretrainedFamily
     {
         Name = null,
         Initialisation = new(),
+        PaddingId = null,
+        HeadZLoss = 0,
         LogitScale = Math.Round(design.LogitScale, 12),        // families that divide logits write the inverse
         Blocks = [.. design.Blocks.Select(block => block with { Mixer = Essence(block.Mixer), FeedForward = Essence(block.FeedForward) })],
     };
@@ -89,6 +102,7 @@ public abstract class PretrainedFamily
             NormBeforeGate = spec.GatedNorm && spec.NormBeforeGate, NormGroups = spec.GatedNorm ? spec.NormGroups : 1,
             GatedNormEpsilon = spec.GatedNorm ? spec.GatedNormEpsilon : null,
         },
+        GatedDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(0.01, 16), ChunkSize = 64 },
         IntraHybridSpec spec => spec with { Attention = (AttentionSpec)Essence(spec.Attention)!, StateSpace = Essence(spec.StateSpace)! },
         AttentionSpec { Scale: { } scale } spec when Math.Abs(scale * Math.Sqrt(spec.HeadSize) - 1) < 1e-12 => spec with { Scale = null },
         _ => mixer,

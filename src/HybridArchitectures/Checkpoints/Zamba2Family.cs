@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Zamba2 (arXiv 2411.15242): Mamba-2 layers, before some of which one of a few shared transformers reads the residual stream and the embedded tokens.</summary>
-sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM")
+sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", skipsPadding: true, paddingId: 0)
 {
     // the reference ignores the configuration's epsilon here
     const double GatedNormEpsilon = 1e-5;

@@ -64,6 +64,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
                 return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * sizeof(float), 0);
             case ShortConvolutionSpec convolution:
                 return new(0, 0, (convolution.ConvolutionWidth - 1L) * width * elementSize, 0, 0);
+            case GatedDeltaSpec delta:
+                return new(0, 0, (delta.ConvolutionWidth - 1L) * delta.ConvolutionChannels * elementSize, (long)delta.ValueWidth * delta.KeyHeadSize * sizeof(float), 0);
             case CustomMixerSpec custom:
                 return new(0, 0, 0, 0, custom.CountCacheBytes(width, length, elementSize));
             default:
@@ -77,6 +79,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         IntraHybridSpec intra => Paper(intra.Attention, length) + Paper(intra.StateSpace, length),
         Mamba2Spec mamba => 2.0 * (mamba.InnerWidth * (double)mamba.StateSize + mamba.ConvolutionWidth * (double)mamba.ConvolutionChannels),
         Mamba1Spec mamba => 2.0 * mamba.InnerWidth * ((double)mamba.StateSize + mamba.ConvolutionWidth),
+        GatedDeltaSpec delta => 2.0 * (delta.ValueWidth * (double)delta.KeyHeadSize + delta.ConvolutionWidth * (double)delta.ConvolutionChannels),
         _ => 0,
     };
 

@@ -44,6 +44,7 @@ static class DesignExplanation
         AttentionSpec attention => Invariant($"attention {Attention(attention)}{(attention.Window is { } window ? $", window {window}+{attention.Sinks}" : "")}"),
         Mamba1Spec mamba => Invariant($"Mamba-1 {mamba.InnerWidth}, state {mamba.StateSize}"),
         Mamba2Spec mamba => Invariant($"Mamba-2 {mamba.Heads}x{mamba.HeadSize}, state {mamba.StateSize}"),
+        GatedDeltaSpec delta => Invariant($"gated delta {delta.ValueHeads}({delta.KeyHeads})x{delta.KeyHeadSize}") + (delta.ValueHeadSize == delta.KeyHeadSize ? "" : Invariant($"/{delta.ValueHeadSize}")),
         ShortConvolutionSpec convolution => Invariant($"short convolution of {convolution.ConvolutionWidth}"),
         IntraHybridSpec intra => Invariant($"{Mixer(intra.Attention)} | {Mixer(intra.StateSpace)}, {intra.Fusion.ToString().ToLowerInvariant()}"),
         _ => mixer.GetType().Name,

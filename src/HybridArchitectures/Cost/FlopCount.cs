@@ -71,6 +71,7 @@ public sealed record FlopCount
     {
         null => 0,
         ShortConvolutionSpec => 4.0 * width * width,
+        GatedDeltaSpec delta => ((double)delta.ProjectedWidth + delta.ValueWidth) * width,
         AttentionSpec attention => AttentionInputs(attention, width, false) + (double)attention.OutputWidth * width,
         Mamba1Spec or Mamba2Spec => StateSpaceInputs(mixer, width) + (double)((IStateSpaceSpec)mixer).InnerWidth * width,
         IntraHybridSpec intra => AttentionInputs(intra.Attention, width, intra.SharedValues) + StateSpaceInputs(intra.StateSpace, width)
@@ -79,7 +80,7 @@ public sealed record FlopCount
     };
 
     static double AttentionInputs(AttentionSpec attention, int width, bool sharedValues) =>
-        ((double)attention.QueryWidth + attention.KeyWidth + (sharedValues ? 0 : attention.ValueWidth)) * width;
+        ((double)attention.QueryProjectionWidth + attention.KeyWidth + (sharedValues ? 0 : attention.ValueWidth)) * width;
 
     static double StateSpaceInputs(MixerSpec mixer, int width) => mixer switch
     {
@@ -103,6 +104,14 @@ public sealed record FlopCount
                 return 2.0 * mamba.Groups * mamba.StateSize * chunk + 2.0 * mamba.InnerWidth * chunk + 4.0 * mamba.InnerWidth * mamba.StateSize;
             case IStateSpaceSpec stateSpace:
                 return 4.0 * stateSpace.InnerWidth * stateSpace.StateSize;
+            // decay, what the key reads, what is written, what the query reads
+            case GatedDeltaSpec delta when accounting == FlopAccounting.Paper:
+                return 7.0 * delta.ValueWidth * delta.KeyHeadSize;
+            case GatedDeltaSpec delta when length is { } tokens:
+                double size = Math.Min(delta.ChunkSize, tokens);
+                return delta.ValueHeads * size * (5.0 * delta.KeyHeadSize + 3.0 * delta.ValueHeadSize) + 6.0 * delta.ValueWidth * delta.KeyHeadSize;
+            case GatedDeltaSpec delta:
+                return 6.0 * delta.ValueWidth * delta.KeyHeadSize;
             case CustomMixerSpec custom:
                 return custom.CountMixingFlops(width, visible(long.MaxValue));
             default:

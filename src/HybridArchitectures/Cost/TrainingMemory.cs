@@ -81,7 +81,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
             case AttentionSpec attention:
                 // queries, keys, values, output, padded to one head size, and a float32 sum of exponentials a head
                 double size = Math.Max(attention.HeadSize, attention.ValueHeadSize);
-                return 2 * size * (attention.Heads + (double)attention.KeyValueHeads) * elementSize + 4.0 * attention.Heads;
+                return (2 * size * (attention.Heads + (double)attention.KeyValueHeads) + (attention.OutputGate ? 2.0 * attention.OutputWidth : 0)) * elementSize + 4.0 * attention.Heads;
             case Mamba2Spec mamba:
                 // projection, convolution, scan, gated output, and a float32 state at each chunk
                 return (3.0 * mamba.InnerWidth + 2.0 * mamba.ConvolutionChannels + mamba.Heads) * elementSize + 4.0 * mamba.InnerWidth * mamba.StateSize / mamba.ChunkSize;
@@ -92,6 +92,12 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
                 double normed = intra.Norm == BranchNorm.None ? 0 : (double)intra.Attention.OutputWidth + intra.InnerWidth;
                 double fused = intra.Output == OutputProjection.Joint ? intra.InnerWidth : 0;
                 return Mixer(intra.Attention, width, elementSize) + Mixer(intra.StateSpace, width, elementSize) + (normed + fused) * elementSize;
+            case GatedDeltaSpec delta:
+                // the convolution's input and output, the gate, what is normed, what is projected out
+                double channels = 2.0 * delta.ConvolutionChannels + 3.0 * delta.ValueWidth;
+                // float32, per head: five tables of a chunk, rates, queries, keys and values as the products take them, what is solved for, and a state at each chunk
+                double tables = delta.ValueHeads * (5.0 * delta.ChunkSize + 8 + 6.0 * delta.KeyHeadSize + 3.0 * delta.ValueHeadSize);
+                return channels * elementSize + 4.0 * tables + 4.0 * delta.ValueWidth * delta.KeyHeadSize / delta.ChunkSize;
             case ShortConvolutionSpec:
                 // projection, what is convolved, the convolution, what is projected out
                 return 6.0 * width * elementSize;

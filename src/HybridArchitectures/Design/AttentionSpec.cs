@@ -32,6 +32,9 @@ public sealed record AttentionSpec : MixerSpec
     /// <summary>An RMSNorm with weight over each query and key head before the rotation.</summary>
     public bool QkNorm { get; init; }
 
+    /// <summary>A gate on what the heads give, before the output projection: its sigmoid multiplies, channel by channel (arXiv 2505.06708). It is projected beside each head's query.</summary>
+    public bool OutputGate { get; init; }
+
     /// <summary>Biases on the query, key and value projections.</summary>
     public bool InputBias { get; init; }
 
@@ -50,6 +53,10 @@ public sealed record AttentionSpec : MixerSpec
     /// <summary>Width of all query heads together.</summary>
     [JsonIgnore]
     public int QueryWidth => Heads * HeadSize;
+
+    /// <summary>Outputs of the query projection: the queries, and the gates if there are any.</summary>
+    [JsonIgnore]
+    public int QueryProjectionWidth => QueryWidth + (OutputGate ? OutputWidth : 0);
 
     /// <summary>Width of all key heads together.</summary>
     [JsonIgnore]
@@ -116,7 +123,7 @@ public sealed record AttentionSpec : MixerSpec
 
     internal long CountInputParameters(int width, bool sharedValues = false)
     {
-        long outputs = (long)QueryWidth + KeyWidth + (sharedValues ? 0 : ValueWidth);
+        long outputs = (long)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth);
         return outputs * width + (InputBias ? outputs : 0) + (QkNorm ? 2L * HeadSize : 0);
     }
 

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 /// Pattern strings: the blocks of a design in order, each a letter for its mixer and, where needed, a mark for its feed-forward.
 /// <list type="bullet">
 /// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (also written <c>1</c>) Mamba-1, <c>H</c> intra-layer hybrid,
-/// <c>C</c> short convolution, a mixer of your own by its <see cref="MixerSpec.Symbol"/>; <c>-</c> for a block without mixer.</item>
+/// <c>C</c> short convolution, <c>G</c> gated delta net, a mixer of your own by its <see cref="MixerSpec.Symbol"/>; <c>-</c> for a block without mixer.</item>
 /// <item><c>+</c> after the letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
 /// <item>Marks: none for the usual feed-forward, <c>e</c> for the mixture of experts in a design that has both, <c>~</c> for none.</item>
 /// </list>
@@ -13,7 +13,7 @@ namespace HybridArchitectures.Design;
 /// </summary>
 public static class BlockPattern
 {
-    const string Letters = "TSMmHC";
+    const string Letters = "TSMmHCG";
 
     /// <summary>Whether a text can be the <see cref="MixerSpec.Symbol"/> of a user's mixer: one letter that has no other meaning.</summary>
     public static bool IsFreeSymbol(string? symbol) => symbol is { Length: 1 } && char.IsLetter(symbol[0]) && !Letters.Contains(symbol[0]) && symbol[0] != 'e';

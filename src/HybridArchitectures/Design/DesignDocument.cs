@@ -8,6 +8,9 @@ sealed record DesignDocument
     public required int Width { get; init; }
     public bool TiedHead { get; init; } = true;
     public double NormEpsilon { get; init; } = 1e-5;
+    public bool ZeroCenteredNorms { get; init; }
+    public int? PaddingId { get; init; }
+    public double HeadZLoss { get; init; }
     public double EmbeddingScale { get; init; } = 1;
     public double LogitScale { get; init; } = 1;
     public InitialisationSpec Initialisation { get; init; } = new();
@@ -21,6 +24,9 @@ sealed record DesignDocument
         Width = design.Width,
         TiedHead = design.TiedHead,
         NormEpsilon = design.NormEpsilon,
+        ZeroCenteredNorms = design.ZeroCenteredNorms,
+        PaddingId = design.PaddingId,
+        HeadZLoss = design.HeadZLoss,
         EmbeddingScale = design.EmbeddingScale,
         LogitScale = design.LogitScale,
         Initialisation = design.Initialisation,
@@ -35,6 +41,9 @@ sealed record DesignDocument
         Width = Width,
         TiedHead = TiedHead,
         NormEpsilon = NormEpsilon,
+        ZeroCenteredNorms = ZeroCenteredNorms,
+        PaddingId = PaddingId,
+        HeadZLoss = HeadZLoss,
         EmbeddingScale = EmbeddingScale,
         LogitScale = LogitScale,
         Initialisation = Initialisation,

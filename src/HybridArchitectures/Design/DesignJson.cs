@@ -87,7 +87,7 @@ static class DesignJson
     static readonly (string Name, Type Type)[] BuiltInMixers =
     [
         ("attention", typeof(AttentionSpec)), ("mamba1", typeof(Mamba1Spec)), ("mamba2", typeof(Mamba2Spec)), ("intraHybrid", typeof(IntraHybridSpec)),
-        ("shortConvolution", typeof(ShortConvolutionSpec)),
+        ("shortConvolution", typeof(ShortConvolutionSpec)), ("gatedDelta", typeof(GatedDeltaSpec)),
     ];
 
     static readonly (string Name, Type Type)[] FeedForwards =

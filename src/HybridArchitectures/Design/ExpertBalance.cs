@@ -11,4 +11,7 @@ public enum ExpertBalance
 
     /// <summary>A term of the loss: experts times the sum over experts of load share times mean score (arXiv 2101.03961).</summary>
     AuxiliaryLoss,
+
+    /// <summary>The same term once for all layers that balance so: shares and scores are means over the tokens of all of them, as in Hugging Face's models.</summary>
+    JointAuxiliaryLoss,
 }

@@ -33,6 +33,15 @@ public sealed partial record HybridDesign
     /// <summary>Epsilon of the norm after the last block.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
 
+    /// <summary>Norms keep what their factors differ from 1 by, so that weights start at 0 and decay would draw factors to 1. Gated norms inside state-space mixers keep the factors themselves.</summary>
+    public bool ZeroCenteredNorms { get; init; }
+
+    /// <summary>A token that stands for nothing: its row of the embedding gets no gradient from the look-up (a tied head still teaches it); null: none.</summary>
+    public int? PaddingId { get; init; }
+
+    /// <summary>Coefficient of the head's z-loss: the mean, over the targets that count, of the squared log-sum-exp of the logits (arXiv 2204.02311, section 5), added to the loss.</summary>
+    public double HeadZLoss { get; init; }
+
     /// <summary>Factor on the embedded tokens.</summary>
     public double EmbeddingScale { get; init; } = 1;
 
@@ -87,6 +96,8 @@ public sealed partial record HybridDesign
         Require.Present(Blocks, "blocks", "at least one block");
         Require.That(Blocks.Count is >= 1 and <= LargestDepth, "depth", Blocks.Count, $"1 to {LargestDepth}");
         Require.Positive(NormEpsilon, "normEpsilon");
+        Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < Vocabulary), "paddingId", PaddingId, $"0 to {Vocabulary - 1}, or none");
+        Require.NotNegative(HeadZLoss, "headZLoss");
         Require.Positive(EmbeddingScale, "embeddingScale");
         Require.Positive(LogitScale, "logitScale");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");

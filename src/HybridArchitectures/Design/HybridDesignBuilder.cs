@@ -388,5 +388,5 @@ public sealed class HybridDesignBuilder
     };
 
     internal static void CheckSymbol(MixerSpec mixer) =>
-        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, C, e)");
+        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, C, G, e)");
 }

@@ -18,6 +18,9 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <summary>Hidden width of all shared experts together; 0: their number times <see cref="ExpertWidth"/>.</summary>
     public int SharedWidth { get; init; }
 
+    /// <summary>A learned gate on what the shared experts give: the sigmoid of one product per token.</summary>
+    public bool SharedGate { get; init; }
+
     /// <summary>The experts' nonlinearity.</summary>
     public Activation Activation { get; init; }
 
@@ -71,6 +74,7 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
         Require.That(SharedExperts is >= 0 and <= 4096, "sharedExperts", SharedExperts, "0 to 4096");
         if (SharedExperts == 0) Require.That(SharedWidth == 0, "sharedWidth", SharedWidth, "0 without shared experts");
         else Require.Size(SharedWidth, "sharedWidth");
+        Require.That(!SharedGate || SharedExperts > 0, "sharedGate", SharedGate, "false without shared experts");
         Require.Defined(Activation, "activation");
         if (LatentWidth != 0) Require.Size(LatentWidth, "latentWidth");
         Require.AtLeast(RoutingGroups, 1, "routingGroups");
@@ -103,6 +107,6 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     long Count(int width, int experts)
     {
         long matrices = Gated ? 3 : 2;
-        return CountBiases(width) + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + 2L * width * LatentWidth;
+        return CountBiases(width) + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + (SharedGate ? width : 0) + 2L * width * LatentWidth;
     }
 }

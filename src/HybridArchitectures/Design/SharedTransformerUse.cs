@@ -20,7 +20,7 @@ public sealed record SharedTransformerUse
     {
         ArgumentNullException.ThrowIfNull(transformer);
         var attention = transformer.Attention;
-        long input = transformer.InputWidth(width), outputs = (long)attention.QueryWidth + attention.KeyWidth + attention.ValueWidth;
+        long input = transformer.InputWidth(width), outputs = (long)attention.QueryProjectionWidth + attention.KeyWidth + attention.ValueWidth;
         return AttentionAdapterRank * (3 * input + outputs) + FeedForwardAdapterRank * (width + 2L * transformer.FeedForward.Width) + (long)width * width;
     }
 

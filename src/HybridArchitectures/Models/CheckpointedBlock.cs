@@ -17,7 +17,8 @@ static class CheckpointedBlock
     {
         if (block.Mixer is null && block.FeedForward is null) return x;
         var layout = context.Layout;
-        int earlier = context.AuxiliaryLosses.Count;
+        int earlier = context.LossCount;
+        double?[] rates = [];
         var random = Array.Empty<byte>();
         var embedded = block.ReadsEmbedding ? context.Embedded : null;
         Tensor?[] inputs = [x, embedded, .. block.AllParameters().Select(item => item.Value)];
@@ -29,7 +30,8 @@ static class CheckpointedBlock
                 recorded.Save([x, embedded, .. layout?.Tensors ?? []]);
                 random = RandomState();
             }
-            return Array.ConvertAll(Compute(block, x, context, earlier), output => output.detach());
+            (var first, rates) = Compute(block, x, context, earlier);
+            return Array.ConvertAll(first, output => output.detach());
         }, given =>
         {
             using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(2)]));
@@ -41,7 +43,7 @@ static class CheckpointedBlock
             SetRandomState(random);
             try
             {
-                results = Compute(block, input, again, 0);
+                (results, _) = Compute(block, input, again, 0);
             }
             finally
             {
@@ -55,16 +57,21 @@ static class CheckpointedBlock
             gradients[1] = again.Embedded?.grad;
             return gradients;
         });
-        foreach (var loss in outputs[1..]) context.AddLoss(loss);
+        foreach (var (loss, rate) in outputs[1..].Zip(rates))
+        {
+            if (rate is { } shared) context.AddBalance(loss, shared);
+            else context.AddLoss(loss);
+        }
         return outputs[0];
     }
 
     /// <summary>The block's output and the losses it adds, recorded both times, so that both times the same code runs.</summary>
-    static Tensor[] Compute(Block block, Tensor x, SequenceContext context, int earlier)
+    static (Tensor[] Results, double?[] BalanceRates) Compute(Block block, Tensor x, SequenceContext context, int earlier)
     {
         using var on = enable_grad();
         var output = block.Forward(x, context, null);
-        return [output, .. context.TakeLosses(earlier)];
+        var losses = context.TakeLosses(earlier);
+        return ([output, .. losses.Select(loss => loss.Value)], [.. losses.Select(loss => loss.BalanceRate)]);
     }
 
     static byte[] RandomState()

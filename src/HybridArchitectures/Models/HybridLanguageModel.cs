@@ -58,7 +58,7 @@ public sealed class HybridLanguageModel : LanguageModel
         CheckIds(ids, nameof(ids));
         using var scope = NewDisposeScope();
         using var off = context?.Cache is null ? null : no_grad();
-        var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, -1L, false, false);
+        var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
         return stack.Forward(Scaled(embedded, Design.EmbeddingScale), context).MoveToOuterDisposeScope();
     }
@@ -106,8 +106,9 @@ public sealed class HybridLanguageModel : LanguageModel
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var hidden = Hidden(ids, context);
-        var crossEntropy = LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale);
-        var total = crossEntropy;
+        Tensor Of(double zLoss) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale);
+        var crossEntropy = Of(0);
+        var total = Design.HeadZLoss == 0 ? crossEntropy : Of(Design.HeadZLoss);
         foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());

@@ -82,6 +82,7 @@ public sealed class HybridStack : HybridModule
         context.Embedded = keepsEmbedded ? x.alias() : null;
         for (int i = 0; i < blocks.Count; i++)
         {
+            context.Block = i;
             var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context) : blocks[i].Forward(x, context, context.Cache?.States[i]);
             if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
             x = next;

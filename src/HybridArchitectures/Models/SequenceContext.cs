@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
@@ -13,7 +14,8 @@ public sealed class SequenceContext : IDisposable
 {
     readonly Dictionary<(RotarySpec Spec, int HeadSize), (Tensor Cosine, Tensor Sine)> tables = [];
     readonly List<Tensor> owned = [];
-    readonly List<Tensor> losses = [];
+    readonly List<(Tensor Value, double? BalanceRate)> losses = [];
+    readonly List<RouterRecord> routing = [];
     readonly bool ownsLayout;
     AttentionPositions? attentionPositions;
     Tensor? order, inverse;
@@ -90,8 +92,28 @@ public sealed class SequenceContext : IDisposable
     /// <summary>What the first block reads, (batch, length, width); null in a design without shared transformers.</summary>
     internal Tensor? Embedded { get; set; }
 
-    /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied.</summary>
-    public IReadOnlyList<Tensor> AuxiliaryLosses => losses;
+    /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied. One that layers have in common is formed anew at every
+    /// call, in the current dispose scope.</summary>
+    public IReadOnlyList<Tensor> AuxiliaryLosses =>
+    [
+        .. losses.Where(loss => loss.BalanceRate is null).Select(loss => loss.Value),
+        .. losses.Where(loss => loss.BalanceRate is not null).GroupBy(loss => (loss.BalanceRate, loss.Value.size(1)))
+            .Select(group => LoadBalance.Loss([.. group.Select(loss => loss.Value)]).mul(Scalars.Of(group.Key.BalanceRate!.Value))),
+    ];
+
+    /// <summary>Whether routers leave a record of the pass in <see cref="Routing"/>.</summary>
+    public bool KeepsRouting { get; init; }
+
+    /// <summary>What the routers of the last pass decided, in the order of the blocks, if <see cref="KeepsRouting"/>; without gradient, valid until the next pass.</summary>
+    public IReadOnlyList<RouterRecord> Routing => routing;
+
+    /// <summary>The block at work, from 0.</summary>
+    internal int Block { get; set; }
+
+    internal void Record(Tensor logits, Tensor chosen)
+    {
+        if (KeepsRouting) routing.Add(new(Block, Own(logits.detach()), Own(chosen.alias())));
+    }
 
     /// <summary>
     /// Whether this pass computes a block again for its gradients (see <see cref="HybridStack.ActivationCheckpointing"/>). A layer that counts or remembers what it
@@ -100,16 +122,21 @@ public sealed class SequenceContext : IDisposable
     public bool IsRecomputation { get; private init; }
 
     /// <summary>Adds a scalar, its coefficient applied, to the loss of the model.</summary>
-    public void AddLoss(Tensor loss) => losses.Add(loss.DetachFromDisposeScope());
+    public void AddLoss(Tensor loss) => losses.Add((loss.DetachFromDisposeScope(), null));
+
+    /// <summary>Adds a layer's terms of the <see cref="LoadBalance"/> loss that it has in common with others of this rate.</summary>
+    internal void AddBalance(Tensor terms, double rate) => losses.Add((terms.DetachFromDisposeScope(), rate));
+
+    internal int LossCount => losses.Count;
 
     /// <summary>Takes out the losses added after the first <paramref name="count"/>, into the current dispose scope.</summary>
-    internal Tensor[] TakeLosses(int count)
+    internal (Tensor Value, double? BalanceRate)[] TakeLosses(int count)
     {
         var taken = losses[count..];
         losses.RemoveRange(count, losses.Count - count);
         return [.. taken.Select(loss =>
         {
-            using (loss) return loss.alias();
+            using (loss.Value) return (loss.Value.alias(), loss.BalanceRate);
         })];
     }
 
@@ -215,7 +242,8 @@ public sealed class SequenceContext : IDisposable
 
     void Release()
     {
-        foreach (var tensor in owned.Concat(losses)) tensor.Dispose();
+        foreach (var tensor in owned.Concat(losses.Select(loss => loss.Value))) tensor.Dispose();
+        routing.Clear();
         losses.Clear();
         owned.Clear();
         tables.Clear();

@@ -25,7 +25,7 @@ public sealed class Attention : Mixer
     internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
     {
         this.spec = spec;
-        query = Add("query", Project(factory, spec.QueryWidth, inputWidth));
+        query = Add("query", Project(factory, spec.QueryProjectionWidth, inputWidth));
         key = Add("key", Project(factory, spec.KeyWidth, inputWidth));
         if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth));
         if (spec.QkNorm)
@@ -51,7 +51,9 @@ public sealed class Attention : Mixer
     {
         long batch = x.size(0), length = x.size(1);
         x = Scaled(x, spec.InputScale);
-        var q = Adapted(query.Forward(x), x, adapters?.Query).view(batch, length, spec.Heads, spec.HeadSize);
+        var q = Adapted(query.Forward(x), x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
+        Tensor? gate = null;
+        if (spec.OutputGate) (q, gate) = (q.narrow(-1, 0, spec.HeadSize), q.narrow(-1, spec.HeadSize, spec.ValueHeadSize).flatten(2));
         var k = Scaled(Adapted(key.Forward(x), x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
         var v = (givenValues ?? Adapted(value!.Forward(x), x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
@@ -68,7 +70,8 @@ public sealed class Attention : Mixer
             case WindowState window: (k, v, positions) = window.Append(k, v, context); break;
             default: throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state));
         }
-        return FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
+        var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
+        return gate is null ? attended : attended * gate.sigmoid();
     }
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) => adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);

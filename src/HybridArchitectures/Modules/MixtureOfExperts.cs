@@ -17,6 +17,7 @@ public sealed class MixtureOfExperts : FeedForward
     readonly Linear router;
     readonly Linear? intoLatent, outOfLatent;
     readonly FeedForward? shared;
+    readonly Linear? sharedGate;
 
     /// <summary>A mixture of experts.</summary>
     public MixtureOfExperts(ModuleFactory factory, MixtureOfExpertsSpec spec) : base(nameof(MixtureOfExperts))
@@ -35,6 +36,7 @@ public sealed class MixtureOfExperts : FeedForward
         if (spec.SharedWidth > 0) shared = Add<FeedForward>("shared", spec.Gated
             ? new SwiGluFeedForward(factory, new SwiGluSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias })
             : new MlpFeedForward(factory, new MlpSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias }));
+        if (spec.SharedGate) sharedGate = Add("shared_gate", new Linear(factory.Projection(1, factory.Width)));
         if (spec.Balance == ExpertBalance.BiasUpdate)
         {
             register_buffer("selection_bias", zeros([experts], ScalarType.Float32, factory.Device).DetachFromDisposeScope());
@@ -52,10 +54,15 @@ public sealed class MixtureOfExperts : FeedForward
         var logits = router.Forward(tokens.to(ScalarType.Float32));                             // (T, E)
         var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
+        context.Record(logits, chosen);
         if (is_grad_enabled()) Account(logits, scores, chosen, context);
         var routed = Route(intoLatent is null ? tokens : intoLatent.Forward(tokens), chosen, weights.to(x.dtype));
         if (outOfLatent is not null) routed = outOfLatent.Forward(routed);
-        if (shared is not null) routed = routed.add(shared.Forward(tokens, context), Scalars.One);
+        if (shared is not null)
+        {
+            var common = shared.Forward(tokens, context);
+            routed = routed.add(sharedGate is null ? common : common * sharedGate.Forward(tokens).sigmoid(), Scalars.One);
+        }
         return routed.view(batch, length, width);
     }
 
@@ -132,20 +139,16 @@ public sealed class MixtureOfExperts : FeedForward
                 load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0), Scalars.One);
             }
         }
-        if (spec.Balance == ExpertBalance.AuxiliaryLoss && spec.BalanceRate > 0)
+        if (spec.Balance is ExpertBalance.AuxiliaryLoss or ExpertBalance.JointAuxiliaryLoss && spec.BalanceRate > 0)
         {
-            // experts x sum over experts of (share of choices) x (mean probability)
-            var shares = MeanOver(nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32), real);
             var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / scores.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
-            context.AddLoss((shares * MeanOver(probabilities, real)).sum().mul(Scalars.Of(spec.Experts * spec.BalanceRate)));
+            var terms = LoadBalance.Terms(probabilities, chosen, real);
+            if (spec.Balance == ExpertBalance.JointAuxiliaryLoss) context.AddBalance(terms, spec.BalanceRate);
+            else context.AddLoss(LoadBalance.Loss([terms]).mul(Scalars.Of(spec.BalanceRate)));
         }
         if (spec.RouterZLoss > 0)
-            context.AddLoss(MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
+            context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
     }
-
-    // (T, n) to (n), over real tokens
-    static Tensor MeanOver(Tensor values, Tensor? real) =>
-        real is null ? values.mean([0]) : (values * real.unsqueeze(-1)).sum(dim: 0) / real.sum().clamp_min(Scalars.One);
 
     /// <summary>Raises the selection bias of experts that saw fewer tokens than the mean since the last call and lowers that of the others, by the balance rate.</summary>
     public override void AfterStep()

@@ -12,6 +12,7 @@ static class ModuleCatalogue
         Mamba2Spec mamba2 => new Mamba2(factory, mamba2),
         IntraHybridSpec intra => new IntraHybrid(factory, intra),
         ShortConvolutionSpec convolution => new ShortConvolution(factory, convolution),
+        GatedDeltaSpec delta => new GatedDelta(factory, delta),
         CustomMixerSpec custom => custom.CreateMixer(factory) ?? throw new InvalidOperationException($"{custom.GetType().Name}.{nameof(CustomMixerSpec.CreateMixer)} returned null"),
         _ => throw new ArgumentException($"no module for a {spec.GetType().Name}; derive own mixers from {nameof(CustomMixerSpec)}", nameof(spec)),
     };

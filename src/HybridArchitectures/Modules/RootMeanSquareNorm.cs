@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -8,17 +9,19 @@ namespace HybridArchitectures.Modules;
 public sealed class RootMeanSquareNorm : HybridModule
 {
     readonly double epsilon;
+    readonly bool zeroCentered;
 
-    /// <summary>A norm over <paramref name="width"/> channels, its weight 1.</summary>
+    /// <summary>A norm over <paramref name="width"/> channels that multiplies by 1; see <see cref="Design.HybridDesign.ZeroCenteredNorms"/> for what its weight is.</summary>
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
         this.epsilon = epsilon;
-        AddParameter("weight", factory.Constant(1, width), decays: false);
+        zeroCentered = factory.Design.ZeroCenteredNorms;
+        AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);
     }
 
-    /// <summary>(width), float32.</summary>
+    /// <summary>(width), float32: the factors, or what they differ from 1 by.</summary>
     public Parameter Weight => Parameter("weight");
 
     /// <summary>(..., width) to the same shape and type.</summary>
-    public Tensor Forward(Tensor x) => RmsNorm.Forward(x, Weight, epsilon);
+    public Tensor Forward(Tensor x) => RmsNorm.Forward(x, zeroCentered ? ones_like(Weight).add(Weight, Scalars.One) : Weight, epsilon);
 }

@@ -34,13 +34,14 @@ public class ActivationMemoryTests
     static void Measure()
     {
         const int batch = 4, length = 512;
-        var start = HybridDesign.Builder(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1()
+        var plain = HybridDesign.Builder(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1().WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 })
             .WithIntraHybrid(new AttentionSpec { Heads = 4, Rotary = new() }, new Mamba2Spec { HeadSize = 64, GatedNorm = false, StateSize = 64 });
-        Held(start.Pattern("TM").Build(), 1, 64);    // what is made once
+        var sharing = plain.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(512) }, 2, 16, 16);
+        Held(plain.Pattern("TM").Build(), 1, 64);    // what is made once
         var wrong = new List<string>();
-        foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "------"])
+        foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "GGGGGG", "M+M+M+M+M+M+", "------"])
         {
-            var design = (pattern[0] == '-' ? start.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : start).Pattern(pattern).Build();
+            var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain).Pattern(pattern).Build();
             Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations);
             Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true).Activations);
         }

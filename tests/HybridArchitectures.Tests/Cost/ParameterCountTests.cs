@@ -19,6 +19,7 @@ public class ParameterCountTests
         { "mamba2-130m", 128_989_632 },
         { "Falcon-H1-0.5B", 521_411_104 },
         { "Jamba-v0.1", 51_570_323_328 },
+        { "Qwen3-Next-80B-A3B", 79_674_391_296 },
     };
 
     static (HybridDesign Design, long Elsewhere) Model(string name) => name switch
@@ -35,6 +36,12 @@ public class ParameterCountTests
             .WithIntraHybrid(new AttentionSpec { Heads = 8, KeyValueHeads = 2, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 1e11 } },
                 new Mamba2Spec { Heads = 24, HeadSize = 64, StateSize = 128, GatedNorm = false }, FusionKind.Add, BranchNorm.None)
             .WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(36).TiedHead(false).Build(), 0),
+        // without its head for multi-token prediction
+        "Qwen3-Next-80B-A3B" => (HybridDesign.Builder(2048, 151_936)
+            .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true, Rotary = new() { Fraction = 0.25 } })
+            .WithMixer(new GatedDeltaSpec { KeyHeads = 16, ValueHeads = 32, KeyHeadSize = 128 })
+            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(512, 10, 512, sharedExperts: 1, score: RouterScore.Softmax, renormalize: true) with { SharedGate = true })
+            .Pattern("GGGT", repeat: 12).TiedHead(false).Build(), 0),
         // its Mamba-1 norms dt, B and C, which ours does not
         "Jamba-v0.1" => (HybridDesign.Builder(4096, 65_536).WithAttention(32, 8, rotary: RotarySpec.None).WithMamba1()
             .WithFeedForward(FeedForwardSpec.SwiGlu(14_336)).WithExperts(FeedForwardSpec.MixtureOfExperts(16, 2, 14_336, score: RouterScore.Softmax, balance: ExpertBalance.AuxiliaryLoss))

@@ -25,6 +25,8 @@ static class TinyDesigns
         StateSpace = stateSpace ?? Mamba2 with { GatedNorm = false },
     };
 
+    static GatedDeltaSpec Delta => new() { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 5, ValueHeadSize = 6, ChunkSize = 8 };
+
     static SharedTransformerSpec Shared => new()
     {
         Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() }, FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
@@ -66,6 +68,10 @@ static class TinyDesigns
         Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
             Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
         Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }), Block(Attention)),
+        Of("gated delta", Block(Delta), Block(Delta with { KeyHeads = 4, ConvolutionBias = true, ConvolutionWidth = 2, ValueHeadSize = 3 }),
+            Block(Attention with { OutputGate = true, QkNorm = true, ValueHeadSize = 10, InputBias = true }, Experts with { SharedExperts = 1, SharedGate = true, Balance = ExpertBalance.JointAuxiliaryLoss }),
+            Block(Intra() with { Attention = Intra().Attention with { OutputGate = true } }, Experts with { Score = RouterScore.Softmax, Balance = ExpertBalance.JointAuxiliaryLoss }))
+            with { ZeroCenteredNorms = true, PaddingId = 3, HeadZLoss = 1e-3 },
         Sharing("shared transformers", [Shared, Shared with { ReadsEmbedding = false, NormEpsilon = 1e-3 }], Block(Mamba2), Using(Block(Mamba2, FeedForwardSpec.None), 0, 3, 2), Using(Block(Attention), 1, 0, 0),
             Using(Block(Intra()), 0, 3, 2)),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },

@@ -2,7 +2,7 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// Megatron's hybrid layer patterns, also Nemotron-H's <c>hybrid_override_pattern</c>: a sign per residual layer, <c>M</c> Mamba-2, <c>*</c> attention, <c>-</c> feed-forward, <c>E</c> mixture
-/// of experts; <c>G</c> (gated delta net) and <c>D</c> (sparse attention) stand for mixers of your own with these letters.
+/// of experts; <c>G</c> gated delta net; <c>D</c> (sparse attention) stands for a mixer of your own with this letter.
 /// </summary>
 public static class MegatronPattern
 {

@@ -24,7 +24,7 @@ static class AttentionRules
     static IEnumerable<Finding> None(HybridDesign design, ReviewOptions options)
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
-        if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not IStateSpaceSpec)) yield break;
+        if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not (IStateSpaceSpec or GatedDeltaSpec))) yield break;
         int layer = mixers[mixers.Count / 2].Layer, heads = design.Width % 64 == 0 ? design.Width / 64 : 1;
         yield return new("no-attention", Severity.Warning, null, "no block can look back at a token itself; far facts are lost to the state.",
             new("TriviaQA 36.5 against 51.9 with attention, GovReport 13.1 against 20.6, after fine-tuning at 1B", Paper + ", Table 3"),

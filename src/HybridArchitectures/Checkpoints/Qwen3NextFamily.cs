@@ -1,0 +1,133 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>Qwen3-Next: gated delta nets with a layer of gated attention every so often, experts beside a gated shared one, norms whose weights are centred on zero.</summary>
+sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCausalLM", skipsPadding: true)
+{
+    private protected override HybridDesign Read(PretrainedConfig config)
+    {
+        config.ExpectSilu("hidden_act");
+        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 16), experts = config.Int("num_experts", 512);
+        int step = config.Int("decoder_sparse_step", 1);
+        if (step < 1) throw config.Refusal("decoder_sparse_step", step, "at least 1");
+        double epsilon = config.Double("rms_norm_eps", 1e-6);
+        bool bias = config.Flag("attention_bias", false);
+        var attention = new AttentionSpec
+        {
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true, OutputGate = true, InputBias = bias, OutputBias = bias,
+            Rotary = config.Rotary(fraction: 0.25),
+        };
+        var delta = new GatedDeltaSpec
+        {
+            KeyHeads = config.Int("linear_num_key_heads", 16),
+            ValueHeads = config.Int("linear_num_value_heads", 32),
+            KeyHeadSize = config.Int("linear_key_head_dim", 128),
+            ValueHeadSize = config.Int("linear_value_head_dim", 128),
+            ConvolutionWidth = config.Int("linear_conv_kernel_dim", 4),
+        };
+        var dense = new SwiGluSpec(config.Int("intermediate_size", 5632));
+        FeedForwardSpec mixture = experts < 1 ? dense : new MixtureOfExpertsSpec
+        {
+            Experts = experts,
+            ExpertsPerToken = config.Int("num_experts_per_tok", 10),
+            ExpertWidth = config.Int("moe_intermediate_size", 512),
+            SharedExperts = 1,
+            SharedWidth = config.Int("shared_expert_intermediate_size", 512),
+            SharedGate = true,
+            Score = RouterScore.Softmax,
+            Renormalize = config.Flag("norm_topk_prob", true),
+            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
+            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
+        };
+        var attends = Attends(config, depth);
+        var plain = config.Numbers("mlp_only_layers") ?? [];
+        return new HybridDesign
+        {
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, ZeroCenteredNorms = true,
+            Blocks = Blocks(depth, i => new()
+            {
+                Mixer = attends[i] ? attention : delta, FeedForward = (i + 1) % step == 0 && !plain.Contains(i) ? mixture : dense, NormEpsilon = epsilon,
+            }),
+        };
+    }
+
+    static bool[] Attends(PretrainedConfig config, int depth)
+    {
+        if (config.Texts("layer_types") is { } words)
+        {
+            if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+            return [.. words.Select(word => Words.IsAttention(word) ?? throw config.Refusal("layer_types", word, "linear_attention or full_attention"))];
+        }
+        int interval = config.Int("full_attention_interval", 4);
+        if (interval < 1) throw config.Refusal("full_attention_interval", interval, "at least 1");
+        return [.. Enumerable.Range(0, depth).Select(i => (i + 1) % interval == 0)];
+    }
+
+    private protected override void Write(HybridDesign design, JsonObject config)
+    {
+        var delta = First<GatedDeltaSpec>(design);
+        var attention = FirstOrNone<AttentionSpec>(design);
+        var experts = FirstFeedForward<MixtureOfExpertsSpec>(design);
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "linear_attention"))]);
+        if (attention is not null) WriteAttention(config, attention);
+        WriteRotary(config, attention?.Rotary, withFraction: true);
+        config["linear_num_key_heads"] = delta.KeyHeads;
+        config["linear_num_value_heads"] = delta.ValueHeads;
+        config["linear_key_head_dim"] = delta.KeyHeadSize;
+        config["linear_value_head_dim"] = delta.ValueHeadSize;
+        config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
+        config["hidden_act"] = "silu";
+        config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
+        config["decoder_sparse_step"] = 1;
+        config["mlp_only_layers"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
+        config["num_experts"] = experts?.Experts ?? 0;
+        if (experts is null) return;
+        config["num_experts_per_tok"] = experts.ExpertsPerToken;
+        config["moe_intermediate_size"] = experts.ExpertWidth;
+        config["shared_expert_intermediate_size"] = experts.SharedWidth;
+        config["norm_topk_prob"] = experts.Renormalize;
+        config["router_aux_loss_coef"] = experts.BalanceRate;
+        config["output_router_logits"] = experts.Balance == ExpertBalance.JointAuxiliaryLoss;
+    }
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    {
+        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
+        for (int i = 0; i < design.Depth; i++)
+        {
+            string file = $"model.layers.{i}.", model = Block(i);
+            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Same(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
+            var mixer = design.Blocks[i].Mixer is AttentionSpec attention ? Attention(file + "self_attn.", model + "mixer.", attention)
+                : Delta(file + "linear_attn.", model + "mixer.", (GatedDeltaSpec)design.Blocks[i].Mixer!);
+            var feedForward = design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts ? Experts(file + "mlp.", model + "feed_forward.", experts)
+                : TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward);
+            foreach (var rule in mixer.Concat(feedForward)) yield return rule;
+        }
+    }
+
+    static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
+    [
+        .. TensorRules.Attention(file, model, spec), TensorRules.Same(file + "q_norm.weight", model + "query_norm.weight"), TensorRules.Same(file + "k_norm.weight", model + "key_norm.weight"),
+    ];
+
+    static IEnumerable<TensorChoice> Delta(string file, string model, GatedDeltaSpec spec) =>
+    [
+        TensorRules.Same(file + "in_proj_qkvz.weight", model + "input.weight"), TensorRules.Same(file + "in_proj_ba.weight", model + "rates.weight"),
+        .. TensorRules.Filter(file + "conv1d", model, spec.ConvolutionBias), TensorRules.Same(file + "dt_bias", model + "dt_bias"), TensorRules.Same(file + "A_log", model + "A_log"),
+        TensorRules.Same(file + "norm.weight", model + "norm_weight"), TensorRules.Same(file + "out_proj.weight", model + "output.weight"),
+    ];
+
+    static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec) =>
+    [
+        TensorRules.Same(file + "gate.weight", model + "router.weight"), TensorRules.Experts(file + "experts.", model, spec),
+        .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)), TensorRules.Same(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
+    ];
+
+    // multi-token prediction heads are left out
+    internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+}

@@ -1,0 +1,92 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// The gated delta net (arXiv 2412.06464). The rows of the projection <c>input</c> stand by key head: its query, its key, the values of its value heads, their gates; those of <c>rates</c> too:
+/// strengths, then time steps.
+/// </summary>
+public sealed class GatedDelta : Mixer
+{
+    // added to a squared length, so that a key of zeros stays one
+    const double LengthEpsilon = 1e-6;
+
+    readonly GatedDeltaSpec spec;
+    readonly Linear input, rates, output;
+    readonly double normEpsilon;
+
+    /// <summary>A gated delta net as its spec says.</summary>
+    public GatedDelta(ModuleFactory factory, GatedDeltaSpec spec) : base(nameof(GatedDelta))
+    {
+        this.spec = spec;
+        normEpsilon = factory.NormEpsilon;
+        input = Add("input", new Linear(factory.Projection(2L * (spec.KeyWidth + spec.ValueWidth), factory.Width)));
+        rates = Add("rates", new Linear(factory.Projection(2L * spec.ValueHeads, factory.Width)));
+        double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
+        AddParameter("conv_weight", factory.Uniform(-bound, bound, spec.ConvolutionChannels, spec.ConvolutionWidth), decays: true);
+        if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, spec.ConvolutionChannels), decays: false);
+        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.ValueHeads), decays: false);
+        AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.ValueHeads), decays: false);
+        AddParameter("norm_weight", factory.Constant(1, spec.ValueHeadSize), decays: false);
+        output = Add("output", new Linear(factory.Projection(factory.Width, spec.ValueWidth, intoResidual: true)));
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var recurrent = state switch
+        {
+            null => null,
+            RecurrentState own => own,
+            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a gated delta net", nameof(state)),
+        };
+        long batch = x.size(0), length = x.size(1);
+        int group = spec.ValueHeads / spec.KeyHeads, values = group * spec.ValueHeadSize;
+        var projected = input.Forward(x).view(batch, length, spec.KeyHeads, 2 * spec.KeyHeadSize + 2 * values);
+        Tensor Part(int start, int size) => projected.narrow(-1, start, size).flatten(2);
+        var mixed = cat([Part(0, spec.KeyHeadSize), Part(spec.KeyHeadSize, spec.KeyHeadSize), Part(2 * spec.KeyHeadSize, values)], -1);
+        var gate = Part(2 * spec.KeyHeadSize + values, values).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, silu: true, recurrent?.Convolution, context.Layout);
+        recurrent?.Convolution.copy_(last);
+
+        var query = Unit(convolved.narrow(-1, 0, spec.KeyWidth), 1 / Math.Sqrt(spec.KeyHeadSize));
+        var key = Unit(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), 1);
+        var value = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? StateType(x));
+        var strength = rate.narrow(-1, 0, group).flatten(2).sigmoid();                                       // (B, L, value heads)
+        var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias"), Scalars.One);
+        var decay = step.logaddexp(zeros_like(step)) * Parameter("A_log").exp().neg();                       // softplus, as log(e^x + e^0)
+
+        Tensor mixing;
+        if (recurrent is not null && length == 1 && context.Layout?.Valid is null)
+        {
+            Tensor First(Tensor tensor) => tensor.select(1, 0);
+            mixing = GatedDeltaRule.Step(recurrent.Scan, First(query), First(key), First(value), First(decay), First(strength)).unsqueeze(1);
+        }
+        else
+        {
+            (mixing, var final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
+            recurrent?.Scan.copy_(final);
+        }
+        var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight"), normEpsilon, 1, normBeforeGate: true);
+        return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+    }
+
+    static ScalarType StateType(Tensor x) => x.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+
+    // heads of a length: x / sqrt(sum x^2 + e) is an RMSNorm with e over their size, divided by the root of the size
+    Tensor Unit(Tensor x, double length)
+    {
+        var heads = x.view(x.size(0), x.size(1), spec.KeyHeads, spec.KeyHeadSize);
+        return Scaled(RmsNorm.Forward(heads, null, LengthEpsilon / spec.KeyHeadSize), length / Math.Sqrt(spec.KeyHeadSize));
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
+        zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
+        zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], ScalarType.Float32, device));
+}
