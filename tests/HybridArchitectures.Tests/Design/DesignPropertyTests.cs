@@ -1,11 +1,16 @@
 using CsCheck;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tests.Fuzz;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Design;
 
 public class DesignPropertyTests
 {
-    const int Programs = 3_000;
+    static readonly int Programs = Effort.Of(3_000, 20_000);
 
     // sizes that are mostly fine, sometimes not
     static readonly Gen<int> size = Gen.Frequency((60, Gen.OneOf(1, 2, 4, 8, 16)), (3, Gen.Int[0, 40]), (1, Gen.OneOf(-1, int.MinValue, int.MaxValue, 3, 7)));
@@ -95,14 +100,14 @@ public class DesignPropertyTests
     public void A_random_program_is_refused_with_a_reason_or_builds_a_design_that_holds_together()
     {
         int built = 0, refused = 0;
-        program.Sample(one =>
+        program.Each(Programs, one =>
         {
             if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design)
             {
-                Interlocked.Increment(ref refused);
+                refused++;
                 return;
             }
-            Interlocked.Increment(ref built);
+            built++;
             Assert.Equal(design, design.Resolve());                                 // nothing was left open
             var count = design.CountParameters();
             Assert.Equal(count.Total, count.ByPart.Values.Sum());
@@ -112,15 +117,48 @@ public class DesignPropertyTests
             Assert.Equal(design.GetHashCode(), again.GetHashCode());
             Assert.Empty(design.Diff(again));
             Assert.Equal(design.Depth, BlockPattern.Parse(design.Pattern).Count);
-        }, iter: Programs, threads: 1);
+        });
         Assert.True(built > Programs / 5 && refused > Programs / 5, $"{built} built, {refused} refused: the programs no longer try both");
+    }
+
+    [Fact]
+    public void A_random_program_that_builds_makes_a_model_whose_forward_backward_and_cost_agree()
+    {
+        int ran = 0, tooLarge = 0;
+        Gen.Select(program, Gen.Int[1, 9]).Each(Effort.Of(60, 20_000), sample =>
+        {
+            var (one, length) = sample;
+            if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design) return;
+            var count = design.CountParameters();
+            if (count.Total > 300_000 || design.Depth > 12)
+            {
+                tooLarge++;
+                return;
+            }
+            using var scope = NewDisposeScope();
+            using var model = design.CreateModel(seed: 1);
+            Assert.Equal(count.Total, model.Parameters.Sum(parameter => parameter.Value.numel()));
+            Assert.True(design.Cost(length).Flops().Forward > 0);
+            var ids = arange(2 * length).remainder(Scalars.Of(design.Vocabulary)).reshape(2, length);
+            var loss = model.Loss(ids, ids);
+            Assert.True(float.IsFinite(loss.Total.item<float>()), design.ToJson());
+            Autograd.Backward(loss.Total);
+            foreach (var (name, value, _) in model.Parameters)
+                Assert.True(value.grad is null || value.grad.isfinite().all().item<bool>(), $"{name} of {design.ToJson()}");
+            using var cache = model.CreateCache(2);
+            using (var context = new SequenceContext(cache: cache)) model.Forward(ids, context);
+            Assert.Equal(CacheSize.Of(design, length, batch: 2, elementSize: 4).Total, cache.Bytes);
+            ran++;
+        });
+        Assert.True(ran > tooLarge && ran > 10, $"{ran} models ran, {tooLarge} were too large to try");
     }
 
     [Fact]
     public void Designs_are_equal_exactly_when_they_do_not_differ()
     {
-        Gen.Select(program, program, Gen.Int[0, 5]).Sample((first, second, change) =>
+        Gen.Select(program, program, Gen.Int[0, 5]).Each(1_000, sample =>
         {
+            var (first, second, change) = sample;
             if (Run(first.Width, first.Vocabulary, first.Calls) is not { } left) return;
             var right = change switch
             {
@@ -133,14 +171,14 @@ public class DesignPropertyTests
             };
             Assert.Equal(left == right, left.Diff(right).Count == 0);
             Assert.Equal(left.Diff(right).Count, right.Diff(left).Count);
-        }, iter: 1_000, threads: 1);
+        });
     }
 
     [Fact]
     public void A_document_with_a_character_changed_is_read_or_refused_with_a_reason()
     {
         string json = Designs.Everything.ToJson();
-        Gen.Select(Gen.Int[0, json.Length - 1], Gen.OneOf(Gen.Char, Gen.OneOf('"', '{', '}', '[', ']', ':', ',', '0', '9', '-', 'e', '\\', '\0'))).Array[1, 3].Sample(changes =>
+        Gen.Select(Gen.Int[0, json.Length - 1], Gen.OneOf(Gen.Char, Gen.OneOf('"', '{', '}', '[', ']', ':', ',', '0', '9', '-', 'e', '\\', '\0'))).Array[1, 3].Each(3_000, changes =>
         {
             char[] text = json.ToCharArray();
             foreach (var (index, character) in changes) text[index] = character;
@@ -152,6 +190,6 @@ public class DesignPropertyTests
             {
                 Assert.True(refusal.Message.Length > 10);
             }
-        }, iter: 3_000, threads: 1);
+        });
     }
 }

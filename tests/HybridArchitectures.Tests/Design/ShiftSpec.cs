@@ -11,6 +11,8 @@ public sealed partial record ShiftSpec(int By) : CustomMixerSpec
 
     public override long CountParameters(int width) => width;
 
+    public override long CountCacheBytes(int width, long length, int elementSize) => (long)By * width * elementSize;
+
     public override void Check(int width)
     {
         if (By < 0) throw new ArgumentException($"by was {By}, expected at least 0", nameof(By));

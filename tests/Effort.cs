@@ -1,0 +1,9 @@
+namespace HybridArchitectures;
+
+/// <summary>How much a test does: little in everyday runs, all of it where the environment variable <c>HYBRID_TESTS</c> is <c>full</c>.</summary>
+internal static class Effort
+{
+    public static bool IsFull { get; } = Environment.GetEnvironmentVariable("HYBRID_TESTS") == "full";
+
+    public static int Of(int everyday, int full) => IsFull ? full : everyday;
+}
