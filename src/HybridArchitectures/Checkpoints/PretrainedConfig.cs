@@ -38,12 +38,27 @@ public sealed class PretrainedConfig
         {
             using var document = JsonDocument.Parse(WithoutBareNumbers(json));
             if (document.RootElement.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"{path}: {document.RootElement.ValueKind}; expected a JSON object");
+            Unescape(document.RootElement);
             return new(path, document.RootElement.Clone());
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             throw new InvalidDataException($"{path}: not JSON ({error.Message})", error);
         }
+    }
+
+    // the parser checks escapes such as half a surrogate pair only when a text is asked for
+    static void Unescape(JsonElement element)
+    {
+        if (element.ValueKind == JsonValueKind.String) _ = element.GetString();
+        else if (element.ValueKind == JsonValueKind.Array)
+            foreach (var item in element.EnumerateArray()) Unescape(item);
+        else if (element.ValueKind == JsonValueKind.Object)
+            foreach (var item in element.EnumerateObject())
+            {
+                _ = item.Name;
+                Unescape(item.Value);
+            }
     }
 
     // Python writes infinities as bare words

@@ -1,0 +1,46 @@
+using CustomMixer;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+using HybridArchitectures.Generation;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training;
+
+// once: its designs can then be written to JSON, saved in checkpoints and read back
+MixerSpec.Register<GatedRecurrenceSpec>("gatedRecurrence");
+
+// the mixer beside attention, as any state-space layer would stand there
+HybridDesign design = HybridStack.Design(width: 128, vocabulary: 256)
+    .WithMixer(new GatedRecurrenceSpec { InnerWidth = 256 })
+    .WithAttention(heads: 4, keyValueHeads: 2)
+    .WithFeedForward(FeedForwardSpec.SwiGlu(256))
+    .Pattern("RRTR")
+    .Name("Gated recurrence with attention")
+    .Build();
+Console.WriteLine(design.Explain(sequenceLength: 256));
+
+var corpus = DocumentationCorpus.Load();
+using var training = TokenDataset.FromBytes(corpus.Training);
+using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
+using var model = design.CreateModel(seed: 1);
+string folder = Path.Combine("runs", "custom-mixer");
+if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+using var trainer = new Trainer(model, training, new TrainingOptions
+{
+    Budget = TimeSpan.FromSeconds(40), LearningRate = 6e-3, Context = 256, BatchRows = 4, ReportEvery = 20, Folder = folder,
+});
+var result = trainer.Run(new InlineProgress(report =>
+    Console.WriteLine($"step {report.Step,4}   {report.Loss / Math.Log(2):f3} bits per byte   {report.TokensPerSecond:N0} bytes/s")));
+var measured = Evaluator.Evaluate(model, heldOut, context: 256, rows: 16, tokens: 65_536);
+Console.WriteLine($"held out: {measured.BitsPerByte:f3} bits per byte, after {result.Tokens / 1000} kB");
+
+// its state goes from token to token as that of the library's own mixers does, and the checkpoint knows it
+using var loaded = Checkpoint.Load(result.Checkpoint!);
+var written = new TextGenerator(loaded, new ByteTokenizer()).Generate("Gets or sets the ", new GenerationOptions { MaxNewTokens = 100, Temperature = 0.6, Seed = 1 });
+Console.WriteLine($"it writes: Gets or sets the {written.Text.ReplaceLineEndings(" ")}");
+
+/// <summary>Reports at once, on the thread that trains.</summary>
+sealed class InlineProgress(Action<TrainingProgress> report) : IProgress<TrainingProgress>
+{
+    public void Report(TrainingProgress value) => report(value);
+}
