@@ -3,10 +3,10 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>A run's folder: checkpoints <c>step-00000100</c>, of which the latest few and the best are kept.</summary>
+/// <summary>A run's folder: checkpoints <c>step-00000100</c>, of which some are kept.</summary>
 sealed class RunFolder(string path)
 {
-    const string Prefix = "step-";
+    const string Prefix = "step-", HiddenSuffix = ".deleted", LockName = ".running";
 
     public string Path => path;
 
@@ -28,21 +28,41 @@ sealed class RunFolder(string path)
         return found;
     }
 
-    /// <summary>Deletes all checkpoints but the last <paramref name="keepLast"/> up to <paramref name="current"/>, those beyond it, and the one with
-    /// the lowest held-out loss.</summary>
-    public void Retain(int keepLast, long current, IReadOnlyList<EvaluationPoint> evaluations)
+    /// <summary>Takes the folder for one run, until disposed or until the process dies, and clears away what died with an earlier one.</summary>
+    /// <exception cref="IOException">Another run has it.</exception>
+    public IDisposable Hold()
+    {
+        Directory.CreateDirectory(path);
+        FileStream held;
+        try
+        {
+            held = new FileStream(System.IO.Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
+        {
+            throw new IOException($"'{path}' is in use: another run goes on there ({e.Message})", e);
+        }
+        AtomicWrite.DeleteLeftovers(path, Prefix);
+        foreach (var hidden in Directory.GetDirectories(path, $".{Prefix}*{HiddenSuffix}")) Directory.Delete(hidden, recursive: true);
+        return held;
+    }
+
+    /// <summary>Deletes the checkpoints up to <paramref name="current"/> that <paramref name="options"/> do not keep.</summary>
+    public void Retain(TrainingOptions options, long current, IReadOnlyList<EvaluationPoint> evaluations)
     {
         var all = Checkpoints();
         var losses = evaluations.GroupBy(point => point.Step).ToDictionary(same => same.Key, same => same.Last().Result.Loss);
-        long? best = all.Where(item => losses.ContainsKey(item.Step)).OrderBy(item => losses[item.Step]).Select(item => (long?)item.Step).FirstOrDefault();
-        var old = all.Where(item => item.Step <= current).SkipLast(keepLast).Where(item => item.Step != best);
+        long? best = all.Where(item => options.KeepBest && losses.ContainsKey(item.Step)).OrderBy(item => losses[item.Step]).Select(item => (long?)item.Step).FirstOrDefault();
+        var old = all.Where(item => item.Step <= current).SkipLast(options.KeepLast)
+            .Where(item => item.Step != best && (options.KeepEvery == 0 || item.Step % options.KeepEvery != 0));
         foreach (var (_, folder) in old)
         {
             // first out of sight: a death while deleting must not leave half a checkpoint under its name
-            var doomed = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}.deleted");
-            if (Directory.Exists(doomed)) Directory.Delete(doomed, recursive: true);
-            Directory.Move(folder, doomed);
-            Directory.Delete(doomed, recursive: true);
+            var hidden = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}{HiddenSuffix}");
+            if (Directory.Exists(hidden)) Directory.Delete(hidden, recursive: true);
+            Directory.Move(folder, hidden);
+            AtomicWrite.Passing?.Invoke();
+            Directory.Delete(hidden, recursive: true);
         }
     }
 

@@ -107,7 +107,7 @@ public sealed partial class Trainer
             }.Write(fresh);
         }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);
         checkpointStep = Step;
-        folder.Retain(Options.KeepLast, Step, evaluations);
+        folder.Retain(Options, Step, evaluations);
         paused += Elapsed - began;
         foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
     }

@@ -92,8 +92,10 @@ public sealed partial class Trainer : IDisposable
     /// <param name="progress">Is told how the run stands, every <see cref="TrainingOptions.ReportEvery"/> steps.</param>
     /// <param name="cancellation">Ends the run after the step at hand.</param>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite.</exception>
+    /// <exception cref="IOException">Another run goes on in the same folder, or a checkpoint cannot be written.</exception>
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
+        using var held = folder?.Hold();
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try

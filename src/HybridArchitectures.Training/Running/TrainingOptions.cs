@@ -60,8 +60,14 @@ public sealed record TrainingOptions
     /// <summary>The run's folder, in which checkpoints stand as <c>step-00000100</c>; null to save nothing.</summary>
     public string? Folder { get; init; }
 
-    /// <summary>How many of the latest checkpoints to keep; the one with the lowest held-out loss is kept besides.</summary>
+    /// <summary>How many of the latest checkpoints to keep.</summary>
     public int KeepLast { get; init; } = 2;
+
+    /// <summary>Whether the checkpoint with the lowest held-out loss is kept besides.</summary>
+    public bool KeepBest { get; init; } = true;
+
+    /// <summary>Checkpoints at multiples of so many steps are kept besides; 0: none.</summary>
+    public long KeepEvery { get; init; }
 
     internal int RowsPerPass => MicroBatchRows == 0 ? BatchRows : Math.Min(MicroBatchRows, BatchRows);
 
@@ -93,6 +99,7 @@ public sealed record TrainingOptions
         Refuse.Unless(EvaluationTokens >= 0, EvaluationTokens, nameof(EvaluationTokens), "at least 0 tokens");
         Refuse.Unless(CheckpointEvery >= 0, CheckpointEvery, nameof(CheckpointEvery), "at least 0 steps");
         Refuse.Unless(KeepLast > 0, KeepLast, nameof(KeepLast), "at least 1");
+        Refuse.Unless(KeepEvery >= 0, KeepEvery, nameof(KeepEvery), "at least 0 steps");
         if (Folder is { Length: 0 }) throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
         if (CheckpointEvery > 0 && Folder is null)
             throw new ArgumentException($"{nameof(CheckpointEvery)} is {CheckpointEvery} but there is no {nameof(Folder)} to save in", nameof(Folder));

@@ -11,6 +11,9 @@ public static class AtomicWrite
     const int MarkLength = 32;      // of a Guid without dashes
     static readonly TimeSpan Abandoned = TimeSpan.FromHours(1);
 
+    /// <summary>For tests: called between the steps of a write, each a place where a process may die.</summary>
+    internal static Action? Passing;
+
     /// <summary>Replaces one file.</summary>
     /// <param name="path">The file; its folder exists.</param>
     /// <param name="write">Writes a new file at the path it is given.</param>
@@ -26,7 +29,9 @@ public static class AtomicWrite
         try
         {
             write(temporary);
+            Passing?.Invoke();
             System.IO.File.Move(temporary, full, overwrite: true);
+            Passing?.Invoke();
         }
         catch
         {
@@ -72,9 +77,13 @@ public static class AtomicWrite
         try
         {
             Directory.CreateDirectory(fresh);
+            Passing?.Invoke();
             write(fresh);
+            Passing?.Invoke();
             if (Directory.Exists(full)) Directory.Move(full, old);
+            Passing?.Invoke();
             Directory.Move(fresh, full);
+            Passing?.Invoke();
         }
         catch
         {
@@ -111,6 +120,15 @@ public static class AtomicWrite
             var name = Path.GetFileName(path);
             if (name.Length > 1 + MarkLength + 5) Recover(Path.Combine(parent, name[1..^(1 + MarkLength + ".old".Length)]));
         }
+    }
+
+    /// <summary>Deletes what dying processes left of the folders inside <paramref name="parent"/>; only for who knows that no other process writes there.</summary>
+    internal static void DeleteLeftovers(string parent, string prefix)
+    {
+        RecoverAll(parent);
+        foreach (var path in Directory.GetDirectories(parent, $".{prefix}*"))
+            if (Path.GetFileName(path) is { } name && (name.EndsWith(".new", StringComparison.Ordinal) || name.EndsWith(".old", StringComparison.Ordinal)))
+                Directory.Delete(path, recursive: true);
     }
 
     static void DeleteAbandoned(string full)

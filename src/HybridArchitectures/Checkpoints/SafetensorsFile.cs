@@ -191,7 +191,11 @@ public sealed unsafe class SafetensorsFile : IDisposable
             using var output = File.OpenHandle(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None);
             RandomAccess.Write(output, header, 0);
             long offset = header.Length;
-            foreach (var (_, tensor, _, size) in items) offset += WriteData(output, tensor, size, offset);
+            foreach (var (_, tensor, _, size) in items)
+            {
+                offset += WriteData(output, tensor, size, offset);
+                AtomicWrite.Passing?.Invoke();
+            }
             RandomAccess.FlushToDisk(output);
         });
     }

@@ -91,6 +91,37 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
+    public void Every_so_many_steps_a_checkpoint_is_kept_and_the_best_only_if_asked_for()
+    {
+        using var model = Small.Model();
+        using var trainer = new Trainer(model, data, Small.Options with { Steps = 11, CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4, KeepBest = false }, heldOut);
+        trainer.Run();
+        Assert.Equal(["step-00000004", "step-00000008", "step-00000011"], Saved("run"));
+    }
+
+    [Fact]
+    public void A_folder_serves_one_run_at_a_time()
+    {
+        using var model = Small.Model();
+        using var second = Small.Model();
+        var options = Small.Options with { Steps = 3, Folder = folder["run"] };
+        using var other = new Trainer(second, data, options);
+        string? said = null;
+        using var trainer = new Trainer(model, data, options, callbacks: [new At(2, () => said = Assert.Throws<IOException>(() => other.Run()).Message)]);
+        trainer.Run();
+        Assert.Contains("another run", said);
+        Assert.Equal(0, other.Step);
+    }
+
+    sealed class At(long step, Action act) : TrainingCallback
+    {
+        public override void OnStep(TrainingStep done)
+        {
+            if (done.Step == step) act();
+        }
+    }
+
+    [Fact]
     public void A_process_killed_while_saving_loses_nothing()
     {
         var options = Small.Options with { Steps = 8, CheckpointEvery = 2 };
@@ -109,6 +140,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(4, resumed.Step);
         resumed.Run();
         Small.AssertBitEqual(straight, model);
+        Assert.DoesNotContain(Saved("run"), name => name.StartsWith('.'));
     }
 
     [Fact]

@@ -1,0 +1,13 @@
+using HybridArchitectures.Training;
+
+namespace KilledRun;
+
+/// <summary>Says which saves are finished.</summary>
+sealed class Journal : TrainingCallback
+{
+    public override void OnCheckpoint(Trainer trainer, string folder)
+    {
+        Console.WriteLine($"saved {trainer.Step}");
+        Console.Out.Flush();
+    }
+}

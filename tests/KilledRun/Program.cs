@@ -1,0 +1,51 @@
+// Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
+//   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
+using System.Diagnostics;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using KilledRun;
+using TorchSharp;
+
+var (folder, steps, mode) = (args[0], long.Parse(args[1]), args[2]);
+int left = mode == "die" ? int.Parse(args[3]) : 0;
+AtomicWrite.Passing = mode switch
+{
+    "slow" => () => Thread.Sleep(3),
+    "die" => () =>
+    {
+        if (--left == 0) Process.GetCurrentProcess().Kill();
+    },
+    _ => null,
+};
+Console.WriteLine("ready");
+
+const int vocabulary = 20;
+var random = new Random(1);
+var tokens = new int[600];
+for (int i = 1; i < tokens.Length; i++) tokens[i] = random.Next(4) == 0 ? random.Next(vocabulary) : (tokens[i - 1] * 3 + 1) % vocabulary;
+using var training = TokenDataset.FromTokens(tokens, vocabulary, [.. Enumerable.Range(0, 60).Select(i => i * 10L)]);
+using var heldOut = TokenDataset.FromTokens(tokens.AsSpan(0, 60), vocabulary);
+
+bool begun = Trainer.HasCheckpoint(folder);
+using var fresh = begun ? null : new HybridDesign
+{
+    Width = 8, Vocabulary = vocabulary,
+    Blocks =
+    [
+        new BlockSpec { Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8) },
+        new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new RotarySpec() }, FeedForward = FeedForwardSpec.SwiGlu(12) },
+    ],
+}.Resolve().CreateModel(seed: 1);
+if (!begun) torch.manual_seed(7);
+TrainingCallback[] callbacks = [new Noise(), new Journal()];
+using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks) : new Trainer(fresh!, training, new TrainingOptions
+{
+    LearningRate = 0.01, Context = 12, BatchRows = 4, MicroBatchRows = 3, Steps = steps, Seed = 5, ReportEvery = 7, SeparateDocuments = true, ActivationCheckpointing = true,
+    CheckpointEvery = 2, KeepLast = 2, KeepEvery = 20, Folder = folder,
+}, heldOut, callbacks);
+using var resumed = begun ? trainer.Model : null;
+Console.WriteLine($"began {trainer.Step}");
+trainer.Run();
+Console.WriteLine("done");
