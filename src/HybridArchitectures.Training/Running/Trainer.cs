@@ -96,6 +96,7 @@ public sealed partial class Trainer : IDisposable
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
         using var held = folder?.Hold();
+        if (checkpointStep >= 0) folder?.Retain(Options, checkpointStep, evaluations);      // an earlier process may have died before it came to it
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try

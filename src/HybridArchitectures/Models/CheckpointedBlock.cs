@@ -1,13 +1,11 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>
-/// A block as one node of the graph, which keeps the block's input and computes the block again for its gradients.
-/// Parameters get theirs in the inner backward pass; they stand among the node's inputs so that it is recorded also where the block's input needs no gradient.
-/// </summary>
+/// <summary>A block as one node of the graph, which keeps the block's input and computes the block again for its gradients.</summary>
 static class CheckpointedBlock
 {
     /// <summary>For tests: called in the backward pass when a block has been computed again.</summary>
@@ -17,61 +15,86 @@ static class CheckpointedBlock
     {
         if (block.Mixer is null && block.FeedForward is null) return x;
         var layout = context.Layout;
-        int earlier = context.LossCount;
-        double?[] rates = [];
-        var random = Array.Empty<byte>();
         var embedded = block.ReadsEmbedding ? context.Embedded : null;
-        Tensor?[] inputs = [x, embedded, .. block.AllParameters().Select(item => item.Value)];
-        int count = inputs.Length;
-        var outputs = Autograd.Apply(inputs, recorded =>
+        int earlier = context.LossCount;
+        double?[] rates = [];       // of the losses that layers have in common
+        var random = Array.Empty<byte>();
+        var parameters = block.UsedParameters.ToArray();
+        var outputs = Autograd.Apply([x, embedded, .. parameters], recorded =>
         {
             if (recorded.NeedsGradient)
             {
                 recorded.Save([x, embedded, .. layout?.Tensors ?? []]);
                 random = RandomState();
             }
-            (var first, rates) = Compute(block, x, context, earlier);
-            return Array.ConvertAll(first, output => output.detach());
+            (var results, rates) = Compute(block, x, context, earlier);
+            return Array.ConvertAll(results, result => result.detach());
         }, given =>
         {
             using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(2)]));
-            var input = given.Saved[0]!.detach().requires_grad_(given.Needs(0));
-            again.Embedded = given.Saved[1]?.detach().requires_grad_(given.Needs(1));
+            Tensor? Leaf(int index) => given.Saved[index]?.detach().requires_grad_(given.Needs(index));
+            var (input, read) = (Leaf(0)!, Leaf(1));
             again.Begin(input.size(0), input.size(1), input.device);
-            var now = RandomState();
-            Tensor[] results;
-            SetRandomState(random);
-            try
-            {
-                (results, _) = Compute(block, input, again, 0);
-            }
-            finally
-            {
-                SetRandomState(now);
-            }
+            again.Embedded = read;
+            var results = ComputeAgain(block, input, again, random);
             Recomputed?.Invoke();
-            var wanted = results.Index().Where(item => given.Gradients[item.Index] is not null && item.Item.requires_grad).ToArray();
-            if (wanted.Length > 0) Autograd.Backward([.. wanted.Select(item => item.Item)], [.. wanted.Select(item => given.Gradients[item.Index]!)]);
-            var gradients = new Tensor?[count];
-            gradients[0] = input.grad;
-            gradients[1] = again.Embedded?.grad;
-            return gradients;
+            return [.. Gradients(results, given.Gradients, [input, read, .. parameters])];
         });
         foreach (var (loss, rate) in outputs[1..].Zip(rates))
         {
-            if (rate is { } shared) context.AddBalance(loss, shared);
+            if (rate is { } common) context.AddBalance(loss, common);
             else context.AddLoss(loss);
         }
         return outputs[0];
     }
 
-    /// <summary>The block's output and the losses it adds, recorded both times, so that both times the same code runs.</summary>
+    /// <summary>The block's output and the losses it adds; recorded both times, so that both times the same code runs.</summary>
     static (Tensor[] Results, double?[] BalanceRates) Compute(Block block, Tensor x, SequenceContext context, int earlier)
     {
         using var on = enable_grad();
         var output = block.Forward(x, context, null);
         var losses = context.TakeLosses(earlier);
         return ([output, .. losses.Select(loss => loss.Value)], [.. losses.Select(loss => loss.BalanceRate)]);
+    }
+
+    static Tensor[] ComputeAgain(Block block, Tensor x, SequenceContext context, byte[] random)
+    {
+        var now = RandomState();
+        SetRandomState(random);
+        try
+        {
+            return Compute(block, x, context, 0).Results;
+        }
+        finally
+        {
+            SetRandomState(now);
+        }
+    }
+
+    /// <summary>
+    /// The gradients of this block's pass alone. What parameters have gathered so far is set aside meanwhile: the outer pass adds it up, in the order it would without checkpointing.
+    /// </summary>
+    static Tensor?[] Gradients(Tensor[] outputs, IReadOnlyList<Tensor?> incoming, Tensor?[] leaves)
+    {
+        var wanted = outputs.Index().Where(item => incoming[item.Index] is not null && item.Item.requires_grad).ToArray();
+        if (wanted.Length == 0) return new Tensor?[leaves.Length];
+        var gathered = Array.ConvertAll(leaves, leaf => leaf is Parameter ? leaf.grad : null);
+        Replace(leaves, new Tensor?[leaves.Length]);
+        try
+        {
+            Autograd.Backward([.. wanted.Select(item => item.Item)], [.. wanted.Select(item => incoming[item.Index]!)]);
+            return Array.ConvertAll(leaves, leaf => leaf?.grad);
+        }
+        finally
+        {
+            Replace(leaves, gathered);
+        }
+    }
+
+    static void Replace(Tensor?[] leaves, Tensor?[] gradients)
+    {
+        for (int i = 0; i < leaves.Length; i++)
+            if (leaves[i] is Parameter parameter) parameter.grad = gradients[i];
     }
 
     static byte[] RandomState()

@@ -47,7 +47,7 @@ public sealed class HybridStack : HybridModule
 
     /// <summary>
     /// Keep of each block only its input for the backward pass, and compute the block again there, one at a time (arXiv 1604.06174): activation memory falls to one input a block and the
-    /// largest block, for one more forward pass. Gradients are the same bit for bit, but for weights that several blocks share, whose sum is formed in another order. Where no gradient is recorded it changes nothing.
+    /// largest block, for one more forward pass. Gradients are the same bit for bit, also of weights that several blocks share. Where no gradient is recorded it changes nothing.
     /// </summary>
     /// <remarks>Mixers that draw random numbers get those of the first pass again from torch's generator on the CPU, not from one on another device.</remarks>
     public bool ActivationCheckpointing { get; set; }
@@ -79,7 +79,8 @@ public sealed class HybridStack : HybridModule
         if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
         x = context.ToRightPadded(x);
         Observer?.Invoke(-1, x);
-        context.Embedded = keepsEmbedded ? x.alias() : null;
+        // nodes of their own: the readers' gradients meet, and the first block's, before the two are added: one order of sums, also with checkpointing
+        if (keepsEmbedded) (context.Embedded, x) = (x.view_as(x), x.view_as(x));
         for (int i = 0; i < blocks.Count; i++)
         {
             context.Block = i;

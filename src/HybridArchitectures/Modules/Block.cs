@@ -49,6 +49,10 @@ public sealed class Block : HybridModule
     /// <summary>What works on each position, or null.</summary>
     public FeedForward? FeedForward { get; }
 
+    /// <summary>Its own parameters and those it shares.</summary>
+    internal IEnumerable<TorchSharp.Modules.Parameter> UsedParameters =>
+        AllParameters().Concat(shared?.Transformer.AllParameters() ?? []).Select(item => item.Value);
+
     /// <summary>(batch, length, width) to the same shape.</summary>
     public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
