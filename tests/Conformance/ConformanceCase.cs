@@ -1,10 +1,12 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using static TorchSharp.torch;
+using static HybridArchitectures.Conformance.ConformanceError;
 
 namespace HybridArchitectures.Conformance;
 
@@ -32,36 +34,26 @@ sealed class ConformanceCase : IDisposable
     /// <summary>The folder's name.</summary>
     public string Name { get; }
 
-    /// <summary>Every case folder under a folder, itself included.</summary>
-    public static IEnumerable<string> Find(string root) =>
-        Directory.EnumerateFiles(root, "expected.safetensors", SearchOption.AllDirectories).Select(path => Path.GetDirectoryName(path)!)
-            .Where(folder => File.Exists(Path.Combine(folder, "config.json"))).Order(StringComparer.Ordinal);
+    /// <summary>Whether a folder is such a case.</summary>
+    public static bool Is(string folder) => File.Exists(Path.Combine(folder, "config.json")) && File.Exists(Path.Combine(folder, "expected.safetensors"));
 
     /// <summary>Compares everything the case records; what cannot be run is a failure with its reason.</summary>
-    public static IReadOnlyList<ConformanceResult> RunAll(string folder)
+    public static IEnumerable<ConformanceResult> RunAll(string folder)
     {
-        string name = Path.GetFileName(folder);
+        using var one = new ConformanceCase(folder);
+        using var model = PretrainedModel.Load(folder);
         var results = new List<ConformanceResult>();
-        try
+        foreach (var (kind, run) in one.Kinds(model))
         {
-            using var one = new ConformanceCase(folder);
-            using var model = PretrainedModel.Load(folder);
-            foreach (var (kind, run) in one.Kinds(model))
+            try
             {
-                try
-                {
-                    using var scope = NewDisposeScope();
-                    results.Add(run());
-                }
-                catch (Exception error)
-                {
-                    results.Add(new(name, kind, double.NaN, 0, error.Message));
-                }
+                using var scope = NewDisposeScope();
+                results.Add(run());
             }
-        }
-        catch (Exception error)
-        {
-            results.Add(new(name, "load", double.NaN, 0, error.Message));
+            catch (Exception error)
+            {
+                results.Add(new(one.Name, kind, double.NaN, 0, error.Message));
+            }
         }
         return results;
     }
@@ -79,6 +71,8 @@ sealed class ConformanceCase : IDisposable
             yield return ("loss", () => Result("loss", "loss_abs", Loss(model)));
             yield return ("gradients", () => Result("gradients", "grad_abs", Gradients(model)));
         }
+        if (expected.Contains("router.0")) yield return ("router", () => Result("router", "logits_abs", Router(model)));
+        if (expected.Contains("aux_loss")) yield return ("aux_loss", () => Result("aux_loss", "loss_abs", AuxiliaryLoss(model)));
         if (File.Exists(Path.Combine(folder, "config.legacy.json"))) yield return ("legacy", () => Result("legacy", "logits_abs", Legacy()));
         if (Directory.Exists(Path.Combine(folder, "sharded_bf16"))) yield return ("sharded_bf16", () => Result("sharded_bf16", "logits_abs", Sharded()));
         yield return ("export", () => new(Name, "export", Export(model), 0));
@@ -87,26 +81,6 @@ sealed class ConformanceCase : IDisposable
     ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, tolerance.GetProperty(key).GetDouble());
 
     Tensor Read(string name) => expected.Read(name);
-
-    static double Difference(Tensor expected, Tensor actual)
-    {
-        if (!expected.shape.SequenceEqual(actual.shape))
-            throw new InvalidDataException($"the shape is [{string.Join(", ", actual.shape)}]; expected [{string.Join(", ", expected.shape)}]");
-        if (expected.NumberOfElements == 0) return 0;
-        return (expected.to(ScalarType.Float64) - actual.detach().to(ScalarType.Float64)).abs().max().item<double>();
-    }
-
-    // relative to the larger of 1 and the tensor's largest element
-    static double Scaled(Tensor expected, Tensor actual) =>
-        Difference(expected, actual) / Math.Max(1, expected.abs().max().item<float>());
-
-    // NaN stays NaN
-    static double Largest(IEnumerable<double> errors)
-    {
-        double largest = 0;
-        foreach (double error in errors) largest = double.IsNaN(error) ? double.NaN : Math.Max(largest, error);
-        return largest;
-    }
 
     double Logits(HybridLanguageModel model)
     {
@@ -218,15 +192,42 @@ sealed class ConformanceCase : IDisposable
         return error;
     }
 
-    double Legacy()
+    double Router(HybridLanguageModel model)
+    {
+        using var off = no_grad();
+        using var context = new SequenceContext { KeepsRouting = true };
+        model.Forward(Read($"ids.T{HiddenLength}"), context);
+        int recorded = expected.Entries.Count(entry => entry.Name.StartsWith("router.", StringComparison.Ordinal));
+        if (context.Routing.Count != recorded) throw new InvalidDataException($"{context.Routing.Count} routers; expected {recorded}");
+        return Largest(context.Routing.Select((record, index) => Difference(Read($"router.{index}"), record.Logits)).ToArray());
+    }
+
+    // the checkpoint as its configuration asks for the loss: alone, and added with its coefficient
+    double AuxiliaryLoss(HybridLanguageModel model)
+    {
+        var config = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;
+        config["output_router_logits"] = true;
+        return With(config.ToJsonString(), balanced =>
+        {
+            var (ids, targets) = Labelled();
+            var loss = balanced.Loss(ids, targets);
+            double coefficient = config["router_aux_loss_coef"]!.GetValue<double>();
+            return Largest([Difference(Read("loss_with_aux").view(1), loss.Total.view(1)), Difference(Read("aux_loss").view(1), (loss.Total - loss.CrossEntropy).div(Scalars.Of(coefficient)).view(1)) * coefficient]);
+        });
+    }
+
+    double Legacy() => With(File.ReadAllText(Path.Combine(folder, "config.legacy.json")), Logits);
+
+    // the same weights under another configuration
+    double With(string config, Func<HybridLanguageModel, double> run)
     {
         var other = Directory.CreateTempSubdirectory("conformance-");
         try
         {
-            File.Copy(Path.Combine(folder, "config.legacy.json"), Path.Combine(other.FullName, "config.json"));
+            File.WriteAllText(Path.Combine(other.FullName, "config.json"), config);
             foreach (string file in Directory.GetFiles(folder, "model*.safetensors*")) File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
             using var model = PretrainedModel.Load(other.FullName);
-            return Logits(model);
+            return run(model);
         }
         finally
         {

@@ -6,10 +6,10 @@ if (args is not [var root] || !Directory.Exists(root))
     return 2;
 }
 int cases = 0, passed = 0, failed = 0;
-foreach (string folder in ConformanceCase.Find(Path.GetFullPath(root)))
+foreach (string folder in ConformanceRunner.Find(Path.GetFullPath(root)))
 {
     cases++;
-    foreach (var result in ConformanceCase.RunAll(folder))
+    foreach (var result in ConformanceRunner.Run(folder))
     {
         Console.WriteLine(result);
         if (result.Message is { } message) Console.Error.WriteLine($"  {result.Case} {result.Kind}: {message}");
@@ -18,5 +18,5 @@ foreach (string folder in ConformanceCase.Find(Path.GetFullPath(root)))
     }
 }
 Console.WriteLine($"{cases} cases, {passed} passed, {failed} failed");
-if (cases == 0) Console.Error.WriteLine($"no case folder (config.json and expected.safetensors) under '{root}'");
+if (cases == 0) Console.Error.WriteLine($"no case folder (notes.json, expected.safetensors or cases.json) under '{root}'");
 return cases > 0 && failed == 0 ? 0 : 1;

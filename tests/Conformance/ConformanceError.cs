@@ -1,0 +1,27 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Conformance;
+
+/// <summary>How far apart tensors are.</summary>
+static class ConformanceError
+{
+    /// <summary>The largest absolute difference.</summary>
+    public static double Difference(Tensor expected, Tensor actual)
+    {
+        if (!expected.shape.SequenceEqual(actual.shape))
+            throw new InvalidDataException($"the shape is [{string.Join(", ", actual.shape)}]; expected [{string.Join(", ", expected.shape)}]");
+        if (expected.NumberOfElements == 0) return 0;
+        return (expected.to(ScalarType.Float64) - actual.detach().to(ScalarType.Float64)).abs().max().item<double>();
+    }
+
+    /// <summary>Relative to the larger of 1 and the tensor's largest element.</summary>
+    public static double Scaled(Tensor expected, Tensor actual) => Difference(expected, actual) / Math.Max(1, expected.abs().max().to(ScalarType.Float64).item<double>());
+
+    /// <summary>The largest; NaN stays NaN.</summary>
+    public static double Largest(IEnumerable<double> errors)
+    {
+        double largest = 0;
+        foreach (double error in errors) largest = double.IsNaN(error) ? double.NaN : Math.Max(largest, error);
+        return largest;
+    }
+}
