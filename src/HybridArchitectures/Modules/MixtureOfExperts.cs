@@ -90,12 +90,12 @@ public sealed class MixtureOfExperts : FeedForward
         return groups.masked_fill(kept.unsqueeze(-1).eq(Scalars.Zero), Scalars.Zero).view(-1, spec.Experts);
     }
 
-    /// <summary>Every token visits its experts in groups: sorted by expert, computed expert by expert, brought back in order.</summary>
+    /// <summary>Every token visits its experts in groups: sorted by expert, computed by one grouped product each, brought back in order. Nothing waits for the device.</summary>
     Tensor Route(Tensor tokens, Tensor chosen, Tensor weights)
     {
         long count = tokens.size(0), choices = spec.ExpertsPerToken;
-        Tensor order, inverse, source;
-        long[] sizes;
+        if (count == 0) return zeros_like(tokens);
+        Tensor order, inverse, source, ends;
         using (no_grad())
         {
             var flat = chosen.flatten();
@@ -103,26 +103,15 @@ public sealed class MixtureOfExperts : FeedForward
             order = flat.mul(Scalars.Of(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
             inverse = order.argsort();
             source = order.div(Scalars.Of(choices), RoundingMode.floor).to(ScalarType.Int64);
-            sizes = flat.bincount(null, spec.Experts).cpu().data<long>().ToArray();
+            ends = zeros([spec.Experts], ScalarType.Int64, tokens.device).scatter_add_(0, flat, ones_like(flat)).cumsum(0).to(ScalarType.Int32);
         }
         var visits = tokens.index_select(0, source);                                            // (T k, width), expert by expert
         var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
         if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
-        // one unbind each: its gradient is one stack, with zeros for an expert that no token visited
-        var (ups, downs) = (Parameter("up").to(tokens.dtype).unbind(0), Parameter("down").to(tokens.dtype).unbind(0));
-        var gates = spec.Gated ? Parameter("gate").to(tokens.dtype).unbind(0) : null;
-        var results = new List<Tensor>(spec.Experts);
-        long start = 0;
-        for (int expert = 0; expert < spec.Experts; start += sizes[expert++])
-        {
-            if (sizes[expert] == 0) continue;
-            var input = visits.narrow(0, start, sizes[expert]);
-            var inner = nn.functional.linear(input, ups[expert]);
-            inner = gates is null ? Activations.Apply(spec.Activation, inner) : Activations.Gated(spec.Activation, nn.functional.linear(input, gates[expert]), inner);
-            results.Add(nn.functional.linear(inner, downs[expert]));
-        }
-        if (results.Count == 0) return zeros_like(tokens);
-        var output = results.Count == 1 ? results[0] : cat(results, 0);
+        Tensor Project(string weight, Tensor rows) => GroupedLinear.Forward(rows, Parameter(weight).to(tokens.dtype), ends);
+        var inner = Project("up", visits);
+        inner = spec.Gated ? Activations.Gated(spec.Activation, Project("gate", visits), inner) : Activations.Apply(spec.Activation, inner);
+        var output = Project("down", inner);
         if (!spec.ScoreBeforeExperts) output = output * visitWeights;
         return output.index_select(0, inverse).view(count, choices, -1).sum(1);
     }

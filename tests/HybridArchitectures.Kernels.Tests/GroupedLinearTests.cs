@@ -1,0 +1,79 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public class GroupedLinearTests
+{
+    public static TheoryData<int[], int, int> Groups => new()
+    {
+        { [3, 5, 9], 8, 16 }, { [0, 4, 4, 7], 4, 8 }, { [6], 12, 4 }, { [1, 1, 1, 1, 2], 8, 8 }, { [2, 7], 5, 3 }, { [0, 0, 130, 257], 32, 64 },
+    };
+
+    [Theory, MemberData(nameof(Groups))]
+    public void Gradients_match_float64_reference(int[] ends, int inputs, int outputs)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        var places = tensor(ends, ScalarType.Int32);
+        OperatorCheck.MatchesReference(given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
+            [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_composed_operators()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        var places = tensor([10, 10, 37], ScalarType.Int32);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
+            given => GroupedLinearReference.Forward(given[0]!, given[1]!, places), [OperatorCheck.Normal(37, 24), OperatorCheck.Normal(3, 16, 24)]);
+    }
+
+    [Fact]
+    public void Views_of_wider_tensors_and_expanded_gradients_are_taken()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var x = randn(9, 24).narrow(1, 8, 8).detach().requires_grad_(); var weight = randn(2, 8, 16).transpose(1, 2).detach().requires_grad_();
+        var ends = tensor([4, 9], ScalarType.Int32);
+        Autograd.Backward(GroupedLinear.Forward(x, weight, ends).sum());
+        var expected = cat([ones(4, 16).mm(weight[0]), ones(5, 16).mm(weight[1])], 0);
+        Assert.True(x.grad!.allclose(expected, 1e-5, 1e-5));
+    }
+
+    [Fact]
+    public void No_rows_at_all_give_no_rows_and_zero_gradients()
+    {
+        using var scope = NewDisposeScope();
+        var x = zeros(0, 8, requires_grad: true); var weight = randn(3, 4, 8, requires_grad: true);
+        var y = GroupedLinear.Forward(x, weight, zeros(3, ScalarType.Int32));
+        Assert.Equal([0, 4], y.shape);
+        Autograd.Backward(y.sum());
+        Assert.Equal(0, weight.grad!.abs().max().item<float>());
+    }
+
+    [Fact]
+    public void The_back_end_is_chosen_by_type_and_width()
+    {
+        using var scope = NewDisposeScope();
+        Assert.Equal(KernelBackend.LibTorch, GroupedLinear.BackendFor(zeros(2, 8), zeros(1, 4, 8)));
+        Assert.Equal(KernelBackend.Reference, GroupedLinear.BackendFor(zeros(2, 8, ScalarType.BFloat16), zeros(1, 4, 8, ScalarType.BFloat16)));
+        Assert.Equal(KernelBackend.Reference, GroupedLinear.BackendFor(zeros(2, 8, ScalarType.Float64), zeros(1, 4, 8, ScalarType.Float64)));
+    }
+
+    [Fact]
+    public void Bad_arguments_are_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        Tensor x = zeros(5, 8), weight = zeros(2, 4, 8), ends = tensor([2, 5], ScalarType.Int32);
+        Refusal.Of("x", "(5)", () => GroupedLinear.Forward(zeros(5), weight, ends));
+        Refusal.Of("weight", "(2, 8, 4)", () => GroupedLinear.Forward(x, zeros(2, 8, 4), ends));
+        Refusal.Of("weight", "BFloat16", () => GroupedLinear.Forward(x, zeros(2, 4, 8, ScalarType.BFloat16), ends));
+        Refusal.Of("ends", "(3)", () => GroupedLinear.Forward(x, weight, tensor([1, 2, 5], ScalarType.Int32)));
+        Refusal.Of("ends", "Int64", () => GroupedLinear.Forward(x, weight, tensor([2L, 5L])));
+        Refusal.Of("ends", "ends[1] is 1", () => GroupedLinear.Forward(x, weight, tensor([2, 1], ScalarType.Int32)));
+        Refusal.Of("ends", "finishes at 4", () => GroupedLinear.Forward(x, weight, tensor([2, 4], ScalarType.Int32)));
+    }
+}
