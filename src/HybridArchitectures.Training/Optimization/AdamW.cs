@@ -113,6 +113,14 @@ public sealed class AdamW : IDisposable
         return norm.MoveToOuterDisposeScope();
     }
 
+    /// <summary>Reads the norm of all gradients together. It waits for the device.</summary>
+    internal double ReadGradientNorm()
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        return Norm([.. groups.SelectMany(group => group.Items).Select(item => item.Value.grad).OfType<Tensor>()]).item<float>();
+    }
+
     /// <summary>Whether a step met a norm, or a watched number, that was not finite; no step counts from then on. Reading it waits for the device.</summary>
     public bool ReadFailed() => failed.item<float>() != 0;
 

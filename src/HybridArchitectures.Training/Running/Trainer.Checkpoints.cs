@@ -65,8 +65,8 @@ public sealed partial class Trainer
         var random = RandomState();
         file.ReadInto(optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value));
         set_rng_state(random);
-        if (optimizer.ReadSteps() != state.Step)
-            throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step}");
+        if (optimizer.ReadSteps() != state.Step - state.Spikes.Skipped)
+            throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step - state.Spikes.Skipped}");
         try
         {
             sampler.Position = state.Position;
@@ -80,6 +80,7 @@ public sealed partial class Trainer
         elapsedBefore = TimeSpan.FromSeconds(state.ElapsedSeconds);
         pendingLoss.copy_(tensor((float)state.PendingLoss));
         pendingSteps = state.PendingSteps;
+        spikes = state.Spikes;
         history.AddRange(state.History);
         evaluations.AddRange(state.Evaluations);
     }
@@ -102,7 +103,7 @@ public sealed partial class Trainer
             new TrainingState
             {
                 Version = TrainingState.NewVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
-                ElapsedSeconds = Elapsed.TotalSeconds, Data = Describe(training), PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps,
+                ElapsedSeconds = Elapsed.TotalSeconds, Data = Describe(training), PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations,
             }.Write(fresh);
         }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);

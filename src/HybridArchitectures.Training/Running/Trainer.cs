@@ -28,6 +28,7 @@ public sealed partial class Trainer : IDisposable
     readonly Queue<DataPosition> recentPositions = new();        // where the steps since the last look at the optimizer began
     readonly Stopwatch clock = new();
     TimeSpan elapsedBefore, reportedAt, paused, stepTime, evaluationTime;
+    SpikeWatch spikes = new();
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
 
@@ -61,7 +62,7 @@ public sealed partial class Trainer : IDisposable
                 + $"go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
         optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), options.Optimizer);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
-        LooksEveryStep = model.Device.type == DeviceType.CPU;
+        LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
     static void CheckVocabulary(TokenDataset data, HybridLanguageModel model, string name)
@@ -79,7 +80,10 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Steps done.</summary>
     public long Step { get; private set; }
 
-    /// <summary>Tokens trained on.</summary>
+    /// <summary>How many of them the <see cref="SpikeGuard"/> skipped.</summary>
+    public long SkippedSteps => spikes.Skipped;
+
+    /// <summary>Tokens trained on, those of skipped steps included.</summary>
     public long Tokens => Step * Options.TokensPerStep;
 
     /// <summary>Time trained, earlier runs of a resumed one included.</summary>
@@ -101,6 +105,7 @@ public sealed partial class Trainer : IDisposable
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try
         {
+            foreach (var callback in callbacks) callback.OnStart(this);
             if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have left it out
             while (!IsDone && !cancellation.IsCancellationRequested)
             {
@@ -177,12 +182,17 @@ public sealed partial class Trainer : IDisposable
             var loss = zeros([], ScalarType.Float32, Model.Device);
             foreach (var batch in batches)
                 if (batch.Counted > 0) loss.add_(Accumulate(batch, (double)batch.Counted / counted), Scalars.One);
-            var norm = optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
+            bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
+            var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device) : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
+            if (skipped) optimizer.DropGradients();
             stepped = true;
-            recentPositions.Enqueue(position);
+            if (!skipped) recentPositions.Enqueue(position);
             Model.AfterStep();
-            pendingLoss.add_(loss, Scalars.One);
-            pendingSteps++;
+            if (!skipped)
+            {
+                pendingLoss.add_(loss, Scalars.One);
+                pendingSteps++;
+            }
             Step++;
             if (callbacks.Length > 0)
             {
@@ -239,7 +249,7 @@ public sealed partial class Trainer : IDisposable
             return;
         }
         // the optimizer has stood still since the failed step: the parameters are those that met it
-        long step = optimizer.ReadSteps() + 1;
+        long step = optimizer.ReadSteps() + spikes.Skipped + 1;
         var position = recentPositions.ElementAt((int)(step - (Step - recentPositions.Count)) - 1);
         var batches = new List<TokenBatch>();
         string place;
@@ -268,7 +278,7 @@ public sealed partial class Trainer : IDisposable
     {
         CheckHealth();
         using var scope = NewDisposeScope();
-        double loss = pendingLoss.item<float>() / pendingSteps;
+        double loss = pendingSteps > 0 ? pendingLoss.item<float>() / pendingSteps : history.Count > 0 ? history[^1].Loss : double.NaN;    // none where all steps were skipped
         var now = Elapsed;
         var spent = now - reportedAt - paused;
         double speed = spent > TimeSpan.Zero ? (Tokens - reportedTokens) / spent.TotalSeconds : 0;

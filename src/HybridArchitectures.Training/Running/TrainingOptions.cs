@@ -39,6 +39,9 @@ public sealed record TrainingOptions
     /// <summary>The largest norm of all gradients together; null for no clipping.</summary>
     public double? ClipNorm { get; init; } = 1;
 
+    /// <summary>Looks out for steps whose loss or gradient jumps; null for none. Numbers that are not finite end the run in any case.</summary>
+    public SpikeGuard? SpikeGuard { get; init; }
+
     /// <summary>Keep the documents of a row apart. Off, as in arXiv 2510.04800, rows are read as one text.</summary>
     public bool SeparateDocuments { get; init; }
 
@@ -93,6 +96,7 @@ public sealed record TrainingOptions
         ArgumentNullException.ThrowIfNull(Optimizer);
         Schedule.Check();
         Optimizer.Check();
+        SpikeGuard?.Check();
         Refuse.Unless(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), ClipNorm, nameof(ClipNorm), "a finite number above 0, or null");
         Refuse.Unless(ReportEvery > 0, ReportEvery, nameof(ReportEvery), "at least 1 step");
         Refuse.Unless(EvaluateEvery >= 0, EvaluateEvery, nameof(EvaluateEvery), "at least 0 steps");

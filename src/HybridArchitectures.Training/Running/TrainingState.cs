@@ -42,6 +42,9 @@ sealed record TrainingState
 
     public required int PendingSteps { get; init; }
 
+    /// <summary>What the spike guard knows.</summary>
+    public SpikeWatch Spikes { get; init; } = new();
+
     /// <summary>The held-out loss measured at this very step.</summary>
     public required double? HeldOutLoss { get; init; }
 

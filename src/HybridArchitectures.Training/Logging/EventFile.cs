@@ -1,0 +1,91 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Numerics;
+using System.Text;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// A file of scalars that TensorBoard reads: records of length, masked CRC-32C of the length, payload, masked CRC-32C of the payload (the framing of TFRecord), each payload
+/// a <c>tensorflow.Event</c> in protocol-buffer form. Every record is with the operating system when its method returns.
+/// </summary>
+public sealed class EventFile : IDisposable
+{
+    // field numbers and wire types of event.proto and summary.proto
+    const byte WallTime = 1 << 3 | 1, Step = 2 << 3, FileVersion = 3 << 3 | 2, Summary = 5 << 3 | 2, SessionLog = 7 << 3 | 2;
+    const byte SummaryValue = 1 << 3 | 2, ValueTag = 1 << 3 | 2, SimpleValue = 2 << 3 | 5, SessionStatus = 1 << 3, SessionStart = 1;
+
+    static int opened;
+    readonly FileStream stream;
+    readonly TimeProvider time;
+
+    /// <summary>Begins a new file in a folder, which is made if need be.</summary>
+    /// <param name="folder">Where TensorBoard is pointed at, or a folder below: a run.</param>
+    /// <param name="startStep">What an earlier file of this folder says of later steps is void: a run goes on from here.</param>
+    /// <param name="time">Where the time comes from; null for the system's clock.</param>
+    public EventFile(string folder, long startStep = 0, TimeProvider? time = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Refuse.Unless(startStep >= 0, startStep, nameof(startStep), "a step from 0");
+        this.time = time ?? TimeProvider.System;
+        Directory.CreateDirectory(folder);
+        Path = System.IO.Path.Combine(folder, string.Create(CultureInfo.InvariantCulture,
+            $"events.out.tfevents.{this.time.GetUtcNow().ToUnixTimeSeconds():d10}.{Environment.MachineName}.{Environment.ProcessId}.{Interlocked.Increment(ref opened)}"));
+        stream = new FileStream(Path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+        Write(null, [FileVersion, .. Sized(Encoding.ASCII.GetBytes("brain.Event:2"))]);
+        if (startStep > 0) Write(startStep, [SessionLog, .. Sized([SessionStatus, SessionStart])]);
+    }
+
+    /// <summary>The file.</summary>
+    public string Path { get; }
+
+    /// <summary>Adds numbers of one step.</summary>
+    /// <param name="step">The step.</param>
+    /// <param name="values">Names, with slashes between group and name, and numbers, which are kept in 32 bits.</param>
+    public void Write(long step, params IReadOnlyList<(string Name, double Value)> values)
+    {
+        ArgumentNullException.ThrowIfNull(values);
+        var summary = new List<byte>();
+        foreach (var (name, value) in values)
+        {
+            ArgumentException.ThrowIfNullOrEmpty(name, nameof(values));
+            var number = new byte[4];
+            BinaryPrimitives.WriteSingleLittleEndian(number, (float)value);
+            summary.AddRange([SummaryValue, .. Sized([ValueTag, .. Sized(Encoding.UTF8.GetBytes(name)), SimpleValue, .. number])]);
+        }
+        Write(step, [Summary, .. Sized([.. summary])]);
+    }
+
+    void Write(long? step, byte[] what)
+    {
+        var seconds = new byte[8];
+        BinaryPrimitives.WriteDoubleLittleEndian(seconds, (time.GetUtcNow() - DateTimeOffset.UnixEpoch).TotalSeconds);
+        byte[] payload = [WallTime, .. seconds, .. step is { } at ? [Step, .. Varint((ulong)at)] : Array.Empty<byte>(), .. what];
+        var record = new byte[16 + payload.Length];
+        BinaryPrimitives.WriteUInt64LittleEndian(record, (ulong)payload.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(8), MaskedChecksum(record.AsSpan(0, 8)));
+        payload.CopyTo(record, 12);
+        BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(12 + payload.Length), MaskedChecksum(payload));
+        stream.Write(record);
+        stream.Flush();
+    }
+
+    static byte[] Sized(byte[] content) => [.. Varint((ulong)content.Length), .. content];
+
+    static IEnumerable<byte> Varint(ulong value)
+    {
+        for (; value >= 0x80; value >>= 7) yield return (byte)(value | 0x80);
+        yield return (byte)value;
+    }
+
+    static uint MaskedChecksum(ReadOnlySpan<byte> data)
+    {
+        uint crc = uint.MaxValue;
+        foreach (byte b in data) crc = BitOperations.Crc32C(crc, b);
+        crc = ~crc;
+        return (crc >> 15 | crc << 17) + 0xa282ead8;
+    }
+
+    /// <summary>Closes the file.</summary>
+    public void Dispose() => stream.Dispose();
+}

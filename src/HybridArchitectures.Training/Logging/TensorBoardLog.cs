@@ -1,0 +1,32 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Writes a run's numbers for TensorBoard: <c>train/loss</c>, <c>train/learning_rate</c>, <c>train/gradient_norm</c>, <c>train/tokens_per_second</c> at every report, <c>held_out/loss</c> and
+/// <c>held_out/bits_per_byte</c> at every measurement, <c>train/spike</c> (the loss) at every spike. A resumed run writes a new file, which makes what the old ones say of later steps void.
+/// </summary>
+/// <param name="folder">Where the files go: a folder of the run's own.</param>
+public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposable
+{
+    EventFile? file;
+
+    /// <inheritdoc/>
+    public override void OnStart(Trainer trainer) => file ??= new EventFile(folder, trainer.Step);
+
+    /// <inheritdoc/>
+    public override void OnProgress(Trainer trainer, TrainingProgress progress) =>
+        file?.Write(progress.Step, ("train/loss", progress.Loss), ("train/learning_rate", progress.LearningRate), ("train/gradient_norm", progress.GradientNorm),
+            ("train/tokens_per_second", progress.TokensPerSecond));
+
+    /// <inheritdoc/>
+    public override void OnEvaluation(Trainer trainer, EvaluationPoint evaluation)
+    {
+        file?.Write(evaluation.Step, ("held_out/loss", evaluation.Result.Loss));
+        if (evaluation.Result.BitsPerByte is { } bits) file?.Write(evaluation.Step, ("held_out/bits_per_byte", bits));
+    }
+
+    /// <inheritdoc/>
+    public override void OnSpike(Trainer trainer, TrainingSpike spike) => file?.Write(spike.Step, ("train/spike", spike.Loss));
+
+    /// <summary>Closes the file.</summary>
+    public void Dispose() => file?.Dispose();
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>The losses and norms that the next step is held against; saved with a run.</summary>
+sealed record SpikeWatch
+{
+    public List<double> Losses { get; init; } = [];
+
+    public List<double> Norms { get; init; } = [];
+
+    /// <summary>Steps skipped in the run, and since the last sound one.</summary>
+    public long Skipped { get; set; }
+
+    public int InARow { get; set; }
+
+    /// <summary>Why a step is a spike; null if it is sound, and then it counts for those that follow.</summary>
+    public string? Judge(SpikeGuard guard, double loss, double norm)
+    {
+        var reason = Above("loss", Losses, loss, guard) ?? Above("gradient norm", Norms, norm, guard);
+        if (reason is not null || !double.IsFinite(loss) || !double.IsFinite(norm)) return reason;
+        InARow = 0;
+        Add(Losses, loss, guard.Window);
+        Add(Norms, norm, guard.Window);
+        return null;
+    }
+
+    static string? Above(string what, List<double> earlier, double value, SpikeGuard guard)
+    {
+        if (earlier.Count < (guard.Window + 1) / 2) return null;
+        double mean = earlier.Average(), deviation = Math.Sqrt(earlier.Sum(item => (item - mean) * (item - mean)) / earlier.Count);
+        return value <= mean + guard.Deviations * deviation ? null
+            : string.Create(CultureInfo.InvariantCulture, $"{what} {value:g6}, after {earlier.Count} steps of {mean:g6} with a standard deviation of {deviation:g3}");
+    }
+
+    static void Add(List<double> list, double value, int window)
+    {
+        list.Add(value);
+        if (list.Count > window) list.RemoveRange(0, list.Count - window);
+    }
+}

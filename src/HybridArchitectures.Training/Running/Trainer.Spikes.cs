@@ -1,0 +1,47 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training;
+
+public sealed partial class Trainer
+{
+    /// <summary>Whether a step, its gradients computed, is to be skipped.</summary>
+    /// <exception cref="TrainingDivergedException">It ends the run.</exception>
+    bool IsSpike(SpikeGuard guard, Tensor loss, DataPosition position, List<TokenBatch> batches)
+    {
+        double value = loss.item<float>(), norm = optimizer.ReadGradientNorm();
+        if (spikes.Judge(guard, value, norm) is not { } reason) return false;
+        long step = Step + 1;
+        var spike = new TrainingSpike(step, value, norm, position, reason, SaveBatch(step, reason, position, batches));
+        foreach (var callback in callbacks) callback.OnSpike(this, spike);
+        bool tooMany = spikes.InARow == guard.MostInARow;
+        if (guard.Action == SpikeAction.Skip && !tooMany)
+        {
+            spikes.Skipped++;
+            spikes.InARow++;
+            return true;
+        }
+        var where = spike.File is null ? "" : $"; the rows are in {spike.File}";
+        var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
+        throw new TrainingDivergedException(
+            $"step {step}: {reason}{(tooMany ? $", after {guard.MostInARow} such steps in a row that were skipped" : "")}; "
+            + $"the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{where}{kept}.",
+            step, position, reason);
+    }
+
+    string? SaveBatch(long step, string reason, DataPosition position, List<TokenBatch> batches)
+    {
+        if (folder is null) return null;
+        using var scope = NewDisposeScope();
+        var path = Path.Combine(folder.Path, string.Create(CultureInfo.InvariantCulture, $"spike-{step:d8}.safetensors"));
+        var tensors = new Dictionary<string, Tensor> { ["ids"] = cat([.. batches.Select(batch => batch.Ids)]), ["targets"] = cat([.. batches.Select(batch => batch.Targets)]) };
+        if (Options.SeparateDocuments) tensors["documents"] = cat([.. batches.Select(batch => batch.Layout!.DocumentIds!)]);
+        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
+        {
+            ["step"] = step.ToString(CultureInfo.InvariantCulture), ["reason"] = reason,
+            ["epoch"] = position.Epoch.ToString(CultureInfo.InvariantCulture), ["row"] = position.Index.ToString(CultureInfo.InvariantCulture),
+        });
+        return path;
+    }
+}
