@@ -17,8 +17,8 @@ sealed record SpikeWatch
     /// <summary>Why a step is a spike; null if it is sound, and then it counts for those that follow.</summary>
     public string? Judge(SpikeGuard guard, double loss, double norm)
     {
-        var reason = Above("loss", Losses, loss, guard) ?? Above("gradient norm", Norms, norm, guard);
-        if (reason is not null || !double.IsFinite(loss) || !double.IsFinite(norm)) return reason;
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) return null;     // another guard's matter
+        if ((Above("loss", Losses, loss, guard) ?? Above("gradient norm", Norms, norm, guard)) is { } reason) return reason;
         InARow = 0;
         Add(Losses, loss, guard.Window);
         Add(Norms, norm, guard.Window);
