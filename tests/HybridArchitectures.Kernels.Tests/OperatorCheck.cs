@@ -72,8 +72,9 @@ static class OperatorCheck
         double Size(Tensor tensor) => tensor.square().mean().sqrt().item<double>();
         double own = Size(ours - exact), theirs = Size(composed - exact), size = Size(exact);
         Assert.False(double.IsNaN(own), $"{name} has NaN");
-        // the card's exponential and reciprocal err by up to 2^-22, where operators of libtorch round to the last bit
-        Assert.True(own <= 2 * theirs + size * Math.ScaleB(1, -22), $"{name}: error {own:g3}, composed operators {theirs:g3}, values of {size:g3}");
+        // results that are float32 differ by a few units of its last place for another order of the same sums; values below 1e-3 are what cancellation left
+        double order = Math.Max(size, 1e-3) * Math.ScaleB(1, -20);
+        Assert.True(own <= 2 * theirs + order, $"{name}: error {own:g3}, composed operators {theirs:g3}, values of {size:g3}");
     }
 
     /// <summary>Runs steps while another thread collects garbage without pause.</summary>

@@ -1,0 +1,62 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>Every kernel once over small odd sizes, for a memory checker to watch: it slows a card down a hundredfold. Set PYTORCH_NO_CUDA_MEMORY_CACHING=1, so that tensors lie apart.</summary>
+[Trait("device", "cuda")]
+[Trait("sanitizer", "small")]
+public class SanitizerDeviceTests
+{
+    [Theory]
+    [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
+    public void Scans_and_convolution(ScalarType type)
+    {
+        Card.IsNeeded();
+        foreach (var op in new SequenceOperator[] { new CausalConvolutionOperator(), new SelectiveScanOperator(), new StateSpaceDualOperator() })
+        {
+            foreach (long length in new[] { 1, 65, 130 })
+                for (int variant = 0; variant < 3; variant++) Run(op, op.Inputs(2, length, variant), null);
+            using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Card.Device);
+            Run(op, op.Inputs(3, 110), layout);
+        }
+
+        void Run(SequenceOperator op, Dictionary<string, Tensor> inputs, SequenceLayout? layout)
+        {
+            using var scope = NewDisposeScope();
+            var leaves = op.Leaves(inputs, type, device: Card.Device);
+            var (output, final) = op.Forward(leaves, layout);
+            Autograd.Backward(output.to(ScalarType.Float32).sum().add(final.to(ScalarType.Float32).sum(), Scalars.One));
+            Assert.All(leaves, leaf => Assert.True(leaf.Value.grad!.isfinite().all().item<bool>(), leaf.Key));
+            using var off = no_grad();
+            var one = new Dictionary<string, Tensor>(leaves);
+            foreach (var name in op.Timed) one[name] = leaves[name].detach().select(1, 0);
+            Assert.True(op.Step(leaves["initialState"].detach().clone(), one).isfinite().all().item<bool>());
+        }
+    }
+
+    [Theory]
+    [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
+    public void Norms_activations_and_loss(ScalarType type)
+    {
+        Card.IsNeeded();
+        foreach (var (rows, width) in new[] { (3, 7), (5, 64), (2, 1230), (33, 2048) })
+        {
+            using var scope = NewDisposeScope();
+            Tensor Normal(params long[] size) => randn(size, type, Card.Device).requires_grad_();
+            Watch(RmsNorm.Forward(Normal(rows, width), Normal(width)));
+            Watch(GatedRmsNorm.Forward(Normal(rows, width), Normal(rows, width), Normal(width)));
+            Watch(RmsNorm.ForwardSum(Normal(rows, width), Normal(rows, width), Normal(width)).Output);
+            Watch(SwiGlu.Forward(Normal(rows, width), Normal(rows, width)));
+            Watch(LinearCrossEntropy.Forward(Normal(rows, 8), Normal(width, 8), randint(0, width, [rows], ScalarType.Int64, Card.Device), labelSmoothing: 0.1, zLoss: 1e-4));
+            var (cosine, sine) = (rand([1, rows, 4], ScalarType.Float32, Card.Device), rand([1, rows, 4], ScalarType.Float32, Card.Device));
+            Watch(Rotary.Forward(Normal(2, rows, 3, 11), cosine, sine));
+        }
+
+        static void Watch(Tensor output)
+        {
+            Autograd.Backward(output.to(ScalarType.Float32).sum());
+            Assert.True(output.isfinite().all().item<bool>());
+        }
+    }
+}
