@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Spectre.Console;
 using static TorchSharp.torch;
@@ -17,6 +18,9 @@ static class GpuOps
             .Where(one => settings.Filter is not { } filter || $"{one.Op}, {one.Shape}, {one.TypeName}".Contains(filter, StringComparison.OrdinalIgnoreCase)).ToArray();
         if (cases.Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
         var device = Named(settings.Device);
+        // a file or a pipe has no width of its own
+        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
+        var watch = Stopwatch.StartNew();
         var records = new List<GpuRecord>();
         var failed = new List<string>();
         using var cheap = settings.Tiny ? new CheapThreads() : null;
@@ -27,7 +31,7 @@ static class GpuOps
             {
                 records.Add(meter.Measure(one));
                 var last = records[^1];
-                AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {last.ForwardMs:0.000} ms forward, {last.TotalMs:0.000} ms both");
+                AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {Time(last.ForwardMs)} ms forward, {Time(last.TotalMs)} ms both, after {watch.Elapsed.TotalSeconds:0.0} s");
                 Write(settings.JsonPath, records);
             }
             catch (Exception e) when (e is System.Runtime.InteropServices.ExternalException or InvalidOperationException)
@@ -73,8 +77,6 @@ static class GpuOps
             table.AddRow([.. new[] { record.Op, record.Shape, record.Type, Time(record.ForwardMs), Share(record.LimitMs, record.ForwardMs), Time(record.AnchorMs),
                 Ratio(record.AnchorMs, record.ForwardMs), Time(record.TotalMs), Share(record.LimitTotalMs, record.TotalMs), Time(record.AnchorTotalMs), Ratio(record.AnchorTotalMs, record.TotalMs),
                 record.PeakBytes is { } bytes ? $"{bytes / 1e6:0}" : "-" }.Select(Markup.Escape)]);
-        // a file or a pipe has no width of its own
-        if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
         AnsiConsole.Write(table);
     }
 

@@ -202,7 +202,7 @@ public abstract class SequenceDeviceTests
 
     protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Card.Device);
 
-    void ErrsAtMostTwice(Tensors inputs, SequenceLayout? layout = null)
+    protected void ErrsAtMostTwice(Tensors inputs, SequenceLayout? layout = null)
     {
         foreach (var type in Types)
         {
@@ -212,7 +212,12 @@ public abstract class SequenceDeviceTests
             var composed = Operator.Evaluate(inputs, type, layout, device: Card.Device, forward: inputs["x"].size(1) <= 1000 ? Sequential : Operator.Composed);
             Tensors ours;
             using (Card.Poisoned()) ours = Operator.Evaluate(inputs, type, layout, device: Card.Device);
-            foreach (var name in exact.Keys) OperatorCheck.ErrsAtMostTwice($"{type}, {name}", ours[name], composed[name], exact[name]);
+            foreach (var name in exact.Keys)
+            {
+                // float32 sums over all tokens of products with decays, whose errors of 2^-22 each add up along the row
+                bool sum = name != "output" && !Operator.Activations.Contains(name[2..]);
+                OperatorCheck.ErrsAtMostTwice($"{type}, {name}", ours[name], composed[name], exact[name], sum ? SequenceOperator.Tolerance / 2 : 1e-6);
+            }
         }
     }
 
