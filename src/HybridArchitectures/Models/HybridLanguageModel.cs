@@ -48,7 +48,7 @@ public sealed class HybridLanguageModel : LanguageModel
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
 
     /// <inheritdoc/>
-    public override HybridCache CreateCache(int batch) => stack.CreateCache(batch);
+    public override HybridCache CreateCache(int batch) => stack.CreateCache(batch, Design);
 
     /// <summary>What the head receives: (batch, length, width) after the final norm.</summary>
     /// <param name="ids">(batch, length) int64, on <see cref="Device"/>, from 0 to vocabulary - 1.</param>

@@ -53,12 +53,14 @@ public sealed class HybridStack : HybridModule
     public bool ActivationCheckpointing { get; set; }
 
     /// <summary>An empty cache for <paramref name="batch"/> rows, where the parameters live.</summary>
-    public HybridCache CreateCache(int batch)
+    public HybridCache CreateCache(int batch) => CreateCache(batch, null);
+
+    internal HybridCache CreateCache(int batch, HybridDesign? design)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
-        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch]);
+        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch]) { Design = design };
     }
 
     /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>

@@ -18,6 +18,52 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
     public override MixerState Select(Tensor rows) => new CombinedState(Attention.Select(rows), StateSpace.Select(rows));
 
     /// <inheritdoc/>
+    public override MixerState Append(MixerState other)
+    {
+        var more = RequireSameKind(this, other);
+        var joined = Attention.Append(more.Attention);
+        try
+        {
+            return new CombinedState(joined, StateSpace.Append(more.StateSpace));
+        }
+        catch
+        {
+            joined.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override StateSnapshot Snapshot() => new([], Attention.Snapshot(), StateSpace.Snapshot());
+
+    /// <inheritdoc/>
+    public override void Rewind(StateSnapshot snapshot)
+    {
+        if (snapshot is not { Parts: [var first, var second] }) throw new ArgumentException($"the snapshot is none of a {nameof(CombinedState)}", nameof(snapshot));
+        Attention.Rewind(first);
+        StateSpace.Rewind(second);
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths) => [.. Attention.Save(lengths), .. StateSpace.Save(lengths)];
+
+    /// <inheritdoc/>
+    public override void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
+    {
+        ArgumentNullException.ThrowIfNull(saved);
+        int own = Attention.Tensors.Count;
+        Attention.Restore([.. saved.Take(own)], lengths);
+        StateSpace.Restore([.. saved.Skip(own)], lengths);
+    }
+
+    /// <inheritdoc/>
+    public override void Trim(long length)
+    {
+        Attention.Trim(length);
+        StateSpace.Trim(length);
+    }
+
+    /// <inheritdoc/>
     public override void Dispose()
     {
         Attention.Dispose();

@@ -31,6 +31,77 @@ public sealed class KeyValueState : MixerState
     /// <inheritdoc/>
     public override MixerState Select(Tensor rows) => new KeyValueState(Rows(keys, rows), Rows(values, rows));
 
+    /// <inheritdoc/>
+    public override MixerState Append(MixerState other)
+    {
+        var more = RequireSameKind(this, other);
+        return new KeyValueState(Joined(keys, more.keys), Joined(values, more.values));
+    }
+
+    /// <summary>Nothing: what stands in slots before a row's length never changes, and what stands behind counts as absent.</summary>
+    public override StateSnapshot Snapshot() => new([]);
+
+    /// <inheritdoc/>
+    public override void Rewind(StateSnapshot snapshot) { }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths)
+    {
+        long slots = Slots(lengths);
+        return [keys.narrow(1, 0, slots), values.narrow(1, 0, slots)];
+    }
+
+    /// <inheritdoc/>
+    public override void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
+    {
+        ArgumentNullException.ThrowIfNull(saved);
+        long slots = Slots(lengths);
+        if (saved.Count != 2) throw new ArgumentException($"{saved.Count} tensors are given for a state of 2", nameof(saved));
+        RequireLike(saved[0], [keys.size(0), slots, keys.size(2), keys.size(3)], keys.dtype, 0);
+        RequireLike(saved[1], [values.size(0), slots, values.size(2), values.size(3)], values.dtype, 1);
+        Reserve(slots);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        keys.narrow(1, 0, slots).copy_(saved[0]);
+        values.narrow(1, 0, slots).copy_(saved[1]);
+    }
+
+    /// <inheritdoc/>
+    public override void Trim(long length)
+    {
+        if (length >= keys.size(1)) return;
+        keys = Trimmed(keys, length);
+        values = Trimmed(values, length);
+    }
+
+    static long Slots(IReadOnlyList<long> lengths)
+    {
+        ArgumentNullException.ThrowIfNull(lengths);
+        return lengths.DefaultIfEmpty(0).Max();
+    }
+
+    static Tensor Trimmed(Tensor old, long slots)
+    {
+        using var scope = NewDisposeScope();
+        var trimmed = empty([old.size(0), slots, old.size(2), old.size(3)], old.dtype, old.device);
+        trimmed.copy_(old.narrow(1, 0, slots));
+        old.Dispose();
+        return trimmed.DetachFromDisposeScope();
+    }
+
+    // rows with room for the longer of the two
+    static Tensor Joined(Tensor first, Tensor second)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        if (first.dtype != second.dtype || first.size(2) != second.size(2) || first.size(3) != second.size(3))
+            throw new ArgumentException($"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}; expected {first.dtype} of {first.size(2)} heads of {first.size(3)}", "other");
+        var joined = zeros([first.size(0) + second.size(0), Math.Max(first.size(1), second.size(1)), first.size(2), first.size(3)], first.dtype, first.device);
+        joined.narrow(0, 0, first.size(0)).narrow(1, 0, first.size(1)).copy_(first);
+        joined.narrow(0, first.size(0), second.size(0)).narrow(1, 0, second.size(1)).copy_(second);
+        return joined.DetachFromDisposeScope();
+    }
+
     /// <summary>Adds a pass's keys (batch, length, heads, headSize) and values, and gives all that attention is to see, as views, with their positions.</summary>
     internal (Tensor Keys, Tensor Values, AttentionPositions? Positions) Append(Tensor newKeys, Tensor newValues, SequenceContext context)
     {
