@@ -1,0 +1,36 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Verification;
+
+/// <summary>The largest error of each layer over all comparisons of a check.</summary>
+sealed class LayerErrors(int layers, double tolerance)
+{
+    readonly double[] errors = new double[layers];
+
+    public IReadOnlyList<double> Values => errors;
+
+    public double Max => errors.Max();
+
+    /// <summary>The first layer over the tolerance, from 0, or null.</summary>
+    public int? First => Array.FindIndex(errors, error => !(error <= tolerance)) is >= 0 and var layer ? layer : null;
+
+    /// <summary>What was tried when the tolerance was first exceeded.</summary>
+    public string? Detail { get; private set; }
+
+    /// <summary>Takes what each layer should have given and what it gave.</summary>
+    public void Compare(IReadOnlyList<Tensor> expected, IReadOnlyList<Tensor> actual, string what)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        for (int layer = 0; layer < errors.Length; layer++)
+        {
+            if (expected[layer].NumberOfElements == 0) continue;
+            double scale = Number(expected[layer].abs().max()), error = Number((expected[layer] - actual[layer]).abs().max());
+            double share = !double.IsFinite(error) ? double.PositiveInfinity : error == 0 ? 0 : error / Math.Max(scale, 1e-30);
+            errors[layer] = Math.Max(errors[layer], share);
+            if (share > tolerance) Detail ??= what;
+        }
+    }
+
+    static double Number(Tensor value) => value.to(ScalarType.Float64).item<double>();
+}

@@ -1,0 +1,56 @@
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Verification;
+
+/// <summary>Looks at what each layer of a model gives. Rows come with their real tokens first.</summary>
+sealed class LayerProbe : IDisposable
+{
+    readonly HybridLanguageModel model;
+    readonly Action<int, Tensor>? observer;
+    readonly bool wasTraining;
+    readonly List<Tensor> seen = [];
+
+    public LayerProbe(HybridLanguageModel model)
+    {
+        this.model = model;
+        observer = model.Stack.Observer;
+        model.Stack.Observer = See;
+        wasTraining = model.training;
+        if (wasTraining) model.eval();
+    }
+
+    /// <summary>The layer at work, from 0: where a pass fails, the one that failed.</summary>
+    public int Current { get; private set; }
+
+    /// <summary>One pass: each block's output, then the final norm's, (batch, length, width) in the current dispose scope.</summary>
+    public IReadOnlyList<Tensor> Run(Tensor ids, SequenceContext? context = null)
+    {
+        Current = 0;
+        using var own = context is null ? new SequenceContext() : null;
+        using var off = no_grad();
+        try
+        {
+            using (model.Hidden(ids, context ?? own!)) return [.. seen.Select(output => output.alias())];
+        }
+        finally
+        {
+            foreach (var output in seen) output.Dispose();
+            seen.Clear();
+        }
+    }
+
+    void See(int layer, Tensor output)
+    {
+        Current = layer + 1;
+        if (layer >= 0) seen.Add(output.detach().to(output.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32, copy: true).DetachFromDisposeScope());
+        observer?.Invoke(layer, output);
+    }
+
+    /// <summary>The model as it was.</summary>
+    public void Dispose()
+    {
+        model.Stack.Observer = observer;
+        if (wasTraining) model.train();
+    }
+}

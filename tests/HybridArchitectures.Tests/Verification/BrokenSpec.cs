@@ -1,0 +1,16 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
+
+namespace HybridArchitectures.Tests.Verification;
+
+/// <summary>A running mean over a row, right or wrong in one way.</summary>
+public sealed record BrokenSpec(Fault Fault) : CustomMixerSpec
+{
+    public override string Symbol => "B";
+
+    public override long CountParameters(int width) => width;
+
+    public override void Check(int width) { }
+
+    public override Mixer CreateMixer(ModuleFactory factory) => new BrokenMixer(factory, Fault);
+}
