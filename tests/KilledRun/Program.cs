@@ -1,12 +1,25 @@
 // Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
 //   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
+//   KilledRun shards FOLDER N FILE...              writes token shards and kills itself at the N-th step of that; 0: never
 using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 using KilledRun;
 using TorchSharp;
+
+if (args[0] == "shards")
+{
+    int writes = int.Parse(args[2]);
+    AtomicWrite.Passing = () =>
+    {
+        if (Interlocked.Decrement(ref writes) == 0) Process.GetCurrentProcess().Kill();
+    };
+    TokenShards.Write(args[3..], args[1], new ByteTokenizer(endOfText: true), new ShardingOptions { EndOfText = true, TokensPerShard = 700, Workers = 2 });
+    return;
+}
 
 var (folder, steps, mode) = (args[0], long.Parse(args[1]), args[2]);
 int left = mode == "die" ? int.Parse(args[3]) : 0;

@@ -13,12 +13,12 @@ public sealed class TokenDataset : IDisposable
 {
     const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary", UnsignedKey = "tokens_unsigned_16_bit";
 
-    readonly TokenStore store;
+    readonly ITokenStore store;
     readonly long[] documentStarts;
     readonly int[]? tokenBytes;
     ulong? fingerprint;
 
-    TokenDataset(TokenStore store, int vocabulary, long[] documentStarts, int[]? tokenBytes)
+    TokenDataset(ITokenStore store, int vocabulary, long[] documentStarts, int[]? tokenBytes)
     {
         this.store = store;
         this.documentStarts = documentStarts;
@@ -161,19 +161,21 @@ public sealed class TokenDataset : IDisposable
 
     /// <summary>Writes the data to a file that <see cref="Open"/> maps: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c>
     /// and, where known, <c>token_bytes</c>.</summary>
-    public void Save(string path)
+    public void Save(string path) => Save(path, []);
+
+    internal void Save(string path, IEnumerable<KeyValuePair<string, string>> notes)
     {
         using var scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor> { [TokensName] = store.ToTensor(), [StartsName] = tensor(documentStarts) };
         if (tokenBytes is not null) tensors[BytesName] = tensor(tokenBytes);
-        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
+        SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(notes)
         {
             [VocabularyKey] = Vocabulary.ToString(System.Globalization.CultureInfo.InvariantCulture),
             [UnsignedKey] = store.IsSmall ? "true" : "false",
         });
     }
 
-    /// <summary>Opens what <see cref="Save"/> wrote; the tokens stay in the file and are read as they are used.</summary>
+    /// <summary>Opens what <see cref="Save(string)"/> wrote; the tokens stay in the file and are read as they are used.</summary>
     /// <exception cref="InvalidDataException">The file is not one of these, or damaged.</exception>
     public static TokenDataset Open(string path)
     {
@@ -185,8 +187,11 @@ public sealed class TokenDataset : IDisposable
                 $"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
         var entry = file[TokensName];
         bool small = entry.Type == ScalarType.Int16;
+        if (small && file.Metadata.GetValueOrDefault(UnsignedKey) != "true")
+            throw new InvalidDataException($"{path}: '{TokensName}' at offset {entry.Offset} are signed 16-bit numbers; expected '{UnsignedKey}' among the metadata, or 32 bits");
         if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabulary > 65536) || entry.Offset % 2 != 0)
-            throw new InvalidDataException($"{path}: '{TokensName}' is {entry}; expected a list of Int16 or Int32");
+            throw new InvalidDataException(
+                $"{path}: '{TokensName}' at offset {entry.Offset} is {entry}; expected a list of Int32{(vocabulary > 65536 ? $", for a vocabulary of {vocabulary}" : " or Int16")}");
         if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
             throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
         var starts = file.Read(StartsName).data<long>().ToArray();
@@ -199,6 +204,31 @@ public sealed class TokenDataset : IDisposable
             bytes = file.Read(BytesName).data<int>().ToArray();
         }
         return new TokenDataset(TokenStore.Mapped(path, entry.Offset, entry.Shape[0], small, vocabulary), vocabulary, starts, bytes);
+    }
+
+    /// <summary>Strings data sets together, one after another.</summary>
+    /// <param name="parts">Of one vocabulary. They become the result's, which disposes them.</param>
+    public static TokenDataset Join(params IReadOnlyList<TokenDataset> parts)
+    {
+        ArgumentNullException.ThrowIfNull(parts);
+        if (parts.Count == 0) throw new ArgumentException("no data sets to join", nameof(parts));
+        int vocabulary = parts[0].Vocabulary;
+        if (parts.FirstOrDefault(part => part.Vocabulary != vocabulary) is { } other)
+            throw new ArgumentException($"vocabularies of {vocabulary} and {other.Vocabulary}; expected one", nameof(parts));
+        var starts = new long[parts.Sum(part => part.documentStarts.Length)];
+        int at = 0;
+        long first = 0;
+        foreach (var part in parts)
+        {
+            foreach (long start in part.documentStarts) starts[at++] = first + start;
+            first += part.Count;
+        }
+        // a part knows the bytes of the ids that occur in it
+        var bytes = parts.All(part => part.KnowsBytes) ? new int[vocabulary] : null;
+        if (bytes is not null)
+            foreach (var part in parts)
+                for (int id = 0; id < vocabulary; id++) bytes[id] = Math.Max(bytes[id], part.tokenBytes![id]);
+        return new TokenDataset(new JoinedTokenStore(parts.Select(part => part.store)), vocabulary, starts, bytes);
     }
 
     ulong ComputeFingerprint()

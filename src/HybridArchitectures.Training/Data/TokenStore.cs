@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>Tokens of 16 or 32 bits in one piece of memory: an array's, or a file's mapped into the process.</summary>
-sealed unsafe class TokenStore : IDisposable
+sealed unsafe class TokenStore : ITokenStore
 {
     readonly Array? pinned;
     readonly GCHandle handle;
@@ -16,7 +16,8 @@ sealed unsafe class TokenStore : IDisposable
     readonly SafeMemoryMappedViewHandle? mapped;
     readonly byte* memory;
     readonly int vocabulary;
-    readonly bool untrusted;
+    readonly string? path;      // of a file, which is not trusted
+    readonly long fileOffset;
     bool disposed;
 
     TokenStore(Array values, long count, bool small, int vocabulary)
@@ -28,7 +29,7 @@ sealed unsafe class TokenStore : IDisposable
 
     TokenStore(string path, long offset, long count, bool small, int vocabulary)
     {
-        (Count, IsSmall, this.vocabulary, untrusted) = (count, small, vocabulary, true);
+        (Count, IsSmall, this.vocabulary, this.path, fileOffset) = (count, small, vocabulary, path, offset);
         file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
         view = file.CreateViewAccessor(offset, count * (small ? 2 : 4), MemoryMappedFileAccess.Read);
         byte* start = null;
@@ -67,10 +68,10 @@ sealed unsafe class TokenStore : IDisposable
             for (int i = 0; i < target.Length; i++) target[i] = source[i];
         }
         GC.KeepAlive(this);
-        if (!untrusted) return;
+        if (path is null) return;
         for (int i = 0; i < target.Length; i++)
             if ((ulong)target[i] >= (ulong)vocabulary)
-                throw new InvalidDataException($"token {start + i} of the file is {target[i]}; expected 0 to {vocabulary - 1}");
+                throw new InvalidDataException($"{path}: token {start + i}, at offset {fileOffset + (start + i) * (IsSmall ? 2 : 4)}, is {target[i]}; expected 0 to {vocabulary - 1}");
     }
 
     // 16-bit tokens travel as Int16, the format's only 16-bit integers, bit for bit

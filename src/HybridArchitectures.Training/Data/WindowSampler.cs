@@ -70,46 +70,57 @@ public sealed class WindowSampler
     public TokenBatch Next(int rows, Device? device = null)
     {
         Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
-        var first = Normalised(position);
-        var starts = new long[rows];
-        var at = first;
-        for (int row = 0; row < rows; row++)
+        var (before, first) = (position, Normalised(position));
+        try
         {
-            starts[row] = StartOf(at);
-            at = Normalised(at with { Index = at.Index + 1 });
+            var places = new (TokenDataset, long)[rows];
+            for (int row = 0; row < rows; row++) places[row] = (data, NextStart());
+            return Read(first, places, Context, separateDocuments, device);
         }
-        var batch = Read(data, first, starts, Context, separateDocuments, device);
-        position = at;
-        return batch;
+        catch
+        {
+            position = before;
+            throw;
+        }
+    }
+
+    /// <summary>Where the next row begins, which is passed by.</summary>
+    internal long NextStart()
+    {
+        var at = Normalised(position);
+        position = Normalised(at with { Index = at.Index + 1 });
+        return StartOf(at);
     }
 
     DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
 
-    internal static TokenBatch Read(TokenDataset data, DataPosition position, ReadOnlySpan<long> starts, int context, bool separateDocuments, Device? device)
+    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int context, bool separateDocuments, Device? device)
     {
         using var scope = NewDisposeScope();
         using var off = no_grad();
-        var ids = empty([starts.Length, context], ScalarType.Int64);
-        var targets = empty([starts.Length, context], ScalarType.Int64);
-        var documents = separateDocuments ? empty([starts.Length, context], ScalarType.Int64) : null;
+        var ids = empty([rows.Count, context], ScalarType.Int64);
+        var targets = empty([rows.Count, context], ScalarType.Int64);
+        var documents = separateDocuments ? empty([rows.Count, context], ScalarType.Int64) : null;
         Span<long> idSpan = TensorMemory.Span<long>(ids), targetSpan = TensorMemory.Span<long>(targets);
         Span<long> documentSpan = documents is null ? [] : TensorMemory.Span<long>(documents);
         var tokens = new long[context + 1];
         var owners = separateDocuments ? new long[context + 1] : [];
-        for (int row = 0; row < starts.Length; row++)
+        for (int row = 0; row < rows.Count; row++)
         {
-            data.CopyTo(starts[row], tokens);
+            rows[row].Data.CopyTo(rows[row].Start, tokens);
             tokens.AsSpan(0, context).CopyTo(idSpan[(row * context)..]);
             var rowTargets = targetSpan.Slice(row * context, context);
             tokens.AsSpan(1).CopyTo(rowTargets);
             if (!separateDocuments) continue;
-            data.CopyDocumentsTo(starts[row], owners);
+            rows[row].Data.CopyDocumentsTo(rows[row].Start, owners);
             owners.AsSpan(0, context).CopyTo(documentSpan[(row * context)..]);
             for (int i = 0; i < context; i++)
                 if (owners[i] != owners[i + 1]) rowTargets[i] = -100;
         }
         long counted = targetSpan.Length - (separateDocuments ? targetSpan.Count(-100L) : 0);
-        long bytes = data.KnowsBytes ? data.CountBytes(targetSpan) : 0;
+        long bytes = 0;
+        if (rows.All(row => row.Data.KnowsBytes))
+            for (int row = 0; row < rows.Count; row++) bytes += rows[row].Data.CountBytes(targetSpan.Slice(row * context, context));
         GC.KeepAlive(ids);
         GC.KeepAlive(targets);
         GC.KeepAlive(documents);

@@ -55,7 +55,7 @@ public static class Evaluator
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
             using var off = no_grad();
-            using var batch = WindowSampler.Read(data, default, starts, context, separateDocuments, model.Device);
+            using var batch = WindowSampler.Read(default, Array.ConvertAll(starts, start => (data, start)), context, separateDocuments, model.Device);
             if (batch.Counted == 0) return;
             using var sequence = new SequenceContext(batch.Layout);
             nats += model.TokenLosses(batch.Ids, batch.Targets, sequence).sum(ScalarType.Float64).item<double>();

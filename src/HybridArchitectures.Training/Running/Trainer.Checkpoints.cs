@@ -1,4 +1,3 @@
-using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -25,14 +24,14 @@ public sealed partial class Trainer
     /// <param name="change">Changes options, such as a longer budget; the batch's make-up and the seed must stay.</param>
     /// <returns>A trainer with a model of its own, which is the caller's to dispose.</returns>
     /// <exception cref="InvalidDataException">A file is damaged, or the data is not the run's.</exception>
-    public static Trainer Resume(string folder, TokenDataset training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
+    public static Trainer Resume(string folder, DataMixture training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
         Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null)
     {
         ArgumentNullException.ThrowIfNull(training);
         var (checkpoint, run) = RunFolder.Find(folder);
         var state = TrainingState.Read(checkpoint);
-        if (state.Data != Describe(training))
-            throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {Describe(training)}");
+        if (state.Data != training.Description)
+            throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {training.Description}");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
         static object MakeUp(TrainingOptions of) => (of.Context, of.BatchRows, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
@@ -53,9 +52,6 @@ public sealed partial class Trainer
             throw;
         }
     }
-
-    static string Describe(TokenDataset data) =>
-        string.Create(CultureInfo.InvariantCulture, $"{data.Count} tokens of a vocabulary of {data.Vocabulary}, fingerprint {data.Fingerprint:x16}");
 
     void Restore(string checkpoint, TrainingState state)
     {
@@ -103,7 +99,7 @@ public sealed partial class Trainer
             new TrainingState
             {
                 Version = TrainingState.NewVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
-                ElapsedSeconds = Elapsed.TotalSeconds, Data = Describe(training), PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
+                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations,
             }.Write(fresh);
         }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);

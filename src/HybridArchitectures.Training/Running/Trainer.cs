@@ -16,9 +16,9 @@ namespace HybridArchitectures.Training;
 /// </summary>
 public sealed partial class Trainer : IDisposable
 {
-    readonly TokenDataset training;
+    readonly DataMixture training;
     readonly TokenDataset? heldOut;
-    readonly WindowSampler sampler;
+    readonly MixtureSampler sampler;
     readonly AdamW optimizer;
     readonly TrainingCallback[] callbacks;
     readonly RunFolder? folder;
@@ -34,27 +34,27 @@ public sealed partial class Trainer : IDisposable
 
     /// <summary>Prepares a run from a model as it is.</summary>
     /// <param name="model">The model, on its device; it stays the caller's.</param>
-    /// <param name="training">The data to train on.</param>
+    /// <param name="training">The data to train on: a <see cref="TokenDataset"/>, or several by weight.</param>
     /// <param name="options">How to train.</param>
     /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
     /// <param name="callbacks">What else is to be done along the way.</param>
     /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, or the run's folder holds another run.</exception>
-    public Trainer(HybridLanguageModel model, TokenDataset training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
+    public Trainer(HybridLanguageModel model, DataMixture training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
         : this(model, training, options, heldOut, callbacks, resumed: false)
     {
     }
 
-    Trainer(HybridLanguageModel model, TokenDataset training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
+    Trainer(HybridLanguageModel model, DataMixture training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(training);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
-        CheckVocabulary(training, model, nameof(training));
-        if (heldOut is not null) CheckVocabulary(heldOut, model, nameof(heldOut));
+        CheckVocabulary(training.Vocabulary, model, nameof(training));
+        if (heldOut is not null) CheckVocabulary(heldOut.Vocabulary, model, nameof(heldOut));
         if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
-        sampler = new WindowSampler(training, options.Context, options.Seed, shuffle: true, options.SeparateDocuments);
+        sampler = new MixtureSampler(training, options.Context, options.Seed, options.SeparateDocuments);
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
             throw new ArgumentException(
@@ -65,10 +65,10 @@ public sealed partial class Trainer : IDisposable
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
-    static void CheckVocabulary(TokenDataset data, HybridLanguageModel model, string name)
+    static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
     {
-        if (data.Vocabulary > model.Vocabulary)
-            throw new ArgumentException($"{name} has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", name);
+        if (vocabulary > model.Vocabulary)
+            throw new ArgumentException($"{name} has a vocabulary of {vocabulary}; the model's has {model.Vocabulary}", name);
     }
 
     /// <summary>The model in training.</summary>

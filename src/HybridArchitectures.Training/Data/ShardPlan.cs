@@ -1,0 +1,75 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>What a folder of shards is made from: <c>shards.json</c>, written before the first shard. By it a later run knows that it may go on.</summary>
+sealed record ShardPlan
+{
+    public const string FileName = "shards.json";
+    const string Probe = "The quick brown fox: 0123456789, größer — 東京 🦊\n\t";
+
+    static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, RespectNullableAnnotations = true,
+    };
+
+    public sealed record Source(string Path, long Bytes, DateTime Written);
+
+    public required int Version { get; init; }
+
+    public required int Vocabulary { get; init; }
+
+    /// <summary>What the tokenizer makes of a probe.</summary>
+    public required string Tokenizer { get; init; }
+
+    public required string TextColumn { get; init; }
+
+    public required bool BeginOfText { get; init; }
+
+    public required bool EndOfText { get; init; }
+
+    public required int TokensPerShard { get; init; }
+
+    public required IReadOnlyList<Source> Files { get; init; }
+
+    public static ShardPlan Of(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
+    {
+        Version = 1, Vocabulary = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
+        BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
+        Files = [.. files.Select(path => new Source(System.IO.Path.GetFullPath(path), new FileInfo(path).Length, File.GetLastWriteTimeUtc(path)))],
+    };
+
+    public string ToJson() => JsonSerializer.Serialize(this, Json);
+
+    public void Write(string folder) => AtomicWrite.Text(System.IO.Path.Combine(folder, FileName), ToJson());
+
+    public static ShardPlan? Read(string folder)
+    {
+        var path = System.IO.Path.Combine(folder, FileName);
+        if (!File.Exists(path)) return null;
+        try
+        {
+            var plan = JsonSerializer.Deserialize<ShardPlan>(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
+            return plan.Version == 1 ? plan : throw new JsonException($"version is {plan.Version}; expected 1");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>What another plan has otherwise, in words; null if nothing.</summary>
+    public string? Difference(ShardPlan other)
+    {
+        if (Vocabulary != other.Vocabulary || Tokenizer != other.Tokenizer) return "the tokenizer";
+        if (TextColumn != other.TextColumn) return $"the text column ('{other.TextColumn}')";
+        if ((BeginOfText, EndOfText) != (other.BeginOfText, other.EndOfText)) return "the tokens between documents";
+        if (TokensPerShard != other.TokensPerShard) return $"the size of shards ({other.TokensPerShard})";
+        if (Files.Count != other.Files.Count) return $"the number of files ({other.Files.Count})";
+        var changed = Files.Zip(other.Files).FirstOrDefault(pair => pair.First != pair.Second);
+        return changed.First is null ? null : $"'{changed.First.Path}' (it was '{changed.Second.Path}', {changed.Second.Bytes} bytes of {changed.Second.Written:u})";
+    }
+}

@@ -1,0 +1,180 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Files of text as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> maps as one data set. Several files are read at a time. A shard appears when it is whole;
+/// after a stop, or a kill at any instant, the same call goes on behind the last shard of each file, and the result is the same byte for byte.
+/// </summary>
+public static class TokenShards
+{
+    const string LastKey = "last_of_file", DocumentsKey = "documents";
+    static readonly TimeSpan BetweenReports = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>Writes the shards that are not there yet.</summary>
+    /// <param name="files">The files, see <see cref="DocumentFile"/>; their order is the data's.</param>
+    /// <param name="folder">A new folder, or that of an earlier call with the same files, tokenizer and options.</param>
+    /// <param name="tokenizer">Text to ids.</param>
+    /// <param name="options">How; null for the defaults.</param>
+    /// <param name="progress">Is told how far it is, a few times a second and at the end; from any thread.</param>
+    /// <param name="cancellation">Ends the work within a document; what is whole stays.</param>
+    /// <exception cref="ArgumentException">The folder holds shards of other files or options, or an option is out of range.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged; the message names file and place.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static void Write(IReadOnlyList<string> files, string folder, Tokenizer tokenizer, ShardingOptions? options = null, IProgress<ShardingProgress>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(files);
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        options ??= new ShardingOptions();
+        options.Check();
+        if (files.Count == 0) throw new ArgumentException("no files", nameof(files));
+        if (options.BeginOfText && tokenizer.BeginOfText is null) throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(options));
+        if (options.EndOfText && tokenizer.EndOfText is null) throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
+        var sources = files.Select(file => new DocumentFile(file, options.TextColumn)).ToArray();
+        var plan = ShardPlan.Of(files, tokenizer, options);
+        Directory.CreateDirectory(folder);
+        if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
+        else if (plan.Difference(earlier) is { } difference)
+            throw new ArgumentException($"'{folder}' holds shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
+        foreach (var debris in Directory.GetFiles(folder, ".*.new")) File.Delete(debris);
+        var work = new Work(sources, folder, tokenizer, options, progress, cancellation);
+        var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Workers == 0 ? Environment.ProcessorCount : options.Workers, CancellationToken = cancellation };
+        try
+        {
+            Parallel.For(0, sources.Length, parallel, (index, state) => work.WriteFile(index, () => state.ShouldExitCurrentIteration));
+        }
+        catch (AggregateException e)
+        {
+            // one clear error; the others ended because of it, or speak of other files
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? e.InnerExceptions[0]);
+        }
+        work.Report(always: true);
+    }
+
+    /// <summary>Maps all shards of a folder as one data set.</summary>
+    /// <exception cref="InvalidDataException">A shard is missing or damaged, or the writing did not come to its end.</exception>
+    public static TokenDataset Open(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        var plan = ShardPlan.Read(folder) ?? throw new FileNotFoundException($"no file '{Path.Combine(folder, ShardPlan.FileName)}'; expected a folder that {nameof(TokenShards)}.{nameof(Write)} made");
+        var parts = new List<TokenDataset>();
+        try
+        {
+            for (int file = 0; file < plan.Files.Count; file++)
+            {
+                var (shards, finished, _) = Existing(folder, file);
+                if (!finished) throw new InvalidDataException($"{folder}: the shards of '{plan.Files[file].Path}' are not complete; {nameof(Write)} goes on with them");
+                foreach (var path in shards)
+                {
+                    if (HasTokens(path)) parts.Add(TokenDataset.Open(path));
+                    if (parts.Count > 0 && parts[^1].Vocabulary != plan.Vocabulary) throw new InvalidDataException($"{path}: a vocabulary of {parts[^1].Vocabulary}; the folder's is {plan.Vocabulary}");
+                }
+            }
+            return parts.Count > 0 ? TokenDataset.Join(parts) : throw new InvalidDataException($"{folder}: none of the files has text");
+        }
+        catch
+        {
+            foreach (var part in parts) part.Dispose();
+            throw;
+        }
+    }
+
+    static string PathOf(string folder, int file, int part) => Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{file:d5}-{part:d4}.safetensors"));
+
+    static bool HasTokens(string path)
+    {
+        using var shard = SafetensorsFile.Open(path);
+        return shard.Entries.Count > 0;
+    }
+
+    /// <summary>The shards of a file that are there, whether they are all, and how many documents they hold.</summary>
+    static (List<string> Paths, bool Finished, long Documents) Existing(string folder, int file, Action<long>? countTokens = null)
+    {
+        var paths = new List<string>();
+        long documents = 0;
+        bool finished = false;
+        while (!finished && File.Exists(PathOf(folder, file, paths.Count)))
+        {
+            var path = PathOf(folder, file, paths.Count);
+            using var shard = SafetensorsFile.Open(path);
+            if (!shard.Metadata.TryGetValue(DocumentsKey, out var text) || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
+                throw new InvalidDataException($"{path}: no '{DocumentsKey}' among the metadata; expected a shard that {nameof(TokenShards)}.{nameof(Write)} made");
+            paths.Add(path);
+            documents += count;
+            if (shard.Entries.Count > 0) countTokens?.Invoke(shard["tokens"].Shape[0]);
+            finished = shard.Metadata.GetValueOrDefault(LastKey) == "true";
+        }
+        return (paths, finished, documents);
+    }
+
+    sealed class Work(DocumentFile[] sources, string folder, Tokenizer tokenizer, ShardingOptions options, IProgress<ShardingProgress>? progress, CancellationToken cancellation)
+    {
+        readonly long totalBytes = sources.Sum(source => source.Length);
+        readonly Lock reporting = new();
+        long documents, tokens, lastReport;
+        int files;
+
+        public void WriteFile(int file, Func<bool> shouldEnd)
+        {
+            var (shards, finished, there) = Existing(folder, file, count => Interlocked.Add(ref tokens, count));
+            Interlocked.Add(ref documents, there);
+            if (finished) sources[file].Position = sources[file].Length;
+            else WriteRest(file, shards.Count, there, shouldEnd);
+            Interlocked.Increment(ref files);
+            Report(always: false);
+        }
+
+        void WriteRest(int file, int part, long skipped, Func<bool> shouldEnd)
+        {
+            var ids = new List<int>();
+            var starts = new List<long>();
+            foreach (var text in sources[file].Read().Skip(checked((int)skipped)))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                if (shouldEnd()) throw new OperationCanceledException();
+                // a shard is written when one more document is known to follow: so the last one can say that it is the last
+                if (ids.Count >= options.TokensPerShard) Flush(file, part++, ids, starts, last: false);
+                starts.Add(ids.Count);
+                if (options.BeginOfText) ids.Add(tokenizer.BeginOfText!.Value);
+                int before = ids.Count;
+                ids.AddRange(tokenizer.Encode(text));
+                if (options.EndOfText) ids.Add(tokenizer.EndOfText!.Value);
+                Interlocked.Increment(ref documents);
+                Interlocked.Add(ref tokens, ids.Count - starts[^1]);
+                Report(always: false);
+            }
+            Flush(file, part, ids, starts, last: true);
+        }
+
+        void Flush(int file, int part, List<int> ids, List<long> starts, bool last)
+        {
+            var notes = new Dictionary<string, string> { [DocumentsKey] = starts.Count.ToString(CultureInfo.InvariantCulture), [LastKey] = last ? "true" : "false" };
+            var path = PathOf(folder, file, part);
+            if (ids.Count == 0) SafetensorsFile.Write(path, [], notes);      // a file without text is done, too
+            else
+            {
+                using var shard = TokenDataset.FromTokens(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ids), tokenizer.VocabularySize, starts,
+                    id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
+                shard.Save(path, notes);
+            }
+            ids.Clear();
+            starts.Clear();
+        }
+
+        public void Report(bool always)
+        {
+            if (progress is null) return;
+            long now = Environment.TickCount64;
+            lock (reporting)
+            {
+                if (!always && now - lastReport < BetweenReports.TotalMilliseconds) return;
+                lastReport = now;
+                progress.Report(new(files, sources.Length, sources.Sum(source => source.Position), totalBytes, documents, tokens));
+            }
+        }
+    }
+}
