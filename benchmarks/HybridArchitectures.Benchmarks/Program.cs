@@ -8,7 +8,7 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators.") { Cpu(), GpuOpsCommand(), GpuCallsCommand() };
+        var root = new RootCommand("Speed of the operators.") { Cpu(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -30,7 +30,7 @@ static class Program
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
-        var anchors = new Option<string?>("--anchors") { Description = "run: measure Python's rivals too; none; or a file of an earlier run to take them from. Default: run on cuda, none on cpu." };
+        var anchors = new Option<string?>("--anchors") { Description = "run: measure Python's rivals too; none; or a file to take them from, of an earlier run's records or of what the script printed. Default: run on cuda, none on cpu." };
         var seconds = new Option<double>("--seconds") { Description = "About how long each median is measured.", DefaultValueFactory = _ => 0.3 };
         var device = DeviceOption();
         var command = new Command("gpu-ops", "Operators on a CUDA card: medians, share of what the card could do, ratio to Python's rivals, memory.") { json, filter, device, tiny, anchors, seconds };
@@ -39,6 +39,24 @@ static class Program
             var name = arguments.GetValue(device)!;
             return GpuOps.Run(new(arguments.GetValue(json), arguments.GetValue(filter), name, arguments.GetValue(tiny), arguments.GetValue(anchors) ?? (name == "cuda" ? "run" : "none"), arguments.GetValue(seconds)));
         }));
+        return command;
+    }
+
+    static Command GpuMemoryCommand()
+    {
+        var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
+        var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
+        var device = DeviceOption();
+        var command = new Command("gpu-memory", "What gpu-ops asks a process of its own: the most device memory each operator holds, a line of JSON each.") { filter, tiny, device };
+        command.SetAction(arguments => Guarded(() => GpuMemory.Print(arguments.GetValue(filter), arguments.GetValue(tiny), GpuOps.Named(arguments.GetValue(device)!))));
+        return command;
+    }
+
+    static Command GpuTableCommand()
+    {
+        var file = new Argument<string>("file") { Description = "Records that gpu-ops wrote." };
+        var command = new Command("gpu-table", "The records of gpu-ops as a table in Markdown.") { file };
+        command.SetAction(arguments => Guarded(() => GpuOps.Print(arguments.GetValue(file)!)));
         return command;
     }
 

@@ -15,48 +15,19 @@ static class Anchors
     public static IReadOnlyList<Line> Run(IEnumerable<string> ops, Action<string> report)
     {
         var script = Path.Combine(AppContext.BaseDirectory, "anchors", "gpu_ops.py");
-        var start = new ProcessStartInfo("python3") { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("python3");
         start.ArgumentList.Add(script);
         foreach (var op in ops.Distinct()) start.ArgumentList.Add(op);
-        Process process;
-        try
-        {
-            process = Process.Start(start)!;
-        }
-        catch (System.ComponentModel.Win32Exception e)
-        {
-            report($"no anchors: python3 cannot be started ({e.Message})");
-            return [];
-        }
-        using (process)
-        {
-            var lines = new List<Line>();
-            var errors = new List<string>();
-            process.OutputDataReceived += (_, data) =>
-            {
-                if (data.Data is null) return;
-                if (!data.Data.StartsWith('{')) report(data.Data);
-                else if (JsonSerializer.Deserialize<Line>(data.Data) is { } line) lock (lines) lines.Add(line);
-            };
-            process.ErrorDataReceived += (_, data) => { if (data.Data is not null) lock (errors) errors.Add(data.Data); };
-            process.BeginOutputReadLine();
-            process.BeginErrorReadLine();
-            if (!process.WaitForExit(Patience))
-            {
-                process.Kill(true);
-                report($"anchors stopped after {Patience.TotalMinutes} minutes");
-            }
-            process.WaitForExit();
-            if (process.ExitCode != 0) report($"anchors ended with code {process.ExitCode}: {errors.LastOrDefault()}");
-            return lines;
-        }
+        return JsonLines.Of<Line>(start, "anchors", Patience, report);
     }
 
-    /// <summary>The anchors of an earlier run's records.</summary>
+    /// <summary>The anchors of an earlier run: of its records, or the lines that the script printed.</summary>
     public static IReadOnlyList<Line> Read(string path)
     {
-        var records = JsonSerializer.Deserialize<GpuRecord[]>(File.ReadAllText(path)) ?? throw new InvalidDataException($"{path} holds no records");
-        return [.. records.Where(record => record.AnchorMs is not null)
+        var text = File.ReadAllText(path);
+        if (!text.TrimStart().StartsWith('['))
+            return [.. text.Split('\n').Where(line => line.StartsWith('{')).Select(line => JsonSerializer.Deserialize<Line>(line)!)];
+        return [.. JsonSerializer.Deserialize<GpuRecord[]>(text)!.Where(record => record.AnchorMs is not null)
             .Select(record => new Line(record.Op, record.Shape, record.Type, record.Anchor ?? "", record.AnchorMs, record.AnchorTotalMs))];
     }
 

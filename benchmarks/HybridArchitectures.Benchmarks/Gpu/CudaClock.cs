@@ -11,6 +11,8 @@ sealed unsafe class CudaClock
     readonly delegate* unmanaged<nint, int> eventDestroy;
     readonly delegate* unmanaged<float*, nint, nint, int> eventElapsedTime;
     readonly delegate* unmanaged<nuint*, nuint*, int> memoryInfo;
+    readonly delegate* unmanaged<nint*, int> contextGetCurrent;
+    readonly delegate* unmanaged<nint, int> contextSetCurrent;
 
     public CudaClock()
     {
@@ -20,6 +22,8 @@ sealed unsafe class CudaClock
         eventRecord = (delegate* unmanaged<nint, nint, int>)Export("cuEventRecord");
         eventDestroy = (delegate* unmanaged<nint, int>)Export("cuEventDestroy_v2");
         eventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)Export("cuEventElapsedTime");
+        contextGetCurrent = (delegate* unmanaged<nint*, int>)Export("cuCtxGetCurrent");
+        contextSetCurrent = (delegate* unmanaged<nint, int>)Export("cuCtxSetCurrent");
         memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Export("cuMemGetInfo_v2");
     }
 
@@ -31,6 +35,18 @@ sealed unsafe class CudaClock
             Check(memoryInfo(&free, &total), "cuMemGetInfo");
             return (long)free;
         }
+    }
+
+    /// <summary>The context of the calling thread; a new thread has none until it is set.</summary>
+    public nint Context
+    {
+        get
+        {
+            nint context;
+            Check(contextGetCurrent(&context), "cuCtxGetCurrent");
+            return context;
+        }
+        set => Check(contextSetCurrent(value), "cuCtxSetCurrent");
     }
 
     public nint Record()

@@ -48,7 +48,7 @@ static class GpuCalls
         foreach (var name in new[] { "forward us", "both us", "forward bytes" }) table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var record in records) table.AddRow(record.Op, record.Shape, $"{record.ForwardUs:0.0}", record.TotalUs is { } both ? $"{both:0.0}" : "-", $"{record.ForwardBytes}");
         AnsiConsole.Write(table);
-        if (jsonPath is not null) File.WriteAllText(jsonPath, JsonSerializer.Serialize(records, new JsonSerializerOptions { WriteIndented = true }) + "\n");
+        if (jsonPath is not null) File.WriteAllText(jsonPath, JsonSerializer.Serialize(records, new JsonSerializerOptions(GpuOps.Json) { WriteIndented = true }) + "\n");
         return 0;
     }
 

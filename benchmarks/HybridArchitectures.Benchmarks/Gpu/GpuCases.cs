@@ -8,6 +8,10 @@ static class GpuCases
 {
     static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
 
+    /// <summary>The cases whose operator, shape and type contain a text, or all.</summary>
+    public static GpuCase[] Matching(string? filter, bool tiny) =>
+        [.. All(tiny).Where(one => filter is null || $"{one.Op}, {one.Shape}, {one.TypeName}".Contains(filter, StringComparison.OrdinalIgnoreCase))];
+
     /// <summary>Every case; <paramref name="tiny"/> ones have the same form and sizes that a CPU does in a moment.</summary>
     public static IEnumerable<GpuCase> All(bool tiny)
     {

@@ -45,7 +45,7 @@ sealed class GpuMeter(Device device, double seconds)
                 return new()
                 {
                     Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs, LimitTotalMs = one.Limits.TotalMs,
-                    PeakBytes = clock is null ? null : Peak(calls[0], sets[0], direction), Device = device.type == DeviceType.CUDA ? "cuda" : "cpu",
+                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu",
                 };
             }
         }
@@ -108,30 +108,5 @@ sealed class GpuMeter(Device device, double seconds)
         var watch = Stopwatch.StartNew();
         action();
         return watch.Elapsed.TotalMilliseconds;
-    }
-
-    // Every block that libtorch's allocator takes from the card during one run stays taken, so the card's free memory afterwards tells the most that was held, to within
-    // the allocator's blocks of up to 20 MB.
-    long Peak(Func<Tensor> call, GpuInputs inputs, Tensor? direction)
-    {
-        static long Bytes(Tensor? tensor) => tensor is null ? 0 : tensor.NumberOfElements * tensor.ElementSize;
-        CudaClock.ReleaseFreeBlocks();
-        long before = clock!.FreeBytes;
-        using var scope = NewDisposeScope();
-        Tensor output;
-        if (direction is null)
-        {
-            using var off = no_grad();
-            output = call();
-        }
-        else
-        {
-            output = call();
-            Autograd.Backward(output, direction);
-        }
-        cuda.synchronize();
-        long taken = before - clock.FreeBytes, results = Bytes(output) + inputs.Leaves.Sum(leaf => Bytes(leaf.grad));
-        inputs.ForgetGradients();
-        return Math.Max(0, taken - results);
     }
 }

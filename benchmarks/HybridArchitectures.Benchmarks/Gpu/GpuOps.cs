@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Spectre.Console;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
@@ -8,14 +10,16 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <summary>The command gpu-ops: every operator at its sizes, beside what the card could do and beside Python.</summary>
 static class GpuOps
 {
-    static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
+    /// <summary>Names of operators hold a plus sign, which stays as it is.</summary>
+    public static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
 
     public sealed record Settings(string? JsonPath, string? Filter, string Device, bool Tiny, string Anchors, double Seconds);
 
     public static int Run(Settings settings)
     {
-        var cases = GpuCases.All(settings.Tiny)
-            .Where(one => settings.Filter is not { } filter || $"{one.Op}, {one.Shape}, {one.TypeName}".Contains(filter, StringComparison.OrdinalIgnoreCase)).ToArray();
+        var cases = GpuCases.Matching(settings.Filter, settings.Tiny);
         if (cases.Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
         var device = Named(settings.Device);
         // a file or a pipe has no width of its own
@@ -39,6 +43,12 @@ static class GpuOps
                 failed.Add($"{one.Op}, {one.Shape}, {one.TypeName}: {e.Message.Split('\n')[0]}");
                 AnsiConsole.MarkupLineInterpolated($"[red]{failed[^1]}[/]");
             }
+        }
+        if (device.type == DeviceType.CUDA)
+        {
+            var memory = GpuMemory.Run(settings.Filter, settings.Tiny, text => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]"));
+            records = [.. records.Select(record => record with { PeakBytes = memory.FirstOrDefault(line => record.IsOf(line.op, line.shape, line.dtype))?.peak_bytes })];
+            Write(settings.JsonPath, records);
         }
         var anchors = settings.Anchors switch
         {
@@ -64,7 +74,7 @@ static class GpuOps
         if (path is null) return;
         var full = Path.GetFullPath(path);
         Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-        File.WriteAllText(full + ".new", JsonSerializer.Serialize(records, Json) + "\n");
+        File.WriteAllText(full + ".new", JsonSerializer.Serialize(records, Indented) + "\n");
         File.Move(full + ".new", full, true);
     }
 
@@ -76,9 +86,25 @@ static class GpuOps
         foreach (var record in records)
             table.AddRow([.. new[] { record.Op, record.Shape, record.Type, Time(record.ForwardMs), Share(record.LimitMs, record.ForwardMs), Time(record.AnchorMs),
                 Ratio(record.AnchorMs, record.ForwardMs), Time(record.TotalMs), Share(record.LimitTotalMs, record.TotalMs), Time(record.AnchorTotalMs), Ratio(record.AnchorTotalMs, record.TotalMs),
-                record.PeakBytes is { } bytes ? $"{bytes / 1e6:0}" : "-" }.Select(Markup.Escape)]);
+                Megabytes(record) }.Select(Markup.Escape)]);
         AnsiConsole.Write(table);
     }
+
+    /// <summary>The records of a file as a table in Markdown, as docs/gpu.md shows it.</summary>
+    public static int Print(string path)
+    {
+        var records = JsonSerializer.Deserialize<GpuRecord[]>(File.ReadAllText(path))!;
+        Console.WriteLine("| operator | shape | type | forward ms | of the limit | rival | forward + backward ms | of the limit | rival | extra MB |");
+        Console.WriteLine("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        foreach (var record in records)
+            Console.WriteLine($"| {record.Op} | {record.Shape} | {record.Type} | {Time(record.ForwardMs)} | {Share(record.LimitMs, record.ForwardMs)} | {Time(record.AnchorMs)} "
+                + $"| {Time(record.TotalMs)} | {Share(record.LimitTotalMs, record.TotalMs)} | {Time(record.AnchorTotalMs)} | {Megabytes(record)} |");
+        Console.WriteLine();
+        foreach (var rival in records.Where(record => record.Anchor is not null).Select(record => $"{record.Op}, {record.Shape}: {record.Anchor}").Distinct()) Console.WriteLine($"- {rival}");
+        return 0;
+    }
+
+    static string Megabytes(GpuRecord record) => record.PeakBytes is { } bytes ? $"{bytes / 1e6:0}" : "-";
 
     static string Time(double? milliseconds) => milliseconds is { } value ? $"{value:0.000}" : "-";
 

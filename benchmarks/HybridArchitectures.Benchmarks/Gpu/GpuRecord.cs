@@ -30,7 +30,7 @@ sealed record GpuRecord
     [JsonPropertyName("anchor_ms")]
     public double? AnchorMs { get; init; }
 
-    /// <summary>Device memory that forward and backward needed beside inputs, result and gradients; for an operator without backward, beside inputs and result.</summary>
+    /// <summary>The most device memory that forward and backward held beside inputs, result and gradients; for an operator without backward, beside inputs and result.</summary>
     [JsonPropertyName("peak_bytes")]
     public long? PeakBytes { get; init; }
 

@@ -1,0 +1,105 @@
+using System.Diagnostics;
+using System.Text.Json;
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>
+/// The most device memory an operator holds. libtorch's allocator keeps what it once took, so this is measured in a process where it keeps nothing: each tensor is the
+/// driver's own allocation, given back at once when it is freed, and the card's free memory, read without pause meanwhile, tells what is held, in steps of 2 MB.
+/// </summary>
+static class GpuMemory
+{
+    public sealed record Line(string op, string shape, string dtype, long peak_bytes);
+
+    static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+
+    /// <summary>Asks a process of its own.</summary>
+    public static IReadOnlyList<Line> Run(string? filter, bool tiny, Action<string> report)
+    {
+        var program = Environment.ProcessPath!;
+        var start = new ProcessStartInfo(program);
+        if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(typeof(GpuMemory).Assembly.Location);
+        start.ArgumentList.Add("gpu-memory");
+        if (filter is not null) { start.ArgumentList.Add("--filter"); start.ArgumentList.Add(filter); }
+        if (tiny) start.ArgumentList.Add("--tiny");
+        start.Environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1";
+        return JsonLines.Of<Line>(start, "memory", Patience, report);
+    }
+
+    /// <summary>Measures here and prints.</summary>
+    public static int Print(string? filter, bool tiny, Device device)
+    {
+        var clock = device.type == DeviceType.CUDA ? new CudaClock() : null;
+        if (clock is not null && Environment.GetEnvironmentVariable("PYTORCH_NO_CUDA_MEMORY_CACHING") != "1")
+            throw new ArgumentException("PYTORCH_NO_CUDA_MEMORY_CACHING is not 1: what libtorch's allocator keeps would be counted as held");
+        foreach (var one in GpuCases.Matching(filter, tiny))
+        {
+            try
+            {
+                Console.WriteLine(JsonSerializer.Serialize(new Line(one.Op, one.Shape, one.TypeName, Measure(one, device, clock)), GpuOps.Json));
+            }
+            catch (System.Runtime.InteropServices.ExternalException e)
+            {
+                Console.WriteLine($"{one.Op}, {one.Shape}, {one.TypeName}: {e.Message.Split('\n')[0]}");
+            }
+        }
+        return 0;
+    }
+
+    static long Measure(GpuCase one, Device device, CudaClock? clock)
+    {
+        manual_seed(0);
+        using var inputs = new GpuInputs(device, one.Type);
+        var call = one.Prepare(inputs);
+        // libraries make their own memory at the first call
+        Once(null);
+        if (clock is null) return 0;
+        cuda.synchronize();
+        long before = clock.FreeBytes, least = before;
+        bool done = false;
+        nint context = clock.Context;
+        var watch = new Thread(() =>
+        {
+            clock.Context = context;
+            while (!Volatile.Read(ref done)) least = Math.Min(least, clock.FreeBytes);
+        });
+        watch.Start();
+        long results;
+        try
+        {
+            results = Once(() => cuda.synchronize());
+        }
+        finally
+        {
+            Volatile.Write(ref done, true);
+            watch.Join();
+        }
+        return Math.Max(0, before - least - results);
+
+        // gives the bytes of the result and of all gradients
+        long Once(Action? atEnd)
+        {
+            using var scope = NewDisposeScope();
+            Tensor output;
+            if (one.Differentiates)
+            {
+                output = call();
+                Autograd.Backward(output, ones_like(output));
+            }
+            else
+            {
+                using var off = no_grad();
+                output = call();
+            }
+            atEnd?.Invoke();
+            long bytes = Bytes(output) * (one.Differentiates ? 2 : 1) + inputs.Leaves.Sum(leaf => leaf.grad is { } gradient ? Bytes(gradient) : 0);
+            inputs.ForgetGradients();
+            return bytes;
+        }
+
+        static long Bytes(Tensor tensor) => tensor.NumberOfElements * tensor.ElementSize;
+    }
+}
