@@ -78,7 +78,13 @@ sealed class ConformanceCase : IDisposable
         yield return ("export", () => new(Name, "export", Export(model), 0));
     }
 
-    ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, tolerance.GetProperty(key).GetDouble());
+    /// <summary>How far off a kind of output may be.</summary>
+    public double Tolerance(string key) => tolerance.GetProperty(key).GetDouble();
+
+    /// <summary>The ids of the longest pass.</summary>
+    public Tensor LongestIds() => Read(expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).MaxBy(entry => entry.Shape[1])!.Name);
+
+    ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, Tolerance(key));
 
     Tensor Read(string name) => expected.Read(name);
 

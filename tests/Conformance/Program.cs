@@ -1,8 +1,9 @@
 using HybridArchitectures.Conformance;
 
+if (args is ["export", var source, var target] && Directory.Exists(source)) return ConformanceExport.Run(Path.GetFullPath(source), Path.GetFullPath(target));
 if (args is not [var root] || !Directory.Exists(root))
 {
-    Console.Error.WriteLine(args.Length == 1 ? $"no folder '{args[0]}'" : "usage: Conformance FOLDER (every case folder under it is run)");
+    Console.Error.WriteLine(args.Length == 1 ? $"no folder '{args[0]}'" : "usage: Conformance FOLDER (every case folder under it is run), or Conformance export FOLDER TARGET (its checkpoints are written anew)");
     return 2;
 }
 int cases = 0, passed = 0, failed = 0;
