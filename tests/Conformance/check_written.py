@@ -22,6 +22,10 @@ def check(folder):
     recorded = load_file(folder + ".logits.safetensors")
     model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
     model = model.eval()
+    try:
+        model.set_experts_implementation("eager")     # the grouped products refuse widths as small as these
+    except Exception:
+        pass
     wrong = [f"{kind} {sorted(map(str, info.get(kind) or []))[:4]}" for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(kind)]
     with torch.no_grad():
         logits = model(input_ids=recorded["ids"], use_cache=False).logits

@@ -22,6 +22,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
 
     internal static void WriteMamba2(JsonObject config, Mamba2Spec spec, int width)
     {
+        config["mamba_expand"] = Expansion(spec.InnerWidth, width);
         config["mamba_n_heads"] = spec.Heads;
         config["mamba_d_head"] = spec.HeadSize;
         config["mamba_d_state"] = spec.StateSize;
@@ -30,9 +31,11 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["mamba_conv_bias"] = spec.ConvolutionBias;
         config["mamba_proj_bias"] = spec.ProjectionBias;
         config["mamba_chunk_size"] = spec.ChunkSize;
-        config["mamba_expand"] = spec.InnerWidth % width == 0 ? spec.InnerWidth / width : spec.InnerWidth / (double)width;
         WriteLimit(config, spec.TimeStepLimit);
     }
+
+    /// <summary><c>mamba_expand</c>, an integer.</summary>
+    internal static int Expansion(int inner, int width) => inner % width == 0 ? inner / width : throw Unfit($"an inner width of {inner}", $"a multiple of the width {width}");
 
     /// <summary>Inner width by <c>mamba_expand</c>.</summary>
     internal static int Inner(PretrainedConfig config, int width) => checked((int)(config.Double("mamba_expand", 2) * width));

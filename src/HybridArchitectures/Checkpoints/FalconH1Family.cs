@@ -62,7 +62,8 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         config["rms_norm_eps"] = design.NormEpsilon;
         WriteAttention(config, attention);
         WriteRotary(config, attention.Rotary);
-        BambaFamily.WriteMamba2(config, mamba, design.Width);
+        // mamba_d_ssm says how wide it is, so the factor on the width, an integer, says nothing
+        BambaFamily.WriteMamba2(config, mamba, mamba.InnerWidth);
         config["mamba_d_ssm"] = mamba.InnerWidth;
         config["mamba_rms_norm"] = mamba.GatedNorm;
         config["mamba_norm_before_gate"] = mamba.NormBeforeGate;

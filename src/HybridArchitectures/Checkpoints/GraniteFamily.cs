@@ -61,7 +61,8 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         }
         config["position_embedding_type"] = attention?.Rotary is null ? "nope" : "rope";
         WriteRotary(config, attention?.Rotary);
-        if (FirstOrNone<Mamba2Spec>(design) is { } mamba) BambaFamily.WriteMamba2(config, mamba, design.Width);
+        // where there is none, sizes that the reference accepts
+        BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 }, design.Width);
         config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "attention" : "mamba"))]);
         config["num_local_experts"] = experts?.Experts ?? 0;
         config["num_experts_per_tok"] = experts?.ExpertsPerToken ?? 0;

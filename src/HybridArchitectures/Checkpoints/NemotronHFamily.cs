@@ -111,6 +111,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["norm_topk_prob"] = experts.Renormalize;
             config["routed_scaling_factor"] = experts.Scale;
         }
+        if (design.TiedHead) throw Unfit("a tied head", "a head of its own, since the reference ties none here");
         config["layer_norm_epsilon"] = design.NormEpsilon;
         config["num_hidden_layers"] = design.Depth;
         config["hybrid_override_pattern"] = string.Concat(design.Blocks.Select(block => block switch

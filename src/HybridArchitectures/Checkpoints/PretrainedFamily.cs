@@ -33,6 +33,9 @@ public abstract class PretrainedFamily
     /// <summary>The family of a name, or null.</summary>
     public static PretrainedFamily? Find(string modelType) => All.FirstOrDefault(family => family.ModelType == modelType);
 
+    /// <summary>The head's name in every family.</summary>
+    internal const string Head = "lm_head.weight";
+
     internal static string Names => string.Join(", ", All.Select(family => family.ModelType));
 
     /// <summary>The design a configuration describes.</summary>
@@ -63,8 +66,30 @@ public abstract class PretrainedFamily
         };
         if (skipsPadding) config["pad_token_id"] = design.PaddingId;
         Write(design, config);
+        Floats(config);
         return config;
     }
+
+    // the reference tells 1.0 from 1: a number that may have a fraction is written with one
+    static void Floats(JsonNode node)
+    {
+        switch (node)
+        {
+            case JsonObject members:
+                foreach (var (key, value) in members.ToArray())
+                    if (AsFloat(value) is { } number) members[key] = number;
+                    else if (value is not null) Floats(value);
+                break;
+            case JsonArray items:
+                for (int i = 0; i < items.Count; i++)
+                    if (AsFloat(items[i]) is { } number) items[i] = number;
+                    else if (items[i] is { } item) Floats(item);
+                break;
+        }
+    }
+
+    static JsonNode? AsFloat(JsonNode? node) => node is JsonValue value && value.TryGetValue(out double number) && !value.TryGetValue(out int _) && number == Math.Truncate(number) && Math.Abs(number) < 1e15
+        ? JsonNode.Parse(number.ToString("F1", System.Globalization.CultureInfo.InvariantCulture)) : null;
 
     private protected abstract HybridDesign Read(PretrainedConfig config);
 
@@ -78,7 +103,7 @@ public abstract class PretrainedFamily
 
     /// <summary>Whether a tensor may be in a file and is not needed.</summary>
     internal virtual bool IsIgnored(string name, HybridDesign design) =>
-        (design.TiedHead && name == "lm_head.weight") || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
+        (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
     private protected static string Block(int index) => $"stack.blocks.{index}.";
 

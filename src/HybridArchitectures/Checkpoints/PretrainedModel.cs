@@ -32,8 +32,9 @@ public static class PretrainedModel
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null, IProgress<double>? progress = null)
     {
         var (family, config) = ReadConfig(folder);
-        var design = family.ReadDesign(config);
         using var files = PretrainedFolder.Open(folder);
+        var actual = Names(family, files, folder);
+        var design = WithOwnHead(family.ReadDesign(config), family, files, actual);
         // before memory is taken for sizes that only the configuration claims
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -41,7 +42,7 @@ public static class PretrainedModel
         var model = design.CreateBlankModel(compute, device ?? CPU);
         try
         {
-            Fill(model, family, files, folder, progress);
+            Fill(model, family, files, actual, folder, progress);
             return model;
         }
         catch
@@ -61,12 +62,29 @@ public static class PretrainedModel
         return (family, config);
     }
 
-    static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files, string folder, IProgress<double>? progress)
+    // the family's spelling of every tensor's name, and the file's
+    static Dictionary<string, string> Names(PretrainedFamily family, PretrainedFolder files, string folder)
     {
-        var state = model.State;
         var actual = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (string name in files.Tensors.Keys)
             if (!actual.TryAdd(family.Canonical(name), name)) throw new InvalidDataException($"{folder}: tensors '{name}' and '{actual[family.Canonical(name)]}' are the same");
+        return actual;
+    }
+
+    // a file that has a head beside the embedding, with other numbers, is not tied whatever the configuration says
+    static HybridDesign WithOwnHead(HybridDesign design, PretrainedFamily family, PretrainedFolder files, Dictionary<string, string> actual)
+    {
+        if (!design.TiedHead || !actual.TryGetValue(PretrainedFamily.Head, out string? head)) return design;
+        string embedding = family.Tensors(design).SelectMany(choice => choice.Forms[0]).First(rule => rule.Parts is [{ Name: "embedding" }]).File;
+        if (!actual.TryGetValue(embedding, out string? table) || !files.Tensors[head][head].Shape.SequenceEqual(files.Tensors[table][table].Shape)) return design;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        return files.Tensors[head].Read(head).eq(files.Tensors[table].Read(table)).all().item<bool>() ? design : design with { TiedHead = false };
+    }
+
+    static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files, Dictionary<string, string> actual, string folder, IProgress<double>? progress)
+    {
+        var state = model.State;
         var rules = family.Tensors(model.Design).SelectMany(choice => choice.In(actual.ContainsKey)).ToArray();
         var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
         var missing = wanted.Where(name => !actual.ContainsKey(name)).ToArray();

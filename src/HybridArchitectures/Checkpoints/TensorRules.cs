@@ -11,7 +11,7 @@ static class TensorRules
     {
         yield return Same(embedding, "embedding");
         yield return Same(norm, "stack.norm.weight");
-        if (!design.TiedHead) yield return Same("lm_head.weight", "head");
+        if (!design.TiedHead) yield return Same(PretrainedFamily.Head, "head");
     }
 
     public static IEnumerable<TensorChoice> Linear(string file, string model, bool bias)

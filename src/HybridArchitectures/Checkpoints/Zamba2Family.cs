@@ -30,7 +30,9 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         };
         var hybrid = Hybrid(config);
         int uses = hybrid.Count(isHybrid => isHybrid), headSize = 2 * width / heads;
-        int transformers = Math.Min(config.Int("num_mem_blocks", 1), uses);
+        // the reference ties shared weights as it ties the head: where it does not, every use has weights of its own
+        bool tied = config.Flag("tie_word_embeddings", true);
+        int transformers = tied ? Math.Min(config.Int("num_mem_blocks", 1), uses) : uses;
         if (uses > 0 && transformers < 1) throw config.Refusal("num_mem_blocks", transformers, "at least 1");
         var transformer = new SharedTransformerSpec
         {
@@ -46,7 +48,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0, FeedForwardAdapterRank = rank };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = tied, NormEpsilon = epsilon,
             SharedTransformers = [.. Enumerable.Repeat(transformer, transformers)],
             Blocks = Blocks(hybrid.Length, i => new()
             {
@@ -87,12 +89,14 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         config["mamba_d_state"] = mamba.StateSize;
         config["mamba_ngroups"] = mamba.Groups;
         config["mamba_d_conv"] = mamba.ConvolutionWidth;
-        config["mamba_expand"] = mamba.InnerWidth % design.Width == 0 ? mamba.InnerWidth / design.Width : mamba.InnerWidth / (double)design.Width;
+        config["mamba_expand"] = BambaFamily.Expansion(mamba.InnerWidth, design.Width);
         config["chunk_size"] = mamba.ChunkSize;
         config["add_bias_linear"] = mamba.ProjectionBias;
         config["use_mamba_kernels"] = false;
         config["num_mem_blocks"] = Math.Max(1, design.SharedTransformers.Count);
         WriteLimit(config, mamba.TimeStepLimit);
+        if (!design.TiedHead && Uses(design).Count() > design.SharedTransformers.Count)
+            throw Unfit("shared transformers beside a head of its own", "a tied head, or a transformer for each use, since the reference ties both or neither");
         if (design.SharedTransformers.Count == 0) return;
         var transformer = design.SharedTransformers[0];
         var use = design.Blocks.Select(block => block.Shared).FirstOrDefault(shared => shared is not null) ?? throw Unfit("shared transformers that no block uses", "none");
@@ -158,8 +162,16 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         }
     }
 
-    // some files repeat the shared weights at every layer that uses them
-    internal override bool IsIgnored(string name, HybridDesign design) => base.IsIgnored(name, design)
-        || (name.Split('.', 5) is ["model", "layers", var layer, "shared_transformer", _] && int.TryParse(layer, out int index) && index < design.Depth && index >= 0
-            && design.Blocks[index].Shared is { } use && Uses(design).First(other => design.Blocks[other].Shared!.Transformer == use.Transformer) != index);
+    // some files repeat the shared weights at every layer that uses them, or hold adapters of uses that are elsewhere
+    internal override bool IsIgnored(string name, HybridDesign design)
+    {
+        if (base.IsIgnored(name, design)) return true;
+        if (name.Split('.', 5) is not ["model", "layers", var layer, "shared_transformer", var part] || !int.TryParse(layer, out int index)
+            || index < 0 || index >= design.Depth || design.Blocks[index].Shared is not { } use) return false;
+        int[] uses = [.. Uses(design)];
+        if (uses.First(other => design.Blocks[other].Shared!.Transformer == use.Transformer) != index) return true;
+        int list = part.IndexOf("_adapter_list.", StringComparison.Ordinal);
+        return list >= 0 && int.TryParse(part[(list + "_adapter_list.".Length)..].Split('.')[0], out int number) && number >= 0 && number < uses.Length
+            && design.Blocks[uses[number]].Shared!.Transformer != use.Transformer;
+    }
 }

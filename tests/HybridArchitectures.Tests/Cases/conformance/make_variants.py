@@ -48,7 +48,7 @@ def specs(which):
         use_bias=True, use_conv_bias=False, tie_word_embeddings=True, layer_norm_epsilon=1e-6)
     add("mamba2_groups", "Mamba2", "mamba", vocab_size=69, hidden_size=20, state_size=4, num_hidden_layers=3, expand=3, num_heads=6, head_dim=10, n_groups=3, conv_kernel=4, chunk_size=16,
         time_step_limit=(0.01, 0.9), use_bias=False, use_conv_bias=True, tie_word_embeddings=False)
-    add("bamba_biases", "Bamba", "bamba", vocab_size=73, hidden_size=24, intermediate_size=20, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, attn_layer_indices=[0],
+    add("bamba_biases", "Bamba", "bamba", vocab_size=73, hidden_size=24, intermediate_size=20, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3, attn_layer_indices=[0],
         mamba_n_heads=6, mamba_d_head=8, mamba_n_groups=3, mamba_d_state=5, mamba_d_conv=3, mamba_expand=2, mamba_chunk_size=16, mamba_conv_bias=False, mamba_proj_bias=True,
         attention_bias=True, mlp_bias=True, tie_word_embeddings=True, rms_norm_eps=1e-6, rope_parameters=rope(2e4, partial_rotary_factor=0.5))
     add("bamba_wide", "Bamba", "bamba", vocab_size=75, hidden_size=16, intermediate_size=36, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, attn_layer_indices=[1, 2],
