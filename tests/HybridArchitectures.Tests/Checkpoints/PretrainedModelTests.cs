@@ -91,6 +91,69 @@ public sealed class PretrainedModelTests : IDisposable
     }
 
     [Fact]
+    public void A_head_beside_a_tied_embedding_that_holds_other_numbers_is_a_head_of_its_own()
+    {
+        string folder = Copy("llama");
+        Tensor head = null!;
+        Rewrite(folder, tensors => head = tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].flip(0));
+        using var model = PretrainedModel.Load(folder);
+        Assert.False(model.Design.TiedHead);
+        Assert.True(model.Head.equal(head).all().item<bool>());
+    }
+
+    [Fact]
+    public void Numbers_with_a_fraction_are_written_with_one_and_integers_without()
+    {
+        // the reference refuses 0 where it wants 0.0, and 2.0 where it wants 2
+        using var model = PretrainedModel.Load(Copy("bamba"));
+        PretrainedModel.Save(model, place["out"], "bamba");
+        string written = File.ReadAllText(Path.Combine(place["out"], "config.json"));
+        Assert.Contains("\"z_loss_coefficient\": 0.0", written);
+        Assert.Contains("\"rope_theta\": 10000.0", written);
+        Assert.Contains("\"mamba_expand\": 2,", written);
+        using var falcon = PretrainedModel.Load(Copy("falcon_h1_nonorm"));
+        PretrainedModel.Save(falcon, place["falcon"], "falcon_h1");
+        Assert.Contains("\"mamba_expand\": 1,", File.ReadAllText(Path.Combine(place["falcon"], "config.json")));
+    }
+
+    [Fact]
+    public void The_padding_id_is_read_where_the_family_has_one_and_written_back()
+    {
+        string folder = Copy("bamba");
+        int? Read(string? value)
+        {
+            Change(folder, "config.json", config =>
+            {
+                config.Remove("pad_token_id");
+                if (value is not null) config["pad_token_id"] = JsonNode.Parse(value);
+            });
+            return PretrainedModel.LoadDesign(folder).PaddingId;
+        }
+        Assert.Equal([3, null, null, null, 0], [Read("3"), Read("-1"), Read("5000"), Read("null"), Read(null)]);
+        Assert.Null(PretrainedModel.LoadDesign(Copy("mamba")).PaddingId);
+        Read("3");
+        using var model = PretrainedModel.Load(folder);
+        PretrainedModel.Save(model, place["out"], "bamba");
+        Assert.Equal(3, PretrainedModel.LoadDesign(place["out"]).PaddingId);
+    }
+
+    [Fact]
+    public void The_z_loss_of_bamba_is_read_added_and_written_back()
+    {
+        string folder = Copy("bamba");
+        Change(folder, "config.json", config => config["z_loss_coefficient"] = 0.25);
+        using var model = PretrainedModel.Load(folder);
+        var ids = tensor(new long[] { 5, 9, 1, 30, 2 }).view(1, 5);
+        var targets = tensor(new long[] { 9, 1, -100, 2, -100 }).view(1, 5);
+        var loss = model.Loss(ids, targets);
+        var logits = Logits(model)[0].index_select(0, tensor(new long[] { 0, 1, 3 }));
+        var expected = logits.logsumexp(-1).square().mean().item<float>() * 0.25;
+        Assert.Equal(expected, (loss.Total - loss.CrossEntropy).item<float>(), 1e-4);
+        PretrainedModel.Save(model, place["out"], "bamba");
+        Assert.Equal(0.25, PretrainedModel.LoadDesign(place["out"]).HeadZLoss);
+    }
+
+    [Fact]
     public void An_unknown_family_is_refused_with_the_known_ones()
     {
         string folder = Copy("llama");
@@ -183,6 +246,7 @@ public sealed class PretrainedModelTests : IDisposable
     [Theory]
     [InlineData("jamba", "model.layers.{0}.feed_forward.experts.", true)]
     [InlineData("nemotron_h_moe", "backbone.layers.{0}.mixer.experts.", false)]
+    [InlineData("qwen3_next", "model.layers.{0}.mlp.experts.", true)]
     public void Experts_in_one_tensor_are_the_same_model_as_experts_one_by_one(string name, string prefix, bool gated)
     {
         string folder = Copy(name);

@@ -198,6 +198,42 @@ public class HybridLanguageModelTests
     }
 
     [Fact]
+    public void The_padding_token_learns_nothing_from_the_look_up_and_all_else_as_before()
+    {
+        var design = TinyDesigns.Get("untied");
+        Tensor Gradient(int? padding)
+        {
+            using var model = (design with { PaddingId = padding }).CreateModel(seed: 3);
+            Autograd.Backward(model.Loss(tensor(new long[] { 4, 7, 4, 9 }).view(1, 4), tensor(new long[] { 7, 4, 9, 4 }).view(1, 4)).Total);
+            return model.Embedding.grad!.clone();
+        }
+        using var scope = NewDisposeScope();
+        var (all, without) = (Gradient(null), Gradient(4));
+        Assert.True(all[4].abs().max().item<float>() > 0);
+        Assert.Equal(0, without[4].abs().max().item<float>());
+        Assert.True(all[7].equal(without[7]).all().item<bool>() && all[9].equal(without[9]).all().item<bool>());
+    }
+
+    [Fact]
+    public void Zero_centred_norms_are_norms_less_one()
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        var design = TinyDesigns.Get("transformer");
+        using var plain = TinyDesigns.Model("transformer");
+        using var centred = (design with { ZeroCenteredNorms = true }).CreateModel(seed: 1);
+        foreach (var (name, value) in centred.State)
+        {
+            value.copy_(plain.State[name]);
+            if (name.Contains("norm")) value.sub_(ones_like(value));
+        }
+        var ids = tensor(new long[] { 4, 7, 4, 9 }).view(1, 4);
+        Assert.True((plain.Forward(ids) - centred.Forward(ids)).abs().max().item<float>() < 1e-5);
+        using var fresh = (design with { ZeroCenteredNorms = true }).CreateModel(seed: 1);
+        Assert.Equal(0, fresh.State["stack.norm.weight"].abs().max().item<float>());
+    }
+
+    [Fact]
     public void A_seed_gives_the_same_model_whatever_the_global_generator()
     {
         var design = TinyDesigns.Get("inter");

@@ -1,5 +1,8 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Models;
@@ -52,5 +55,55 @@ public class MixtureOfExpertsTests
         model.AfterStep();                                   // nothing seen since
         Assert.Equal(after, TensorMemory.Span<float>(bias).ToArray());
         model.Dispose();
+    }
+
+    [Fact]
+    public void Routers_leave_a_record_of_what_they_chose_when_asked()
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        using var model = TinyDesigns.Model("gated delta");
+        using var layout = SequenceLayout.Padded([5, 7], 7);
+        using var context = new SequenceContext(layout) { KeepsRouting = true };
+        var ids = randint(37, [2, 7], ScalarType.Int64);
+        model.Forward(ids, context);
+        model.Forward(ids, context);                         // the first pass's records are gone
+        Assert.Equal([2, 3], context.Routing.Select(record => record.Block));
+        Assert.All(context.Routing, record =>
+        {
+            Assert.Equal([14, 4], record.Logits.shape);
+            Assert.True(record.Logits.topk(2, -1).indexes.equal(record.Chosen).all().item<bool>());
+        });
+        using var silent = new SequenceContext();
+        model.Forward(ids, silent);
+        Assert.Empty(silent.Routing);
+    }
+
+    [Fact]
+    public void A_joint_balance_loss_is_that_of_all_layers_together()
+    {
+        using var scope = NewDisposeScope();
+        var design = TinyDesigns.Get("gated delta") with { HeadZLoss = 0 };
+        var experts = (MixtureOfExpertsSpec)design.Blocks[3].FeedForward with { Balance = ExpertBalance.JointAuxiliaryLoss, BalanceRate = 0.5 };
+        design = design with { Blocks = [.. design.Blocks.Select(block => block.FeedForward is MixtureOfExpertsSpec ? block with { FeedForward = experts } : block)] };
+        using var model = design.CreateModel(seed: 4);
+        using var layout = SequenceLayout.Padded([5, 7], 7);
+        using var context = new SequenceContext(layout) { KeepsRouting = true };
+        var ids = randint(37, [2, 7], ScalarType.Int64);
+        var loss = model.Loss(ids, ids, context);
+        var expected = LoadBalance.Loss([.. context.Routing.Select(record => record.Logits)], 2, layout.Valid);
+        Assert.Equal(0.5 * expected.item<float>(), (loss.Total - loss.CrossEntropy).item<float>(), 1e-5);
+        var apart = context.Routing.Select(record => LoadBalance.Loss([record.Logits], 2, layout.Valid).item<float>()).Average();
+        Assert.NotEqual(apart, expected.item<float>(), 1e-4);
+    }
+
+    [Fact]
+    public void Logits_that_do_not_fit_are_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        Assert.Throws<ArgumentException>("logits", () => LoadBalance.Loss([], 1));
+        Assert.Throws<ArgumentException>("logits", () => LoadBalance.Loss([zeros(3, 4), zeros(3, 5)], 1));
+        Assert.Throws<ArgumentOutOfRangeException>("expertsPerToken", () => LoadBalance.Loss([zeros(3, 4)], 5));
+        Assert.Throws<ArgumentException>("mask", () => LoadBalance.Loss([zeros(3, 4)], 1, ones(4)));
     }
 }
