@@ -4,7 +4,7 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 [Trait("device", "cuda")]
-public class SelectiveScanDeviceTests : SequenceDeviceTests
+public class SelectiveScanDeviceTests : ScanDeviceTests
 {
     protected override SequenceOperator Operator { get; } = new SelectiveScanOperator();
 

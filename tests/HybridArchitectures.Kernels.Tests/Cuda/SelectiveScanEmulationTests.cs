@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-public class SelectiveScanEmulationTests : SequenceEmulationTests
+public class SelectiveScanEmulationTests : ScanEmulationTests
 {
     static readonly SelectiveScanOperator Scan = new();
 

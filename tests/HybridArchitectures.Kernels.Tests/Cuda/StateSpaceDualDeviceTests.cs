@@ -4,7 +4,7 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 [Trait("device", "cuda")]
-public class StateSpaceDualDeviceTests : SequenceDeviceTests
+public class StateSpaceDualDeviceTests : ScanDeviceTests
 {
     protected override SequenceOperator Operator { get; } = new StateSpaceDualOperator();
 

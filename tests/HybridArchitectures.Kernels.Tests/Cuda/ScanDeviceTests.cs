@@ -1,0 +1,23 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>An operator along a sequence whose state decays.</summary>
+public abstract class ScanDeviceTests : SequenceDeviceTests
+{
+    [Theory]
+    [InlineData(-16, -2.252)]       // a step of 0.1 after the softplus
+    [InlineData(-16, 10)]
+    [InlineData(-1000, 100)]
+    [InlineData(-1e-4, -7)]
+    public void Strong_and_weak_decay_stay_finite_and_right(double rate, double step)
+    {
+        Card.IsNeeded();
+        using var scope = NewDisposeScope();
+        var inputs = Operator.Inputs(2, 600);
+        inputs.Remove("timeStepBias");
+        inputs["a"] = full_like(inputs["a"], rate);
+        inputs["timeStep"] = full_like(inputs["timeStep"], step);
+        ErrsAtMostTwice(inputs);
+    }
+}

@@ -1,0 +1,25 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>An operator along a sequence whose state decays, by its CUDA kernels under emulation.</summary>
+public abstract class ScanEmulationTests : SequenceEmulationTests
+{
+    [Theory]
+    [InlineData(-16, -2.252)]       // a step of 0.1 after the softplus
+    [InlineData(-1000, 100)]
+    public void Strong_decay_stays_finite_and_right(double rate, double step)
+    {
+        using var scope = NewDisposeScope();
+        var inputs = Operator.Inputs(1, 70, Variant);
+        inputs.Remove("timeStepBias");
+        inputs["a"] = full_like(inputs["a"], rate);
+        inputs["timeStep"] = full_like(inputs["timeStep"], step);
+        var exact = Operator.Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.Float32, forward: Operator.Composed);
+        CudaEmulation.BothOrders(() =>
+        {
+            var actual = Operator.Evaluate(inputs, ScalarType.Float32);
+            foreach (var name in exact.Keys) SequenceOperator.Close(name, actual[name], exact[name], ScalarType.Float32);
+        });
+    }
+}
