@@ -36,6 +36,16 @@ public class DesignStripTests
     }
 
     [Fact]
+    public void A_shared_transformer_is_marked_at_each_use_and_named_in_the_legend()
+    {
+        var design = HybridDesign.Builder(32, 100).WithMamba2(stateSize: 16, headSize: 8)
+            .WithSharedTransformers(new() { Attention = new() { Heads = 4 }, FeedForward = new(32) }, 2).Pattern("MM+M+M").Build();
+        var texts = XDocument.Parse(DesignStrip.Svg(design)).Descendants(Svg + "text").Select(text => text.Value).ToArray();
+        Assert.Equal(4, texts.Count(text => text == "M+"));       // two layers, two entries of the legend
+        Assert.Contains(texts, text => text.Contains("after shared transformer 2 (4 heads × 16"));
+    }
+
+    [Fact]
     public void Kinds_of_mixers_have_colours_of_their_own()
     {
         var boxes = XDocument.Parse(DesignStrip.Svg(ExampleDesigns.Everything)).Descendants(Svg + "rect")

@@ -11,6 +11,14 @@ namespace HybridArchitectures.Reports.Drawing;
 /// <param name="OnFill">The colour of the letter.</param>
 sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, Ink? Second, Ink OnFill)
 {
+    /// <summary>A block's mixer, with the shared transformer before it if there is one.</summary>
+    public static PartLook Of(HybridDesign design, BlockSpec block)
+    {
+        var look = Of(block.Mixer);
+        if (block.Shared is not { } use) return look;
+        return look with { Letter = look.Letter + "+", Details = $"{look.Details}, after shared transformer {use.Transformer + 1} ({Words(design.SharedTransformers[use.Transformer].Attention)})" };
+    }
+
     public static PartLook Of(MixerSpec? mixer) => mixer switch
     {
         null => new("", "No mixer", "", null, null, Inks.OnLight),

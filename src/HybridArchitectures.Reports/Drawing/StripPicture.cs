@@ -82,7 +82,7 @@ sealed class StripPicture
     void Layer(int index, float x)
     {
         var block = design.Blocks[index];
-        PartLook mixer = PartLook.Of(block.Mixer), feedForward = PartLook.Of(block.FeedForward);
+        PartLook mixer = PartLook.Of(design, block), feedForward = PartLook.Of(block.FeedForward);
         List<Shape> column = [];
         column.Add(new Shape.Box(x, y, Cell, Mixer, 5, mixer.Fill ?? Inks.Paper, mixer.Second, mixer.Fill is null ? Inks.Line : null, mixer.Fill is null, "mixer"));
         column.AddRange(Letter(mixer, x + Cell / 2, y + Mixer / 2, 16));
@@ -110,9 +110,9 @@ sealed class StripPicture
 
     void Legend()
     {
-        foreach (var group in design.Blocks.Select((block, index) => (block.Mixer, Layer: index + 1)).GroupBy(entry => entry.Mixer))
+        foreach (var group in design.Blocks.Select((block, index) => (Block: block, Layer: index + 1)).GroupBy(entry => (entry.Block.Mixer, entry.Block.Shared?.Transformer)))
         {
-            var look = PartLook.Of(group.Key);
+            var look = PartLook.Of(design, group.First().Block);
             var swatch = new Shape.Box(Margin, y - 7, 22, 14, 3, look.Fill, look.Second, look.Fill is null ? Inks.Line : null, look.Fill is null);
             Entry([swatch, .. Letter(look, Margin + 11, y, 10)], look, [.. group.Select(entry => entry.Layer)]);
         }
