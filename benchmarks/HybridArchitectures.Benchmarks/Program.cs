@@ -1,5 +1,6 @@
 using System.CommandLine;
 using BenchmarkDotNet.Running;
+using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
 
 namespace HybridArchitectures.Benchmarks;
@@ -8,7 +9,7 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators.") { Cpu(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand() };
+        var root = new RootCommand("Speed of the operators.") { Cpu(), CpuRatiosCommand(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -22,6 +23,16 @@ static class Program
             var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(["--filter", .. chosen.Length > 0 ? chosen : ["*Cpu*"]], new CpuConfig());
             return summaries.Any() && summaries.All(summary => summary.Reports.All(report => report.Success)) ? 0 : 1;
         });
+        return command;
+    }
+
+    static Command CpuRatiosCommand()
+    {
+        var json = new Option<string?>("--json") { Description = "Where to write the records." };
+        var filter = new Option<string?>("--filter") { Description = "Part of 'operation, sizes': only these." };
+        var rounds = new Option<int>("--rounds") { Description = "Rounds of both ways.", DefaultValueFactory = _ => 7 };
+        var command = new Command("cpu-ratios", "Operators, a training step and a decoding step in main memory, each against plain operators in the same run.") { json, filter, rounds };
+        command.SetAction(arguments => Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
         return command;
     }
 

@@ -56,7 +56,11 @@ public sealed class Mamba1 : StateSpaceMixer
         var timeStep = nn.functional.linear(Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm"), Parameter("dt_weight").to(x.dtype));
         var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
-        var (y, final) = SelectiveScan.Forward(values, timeStep, Parameter("A_log").exp().neg(), b, c, Parameter("D"), gate, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
+        var a = Parameter("A_log").exp().neg();
+        if (IsStep(x, recurrent, context))
+            return (SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), gate.squeeze(1), Parameter("dt_bias"), softplus: true)
+                .unsqueeze(1), values);
+        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D"), gate, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (y, values);
     }

@@ -62,9 +62,17 @@ public sealed class Mamba2 : StateSpaceMixer
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
         var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
         var a = Parameter("A_log").exp().neg();
-        var (y, final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D"), Parameter("dt_bias"),
-            softplus: true, spec.TimeStepLimit is { } limit ? (limit.Minimum, limit.Maximum) : null, recurrent?.Scan, context.Layout, spec.ChunkSize);
-        recurrent?.Scan.copy_(final);
+        (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
+        Tensor y;
+        if (IsStep(x, recurrent, context))
+            y = StateSpaceDual.Step(recurrent!.Scan, values.view(batch, spec.Heads, spec.HeadSize), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), Parameter("dt_bias"),
+                softplus: true, limit);
+        else
+        {
+            (y, var final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D"), Parameter("dt_bias"),
+                softplus: true, limit, recurrent?.Scan, context.Layout, spec.ChunkSize);
+            recurrent?.Scan.copy_(final);
+        }
         y = y.reshape(batch, length, inner);
         y = spec.GatedNorm
             ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight"), normEpsilon, spec.NormGroups, spec.NormBeforeGate)

@@ -24,9 +24,14 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
         _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a state-space mixer", nameof(state)),
     };
 
+    /// <summary>Whether x (batch, 1, ...) is the next token of every row: its state is then updated in place.</summary>
+    private protected static bool IsStep(Tensor x, RecurrentState? state, SequenceContext context) =>
+        state is not null && x.size(1) == 1 && context.Layout is null && !is_grad_enabled();
+
     /// <summary>Causal convolution with SiLU, continuing from and updating the state.</summary>
     private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, RecurrentState? state, SequenceContext context)
     {
+        if (IsStep(x, state, context)) return CausalConvolution.Step(state!.Convolution, x.squeeze(1), weight, bias, silu: true).unsqueeze(1);
         var (output, last) = CausalConvolution.Forward(x, weight, bias, silu: true, state?.Convolution, context.Layout);
         state?.Convolution.copy_(last);
         return output;
