@@ -112,12 +112,30 @@ template <class T> static T from_lane(unsigned mask, T value, unsigned lane) {
     memcpy(&exchange[current], &value, sizeof(T)); warp_barrier(mask);
     T other; memcpy(&other, &exchange[source], sizeof(T)); warp_barrier(mask); return other;
 }
+// shows every lane of the warp a piece of each other's memory: look(of), of(lane) the piece
+template <class T, class Look> static void show(const T& mine, Look look) {
+    exchange[current] = reinterpret_cast<uintptr_t>(&mine); warp_barrier(~0u);
+    look([](unsigned lane) -> const T& { return *reinterpret_cast<const T*>(exchange[current / 32 * 32 + lane]); }); warp_barrier(~0u);
+}
+// copies into shared memory land when they are waited for and not before; until then NaN stands there
+struct Copy { void* to; const void* from; };
+static std::vector<std::vector<std::vector<Copy>>> copies;         // of each thread, in groups; the last one is open
+static void copy_later(void* to, const void* from, bool there) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 || (there && reinterpret_cast<uintptr_t>(from) % 16)) fail("a copy of 16 bytes from or to another alignment");
+    memset(to, 0xff, 16); copies[current].back().push_back({to, there ? from : nullptr});
+}
+static void commit_copies() { copies[current].emplace_back(); }
+static void wait_for_copies(unsigned open) {
+    auto& groups = copies[current];
+    for (; groups.size() > open + 1; groups.erase(groups.begin()))
+        for (auto& copy : groups.front()) if (copy.from) memcpy(copy.to, copy.from, 16); else memset(copy.to, 0, 16);
+}
 static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes = 0) {
     unsigned threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;
     fibers.resize(threads); stacks.resize(threads); exchange.resize(threads); dynamic_shared.resize(shared_bytes + 2 * guard + 16);
     shared_start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(dynamic_shared.data()) + guard + 15) / 16 * 16);
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++) for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
-        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads;
+        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads; copies.assign(threads, std::vector<std::vector<Copy>>(1));
         memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
         for (unsigned t = 0; t < threads; t++) {
             stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
