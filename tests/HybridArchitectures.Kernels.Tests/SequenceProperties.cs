@@ -108,6 +108,6 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
             outputs.Add(op.Step(state, one));
         }
         SequenceOperator.Close("output", stack([.. outputs], 1), output.to(ScalarType.Float64), type);
-        SequenceOperator.Close("final", state, final.to(ScalarType.Float64), ScalarType.Float32);
+        SequenceOperator.Close("final", state, final.to(ScalarType.Float64), ScalarType.Float32, op.StateTolerance(output));
     }
 }

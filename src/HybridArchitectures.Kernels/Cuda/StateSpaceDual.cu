@@ -118,7 +118,7 @@ __device__ __forceinline__ void add_product(float (&low)[4], float (&high)[4], c
 __device__ __forceinline__ void split(float first, float second, unsigned (&words)[Planes]) {
 #pragma unroll
     for (int plane = 0; plane < Planes; plane++) {
-        words[plane] = pack(first, second);
+        words[plane] = round_to_bfloat16_pair(first, second);
         if (plane + 1 < Planes) { first -= first_of(words[plane]); second -= second_of(words[plane]); }
     }
 }
@@ -178,7 +178,7 @@ template <class T, int TileRows, int Columns, int Count, class Where> __device__
             put<T>(tile, row, column, values[0], values[1]);
             put<T>(tile, row, column + 2, values[2], values[3]);
 #else
-            copy_16(tile + row * T::Stride + column, from ? from : any, from != nullptr);
+            copy_async<16>(tile + row * T::Stride + column, from ? from : any, from != nullptr);
 #endif
         }
     } else {
@@ -191,7 +191,7 @@ template <class T, int TileRows, int Columns, int Count, class Where> __device__
 }
 
 template <int Length, int Count, class T> __device__ __forceinline__ void stage_numbers(T* to, const T* from) {
-    for (int i = threadIdx.x; i < Length / 4; i += Count) copy_16(to + 4 * i, from + 4 * i, true);
+    for (int i = threadIdx.x; i < Length / 4; i += Count) copy_async<16>(to + 4 * i, from + 4 * i, true);
 }
 
 // ---- time steps ----
@@ -201,7 +201,7 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
     DYNAMIC_SHARED(float, shared);                     // delta, cum and what it lacks, (32, Q + 1) each
     constexpr int Line = Q + 1;
     float *delta = shared, *cum = delta + 32 * Line, *low = cum + 32 * Line;
-    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = blockIdx.y, begin = chunk * Q;
+    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y, begin = chunk * Q;
     i64 valid = a.length;
     if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
     for (int i = threadIdx.x; i < 32 * Q; i += 256) {
@@ -247,7 +247,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
     DYNAMIC_SHARED(float, shared);
     constexpr int Line = Q + 1;
     float *suffix = shared, *prefix = suffix + 32 * Line, *direct = prefix + 32 * Line, *delta = direct + 32 * Line;
-    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = blockIdx.y, begin = chunk * Q;
+    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y, begin = chunk * Q;
     i64 valid = a.length;
     if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
     for (int i = threadIdx.x; i < 32 * Q; i += 256) {
@@ -298,7 +298,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
 template <bool Reverse> __device__ __forceinline__ void combine(const DualArguments& a) {
     DYNAMIC_SHARED(float, decays);                     // (segments)
     constexpr int Parts = (P * N + 255) / 256;
-    const i64 head = blockIdx.x / Parts, row = blockIdx.y, element = blockIdx.x % Parts * 256 + threadIdx.x;
+    const i64 head = blockIdx.x / Parts, row = a.firstRow + blockIdx.y, element = blockIdx.x % Parts * 256 + threadIdx.x;
     for (i64 segment = threadIdx.x; segment < a.segments; segment += 256) {
         float sum = 0;
         bool kept = true;
@@ -549,7 +549,7 @@ template <bool Reverse, bool Output> struct Walk {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int m = MTiles == 2 ? i / 2 : 0, block = MTiles == 2 ? n : n + i / 2;
-                    words[i] = transpose_block(pack(sums[m][block][i % 2 * 2], sums[m][block][i % 2 * 2 + 1]));
+                    words[i] = transpose_block(round_to_bfloat16_pair(sums[m][block][i % 2 * 2], sums[m][block][i % 2 * 2 + 1]));
                 }
                 gather_pieces(words);
                 const int t = 8 * n + r + (MTiles == 2 ? 0 : q / 2 * 8), p = MTiles == 2 ? 8 * q : q % 2 * 8;
@@ -584,7 +584,7 @@ template <bool Reverse, bool Output> struct Walk {
                     for (int n = 0; n < NPad / 32; n++) {
                         unsigned words[4];
 #pragma unroll
-                        for (int i = 0; i < 4; i++) words[i] = pack(state[m][4 * n + i][2 * half], state[m][4 * n + i][2 * half + 1]);
+                        for (int i = 0; i < 4; i++) words[i] = round_to_bfloat16_pair(state[m][4 * n + i][2 * half], state[m][4 * n + i][2 * half + 1]);
                         gather_pieces(words);
                         const int p = channel + 16 * m + r + 8 * half, s = 32 * n + 8 * q;
                         if (holds(p, s)) *reinterpret_cast<uint4*>(to + p * N + s) = uint4{words[0], words[1], words[2], words[3]};
@@ -644,15 +644,15 @@ template <bool Reverse, bool Output> struct Walk {
         if (steps_ > 0) {
             load_ahead(chunk_of(0), 0);
             if constexpr (Output) load_query(chunk_of(0));
-            commit_copies();
+            copy_commit();
         }
         for (i64 i = 0; i < steps_; i++) {
             const i64 chunk = chunk_of(i);
             const int stage_ = Stages == 2 ? static_cast<int>(i % 2) : 0;
-            wait_for_copies<0>();
+            copy_wait<0>();
             __syncthreads();
             if (Stages == 2 && i + 1 < steps_) load_ahead(chunk_of(i + 1), 1 - stage_);
-            commit_copies();
+            copy_commit();
             if (a.states && own < count) save(state, chunk);
             if constexpr (Output) {
                 square(stage_);
@@ -662,7 +662,7 @@ template <bool Reverse, bool Output> struct Walk {
                 if (Stages == 2) {
                     __syncthreads();
                     if (i + 1 < steps_) load_query(chunk_of(i + 1));
-                    commit_copies();
+                    copy_commit();
                 }
             }
             update(state, stage_);
@@ -670,7 +670,7 @@ template <bool Reverse, bool Output> struct Walk {
                 __syncthreads();
                 load_ahead(chunk_of(i + 1), 0);
                 if constexpr (Output) load_query(chunk_of(i + 1));
-                commit_copies();
+                copy_commit();
             }
         }
         if constexpr (Output) {                          // pads past the last chunk that was walked
@@ -781,7 +781,11 @@ struct Pairs {
 
     __device__ __forceinline__ void run() const {
         float dKey[States][2][4] = {}, dQuery[States][2][4] = {}, dSquare[Columns][2][4] = {}, products[Columns][2][4] = {}, outer[Columns][2][4] = {};
-        if (begin >= valid || count == 0) { finish(dKey, dQuery); return; }
+        if (begin >= valid || count == 0) {
+            finish(dKey, dQuery);
+            for (i64 i = threadIdx.x; i < count; i += PairThreads) a.diagonal[(row * a.chunks + chunk) * a.heads + first + i] = 0;
+            return;
+        }
         {
             const i64 left = valid - begin, keyToken = a.keyToken, queryToken = a.queryToken;
             const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * keyToken + group * N;
@@ -791,8 +795,8 @@ struct Pairs {
             if constexpr (Documents) stage_numbers<Q, PairThreads>(begins, a.begins + (row * a.chunks + chunk) * Q);
         }
         load_ahead(0, 0);
-        commit_copies();
-        wait_for_copies<0>();
+        copy_commit();
+        copy_wait<0>();
         __syncthreads();
 #pragma unroll
         for (int c = 0; c < Columns; c++) {
@@ -808,11 +812,11 @@ struct Pairs {
         for (i64 unit = 0; unit < count * Units; unit++) {
             const int stage_ = PairStages == 2 ? static_cast<int>(unit % 2) : 0;
             if (unit > 0) {
-                wait_for_copies<0>();
+                copy_wait<0>();
                 __syncthreads();
             }
             if (PairStages == 2 && unit + 1 < count * Units) load_ahead(unit + 1, 1 - stage_);
-            commit_copies();
+            copy_commit();
             const u16 *in = stages + stage_ * StageSize, *gradient = in + In::Size, *state = gradient + In::Size, *back = state + State::Size;
             const float *delta = numbers + stage_ * Numbers, *cum = delta + Q, *low = cum + Q;
             Left gradients[UnitSteps];
@@ -913,11 +917,11 @@ struct Pairs {
             if (PairStages == 1 && unit + 1 < count * Units) {
                 __syncthreads();
                 load_ahead(unit + 1, 0);
-                commit_copies();
+                copy_commit();
             }
         }
         // what the heads' pairs gave together, times b and c once
-        wait_for_copies<0>();
+        copy_wait<0>();
         __syncthreads();
 #pragma unroll
         for (int c = 0; c < Columns; c++) {

@@ -240,7 +240,7 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
 template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
     static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "what the instruction takes");
 #ifdef HYBRID_EMULATION
-    if (there) memcpy(shared, global, Bytes); else memset(shared, 0, Bytes);
+    emulation::copy_later(shared, global, Bytes, there);
 #else
     unsigned to;
     asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(to) : "l"(shared));
@@ -251,14 +251,18 @@ template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, co
 }
 
 __device__ __forceinline__ void copy_commit() {
-#ifndef HYBRID_EMULATION
+#ifdef HYBRID_EMULATION
+    emulation::copy_commit();
+#else
     asm volatile("cp.async.commit_group;" : : : "memory");
 #endif
 }
 
 // until all but the newest `Pending` committed groups of this thread have landed
 template <int Pending> __device__ __forceinline__ void copy_wait() {
-#ifndef HYBRID_EMULATION
+#ifdef HYBRID_EMULATION
+    emulation::copy_wait(Pending);
+#else
     asm volatile("cp.async.wait_group %0;" : : "n"(Pending) : "memory");
 #endif
 }

@@ -1,5 +1,4 @@
-// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them, and copies into shared memory that run
-// beside the arithmetic. All of it is in every card from compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
+// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every card from compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
 //
 // In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row r + 8, in words
 // 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q), (r, 2q + 1), and both of row r + 8.
@@ -9,17 +8,6 @@
 using u16 = unsigned short;
 
 struct alignas(8) Two { float x, y; };
-
-// two bfloat16 in a word, the first one below
-__device__ __forceinline__ unsigned pack(float first, float second) {
-#ifdef HYBRID_EMULATION
-    return round_to_bfloat16(first) | static_cast<unsigned>(round_to_bfloat16(second)) << 16;
-#else
-    unsigned result;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
-    return result;
-#endif
-}
 
 __device__ __forceinline__ float first_of(unsigned word) { return as_float(word << 16); }
 __device__ __forceinline__ float second_of(unsigned word) { return as_float(word & 0xffff0000u); }
@@ -98,32 +86,4 @@ __device__ __forceinline__ void gather_pieces(unsigned (&words)[4]) {
     a = exchange(q & 2 ? words[0] : words[2], 2);
     b = exchange(q & 2 ? words[1] : words[3], 2);
     if (q & 2) { words[0] = a; words[1] = b; } else { words[2] = a; words[3] = b; }
-}
-
-// ---- copies into shared memory, 16 bytes each, that go on while the thread does; zeros where nothing is `there` ----
-
-__device__ __forceinline__ void copy_16(void* shared, const void* global, bool there) {
-#ifdef HYBRID_EMULATION
-    emulation::copy_later(shared, global, there);
-#else
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(shared_address(shared)), "l"(global), "r"(there ? 16 : 0) : "memory");
-#endif
-}
-
-// closes a group of this thread's copies
-__device__ __forceinline__ void commit_copies() {
-#ifdef HYBRID_EMULATION
-    emulation::commit_copies();
-#else
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-
-// waits until at most Open groups of this thread's are under way; a barrier has to follow before others see them
-template <int Open> __device__ __forceinline__ void wait_for_copies() {
-#ifdef HYBRID_EMULATION
-    emulation::wait_for_copies(Open);
-#else
-    asm volatile("cp.async.wait_group %0;" :: "n"(Open) : "memory");
-#endif
 }

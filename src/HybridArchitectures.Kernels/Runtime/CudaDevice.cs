@@ -22,6 +22,7 @@ sealed unsafe class CudaDevice
         if (Capability < 80)
             throw new CudaException($"CUDA device {index} has compute capability {Capability / 10}.{Capability % 10}; the kernels need 8.0 (Ampere) or later. Set the operator's Backend to Reference.");
         Multiprocessors = driver.Attribute(device, CudaDriver.MultiprocessorCount);
+        SharedMemory = driver.Attribute(device, CudaDriver.LargestSharedMemory);
         context = driver.PrimaryContext(device);
     }
 
@@ -31,6 +32,9 @@ sealed unsafe class CudaDevice
     public int Capability { get; }
 
     public int Multiprocessors { get; }
+
+    /// <summary>The most bytes of shared memory a block may ask for.</summary>
+    public int SharedMemory { get; }
 
     /// <summary>The options kernels are compiled with here.</summary>
     public IReadOnlyList<string> Options =>

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// <summary>The part of the CUDA driver's plain C interface that compiled kernels need.</summary>
 sealed unsafe class CudaDriver
 {
-    public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76;
+    public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76, LargestSharedMemory = 97;
     const int MaximalDynamicShared = 8;
 
     readonly delegate* unmanaged<int, byte**, int> getErrorString;

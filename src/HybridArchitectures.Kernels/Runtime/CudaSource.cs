@@ -12,12 +12,15 @@ sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string
 
     static Assembly Assembly => typeof(CudaSource).Assembly;
 
+    /// <summary>A source by its name; what follows after spaces, NAME=VALUE each, is defined for it.</summary>
     public static CudaSource Embedded(string name)
     {
-        string text = Read(name);
+        var parts = name.Split(' ');
+        string text = Read(parts[0]);
         var headers = new List<(string, string)>();
         Include(text, headers);
-        return new(name, text, headers);
+        if (parts.Length > 1) text = string.Concat(parts.Skip(1).Select(part => $"#define {part.Replace('=', ' ')}\n")) + "#line 1\n" + text;
+        return new(parts[0], text, headers);
     }
 
     static void Include(string text, List<(string Name, string Text)> headers)

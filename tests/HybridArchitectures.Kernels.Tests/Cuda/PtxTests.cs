@@ -1,9 +1,15 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
+    // the state-space dual is compiled for each shape: float32, documents, few and many states
+    static IEnumerable<CudaSource> Shapes =>
+        new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 232_448), StateSpaceDualShape.For(40, 20, false, 3, true, 101_376), StateSpaceDualShape.For(128, 256, false, 1, false, 232_448) }
+            .Select(shape => CudaSource.Embedded(shape.Source));
+
     [Theory]
     [InlineData("sm_80")]
     [InlineData("sm_90a")]
@@ -14,7 +20,7 @@ public class PtxTests
         try
         {
             Assert.NotEmpty(CudaSource.All);
-            foreach (var source in CudaSource.All)
+            foreach (var source in CudaSource.All.Concat(Shapes))
             {
                 foreach (var (name, text) in source.Headers.Prepend((source.Name, source.Text))) File.WriteAllText(Path.Combine(folder, name), text);
                 var ptx = Path.Combine(folder, "out.ptx");

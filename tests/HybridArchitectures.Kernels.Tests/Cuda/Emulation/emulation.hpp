@@ -118,17 +118,17 @@ template <class T, class Look> static void show(const T& mine, Look look) {
     look([](unsigned lane) -> const T& { return *reinterpret_cast<const T*>(exchange[current / 32 * 32 + lane]); }); warp_barrier(~0u);
 }
 // copies into shared memory land when they are waited for and not before; until then NaN stands there
-struct Copy { void* to; const void* from; };
+struct Copy { void* to; const void* from; size_t bytes; };
 static std::vector<std::vector<std::vector<Copy>>> copies;         // of each thread, in groups; the last one is open
-static void copy_later(void* to, const void* from, bool there) {
-    if (reinterpret_cast<uintptr_t>(to) % 16 || (there && reinterpret_cast<uintptr_t>(from) % 16)) fail("a copy of 16 bytes from or to another alignment");
-    memset(to, 0xff, 16); copies[current].back().push_back({to, there ? from : nullptr});
+static void copy_later(void* to, const void* from, size_t bytes, bool there) {
+    if (reinterpret_cast<uintptr_t>(to) % bytes || (there && reinterpret_cast<uintptr_t>(from) % bytes)) fail("a copy from or to a place that its size does not divide");
+    memset(to, 0xff, bytes); copies[current].back().push_back({to, there ? from : nullptr, bytes});
 }
-static void commit_copies() { copies[current].emplace_back(); }
-static void wait_for_copies(unsigned open) {
+static void copy_commit() { copies[current].emplace_back(); }
+static void copy_wait(unsigned pending) {
     auto& groups = copies[current];
-    for (; groups.size() > open + 1; groups.erase(groups.begin()))
-        for (auto& copy : groups.front()) if (copy.from) memcpy(copy.to, copy.from, 16); else memset(copy.to, 0, 16);
+    for (; groups.size() > pending + 1; groups.erase(groups.begin()))
+        for (auto& copy : groups.front()) if (copy.from) memcpy(copy.to, copy.from, copy.bytes); else memset(copy.to, 0, copy.bytes);
 }
 static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes = 0) {
     unsigned threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;

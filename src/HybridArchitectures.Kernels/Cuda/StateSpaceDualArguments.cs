@@ -1,0 +1,15 @@
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there.</summary>
+struct StateSpaceDualArguments
+{
+    public CudaTyped TimeStep;
+    public nint In, Key, Query, Gradient, A, Skip, Bias, Incoming, FinalGradient, Starts, Lengths, Delta, Cum, CumLow, Begins, Out, States, BackStates, Outgoing;
+    public nint Suffix, Prefix, Direct, Inner, Diagonal, DKey, DQuery;
+    public CudaTyped DTimeStep;
+    public nint DA, DBias;
+    public long Batch, Length, Heads, Groups, Chunks, Segments, ChunksPerSegment, Splits, FirstRow;
+    public long InRow, InToken, KeyRow, KeyToken, QueryRow, QueryToken, GradientRow, GradientToken, StepRow, StepToken;
+    public long Wide, Softplus, OutgoingSegments;
+    public float Minimum, Maximum;
+}

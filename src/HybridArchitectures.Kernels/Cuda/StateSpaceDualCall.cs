@@ -1,0 +1,153 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>One call of the state-space dual on a card: what its launches in both directions share.</summary>
+sealed class StateSpaceDualCall
+{
+    /// <summary>The most rows a launch takes.</summary>
+    public const long LargestGrid = 65_535;
+
+    readonly CudaDevice device;
+    readonly Tensor step;
+    readonly Tensor?[] parameters;
+    readonly StateSpaceDualArguments start;
+    readonly long headBlocks, segments, chunksPerSegment;
+    Tensor? delta, sums, sumsLow, begins, entering, returning;
+    bool continued;
+
+    /// <summary>inputs: x, time step, a, b, c, skip, time-step bias, initial state.</summary>
+    public StateSpaceDualCall(IReadOnlyList<Tensor?> inputs, bool softplus, (double Minimum, double Maximum)? limit, Tensor? starts, Tensor? lengths)
+    {
+        (X, B, C) = (Inner(inputs[0]!), Inner(inputs[3]!), Inner(inputs[4]!));
+        step = inputs[1]!.size(2) == 1 || inputs[1]!.stride(2) == 1 ? inputs[1]! : inputs[1]!.contiguous();
+        Initial = inputs[7]?.contiguous();
+        parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[6]), starts, lengths];
+        device = CudaRuntime.DeviceOf(X);
+        long heads = X.size(2), groups = B.size(2);
+        Shape = StateSpaceDualShape.For(X.size(3), B.size(3), X.dtype == ScalarType.Float32, heads / groups, starts is not null, device.SharedMemory);
+        Chunks = (X.size(1) + Shape.Chunk - 1) / Shape.Chunk;
+        headBlocks = groups * ((heads / groups + Shape.Heads - 1) / Shape.Heads) * Shape.Slices;
+        chunksPerSegment = ChunksPerSegment(X.size(0) * headBlocks);
+        segments = (Chunks + chunksPerSegment - 1) / chunksPerSegment;
+        start = new()
+        {
+            TimeStep = CudaTyped.Of(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
+            Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths), Batch = X.size(0), Length = X.size(1), Heads = heads, Groups = groups, Chunks = Chunks,
+            Segments = 1, ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, StepRow = step.stride(0), StepToken = step.stride(1), Softplus = softplus ? 1 : 0,
+            Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
+        };
+    }
+
+    public Tensor X { get; }
+
+    public Tensor B { get; }
+
+    public Tensor C { get; }
+
+    public Tensor? Initial { get; }
+
+    public StateSpaceDualShape Shape { get; }
+
+    public long Chunks { get; }
+
+    /// <summary>What <see cref="Steps"/> and the first <see cref="Walk"/> left, in the order <see cref="Continue"/> takes it.</summary>
+    public Tensor?[] Kept => [delta, sums, sumsLow, begins, entering];
+
+    public void Continue(params ReadOnlySpan<Tensor?> kept) => (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
+
+    /// <summary>A tensor whose two last dimensions lie without gaps.</summary>
+    public static Tensor Inner(Tensor tensor) =>
+        (tensor.size(3) == 1 || tensor.stride(3) == 1) && (tensor.size(2) == 1 || tensor.stride(2) == tensor.size(3)) ? tensor : tensor.contiguous();
+
+    /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the card.</summary>
+    public long Splits(long rows) => Math.Clamp(device.Multiprocessors / (rows * Chunks * start.Groups), 1, start.Heads / start.Groups);
+
+    /// <summary>The time steps and their sums.</summary>
+    public void Steps()
+    {
+        Tensor New() => CudaMemory.New(X, ScalarType.Float32, start.Batch, start.Heads, Chunks, Shape.Chunk);
+        (delta, sums, sumsLow) = (New(), New(), New());
+        // whole numbers, in memory said to be float32, which is all the same
+        if (start.Starts != 0) begins = CudaMemory.New(X, ScalarType.Float32, start.Batch, Chunks, Shape.Chunk);
+        for (long first = 0; first < start.Batch; first += LargestGrid)
+        {
+            var arguments = For(X, B, C);
+            arguments.FirstRow = first;
+            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(LargestGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk, 3), arguments);
+        }
+    }
+
+    /// <summary>From the first chunk of some rows, at most <see cref="LargestGrid"/>, to the last, or back. It begins with the incoming state (null: zero) and leaves what was asked for:
+    /// the last state, the output, the states before every chunk (rows, chunks, H, P, N).</summary>
+    public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states, long firstRow, long rows)
+    {
+        var arguments = For(input, key, query);
+        string direction = back ? "_back" : "";
+        arguments.FirstRow = firstRow;
+        arguments.Incoming = CudaMemory.Address(incoming);
+        if (segments > 1)
+        {
+            (arguments.Segments, arguments.ChunksPerSegment) = (segments, chunksPerSegment);
+            ref var cut = ref (back ? ref returning : ref entering);
+            cut ??= CudaMemory.New(X, ScalarType.Float32, start.Batch, segments, start.Heads, Shape.HeadSize, Shape.States);
+            var own = arguments;
+            (own.Outgoing, own.OutgoingSegments) = (CudaMemory.Address(cut), segments);
+            if (back || !continued)
+            {
+                // each segment as if nothing came in, then what does come in
+                own.Incoming = 0;
+                Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, own);
+                own.Incoming = arguments.Incoming;
+                Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256, (int)segments * sizeof(float), own);
+            }
+            arguments.Incoming = own.Outgoing;
+        }
+        (arguments.Outgoing, arguments.Out, arguments.States) = (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));
+        if (output is null) Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, arguments);
+        else Launch("walk" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.WalkShared, arguments);
+        GC.KeepAlive((input, key, query, incoming));
+    }
+
+    /// <summary>Arguments for these activations and projections.</summary>
+    public StateSpaceDualArguments For(Tensor input, Tensor key, Tensor query)
+    {
+        var arguments = start;
+        (arguments.In, arguments.InRow, arguments.InToken) = (CudaMemory.Address(input), input.stride(0), input.stride(1));
+        (arguments.Key, arguments.KeyRow, arguments.KeyToken) = (CudaMemory.Address(key), key.stride(0), key.stride(1));
+        (arguments.Query, arguments.QueryRow, arguments.QueryToken) = (CudaMemory.Address(query), query.stride(0), query.stride(1));
+        (arguments.Delta, arguments.Cum) = (CudaMemory.Address(delta), CudaMemory.Address(sums));
+        (arguments.CumLow, arguments.Begins) = (CudaMemory.Address(sumsLow), CudaMemory.Address(begins));
+        arguments.Wide = Whole(input) && Whole(key) && Whole(query) ? 1 : 0;
+        return arguments;
+    }
+
+    /// <summary>Whether a tensor (B, L, ., .) can be copied in pieces of 16 bytes.</summary>
+    public static bool Whole(Tensor tensor)
+    {
+        long piece = 16 / tensor.ElementSize;
+        bool Divides(int dimension) => tensor.size(dimension) == 1 || tensor.stride(dimension) % piece == 0;
+        return tensor.size(3) % piece == 0 && CudaMemory.Address(tensor) % 16 == 0 && Divides(0) && Divides(1);
+    }
+
+    public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
+    {
+        device.Launch(Shape.Source, "dual_" + kernel, grid, threads, shared, arguments);
+        GC.KeepAlive((X, B, C, step, parameters));
+    }
+
+    // Segments so that the blocks fill the card, two a multiprocessor, in few rounds; the states of segments cost about a third of a walk on top.
+    long ChunksPerSegment(long blocks)
+    {
+        long best = Chunks, slots = 2 * device.Multiprocessors;
+        double least = Math.Ceiling((double)blocks / slots) * Chunks;
+        for (long count = 2; count <= Math.Min(Chunks, 64); count++)
+        {
+            long chunks = (Chunks + count - 1) / count, cut = (Chunks + chunks - 1) / chunks;
+            double cost = Math.Ceiling((double)blocks * cut / slots) * chunks * 1.35;
+            if (cost < least) (least, best) = (cost, chunks);
+        }
+        return best;
+    }
+}

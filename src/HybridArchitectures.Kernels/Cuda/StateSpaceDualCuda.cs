@@ -1,0 +1,103 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>The state-space dual on a card; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums, and the states that come
+/// into segments.</summary>
+static class StateSpaceDualCuda
+{
+    // of states that a backward pass holds at a time, both directions; more rows than that are taken in turn
+    const long StatesAtATime = 4L << 30;
+
+    /// <summary>Arguments as <see cref="StateSpaceDual.Forward"/>; x float32 or bfloat16.</summary>
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
+        (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
+    {
+        if (b.dtype != x.dtype || c.dtype != x.dtype)
+        {
+            // products are of one type: the wider one
+            using var scope = NewDisposeScope();
+            var (wide, state) = Forward(x.to(ScalarType.Float32), timeStep, a, b.to(ScalarType.Float32), c.to(ScalarType.Float32), skip, timeStepBias, softplus, limit, initialState, layout);
+            return (wide.to(x.dtype).MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
+        }
+        long most = StateSpaceDualShape.MostStates(x.dtype == ScalarType.Float32, CudaRuntime.DeviceOf(x).SharedMemory);
+        if (b.size(3) > most) return InPasses(most, x, timeStep, a, b, c, skip, timeStepBias, softplus, limit, initialState, layout);
+        Tensor?[] inputs = [x, timeStep, a, b, c, skip, timeStepBias, initialState];
+        var (starts, lengths) = (layout?.Starts, layout?.Lengths);
+        var results = Autograd.Apply(inputs,
+            context =>
+            {
+                var call = new StateSpaceDualCall(inputs, softplus, limit, starts, lengths);
+                var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2), x.size(3));
+                var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), x.size(3), b.size(3));
+                call.Steps();
+                for (long first = 0; first < x.size(0); first += StateSpaceDualCall.LargestGrid)
+                    call.Walk(false, call.X, call.B, call.C, call.Initial, final, output, null, first, Math.Min(x.size(0) - first, StateSpaceDualCall.LargestGrid));
+                context.Save([.. inputs, starts, lengths, .. call.Kept]);
+                return [output, final];
+            },
+            context => Backward(context, softplus, limit));
+        return (results[0], results[1]);
+    }
+
+    // states do not see each other: the output is a sum over slices of them
+    static (Tensor Output, Tensor FinalState) InPasses(long most, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
+        (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
+    {
+        using var scope = NewDisposeScope();
+        Tensor? output = null;
+        var finals = new List<Tensor>();
+        for (long first = 0; first < b.size(3); first += most)
+        {
+            long count = Math.Min(most, b.size(3) - first);
+            var (part, final) = Forward(x, timeStep, a, b.narrow(3, first, count), c.narrow(3, first, count), first == 0 ? skip : null, timeStepBias, softplus, limit,
+                initialState?.narrow(3, first, count), layout);
+            output = output is null ? part.to(ScalarType.Float32) : output.add(part, Scalars.One);
+            finals.Add(final);
+        }
+        return (output!.to(x.dtype).MoveToOuterDisposeScope(), cat(finals, 3).MoveToOuterDisposeScope());
+    }
+
+    static Tensor?[] Backward(BackwardContext context, bool softplus, (double Minimum, double Maximum)? limit)
+    {
+        var inputs = context.Saved;
+        var (x, timeStep, a, b, c) = (inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[4]!);
+        long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3), groups = b.size(2), states = b.size(3);
+        var call = new StateSpaceDualCall(inputs, softplus, limit, inputs[8], inputs[9]);
+        call.Continue(inputs[10], inputs[11], inputs[12], inputs[13], inputs[14]);
+        var gradient = StateSpaceDualCall.Inner(context.Gradients[0] ?? zeros([batch, length, heads, headSize], x.dtype, x.device));
+        var finalGradient = context.Gradients[1]?.contiguous();
+        Tensor New(ScalarType type, params long[] sizes) => CudaMemory.New(x, type, sizes);
+        Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
+        long rows = Math.Clamp(StatesAtATime / (2 * x.ElementSize * call.Chunks * heads * headSize * states), 1, Math.Min(batch, StateSpaceDualCall.LargestGrid));
+        long splits = call.Splits(rows);
+        var productType = splits > 1 ? ScalarType.Float32 : x.dtype;
+        var (dX, dB, dC, dStep) = (New(x.dtype, batch, length, heads, headSize), New(productType, splits, batch, length, groups, states),
+            New(productType, splits, batch, length, groups, states), New(timeStep.dtype, batch, length, heads));
+        var (entering, leaving) = (New(x.dtype, rows, call.Chunks, heads, headSize, states), New(x.dtype, rows, call.Chunks, heads, headSize, states));
+        Tensor[] traces = [Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk)];
+        Tensor Sums() => Single(batch * call.Chunks, heads);
+        var (inner, dSkip, dA, dBias) = (Sums(), Sums(), Sums(), Sums());
+        var dInitial = inputs[7] is null ? null : Single(batch, heads, headSize, states);
+        for (long first = 0; first < batch; first += rows)
+        {
+            long count = Math.Min(rows, batch - first);
+            call.Walk(false, call.X, call.B, call.C, call.Initial, null, null, entering, first, count);
+            call.Walk(true, gradient, call.C, call.B, finalGradient, dInitial, dX, leaving, first, count);
+            var to = call.For(call.X, call.B, call.C);
+            (to.Gradient, to.GradientRow, to.GradientToken) = (CudaMemory.Address(gradient), gradient.stride(0), gradient.stride(1));
+            (to.States, to.BackStates, to.DKey, to.DQuery) = (CudaMemory.Address(entering), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
+            (to.Suffix, to.Prefix, to.Direct) = (CudaMemory.Address(traces[0]), CudaMemory.Address(traces[1]), CudaMemory.Address(traces[2]));
+            (to.Inner, to.Diagonal, to.DA, to.DBias) = (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
+            (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.Of(dStep), first, splits);
+            to.Wide = to.Wide != 0 && StateSpaceDualCall.Whole(gradient) ? 1 : 0;
+            call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), StateSpaceDualShape.PairThreads, call.Shape.PairShared, to);
+            call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, StateSpaceDualShape.StepShared(call.Shape.Chunk, 4), to);
+        }
+        GC.KeepAlive((inputs, gradient, call, finalGradient, entering, leaving, traces, inner));
+        Tensor Sum(Tensor parts, ScalarType type) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(type);
+        return [dX, dStep, Sum(dA, a.dtype), Sum(dB, b.dtype), Sum(dC, c.dtype), inputs[5] is { } skip ? Sum(dSkip, skip.dtype) : null,
+            inputs[6] is { } bias ? Sum(dBias, bias.dtype) : null, dInitial];
+    }
+}

@@ -1,0 +1,135 @@
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>The state-space dual by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+public class StateSpaceDualCudaTests : IDisposable
+{
+    public StateSpaceDualCudaTests() => StateSpaceDual.Backend = KernelBackend.Cuda;
+
+    public void Dispose() => StateSpaceDual.Backend = KernelBackend.Auto;
+
+    static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
+
+    // x, timeStep, a, b, c, skip, bias, initial state
+    static Tensor?[] Inputs(long batch, long length, long heads, long headSize, long groups, long states, bool optional = true) =>
+        [OperatorCheck.Normal(batch, length, heads, headSize), OperatorCheck.Normal(batch, length, heads) - 1.0, -rand([heads], ScalarType.Float64) * 2 - 0.01,
+            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states), optional ? OperatorCheck.Normal(heads) : null,
+            optional ? OperatorCheck.Normal(heads) * 0.3 : null, optional ? OperatorCheck.Normal(batch, heads, headSize, states) : null];
+
+    static Tensor Run(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
+        Joined(StateSpaceDual.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
+
+    static Tensor Reference(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
+        Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
+
+    // lengths beside the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step and of several
+    [Theory]
+    [InlineData(1, 1, 3, 1, 7)]
+    [InlineData(33, 4, 32, 2, 16)]
+    [InlineData(65, 3, 40, 1, 40)]
+    [InlineData(31, 1, 136, 1, 8)]
+    [InlineData(17, 2, 16, 2, 144)]
+    public void Results_and_gradients_match_the_reference(int length, int heads, int headSize, int groups, int states)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var inputs = Inputs(2, length, heads, headSize, groups, states);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, null, (0.05, 3)), i => Reference(i, null, (0.05, 3)), inputs));
+    }
+
+    [Fact]
+    public void Every_option_may_be_left_out()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var inputs = Inputs(1, 34, 2, 32, 1, 16, optional: false);
+        inputs[1] = inputs[1]! * 0.3;       // steps of either sign
+        inputs[2] = inputs[2]! * 0.1;
+        using var emulation = new CudaEmulation();
+        OperatorCheck.MatchesReference(i => Run(i, null, null, false), i => Reference(i, null, null, false), inputs);
+    }
+
+    [Fact]
+    public void Documents_and_pads_match_the_reference()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
+        var inputs = Inputs(6, 70, 2, 5, 1, 16);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, layout, null), i => Reference(i, layout, null), inputs));
+    }
+
+    [Fact]
+    public void More_states_than_a_pass_takes_are_summed_over_passes()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        var inputs = Inputs(1, 18, 1, 16, 1, 272);
+        using var emulation = new CudaEmulation();
+        OperatorCheck.MatchesReference(i => Run(i, null, null), i => Reference(i, null, null), inputs);
+    }
+
+    // chunks of 64, whole vectors, segments; and the element-by-element path
+    [Theory]
+    [InlineData(130, 2, 32, 32)]
+    [InlineData(66, 6, 4, 20)]
+    public void BFloat16_is_as_good_as_products_of_bfloat16(int length, int heads, int headSize, int states)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(7);
+        using var layout = SequenceLayout.Packed([[length - 9, 9], [length / 2]], length);
+        foreach (var rows in new[] { null, layout })
+            CudaEmulation.BothOrders(() => OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, rows, null),
+                i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), i => Reference(i, rows, null),
+                Inputs(2, length, heads, headSize, 1, states), 2, 5, 6, 7));
+    }
+
+    [Fact]
+    public void Projections_of_a_wider_type_than_the_input_are_taken_as_they_are()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(8);
+        using var emulation = new CudaEmulation();
+        var inputs = Inputs(1, 20, 1, 16, 1, 16).Select((input, i) => input!.to(i == 0 ? ScalarType.BFloat16 : ScalarType.Float32)).ToArray();
+        var (output, final) = StateSpaceDual.Forward(inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[4]!, inputs[5], inputs[6], true, null, inputs[7]);
+        var exact = inputs.Select(input => input!.to(ScalarType.Float64)).ToArray();
+        var (expected, expectedFinal) = StateSpaceDualReference.Forward(exact[0], exact[1], exact[2], exact[3], exact[4], exact[5], exact[6], true, null, exact[7], null);
+        Assert.Equal(ScalarType.BFloat16, output.dtype);
+        OperatorCheck.Close(expected, output, 4e-3, "the output");       // half a unit of bfloat16's 8 bits
+        OperatorCheck.Close(expectedFinal, final, 2e-6, "the state");
+    }
+
+    [Fact]
+    public void Repeated_runs_are_equal_to_the_bit()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(9);
+        var inputs = Inputs(2, 40, 4, 32, 2, 16);
+        Tensor[]? first = null;
+        CudaEmulation.BothOrders(() =>
+        {
+            var results = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.BFloat16, new HashSet<int> { 2, 5, 6, 7 });
+            first ??= results;
+            for (int i = 0; i < results.Length; i++) Assert.True(first[i].equal(results[i]).all().item<bool>());
+        });
+    }
+
+    [Theory]
+    [InlineData(232_448)]
+    [InlineData(166_912)]       // compute capability 8.0
+    [InlineData(101_376)]       // 8.6, 8.9, 12.0
+    public void Every_size_has_a_cut_that_fits_the_cards_shared_memory(int shared)
+    {
+        foreach (bool single in new[] { false, true })
+            foreach (long headSize in new[] { 1, 32, 64, 96, 128, 200, 1000 })
+                foreach (long states in new[] { 1, 16, 64, 96, 128, 256 })
+                    foreach (long heads in new[] { 1, 3, 64 })
+                    {
+                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MostStates(single, shared)), single, heads, false, shared);
+                        Assert.InRange(Math.Max(shape.WalkShared, shape.PairShared), 1, shared);
+                    }
+    }
+}
