@@ -20,6 +20,7 @@ public class ParameterCountTests
         { "Falcon-H1-0.5B", 521_411_104 },
         { "Jamba-v0.1", 51_570_323_328 },
         { "Qwen3-Next-80B-A3B", 79_674_391_296 },
+        { "Zamba2-1.2B", 1_215_064_704 },
     };
 
     static (HybridDesign Design, long Elsewhere) Model(string name) => name switch
@@ -36,6 +37,9 @@ public class ParameterCountTests
             .WithIntraHybrid(new AttentionSpec { Heads = 8, KeyValueHeads = 2, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 1e11 } },
                 new Mamba2Spec { Heads = 24, HeadSize = 64, StateSize = 128, GatedNorm = false }, FusionKind.Add, BranchNorm.None)
             .WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(36).TiedHead(false).Build(), 0),
+        "Zamba2-1.2B" => (HybridDesign.Builder(2048, 32_000).WithMamba2(new Mamba2Spec { Heads = 64, HeadSize = 64, StateSize = 128 })
+            .WithSharedTransformers(new() { Attention = new() { Heads = 32, Rotary = new() }, FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
+            .Pattern(string.Concat(Enumerable.Repeat("MMMMMM+", 6)) + "MM").Build(), 0),
         // without its head for multi-token prediction
         "Qwen3-Next-80B-A3B" => (HybridDesign.Builder(2048, 151_936)
             .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true, Rotary = new() { Fraction = 0.25 } })
