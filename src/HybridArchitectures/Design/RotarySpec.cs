@@ -17,8 +17,8 @@ public sealed record RotarySpec
     /// <summary>Llama 3's stretch of the long wavelengths, if any.</summary>
     public Llama3RotaryScaling? Scaling { get; init; }
 
-    /// <summary>How many dimensions of a head of this size are rotated.</summary>
-    public int Dimensions(int headSize) => (int)Math.Round(headSize * Fraction);
+    /// <summary>How many dimensions of a head of this size are rotated: size times <see cref="Fraction"/>, rounded down as Hugging Face's models do.</summary>
+    public int Dimensions(int headSize) => (int)(headSize * Fraction);
 
     internal void Check(int headSize)
     {

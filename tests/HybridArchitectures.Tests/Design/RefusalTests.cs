@@ -61,6 +61,7 @@ public class RefusalTests
         ["key-value heads not dividing heads"] = (() => With(new AttentionSpec { Heads = 8, KeyValueHeads = 3 }), "block 1: mixer T: keyValueHeads was 3, expected a divisor of heads = 8"),
         ["negative head size"] = (() => With(new AttentionSpec { Heads = 8, HeadSize = -1 }), "headSize was -1, expected at least 1"),
         ["odd head size with rotary"] = (() => With(new AttentionSpec { Heads = 8, HeadSize = 9, Rotary = new() }), "headSize was 9, expected a size of which rotary fraction 1 is an even number of dimensions, not 9"),
+        ["rotary part of an odd size"] = (() => With(new AttentionSpec { Heads = 8, HeadSize = 14, Rotary = new() { Fraction = 0.25 } }), "rotary fraction 0.25 is an even number of dimensions, not 3"),
         ["rotary fraction above 1"] = (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Fraction = 1.5 } }), "fraction was 1.5, expected a number above 0 and at most 1"),
         ["theta not finite"] = (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Theta = double.NaN } }), "theta was NaN, expected a finite number above 0"),
         ["rotary scaling upside down"] = (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Scaling = new(32, 4, 1, 8192) } }), "scaling.highFrequencyFactor was 1, expected a finite number above lowFrequencyFactor = 4"),
