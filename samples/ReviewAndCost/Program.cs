@@ -49,6 +49,6 @@ Console.WriteLine($"\n{cured.Explain(sequenceLength: 8192)}");
 
 string folder = Path.Combine("runs", "review-and-cost");
 Directory.CreateDirectory(folder);
-DesignStrip.WriteSvg(Path.Combine(folder, "nemotron-h-8b.svg"), published);
-DesignStrip.WriteSvg(Path.Combine(folder, "cured.svg"), cured);
+DesignStrip.WriteSvg(Path.Combine(folder, "nemotron-h-8b.svg"), published, sequenceLength: 131_072);
+DesignStrip.WriteSvg(Path.Combine(folder, "cured.svg"), cured, sequenceLength: 8192);
 Console.WriteLine($"pictures: {folder}");

@@ -35,6 +35,23 @@ public class DesignStripTests
         }
     }
 
+    [Theory]
+    [MemberData(nameof(Designs))]
+    public void With_a_length_every_layer_has_three_bars_as_high_as_its_share_of_the_costliest(string name)
+    {
+        var design = Design(name);
+        var bars = XDocument.Parse(DesignStrip.Svg(design, sequenceLength: 512)).Descendants(Svg + "g").Where(group => (string?)group.Attribute("class") == "cost").ToArray();
+        Assert.Equal(3 * design.Depth, bars.Length);
+        double Height(XElement box) => double.Parse(box.Attribute("height")!.Value, System.Globalization.CultureInfo.InvariantCulture);
+        var parameters = HybridArchitectures.Cost.ParameterCount.Of(design).Blocks;
+        foreach (var block in parameters)
+        {
+            var bar = bars.Single(group => group.Element(Svg + "title")!.Value.StartsWith($"layer {block.Position}: parameters ", StringComparison.Ordinal)).Elements(Svg + "rect").ToArray();
+            Assert.Equal((double)block.Total / parameters.Max(other => other.Total), Height(bar[1]) / Height(bar[0]), 0.01);
+        }
+        Assert.DoesNotContain("\"cost\"", DesignStrip.Svg(design));
+    }
+
     [Fact]
     public void A_shared_transformer_is_marked_at_each_use_and_named_in_the_legend()
     {

@@ -9,27 +9,41 @@ namespace HybridArchitectures.Reports.Drawing;
 /// </summary>
 sealed class StripPicture
 {
-    const float Margin = 16, Cell = 34, Gap = 6, Mixer = 46, FeedForward = 18, Between = 3, End = 24, Number = 22, Line = 22;
+    const float Margin = 16, Cell = 34, Gap = 6, Mixer = 46, FeedForward = 18, Between = 3, End = 24, Number = 22, Line = 22, Bar = 26, Caption = 16;
     const int LongestRow = 20;
 
     readonly HybridDesign design;
+    readonly (string Caption, double[] Values, string Unit)[] costs;
     readonly List<Shape> shapes = [];
     float right, y = Margin;
 
-    StripPicture(HybridDesign design) => this.design = design;
+    StripPicture(HybridDesign design, int sequenceLength) => (this.design, costs) = (design, sequenceLength == 0 ? [] : Costs(design, sequenceLength));
 
     /// <summary>Lays the design out.</summary>
     /// <param name="design">A complete design.</param>
     /// <param name="heading">Whether its name and sizes stand above the strip.</param>
-    public static Picture Of(HybridDesign design, bool heading = true)
+    /// <param name="sequenceLength">The length of text that bars of cost under each layer are for; 0 for no bars.</param>
+    public static Picture Of(HybridDesign design, bool heading = true, int sequenceLength = 0)
     {
-        var strip = new StripPicture(design);
+        var strip = new StripPicture(design, sequenceLength);
         var sizes = Sizes(design);
         if (heading) strip.Heading(sizes);
         strip.Rows();
         strip.Legend();
         var name = Name(design);
         return new(strip.right + Margin, strip.y + Margin - 6, name, $"{name}: {sizes}; layers {design.Pattern}, first to last.", strip.shapes);
+    }
+
+    static (string, double[], string)[] Costs(HybridDesign design, int length)
+    {
+        var cost = design.Cost(length);
+        return
+        [
+            ("parameters", [.. cost.Parameters.Blocks.Select(block => (double)block.Total)], ""),
+            ($"training operations per token, texts of {Figures.Full(length)}", [.. cost.Flops().Blocks.Select(block => 3 * block.Total)], " FLOP"),
+            ($"cache of one row after {Figures.Full(length)} tokens, bfloat16",
+                [.. design.Blocks.Select(block => (double)CacheSize.Of(design, block, length, 2).Total)], " bytes"),
+        ];
     }
 
     /// <summary>What the design calls itself.</summary>
@@ -69,8 +83,29 @@ sealed class StripPicture
             if (last) Terminal(design.TiedHead ? "head, tied" : "head", end, column);
             right = Math.Max(right, last ? end + End : end - Gap + 10);
             y += column + Number;
+            foreach (var (caption, values, unit) in costs) Bars(caption, values, unit, first, count, start);
+            if (costs.Length > 0) y += Gap;
         }
         y += 14;
+    }
+
+    // one bar per layer of a row, all rows to one scale
+    void Bars(string caption, double[] values, string unit, int first, int count, float start)
+    {
+        double most = values.Max();
+        Write(start, y + Caption / 2, 10.5f, new Shape.Words(caption, Inks.Soft), new Shape.Words($"up to {Figures.Short(most)}{unit} a layer", Inks.Soft));
+        y += Caption;
+        for (int i = 0; i < count; i++)
+        {
+            double value = values[first + i];
+            float x = start + i * (Cell + Gap), height = most > 0 ? (float)(Bar * value / most) : 0;
+            shapes.Add(new Shape.Group("cost", $"layer {first + i + 1}: {caption} {Figures.Short(value)}{unit}",
+            [
+                new Shape.Box(x, y, Cell, Bar, 2, Inks.Plain),
+                new Shape.Box(x, y + Bar - height, Cell, height, 2, Inks.FeedForward),
+            ]));
+        }
+        y += Bar + Gap;
     }
 
     void Terminal(string name, float x, float height) => shapes.Add(new Shape.Group("terminal", name,

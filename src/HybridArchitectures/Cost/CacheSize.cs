@@ -45,7 +45,12 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         return design.Blocks.Sum(block => Paper(block.Mixer, length) + Paper(design.SharedAttention(block), length));
     }
 
-    internal static CacheSize Of(HybridDesign design, BlockSpec block, long length, int elementSize) =>
+    /// <summary>Bytes of one block for one row that has seen <paramref name="length"/> tokens.</summary>
+    /// <param name="design">The design the block belongs to.</param>
+    /// <param name="block">One of its blocks.</param>
+    /// <param name="length">Tokens seen.</param>
+    /// <param name="elementSize">Bytes of an activation.</param>
+    public static CacheSize Of(HybridDesign design, BlockSpec block, long length, int elementSize) =>
         Of(design.SharedAttention(block), design.Width, length, elementSize) + Of(block.Mixer, design.Width, length, elementSize);
 
     internal static CacheSize Of(MixerSpec? mixer, int width, long length, int elementSize)
