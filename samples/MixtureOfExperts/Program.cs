@@ -1,0 +1,48 @@
+using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using static TorchSharp.torch;
+
+// A hybrid whose feed-forwards are 8 experts, of which each token visits one besides a shared one, and the dense hybrid with as many active parameters.
+// Balance comes from a selection bias that is moved a little after each step, without a loss (arXiv 2408.15664).
+const int Width = 128, Vocabulary = 256, Context = 256;
+HybridDesignBuilder Builder(string name, FeedForwardSpec feedForward) => HybridStack.Design(Width, Vocabulary)
+    .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 64).WithFeedForward(feedForward)
+    .Depth(4).Ratio(attention: 1, ssm: 3).Place(Placement.Middle).Name(name);
+
+HybridDesign dense = Builder("dense", FeedForwardSpec.SwiGlu(256)).Build();
+HybridDesign experts = Builder("8 experts", FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 1, expertWidth: 128, sharedExperts: 1, balance: ExpertBalance.BiasUpdate)).Build();
+
+var corpus = DocumentationCorpus.Load();
+using var training = TokenDataset.FromBytes(corpus.Training);
+using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
+long tokens = 0;
+foreach (var design in new[] { experts, dense })
+{
+    var count = design.CountParameters();
+    Console.WriteLine($"{design.Name}: {design.Pattern}, {count.Total:N0} parameters, {count.Active:N0} active for a token, {design.Cost(Context).Flops(FlopAccounting.MatrixProducts).Training / 1e6:f1} MFLOP a token in training");
+    using var model = design.CreateModel(seed: 1);
+    if (tokens == 0) Console.WriteLine($"  share of visits of each expert in block 2 before training: {Shares(model)}");
+    // the first has 30 seconds, the second as many tokens
+    var options = new TrainingOptions { LearningRate = 6e-3, Context = Context, BatchRows = 4 };
+    using var trainer = new Trainer(model, training, tokens == 0 ? options with { Budget = TimeSpan.FromSeconds(30) } : options with { Tokens = tokens });
+    var result = trainer.Run();
+    tokens = result.Tokens;
+    var measured = Evaluator.Evaluate(model, heldOut, Context, rows: 16, tokens: 65_536);
+    Console.WriteLine($"  {measured.BitsPerByte:f3} bits per byte held out, after {tokens / 1000} kB in {result.Elapsed.TotalSeconds:f0} s");
+    if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 after training:  {Shares(model)}");
+}
+
+// which experts the router of the second block chooses for held-out text
+string Shares(HybridLanguageModel model)
+{
+    using var scope = NewDisposeScope();
+    using var off = no_grad();
+    var sampler = new WindowSampler(heldOut, Context, shuffle: false);
+    using var batch = sampler.Next(rows: 16);
+    using var context = new SequenceContext { KeepsRouting = true };
+    model.Hidden(batch.Ids, context);
+    var visits = context.Routing.Single(record => record.Block == 1).Chosen.flatten().bincount(null, 8).to(float32);
+    return string.Join("  ", (visits / visits.sum()).data<float>().Select(share => $"{share:p0}"));
+}
