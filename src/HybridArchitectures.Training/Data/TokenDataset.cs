@@ -231,6 +231,31 @@ public sealed class TokenDataset : IDisposable
         return new TokenDataset(new JoinedTokenStore(parts.Select(part => part.store)), vocabulary, starts, bytes);
     }
 
+    /// <summary>The data but for its end, and its end: cut where a document begins, or inside the last document if that alone is too long. Both look into this data set, which must outlive them.</summary>
+    /// <param name="heldOutShare">The share of the tokens in the second part, in (0, 1), as nearly as documents allow.</param>
+    /// <exception cref="InvalidOperationException">There are too few tokens to cut.</exception>
+    public (TokenDataset Training, TokenDataset HeldOut) Split(double heldOutShare = 0.05)
+    {
+        Refuse.Unless(heldOutShare is > 0 and < 1, heldOutShare, nameof(heldOutShare), "a share in (0, 1)");
+        long wanted = Math.Max(2, (long)(Count * heldOutShare)), cut = Count - wanted;
+        if (cut < 2) throw new InvalidOperationException($"{Count} tokens are too few to hold some out");
+        int document = Array.BinarySearch(documentStarts, cut);
+        if (document < 0)
+        {
+            // the nearer of the beginnings around the cut, if it leaves each part no less than half of what it should have
+            int after = ~document;
+            var near = new[] { documentStarts[after - 1], after < documentStarts.Length ? documentStarts[after] : -1 }.Where(start => start >= 2 && Count - start >= wanted / 2 && Count - start <= 2 * wanted);
+            cut = near.DefaultIfEmpty(cut).MinBy(start => Math.Abs(start - (Count - wanted)));
+        }
+        return (Slice(0, cut), Slice(cut, Count - cut));
+    }
+
+    TokenDataset Slice(long start, long count)
+    {
+        long[] starts = [0, .. documentStarts.Where(at => at > start && at < start + count).Select(at => at - start)];
+        return new TokenDataset(new SlicedTokenStore(store, start, count), Vocabulary, starts, tokenBytes);
+    }
+
     ulong ComputeFingerprint()
     {
         const long block = 1 << 20;

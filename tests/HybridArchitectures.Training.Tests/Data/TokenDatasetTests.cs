@@ -120,4 +120,27 @@ public sealed class TokenDatasetTests : IDisposable
         using var data = TokenDataset.Open(folder["made"]);
         Assert.Contains("is 7; expected 0 to", Assert.Throws<InvalidDataException>(() => data.CopyTo(0, new long[3])).Message);
     }
+
+    [Fact]
+    public void Data_is_split_where_a_document_begins()
+    {
+        var tokens = Enumerable.Range(0, 1000).Select(i => i % 7).ToArray();
+        using var data = TokenDataset.FromTokens(tokens, 7, [0, 300, 600, 940], _ => 2);
+        var (training, heldOut) = data.Split(0.05);
+        Assert.Equal((940, 60), (training.Count, heldOut.Count));
+        Assert.Equal([0, 300, 600], training.DocumentStarts);
+        Assert.Equal([0L], heldOut.DocumentStarts);
+        var read = new long[60];
+        heldOut.CopyTo(0, read);
+        Assert.Equal(tokens[940..].Select(token => (long)token), read);
+        Assert.Equal(120, heldOut.CountBytes(read));
+        Assert.Throws<ArgumentOutOfRangeException>(() => training.CopyTo(900, new long[41]));
+        training.Save(folder["training"]);
+        using (var saved = TokenDataset.Open(folder["training"])) Assert.Equal(training.Fingerprint, saved.Fingerprint);
+        // a document too long to be left whole is cut
+        using var one = TokenDataset.FromTokens(tokens, 7);
+        Assert.Equal(50, one.Split(0.05).HeldOut.Count);
+        using var few = TokenDataset.FromTokens([1, 2, 3], 7);
+        Assert.Throws<InvalidOperationException>(() => few.Split());
+    }
 }

@@ -1,0 +1,32 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Training;
+
+namespace TrainRecipe;
+
+/// <summary>What the command line says.</summary>
+sealed record Settings
+{
+    public required Recipe Recipe { get; init; }
+    public string? Data { get; init; }
+    public string? Tokenizer { get; init; }
+
+    /// <summary>Null: the recipe's own.</summary>
+    public int? Width { get; init; }
+    public required int Context { get; init; }
+    public required int Rows { get; init; }
+    public required int MicroRows { get; init; }
+    public required long Steps { get; init; }
+    public required bool Cuda { get; init; }
+    public required string Folder { get; init; }
+    public required long Seed { get; init; }
+
+    /// <summary>The paper's schedule and optimizer. Of its rates the one of this size, for a narrower model in inverse proportion to the width, as far as the highest it uses.</summary>
+    public TrainingOptions Training => new()
+    {
+        LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,
+        Context = Context, BatchRows = Rows, MicroBatchRows = MicroRows, Steps = Steps, Seed = Seed,
+        Schedule = new TrapezoidSchedule { WarmUp = Recipe.Training.WarmUp, CoolDown = Recipe.Training.CoolDown },
+        ActivationCheckpointing = Cuda, SpikeGuard = new SpikeGuard(), Folder = Path.Combine(Folder, "run"),
+        CheckpointEvery = Math.Max(1, Steps / 4), ReportEvery = (int)Math.Max(1, Steps / 10), EvaluationTokens = 32 * Context,
+    };
+}
