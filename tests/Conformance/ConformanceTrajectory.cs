@@ -82,6 +82,7 @@ static class ConformanceTrajectory
         // beyond rounding the runs part, and how far gradients do is not recorded
         if (ofWeights <= Rounding) yield return new(name, $"{modelName}.grad_norm", Largest(normErrors), ofWeights);
         yield return new(name, $"{modelName}.final", Weights(model, family, recorded, "final."), ofWeights);
+        if (ofWeights > Rounding) yield break;
         using var off = no_grad();
         // a logit is a sum over the width of products with weights that may each be off by so much
         yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))), ofWeights * Math.Sqrt(model.Design.Width));

@@ -30,7 +30,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
             ChunkSize = Chunk(config, "chunk_size", 128),
-            TimeStepLimit = config.TimeStepLimit(),
+            TimeStepLimit = config.LeastTimeStep(),
         };
         BlockSpec Of(string word) => word switch
         {
@@ -91,7 +91,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["chunk_size"] = mamba.ChunkSize;
             config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
             config["mamba_hidden_act"] = "silu";
-            WriteLimit(config, mamba.TimeStepLimit);
+            WriteLeast(config, mamba.TimeStepLimit);
         }
         if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
         var (mlp, experts) = (FirstFeedForward<MlpSpec>(design), FirstFeedForward<MixtureOfExpertsSpec>(design));

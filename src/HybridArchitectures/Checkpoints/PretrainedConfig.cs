@@ -181,6 +181,17 @@ public sealed class PretrainedConfig
         return new(ends[0], Math.Min(ends[1], float.MaxValue));
     }
 
+    /// <summary>The least time step, in families whose reference clamps time steps at that end alone; null where it clamps nothing.</summary>
+    internal Interval? LeastTimeStep()
+    {
+        double least = Double("time_step_min", 0.001);
+        if (!(double.IsFinite(least) && least >= 0)) throw Refusal("time_step_min", Find("time_step_min"), "a finite number of at least 0");
+        return least <= NoTimeStep ? null : new(least, float.MaxValue);
+    }
+
+    /// <summary>A time step so small that none is smaller: softplus gives less below -27 only.</summary>
+    internal const double NoTimeStep = 1e-12;
+
     /// <summary>The nonlinearity of a feed-forward.</summary>
     internal Activation Activation(string key, string otherwise) => Words.Activation(Text(key) ?? otherwise)
         ?? throw Refusal(key, Find(key), $"one of {Words.Activations}");

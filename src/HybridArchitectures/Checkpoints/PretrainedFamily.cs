@@ -182,6 +182,13 @@ public abstract class PretrainedFamily
             limit.Maximum >= float.MaxValue ? new JsonObject { ["__float__"] = "Infinity" } : JsonValue.Create(limit.Maximum));
     }
 
+    // the reference clamps at this end whatever time_step_limit says
+    private protected static void WriteLeast(JsonObject config, Interval? limit)
+    {
+        if (limit is not null && limit.Maximum < float.MaxValue) throw Unfit($"time steps of at most {limit.Maximum}", "no upper end");
+        config["time_step_min"] = limit?.Minimum ?? PretrainedConfig.NoTimeStep;
+    }
+
     /// <summary>The chunk of the scan: any power of two gives the same numbers.</summary>
     private protected static int Chunk(PretrainedConfig config, string key, int otherwise)
     {

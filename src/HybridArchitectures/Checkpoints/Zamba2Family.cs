@@ -26,7 +26,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
             ConvolutionWidth = config.Int("mamba_d_conv", 4),
             ProjectionBias = bias,
             ChunkSize = Chunk(config, "chunk_size", 256),
-            TimeStepLimit = config.TimeStepLimit(),
+            TimeStepLimit = config.LeastTimeStep(),
         };
         var hybrid = Hybrid(config);
         int uses = hybrid.Count(isHybrid => isHybrid), headSize = 2 * width / heads;
@@ -94,7 +94,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         config["add_bias_linear"] = mamba.ProjectionBias;
         config["use_mamba_kernels"] = false;
         config["num_mem_blocks"] = Math.Max(1, design.SharedTransformers.Count);
-        WriteLimit(config, mamba.TimeStepLimit);
+        WriteLeast(config, mamba.TimeStepLimit);
         if (!design.TiedHead && Uses(design).Count() > design.SharedTransformers.Count)
             throw Unfit("shared transformers beside a head of its own", "a tied head, or a transformer for each use, since the reference ties both or neither");
         if (design.SharedTransformers.Count == 0) return;

@@ -153,6 +153,24 @@ public sealed class PretrainedModelTests : IDisposable
         Assert.Equal(0.25, PretrainedModel.LoadDesign(place["out"]).HeadZLoss);
     }
 
+    [Theory]
+    [InlineData("zamba2", "null", 0.001)]
+    [InlineData("zamba2", "0.05", 0.05)]
+    [InlineData("nemotron_h_dense", "0.02", 0.02)]
+    [InlineData("nemotron_h_dense", "0.0", null)]
+    public void The_least_time_step_is_read_clamps_and_is_written_back(string name, string written, double? least)
+    {
+        string folder = Copy(name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;
+        Tensor before;
+        using (var unclamped = PretrainedModel.Load(folder)) before = Logits(unclamped);
+        Change(folder, "config.json", config => config["time_step_min"] = JsonNode.Parse(written));
+        using var model = PretrainedModel.Load(folder);
+        Assert.Equal(least, model.Design.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().First().TimeStepLimit?.Minimum);
+        Assert.Equal(least is > 0.01, (Logits(model) - before).abs().max().item<float>() > 1e-4);
+        PretrainedModel.Save(model, place["out"], family);
+        Assert.Equal(model.Design, PretrainedModel.LoadDesign(place["out"]) with { Name = model.Design.Name });
+    }
+
     [Fact]
     public void An_unknown_family_is_refused_with_the_known_ones()
     {
