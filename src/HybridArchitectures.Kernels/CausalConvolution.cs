@@ -48,18 +48,22 @@ public static class CausalConvolution
     /// <param name="weight">(C, W).</param>
     /// <param name="bias">(C).</param>
     /// <param name="silu">Whether the SiLU is taken of the sum.</param>
+    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
+    /// is 0 and which touches no state. Null where sequence i has state i.</param>
     /// <returns>The output (B, C) in x's type.</returns>
     /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
-    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias = null, bool silu = false)
+    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? slots = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, channels)", 2);
         long channels = x.size(1), width = Parameters(x, channels, weight, bias);
         SequenceChecks.Updatable(state, nameof(state));
-        State(state, nameof(state), x, width, channels);
+        State(state, nameof(state), x, width, channels, SlotRows.StateRows(state, slots, x));
         using var off = no_grad();
         var backend = Chosen(x, width);
+        if (slots is not null && backend != KernelBackend.Cuda)
+            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), weight, bias, silu));
         if (backend == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, x, weight, bias, silu);
-        if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, x, weight, bias, silu);
+        if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, x, weight, bias, silu, slots);
         using var scope = NewDisposeScope();
         var (output, after) = CausalConvolutionReference.Forward(x.unsqueeze(1), weight, bias, silu, state, null);
         state.copy_(after);
@@ -84,9 +88,9 @@ public static class CausalConvolution
         return weight.size(1);
     }
 
-    static void State(Tensor state, string name, Tensor x, long width, long channels)
+    static void State(Tensor state, string name, Tensor x, long width, long channels, long? rows = null)
     {
-        SequenceChecks.Beside(state, name, x, "(batch, width - 1, channels)", x.size(0), width - 1, channels);
+        SequenceChecks.Beside(state, name, x, "(batch or slots, width - 1, channels)", rows ?? x.size(0), width - 1, channels);
         if (state.dtype != x.dtype) throw new ArgumentException($"{name} is {state.dtype}; expected {x.dtype}, the type of x", name);
     }
 }

@@ -33,7 +33,7 @@ static class ChunkedCrossEntropy
             var part = hidden.narrow(0, start, count);
             var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), from here on worked on in place
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
-            if (options.Vectorised) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
+            if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
             else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
             if (!differentiates) continue;
             dBias?.add_(logits.sum(dim: 0), Scalars.One);
@@ -57,7 +57,7 @@ static class ChunkedCrossEntropy
             using var scope = NewDisposeScope();
             var logits = Precision.Widen(nn.functional.linear(hidden.narrow(0, start, count), head, shift));
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
-            if (options.Vectorised) CrossEntropyKernel.Run(logits, target, loss, options, null);
+            if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, null);
             else Rowwise(logits, target, target.ne(Scalars.Of(options.IgnoreIndex)), loss, options, null);
         }
         return losses;

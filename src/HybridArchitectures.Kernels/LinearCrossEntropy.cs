@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -17,13 +18,10 @@ public static class LinearCrossEntropy
     public static KernelBackend BackendFor(Tensor hidden)
     {
         Checks.Floating(hidden);
-        bool vectorised = hidden.device_type == TorchSharp.DeviceType.CPU && hidden.dtype is (ScalarType.Float32 or ScalarType.BFloat16);
-        return Backend switch
-        {
-            KernelBackend.Auto => vectorised ? KernelBackend.Cpu : KernelBackend.LibTorch,
-            KernelBackend.LibTorch => KernelBackend.LibTorch,
-            _ => SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy)),
-        };
+        if (Backend == KernelBackend.LibTorch) return KernelBackend.LibTorch;
+        var chosen = SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy));
+        // in chunks, where neither of ours serves
+        return Backend == KernelBackend.Auto && chosen == KernelBackend.Reference ? KernelBackend.LibTorch : chosen;
     }
 
     /// <summary>
@@ -48,12 +46,13 @@ public static class LinearCrossEntropy
         Checks.NotNegative(zLoss);
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale);
-        var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend == KernelBackend.Cpu);
+        var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
         bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad, is_grad_enabled() && bias is { requires_grad: true }];
         return Autograd.Apply([hidden, weight, bias],
             context =>
             {
-                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
+                var (loss, gradients) = backend == KernelBackend.Cuda ? CrossEntropyCuda.Run(hidden, weight, bias, targets, options, wanted)
+                    : ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
                 context.Save(gradients);
                 return [loss];
             },
@@ -61,7 +60,15 @@ public static class LinearCrossEntropy
             {
                 // computed already, for an incoming gradient of 1
                 var incoming = context.Gradients[0]!;
-                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
+                bool own = !LibTorch.CurrentBackwardKeepsGraph();
+                if (own && backend == KernelBackend.Cuda)
+                {
+                    // nobody else holds them: in place, without asking the card first
+                    foreach (var gradient in context.Saved)
+                        if (gradient is not null) CrossEntropyCuda.Scale(gradient, incoming);
+                    return [.. context.Saved];
+                }
+                bool asIs = own && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
                 return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
             })[0];
     }
@@ -77,7 +84,8 @@ public static class LinearCrossEntropy
         if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
         using var scope = NewDisposeScope();
         using var off = no_grad();
-        var losses = ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend == KernelBackend.Cpu));
+        var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.TokenLosses(hidden, weight, bias, targets, options) : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -99,7 +107,7 @@ public static class LinearCrossEntropy
             Checks.SameDevice(bias, hidden, nameof(hidden));
         }
         if (!double.IsFinite(logitScale)) throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
-        // on CUDA reading the targets would stall the device; there a target out of range shows as a NaN loss or a device assertion
+        // on CUDA reading the targets would stall the device; there a target out of range shows as a NaN loss
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
         var (values, index) = (targets.contiguous(), 0L);

@@ -69,10 +69,12 @@ public static class SelectiveScan
     /// <param name="gate">(B, D).</param>
     /// <param name="timeStepBias">(D).</param>
     /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
+    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
+    /// is 0 and which touches no state. Null where sequence i has state i.</param>
     /// <returns>The output (B, D) in x's type.</returns>
     /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? gate = null,
-        Tensor? timeStepBias = null, bool softplus = false)
+        Tensor? timeStepBias = null, bool softplus = false, Tensor? slots = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, channels)", 2);
         long batch = x.size(0), channels = x.size(1);
@@ -83,13 +85,16 @@ public static class SelectiveScan
         if (Grouped(c, nameof(c), x, 2, stateSize, "(batch, [groups,] states)", batch) != groups || c.dim() != b.dim())
             throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, "(batch, channels, states)", batch, channels, stateSize);
+        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)", SlotRows.StateRows(state, slots, x), channels, stateSize);
         var backend = BackendFor(x);
         using var off = no_grad();
         using var scope = NewDisposeScope();
         if (b.dim() == 2) (b, c) = (b.unsqueeze(1), c.unsqueeze(1));
+        if (slots is not null && backend != KernelBackend.Cuda)
+            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
+                c.index_select(0, rows), skip, gate?.index_select(0, rows), timeStepBias, softplus)).MoveToOuterDisposeScope();
         if (backend == KernelBackend.Cpu) return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
-        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, null).MoveToOuterDisposeScope();
+        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, null, slots).MoveToOuterDisposeScope();
         var (output, after) = SelectiveScanReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate?.unsqueeze(1),
             timeStepBias, softplus, state, null);
         state.copy_(after);

@@ -76,10 +76,12 @@ public static class StateSpaceDual
     /// <param name="timeStepBias">(H).</param>
     /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
     /// <param name="timeStepLimit">The range delta is held in; null for none.</param>
+    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
+    /// is 0 and which touches no state. Null where sequence i has state i.</param>
     /// <returns>The output (B, H, P) in x's type.</returns>
     /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
-        bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null)
+        bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? slots = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, heads, head size)", 3);
         long batch = x.size(0), heads = x.size(1), headSize = x.size(2);
@@ -91,11 +93,15 @@ public static class StateSpaceDual
         SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
+        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)", SlotRows.StateRows(state, slots, x), heads,
+            headSize, stateSize);
         using var off = no_grad();
         var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+        if (slots is not null && backend != KernelBackend.Cuda)
+            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
+                c.index_select(0, rows), skip, timeStepBias, softplus, timeStepLimit));
         if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
-        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit);
+        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit, slots);
         using var scope = NewDisposeScope();
         var (output, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
             softplus, timeStepLimit, state, null);

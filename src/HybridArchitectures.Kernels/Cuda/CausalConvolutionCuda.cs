@@ -13,8 +13,8 @@ static class CausalConvolutionCuda
 
     struct Arguments
     {
-        public nint X, Initial, Gradient, FinalGradient, Weight, Bias, Starts, Lengths, Output, Final, DX, DInitial, DFilter;
-        public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, Groups;
+        public nint X, Initial, Gradient, FinalGradient, Weight, Bias, Starts, Lengths, Slots, Output, Final, DX, DInitial, DFilter;
+        public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, Groups, SlotCount;
         public int Silu;
     }
 
@@ -50,19 +50,23 @@ static class CausalConvolutionCuda
         call.Arguments.DX = CudaMemory.Address(dX);
         call.Arguments.DInitial = weight.size(1) > 1 ? CudaMemory.Address(dInitial) : 0;
         call.Arguments.DFilter = CudaMemory.Address(dFilter);
-        call.Run($"backward_{call.Taps}", call.Items);
+        bool plain = weight.size(1) == 4 && initialState is null && finalGradient is null && context.Saved[4] is null && context.Saved[5] is null;
+        call.Run(plain ? "backward_plain" : $"backward_{call.Taps}", call.Items);
         var sums = dFilter.sum(dim: 0);                                                            // (C, W + 1)
         return [dX, sums.narrow(1, 0, weight.size(1)).to(weight.dtype).contiguous(), bias is null ? null : sums.select(1, weight.size(1)).to(bias.dtype).contiguous(), dInitial];
     }
 
-    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu)
+    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? slots)
     {
         using var scope = NewDisposeScope();
         var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1));
         var call = new Call(x.unsqueeze(1), weight, bias, silu, state, null, null);
         call.Arguments.Output = CudaMemory.Address(output);
         call.Arguments.Final = CudaMemory.Address(state);
+        slots = slots?.contiguous();
+        (call.Arguments.Slots, call.Arguments.SlotCount) = (CudaMemory.Address(slots), state.size(0));
         call.Run($"step_{call.Taps}", x.size(0));
+        GC.KeepAlive(slots);
         return output.MoveToOuterDisposeScope();
     }
 
@@ -84,8 +88,9 @@ static class CausalConvolutionCuda
             kept = [filter, biases, initial, starts, lengths, gradient, finalGradient];
             long channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
             if (gradient is not null) strides |= gradient.stride(0) | gradient.stride(1);
-            wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient) | CudaMemory.Address(finalGradient)) % 16 == 0;
-            long groups = channels / CudaMemory.VectorLength(x.dtype, wide), tile = 256;
+            int vector = 4 * (int)x.ElementSize;                                                        // four channels a thread
+            wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient) | CudaMemory.Address(finalGradient)) % vector == 0;
+            long groups = channels / (wide ? 4 : 1), tile = gradient is null ? 128 : 256;
             // by the sizes alone, not by the card: sums over tiles are the same to the bit everywhere
             while (tile > 32 && x.size(0) * ((x.size(1) + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
             Arguments = new()

@@ -66,7 +66,7 @@ static class NormCuda
         var inverse = CudaMemory.New(x, ScalarType.Float32, xs.Count * groups);
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
-        bool wide = CudaMemory.Wide(part, xs, gates, residuals);
+        bool wide = CudaMemory.Wide(part, xs, gates, residuals) && CudaMemory.Address(weights) % 16 == 0;
         var arguments = new Arguments
         {
             X = (nint)xs[0], Gate = gate is null ? 0 : (nint)gates[0], Residual = residual is null ? 0 : (nint)residuals[0], Sum = CudaMemory.Address(sum),
@@ -74,9 +74,8 @@ static class NormCuda
             XStride = CudaMemory.Stride(xs), GateStride = gate is null ? 0 : CudaMemory.Stride(gates), ResidualStride = residual is null ? 0 : CudaMemory.Stride(residuals),
             Epsilon = (float)epsilon, NormFirst = normFirst ? 1 : 0,
         };
-        bool warp = Warp(part, x.dtype, wide);
-        CudaRuntime.DeviceOf(x).Launch(Source, $"norm_forward_{(warp ? "warp" : "block")}_{CudaMemory.Suffix(x.dtype, wide)}",
-            (Blocks(xs.Count * groups, warp), 1, 1), 256, 32, arguments);
+        var team = Team(part, x.dtype, wide, 8);
+        CudaRuntime.DeviceOf(x).Launch(Source, Kernel("forward", team, gate is null && residual is null, x.dtype, wide), (Blocks(xs.Count * groups, team), 1, 1), Threads(team), 64, arguments);
         GC.KeepAlive((xs.Tensor, gates.Tensor, residuals.Tensor, weights));
         return (output, sum, inverse);
     }
@@ -90,9 +89,10 @@ static class NormCuda
         var sums = others is null ? default : Rows.Of(others);
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
-        bool wide = CudaMemory.Wide(part, gradients, xs, gates, sums), warp = Warp(part, x.dtype, wide);
+        bool wide = CudaMemory.Wide(part, gradients, xs, gates, sums) && CudaMemory.Address(weights) % 16 == 0;
+        var team = Team(part, x.dtype, wide, 8);
         // by the sizes alone, not by the card: the sum over slices is the same to the bit everywhere
-        long slices = Math.Clamp(xs.Count, 1, Math.Max(1, (warp ? 8448 : 1056) / groups));
+        long slices = Math.Clamp(xs.Count, 1, Math.Max(1, SlicesOf(team) / groups));
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
         {
@@ -101,14 +101,24 @@ static class NormCuda
             DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices, GradientStride = CudaMemory.Stride(gradients),
             XStride = CudaMemory.Stride(xs), GateStride = gate is null ? 0 : CudaMemory.Stride(gates), NormFirst = normFirst ? 1 : 0,
         };
-        CudaRuntime.DeviceOf(x).Launch(Source, $"norm_backward_{(warp ? "warp" : "block")}_{CudaMemory.Suffix(x.dtype, wide)}",
-            (Blocks(slices * groups, warp), 1, 1), 256, 32, arguments);
+        CudaRuntime.DeviceOf(x).Launch(Source, Kernel("backward", team, gate is null && others is null, x.dtype, wide), (Blocks(slices * groups, team), 1, 1), Threads(team), 64, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, gates.Tensor, others, weights));
         return (dx, dGate, partial?.sum(dim: 0).to(weight!.dtype));
     }
 
-    // a warp holds 4 vectors a lane in registers
-    static bool Warp(long part, ScalarType type, bool wide) => part <= 4 * 32 * CudaMemory.VectorLength(type, wide);
+    // as in the kernels: a warp that holds so many vectors a lane, a block that holds one a thread, or four
+    static string Team(long part, ScalarType type, bool wide, int held)
+    {
+        int vector = CudaMemory.VectorLength(type, wide);
+        return part <= held * 32 * vector ? "warp" : part <= 256 * vector ? "row" : "block";
+    }
 
-    static long Blocks(long teams, bool warp) => warp ? (teams + 7) / 8 : teams;
+    static string Kernel(string direction, string team, bool plain, ScalarType type, bool wide) =>
+        $"norm_{direction}_{team}_{(plain && wide ? "plain_" : "")}{CudaMemory.Suffix(type, wide)}";
+
+    static int SlicesOf(string team) => team switch { "warp" => 1056, "row" => 660, _ => 264 };
+
+    static int Threads(string team) => team == "warp" ? 128 : 256;
+
+    static long Blocks(long teams, string team) => team == "warp" ? (teams + 3) / 4 : teams;
 }

@@ -17,6 +17,12 @@
 #ifndef SCAN_POLYNOMIAL                              // of the K * J exponentials of a thread and token, how many are taken as polynomials
 #define SCAN_POLYNOMIAL 0
 #endif
+#ifndef SCAN_UNROLL
+#define SCAN_UNROLL 1
+#endif
+#ifndef SCAN_RESULTS                                 // cells of a thread whose results backward makes together
+#define SCAN_RESULTS 1
+#endif
 #ifndef SCAN_BACKWARD_POLYNOMIAL
 #define SCAN_BACKWARD_POLYNOMIAL 0
 #endif
@@ -36,7 +42,7 @@ struct ScanArguments {
 
 template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     static constexpr int Warps = 4, Threads = 32 * Warps, Padded = J * S, Groups = 32 / S, Channels = Groups * K;
-    static constexpr int Batch = K < 4 ? 4 / K : 1, Sums = Batch * K;             // tokens whose sums over states are taken together
+    static constexpr int Batch = K < 4 ? 4 / K : 1, Sums = Batch * K;             // tokens whose sums over states are taken together, backward; forward it is 4
     static constexpr int Piece = Channels * sizeof(E) < 16 ? static_cast<int>(Channels * sizeof(E)) : 16, PerPiece = Piece / sizeof(E);
     static constexpr int StatePiece = Padded * sizeof(E) < 16 ? static_cast<int>(Padded * sizeof(E)) : 16, PerStatePiece = StatePiece / sizeof(E);
     static constexpr int Quad = Channels < 4 ? Channels : 4, Quads = Channels / Quad, Rows = 32 / Quads;   // outside the walk: a lane takes Quad channels of every Rows-th token
@@ -68,41 +74,52 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     __device__ __forceinline__ i64 place(int k, int j) const { return (first + own + k) * a.states + s * J + j; }
 
-    // tokens [begin, begin + Tile) of `Columns` neighbours as they lie in memory; zeros past the row's end and past `columns`
-    template <int Columns, int Bytes> __device__ __forceinline__ void copy(E* to, const Typed& from, i64 base, i64 token, i64 begin, i64 columns, int thread, int threads) const {
-        constexpr int Each = Bytes / sizeof(E);
-        if (!Float || a.wide)
-            for (int e = thread; e < Tile * Columns / Each; e += threads) {
-                const int i = e / (Columns / Each), column = e % (Columns / Each) * Each;
-                const bool there = begin + i < valid && column < columns;
-                copy_async<Bytes>(to + e * Each, static_cast<const E*>(from.base) + (there ? base + (begin + i) * token + column : 0), there);
+    // `left` tokens from `source` on, of `Columns` neighbours of which `columns` are there, as they lie in memory; zeros for the rest of the tile
+    template <int Columns, int Bytes, int Threads> __device__ __forceinline__ void copy(E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) const {
+        constexpr int Each = Bytes / sizeof(E), Pieces = Columns / Each, Step = Pieces < Threads ? Threads / Pieces : 1;      // a thread keeps to its column
+        static_assert(Pieces <= Threads, "a column a thread");
+        if (!Float || a.wide) {
+            const int i0 = thread / Pieces, column = thread % Pieces * Each;
+            const E* at = static_cast<const E*>(from.base) + source + i0 * token + column;
+#pragma unroll
+            for (int n = 0; n < (Tile + Step - 1) / Step; n++) {
+                const int i = n * Step + i0;
+                if (Tile % Step != 0 && i >= Tile) continue;
+                const bool there = i < left && column < columns;
+                copy_async<Bytes>(to + i * Columns + column, there ? at + n * Step * token : static_cast<const E*>(from.base), there);
             }
-        else
-            for (int e = thread; e < Tile * Columns; e += threads) {
+        } else
+            for (int e = thread; e < Tile * Columns; e += Threads) {
                 const int i = e / Columns, column = e % Columns;
-                to[e] = from_float<E>(begin + i < valid && column < columns ? from[base + (begin + i) * token + column] : 0.f);
+                to[e] = from_float<E>(i < left && column < columns ? from[source + i * token + column] : 0.f);
             }
     }
 
-    __device__ __forceinline__ void copy_channels(E* to, const Typed& from, i64 rowStride, i64 token, i64 begin) const {
-        copy<Channels, Piece>(to, from, row * rowStride + first, token, begin, count, lane, 32);
+    // tokens of the tile that begins there
+    __device__ __forceinline__ int left_of(i64 begin) const { return valid - begin < Tile ? valid < begin ? 0 : static_cast<int>(valid - begin) : Tile; }
+
+    __device__ __forceinline__ void copy_channels(E* to, const Typed& from, i64 rowStride, i64 token, i64 begin, int left) const {
+        copy<Channels, Piece, 32>(to, from, row * rowStride + begin * token + first, token, left, count, lane);
     }
 
     // b and c of a tile, by the whole block
-    __device__ __forceinline__ void copy_states(E* to, i64 begin) const {
-        const i64 token = a.groups * a.states, base = row * a.length * token + group * a.states;
-        copy<Padded, StatePiece>(to, a.b, base, token, begin, a.states, threadIdx.x, Threads);
-        copy<Padded, StatePiece>(to + Tile * Padded, a.c, base, token, begin, a.states, threadIdx.x, Threads);
+    __device__ __forceinline__ void copy_states(E* to, i64 begin, int left) const {
+        const i64 token = a.groups * a.states, source = (row * a.length + begin) * token + group * a.states;
+        const int states = static_cast<int>(a.states);
+        copy<Padded, StatePiece, Threads>(to, a.b, source, token, left, states, threadIdx.x);
+        copy<Padded, StatePiece, Threads>(to + Tile * Padded, a.c, source, token, left, states, threadIdx.x);
     }
 
     // the same as float32; and what the exponent gets at each token: 0, or so little that nothing stays
     __device__ __forceinline__ void widen_states(const E* from, float* to, float* cut, i64 begin) const {
-        constexpr int V = PerStatePiece;
-        for (int e = threadIdx.x * V; e < 2 * Tile * Padded; e += Threads * V) {
+        constexpr int V = PerStatePiece < 4 ? PerStatePiece : 4;
+#pragma unroll
+        for (int n = 0; n < (2 * Tile * Padded + Threads * V - 1) / (Threads * V); n++) {
+            const int e = (n * Threads + threadIdx.x) * V;
+            if (2 * Tile * Padded % (Threads * V) != 0 && e >= 2 * Tile * Padded) continue;
             float values[V];
             load<E, V>(from, e, values);
-#pragma unroll
-            for (int i = 0; i < V; i++) to[e + i] = values[i];
+            store<float, V>(to, e, values);
         }
         if (static_cast<int>(threadIdx.x) < Tile) {
             const i64 t = begin + threadIdx.x;
@@ -119,27 +136,39 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         }
     }
 
-    // delta and delta x of a tile
-    __device__ __forceinline__ void steps(const E* x, const E* raw, const float (&bias)[Quad], float* delta, float* added, i64 begin) const {
+    // delta and delta x of a tile; all cells of a thread together, so that one's latency hides behind the others
+    __device__ __forceinline__ void steps(const E* x, const E* raw, const float (&bias)[Quad], float* delta, float* added, int left) const {
+        float values[Steps][Quad];
 #pragma unroll
         for (int n = 0; n < Steps; n++) {
-            const int i = n * Rows + lane / Quads;
-            if (Rows > Tile && i >= Tile) continue;
-            const int at = i * Channels + lane % Quads * Quad;
-            float inputs[Quad], values[Quad];
-            load<E, Quad>(x, at, inputs);
-            load<E, Quad>(raw, at, values);
+            load<E, Quad>(raw, cell(n), values[n]);
+#pragma unroll
+            for (int q = 0; q < Quad; q++) values[n][q] += bias[q];
+        }
+        if (a.softplus)
+#pragma unroll
+            for (int n = 0; n < Steps; n++)
+#pragma unroll
+                for (int q = 0; q < Quad; q++) values[n][q] = softplus(values[n][q]);
+#pragma unroll
+        for (int n = 0; n < Steps; n++) {
+            float inputs[Quad];
+            load<E, Quad>(x, cell(n), inputs);
 #pragma unroll
             for (int q = 0; q < Quad; q++) {
-                values[q] += bias[q];
-                if (a.softplus) values[q] = softplus(values[q]);
-                if (begin + i >= valid) values[q] = 0;
-                inputs[q] *= values[q];
+                if (token(n) >= left) values[n][q] = 0;
+                inputs[q] *= values[n][q];
             }
-            store<float, Quad>(delta, at, values);
-            store<float, Quad>(added, at, inputs);
+            if (Rows > Tile && token(n) >= Tile) continue;
+            store<float, Quad>(delta, cell(n), values[n]);
+            store<float, Quad>(added, cell(n), inputs);
         }
     }
+
+    // outside the walk: a lane's n-th token of a tile and the place of its channels there (of the last token, where it has none)
+    __device__ __forceinline__ int token(int n) const { return n * Rows + lane / Quads; }
+
+    __device__ __forceinline__ int cell(int n) const { return (Rows > Tile && token(n) >= Tile ? Tile - 1 : token(n)) * Channels + lane % Quads * Quad; }
 
     __device__ __forceinline__ void write(const TypedOutput& to, i64 at, int column, const float (&values)[Quad]) const {
         if (!Float || a.wide) store<E, Quad>(to.base, at, values);
@@ -167,13 +196,48 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
     template <int V> __device__ __forceinline__ static int scattered(int number, int lanes) { return V >= lanes ? number * (V / lanes) : number / (lanes / V); }
 
-    // a sum over states for each of the Batch tokens from i on and each of the K channels, to where it belongs
-    __device__ __forceinline__ void gather(float (&sums)[Sums], float* to, int i) const {
-        reduce_scatter<Sums, S / 2, 1>(sums, lane);
-        const int at = scattered<Sums>(s, S);
-        if (Sums >= S || s % (S / (Sums < S ? Sums : S)) == 0)
+    // a sum over states for each of Tokens tokens from i on and each of the K channels, to where it belongs
+    template <int Tokens> __device__ __forceinline__ void gather(float (&sums)[Tokens * K], float* to, int i) const {
+        constexpr int Sums = Tokens * K;
+        if constexpr (!Float && S == 4 && Sums % 4 == 0) {
 #pragma unroll
-            for (int n = 0; n < (Sums > S ? Sums / S : 1); n++) to[(i + (at + n) / K) * Channels + own + (at + n) % K] = sums[n];
+            for (int part = 0; part < Sums; part += 4) {
+                float four[4];
+#pragma unroll
+                for (int n = 0; n < 4; n++) four[n] = sums[part + n];
+                quad_sums(four, lane);
+                if (s == 0) {
+                    if constexpr (K == 4) store<float, 4>(to, (i + part / 4) * Channels + own, four);
+                    else
+#pragma unroll
+                        for (int n = 0; n < 4; n++) to[(i + (part + n) / K) * Channels + own + (part + n) % K] = four[n];
+                }
+            }
+        } else {
+            reduce_scatter<Sums, S / 2, 1>(sums, lane);
+            const int at = scattered<Sums>(s, S);
+            if (Sums >= S || s % (S / (Sums < S ? Sums : S)) == 0)
+#pragma unroll
+                for (int n = 0; n < (Sums > S ? Sums / S : 1); n++) to[(i + (at + n) / K) * Channels + own + (at + n) % K] = sums[n];
+        }
+    }
+
+    // what the walk needs of a token; loaded before the results of the one before are stored, since stores hold loads back
+    struct Operands { float bs[J], cs[J], ds[K], as[K], cutoff; };
+
+    template <bool WithC> __device__ __forceinline__ void operands(Operands& to, const float* b, const float* c, const float* delta, const float* added, const float* cut, int i) const {
+        read<J>(b + i * Padded + s * J, to.bs);
+        if (WithC) read<J>(c + i * Padded + s * J, to.cs);
+        read<K>(delta + i * Channels + own, to.ds);
+        read<K>(added + i * Channels + own, to.as);
+        to.cutoff = cut[i];
+    }
+
+    template <int Polynomial> __device__ __forceinline__ static void decays(const Operands& of, const float (&rate)[K][J], float (&to)[K][J]) {
+#pragma unroll
+        for (int k = 0; k < K; k++)
+#pragma unroll
+            for (int j = 0; j < J; j++) to[k][j] = decayed<Polynomial>(k * J + j, of.ds[k] * rate[k][j] + of.cutoff);
     }
 
     static constexpr int forward_shared() { return static_cast<int>(2 * (2 * Tile * Padded + Warps * 3 * Cell) * sizeof(E) + (2 * Tile * Padded + Tile + Warps * 3 * Cell) * sizeof(float)); }
@@ -185,10 +249,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         constexpr int Stage = 2 * Tile * Padded + Warps * 3 * Cell;
         const auto fetch = [&](i64 tile) {
             E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 3 * Cell;
-            copy_states(at, tile * Tile);
-            copy_channels(own, a.x, a.xRow, a.xToken, tile * Tile);
-            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, tile * Tile);
-            if (a.gate.base) copy_channels(own + 2 * Cell, a.gate, a.gateRow, a.gateToken, tile * Tile);
+            const i64 begin = tile * Tile;
+            const int left = left_of(begin);
+            copy_states(at, begin, left);
+            copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
+            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
+            if (a.gate.base) copy_channels(own + 2 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
             copy_commit();
         };
         float state[K][J], rate[K][J], bias[Quad], skip[Quad];
@@ -208,90 +274,100 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 3 * Cell, *gate = x + 2 * Cell;
             __syncthreads();
             widen_states(at, states, cut, begin);
-            steps(x, x + Cell, bias, delta, added, begin);
+            steps(x, x + Cell, bias, delta, added, left_of(begin));
             if (a.saved) save(a.saved + (row * tiles + tile) * a.channels * a.states, state);
             __syncthreads();
-#pragma unroll 2
-            for (int i = 0; i < Tile; i += Batch) {
-                float sums[Sums];
+#pragma unroll SCAN_UNROLL
+            for (int i = 0; i < Tile; i += 4) {
+                float sums[4 * K];
 #pragma unroll
-                for (int r = 0; r < Batch; r++) {
-                    float bs[J], cs[J], ds[K], as[K];
-                    const float cutoff = cut[i + r];
-                    read<J>(b + (i + r) * Padded + s * J, bs);
-                    read<J>(c + (i + r) * Padded + s * J, cs);
-                    read<K>(delta + (i + r) * Channels + own, ds);
-                    read<K>(added + (i + r) * Channels + own, as);
+                for (int r = 0; r < 4; r++) {
+                    Operands now;
+                    float decay[K][J];
+                    operands<true>(now, b, c, delta, added, cut, i + r);
+                    decays<SCAN_POLYNOMIAL>(now, rate, decay);
 #pragma unroll
                     for (int k = 0; k < K; k++) {
                         float sum = 0;
 #pragma unroll
                         for (int j = 0; j < J; j++) {
-                            state[k][j] = decayed<SCAN_POLYNOMIAL>(k * J + j, ds[k] * rate[k][j] + cutoff) * state[k][j] + as[k] * bs[j];
-                            sum += state[k][j] * cs[j];
+                            state[k][j] = decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
+                            sum += state[k][j] * now.cs[j];
                         }
                         sums[r * K + k] = sum;
                     }
                 }
-                gather(sums, y, i);
+                gather<4>(sums, y, i);
             }
             sync_warp();
+            float values[Steps][Quad];
 #pragma unroll
             for (int n = 0; n < Steps; n++) {
-                const int i = n * Rows + lane / Quads;
-                if (Rows > Tile && i >= Tile) continue;
-                const int column = lane % Quads * Quad, cell = i * Channels + column;
-                const i64 t = begin + i;
-                if (t >= a.length || column >= count) continue;
-                float values[Quad], other[Quad];
-                load<float, Quad>(y, cell, values);
-                load<E, Quad>(x, cell, other);
+                float inputs[Quad];
+                load<float, Quad>(y, cell(n), values[n]);
+                load<E, Quad>(x, cell(n), inputs);
 #pragma unroll
-                for (int q = 0; q < Quad; q++) values[q] += skip[q] * other[q];
-                if (a.gate.base) {
-                    load<E, Quad>(gate, cell, other);
+                for (int q = 0; q < Quad; q++) values[n][q] += skip[q] * inputs[q];
+            }
+            if (a.gate.base)
 #pragma unroll
-                    for (int q = 0; q < Quad; q++) values[q] *= other[q] * sigmoid(other[q]);
+                for (int n = 0; n < Steps; n++) {
+                    float gates[Quad];
+                    load<E, Quad>(gate, cell(n), gates);
+#pragma unroll
+                    for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
                 }
+            const int column = lane % Quads * Quad, left = left_of(begin), rest = a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
+            const i64 place = (row * a.length + begin + lane / Quads) * a.channels + first + column;
+#pragma unroll
+            for (int n = 0; n < Steps; n++) {
 #pragma unroll
                 for (int q = 0; q < Quad; q++)
-                    if (t >= valid) values[q] = 0;
-                write(a.output, (row * a.length + t) * a.channels + first + column, column, values);
+                    if (token(n) >= left) values[n][q] = 0;
+                if (token(n) < rest && column < count) write(a.output, place + n * Rows * a.channels, column, values[n]);
             }
             sync_warp();                                                        // before the raw inputs are overwritten
         }
         save(a.final + row * a.channels * a.states, state);
     }
 
-    // this thread's states; a whole piece of J in one access where it is whole
+    // this thread's states; in pieces of up to four where none is missing
     __device__ __forceinline__ void save(float* to, const float (&state)[K][J]) const {
+        constexpr int V = J < 4 ? J : 4;
 #pragma unroll
-        for (int k = 0; k < K; k++) {
-            if constexpr (J == 4)
+        for (int k = 0; k < K; k++)
+#pragma unroll
+            for (int j = 0; j < J; j += V) {
+                float values[V];
+#pragma unroll
+                for (int v = 0; v < V; v++) values[v] = state[k][j + v];
                 if (a.states == Padded) {
-                    if (own + k < count) store<float, J>(to, place(k, 0), state[k]);
-                    continue;
-                }
+                    if (own + k < count) store<float, V>(to, place(k, j), values);
+                } else
 #pragma unroll
-            for (int j = 0; j < J; j++)
-                if (holds(k, j)) to[place(k, j)] = state[k][j];
-        }
+                    for (int v = 0; v < V; v++)
+                        if (holds(k, j + v)) to[place(k, j + v)] = values[v];
+            }
     }
 
     __device__ __forceinline__ void restore(const float* from, float (&state)[K][J]) const {
+        constexpr int V = J < 4 ? J : 4;
 #pragma unroll
-        for (int k = 0; k < K; k++) {
+        for (int k = 0; k < K; k++)
 #pragma unroll
-            for (int j = 0; j < J; j++) state[k][j] = 0;
-            if constexpr (J == 4)
+            for (int j = 0; j < J; j += V) {
+                float values[V];
+#pragma unroll
+                for (int v = 0; v < V; v++) values[v] = 0;
                 if (a.states == Padded) {
-                    if (own + k < count) load<float, J>(from, place(k, 0), state[k]);
-                    continue;
-                }
+                    if (own + k < count) load<float, V>(from, place(k, j), values);
+                } else
 #pragma unroll
-            for (int j = 0; j < J; j++)
-                if (holds(k, j)) state[k][j] = from[place(k, j)];
-        }
+                    for (int v = 0; v < V; v++)
+                        if (holds(k, j + v)) values[v] = from[place(k, j + v)];
+#pragma unroll
+                for (int v = 0; v < V; v++) state[k][j + v] = values[v];
+            }
     }
 
     static constexpr int backward_shared() {
@@ -307,11 +383,13 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         E* raw = reinterpret_cast<E*>(folded + Warps * 2 * Fold * Padded);
         const auto fetch = [&](i64 tile) {
             E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 4 * Cell;
-            copy_states(at, tile * Tile);
-            copy_channels(own, a.x, a.xRow, a.xToken, tile * Tile);
-            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, tile * Tile);
-            copy_channels(own + 2 * Cell, a.gradient, a.gradientRow, a.gradientToken, tile * Tile);
-            if (a.gate.base) copy_channels(own + 3 * Cell, a.gate, a.gateRow, a.gateToken, tile * Tile);
+            const i64 begin = tile * Tile;
+            const int left = left_of(begin);
+            copy_states(at, begin, left);
+            copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
+            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
+            copy_channels(own + 2 * Cell, a.gradient, a.gradientRow, a.gradientToken, begin, left);
+            if (a.gate.base) copy_channels(own + 3 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
             copy_commit();
         };
         float rate[K][J], carry[K][J], dRate[K][J], bias[Quad], skip[Quad], dSkip[Quad], dBias[Quad];          // carry: the gradient of the state, from what follows
@@ -336,21 +414,21 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             if (tile > 0) { fetch(tile - 1); copy_wait<1>(); } else copy_wait<0>();
             __syncthreads();
             widen_states(at, states, cut, begin);
-            steps(x, x + Cell, bias, delta, added, begin);
+            steps(x, x + Cell, bias, delta, added, left_of(begin));
+            float values[Steps][Quad];
 #pragma unroll
-            for (int n = 0; n < Steps; n++) {
-                const int i = n * Rows + lane / Quads;
-                if (Rows > Tile && i >= Tile) continue;
-                const int cell = i * Channels + lane % Quads * Quad;
-                float values[Quad], other[Quad];
-                load<E, Quad>(gradient, cell, values);
-                if (a.gate.base) {
-                    load<E, Quad>(gate, cell, other);
+            for (int n = 0; n < Steps; n++) load<E, Quad>(gradient, cell(n), values[n]);
+            if (a.gate.base)
 #pragma unroll
-                    for (int q = 0; q < Quad; q++) values[q] *= other[q] * sigmoid(other[q]);
+                for (int n = 0; n < Steps; n++) {
+                    float gates[Quad];
+                    load<E, Quad>(gate, cell(n), gates);
+#pragma unroll
+                    for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
                 }
-                store<float, Quad>(dy, cell, values);
-            }
+#pragma unroll
+            for (int n = 0; n < Steps; n++)
+                if (Rows <= Tile || token(n) < Tile) store<float, Quad>(dy, cell(n), values[n]);
             __syncthreads();
             for (int part = 0;; part++) {                                       // the states before each part of Sub tokens
 #pragma unroll
@@ -360,17 +438,14 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 if (part == Tile / Sub - 1) break;
 #pragma unroll
                 for (int r = 0; r < Sub; r++) {
-                    const int i = part * Sub + r;
-                    float bs[J], ds[K], as[K];
-                    const float cutoff = cut[i];
-                    read<J>(b + i * Padded + s * J, bs);
-                    read<K>(delta + i * Channels + own, ds);
-                    read<K>(added + i * Channels + own, as);
+                    Operands now;
+                    float decay[K][J];
+                    operands<false>(now, b, c, delta, added, cut, part * Sub + r);
+                    decays<SCAN_BACKWARD_POLYNOMIAL>(now, rate, decay);
 #pragma unroll
                     for (int k = 0; k < K; k++)
 #pragma unroll
-                        for (int j = 0; j < J; j++)
-                            state[k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, ds[k] * rate[k][j] + cutoff) * state[k][j] + as[k] * bs[j];
+                        for (int j = 0; j < J; j++) state[k][j] = decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
                 }
             }
             for (int part = Tile / Sub - 1; part >= 0; part--) {
@@ -381,32 +456,25 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                     for (int j = 0; j < J; j++) history[0][k][j] = starts[((part * K + k) * J + j) * 32 + lane];
 #pragma unroll
                 for (int r = 0; r < Sub; r++) {
-                    const int i = part * Sub + r;
-                    float bs[J], ds[K], as[K];
-                    const float cutoff = cut[i];
-                    read<J>(b + i * Padded + s * J, bs);
-                    read<K>(delta + i * Channels + own, ds);
-                    read<K>(added + i * Channels + own, as);
+                    Operands now;
+                    operands<false>(now, b, c, delta, added, cut, part * Sub + r);
+                    decays<SCAN_BACKWARD_POLYNOMIAL>(now, rate, decay[r]);
 #pragma unroll
                     for (int k = 0; k < K; k++)
 #pragma unroll
-                        for (int j = 0; j < J; j++) {
-                            decay[r][k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, ds[k] * rate[k][j] + cutoff);
-                            history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + as[k] * bs[j];
-                        }
+                        for (int j = 0; j < J; j++) history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + now.as[k] * now.bs[j];
                 }
+                Operands now;
+                float dys[K];
+                operands<true>(now, b, c, delta, added, cut, part * Sub + Sub - 1);
+                read<K>(dy + (part * Sub + Sub - 1) * Channels + own, dys);
 #pragma unroll
                 for (int batch = Sub / Batch - 1; batch >= 0; batch--) {
                     float outputs[Sums], inputs[Sums], stepSums[Sums];
 #pragma unroll
                     for (int in = Batch - 1; in >= 0; in--) {
                         const int r = batch * Batch + in, i = part * Sub + r;
-                        float bs[J], cs[J], ds[K], as[K], dys[K], forStates[Values];
-                        read<J>(b + i * Padded + s * J, bs);
-                        read<J>(c + i * Padded + s * J, cs);
-                        read<K>(delta + i * Channels + own, ds);
-                        read<K>(added + i * Channels + own, as);
-                        read<K>(dy + i * Channels + own, dys);
+                        float forStates[Values];
 #pragma unroll
                         for (int v = 0; v < Values; v++) forStates[v] = 0;
 #pragma unroll
@@ -414,17 +482,21 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                             float output = 0, input = 0, stepSum = 0;
 #pragma unroll
                             for (int j = 0; j < J; j++) {
-                                const float dState = dys[k] * cs[j] + carry[k][j];
-                                output += history[r + 1][k][j] * cs[j];
-                                input += dState * bs[j];
-                                forStates[j] += dState * as[k];
+                                const float dState = dys[k] * now.cs[j] + carry[k][j];
+                                output += history[r + 1][k][j] * now.cs[j];
+                                input += dState * now.bs[j];
+                                forStates[j] += dState * now.as[k];
                                 forStates[J + j] += dys[k] * history[r + 1][k][j];
                                 carry[k][j] = dState * decay[r][k][j];
                                 const float through = carry[k][j] * history[r][k][j];
                                 stepSum += through * rate[k][j];
-                                dRate[k][j] += through * ds[k];
+                                dRate[k][j] += through * now.ds[k];
                             }
                             outputs[in * K + k] = output; inputs[in * K + k] = input; stepSums[in * K + k] = stepSum;
+                        }
+                        if (r > 0) {
+                            operands<true>(now, b, c, delta, added, cut, i - 1);
+                            read<K>(dy + (i - 1) * Channels + own, dys);
                         }
                         reduce_scatter<Values, 16, S>(forStates, lane);
                         const int at = scattered<Values>(lane / S, Groups);
@@ -433,64 +505,79 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                             for (int n = 0; n < Own; n++)
                                 folded[((warp * Fold + i % Fold) * 2 + (at + n) / J) * Padded + s * J + (at + n) % J] = forStates[n];
                     }
-                    sync_warp();                                               // delta x and dy of these tokens have been read by all
-                    gather(outputs, dy, part * Sub + batch * Batch);
-                    gather(inputs, added, part * Sub + batch * Batch);
-                    gather(stepSums, dStep, part * Sub + batch * Batch);
+                    sync_warp();                                                // delta x and dy of these tokens have been read by all
+                    gather<Batch>(outputs, dy, part * Sub + batch * Batch);
+                    gather<Batch>(inputs, added, part * Sub + batch * Batch);
+                    gather<Batch>(stepSums, dStep, part * Sub + batch * Batch);
                 }
                 if (part * Sub % Fold == 0) {
                     __syncthreads();
                     const i64 slice = blockIdx.x % a.blocksPerGroup;
-                    for (int e = threadIdx.x; e < 2 * Fold * Padded; e += Threads) {
+                    for (int e = threadIdx.x * 4; e < 2 * Fold * Padded; e += Threads * 4) {
                         const i64 t = begin + part * Sub + e / (2 * Padded), n = e % Padded;
                         if (t >= a.length || n >= a.states) continue;
-                        float sum = folded[e];
+                        float sum[4];
+                        load<float, 4>(folded, e, sum);
 #pragma unroll
-                        for (int w = 1; w < Warps; w++) sum += folded[w * 2 * Fold * Padded + e];
-                        (e / Padded % 2 ? a.dC : a.dB)[(((slice * a.batch + row) * a.length + t) * a.groups + group) * a.states + n] = sum;
+                        for (int w = 1; w < Warps; w++) {
+                            float more[4];
+                            load<float, 4>(folded, w * 2 * Fold * Padded + e, more);
+#pragma unroll
+                            for (int v = 0; v < 4; v++) sum[v] += more[v];
+                        }
+                        float* to = (e / Padded % 2 ? a.dC : a.dB) + (((slice * a.batch + row) * a.length + t) * a.groups + group) * a.states + n;
+                        if (a.states == Padded) store<float, 4>(to, 0, sum);
+                        else
+#pragma unroll
+                            for (int v = 0; v < 4; v++)
+                                if (n + v < a.states) to[v] = sum[v];
                     }
                     if (Fold < Tile) __syncthreads();
                 }
             }
             sync_warp();
-#pragma unroll 1
-            for (int i = lane / Quads; i < Tile; i += Rows) {
-                const int column = lane % Quads * Quad, cell = i * Channels + column;
-                const i64 t = begin + i, place = (row * a.length + t) * a.channels + first + column;
-                if (t >= a.length || column >= count) continue;
+            const int column = lane % Quads * Quad, left = left_of(begin), rest = a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
+            i64 place = (row * a.length + begin + lane / Quads) * a.channels + first + column;
+#pragma unroll SCAN_RESULTS
+            for (int n = 0; n < Steps; n++, place += Rows * a.channels) {
+                const bool there = token(n) < rest && column < count, counts = token(n) < left && there;
                 float xs[Quad], steps[Quad], dys[Quad], ds[Quad], ys[Quad], dInputs[Quad], dSteps[Quad], result[Quad];
-                load<E, Quad>(x, cell, xs);
-                load<E, Quad>(x + Cell, cell, steps);
-                load<E, Quad>(gradient, cell, dys);
-                load<float, Quad>(delta, cell, ds);
-                load<float, Quad>(dy, cell, ys);
-                load<float, Quad>(added, cell, dInputs);
-                load<float, Quad>(dStep, cell, dSteps);
+                load<E, Quad>(x, cell(n), xs);
+                load<E, Quad>(x + Cell, cell(n), steps);
+                load<E, Quad>(gradient, cell(n), dys);
+                load<float, Quad>(delta, cell(n), ds);
+                load<float, Quad>(added, cell(n), dInputs);
+                load<float, Quad>(dStep, cell(n), dSteps);
                 if (a.gate.base) {
                     float gates[Quad];
-                    load<E, Quad>(gate, cell, gates);
+                    load<E, Quad>(gate, cell(n), gates);
+                    load<float, Quad>(dy, cell(n), ys);
 #pragma unroll
                     for (int q = 0; q < Quad; q++) {
                         const float open = sigmoid(gates[q]);
-                        result[q] = t < valid ? dys[q] * (ys[q] + skip[q] * xs[q]) * silu_slope(gates[q], open) : 0.f;
+                        result[q] = dys[q] * (ys[q] + skip[q] * xs[q]) * silu_slope(gates[q], open);   // past the row's end dy is 0
                         dys[q] *= gates[q] * open;
                     }
-                    write(a.dGate, place, column, result);
+                    if (there) write(a.dGate, place, column, result);
                 }
 #pragma unroll
                 for (int q = 0; q < Quad; q++) {
                     result[q] = ds[q] * dInputs[q] + skip[q] * dys[q];
-                    dSkip[q] += dys[q] * xs[q];
+                    dSkip[q] += counts ? dys[q] * xs[q] : 0.f;
+                    dSteps[q] = dSteps[q] * (1 / log2_e) + dInputs[q] * xs[q];  // the rates were in powers of two
                 }
-                write(a.dX, place, column, result);
+                if (a.softplus)
+#pragma unroll
+                    for (int q = 0; q < Quad; q++) dSteps[q] *= sigmoid(steps[q] + bias[q]);
 #pragma unroll
                 for (int q = 0; q < Quad; q++) {
-                    dSteps[q] = dSteps[q] / log2_e + dInputs[q] * xs[q];        // the rates were in powers of two
-                    if (a.softplus) dSteps[q] *= sigmoid(steps[q] + bias[q]);
-                    if (t >= valid) dSteps[q] = 0;
+                    dSteps[q] = counts ? dSteps[q] : 0.f;
                     dBias[q] += dSteps[q];
                 }
-                write(a.dTimeStep, place, column, dSteps);
+                if (there) {
+                    write(a.dX, place, column, result);
+                    write(a.dTimeStep, place, column, dSteps);
+                }
             }
             sync_warp();                                                        // before the raw inputs are overwritten
         }
@@ -515,17 +602,18 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).forward(); }
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).backward(); }
 
-#define SCAN(shape, K, J, S, Tile, Sub) \
-    KERNEL(scan_forward_##shape##_bfloat16, 128, ScanArguments, scan_forward<bfloat16, K, J, S, Tile, Sub>) \
-    KERNEL(scan_forward_##shape##_float32, 128, ScanArguments, scan_forward<float, K, J, S, Tile, Sub>) \
-    KERNEL(scan_backward_##shape##_bfloat16, 128, ScanArguments, scan_backward<bfloat16, K, J, S, Tile, Sub>) \
-    KERNEL(scan_backward_##shape##_float32, 128, ScanArguments, scan_backward<float, K, J, S, Tile, Sub>)
+// Blocks a multiprocessor is to hold, forward and backward: that bounds the registers
+#define SCAN(shape, K, J, S, Tile, Sub, Blocks, BackwardBlocks) \
+    KERNEL_OF(scan_forward_##shape##_bfloat16, 128, Blocks, ScanArguments, scan_forward<bfloat16, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_forward_##shape##_float32, 128, Blocks, ScanArguments, scan_forward<float, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_backward_##shape##_bfloat16, 128, BackwardBlocks, ScanArguments, scan_backward<bfloat16, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_backward_##shape##_float32, 128, BackwardBlocks, ScanArguments, scan_backward<float, K, J, S, Tile, Sub>)
 
 // the host has the same numbers
-SCAN(4, 1, 4, 1, 16, 4)
-SCAN(16, 4, 4, 4, 16, 4)
-SCAN(16_few, 1, 4, 4, 16, 8)                         // for few channels: a quarter of the work a thread, four times the threads
-SCAN(32, 4, 4, 8, 16, 4)
-SCAN(64, 4, 4, 16, 16, 4)
-SCAN(128, 4, 4, 32, 16, 4)
-SCAN(256, 2, 8, 32, 16, 4)
+SCAN(4, 1, 4, 1, 16, 4, 2, 2)
+SCAN(16, 4, 4, 4, 16, 4, 2, 2)
+SCAN(16_few, 1, 4, 4, 16, 8, 2, 2)                   // for few channels: a quarter of the work a thread, four times the threads
+SCAN(32, 4, 4, 8, 16, 4, 2, 2)
+SCAN(64, 4, 4, 16, 16, 4, 2, 2)
+SCAN(128, 4, 4, 32, 16, 4, 2, 2)
+SCAN(256, 2, 8, 32, 16, 4, 2, 2)

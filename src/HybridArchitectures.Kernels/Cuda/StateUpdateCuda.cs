@@ -9,33 +9,45 @@ static class StateUpdateCuda
     struct Arguments
     {
         public CudaTyped X, TimeStep, Gate, B, C;
-        public nint A, Skip, Bias, State;
+        public nint A, Skip, Bias, Slots, State;
         public CudaTyped Output;
-        public long Rows, Heads, HeadSize, Groups, States, Lanes, RatePerState, Softplus;
+        public long Rows, Heads, HeadSize, Groups, States, Lanes, RatePerState, Softplus, SlotCount;
         public float Minimum, Maximum;
     }
 
-    /// <summary>state (B, H, P, N), or (B, H, N) with P = 1, is updated in place; x like it without N; timeStep (B, H); a (H) or (H, N); b, c (B, G, N).</summary>
+    const int RowsTogether = 4;                          // as in the kernel
+
+    /// <summary>state (B, H, P, N), or (B, H, N) with P = 1, is updated in place; x like it without N; timeStep (B, H); a (H) or (H, N); b, c (B, G, N).
+    /// With slots (B) the state has any first size, and sequence i is at slots[i], or nowhere if that is -1.</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus,
-        (double Minimum, double Maximum)? limit)
+        (double Minimum, double Maximum)? limit, Tensor? slots = null)
     {
         using var scope = NewDisposeScope();
         var output = CudaMemory.NewLike(x);
-        (x, timeStep, gate, b, c, a) = (x.contiguous(), timeStep.contiguous(), gate?.contiguous(), b.contiguous(), c.contiguous(), a.contiguous());
+        (x, timeStep, gate, b, c, a, slots) = (x.contiguous(), timeStep.contiguous(), gate?.contiguous(), b.contiguous(), c.contiguous(), a.contiguous(), slots?.contiguous());
         var (skips, biases) = (CudaMemory.Float32(skip), CudaMemory.Float32(timeStepBias));
-        long states = b.size(2), rows = state.NumberOfElements / states;
-        bool wide = states % 4 == 0 && CudaMemory.Address(state) % 16 == 0;
+        long states = b.size(2), rows = x.NumberOfElements;
+        bool wide = states % 4 == 0 && CudaMemory.Address(state) % 16 == 0 && CudaMemory.Address(b) % (4 * b.ElementSize) == 0 && CudaMemory.Address(c) % (4 * c.ElementSize) == 0;
+        // what the kernel for several rows of a head at once takes
+        int teams = states is 32 or 64 or 128 or 256 ? 128 / (int)Math.Min(32, states / 4) : 0;
+        bool together = wide && teams > 0 && a.dim() == 1 && x.dim() == 3 && x.size(2) % (teams * RowsTogether) == 0 && x.size(0) <= 65535 && x.size(1) <= 65535;
+        foreach (var tensor in (ReadOnlySpan<Tensor?>)[x, timeStep, gate, b, c]) together &= tensor is null || (tensor.dtype == x.dtype && CudaMemory.Address(tensor) % 16 == 0);
+        if (!together && rows >= int.MaxValue) throw new ArgumentException($"state has {rows} rows of {states} numbers; the CUDA back end takes up to 2^31 - 1 of other than 32, 64, 128 or 256", nameof(state));
         long lanes = 1;
         while (lanes < 32 && lanes * (wide ? 4 : 1) < states) lanes *= 2;
         var arguments = new Arguments
         {
             X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(timeStep), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c),
-            A = CudaMemory.Address(a), Skip = CudaMemory.Address(skips), Bias = CudaMemory.Address(biases), State = CudaMemory.Address(state), Output = CudaTyped.Of(output),
+            A = CudaMemory.Address(a), Skip = CudaMemory.Address(skips), Bias = CudaMemory.Address(biases), Slots = CudaMemory.Address(slots), State = CudaMemory.Address(state), Output = CudaTyped.Of(output),
             Rows = rows, Heads = x.size(1), HeadSize = x.dim() == 3 ? x.size(2) : 1, Groups = b.size(1), States = states, Lanes = lanes, RatePerState = a.dim() == 2 ? 1 : 0,
-            Softplus = softplus ? 1 : 0, Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
+            Softplus = softplus ? 1 : 0, SlotCount = state.size(0), Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
         };
-        CudaRuntime.DeviceOf(x).Launch("StateUpdate.cu", wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0, arguments);
-        GC.KeepAlive((x, timeStep, gate, b, c, a, skips, biases, state));
+        var device = CudaRuntime.DeviceOf(x);
+        if (together)
+            device.Launch("StateUpdate.cu", $"state_update_rows_{states}_{(x.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32")}",
+                (x.size(2) / (teams * RowsTogether), x.size(1), x.size(0)), 128, 0, arguments);
+        else device.Launch("StateUpdate.cu", wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0, arguments);
+        GC.KeepAlive((x, timeStep, gate, b, c, a, skips, biases, slots, state));
         return output.MoveToOuterDisposeScope();
     }
 }

@@ -37,7 +37,7 @@ static unsafe class SwiGluCuda
         // rows without gaps are one long row
         if (Joined(gates) && Joined(ups) && (gradient is null || Joined(gradients))) (width, rows) = (width * rows, 1);
         bool wide = CudaMemory.Wide(width, gates, ups, gradients);
-        long perBlock = 256 * 4 * CudaMemory.VectorLength(gate.dtype, wide), blocks = (width + perBlock - 1) / perBlock;
+        long perBlock = 256 * CudaMemory.VectorLength(gate.dtype, wide), blocks = (width + perBlock - 1) / perBlock;
         var arguments = new Arguments
         {
             Gradient = gradient is null ? 0 : (nint)gradients[0], Gate = (nint)gates[0], Up = (nint)ups[0], Output = CudaMemory.Address(output),

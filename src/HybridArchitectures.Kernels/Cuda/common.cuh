@@ -113,6 +113,18 @@ template <class T, int V> __device__ __forceinline__ void store(void* base, i64 
     *reinterpret_cast<Raw<T, V>*>(static_cast<T*>(base) + at) = pack<T, V>(values);
 }
 
+// the same for what will not be read again soon
+template <class T, int V> __device__ __forceinline__ void store_stream(void* base, i64 at, const float (&values)[V]) {
+#ifndef HYBRID_EMULATION
+    if constexpr (V * sizeof(T) == 16) {
+        const Raw<T, V> raw = pack<T, V>(values);
+        asm volatile("st.global.cs.v4.u32 [%4], {%0, %1, %2, %3};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "r"(raw.bits.words[2]), "r"(raw.bits.words[3]),
+            "l"(static_cast<T*>(base) + at) : "memory");
+    } else
+#endif
+    store<T, V>(base, at, values);
+}
+
 template <class T> __device__ __forceinline__ float load_one(const void* base, i64 at) { return to_float(static_cast<const T*>(base)[at]); }
 template <class T> __device__ __forceinline__ void store_one(void* base, i64 at, float value) { static_cast<T*>(base)[at] = from_float<T>(value); }
 
@@ -138,6 +150,15 @@ __device__ __forceinline__ float exp2_polynomial(float x) {
     p = p * f + 6.93146978e-1f;
     p = p * f + 1.f;
     return as_float(as_bits(p) + (as_bits(shifted) << 23));
+}
+
+// absolute error near 2^-22
+__device__ __forceinline__ float log2_approximate(float x) {
+#ifdef HYBRID_EMULATION
+    return log2f(x);
+#else
+    float result; asm("lg2.approx.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
+#endif
 }
 
 __device__ __forceinline__ float reciprocal(float x) {
@@ -221,6 +242,28 @@ template <int V, int First, int Last, int Whole> __device__ __forceinline__ void
             reduce_scatter<1, First / 2, Last>(values, lane);
         }
     }
+}
+
+// The sums of four values over the four lanes of each quad, by the matrix unit, which takes them with 11 bits: good for what is rounded to bfloat16 afterwards.
+// The sums are in the quad's first lane alone. One instruction where exchanges between lanes take twelve.
+__device__ __forceinline__ void quad_sums(float (&values)[4], int lane) {
+#ifdef HYBRID_EMULATION
+    for (int v = 0; v < 4; v++) {
+        float sum = as_float(as_bits(values[v]) & 0xffffe000u);
+        sum += from_lane_xor(sum, 1);
+        sum += from_lane_xor(sum, 2);
+        values[v] = lane % 4 ? as_float(0x7fc00000u) : sum;
+    }
+#else
+    // D = A B: row r of A has a value of quad r % 8 in column lane % 4, another in column 4 + lane % 4; B's first column adds the former, its second the latter
+    const unsigned first = lane / 4 == 0 ? 0x3f800000u : 0, second = lane / 4 == 1 ? 0x3f800000u : 0;
+    float sums[4];
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+        : "=f"(sums[0]), "=f"(sums[1]), "=f"(sums[2]), "=f"(sums[3])
+        : "r"(as_bits(values[0])), "r"(as_bits(values[2])), "r"(as_bits(values[1])), "r"(as_bits(values[3])), "r"(first), "r"(second), "f"(0.f));
+#pragma unroll
+    for (int v = 0; v < 4; v++) values[v] = sums[v];
+#endif
 }
 
 // over a block of 256 threads; `scratch` has 8 floats and may be used again at once

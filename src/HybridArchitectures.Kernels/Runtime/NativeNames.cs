@@ -28,6 +28,15 @@ static class NativeNames
             .Concat(plain);
     }
 
+    /// <summary>cuBLAS as libtorch has loaded it, or where it lies beside it.</summary>
+    public static IEnumerable<string> Blas(string torchFolder)
+    {
+        string[] plain = OperatingSystem.IsWindows() ? ["cublas64_13.dll", "cublas64_12.dll"] : ["libcublas.so.13", "libcublas.so.12"];
+        var packages = Path.GetFullPath(Path.Combine(torchFolder, "..", "..", "nvidia"));
+        string[] folders = [torchFolder, .. new[] { "cu13", "cublas" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
+        return plain.Concat(folders.SelectMany(folder => plain.Select(name => Path.Combine(folder, name)).Where(System.IO.File.Exists)));
+    }
+
     public static bool IsLibtorch(string name) => Libtorch.Contains(name);
 
     /// <summary>The file of a library: <c>libtorch_cpu.so</c>, <c>torch_cpu.dll</c>, <c>libtorch_cpu.dylib</c>.</summary>

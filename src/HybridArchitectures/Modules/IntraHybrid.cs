@@ -66,6 +66,9 @@ public sealed class IntraHybrid : Mixer
         };
         var (scanned, values) = stateSpace.Scan(x, context, states?.StateSpace);
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
+        if (output is not null)
+            return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
+                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), Kind, spec.Fusion == FusionKind.Gate ? Parameter("gate") : null, normEpsilon));
         scanned = Normed(scanned, stateSpaceNorm, spec.StateSpaceNormGroups);
         attended = Normed(attended, attentionNorm, spec.Attention.Heads);
         if (spec.LearnedScale)
@@ -73,8 +76,30 @@ public sealed class IntraHybrid : Mixer
             scanned = scanned * Parameter("state_space_scale").to(x.dtype);
             attended = attended * Parameter("attention_scale").to(x.dtype);
         }
-        return output is null ? Fuse(stateSpace.Project(scanned), attention.Project(attended)) : output.Forward(Fuse(scanned, attended));
+        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), Kind, spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
     }
+
+    // a branch as it comes, with what is done to it before the joint projection
+    FusionBranch Branch(Tensor value, RootMeanSquareNorm? norm, int groups, string scale)
+    {
+        Tensor? factor = spec.LearnedScale ? Parameter(scale) : null;
+        return spec.Norm switch
+        {
+            BranchNorm.None => new(value, factor),
+            BranchNorm.Rms => new(value, factor is null ? norm!.Weight : norm!.Weight * factor, 1),
+            BranchNorm.Group => new(value, factor, groups),
+            _ => throw new InvalidOperationException($"unknown branch norm {spec.Norm}"),
+        };
+    }
+
+    BranchFusionKind Kind => spec.Fusion switch
+    {
+        FusionKind.Add => BranchFusionKind.Add,
+        FusionKind.Difference => BranchFusionKind.Difference,
+        FusionKind.Gate => BranchFusionKind.Gate,
+        FusionKind.Concat => BranchFusionKind.Concat,
+        _ => throw new InvalidOperationException($"unknown fusion {spec.Fusion}"),
+    };
 
     Tensor Normed(Tensor branch, RootMeanSquareNorm? norm, int groups) => spec.Norm switch
     {
@@ -83,20 +108,6 @@ public sealed class IntraHybrid : Mixer
         BranchNorm.Group => RmsNorm.Forward(branch, null, normEpsilon, groups),
         _ => throw new InvalidOperationException($"unknown branch norm {spec.Norm}"),
     };
-
-    Tensor Fuse(Tensor scanned, Tensor attended)
-    {
-        switch (spec.Fusion)
-        {
-            case FusionKind.Add: return scanned.add(attended, Scalars.One);
-            case FusionKind.Difference: return scanned - attended;
-            case FusionKind.Concat: return cat([scanned, attended], -1);
-            case FusionKind.Gate:
-                var share = Parameter("gate").sigmoid().to(scanned.dtype);      // of the state-space branch, per channel
-                return attended.add(share * (scanned - attended), Scalars.One);
-            default: throw new InvalidOperationException($"unknown fusion {spec.Fusion}");
-        }
-    }
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) =>

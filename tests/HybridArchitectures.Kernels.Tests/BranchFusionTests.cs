@@ -1,0 +1,84 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Tests.Cuda;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public class BranchFusionTests : IDisposable
+{
+    public void Dispose() => BranchFusion.Backend = KernelBackend.Auto;
+
+    // first, second, first's weight, second's weight, gate
+    static Tensor?[] Inputs(int rows, int width, BranchFusionKind kind, bool weighted)
+    {
+        int other = kind == BranchFusionKind.Concat ? width + 8 : width;
+        return [OperatorCheck.Normal(rows, 2, width), OperatorCheck.Normal(rows, 2, other), weighted ? OperatorCheck.Normal(width) : null,
+            weighted ? OperatorCheck.Normal(other) : null, kind == BranchFusionKind.Gate ? OperatorCheck.Normal(width) : null];
+    }
+
+    static Tensor Run(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups) =>
+        BranchFusion.Forward(new(i[0]!, i[2], groups), new(i[1]!, i[3], otherGroups), kind, i[4]);
+
+    static Tensor Reference(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups) =>
+        BranchFusionReference.Forward(new(i[0]!, i[2], groups), new(i[1]!, i[3], otherGroups), kind, i[4]);
+
+    public static TheoryData<BranchFusionKind, int, int, int, bool> Cases => new()
+    {
+        { BranchFusionKind.Add, 24, 1, 1, true },
+        { BranchFusionKind.Difference, 24, 3, 6, false },
+        { BranchFusionKind.Gate, 64, 4, 2, true },
+        { BranchFusionKind.Concat, 32, 4, 5, true },
+        { BranchFusionKind.Gate, 7, 7, 0, true },
+        { BranchFusionKind.Concat, 5, 0, 1, false },
+        { BranchFusionKind.Difference, 10, 0, 0, true },
+        { BranchFusionKind.Gate, 2056, 1, 257, true },       // more than a block holds in registers
+    };
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void On_the_CPU_results_and_gradients_match_the_reference(BranchFusionKind kind, int width, int groups, int otherGroups, bool weighted)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), Inputs(3, width, kind, weighted));
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void The_CUDA_kernel_matches_the_reference(BranchFusionKind kind, int width, int groups, int otherGroups, bool weighted)
+    {
+        BranchFusion.Backend = KernelBackend.Cuda;
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        var inputs = Inputs(width > 1000 ? 1 : 3, width, kind, weighted);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), inputs));
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_composed_operators()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        var inputs = Inputs(5, 64, BranchFusionKind.Difference, true);
+        static Tensor Norm(Tensor x, Tensor weight) => x * rsqrt(x.square().mean([-1], true) + 1e-5) * weight;
+        void Check() => OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, BranchFusionKind.Difference, 1, 1), i => Norm(i[0]!, i[2]!) - Norm(i[1]!, i[3]!),
+            i => Reference(i, BranchFusionKind.Difference, 1, 1), inputs);
+        Check();
+        BranchFusion.Backend = KernelBackend.Cuda;
+        using var emulation = new CudaEmulation();
+        Check();
+    }
+
+    [Fact]
+    public void What_does_not_fit_is_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        Tensor x = zeros(2, 6), other = zeros(2, 8);
+        Refusal.Of("second", "(2, 8)", () => BranchFusion.Forward(new(x), new(other), BranchFusionKind.Add));
+        Refusal.Of("first", "4 groups", () => BranchFusion.Forward(new(x, null, 4), new(x), BranchFusionKind.Add));
+        Refusal.Of("first", "(6)", () => BranchFusion.Forward(new(x, zeros(5)), new(x), BranchFusionKind.Add));
+        Refusal.Of("gate", "null", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Gate));
+        Refusal.Of("gate", "Add", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Add, zeros(6)));
+        Refusal.Of("second", "Float64", () => BranchFusion.Forward(new(x), new(x.to(ScalarType.Float64)), BranchFusionKind.Add));
+    }
+}

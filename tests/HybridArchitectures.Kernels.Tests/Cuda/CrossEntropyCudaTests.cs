@@ -1,0 +1,86 @@
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>Linear cross entropy by its CUDA kernel under emulation, against the reference in float64.</summary>
+public class CrossEntropyCudaTests : IDisposable
+{
+    readonly long least = CrossEntropyCuda.LeastTokens;
+
+    public CrossEntropyCudaTests()
+    {
+        LinearCrossEntropy.Backend = KernelBackend.Cuda;
+        CrossEntropyCuda.LeastTokens = 4;
+    }
+
+    public void Dispose()
+    {
+        LinearCrossEntropy.Backend = KernelBackend.Auto;
+        CrossEntropyCuda.LeastTokens = least;
+    }
+
+    [Theory]
+    [InlineData(1, 1, false, 0, 0, 1)]
+    [InlineData(6, 13, true, 0.1, 1e-2, 0.7)]       // two chunks, the last of two tokens
+    [InlineData(5, 4104, false, 0, 0, -1.5)]        // more than a pass of the block
+    [InlineData(3, 70, true, 0.3, 0, 1)]
+    [InlineData(2, 20, false, 0, 0.1, 1)]
+    public void Results_and_gradients_match_the_reference(int tokens, int vocabulary, bool biased, double smoothing, double zLoss, double scale)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        var targets = randint(0, vocabulary, [tokens], ScalarType.Int64);
+        if (tokens > 2) targets[1] = -100;
+        Tensor?[] inputs = [OperatorCheck.Normal(tokens, 9), OperatorCheck.Normal(vocabulary, 9) * 0.3, biased ? OperatorCheck.Normal(vocabulary) : null];
+        CudaEmulation.BothOrders(() =>
+        {
+            OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
+                i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale), inputs);
+            var single = inputs.Select(input => input?.to(ScalarType.Float32)).ToArray();
+            OperatorCheck.Close(LinearCrossEntropyReference.TokenLosses(single[0]!, single[1]!, targets, -100, single[2], scale),
+                LinearCrossEntropy.TokenLosses(single[0]!, single[1]!, targets, -100, single[2], scale), 2e-5, "the losses of tokens");
+        });
+    }
+
+    [Fact]
+    public void BFloat16_is_as_good_as_composed_operators()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        using var emulation = new CudaEmulation();
+        var targets = randint(0, 50, [9], ScalarType.Int64);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => nn.functional.cross_entropy(nn.functional.linear(i[0]!, i[1]!), targets),
+            i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), [OperatorCheck.Normal(9, 16), OperatorCheck.Normal(50, 16) * 0.3]);
+    }
+
+    [Fact]
+    public void Where_no_token_counts_loss_and_gradients_are_zero()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        var results = OperatorCheck.Run(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, full([3], -100, ScalarType.Int64)), [OperatorCheck.Normal(3, 4), OperatorCheck.Normal(11, 4)], ScalarType.Float32);
+        Assert.All(results, result => Assert.True(result.eq(0).all().item<bool>()));
+    }
+
+    [Fact]
+    public void A_target_out_of_range_makes_the_loss_NaN()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        // only a card's tensors get so far: in main memory the operator refuses such a target by name
+        var (loss, _) = CrossEntropyCuda.Run(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), new CrossEntropyOptions(-100, 0, 0, 1, KernelBackend.Cuda), [false, false, false]);
+        Assert.True(float.IsNaN(loss.item<float>()));
+    }
+
+    [Fact]
+    public void Chunks_hold_less_than_a_tenth_of_the_logits()
+    {
+        CrossEntropyCuda.LeastTokens = least;
+        Assert.True(CrossEntropyCuda.ChunkOf(8192) * 10 < 8192);
+        Assert.Equal(100, CrossEntropyCuda.ChunkOf(100));
+        Assert.Equal(256, CrossEntropyCuda.ChunkOf(1000));
+        Assert.Equal(2048, CrossEntropyCuda.ChunkOf(1 << 20));
+    }
+}
