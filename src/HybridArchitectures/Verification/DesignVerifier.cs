@@ -58,20 +58,13 @@ public static class DesignVerifier
         try
         {
             checks.Run(invariance, errors);
-            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? Name(model, layer) : null, [.. errors.Values], errors.Detail);
+            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? LayerNames.Of(model, layer) : null, [.. errors.Values], errors.Detail);
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
             // a comparison before the failure may have found a layer already
             int failed = Math.Min(errors.First ?? probe.Current, model.Stack.Blocks.Count);
-            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, Name(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {error.Message}");
+            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.Of(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {error.Message}");
         }
-    }
-
-    static string Name(HybridLanguageModel model, int layer)
-    {
-        if (layer >= model.Stack.Blocks.Count) return "final norm";
-        var block = model.Stack.Blocks[layer];
-        return $"block {layer + 1} ({string.Join(", ", new object?[] { block.Mixer, block.FeedForward }.OfType<object>().Select(part => part.GetType().Name))})";
     }
 }

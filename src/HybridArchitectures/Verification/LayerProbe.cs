@@ -8,11 +8,12 @@ sealed class LayerProbe : IDisposable
 {
     readonly HybridLanguageModel model;
     readonly Action<int, Tensor>? observer;
-    readonly bool wasTraining;
+    readonly bool wasTraining, withInput;
     readonly List<Tensor> seen = [];
 
-    public LayerProbe(HybridLanguageModel model)
+    public LayerProbe(HybridLanguageModel model, bool withInput = false)
     {
+        this.withInput = withInput;
         this.model = model;
         observer = model.Stack.Observer;
         model.Stack.Observer = See;
@@ -23,7 +24,7 @@ sealed class LayerProbe : IDisposable
     /// <summary>The layer at work, from 0: where a pass fails, the one that failed.</summary>
     public int Current { get; private set; }
 
-    /// <summary>One pass: each block's output, then the final norm's, (batch, length, width) in the current dispose scope.</summary>
+    /// <summary>One pass: each block's output (before them, where asked for, what the first block reads), then the final norm's, (batch, length, width) in the current dispose scope.</summary>
     public IReadOnlyList<Tensor> Run(Tensor ids, SequenceContext? context = null)
     {
         Current = 0;
@@ -43,7 +44,7 @@ sealed class LayerProbe : IDisposable
     void See(int layer, Tensor output)
     {
         Current = layer + 1;
-        if (layer >= 0) seen.Add(output.detach().to(output.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32, copy: true).DetachFromDisposeScope());
+        if (layer >= 0 || withInput) seen.Add(output.detach().to(output.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32, copy: true).DetachFromDisposeScope());
         observer?.Invoke(layer, output);
     }
 
