@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -14,23 +15,34 @@ public static class Checkpoint
     public const string ModelFile = "model.safetensors";
 
     /// <summary>Saves a model. The folder appears, or replaces the one of an earlier save, when all of it is written.</summary>
-    /// <param name="model">The model.</param>
+    /// <param name="model">The model. Low-rank adapters that are attached and not merged are saved with it, and attached again by <see cref="Load"/>.</param>
     /// <param name="folder">A new or empty folder, or one that holds nothing but a model saved earlier.</param>
+    /// <param name="type">The type of the parameters in the file: float32, bfloat16 or float16.</param>
     /// <exception cref="ArgumentException">The folder holds other files, which the save would take away.</exception>
-    public static void Save(HybridLanguageModel model, string folder)
+    public static void Save(HybridLanguageModel model, string folder, ScalarType type = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(model);
-        AtomicWrite.Folder(folder, fresh => Write(model, fresh), [DesignFile, ModelFile]);
+        if (type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)) throw new ArgumentException($"type is {type}; expected Float32, BFloat16 or Float16", nameof(type));
+        AtomicWrite.Folder(folder, fresh => Write(model, fresh, type), [DesignFile, ModelFile]);
     }
 
     /// <summary>Writes a model's two files into a folder that exists; to be used inside <see cref="AtomicWrite.Folder"/> where more files belong to
     /// a checkpoint.</summary>
-    public static void Write(HybridLanguageModel model, string folder)
+    public static void Write(HybridLanguageModel model, string folder) => Write(model, folder, ScalarType.Float32);
+
+    static void Write(HybridLanguageModel model, string folder, ScalarType type)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentException.ThrowIfNullOrEmpty(folder);
+        var metadata = model.Adapters is { IsMerged: false } adapters ? adapters.Metadata() : [];
+        metadata["format"] = "pt";
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        // parameters alone: the balance of experts moves in steps that half precision would swallow
+        var rounded = type == ScalarType.Float32 ? [] : model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
+        var tensors = model.State.ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
-        SafetensorsFile.Write(Path.Combine(folder, ModelFile), model.State, new Dictionary<string, string> { ["format"] = "pt" });
+        SafetensorsFile.Write(Path.Combine(folder, ModelFile), tensors, metadata);
     }
 
     /// <summary>Reads the design of a saved model.</summary>
@@ -64,7 +76,11 @@ public static class Checkpoint
         var model = LoadDesign(folder).CreateModel(compute, device, seed: 0);
         try
         {
-            LoadInto(model, folder);
+            using (var file = SafetensorsFile.Open(Path.Combine(folder, ModelFile)))
+            {
+                LoraAdapters.AttachAs(model, file);
+                file.ReadInto(model.State);
+            }
             return model;
         }
         catch

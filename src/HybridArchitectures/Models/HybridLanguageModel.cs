@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
@@ -41,8 +42,16 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <summary>(vocabulary, width), float32: the embedding itself if the head is tied.</summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
-    /// <summary>Every trainable tensor once, in the order of the layers.</summary>
-    public IReadOnlyList<ModelParameter> Parameters => [.. AllParameters().Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
+    /// <summary>The low-rank adapters attached to it, or null.</summary>
+    public LoraAdapters? Adapters { get; internal set; }
+
+    string HeadName => Design.TiedHead ? "embedding" : "head";
+
+    /// <inheritdoc/>
+    protected internal override IReadOnlyList<string> ProjectionWeights => [HeadName];
+
+    /// <summary>Every trainable tensor once, in the order of the layers; frozen ones (<c>requires_grad</c> false) are left out.</summary>
+    public IReadOnlyList<ModelParameter> Parameters => [.. AllParameters().Where(item => item.Value.requires_grad).Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
 
     /// <summary>Everything a checkpoint holds, by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
@@ -91,8 +100,7 @@ public sealed class HybridLanguageModel : LanguageModel
     {
         ArgumentNullException.ThrowIfNull(hidden);
         using var scope = NewDisposeScope();
-        var head = hidden.dtype == ScalarType.Float32 ? Head : Head.to(hidden.dtype);
-        return Scaled(nn.functional.linear(hidden, head), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
     /// <summary>The loss of predicting targets, without all logits in memory.</summary>
@@ -128,7 +136,11 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <summary>Work between optimizer steps, such as balancing experts; call it once after each.</summary>
     public void AfterStep() => stack.AfterStep();
 
-    Tensor HeadFor(Tensor hidden) => hidden.dtype == ScalarType.Float32 ? Head : Head.to(hidden.dtype);
+    Tensor HeadFor(Tensor hidden)
+    {
+        Tensor head = Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
+        return hidden.dtype == ScalarType.Float32 ? head : head.to(hidden.dtype);
+    }
 
     void CheckIds(Tensor ids, string name)
     {

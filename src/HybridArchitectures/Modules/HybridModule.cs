@@ -1,4 +1,5 @@
 using TorchSharp;
+using HybridArchitectures.Adapters;
 using TorchSharp.Modules;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -12,6 +13,7 @@ namespace HybridArchitectures.Modules;
 public abstract class HybridModule : nn.Module
 {
     readonly HashSet<string> neverDecayed = [];
+    Dictionary<string, LoraWeight>? adapters;
 
     /// <summary>Makes a module; <paramref name="kind"/> is what error messages call it.</summary>
     protected HybridModule(string kind) : base(kind) { }
@@ -33,6 +35,31 @@ public abstract class HybridModule : nn.Module
     /// <summary>The parameter of this name, as it is now.</summary>
     protected Parameter Parameter(string name) => get_parameter(name) ?? throw new InvalidOperationException($"{GetName()} has no parameter '{name}'");
 
+    /// <summary>
+    /// Names of own parameters, (outputs, inputs) or (experts, outputs, inputs), that are the weight of a projection, so that low-rank adapters can be put on them. A module that names one
+    /// passes the projection's result through <see cref="Adapted(string, Tensor, Tensor)"/>. What is projected by a <see cref="Linear"/> needs neither.
+    /// </summary>
+    protected internal virtual IReadOnlyList<string> ProjectionWeights => [];
+
+    /// <summary>A projection's result with what its adapter adds; the result itself without adapter.</summary>
+    /// <param name="weight">The weight's name, one of <see cref="ProjectionWeights"/>.</param>
+    /// <param name="x">(..., inputs): what was projected.</param>
+    /// <param name="projected">(..., outputs).</param>
+    protected Tensor Adapted(string weight, Tensor x, Tensor projected) =>
+        Adapter(weight) is { IsMerged: false } adapter ? projected.add(adapter.Forward(x), Scalars.One) : projected;
+
+    internal Parameter ProjectionWeight(string name) => Parameter(name);
+
+    internal LoraWeight? Adapter(string weight) => adapters?.GetValueOrDefault(weight);
+
+    internal void SetAdapter(string weight, LoraWeight? adapter)
+    {
+        register_module($"lora_{weight}", adapter!);        // null takes it out
+        adapters ??= [];
+        if (adapter is null) adapters.Remove(weight);
+        else adapters.Add(weight, adapter);
+    }
+
     /// <summary>x times a constant; x itself for 1.</summary>
     private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.Of(factor));
 
@@ -43,6 +70,7 @@ public abstract class HybridModule : nn.Module
         foreach (var (name, child) in named_children())
         {
             if (child is not HybridModule own) throw new InvalidOperationException($"the child '{name}' of {GetName()} is no {nameof(HybridModule)}");
+            if (own is LoraWeight { IsMerged: true }) continue;
             foreach (var item in own.AllParameters($"{prefix}{name}.")) yield return item;
         }
     }
@@ -53,7 +81,10 @@ public abstract class HybridModule : nn.Module
         foreach (var (name, parameter) in named_parameters(recurse: false)) yield return (prefix + name, parameter);
         foreach (var (name, buffer) in named_buffers(recurse: false, include_nonpersistent: false)) yield return (prefix + name, buffer);
         foreach (var (name, child) in named_children())
+        {
+            if (child is LoraWeight { IsMerged: true }) continue;
             foreach (var item in ((HybridModule)child).AllState($"{prefix}{name}.")) yield return item;
+        }
     }
 
     /// <summary>Nothing by reflection: what is registered has been named.</summary>

@@ -24,13 +24,16 @@ public sealed class Linear : HybridModule
     /// <summary>(outputs), float32, or null.</summary>
     public Parameter? Bias => biased ? Parameter("bias") : null;
 
+    /// <inheritdoc/>
+    protected internal override IReadOnlyList<string> ProjectionWeights => ["weight"];
+
     /// <summary>(..., inputs) to (..., outputs), in the type of <paramref name="x"/>.</summary>
     public Tensor Forward(Tensor x)
     {
         var (weight, bias) = (Weight, Bias);
-        if (weight.dtype == x.dtype) return nn.functional.linear(x, weight, bias);
+        if (weight.dtype == x.dtype) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
         using var castWeight = weight.to(x.dtype);
         using var castBias = bias?.to(x.dtype);
-        return nn.functional.linear(x, castWeight, castBias);
+        return Adapted("weight", x, nn.functional.linear(x, castWeight, castBias));
     }
 }

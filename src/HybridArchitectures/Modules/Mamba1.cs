@@ -46,6 +46,9 @@ public sealed class Mamba1 : StateSpaceMixer
         if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Constant(0, factory.Width) : null));
     }
 
+    /// <inheritdoc/>
+    protected internal override IReadOnlyList<string> ProjectionWeights => ["dt_weight"];
+
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
     {
         var recurrent = Recurrent(state);
@@ -53,7 +56,8 @@ public sealed class Mamba1 : StateSpaceMixer
         var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
         var selected = selection.Forward(values);                           // (B, L, rank + 2 N)
-        var timeStep = nn.functional.linear(Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm"), Parameter("dt_weight").to(x.dtype));
+        var ranks = Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm");
+        var timeStep = Adapted("dt_weight", ranks, nn.functional.linear(ranks, Parameter("dt_weight").to(x.dtype)));
         var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
         var a = Parameter("A_log").exp().neg();

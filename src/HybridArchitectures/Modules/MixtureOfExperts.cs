@@ -66,6 +66,9 @@ public sealed class MixtureOfExperts : FeedForward
         return routed.view(batch, length, width);
     }
 
+    /// <inheritdoc/>
+    protected internal override IReadOnlyList<string> ProjectionWeights => spec.Gated ? ["gate", "up", "down"] : ["up", "down"];
+
     (Tensor Chosen, Tensor Weights) Choose(Tensor scores)
     {
         Tensor chosen;
@@ -108,7 +111,11 @@ public sealed class MixtureOfExperts : FeedForward
         var visits = tokens.index_select(0, source);                                            // (T k, width), expert by expert
         var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
         if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
-        Tensor Project(string weight, Tensor rows) => GroupedLinear.Forward(rows, Parameter(weight).to(tokens.dtype), ends);
+        Tensor Project(string weight, Tensor rows)
+        {
+            var projected = GroupedLinear.Forward(rows, Parameter(weight).to(tokens.dtype), ends);
+            return Adapter(weight) is { IsMerged: false } adapter ? projected.add(adapter.Forward(rows, ends), Scalars.One) : projected;
+        }
         var inner = Project("up", visits);
         inner = spec.Gated ? Activations.Gated(spec.Activation, Project("gate", visits), inner) : Activations.Apply(spec.Activation, inner);
         var output = Project("down", inner);
@@ -145,6 +152,11 @@ public sealed class MixtureOfExperts : FeedForward
         if (get_buffer("load") is not { } load || get_buffer("selection_bias") is not { } bias) return;
         using var scope = NewDisposeScope();
         using var off = no_grad();
+        if (!router.Weight.requires_grad)
+        {
+            load.zero_();       // a frozen router keeps its bias too
+            return;
+        }
         var change = (load.mean() - load).sign().mul(Scalars.Of(spec.BalanceRate));
         bias.add_(change - change.mean(), Scalars.One);
         load.zero_();

@@ -1,0 +1,211 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Models;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Adapters;
+
+/// <summary>
+/// Low-rank adapters (arXiv 2106.09685) on the projections of a model: attention, state-space mixers, feed-forwards, every expert, mixers of users as far as they use
+/// <see cref="Modules.Linear"/>, and the head if asked for. While they are attached, they alone are trained: <see cref="HybridLanguageModel.Parameters"/> lists nothing else.
+/// </summary>
+public sealed class LoraAdapters : IDisposable
+{
+    const string FormatKey = "lora", Format = "1", RankKey = "rank", AlphaKey = "alpha", DropoutKey = "dropout";
+
+    readonly HybridLanguageModel model;
+    readonly IReadOnlyList<LoraSite> sites;
+    readonly IReadOnlyList<Parameter> frozen;
+    bool detached;
+
+    LoraAdapters(HybridLanguageModel model, LoraOptions options, IReadOnlyList<LoraSite> sites)
+    {
+        (this.model, Options, this.sites) = (model, options, sites);
+        var parameters = model.AllParameters().Select(item => item.Value).Where(value => value.requires_grad).ToArray();
+        using var generator = new Generator((ulong)options.Seed, CPU);
+        foreach (var site in sites)
+        {
+            var adapter = new LoraWeight(site.Weight.shape, site.Weight.device, options, generator);
+            if (!model.training) adapter.eval();
+            site.Owner.SetAdapter(site.Parameter, adapter);
+        }
+        foreach (var parameter in parameters) parameter.requires_grad = false;
+        frozen = parameters;
+        model.Adapters = this;
+    }
+
+    /// <summary>What they are.</summary>
+    public LoraOptions Options { get; }
+
+    /// <summary>Names of the weights that have an adapter.</summary>
+    public IReadOnlyList<string> Weights => [.. sites.Select(site => site.Name)];
+
+    /// <summary>Whether the updates are part of the weights at the moment.</summary>
+    public bool IsMerged { get; private set; }
+
+    /// <summary>Puts adapters on a model. Its outputs stay what they were: an adapter adds nothing at first. All other parameters are frozen.</summary>
+    /// <param name="model">A model without adapters, on the device where it is to be trained.</param>
+    /// <param name="options">Rank, scale, dropout, and which projections; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The model has adapters already, an option is out of range, or no projection satisfies them.</exception>
+    public static LoraAdapters Attach(HybridLanguageModel model, LoraOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        options ??= new();
+        options.Check(nameof(options));
+        RequireNone(model);
+        var sites = LoraSites.Of(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
+        if (sites.Length == 0) throw new ArgumentException($"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
+        return new LoraAdapters(model, options, sites);
+    }
+
+    static void RequireNone(HybridLanguageModel model)
+    {
+        if (model.Adapters is not null) throw new ArgumentException("the model has adapters already; detach them first", nameof(model));
+    }
+
+    /// <summary>What share of the model they touch, part by part.</summary>
+    public LoraCoverage Coverage()
+    {
+        var all = LoraSites.Of(model);
+        var rows = new List<LoraCoverageRow>();
+        foreach (var target in Enum.GetValues<LoraTargets>().Where(target => int.IsPow2((int)target)))
+        {
+            // a tied head has no parameters of its own
+            var own = all.Where(site => site.Target == target).ToArray();
+            if (own.Length == 0) continue;
+            var adapted = own.Where(site => site.Adapter is not null).ToArray();
+            bool tied = target == LoraTargets.Head && model.Design.TiedHead;
+            rows.Add(new(target.ToString(), own.Length, adapted.Length, tied ? 0 : own.Sum(Size), tied ? 0 : adapted.Sum(Size), adapted.Sum(site => site.Adapter!.Down.NumberOfElements + site.Adapter.Up.NumberOfElements)));
+        }
+        var projections = all.Where(site => !(site.Target == LoraTargets.Head && model.Design.TiedHead)).Select(site => site.Name).ToHashSet(StringComparer.Ordinal);
+        long rest = model.AllParameters().Where(item => !projections.Contains(item.Name) && !IsAdapter(item.Name)).Sum(item => item.Value.NumberOfElements);
+        rows.Add(new("no projection", 0, 0, rest, 0, 0));
+        return new([.. rows], model.Design.Depth, all.Where(site => site is { Block: not null, Adapter: not null }).Select(site => site.Block).Distinct().Count(),
+            [.. all.Where(site => site.Adapter is null).Select(site => site.Name)]);
+    }
+
+    static long Size(LoraSite site) => site.Weight.NumberOfElements;
+
+    static bool IsAdapter(string name) => name.Contains(".lora_", StringComparison.Ordinal) || name.StartsWith("lora_", StringComparison.Ordinal);
+
+    /// <summary>Adds the updates to the weights: the same outputs without the work of adapters, and <see cref="Checkpoint.Save"/> writes a plain model.</summary>
+    /// <exception cref="InvalidOperationException">The head has an adapter and is the embedding, which must not change with it.</exception>
+    public void Merge()
+    {
+        RequireAttached();
+        if (model.Design.TiedHead && sites.Any(site => site.Target == LoraTargets.Head))
+            throw new InvalidOperationException("the head is the embedding: its adapter cannot be merged without changing the embedding; leave the head out of the targets, or untie it");
+        Set(merged: true);
+    }
+
+    /// <summary>Takes the updates out of the weights again, which are then what they were up to rounding.</summary>
+    public void Unmerge()
+    {
+        RequireAttached();
+        Set(merged: false);
+    }
+
+    void Set(bool merged)
+    {
+        foreach (var site in sites) site.Adapter!.Merge(site.Weight, merged);
+        IsMerged = merged;
+    }
+
+    /// <summary>Takes the adapters off and lets train what was trained before. What is merged stays in the weights.</summary>
+    public void Detach()
+    {
+        if (detached) return;
+        detached = true;
+        foreach (var site in sites) site.Owner.SetAdapter(site.Parameter, null);
+        foreach (var parameter in frozen) parameter.requires_grad = true;
+        model.Adapters = null;
+    }
+
+    /// <summary>Saves the adapters alone as a safetensors file, in one move.</summary>
+    /// <param name="path">The file; its folder exists.</param>
+    public void Save(string path)
+    {
+        RequireAttached();
+        using var scope = NewDisposeScope();
+        SafetensorsFile.Write(path, sites.SelectMany(site => new KeyValuePair<string, Tensor>[] { new($"{site.Name}.down", site.Adapter!.Down), new($"{site.Name}.up", site.Adapter.Up) }), Metadata());
+    }
+
+    internal Dictionary<string, string> Metadata() => new()
+    {
+        [FormatKey] = Format, [RankKey] = Options.Rank.ToString(CultureInfo.InvariantCulture),
+        [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture), [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
+    };
+
+    /// <summary>Puts adapters on a model as <see cref="Save"/> wrote them.</summary>
+    /// <param name="model">A model of the design they were trained on, without adapters.</param>
+    /// <param name="path">The file.</param>
+    /// <exception cref="ArgumentException">The model has adapters already.</exception>
+    /// <exception cref="InvalidDataException">The file holds no adapters, or not of this model: weights are named that it lacks, or shapes do not fit.</exception>
+    public static LoraAdapters Load(HybridLanguageModel model, string path)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        RequireNone(model);
+        using var file = SafetensorsFile.Open(path);
+        var options = ReadOptions(file);
+        var names = file.Entries.Select(entry => entry.Name).Where(name => name.EndsWith(".down", StringComparison.Ordinal)).Select(name => name[..^".down".Length]).ToHashSet(StringComparer.Ordinal);
+        return AttachFrom(model, options, names, adapters => file.ReadInto(adapters.sites.SelectMany(site => new (string Name, Tensor Value)[]
+            { ($"{site.Name}.down", site.Adapter!.Down), ($"{site.Name}.up", site.Adapter.Up) }).ToDictionary(item => item.Name, item => item.Value)), path);
+    }
+
+    /// <summary>Puts on the adapters that a checkpoint was saved with, to be filled with its other tensors; does nothing if it had none.</summary>
+    internal static void AttachAs(HybridLanguageModel model, SafetensorsFile file)
+    {
+        if (!file.Metadata.ContainsKey(FormatKey)) return;
+        string[] tensors = [.. file.Entries.Select(entry => entry.Name).Where(IsAdapter)];
+        var names = tensors.Where(name => name.EndsWith(".down", StringComparison.Ordinal)).Select(name => name[..^".down".Length].Replace("lora_", "", StringComparison.Ordinal)).ToHashSet(StringComparer.Ordinal);
+        AttachFrom(model, ReadOptions(file), names, _ => { }, file.Path);
+    }
+
+    static LoraAdapters AttachFrom(HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
+    {
+        var sites = LoraSites.Of(model).Where(site => names.Contains(site.Name)).ToArray();
+        if (sites.Length != names.Count || names.Count == 0)
+            throw new InvalidDataException($"{path}: adapters of weights that the model does not have: {string.Join(", ", names.Except(sites.Select(site => site.Name)).Order().Take(10).DefaultIfEmpty("none at all"))}");
+        var adapters = new LoraAdapters(model, options, sites);
+        try
+        {
+            fill(adapters);
+            return adapters;
+        }
+        catch
+        {
+            adapters.Detach();
+            throw;
+        }
+    }
+
+    static LoraOptions ReadOptions(SafetensorsFile file)
+    {
+        if (file.Metadata.GetValueOrDefault(FormatKey) != Format)
+            throw new InvalidDataException($"{file.Path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as {nameof(LoraAdapters)}.{nameof(Save)} writes it");
+        double Number(string key) => double.TryParse(file.Metadata.GetValueOrDefault(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value
+            : throw new InvalidDataException($"{file.Path}: {key} is \"{file.Metadata.GetValueOrDefault(key)}\"; expected a number");
+        double rank = Number(RankKey);
+        if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank)) throw new InvalidDataException($"{file.Path}: {RankKey} is {rank}; expected a whole number from 1");
+        // before memory is taken for a rank that only the metadata claims
+        foreach (var entry in file.Entries.Where(entry => entry.Name.EndsWith(".down", StringComparison.Ordinal)))
+            if (entry.Shape.Count < 2 || entry.Shape[^2] != (long)rank) throw new InvalidDataException($"{file.Path}: {entry} is not of rank {rank}");
+        var options = new LoraOptions { Rank = (int)rank, Alpha = Number(AlphaKey), Dropout = Number(DropoutKey) };
+        try
+        {
+            options.Check("metadata");
+        }
+        catch (ArgumentException error)
+        {
+            throw new InvalidDataException($"{file.Path}: {error.Message}", error);
+        }
+        return options;
+    }
+
+    void RequireAttached() => ObjectDisposedException.ThrowIf(detached, this);
+
+    /// <summary>Takes them off, as <see cref="Detach"/> does.</summary>
+    public void Dispose() => Detach();
+}

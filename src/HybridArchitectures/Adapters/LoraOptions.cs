@@ -1,0 +1,32 @@
+namespace HybridArchitectures.Adapters;
+
+/// <summary>What low-rank adapters are to be (arXiv 2106.09685).</summary>
+public sealed record LoraOptions
+{
+    /// <summary>Channels between the two matrices of an adapter, at least 1.</summary>
+    public int Rank { get; init; } = 8;
+
+    /// <summary>What an adapter adds is multiplied by this over <see cref="Rank"/>.</summary>
+    public double Alpha { get; init; } = 16;
+
+    /// <summary>Share of an adapter's inputs set to 0 while training, in [0, 1); the head, whose adapter works on its weight, has none.</summary>
+    public double Dropout { get; init; }
+
+    /// <summary>Which projections get one.</summary>
+    public LoraTargets Targets { get; init; } = LoraTargets.Blocks;
+
+    /// <summary>Of these projections, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies this; null for all.</summary>
+    public Func<string, bool>? Only { get; init; }
+
+    /// <summary>Seed of the initial values.</summary>
+    public long Seed { get; init; }
+
+    internal double Scale => Alpha / Rank;
+
+    internal void Check(string name)
+    {
+        if (Rank < 1) throw new ArgumentException($"{name}.Rank is {Rank}; expected at least 1", name);
+        if (!double.IsFinite(Alpha)) throw new ArgumentException($"{name}.Alpha is {Alpha}; expected a number", name);
+        if (!(Dropout is >= 0 and < 1)) throw new ArgumentException($"{name}.Dropout is {Dropout}; expected from 0 to below 1", name);
+    }
+}

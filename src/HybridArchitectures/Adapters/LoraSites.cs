@@ -1,0 +1,45 @@
+using System.Globalization;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+
+namespace HybridArchitectures.Adapters;
+
+/// <summary>Finds every projection of a model.</summary>
+static class LoraSites
+{
+    public static IReadOnlyList<LoraSite> Of(HybridLanguageModel model)
+    {
+        var sites = new List<LoraSite>();
+        Walk(model, "", LoraTargets.OtherMixers, null, sites);
+        return sites;
+    }
+
+    static void Walk(HybridModule module, string prefix, LoraTargets target, int? block, List<LoraSite> sites)
+    {
+        target = module switch
+        {
+            Attention => LoraTargets.Attention,
+            StateSpaceMixer or GatedDelta => LoraTargets.StateSpace,
+            Mixer or SharedTransformerAdapter => LoraTargets.OtherMixers,
+            FeedForward => LoraTargets.FeedForward,
+            _ => target,
+        };
+        foreach (string parameter in module.ProjectionWeights)
+        {
+            var own = module switch
+            {
+                HybridLanguageModel => LoraTargets.Head,
+                MixtureOfExperts => LoraTargets.Experts,
+                _ => target,
+            };
+            sites.Add(new(prefix + parameter, module, parameter, own, block));
+        }
+        foreach (var (name, child) in module.named_children())
+        {
+            if (child is not HybridModule own || own is LoraWeight) continue;
+            var inside = module is MixtureOfExperts && name is "router" or "shared_gate" ? LoraTargets.Routers : target;
+            int? number = child is Block ? int.Parse(name, CultureInfo.InvariantCulture) : block;
+            Walk(own, $"{prefix}{name}.", inside, number, sites);
+        }
+    }
+}

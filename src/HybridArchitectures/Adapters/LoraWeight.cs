@@ -1,0 +1,61 @@
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Adapters;
+
+/// <summary>The adapter of one weight W, (outputs, inputs) or (experts, outputs, inputs): beside W x comes scale up(down(dropout(x))). up starts at 0.</summary>
+sealed class LoraWeight : HybridModule
+{
+    readonly double scale, dropout;
+
+    public LoraWeight(long[] weight, Device device, LoraOptions options, Generator generator) : base("low-rank adapter")
+    {
+        (scale, dropout) = (options.Scale, options.Dropout);
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        long[] experts = weight[..^2];
+        double bound = 1 / Math.Sqrt(weight[^1]);
+        AddParameter("down", Make(empty([.. experts, options.Rank, weight[^1]], float32).uniform_(-bound, bound, generator).to(device)), decays: true);
+        AddParameter("up", Make(zeros([.. experts, weight[^2], options.Rank], float32, device)), decays: true);
+    }
+
+    static Parameter Make(Tensor values)
+    {
+        var parameter = new Parameter(values, requires_grad: true);
+        parameter.DetachFromDisposeScope();
+        return parameter;
+    }
+
+    /// <summary>Whether the update is part of the weight at the moment.</summary>
+    public bool IsMerged { get; private set; }
+
+    public Parameter Down => Parameter("down");
+
+    public Parameter Up => Parameter("up");
+
+    /// <summary>(..., inputs) to (..., outputs).</summary>
+    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.Of(scale));
+
+    /// <summary>Rows expert by expert, as in <see cref="GroupedLinear"/>.</summary>
+    public Tensor Forward(Tensor x, Tensor ends) =>
+        GroupedLinear.Forward(GroupedLinear.Forward(Dropped(x), Down.to(x.dtype), ends), Up.to(x.dtype), ends).mul(Scalars.Of(scale));
+
+    /// <summary>scale up down, in the shape of the weight.</summary>
+    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.Of(scale));
+
+    /// <summary>Adds the update to the weight, or takes it out again.</summary>
+    public void Merge(Tensor weight, bool merged)
+    {
+        if (merged == IsMerged) return;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        weight.add_(Update(), merged ? Scalars.One : Scalars.MinusOne);
+        IsMerged = merged;
+    }
+
+    Tensor Dropped(Tensor x) => training && dropout > 0 ? nn.functional.dropout(x, dropout) : x;
+}
