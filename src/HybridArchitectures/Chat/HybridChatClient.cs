@@ -1,0 +1,122 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using HybridArchitectures.Generation;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
+
+namespace HybridArchitectures.Chat;
+
+/// <summary>
+/// A model behind the <see cref="IChatClient"/> of Microsoft.Extensions.AI: whole or streamed answers, sampling by <see cref="ChatOptions"/>, cancellation between two tokens, counts of
+/// tokens. Calls from several threads take turns. Text alone is understood; tools, images and answers bound to a schema are refused.
+/// </summary>
+public sealed class HybridChatClient : IChatClient
+{
+    readonly LanguageModel model;
+    readonly Tokenizer tokenizer;
+    readonly ChatTemplate template;
+    readonly GenerationOptions defaults;
+    readonly TextGenerator generator;
+    readonly ChatClientMetadata metadata;
+    readonly SemaphoreSlim turn = new(1, 1);
+
+    /// <summary>A client. Model and tokenizer stay the caller's, and must not be used by anyone else while it answers.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="template">How its conversations are written; null for Llama 3's where the tokenizer is one, else <see cref="ChatTemplate.Plain"/>.</param>
+    /// <param name="defaults">What holds where a call's options say nothing; null for the defaults of <see cref="GenerationOptions"/>.</param>
+    /// <param name="modelId">What answers call the model; null for the name of its design.</param>
+    /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
+    public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null)
+    {
+        generator = new TextGenerator(model, tokenizer);
+        (this.model, this.tokenizer) = (model, tokenizer);
+        this.template = template ?? (tokenizer is Llama3Tokenizer llama ? ChatTemplate.Llama3(llama) : ChatTemplate.Plain(tokenizer));
+        this.defaults = defaults ?? new();
+        metadata = new ChatClientMetadata("HybridArchitectures", defaultModelId: modelId ?? (model as HybridLanguageModel)?.Design.Name);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
+    /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
+    public async Task<ChatResponse> GetResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        var text = new StringBuilder();
+        ChatResponseUpdate? last = null;
+        await foreach (var update in GetStreamingResponseAsync(messages, options, cancellationToken).ConfigureAwait(false))
+        {
+            text.Append(update.Text);
+            last = update;
+        }
+        return new ChatResponse(new Microsoft.Extensions.AI.ChatMessage(Microsoft.Extensions.AI.ChatRole.Assistant, text.ToString()) { MessageId = last!.MessageId })
+        {
+            ResponseId = last.ResponseId, ModelId = last.ModelId, CreatedAt = last.CreatedAt, FinishReason = last.FinishReason,
+            Usage = last.Contents.OfType<UsageContent>().Single().Details,
+        };
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
+    /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
+    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        // refuse at the call, not at the first piece
+        var turns = ChatTurns.Of(messages, options);
+        return Stream(template.Encode(turns), Settings(options), options?.ModelId ?? metadata.DefaultModelId, cancellationToken);
+    }
+
+    async IAsyncEnumerable<ChatResponseUpdate> Stream(IReadOnlyList<int> prompt, GenerationOptions settings, string? modelId, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        await turn.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            string response = Guid.NewGuid().ToString("N");
+            var created = DateTimeOffset.UtcNow;
+            int count = 0;
+            ChatResponseUpdate Update(IList<AIContent> contents) =>
+                new(Microsoft.Extensions.AI.ChatRole.Assistant, contents) { ResponseId = response, MessageId = response, ModelId = modelId, CreatedAt = created };
+            await foreach (var piece in generator.StreamAsync(prompt, settings, cancellation).ConfigureAwait(false))
+            {
+                count++;
+                if (piece.Text.Length > 0) yield return Update([new TextContent(piece.Text)]);
+                if (piece.FinishReason is not { } reason) continue;
+                var usage = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = count, TotalTokenCount = prompt.Count + count };
+                var end = Update([new UsageContent(usage)]);
+                end.FinishReason = reason == FinishReason.MaxNewTokens ? ChatFinishReason.Length : ChatFinishReason.Stop;
+                yield return end;
+            }
+        }
+        finally
+        {
+            turn.Release();
+        }
+    }
+
+    GenerationOptions Settings(ChatOptions? options)
+    {
+        var settings = defaults with { StopTokens = defaults.StopTokens ?? template.StopTokens, Stop = [.. defaults.Stop.Union(template.Stop)] };
+        if (options is null) return settings;
+        ChatTurns.Refuse(options);
+        return settings with
+        {
+            Temperature = Exactly(options.Temperature) ?? settings.Temperature, TopP = Exactly(options.TopP) ?? settings.TopP, TopK = options.TopK ?? settings.TopK,
+            MaxNewTokens = options.MaxOutputTokens ?? settings.MaxNewTokens, Seed = options.Seed ?? settings.Seed, Stop = [.. settings.Stop.Union(options.StopSequences ?? [])],
+        };
+    }
+
+    // 0.8f is meant as 0.8
+    static double? Exactly(float? value) => value is { } number ? (double)(decimal)number : null;
+
+    /// <inheritdoc/>
+    public object? GetService(Type serviceType, object? serviceKey = null)
+    {
+        ArgumentNullException.ThrowIfNull(serviceType);
+        if (serviceKey is not null) return null;
+        return new object[] { this, metadata, model, tokenizer, template }.FirstOrDefault(serviceType.IsInstanceOfType);
+    }
+
+    /// <summary>Frees nothing of the caller's.</summary>
+    public void Dispose() => turn.Dispose();
+}
