@@ -1,5 +1,6 @@
 using System.CommandLine;
 using BenchmarkDotNet.Running;
+using HybridArchitectures.Benchmarks.Checkpoints;
 using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
 
@@ -9,7 +10,7 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators.") { Cpu(), CpuRatiosCommand(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand() };
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuRatiosCommand(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -77,6 +78,16 @@ static class Program
         var device = DeviceOption();
         var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the card has nothing to do.") { json, device };
         command.SetAction(arguments => Guarded(() => GpuCalls.Run(arguments.GetValue(json), arguments.GetValue(device)!)));
+        return command;
+    }
+
+    static Command LoadCommand()
+    {
+        var gigabytes = new Option<double>("--gigabytes") { Description = "Size of the checkpoint, which is made first and deleted afterwards.", DefaultValueFactory = _ => 2 };
+        var folder = new Option<string?>("--folder") { Description = "Where to make it. Default: the folder for temporary files." };
+        var repeats = new Option<int>("--repeats") { Description = "How often each way is measured; the fastest counts.", DefaultValueFactory = _ => 3 };
+        var command = new Command("load", "Loading of a bfloat16 checkpoint against a plain read of its file.") { gigabytes, folder, repeats };
+        command.SetAction(arguments => Guarded(() => LoadBenchmark.Run(arguments.GetValue(gigabytes), arguments.GetValue(folder), arguments.GetValue(repeats))));
         return command;
     }
 

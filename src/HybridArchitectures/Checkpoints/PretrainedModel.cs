@@ -102,7 +102,9 @@ public static class PretrainedModel
                 new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>()));
         for (int i = 0; i < rules.Length; i++)
         {
-            using (var stored = files.Tensors[actual[rules[i].File]].Read(actual[rules[i].File])) rules[i].Fill(stored, state);
+            string name = actual[rules[i].File];
+            if (!rules[i].TryFill(files.Tensors[name], name, state))
+                using (var stored = files.Tensors[name].Read(name)) rules[i].Fill(stored, state);
             progress?.Report((i + 1.0) / rules.Length);
         }
     }
@@ -133,6 +135,7 @@ public static class PretrainedModel
     public static void Save(HybridLanguageModel model, string folder, string modelType, PretrainedSaveOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
+        if (model.Adapters is { IsMerged: false }) throw new ArgumentException("the model has low-rank adapters, which a family's files have no place for; merge or detach them first", nameof(model));
         options ??= new();
         if (options.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
             throw new ArgumentException($"options.Type is {options.Type}; expected Float32, BFloat16 or Float16", nameof(options));

@@ -105,8 +105,23 @@ public sealed unsafe class SafetensorsFile : IDisposable
                 $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]; expected [{string.Join(", ", target.shape)}]", nameof(target));
         using var scope = NewDisposeScope();
         using var off = no_grad();
-        if (target.device_type == DeviceType.CPU && target.dtype == entry.Type && target.is_contiguous()) ReadData(entry, target);
+        if (entry.ByteCount > 0 && ParallelRead.Serves(entry.Type, target)) ParallelRead.Fill(file, entry.Offset, entry.Type, target, Path);
         else target.copy_(Read(name));
+    }
+
+    /// <summary>Fills tensors, one after another, with what a stored tensor holds in the order of its numbers; false, with nothing done, where that needs more than a plain reading.</summary>
+    internal bool TryReadSpans(string name, IReadOnlyList<Tensor> targets)
+    {
+        var entry = this[name];
+        if (entry.ByteCount == 0 || !targets.All(target => ParallelRead.Serves(entry.Type, target)) || targets.Sum(target => target.NumberOfElements) != entry.Shape.Aggregate(1L, (product, extent) => product * extent))
+            return false;
+        long offset = entry.Offset, size = entry.ByteCount / targets.Sum(target => target.NumberOfElements);
+        foreach (var target in targets)
+        {
+            ParallelRead.Fill(file, offset, entry.Type, target, Path);
+            offset += target.NumberOfElements * size;
+        }
+        return true;
     }
 
     /// <summary>Fills tensors by name: all of them must be in the file with their shapes, and nothing else. If not, none is changed.</summary>
@@ -153,7 +168,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
         GC.KeepAlive(target);
     }
 
-    static void ReadFully(SafeFileHandle file, Span<byte> target, long offset, string path)
+    internal static void ReadFully(SafeFileHandle file, Span<byte> target, long offset, string path)
     {
         while (target.Length > 0)
         {

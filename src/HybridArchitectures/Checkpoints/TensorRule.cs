@@ -19,6 +19,15 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         return IsFilter ? [shape[0], 1, .. shape[1..]] : shape;
     }
 
+    /// <summary>Reads from the file straight into the model, where its numbers lie there in the same order; else does nothing and is false.</summary>
+    public bool TryFill(SafetensorsFile file, string name, IReadOnlyDictionary<string, Tensor> state)
+    {
+        if (Dimension != 0 && Parts.Count > 1) return false;
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        return file.TryReadSpans(name, [.. Parts.Select(part => part.Of(state))]);
+    }
+
     /// <summary>Copies what a file holds into the model.</summary>
     public void Fill(Tensor stored, IReadOnlyDictionary<string, Tensor> state)
     {

@@ -1,0 +1,69 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
+using Microsoft.Win32.SafeHandles;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Checkpoints;
+
+/// <summary>
+/// Numbers of a file brought into tensors of main memory by all processors at once, widened from bfloat16 on the way: each piece is read into a buffer that stays in the processor's cache.
+/// A mapping would save that copy, but ends the process where another shortens the file meanwhile.
+/// </summary>
+static unsafe class ParallelRead
+{
+    const int PieceElements = 1 << 18;      // 512 KiB of bfloat16: within a second-level cache
+    const int MostThreads = 16;
+
+    [ThreadStatic] static byte[]? buffer;
+
+    /// <summary>Whether a tensor can be filled from a file of this type without a copy of the whole between.</summary>
+    public static bool Serves(ScalarType stored, Tensor target) =>
+        target.device_type == TorchSharp.DeviceType.CPU && target.is_contiguous() && (stored == target.dtype ? stored != ScalarType.Bool : stored == ScalarType.BFloat16 && target.dtype == ScalarType.Float32);
+
+    /// <summary>Fills a tensor from the file, from an offset in bytes on.</summary>
+    public static void Fill(SafeFileHandle file, long offset, ScalarType stored, Tensor target, string path)
+    {
+        long count = target.NumberOfElements, size = stored == target.dtype ? target.ElementSize : sizeof(ushort);
+        bool widen = stored != target.dtype;
+        nint destination = TensorMemory.Pointer(target);
+        long pieces = (count + PieceElements - 1) / PieceElements;
+        void Piece(long piece)
+        {
+            long first = piece * PieceElements;
+            int length = (int)Math.Min(PieceElements, count - first);
+            if (!widen)
+            {
+                SafetensorsFile.ReadFully(file, new Span<byte>((byte*)destination + first * size, (int)(length * size)), offset + first * size, path);
+                return;
+            }
+            var bytes = (buffer ??= GC.AllocateUninitializedArray<byte>(PieceElements * sizeof(ushort), pinned: true)).AsSpan(0, length * sizeof(ushort));
+            SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
+            Widen(MemoryMarshal.Cast<byte, ushort>(bytes), new Span<float>((float*)destination + first, length));
+        }
+        try
+        {
+            if (pieces == 1) Piece(0);
+            else Parallel.For(0, pieces, new ParallelOptions { MaxDegreeOfParallelism = Math.Min(MostThreads, Environment.ProcessorCount) }, Piece);
+        }
+        catch (AggregateException errors) when (errors.InnerExceptions.Count > 0)
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(errors.InnerExceptions[0]);
+        }
+        GC.KeepAlive(target);
+    }
+
+    /// <summary>bfloat16 is the upper half of a float32.</summary>
+    static void Widen(ReadOnlySpan<ushort> source, Span<float> target)
+    {
+        int i = 0, step = Vector<ushort>.Count;
+        var bits = MemoryMarshal.Cast<float, uint>(target);
+        for (; i <= source.Length - step; i += step)
+        {
+            Vector.Widen(new Vector<ushort>(source[i..]), out var low, out var high);
+            (low << 16).CopyTo(bits[i..]);
+            (high << 16).CopyTo(bits[(i + step / 2)..]);
+        }
+        for (; i < source.Length; i++) bits[i] = (uint)source[i] << 16;
+    }
+}
