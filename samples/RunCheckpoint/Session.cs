@@ -1,0 +1,98 @@
+using System.Diagnostics;
+using System.Globalization;
+using HybridArchitectures.Chat;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Generation;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
+using static TorchSharp.torch;
+
+namespace RunCheckpoint;
+
+/// <summary>A loaded checkpoint and its tokenizer.</summary>
+sealed class Session : IDisposable
+{
+    readonly HybridLanguageModel model;
+    readonly Tokenizer tokenizer;
+
+    Session(HybridLanguageModel model, Tokenizer tokenizer) => (this.model, this.tokenizer) = (model, tokenizer);
+
+    public static Session Open(string folder, ScalarType compute)
+    {
+        var watch = Stopwatch.StartNew();
+        bool own = File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
+        var model = own ? Checkpoint.Load(folder, compute) : PretrainedModel.Load(folder, compute, progress: new Percent());
+        bool hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
+        try
+        {
+            Tokenizer tokenizer = hasTokenizer ? Llama3Tokenizer.Load(folder) : model.Vocabulary is 256 or 257 or 258 && own ? new ByteTokenizer() : new NumberTokenizer(model.Vocabulary);
+            var cost = CacheSize.Of(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
+            Say($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)))}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
+                + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
+            return new Session(model, tokenizer);
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    public async Task Continue(string prompt, GenerationOptions options, CancellationToken cancellation)
+    {
+        Console.Write(prompt);
+        if (tokenizer is NumberTokenizer) Console.Write(" ");
+        var speed = new Speed(tokenizer.Encode(prompt, tokenizer.BeginOfText is not null).Length);
+        await foreach (var piece in new TextGenerator(model, tokenizer).StreamAsync(prompt, options, cancellation))
+        {
+            Console.Write(piece.Text);
+            speed.Token();
+        }
+        Console.WriteLine();
+        Say(speed.ToString());
+    }
+
+    public async Task Talk(GenerationOptions options, CancellationToken cancellation)
+    {
+        bool chatMl = tokenizer.SpecialTokens.ContainsKey("<|im_start|>");
+        using var client = new HybridChatClient(model, tokenizer, chatMl ? ChatTemplate.ChatMl(tokenizer) : null, options);
+        var talk = new List<Microsoft.Extensions.AI.ChatMessage>();
+        while (true)
+        {
+            Console.Write("> ");
+            if (Console.ReadLine() is not { Length: > 0 } line) return;
+            talk.Add(new(Microsoft.Extensions.AI.ChatRole.User, line));
+            var updates = new List<ChatResponseUpdate>();
+            var speed = new Speed(0);
+            await foreach (var update in client.GetStreamingResponseAsync(talk, cancellationToken: cancellation))
+            {
+                updates.Add(update);
+                Console.Write(update.Text);
+                if (updates.Count == 1) speed.Token();
+            }
+            Console.WriteLine();
+            talk.AddMessages(updates);
+            var usage = updates[^1].Contents.OfType<UsageContent>().Single().Details;
+            Say(speed.Of(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0));
+        }
+    }
+
+    static void Say(string text) => Console.Error.WriteLine(text);
+
+    public void Dispose() => model.Dispose();
+
+    sealed class Percent : IProgress<double>
+    {
+        int shown = -1;
+
+        public void Report(double share)
+        {
+            int percent = (int)(share * 20) * 5;
+            if (percent == shown || Console.IsErrorRedirected) return;
+            shown = percent;
+            Console.Error.Write(percent == 100 ? "\r              \r" : string.Create(CultureInfo.InvariantCulture, $"\rloading {percent,3} %"));
+        }
+    }
+}
