@@ -56,8 +56,10 @@ sealed class Session : IDisposable
 
     public async Task Talk(GenerationOptions options, CancellationToken cancellation)
     {
-        bool chatMl = tokenizer.SpecialTokens.ContainsKey("<|im_start|>");
-        using var client = new HybridChatClient(model, tokenizer, chatMl ? ChatTemplate.ChatMl(tokenizer) : null, options);
+        var template = tokenizer.SpecialTokens.ContainsKey("<|im_start|>") ? ChatTemplate.ChatMl(tokenizer)
+            : tokenizer is NumberTokenizer ? new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Content))))
+            : null;
+        using var client = new HybridChatClient(model, tokenizer, template, options);
         var talk = new List<Microsoft.Extensions.AI.ChatMessage>();
         while (true)
         {

@@ -190,7 +190,8 @@ public sealed class LoraAdapters : IDisposable
         double rank = Number(RankKey);
         if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank)) throw new InvalidDataException($"{file.Path}: {RankKey} is {rank}; expected a whole number from 1");
         // before memory is taken for a rank that only the metadata claims
-        foreach (var entry in file.Entries.Where(entry => entry.Name.EndsWith(".down", StringComparison.Ordinal)))
+        bool alone = !file.Entries.Any(entry => IsAdapter(entry.Name));
+        foreach (var entry in file.Entries.Where(entry => (alone || IsAdapter(entry.Name)) && entry.Name.EndsWith(".down", StringComparison.Ordinal)))
             if (entry.Shape.Count < 2 || entry.Shape[^2] != (long)rank) throw new InvalidDataException($"{file.Path}: {entry} is not of rank {rank}");
         var options = new LoraOptions { Rank = (int)rank, Alpha = Number(AlphaKey), Dropout = Number(DropoutKey) };
         try

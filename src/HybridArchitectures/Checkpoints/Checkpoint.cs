@@ -73,7 +73,7 @@ public static class Checkpoint
     /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design; they are named.</exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null)
     {
-        var model = LoadDesign(folder).CreateModel(compute, device, seed: 0);
+        var model = LoadDesign(folder).CreateBlankModel(compute, device ?? CPU);
         try
         {
             using (var file = SafetensorsFile.Open(Path.Combine(folder, ModelFile)))

@@ -113,9 +113,16 @@ public sealed class ModuleFactory : IDisposable
     {
         using var scope = NewDisposeScope();
         using var off = no_grad();
-        var parameter = new Parameter(blank && shape is not null ? empty(shape, float32, Device) : values().to(float32, Device, copy: true), requires_grad: true);
+        var parameter = new Parameter(blank && shape is not null ? Blank(shape) : values().to(float32, Device, copy: true), requires_grad: true);
         parameter.DetachFromDisposeScope();
         return parameter;
+    }
+
+    Tensor Blank(long[] shape)
+    {
+        var memory = empty(shape, float32, Device);
+        LargePages.Advise(memory);
+        return memory;
     }
 
     /// <inheritdoc/>
