@@ -16,6 +16,6 @@ sealed class PlainOperators : IDisposable
     static void Set(KernelBackend backend)
     {
         SelectiveScan.Backend = StateSpaceDual.Backend = CausalConvolution.Backend = backend;
-        RmsNorm.Backend = GatedRmsNorm.Backend = SwiGlu.Backend = Rotary.Backend = LinearCrossEntropy.Backend = backend;
+        RmsNorm.Backend = GatedRmsNorm.Backend = SwiGlu.Backend = Rotary.Backend = LinearCrossEntropy.Backend = FewRowsLinear.Backend = backend;
     }
 }

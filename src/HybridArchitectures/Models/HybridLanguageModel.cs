@@ -100,6 +100,7 @@ public sealed class HybridLanguageModel : LanguageModel
     {
         ArgumentNullException.ThrowIfNull(hidden);
         using var scope = NewDisposeScope();
+        if (Modules.Linear.IsStep(hidden)) return Scaled(Modules.Linear.Step(hidden, AdaptedHead, null).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -136,11 +137,9 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <summary>Work between optimizer steps, such as balancing experts; call it once after each.</summary>
     public void AfterStep() => stack.AfterStep();
 
-    Tensor HeadFor(Tensor hidden)
-    {
-        Tensor head = Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
-        return hidden.dtype == ScalarType.Float32 ? head : head.to(hidden.dtype);
-    }
+    Tensor AdaptedHead => Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
+
+    Tensor HeadFor(Tensor hidden) => hidden.dtype == ScalarType.Float32 ? AdaptedHead : AdaptedHead.to(hidden.dtype);
 
     void CheckIds(Tensor ids, string name)
     {

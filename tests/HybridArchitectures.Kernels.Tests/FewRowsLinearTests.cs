@@ -1,0 +1,59 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public class FewRowsLinearTests
+{
+    [Theory]
+    [InlineData(1, 1, 1)]
+    [InlineData(1, 5, 7)]
+    [InlineData(3, 33, 40)]
+    [InlineData(4, 257, 123)]
+    [InlineData(2, 1000, 384)]
+    public void Outputs_err_no_more_than_a_matrix_product(int rows, int outputs, int inputs)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        Tensor x = randn(rows, inputs), weight = randn(outputs, inputs), bias = randn(outputs);
+        foreach (var (type, weightType) in new[] { (ScalarType.Float32, ScalarType.Float32), (ScalarType.BFloat16, ScalarType.BFloat16), (ScalarType.BFloat16, ScalarType.Float32) })
+        {
+            Tensor input = x.to(type), matrix = weight.to(weightType), shift = bias.to(weightType);
+            Assert.Equal(KernelBackend.Cpu, FewRowsLinear.BackendFor(input, matrix));
+            Tensor Exact(Tensor? with) => nn.functional.linear(input.to(ScalarType.Float64), matrix.to(ScalarType.Float64), with?.to(ScalarType.Float64));
+            Tensor Composed(Tensor? with) => nn.functional.linear(input, matrix.to(type), with?.to(type)).to(ScalarType.Float64);
+            foreach (var with in new[] { null, shift })
+            {
+                var output = FewRowsLinear.Forward(input, matrix, with);
+                Assert.Equal((type, false), (output.dtype, output.requires_grad));
+                OperatorCheck.ErrsAtMostTwice($"{type}, {weightType}", output.to(ScalarType.Float64), Composed(with), Exact(with));
+            }
+        }
+    }
+
+    [Fact]
+    public void A_transposed_weight_and_a_slice_of_inputs_are_read_as_they_are_meant()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        Tensor x = randn(3, 20).narrow(1, 4, 9), weight = randn(9, 14).t();
+        Assert.True(FewRowsLinear.Forward(x, weight).allclose(x.mm(weight.t()), 1e-5, 1e-5));
+    }
+
+    [Fact]
+    public void Many_rows_are_left_to_libtorch()
+    {
+        using var scope = NewDisposeScope();
+        Assert.Equal(KernelBackend.LibTorch, FewRowsLinear.BackendFor(zeros(FewRowsLinear.MostRows + 1, 8), zeros(4, 8)));
+        Assert.True(FewRowsLinear.Forward(ones(9, 8), ones(4, 8)).eq(8).all().item<bool>());
+    }
+
+    [Fact]
+    public void Bad_arguments_are_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        Refusal.Of("x", "(1, 2, 8)", () => FewRowsLinear.Forward(zeros(1, 2, 8), zeros(4, 8)));
+        Refusal.Of("weight", "(4, 7)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 7)));
+        Refusal.Of("weight", "BFloat16", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8, ScalarType.BFloat16)));
+        Refusal.Of("bias", "(3)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8), zeros(3)));
+    }
+}
