@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Keeps the likeliest tokens whose probabilities together reach p (nucleus sampling, arXiv 1904.09751), always at least one. Of tokens that tie at the border those
-/// with the larger id stay.
+/// Keeps the likeliest tokens whose probabilities together reach p (nucleus sampling, arXiv 1904.09751), always at least one. Which of
+/// tokens that tie at the border stay is libtorch's sort's choice, the same each time, as in transformers.
 /// </summary>
 public sealed class TopP : LogitsProcessor
 {
@@ -25,7 +25,7 @@ public sealed class TopP : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         if (keepsAll) return scores;
-        var (sorted, order) = scores.sort(1, descending: false, stable: true);
+        var (sorted, order) = scores.sort(1, descending: false, stable: false);
         var drop = sorted.softmax(1).cumsum(1).le(dropped);
         drop.narrow(1, scores.size(1) - 1, 1).fill_(Scalars.Zero);      // the likeliest stays
         return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);

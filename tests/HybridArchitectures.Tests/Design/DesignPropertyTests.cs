@@ -1,9 +1,9 @@
 using CsCheck;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Fuzz;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Tests.Fuzz;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Design;

@@ -1,6 +1,7 @@
 using CsCheck;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
+using HybridArchitectures.Fuzz;
 using HybridArchitectures.Tests.Checkpoints;
 
 namespace HybridArchitectures.Tests.Fuzz;

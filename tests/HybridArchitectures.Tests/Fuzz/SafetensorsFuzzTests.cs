@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using CsCheck;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Fuzz;
 using HybridArchitectures.Tests.Checkpoints;
 using static TorchSharp.torch;
 

@@ -1,6 +1,6 @@
 using CsCheck;
 
-namespace HybridArchitectures.Tests.Fuzz;
+namespace HybridArchitectures.Fuzz;
 
 /// <summary>Samples that are the same in every run, so that a test passes or fails with the code alone.</summary>
 static class FixedSamples

@@ -1,7 +1,7 @@
 using System.Text;
 using CsCheck;
 
-namespace HybridArchitectures.Tests.Fuzz;
+namespace HybridArchitectures.Fuzz;
 
 /// <summary>Random damage to the bytes of a file, of the kinds that transfers, crashes and ill will do.</summary>
 static class Mutation

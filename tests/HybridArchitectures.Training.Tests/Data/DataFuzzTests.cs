@@ -1,0 +1,105 @@
+using CsCheck;
+using HybridArchitectures.Fuzz;
+using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training.Tests.Running;
+
+namespace HybridArchitectures.Training.Tests;
+
+public sealed class DataFuzzTests : IDisposable
+{
+    readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    [Fact]
+    public void A_mutated_shard_is_refused_by_name_or_holds_ids_of_its_vocabulary()
+    {
+        string path = folder["tokens.safetensors"];
+        using (var data = TokenDataset.FromDocuments([new("a", "some words"), new("b", ""), new("c", "and more of them")], new ByteTokenizer(endOfText: true), endOfText: true)) data.Save(path);
+        byte[] original = File.ReadAllBytes(path);
+        int opened = 0, refused = 0;
+        // the whole file, and as often its head alone
+        Gen.Frequency((1, Mutation.Many(original)), (1, Mutation.Many(original[..(8 + (int)BitConverter.ToInt64(original))]).Select(head => (byte[])[.. head, .. original.AsSpan(8 + (int)BitConverter.ToInt64(original))])))
+            .Each(Effort.Of(2_000, 100_000), mutated =>
+            {
+                File.WriteAllBytes(path, mutated);
+                try
+                {
+                    using var data = TokenDataset.Open(path);
+                    var ids = new long[data.Count];
+                    data.CopyTo(0, ids);
+                    Assert.All(ids, id => Assert.InRange(id, 0, data.Vocabulary - 1));
+                    var documents = new long[data.Count];
+                    data.CopyDocumentsTo(0, documents);
+                    Assert.Equal(documents.Order(), documents);
+                    opened++;
+                }
+                catch (InvalidDataException refusal)
+                {
+                    Assert.StartsWith(path, refusal.Message);
+                    refused++;
+                }
+            });
+        Assert.True(opened > refused / 50 && refused > opened / 20, $"{opened} opened, {refused} refused: the mutations no longer try both");
+    }
+
+    [Fact]
+    public void A_mutated_plan_of_shards_is_refused_by_name_or_opens_the_shards_it_names()
+    {
+        string text = folder["text.txt"], shards = folder["shards"];
+        File.WriteAllText(text, "some words and more of them");
+        TokenShards.Write([text], shards, new ByteTokenizer());
+        string plan = Directory.GetFiles(shards, "*.json").Single();
+        byte[] original = File.ReadAllBytes(plan);
+        int opened = 0, refused = 0;
+        Mutation.Many(original).Each(Effort.Of(1_000, 100_000), mutated =>
+        {
+            File.WriteAllBytes(plan, mutated);
+            try
+            {
+                using var data = TokenShards.Open(shards);
+                Assert.Equal(27, data.Count);
+                opened++;
+            }
+            catch (InvalidDataException refusal)
+            {
+                Assert.Contains(shards, refusal.Message);
+                refused++;
+            }
+        });
+        Assert.True(opened > 0 && refused > opened / 20, $"{opened} opened, {refused} refused: the mutations no longer try both");
+    }
+
+    [Fact]
+    public void Mutated_settings_of_a_checkpoint_are_refused_by_name_or_resume()
+    {
+        string run = folder["run"];
+        using var training = Small.Data();
+        using (var model = Small.Model())
+        using (var trainer = new Trainer(model, training, Small.Options with { Steps = 1, Folder = run })) trainer.Run();
+        string[] settings = [.. Directory.GetFiles(run, "*.json", SearchOption.AllDirectories)];
+        Assert.NotEmpty(settings);
+        int resumed = 0, refused = 0;
+        foreach (string path in settings)
+        {
+            byte[] original = File.ReadAllBytes(path);
+            Mutation.Many(original).Each(Effort.Of(60, 2_000), mutated =>
+            {
+                File.WriteAllBytes(path, mutated);
+                try
+                {
+                    using var trainer = Trainer.Resume(run, training);
+                    using var model = trainer.Model;
+                    resumed++;
+                }
+                catch (Exception refusal) when (refusal is InvalidDataException or ArgumentException)
+                {
+                    Assert.True(refusal.Message.Length > 20, refusal.Message);
+                    refused++;
+                }
+            });
+            File.WriteAllBytes(path, original);
+        }
+        Assert.True(resumed > 0 && refused > 0, $"{resumed} resumed, {refused} refused");
+    }
+}
