@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Numbers of a file brought into tensors of main memory by all processors at once, widened from bfloat16 on the way: each piece is read into a buffer that stays in the processor's cache.
-/// A mapping would save that copy, but ends the process where another shortens the file meanwhile.
+/// Numbers of a file brought into tensors of main memory, widened from bfloat16 on the way by all processors: while one reads the next piece into a buffer small enough for the processor's cache,
+/// the others widen theirs. A mapping would save that copy, but ends the process where another shortens the file meanwhile.
 /// </summary>
 static unsafe class ParallelRead
 {
@@ -26,40 +26,39 @@ static unsafe class ParallelRead
         long count = target.NumberOfElements, size = stored == target.dtype ? target.ElementSize : sizeof(ushort);
         bool widen = stored != target.dtype;
         nint destination = TensorMemory.Pointer(target);
-        long pieces = (count + PieceElements - 1) / PieceElements;
-        void Piece(long piece)
+        long pieces = (count + PieceElements - 1) / PieceElements, next = 0;
+        var turn = new Lock();
+        // pieces are read one after another, as the system reads ahead, and widened beside that
+        void Work(int _)
         {
-            long first = piece * PieceElements;
-            int length = (int)Math.Min(PieceElements, count - first);
-            if (!widen)
-            {
-                SafetensorsFile.ReadFully(file, new Span<byte>((byte*)destination + first * size, (int)(length * size)), offset + first * size, path);
-                return;
-            }
-            var buffer = ArrayPool<byte>.Shared.Rent(length * sizeof(ushort));
+            byte[]? buffer = widen ? ArrayPool<byte>.Shared.Rent((int)Math.Min(PieceElements, count) * sizeof(ushort)) : null;
             try
             {
-                var bytes = buffer.AsSpan(0, length * sizeof(ushort));
-                SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
-                Widen(MemoryMarshal.Cast<byte, ushort>(bytes), new Span<float>((float*)destination + first, length));
+                while (Take(buffer) is { } piece)
+                    if (buffer is not null) Widen(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, piece.Length * sizeof(ushort))), new Span<float>((float*)destination + piece.First, piece.Length));
             }
             finally
             {
-                ArrayPool<byte>.Shared.Return(buffer);
+                if (buffer is not null) ArrayPool<byte>.Shared.Return(buffer);
+            }
+        }
+        (long First, int Length)? Take(byte[]? buffer)
+        {
+            lock (turn)
+            {
+                if (next == pieces) return null;
+                long first = next++ * PieceElements;
+                int length = (int)Math.Min(PieceElements, count - first);
+                var bytes = buffer is null ? new Span<byte>((byte*)destination + first * size, (int)(length * size)) : buffer.AsSpan(0, length * sizeof(ushort));
+                SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
+                return (first, length);
             }
         }
         try
         {
-            if (pieces == 1) Piece(0);
-            else
-            {
-                // in the order of the file, as the system reads ahead
-                long next = 0;
-                Parallel.For(0, (int)Math.Min(pieces, Math.Min(MostThreads, Environment.ProcessorCount)), _ =>
-                {
-                    for (long piece; (piece = Interlocked.Increment(ref next) - 1) < pieces;) Piece(piece);
-                });
-            }
+            int workers = widen ? (int)Math.Min(pieces, Math.Min(MostThreads, Environment.ProcessorCount)) : 1;
+            if (workers == 1) Work(0);
+            else Parallel.For(0, workers, Work);
         }
         catch (AggregateException errors) when (errors.InnerExceptions.Count > 0)
         {
