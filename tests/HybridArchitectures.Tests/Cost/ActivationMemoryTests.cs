@@ -43,6 +43,8 @@ public class ActivationMemoryTests
         {
             var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain).Pattern(pattern).Build();
             Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations);
+            // a first time for what the process keeps of the design before
+            HeldWithCheckpointing(design, batch, length);
             Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true).Activations);
         }
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
