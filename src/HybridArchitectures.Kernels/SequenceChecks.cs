@@ -79,7 +79,7 @@ static class SequenceChecks
         bool narrow = x.dtype is ScalarType.Float32 or ScalarType.BFloat16;
         bool cpu = narrow && x.device_type == TorchSharp.DeviceType.CPU;
         bool cuda = narrow && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
-        return asked switch
+        var chosen = asked switch
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : cuda ? KernelBackend.Cuda : KernelBackend.Reference,
             KernelBackend.Cpu when !cpu => throw new ArgumentException(
@@ -89,6 +89,7 @@ static class SequenceChecks
             KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
             _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference, Cpu or Cuda"),
         };
+        return KernelEvents.Log.Chosen(op, chosen, x);
     }
 
     static string Types(Tensor x) => x.dtype == ScalarType.BFloat16 ? "BFloat16 or Float32" : $"{x.dtype}";

@@ -74,7 +74,7 @@ static unsafe class BranchFusionCuda
         var outputs = Rows.Of(output);
         Tensor?[] factors = [CudaMemory.Float32(weights[0]), CudaMemory.Float32(weights[1])];
         var gates = CudaMemory.Float32(gate);
-        bool wide = CudaMemory.Wide(rows[0].Width, outputs);
+        bool wide = CudaMemory.Wide(rows[0].Width, outputs) && CudaMemory.Address(factors[0]) % 16 == 0 && CudaMemory.Address(factors[1]) % 16 == 0;
         for (int i = 0; i < 2; i++) wide &= CudaMemory.Wide(rows[i].Width / Math.Max(1, groups[i]), rows[i]);
         int vector = CudaMemory.VectorLength(output.dtype, wide);
         long slices = dValues is null ? rows[0].Count : Math.Clamp(rows[0].Count, 1, MostSlices);

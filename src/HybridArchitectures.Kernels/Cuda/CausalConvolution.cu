@@ -291,36 +291,31 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
     gradient += first * a.gradientToken;
     dX += (first - (Taps - 1)) * a.channels;
     static_assert(Taps - 1 <= Ahead, "the tokens after a tile are in one fetch");
-    Raw<T, V> xs[2][Ahead], gradients[2][Ahead];                      // by turns
-    fetch(x, a.xToken, 0, there, xs[0]);
-    fetch(gradient, a.gradientToken, 0, there, gradients[0]);
-    for (int t = 0; t < tokens;)
+    Raw<T, V> xs[Ahead], gradients[Ahead], nextXs[Ahead], nextGradients[Ahead];
+    fetch(x, a.xToken, 0, there, xs);
+    fetch(gradient, a.gradientToken, 0, there, gradients);
+    int t = 0;
+    for (; t < tokens; t += Ahead) {
+        x += Ahead * a.xToken;
+        gradient += Ahead * a.gradientToken;
+        fetch(x, a.xToken, t + Ahead, there, nextXs);
+        fetch(gradient, a.gradientToken, t + Ahead, there, nextGradients);
 #pragma unroll
-        for (int turn = 0; turn < 2; turn++) {
-            x += Ahead * a.xToken;
-            gradient += Ahead * a.gradientToken;
-            fetch(x, a.xToken, t + Ahead, there, xs[1 - turn]);
-            fetch(gradient, a.gradientToken, t + Ahead, there, gradients[1 - turn]);
-#pragma unroll
-            for (int u = 0; u < Ahead; u++) {
-                float result[V];
-                advance<T, V, Taps, true>(a, xs[turn][u], gradients[turn][u], filter, bias, past, pending, dFilter, dBias, result);
-                if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
-            }
-            dX += Ahead * a.channels;
-            t += Ahead;
-            if (t < tokens) continue;
-            if (turn == 0)                                            // what was fetched last is always in the first
-#pragma unroll
-                for (int u = 0; u < Ahead; u++) { xs[0][u] = xs[1][u]; gradients[0][u] = gradients[1][u]; }
-#pragma unroll
-            for (int u = 0; u < Taps - 1; u++) {
-                float result[V];
-                advance<T, V, Taps, false>(a, xs[0][u], gradients[0][u], filter, bias, past, pending, dFilter, dBias, result);
-                if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
-            }
-            break;
+        for (int u = 0; u < Ahead; u++) {
+            float result[V];
+            advance<T, V, Taps, true>(a, xs[u], gradients[u], filter, bias, past, pending, dFilter, dBias, result);
+            if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
         }
+        dX += Ahead * a.channels;
+#pragma unroll
+        for (int u = 0; u < Ahead; u++) { xs[u] = nextXs[u]; gradients[u] = nextGradients[u]; }
+    }
+#pragma unroll
+    for (int u = 0; u < Taps - 1; u++) {
+        float result[V];
+        advance<T, V, Taps, false>(a, xs[u], gradients[u], filter, bias, past, pending, dFilter, dBias, result);
+        if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
+    }
 #pragma unroll
     for (int i = 0; i < V; i++) {
         float* to = a.dFilter + (place * a.channels + channel + i) * (Taps + 1);

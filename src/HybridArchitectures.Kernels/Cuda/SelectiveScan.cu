@@ -6,6 +6,8 @@
 // 32 / S lanes, both by halving exchanges (`reduce_scatter`), K * J products for about one shuffle each. A block is 4 warps that share b and c.
 // What lives where. Raw inputs come by asynchronous copies, one tile ahead, 16 bytes at a time where they lie so. delta, delta x, b and c of a tile stand in shared
 // memory as float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
+// Where there are too few channels for the card, rows are cut into chunks that are walked side by side: first each by itself from a state of zeros, then these are joined
+// (the decay over a chunk is one exponential of a times the sum of its steps), then the walk proper. Backward likewise, from the other end.
 // Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
 // shared memory), then states and decays of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a
 // fixed order and written once a block, to be added up over blocks.
@@ -34,8 +36,9 @@ struct ScanArguments {
     const i64* lengths;                              // (batch), or null
     TypedOutput output, dX, dTimeStep, dGate;        // without gaps
     float *final, *saved;                            // (batch, channels, states), (batch, tiles, channels, states) or null
-    float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;  // (batch, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, channels) twice, like final
-    i64 length, channels, groups, states, blocksPerGroup, batch;
+    float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;  // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
+    float *chunkStates, *chunkSteps;                 // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
+    i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
     i64 xRow, xToken, stepRow, stepToken, gateRow, gateToken, gradientRow, gradientToken;
     int softplus, wide;                              // wide: every tensor of activations has the kernel's type and can be copied in pieces of `Piece` bytes
 };
@@ -54,7 +57,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     static_assert(Tile % Sub == 0 && Sub % Batch == 0 && Fold % Sub == 0 && 32 % Quads == 0, "tiles");
 
     const ScanArguments& a;
-    i64 row, group, first, valid, tiles;             // the warp's channels are first to first + count - 1; count may be 0
+    i64 row, group, first, valid, tiles;             // (tiles: of a row) the warp's channels are first to first + count - 1; count may be 0
+    i64 chunk, firstTile, endTile;                   // this block's tiles
     int count, warp, lane, s, own;                   // this thread's channels are own to own + K - 1 of the warp's, its states s * J to s * J + J - 1
 
     __device__ __forceinline__ explicit Scan(const ScanArguments& arguments) : a(arguments) {
@@ -68,7 +72,13 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         valid = a.length;
         if (a.lengths) valid = a.lengths[row];
         tiles = (a.length + Tile - 1) / Tile;
+        chunk = blockIdx.z;
+        firstTile = chunk * a.chunkTiles;
+        endTile = firstTile + a.chunkTiles < tiles ? firstTile + a.chunkTiles : tiles;
     }
+
+    // of the tensors with a part for each chunk
+    __device__ __forceinline__ i64 part_of_row() const { return row * a.chunks + chunk; }
 
     __device__ __forceinline__ bool holds(int k, int j) const { return own + k < count && s * J + j < a.states; }
 
@@ -199,27 +209,11 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // a sum over states for each of Tokens tokens from i on and each of the K channels, to where it belongs
     template <int Tokens> __device__ __forceinline__ void gather(float (&sums)[Tokens * K], float* to, int i) const {
         constexpr int Sums = Tokens * K;
-        if constexpr (!Float && S == 4 && Sums % 4 == 0) {
+        reduce_scatter<Sums, S / 2, 1>(sums, lane);
+        const int at = scattered<Sums>(s, S);
+        if (Sums >= S || s % (S / (Sums < S ? Sums : S)) == 0)
 #pragma unroll
-            for (int part = 0; part < Sums; part += 4) {
-                float four[4];
-#pragma unroll
-                for (int n = 0; n < 4; n++) four[n] = sums[part + n];
-                quad_sums(four, lane);
-                if (s == 0) {
-                    if constexpr (K == 4) store<float, 4>(to, (i + part / 4) * Channels + own, four);
-                    else
-#pragma unroll
-                        for (int n = 0; n < 4; n++) to[(i + (part + n) / K) * Channels + own + (part + n) % K] = four[n];
-                }
-            }
-        } else {
-            reduce_scatter<Sums, S / 2, 1>(sums, lane);
-            const int at = scattered<Sums>(s, S);
-            if (Sums >= S || s % (S / (Sums < S ? Sums : S)) == 0)
-#pragma unroll
-                for (int n = 0; n < (Sums > S ? Sums / S : 1); n++) to[(i + (at + n) / K) * Channels + own + (at + n) % K] = sums[n];
-        }
+            for (int n = 0; n < (Sums > S ? Sums / S : 1); n++) to[(i + (at + n) / K) * Channels + own + (at + n) % K] = sums[n];
     }
 
     // what the walk needs of a token; loaded before the results of the one before are stored, since stores hold loads back
@@ -263,14 +257,15 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int j = 0; j < J; j++) {
                 rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
-                state[k][j] = holds(k, j) && a.initial ? a.initial[row * a.channels * a.states + place(k, j)] : 0.f;
+                const float* from = a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
+                state[k][j] = holds(k, j) && from ? from[place(k, j)] : 0.f;
             }
         load_parameter(a.bias, bias);
         load_parameter(a.skip, skip);
-        fetch(0);
-        for (i64 tile = 0; tile < tiles; tile++) {
+        fetch(firstTile);
+        for (i64 tile = firstTile; tile < endTile; tile++) {
             const i64 begin = tile * Tile;
-            if (tile + 1 < tiles) { fetch(tile + 1); copy_wait<1>(); } else copy_wait<0>();
+            if (tile + 1 < endTile) { fetch(tile + 1); copy_wait<1>(); } else copy_wait<0>();
             const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 3 * Cell, *gate = x + 2 * Cell;
             __syncthreads();
             widen_states(at, states, cut, begin);
@@ -328,7 +323,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
             sync_warp();                                                        // before the raw inputs are overwritten
         }
-        save(a.final + row * a.channels * a.states, state);
+        if (chunk == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
     }
 
     // this thread's states; in pieces of up to four where none is missing
@@ -370,6 +365,100 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
     }
 
+    // What a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse) the state's gradient at its start, from a gradient of zeros at
+    // its end. And the sum of its steps, from which the decay over it follows; infinite where a document starts in it. By the threads and shared memory of forward.
+    template <bool Reverse> __device__ __forceinline__ void local() const {
+        if (chunk == (Reverse ? 0 : a.chunks - 1)) return;                      // nobody asks for it
+        DYNAMIC_SHARED(float, shared);
+        float *states = shared, *b = states, *c = b + Tile * Padded, *cut = c + Tile * Padded, *delta = cut + Tile + warp * 3 * Cell, *added = delta + Cell;
+        E* raw = reinterpret_cast<E*>(cut + Tile + Warps * 3 * Cell);
+        constexpr int Stage = 2 * Tile * Padded + Warps * 3 * Cell;
+        const auto fetch = [&](i64 tile) {
+            E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 3 * Cell;
+            const i64 begin = tile * Tile;
+            const int left = left_of(begin);
+            copy_states(at, begin, left);
+            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
+            if (!Reverse) copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
+            else {
+                copy_channels(own, a.gradient, a.gradientRow, a.gradientToken, begin, left);
+                if (a.gate.base) copy_channels(own + 2 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
+            }
+            copy_commit();
+        };
+        float state[K][J], rate[K][J], bias[Quad], sums[Quad];
+#pragma unroll
+        for (int k = 0; k < K; k++)
+#pragma unroll
+            for (int j = 0; j < J; j++) {
+                rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
+                state[k][j] = 0;
+            }
+        load_parameter(a.bias, bias);
+#pragma unroll
+        for (int q = 0; q < Quad; q++) sums[q] = 0;
+        const i64 tilesHere = endTile - firstTile;
+        fetch(Reverse ? endTile - 1 : firstTile);
+        for (i64 n = 0; n < tilesHere; n++) {
+            const i64 tile = Reverse ? endTile - 1 - n : firstTile + n, begin = tile * Tile;
+            if (n + 1 < tilesHere) { fetch(Reverse ? tile - 1 : tile + 1); copy_wait<1>(); } else copy_wait<0>();
+            const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 3 * Cell;
+            __syncthreads();
+            widen_states(at, states, cut, begin);
+            steps(x, x + Cell, bias, delta, added, left_of(begin));             // Reverse: x is dy, and is put in the place of delta x
+            if (Reverse) gradients(x, x + 2 * Cell, added);
+            __syncthreads();
+#pragma unroll
+            for (int n = 0; n < Steps; n++)
+                if (Rows <= Tile || token(n) < Tile) {
+                    float ds[Quad];
+                    load<float, Quad>(delta, cell(n), ds);
+#pragma unroll
+                    for (int q = 0; q < Quad; q++) sums[q] += cut[token(n)] < 0 ? as_float(0x7f800000u) : ds[q];
+                }
+#pragma unroll 4
+            for (int step = 0; step < Tile; step++) {
+                const int i = Reverse ? Tile - 1 - step : step;
+                Operands now;
+                float decay[K][J];
+                operands<Reverse>(now, b, c, delta, added, cut, i);
+                decays<SCAN_POLYNOMIAL>(now, rate, decay);
+#pragma unroll
+                for (int k = 0; k < K; k++)
+#pragma unroll
+                    for (int j = 0; j < J; j++)
+                        state[k][j] = Reverse ? decay[k][j] * (state[k][j] + now.as[k] * now.cs[j]) : decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
+            }
+            sync_warp();                                                        // before the raw inputs are overwritten
+        }
+        save(a.chunkStates + part_of_row() * a.channels * a.states, state);
+#pragma unroll
+        for (int q = 0; q < Quad; q++) {
+#pragma unroll
+            for (int offset = 16; offset >= Quads; offset /= 2) sums[q] += from_lane_xor(sums[q], offset);
+            const int channel = lane % Quads * Quad + q;
+            if (lane < Quads && channel < count) a.chunkSteps[part_of_row() * a.channels + first + channel] = sums[q];
+        }
+    }
+
+    // the gradient that comes to y, by the warp for a tile
+    __device__ __forceinline__ void gradients(const E* gradient, const E* gate, float* dy) const {
+        float values[Steps][Quad];
+#pragma unroll
+        for (int n = 0; n < Steps; n++) load<E, Quad>(gradient, cell(n), values[n]);
+        if (a.gate.base)
+#pragma unroll
+            for (int n = 0; n < Steps; n++) {
+                float gates[Quad];
+                load<E, Quad>(gate, cell(n), gates);
+#pragma unroll
+                for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
+            }
+#pragma unroll
+        for (int n = 0; n < Steps; n++)
+            if (Rows <= Tile || token(n) < Tile) store<float, Quad>(dy, cell(n), values[n]);
+    }
+
     static constexpr int backward_shared() {
         return static_cast<int>(2 * (2 * Tile * Padded + Warps * 4 * Cell) * sizeof(E) + (2 * Tile * Padded + Tile + Warps * (4 * Cell + Tile / Sub * K * J * 32 + 2 * Fold * Padded)) * sizeof(float));
     }
@@ -398,37 +487,25 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int j = 0; j < J; j++) {
                 rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
-                carry[k][j] = holds(k, j) && a.finalGradient ? a.finalGradient[row * a.channels * a.states + place(k, j)] : 0.f;
+                const float* from = a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient ? a.finalGradient + row * a.channels * a.states : nullptr;
+                carry[k][j] = holds(k, j) && from ? from[place(k, j)] : 0.f;
                 dRate[k][j] = 0;
             }
         load_parameter(a.bias, bias);
         load_parameter(a.skip, skip);
 #pragma unroll
         for (int q = 0; q < Quad; q++) dSkip[q] = dBias[q] = 0;
-        fetch(tiles - 1);
-        for (i64 tile = tiles - 1; tile >= 0; tile--) {
+        fetch(endTile - 1);
+        for (i64 tile = endTile - 1; tile >= firstTile; tile--) {
             const i64 begin = tile * Tile;
             const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 4 * Cell, *gradient = x + 2 * Cell, *gate = x + 3 * Cell;
             float state[K][J];
             restore(a.saved + (row * tiles + tile) * a.channels * a.states, state);
-            if (tile > 0) { fetch(tile - 1); copy_wait<1>(); } else copy_wait<0>();
+            if (tile > firstTile) { fetch(tile - 1); copy_wait<1>(); } else copy_wait<0>();
             __syncthreads();
             widen_states(at, states, cut, begin);
             steps(x, x + Cell, bias, delta, added, left_of(begin));
-            float values[Steps][Quad];
-#pragma unroll
-            for (int n = 0; n < Steps; n++) load<E, Quad>(gradient, cell(n), values[n]);
-            if (a.gate.base)
-#pragma unroll
-                for (int n = 0; n < Steps; n++) {
-                    float gates[Quad];
-                    load<E, Quad>(gate, cell(n), gates);
-#pragma unroll
-                    for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
-                }
-#pragma unroll
-            for (int n = 0; n < Steps; n++)
-                if (Rows <= Tile || token(n) < Tile) store<float, Quad>(dy, cell(n), values[n]);
+            gradients(gradient, gate, dy);
             __syncthreads();
             for (int part = 0;; part++) {                                       // the states before each part of Sub tokens
 #pragma unroll
@@ -581,8 +658,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
             sync_warp();                                                        // before the raw inputs are overwritten
         }
-        save(a.dA + row * a.channels * a.states, dRate);
-        if (a.dInitial) save(a.dInitial + row * a.channels * a.states, carry);
+        save(a.dA + part_of_row() * a.channels * a.states, dRate);
+        if (a.dInitial && chunk == 0) save(a.dInitial + row * a.channels * a.states, carry);
 #pragma unroll
         for (int q = 0; q < Quad; q++) {
 #pragma unroll
@@ -592,28 +669,66 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
             const int channel = lane % Quads * Quad + q;
             if (lane < Quads && channel < count) {
-                a.dSkip[row * a.channels + first + channel] = dSkip[q];
-                a.dBias[row * a.channels + first + channel] = dBias[q];
+                a.dSkip[part_of_row() * a.channels + first + channel] = dSkip[q];
+                a.dBias[part_of_row() * a.channels + first + channel] = dBias[q];
             }
         }
     }
 };
 
+// Joins the chunks: what each adds by itself becomes what it begins with, forward the state, backward (Reverse) the state's gradient at its end.
+template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArguments& a) {
+    const i64 all = a.channels * a.states, at = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x, row = blockIdx.y;
+    if (at >= all) return;
+    const float rate = a.a[at] * log2_e, *from = Reverse ? a.finalGradient : a.initial;
+    float value = from ? from[row * all + at] : 0.f;
+    for (i64 n = 0; n < a.chunks; n++) {
+        const i64 chunk = Reverse ? a.chunks - 1 - n : n, part = row * a.chunks + chunk;
+        if (n == a.chunks - 1) {
+            a.chunkStates[part * all + at] = value;
+            break;
+        }
+        const float own = a.chunkStates[part * all + at], steps = a.chunkSteps[part * a.channels + at / a.states];
+        a.chunkStates[part * all + at] = value;
+        value = (steps == as_float(0x7f800000u) ? 0.f : exp2_approximate(rate * steps) * value) + own;
+    }
+}
+
+KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
+KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
+
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).forward(); }
+template <class E, int K, int J, int S, int Tile, int Sub, bool Reverse> __device__ __forceinline__ void scan_local(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).template local<Reverse>(); }
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).backward(); }
 
 // Blocks a multiprocessor is to hold, forward and backward: that bounds the registers
-#define SCAN(shape, K, J, S, Tile, Sub, Blocks, BackwardBlocks) \
-    KERNEL_OF(scan_forward_##shape##_bfloat16, 128, Blocks, ScanArguments, scan_forward<bfloat16, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_forward_##shape##_float32, 128, Blocks, ScanArguments, scan_forward<float, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_backward_##shape##_bfloat16, 128, BackwardBlocks, ScanArguments, scan_backward<bfloat16, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_backward_##shape##_float32, 128, BackwardBlocks, ScanArguments, scan_backward<float, K, J, S, Tile, Sub>)
+#define SCAN_OF(shape, type, E, K, J, S, Tile, Sub, Blocks, BackwardBlocks) \
+    KERNEL_OF(scan_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_forward<E, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_backward_##shape##_##type, 128, BackwardBlocks, ScanArguments, scan_backward<E, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_local_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_local<E, K, J, S, Tile, Sub, false>) \
+    KERNEL_OF(scan_local_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_local<E, K, J, S, Tile, Sub, true>)
 
-// the host has the same numbers
-SCAN(4, 1, 4, 1, 16, 4, 2, 2)
-SCAN(16, 4, 4, 4, 16, 4, 2, 2)
-SCAN(16_few, 1, 4, 4, 16, 8, 2, 2)                   // for few channels: a quarter of the work a thread, four times the threads
-SCAN(32, 4, 4, 8, 16, 4, 2, 2)
-SCAN(64, 4, 4, 16, 16, 4, 2, 2)
-SCAN(128, 4, 4, 32, 16, 4, 2, 2)
-SCAN(256, 2, 8, 32, 16, 4, 2, 2)
+// shape: channels and states of a thread, lanes of a channel, tile, part of a tile, blocks forward and backward; the host has the same numbers
+#define SCAN_SHAPE_4 1, 4, 1, 16, 4, 2, 2
+#define SCAN_SHAPE_16 2, 8, 2, 16, 4, 2, 2
+#define SCAN_SHAPE_32 2, 8, 4, 16, 4, 2, 2
+#define SCAN_SHAPE_64 2, 8, 8, 16, 4, 2, 2
+#define SCAN_SHAPE_128 2, 8, 16, 16, 4, 2, 2
+#define SCAN_SHAPE_256 2, 8, 32, 16, 4, 2, 2
+#define SCAN_ALL(...) SCAN_OF(__VA_ARGS__)           // arguments take their values first
+#define SCAN_JOINED(left, right) left##right
+#define SCAN_SHAPE_OF(shape) SCAN_JOINED(SCAN_SHAPE_, shape)
+
+#ifdef SCAN_SHAPE                                    // the host asks for one shape and type: the compiler is at work while the user waits
+SCAN_ALL(SCAN_SHAPE, SCAN_TYPE, SCAN_ELEMENT, SCAN_SHAPE_OF(SCAN_SHAPE))
+#else
+#define SCAN(shape) \
+    SCAN_ALL(shape, bfloat16, bfloat16, SCAN_SHAPE_OF(shape)) \
+    SCAN_ALL(shape, float32, float, SCAN_SHAPE_OF(shape))
+SCAN(4)
+SCAN(16)
+SCAN(32)
+SCAN(64)
+SCAN(128)
+SCAN(256)
+#endif

@@ -11,16 +11,19 @@ static class SelectiveScanCuda
 
     const string Source = "SelectiveScan.cu";
 
-    /// <summary>Below so many channels of all rows a card of a hundred multiprocessors has less than a warp for each of their schedulers, and work is cut finer.</summary>
-    internal static long FewChannels { get; set; } = 12 * 1024;
+    /// <summary>Warps that a card of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
+    internal static long Warps { get; set; } = 1024;
+
+    /// <summary>A chunk has at least so many tiles.</summary>
+    internal static long LeastTiles { get; set; } = 8;
 
     struct Arguments
     {
         public CudaTyped X, TimeStep, Gate, B, C, Gradient;
         public nint A, Skip, Bias, Initial, FinalGradient, Starts, Lengths;
         public CudaTyped Output, DX, DTimeStep, DGate;
-        public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial;
-        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
+        public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
+        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
         public int Softplus, Wide;
     }
 
@@ -40,7 +43,7 @@ static class SelectiveScanCuda
                 call.Arguments.Output = CudaTyped.Of(output);
                 call.Arguments.Final = CudaMemory.Address(final);
                 call.Arguments.Saved = CudaMemory.Address(saved);
-                call.Run("forward", call.ForwardShared);
+                call.Run("forward");
                 context.Save([.. inputs, starts, lengths, saved]);
                 return [output, final];
             },
@@ -58,7 +61,8 @@ static class SelectiveScanCuda
         Tensor Typed(ScalarType type) => CudaMemory.New(x, type, batch, length, channels);
         Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
         var (dX, dStep, dGate) = (Typed(x.dtype), Typed(timeStep.dtype), gate is null ? null : Typed(gate.dtype));
-        var (dA, dSkip, dBias) = (Single(batch, channels, states), Single(batch, channels), Single(batch, channels));
+        long parts = batch * call.Arguments.Chunks;
+        var (dA, dSkip, dBias) = (Single(parts, channels, states), Single(parts, channels), Single(parts, channels));
         long slices = call.Arguments.BlocksPerGroup;
         var (dB, dC) = (Single(slices, batch, length, groups, states), Single(slices, batch, length, groups, states));
         var dInitial = inputs[8] is null ? null : Single(batch, channels, states);
@@ -67,7 +71,7 @@ static class SelectiveScanCuda
         (to.DA, to.DB, to.DC) = (CudaMemory.Address(dA), CudaMemory.Address(dB), CudaMemory.Address(dC));
         (to.DSkip, to.DBias, to.DInitial) = (CudaMemory.Address(dSkip), CudaMemory.Address(dBias), CudaMemory.Address(dInitial));
         to.Saved = CudaMemory.Address(inputs[11]);
-        call.Run("backward", call.BackwardShared);
+        call.Run("backward");
         GC.KeepAlive(inputs);
         Tensor Sum(Tensor parts, Tensor like) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(like.dtype);
         return [dX, dStep, Sum(dA, a), Sum(dB, b), Sum(dC, inputs[4]!), inputs[5] is { } skip ? Sum(dSkip, skip) : null, dGate,
@@ -81,6 +85,7 @@ static class SelectiveScanCuda
         readonly Tensor?[] kept;
         readonly Shape shape;
         readonly bool narrow;
+        Tensor[]? chunks;
 
         public Arguments Arguments;
 
@@ -93,8 +98,12 @@ static class SelectiveScanCuda
             Tensor?[] parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[7]), inputs[8]?.contiguous()];
             kept = [step, gate, b, c, gradient, finalGradient, starts, lengths, .. parameters];
             long states = inputs[2]!.size(1), groups = b.size(2), perGroup = x.size(2) / groups;
-            shape = Shape.For(states, x.size(0) * x.size(2));
+            shape = Shape.For(states);
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
+            // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
+            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), chunkCount = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
+            long chunkTiles = (Tiles + chunkCount - 1) / chunkCount;
+            chunkCount = (Tiles + chunkTiles - 1) / chunkTiles;
             // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
@@ -104,7 +113,7 @@ static class SelectiveScanCuda
                 X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
                 A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
                 FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0),
+                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount, ChunkTiles = chunkTiles,
                 XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0, GateToken = gate?.stride(1) ?? 0,
                 GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0, Wide = wide ? 1 : 0,
             };
@@ -112,10 +121,10 @@ static class SelectiveScanCuda
 
         public long Tiles { get; }
 
-        public int ForwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 12 * shape.Channels) + sizeof(float) * (2 * shape.Padded + 1 + 12 * shape.Channels));
+        int ForwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 12 * shape.Channels) + sizeof(float) * (2 * shape.Padded + 1 + 12 * shape.Channels));
 
-        public int BackwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 16 * shape.Channels)
-            + sizeof(float) * (2 * shape.Padded + 1 + 16 * shape.Channels + 4 * shape.Held * 32 / shape.Sub)) + sizeof(float) * 8 * shape.Fold * shape.Padded;
+        int BackwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 16 * shape.Channels)
+            + sizeof(float) * (2 * shape.Padded + 1 + 16 * shape.Channels + 4 * shape.Held * 32 / Shape.Sub)) + sizeof(float) * 8 * shape.Fold * shape.Padded;
 
         int ElementSize => narrow ? 2 : 4;
 
@@ -134,30 +143,37 @@ static class SelectiveScanCuda
             return true;
         }
 
-        public void Run(string kernel, int shared)
+        /// <summary>Runs "forward" or "backward", with what must be known of a row's chunks before.</summary>
+        public void Run(string direction)
         {
-            CudaRuntime.DeviceOf(x).Launch(Source, $"scan_{kernel}_{shape.Name}_{(narrow ? "bfloat16" : "float32")}", (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128,
-                shared, Arguments);
-            GC.KeepAlive((x, kept));
+            var device = CudaRuntime.DeviceOf(x);
+            string type = narrow ? "bfloat16" : "float32", source = $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={type} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")}";
+            long blocks = Arguments.Groups * Arguments.BlocksPerGroup;
+            if (Arguments.Chunks > 1)
+            {
+                var states = CudaMemory.New(x, ScalarType.Float32, Arguments.Batch, Arguments.Chunks, Arguments.Channels, Arguments.States);
+                var steps = CudaMemory.New(x, ScalarType.Float32, Arguments.Batch, Arguments.Chunks, Arguments.Channels);
+                chunks = [states, steps];
+                (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
+                device.Launch(source, $"scan_local_{direction}_{shape.Name}_{type}", (blocks, Arguments.Batch, Arguments.Chunks), 128, ForwardShared, Arguments);
+                device.Launch(source, $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
+            }
+            device.Launch(source, $"scan_{direction}_{shape.Name}_{type}", (blocks, Arguments.Batch, Arguments.Chunks), 128, direction == "forward" ? ForwardShared : BackwardShared, Arguments);
+            GC.KeepAlive((x, kept, chunks));
         }
     }
 
-    // as in the kernel: a thread holds Held states, a warp Channels channels of up to Padded states, and backward takes Sub tokens at a time
-    sealed record Shape(string Name, int Padded, int Held, int Channels, int Sub = 4)
+    // as in the kernel: a thread holds Held states, a warp Channels channels of up to Padded states; backward takes Sub tokens at a time
+    sealed record Shape(int Padded, int Held, int Channels)
     {
-        public const int Tile = 16;
+        public const int Tile = 16, Sub = 4;
 
-        static readonly Shape Few = new("16_few", 16, 4, 8, 8);
-        static readonly Shape[] All = [new("4", 4, 4, 32), new("16", 16, 16, 32), new("32", 32, 16, 16), new("64", 64, 16, 8), new("128", 128, 16, 4), new("256", 256, 16, 2)];
+        static readonly Shape[] All = [new(4, 4, 32), new(16, 16, 32), new(32, 16, 16), new(64, 16, 8), new(128, 16, 4), new(256, 16, 2)];
+
+        public int Name => Padded;
 
         public int Fold => Padded >= 128 ? Sub : Tile;
 
-        /// <summary>By the sizes alone, not by the card: sums over blocks are the same to the bit everywhere.</summary>
-        public static Shape For(long states, long channels)
-        {
-            var shape = All.First(one => states <= one.Padded);
-            return shape.Padded == Few.Padded && channels < FewChannels ? Few : shape;
-        }
-
+        public static Shape For(long states) => All.First(one => states <= one.Padded);
     }
 }

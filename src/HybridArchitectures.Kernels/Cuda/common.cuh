@@ -244,28 +244,6 @@ template <int V, int First, int Last, int Whole> __device__ __forceinline__ void
     }
 }
 
-// The sums of four values over the four lanes of each quad, by the matrix unit, which takes them with 11 bits: good for what is rounded to bfloat16 afterwards.
-// The sums are in the quad's first lane alone. One instruction where exchanges between lanes take twelve.
-__device__ __forceinline__ void quad_sums(float (&values)[4], int lane) {
-#ifdef HYBRID_EMULATION
-    for (int v = 0; v < 4; v++) {
-        float sum = as_float(as_bits(values[v]) & 0xffffe000u);
-        sum += from_lane_xor(sum, 1);
-        sum += from_lane_xor(sum, 2);
-        values[v] = lane % 4 ? as_float(0x7fc00000u) : sum;
-    }
-#else
-    // D = A B: row r of A has a value of quad r % 8 in column lane % 4, another in column 4 + lane % 4; B's first column adds the former, its second the latter
-    const unsigned first = lane / 4 == 0 ? 0x3f800000u : 0, second = lane / 4 == 1 ? 0x3f800000u : 0;
-    float sums[4];
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
-        : "=f"(sums[0]), "=f"(sums[1]), "=f"(sums[2]), "=f"(sums[3])
-        : "r"(as_bits(values[0])), "r"(as_bits(values[2])), "r"(as_bits(values[1])), "r"(as_bits(values[3])), "r"(first), "r"(second), "f"(0.f));
-#pragma unroll
-    for (int v = 0; v < 4; v++) values[v] = sums[v];
-#endif
-}
-
 // over a block of 256 threads; `scratch` has 8 floats and may be used again at once
 __device__ __forceinline__ float block_sum(float value, float* scratch) {
     value = lane_sum(value, 32);

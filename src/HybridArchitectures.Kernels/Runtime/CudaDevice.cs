@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
@@ -82,7 +83,9 @@ sealed unsafe class CudaDevice
         var options = Options;
         var key = CudaImageCache.Key(source, options, runtime.Compiler.Version);
         if (CudaImageCache.Read(runtime.CacheFolder, key) is { } cached && runtime.Driver.TryLoad(cached, out var module)) return new(runtime.Driver, module);
+        var started = Stopwatch.StartNew();
         var image = runtime.Compiler.Compile(source, options);
+        KernelEvents.Log.KernelCompiled(source.Name, options[0], started.ElapsedMilliseconds);
         if (!runtime.Driver.TryLoad(image, out module))
             throw new CudaException($"the driver does not load {source.Name} compiled by NVRTC {runtime.Compiler.Version} for {options[0]}: it may be older than the compiler");
         CudaImageCache.Write(runtime.CacheFolder, key, image);

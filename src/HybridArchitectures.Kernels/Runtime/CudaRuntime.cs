@@ -47,12 +47,18 @@ sealed class CudaRuntime
     public static CudaDevice DeviceOf(Tensor tensor)
     {
         bool cuda = tensor.device_type == DeviceType.CUDA;
-        if (!cuda && !Emulated) throw new CudaException($"CUDA kernels run on CUDA tensors; this one is on {tensor.device}");
-        var runtime = cuda ? Current() : emulation!;
-        return runtime.Device(cuda ? tensor.device_index : 0);
+        return Of(tensor).Device(cuda ? tensor.device_index : 0);
     }
 
-    CudaDevice Device(int index) => devices.TryGetValue(index, out var device) ? device : devices.GetOrAdd(index, number => new CudaDevice(this, number));
+    /// <summary>The runtime that serves the tensor.</summary>
+    internal static CudaRuntime Of(Tensor tensor)
+    {
+        bool cuda = tensor.device_type == DeviceType.CUDA;
+        if (!cuda && !Emulated) throw new CudaException($"CUDA kernels run on CUDA tensors; this one is on {tensor.device}");
+        return cuda ? Current() : emulation!;
+    }
+
+    internal CudaDevice Device(int index) => devices.TryGetValue(index, out var device) ? device : devices.GetOrAdd(index, number => new CudaDevice(this, number));
 
     static CudaRuntime Current()
     {
@@ -60,14 +66,14 @@ sealed class CudaRuntime
         lock (Gate) return current ??= new(new CudaDriver(LoadDriver()), () => new CudaCompiler(LoadCompiler()), NativeNames.CacheFolder);
     }
 
-    static nint LoadDriver()
+    internal static nint LoadDriver()
     {
         foreach (var name in NativeNames.CudaDriver)
             if (NativeLibrary.TryLoad(name, out var handle)) return handle;
         throw new CudaException($"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the operator's Backend to Reference.");
     }
 
-    static nint LoadCompiler()
+    internal static nint LoadCompiler()
     {
         foreach (var candidate in NativeNames.Nvrtc(TorchLibrary.Folder))
             if (NativeLibrary.TryLoad(candidate, out var handle)) return handle;

@@ -1,3 +1,6 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Tracing;
+using System.Globalization;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -121,5 +124,115 @@ public class CudaRuntimeTests : IDisposable
             RmsNorm.Backend = KernelBackend.Auto;
         }
         Assert.Contains("cpu", Assert.Throws<CudaException>(() => CudaRuntime.DeviceOf(zeros(1))).Message);
+    }
+
+    sealed class Listener : EventListener
+    {
+        public ConcurrentQueue<string> Lines { get; } = new();
+
+        protected override void OnEventSourceCreated(EventSource source)
+        {
+            if (source.Name == KernelEvents.SourceName) EnableEvents(source, EventLevel.Informational);
+        }
+
+        protected override void OnEventWritten(EventWrittenEventArgs written) => Lines.Enqueue(string.Format(CultureInfo.InvariantCulture, written.Message!, [.. written.Payload!]));
+    }
+
+    [Fact]
+    public void Who_listens_is_told_once_which_back_end_serves_and_what_was_compiled()
+    {
+        using var scope = NewDisposeScope();
+        using var listener = new Listener();
+        for (int i = 0; i < 3; i++) RmsNorm.Forward(ones(2, 8), null);
+        RmsNorm.Forward(ones([2, 8], ScalarType.Float64), null);
+        Assert.Single(listener.Lines, "RmsNorm: back end Cpu for Float32 on cpu");
+        Assert.Single(listener.Lines, "RmsNorm: back end Reference for Float64 on cpu");
+        using var emulation = new CudaEmulation(cacheFolder: folder);
+        using (CudaRuntime.DeviceOf(zeros(1)).Load(Source(Good))) { }
+        Assert.Contains(listener.Lines, line => line.StartsWith("small.cu compiled for --gpu-architecture=sm_90a in ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Processes_may_share_the_folder_of_images()
+    {
+        // as many writers and readers as there may be: a reader sees a whole image or none
+        byte[][] images = [.. Enumerable.Range(0, 4).Select(i => Enumerable.Repeat((byte)i, 200_000 + i).ToArray())];
+        Parallel.For(0, 64, i =>
+        {
+            CudaImageCache.Write(folder, "key", images[i % 4]);
+            var read = CudaImageCache.Read(folder, "key");
+            Assert.NotNull(read);
+            Assert.Contains(images, image => image.AsSpan().SequenceEqual(read));
+        });
+        Assert.Single(Directory.GetFiles(Path.Combine(folder, "cuda")));
+    }
+
+    [Fact]
+    public void An_image_of_another_compiler_or_architecture_is_not_taken()
+    {
+        using var scope = NewDisposeScope();
+        int before = CudaEmulation.Compilations;
+        foreach (int capability in new[] { 80, 90, 80 })
+        {
+            using var emulation = new CudaEmulation(capability: capability, cacheFolder: folder);
+            using (CudaRuntime.DeviceOf(zeros(1)).Load(Source(Good))) { }
+        }
+        Assert.Equal(before + 2, CudaEmulation.Compilations);
+        Assert.Equal(2, Directory.GetFiles(Path.Combine(folder, "cuda")).Length);
+    }
+
+    [Fact]
+    public void Each_card_has_its_own_context_and_the_caller_keeps_the_one_it_had()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        var runtime = CudaRuntime.Of(zeros(1));
+        CudaDevice first = runtime.Device(0), second = runtime.Device(1);
+        Assert.Same(first, runtime.Device(0));
+        Assert.Equal((0, 1), (first.Index, second.Index));
+        nint before = runtime.Driver.CurrentContext;
+        try
+        {
+            var mine = runtime.Driver.PrimaryContext(0);
+            runtime.Driver.CurrentContext = mine;
+            var output = zeros(8);
+            var arguments = new Emptying { Data = TensorMemory.Pointer(output), Factor = TensorMemory.Pointer(ones(1)), Count = 8 };
+            second.Launch("CrossEntropy.cu", "scale_float32", (1, 1, 1), 256, 0, arguments);
+            Assert.Equal(mine, runtime.Driver.CurrentContext);
+        }
+        finally
+        {
+            runtime.Driver.CurrentContext = before;
+        }
+    }
+
+    struct Emptying
+    {
+        public nint Data, Factor;
+        public long Count, FactorIsBFloat16;
+    }
+
+    [Fact]
+    public void A_launch_that_the_driver_refuses_says_which_kernel_and_why()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        var device = CudaRuntime.DeviceOf(zeros(1));
+        var error = Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "scale_float32", (1, 70_000, 1), 256, 0, new Emptying()));
+        Assert.Contains("scale_float32", error.Message);
+        Assert.Contains("error 1", error.Message);
+        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "no_such_kernel", (1, 1, 1), 256, 0, new Emptying())).Message);
+    }
+
+    [Fact]
+    public void Without_driver_or_compiler_the_error_says_what_to_install()
+    {
+        Assert.SkipWhen(cuda.is_available(), "this machine has a driver");
+        var error = Assert.Throws<CudaException>(() => CudaRuntime.LoadDriver());
+        Assert.Contains("Install NVIDIA's driver", error.Message);
+        Assert.Contains("Reference", error.Message);
+        error = Assert.Throws<CudaException>(() => CudaRuntime.LoadCompiler());
+        Assert.Contains("NVRTC", error.Message);
+        Assert.Contains("TorchSharp-cuda", error.Message);
     }
 }

@@ -10,12 +10,12 @@ public class SelectiveScanCudaTests : IDisposable
 {
     public SelectiveScanCudaTests() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
 
-    readonly long few = SelectiveScanCuda.FewChannels;
+    readonly (long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles);
 
     public void Dispose()
     {
         SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
-        SelectiveScanCuda.FewChannels = few;
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = limits;
     }
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
@@ -50,18 +50,41 @@ public class SelectiveScanCudaTests : IDisposable
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
     }
 
-    // cut as for many channels: a thread holds four channels; 16 neighbours in memory are copied in whole pieces, 33 one by one
+    // 16 neighbours in memory are copied in whole pieces, 33 one by one
     [Theory]
     [InlineData(33, 33, 1, 16)]
     [InlineData(18, 16, 2, 16)]
     [InlineData(5, 40, 1, 12)]
     public void Channels_in_fours_match_the_reference(int length, int channels, int groups, int states)
     {
-        SelectiveScanCuda.FewChannels = 0;
         using var scope = NewDisposeScope();
         using var random = manual_seed(9);
         var inputs = Inputs(2, length, channels, groups, states);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
+    }
+
+    [Theory]
+    [InlineData(70, 5, 1, 16, 5)]        // five tiles, each a chunk
+    [InlineData(100, 8, 2, 5, 3)]        // seven tiles in chunks of three, three and one
+    [InlineData(50, 3, 1, 40, 2)]
+    public void Rows_in_chunks_match_the_reference(int length, int channels, int groups, int states, int chunks)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(10);
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = (2 * chunks, 1);
+        var inputs = Inputs(2, length, channels, groups, states);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
+    }
+
+    [Fact]
+    public void Documents_and_pads_in_chunks_match_the_reference()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(11);
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = (1000, 1);
+        using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
+        var inputs = Inputs(6, 70, 3, 1, 5);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
     }
 
     [Fact]
@@ -85,13 +108,13 @@ public class SelectiveScanCudaTests : IDisposable
     }
 
     [Theory]
-    [InlineData(12, 2, 16, true)]
+    [InlineData(12, 2, 16, false)]
     [InlineData(16, 2, 16, true)]
     [InlineData(40, 1, 16, false)]
-    [InlineData(16, 1, 64, false)]
-    public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool few)
+    [InlineData(16, 1, 64, true)]
+    public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool chunks)
     {
-        if (!few) SelectiveScanCuda.FewChannels = 0;
+        if (chunks) SelectiveScanCuda.LeastTiles = 1;
         using var scope = NewDisposeScope();
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();

@@ -1,0 +1,44 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Tracing;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>
+/// What the operators have to tell whoever listens, through the event source <c>HybridArchitectures-Kernels</c>: which back end serves an operator (once for each combination
+/// of operator, back end, type and device), and which kernels were compiled, and for how long. Nobody listening costs one comparison a call.
+/// </summary>
+[EventSource(Name = SourceName)]
+sealed class KernelEvents : EventSource
+{
+    public const string SourceName = "HybridArchitectures-Kernels";
+
+    public static readonly KernelEvents Log = new();
+
+    readonly ConcurrentDictionary<(string, KernelBackend, ScalarType, string), bool> told = new();
+
+    /// <summary>Tells the choice if it has not been told before.</summary>
+    [NonEvent]
+    public KernelBackend Chosen(string op, KernelBackend backend, Tensor x)
+    {
+        if (IsEnabled(EventLevel.Informational, EventKeywords.None))
+        {
+            var device = x.device.ToString();
+            if (told.TryAdd((op, backend, x.dtype, device), true)) BackendChosen(op, backend.ToString(), x.dtype.ToString(), device);
+        }
+        return backend;
+    }
+
+    [Event(1, Level = EventLevel.Informational, Message = "{0}: back end {1} for {2} on {3}")]
+    void BackendChosen(string op, string backend, string type, string device) => WriteEvent(1, op, backend, type, device);
+
+    /// <summary>A source was compiled, as it was not on disk.</summary>
+    [Event(2, Level = EventLevel.Informational, Message = "{0} compiled for {1} in {2} ms")]
+    public void KernelCompiled(string source, string architecture, long milliseconds) => WriteEvent(2, source, architecture, milliseconds);
+
+    /// <summary>A new listener is told everything anew.</summary>
+    protected override void OnEventCommand(EventCommandEventArgs command)
+    {
+        if (command.Command == EventCommand.Enable) told.Clear();
+    }
+}
