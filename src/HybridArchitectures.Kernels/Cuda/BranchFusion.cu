@@ -4,7 +4,8 @@
 // wider rows are read again, from the first-level cache. A part's sum of squares is taken over neighbouring lanes where it is as wide as 1, 2 ... 32 vectors, else vector
 // by vector through shared memory, from where warps add it up in a fixed order. Backward the same with sums of products; a block keeps to its columns over many rows, so
 // the gradients of weights and gate gather in registers (past Kept in the block's slice of the result) and are written once a block, to be added up in a fixed order.
-// Bytes a row: forward 3 widths, backward 5. About 8 and 25 operations an element. Limits on one H200 for 65536 x 4096 bfloat16: 0.37 ms forward, 0.62 ms backward.
+// Bytes a row: forward 3 widths, backward 5. About 8 and 25 operations an element. Limits on one H200 for 65536 x 4096 bfloat16: 0.37 ms forward
+// (reached: 0.62), 0.62 ms backward.
 #include "common.cuh"
 
 struct FusionArguments {
@@ -31,18 +32,18 @@ template <class Finish> __device__ __forceinline__ void add_parts(const float* f
 }
 
 // V weights, or ones; in pieces of 16 bytes where the columns are taken so
-template <int V> __device__ __forceinline__ void weights_of(const float* from, i64 at, float (&values)[V]) {
+template <int V, bool Plain> __device__ __forceinline__ void weights_of(const float* from, i64 at, float (&values)[V]) {
     if constexpr (V % 4 == 0)
 #pragma unroll
         for (int i = 0; i < V; i += 4) {
-            if (!from) { values[i] = values[i + 1] = values[i + 2] = values[i + 3] = 1; continue; }
+            if (Plain || !from) { values[i] = values[i + 1] = values[i + 2] = values[i + 3] = 1; continue; }
             const Raw<float, 4> four = load_raw<float, 4>(from, at + i);
 #pragma unroll
             for (int j = 0; j < 4; j++) values[i + j] = four[j];
         }
     else
 #pragma unroll
-        for (int i = 0; i < V; i++) values[i] = from ? from[at + i] : 1.f;
+        for (int i = 0; i < V; i++) values[i] = !Plain && from ? from[at + i] : 1.f;
 }
 
 // the part of the vector at that column; a division of 32 bits, since one of 64 costs as much as the vector's sums
@@ -62,7 +63,7 @@ __device__ __forceinline__ i64 lanes_of(i64 vectors) { return vectors <= 32 && (
 
 constexpr int Kept = 2;
 
-template <class T, int V> __device__ __forceinline__ void fusion_forward(const FusionArguments& a) {
+template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_forward(const FusionArguments& a) {
     DYNAMIC_SHARED(float, shared);
     float *inverse[2], *squares = shared + a.groups[0] + a.groups[1];
     inverse[0] = shared;
@@ -116,7 +117,7 @@ template <class T, int V> __device__ __forceinline__ void fusion_forward(const F
     }
     // x / rms times the weight; of the vectors a thread does not hold too
     const auto normed = [&](int branch, i64 at, const Raw<T, V>& x, float factor, float (&values)[V]) {
-        weights_of<V>(a.weights[branch], at, values);
+        weights_of<V, Plain>(a.weights[branch], at, values);
 #pragma unroll
         for (int i = 0; i < V; i++) values[i] *= x[i] * factor;
     };
@@ -126,8 +127,8 @@ template <class T, int V> __device__ __forceinline__ void fusion_forward(const F
         normed(1, at, second, secondFactor, other);
 #pragma unroll
         for (int i = 0; i < V; i++) {
-            const float share = a.kind == 2 ? sigmoid(a.gate[at + i]) : 0;
-            result[i] = a.kind == 0 ? result[i] + other[i] : a.kind == 1 ? result[i] - other[i] : other[i] + share * (result[i] - other[i]);
+            const float share = !Plain && a.kind == 2 ? sigmoid(a.gate[at + i]) : 0;
+            result[i] = a.kind == 0 ? result[i] + other[i] : Plain || a.kind == 1 ? result[i] - other[i] : other[i] + share * (result[i] - other[i]);
         }
         store<T, V>(a.output, row * a.outputStride + at, result);
     };
@@ -161,22 +162,22 @@ template <class T, int V> __device__ __forceinline__ void fusion_forward(const F
 }
 
 // n = x / rms of a branch, its gradient by what flows out of the fusion, and that times the weight
-template <class T, int V> __device__ __forceinline__ void fusion_terms(const FusionArguments& a, int branch, i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse,
+template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_terms(const FusionArguments& a, int branch, i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse,
     const float (&weights)[V], const float (&shares)[V], float (&n)[V], float (&dz)[V], float (&dn)[V]) {
 #pragma unroll
     for (int i = 0; i < V; i++) {
         n[i] = x[i] * inverse;
-        dz[i] = a.kind == 1 && branch ? -dy[i] : a.kind == 2 ? dy[i] * (branch ? 1 - shares[i] : shares[i]) : dy[i];
+        dz[i] = a.kind == 1 && branch ? -dy[i] : !Plain && a.kind == 2 ? dy[i] * (branch ? 1 - shares[i] : shares[i]) : dy[i];
         dn[i] = dz[i] * weights[i];
     }
 }
 
-template <int V> __device__ __forceinline__ void shares_of(const FusionArguments& a, i64 at, float (&shares)[V]) {
+template <int V, bool Plain> __device__ __forceinline__ void shares_of(const FusionArguments& a, i64 at, float (&shares)[V]) {
 #pragma unroll
-    for (int i = 0; i < V; i++) shares[i] = a.kind == 2 ? sigmoid(a.gate[at + i]) : 0.f;
+    for (int i = 0; i < V; i++) shares[i] = !Plain && a.kind == 2 ? sigmoid(a.gate[at + i]) : 0.f;
 }
 
-template <class T, int V> __device__ __forceinline__ void fusion_backward(const FusionArguments& a) {
+template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_backward(const FusionArguments& a) {
     DYNAMIC_SHARED(float, shared);                   // means of both branches' parts, then products a vector
     float *means[2], *products = shared + a.groups[0] + a.groups[1];
     means[0] = shared;
@@ -213,9 +214,9 @@ template <class T, int V> __device__ __forceinline__ void fusion_backward(const 
                 float sum = 0;
                 if (groups && at < width) {
                     float n[V], dz[V], dn[V], weights[V], shares[V];
-                    weights_of<V>(a.weights[branch], at, weights);
-                    shares_of<V>(a, at, shares);
-                    fusion_terms<T, V>(a, branch, at, raw[branch][k], dys[branch][k], inverse[part_of<V>(at, vectors)], weights, shares, n, dz, dn);
+                    weights_of<V, Plain>(a.weights[branch], at, weights);
+                    shares_of<V, Plain>(a, at, shares);
+                    fusion_terms<T, V, Plain>(a, branch, at, raw[branch][k], dys[branch][k], inverse[part_of<V>(at, vectors)], weights, shares, n, dz, dn);
 #pragma unroll
                     for (int i = 0; i < V; i++) sum += dn[i] * n[i];
                 }
@@ -225,9 +226,9 @@ template <class T, int V> __device__ __forceinline__ void fusion_backward(const 
             if (groups && !lanes) {
                 for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < width; at += 256 * V) {
                     float n[V], dz[V], dn[V], weights[V], shares[V], sum = 0;
-                    weights_of<V>(a.weights[branch], at, weights);
-                    shares_of<V>(a, at, shares);
-                    fusion_terms<T, V>(a, branch, at, load_raw<T, V>(a.values[branch], row * a.strides[branch] + at),
+                    weights_of<V, Plain>(a.weights[branch], at, weights);
+                    shares_of<V, Plain>(a, at, shares);
+                    fusion_terms<T, V, Plain>(a, branch, at, load_raw<T, V>(a.values[branch], row * a.strides[branch] + at),
                         load_raw<T, V>(a.output, row * a.outputStride + offset_of(a, branch) + at), inverse[part_of<V>(at, vectors)], weights, shares, n, dz, dn);
 #pragma unroll
                     for (int i = 0; i < V; i++) sum += dn[i] * n[i];
@@ -245,12 +246,13 @@ template <class T, int V> __device__ __forceinline__ void fusion_backward(const 
             const auto each = [&](i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float average, float (&dWeight)[V], float (&dShare)[V]) {
                 const float factor = groups ? inverse[part_of<V>(at, vectors)] : 1;
                 float n[V], dz[V], dn[V], weights[V], shares[V], dx[V];
-                weights_of<V>(a.weights[branch], at, weights);
-                shares_of<V>(a, at, shares);
-                fusion_terms<T, V>(a, branch, at, x, dy, factor, weights, shares, n, dz, dn);
+                weights_of<V, Plain>(a.weights[branch], at, weights);
+                shares_of<V, Plain>(a, at, shares);
+                fusion_terms<T, V, Plain>(a, branch, at, x, dy, factor, weights, shares, n, dz, dn);
 #pragma unroll
                 for (int i = 0; i < V; i++) {
                     dx[i] = (dn[i] - n[i] * average) * factor;
+                    if (Plain) continue;
                     dWeight[i] += dz[i] * n[i];
                     const float change = dy[i] * n[i] * weights[i] * shares[i] * (1 - shares[i]);      // d share = dy (first - second)
                     dShare[i] += branch ? -change : change;
@@ -293,11 +295,14 @@ template <class T, int V> __device__ __forceinline__ void fusion_backward(const 
     }
 }
 
-#define FUSION(type, T, V, size) \
-    KERNEL(fusion_forward_##type##_##size, 256, FusionArguments, fusion_forward<T, V>) \
-    KERNEL(fusion_backward_##type##_##size, 256, FusionArguments, fusion_backward<T, V>)
+// `plain`: neither weights nor a gate, as intra-layer hybrids come by default
+#define FUSION(kind, type, T, V, size, Plain, Blocks) \
+    KERNEL_OF(fusion_forward##kind##type##_##size, 256, Blocks, FusionArguments, fusion_forward<T, V, Plain>) \
+    KERNEL_OF(fusion_backward##kind##type##_##size, 256, Blocks, FusionArguments, fusion_backward<T, V, Plain>)
 
-FUSION(float32, float, 4, vector)
-FUSION(float32, float, 1, single)
-FUSION(bfloat16, bfloat16, 8, vector)
-FUSION(bfloat16, bfloat16, 1, single)
+FUSION(_, float32, float, 4, vector, false, 2)
+FUSION(_, float32, float, 1, single, false, 2)
+FUSION(_, bfloat16, bfloat16, 8, vector, false, 2)
+FUSION(_, bfloat16, bfloat16, 1, single, false, 2)
+FUSION(_plain_, float32, float, 4, vector, true, 3)
+FUSION(_plain_, bfloat16, bfloat16, 8, vector, true, 3)

@@ -94,8 +94,9 @@ static unsafe class BranchFusionCuda
             arguments.Groups[i] = groups[i];
             arguments.Strides[i] = CudaMemory.Stride(rows[i]);
         }
+        bool plain = wide && gates is null && factors[0] is null && factors[1] is null;
         int shared = sizeof(float) * (groups[0] + groups[1] + (int)(Math.Max(rows[0].Width, rows[1].Width) / vector));
-        CudaRuntime.DeviceOf(output).Launch(Source, $"fusion_{(dValues is null ? "forward" : "backward")}_{CudaMemory.Suffix(output.dtype, wide)}", (slices, 1, 1), 256, shared, arguments);
+        CudaRuntime.DeviceOf(output).Launch(Source, $"fusion_{(dValues is null ? "forward" : "backward")}_{(plain ? "plain_" : "")}{CudaMemory.Suffix(output.dtype, wide)}", (slices, 1, 1), 256, shared, arguments);
         GC.KeepAlive((rows[0].Tensor, rows[1].Tensor, outputs.Tensor, factors, gates, inverse, dValues, dWeights));
     }
 }

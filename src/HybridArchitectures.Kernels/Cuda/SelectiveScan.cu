@@ -13,7 +13,8 @@
 // fixed order and written once a block, to be added up over blocks.
 //
 // Limits on one H200 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.50 ms (x, delta, gate in, y out), backward 0.87 ms; special
-// functions 1.4 ms forward (an exponential a state, 4 a channel), 2.5 ms backward; instructions 1.1 ms forward (7.7 a state), 3.4 ms backward (about 25).
+// functions 1.4 ms forward (an exponential a state, 4 a channel), 2.5 ms backward; instructions 1.1 ms forward (7.7 a state), 4.5 ms backward (about 32).
+// Reached: 2.05 ms forward, 6.5 ms backward. docs/kernels-log.md tells what was tried.
 #include "common.cuh"
 
 #ifndef SCAN_POLYNOMIAL                              // of the K * J exponentials of a thread and token, how many are taken as polynomials

@@ -196,7 +196,7 @@ public class CudaRuntimeTests : IDisposable
             var mine = runtime.Driver.PrimaryContext(0);
             runtime.Driver.CurrentContext = mine;
             var output = zeros(8);
-            var arguments = new Emptying { Data = TensorMemory.Pointer(output), Factor = TensorMemory.Pointer(ones(1)), Count = 8 };
+            var arguments = new Scaling { FactorIsBFloat16 = 0, Data = TensorMemory.Pointer(output), Factor = TensorMemory.Pointer(ones(1)), Count = 8 };
             second.Launch("CrossEntropy.cu", "scale_float32", (1, 1, 1), 256, 0, arguments);
             Assert.Equal(mine, runtime.Driver.CurrentContext);
         }
@@ -206,7 +206,7 @@ public class CudaRuntimeTests : IDisposable
         }
     }
 
-    struct Emptying
+    struct Scaling
     {
         public nint Data, Factor;
         public long Count, FactorIsBFloat16;
@@ -218,10 +218,10 @@ public class CudaRuntimeTests : IDisposable
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         var device = CudaRuntime.DeviceOf(zeros(1));
-        var error = Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "scale_float32", (1, 70_000, 1), 256, 0, new Emptying()));
+        var error = Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "scale_float32", (1, 70_000, 1), 256, 0, new Scaling()));
         Assert.Contains("scale_float32", error.Message);
         Assert.Contains("error 1", error.Message);
-        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "no_such_kernel", (1, 1, 1), 256, 0, new Emptying())).Message);
+        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "no_such_kernel", (1, 1, 1), 256, 0, new Scaling())).Message);
     }
 
     [Fact]
