@@ -20,23 +20,26 @@ public class PtxTests
         try
         {
             Assert.NotEmpty(CudaSource.All);
-            foreach (var source in CudaSource.All.Concat(Shapes))
-            {
-                foreach (var (name, text) in source.Headers.Prepend((source.Name, source.Text))) File.WriteAllText(Path.Combine(folder, name), text);
-                var ptx = Path.Combine(folder, "out.ptx");
-                var (code, log) = CppCompiler.Run(CppCompiler.Ptx!, "-x", "cuda", $"--cuda-gpu-arch={architecture}", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
-                    "--cuda-device-only", "-std=c++17", "-O2", "-Wall", "-Werror", "-S", "-include", Path.Combine(CppCompiler.Headers, "ptx.hpp"),
-                    Path.Combine(folder, source.Name), "-o", ptx);
-                Assert.True(code == 0, $"{source.Name} for {architecture}:\n{log}");
-                var lines = File.ReadAllText(ptx);
-                Assert.Contains(".visible .entry", lines);
-                // an array that a run-time index reaches goes to local memory, which is slow
-                Assert.False(lines.Contains(".local .align", StringComparison.Ordinal), $"{source.Name} keeps an array in local memory");
-            }
+            Parallel.ForEach(CudaSource.All.Concat(Shapes).Select((source, i) => (Source: source, Folder: Directory.CreateDirectory(Path.Combine(folder, $"{i}")).FullName)),
+                one => Check(one.Source, one.Folder, architecture));
         }
         finally
         {
             Directory.Delete(folder, true);
         }
+    }
+
+    static void Check(CudaSource source, string folder, string architecture)
+    {
+        foreach (var (name, text) in source.Headers.Prepend((source.Name, source.Text))) File.WriteAllText(Path.Combine(folder, name), text);
+        var ptx = Path.Combine(folder, "out.ptx");
+        var (code, log) = CppCompiler.Run(CppCompiler.Ptx!, "-x", "cuda", $"--cuda-gpu-arch={architecture}", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
+            "--cuda-device-only", "-std=c++17", "-O2", "-Wall", "-Werror", "-S", "-include", Path.Combine(CppCompiler.Headers, "ptx.hpp"),
+            Path.Combine(folder, source.Name), "-o", ptx);
+        Assert.True(code == 0, $"{source.Name} for {architecture}:\n{log}");
+        var lines = File.ReadAllText(ptx);
+        Assert.Contains(".visible .entry", lines);
+        // an array that a run-time index reaches goes to local memory, which is slow
+        Assert.False(lines.Contains(".local .align", StringComparison.Ordinal), $"{source.Name} keeps an array in local memory");
     }
 }
