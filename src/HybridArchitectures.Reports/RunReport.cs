@@ -72,7 +72,7 @@ public sealed record RunReport
             report.Check();
             return report;
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException)
         {
             throw new ArgumentException($"json is not a report: {error.Message}", nameof(json), error);
         }

@@ -55,7 +55,7 @@ sealed record ShardPlan
             var plan = JsonSerializer.Deserialize<ShardPlan>(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
             return plan.Version == 1 ? plan : throw new JsonException($"version is {plan.Version}; expected 1");
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException)
         {
             throw new InvalidDataException($"{path}: {e.Message}", e);
         }

@@ -69,7 +69,7 @@ sealed record TrainingState
             state.Options.Check();
             return state;
         }
-        catch (Exception e) when (e is JsonException or ArgumentException)
+        catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
             throw new InvalidDataException($"{path}: {e.Message}", e);
         }
