@@ -64,7 +64,7 @@ sealed record TrainingState
         {
             var state = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
             if (state.Version != CurrentVersion) throw new JsonException($"version is {state.Version}; expected {CurrentVersion}");
-            if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0))
+            if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0 && state.ElapsedSeconds < TimeSpan.MaxValue.TotalSeconds))
                 throw new JsonException($"step {state.Step}, tokens {state.Tokens}, elapsedSeconds {state.ElapsedSeconds}; expected numbers from 0");
             state.Options.Check();
             return state;
