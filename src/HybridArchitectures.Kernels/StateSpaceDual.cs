@@ -18,6 +18,10 @@ public static class StateSpaceDual
     /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
     public static KernelBackend Backend { get; set; }
 
+    /// <summary>Whether a forward pass on CUDA that records gradients keeps the states between chunks, which spares the backward pass one of its walks; true unless set. They hold
+    /// N / 64 times as much as x; more than 2 GB are never kept.</summary>
+    public static bool KeepStates { get; set; } = true;
+
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) =>
         Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));

@@ -4,19 +4,21 @@
 //   y[i] = 2^cum[i] S c[i] + sum over j <= i of 2^(cum[i] - cum[j]) delta[j] (c[i].b[j]) x[j] + skip x[i],   S' = 2^cum[Q-1] S + sum of 2^(cum[Q-1] - cum[j]) delta[j] x[j] b[j]^T.
 // Only differences that are at most 0 are raised.
 //
-// walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32 sums, 32 channels
-// x N a warp; as an A operand it is rounded in place. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied meanwhile.
+// walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32 sums and is rounded in
+// place where it is an operand. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied meanwhile.
 // The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the card, rows are cut into
 // segments: one walk for each segment's own state, `combine` over the segments, and the main walk with what comes in.
 // pairs: gradients of b, c and the time steps. A block owns one chunk of one group and goes through the heads: dy x^T, dy S and x dS, S and dS being what the walks
 // in both directions left for each chunk. Gradients of b and c stay in registers over all heads; the part within the chunk is (sum over heads) x (Q x N) once.
 // steps, step_gradients: delta and cum before, and what they lead back to after.
+// This file has single warps multiply (mma.sync), for every size and card; StateSpaceDualGroups.cuh has four together (wgmma), for bfloat16, P a multiple of 64 and N 64 or 128 on
+// compute capability 9.0.
 //
-// Float32 is cut into three bfloat16 planes, and the six products that matter are summed: as exact as float32 and a third of the speed of plain float32 units or better.
-// Every sum has one fixed order.
+// Float32 is cut into three bfloat16 planes, and the six products that matter are summed: about as exact as float32. Every sum has one fixed order.
 //
-// What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.2 MFLOP a chunk and head, 0.21 TFLOP, 0.27 ms at 790 TFLOP/s, 0.43 ms
-// at the 490 that mma.sync reaches. Backward: x and dy twice, dx, S and dS written and read (16 KB a chunk and head each), 7 GB, 1.6 ms; 0.45 TFLOP, 0.9 ms.
+// What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at 790 TFLOP/s.
+// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H200: forward 0.80 ms, 39 % of the limit;
+// with backward, S made again, 3.40 ms. What each step gave stands in docs/kernels-log.md.
 #include "tensor_cores.cuh"
 
 // the host compiles this once for each shape it meets
@@ -28,28 +30,36 @@
 #define SSD_STAGES 2            // copies of what a walk loads: 2 to load ahead
 #define SSD_UNIT 64             // channels that the pairs kernel takes at a time
 #define SSD_PAIR_STAGES 2
+#define SSD_TILES 2             // times 16 channels of a walk's warp
+#define SSD_SPAN 64             // tokens of output at a time
+#define SSD_BLOCKS 2            // a walk's blocks on a multiprocessor
+#define SSD_PAIR_WARPS 8
+#define SSD_GROUPS 0            // groups of four warps that multiply together in a walk's block, on compute capability 9.0a; 0 for single warps
 #define SSD_FLOAT32 0           // or bfloat16
 #define SSD_DOCUMENTS 0         // whether documents begin within rows
+#define SSD_PART 0              // 1 for the forward kernels, 2 for the rest, 0 for all
 #endif
 
 constexpr int P = SSD_P, N = SSD_N, Q = SSD_CHUNK, Heads = SSD_HEADS, Stages = SSD_STAGES, Unit = SSD_UNIT, PairStages = SSD_PAIR_STAGES;
 constexpr bool Documents = SSD_DOCUMENTS;
 #if SSD_FLOAT32
 using Element = float;
+using Sum = double;                                     // of a chunk's logarithms
 constexpr int Planes = 3, Vector = 4;
 #else
 using Element = bfloat16;
+using Sum = float;
 constexpr int Planes = 1, Vector = 8;
 #endif
 
 constexpr int NPad = (N + 15) / 16 * 16, KSteps = NPad / 16, Blocks = Q / 16;      // Blocks of 16 tokens
-constexpr int MTiles = NPad <= 128 ? 2 : 1, Rows = 16 * MTiles;                    // channels of a warp
+constexpr int MTiles = SSD_TILES, Rows = SSD_GROUPS ? 16 : 16 * MTiles;          // channels of a warp
 constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;   // channels of a head in one block
 constexpr int Warps = Heads * HeadWarps, Threads = 32 * Warps, Channels = Warps * Rows;
-constexpr int PairThreads = 256, RowWarps = Blocks < 8 ? Blocks : 8, ColumnWarps = 8 / RowWarps, Units = (P + Unit - 1) / Unit;
+constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps, Units = (P + Unit - 1) / Unit;
 constexpr float LeastLogarithm = -128;      // 2^-128 is 0 here
 
-static_assert(Q % 16 == 0 && Q <= 64 && 8 % Blocks == 0 && Unit % 16 == 0, "sizes the kernels are cut for");
+static_assert(sizeof(int) == sizeof(float) && Q % 16 == 0 && Q <= 64 && PairWarps % Blocks == 0 && Unit % 16 == 0, "sizes the kernels are cut for");
 
 struct DualArguments {
     Typed timeStep;
@@ -82,7 +92,7 @@ struct Left { unsigned words[Planes][4]; };             // a 16 x 16 block
 struct Right { unsigned words[Planes][4]; };            // 16 x 16: two neighbouring 16 x 8 blocks
 
 // the block of rows `row` and columns `column` on; with Transposed the tile holds its transpose
-template <class T, bool Transposed> __device__ __forceinline__ Left left(const u16* tile, int row, int column) {
+template <class T, bool Transposed> __device__ __forceinline__ Left left(Place tile, int row, int column) {
     const int lane = threadIdx.x % 32;
     const int at = Transposed ? (column + lane % 8 + lane / 16 * 8) * T::Stride + row + lane / 8 % 2 * 8 : (row + lane % 16) * T::Stride + column + lane / 16 * 8;
     Left result;
@@ -92,7 +102,7 @@ template <class T, bool Transposed> __device__ __forceinline__ Left left(const u
 }
 
 // the block of sums over k and of columns `column` on; the tile holds it row by row with Rowwise, else column by column
-template <class T, bool Rowwise> __device__ __forceinline__ Right right(const u16* tile, int k, int column) {
+template <class T, bool Rowwise> __device__ __forceinline__ Right right(Place tile, int k, int column) {
     const int lane = threadIdx.x % 32;
     const int at = Rowwise ? (k + lane % 16) * T::Stride + column + lane / 16 * 8 : (column + lane % 8 + lane / 16 * 8) * T::Stride + k + lane / 8 % 2 * 8;
     Right result;
@@ -137,19 +147,19 @@ __device__ __forceinline__ Left as_left(const float (&low)[4], const float (&hig
 }
 
 __device__ __forceinline__ Two value(const Left& block, int word) {
-    Two result = {0, 0};
+    Two result = {first_of(block.words[Planes - 1][word]), second_of(block.words[Planes - 1][word])};
 #pragma unroll
-    for (int plane = Planes - 1; plane >= 0; plane--) { result.x += first_of(block.words[plane][word]); result.y += second_of(block.words[plane][word]); }
+    for (int plane = Planes - 2; plane >= 0; plane--) { result.x += first_of(block.words[plane][word]); result.y += second_of(block.words[plane][word]); }
     return result;
 }
 
 template <class T> __device__ __forceinline__ Two value(const u16* tile, int row, int column) {
-    Two result = {0, 0};
+    Two result;
 #pragma unroll
     for (int plane = Planes - 1; plane >= 0; plane--) {
         const unsigned word = *reinterpret_cast<const unsigned*>(tile + plane * T::Plane + row * T::Stride + column);
-        result.x += first_of(word);
-        result.y += second_of(word);
+        result.x = plane == Planes - 1 ? first_of(word) : result.x + first_of(word);
+        result.y = plane == Planes - 1 ? second_of(word) : result.y + second_of(word);
     }
     return result;
 }
@@ -163,35 +173,59 @@ template <class T> __device__ __forceinline__ void put(u16* tile, int row, int c
 
 __device__ __forceinline__ Two pair_of(const float* values, int at) { return *reinterpret_cast<const Two*>(values + at); }
 
-// fills TileRows x Columns; where(row, column) is the address of an element, or null where a zero belongs
-template <class T, int TileRows, int Columns, int Count, class Where> __device__ __forceinline__ void stage(u16* tile, bool wide, const void* any, Where where) {
+// Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros beside them. Pieces of 16 bytes fit both with `wide`.
+template <class T, int TileRows, int Columns, int Count> __device__ __forceinline__ void stage(u16* tile, const Element* from, i64 stride, i64 rows, int width, bool wide) {
+    const int left_ = rows < TileRows ? static_cast<int>(rows) : TileRows;
+    constexpr int PerRow = Columns / Vector, All = TileRows * PerRow;
     if (wide) {
-        constexpr int PerRow = Columns / Vector, All = TileRows * PerRow;
+#if SSD_FLOAT32
 #pragma unroll
         for (int pass = 0; pass < (All + Count - 1) / Count; pass++) {
             const int i = pass * Count + threadIdx.x, row = i / PerRow, column = i % PerRow * Vector;
             if (All % Count && i >= All) continue;
-            const Element* from = where(row, column);
-#if SSD_FLOAT32
             float values[4] = {0, 0, 0, 0};
-            if (from) load<float, 4>(from, 0, values);
+            if (row < left_ && column < width) load<float, 4>(from, row * stride + column, values);
             put<T>(tile, row, column, values[0], values[1]);
             put<T>(tile, row, column + 2, values[2], values[3]);
-#else
-            copy_async<16>(tile + row * T::Stride + column, from ? from : any, from != nullptr);
-#endif
         }
+#else
+        const Place to = place_of(tile);
+        if constexpr (Count % PerRow == 0 && All % Count == 0) {                    // a thread's column stays, and its rows are equally far apart
+            constexpr int Step = Count / PerRow;
+            const int first = threadIdx.x / PerRow, column = threadIdx.x % PerRow * Vector, end = column < width ? left_ : 0;
+            const Element* at = from + first * stride + column;
+            const i64 step = Step * stride;
+            const Place place = to + (first * T::Stride + column);
+#pragma unroll
+            for (int pass = 0; pass < All / Count; pass++, at += step) copy_async_16(place + pass * Step * T::Stride, at, first + pass * Step < end);
+        } else {
+#pragma unroll
+            for (int pass = 0; pass < (All + Count - 1) / Count; pass++) {
+                const int i = pass * Count + threadIdx.x, row = i / PerRow, column = i % PerRow * Vector;
+                if (All % Count && i >= All) continue;
+                copy_async_16(to + (row * T::Stride + column), from + row * stride + column, row < left_ && column < width);
+            }
+        }
+#endif
     } else {
         for (int i = threadIdx.x; i < TileRows * Columns / 2; i += Count) {
             const int row = i / (Columns / 2), column = i % (Columns / 2) * 2;
-            const Element *first = where(row, column), *second = where(row, column + 1);
-            put<T>(tile, row, column, first ? to_float(*first) : 0.f, second ? to_float(*second) : 0.f);
+            const Element* at = from + row * stride + column;
+            put<T>(tile, row, column, row < left_ && column < width ? to_float(at[0]) : 0.f, row < left_ && column + 1 < width ? to_float(at[1]) : 0.f);
         }
     }
 }
 
-template <int Length, int Count, class T> __device__ __forceinline__ void stage_numbers(T* to, const T* from) {
-    for (int i = threadIdx.x; i < Length / 4; i += Count) copy_async<16>(to + 4 * i, from + 4 * i, true);
+// the numbers of a chunk, from (Arrays) to (Arrays, Q)
+template <int Arrays, int Count, class From> __device__ __forceinline__ void stage_numbers(float* to, From from) {
+    constexpr int Pieces = Q / 4;
+    const Place place = place_of(reinterpret_cast<u16*>(to));
+#pragma unroll
+    for (int pass = 0; pass < (Arrays * Pieces + Count - 1) / Count; pass++) {
+        const int i = pass * Count + threadIdx.x;
+        if (Arrays * Pieces % Count && i >= Arrays * Pieces) continue;
+        copy_async_16(place + 8 * i, from(i / Pieces) + i % Pieces * 4, true);
+    }
 }
 
 // ---- time steps ----
@@ -219,11 +253,12 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
     }
     __syncthreads();
     if (threadIdx.x < 32) {
-        double sum = 0;
+        Sum sum = 0;
+#pragma unroll 16
         for (int t = 0; t < Q; t++) {
             sum += cum[threadIdx.x * Line + t];
             cum[threadIdx.x * Line + t] = static_cast<float>(sum);
-            low[threadIdx.x * Line + t] = static_cast<float>(sum - static_cast<float>(sum));
+            if constexpr (Planes > 1) low[threadIdx.x * Line + t] = static_cast<float>(sum - static_cast<float>(sum));
         }
     } else if (threadIdx.x == 32 && a.begins && first == 0) {
         int at = -1;
@@ -238,7 +273,7 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
         if (head >= a.heads) continue;
         a.delta[to] = delta[i / Q * Line + i % Q];
         a.cum[to] = cum[i / Q * Line + i % Q];
-        a.cumLow[to] = low[i / Q * Line + i % Q];
+        if constexpr (Planes > 1) a.cumLow[to] = low[i / Q * Line + i % Q];
     }
 }
 
@@ -265,7 +300,9 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         const int line = threadIdx.x * Line;
         const float rate = a.a[head];
         float after = 0, before = begin < valid ? a.inner[to] : 0.f, dA = 0;
+#pragma unroll 16
         for (int t = Q - 1; t >= 0; t--) { after += suffix[line + t]; suffix[line + t] = after; }
+#pragma unroll 8
         for (int t = 0; t < Q; t++) {
             const float through = suffix[line + t] + before;
             before += delta[line + t] * prefix[line + t];
@@ -311,11 +348,22 @@ template <bool Reverse> __device__ __forceinline__ void combine(const DualArgume
     __syncthreads();
     if (element >= P * N) return;
     float state = a.incoming ? a.incoming[(row * a.heads + head) * P * N + element] : 0.f;
-    for (i64 i = 0; i < a.segments; i++) {
-        const i64 segment = Reverse ? a.segments - 1 - i : i, at = ((row * a.segments + segment) * a.heads + head) * P * N + element;
-        const float own = a.outgoing[at];
-        a.outgoing[at] = state;
-        state = state * decays[segment] + own;
+    constexpr int Together = 8;
+    for (i64 i = 0; i < a.segments; i += Together) {
+        float own[Together];
+        float* at[Together];
+#pragma unroll
+        for (int j = 0; j < Together; j++) {
+            const i64 segment = i + j < a.segments ? Reverse ? a.segments - 1 - i - j : i + j : 0;
+            at[j] = a.outgoing + ((row * a.segments + segment) * a.heads + head) * P * N + element;
+            own[j] = i + j < a.segments ? *at[j] : 0.f;
+        }
+#pragma unroll
+        for (int j = 0; j < Together; j++) {
+            if (i + j >= a.segments) continue;
+            *at[j] = state;
+            state = state * decays[Reverse ? a.segments - 1 - i - j : i + j] + own[j];
+        }
     }
 }
 
@@ -325,13 +373,14 @@ template <bool Reverse, bool Output> struct Walk {
     using In = Tile<Q, Channels>;
     using Key = Tile<Q, NPad>;
     using Square = Tile<Q, Q>;
-    static constexpr int Numbers = Heads * Q, Span = Q < 32 ? Q : 32;             // Span: tokens of output at a time
+    static constexpr int Numbers = Heads * Q, Arrays = Planes > 1 ? 3 : 2, Span = Q < SSD_SPAN ? Q : SSD_SPAN;
 
     const DualArguments& a;
     i64 row, group, first, count, offset, valid, segment;                          // the block's heads: first on, count of them; offset: of their channels
     int warp, lane, r, q, own, channel;                                            // own: this warp's head in the block; channel: its first in the head
     u16 *ins, *keys, *queries, *squares;
-    float *deltas, *cums, *lows;
+    Place inPlace, keyPlace, queryPlace, squarePlace;
+    float *numbers, *before, *after;                                               // (Stages, Arrays, Heads, Q): steps, sums, what those lack; (Heads, Q) twice: see `weigh`
     int* begins;
 
     __device__ __forceinline__ explicit Walk(const DualArguments& arguments) : a(arguments) {
@@ -340,10 +389,14 @@ template <bool Reverse, bool Output> struct Walk {
         keys = ins + Stages * In::Size;
         queries = keys + Stages * Key::Size;
         squares = queries + (Output ? Key::Size : 0);
-        deltas = reinterpret_cast<float*>(squares + (Output ? Heads * Square::Size : 0));
-        cums = deltas + Stages * Numbers;
-        lows = cums + Stages * Numbers;
-        begins = reinterpret_cast<int*>(lows + (Planes > 1 ? Stages * Numbers : 0));
+        numbers = reinterpret_cast<float*>(squares + (Output ? Heads * Square::Size : 0));
+        before = numbers + Stages * Arrays * Numbers;
+        after = before + Numbers;
+        begins = reinterpret_cast<int*>(after + Numbers);
+        inPlace = place_of(ins);
+        keyPlace = place_of(keys);
+        queryPlace = place_of(queries);
+        squarePlace = place_of(squares);
         const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
         i64 block = blockIdx.x;
         offset = block % Slices * Slice;
@@ -382,29 +435,27 @@ template <bool Reverse, bool Output> struct Walk {
     __device__ __forceinline__ void load_ahead(i64 chunk, int stage_) const {
         const i64 begin = chunk * Q;
         const Element* in = static_cast<const Element*>(a.in) + row * a.inRow + begin * a.inToken + first * P + offset;
-        const i64 heads = count, from = offset, left = valid - begin, token = a.inToken, keyToken = a.keyToken;
-        stage<In, Q, Channels, Threads>(ins + stage_ * In::Size, a.wide, a.in, [=](int t, int c) -> const Element* {
-            const int head = c / Slice, p = c % Slice;
-            return t < left && head < heads && from + p < P ? in + t * token + head * P + p : nullptr;
+        if constexpr (P == Slice) stage<In, Q, Channels, Threads>(ins + stage_ * In::Size, in, a.inToken, valid - begin, static_cast<int>(count) * P, a.wide);
+        else
+            for (int head = 0; head < Heads; head++) {
+                const i64 width = head < count ? P - offset < Slice ? P - offset : Slice : 0;
+                stage<In, Q, Slice, Threads>(ins + stage_ * In::Size + head * Slice, in + head * P, a.inToken, valid - begin, static_cast<int>(width), a.wide);
+            }
+        stage<Key, Q, NPad, Threads>(keys + stage_ * Key::Size, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, valid - begin, N, a.wide);
+        const float* from = a.delta + ((row * a.heads + first) * a.chunks + chunk) * Q;
+        const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta, next = a.chunks * Q, last = count - 1;
+        stage_numbers<Arrays * Heads, Threads>(numbers + stage_ * Arrays * Numbers, [=](int i) {
+            const int array = i / Heads, head = i % Heads;
+            return from + (array == 0 ? 0 : array == 1 ? cum : low) + (head < last ? head : last) * next;
         });
-        const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * keyToken + group * N;
-        stage<Key, Q, NPad, Threads>(keys + stage_ * Key::Size, a.wide, a.in, [=](int t, int n) -> const Element* {
-            return t < left && n < N ? key + t * keyToken + n : nullptr;
-        });
-        for (int head = 0; head < Heads; head++) {
-            const int to = (stage_ * Heads + head) * Q;
-            const i64 at = ((row * a.heads + first + (head < count ? head : 0)) * a.chunks + chunk) * Q;
-            stage_numbers<Q, Threads>(deltas + to, a.delta + at);
-            stage_numbers<Q, Threads>(cums + to, a.cum + at);
-            if constexpr (Planes > 1) stage_numbers<Q, Threads>(lows + to, a.cumLow + at);
+        if constexpr (Documents) {
+            const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
+            stage_numbers<1, Threads>(reinterpret_cast<float*>(begins + stage_ * Q), [=](int) { return begins_; });
         }
-        if constexpr (Documents) stage_numbers<Q, Threads>(begins + stage_ * Q, a.begins + (row * a.chunks + chunk) * Q);
     }
 
     __device__ __forceinline__ void load_query(i64 chunk) const {
-        const i64 left = valid - chunk * Q, token = a.queryToken;
-        const Element* query = static_cast<const Element*>(a.query) + row * a.queryRow + chunk * Q * token + group * N;
-        stage<Key, Q, NPad, Threads>(queries, a.wide, a.in, [=](int t, int n) -> const Element* { return t < left && n < N ? query + t * token + n : nullptr; });
+        stage<Key, Q, NPad, Threads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + chunk * Q * a.queryToken + group * N, a.queryToken, valid - chunk * Q, N, a.wide);
     }
 
     // 2^(sum up to `to` - sum up to `from`)
@@ -414,72 +465,100 @@ template <bool Reverse, bool Output> struct Walk {
         return exp2_approximate(exponent);
     }
 
+    __device__ __forceinline__ const float* steps_of(int stage_, int head) const { return numbers + (stage_ * Arrays * Heads + head) * Q; }
+    __device__ __forceinline__ const float* sums_of(int stage_, int head) const { return numbers + ((stage_ * Arrays + 1) * Heads + head) * Q; }
+
     __device__ __forceinline__ Two sum_at(int stage_, int head, int t) const {
-        const int at = (stage_ * Heads + head) * Q + t;
-        return {cums[at], Planes > 1 ? lows[at] : 0.f};
+        const float* sums = sums_of(stage_, head);
+        return {sums[t], Planes > 1 ? sums[Numbers + t] : 0.f};
     }
 
-    // what is left of the state before the chunk, in walking order, at token t; and of token t at the chunk's end
-    __device__ __forceinline__ float from_before(int stage_, int t) const { return Reverse ? to_edge(stage_, t) : from_edge(stage_, t); }
-
-    __device__ __forceinline__ float to_after(int stage_, int t) const {
-        return Reverse ? from_edge(stage_, t) : to_edge(stage_, t) * deltas[(stage_ * Heads + own) * Q + t];
-    }
-
-    __device__ __forceinline__ float from_edge(int stage_, int t) const {
-        if (Documents && begins[stage_ * Q + t] >= 0) return 0;
-        return decay(sum_at(stage_, own, t), Two{0, 0});
-    }
-
-    __device__ __forceinline__ float to_edge(int stage_, int t) const {
-        if (Documents && t < begins[stage_ * Q + Q - 1]) return 0;
-        return decay(sum_at(stage_, own, Q - 1), sum_at(stage_, own, t));
-    }
-
-    // decayed products of all pairs of the chunk's tokens: rows are outputs, columns what they take from
-    __device__ __forceinline__ void square(int stage_) const {
-        constexpr int Group = Blocks < 2 ? Blocks : 2;
-        for (int block = warp; block < Blocks; block += Warps)
-            for (int start = 0; start < Blocks; start += Group) {
-                if (Reverse ? start + Group <= block : start > block) continue;
-                float products[Group][2][4] = {};
+    // for every token what is left there of the state before the chunk, in walking order, and what is left of the token after the chunk
+    __device__ __forceinline__ void weigh(int stage_) const {
 #pragma unroll
-                for (int k = 0; k < KSteps; k++) {
-                    const Left rows = left<Key, false>(queries, 16 * block, 16 * k);
-#pragma unroll
-                    for (int g = 0; g < Group; g++) add_product(products[g][0], products[g][1], rows, right<Key, false>(keys + stage_ * Key::Size, 16 * k, 16 * (start + g)));
-                }
-                for (int head = 0; head < Heads; head++)
-#pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const int to = 16 * block + r + 8 * half;
-                        const Two sum = sum_at(stage_, head, to);
-                        const int begin = Documents ? begins[stage_ * Q + to] : 0;
-#pragma unroll
-                        for (int g = 0; g < Group; g++)
-#pragma unroll
-                            for (int n = 0; n < 2; n++) {
-                                const int from = 16 * (start + g) + 8 * n + 2 * q;
-                                float values[2];
-#pragma unroll
-                                for (int e = 0; e < 2; e++) {
-                                    const int t = from + e;
-                                    const bool seen = Reverse ? t >= to && (!Documents || to >= begins[stage_ * Q + t]) : t <= to && t >= begin;
-                                    const Two other = sum_at(stage_, head, t);
-                                    const float left_ = products[g][n][2 * half + e] * (Reverse ? decay(other, sum) : decay(sum, other) * deltas[(stage_ * Heads + head) * Q + t]);
-                                    values[e] = seen ? left_ : 0.f;
-                                }
-                                put<Square>(squares + head * Square::Size, to, from, values[0], values[1]);
-                            }
-                    }
+        for (int pass = 0; pass < (Numbers + Threads - 1) / Threads; pass++) {
+            const int i = pass * Threads + threadIdx.x;
+            if (Numbers % Threads && i >= Numbers) continue;
+            const int head = i / Q, t = i % Q;
+            const Two sum = sum_at(stage_, head, t);
+            float from = decay(sum, Two{0, 0}), to = decay(sum_at(stage_, head, Q - 1), sum);
+            if constexpr (Documents) {
+                if (begins[stage_ * Q + t] >= 0) from = 0;
+                if (t < begins[stage_ * Q + Q - 1]) to = 0;
             }
+            const float step = steps_of(stage_, head)[t];
+            before[i] = Reverse ? to * step : from;
+            after[i] = Reverse ? from : to * step;
+        }
+    }
+
+    // One 16 x 16 block of decayed products for a head: rows are outputs, columns what they take from. The skip is on the diagonal; the gradient's steps are the rows'.
+    __device__ __forceinline__ void decayed(int stage_, int head, int to, int from, const float (&products)[2][4], float skip) const {
+        const float *sums = sums_of(stage_, head), *steps_ = steps_of(stage_, head);
+        const bool diagonal = to == from;
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            const int column = from + 8 * n + 2 * q;
+            const Two others = pair_of(sums, column), othersLow = Planes > 1 ? pair_of(sums + Numbers, column) : Two{0, 0}, factors = Reverse ? Two{1, 1} : pair_of(steps_, column);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const int line = to + r + 8 * half;
+                const Two sum = {sums[line], Planes > 1 ? sums[Numbers + line] : 0.f};
+                const float step = Reverse ? steps_[line] : 1.f;
+                float values[2];
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    const Two other = {e ? others.y : others.x, e ? othersLow.y : othersLow.x};
+                    values[e] = products[n][2 * half + e] * (Reverse ? decay(other, sum) * step : decay(sum, other) * (e ? factors.y : factors.x));
+                    const int t = column + e;
+                    if constexpr (Documents) {
+                        const int* starts = begins + stage_ * Q;
+                        if (Reverse ? line < starts[t] : t < starts[line]) values[e] = 0;
+                    }
+                    if (diagonal) {
+                        if (Reverse ? t < line : t > line) values[e] = 0;
+                        if (t == line) values[e] += skip;
+                    }
+                }
+                put<Square>(squares + head * Square::Size, line, column, values[0], values[1]);
+            }
+        }
+    }
+
+    // decayed products of all pairs of the chunk's tokens
+    __device__ __forceinline__ void square(int stage_, const float (&skips)[Heads]) const {
+        constexpr int Group = Blocks < 2 ? Blocks : 2, Groups = Blocks / Group, Pieces = Groups == 2 ? 6 : Blocks;
+        // row and group of each piece, large ones first, so that warps have about as much to do
+        constexpr unsigned RowOf = Blocks == 4 ? 0x021323 : Blocks == 2 ? 0x01 : 0, GroupOf = Blocks == 4 ? 0x010100 : 0;
+        const Place key = keyPlace + stage_ * Key::Size;
+        for (int piece = warp; piece < Pieces; piece += Warps) {
+            const int rowOf = RowOf >> 4 * piece & 15, groupOf = GroupOf >> 4 * piece & 15;
+            const int block = Reverse ? Blocks - 1 - rowOf : rowOf, start = (Reverse ? Groups - 1 - groupOf : groupOf) * Group;
+            float products[Group][2][4] = {};
+#pragma unroll
+            for (int k = 0; k < KSteps; k++) {
+                const Left rows = left<Key, false>(queryPlace, 16 * block, 16 * k);
+#pragma unroll
+                for (int g = 0; g < Group; g++) {
+                    if (Reverse ? start + g < block : start + g > block) continue;
+                    add_product(products[g][0], products[g][1], rows, right<Key, false>(key, 16 * k, 16 * (start + g)));
+                }
+            }
+#pragma unroll
+            for (int head = 0; head < Heads; head++)
+#pragma unroll
+                for (int g = 0; g < Group; g++) {
+                    if (Reverse ? start + g < block : start + g > block) continue;
+                    decayed(stage_, head, 16 * block, 16 * (start + g), products[g], skips[head]);
+                }
+        }
     }
 
     // output of tokens start to start + Span - 1
     __device__ __forceinline__ void output(const float (&state)[MTiles][NPad / 8][4], i64 chunk, int stage_, int start) const {
         constexpr int Wide = Span / 16;
         float sums[MTiles][2 * Wide][4] = {};
-        const u16* in = ins + stage_ * In::Size;
+        const Place in = inPlace + (stage_ * In::Size + warp * Rows), weights = squarePlace + own * Square::Size;
 #pragma unroll
         for (int k = 0; k < KSteps; k++) {
             Left states[MTiles];
@@ -487,51 +566,31 @@ template <bool Reverse, bool Output> struct Walk {
             for (int m = 0; m < MTiles; m++) states[m] = as_left(state[m][2 * k], state[m][2 * k + 1]);
 #pragma unroll
             for (int w = 0; w < Wide; w++) {
-                const Right query = right<Key, false>(queries, 16 * k, start + 16 * w);
+                const Right query = right<Key, false>(queryPlace, 16 * k, start + 16 * w);
 #pragma unroll
                 for (int m = 0; m < MTiles; m++) add_product(sums[m][2 * w], sums[m][2 * w + 1], states[m], query);
             }
         }
 #pragma unroll
         for (int n = 0; n < 2 * Wide; n++) {
-            const float even = from_before(stage_, start + 8 * n + 2 * q), odd = from_before(stage_, start + 8 * n + 2 * q + 1);
+            const Two left_ = pair_of(before, own * Q + start + 8 * n + 2 * q);
 #pragma unroll
             for (int m = 0; m < MTiles; m++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) sums[m][n][e] *= e % 2 ? odd : even;
+                for (int e = 0; e < 4; e++) sums[m][n][e] *= e % 2 ? left_.y : left_.x;
         }
-        const int column = warp * Rows;
 #pragma unroll
         for (int k = 0; k < Blocks; k++) {
             if (Reverse ? 16 * k < start : 16 * k >= start + Span) continue;
             Left inputs[MTiles];
 #pragma unroll
-            for (int m = 0; m < MTiles; m++) inputs[m] = left<In, true>(in, column + 16 * m, 16 * k);
+            for (int m = 0; m < MTiles; m++) inputs[m] = left<In, true>(in, 16 * m, 16 * k);
 #pragma unroll
             for (int w = 0; w < Wide; w++) {
                 if (Reverse ? 16 * k < start + 16 * w : 16 * k > start + 16 * w) continue;
-                const Right weights = right<Square, false>(squares + own * Square::Size, 16 * k, start + 16 * w);
+                const Right factors = right<Square, false>(weights, 16 * k, start + 16 * w);
 #pragma unroll
-                for (int m = 0; m < MTiles; m++) add_product(sums[m][2 * w], sums[m][2 * w + 1], inputs[m], weights);
-            }
-        }
-        const float skip = a.skip && own < count ? a.skip[first + own] : 0.f;
-#pragma unroll
-        for (int w = 0; w < Wide; w++) {
-#pragma unroll
-            for (int m = 0; m < MTiles; m++) {
-                const Left inputs = left<In, true>(in, column + 16 * m, start + 16 * w);
-#pragma unroll
-                for (int n = 0; n < 2; n++) {
-                    const Two step = Reverse ? pair_of(deltas, (stage_ * Heads + own) * Q + start + 16 * w + 8 * n + 2 * q) : Two{1, 1};
-#pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const Two input = value(inputs, 2 * n + half);
-                        float(&sum)[4] = sums[m][2 * w + n];
-                        sum[2 * half] = sum[2 * half] * step.x + skip * input.x;
-                        sum[2 * half + 1] = sum[2 * half + 1] * step.y + skip * input.y;
-                    }
-                }
+                for (int m = 0; m < MTiles; m++) add_product(sums[m][2 * w], sums[m][2 * w + 1], inputs[m], factors);
             }
         }
         write(sums, chunk * Q + start);
@@ -543,19 +602,25 @@ template <bool Reverse, bool Output> struct Walk {
 #if !SSD_FLOAT32
         if (a.wide) {
             constexpr int Together = 2 / MTiles;         // blocks of 8 tokens whose pieces make up four
+            const i64 left_ = valid - begin, rows = a.length - begin;
+            // pieces 0 and 1 lie side by side, and 2 and 3: of 16 channels each, or of 8 tokens further on
+            Element* at = to + (r * token + (q % 2 * 8 + q / 2 * 4));
+            const i64 step = 8 * token, second = MTiles == 2 ? 16 : step;
+            const bool here = own < count && channel + q % 2 * 8 < P, there = own < count && channel + (MTiles == 2 ? 16 : 0) + q % 2 * 8 < P;
 #pragma unroll
-            for (int n = 0; n < Count; n += Together) {
+            for (int n = 0; n < Count; n += Together, at += Together * step) {
                 unsigned words[4];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int m = MTiles == 2 ? i / 2 : 0, block = MTiles == 2 ? n : n + i / 2;
                     words[i] = transpose_block(round_to_bfloat16_pair(sums[m][block][i % 2 * 2], sums[m][block][i % 2 * 2 + 1]));
                 }
-                gather_pieces(words);
-                const int t = 8 * n + r + (MTiles == 2 ? 0 : q / 2 * 8), p = MTiles == 2 ? 8 * q : q % 2 * 8;
-                if (begin + t >= a.length || own >= count || channel + p >= P) continue;
-                const bool there = begin + t < valid;
-                *reinterpret_cast<uint4*>(to + t * token + p) = there ? uint4{words[0], words[1], words[2], words[3]} : uint4{0, 0, 0, 0};
+                gather_halves(words);
+                const int t = 8 * n + r, u = t + (MTiles == 2 ? 0 : 8);
+                if (t >= left_) words[0] = words[1] = 0;
+                if (u >= left_) words[2] = words[3] = 0;
+                if (t < rows && here) *reinterpret_cast<Word<8>*>(at) = {{words[0], words[1]}};
+                if (u < rows && there) *reinterpret_cast<Word<8>*>(at + second) = {{words[2], words[3]}};
             }
             return;
         }
@@ -579,16 +644,21 @@ template <bool Reverse, bool Output> struct Walk {
 #pragma unroll
             for (int m = 0; m < MTiles; m++)
 #pragma unroll
-                for (int half = 0; half < 2; half++)
+                for (int half = 0; half < 2; half++) {
+                    const int p = channel + 16 * m + r + 8 * half;
+                    if (own >= count || p >= P) continue;
+                    Element* at = to + (p * N + (q % 2 * 8 + q / 2 * 4));
 #pragma unroll
                     for (int n = 0; n < NPad / 32; n++) {
                         unsigned words[4];
 #pragma unroll
                         for (int i = 0; i < 4; i++) words[i] = round_to_bfloat16_pair(state[m][4 * n + i][2 * half], state[m][4 * n + i][2 * half + 1]);
-                        gather_pieces(words);
-                        const int p = channel + 16 * m + r + 8 * half, s = 32 * n + 8 * q;
-                        if (holds(p, s)) *reinterpret_cast<uint4*>(to + p * N + s) = uint4{words[0], words[1], words[2], words[3]};
+                        gather_halves(words);
+                        const int s = 32 * n + q % 2 * 8;
+                        if (s < N) *reinterpret_cast<Word<8>*>(at + 32 * n) = {{words[0], words[1]}};
+                        if (s + 16 < N) *reinterpret_cast<Word<8>*>(at + 32 * n + 16) = {{words[2], words[3]}};
                     }
+                }
             return;
         }
 #endif
@@ -596,22 +666,23 @@ template <bool Reverse, bool Output> struct Walk {
     }
 
     __device__ __forceinline__ void update(float (&state)[MTiles][NPad / 8][4], int stage_) const {
-        const float kept = Documents && begins[stage_ * Q + Q - 1] >= 0 ? 0.f : decay(sum_at(stage_, own, Q - 1), Two{0, 0});
+        float kept = decay(sum_at(stage_, own, Q - 1), Two{0, 0});
+        if (Documents && begins[stage_ * Q + Q - 1] >= 0) kept = 0;
+        const Place in = inPlace + (stage_ * In::Size + warp * Rows), key = keyPlace + stage_ * Key::Size;
 #pragma unroll
         for (int m = 0; m < MTiles; m++)
 #pragma unroll
             for (int n = 0; n < NPad / 8; n++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) state[m][n][e] = kept == 0 ? 0.f : state[m][n][e] * kept;
+                for (int e = 0; e < 4; e++) state[m][n][e] *= kept;
 #pragma unroll
         for (int k = 0; k < Blocks; k++) {
-            float weights[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) weights[i] = to_after(stage_, 16 * k + i / 2 * 8 + 2 * q + i % 2);
+            const Two low = pair_of(after, own * Q + 16 * k + 2 * q), high = pair_of(after, own * Q + 16 * k + 8 + 2 * q);
+            const float weights[4] = {low.x, low.y, high.x, high.y};
             Left inputs[MTiles];
 #pragma unroll
             for (int m = 0; m < MTiles; m++) {
-                const Left plain = left<In, true>(ins + stage_ * In::Size, warp * Rows + 16 * m, 16 * k);
+                const Left plain = left<In, true>(in, 16 * m, 16 * k);
 #pragma unroll
                 for (int word = 0; word < 4; word++) {
                     const Two input = value(plain, word);
@@ -623,9 +694,9 @@ template <bool Reverse, bool Output> struct Walk {
             }
 #pragma unroll
             for (int n = 0; n < KSteps; n++) {
-                const Right key = right<Key, true>(keys + stage_ * Key::Size, 16 * k, 16 * n);
+                const Right keys_ = right<Key, true>(key, 16 * k, 16 * n);
 #pragma unroll
-                for (int m = 0; m < MTiles; m++) add_product(state[m][2 * n], state[m][2 * n + 1], inputs[m], key);
+                for (int m = 0; m < MTiles; m++) add_product(state[m][2 * n], state[m][2 * n + 1], inputs[m], keys_);
             }
         }
     }
@@ -636,6 +707,9 @@ template <bool Reverse, bool Output> struct Walk {
             const float* from = a.incoming + ((row * a.segments + segment) * a.heads + first + own) * P * N;
             each([&](int m, int n, int e, int at) { state[m][n][e] = from[at]; });
         }
+        float skips[Heads];
+#pragma unroll
+        for (int head = 0; head < Heads; head++) skips[head] = a.skip && head < count ? a.skip[first + head] : 0.f;
         const i64 filled = (valid + Q - 1) / Q, begin = segment * a.chunksPerSegment;
         i64 end = begin + a.chunksPerSegment;
         if (end > a.chunks) end = a.chunks;
@@ -653,9 +727,10 @@ template <bool Reverse, bool Output> struct Walk {
             __syncthreads();
             if (Stages == 2 && i + 1 < steps_) load_ahead(chunk_of(i + 1), 1 - stage_);
             copy_commit();
-            if (a.states && own < count) save(state, chunk);
+            if (a.states) save(state, chunk);
+            weigh(stage_);
             if constexpr (Output) {
-                square(stage_);
+                square(stage_, skips);
                 __syncthreads();
 #pragma unroll
                 for (int start = 0; start < Q; start += Span) output(state, chunk, stage_, start);
@@ -665,6 +740,7 @@ template <bool Reverse, bool Output> struct Walk {
                     copy_commit();
                 }
             }
+            if constexpr (!Output) __syncthreads();
             update(state, stage_);
             if (Stages == 1 && i + 1 < steps_) {
                 __syncthreads();
@@ -696,12 +772,17 @@ struct Pairs {
     using Square = Tile<Q, Q>;
     static constexpr int StageSize = 2 * In::Size + 2 * State::Size, UnitSteps = Unit / 16;
     static constexpr int Columns = (Blocks + ColumnWarps - 1) / ColumnWarps, States = (KSteps + ColumnWarps - 1) / ColumnWarps;    // blocks of 16 a warp has
-    static constexpr int Numbers = Q * 3;                                          // delta, cum, what it lacks
+    static constexpr int Arrays = Planes > 1 ? 3 : 2, Numbers = Q * Arrays;         // delta, cum, what it lacks
+
+    // partial sums: rows, through c and through b (ColumnWarps, Q) each, columns (RowWarps, Q), the diagonal (Q), inner products and that of the skip (PairWarps) each
+    static constexpr int RowSums = 0, QuerySums = ColumnWarps * Q, KeySums = 2 * ColumnWarps * Q, ColumnSums = 3 * ColumnWarps * Q, Diagonal = ColumnSums + RowWarps * Q,
+        InnerSums = Diagonal + Q, SkipSums = InnerSums + PairWarps, SumsSize = (SkipSums + PairWarps + 3) / 4 * 4;
 
     const DualArguments& a;
     i64 row, chunk, group, first, count, split_, valid, begin;
     int warp, lane, r, q, rowWarp, columnWarp;
     u16 *keys, *queries, *stages;
+    Place keyPlace, queryPlace, stagePlace;
     float *numbers, *sums;
     int* begins;
 
@@ -711,8 +792,11 @@ struct Pairs {
         queries = keys + Key::Size;
         stages = queries + Key::Size;
         numbers = reinterpret_cast<float*>(stages + PairStages * StageSize);
-        sums = numbers + PairStages * Numbers;                                     // rows, columns, through c, through b: (8, Q) each; diagonal (Q); inner, dSkip (8) each
-        begins = reinterpret_cast<int*>(sums + 33 * Q + 16);
+        sums = numbers + PairStages * Numbers;                                     // see Sums
+        begins = reinterpret_cast<int*>(sums + SumsSize);
+        keyPlace = place_of(keys);
+        queryPlace = place_of(queries);
+        stagePlace = place_of(stages);
         i64 block = blockIdx.x;
         split_ = block % a.splits;
         block /= a.splits;
@@ -738,22 +822,17 @@ struct Pairs {
     __device__ __forceinline__ void load_ahead(i64 unit, int stage_) const {
         const i64 head = first + unit / Units, offset = unit % Units * Unit, left = valid - begin, inToken = a.inToken, gradientToken = a.gradientToken;
         u16* to = stages + stage_ * StageSize;
+        const int width = P - offset < Unit ? static_cast<int>(P - offset) : Unit;
         const Element* in = static_cast<const Element*>(a.in) + row * a.inRow + begin * inToken + head * P + offset;
-        stage<In, Q, Unit, PairThreads>(to, a.wide, a.in, [=](int t, int p) -> const Element* { return t < left && offset + p < P ? in + t * inToken + p : nullptr; });
+        stage<In, Q, Unit, PairThreads>(to, in, inToken, left, width, a.wide);
         const Element* gradient = static_cast<const Element*>(a.gradient) + row * a.gradientRow + begin * gradientToken + head * P + offset;
-        stage<In, Q, Unit, PairThreads>(to + In::Size, a.wide, a.in, [=](int t, int p) -> const Element* { return t < left && offset + p < P ? gradient + t * gradientToken + p : nullptr; });
+        stage<In, Q, Unit, PairThreads>(to + In::Size, gradient, gradientToken, left, width, a.wide);
         const i64 state = ((((row - a.firstRow) * a.chunks + chunk) * a.heads + head) * P + offset) * N;
-#pragma unroll
-        for (int which = 0; which < 2; which++) {
-            const Element* from = static_cast<const Element*>(which ? a.backStates : a.states) + state;
-            stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size + which * State::Size, a.wide, a.in, [=](int p, int n) -> const Element* {
-                return offset + p < P && n < N ? from + p * N + n : nullptr;
-            });
-        }
-        const i64 at = ((row * a.heads + head) * a.chunks + chunk) * Q;
-        stage_numbers<Q, PairThreads>(numbers + stage_ * Numbers, a.delta + at);
-        stage_numbers<Q, PairThreads>(numbers + stage_ * Numbers + Q, a.cum + at);
-        stage_numbers<Q, PairThreads>(numbers + stage_ * Numbers + 2 * Q, a.cumLow + at);
+        stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size, static_cast<const Element*>(a.states) + state, N, width, N, a.wide);
+        stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size + State::Size, static_cast<const Element*>(a.backStates) + state, N, width, N, a.wide);
+        const float* from = a.delta + ((row * a.heads + head) * a.chunks + chunk) * Q;
+        const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta;
+        stage_numbers<Arrays, PairThreads>(numbers + stage_ * Numbers, [=](int array) { return from + (array == 0 ? 0 : array == 1 ? cum : low); });
     }
 
     __device__ __forceinline__ static float quad_sum(float value) { return lane_sum(value, 4); }
@@ -787,12 +866,13 @@ struct Pairs {
             return;
         }
         {
-            const i64 left = valid - begin, keyToken = a.keyToken, queryToken = a.queryToken;
-            const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * keyToken + group * N;
-            stage<Key, Q, NPad, PairThreads>(keys, a.wide, a.in, [=](int t, int n) -> const Element* { return t < left && n < N ? key + t * keyToken + n : nullptr; });
-            const Element* query = static_cast<const Element*>(a.query) + row * a.queryRow + begin * queryToken + group * N;
-            stage<Key, Q, NPad, PairThreads>(queries, a.wide, a.in, [=](int t, int n) -> const Element* { return t < left && n < N ? query + t * queryToken + n : nullptr; });
-            if constexpr (Documents) stage_numbers<Q, PairThreads>(begins, a.begins + (row * a.chunks + chunk) * Q);
+            const i64 left = valid - begin;
+            stage<Key, Q, NPad, PairThreads>(keys, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, left, N, a.wide);
+            stage<Key, Q, NPad, PairThreads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + group * N, a.queryToken, left, N, a.wide);
+            if constexpr (Documents) {
+                const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
+                stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), [=](int) { return begins_; });
+            }
         }
         load_ahead(0, 0);
         copy_commit();
@@ -804,7 +884,7 @@ struct Pairs {
             if (block > rowWarp) continue;
 #pragma unroll
             for (int k = 0; k < KSteps; k++)
-                add_product(products[c][0], products[c][1], left<Key, false>(queries, 16 * rowWarp, 16 * k), right<Key, false>(keys, 16 * k, 16 * block));
+                add_product(products[c][0], products[c][1], left<Key, false>(queryPlace, 16 * rowWarp, 16 * k), right<Key, false>(keyPlace, 16 * k, 16 * block));
         }
         const int edge = Documents ? begins[Q - 1] : -1;
         float inner = 0;
@@ -817,8 +897,9 @@ struct Pairs {
             }
             if (PairStages == 2 && unit + 1 < count * Units) load_ahead(unit + 1, 1 - stage_);
             copy_commit();
-            const u16 *in = stages + stage_ * StageSize, *gradient = in + In::Size, *state = gradient + In::Size, *back = state + State::Size;
-            const float *delta = numbers + stage_ * Numbers, *cum = delta + Q, *low = cum + Q;
+            const u16 *states = stages + stage_ * StageSize + 2 * In::Size, *backStates = states + State::Size;
+            const Place in = stagePlace + stage_ * StageSize, gradient = in + In::Size, state = gradient + In::Size, back = state + State::Size;
+            const float *delta = numbers + stage_ * Numbers, *cum = delta + Q;
             Left gradients[UnitSteps];
 #pragma unroll
             for (int k = 0; k < UnitSteps; k++) gradients[k] = left<In, false>(gradient, 16 * rowWarp, 16 * k);
@@ -833,8 +914,8 @@ struct Pairs {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int t = 16 * rowWarp + r + 8 * half;
-                fromEdge[half] = Documents && begins[t] >= 0 ? 0.f : exp2_approximate(cum[t] + low[t]);
-                toEdge[half] = Documents && t < edge ? 0.f : exp2_approximate(cum[Q - 1] - cum[t] + (low[Q - 1] - low[t]));
+                fromEdge[half] = Documents && begins[t] >= 0 ? 0.f : decay(cum, t);
+                toEdge[half] = Documents && t < edge ? 0.f : decay(cum, Q - 1, t);
             }
 #pragma unroll
             for (int s = 0; s < States; s++) {
@@ -873,44 +954,41 @@ struct Pairs {
                         dKey[s][n][2 * half + 1] += weight * part[n][2 * half + 1];
                     }
             }
-            for (int i = threadIdx.x; i < Unit * NPad / 2; i += PairThreads) {
-                const Two left_ = value<State>(state, i / (NPad / 2), i % (NPad / 2) * 2), right_ = value<State>(back, i / (NPad / 2), i % (NPad / 2) * 2);
-                inner += left_.x * right_.x + left_.y * right_.y;
-            }
+            inner += inner_product(states, backStates);
             if (unit % Units == Units - 1) {                                        // all channels of the head are in
                 const i64 head = first + unit / Units;
-                finish_head(head, outer, products, dSquare, delta, cum, low);
+                finish_head(outer, products, dSquare, delta, cum);
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
                     const int t = 16 * rowWarp + r + 8 * half;
                     const float forQuery = quad_sum(throughQuery[half]) * fromEdge[half], forKey = quad_sum(throughKey[half]) * toEdge[half];
                     if (q == 0) {
-                        sums[(16 + columnWarp) * Q + t] = forQuery;
-                        sums[(24 + columnWarp) * Q + t] = forKey;
+                        sums[QuerySums + columnWarp * Q + t] = forQuery;
+                        sums[KeySums + columnWarp * Q + t] = forKey;
                     }
                     throughQuery[half] = throughKey[half] = 0;
                 }
                 inner = lane_sum(inner, 32);
-                if (lane == 0) sums[33 * Q + warp] = inner;
+                if (lane == 0) sums[InnerSums + warp] = inner;
                 inner = 0;
                 __syncthreads();
                 if (threadIdx.x < Q) {
                     const int t = threadIdx.x;
                     float rows = 0, columns = 0, query = 0, key = 0;
 #pragma unroll
-                    for (int i = 0; i < ColumnWarps; i++) { rows += sums[i * Q + t]; query += sums[(16 + i) * Q + t]; key += sums[(24 + i) * Q + t]; }
+                    for (int i = 0; i < ColumnWarps; i++) { rows += sums[RowSums + i * Q + t]; query += sums[QuerySums + i * Q + t]; key += sums[KeySums + i * Q + t]; }
 #pragma unroll
-                    for (int i = 0; i < RowWarps; i++) columns += sums[(8 + i) * Q + t];
+                    for (int i = 0; i < RowWarps; i++) columns += sums[ColumnSums + i * Q + t];
                     const i64 at = ((row * a.heads + head) * a.chunks + chunk) * Q + t;
                     a.suffix[at] = rows + query - delta[t] * columns;
                     a.prefix[at] = key;
-                    a.direct[at] = columns + sums[32 * Q + t];
+                    a.direct[at] = columns + sums[Diagonal + t];
                 } else if (threadIdx.x == PairThreads - 1) {
                     float total = 0, dSkip = 0;
 #pragma unroll
-                    for (int i = 0; i < 8; i++) { total += sums[33 * Q + i]; dSkip += sums[33 * Q + 8 + i]; }
+                    for (int i = 0; i < PairWarps; i++) { total += sums[InnerSums + i]; dSkip += sums[SkipSums + i]; }
                     const i64 at = (row * a.chunks + chunk) * a.heads + head;
-                    a.inner[at] = edge >= 0 ? 0.f : total * exp2_approximate(cum[Q - 1] + low[Q - 1]);
+                    a.inner[at] = edge >= 0 ? 0.f : total * decay(cum, Q - 1);
                     a.diagonal[at] = dSkip;
                 }
             }
@@ -936,74 +1014,137 @@ struct Pairs {
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < Blocks; k++) {
-            const Left straight = left<Square, false>(stages, 16 * rowWarp, 16 * k), turned = left<Square, true>(stages, 16 * rowWarp, 16 * k);
+            const Left straight = left<Square, false>(stagePlace, 16 * rowWarp, 16 * k), turned = left<Square, true>(stagePlace, 16 * rowWarp, 16 * k);
 #pragma unroll
             for (int s = 0; s < States; s++) {
                 const int block = columnWarp + s * ColumnWarps;
                 if (block >= KSteps) continue;
-                if (k <= rowWarp) add_product(dQuery[s][0], dQuery[s][1], straight, right<Key, true>(keys, 16 * k, 16 * block));
-                if (k >= rowWarp) add_product(dKey[s][0], dKey[s][1], turned, right<Key, true>(queries, 16 * k, 16 * block));
+                if (k <= rowWarp) add_product(dQuery[s][0], dQuery[s][1], straight, right<Key, true>(keyPlace, 16 * k, 16 * block));
+                if (k >= rowWarp) add_product(dKey[s][0], dKey[s][1], turned, right<Key, true>(queryPlace, 16 * k, 16 * block));
             }
         }
         finish(dKey, dQuery);
     }
 
+    // 2^(sum up to t), or what is left at t of `from`
+    __device__ __forceinline__ static float decay(const float* cum, int t) { return exp2_approximate(Planes > 1 ? cum[t] + cum[Q + t] : cum[t]); }
+
+    __device__ __forceinline__ static float decay(const float* cum, int t, int from) {
+        float exponent = cum[t] - cum[from];
+        if constexpr (Planes > 1) exponent += cum[Q + t] - cum[Q + from];
+        return exp2_approximate(exponent);
+    }
+
+    // this thread's part of the sum of S dS over a unit
+    __device__ __forceinline__ static float inner_product(const u16* state, const u16* back) {
+        float sum = 0;
+        constexpr int PerRow = NPad / 8, All = Unit * PerRow;
+#pragma unroll
+        for (int pass = 0; pass < (All + PairThreads - 1) / PairThreads; pass++) {
+            const int i = pass * PairThreads + threadIdx.x;
+            if (All % PairThreads && i >= All) continue;
+            const int at = i / PerRow * State::Stride + i % PerRow * 8;
+            float left_[8], right_[8];
+#pragma unroll
+            for (int plane = Planes - 1; plane >= 0; plane--) {
+                const Raw<bfloat16, 8> a = load_raw<bfloat16, 8>(state, plane * State::Plane + at), b = load_raw<bfloat16, 8>(back, plane * State::Plane + at);
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    left_[j] = plane == Planes - 1 ? a[j] : left_[j] + a[j];
+                    right_[j] = plane == Planes - 1 ? b[j] : right_[j] + b[j];
+                }
+            }
+#pragma unroll
+            for (int j = 0; j < 8; j++) sum += left_[j] * right_[j];
+        }
+        return sum;
+    }
+
     // from dy x^T of a head: the sums over rows and columns that lead to the time steps, and its part of the gradient of c b^T
-    __device__ __forceinline__ void finish_head(i64 head, float (&outer)[Columns][2][4], const float (&products)[Columns][2][4], float (&dSquare)[Columns][2][4],
-        const float* delta, const float* cum, const float* low) const {
-        float rows[2] = {}, dSkip = 0;
+    __device__ __forceinline__ void finish_head(float (&outer)[Columns][2][4], const float (&products)[Columns][2][4], float (&dSquare)[Columns][2][4],
+        const float* delta, const float* cum) const {
+        float rows[2] = {}, columns[4 * Columns] = {}, dSkip = 0;
 #pragma unroll
         for (int c = 0; c < Columns; c++) {
             const int block = columnWarp + c * ColumnWarps;
-            if (block >= Blocks) continue;
+            if (block > rowWarp) continue;
+            const bool diagonal = block == rowWarp;
 #pragma unroll
-            for (int n = 0; n < 2; n++)
+            for (int n = 0; n < 2; n++) {
+                const int column = 16 * block + 8 * n + 2 * q;
+                const Two steps_ = pair_of(delta, column), others = pair_of(cum, column), othersLow = Planes > 1 ? pair_of(cum + Q, column) : Two{0, 0};
 #pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    const int from = 16 * block + 8 * n + 2 * q + e;
-                    float columns = 0;
+                for (int half = 0; half < 2; half++) {
+                    const int to = 16 * rowWarp + r + 8 * half;
+                    const float sum = cum[to], low = Planes > 1 ? cum[Q + to] : 0.f;
 #pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const int to = 16 * rowWarp + r + 8 * half;
+                    for (int e = 0; e < 2; e++) {
+                        const int from = column + e;
+                        float exponent = sum - (e ? others.y : others.x);
+                        if constexpr (Planes > 1) exponent += low - (e ? othersLow.y : othersLow.x);
                         float& value_ = outer[c][n][2 * half + e];
-                        const bool seen = from <= to && (!Documents || from >= begins[to]);
-                        const float decayed = value_ * exp2_approximate(cum[to] - cum[from] + (low[to] - low[from]));
-                        const float kept = seen ? decayed : 0.f, through = kept * products[c][n][2 * half + e];
-                        dSquare[c][n][2 * half + e] += kept * delta[from];
-                        if (from == to) {
-                            sums[32 * Q + to] = through;
+                        float kept = value_ * exp2_approximate(exponent);
+                        if constexpr (Documents) { if (from < begins[to]) kept = 0; }
+                        if (diagonal && from > to) kept = 0;
+                        float through = kept * products[c][n][2 * half + e];
+                        const float step = e ? steps_.y : steps_.x;
+                        dSquare[c][n][2 * half + e] += kept * step;
+                        if (diagonal && from == to) {
+                            sums[Diagonal + to] = through;
                             dSkip += value_;
-                        } else {
-                            rows[half] += through * delta[from];
-                            columns += through;
+                            through = 0;
                         }
+                        rows[half] += through * step;
+                        columns[4 * c + 2 * n + e] += through;
                         value_ = 0;
                     }
-                    columns += from_lane_xor(columns, 4);
-                    columns += from_lane_xor(columns, 8);
-                    columns += from_lane_xor(columns, 16);
-                    if (r == 0) sums[(8 + rowWarp) * Q + from] = columns;
                 }
+            }
         }
+        // lane r of those that share q is left with column r of this thread's
+        reduce_scatter<4 * Columns, 16, 4>(columns, lane);
+        const int mine = 4 * Columns == 8 ? r : r / 2;
+        const int block = columnWarp + mine / 4 * ColumnWarps;
+        if (block < Blocks) sums[ColumnSums + rowWarp * Q + 16 * block + 8 * (mine / 2 % 2) + 2 * q + mine % 2] = columns[0];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const float total = quad_sum(rows[half]);
-            if (q == 0) sums[columnWarp * Q + 16 * rowWarp + r + 8 * half] = total;
+            if (q == 0) sums[RowSums + columnWarp * Q + 16 * rowWarp + r + 8 * half] = total;
         }
         dSkip = lane_sum(dSkip, 32);
-        if (lane == 0) sums[33 * Q + 8 + warp] = dSkip;
+        if (lane == 0) sums[SkipSums + warp] = dSkip;
     }
 };
 
-__device__ __forceinline__ void pairs(const DualArguments& a) { Pairs(a).run(); }
-template <bool Reverse, bool Output> __device__ __forceinline__ void walk(const DualArguments& a) { Walk<Reverse, Output>(a).run(); }
+#if SSD_GROUPS
+#include "StateSpaceDualGroups.cuh"
+#endif
 
+__device__ __forceinline__ void pairs(const DualArguments& a) {
+#if SSD_GROUPS
+    GroupPairs(a).run();
+#else
+    Pairs(a).run();
+#endif
+}
+template <bool Reverse, bool Output> __device__ __forceinline__ void walk(const DualArguments& a) {
+#if SSD_GROUPS
+    GroupWalk<Reverse, Output>(a).run();
+#else
+    Walk<Reverse, Output>(a).run();
+#endif
+}
+
+#if SSD_PART != 2
 KERNEL(dual_steps, 256, DualArguments, steps)
-KERNEL(dual_step_gradients, 256, DualArguments, step_gradients)
 KERNEL(dual_combine, 256, DualArguments, combine<false>)
+KERNEL_OF(dual_states, Threads, SSD_BLOCKS, DualArguments, walk<false, false>)
+KERNEL_OF(dual_walk, Threads, SSD_BLOCKS, DualArguments, walk<false, true>)
+#endif
+#if SSD_PART != 1
+KERNEL(dual_step_gradients, 256, DualArguments, step_gradients)
 KERNEL(dual_combine_back, 256, DualArguments, combine<true>)
-KERNEL(dual_states, Threads, DualArguments, walk<false, false>)
-KERNEL(dual_states_back, Threads, DualArguments, walk<true, false>)
-KERNEL(dual_walk, Threads, DualArguments, walk<false, true>)
-KERNEL(dual_walk_back, Threads, DualArguments, walk<true, true>)
+KERNEL_OF(dual_states_back, Threads, SSD_BLOCKS, DualArguments, walk<true, false>)
+KERNEL_OF(dual_walk_back, Threads, SSD_BLOCKS, DualArguments, walk<true, true>)
 KERNEL(dual_pairs, PairThreads, DualArguments, pairs)
+#endif

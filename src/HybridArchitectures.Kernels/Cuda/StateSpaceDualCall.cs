@@ -20,13 +20,14 @@ sealed class StateSpaceDualCall
     /// <summary>inputs: x, time step, a, b, c, skip, time-step bias, initial state.</summary>
     public StateSpaceDualCall(IReadOnlyList<Tensor?> inputs, bool softplus, (double Minimum, double Maximum)? limit, Tensor? starts, Tensor? lengths)
     {
-        (X, B, C) = (Inner(inputs[0]!), Inner(inputs[3]!), Inner(inputs[4]!));
+        var (x, b) = (inputs[0]!, inputs[3]!);
+        device = CudaRuntime.DeviceOf(x);
+        long heads = x.size(2), groups = b.size(2);
+        Shape = StateSpaceDualShape.For(x.size(3), b.size(3), x.dtype == ScalarType.Float32, heads / groups, starts is not null, device.Capability, device.SharedMemory);
+        (X, B, C) = (Inner(x), Inner(b), Inner(inputs[4]!));
         step = inputs[1]!.size(2) == 1 || inputs[1]!.stride(2) == 1 ? inputs[1]! : inputs[1]!.contiguous();
         Initial = inputs[7]?.contiguous();
         parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[6]), starts, lengths];
-        device = CudaRuntime.DeviceOf(X);
-        long heads = X.size(2), groups = B.size(2);
-        Shape = StateSpaceDualShape.For(X.size(3), B.size(3), X.dtype == ScalarType.Float32, heads / groups, starts is not null, device.SharedMemory);
         Chunks = (X.size(1) + Shape.Chunk - 1) / Shape.Chunk;
         headBlocks = groups * ((heads / groups + Shape.Heads - 1) / Shape.Heads) * Shape.Slices;
         chunksPerSegment = ChunksPerSegment(X.size(0) * headBlocks);
@@ -52,14 +53,23 @@ sealed class StateSpaceDualCall
 
     public long Chunks { get; }
 
+    /// <summary>Bytes of a row's states before all chunks.</summary>
+    public long StatesSize => X.ElementSize * Chunks * start.Heads * Shape.HeadSize * Shape.States;
+
     /// <summary>What <see cref="Steps"/> and the first <see cref="Walk"/> left, in the order <see cref="Continue"/> takes it.</summary>
     public Tensor?[] Kept => [delta, sums, sumsLow, begins, entering];
 
     public void Continue(params ReadOnlySpan<Tensor?> kept) => (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
 
-    /// <summary>A tensor whose two last dimensions lie without gaps.</summary>
-    public static Tensor Inner(Tensor tensor) =>
-        (tensor.size(3) == 1 || tensor.stride(3) == 1) && (tensor.size(2) == 1 || tensor.stride(2) == tensor.size(3)) ? tensor : tensor.contiguous();
+    /// <summary>A tensor (B, L, ., .) as the kernels read it: its two last dimensions without gaps and, for products of four warps, in whole pieces of 16 bytes.</summary>
+    public Tensor Inner(Tensor tensor)
+    {
+        bool dense = (tensor.size(3) == 1 || tensor.stride(3) == 1) && (tensor.size(2) == 1 || tensor.stride(2) == tensor.size(3));
+        return !dense ? tensor.contiguous() : !Shape.Grouped || Whole(tensor) ? tensor : tensor.clone();
+    }
+
+    /// <summary>Room for the states before all chunks of so many rows, in the activations' type.</summary>
+    public Tensor NewStates(long rows) => CudaMemory.New(X, X.dtype, rows, Chunks, start.Heads, Shape.HeadSize, Shape.States);
 
     /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the card.</summary>
     public long Splits(long rows) => Math.Clamp(device.Multiprocessors / (rows * Chunks * start.Groups), 1, start.Heads / start.Groups);
@@ -124,7 +134,7 @@ sealed class StateSpaceDualCall
     }
 
     /// <summary>Whether a tensor (B, L, ., .) can be copied in pieces of 16 bytes.</summary>
-    public static bool Whole(Tensor tensor)
+    static bool Whole(Tensor tensor)
     {
         long piece = 16 / tensor.ElementSize;
         bool Divides(int dimension) => tensor.size(dimension) == 1 || tensor.stride(dimension) % piece == 0;
@@ -133,14 +143,14 @@ sealed class StateSpaceDualCall
 
     public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
     {
-        device.Launch(Shape.Source, "dual_" + kernel, grid, threads, shared, arguments);
+        device.Launch(Shape.Source(kernel is "steps" or "combine" or "states" or "walk"), "dual_" + kernel, grid, threads, shared, arguments);
         GC.KeepAlive((X, B, C, step, parameters));
     }
 
-    // Segments so that the blocks fill the card, two a multiprocessor, in few rounds; the states of segments cost about a third of a walk on top.
+    // Segments so that the blocks fill the card in few rounds; the states of segments cost about a third of a walk on top.
     long ChunksPerSegment(long blocks)
     {
-        long best = Chunks, slots = 2 * device.Multiprocessors;
+        long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;
         double least = Math.Ceiling((double)blocks / slots) * Chunks;
         for (long count = 2; count <= Math.Min(Chunks, 64); count++)
         {

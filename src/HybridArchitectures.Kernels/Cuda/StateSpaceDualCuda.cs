@@ -3,11 +3,11 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The state-space dual on a card; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums, and the states that come
-/// into segments.</summary>
+/// <summary>The state-space dual on a card; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums, the states that come
+/// into segments, and with <see cref="StateSpaceDual.KeepStates"/> those before every chunk.</summary>
 static class StateSpaceDualCuda
 {
-    // of states that a backward pass holds at a time, both directions; more rows than that are taken in turn
+    // bytes of states that a backward pass holds at a time, both directions; more rows than that are taken in turn
     const long StatesAtATime = 4L << 30;
 
     /// <summary>Arguments as <see cref="StateSpaceDual.Forward"/>; x float32 or bfloat16.</summary>
@@ -32,9 +32,13 @@ static class StateSpaceDualCuda
                 var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2), x.size(3));
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), x.size(3), b.size(3));
                 call.Steps();
+                var states = context.NeedsGradient && StateSpaceDual.KeepStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime ? call.NewStates(x.size(0)) : null;
                 for (long first = 0; first < x.size(0); first += StateSpaceDualCall.LargestGrid)
-                    call.Walk(false, call.X, call.B, call.C, call.Initial, final, output, null, first, Math.Min(x.size(0) - first, StateSpaceDualCall.LargestGrid));
-                context.Save([.. inputs, starts, lengths, .. call.Kept]);
+                {
+                    long count = Math.Min(x.size(0) - first, StateSpaceDualCall.LargestGrid);
+                    call.Walk(false, call.X, call.B, call.C, call.Initial, final, output, states?.narrow(0, first, count), first, count);
+                }
+                context.Save([.. inputs, starts, lengths, .. call.Kept, states]);
                 return [output, final];
             },
             context => Backward(context, softplus, limit));
@@ -66,16 +70,17 @@ static class StateSpaceDualCuda
         long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3), groups = b.size(2), states = b.size(3);
         var call = new StateSpaceDualCall(inputs, softplus, limit, inputs[8], inputs[9]);
         call.Continue(inputs[10], inputs[11], inputs[12], inputs[13], inputs[14]);
-        var gradient = StateSpaceDualCall.Inner(context.Gradients[0] ?? zeros([batch, length, heads, headSize], x.dtype, x.device));
+        var gradient = call.Inner(context.Gradients[0] ?? zeros([batch, length, heads, headSize], x.dtype, x.device));
         var finalGradient = context.Gradients[1]?.contiguous();
         Tensor New(ScalarType type, params long[] sizes) => CudaMemory.New(x, type, sizes);
         Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
-        long rows = Math.Clamp(StatesAtATime / (2 * x.ElementSize * call.Chunks * heads * headSize * states), 1, Math.Min(batch, StateSpaceDualCall.LargestGrid));
+        long rows = Math.Clamp(StatesAtATime / (2 * call.StatesSize), 1, Math.Min(batch, StateSpaceDualCall.LargestGrid));
         long splits = call.Splits(rows);
         var productType = splits > 1 ? ScalarType.Float32 : x.dtype;
         var (dX, dB, dC, dStep) = (New(x.dtype, batch, length, heads, headSize), New(productType, splits, batch, length, groups, states),
             New(productType, splits, batch, length, groups, states), New(timeStep.dtype, batch, length, heads));
-        var (entering, leaving) = (New(x.dtype, rows, call.Chunks, heads, headSize, states), New(x.dtype, rows, call.Chunks, heads, headSize, states));
+        var kept = inputs[15];
+        var (entering, leaving) = (kept ?? call.NewStates(rows), call.NewStates(rows));
         Tensor[] traces = [Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk)];
         Tensor Sums() => Single(batch * call.Chunks, heads);
         var (inner, dSkip, dA, dBias) = (Sums(), Sums(), Sums(), Sums());
@@ -83,16 +88,17 @@ static class StateSpaceDualCuda
         for (long first = 0; first < batch; first += rows)
         {
             long count = Math.Min(rows, batch - first);
-            call.Walk(false, call.X, call.B, call.C, call.Initial, null, null, entering, first, count);
+            var before = kept is null ? entering : kept.narrow(0, first, count);
+            if (kept is null) call.Walk(false, call.X, call.B, call.C, call.Initial, null, null, entering, first, count);
             call.Walk(true, gradient, call.C, call.B, finalGradient, dInitial, dX, leaving, first, count);
             var to = call.For(call.X, call.B, call.C);
             (to.Gradient, to.GradientRow, to.GradientToken) = (CudaMemory.Address(gradient), gradient.stride(0), gradient.stride(1));
-            (to.States, to.BackStates, to.DKey, to.DQuery) = (CudaMemory.Address(entering), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
+            (to.States, to.BackStates, to.DKey, to.DQuery) = (CudaMemory.Address(before), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
             (to.Suffix, to.Prefix, to.Direct) = (CudaMemory.Address(traces[0]), CudaMemory.Address(traces[1]), CudaMemory.Address(traces[2]));
             (to.Inner, to.Diagonal, to.DA, to.DBias) = (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
             (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.Of(dStep), first, splits);
-            to.Wide = to.Wide != 0 && StateSpaceDualCall.Whole(gradient) ? 1 : 0;
-            call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), StateSpaceDualShape.PairThreads, call.Shape.PairShared, to);
+            to.Wide = to.Wide != 0 && call.For(gradient, call.C, call.B).Wide != 0 ? 1 : 0;
+            call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), call.Shape.PairThreads, call.Shape.PairShared, to);
             call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, StateSpaceDualShape.StepShared(call.Shape.Chunk, 4), to);
         }
         GC.KeepAlive((inputs, gradient, call, finalGradient, entering, leaving, traces, inner));

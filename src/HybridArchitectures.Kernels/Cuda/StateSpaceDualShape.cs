@@ -1,5 +1,3 @@
-using static TorchSharp.torch;
-
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>How <c>StateSpaceDual.cu</c> is cut for one shape: what it is compiled with, and what follows from that.</summary>
@@ -7,14 +5,15 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <param name="States">States of a channel.</param>
 /// <param name="Single">Float32 as three bfloat16 planes; else bfloat16.</param>
 /// <param name="Documents">Whether documents begin within rows.</param>
+/// <param name="Grouped">Whether four warps multiply together, as compute capability 9.0 alone can.</param>
 /// <param name="Chunk">Tokens of a chunk.</param>
 /// <param name="Heads">Heads of a walk's block.</param>
 /// <param name="Stages">Copies of what a walk loads.</param>
 /// <param name="Unit">Channels that the pairs kernel takes at a time.</param>
 /// <param name="PairStages">Copies of what the pairs kernel loads.</param>
-sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool Documents, int Chunk, int Heads, int Stages, int Unit, int PairStages)
+sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
 {
-    public const int PairThreads = 256;
+    const int GroupTile = 64 * 64 * sizeof(ushort);
 
     // longer chunks move fewer states through memory; two stages load ahead
     static readonly (int Chunk, int Stages, int Unit, int PairStages)[] Cuts =
@@ -24,48 +23,73 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
 
     int PaddedStates => (int)(States + 15) / 16 * 16;
 
-    // channels of a warp
-    int Rows => PaddedStates <= 128 ? 32 : 16;
+    // blocks of 16 channels of a warp
+    int Tiles => !Grouped && PaddedStates <= 128 ? 2 : 1;
 
-    int HeadWarps => HeadSize > 128 - Rows ? 128 / Rows : (int)((HeadSize + Rows - 1) / Rows);
+    int HeadWarps => HeadSize > 128 - 16 * Tiles ? 8 / Tiles : (int)((HeadSize + 16 * Tiles - 1) / (16 * Tiles));
 
-    int NumbersSize => Stages * Chunk * sizeof(float) * (Heads * (Single ? 3 : 2) + 1);
+    int Channels => Heads * HeadWarps * 16 * Tiles;
+
+    int Groups => WalkThreads / 128;
+
+    int Parts => (int)States / 64;
+
+    int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (Single ? 3 : 2) + 1) + 2 * Heads);
+
+    int GroupNumbersSize => Chunk * sizeof(float) * (Stages * (2 * Heads + 1) + 4 * Groups) + 1024;
+
+    /// <summary>A walk's blocks on a multiprocessor.</summary>
+    public int Blocks => Grouped || PaddedStates > 128 ? 1 : 2;
 
     /// <summary>Blocks that share a head's channels.</summary>
-    public long Slices => (HeadSize + HeadWarps * Rows - 1) / (HeadWarps * Rows);
+    public long Slices => (HeadSize + HeadWarps * 16 * Tiles - 1) / (HeadWarps * 16 * Tiles);
 
     public int WalkThreads => 32 * Heads * HeadWarps;
 
-    public int StatesShared => Stages * (Tile(Chunk, Heads * HeadWarps * Rows) + Tile(Chunk, PaddedStates)) + NumbersSize;
+    public int PairThreads => 32 * PairWarps;
 
-    public int WalkShared => StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
+    public int StatesShared => Grouped ? Stages * (Groups + Parts) * GroupTile + GroupNumbersSize : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
 
-    public int PairShared => 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
-        + sizeof(float) * (PairStages * 3 * Chunk + 34 * Chunk + 16);
+    public int WalkShared => Grouped ? (Stages * (Groups + 2 * Parts) + 2 * Groups) * GroupTile + GroupNumbersSize : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
+
+    public int PairShared => Grouped
+        ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk) + 1024
+        : 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
+            + sizeof(float) * (PairStages * (Single ? 3 : 2) * Chunk + (3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4 + Chunk);
+
+    int PairWarps => Grouped ? 4 * Parts : 8;
+
+    /// <summary>The source with its definitions, for the forward kernels or for the rest: who needs no gradients compiles half.</summary>
+    public string Source(bool forward) =>
+        $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
+        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(Single ? 1 : 0)} "
+        + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
 
     /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller cards.</summary>
     public static long MostStates(bool single, int sharedMemory) => single && sharedMemory < 128 * 1024 ? 128 : 256;
 
     public static int StepShared(int chunk, int arrays) => sizeof(float) * arrays * 32 * (chunk + 1);
 
-    /// <summary>The source with its definitions.</summary>
-    public string Source =>
-        $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} SSD_PAIR_STAGES={PairStages} "
-        + $"SSD_FLOAT32={(Single ? 1 : 0)} SSD_DOCUMENTS={(Documents ? 1 : 0)}";
-
-    /// <summary>The first cut that fits a card's shared memory.</summary>
-    public static StateSpaceDualShape For(long headSize, long states, bool single, long headsPerGroup, bool documents, int sharedMemory)
+    /// <summary>The first cut that fits a card.</summary>
+    public static StateSpaceDualShape For(long headSize, long states, bool single, long headsPerGroup, bool documents, int capability, int sharedMemory)
     {
+        if (capability == 90 && !single && headSize % 64 == 0 && states is 64 or 128)
+        {
+            var grouped = new StateSpaceDualShape(headSize, states, false, documents, true, 64, headSize == 64 ? (int)Math.Min(headsPerGroup, 2) : 1, 3, 64, 3);
+            if (grouped.Fits(sharedMemory)) return grouped;
+        }
         foreach (var (chunk, stages, unit, pairStages) in Cuts)
         {
             // the planes of float32 leave no room to load ahead
             if (single && (chunk > 32 || stages > 1)) continue;
-            var shape = new StateSpaceDualShape(headSize, states, single, documents, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
-            shape = shape with { Heads = (int)Math.Min(headsPerGroup, Math.Max(1, 128 / shape.Rows / shape.HeadWarps)) };
-            if (Math.Max(shape.WalkShared, shape.PairShared) <= sharedMemory) return shape;
+            var shape = new StateSpaceDualShape(headSize, states, single, documents, false, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
+            shape = shape with { Heads = (int)Math.Min(headsPerGroup, Math.Max(1, 8 / shape.Tiles / shape.HeadWarps)) };
+            if (shape.Fits(sharedMemory)) return shape;
         }
         throw new ArgumentException($"{states} states of {headSize} channels do not fit {sharedMemory} bytes of shared memory", nameof(states));
     }
+
+    bool Fits(int sharedMemory) => Math.Max(WalkShared, PairShared) <= sharedMemory;
 
     // bytes of rows with 16 bytes after each, in every plane
     int Tile(int rows, int columns) => Planes * rows * (columns + 8) * sizeof(ushort);

@@ -34,17 +34,27 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
 #endif
 }
 
-#ifndef HYBRID_EMULATION
-__device__ __forceinline__ unsigned shared_address(const void* pointer) {
-    unsigned result;
-    asm("{ .reg .u64 wide; cvta.to.shared.u64 wide, %1; cvt.u32.u64 %0, wide; }" : "=r"(result) : "l"(pointer));
-    return result;
+// A place in shared memory as the instructions below take it: 32 bits on a card, so that addresses cost one addition or none.
+#ifdef HYBRID_EMULATION
+using Place = u16*;
+__device__ __forceinline__ Place place_of(u16* pointer) { return pointer; }
+#else
+struct Place {
+    unsigned address;
+    __device__ __forceinline__ Place operator+(int elements) const { return {address + 2 * elements}; }
+};
+__device__ __forceinline__ Place place_of(u16* pointer) {
+#ifdef __clang__
+    return {static_cast<unsigned>(reinterpret_cast<unsigned long long>((__attribute__((address_space(3))) u16*)pointer))};
+#else
+    return {static_cast<unsigned>(__cvta_generic_to_shared(pointer))};
+#endif
 }
 #endif
 
 // Four 8 x 8 blocks of 16-bit elements from shared memory: lanes 8i to 8i + 7 name the rows of block i, 16 bytes each; lane q + 4r gets elements 2q and 2q + 1 of
 // row r, or of column r with Transposed.
-template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned (&words)[4], const u16* row) {
+template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned (&words)[4], Place row) {
 #ifdef HYBRID_EMULATION
     if (reinterpret_cast<uintptr_t>(row) % 16) emulation::fail("a row of a block that does not begin at 16 bytes");
     emulation::show(row, [&](auto of) {
@@ -54,9 +64,18 @@ template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned 
     });
 #else
     if constexpr (Transposed)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(shared_address(row)));
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(row.address));
     else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(shared_address(row)));
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(row.address));
+#endif
+}
+
+// copies 16 bytes while the thread works, as copy_async does
+__device__ __forceinline__ void copy_async_16(Place to, const void* from, bool there) {
+#ifdef HYBRID_EMULATION
+    emulation::copy_later(to, from, 16, there);
+#else
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to.address), "l"(from), "r"(there ? 16 : 0) : "memory");
 #endif
 }
 
@@ -77,13 +96,143 @@ __device__ __forceinline__ unsigned transpose_block(unsigned word) {
 #endif
 }
 
-// In the four lanes of a quad, lane q holds word q of four pieces of 16 bytes; after it, lane q holds piece q.
-__device__ __forceinline__ void gather_pieces(unsigned (&words)[4]) {
-    const unsigned q = threadIdx.x % 4;
-    auto exchange = [&](unsigned word, int offset) { return as_bits(from_lane_xor(as_float(word), offset)); };
-    unsigned a = exchange(q & 1 ? words[0] : words[1], 1), b = exchange(q & 1 ? words[2] : words[3], 1);
-    if (q & 1) { words[0] = a; words[2] = b; } else { words[1] = a; words[3] = b; }
-    a = exchange(q & 2 ? words[0] : words[2], 2);
-    b = exchange(q & 2 ? words[1] : words[3], 2);
-    if (q & 2) { words[0] = a; words[1] = b; } else { words[2] = a; words[3] = b; }
+// In the four lanes of a quad, lane q holds word q of four pieces of 16 bytes; after it, lane q holds half q / 2 of pieces q % 2 and 2 + q % 2.
+__device__ __forceinline__ void gather_halves(unsigned (&words)[4]) {
+    const bool odd = threadIdx.x & 1;
+    auto exchange = [&](unsigned word) { return as_bits(from_lane_xor(as_float(word), 1)); };
+    const unsigned a = exchange(odd ? words[0] : words[1]), b = exchange(odd ? words[2] : words[3]);
+    if (odd) { words[0] = a; words[2] = b; } else { words[1] = a; words[3] = b; }
+}
+
+// a number that is the same in all lanes, so that the compiler knows it
+__device__ __forceinline__ int uniform(int value) {
+#ifdef HYBRID_EMULATION
+    return value;
+#elif defined(__clang__)
+    return __nvvm_shfl_sync_idx_i32(0xffffffffu, value, 0, 31);
+#else
+    return __shfl_sync(0xffffffffu, value, 0);
+#endif
+}
+
+// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run beside the threads ----
+//
+// Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes a row, whose piece of 16 bytes number i lies at i ^ row % 8, from a multiple of 1024 bytes on. Sums and left
+// operands are held as above, warp w rows 16 w to 16 w + 15: sums[4 n + e] is number e of the 8 columns from 8 n on.
+
+constexpr int SwizzledTile = 64 * 64;
+
+// where element (row, column) of such a tile lies; column a multiple of 8, or the same piece of 16 bytes as one
+__device__ __forceinline__ int swizzled(int row, int column) { return row * 64 + ((column / 8 ^ row % 8) * 8 + column % 8); }
+
+#ifdef HYBRID_EMULATION
+__device__ __forceinline__ float of_tile(const u16* tile, int row, int column) { return as_float(static_cast<unsigned>(tile[swizzled(row, column)]) << 16); }
+struct Operand { const u16* tile; int row, column; };
+__device__ __forceinline__ Operand operand(Place tile, int row, int column) { return {tile, row, column}; }
+#else
+using Operand = unsigned long long;
+__device__ __forceinline__ Operand operand(Place tile, int row, int column) {
+    // 8 rows are 1024 bytes, in either direction; rows swizzled over 128 bytes
+    constexpr unsigned long long layout = 1ull << 62 | 64ull << 32 | 64ull << 16;
+    return layout | (tile.address + row * 128 + column * 2) >> 4;
+}
+#define SUMS_16(d) "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), \
+    "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+#define SUMS_32(d) SUMS_16(d), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), \
+    "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+#define WGMMA_SUMS "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
+    "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+#endif
+
+// sums = (added ? sums : 0) + a b^T over 16 columns of each, from their row and column on, for 64 rows of b, or 32 where there are 16 sums;
+// with Rowwise b's 16 rows are summed over instead, for its 64 columns
+template <bool Rowwise, int Count> __device__ __forceinline__ void start_product(float (&sums)[Count], Operand a, Operand b, bool added) {
+    static_assert(Count == 32 || (Count == 16 && !Rowwise), "64 or 32 columns");
+#ifdef HYBRID_EMULATION
+    const int r = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    for (int i = 0; i < Count; i++) {
+        const int row = a.row + r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
+        float sum = added ? sums[i] : 0;
+        for (int k = 0; k < 16; k++) sum += of_tile(a.tile, row, a.column + k) * (Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
+        sums[i] = sum;
+    }
+#else
+    if constexpr (Count == 16)
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+            "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 0; }" : SUMS_16(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+    else if constexpr (Rowwise)
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 1; }" : SUMS_32(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+    else
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 0; }" : SUMS_32(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+#endif
+}
+
+// the same with a 64 x 16 held in registers; with Rowwise b's 16 rows are summed over instead, for its 64 columns
+template <bool Rowwise> __device__ __forceinline__ void start_product(float (&sums)[32], const unsigned (&a)[4], Operand b, bool added) {
+#ifdef HYBRID_EMULATION
+    struct { unsigned a[4]; } own = {{a[0], a[1], a[2], a[3]}};
+    emulation::show(own, [&](auto of) {
+        const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+        for (int i = 0; i < 32; i++) {
+            const int row = r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
+            float sum = added ? sums[i] : 0;
+            for (int k = 0; k < 16; k++) {
+                const unsigned left = of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2];
+                sum += (k % 2 ? second_of(left) : first_of(left)) * (Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
+            }
+            sums[i] = sum;
+        }
+    });
+#else
+    if constexpr (Rowwise)
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; " WGMMA_SUMS "{%32, %33, %34, %35}, %36, p, 1, 1, 1; }"
+            : SUMS_32(sums) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(added)));
+    else
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %37, 0; " WGMMA_SUMS "{%32, %33, %34, %35}, %36, p, 1, 1, 0; }"
+            : SUMS_32(sums) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(added)));
+#endif
+}
+
+// before products whose registers the threads have written
+__device__ __forceinline__ void open_products() {
+#ifndef HYBRID_EMULATION
+    asm volatile("wgmma.fence.sync.aligned;" : : : "memory");
+#endif
+}
+
+__device__ __forceinline__ void close_products() {
+#ifndef HYBRID_EMULATION
+    asm volatile("wgmma.commit_group.sync.aligned;" : : : "memory");
+#endif
+}
+
+// until at most Pending closed groups are under way
+template <int Pending> __device__ __forceinline__ void wait_for_products() {
+#ifndef HYBRID_EMULATION
+    asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
+#endif
+}
+
+// keeps what comes after a wait from being taken before it
+template <int Count> __device__ __forceinline__ void settle(float (&sums)[Count]) {
+#ifndef HYBRID_EMULATION
+#pragma unroll
+    for (int i = 0; i < Count; i++) asm volatile("" : "+f"(sums[i]) : : "memory");
+#endif
+}
+
+// what this thread has written to shared memory can be seen by products after the next barrier
+__device__ __forceinline__ void publish() {
+#ifndef HYBRID_EMULATION
+    asm volatile("fence.proxy.async.shared::cta;" : : : "memory");
+#endif
+}
+
+// a barrier of the 128 threads of warpgroup `group`
+__device__ __forceinline__ void sync_group(int group) {
+#ifdef HYBRID_EMULATION
+    emulation::barrier(emulation::named[1 + group], 128);
+#else
+    asm volatile("bar.sync %0, 128;" : : "r"(1 + group) : "memory");
+#endif
 }

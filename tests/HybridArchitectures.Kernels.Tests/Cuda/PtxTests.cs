@@ -5,10 +5,14 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
-    // the state-space dual is compiled for each shape: float32, documents, few and many states
+    // the state-space dual is compiled for each shape: float32, documents, few and many states, products of four warps
     static IEnumerable<CudaSource> Shapes =>
-        new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 232_448), StateSpaceDualShape.For(40, 20, false, 3, true, 101_376), StateSpaceDualShape.For(128, 256, false, 1, false, 232_448) }
-            .Select(shape => CudaSource.Embedded(shape.Source));
+        new[]
+        {
+            StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448),
+            StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, 90, 232_448),
+        }
+            .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) });
 
     [Theory]
     [InlineData("sm_80")]

@@ -72,19 +72,29 @@ public class StateSpaceDualCudaTests : IDisposable
         OperatorCheck.MatchesReference(i => Run(i, null, null), i => Reference(i, null, null), inputs);
     }
 
-    // chunks of 64, whole vectors, segments; and the element-by-element path
+    // chunks of 64, whole vectors, segments; the element-by-element path; products of four warps, with two heads a block, half a block, and two blocks a head
     [Theory]
     [InlineData(130, 2, 32, 32)]
     [InlineData(66, 6, 4, 20)]
+    [InlineData(200, 2, 64, 64)]
+    [InlineData(66, 1, 64, 128)]
+    [InlineData(66, 1, 192, 64)]
     public void BFloat16_is_as_good_as_products_of_bfloat16(int length, int heads, int headSize, int states)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(7);
         using var layout = SequenceLayout.Packed([[length - 9, 9], [length / 2]], length);
-        foreach (var rows in new[] { null, layout })
-            CudaEmulation.BothOrders(() => OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, rows, null),
-                i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), i => Reference(i, rows, null),
-                Inputs(2, length, heads, headSize, 1, states), 2, 5, 6, 7));
+        var kept = new HashSet<int> { 2, 5, 6, 7 };
+        var inputs = Inputs(2, length, heads, headSize, 1, states).Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
+        foreach (var (rows, backwards) in new[] { (null, false), (layout, true) })
+        {
+            using var emulation = new CudaEmulation(backwards);
+            var expected = OperatorCheck.Run(i => Reference(i, rows, null), inputs, ScalarType.Float64);
+            var composed = OperatorCheck.Run(i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), inputs, ScalarType.BFloat16, kept);
+            var actual = OperatorCheck.Run(i => Run(i, rows, null), inputs, ScalarType.BFloat16, kept);
+            // a, skip and bias have one number a head: too few for a mean error, but never further off than a bfloat16 is
+            for (int i = 0; i < expected.Length; i++) OperatorCheck.ErrsAtMostTwice($"result {i}", actual[i], composed[i], expected[i], kept.Contains(i - 1) && i < 8 ? 4e-3 : 1e-6);
+        }
     }
 
     [Fact]
@@ -103,6 +113,26 @@ public class StateSpaceDualCudaTests : IDisposable
     }
 
     [Fact]
+    public void States_made_again_are_those_that_were_kept()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(10);
+        using var emulation = new CudaEmulation();
+        var inputs = Inputs(2, 40, 2, 32, 1, 16);
+        var kept = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.Float32);
+        try
+        {
+            StateSpaceDual.KeepStates = false;
+            var made = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.Float32);
+            for (int i = 0; i < made.Length; i++) Assert.True(kept[i].equal(made[i]).all().item<bool>());
+        }
+        finally
+        {
+            StateSpaceDual.KeepStates = true;
+        }
+    }
+
+    [Fact]
     public void Repeated_runs_are_equal_to_the_bit()
     {
         using var scope = NewDisposeScope();
@@ -118,17 +148,15 @@ public class StateSpaceDualCudaTests : IDisposable
     }
 
     [Theory]
-    [InlineData(232_448)]
-    [InlineData(166_912)]       // compute capability 8.0
-    [InlineData(101_376)]       // 8.6, 8.9, 12.0
-    public void Every_size_has_a_cut_that_fits_the_cards_shared_memory(int shared)
+    [InlineData(90, 232_448), InlineData(80, 166_912), InlineData(86, 101_376), InlineData(120, 101_376)]
+    public void Every_size_has_a_cut_that_fits_the_cards_shared_memory(int capability, int shared)
     {
         foreach (bool single in new[] { false, true })
             foreach (long headSize in new[] { 1, 32, 64, 96, 128, 200, 1000 })
                 foreach (long states in new[] { 1, 16, 64, 96, 128, 256 })
                     foreach (long heads in new[] { 1, 3, 64 })
                     {
-                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MostStates(single, shared)), single, heads, false, shared);
+                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MostStates(single, shared)), single, heads, false, capability, shared);
                         Assert.InRange(Math.Max(shape.WalkShared, shape.PairShared), 1, shared);
                     }
     }
