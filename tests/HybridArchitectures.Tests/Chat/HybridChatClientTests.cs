@@ -31,7 +31,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public async Task An_answer_is_what_the_generator_gives_for_the_template_with_the_same_options()
     {
-        using var client = new HybridChatClient(model, Tokenizer);
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
         var response = await client.GetResponseAsync(Talk, new ChatOptions { Temperature = 0.7f, TopP = 0.9f, TopK = 40, MaxOutputTokens = 12, Seed = 5, StopSequences = ["zz"] });
         var expected = new TextGenerator(model, Tokenizer).Generate(Prompt, new GenerationOptions { Temperature = 0.7, TopP = 0.9, TopK = 40, MaxNewTokens = 12, Seed = 5, Stop = ["\nuser:", "zz"] });
         Assert.Equal(expected.Text, response.Text);
@@ -45,7 +45,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public async Task Streamed_pieces_are_the_answer_and_end_with_its_usage()
     {
-        using var client = new HybridChatClient(model, Tokenizer);
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
         var options = new ChatOptions { MaxOutputTokens = 9, Seed = 3 };
         var updates = await client.GetStreamingResponseAsync(Talk, options).ToListAsync(TestContext.Current.CancellationToken);
         var whole = await client.GetResponseAsync(Talk, options);
@@ -72,7 +72,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public async Task A_stop_text_ends_the_answer_and_is_no_part_of_it()
     {
-        using var client = new HybridChatClient(model, Tokenizer);
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
         var free = await client.GetResponseAsync("Hello", new() { Temperature = 0, MaxOutputTokens = 12 });
         string stop = free.Text[2..4];
         var stopped = await client.GetResponseAsync("Hello", new() { Temperature = 0, MaxOutputTokens = 12, StopSequences = [stop] });
@@ -83,7 +83,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public async Task Cancellation_ends_an_answer_between_two_tokens_and_the_next_one_can_begin()
     {
-        using var client = new HybridChatClient(model, Tokenizer);
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
         using var source = new CancellationTokenSource();
         int pieces = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
@@ -116,7 +116,7 @@ public sealed class HybridChatClientTests : IDisposable
             seen = messages;
             return [1, 2, 3];
         });
-        using var client = new HybridChatClient(model, Tokenizer, template);
+        using var client = new HybridChatClient(model, Tokenizer, template, defaults: new() { Seed = 1 });
         ChatMessage[] talk = [new(ChatRole.User, "a"), new(ChatRole.Assistant, "b"), new(ChatRole.Tool, "c"), new(ChatRole.User, [new TextContent("d"), new TextContent("e")])];
         var response = await client.GetResponseAsync(talk, new() { Instructions = "i", MaxOutputTokens = 1 });
         Assert.Equal(["System i", "User a", "Assistant b", "Tool c", "User de"], seen!.Select(message => $"{message.Role} {message.Content}"));
@@ -126,7 +126,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public void What_the_model_cannot_do_is_refused_at_the_call()
     {
-        using var client = new HybridChatClient(model, Tokenizer);
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
         string Refused(ChatOptions options) => Assert.Throws<NotSupportedException>(() => { client.GetStreamingResponseAsync(Talk, options); }).Message;
         Assert.Contains("Tools", Refused(new() { Tools = [new HostedWebSearchTool()] }));
         Assert.Contains("JSON", Refused(new() { ResponseFormat = ChatResponseFormat.Json }));
@@ -142,7 +142,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public void Services_are_the_parts_it_is_made_of()
     {
-        using var client = new HybridChatClient(model, Tokenizer, modelId: "mine");
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 }, modelId: "mine");
         Assert.Same(client, client.GetService(typeof(IChatClient)));
         Assert.Same(model, client.GetService(typeof(LanguageModel)));
         Assert.Same(Tokenizer, client.GetService(typeof(Tokenizer)));
