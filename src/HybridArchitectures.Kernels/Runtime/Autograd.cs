@@ -17,7 +17,8 @@ public static class Autograd
     /// <param name="inputs">Tensors that the operator is differentiable in; null where an optional one is absent.</param>
     /// <param name="forward">Computes the outputs (floating point, each a tensor of its own, none of the inputs) without recording, and saves what the gradient needs.
     /// It runs in a scope of its own: what it neither returns nor saves is disposed.</param>
-    /// <param name="backward">Gives one gradient for each of <paramref name="inputs"/>, null where there is none. It runs in a scope of its own, on CUDA on a thread of libtorch's.</param>
+    /// <param name="backward">Gives one gradient for each of <paramref name="inputs"/>, null where there is none. It runs in a scope of its own, on CUDA on a thread of libtorch's.
+    /// A leaf keeps the memory of its gradient: return none that shares memory with a tensor that lives on outside of the context (its gradients and saved tensors may be returned).</param>
     /// <returns>The outputs, in the current dispose scope.</returns>
     public static Tensor[] Apply(IReadOnlyList<Tensor?> inputs, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
     {

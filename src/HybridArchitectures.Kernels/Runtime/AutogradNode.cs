@@ -24,7 +24,7 @@ sealed unsafe class AutogradNode
     readonly ApplyCallback apply;
     readonly DeletedCallback deleted;
     readonly Func<BackwardContext, Tensor?[]> backward;
-    readonly bool[] needs;
+    readonly bool[] needs, leaves;                          // of the inputs: whose gradient is wanted, and which of these are leaves
     readonly int[] edges;                                   // which of the inputs are given, since absent ones have no edge
     readonly nint* slots;                                   // the returned gradients' handles
     NativeNode handle;
@@ -56,10 +56,11 @@ sealed unsafe class AutogradNode
         return bytes;
     }
 
-    AutogradNode(Func<BackwardContext, Tensor?[]> backward, bool[] needs, int[] edges)
+    AutogradNode(Func<BackwardContext, Tensor?[]> backward, bool[] needs, bool[] leaves, int[] edges)
     {
         this.backward = backward;
         this.needs = needs;
+        this.leaves = leaves;
         this.edges = edges;
         slots = (nint*)NativeMemory.AllocZeroed((nuint)Math.Max(1, edges.Length), (nuint)sizeof(nint));
         apply = OnApply;
@@ -76,10 +77,12 @@ sealed unsafe class AutogradNode
         {
             Tensor[] outputs;
             using (no_grad()) outputs = forward(context);
-            var node = new AutogradNode(backward, needs, edges);
+            var node = new AutogradNode(backward, needs, Array.ConvertAll([.. Enumerable.Range(0, needs.Length)], i => needs[i] && inputs[i]!.is_leaf), edges);
             try
             {
-                wrapped = node.Wrap(edges.Select(i => inputs[i]!.Handle).ToArray(), outputs, context.Saved);
+                var sources = Array.ConvertAll(edges, i => node.leaves[i] ? Behind(inputs[i]!) : inputs[i]!);
+                wrapped = node.Wrap(Array.ConvertAll(sources, source => source.Handle), outputs, context.Saved);
+                GC.KeepAlive(sources);
             }
             finally
             {
@@ -90,6 +93,12 @@ sealed unsafe class AutogradNode
         }
         return Array.ConvertAll(wrapped, Tensor.UnsafeCreateTensor);
     }
+
+    // libtorch makes a leaf's gradient of what arrives, without a copy, only where nobody else holds that tensor; here the handle in `pending` still does. What
+    // a view's backward passes on is a tensor of its own over the same memory. OnApply sees to it that this memory is nobody else's.
+    static Tensor Behind(Tensor leaf) => leaf.view(leaf.shape);
+
+    static nint Memory(Tensor tensor) => TensorMemory.Pointer(tensor) - (nint)(tensor.storage_offset() * tensor.ElementSize);
 
     nint[] Wrap(nint[] inputHandles, Tensor[] outputs, Tensor?[] toSave)
     {
@@ -141,11 +150,13 @@ sealed unsafe class AutogradNode
             var results = backward(new BackwardContext(incoming, unpacked, needs));
             if (results.Length != needs.Length) throw new InvalidOperationException($"a gradient function returned {results.Length} gradients for {needs.Length} inputs");
             pending ??= [];
+            var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             for (int i = 0; i < edges.Length; i++)
             {
                 if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
-                // an alias of its own, so that a gradient returned for two inputs, or one handed through, stays valid for both
-                using var alias = result.alias();
+                // an alias of its own, so that a gradient returned for two inputs, or one handed through, stays valid for both; a leaf keeps the memory itself
+                bool own = scope.Contains(result) && taken.Add(Memory(result));
+                using var alias = own || !leaves[edges[i]] ? result.alias() : result.clone();
                 pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
             }
             if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // else memory is held until the node dies

@@ -98,6 +98,39 @@ public class AutogradTests
     }
 
     [Fact]
+    public void A_leaf_takes_over_the_memory_of_its_gradient()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3, 4).requires_grad_();
+        nint made = 0;
+        var output = Autograd.Apply([a], _ => [a * 2], context =>
+        {
+            var gradient = context.Gradients[0]! * 2;
+            made = TensorMemory.Pointer(gradient);
+            return [gradient];
+        })[0];
+        Autograd.Backward(output.sum());
+        Assert.Equal(made, TensorMemory.Pointer(a.grad!));
+    }
+
+    [Fact]
+    public void A_leaf_does_not_take_over_memory_that_others_use()
+    {
+        using var scope = NewDisposeScope();
+        var a = rand(3, 4).requires_grad_(); var b = rand(3, 4).requires_grad_(); var c = rand(3, 4).requires_grad_(); var d = rand(3, 4).requires_grad_();
+        var (direction, outside, saved) = (ones(3, 4), ones(3, 4), ones(3, 4));
+        var output = Autograd.Apply([a, b, c, d], context =>
+        {
+            context.Save(saved);
+            return [a.clone()];
+        }, context => [context.Gradients[0], context.Gradients[0]!.view(3, 4), outside, context.Saved[0]!.view(3, 4)])[0];
+        Autograd.Backward(output, direction);
+        var all = new[] { a.grad!, b.grad!, c.grad!, d.grad!, direction, outside, saved };
+        Assert.Equal(all.Length, all.Select(TensorMemory.Pointer).Distinct().Count());
+        foreach (var leaf in new[] { a, b, c, d }) Assert.True(leaf.grad!.allclose(ones(3, 4)));
+    }
+
+    [Fact]
     public void A_changed_saved_tensor_is_refused()
     {
         using var scope = NewDisposeScope();
