@@ -21,7 +21,7 @@ static class ConformanceBalance
         return file.Contains("0.logits.0");
     }
 
-    public static IEnumerable<ConformanceResult> Run(string folder)
+    public static IEnumerable<ConformanceResult> Run(string folder, Device device)
     {
         string name = Path.GetFileName(folder);
         using var notes = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
@@ -35,8 +35,8 @@ static class ConformanceBalance
             Tensor[]? logits = null;
             results.Add(ConformanceRunner.Try(name, $"{prefix}.loss", Tolerance, () =>
             {
-                logits = [.. Enumerable.Range(0, layers).Select(layer => file.Read($"{prefix}.logits.{layer}").requires_grad_().DetachFromDisposeScope())];
-                var loss = LoadBalance.Loss(logits, top, file.Contains($"{prefix}.mask") ? file.Read($"{prefix}.mask") : null);
+                logits = [.. Enumerable.Range(0, layers).Select(layer => file.Read($"{prefix}.logits.{layer}", device: device).requires_grad_().DetachFromDisposeScope())];
+                var loss = LoadBalance.Loss(logits, top, file.Contains($"{prefix}.mask") ? file.Read($"{prefix}.mask", device: device) : null);
                 Autograd.Backward(loss);
                 return Difference(file.Read($"{prefix}.loss").view(1), loss.view(1));
             }));

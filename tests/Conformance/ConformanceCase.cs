@@ -18,13 +18,14 @@ sealed class ConformanceCase : IDisposable
     const int HiddenLength = 37;
 
     readonly string folder;
+    readonly Device device;
     readonly SafetensorsFile expected;
     readonly JsonElement tolerance;
 
-    /// <summary>Opens a case.</summary>
-    public ConformanceCase(string folder)
+    /// <summary>Opens a case, to be run on a device.</summary>
+    public ConformanceCase(string folder, Device device)
     {
-        this.folder = folder;
+        (this.folder, this.device) = (folder, device);
         Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(folder));
         using var notes = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
         tolerance = notes.RootElement.GetProperty("tolerance").Clone();
@@ -38,10 +39,10 @@ sealed class ConformanceCase : IDisposable
     public static bool Is(string folder) => File.Exists(Path.Combine(folder, "config.json")) && File.Exists(Path.Combine(folder, "expected.safetensors"));
 
     /// <summary>Compares everything the case records; what cannot be run is a failure with its reason.</summary>
-    public static IEnumerable<ConformanceResult> RunAll(string folder)
+    public static IEnumerable<ConformanceResult> RunAll(string folder, Device device)
     {
-        using var one = new ConformanceCase(folder);
-        using var model = PretrainedModel.Load(folder);
+        using var one = new ConformanceCase(folder, device);
+        using var model = PretrainedModel.Load(folder, device: device);
         var results = new List<ConformanceResult>();
         foreach (var (kind, run) in one.Kinds(model))
         {
@@ -88,11 +89,13 @@ sealed class ConformanceCase : IDisposable
 
     Tensor Read(string name) => expected.Read(name);
 
+    Tensor Input(string name) => expected.Read(name, device: device);
+
     double Logits(HybridLanguageModel model)
     {
         using var off = no_grad();
         return Largest(expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).Select(entry =>
-            Difference(Read("logits" + entry.Name["ids".Length..]), model.Forward(Read(entry.Name)))).ToArray());
+            Difference(Read("logits" + entry.Name["ids".Length..]), model.Forward(Input(entry.Name)))).ToArray());
     }
 
     double Hidden(HybridLanguageModel model)
@@ -104,7 +107,7 @@ sealed class ConformanceCase : IDisposable
             errors.Add(Scaled(Read(block < 0 ? "hidden.embed" : block == depth ? "hidden.norm" : $"hidden.layer.{block}"), x));
         try
         {
-            model.Forward(Read($"ids.T{HiddenLength}"));
+            model.Forward(Input($"ids.T{HiddenLength}"));
         }
         finally
         {
@@ -116,18 +119,18 @@ sealed class ConformanceCase : IDisposable
     double Batch(HybridLanguageModel model)
     {
         using var off = no_grad();
-        var mask = Read("batch.mask");
+        var mask = Input("batch.mask");
         using var context = SequenceContext.FromMask(mask);
         // where pads leak in the reference, the rows alone are what is right
         var right = Read(expected.Contains("batch.logits_alone") ? "batch.logits_alone" : "batch.logits");
-        return Difference(right, model.Forward(Read("batch.ids"), context));
+        return Difference(right, model.Forward(Input("batch.ids"), context));
     }
 
     double Cache(HybridLanguageModel model)
     {
         using var cache = model.CreateCache(1);
         using var context = new SequenceContext(cache: cache);
-        var ids = Read($"ids.T{HiddenLength}");
+        var ids = Input($"ids.T{HiddenLength}");
         model.Forward(ids, context);
         var errors = new List<double>();
         foreach (var entry in expected.Entries.Where(entry => entry.Name.StartsWith("cache.", StringComparison.Ordinal)))
@@ -153,7 +156,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var cache = model.CreateCache(1);
         var errors = new List<double>();
-        var ids = Read($"ids.T{HiddenLength}");
+        var ids = Input($"ids.T{HiddenLength}");
         var (chosen, logits) = (Read("greedy.ids"), Read("greedy.logits"));
         for (int step = 0; step < chosen.size(0); step++)
         {
@@ -169,8 +172,8 @@ sealed class ConformanceCase : IDisposable
 
     (Tensor Ids, Tensor Targets) Labelled()
     {
-        var (ids, labels) = (Read($"ids.T{HiddenLength}"), Read($"labels.T{HiddenLength}"));
-        var none = full([1, 1], Scalars.Of(-100L), ScalarType.Int64);
+        var (ids, labels) = (Input($"ids.T{HiddenLength}"), Input($"labels.T{HiddenLength}"));
+        var none = full([1, 1], Scalars.Of(-100L), ScalarType.Int64, device);
         return (ids, cat([labels.narrow(1, 1, HiddenLength - 1), none], 1));
     }
 
@@ -202,7 +205,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var off = no_grad();
         using var context = new SequenceContext { KeepsRouting = true };
-        model.Forward(Read($"ids.T{HiddenLength}"), context);
+        model.Forward(Input($"ids.T{HiddenLength}"), context);
         int recorded = expected.Entries.Count(entry => entry.Name.StartsWith("router.", StringComparison.Ordinal));
         if (context.Routing.Count != recorded) throw new InvalidDataException($"{context.Routing.Count} routers; expected {recorded}");
         return Largest(context.Routing.Select((record, index) => Difference(Read($"router.{index}"), record.Logits)).ToArray());
@@ -232,7 +235,7 @@ sealed class ConformanceCase : IDisposable
         {
             File.WriteAllText(Path.Combine(other.FullName, "config.json"), config);
             foreach (string file in Directory.GetFiles(folder, "model*.safetensors*")) File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
-            using var model = PretrainedModel.Load(other.FullName);
+            using var model = PretrainedModel.Load(other.FullName, device: device);
             return run(model);
         }
         finally
@@ -244,8 +247,8 @@ sealed class ConformanceCase : IDisposable
     double Sharded()
     {
         using var off = no_grad();
-        using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"));
-        return Difference(Read($"bf16.logits.T{HiddenLength}"), model.Forward(Read($"ids.T{HiddenLength}")));
+        using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"), device: device);
+        return Difference(Read($"bf16.logits.T{HiddenLength}"), model.Forward(Input($"ids.T{HiddenLength}")));
     }
 
     // what is written, in several files, is what was read, and describes the same design

@@ -5,13 +5,13 @@ namespace HybridArchitectures.Conformance;
 /// <summary>How far apart tensors are.</summary>
 static class ConformanceError
 {
-    /// <summary>The largest absolute difference.</summary>
+    /// <summary>The largest absolute difference, taken on the CPU wherever the tensors are.</summary>
     public static double Difference(Tensor expected, Tensor actual)
     {
         if (!expected.shape.SequenceEqual(actual.shape))
             throw new InvalidDataException($"the shape is [{string.Join(", ", actual.shape)}]; expected [{string.Join(", ", expected.shape)}]");
         if (expected.NumberOfElements == 0) return 0;
-        return (expected.to(ScalarType.Float64) - actual.detach().to(ScalarType.Float64)).abs().max().item<double>();
+        return (expected.cpu().to(ScalarType.Float64) - actual.detach().cpu().to(ScalarType.Float64)).abs().max().item<double>();
     }
 
     /// <summary>Relative to the larger of 1 and the tensor's largest element.</summary>

@@ -19,7 +19,7 @@ static class ConformanceSamplers
         return file.Contains("scores") && file.Contains("history");
     }
 
-    public static IEnumerable<ConformanceResult> Run(string folder)
+    public static IEnumerable<ConformanceResult> Run(string folder, Device device)
     {
         string name = Path.GetFileName(folder);
         using var document = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
@@ -34,7 +34,7 @@ static class ConformanceSamplers
                 var flat = TensorMemory.Span<long>(history).ToArray();
                 int length = (int)history.size(1);
                 int[][] rows = [.. flat.Chunk(length).Select(row => row.Select(id => (int)id).ToArray())];
-                var scores = file.Read("scores");
+                var scores = file.Read("scores", device: device);
                 foreach (var processor in Processors(notes, item)) scores = processor.Apply(scores, rows);
                 double error = Error(file.Read($"out.{item}"), scores);
                 return file.Contains($"probabilities.{item}") ? Math.Max(error, Error(file.Read($"probabilities.{item}"), scores.softmax(1))) : error;
@@ -45,7 +45,7 @@ static class ConformanceSamplers
 
     static double Error(Tensor expected, Tensor actual)
     {
-        var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.contiguous()).ToArray());
+        var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.cpu().contiguous()).ToArray());
         return want.Length != have.Length ? double.NaN : ConformanceError.Largest(want.Zip(have).Select(pair => (float.IsNegativeInfinity(pair.First), float.IsNegativeInfinity(pair.Second)) switch
         {
             (true, true) => 0,

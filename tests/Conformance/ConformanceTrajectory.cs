@@ -23,7 +23,7 @@ static class ConformanceTrajectory
     static IEnumerable<string> Files(string folder) => Directory.GetFiles(folder, "*.safetensors").Order(StringComparer.Ordinal)
         .Where(file => File.Exists(Path.Combine(folder, Path.GetFileNameWithoutExtension(file), "config.json")));
 
-    public static IEnumerable<ConformanceResult> Run(string folder)
+    public static IEnumerable<ConformanceResult> Run(string folder, Device device)
     {
         using var document = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
         string name = Path.GetFileName(folder);
@@ -35,7 +35,7 @@ static class ConformanceTrajectory
             {
                 using var scope = NewDisposeScope();
                 using var recorded = SafetensorsFile.Open(file);
-                results.AddRange(Steps(name, model, Path.Combine(folder, model), recorded, document.RootElement));
+                results.AddRange(Steps(name, model, Path.Combine(folder, model), recorded, document.RootElement, device));
             }
             catch (Exception error)
             {
@@ -46,7 +46,7 @@ static class ConformanceTrajectory
         return results;
     }
 
-    static IEnumerable<ConformanceResult> Steps(string name, string modelName, string config, SafetensorsFile recorded, JsonElement notes)
+    static IEnumerable<ConformanceResult> Steps(string name, string modelName, string config, SafetensorsFile recorded, JsonElement notes, Device device)
     {
         var own = notes.GetProperty(modelName);
         var rounding = own.GetProperty("double_run_differs_by");
@@ -55,14 +55,14 @@ static class ConformanceTrajectory
         int steps = notes.GetProperty("steps").GetInt32();
         var schedule = new CosineSchedule { WarmUp = notes.GetProperty("warm_up").GetDouble() / steps, Floor = floor / peak };
         var betas = notes.GetProperty("betas");
-        using var model = Load(config, recorded);
+        using var model = Load(config, recorded, device);
         string family = PretrainedConfig.Read(Path.Combine(config, "config.json")).ModelType;
         using var optimizer = new AdamW(model.Parameters.Select(item => (item.Name, item.Value, item.Decays)), new()
         {
             Beta1 = betas[0].GetDouble(), Beta2 = betas[1].GetDouble(), Epsilon = notes.GetProperty("eps").GetDouble(), WeightDecay = notes.GetProperty("weight_decay").GetDouble(),
         });
         yield return new(name, $"{modelName}.decayed", Decayed(model, family, own), 0);
-        Tensor ids = recorded.Read("ids"), losses = recorded.Read("loss"), norms = recorded.Read("grad_norm"), rates = recorded.Read("lr");
+        Tensor ids = recorded.Read("ids", device: device), losses = recorded.Read("loss"), norms = recorded.Read("grad_norm"), rates = recorded.Read("lr");
         var (lossErrors, normErrors, rateErrors) = (new List<double>(), new List<double>(), new List<double>());
         for (int step = 0; step < steps; step++)
         {
@@ -88,7 +88,7 @@ static class ConformanceTrajectory
         yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))), ofWeights * Math.Sqrt(model.Design.Width));
     }
 
-    static HybridLanguageModel Load(string config, SafetensorsFile recorded)
+    static HybridLanguageModel Load(string config, SafetensorsFile recorded, Device device)
     {
         const string prefix = "initial.";
         var place = Directory.CreateTempSubdirectory("conformance-");
@@ -97,7 +97,7 @@ static class ConformanceTrajectory
             File.Copy(Path.Combine(config, "config.json"), Path.Combine(place.FullName, "config.json"));
             SafetensorsFile.Write(Path.Combine(place.FullName, "model.safetensors"), recorded.Entries.Where(entry => entry.Name.StartsWith(prefix, StringComparison.Ordinal))
                 .ToDictionary(entry => entry.Name[prefix.Length..], entry => recorded.Read(entry.Name)));
-            return PretrainedModel.Load(place.FullName);
+            return PretrainedModel.Load(place.FullName, device: device);
         }
         finally
         {
@@ -115,7 +115,7 @@ static class ConformanceTrajectory
         return ours.Count;
     }
 
-    static Tensor Shifted(Tensor ids) => cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.Of(-100L), ScalarType.Int64)], 1);
+    static Tensor Shifted(Tensor ids) => cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.Of(-100L), ScalarType.Int64, ids.device)], 1);
 
     static double Weights(HybridLanguageModel model, string family, SafetensorsFile recorded, string prefix)
     {

@@ -1,16 +1,49 @@
 using HybridArchitectures.Conformance;
+using static TorchSharp.torch;
 
-if (args is ["export", var source, var target] && Directory.Exists(source)) return ConformanceExport.Run(Path.GetFullPath(source), Path.GetFullPath(target));
-if (args is not [var root] || !Directory.Exists(root))
+const string usage = """
+    usage: Conformance FOLDER [--device cpu|cuda]          every case folder under it is run, and compared on the CPU
+           Conformance verify FOLDER [--device cpu|cuda]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
+           Conformance export FOLDER TARGET                its checkpoints are written anew
+    """;
+
+var words = args.ToList();
+string where = "cpu";
+int option = words.IndexOf("--device");
+if (option >= 0 && option + 1 < words.Count)
 {
-    Console.Error.WriteLine(args.Length == 1 ? $"no folder '{args[0]}'" : "usage: Conformance FOLDER (every case folder under it is run), or Conformance export FOLDER TARGET (its checkpoints are written anew)");
+    where = words[option + 1];
+    words.RemoveRange(option, 2);
+}
+string? command = words is ["verify" or "export", _, ..] ? words[0] : null;
+if (command is not null) words.RemoveAt(0);
+if (words.Count != (command == "export" ? 2 : 1) || where is not ("cpu" or "cuda") || (command == "export" && where != "cpu"))
+{
+    Console.Error.WriteLine(usage);
     return 2;
 }
+string root = words[0];
+if (!Directory.Exists(root))
+{
+    Console.Error.WriteLine($"no folder '{root}'");
+    return 2;
+}
+if (where == "cuda" && !cuda.is_available())
+{
+    Console.Error.WriteLine("--device cuda is asked for, and libtorch finds no CUDA device");
+    return 2;
+}
+root = Path.GetFullPath(root);
+if (command == "export") return ConformanceExport.Run(root, Path.GetFullPath(words[1]));
+// products in float32 are to be products of float32
+backends.cuda.matmul.allow_tf32 = false;
+backends.cudnn.allow_tf32 = false;
+using var chosen = new ChosenBackends();
 int cases = 0, passed = 0, failed = 0;
-foreach (string folder in ConformanceRunner.Find(Path.GetFullPath(root)))
+foreach (string folder in ConformanceRunner.Find(root).Where(folder => command is null || ConformanceCase.Is(folder)))
 {
     cases++;
-    foreach (var result in ConformanceRunner.Run(folder))
+    foreach (var result in command is null ? ConformanceRunner.Run(folder, device(where)) : ConformanceVerification.Run(folder, device(where)))
     {
         Console.WriteLine(result);
         if (result.Message is { } message) Console.Error.WriteLine($"  {result.Case} {result.Kind}: {message}");
@@ -19,5 +52,6 @@ foreach (string folder in ConformanceRunner.Find(Path.GetFullPath(root)))
     }
 }
 Console.WriteLine($"{cases} cases, {passed} passed, {failed} failed");
+Console.Error.WriteLine($"device: {where}; back ends: {chosen}");
 if (cases == 0) Console.Error.WriteLine($"no case folder (notes.json, expected.safetensors or cases.json) under '{root}'");
 return cases > 0 && failed == 0 ? 0 : 1;

@@ -1,4 +1,5 @@
 using HybridArchitectures.Conformance;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
@@ -23,6 +24,14 @@ public class ConformanceTests
         Assert.Equal(HybridArchitectures.Checkpoints.PretrainedFamily.All.Select(family => family.ModelType),
             ConformanceRunner.Find(Folder).Where(ConformanceCase.Is).Select(path => HybridArchitectures.Checkpoints.PretrainedConfig.Read(Path.Combine(path, "config.json")).ModelType)
                 .Distinct().Order(StringComparer.Ordinal));
+
+    [Fact]
+    public void Checkpoints_of_cases_keep_what_generation_leans_on()
+    {
+        var results = ConformanceVerification.Run(Path.Combine(Folder, "qwen3_next"), CPU).ToArray();
+        Assert.Equal(Enum.GetNames<HybridArchitectures.Verification.Invariance>(), results.Select(result => result.Kind));
+        Assert.All(results, result => Assert.True(result.Passes, $"{result} {result.Message}"));
+    }
 
     [Fact]
     public void Trajectories_balance_losses_samplers_and_tokenizers_are_among_the_cases() => Assert.Equal(["moe_aux", "samplers", "tokenizer", "trajectory"],

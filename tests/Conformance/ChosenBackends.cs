@@ -1,0 +1,22 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Tracing;
+
+namespace HybridArchitectures.Conformance;
+
+/// <summary>Which back end served which operator, as the library's event source tells it.</summary>
+sealed class ChosenBackends : EventListener
+{
+    readonly ConcurrentDictionary<string, bool> seen = new();
+
+    protected override void OnEventSourceCreated(EventSource source)
+    {
+        if (source.Name == "HybridArchitectures-Kernels") EnableEvents(source, EventLevel.Informational);
+    }
+
+    protected override void OnEventWritten(EventWrittenEventArgs written)
+    {
+        if (written is { EventId: 1, Payload: [var op, var backend, ..] }) seen.TryAdd($"{op} {backend}", true);
+    }
+
+    public override string ToString() => string.Join(", ", seen.Keys.Order(StringComparer.Ordinal));
+}

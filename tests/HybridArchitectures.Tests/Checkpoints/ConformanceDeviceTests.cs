@@ -1,0 +1,37 @@
+using HybridArchitectures.Conformance;
+using HybridArchitectures.Tests.Models;
+using HybridArchitectures.Verification;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Checkpoints;
+
+/// <summary>What <see cref="ConformanceTests"/> holds on the CPU, on a card with its back ends: the same cases within the same tolerances.</summary>
+[Trait("device", "cuda")]
+public class ConformanceDeviceTests
+{
+    static readonly string Root = Path.Combine(AppContext.BaseDirectory, "Cases");
+
+    public static TheoryData<string> Cases => ConformanceTests.Cases;
+
+    static void NeedsACard()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: the cases were not run on a card");
+        backends.cuda.matmul.allow_tf32 = false;
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void A_case_gives_the_recorded_outputs_on_a_card(string name)
+    {
+        NeedsACard();
+        Assert.All(ConformanceRunner.Run(Path.Combine(Root, name), CUDA), result => Assert.True(result.Passes, $"{result} {result.Message}"));
+    }
+
+    [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
+    public void Designs_of_every_kind_keep_every_promise_on_a_card(string name)
+    {
+        NeedsACard();
+        var report = DesignVerifier.Verify(TinyDesigns.Get(name), new() { Device = CUDA });
+        Assert.True(report.Passed, report.ToString());
+    }
+}
