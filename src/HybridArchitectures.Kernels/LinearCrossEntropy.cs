@@ -6,8 +6,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// A language model's head and its cross entropy as one operator, which holds a few megabytes of logits at a time (arXiv 2411.09009 tells why that matters):
-/// tokens are taken in chunks, and where gradients are wanted they are computed chunk by chunk in the forward pass. The weight's gradient is summed in float32.
+/// A language model's head and its cross entropy as one operator, which holds a small part of the logits at a time (arXiv 2411.09009 tells why that matters). In main memory tokens are
+/// taken in chunks, and where gradients are wanted they are computed chunk by chunk in the forward pass; on a card classes are taken in chunks, and logits are computed once more for the
+/// gradients. The weight's gradient is summed in float32.
 /// </summary>
 public static class LinearCrossEntropy
 {
@@ -47,12 +48,12 @@ public static class LinearCrossEntropy
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale);
         var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
+        if (backend == KernelBackend.Cuda) return OnCard(hidden, weight, bias, targets, options);
         bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad, is_grad_enabled() && bias is { requires_grad: true }];
         return Autograd.Apply([hidden, weight, bias],
             context =>
             {
-                var (loss, gradients) = backend == KernelBackend.Cuda ? CrossEntropyCuda.Run(hidden, weight, bias, targets, options, wanted)
-                    : ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
+                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
                 context.Save(gradients);
                 return [loss];
             },
@@ -60,18 +61,27 @@ public static class LinearCrossEntropy
             {
                 // computed already, for an incoming gradient of 1
                 var incoming = context.Gradients[0]!;
-                bool own = !LibTorch.CurrentBackwardKeepsGraph();
-                if (own && backend == KernelBackend.Cuda)
-                {
-                    // nobody else holds them: in place, without asking the card first
-                    foreach (var gradient in context.Saved)
-                        if (gradient is not null) CrossEntropyCuda.Scale(gradient, incoming);
-                    return [.. context.Saved];
-                }
-                bool asIs = own && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
+                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
                 return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
             })[0];
     }
+
+    static Tensor OnCard(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options) => Autograd.Apply([hidden, weight, bias],
+        context =>
+        {
+            var (losses, kept) = CrossEntropyCuda.Forward(hidden, weight, bias, targets, options);
+            context.Save(hidden, weight, bias, targets, kept.Statistics, kept.Counted, kept.Buffer);
+            return [losses.sum() / kept.Counted];
+        },
+        context =>
+        {
+            var saved = context.Saved;
+            var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, saved[6]!);
+            bool last = !LibTorch.CurrentBackwardKeepsGraph();
+            // another pass may follow, and is to find what this one found
+            if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
+            return CrossEntropyCuda.Backward(saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
+        })[0];
 
     /// <summary>The cross entropy of every token by itself, in nats, without gradient.</summary>
     /// <inheritdoc cref="Forward" path="/param"/>
@@ -85,7 +95,7 @@ public static class LinearCrossEntropy
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
-        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.TokenLosses(hidden, weight, bias, targets, options) : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 

@@ -1,26 +1,29 @@
-// The loss of each row of logits, and in their place the gradient with respect to them.
+// The losses of rows of logits that come a chunk of classes at a time, and the gradient with respect to a chunk's logits in their place.
 //
-// A block takes one row. First every thread keeps the largest logit it has met and the sum of exponentials relative to it, joined over the block; then the row is read
-// again, from the second-level cache, and overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V - (1 - smoothing) [target]).
-// Rows whose target is `ignored` get loss 0 and gradient 0. Sums are float32; losses are written per row, so nothing depends on the order of blocks.
-// Bytes: each logit read once and written once from memory; 2 exponentials and about 12 operations a logit. Limit on one H200 at 8192 x 128256 bfloat16: 0.98 ms
-// (reached: 1.28).
+// statistics: a block takes one row of the chunk. Every thread keeps the largest logit it has met and the sum of exponentials relative to it, joined over the block and then with
+// what the chunks before left in `statistics`. The last chunk turns that into the loss and leaves the normaliser, log2 of the sum of all exponentials, in its place.
+// gradient: with the normaliser known every logit stands for itself and is overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V - (1 - smoothing) [target]).
+// Rows whose target is `ignored` get loss 0 and gradient 0. Sums are float32, chunks come in order, and losses are written per row, so nothing depends on the order of blocks.
+// Bytes: each logit read once forward, read and written once backward; 2 exponentials and about 12 operations a logit. Limits on one H200 at 8192 x 128256 bfloat16: 0.49 ms
+// forward, 0.98 ms backward.
 #include "common.cuh"
 
 #ifndef CROSS_ENTROPY_AHEAD                          // vectors loaded before the first is used
 #define CROSS_ENTROPY_AHEAD 4
 #endif
 #ifndef CROSS_ENTROPY_THREADS                        // the host has the same number
-#define CROSS_ENTROPY_THREADS 1024
+#define CROSS_ENTROPY_THREADS 256
 #endif
 
 struct CrossEntropyArguments {
-    void* logits;                                    // (rows, classes), rows begin at 16 bytes; overwritten where `counted` is given
-    const float* bias;                               // (classes), or null
+    void* logits;                                    // (rows, classes), rows begin at 16 bytes; overwritten by the gradient
+    const float* bias;                               // (classes) of the chunk, or null
     const i64* targets;                              // (rows)
+    float* statistics;                               // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the target's logit; after the last chunk the normaliser first
     float* losses;                                   // (rows)
-    const float* counted;                            // one number: the tokens that count; null where no gradient is wanted
-    i64 rows, classes, rowStride, ignored;
+    const float* counted;                            // one number: the tokens that count
+    const void* incoming;                            // one number: the gradient of the loss
+    i64 rows, classes, rowStride, firstClass, allClasses, ignored, incomingIsBfloat16;
     float scale, smoothing, zLoss;
 };
 
@@ -32,122 +35,135 @@ __device__ __forceinline__ void join(float& largest, float& sum, float otherLarg
     largest = most;
 }
 
-template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy(const CrossEntropyArguments& a) {
-    constexpr int Threads = CROSS_ENTROPY_THREADS, Ahead = CROSS_ENTROPY_AHEAD;
-    DYNAMIC_SHARED(float, scratch);                  // 3 x 32
-    const i64 row = blockIdx.x, target = a.targets[row], whole = a.classes / V * V;   // past `whole` one element a thread
-    T* logits = static_cast<T*>(a.logits) + row * a.rowStride;
-    const i64 begin = static_cast<i64>(threadIdx.x) * V, rest = whole + threadIdx.x;
-    if (target == a.ignored) {                       // the whole block
-        if (threadIdx.x == 0) a.losses[row] = 0;
-        if (a.counted) {
+// a row of the chunk by one block: whole vectors, Ahead of them loaded at a time, then what is left, one element a thread
+template <class T, int V, bool Bias> struct CrossEntropyRow {
+    static constexpr int Threads = CROSS_ENTROPY_THREADS, Ahead = CROSS_ENTROPY_AHEAD, Pass = Ahead * Threads * V;
+
+    const CrossEntropyArguments& a;
+    i64 row, target, whole, begin, rest, own;        // own: the target's place in the chunk, if it has one
+    T* logits;
+    float factor;
+
+    __device__ __forceinline__ explicit CrossEntropyRow(const CrossEntropyArguments& arguments) : a(arguments) {
+        row = blockIdx.x;
+        target = a.targets[row];
+        whole = a.classes / V * V;
+        begin = static_cast<i64>(threadIdx.x) * V;
+        rest = whole + threadIdx.x;
+        own = target - a.firstClass;
+        logits = static_cast<T*>(a.logits) + row * a.rowStride;
+        factor = a.scale * log2_e;                   // logits in powers of two
+    }
+
+    __device__ __forceinline__ bool holds_target() const { return own >= 0 && own < a.classes; }
+
+    __device__ __forceinline__ float value(float logit, i64 at) const { return (Bias ? logit + a.bias[at] : logit) * factor; }
+
+    __device__ __forceinline__ void load_pass(i64 first, Raw<T, V> (&raw)[Ahead]) const {
+#pragma unroll
+        for (int u = 0; u < Ahead; u++)
+            if (first + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, first + u * Threads * V);
+    }
+
+    __device__ __forceinline__ void statistics() const {
+        DYNAMIC_SHARED(float, scratch);              // 3 x 32
+        float* kept = a.statistics + row * 4;
+        const bool first_ = a.firstClass == 0, last = a.firstClass + a.classes == a.allClasses;
+        if (target == a.ignored) {                   // the whole block
+            if (threadIdx.x == 0 && last) a.losses[row] = 0;
+            return;
+        }
+        float largest = -1e38f, sum = 0, all = 0;
+        for (i64 first = begin; first < whole; first += Pass) {
+            Raw<T, V> raw[Ahead];
+            load_pass(first, raw);
+            float most = largest;
+#pragma unroll
+            for (int u = 0; u < Ahead; u++)
+                if (first + u * Threads * V < whole)
+#pragma unroll
+                    for (int i = 0; i < V; i++) {
+                        const float z = value(raw[u][i], first + u * Threads * V + i);
+                        most = z > most ? z : most;
+                        all += z;
+                    }
+            sum *= exp2_approximate(largest - most);
+            largest = most;
+#pragma unroll
+            for (int u = 0; u < Ahead; u++)
+                if (first + u * Threads * V < whole)
+#pragma unroll
+                    for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[u][i], first + u * Threads * V + i) - most);
+        }
+        if (rest < a.classes) {
+            const float z = value(to_float(logits[rest]), rest);
+            all += z;
+            join(largest, sum, z, 1);
+        }
+#pragma unroll
+        for (int offset = 16; offset > 0; offset /= 2) {
+            const float otherLargest = from_lane_xor(largest, offset), otherSum = from_lane_xor(sum, offset);
+            join(largest, sum, otherLargest, otherSum);
+            all += from_lane_xor(all, offset);
+        }
+        if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = largest; scratch[32 + threadIdx.x / 32] = sum; scratch[64 + threadIdx.x / 32] = all; }
+        __syncthreads();
+        if (threadIdx.x != 0) return;
+        for (int warp = 1; warp < Threads / 32; warp++) { join(largest, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
+        float chosen = as_float(0x7fc00000u);        // a target out of range makes the loss NaN
+        if (!first_) {
+            join(largest, sum, kept[0], kept[1]);
+            all += kept[2];
+            chosen = kept[3];
+        }
+        if (holds_target()) chosen = value(to_float(logits[own]), own);
+        if (last) {
+            const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;    // in powers of two, and of e
+            a.losses[row] = (normalizer - (1 - a.smoothing) * chosen - (a.smoothing > 0 ? a.smoothing * all / static_cast<float>(a.allClasses) : 0.f)) / log2_e + a.zLoss * natural * natural;
+            largest = normalizer;
+        }
+        kept[0] = largest; kept[1] = sum; kept[2] = all; kept[3] = chosen;
+    }
+
+    __device__ __forceinline__ void gradient() const {
+        if (target == a.ignored) {
             float zeros[V];
 #pragma unroll
             for (int i = 0; i < V; i++) zeros[i] = 0;
             for (i64 at = begin; at < whole; at += Threads * V) store<T, V>(logits, at, zeros);
             if (rest < a.classes) store_one<T>(logits, rest, 0);
+            return;
         }
-        return;
-    }
-    const float factor = a.scale * log2_e;           // logits in powers of two
-    const auto value = [&](float logit, i64 at) { return (Bias ? logit + a.bias[at] : logit) * factor; };
-    float largest = -1e38f, sum = 0, all = 0;
-    for (i64 first = begin; first < whole; first += Ahead * Threads * V) {
-        Raw<T, V> raw[Ahead];
+        const float normalizer = a.statistics[row * 4], incoming = a.incomingIsBfloat16 ? load_one<bfloat16>(a.incoming, 0) : load_one<float>(a.incoming, 0);
+        const float outer = incoming * a.scale / *a.counted, slope = outer * (1 + 2 * a.zLoss * (normalizer / log2_e)), base = outer * a.smoothing / static_cast<float>(a.allClasses);
+        const auto result = [&](float logit, i64 at) {
+            const float plain = slope * exp2_approximate(value(logit, at) - normalizer) - base;
+            return at == own ? plain - outer * (1 - a.smoothing) : plain;
+        };
+        for (i64 first = begin; first < whole; first += Pass) {
+            Raw<T, V> raw[Ahead];
+            load_pass(first, raw);
 #pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, first + u * Threads * V);
-        float most = largest;
+            for (int u = 0; u < Ahead; u++)
+                if (first + u * Threads * V < whole) {
+                    float results[V];
 #pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole)
-#pragma unroll
-                for (int i = 0; i < V; i++) {
-                    const float z = value(raw[u][i], first + u * Threads * V + i);
-                    most = z > most ? z : most;
-                    all += z;
+                    for (int i = 0; i < V; i++) results[i] = result(raw[u][i], first + u * Threads * V + i);
+                    store<T, V>(logits, first + u * Threads * V, results);
                 }
-        sum *= exp2_approximate(largest - most);
-        largest = most;
-#pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole)
-#pragma unroll
-                for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[u][i], first + u * Threads * V + i) - most);
+        }
+        if (rest < a.classes) store_one<T>(logits, rest, result(to_float(logits[rest]), rest));
     }
-    if (rest < a.classes) {
-        const float z = value(to_float(logits[rest]), rest);
-        all += z;
-        join(largest, sum, z, 1);
-    }
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) {
-        const float otherLargest = from_lane_xor(largest, offset), otherSum = from_lane_xor(sum, offset);
-        join(largest, sum, otherLargest, otherSum);
-        all += from_lane_xor(all, offset);
-    }
-    if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = largest; scratch[32 + threadIdx.x / 32] = sum; scratch[64 + threadIdx.x / 32] = all; }
-    const bool known = target >= 0 && target < a.classes;
-    const float own = known ? value(to_float(logits[target]), target) : as_float(0x7fc00000u);      // a target out of range makes the loss NaN
-    __syncthreads();                                 // behind it logits may be overwritten
-    largest = scratch[0], sum = scratch[32], all = scratch[64];
-    for (int warp = 1; warp < Threads / 32; warp++) { join(largest, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
-    const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;        // in powers of two, and of e
-    if (threadIdx.x == 0)
-        a.losses[row] = (normalizer - (1 - a.smoothing) * own - (a.smoothing > 0 ? a.smoothing * all / static_cast<float>(a.classes) : 0.f)) / log2_e + a.zLoss * natural * natural;
-    if (!a.counted) return;
-    const float outer = a.scale / *a.counted, slope = outer * (1 + 2 * a.zLoss * natural), base = outer * a.smoothing / static_cast<float>(a.classes);
-    // from the end, whose logits are still in the first-level cache
-    for (i64 first = begin + (whole - 1) / (Ahead * Threads * V) * (Ahead * Threads * V); first >= 0; first -= Ahead * Threads * V) {
-        Raw<T, V> raw[Ahead];
-#pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, first + u * Threads * V);
-#pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole) {
-                float result[V];
-#pragma unroll
-                for (int i = 0; i < V; i++) result[i] = slope * exp2_approximate(value(raw[u][i], first + u * Threads * V + i) - normalizer) - base;
-                store<T, V>(logits, first + u * Threads * V, result);
-            }
-    }
-    if (rest < a.classes) store_one<T>(logits, rest, slope * exp2_approximate(value(to_float(logits[rest]), rest) - normalizer) - base);
-    // the target's, by the thread that has just written it
-    if (known && threadIdx.x == (target < whole ? target / V % Threads : target - whole))
-        store_one<T>(logits, target, slope * exp2_approximate(own - normalizer) - base - outer * (1 - a.smoothing));
-}
+};
+
+template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_statistics(const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).statistics(); }
+template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_gradient(const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).gradient(); }
 
 #define CROSS_ENTROPY(type, T, V) \
-    KERNEL(cross_entropy_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy<T, V, false>) \
-    KERNEL(cross_entropy_bias_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy<T, V, true>)
+    KERNEL(cross_entropy_statistics_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, false>) \
+    KERNEL(cross_entropy_statistics_bias_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, true>) \
+    KERNEL(cross_entropy_gradient_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_gradient<T, V, false>) \
+    KERNEL(cross_entropy_gradient_bias_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_gradient<T, V, true>)
 
 CROSS_ENTROPY(float32, float, 4)
 CROSS_ENTROPY(bfloat16, bfloat16, 8)
-
-// data *= factor, unless the factor is 1: then nothing is read
-struct ScaleArguments {
-    void* data;
-    const void* factor;                              // one number
-    i64 count, factorIsBfloat16;
-};
-
-template <class T, int V> __device__ __forceinline__ void scale(const ScaleArguments& a) {
-    const float factor = a.factorIsBfloat16 ? load_one<bfloat16>(a.factor, 0) : load_one<float>(a.factor, 0);
-    if (factor == 1) return;
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        const i64 at = ((static_cast<i64>(blockIdx.x) * 4 + k) * 256 + threadIdx.x) * V;
-        if (at + V <= a.count) {
-            float values[V];
-            load<T, V>(a.data, at, values);
-#pragma unroll
-            for (int i = 0; i < V; i++) values[i] *= factor;
-            store<T, V>(a.data, at, values);
-        } else
-            for (i64 i = at; i < a.count; i++) store_one<T>(a.data, i, load_one<T>(a.data, i) * factor);
-    }
-}
-
-KERNEL(scale_float32, 256, ScaleArguments, scale<float, 4>)
-KERNEL(scale_bfloat16, 256, ScaleArguments, scale<bfloat16, 8>)

@@ -4,107 +4,113 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// Linear cross entropy on a card: a chunk's logits in the type of the activations, from the matrix product straight into one buffer that all chunks share; in their place
-/// the gradient with respect to them by <c>CrossEntropy.cu</c>; its two products, the weight's added up in float32 by the product itself.
+/// Linear cross entropy on a card, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the activations' type, of which
+/// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows of the weight's gradient are then one product
+/// over all tokens, summed by the tensor cores and rounded once: nothing as large as the weight is held beside it.
 /// </summary>
 static class CrossEntropyCuda
 {
     const string Source = "CrossEntropy.cu";
-    const int Threads = 1024, ScaleThreads = 256, ScaleVectors = 4;                  // as in the kernels
+    const int Threads = 256;                                                         // as in the kernels
 
-    // A tenth of the tokens' logits or less, where a chunk of that size keeps the matrix units busy; more than the most gains nothing.
-    const long Share = 11, MostTokens = 2048;
+    // A chunk is a twentieth of the classes, as long as that fills the card; whole tiles of the products
+    const long Share = 20, Tile = 128;
 
-    /// <summary>Fewer tokens at a time would read the weight more often than it computes with it.</summary>
-    internal static long LeastTokens { get; set; } = 256;
+    /// <summary>Logits that are held in any case: fewer would not fill a card.</summary>
+    internal static long LeastLogits { get; set; } = 16 << 20;
+
+    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), and the buffer, which holds the last chunk's logits.</summary>
+    public readonly record struct Kept(Tensor Statistics, Tensor Counted, Tensor Buffer);
 
     struct Arguments
     {
-        public nint Logits, Bias, Targets, Losses, Counted;
-        public long Rows, Classes, RowStride, Ignored;
+        public nint Logits, Bias, Targets, Statistics, Losses, Counted, Incoming;
+        public long Rows, Classes, RowStride, FirstClass, AllClasses, Ignored, IncomingIsBFloat16;
         public float Scale, Smoothing, ZLoss;
     }
 
-    struct ScaleArguments
+    /// <summary>Classes worked on at a time.</summary>
+    internal static long ChunkOf(long tokens, long classes)
     {
-        public nint Data, Factor;
-        public long Count, FactorIsBFloat16;
+        long least = Math.Max(classes / Share, LeastLogits / Math.Max(1, tokens));
+        if (least >= classes) return classes;
+        long chunks = classes / Math.Max(1, least), even = (classes + chunks - 1) / chunks;
+        return Math.Min(classes, even < Tile ? even : (even + Tile - 1) / Tile * Tile);
     }
 
-    /// <summary>Tokens worked on at a time.</summary>
-    internal static long ChunkOf(long tokens) => Math.Min(tokens, Math.Clamp(tokens / Share / 8 * 8, LeastTokens, MostTokens));
-
-    public static (Tensor Loss, Tensor?[] Gradients) Run(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, bool[] wanted)
+    /// <summary>The losses of tokens (T) float32.</summary>
+    public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {
-        long tokens = hidden.size(0);
+        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes), piece = 16 / hidden.ElementSize;
         var counted = targets.ne(Scalars.Of(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
-        var dHidden = wanted[0] ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1)) : null;
-        var dWeight = wanted[1] ? zeros([weight.size(0), weight.size(1)], ScalarType.Float32, hidden.device) : null;
-        var dBias = wanted[2] ? zeros([weight.size(0)], ScalarType.Float32, hidden.device) : null;
-        Chunks(hidden, weight, bias, targets, options, losses, wanted.Any(want => want) ? counted : null, (part, head, dLogits, start, count) =>
-        {
-            dBias?.add_(dLogits.sum(dim: 0, type: ScalarType.Float32), Scalars.One);
-            if (dHidden is not null) TorchOperator.Call("aten::mm", "out", dLogits, head, dHidden.narrow(0, start, count));
-            if (dWeight is not null) AddProduct(dWeight, dLogits, part);
-        });
-        return (losses.sum() / counted, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
-    }
-
-    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
-    {
-        var losses = CudaMemory.New(hidden, ScalarType.Float32, hidden.size(0));
-        Chunks(hidden, weight, bias, targets, options, losses, null, static (_, _, _, _, _) => { });
-        return losses;
-    }
-
-    /// <summary>Multiplies in place by a number on the card; where it is 1, which is usual, the tensor is not even read.</summary>
-    public static void Scale(Tensor tensor, Tensor factor)
-    {
-        using var scope = NewDisposeScope();
-        if (factor.dtype != ScalarType.BFloat16) factor = factor.to(ScalarType.Float32);
-        var arguments = new ScaleArguments
-        {
-            Data = CudaMemory.Address(tensor), Factor = CudaMemory.Address(factor), Count = tensor.NumberOfElements, FactorIsBFloat16 = factor.dtype == ScalarType.BFloat16 ? 1 : 0,
-        };
-        bool narrow = tensor.dtype == ScalarType.BFloat16;
-        long perBlock = ScaleThreads * ScaleVectors * (narrow ? 8 : 4);
-        CudaRuntime.DeviceOf(tensor).Launch(Source, narrow ? "scale_bfloat16" : "scale_float32", ((tensor.NumberOfElements + perBlock - 1) / perBlock, 1, 1), ScaleThreads, 0, arguments);
-        GC.KeepAlive((tensor, factor));
-    }
-
-    static void Chunks(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Tensor losses, Tensor? counted,
-        Action<Tensor, Tensor, Tensor, long, long> then)
-    {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens), piece = 16 / hidden.ElementSize;
-        if (tokens == 0) return;
-        var (head, shift, wanted) = (weight.to(hidden.dtype), CudaMemory.Float32(bias), targets.contiguous());
-        var device = CudaRuntime.DeviceOf(hidden);
         // rows begin at 16 bytes, whatever the number of classes
-        var buffer = CudaMemory.New(hidden, hidden.dtype, chunk, (classes + piece - 1) / piece * piece);
-        for (long start = 0; start < tokens; start += chunk)
+        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
+        for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
             using var scope = NewDisposeScope();
-            long count = Math.Min(chunk, tokens - start);
-            var (part, logits) = (hidden.narrow(0, start, count), buffer.narrow(0, 0, count).narrow(1, 0, classes));
-            TorchOperator.Call("aten::mm", "out", part, head.t(), logits);
-            var arguments = new Arguments
-            {
-                Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted) + (nint)(start * sizeof(long)),
-                Losses = CudaMemory.Address(losses) + (nint)(start * sizeof(float)), Counted = CudaMemory.Address(counted), Rows = count, Classes = classes, RowStride = buffer.size(1),
-                Ignored = options.IgnoreIndex, Scale = (float)options.LogitScale, Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
-            };
-            device.Launch(Source, $"cross_entropy_{(shift is null ? "" : "bias_")}{(hidden.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32")}", (count, 1, 1), Threads,
-                3 * 32 * sizeof(float), arguments);
-            if (counted is not null) then(part, head, logits, start, count);
+            long count = Math.Min(chunk, classes - first);
+            var logits = Logits(hidden, weight, kept.Buffer, first, count);
+            Launch("statistics", logits, bias, targets, options, classes, first, kept, losses, null);
         }
-        GC.KeepAlive((shift, wanted, losses, counted));
+        return (losses, kept);
     }
 
-    // sum += a^T b, sum in float32
-    static void AddProduct(Tensor sum, Tensor a, Tensor b)
+    /// <summary>The gradients that are wanted of hidden, weight and bias, for the gradient of the mean loss. The buffer is overwritten; <paramref name="last"/> tells whether it
+    /// still holds the last chunk's logits.</summary>
+    public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
     {
-        if (a.dtype == ScalarType.Float32) sum.addmm_(a.t(), b, 1, 1);
-        else if (!CudaBlas.TryAddProduct(sum, a, b)) sum.add_(a.t().mm(b), Scalars.One);
+        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes);
+        bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
+        var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
+        var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
+        // over several chunks summed in float32
+        var dHidden = !wanted(0) ? null : single ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1)) : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
+        for (long first = (classes - 1) / chunk * chunk; first >= 0; first -= chunk, last = false)
+        {
+            using var scope = NewDisposeScope();
+            long count = Math.Min(chunk, classes - first);
+            var part = Part(weight, hidden, first, count);
+            var logits = last ? kept.Buffer.narrow(1, 0, count) : Product(hidden, part.t(), kept.Buffer.narrow(1, 0, count));
+            Launch("gradient", logits, bias, targets, options, classes, first, kept, null, incoming);
+            dBias?.narrow(0, first, count).copy_(logits.sum(dim: 0, type: ScalarType.Float32));
+            if (dHidden is not null)
+            {
+                if (single) Product(logits, part, dHidden);
+                else if (wide) dHidden.addmm_(logits, part, 1, 1);
+                else if (!CudaBlas.TryProduct(dHidden, logits, false, part, add: true)) dHidden.add_(logits.mm(part), Scalars.One);
+            }
+            if (dWeight is null) continue;
+            var rows = dWeight.narrow(0, first, count);
+            if (rows.dtype == hidden.dtype) Product(logits.t(), hidden, rows);
+            else if (!CudaBlas.TryProduct(rows, logits, true, hidden, add: false)) rows.copy_(logits.t().mm(hidden));
+        }
+        return [dHidden?.to(hidden.dtype), dWeight, dBias];
+    }
+
+    static Tensor Part(Tensor weight, Tensor hidden, long first, long count) => weight.narrow(0, first, count).to(hidden.dtype);
+
+    static Tensor Logits(Tensor hidden, Tensor weight, Tensor buffer, long first, long count) => Product(hidden, Part(weight, hidden, first, count).t(), buffer.narrow(1, 0, count));
+
+    static Tensor Product(Tensor a, Tensor b, Tensor to)
+    {
+        TorchOperator.Call("aten::mm", "out", a, b, to);
+        return to;
+    }
+
+    static void Launch(string kernel, Tensor logits, Tensor? bias, Tensor targets, CrossEntropyOptions options, long classes, long first, Kept kept, Tensor? losses, Tensor? incoming)
+    {
+        var (shift, wanted) = (CudaMemory.Float32(bias?.narrow(0, first, logits.size(1))), targets.contiguous());
+        if (incoming is not null && incoming.dtype != ScalarType.BFloat16) incoming = incoming.to(ScalarType.Float32);
+        var arguments = new Arguments
+        {
+            Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted), Statistics = CudaMemory.Address(kept.Statistics),
+            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(kept.Counted), Incoming = CudaMemory.Address(incoming), Rows = logits.size(0), Classes = logits.size(1),
+            RowStride = kept.Buffer.size(1), FirstClass = first, AllClasses = classes, Ignored = options.IgnoreIndex, IncomingIsBFloat16 = incoming?.dtype == ScalarType.BFloat16 ? 1 : 0,
+            Scale = (float)options.LogitScale, Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
+        };
+        string type = logits.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32";
+        CudaRuntime.DeviceOf(logits).Launch(Source, $"cross_entropy_{kernel}_{(shift is null ? "" : "bias_")}{type}", (logits.size(0), 1, 1), Threads, 3 * 32 * sizeof(float), arguments);
+        GC.KeepAlive((shift, wanted, incoming, losses));
     }
 }

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>silu(gate) * up on a card; <c>SwiGlu.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
 static unsafe class SwiGluCuda
 {
-    struct Arguments
+    internal struct Arguments
     {
         public nint Gradient, Gate, Up, Output, DGate, DUp;
         public long Width, BlocksPerRow, GradientStride, GateStride, UpStride;

@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
@@ -7,24 +8,25 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Linear cross entropy by its CUDA kernel under emulation, against the reference in float64.</summary>
 public class CrossEntropyCudaTests : IDisposable
 {
-    readonly long least = CrossEntropyCuda.LeastTokens;
+    readonly long least = CrossEntropyCuda.LeastLogits;
 
     public CrossEntropyCudaTests()
     {
         LinearCrossEntropy.Backend = KernelBackend.Cuda;
-        CrossEntropyCuda.LeastTokens = 4;
+        CrossEntropyCuda.LeastLogits = 32;
     }
 
     public void Dispose()
     {
         LinearCrossEntropy.Backend = KernelBackend.Auto;
-        CrossEntropyCuda.LeastTokens = least;
+        CrossEntropyCuda.LeastLogits = least;
     }
 
     [Theory]
     [InlineData(1, 1, false, 0, 0, 1)]
-    [InlineData(6, 13, true, 0.1, 1e-2, 0.7)]       // two chunks, the last of two tokens
-    [InlineData(5, 4104, false, 0, 0, -1.5)]        // more than a pass of the block
+    [InlineData(6, 13, true, 0.1, 1e-2, 0.7)]       // chunks of 7 and 6 classes
+    [InlineData(5, 4104, false, 0.1, 0, -1.5)]      // many chunks
+    [InlineData(1, 40000, true, 0, 1e-3, 1)]        // rows longer than a block takes at a time
     [InlineData(3, 70, true, 0.3, 0, 1)]
     [InlineData(2, 20, false, 0, 0.1, 1)]
     public void Results_and_gradients_match_the_reference(int tokens, int vocabulary, bool biased, double smoothing, double zLoss, double scale)
@@ -70,17 +72,47 @@ public class CrossEntropyCudaTests : IDisposable
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         // only a card's tensors get so far: in main memory the operator refuses such a target by name
-        var (loss, _) = CrossEntropyCuda.Run(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), new CrossEntropyOptions(-100, 0, 0, 1, KernelBackend.Cuda), [false, false, false]);
-        Assert.True(float.IsNaN(loss.item<float>()));
+        var (losses, _) = CrossEntropyCuda.Forward(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), new CrossEntropyOptions(-100, 0, 0, 1, KernelBackend.Cuda));
+        Assert.False(float.IsNaN(losses[0].item<float>()));
+        Assert.True(float.IsNaN(losses[1].item<float>()));
     }
 
     [Fact]
     public void Chunks_hold_less_than_a_tenth_of_the_logits()
     {
-        CrossEntropyCuda.LeastTokens = least;
-        Assert.True(CrossEntropyCuda.ChunkOf(8192) * 10 < 8192);
-        Assert.Equal(100, CrossEntropyCuda.ChunkOf(100));
-        Assert.Equal(256, CrossEntropyCuda.ChunkOf(1000));
-        Assert.Equal(2048, CrossEntropyCuda.ChunkOf(1 << 20));
+        CrossEntropyCuda.LeastLogits = least;
+        // with the float32 sums of the gradient of 2048 channels
+        Assert.True((8192 * CrossEntropyCuda.ChunkOf(8192, 128_256) * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);
+        Assert.Equal(0, CrossEntropyCuda.ChunkOf(8192, 128_256) % 128);
+        Assert.Equal(1000, CrossEntropyCuda.ChunkOf(1000, 1000));
+        Assert.Equal(128_256, CrossEntropyCuda.ChunkOf(1, 128_256));
+    }
+
+    [Fact]
+    public void A_second_pass_over_a_kept_graph_gives_the_same()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        using var emulation = new CudaEmulation();
+        var (hidden, weight) = (randn(6, 9).requires_grad_(), randn(40, 9).requires_grad_());
+        var loss = LinearCrossEntropy.Forward(hidden, weight, randint(0, 40, [6], ScalarType.Int64));
+        Tensor[] Gradients(bool keep)
+        {
+            (hidden.grad, weight.grad) = (null, null);
+            Autograd.Backward(loss, retainGraph: keep);
+            return [hidden.grad!, weight.grad!];
+        }
+        var (first, second) = (Gradients(true), Gradients(false));
+        for (int i = 0; i < first.Length; i++) Assert.True(first[i].eq(second[i]).all().item<bool>());
+    }
+
+    [Fact]
+    public void Gradients_are_scaled_by_the_incoming_one()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        using var emulation = new CudaEmulation();
+        var (hidden, weight, targets) = (randn(6, 9), randn(40, 9), randint(0, 40, [6], ScalarType.Int64));
+        OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets) * 3, i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets) * 3, [hidden, weight]);
     }
 }

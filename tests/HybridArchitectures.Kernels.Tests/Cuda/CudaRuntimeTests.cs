@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.Tracing;
 using System.Globalization;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -195,9 +196,10 @@ public class CudaRuntimeTests : IDisposable
         {
             var mine = runtime.Driver.PrimaryContext(0);
             runtime.Driver.CurrentContext = mine;
-            var output = zeros(8);
-            var arguments = new Scaling { FactorIsBFloat16 = 0, Data = TensorMemory.Pointer(output), Factor = TensorMemory.Pointer(ones(1)), Count = 8 };
-            second.Launch("CrossEntropy.cu", "scale_float32", (1, 1, 1), 256, 0, arguments);
+            Tensor gate = zeros(8), output = ones(8);
+            var arguments = new SwiGluCuda.Arguments { Gate = TensorMemory.Pointer(gate), Up = TensorMemory.Pointer(gate), Output = TensorMemory.Pointer(output), Width = 8, BlocksPerRow = 1 };
+            second.Launch("SwiGlu.cu", "swiglu_forward_float32_vector", (1, 1, 1), 256, 0, arguments);
+            Assert.True(output.eq(0).all().item<bool>());
             Assert.Equal(mine, runtime.Driver.CurrentContext);
         }
         finally
@@ -206,22 +208,16 @@ public class CudaRuntimeTests : IDisposable
         }
     }
 
-    struct Scaling
-    {
-        public nint Data, Factor;
-        public long Count, FactorIsBFloat16;
-    }
-
     [Fact]
     public void A_launch_that_the_driver_refuses_says_which_kernel_and_why()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         var device = CudaRuntime.DeviceOf(zeros(1));
-        var error = Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "scale_float32", (1, 70_000, 1), 256, 0, new Scaling()));
-        Assert.Contains("scale_float32", error.Message);
+        var error = Assert.Throws<CudaException>(() => device.Launch("SwiGlu.cu", "swiglu_forward_float32_vector", (1, 70_000, 1), 256, 0, new SwiGluCuda.Arguments()));
+        Assert.Contains("swiglu_forward_float32_vector", error.Message);
         Assert.Contains("error 1", error.Message);
-        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("CrossEntropy.cu", "no_such_kernel", (1, 1, 1), 256, 0, new Scaling())).Message);
+        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("SwiGlu.cu", "no_such_kernel", (1, 1, 1), 256, 0, new SwiGluCuda.Arguments())).Message);
     }
 
     [Fact]

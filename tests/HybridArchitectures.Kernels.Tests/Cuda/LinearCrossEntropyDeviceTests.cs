@@ -35,6 +35,8 @@ public class LinearCrossEntropyDeviceTests
         using var random = manual_seed(1);
         var targets = Targets(tokens, vocabulary, tokens > 1 ? 0.3 : 0);
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
+        {
+            Tensor?[] inputs = [Normal(tokens, width), Normal(vocabulary, width) * 0.3, bias ? Normal(vocabulary) : null];
             OperatorCheck.IsAsGoodAsComposed(type,
                 i =>
                 {
@@ -43,7 +45,22 @@ public class LinearCrossEntropyDeviceTests
                 },
                 i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
                 i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
-                [Normal(tokens, width), Normal(vocabulary, width) * 0.3, bias ? Normal(vocabulary) : null]);
+                inputs);
+            // the losses of tokens, and how far their mean may be off by that
+            using var off = no_grad();
+            var rounded = inputs.Select(input => input?.to(type)).ToArray();
+            var exactInputs = rounded.Select(input => input?.to(ScalarType.Float64)).ToArray();
+            Tensor Exact(Func<Tensor, Tensor, Tensor?, Tensor> call) => call(exactInputs[0]!, exactInputs[1]!, exactInputs[2]).to(ScalarType.Float64);
+            Tensor Rounded(Func<Tensor, Tensor, Tensor?, Tensor> call) => call(rounded[0]!, rounded[1]!, rounded[2]).to(ScalarType.Float64);
+            var exact = Exact((h, w, b) => LinearCrossEntropyReference.TokenLosses(h, w, targets, -100, b, scale));
+            var composed = Rounded((h, w, b) => LinearCrossEntropyReference.TokenLosses(h, w, targets, -100, b, scale));
+            OperatorCheck.ErrsAtMostTwice($"{type}, losses of tokens", Rounded((h, w, b) => LinearCrossEntropy.TokenLosses(h, w, targets, -100, b, scale)), composed, exact);
+            double allowed = 2 * (composed - exact).square().sum().div(targets.ne(-100).sum().clamp_min(1)).sqrt().item<double>() + 1e-6 * exact.abs().max().item<double>();
+            var mean = Exact((h, w, b) => LinearCrossEntropyReference.Forward(h, w, targets, -100, smoothing, zLoss, b, scale));
+            var own = Rounded((h, w, b) => LinearCrossEntropy.Forward(h, w, targets, -100, smoothing, zLoss, b, scale));
+            // the penalty's slope is 2 zLoss logsumexp, far below 1 here
+            Assert.InRange((own - mean).abs().item<double>(), 0, 1.1 * allowed);
+        }
     }
 
     [Fact]
