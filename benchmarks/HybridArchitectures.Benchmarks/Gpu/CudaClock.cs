@@ -13,6 +13,8 @@ sealed unsafe class CudaClock
     readonly delegate* unmanaged<nuint*, nuint*, int> memoryInfo;
     readonly delegate* unmanaged<nint*, int> contextGetCurrent;
     readonly delegate* unmanaged<nint, int> contextSetCurrent;
+    readonly delegate* unmanaged<int*, int> contextGetDevice;
+    readonly delegate* unmanaged<byte*, int, int, int> deviceGetName;
 
     public CudaClock()
     {
@@ -24,7 +26,23 @@ sealed unsafe class CudaClock
         eventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)Export("cuEventElapsedTime");
         contextGetCurrent = (delegate* unmanaged<nint*, int>)Export("cuCtxGetCurrent");
         contextSetCurrent = (delegate* unmanaged<nint, int>)Export("cuCtxSetCurrent");
+        contextGetDevice = (delegate* unmanaged<int*, int>)Export("cuCtxGetDevice");
+        deviceGetName = (delegate* unmanaged<byte*, int, int, int>)Export("cuDeviceGetName");
         memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Export("cuMemGetInfo_v2");
+    }
+
+    /// <summary>The name of the card in use.</summary>
+    public string DeviceName
+    {
+        get
+        {
+            torch.cuda.synchronize();   // makes its context current
+            int device;
+            Check(contextGetDevice(&device), "cuCtxGetDevice");
+            byte* name = stackalloc byte[256];
+            Check(deviceGetName(name, 256, device), "cuDeviceGetName");
+            return Marshal.PtrToStringUTF8((nint)name)!;
+        }
     }
 
     public long FreeBytes

@@ -17,6 +17,19 @@ sealed class GpuMeter(Device device, double seconds)
 
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
 
+    /// <summary>The card's name, or cpu.</summary>
+    public string Card => clock?.DeviceName ?? "cpu";
+
+    /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the card; null in main memory.</summary>
+    public double? CopyRate()
+    {
+        if (clock is null) return null;
+        using var scope = NewDisposeScope();
+        Tensor from = empty([1L << 30], ScalarType.Byte, device), to = empty_like(from);
+        double time = Median(_ => to.copy_(from));
+        return 2e3 * (1L << 30) / time;
+    }
+
     public GpuRecord Measure(GpuCase one)
     {
         manual_seed(0);
@@ -45,7 +58,7 @@ sealed class GpuMeter(Device device, double seconds)
                 return new()
                 {
                     Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs, LimitTotalMs = one.Limits.TotalMs,
-                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu",
+                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", Card = Card, BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
                 };
             }
         }

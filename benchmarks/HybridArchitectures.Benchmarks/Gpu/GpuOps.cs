@@ -19,8 +19,7 @@ static class GpuOps
 
     public static int Run(Settings settings)
     {
-        var cases = GpuCases.Matching(settings.Filter, settings.Tiny);
-        if (cases.Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
+        if (GpuCases.Matching(settings.Filter, settings.Tiny).Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
         var device = Named(settings.Device);
         // a file or a pipe has no width of its own
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
@@ -29,7 +28,13 @@ static class GpuOps
         var failed = new List<string>();
         using var cheap = settings.Tiny ? new CheapThreads() : null;
         var meter = new GpuMeter(device, settings.Seconds);
-        foreach (var one in cases)
+        if (meter.CopyRate() is { } rate)
+        {
+            GpuLimits.BytesPerSecond = rate;
+            AnsiConsole.MarkupLineInterpolated($"{meter.Card}: a copy moves {rate / 1e12:0.00} TB/s");
+        }
+        // the limits follow from what was just read
+        foreach (var one in GpuCases.Matching(settings.Filter, settings.Tiny))
         {
             try
             {

@@ -48,5 +48,13 @@ sealed record GpuRecord
     [JsonPropertyName("device")]
     public required string Device { get; init; }
 
+    /// <summary>The card's name.</summary>
+    [JsonPropertyName("card")]
+    public string? Card { get; init; }
+
+    /// <summary>Bytes a second that a copy on the card moved in the same run, read and written; the limits rest on it.</summary>
+    [JsonPropertyName("copy_bytes_per_second")]
+    public double? BytesPerSecond { get; init; }
+
     public bool IsOf(string op, string shape, string type) => Op == op && Shape == shape && Type == type;
 }
