@@ -17,19 +17,18 @@ public static class Rotary
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary));
 
-    /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, computed in double precision.</summary>
-    /// <param name="rotaryDimensions">R, how many of each head's channels are rotated; even and above 0.</param>
+    /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, rounded up, computed in double precision.</summary>
+    /// <param name="rotaryDimensions">R, how many of each head's channels are rotated, at least 1. Where it is odd one channel more is, as in Hugging Face's models: pairs are.</param>
     /// <param name="theta">The base, such as 500000; above 0.</param>
     /// <param name="scaling">Stretches slow frequencies for long contexts; null for none.</param>
     /// <param name="device">Where the result lives; main memory if null.</param>
     /// <exception cref="ArgumentException">A number is not as said above.</exception>
     public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
     {
-        if (rotaryDimensions < 2 || rotaryDimensions % 2 != 0)
-            throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected an even number above 0");
+        if (rotaryDimensions < 1) throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
         Checks.Positive(theta);
         scaling?.Check(nameof(scaling));
-        var frequencies = new float[rotaryDimensions / 2];
+        var frequencies = new float[(rotaryDimensions + 1) / 2];
         for (int j = 0; j < frequencies.Length; j++)
         {
             double frequency = Math.Pow(theta, -2.0 * j / rotaryDimensions);

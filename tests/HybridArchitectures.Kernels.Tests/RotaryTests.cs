@@ -71,6 +71,8 @@ public class RotaryTests
         using var scope = NewDisposeScope();
         var values = Rotary.InverseFrequencies(8, 10_000).data<float>().ToArray();
         Assert.Equal([1f, 0.1f, 0.01f, 0.001f], values.Select(value => MathF.Round(value, 6)));
+        // an odd part: the exponents of 5 channels, for three pairs
+        Assert.Equal([1.0, Math.Pow(10, -0.8), Math.Pow(10, -1.6)], Rotary.InverseFrequencies(5, 100).data<float>().ToArray().Select(value => (double)value), (one, other) => Math.Abs(one - other) < 1e-7);
     }
 
     [Fact]
@@ -107,7 +109,7 @@ public class RotaryTests
     {
         using var scope = NewDisposeScope();
         var x = zeros(2, 3, 4, 8); var (cosine, sine) = Table(1, 3, 8);
-        Refusal.Of("rotaryDimensions", "7", () => Rotary.InverseFrequencies(7, 10));
+        Refusal.Of("rotaryDimensions", "0", () => Rotary.InverseFrequencies(0, 10));
         Refusal.Of("theta", "0", () => Rotary.InverseFrequencies(8, 0));
         Refusal.Of("scaling", "Factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new(0.5, 1, 4, 8192)));
         Refusal.Of("scaling", "HighFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 1, 8192)));

@@ -17,7 +17,7 @@ public sealed record RotarySpec
     /// <summary>Llama 3's stretch of the long wavelengths, if any.</summary>
     public Llama3RotaryScaling? Scaling { get; init; }
 
-    /// <summary>How many dimensions of a head of this size are rotated: size times <see cref="Fraction"/>, rounded down as Hugging Face's models do.</summary>
+    /// <summary>What the wavelengths of a head of this size are spread over: size times <see cref="Fraction"/>, rounded down as Hugging Face's models do. One dimension more is rotated where it is odd.</summary>
     public int Dimensions(int headSize) => (int)(headSize * Fraction);
 
     internal void Check(int headSize)
@@ -25,8 +25,8 @@ public sealed record RotarySpec
         Require.Positive(Theta, "theta");
         Require.That(Fraction is > 0 and <= 1, "fraction", Fraction, "a number above 0 and at most 1");
         int rotated = Dimensions(headSize);
-        Require.That(rotated > 0 && rotated % 2 == 0, "headSize", headSize,
-            FormattableString.Invariant($"a size of which rotary fraction {Fraction} is an even number of dimensions, not {rotated}"));
+        Require.That(rotated > 0 && rotated + rotated % 2 <= headSize, "headSize", headSize,
+            FormattableString.Invariant($"a size with room for the pairs that rotary fraction {Fraction} takes of it, {rotated} dimensions in pairs"));
         if (Scaling is null) return;
         Require.That(double.IsFinite(Scaling.Factor) && Scaling.Factor >= 1, "scaling.factor", Scaling.Factor, "a finite number of at least 1");
         Require.Positive(Scaling.LowFrequencyFactor, "scaling.lowFrequencyFactor");
