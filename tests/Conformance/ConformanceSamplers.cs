@@ -30,10 +30,7 @@ static class ConformanceSamplers
         {
             results.Add(ConformanceRunner.Try(name, item, Tolerance, () =>
             {
-                var history = file.Read("history");
-                var flat = TensorMemory.Span<long>(history).ToArray();
-                int length = (int)history.size(1);
-                int[][] rows = [.. flat.Chunk(length).Select(row => row.Select(id => (int)id).ToArray())];
+                var rows = History(file);
                 var scores = file.Read("scores", device: device);
                 foreach (var processor in Processors(notes, item)) scores = processor.Apply(scores, rows);
                 double error = Error(file.Read($"out.{item}"), scores);
@@ -43,7 +40,15 @@ static class ConformanceSamplers
         return results;
     }
 
-    static double Error(Tensor expected, Tensor actual)
+    /// <summary>What each row has generated.</summary>
+    public static int[][] History(SafetensorsFile file)
+    {
+        var history = file.Read("history");
+        return [.. TensorMemory.Span<long>(history).ToArray().Chunk((int)history.size(1)).Select(row => row.Select(id => (int)id).ToArray())];
+    }
+
+    /// <summary>The largest difference of kept scores; infinite where other tokens are kept.</summary>
+    public static double Error(Tensor expected, Tensor actual)
     {
         var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.cpu().contiguous()).ToArray());
         return want.Length != have.Length ? double.NaN : ConformanceError.Largest(want.Zip(have).Select(pair => (float.IsNegativeInfinity(pair.First), float.IsNegativeInfinity(pair.Second)) switch
@@ -54,7 +59,8 @@ static class ConformanceSamplers
         }));
     }
 
-    static IEnumerable<LogitsProcessor> Processors(JsonElement notes, string label)
+    /// <summary>The rules of a label, or of the labels it chains.</summary>
+    public static IEnumerable<LogitsProcessor> Processors(JsonElement notes, string label)
     {
         var note = notes.GetProperty(label);
         if (note.TryGetProperty("in_order", out var chain)) return [.. chain.EnumerateArray().SelectMany(part => Processors(notes, part.GetString()!))];
