@@ -16,6 +16,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         ConvolutionWidth = config.Int("mamba_d_conv", 4),
         ConvolutionBias = config.Flag("mamba_conv_bias", true),
         ProjectionBias = config.Flag("mamba_proj_bias", false),
+        Activation = config.Activation("hidden_act", "silu"),
         ChunkSize = Chunk(config, "mamba_chunk_size", 256),
         TimeStepLimit = config.TimeStepLimit(),
     };
@@ -31,6 +32,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["mamba_conv_bias"] = spec.ConvolutionBias;
         config["mamba_proj_bias"] = spec.ProjectionBias;
         config["mamba_chunk_size"] = spec.ChunkSize;
+        config["hidden_act"] = Words.Of(spec.Activation);
         WriteLimit(config, spec.TimeStepLimit);
     }
 
@@ -42,19 +44,18 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("rms_norm_eps", 1e-5);
         bool bias = config.Flag("attention_bias", false);
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = config.Int("head_dim", width / heads),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads),
             Rotary = config.Rotary(fraction: 0.5), InputBias = bias, OutputBias = bias,
         };
         int inner = Inner(config, width);
         var mamba = ReadMamba2(config, width, 128, 256, inner);
         if (mamba.InnerWidth != inner) throw config.Refusal("mamba_n_heads", mamba.Heads, $"mamba_n_heads x mamba_d_head to be mamba_expand x hidden_size = {inner}");
-        var feedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false) };
+        var feedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation };
         var attends = new bool[depth];
         foreach (double index in config.Numbers("attn_layer_indices") ?? [])
         {
@@ -64,6 +65,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         return new HybridDesign
         {
             Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
+            HeadZLossEverywhere = config.Double("z_loss_coefficient", 0) > 0,
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
     }
@@ -81,7 +83,6 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["attn_layer_indices"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].Mixer is AttentionSpec).Select(i => JsonValue.Create(i))]);
         config["intermediate_size"] = feedForward.Width;
         config["mlp_bias"] = feedForward.Bias;
-        config["hidden_act"] = "silu";
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

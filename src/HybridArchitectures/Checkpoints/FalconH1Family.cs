@@ -8,13 +8,12 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("rms_norm_eps", 1e-5);
         bool bias = config.Flag("attention_bias", false);
         var parts = config.Numbers("ssm_multipliers", 5);
         var multipliers = config.Numbers("mlp_multipliers", 2) ?? [1, 1];
-        int inner = config.Int("mamba_d_ssm", BambaFamily.Inner(config, width));
+        int inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? BambaFamily.Inner(config, width) : 1024);
         var mamba = BambaFamily.ReadMamba2(config, width, 128, 256, inner);
         if (mamba.InnerWidth != inner) throw config.Refusal("mamba_d_ssm", inner, $"mamba_n_heads x mamba_d_head = {mamba.InnerWidth}");
         bool gatedNorm = config.Flag("mamba_rms_norm", false);
@@ -22,9 +21,9 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         {
             Attention = new AttentionSpec
             {
-                Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = config.Int("head_dim", width / heads),
+                Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads),
                 ValueHeadSize = config.Int("head_dim", width / heads),
-                Rotary = config.Rotary(100_000), InputBias = bias, OutputBias = bias,
+                Rotary = config.Rotary(), InputBias = bias, OutputBias = bias,
                 InputScale = config.Double("attention_in_multiplier", 1), KeyScale = config.Double("key_multiplier", 1),
                 OutputScale = config.Double("attention_out_multiplier", 1),
             },
@@ -42,7 +41,7 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         var block = new BlockSpec
         {
             Mixer = mixer, NormEpsilon = epsilon,
-            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), GateScale = multipliers[0], OutputScale = multipliers[1] },
+            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation, GateScale = multipliers[0], OutputScale = multipliers[1] },
         };
         return new HybridDesign
         {
@@ -80,7 +79,6 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         config["lm_head_multiplier"] = design.LogitScale;
         config["intermediate_size"] = feedForward.Width;
         config["mlp_bias"] = feedForward.Bias;
-        config["hidden_act"] = "silu";
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

@@ -8,28 +8,28 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 32);
         int experts = config.Int("num_local_experts", 8), shared = config.Int("shared_intermediate_size", 1024);
+        var activation = config.Activation("hidden_act", "silu");
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
-        var words = config.Texts("layer_types");
+        var words = config.Texts(config.Spelling("layer_types", "layers_block_type"));
         if (words is not null && words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
         var attends = Enumerable.Range(0, depth)
             .Select(i => words is not null && (Words.IsAttention(words[i]) ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
             .ToArray();
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = width / heads,
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", width / heads),
             Scale = config.Double("attention_multiplier", 1), Rotary = config.Text("position_embedding_type") == "rope" ? config.Rotary() : null,
             InputBias = bias, OutputBias = bias,
         };
         // attention-only checkpoints carry state-space sizes that no layer uses
         var mamba = attends.All(yes => yes) ? null : BambaFamily.ReadMamba2(config, width, 128, 256, BambaFamily.Inner(config, width));
-        FeedForwardSpec feedForward = experts == 0 ? new SwiGluSpec(shared) : new MixtureOfExpertsSpec
+        FeedForwardSpec feedForward = experts == 0 ? new SwiGluSpec(shared) { Activation = activation } : new MixtureOfExpertsSpec
         {
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = config.Int("intermediate_size"),
-            SharedExperts = shared > 0 ? 1 : 0, SharedWidth = shared,
+            SharedExperts = shared > 0 ? 1 : 0, SharedWidth = shared, Activation = activation,
             Score = RouterScore.Softmax, Renormalize = true,        // a softmax over the chosen experts alone
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
@@ -70,7 +70,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)!.Width;
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
-        config["hidden_act"] = "silu";
+        config["hidden_act"] = Words.Of(experts?.Activation ?? FirstFeedForward<SwiGluSpec>(design)!.Activation);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

@@ -8,15 +8,14 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), inner = config.Int("intermediate_size", 14336);
         int attentionPeriod = config.Int("attn_layer_period", 8), attentionOffset = config.Int("attn_layer_offset", 4);
-        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1), experts = config.Int("num_experts", 16);
+        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1), experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("mamba_proj_bias", false);
         if (attentionPeriod < 1) throw config.Refusal("attn_layer_period", attentionPeriod, "at least 1");
         if (expertPeriod < 1) throw config.Refusal("expert_layer_period", expertPeriod, "at least 1");
-        var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 8), HeadSize = width / heads };
+        var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads) };
         var mamba = new Mamba1Spec
         {
             InnerWidth = config.Int("mamba_expand", 2) * width,
@@ -26,11 +25,12 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
             ConvolutionBias = config.Flag("mamba_conv_bias", true),
             ProjectionBias = bias,
             SelectionNorm = SelectionNorm.Weighted,
+            Activation = config.Activation("hidden_act", "silu"),
         };
-        FeedForwardSpec dense = new SwiGluSpec(inner);
+        FeedForwardSpec dense = new SwiGluSpec(inner) { Activation = mamba.Activation };
         var mixture = experts <= 1 ? dense : new MixtureOfExpertsSpec
         {
-            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Score = RouterScore.Softmax,
+            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Activation = mamba.Activation, Score = RouterScore.Softmax,
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
@@ -70,7 +70,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
-        config["hidden_act"] = "silu";
+        config["hidden_act"] = Words.Of(mamba.Activation);
         config["use_mamba_kernels"] = false;
     }
 

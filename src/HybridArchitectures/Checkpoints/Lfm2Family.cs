@@ -12,7 +12,7 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         double epsilon = config.Double("norm_eps", 1e-5);
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", width / heads), QkNorm = true,
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads), QkNorm = true,
             Rotary = config.Rotary(config.Double("theta", 1_000_000)),
         };
         var convolution = new ShortConvolutionSpec { ConvolutionWidth = config.Int("conv_L_cache", 3), Bias = config.Flag("conv_bias", false) };
@@ -45,8 +45,8 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         int multiple = config.Int("block_multiple_of", 256);
         if (multiple < 1) throw config.Refusal("block_multiple_of", multiple, "at least 1");
         width = checked(2 * width) / 3;
-        if (!config.Has("block_ffn_dim_multiplier")) return width;
-        width = checked((int)(config.Double("block_ffn_dim_multiplier") * width));
+        if (config.IsNull("block_ffn_dim_multiplier")) return width;
+        width = checked((int)(config.Double("block_ffn_dim_multiplier", 1) * width));
         return checked(width + multiple - 1) / multiple * multiple;
     }
 

@@ -8,7 +8,6 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size");
         double epsilon = config.Double("layer_norm_epsilon", 1e-5);
         var mixer = new Mamba2Spec
@@ -20,6 +19,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
             ConvolutionWidth = config.Int("conv_kernel", 4),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
+            Activation = config.Activation("hidden_act", "silu"),
             ChunkSize = Chunk(config, "chunk_size", 256),
             TimeStepLimit = config.TimeStepLimit(),
         };
@@ -48,7 +48,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         config["use_conv_bias"] = mixer.ConvolutionBias;
         config["use_bias"] = mixer.ProjectionBias;
         config["chunk_size"] = mixer.ChunkSize;
-        config["hidden_act"] = "silu";
+        config["hidden_act"] = Words.Of(mixer.Activation);
         WriteLimit(config, mixer.TimeStepLimit);
     }
 

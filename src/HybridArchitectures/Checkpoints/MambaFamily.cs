@@ -15,7 +15,6 @@ class MambaFamily : PretrainedFamily
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size");
         double epsilon = config.Double("layer_norm_epsilon", 1e-5);
         var mixer = new Mamba1Spec
@@ -26,6 +25,7 @@ class MambaFamily : PretrainedFamily
             TimeStepRank = config.IntOrAuto("time_step_rank", (width + 15) / 16),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
+            Activation = config.Activation("hidden_act", "silu"),
         };
         var block = new BlockSpec { Mixer = Complete(mixer, config), NormEpsilon = epsilon };
         return new HybridDesign
@@ -47,7 +47,7 @@ class MambaFamily : PretrainedFamily
         config["time_step_rank"] = mixer.TimeStepRank;
         config["use_conv_bias"] = mixer.ConvolutionBias;
         config["use_bias"] = mixer.ProjectionBias;
-        config["hidden_act"] = "silu";
+        config["hidden_act"] = Words.Of(mixer.Activation);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

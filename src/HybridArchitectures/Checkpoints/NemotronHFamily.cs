@@ -10,14 +10,13 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        if (config.Activation("mamba_hidden_act", "silu") != Activation.Silu) throw config.Refusal("mamba_hidden_act", config.Text("mamba_hidden_act"), "silu");
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), groups = config.Int("n_groups", 8);
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
         double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
         bool bias = config.Flag("mlp_bias", false);
         var activation = config.Activation("mlp_hidden_act", "relu2");
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", config.Int("attention_head_dim", 128)),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", config.Int("attention_head_dim", 128)),
         };
         var mamba = new Mamba2Spec
         {
@@ -26,11 +25,12 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             StateSize = config.Int("ssm_state_size", 128),
             Groups = groups,
             NormGroups = groups,
-            ConvolutionWidth = config.Int("conv_kernel", 4),
-            ConvolutionBias = config.Flag("use_conv_bias", true),
+            ConvolutionWidth = config.Int(config.Spelling("mamba_d_conv", "conv_kernel"), 4),
+            ConvolutionBias = config.Flag(config.Spelling("mamba_conv_bias", "use_conv_bias"), true),
             ProjectionBias = config.Flag("use_bias", false),
-            ChunkSize = Chunk(config, "chunk_size", 128),
-            TimeStepLimit = config.LeastTimeStep(),
+            Activation = config.Activation("mamba_hidden_act", "silu"),
+            ChunkSize = Chunk(config, config.Spelling("mamba_chunk_size", "chunk_size"), 128),
+            TimeStepLimit = config.LeastTimeStep(config.Spelling("mamba_dt_min", "time_step_min")),
         };
         BlockSpec Of(string word) => word switch
         {
@@ -90,7 +90,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["use_bias"] = mamba.ProjectionBias;
             config["chunk_size"] = mamba.ChunkSize;
             config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
-            config["mamba_hidden_act"] = "silu";
+            config["mamba_hidden_act"] = Words.Of(mamba.Activation);
             WriteLeast(config, mamba.TimeStepLimit);
         }
         if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);

@@ -103,6 +103,20 @@ public sealed class PretrainedConfig
         return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) ? number : throw Refusal(key, value, "an integer");
     }
 
+    /// <summary>The first of several spellings of a key that is there; the first of all if none is.</summary>
+    internal string Spelling(params ReadOnlySpan<string> keys)
+    {
+        foreach (string key in keys)
+            if (Has(key)) return key;
+        return keys[0];
+    }
+
+    /// <summary>Whether the key is written with the value null.</summary>
+    internal bool IsNull(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Null;
+
+    /// <summary><c>num_key_value_heads</c>: as many as query heads where null is written, <paramref name="otherwise"/> where nothing is.</summary>
+    internal int KeyValueHeads(int heads, int otherwise) => Int("num_key_value_heads", IsNull("num_key_value_heads") ? heads : otherwise);
+
     /// <summary>An integer, or the word <c>auto</c> for a derived one.</summary>
     internal int IntOrAuto(string key, int automatic) =>
         Find(key) is { ValueKind: JsonValueKind.String } word && word.ValueEquals("auto") ? automatic : Int(key, automatic);
@@ -182,10 +196,10 @@ public sealed class PretrainedConfig
     }
 
     /// <summary>The least time step, in families whose reference clamps time steps at that end alone; null where it clamps nothing.</summary>
-    internal Interval? LeastTimeStep()
+    internal Interval? LeastTimeStep(string key = "time_step_min")
     {
-        double least = Double("time_step_min", 0.001);
-        if (!(double.IsFinite(least) && least >= 0)) throw Refusal("time_step_min", Find("time_step_min"), "a finite number of at least 0");
+        double least = Double(key, 0.001);
+        if (!(double.IsFinite(least) && least >= 0)) throw Refusal(key, Find(key), "a finite number of at least 0");
         return least <= NoTimeStep ? null : new(least, float.MaxValue);
     }
 
@@ -196,32 +210,22 @@ public sealed class PretrainedConfig
     internal Activation Activation(string key, string otherwise) => Words.Activation(Text(key) ?? otherwise)
         ?? throw Refusal(key, Find(key), $"one of {Words.Activations}");
 
-    /// <summary>Refuses another nonlinearity than SiLU.</summary>
-    internal void ExpectSilu(string key)
-    {
-        if (Activation(key, "silu") != Design.Activation.Silu) throw Refusal(key, Find(key), "silu");
-    }
-
-    /// <summary>Rotary positions.</summary>
+    /// <summary>Rotary positions: by <c>rope_scaling</c> or, where that is absent, <c>rope_parameters</c>, then by the keys beside them, as the reference takes them.</summary>
     /// <param name="theta">The base where none is written.</param>
-    /// <param name="fraction">The rotated part where none is written.</param>
-    internal RotarySpec Rotary(double theta = 10_000, double fraction = 1)
+    /// <param name="fraction">The rotated part where the section writes none; null in families whose reference turns whole heads whatever is written.</param>
+    internal RotarySpec Rotary(double theta = 10_000, double? fraction = null)
     {
-        var parameters = Section("rope_parameters");
-        var scaling = parameters ?? Section("rope_scaling");
-        theta = parameters?.Has("rope_theta") == true ? parameters.Double("rope_theta") : Double("rope_theta", theta);
-        fraction = parameters?.Has("partial_rotary_factor") == true ? parameters.Double("partial_rotary_factor") : Double("partial_rotary_factor", fraction);
+        var scaling = Section("rope_scaling") is { } old && old.root.EnumerateObject().Any() ? old : Section("rope_parameters");
+        theta = scaling?.Has("rope_theta") == true ? scaling.Double("rope_theta") : Double("rope_theta", theta);
+        if (fraction is not null && scaling?.Has("partial_rotary_factor") == true) fraction = scaling.Double("partial_rotary_factor");
         string kind = scaling?.Text("rope_type") ?? scaling?.Text("type") ?? "default";
+        RotarySpec Of(Llama3RotaryScaling? stretch) => new() { Theta = theta, Fraction = fraction ?? 1, Scaling = stretch };
         return kind switch
         {
-            "default" => new RotarySpec { Theta = theta, Fraction = fraction },
-            "llama3" => new RotarySpec
-            {
-                Theta = theta,
-                Fraction = fraction,
-                Scaling = new Llama3RotaryScaling(scaling!.Double("factor"), scaling.Double("low_freq_factor"), scaling.Double("high_freq_factor"),
-                    scaling.Int("original_max_position_embeddings", Has("max_position_embeddings") ? Int("max_position_embeddings") : null)),
-            },
+            "default" => Of(null),
+            "llama3" => Of(new(scaling!.Double("factor"), scaling.Double("low_freq_factor"), scaling.Double("high_freq_factor"),
+                Has("original_max_position_embeddings") ? Int("original_max_position_embeddings")
+                    : scaling.Int("original_max_position_embeddings", Has("max_position_embeddings") ? Int("max_position_embeddings") : null))),
             _ => throw new InvalidDataException($"{path}: rope_type was \"{kind}\", expected \"default\" or \"llama3\""),
         };
     }

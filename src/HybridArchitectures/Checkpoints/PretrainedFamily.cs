@@ -114,6 +114,7 @@ public abstract class PretrainedFamily
         Initialisation = new(),
         PaddingId = null,
         HeadZLoss = 0,
+        HeadZLossEverywhere = false,
         LogitScale = Math.Round(design.LogitScale, 12),        // families that divide logits write the inverse
         Blocks = [.. design.Blocks.Select(block => block with { Mixer = Essence(block.Mixer), FeedForward = Essence(block.FeedForward) })],
     };

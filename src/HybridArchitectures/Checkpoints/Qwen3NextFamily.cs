@@ -8,16 +8,16 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        config.ExpectSilu("hidden_act");
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 16), experts = config.Int("num_experts", 512);
         int step = config.Int("decoder_sparse_step", 1);
         if (step < 1) throw config.Refusal("decoder_sparse_step", step, "at least 1");
+        var activation = config.Activation("hidden_act", "silu");
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
         var attention = new AttentionSpec
         {
             Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true, OutputGate = true, InputBias = bias, OutputBias = bias,
-            Rotary = config.Rotary(fraction: 0.25),
+            Rotary = config.Rotary(fraction: config.Double("partial_rotary_factor", 0.25)),
         };
         var delta = new GatedDeltaSpec
         {
@@ -26,8 +26,9 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
             KeyHeadSize = config.Int("linear_key_head_dim", 128),
             ValueHeadSize = config.Int("linear_value_head_dim", 128),
             ConvolutionWidth = config.Int("linear_conv_kernel_dim", 4),
+            Activation = activation,
         };
-        var dense = new SwiGluSpec(config.Int("intermediate_size", 5632));
+        var dense = new SwiGluSpec(config.Int("intermediate_size", 5632)) { Activation = activation };
         FeedForwardSpec mixture = experts < 1 ? dense : new MixtureOfExpertsSpec
         {
             Experts = experts,
@@ -36,6 +37,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
             SharedExperts = 1,
             SharedWidth = config.Int("shared_expert_intermediate_size", 512),
             SharedGate = true,
+            Activation = activation,
             Score = RouterScore.Softmax,
             Renormalize = config.Flag("norm_topk_prob", true),
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
@@ -80,7 +82,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["linear_key_head_dim"] = delta.KeyHeadSize;
         config["linear_value_head_dim"] = delta.ValueHeadSize;
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
-        config["hidden_act"] = "silu";
+        config["hidden_act"] = Words.Of(delta.Activation);
         config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
         config["decoder_sparse_step"] = 1;
         config["mlp_only_layers"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);

@@ -14,7 +14,6 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8), heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("rms_norm_eps", 1e-5);
         bool bias = config.Flag("add_bias_linear", false), rotary = config.Flag("use_mem_rope", false);
-        if (rotary && config.Flag("use_long_context", false)) throw config.Refusal("use_long_context", true, "false");
         var mamba = new Mamba2Spec
         {
             Heads = mambaHeads,
@@ -59,7 +58,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
 
     static bool[] Hybrid(PretrainedConfig config)
     {
-        if (config.Texts("layers_block_type") is not { } words)
+        if (config.Texts(config.Spelling("layers_block_type", "layer_types")) is not { } words)
         {
             var hybrid = new bool[config.Depth("num_hidden_layers")];
             foreach (double index in config.Numbers("hybrid_layer_ids") ?? throw config.Refusal("layers_block_type", null, "a list of layer words"))

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The nonlinearity of a feed-forward.</summary>
+/// <summary>The nonlinearity of a feed-forward, or of a convolution.</summary>
 public enum Activation
 {
     /// <summary>x sigmoid(x) (arXiv 1702.03118).</summary>

@@ -11,6 +11,7 @@ sealed record DesignDocument
     public bool ZeroCenteredNorms { get; init; }
     public int? PaddingId { get; init; }
     public double HeadZLoss { get; init; }
+    public bool HeadZLossEverywhere { get; init; }
     public double EmbeddingScale { get; init; } = 1;
     public double LogitScale { get; init; } = 1;
     public InitialisationSpec Initialisation { get; init; } = new();
@@ -27,6 +28,7 @@ sealed record DesignDocument
         ZeroCenteredNorms = design.ZeroCenteredNorms,
         PaddingId = design.PaddingId,
         HeadZLoss = design.HeadZLoss,
+        HeadZLossEverywhere = design.HeadZLossEverywhere,
         EmbeddingScale = design.EmbeddingScale,
         LogitScale = design.LogitScale,
         Initialisation = design.Initialisation,
@@ -44,6 +46,7 @@ sealed record DesignDocument
         ZeroCenteredNorms = ZeroCenteredNorms,
         PaddingId = PaddingId,
         HeadZLoss = HeadZLoss,
+        HeadZLossEverywhere = HeadZLossEverywhere,
         EmbeddingScale = EmbeddingScale,
         LogitScale = LogitScale,
         Initialisation = Initialisation,

@@ -27,6 +27,9 @@ public sealed record GatedDeltaSpec : MixerSpec
     /// <summary>A bias on the convolution.</summary>
     public bool ConvolutionBias { get; init; }
 
+    /// <summary>The nonlinearity after the convolution; the gate's is SiLU.</summary>
+    public Activation Activation { get; init; }
+
     /// <summary>Positions computed as one matrix product, a power of two.</summary>
     public int ChunkSize { get; init; } = 64;
 
@@ -70,6 +73,7 @@ public sealed record GatedDeltaSpec : MixerSpec
         Require.Size((long)KeyHeads * KeyHeadSize, "keyHeads x keyHeadSize");
         Require.Size((long)ValueHeads * ValueHeadSize, "valueHeads x valueHeadSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
+        Require.Defined(Activation, "activation");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.Present(DecayRange, "decayRange", "a range");
         DecayRange.CheckPositive("decayRange");

@@ -42,6 +42,9 @@ public sealed partial record HybridDesign
     /// <summary>Coefficient of the head's z-loss: the mean, over the targets that count, of the squared log-sum-exp of the logits (arXiv 2204.02311, section 5), added to the loss.</summary>
     public double HeadZLoss { get; init; }
 
+    /// <summary>The z-loss is a mean over all positions instead, those without a target and pads too. It costs two more passes over the head.</summary>
+    public bool HeadZLossEverywhere { get; init; }
+
     /// <summary>Factor on the embedded tokens.</summary>
     public double EmbeddingScale { get; init; } = 1;
 

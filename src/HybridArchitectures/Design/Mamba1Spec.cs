@@ -20,6 +20,9 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     /// <summary>A bias on the convolution.</summary>
     public bool ConvolutionBias { get; init; } = true;
 
+    /// <summary>The nonlinearity after the convolution and on the gate.</summary>
+    public Activation Activation { get; init; }
+
     /// <summary>Biases on the projections in and out.</summary>
     public bool ProjectionBias { get; init; }
 
@@ -58,6 +61,7 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
         Require.Size(StateSize, "stateSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Size(TimeStepRank, "timeStepRank");
+        Require.Defined(Activation, "activation");
         Require.Defined(SelectionNorm, "selectionNorm");
         if (SelectionNormEpsilon is { } epsilon) Require.Positive(epsilon, "selectionNormEpsilon");
         Require.Present(TimeStepRange, "timeStepRange", "a range");

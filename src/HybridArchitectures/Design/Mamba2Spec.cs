@@ -24,6 +24,9 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     /// <summary>A bias on the convolution.</summary>
     public bool ConvolutionBias { get; init; } = true;
 
+    /// <summary>The nonlinearity after the convolution; the gate's is SiLU.</summary>
+    public Activation Activation { get; init; }
+
     /// <summary>Biases on the projections in and out.</summary>
     public bool ProjectionBias { get; init; }
 
@@ -116,6 +119,7 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
         Require.AtLeast(Groups, 1, "groups");
         Require.Divides(Groups, "groups", Heads, "heads");
         Require.Size(ConvolutionWidth, "convolutionWidth");
+        Require.Defined(Activation, "activation");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.AtLeast(NormGroups, 1, "normGroups");
         Require.Divides(NormGroups, "normGroups", InnerWidth, "inner width");

@@ -115,9 +115,16 @@ public sealed class HybridLanguageModel : LanguageModel
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var hidden = Hidden(ids, context);
-        Tensor Of(double zLoss) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale);
-        var crossEntropy = Of(0);
-        var total = Design.HeadZLoss == 0 ? crossEntropy : Of(Design.HeadZLoss);
+        Tensor Of(Tensor counted, double zLoss) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale);
+        var crossEntropy = Of(targets, 0);
+        var total = crossEntropy;
+        if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
+        {
+            // any target will do: what it costs is taken off again
+            var all = zeros_like(targets);
+            total = crossEntropy.add(Of(all, Design.HeadZLoss) - Of(all, 0), Scalars.One);
+        }
+        else if (Design.HeadZLoss > 0) total = Of(targets, Design.HeadZLoss);
         foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());

@@ -50,8 +50,10 @@ public sealed class GatedDelta : Mixer
         Tensor Part(int start, int size) => projected.narrow(-1, start, size).flatten(2);
         var mixed = cat([Part(0, spec.KeyHeadSize), Part(spec.KeyHeadSize, spec.KeyHeadSize), Part(2 * spec.KeyHeadSize, values)], -1);
         var gate = Part(2 * spec.KeyHeadSize + values, values).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, silu: true, recurrent?.Convolution, context.Layout);
+        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation == Activation.Silu, recurrent?.Convolution,
+            context.Layout);
         recurrent?.Convolution.copy_(last);
+        if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
 
         var query = Unit(convolved.narrow(-1, 0, spec.KeyWidth), 1 / Math.Sqrt(spec.KeyHeadSize));
         var key = Unit(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), 1);

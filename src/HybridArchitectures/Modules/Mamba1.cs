@@ -53,8 +53,11 @@ public sealed class Mamba1 : StateSpaceMixer
     {
         var recurrent = Recurrent(state);
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
-        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
+        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
+        // the scan's own gate is SiLU
+        var (inScan, after) = spec.Activation == Activation.Silu ? (gate, (Tensor?)null) : ((Tensor?)null, Activations.Apply(spec.Activation, gate));
+        Tensor Gated(Tensor scanned) => after is null ? scanned : scanned * after;
         var selected = selection.Forward(values);                           // (B, L, rank + 2 N)
         var ranks = Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm");
         var timeStep = Adapted("dt_weight", ranks, nn.functional.linear(ranks, Parameter("dt_weight").to(x.dtype)));
@@ -62,11 +65,11 @@ public sealed class Mamba1 : StateSpaceMixer
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
         var a = Parameter("A_log").exp().neg();
         if (IsStep(x, recurrent, context))
-            return (SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), gate.squeeze(1), Parameter("dt_bias"), softplus: true)
-                .unsqueeze(1), values);
-        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D"), gate, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
+            return (Gated(SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), inScan?.squeeze(1), Parameter("dt_bias"), softplus: true)
+                .unsqueeze(1)), values);
+        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D"), inScan, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
-        return (y, values);
+        return (Gated(y), values);
     }
 
     Tensor Selected(Tensor x, string norm) => spec.SelectionNorm switch

@@ -56,7 +56,7 @@ public sealed class Mamba2 : StateSpaceMixer
         var projected = input.Forward(Scaled(x, spec.InputScale));                                   // (B, L, inner + channels + heads)
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var gate = projected.narrow(-1, 0, inner);
-        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, recurrent, context);
+        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation, recurrent, context);
         var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
         var values = convolved.narrow(-1, 0, inner);
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);

@@ -1,3 +1,4 @@
+using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -28,12 +29,17 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
     private protected static bool IsStep(Tensor x, RecurrentState? state, SequenceContext context) =>
         state is not null && x.size(1) == 1 && context.Layout is null && !is_grad_enabled();
 
-    /// <summary>Causal convolution with SiLU, continuing from and updating the state.</summary>
-    private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, RecurrentState? state, SequenceContext context)
+    /// <summary>Causal convolution with its nonlinearity, continuing from and updating the state.</summary>
+    private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
-        if (IsStep(x, state, context)) return CausalConvolution.Step(state!.Convolution, x.squeeze(1), weight, bias, silu: true).unsqueeze(1);
-        var (output, last) = CausalConvolution.Forward(x, weight, bias, silu: true, state?.Convolution, context.Layout);
-        state?.Convolution.copy_(last);
-        return output;
+        bool silu = activation == Activation.Silu;
+        Tensor output;
+        if (IsStep(x, state, context)) output = CausalConvolution.Step(state!.Convolution, x.squeeze(1), weight, bias, silu).unsqueeze(1);
+        else
+        {
+            (output, var last) = CausalConvolution.Forward(x, weight, bias, silu, state?.Convolution, context.Layout);
+            state?.Convolution.copy_(last);
+        }
+        return silu ? output : Activations.Apply(activation, output);
     }
 }

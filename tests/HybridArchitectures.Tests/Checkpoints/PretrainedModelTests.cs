@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tests.Models;
 using static TorchSharp.torch;
@@ -146,11 +147,107 @@ public sealed class PretrainedModelTests : IDisposable
         var ids = tensor(new long[] { 5, 9, 1, 30, 2 }).view(1, 5);
         var targets = tensor(new long[] { 9, 1, -100, 2, -100 }).view(1, 5);
         var loss = model.Loss(ids, targets);
-        var logits = Logits(model)[0].index_select(0, tensor(new long[] { 0, 1, 3 }));
-        var expected = logits.logsumexp(-1).square().mean().item<float>() * 0.25;
+        // over all positions, also those without a target
+        var expected = Logits(model)[0].logsumexp(-1).square().mean().item<float>() * 0.25;
         Assert.Equal(expected, (loss.Total - loss.CrossEntropy).item<float>(), 1e-4);
+        Autograd.Backward(loss.Total - loss.CrossEntropy);
+        var ours = model.Head.grad!.clone();
+        model.Head.grad = null;
+        Autograd.Backward(model.Forward(ids).logsumexp(-1).square().mean() * 0.25);
+        Assert.True((ours - model.Head.grad!).abs().max().item<float>() < 1e-5);
         PretrainedModel.Save(model, place["out"], "bamba");
-        Assert.Equal(0.25, PretrainedModel.LoadDesign(place["out"]).HeadZLoss);
+        Assert.Equal((0.25, true), (PretrainedModel.LoadDesign(place["out"]).HeadZLoss, PretrainedModel.LoadDesign(place["out"]).HeadZLossEverywhere));
+    }
+
+    [Theory]
+    [InlineData("bamba", "null", 4)]
+    [InlineData("bamba", null, 8)]
+    [InlineData("jamba", "null", 4)]
+    [InlineData("nemotron_h_dense", null, 8)]
+    [InlineData("lfm2", null, 8)]
+    [InlineData("llama", null, 4)]
+    [InlineData("granite_dense", "null", 4)]
+    public void Key_and_value_heads_that_are_null_are_as_many_as_the_queries_and_absent_ones_the_family_s(string name, string? written, int expected)
+    {
+        string folder = Copy(name, "model.safetensors");
+        Change(folder, "config.json", config =>
+        {
+            config["num_attention_heads"] = expected;
+            config["head_dim"] = 8;
+            config.Remove("num_key_value_heads");
+            if (written is not null) config["num_key_value_heads"] = JsonNode.Parse(written);
+        });
+        Assert.Equal(expected, PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().KeyValueHeads);
+    }
+
+    [Theory]
+    [InlineData("jamba")]
+    [InlineData("granite_moe")]
+    [InlineData("bamba")]
+    public void A_head_size_that_is_written_counts(string name)
+    {
+        string folder = Copy(name, "model.safetensors");
+        Change(folder, "config.json", config => config["head_dim"] = 10);
+        Assert.Equal(10, PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().HeadSize);
+    }
+
+    [Theory]
+    [InlineData("bamba", "partial_rotary_factor", "0.25", 0.5)]                                 // the reference takes it from the section alone
+    [InlineData("bamba", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.25}", 0.25)]
+    [InlineData("bamba", "rope_scaling", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.75}", 0.75)]
+    [InlineData("qwen3_next", "partial_rotary_factor", "0.75", 0.75)]
+    [InlineData("llama", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.5}", 1.0)]     // and here not at all
+    public void The_rotated_part_is_read_where_the_family_reads_it(string name, string key, string value, double expected)
+    {
+        string folder = Copy(name, "model.safetensors");
+        Change(folder, "config.json", config =>
+        {
+            if (key != "rope_scaling") config.Remove("rope_parameters");
+            config[key] = JsonNode.Parse(value);
+        });
+        Assert.Equal(expected, PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().Rotary!.Fraction);
+    }
+
+    [Theory]
+    [InlineData("mamba", "hidden_act")]
+    [InlineData("falcon_mamba", "hidden_act")]
+    [InlineData("mamba2", "hidden_act")]
+    [InlineData("bamba", "hidden_act")]
+    [InlineData("jamba", "hidden_act")]
+    [InlineData("granite_moe", "hidden_act")]
+    [InlineData("granite_attention", "hidden_act")]
+    [InlineData("falcon_h1_norm_before", "hidden_act")]
+    [InlineData("qwen3_next", "hidden_act")]
+    [InlineData("nemotron_h_moe", "mamba_hidden_act")]
+    [InlineData("nemotron_h_moe", "mlp_hidden_act")]
+    public void Other_nonlinearities_are_read_used_and_written_back(string name, string key)
+    {
+        string folder = Copy(name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;
+        Tensor before;
+        using (var usual = PretrainedModel.Load(folder)) before = Logits(usual);
+        Change(folder, "config.json", config => config[key] = "gelu");
+        using var model = PretrainedModel.Load(folder);
+        Assert.True((Logits(model) - before).abs().max().item<float>() > 1e-3);
+        PretrainedModel.Save(model, place["out"], family);
+        Assert.Equal(model.Design, PretrainedModel.LoadDesign(place["out"]) with { Name = model.Design.Name, PaddingId = model.Design.PaddingId });
+    }
+
+    [Fact]
+    public void Zamba2_of_long_contexts_and_lfm2_without_a_factor_are_read_as_the_reference_reads_them()
+    {
+        string folder = Copy("zamba2");
+        var plain = PretrainedModel.LoadDesign(folder);
+        Change(folder, "config.json", config => config["use_long_context"] = true);
+        Assert.Equal(plain, PretrainedModel.LoadDesign(folder));
+        string other = Copy("lfm2", "model.safetensors");
+        int Inner(Action<JsonObject> change)
+        {
+            Change(other, "config.json", change);
+            return ((SwiGluSpec)PretrainedModel.LoadDesign(other).Blocks[0].FeedForward).Width;
+        }
+        Change(other, "config.json", config => (config["intermediate_size"], config["block_multiple_of"]) = (61, 16));
+        Assert.Equal(48, Inner(config => config.Remove("block_ffn_dim_multiplier")));      // 2/3 of 61, rounded up to a multiple
+        Assert.Equal(40, Inner(config => config["block_ffn_dim_multiplier"] = null));       // and not rounded
     }
 
     [Theory]

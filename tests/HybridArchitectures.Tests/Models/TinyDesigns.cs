@@ -67,6 +67,8 @@ static class TinyDesigns
             Block(Mamba1 with { SelectionNorm = SelectionNorm.Weighted }, FeedForwardSpec.Mlp(20, Activation.Gelu, bias: true)), Block(null, FeedForwardSpec.Mlp(20, Activation.Relu))),
         Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
             Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
+        Of("nonlinearities", Block(Mamba2 with { Activation = Activation.Relu }), Block(Mamba1 with { Activation = Activation.Gelu }), Block(Delta with { Activation = Activation.ReluSquared })),
+        Of("odd rotary part", Block(Attention with { Rotary = new RotarySpec { Theta = 1000, Fraction = 0.5 } }), Block(Mamba2)),
         Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }), Block(Attention)),
         Of("gated delta", Block(Delta), Block(Delta with { KeyHeads = 4, ConvolutionBias = true, ConvolutionWidth = 2, ValueHeadSize = 3 }),
             Block(Attention with { OutputGate = true, QkNorm = true, ValueHeadSize = 10, InputBias = true }, Experts with { SharedExperts = 1, SharedGate = true, Balance = ExpertBalance.JointAuxiliaryLoss }),
