@@ -13,8 +13,8 @@ static class CrossEntropyCuda
     const string Source = "CrossEntropy.cu";
     const int Threads = 256;                                                         // as in the kernels
 
-    // A chunk is a twentieth of the classes, as long as that fills the card; whole tiles of the products
-    const long Share = 20, Tile = 128;
+    // The most classes of a chunk, as a part of all; the tiles that cuBLAS cuts products into on a card
+    const long Share = 16, TileRows = 128, TileColumns = 256;
 
     /// <summary>Logits that are held in any case: fewer would not fill a card.</summary>
     internal static long LeastLogits { get; set; } = 16 << 20;
@@ -29,19 +29,26 @@ static class CrossEntropyCuda
         public float Scale, Smoothing, ZLoss;
     }
 
-    /// <summary>Classes worked on at a time.</summary>
-    internal static long ChunkOf(long tokens, long classes)
+    /// <summary>Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of every chunk.</summary>
+    internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
-        long least = Math.Max(classes / Share, LeastLogits / Math.Max(1, tokens));
-        if (least >= classes) return classes;
-        long chunks = classes / Math.Max(1, least), even = (classes + chunks - 1) / chunks;
-        return Math.Min(classes, even < Tile ? even : (even + Tile - 1) / Tile * Tile);
+        long most = Math.Max(classes / Share, LeastLogits / Math.Max(1, tokens));
+        if (most >= classes) return classes;
+        if (most < TileRows) return Math.Max(1, most);
+        long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors - 1) / multiprocessors;
+        // a chunk adds to the gradient of hidden, whose sums go to memory and back: about a fifth of a round
+        long Cost(long chunk) => 5 * (classes / chunk * Rounds(chunk) + Rounds(classes % chunk)) + classes / chunk;
+        most = most / TileRows * TileRows;
+        long best = most;
+        for (long chunk = most; chunk >= Math.Max(TileRows, most / 2); chunk -= TileRows)
+            if (Cost(chunk) < Cost(best)) best = chunk;
+        return best;
     }
 
     /// <summary>The losses of tokens (T) float32.</summary>
     public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes), piece = 16 / hidden.ElementSize;
+        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
         var counted = targets.ne(Scalars.Of(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
         // rows begin at 16 bytes, whatever the number of classes
@@ -60,7 +67,7 @@ static class CrossEntropyCuda
     /// still holds the last chunk's logits.</summary>
     public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
     {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes);
+        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors);
         bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
         var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
         var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;

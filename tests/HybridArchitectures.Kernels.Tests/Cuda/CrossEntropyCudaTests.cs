@@ -24,7 +24,7 @@ public class CrossEntropyCudaTests : IDisposable
 
     [Theory]
     [InlineData(1, 1, false, 0, 0, 1)]
-    [InlineData(6, 13, true, 0.1, 1e-2, 0.7)]       // chunks of 7 and 6 classes
+    [InlineData(6, 13, true, 0.1, 1e-2, 0.7)]       // chunks of 5 classes, the last of 3
     [InlineData(5, 4104, false, 0.1, 0, -1.5)]      // many chunks
     [InlineData(1, 40000, true, 0, 1e-3, 1)]        // rows longer than a block takes at a time
     [InlineData(3, 70, true, 0.3, 0, 1)]
@@ -82,10 +82,13 @@ public class CrossEntropyCudaTests : IDisposable
     {
         CrossEntropyCuda.LeastLogits = least;
         // with the float32 sums of the gradient of 2048 channels
-        Assert.True((8192 * CrossEntropyCuda.ChunkOf(8192, 128_256) * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);
-        Assert.Equal(0, CrossEntropyCuda.ChunkOf(8192, 128_256) % 128);
-        Assert.Equal(1000, CrossEntropyCuda.ChunkOf(1000, 1000));
-        Assert.Equal(128_256, CrossEntropyCuda.ChunkOf(1, 128_256));
+        long chunk = CrossEntropyCuda.ChunkOf(8192, 128_256, 2048, 132);
+        Assert.True((8192 * chunk * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);
+        // 392 tiles of 128 x 256 in three rounds of 132
+        Assert.Equal(6272, chunk);
+        Assert.Equal(1000, CrossEntropyCuda.ChunkOf(1000, 1000, 64, 132));
+        Assert.Equal(128_256, CrossEntropyCuda.ChunkOf(1, 128_256, 64, 132));
+        Assert.Equal(1024, CrossEntropyCuda.ChunkOf(1 << 14, 2000, 64, 132));
     }
 
     [Fact]
