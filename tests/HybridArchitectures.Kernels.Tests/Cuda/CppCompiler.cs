@@ -13,6 +13,14 @@ static class CppCompiler
     /// <summary>A clang that turns CUDA into PTX; newer ones do as well.</summary>
     public static string? Ptx { get; } = First("clang-19", "clang-20", "clang-21");
 
+    /// <summary>Skips a test for want of a compiler, or fails it where HYBRID_REQUIRE_COMPILER is 1.</summary>
+    public static void IsNeeded(string? compiler, string otherwise)
+    {
+        if (compiler is not null) return;
+        Assert.False(Environment.GetEnvironmentVariable("HYBRID_REQUIRE_COMPILER") == "1", otherwise);
+        Assert.Skip(otherwise);
+    }
+
     public static (int Code, string Output) Run(string program, params string[] arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardError = true, RedirectStandardOutput = true };

@@ -23,7 +23,7 @@ sealed unsafe class CudaEmulation : IDisposable
 
     public CudaEmulation(bool backwards = false, int capability = 90, string? cacheFolder = null)
     {
-        Assert.SkipUnless(CppCompiler.Cpp is not null, "no C++ compiler: the CUDA kernels were not run under emulation (install clang-19 or g++)");
+        CppCompiler.IsNeeded(CppCompiler.Cpp, "no C++ compiler: the CUDA kernels were not run under emulation (install clang-19 or g++)");
         Assert.SkipUnless(OperatingSystem.IsLinux(), "the emulation is written for Linux");
         var (library, folder) = Built.Value;
         ((delegate* unmanaged<int, int, void>)NativeLibrary.GetExport(NativeLibrary.Load(library), "emulation_set"))(capability, backwards ? 1 : 0);
