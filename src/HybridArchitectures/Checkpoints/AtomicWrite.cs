@@ -1,10 +1,11 @@
 using System.IO.Enumeration;
+using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
 /// Writing so that a reader, a crash or a full disk never meets half a file or half a folder: everything is written beside its place under a temporary name
-/// and then moved. What stood there before is deleted only after the new has taken its place.
+/// and then moved. What stood there before is deleted only after the new has taken its place, on the disk too.
 /// </summary>
 public static class AtomicWrite
 {
@@ -31,6 +32,7 @@ public static class AtomicWrite
             write(temporary);
             Passing?.Invoke();
             System.IO.File.Move(temporary, full, overwrite: true);
+            FolderSync.Try(Path.GetDirectoryName(full)!);
             Passing?.Invoke();
         }
         catch
@@ -79,10 +81,14 @@ public static class AtomicWrite
             Directory.CreateDirectory(fresh);
             Passing?.Invoke();
             write(fresh);
+            // what is in it, folders in it too, before its name says that it is whole
+            foreach (string inner in Directory.EnumerateDirectories(fresh, "*", SearchOption.AllDirectories)) FolderSync.Try(inner);
+            FolderSync.Try(fresh);
             Passing?.Invoke();
             if (Directory.Exists(full)) Directory.Move(full, old);
             Passing?.Invoke();
             Directory.Move(fresh, full);
+            FolderSync.Try(parent);
             Passing?.Invoke();
         }
         catch
