@@ -112,7 +112,7 @@ public sealed class SequenceContext : IDisposable
 
     internal void Record(Tensor logits, Tensor chosen)
     {
-        if (KeepsRouting) routing.Add(new(Block, Own(logits.detach()), Own(chosen.alias())));
+        if (KeepsRouting) routing.Add(new(Block + 1, Own(logits.detach()), Own(chosen.alias())));
     }
 
     /// <summary>
