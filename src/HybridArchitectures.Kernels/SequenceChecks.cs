@@ -7,7 +7,9 @@ namespace HybridArchitectures.Kernels;
 static class SequenceChecks
 {
     /// <summary>The type sums and states are kept in.</summary>
-    public static ScalarType StateType(Tensor x) => x.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+    public static ScalarType StateType(Tensor x) => StateType(x.dtype);
+
+    public static ScalarType StateType(ScalarType activations) => activations == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
 
     /// <summary>Refuses activations that are not float32, bfloat16 or float64, or have the wrong number of dimensions or an empty one.</summary>
     public static void Activations(Tensor x, string name, string meaning, int dimensions)

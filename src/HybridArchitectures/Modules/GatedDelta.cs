@@ -50,7 +50,7 @@ public sealed class GatedDelta : Mixer
         Tensor Part(int start, int size) => projected.narrow(-1, start, size).flatten(2);
         var mixed = cat([Part(0, spec.KeyHeadSize), Part(spec.KeyHeadSize, spec.KeyHeadSize), Part(2 * spec.KeyHeadSize, values)], -1);
         var gate = Part(2 * spec.KeyHeadSize + values, values).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation == Activation.Silu, recurrent?.Convolution,
+        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation == Activation.Silu, recurrent?.Convolution,
             context.Layout);
         recurrent?.Convolution.copy_(last);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
@@ -58,10 +58,10 @@ public sealed class GatedDelta : Mixer
         var query = Unit(convolved.narrow(-1, 0, spec.KeyWidth), 1 / Math.Sqrt(spec.KeyHeadSize));
         var key = Unit(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), 1);
         var value = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? StateType(x));
+        var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
         var strength = rate.narrow(-1, 0, group).flatten(2).sigmoid();                                       // (B, L, value heads)
-        var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias"), Scalars.One);
-        var decay = step.logaddexp(zeros_like(step)) * Parameter("A_log").exp().neg();                       // softplus, as log(e^x + e^0)
+        var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias", x), Scalars.One);
+        var decay = step.logaddexp(zeros_like(step)) * Parameter("A_log", x).exp().neg();                       // softplus, as log(e^x + e^0)
 
         Tensor mixing;
         if (recurrent is not null && length == 1 && context.Layout?.Valid is null)
@@ -74,11 +74,9 @@ public sealed class GatedDelta : Mixer
             (mixing, var final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }
-        var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight"), normEpsilon, 1, normBeforeGate: true);
+        var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
         return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
     }
-
-    static ScalarType StateType(Tensor x) => x.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
 
     // heads of a length: x / sqrt(sum x^2 + e) is an RMSNorm with e over their size, divided by the root of the size
     Tensor Unit(Tensor x, double length)
@@ -90,5 +88,5 @@ public sealed class GatedDelta : Mixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
         zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
-        zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], ScalarType.Float32, device));
+        zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
 }

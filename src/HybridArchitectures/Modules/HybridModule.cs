@@ -60,6 +60,9 @@ public abstract class HybridModule : nn.Module
         else adapters.Add(weight, adapter);
     }
 
+    /// <summary>The parameter of this name as operators along a sequence take it beside x: float64 beside float64, else as it is.</summary>
+    private protected Tensor Parameter(string name, Tensor x) => x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
+
     /// <summary>x times a constant; x itself for 1.</summary>
     private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.Of(factor));
 

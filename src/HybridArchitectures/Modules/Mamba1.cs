@@ -53,7 +53,7 @@ public sealed class Mamba1 : StateSpaceMixer
     {
         var recurrent = Recurrent(state);
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
-        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation, recurrent, context);
+        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
         // the scan's own gate is SiLU
         var (inScan, after) = spec.Activation == Activation.Silu ? (gate, (Tensor?)null) : ((Tensor?)null, Activations.Apply(spec.Activation, gate));
@@ -63,11 +63,11 @@ public sealed class Mamba1 : StateSpaceMixer
         var timeStep = Adapted("dt_weight", ranks, nn.functional.linear(ranks, Parameter("dt_weight").to(x.dtype)));
         var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
-        var a = Parameter("A_log").exp().neg();
+        var a = Parameter("A_log", x).exp().neg();
         if (IsStep(x, recurrent, context))
-            return (Gated(SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), inScan?.squeeze(1), Parameter("dt_bias"), softplus: true)
+            return (Gated(SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D", x), inScan?.squeeze(1), Parameter("dt_bias", x), softplus: true)
                 .unsqueeze(1)), values);
-        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D"), inScan, Parameter("dt_bias"), softplus: true, recurrent?.Scan, context.Layout);
+        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (Gated(y), values);
     }
@@ -76,7 +76,7 @@ public sealed class Mamba1 : StateSpaceMixer
     {
         SelectionNorm.None => x,
         SelectionNorm.Plain => RmsNorm.Forward(x.contiguous(), null, selectionEpsilon),
-        SelectionNorm.Weighted => RmsNorm.Forward(x.contiguous(), Parameter(norm), selectionEpsilon),
+        SelectionNorm.Weighted => RmsNorm.Forward(x.contiguous(), Parameter(norm, x), selectionEpsilon),
         _ => throw new InvalidOperationException($"unknown selection norm {spec.SelectionNorm}"),
     };
 
@@ -85,5 +85,5 @@ public sealed class Mamba1 : StateSpaceMixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
         zeros([batch, spec.ConvolutionWidth - 1, spec.InnerWidth], compute, device),
-        zeros([batch, spec.InnerWidth, spec.StateSize], ScalarType.Float32, device));
+        zeros([batch, spec.InnerWidth, spec.StateSize], SequenceChecks.StateType(compute), device));
 }

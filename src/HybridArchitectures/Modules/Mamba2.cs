@@ -56,26 +56,26 @@ public sealed class Mamba2 : StateSpaceMixer
         var projected = input.Forward(Scaled(x, spec.InputScale));                                   // (B, L, inner + channels + heads)
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var gate = projected.narrow(-1, 0, inner);
-        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight"), spec.ConvolutionBias ? Parameter("conv_bias") : null, spec.Activation, recurrent, context);
+        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
         var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
         var values = convolved.narrow(-1, 0, inner);
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
         var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
-        var a = Parameter("A_log").exp().neg();
+        var a = Parameter("A_log", x).exp().neg();
         (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
         Tensor y;
         if (IsStep(x, recurrent, context))
-            y = StateSpaceDual.Step(recurrent!.Scan, values.view(batch, spec.Heads, spec.HeadSize), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D"), Parameter("dt_bias"),
+            y = StateSpaceDual.Step(recurrent!.Scan, values.view(batch, spec.Heads, spec.HeadSize), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D", x), Parameter("dt_bias", x),
                 softplus: true, limit);
         else
         {
-            (y, var final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D"), Parameter("dt_bias"),
+            (y, var final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D", x), Parameter("dt_bias", x),
                 softplus: true, limit, recurrent?.Scan, context.Layout, spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }
         y = y.reshape(batch, length, inner);
         y = spec.GatedNorm
-            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight"), normEpsilon, spec.NormGroups, spec.NormBeforeGate)
+            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.NormGroups, spec.NormBeforeGate)
             : SwiGlu.Forward(gate, y);
         return (y, values);
     }
@@ -86,5 +86,5 @@ public sealed class Mamba2 : StateSpaceMixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
         zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
-        zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], ScalarType.Float32, device));
+        zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], SequenceChecks.StateType(compute), device));
 }

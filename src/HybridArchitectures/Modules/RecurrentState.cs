@@ -7,7 +7,7 @@ public sealed class RecurrentState : MixerState
 {
     /// <summary>An empty state.</summary>
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
-    /// <param name="scan">The scan's state, batch first, float32.</param>
+    /// <param name="scan">The scan's state, batch first, float32 (float64 beside float64 activations).</param>
     public RecurrentState(Tensor convolution, Tensor scan)
     {
         Convolution = convolution.DetachFromDisposeScope();
@@ -17,7 +17,7 @@ public sealed class RecurrentState : MixerState
     /// <summary>(batch, width - 1, channels), newest last.</summary>
     public Tensor Convolution { get; }
 
-    /// <summary>The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32.</summary>
+    /// <summary>The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 beside float64 activations).</summary>
     public Tensor Scan { get; }
 
     /// <inheritdoc/>
