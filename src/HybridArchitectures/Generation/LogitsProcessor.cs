@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
@@ -27,6 +28,10 @@ public abstract class LogitsProcessor
     protected abstract Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history);
 
     /// <summary>Whether the token is of the vocabulary; otherwise an exception that names it.</summary>
+    /// <summary>A quotient that is the same everywhere: beside a plain number, libtorch multiplies by the number's reciprocal on a card, which rounds twice.</summary>
+    private protected static Tensor Divided(Tensor scores, Scalar by) =>
+        scores.device_type == DeviceType.CPU ? scores.div(by) : scores.div(full([1], by, scores.dtype, scores.device));
+
     private protected static long Checked(int id, long vocabulary) =>
         id >= 0 && id < vocabulary ? id : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
 }

@@ -23,7 +23,7 @@ public sealed class RepetitionPenalty : LogitsProcessor
         var places = tensor(seen, ScalarType.Int64, device: scores.device);
         var flat = scores.reshape(-1);
         var before = flat.index_select(0, places);
-        var after = where(before.lt(Scalars.Zero), before.mul(penalty), before.div(penalty));
+        var after = where(before.lt(Scalars.Zero), before.mul(penalty), Divided(before, penalty));
         return flat.scatter(0, places, after).view(scores.size(0), vocabulary);
     }
 }

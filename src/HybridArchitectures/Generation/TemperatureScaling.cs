@@ -14,5 +14,5 @@ public sealed class TemperatureScaling : LogitsProcessor
     public TemperatureScaling(double temperature) => this.temperature = Scalars.Of(Bounds.Positive(temperature, nameof(temperature)));
 
     /// <inheritdoc/>
-    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history) => scores.div(temperature);
+    protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history) => Divided(scores, temperature);
 }
