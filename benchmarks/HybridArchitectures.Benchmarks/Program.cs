@@ -56,11 +56,20 @@ static class Program
 
     static Command GpuMemoryCommand()
     {
-        var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
+        var filter = new Option<string?>("--filter") { Description = "Part of a design's name, or of 'operator, shape, type': only these." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
+        var operators = new Option<bool>("--operators") { Description = "Instead, what gpu-ops asks for: the most device memory each operator holds, a line of JSON each." };
+        var type = new Option<string>("--type") { Description = "bfloat16 or float32: of the activations.", DefaultValueFactory = _ => "bfloat16" };
+        type.AcceptOnlyFromAmong("bfloat16", "float32");
         var device = DeviceOption();
-        var command = new Command("gpu-memory", "What gpu-ops asks a process of its own: the most device memory each operator holds, a line of JSON each.") { filter, tiny, device };
-        command.SetAction(arguments => Guarded(() => GpuMemory.Print(arguments.GetValue(filter), arguments.GetValue(tiny), GpuOps.Named(arguments.GetValue(device)!))));
+        var command = new Command("gpu-memory", "What training holds, for designs of every kind of layer, beside what the cost model says; 1 where they differ by more than a tenth.") { filter, tiny, operators, type, device };
+        command.SetAction(arguments => Guarded(() =>
+        {
+            var where = GpuOps.Named(arguments.GetValue(device)!);
+            if (arguments.GetValue(operators)) return GpuMemory.Print(arguments.GetValue(filter), arguments.GetValue(tiny), where);
+            if (!HeldMemory.CanMeasure) return TrainingMemoryTable.Run(Environment.GetCommandLineArgs()[1..]);
+            return TrainingMemoryTable.Print(arguments.GetValue(filter), arguments.GetValue(tiny), where, arguments.GetValue(type) == "float32" ? TorchSharp.torch.ScalarType.Float32 : TorchSharp.torch.ScalarType.BFloat16);
+        }));
         return command;
     }
 

@@ -23,6 +23,7 @@ static class GpuMemory
         var start = new ProcessStartInfo(program);
         if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(typeof(GpuMemory).Assembly.Location);
         start.ArgumentList.Add("gpu-memory");
+        start.ArgumentList.Add("--operators");
         if (filter is not null) { start.ArgumentList.Add("--filter"); start.ArgumentList.Add(filter); }
         if (tiny) start.ArgumentList.Add("--tiny");
         start.Environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1";

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using TorchSharp;
 
 namespace HybridArchitectures.Cost;
 
@@ -20,8 +21,8 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.Of(Design, SequenceLength, batch, elementSize);
 
     /// <summary>Bytes that training holds.</summary>
-    public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false) =>
-        Cost.TrainingMemory.Of(Design, SequenceLength, batch, elementSize, checkpointing);
+    public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA) =>
+        Cost.TrainingMemory.Of(Design, SequenceLength, batch, elementSize, checkpointing, device);
 
     /// <summary>Bytes and least time of the step at <see cref="SequenceLength"/>.</summary>
     public DecodeCost Decode(Card card, long batch = 1, int elementSize = 2) => DecodeCost.Of(Design, SequenceLength, card, batch, elementSize);

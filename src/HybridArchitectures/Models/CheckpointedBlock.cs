@@ -8,7 +8,7 @@ namespace HybridArchitectures.Models;
 /// <summary>A block as one node of the graph, which keeps the block's input and computes the block again for its gradients.</summary>
 static class CheckpointedBlock
 {
-    /// <summary>For tests: called in the backward pass when a block has been computed again.</summary>
+    /// <summary>For measurements: called in the backward pass, on whatever thread that runs, when a block of a forward pass of this thread has been computed again.</summary>
     [ThreadStatic] internal static Action? Recomputed;
 
     public static Tensor Forward(Block block, Tensor x, SequenceContext context)
@@ -20,6 +20,7 @@ static class CheckpointedBlock
         double?[] rates = [];       // of the losses that layers have in common
         var random = Array.Empty<byte>();
         var parameters = block.UsedParameters.ToArray();
+        var recomputed = Recomputed;
         var outputs = Autograd.Apply([x, embedded, .. parameters], recorded =>
         {
             if (recorded.NeedsGradient)
@@ -37,7 +38,7 @@ static class CheckpointedBlock
             again.Begin(input.size(0), input.size(1), input.device);
             again.Embedded = read;
             var results = ComputeAgain(block, input, again, random);
-            Recomputed?.Invoke();
+            recomputed?.Invoke();
             return [.. Gradients(results, given.Gradients, [input, read, .. parameters])];
         });
         foreach (var (loss, rate) in outputs[1..].Zip(rates))

@@ -42,11 +42,16 @@ public class ActivationMemoryTests
         foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "GGGGGG", "M+M+M+M+M+M+", "------"])
         {
             var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain).Pattern(pattern).Build();
-            Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4).Activations);
+            Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, device: DeviceType.CPU).Activations);
             // a first time for what the process keeps of the design before
             HeldWithCheckpointing(design, batch, length);
-            Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true).Activations);
+            Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true, DeviceType.CPU).Activations);
         }
+        // copies of weights are kept too
+        var narrow = plain.WithFeedForward(FeedForwardSpec.SwiGlu(512)).Pattern("TMmHTM").Build();
+        var estimate = narrow.Cost(length).TrainingMemory(batch, elementSize: 2, device: DeviceType.CPU);
+        Held(narrow, 1, 64, ScalarType.BFloat16);
+        Compare("TMmHTM in bfloat16", Held(narrow, batch, length, ScalarType.BFloat16), estimate.Activations + estimate.WeightCopies);
         Assert.True(wrong.Count == 0, string.Join('\n', wrong));
 
         void Compare(string what, double held, double estimated)
@@ -80,10 +85,10 @@ public class ActivationMemoryTests
         }
     }
 
-    static long Held(HybridDesign design, int batch, int length)
+    static long Held(HybridDesign design, int batch, int length, ScalarType type = ScalarType.Float32)
     {
         using var scope = NewDisposeScope();
-        using var model = design.CreateModel(seed: 1);
+        using var model = design.CreateModel(type, seed: 1);
         var ids = zeros([batch, length], ScalarType.Int64);
         long before = Resident();
         using var hidden = model.Hidden(ids);

@@ -1,5 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tests.Models;
 using TorchSharp;
@@ -134,6 +135,78 @@ public class CostTests
         Assert.Equal(4 * plain.Activations, cost.TrainingMemory(batch: 4).Activations);
     }
 
+    // 64 channels, 16 states: on a card the scan keeps a float32 state at every 16th token, in main memory at every 32nd
+    [Fact]
+    public void A_selective_scan_keeps_states_at_every_16th_token_on_a_card()
+    {
+        var design = HybridDesign.Builder(32, 100).WithMamba1().Depth(1).Build();
+        Assert.Equal(4 * 64 * 16 * (2048 / 16 - 2048 / 32), Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
+    }
+
+    // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states are of the activations' type, and beside them three float32 numbers a token and head
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_state_space_dual_keeps_what_its_kernel_on_a_card_does(bool states)
+    {
+        var design = HybridDesign.Builder(128, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build();
+        bool before = StateSpaceDual.KeepStates;
+        StateSpaceDual.KeepStates = states;
+        try
+        {
+            const long inMemory = 4 * 256 * 128 * (2048 / 64), numbers = 3 * 4 * 4 * 2048, onCard = 2 * 256 * 128 * (2048 / 64);
+            Assert.Equal(numbers + (states ? onCard : 0) - inMemory, Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
+        }
+        finally
+        {
+            StateSpaceDual.KeepStates = before;
+        }
+    }
+
+    [Fact]
+    public void More_than_2_GB_of_states_are_not_kept()
+    {
+        var cost = HybridDesign.Builder(4096, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build().Cost(8192);
+        // 8192 channels, 128 states in bfloat16 for every 64th of 8192 tokens: 268 MB a row
+        long kept = 8 * 2L * 8192 * 128 * (8192 / 64);
+        Assert.Equal(kept, cost.TrainingMemory(8).Activations - 8 * (cost.TrainingMemory(9).Activations / 9), 8.0);
+    }
+
+    [Fact]
+    public void Sizes_of_every_kind_have_an_estimate_on_a_card()
+    {
+        var random = new Random(1);
+        for (int i = 0; i < 2000; i++)
+        {
+            int headSize = random.Next(1, i % 2 == 0 ? 20 : 2000), heads = random.Next(1, 9), states = random.Next(1, i % 3 == 0 ? 20 : 2000);
+            var spec = new Mamba2Spec { Heads = heads, HeadSize = headSize, StateSize = states };
+            var memory = TrainingMemory.Of(HybridDesign.Builder(8, 10).WithMamba2(spec).Depth(1).Build(), 64, elementSize: i % 5 == 0 ? 4 : 2);
+            Assert.True(memory.Activations > 64L * 2 * heads * headSize * 3);
+        }
+    }
+
+    static long Activations(HybridDesign design, DeviceType device) => TrainingMemory.Of(design, 2048, device: device).Activations;
+
+    [Fact]
+    public void Bfloat16_products_keep_copies_of_their_weights()
+    {
+        var design = Small();
+        var count = design.CountParameters();
+        Assert.Equal(2 * count.Blocks.Sum(block => block.Total), design.Cost(64).TrainingMemory().WeightCopies);
+        Assert.Equal(2 * count.Blocks.Max(block => block.Total), design.Cost(64).TrainingMemory(checkpointing: true).WeightCopies);
+        Assert.Equal(0, design.Cost(64).TrainingMemory(elementSize: 4).WeightCopies);
+    }
+
+    [Fact]
+    public void With_checkpointing_the_block_that_counts_is_the_worst_with_the_inputs_before_it()
+    {
+        var start = HybridDesign.Builder(64, 100).WithAttention(4, 2).WithMamba2(stateSize: 128, headSize: 16).WithFeedForward(FeedForwardSpec.None);
+        long Held(string pattern) => start.Pattern(pattern).Build().Cost(256).TrainingMemory(elementSize: 4, checkpointing: true).Activations;
+        const long input = 64 * 4 * 256;
+        Assert.Equal(Held("M"), Held("MTTT"));
+        Assert.Equal(Held("M") + 3 * input, Held("TTTM"));
+    }
+
     [Fact]
     public void Decode_time_is_bytes_over_bandwidth()
     {
@@ -162,6 +235,7 @@ public class CostTests
         var design = Small();
         Assert.Equal("sequenceLength", Assert.Throws<ArgumentException>(() => design.Cost(0)).ParamName);
         Assert.Equal("batch", Assert.Throws<ArgumentException>(() => design.Cost(8).Cache(0)).ParamName);
+        Assert.Equal("device", Assert.Throws<ArgumentException>(() => design.Cost(8).TrainingMemory(device: DeviceType.MPS)).ParamName);
         Assert.Equal("elementSize", Assert.Throws<ArgumentException>(() => design.Cost(8).TrainingMemory(1, 3)).ParamName);
         Assert.Contains("H200", Assert.Throws<ArgumentException>(() => Card.Get("H9")).Message);
     }

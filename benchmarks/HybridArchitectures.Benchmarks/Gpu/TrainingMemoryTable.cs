@@ -1,0 +1,136 @@
+using System.Diagnostics;
+using System.Globalization;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>
+/// What training really holds beside what the cost model says. "State" is parameters, gradients and the optimizer's moments; "activations" what the blocks keep at the end of a forward pass
+/// (with checkpointing: the most when a block has been computed again), copies of weights among it; "with loss" the same and what the loss has computed already. "All" is state and the latter,
+/// "peak" the most that was held in a whole pass, which no estimate is made of.
+/// </summary>
+static class TrainingMemoryTable
+{
+    const double Allowed = 0.1;
+
+    /// <summary>In a process of its own.</summary>
+    public static int Run(string[] arguments)
+    {
+        var program = Environment.ProcessPath!;
+        var start = new ProcessStartInfo(program);
+        if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(typeof(TrainingMemoryTable).Assembly.Location);
+        foreach (var argument in arguments) start.ArgumentList.Add(argument);
+        foreach (var (name, value) in HeldMemory.Variables) start.Environment[name] = value;
+        using var process = Process.Start(start)!;
+        process.WaitForExit();
+        return process.ExitCode;
+    }
+
+    /// <summary>Measures here and prints; 1 if an estimate is off by more than a tenth.</summary>
+    public static int Print(string? filter, bool tiny, Device device, ScalarType type)
+    {
+        var cases = TrainingMemoryCase.All(tiny).Where(one => filter is null || one.Name.Contains(filter, StringComparison.OrdinalIgnoreCase)).ToArray();
+        if (cases.Length == 0) throw new ArgumentException($"no design is called '{filter}'; there are {string.Join(", ", TrainingMemoryCase.All(tiny).Select(one => one.Name))}");
+        var memory = new HeldMemory(device);
+        int off = 0;
+        Console.WriteLine($"| design, {type.ToString().ToLowerInvariant()} | checkpointing | of | estimated MB | measured MB | ratio |");
+        Console.WriteLine("| --- | --- | --- | ---: | ---: | ---: |");
+        foreach (var one in cases)
+        {
+            foreach (bool checkpointing in (bool[])[false, true])
+            {
+                try
+                {
+                    off += Measure(one, checkpointing, memory, device, type);
+                }
+                catch (System.Runtime.InteropServices.ExternalException e)
+                {
+                    Console.WriteLine($"{one.Name}: {e.Message.Split('\n')[0]}");
+                    off++;
+                }
+            }
+        }
+        Console.WriteLine(off == 0 ? "all within a tenth" : $"{off} off by more than a tenth");
+        return off == 0 ? 0 : 1;
+    }
+
+    // what libraries make once for these sizes
+    static void Warm(TrainingMemoryCase one, bool checkpointing, Tensor ids, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        using var model = one.Design.CreateModel(type, ids.device, seed: 1);
+        model.Stack.ActivationCheckpointing = checkpointing;
+        using var optimizer = new AdamW(model.AllParameters());
+        Pass(model, ids);
+        optimizer.Step(1e-3).Dispose();
+        Pass(model, ids);
+    }
+
+    static int Measure(TrainingMemoryCase one, bool checkpointing, HeldMemory memory, Device device, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        int off = 0;
+        var estimate = one.Design.Cost(one.Length).TrainingMemory(one.Batch, (int)type.ElementSize(), checkpointing, device.type);
+        var ids = randint(one.Design.Vocabulary, [one.Batch, one.Length], ScalarType.Int64, device);
+        Warm(one, checkpointing, ids, type);
+        long empty = memory.Now();
+        using var model = one.Design.CreateModel(type, device, seed: 1);
+        model.Stack.ActivationCheckpointing = checkpointing;
+        using var optimizer = new AdamW(model.AllParameters());
+        Pass(model, ids);
+        optimizer.Step(1e-3).Dispose();
+        model.AfterStep();
+        Pass(model, ids);
+        long state = memory.Now(), kept = long.MinValue;
+        Line("state", estimate.Parameters + estimate.Gradients + estimate.Optimizer, state - empty);
+        using (var inner = NewDisposeScope())
+        {
+            if (checkpointing)
+                CheckpointedBlock.Recomputed = () => kept = Math.Max(kept, memory.Now());
+            try
+            {
+                var hidden = model.Hidden(ids);
+                if (checkpointing) Autograd.Backward([hidden], [ones_like(hidden)]);
+                else kept = memory.Now();
+            }
+            finally
+            {
+                CheckpointedBlock.Recomputed = null;
+            }
+        }
+        Line("activations", estimate.Activations + estimate.WeightCopies, kept - state);
+        if (!checkpointing)
+        {
+            using (var inner = NewDisposeScope())
+            {
+                var loss = model.Loss(ids, ids);
+                kept = memory.Now();
+                GC.KeepAlive(loss);
+            }
+            Line("with loss", estimate.Activations + estimate.WeightCopies + estimate.LossGradients, kept - state);
+        }
+        Line("all", estimate.Total - (checkpointing ? estimate.LossGradients : 0), kept - empty);
+        long most = memory.Most(() => Pass(model, ids));
+        if (most != 0) Console.WriteLine(Row("peak", estimate.Total, most - empty));
+        return off;
+
+        void Line(string what, long estimated, long measured)
+        {
+            Console.WriteLine(Row(what, estimated, measured));
+            if (Math.Abs((double)estimated / measured - 1) > Allowed) off++;
+        }
+
+        string Row(string what, long estimated, long measured) => string.Create(CultureInfo.InvariantCulture,
+            $"| {one.Name}, {one.Design.Pattern} | {(checkpointing ? "yes" : "no")} | {what} | {estimated / 1e6:N1} | {measured / 1e6:N1} | {(double)estimated / measured:N3} |");
+    }
+
+    static void Pass(HybridLanguageModel model, Tensor ids)
+    {
+        using var scope = NewDisposeScope();
+        Autograd.Backward(model.Loss(ids, ids).Total);
+    }
+}

@@ -1,0 +1,39 @@
+using HybridArchitectures.Kernels.Cuda;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>Bytes that the operators along a sequence keep for their gradient beside inputs and output, per token of one row.</summary>
+static class KeptStates
+{
+    // what a card of compute capability 9.0 lets a block have
+    const int Capability = 90, SharedMemory = 232_448;
+
+    // tokens between two states that the selective scan keeps, float32
+    const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
+
+    const long MostKept = 2L << 30;
+
+    /// <summary>Of <see cref="Kernels.SelectiveScan"/>.</summary>
+    public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
+
+    /// <summary>Of <see cref="Kernels.StateSpaceDual"/>, whose chunks on CUDA are as long as the card's shared memory allows: those of compute capability 9.0 are taken.</summary>
+    /// <param name="heads">Heads.</param>
+    /// <param name="headSize">Channels of a head.</param>
+    /// <param name="groups">Groups of heads.</param>
+    /// <param name="states">States of a channel.</param>
+    /// <param name="chunkSize">The chunk asked for, which counts in main memory.</param>
+    /// <param name="elementSize">Bytes of an activation.</param>
+    /// <param name="tokens">Of all rows: more than 2 GB of states are not kept on CUDA.</param>
+    /// <param name="cuda">On CUDA, else in main memory.</param>
+    public static double StateSpaceDual(long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, bool cuda)
+    {
+        double all = (double)heads * headSize * states;
+        if (!cuda) return 4 * all / Math.Clamp(chunkSize, 8, 64);
+        bool single = elementSize != 2;
+        long most = StateSpaceDualShape.MostStates(single, SharedMemory), passes = (states + most - 1) / most;
+        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), single, heads / groups, false, Capability, SharedMemory);
+        double kept = elementSize * all / shape.Chunk;
+        // the steps and, in two parts, their sums
+        return passes * 3.0 * sizeof(float) * heads + (Kernels.StateSpaceDual.KeepStates && kept * tokens <= MostKept * passes ? kept : 0);
+    }
+}
