@@ -32,36 +32,58 @@ public static class FusedAttention
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
         if (BackendFor(query) == KernelBackend.Reference) return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
         using var scope = NewDisposeScope();
-        var factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        var call = Plan(query, key, value, scale, window, sinks, positions);
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), query);
+        var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", call.Query, call.Key, call.Value,
+            OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped).transpose(1, 2);
+        if (valueSize < output.size(3)) output = output.narrow(-1, 0, valueSize);
+        if (call.Blind is not null) output = output.masked_fill(call.Blind.unsqueeze(-1), Scalars.Zero);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Which of libtorch's kernels <see cref="Forward"/> runs for these arguments on their device, as libtorch itself decides.</summary>
+    /// <inheritdoc cref="Forward" path="/param"/>
+    /// <returns>The kernel; <see cref="AttentionKernel.Math"/> where all scores are held in memory.</returns>
+    /// <exception cref="ArgumentException">A shape, type, device or number is not as <see cref="Forward"/> wants it.</exception>
+    public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    {
+        Check(query, key, value, scale, window, sinks, positions);
+        using var scope = NewDisposeScope();
+        return Choice(Plan(query, key, value, scale, window, sinks, positions));
+    }
+
+    // What libtorch's operator is given, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any.
+    readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);
+
+    static FusedCall Plan(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    {
+        var (queries, keys) = (query.size(1), key.size(1));
         if (window >= keys) window = null;
-        Tensor output;
+        Tensor? mask = null, blind = null;
+        bool causal = false;
         if (positions is not null)
         {
             var visible = AttentionReference.Visible(queries, keys, window, sinks, positions, query.device);        // (B, L, S)
-            var blind = visible.any(-1, true).logical_not();
-            output = Fused(query, key, value, visible.logical_or(blind).unsqueeze(1), false, factor).masked_fill(blind.unsqueeze(-1), Scalars.Zero);
+            blind = visible.any(-1, true).logical_not();
+            mask = visible.logical_or(blind).unsqueeze(1);
         }
         else if (queries == 1)
         {
             // one query sees all that its window leaves: no mask
             if (window is { } width && width + sinks < keys) (key, value) = (Seen(key, width, sinks), Seen(value, width, sinks));
-            output = Fused(query, key, value, null, false, factor);
         }
-        else if (window is null && queries == keys) output = Fused(query, key, value, null, true, factor);
-        else output = Fused(query, key, value, AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1), false, factor);
-        return output.MoveToOuterDisposeScope();
-    }
-
-    static Tensor Fused(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, double scale)
-    {
+        else if (window is null && queries == keys) causal = true;
+        else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
+        var factor = scale ?? 1 / Math.Sqrt(query.size(3));
         // the fused kernels want equal head sizes: zeros change neither scores nor the kept part of the values
         long size = query.size(3), valueSize = value.size(3);
         if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
         if (valueSize < size) value = Pad(value, size);
-        var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
-            OperatorArgument.Optional(mask), 0.0, causal, OperatorArgument.Optional((double?)scale), query.size(2) != key.size(2)).transpose(1, 2);
-        return valueSize < size ? output.narrow(-1, 0, valueSize) : output;
+        return new(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, causal, factor, query.size(2) != key.size(2), blind);
     }
+
+    static AttentionKernel Choice(FusedCall call) => (AttentionKernel)TorchOperator.CallInteger("aten::_fused_sdp_choice", "", call.Query, call.Key, call.Value,
+        OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped);
 
     static Tensor Seen(Tensor x, long window, long sinks)
     {

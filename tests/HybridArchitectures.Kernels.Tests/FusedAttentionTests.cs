@@ -225,6 +225,17 @@ public class FusedAttentionTests
     }
 
     [Fact]
+    public void What_libtorch_runs_can_be_asked()
+    {
+        using var scope = NewDisposeScope();
+        var (q, k, v) = (rand(2, 5, 4, 8), rand(2, 5, 2, 8), rand(2, 5, 2, 6));
+        Assert.Equal(AttentionKernel.Flash, FusedAttention.KernelFor(q, k, v));
+
+        Assert.Equal(AttentionKernel.Flash, FusedAttention.KernelFor(q.to(ScalarType.Float64), k.to(ScalarType.Float64), v.to(ScalarType.Float64)));
+        Refusal.Of("window", "0", () => FusedAttention.KernelFor(q, k, v, window: 0));
+    }
+
+    [Fact]
     public void Bad_input_is_refused_by_name()
     {
         using var scope = NewDisposeScope();

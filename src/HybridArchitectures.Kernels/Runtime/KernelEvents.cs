@@ -15,18 +15,23 @@ sealed class KernelEvents : EventSource
 
     public static readonly KernelEvents Log = new();
 
-    readonly ConcurrentDictionary<(string, KernelBackend, ScalarType, string), bool> told = new();
+    readonly ConcurrentDictionary<(string, string, ScalarType, string), bool> told = new();
 
     /// <summary>Tells the choice if it has not been told before.</summary>
     [NonEvent]
     public KernelBackend Chosen(string op, KernelBackend backend, Tensor x)
     {
-        if (IsEnabled(EventLevel.Informational, EventKeywords.None))
-        {
-            var device = x.device.ToString();
-            if (told.TryAdd((op, backend, x.dtype, device), true)) BackendChosen(op, backend.ToString(), x.dtype.ToString(), device);
-        }
+        Chosen(op, backend.ToString, x);
         return backend;
+    }
+
+    /// <summary>The same for a choice within a back end, which is asked for only where somebody listens.</summary>
+    [NonEvent]
+    public void Chosen(string op, Func<string> choice, Tensor x)
+    {
+        if (!IsEnabled(EventLevel.Informational, EventKeywords.None)) return;
+        var (chosen, device) = (choice(), x.device.ToString());
+        if (told.TryAdd((op, chosen, x.dtype, device), true)) BackendChosen(op, chosen, x.dtype.ToString(), device);
     }
 
     [Event(1, Level = EventLevel.Informational, Message = "{0}: back end {1} for {2} on {3}")]

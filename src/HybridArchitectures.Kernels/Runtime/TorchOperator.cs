@@ -17,24 +17,39 @@ public static unsafe class TorchOperator
     /// <exception cref="InvalidOperationException">libtorch refused the call; it has printed why to the error stream.</exception>
     public static Tensor Call(string name, string overload, params ReadOnlySpan<OperatorArgument> arguments) => CallMany(name, overload, 1, arguments)[0];
 
+    /// <summary>Calls an operator whose one result is an integer.</summary>
+    /// <inheritdoc cref="Call"/>
+    public static long CallInteger(string name, string overload, params ReadOnlySpan<OperatorArgument> arguments)
+    {
+        ulong* stack = stackalloc ulong[StackSize];
+        Run(name, overload, 1, arguments, stack);
+        return (long)stack[0];
+    }
+
     /// <summary>Calls an operator with <paramref name="results"/> tensor results (0 for one that works in place).</summary>
     /// <inheritdoc cref="Call"/>
     public static Tensor[] CallMany(string name, string overload, int results, params ReadOnlySpan<OperatorArgument> arguments)
+    {
+        ulong* stack = stackalloc ulong[StackSize];
+        Run(name, overload, results, arguments, stack);
+        var tensors = new Tensor[results];
+        for (int i = 0; i < results; i++) tensors[i] = Tensor.UnsafeCreateTensor((nint)stack[i]);
+        return tensors;
+    }
+
+    // leaves the results at the stack's beginning
+    static void Run(string name, string overload, int results, ReadOnlySpan<OperatorArgument> arguments, ulong* stack)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         ArgumentNullException.ThrowIfNull(overload);
         if (arguments.Length > StackSize || results > StackSize) throw new ArgumentException($"{arguments.Length} arguments and {results} results; at most {StackSize} each", nameof(arguments));
         TorchLibrary.EnsureLoaded();
         if (abiVersion == 0) abiVersion = LibTorch.aoti_torch_abi_version();
-        ulong* stack = stackalloc ulong[StackSize];
         new Span<ulong>(stack, StackSize).Clear();
         for (int i = 0; i < arguments.Length; i++) stack[i] = arguments[i].ToSlot();
         int code = LibTorch.torch_call_dispatcher(name, overload, stack, abiVersion);
         foreach (var argument in arguments) argument.KeepAlive();
         if (code != 0) throw new InvalidOperationException($"{name}{(overload.Length > 0 ? "." + overload : "")} was refused by libtorch (the reason stands on the error stream); arguments: {Describe(arguments)}");
-        var tensors = new Tensor[results];
-        for (int i = 0; i < results; i++) tensors[i] = Tensor.UnsafeCreateTensor((nint)stack[i]);
-        return tensors;
     }
 
     static string Describe(ReadOnlySpan<OperatorArgument> arguments)
