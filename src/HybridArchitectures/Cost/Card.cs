@@ -2,17 +2,29 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>An accelerator, as far as decoding depends on it. Figures are those of the vendors' data sheets.</summary>
+/// <summary>An accelerator, as far as decoding depends on it.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="Bandwidth">Memory bandwidth in bytes per second.</param>
 /// <param name="Memory">Memory in bytes.</param>
 public sealed record Card(string Name, double Bandwidth, double Memory)
 {
+    /// <summary>Where the figures are from; null for a card of one's own.</summary>
+    public string? Source { get; init; }
+
     /// <summary>The cards known by name.</summary>
     public static IReadOnlyList<Card> Known { get; } =
     [
-        new("B200", 8.0e12, 180e9), new("H200", 4.8e12, 141e9), new("H100-SXM", 3.35e12, 80e9), new("H100-PCIe", 2.0e12, 80e9), new("A100-80GB", 2.039e12, 80e9),
-        new("A100-40GB", 1.555e12, 40e9), new("L40S", 0.864e12, 48e9), new("RTX-5090", 1.792e12, 32e9), new("RTX-4090", 1.008e12, 24e9), new("RTX-3090", 0.936e12, 24e9),
+        // 7,680 bits at 3,996 MHz, twice a clock: a little below the 8 TB/s of its announcement
+        new("B200", 7.67e12, 180e9) { Source = "memory clock and bus width that the driver reports, github.com/pytorch/ao/pull/4002; memory: NVIDIA DGX B200 data sheet" },
+        new("H200", 4.8e12, 141e9) { Source = "NVIDIA H200 data sheet" },
+        new("H100-SXM", 3.35e12, 80e9) { Source = "NVIDIA H100 data sheet" },
+        new("H100-PCIe", 2.0e12, 80e9) { Source = "NVIDIA H100 data sheet" },
+        new("A100-80GB", 2.039e12, 80e9) { Source = "NVIDIA A100 data sheet 1758950, SXM" },
+        new("A100-40GB", 1.555e12, 40e9) { Source = "NVIDIA A100 data sheet 1758950" },
+        new("L40S", 0.864e12, 48e9) { Source = "NVIDIA L40S data sheet" },
+        new("RTX-5090", 1.792e12, 32e9) { Source = "NVIDIA GeForce RTX 5090 specifications: 512 bits at 28 Gbit/s" },
+        new("RTX-4090", 1.008e12, 24e9) { Source = "NVIDIA GeForce RTX 4090 specifications: 384 bits at 21 Gbit/s" },
+        new("RTX-3090", 0.936e12, 24e9) { Source = "NVIDIA GeForce RTX 3090 specifications: 384 bits at 19.5 Gbit/s" },
     ];
 
     /// <summary>A card by its name, in any case.</summary>

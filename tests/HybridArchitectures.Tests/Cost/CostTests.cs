@@ -219,6 +219,20 @@ public class CostTests
         Assert.Equal(4 * step.CacheBytes, design.Cost(8192).Decode(card, batch: 4).CacheBytes, 1.0);
     }
 
+    // bandwidth is bits of the bus times bits a second and pin
+    [Theory]
+    [InlineData("B200", 7680, 2 * 3.996)]
+    [InlineData("A100-80GB", 5120, 3.186)]
+    [InlineData("A100-40GB", 5120, 2.43)]
+    [InlineData("RTX-5090", 512, 28)]
+    [InlineData("RTX-4090", 384, 21)]
+    [InlineData("RTX-3090", 384, 19.5)]
+    public void Bandwidths_of_cards_follow_from_bus_and_memory_clock(string name, int bits, double gigabits) =>
+        Assert.Equal(bits / 8.0 * gigabits, Card.Get(name).Bandwidth / 1e9, 0.001 * Card.Get(name).Bandwidth / 1e9);
+
+    [Fact]
+    public void Every_known_card_names_its_source() => Assert.All(Card.Known, card => Assert.False(string.IsNullOrWhiteSpace(card.Source)));
+
     [Fact]
     public void Decode_reads_the_experts_a_batch_visits()
     {

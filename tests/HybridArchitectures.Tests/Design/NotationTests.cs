@@ -12,6 +12,7 @@ public class NotationTests
         var model = PublishedPattern.All[index];
         Assert.True(model.Expected == string.Concat(model.Blocks), $"{model.Name} ({model.Source}): {string.Concat(model.Blocks)}");
         Assert.True(model.PrintsBack, model.Name);
+        Assert.False(string.IsNullOrWhiteSpace(model.Source), model.Name);
         Assert.Equal(model.Blocks, BlockPattern.Parse(model.Expected));
     }
 
