@@ -69,6 +69,14 @@ public sealed partial record HybridDesign
     /// <exception cref="ArgumentException">No model can be made of it; names block, property, what it was and what was expected.</exception>
     public HybridDesign Resolve()
     {
+        var filled = Fill();
+        filled.Check();
+        return filled;
+    }
+
+    /// <summary>Every size that was left at 0 filled in, as far as the others allow, not checked.</summary>
+    internal HybridDesign Fill()
+    {
         Require.Size(Width, "width");
         Require.Present(Blocks, "blocks", "at least one block");
         var blocks = new BlockSpec[Blocks.Count];
@@ -84,10 +92,11 @@ public sealed partial record HybridDesign
             Require.Within($"shared transformer {i}", () =>
                 transformers[index] = (SharedTransformers![index] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Resolve(Width));
         }
-        var resolved = this with { Blocks = new(blocks), SharedTransformers = new(transformers) };
-        resolved.Check();
-        return resolved;
+        return this with { Blocks = new(blocks), SharedTransformers = new(transformers) };
     }
+
+    /// <summary>Whether there is anything in it that could be looked at.</summary>
+    internal bool HasBlocks => Blocks is not null && SharedTransformers is not null && Blocks.All(block => block is { FeedForward: not null }) && SharedTransformers.All(transformer => transformer?.Attention is not null);
 
     /// <summary>Refuses a design of which no model can be made.</summary>
     /// <exception cref="ArgumentException">Names block, property, what it was and what was expected.</exception>

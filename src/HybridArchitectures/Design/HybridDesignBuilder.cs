@@ -251,6 +251,18 @@ public sealed class HybridDesignBuilder
     /// <exception cref="ArgumentException">It cannot be built; the message says which argument, what it was and what was expected.</exception>
     public HybridDesign Build()
     {
+        var design = Draft();
+        design.Check();
+        return design;
+    }
+
+    /// <summary>What is known to go wrong with the design, also where it cannot be built because groups do not divide heads or chunks are no power of two: the findings then say how that is
+    /// cured, and <see cref="DesignReview.Design"/> is what was reviewed.</summary>
+    /// <exception cref="ArgumentException">It cannot be built for another reason, or an option is out of range.</exception>
+    public DesignReview Review(ReviewOptions? options = null) => new(Draft(), options);
+
+    HybridDesign Draft()
+    {
         var pattern = state.Pattern is { } given ? CheckedPattern(given) : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
         var design = new HybridDesign
         {
@@ -262,7 +274,7 @@ public sealed class HybridDesignBuilder
             Initialisation = state.Initialisation,
             SharedTransformers = state.Shared,
             Blocks = WithUses(pattern.Select(Block), pattern),
-        }.Resolve();
+        }.Fill();
         if (state.Overrides.Count == 0) return design;
         foreach (var (position, change) in state.Overrides)
         {
@@ -270,7 +282,7 @@ public sealed class HybridDesignBuilder
             var changed = change(design.Blocks[position - 1]) ?? throw Require.Refusal(nameof(change), null, $"a block for position {position}");
             design = design with { Blocks = design.Blocks.With(position - 1, changed) };
         }
-        return design.Resolve();
+        return design.Fill();
     }
 
     EquatableList<PatternBlock> CheckedPattern(EquatableList<PatternBlock> pattern)

@@ -30,8 +30,31 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
     static HybridDesign Experts(ExpertBalance balance, double rate) =>
         Start.WithFeedForward(FeedForwardSpec.MixtureOfExperts(4, 2, 32, balance: balance, balanceRate: rate)).Pattern("MTM").Build();
 
+    // of which no model can be made
+    static HybridDesign Unchecked(MixerSpec mixer)
+    {
+        var design = Of("MMM");
+        return design with { Blocks = design.Blocks.With(1, design.Blocks[1] with { Mixer = mixer.Resolve(64) }) };
+    }
+
+    static HybridDesign Uneven()
+    {
+        var design = Sharing(16);
+        return design with { SharedTransformers = [design.SharedTransformers[0] with { Attention = design.SharedTransformers[0].Attention with { KeyValueHeads = 3 } }] };
+    }
+
     public static IReadOnlyList<ReviewCase> All { get; } =
     [
+        new("head-groups", Unchecked(mamba with { Groups = 3 }), With(mamba with { Groups = 4 }), 2),
+        new("head-groups", Unchecked(mamba with { Groups = 0 }), With(mamba), 2),
+        new("head-groups", Unchecked(new AttentionSpec { Heads = 6, KeyValueHeads = 4, HeadSize = 16, ValueHeadSize = 16 }), Of("MTM"), 2),
+        new("head-groups", Unchecked(Intra with { Attention = Intra.Attention with { KeyValueHeads = 9 } }), With(Intra), 2),
+        new("head-groups", Unchecked(new GatedDeltaSpec { KeyHeads = 3, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 16 }), Of("MTM"), 2),
+        new("head-groups", Uneven(), Sharing(16)),
+        new("chunk-power", Unchecked(mamba with { ChunkSize = 40 }), With(mamba with { ChunkSize = 32 }), 2),
+        new("chunk-power", Unchecked(Intra with { StateSpace = mamba with { ChunkSize = 50 } }), With(Intra), 2),
+        new("chunk-power", Unchecked(mamba with { ChunkSize = -1 }), With(mamba), 2),
+        new("chunk-power", Unchecked(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 16, ChunkSize = 96 }), Of("MTM"), 2),
         new("attention-first", Of("TMMMMMM"), Of("MMMTMMM"), 1),
         new("attention-first", Of("TMTMTM"), Of("MTMTMT"), 1),
         new("attention-first", Of("HMMMMHM"), Of("HHHHHHH"), 1),

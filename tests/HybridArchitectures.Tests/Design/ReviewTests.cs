@@ -42,8 +42,16 @@ public class ReviewTests
         var at = ReviewCase.All[index];
         var review = at.Fires.Review(at.Options);
         var cured = review.Fixed();
+        if (at.Rule == "head-groups")
+        {
+            // which number was meant is for its author to say
+            Assert.Equal(at.Fires, cured);
+            return;
+        }
         Assert.DoesNotContain(cured.Review(at.Options), finding => finding.Cure.Safe);
         Assert.Equal(at.Fires.Pattern.Order(), cured.Pattern.Order());
+        cured.Check();
+        if (at.Rule == "chunk-power") return;    // no model has weights before
         // all that may go is a learned scale
         long scales = at.Fires.Blocks.Select(block => block.Mixer).OfType<IntraHybridSpec>().Where(intra => intra.LearnedScale).Sum(intra => (long)intra.InnerWidth + intra.Attention.OutputWidth);
         Assert.InRange(at.Fires.CountParameters().Total - cured.CountParameters().Total, 0, scales);
@@ -103,6 +111,23 @@ public class ReviewTests
         Assert.Equal("off", Assert.Throws<ArgumentException>(() => design.Review(new() { Off = ["nothing"] })).ParamName);
         Assert.Equal("rules", Assert.Throws<ArgumentException>(() => design.Review(new() { Rules = [deep, deep] })).ParamName);
         Assert.Equal("trainingLength", Assert.Throws<ArgumentException>(() => design.Review(new() { TrainingLength = 0 })).ParamName);
+    }
+
+    [Fact]
+    public void What_cannot_be_built_is_reviewed_from_its_builder()
+    {
+        var start = HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
+        Assert.Throws<ArgumentException>(start.Build);
+        var review = start.Review();
+        Assert.Equal(["head-groups", "head-groups", "head-groups", "chunk-power", "chunk-power", "chunk-power"], review.Select(finding => finding.Rule));
+        Assert.All(review, finding => Assert.Equal(Severity.Error, finding.Severity));
+        Assert.Contains("layer 4: 8 heads cannot be shared among 3 groups of B and C", review.ToString());
+        var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
+        Assert.Equal([(2, 32), (2, 32), (2, 32)], cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
+        // the rest of the rules see it then
+        Assert.NotEmpty(HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(16, 16).Pattern("TMMM").Review());
+        Assert.Contains("heads", Assert.Throws<ArgumentException>(() => HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
+        Assert.Contains("groups", Assert.Throws<ArgumentException>(() => start.Review(new() { Off = ["head-groups", "chunk-power"] })).Message);
     }
 
     [Fact]

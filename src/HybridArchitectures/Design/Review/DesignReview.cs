@@ -11,12 +11,11 @@ public sealed class DesignReview : IReadOnlyList<Finding>
     readonly IReadOnlyList<Finding> findings;
     readonly ReviewOptions options;
 
-    /// <summary>Reviews a complete design.</summary>
-    /// <exception cref="ArgumentException">No model can be made of the design, or an option names a rule there is not, or two rules have one id.</exception>
+    /// <summary>Reviews a complete design. One that no model can be made of has the findings that say why and how that is cured, and no others.</summary>
+    /// <exception cref="ArgumentException">No model can be made of the design for a reason that is no rule's, or an option names a rule there is not, or two rules have one id.</exception>
     public DesignReview(HybridDesign design, ReviewOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(design);
-        design.Check();
         Design = design;
         this.options = options ??= new();
         Require.AtLeast(options.TrainingLength, 1, "trainingLength");
@@ -26,7 +25,12 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         foreach (var twice in rules.GroupBy(rule => rule.Id).Where(group => group.Count() > 1)) throw Require.Refusal("rules", twice.Key, "each id once");
         foreach (string id in options.Off)
             Require.That(rules.Any(rule => rule.Id == id), "off", id, $"the id of a rule: {string.Join(", ", rules.Select(rule => rule.Id))}");
-        findings = [.. rules.Where(rule => !options.Off.Contains(rule.Id)).SelectMany(rule => rule.Check(design, options)).OrderByDescending(finding => finding.Severity)];
+        rules.RemoveAll(rule => options.Off.Contains(rule.Id));
+        IReadOnlyList<Finding> Of(bool beforeCheck) => [.. rules.Where(rule => rule.SeesUnchecked == beforeCheck).SelectMany(rule => rule.Check(design, options)).OrderByDescending(finding => finding.Severity)];
+        findings = design.HasBlocks ? Of(true) : [];
+        if (findings.Count > 0) return;
+        design.Check();
+        findings = Of(false);
     }
 
     /// <summary>The design.</summary>
@@ -39,11 +43,7 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         for (int round = 0; round < Rounds; round++)
         {
             var before = design;
-            foreach (var finding in review.Where(finding => finding.Cure is { Safe: true, Apply: not null }))
-            {
-                design = finding.Cure.Apply!(design);
-                design.Check();
-            }
+            foreach (var finding in review.Where(finding => finding.Cure is { Safe: true, Apply: not null })) design = finding.Cure.Apply!(design);
             if (design == before) break;
             review = new(design, options);
         }

@@ -12,6 +12,9 @@ public sealed class DesignRule(string id, string about, Func<HybridDesign, Revie
     /// <summary>What it looks for.</summary>
     public string About { get; } = about;
 
+    /// <summary>Whether it is asked of a design that no model can be made of.</summary>
+    internal bool SeesUnchecked { get; init; }
+
     /// <summary>What it finds.</summary>
     public IEnumerable<Finding> Check(HybridDesign design, ReviewOptions options) => check(design, options);
 }

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 public static class DesignRules
 {
     /// <summary>All of them.</summary>
-    public static IReadOnlyList<DesignRule> All { get; } = [.. PlacementRules.All, .. IntraHybridRules.All, .. AttentionRules.All, .. StateSpaceRules.All, .. FeedForwardRules.All];
+    public static IReadOnlyList<DesignRule> All { get; } = [.. BuildRules.All, .. PlacementRules.All, .. IntraHybridRules.All, .. AttentionRules.All, .. StateSpaceRules.All, .. FeedForwardRules.All];
 
     internal const string Paper = "arXiv 2510.04800";
 
