@@ -182,6 +182,22 @@ def rmsnorm():
     rival("rmsnorm", "65536 x 2048", "torch compiled", lambda: compiled(x, weight), (x, weight))
 
 
+def gated_rmsnorm():
+    x, gate, weight = leaf(65536, 4096), leaf(65536, 4096), leaf(4096)
+    compiled = torch.compile(lambda x, gate, weight: F.rms_norm((x.float() * F.silu(gate.float())), (4096,), weight.float(), 1e-5).to(x.dtype))
+    rival("gated rmsnorm", "65536 x 4096", "torch compiled", lambda: compiled(x, gate, weight), (x, gate, weight))
+
+
+def branch_fusion():
+    first, second = leaf(65536, 4096), leaf(65536, 4096)
+
+    def norm(x):
+        return F.rms_norm(x.float().view(65536, 64, 64), (64,), eps=1e-5).view(65536, 4096)
+
+    compiled = torch.compile(lambda first, second: (norm(first) - norm(second)).to(first.dtype))
+    rival("branch fusion", "65536 x 4096, 64 heads", "torch compiled", lambda: compiled(first, second), (first, second))
+
+
 def swiglu():
     gate, up = leaf(65536, 8192), leaf(65536, 8192)
     compiled = torch.compile(lambda gate, up: F.silu(gate) * up)
@@ -225,8 +241,8 @@ def state_update():
     rival("state update", "B64 H64 P64 N128", "torch compiled", lambda: update(states[next(turn) % 3], x, step, a, keys, queries, skip, bias), (), backward=False)
 
 
-OPERATORS = {"state-space dual": state_space_dual, "selective scan": selective_scan, "convolution": convolution, "rmsnorm": rmsnorm, "swiglu": swiglu,
-             "linear + cross entropy": linear_cross_entropy, "state update": state_update}
+OPERATORS = {"state-space dual": state_space_dual, "selective scan": selective_scan, "convolution": convolution, "rmsnorm": rmsnorm,
+             "gated rmsnorm": gated_rmsnorm, "branch fusion": branch_fusion, "swiglu": swiglu, "linear + cross entropy": linear_cross_entropy, "state update": state_update}
 for name in sys.argv[1:] or OPERATORS:
     torch.manual_seed(0)
     try:

@@ -23,6 +23,8 @@ static class GpuCases
                 yield return SelectiveScan(2, 40, 70, 16, type);
                 yield return Convolution(2, 40, 70, 4, type);
                 yield return Norm(33, 64, type);
+                yield return GatedNorm(33, 64, type);
+                yield return Fusion(33, 64, 4, type);
                 yield return Gated(33, 128, type);
                 yield return CrossEntropy(65, 32, 500, type);
                 yield return StateUpdate(3, 4, 8, 16, type);
@@ -35,6 +37,8 @@ static class GpuCases
             yield return SelectiveScan(1, 4096, 8192, 16, type);
             yield return Convolution(8, 4096, 8192, 4, type);
             yield return Norm(65536, 2048, type);
+            yield return GatedNorm(65536, 4096, type);
+            yield return Fusion(65536, 4096, 64, type);
             yield return Gated(65536, 8192, type);
             yield return CrossEntropy(8192, 2048, 128256, type);
             yield return StateUpdate(64, 64, 64, 128, type);
@@ -69,6 +73,20 @@ static class GpuCases
         {
             var (x, weight) = (inputs.Leaf([rows, width]), inputs.Leaf([width]));
             return () => RmsNorm.Forward(x, weight);
+        });
+
+    static GpuCase GatedNorm(long rows, long width, ScalarType type) =>
+        new("gated rmsnorm", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        {
+            var (x, gate, weight) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]), inputs.Leaf([width]));
+            return () => GatedRmsNorm.Forward(x, gate, weight);
+        });
+
+    static GpuCase Fusion(long rows, long width, int heads, ScalarType type) =>
+        new("branch fusion", $"{rows} x {width}, {heads} heads", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        {
+            var (first, second) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]));
+            return () => BranchFusion.Forward(new(first, null, heads), new(second, null, heads), BranchFusionKind.Difference);
         });
 
     static GpuCase Gated(long rows, long width, ScalarType type) =>
