@@ -13,7 +13,7 @@ static class ConformanceTokenizer
         string name = Path.GetFileName(folder);
         using var cases = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "cases.json")));
         var results = new List<ConformanceResult>();
-        var json = Llama3Tokenizer.FromJson(Path.Combine(folder, "tokenizer.json"));
+        var json = Tokenizer.Load(Path.Combine(folder, "tokenizer.json"));
         results.AddRange(Compare(name, "json", json, cases.RootElement));
         string ranks = Path.Combine(folder, "tokenizer.model");
         if (!File.Exists(ranks)) return results;
@@ -22,15 +22,18 @@ static class ConformanceTokenizer
         return results;
     }
 
-    static IEnumerable<ConformanceResult> Compare(string name, string file, Llama3Tokenizer tokenizer, JsonElement cases)
+    static IEnumerable<ConformanceResult> Compare(string name, string file, Tokenizer tokenizer, JsonElement cases) => Kinds(name, file, tokenizer, cases).OfType<ConformanceResult>();
+
+    // none where nothing of the kind is recorded
+    static IEnumerable<ConformanceResult?> Kinds(string name, string file, Tokenizer tokenizer, JsonElement cases)
     {
         JsonElement[] Of(string list) => cases.TryGetProperty(list, out var items) ? [.. items.EnumerateArray()] : [];
-        ConformanceResult Count(string kind, IEnumerable<JsonElement> items, Func<JsonElement, bool> same) =>
-            ConformanceRunner.Try(name, $"{file}.{kind}", 0, () => items.Count(item => !same(item)));
+        ConformanceResult? Count(string kind, IEnumerable<JsonElement> items, Func<JsonElement, bool> same) =>
+            items.Any() ? ConformanceRunner.Try(name, $"{file}.{kind}", 0, () => items.Count(item => !same(item))) : null;
 
         var (texts, partial, pairs) = (Of("cases"), Of("partial_decodes"), Of("pairs"));
         yield return Count("ids", texts, item => tokenizer.Encode(Text(item, "text"), recognizeSpecial: true).SequenceEqual(Ids(item, "ids")));
-        yield return Count("ids_with_bos", texts, item => tokenizer.Encode(Text(item, "text"), beginOfText: true, recognizeSpecial: true).SequenceEqual(Ids(item, "ids_with_bos")));
+        yield return Count("ids_with_bos", texts, item => tokenizer.Encode(Text(item, "text"), tokenizer.BeginOfText is not null, recognizeSpecial: true).SequenceEqual(Ids(item, "ids_with_bos")));
         yield return Count("tokens", texts, item => Ids(item, "ids").Select(tokenizer.Spelling).SequenceEqual(item.GetProperty("tokens").EnumerateArray().Select(token => token.GetString()!)));
         yield return Count("offsets", texts, item => Spans(tokenizer.EncodeWithSpans(Text(item, "text"), recognizeSpecial: true)).SequenceEqual(Spans(item)));
         yield return Count("decoded", texts, item => tokenizer.Decode(Ids(item, "ids")) == Text(item, "decoded"));
@@ -38,7 +41,7 @@ static class ConformanceTokenizer
         yield return Count("partial_decodes", partial, item => tokenizer.Decode(Ids(item, "ids")) == Text(item, "decoded"));
         yield return Count("pairs", pairs, item =>
         {
-            var pair = tokenizer.EncodePair(Text(item, "first"), Text(item, "second"), beginOfText: true, recognizeSpecial: true);
+            var pair = tokenizer.EncodePair(Text(item, "first"), Text(item, "second"), tokenizer.BeginOfText is not null, recognizeSpecial: true);
             return pair.Ids.SequenceEqual(Ids(item, "ids")) && pair.TypeIds.SequenceEqual(Ids(item, "type_ids")) && Spans(pair).SequenceEqual(Spans(item));
         });
         var byValue = Enumerable.Range(0, tokenizer.VocabularySize).Where(id => tokenizer.Contains(id) && !tokenizer.IsSpecial(id) && tokenizer.Bytes(id).Length == 1)

@@ -55,11 +55,18 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <summary>The tokens that end a text, a turn or a message.</summary>
     public override IReadOnlyList<int> StopTokens { get; }
 
+    /// <summary>Whether a <c>tokenizer.json</c> has the added tokens of Llama 3's conversations.</summary>
+    internal static bool IsLlama3(string path)
+    {
+        using var document = JsonPart.Parse(path);
+        return new JsonPart(path, "", document.RootElement).Optional("added_tokens") is { } added && added.Elements().Any(token => token.Optional("content")?.Text() == HeaderStart);
+    }
+
     /// <summary>Loads either kind of file; of a folder, its <c>tokenizer.json</c> or else its <c>tokenizer.model</c> or <c>original/tokenizer.model</c>.</summary>
     /// <param name="path">A <c>tokenizer.json</c>, a rank file with the special tokens of Llama 3.2, or a folder that holds one.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the line or place.</exception>
-    public static Llama3Tokenizer Load(string path)
+    public static new Llama3Tokenizer Load(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         if (Directory.Exists(path))

@@ -52,23 +52,32 @@ sealed partial class SplitPattern : PreTokenizer
     /// <inheritdoc/>
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => Pieces(text);
 
-    /// <summary>The pieces in order; they cover the text.</summary>
-    public List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text)
+    /// <summary>The pieces in order; they cover the text, unless the <paramref name="gaps"/> between matches are to be left out.</summary>
+    public List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text, bool gaps = true)
     {
         bool hasPairs = text.IndexOfAnyInRange('\uD800', '\uDFFF') >= 0;
         var seen = hasPairs ? OneUnitPerCharacter(text) : text;
         var pieces = new List<(int Offset, int Length)>();
+        var between = new List<int>();
         int end = 0;
         foreach (var match in regex.EnumerateMatches(seen))
         {
             if (match.Length == 0) continue;
-            if (match.Index > end) pieces.Add((end, match.Index - end));
+            if (match.Index > end)
+            {
+                between.Add(pieces.Count);
+                pieces.Add((end, match.Index - end));
+            }
             pieces.Add((match.Index, match.Length));
             end = match.Index + match.Length;
         }
-        if (end < seen.Length) pieces.Add((end, seen.Length - end));
+        if (end < seen.Length)
+        {
+            between.Add(pieces.Count);
+            pieces.Add((end, seen.Length - end));
+        }
         if (hasPairs) WidenToUnits(text, pieces);
-        return pieces;
+        return gaps ? pieces : [.. pieces.Where((_, index) => between.BinarySearch(index) < 0)];
     }
 
     static ReadOnlySpan<char> OneUnitPerCharacter(ReadOnlySpan<char> text)

@@ -36,6 +36,20 @@ public abstract class Tokenizer
         ordinaryAdded = new Matcher(addedByText.Values.Where(token => !token.Special).Select(token => token.Text));
     }
 
+    private protected const string FileName = "tokenizer.json";
+
+    /// <summary>Loads the tokenizer of a checkpoint: Llama 3's as <see cref="Llama3Tokenizer"/>, which knows its chat template, another byte-level BPE as <see cref="BytePairTokenizer"/>.</summary>
+    /// <param name="path">A folder, a <c>tokenizer.json</c>, or a rank file (<c>tokenizer.model</c>).</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place and the reason.</exception>
+    public static Tokenizer Load(string path)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        string json = Directory.Exists(path) ? Path.Combine(path, FileName) : path;
+        if (!json.EndsWith(".json", StringComparison.OrdinalIgnoreCase) || !File.Exists(json)) return Llama3Tokenizer.Load(path);
+        return Llama3Tokenizer.IsLlama3(json) ? Llama3Tokenizer.Load(json) : BytePairTokenizer.Load(json);
+    }
+
     /// <summary>One more than the largest id, special tokens included.</summary>
     public int VocabularySize { get; }
 
@@ -136,6 +150,9 @@ public abstract class Tokenizer
     /// <summary>The bytes of a token of the learned vocabulary, at least one; empty if no token has this id, which lies within the vocabulary size.</summary>
     protected abstract ReadOnlySpan<byte> PlainBytes(int id);
 
+    /// <summary>The text whose bytes the tokens are, and for each of its characters the number of the one it was in the text given; null where they are the same.</summary>
+    private protected virtual (string Text, int[]? Origins) Normalized(string text) => (text, null);
+
     int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
 
     void EncodeInto(string text, bool recognizeSpecial, List<int> ids)
@@ -155,7 +172,7 @@ public abstract class Tokenizer
 
     (List<int> Ids, List<TextSpan> Spans) Located(string text, bool beginOfText, bool recognizeSpecial)
     {
-        text = WellFormed(text);
+        (text, var origins) = Normalized(WellFormed(text));
         var ids = new List<int>();
         EncodeInto(text, recognizeSpecial, ids);
         var spans = new List<TextSpan>(ids.Count + 1);
@@ -177,7 +194,7 @@ public abstract class Tokenizer
             int first = character;
             tokenEnd += Bytes(id).Length;
             MoveTo(tokenEnd - 1);
-            spans.Add(new(first, character + 1));
+            spans.Add(origins is null ? new(first, character + 1) : new(origins[first], origins[character] + 1));
         }
         if (beginOfText) ids.Insert(0, RequireBeginOfText());
         return (ids, spans);

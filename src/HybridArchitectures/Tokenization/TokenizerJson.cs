@@ -21,12 +21,12 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
         root.Optional("version")?.RequireText("1.0", "no other version of the format is known");
         foreach (string name in (ReadOnlySpan<string>)["truncation", "padding", "normalizer"])
             if (root.Optional(name) is { } given) throw given.Bad($"a tokenizer with a {name} is not supported: {OnlyLlama3}");
-        var added = ReadAdded(root);
+        var added = TokenizerParts.Added(root, OnlyLlama3);
         var vocabulary = ReadModel(root.Required("model"), added);
         var pattern = ReadSplit(root.Required("pre_tokenizer"));
         var decoder = root.Required("decoder");
         decoder.Required("type").RequireText("ByteLevel", OnlyLlama3);
-        string? begin = root.Optional("post_processor") is { } processor ? ReadTemplate(processor, added) : null;
+        string? begin = root.Optional("post_processor") is { } processor ? TokenizerParts.Begin(processor, added, OnlyLlama3) : null;
 
         var tokens = new byte[]?[Math.Max(vocabulary.Values.DefaultIfEmpty(-1).Max(), added.Select(token => token.Id).DefaultIfEmpty(-1).Max()) + 1];
         foreach (var (spelling, id) in vocabulary)
@@ -35,24 +35,6 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
             tokens[id] = bytes;
         }
         return new(tokens, added, pattern, begin);
-    }
-
-    static List<AddedToken> ReadAdded(JsonPart root)
-    {
-        var added = new List<AddedToken>();
-        if (root.Optional("added_tokens") is not { } list) return added;
-        foreach (var entry in list.Elements())
-        {
-            entry.RequireOnly("id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
-            foreach (string name in (ReadOnlySpan<string>)["single_word", "lstrip", "rstrip"])
-                if (entry.Optional(name)?.Flag() == true) throw entry.Bad($"an added token with {name} is not supported: {OnlyLlama3}");
-            var token = new AddedToken(entry.Required("id").Id(), entry.Required("content").Text(), entry.Optional("special")?.Flag() ?? false);
-            if (token.Text.Length == 0) throw entry.Bad("the added token is empty");
-            foreach (var other in added)
-                if (other.Id == token.Id || other.Text == token.Text) throw entry.Bad($"id {token.Id} or text \"{token.Text}\" is given twice among the added tokens");
-            added.Add(token);
-        }
-        return added;
     }
 
     // spelling to id, without the added tokens
@@ -110,49 +92,5 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
         {
             throw pattern.Bad(error.Message);
         }
-    }
-
-    static string? ReadTemplate(JsonPart part, List<AddedToken> added)
-    {
-        switch (part.Required("type").Text())
-        {
-            case "Sequence":
-                string? begin = null;
-                foreach (var step in part.Required("processors").Elements()) begin = ReadTemplate(step, added) ?? begin;
-                return begin;
-            case "ByteLevel":
-                if (part.Optional("trim_offsets")?.Flag() == true) throw part.Bad("trim_offsets is not supported: it gives other spans");
-                return null;
-            case "TemplateProcessing":
-                string? single = ReadTexts(part.Required("single"), 1), pair = ReadTexts(part.Required("pair"), 2);
-                if (single != pair) throw part.Bad("the templates of one text and of a pair begin a text differently");
-                if (single is not null && !added.Exists(token => token.Text == single)) throw part.Bad($"the template's token \"{single}\" is not among the added tokens");
-                return single;
-            case var type:
-                throw part.Bad($"\"{type}\" is not supported: {OnlyLlama3}");
-        }
-    }
-
-    // each text with at most one token before it, the same for each
-    static string? ReadTexts(JsonPart template, int texts)
-    {
-        string? begin = null;
-        var pieces = new Queue<JsonPart>(template.Elements());
-        for (int text = 0; text < texts; text++)
-        {
-            string? own = null;
-            if (pieces.TryPeek(out var piece) && piece.Optional("SpecialToken") is { } special)
-            {
-                own = special.Required("id").Text();
-                if (special.Required("type_id").Id() != text) throw special.Bad($"type_id; expected {text}");
-                pieces.Dequeue();
-            }
-            if (!pieces.TryDequeue(out piece) || piece.Optional("Sequence") is not { } sequence) throw template.Bad($"expected text {(text == 0 ? "A" : "B")}: {OnlyLlama3}");
-            sequence.Required("id").RequireText(text == 0 ? "A" : "B", OnlyLlama3);
-            if (sequence.Required("type_id").Id() != text) throw sequence.Bad($"type_id; expected {text}");
-            if (text > 0 && own != begin) throw template.Bad("the second text begins otherwise than the first");
-            begin = own;
-        }
-        return pieces.Count == 0 ? begin : throw template.Bad($"a token after the text is not supported: {OnlyLlama3}");
     }
 }

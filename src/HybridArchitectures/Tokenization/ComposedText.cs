@@ -1,0 +1,116 @@
+using System.Globalization;
+using System.Text;
+
+namespace HybridArchitectures.Tokenization;
+
+/// <summary>
+/// Unicode's form NFC (Unicode Standard Annex 15) by a table of its own: .NET's takes the system's, and in a program with <c>InvariantGlobalization</c> hands every text back as it is.
+/// </summary>
+static class ComposedText
+{
+    const int HangulFirst = 0xAC00, LeadFirst = 0x1100, VowelFirst = 0x1161, TailFirst = 0x11A7, Leads = 19, Vowels = 21, Tails = 28, Syllables = Leads * Vowels * Tails;
+    const int FirstThatChanges = 0x300;
+
+    static readonly Dictionary<int, int[]> decompositions = [];
+    static readonly Dictionary<(int First, int Second), int> compositions = [];
+    static readonly Dictionary<int, byte> classes = [];
+
+    static ComposedText()
+    {
+        using var stream = typeof(ComposedText).Assembly.GetManifestResourceStream("composition.txt")!;
+        using var reader = new StreamReader(stream);
+        while (reader.ReadLine() is { } line)
+        {
+            string[] words = line.Split(' ');
+            int Code(int word) => int.Parse(words[word], NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+            switch (words[0])
+            {
+                case "C" or "D":
+                    int[] parts = [.. Enumerable.Range(2, words.Length - 2).Select(Code)];
+                    decompositions.Add(Code(1), parts);
+                    if (words[0] == "C") compositions.Add((parts[0], parts[1]), Code(1));
+                    break;
+                case "R":
+                    for (int code = Code(2); code <= Code(3); code++) classes.Add(code, byte.Parse(words[1], CultureInfo.InvariantCulture));
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The well-formed text in form NFC.</summary>
+    public static string Of(string text) => WithOrigins(text).Text;
+
+    /// <summary>The well-formed text in form NFC, and for each of its characters the number of the one it was, or which it joined; null where the text is in that form already.</summary>
+    public static (string Text, int[]? Origins) WithOrigins(string text)
+    {
+        if (text.AsSpan().IndexOfAnyExceptInRange('\0', (char)(FirstThatChanges - 1)) < 0) return (text, null);
+        var codes = new List<(int Code, int Origin)>(text.Length);
+        int origin = 0;
+        foreach (var rune in text.EnumerateRunes()) Decompose(rune.Value, origin++, codes);
+        Order(codes);
+        Compose(codes);
+        var result = new StringBuilder(text.Length);
+        foreach (var (code, _) in codes) result.Append(new Rune(code).ToString());
+        string composed = result.ToString();
+        return composed == text ? (text, null) : (composed, [.. codes.Select(item => item.Origin)]);
+    }
+
+    static void Decompose(int code, int origin, List<(int Code, int Origin)> codes)
+    {
+        if (code is >= HangulFirst and < HangulFirst + Syllables)
+        {
+            int syllable = code - HangulFirst, tail = syllable % Tails;
+            codes.Add((LeadFirst + syllable / (Vowels * Tails), origin));
+            codes.Add((VowelFirst + syllable % (Vowels * Tails) / Tails, origin));
+            if (tail > 0) codes.Add((TailFirst + tail, origin));
+        }
+        else if (decompositions.TryGetValue(code, out int[]? parts))
+            foreach (int part in parts) Decompose(part, origin, codes);
+        else codes.Add((code, origin));
+    }
+
+    static int Class(int code) => code < FirstThatChanges ? 0 : classes.GetValueOrDefault(code);
+
+    // marks between two characters that are none, by class, those of one class as they stand
+    static void Order(List<(int Code, int Origin)> codes)
+    {
+        for (int start = 0; start < codes.Count; start++)
+        {
+            int end = start;
+            while (end < codes.Count && Class(codes[end].Code) > 0) end++;
+            if (end - start > 1)
+            {
+                (int Code, int Origin)[] sorted = [.. codes.Skip(start).Take(end - start).OrderBy(item => Class(item.Code))];
+                for (int i = 0; i < sorted.Length; i++) codes[start + i] = sorted[i];
+            }
+            start = end;
+        }
+    }
+
+    // each character joins the last that is no mark, unless one of its class or a higher one stands between
+    static void Compose(List<(int Code, int Origin)> codes)
+    {
+        int starter = -1, kept = 0, last = 0;
+        for (int i = 0; i < codes.Count; i++)
+        {
+            int code = codes[i].Code, own = Class(code);
+            bool adjacent = starter == kept - 1;
+            if (starter >= 0 && (adjacent || (last != 0 && last < own)) && Joined(codes[starter].Code, code) is { } joined)
+            {
+                codes[starter] = (joined, codes[starter].Origin);
+                continue;
+            }
+            if (own == 0) starter = kept;
+            last = own;
+            codes[kept++] = codes[i];
+        }
+        codes.RemoveRange(kept, codes.Count - kept);
+    }
+
+    static int? Joined(int first, int second)
+    {
+        if (first is >= LeadFirst and < LeadFirst + Leads && second is >= VowelFirst and < VowelFirst + Vowels) return HangulFirst + ((first - LeadFirst) * Vowels + second - VowelFirst) * Tails;
+        if (first is >= HangulFirst and < HangulFirst + Syllables && (first - HangulFirst) % Tails == 0 && second is > TailFirst and < TailFirst + Tails) return first + second - TailFirst;
+        return compositions.TryGetValue((first, second), out int whole) ? whole : null;
+    }
+}
