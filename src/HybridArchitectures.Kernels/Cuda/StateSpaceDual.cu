@@ -17,8 +17,8 @@
 // Float32 is cut into three bfloat16 planes, and the six products that matter are summed: about as exact as float32. Every sum has one fixed order.
 //
 // What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at 790 TFLOP/s.
-// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H200: forward 0.80 ms, 39 % of the limit;
-// with backward, S made again, 3.40 ms. What each step gave stands in docs/kernels-log.md.
+// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s): forward 0.74 ms;
+// with backward, S kept, 3.04 ms. What each step gave stands in docs/kernels-log.md.
 #include "tensor_cores.cuh"
 
 // the host compiles this once for each shape it meets
@@ -56,6 +56,7 @@ constexpr int NPad = (N + 15) / 16 * 16, KSteps = NPad / 16, Blocks = Q / 16;   
 constexpr int MTiles = SSD_TILES, Rows = SSD_GROUPS ? 16 : 16 * MTiles;          // channels of a warp
 constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;   // channels of a head in one block
 constexpr int Warps = Heads * HeadWarps, Threads = 32 * Warps, Channels = Warps * Rows;
+constexpr int WalkThreads = Threads + (SSD_GROUPS ? 128 : 0);                    // with the warps that make chunks ready
 constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps, Units = (P + Unit - 1) / Unit;
 constexpr float LeastLogarithm = -128;      // 2^-128 is 0 here
 
@@ -217,12 +218,12 @@ template <class T, int TileRows, int Columns, int Count> __device__ __forceinlin
 }
 
 // the numbers of a chunk, from (Arrays) to (Arrays, Q)
-template <int Arrays, int Count, class From> __device__ __forceinline__ void stage_numbers(float* to, From from) {
+template <int Arrays, int Count, class From> __device__ __forceinline__ void stage_numbers(float* to, int thread, From from) {
     constexpr int Pieces = Q / 4;
     const Place place = place_of(reinterpret_cast<u16*>(to));
 #pragma unroll
     for (int pass = 0; pass < (Arrays * Pieces + Count - 1) / Count; pass++) {
-        const int i = pass * Count + threadIdx.x;
+        const int i = pass * Count + thread;
         if (Arrays * Pieces % Count && i >= Arrays * Pieces) continue;
         copy_async_16(place + 8 * i, from(i / Pieces) + i % Pieces * 4, true);
     }
@@ -444,13 +445,13 @@ template <bool Reverse, bool Output> struct Walk {
         stage<Key, Q, NPad, Threads>(keys + stage_ * Key::Size, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, valid - begin, N, a.wide);
         const float* from = a.delta + ((row * a.heads + first) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta, next = a.chunks * Q, last = count - 1;
-        stage_numbers<Arrays * Heads, Threads>(numbers + stage_ * Arrays * Numbers, [=](int i) {
+        stage_numbers<Arrays * Heads, Threads>(numbers + stage_ * Arrays * Numbers, threadIdx.x, [=](int i) {
             const int array = i / Heads, head = i % Heads;
             return from + (array == 0 ? 0 : array == 1 ? cum : low) + (head < last ? head : last) * next;
         });
         if constexpr (Documents) {
             const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
-            stage_numbers<1, Threads>(reinterpret_cast<float*>(begins + stage_ * Q), [=](int) { return begins_; });
+            stage_numbers<1, Threads>(reinterpret_cast<float*>(begins + stage_ * Q), threadIdx.x, [=](int) { return begins_; });
         }
     }
 
@@ -832,7 +833,7 @@ struct Pairs {
         stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size + State::Size, static_cast<const Element*>(a.backStates) + state, N, width, N, a.wide);
         const float* from = a.delta + ((row * a.heads + head) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta;
-        stage_numbers<Arrays, PairThreads>(numbers + stage_ * Numbers, [=](int array) { return from + (array == 0 ? 0 : array == 1 ? cum : low); });
+        stage_numbers<Arrays, PairThreads>(numbers + stage_ * Numbers, threadIdx.x, [=](int array) { return from + (array == 0 ? 0 : array == 1 ? cum : low); });
     }
 
     __device__ __forceinline__ static float quad_sum(float value) { return lane_sum(value, 4); }
@@ -871,7 +872,7 @@ struct Pairs {
             stage<Key, Q, NPad, PairThreads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + group * N, a.queryToken, left, N, a.wide);
             if constexpr (Documents) {
                 const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
-                stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), [=](int) { return begins_; });
+                stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), threadIdx.x, [=](int) { return begins_; });
             }
         }
         load_ahead(0, 0);
@@ -1138,13 +1139,13 @@ template <bool Reverse, bool Output> __device__ __forceinline__ void walk(const 
 #if SSD_PART != 2
 KERNEL(dual_steps, 256, DualArguments, steps)
 KERNEL(dual_combine, 256, DualArguments, combine<false>)
-KERNEL_OF(dual_states, Threads, SSD_BLOCKS, DualArguments, walk<false, false>)
-KERNEL_OF(dual_walk, Threads, SSD_BLOCKS, DualArguments, walk<false, true>)
+KERNEL_OF(dual_states, WalkThreads, SSD_BLOCKS, DualArguments, walk<false, false>)
+KERNEL_OF(dual_walk, WalkThreads, SSD_BLOCKS, DualArguments, walk<false, true>)
 #endif
 #if SSD_PART != 1
 KERNEL(dual_step_gradients, 256, DualArguments, step_gradients)
 KERNEL(dual_combine_back, 256, DualArguments, combine<true>)
-KERNEL_OF(dual_states_back, Threads, SSD_BLOCKS, DualArguments, walk<true, false>)
-KERNEL_OF(dual_walk_back, Threads, SSD_BLOCKS, DualArguments, walk<true, true>)
+KERNEL_OF(dual_states_back, WalkThreads, SSD_BLOCKS, DualArguments, walk<true, false>)
+KERNEL_OF(dual_walk_back, WalkThreads, SSD_BLOCKS, DualArguments, walk<true, true>)
 KERNEL(dual_pairs, PairThreads, DualArguments, pairs)
 #endif

@@ -1,12 +1,11 @@
 // The walk and the pairs of StateSpaceDual.cu for compute capability 9.0a: four warps own 64 channels of one head and multiply together (wgmma), reading b, c and the decayed pairs straight from
-// shared memory, so that registers hold sums alone: the state (64 x N), an output of 64 x 64, and the state as an operand.
-// Products run while threads decay pairs, scale and write. A block is two such groups that share what is loaded and nothing else; a chunk has 64 tokens.
+// shared memory, so that registers hold sums alone: the state (64 x N), an output of 64 x 64, and the state as an operand. A chunk has 64 tokens.
 #pragma once
 
 // 64 rows of 64 elements into a tile, by Count threads; zeros from row `left_` on
-template <int Count> __device__ __forceinline__ void stage_tile(Place tile, const Element* from, i64 stride, int left_) {
+template <int Count> __device__ __forceinline__ void stage_tile(Place tile, const Element* from, i64 stride, int left_, int thread) {
     constexpr int Step = Count / 8;
-    const int line = threadIdx.x / 8, piece = threadIdx.x % 8;
+    const int line = thread / 8, piece = thread % 8;
     const Element* at = from + line * stride + piece * 8;
     const i64 step = Step * stride;
     const Place to = tile + swizzled(line, piece * 8);
@@ -23,17 +22,20 @@ __device__ __forceinline__ u16* tiles_in(u16* shared) {
 #endif
 }
 
+// The last four warps of a block copy chunks, multiply c and b and decay the pairs for all its heads, a chunk ahead of the others: groups of four warps that each keep 64 channels of
+// one head's state. Only barriers join them: `full` when a chunk is ready for a group, `empty` when the group is through with it.
 template <bool Reverse, bool Output> struct GroupWalk {
     static constexpr int Parts = N / 64, Groups = SSD_GROUPS, HeadGroups = Slice / 64;   // tiles of 64 states; groups of a head
-    static_assert(!Output || Stages == 3, "a chunk, the next one and one on its way");
+    static_assert(Stages == 3, "a chunk at work, one made ready and one on its way");
     static constexpr int InSize = Groups * SwizzledTile, KeySize = Parts * SwizzledTile, StageSize = InSize + (Output ? 2 : 1) * KeySize;
 
     const DualArguments& a;
     i64 row, projection, first, count, offset, valid, segment;                     // the block's heads: first on, count of them; offset: of their channels
+    i64 begin, end, last, steps_;                                                  // of the chunks: those of the segment, and of them those that hold tokens
     int warp, lane, r, q, group, own, channel;                                     // own: this group's head in the block; channel: this warp's first in the head
-    u16 *stages, *squares;                                                         // squares: this group's two, for a chunk and the next
+    u16 *stages, *squares, *saved;                                                 // squares: (2, Heads), for a chunk and the next; saved: see `save`
     Place stagePlace, squarePlace;
-    float *numbers, *weights;                                                      // (Stages, 2, Heads, Q): steps and their sums; (2, 2, Q) of this group's: see `weigh`
+    float *numbers, *weights, *factors;                                            // (Stages, 2, Heads, Q): steps and their sums; (2, Heads, 2, Q) and (Heads, 4, Q): see `weigh`
     int* begins;
     bool active;
 
@@ -46,10 +48,12 @@ template <bool Reverse, bool Output> struct GroupWalk {
         q = lane % 4;
         group = warp / 4;
         own = group / HeadGroups;
-        squares = stages + Stages * StageSize + group * 2 * SwizzledTile;
-        numbers = reinterpret_cast<float*>(stages + Stages * StageSize + (Output ? 2 * Groups * SwizzledTile : 0));
-        weights = numbers + Stages * 2 * Heads * Q + group * 4 * Q;
-        begins = reinterpret_cast<int*>(numbers + Stages * 2 * Heads * Q + Groups * 4 * Q);
+        squares = stages + Stages * StageSize;
+        saved = squares + (Output ? 2 * Heads * SwizzledTile : 0);
+        numbers = reinterpret_cast<float*>(saved + Groups * 64 * (N + 8));
+        weights = numbers + Stages * 2 * Heads * Q;
+        factors = weights + 4 * Heads * Q;
+        begins = reinterpret_cast<int*>(factors + (Output ? 4 * Heads * Q : 0));
         stagePlace = place_of(stages);
         squarePlace = place_of(squares);
         const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
@@ -66,9 +70,24 @@ template <bool Reverse, bool Output> struct GroupWalk {
         if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
         channel = static_cast<int>(offset) + group % HeadGroups * 64 + warp % 4 * 16;
         active = own < count && channel < P;
+        const i64 filled = (valid + Q - 1) / Q;
+        begin = segment * a.chunksPerSegment;
+        end = begin + a.chunksPerSegment;
+        if (end > a.chunks) end = a.chunks;
+        last = end < filled ? end : filled;
+        steps_ = last > begin ? last - begin : 0;
     }
 
+    __device__ __forceinline__ i64 chunk_of(i64 i) const { return Reverse ? last - 1 - i : begin + i; }
+
+    // barriers of a group and the four warps that make chunks ready, by turns
+    __device__ __forceinline__ static int full(int group, i64 i) { return 2 + 2 * group + static_cast<int>(i % 2); }
+    __device__ __forceinline__ static int empty(int group, i64 i) { return full(Groups + group, i); }
+
+    // ---- what makes chunks ready ----
+
     __device__ __forceinline__ void load_ahead(i64 chunk, int stage_) const {
+        const int thread = threadIdx.x % 128;
         const i64 begin = chunk * Q, rest = valid - begin;
         const int left_ = rest < Q ? static_cast<int>(rest) : Q;
         const Place to = stagePlace + stage_ * StageSize;
@@ -76,123 +95,192 @@ template <bool Reverse, bool Output> struct GroupWalk {
 #pragma unroll
         for (int g = 0; g < Groups; g++) {
             const int head = g / HeadGroups, p = g % HeadGroups * 64;
-            stage_tile<Threads>(to + g * SwizzledTile, in + (head * P + p), a.inToken, head < count && offset + p < P ? left_ : 0);
+            stage_tile<128>(to + g * SwizzledTile, in + (head * P + p), a.inToken, head < count && offset + p < P ? left_ : 0, thread);
         }
         const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + projection * N;
 #pragma unroll
-        for (int part = 0; part < Parts; part++) stage_tile<Threads>(to + (InSize + part * SwizzledTile), key + part * 64, a.keyToken, left_);
+        for (int part = 0; part < Parts; part++) stage_tile<128>(to + (InSize + part * SwizzledTile), key + part * 64, a.keyToken, left_, thread);
         if constexpr (Output) {
             const Element* query = static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + projection * N;
 #pragma unroll
-            for (int part = 0; part < Parts; part++) stage_tile<Threads>(to + (InSize + KeySize + part * SwizzledTile), query + part * 64, a.queryToken, left_);
+            for (int part = 0; part < Parts; part++) stage_tile<128>(to + (InSize + KeySize + part * SwizzledTile), query + part * 64, a.queryToken, left_, thread);
         }
         const float* from = a.delta + ((row * a.heads + first) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta, next = a.chunks * Q, last = count - 1;
-        stage_numbers<2 * Heads, Threads>(numbers + stage_ * 2 * Heads * Q, [=](int i) { return from + (i / Heads ? cum : 0) + (i % Heads < last ? i % Heads : last) * next; });
+        stage_numbers<2 * Heads, 128>(numbers + stage_ * 2 * Heads * Q, thread, [=](int i) { return from + (i / Heads ? cum : 0) + (i % Heads < last ? i % Heads : last) * next; });
         if constexpr (Documents) {
             const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
-            stage_numbers<1, Threads>(reinterpret_cast<float*>(begins + stage_ * Q), [=](int) { return begins_; });
+            stage_numbers<1, 128>(reinterpret_cast<float*>(begins + stage_ * Q), thread, [=](int) { return begins_; });
         }
     }
 
-    __device__ __forceinline__ const float* steps_of(int stage_) const { return numbers + (stage_ * 2 * Heads + own) * Q; }
-    __device__ __forceinline__ const float* sums_of(int stage_) const { return numbers + ((stage_ * 2 + 1) * Heads + own) * Q; }
+    __device__ __forceinline__ const float* steps_of(int stage_, int head) const { return numbers + (stage_ * 2 * Heads + head) * Q; }
+    __device__ __forceinline__ const float* sums_of(int stage_, int head) const { return numbers + ((stage_ * 2 + 1) * Heads + head) * Q; }
 
-    __device__ __forceinline__ const float* before_of(i64 i) const { return weights + i % 2 * 2 * Q; }
-    __device__ __forceinline__ const float* after_of(i64 i) const { return before_of(i) + Q; }
+    __device__ __forceinline__ float* before_of(i64 i, int head) const { return weights + (i % 2 * Heads + head) * 2 * Q; }
+    __device__ __forceinline__ float* after_of(i64 i, int head) const { return before_of(i, head) + Q; }
 
-    // for every token of the i-th chunk what is left there of the state before the chunk, in walking order, and what is left of the token after the chunk
+    // For every token of the i-th chunk: what is left there of the state before the chunk, in walking order, and what is left of the token after the chunk. And for pairs in
+    // different blocks of 16 tokens what is left between the later one and the edge of its block, by turns with (for each later block) what is left of the earlier one at that edge:
+    // their product is the pair's decay.
     __device__ __forceinline__ void weigh(int stage_, i64 i) const {
-        const int t = threadIdx.x % 128;
-        if (t >= Q) return;
-        const float* sums = sums_of(stage_);
-        float from = exp2_approximate(sums[t]), to = exp2_approximate(sums[Q - 1] - sums[t]);
+        const int head = threadIdx.x % 128 / Q, t = threadIdx.x % Q;
+        if (head >= Heads) return;
+        const float *sums = sums_of(stage_, head), sum = sums[t], step = steps_of(stage_, head)[t];
+        float from = exp2_approximate(sum), to = exp2_approximate(sums[Q - 1] - sum);
         if constexpr (Documents) {
             if (begins[stage_ * Q + t] >= 0) from = 0;
             if (t < begins[stage_ * Q + Q - 1]) to = 0;
         }
-        const float step = steps_of(stage_)[t];
-        weights[i % 2 * 2 * Q + t] = Reverse ? to * step : from;
-        weights[i % 2 * 2 * Q + Q + t] = Reverse ? from : to * step;
+        before_of(i, head)[t] = Reverse ? to * step : from;
+        after_of(i, head)[t] = Reverse ? from : to * step;
+        if constexpr (Output) {
+            float* own = factors + head * 4 * Q + t;
+            const int* begins_ = begins + stage_ * Q;
+            const int within = t / 16, edge = 16 * within + (Reverse ? 15 : 0);
+            const bool cut = Documents && (Reverse ? t < begins_[edge] : begins_[t] >= edge);
+            own[0] = cut ? 0.f : Reverse ? exp2_approximate(sums[edge] - sum) * step : exp2_approximate(sum - sums[edge]);
+#pragma unroll
+            for (int block = 1; block < 4; block++) {
+                if (Reverse ? within < block : within >= block) continue;
+                const bool cut = Documents && (Reverse ? begins_[t] >= 16 * block : t < begins_[16 * block - 1]);
+                own[block * Q] = cut ? 0.f : Reverse ? exp2_approximate(sum - sums[16 * block - 1]) : exp2_approximate(sums[16 * block] - sum) * step;
+            }
+        }
     }
 
-    // decayed products of this warp's 16 rows, outputs, with one block of 16 tokens they take from
-    template <bool Diagonal> __device__ __forceinline__ void decayed(const float (&products)[32], u16* square, int block, int stage_, float skip) const {
-        const float *sums = sums_of(stage_), *steps_ = steps_of(stage_);
-        const int line = warp % 4 * 16 + r;
+    // Decayed products of this warp's 16 rows, outputs, with the tokens they take from; other places of the tile hold zeros from the start on. Everything is loaded before the first is written.
+    __device__ __forceinline__ void decayed(const float (&products)[32], u16* square, int stage_, int head, float skip) const {
+        const int own = warp % 4, line = 16 * own + r;
+        const float *sums = sums_of(stage_, head) + 16 * own, *steps_ = steps_of(stage_, head) + 16 * own, *rows = factors + head * 4 * Q, *columns = rows + (own + Reverse) * Q;
+        const float row[2] = {rows[line], rows[line + 8]}, sum[2] = {sums[r], sums[r + 8]}, step[2] = {Reverse ? steps_[r] : 1.f, Reverse ? steps_[r + 8] : 1.f};
+        Two others[8], near[2], nearSteps[2];
 #pragma unroll
-        for (int n = 2 * block; n < 2 * block + 2; n++) {
-            const int column = 8 * n + 2 * q;
-            const Two others = pair_of(sums, column), factors = Reverse ? Two{1, 1} : pair_of(steps_, column);
+        for (int n = 0; n < 8; n++) others[n] = pair_of(columns, 8 * n + 2 * q);
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            near[n] = pair_of(sums, 8 * n + 2 * q);
+            nearSteps[n] = Reverse ? Two{1, 1} : pair_of(steps_, 8 * n + 2 * q);
+        }
+        u16* to = square + line * 64 + 2 * q;
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            if (Reverse ? n / 2 < own : n / 2 > own) continue;
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const int to = line + 8 * half;
-                const float sum = sums[to], factor = Reverse ? steps_[to] : 1.f;
                 float values[2];
+                if (n / 2 == own) {
 #pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    const float other = e ? others.y : others.x;
-                    values[e] = products[4 * n + 2 * half + e] * (Reverse ? exp2_approximate(other - sum) * factor : exp2_approximate(sum - other) * (e ? factors.y : factors.x));
-                    if constexpr (Documents) { if (Reverse ? to < begins[stage_ * Q + column + e] : column + e < begins[stage_ * Q + to]) values[e] = 0; }
-                    if constexpr (Diagonal) {
-                        // 8 (n - 2 block - half) + 2 q + e - r, of which the first is known here
-                        const int apart = 2 * q + e - r + 8 * (n % 2 - half);
-                        if (Reverse ? apart < 0 : apart > 0) values[e] = 0;
+                    for (int e = 0; e < 2; e++) {
+                        const int from = 8 * (n % 2) + 2 * q + e, apart = from - r - 8 * half;
+                        const float other = e ? near[n % 2].y : near[n % 2].x;
+                        bool cut = Reverse ? apart < 0 : apart > 0;
+                        if constexpr (Documents) cut |= Reverse ? line + 8 * half < begins[stage_ * Q + 16 * own + from] : 16 * own + from < begins[stage_ * Q + line + 8 * half];
+                        values[e] = products[4 * n + 2 * half + e] * (exp2_approximate(Reverse ? other - sum[half] : sum[half] - other) * (Reverse ? step[half] : e ? nearSteps[n % 2].y : nearSteps[n % 2].x));
+                        if (cut) values[e] = 0;
                         if (n % 2 == half && apart == 0) values[e] += skip;
                     }
+                } else {
+                    values[0] = products[4 * n + 2 * half] * row[half] * others[n].x;
+                    values[1] = products[4 * n + 2 * half + 1] * row[half] * others[n].y;
                 }
-                *reinterpret_cast<unsigned*>(square + swizzled(to, column)) = round_to_bfloat16_pair(values[0], values[1]);
+                *reinterpret_cast<unsigned*>(to + half * 8 * 64 + (n ^ r) * 8) = round_to_bfloat16_pair(values[0], values[1]);
             }
         }
     }
 
-    // other places of the tile hold zeros from the start on
-    __device__ __forceinline__ void decayed(const float (&products)[32], u16* square, int stage_, float skip) const {
+    __device__ __forceinline__ void produce() const {
+        float skips[Heads] = {};
+        if constexpr (Output) {
 #pragma unroll
-        for (int block = 0; block < 4; block++) {
-            if (block == warp % 4) decayed<true>(products, square, block, stage_, skip);
-            else if (Reverse ? block > warp % 4 : block < warp % 4) decayed<false>(products, square, block, stage_, skip);
+            for (int head = 0; head < Heads; head++) skips[head] = a.skip && head < count ? a.skip[first + head] : 0.f;
+            for (int i = threadIdx.x % 128; i < Heads * SwizzledTile; i += 128) reinterpret_cast<unsigned*>(squares)[i] = 0;
         }
-    }
-
-    __device__ __forceinline__ void write(const float (&sums)[32], i64 begin) const {
-        if (valid - begin >= Q) write<true>(sums, begin); else write<false>(sums, begin);
-    }
-
-    template <bool Full> __device__ __forceinline__ void write(const float (&sums)[32], i64 begin) const {
-        const i64 token = a.heads * P, step = 8 * token;
-        const int left_ = static_cast<int>(valid - begin), rows = static_cast<int>(a.length - begin < Q ? a.length - begin : Q);
-        Element* at = static_cast<Element*>(a.out) + ((row * a.length + begin) * a.heads + first + own) * P + channel + (r * token + (q % 2 * 8 + q / 2 * 4));
+        int stage_ = 0, next = 1;
+        // the next chunk's copies, once its place has been left
+        auto ahead = [&](i64 i) {
+            if (i > 1)
 #pragma unroll
-        for (int n = 0; n < 8; n += 2, at += 2 * step) {
+                for (int g = 0; g < Groups; g++) meet(empty(g, i), 256);
+            if (i + 1 < steps_) load_ahead(chunk_of(i + 1), next);
+            copy_commit();
+        };
+        if (steps_ > 0) load_ahead(chunk_of(0), 0);
+        copy_commit();
+        for (i64 i = 0; i < steps_; i++) {
+            if constexpr (!Output) ahead(i);
+            copy_wait<Output ? 0 : 1>();
+            publish();
+            meet(1, 128);
+            if constexpr (Output) {
+                float products[32];
+                const Place key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
+                open_products();
+#pragma unroll
+                for (int k = 0; k < 4 * Parts; k++)
+                    start_product<false>(products, operand(query + k / 4 * SwizzledTile, 0, k % 4 * 16), operand(key + k / 4 * SwizzledTile, 0, k % 4 * 16), k > 0);
+                close_products();
+                ahead(i);
+                weigh(stage_, i);
+                meet(1, 128);
+                wait_for_products<0>();
+                settle(products);
+#pragma unroll
+                for (int head = 0; head < Heads; head++) {
+                    decayed(products, squares + (i % 2 * Heads + head) * SwizzledTile, stage_, head, skips[head]);
+                    publish();
+#pragma unroll
+                    for (int g = 0; g < HeadGroups; g++) arrive(full(head * HeadGroups + g, i), 256);
+                }
+            } else {
+                weigh(stage_, i);
+#pragma unroll
+                for (int g = 0; g < Groups; g++) arrive(full(g, i), 256);
+            }
+            stage_ = stage_ + 1 < Stages ? stage_ + 1 : 0;
+            next = next + 1 < Stages ? next + 1 : 0;
+        }
+        copy_wait<0>();
+    }
+
+    // ---- what keeps the state ----
+
+    // this warp's output, rounded, through its part of the tile its inputs came in: 8 channels of four tokens a thread
+    __device__ __forceinline__ void turn(const float (&sums)[32], u16* tile, Raw<bfloat16, 8> (&pieces)[4]) const {
+        const Place place = place_of(tile);
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
             unsigned words[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) words[i] = transpose_block(round_to_bfloat16_pair(sums[4 * (n + i / 2) + i % 2 * 2], sums[4 * (n + i / 2) + i % 2 * 2 + 1]));
-            gather_halves(words);
-            const int t = 8 * n + r;
-            if constexpr (!Full) {
-                if (t >= left_) words[0] = words[1] = 0;
-                if (t + 8 >= left_) words[2] = words[3] = 0;
-            }
-            if (active && (Full || t < rows)) *reinterpret_cast<Word<8>*>(at) = {{words[0], words[1]}};
-            if (active && (Full || t + 8 < rows)) *reinterpret_cast<Word<8>*>(at + step) = {{words[2], words[3]}};
+            for (int i = 0; i < 4; i++) words[i] = round_to_bfloat16_pair(sums[4 * (n + i / 2) + i % 2 * 2], sums[4 * (n + i / 2) + i % 2 * 2 + 1]);
+            store_blocks<true>(place + swizzled(8 * n + lane / 16 * 8 + lane % 8, warp % 4 * 16 + lane / 8 % 2 * 8), words);
         }
+        sync_warp();
+#pragma unroll
+        for (int i = 0; i < 4; i++) pieces[i] = load_raw<bfloat16, 8>(tile, swizzled(16 * i + lane / 16 * 8 + lane % 8, warp % 4 * 16 + lane / 8 % 2 * 8));
     }
 
-    // the state before the chunk, for the pairs kernel
+    __device__ __forceinline__ void write(const Raw<bfloat16, 8> (&pieces)[4], i64 begin) const {
+        const int left_ = valid - begin < Q ? static_cast<int>(valid - begin) : Q, rows = a.length - begin < Q ? static_cast<int>(a.length - begin) : Q;
+        const i64 token = a.heads * P;
+        int t = lane / 16 * 8 + lane % 8;
+        Element* at = static_cast<Element*>(a.out) + ((row * a.length + begin + t) * a.heads + first + own) * P + channel + lane / 8 % 2 * 8;
+#pragma unroll
+        for (int i = 0; i < 4; i++, t += 16, at += 16 * token)
+            if (active && t < rows) *reinterpret_cast<Word<16>*>(at) = t < left_ ? pieces[i].bits : Word<16>{};
+    }
+
+    // the state before the chunk, for the pairs kernel: this warp's 16 rows through shared memory
     __device__ __forceinline__ void save(const unsigned (&operands)[4 * Parts][4], i64 chunk) const {
-        if (!active) return;
-        Element* to = static_cast<Element*>(a.states) + ((((row - a.firstRow) * a.chunks + chunk) * a.heads + first + own) * P + channel + r) * N + (q % 2 * 8 + q / 2 * 4);
+        const Place own_ = place_of(saved + warp * 16 * (N + 8));
+        copied_out();
+        sync_warp();
 #pragma unroll
-        for (int half = 0; half < 2; half++)
-#pragma unroll
-            for (int k = 0; k < 4 * Parts; k += 2) {
-                unsigned words[4] = {operands[k][half], operands[k][half + 2], operands[k + 1][half], operands[k + 1][half + 2]};
-                gather_halves(words);
-                Element* at = to + (8 * half * N + 16 * k);
-                *reinterpret_cast<Word<8>*>(at) = {{words[0], words[1]}};
-                *reinterpret_cast<Word<8>*>(at + 16) = {{words[2], words[3]}};
-            }
+        for (int k = 0; k < 4 * Parts; k++) store_blocks<false>(own_ + ((lane % 16) * (N + 8) + 16 * k + lane / 16 * 8), operands[k]);
+        publish();
+        sync_warp();
+        if (active && lane < 16)
+            copy_out(static_cast<Element*>(a.states) + ((((row - a.firstRow) * a.chunks + chunk) * a.heads + first + own) * P + channel + lane) * N, own_ + lane * (N + 8), 2 * N);
     }
 
     // calls back with (part, register, place) of every number of the state that this thread holds
@@ -204,61 +292,17 @@ template <bool Reverse, bool Output> struct GroupWalk {
             for (int i = 0; i < 32; i++) action(part, i, (channel + r + i % 4 / 2 * 8) * N + part * 64 + i / 4 * 8 + 2 * q + i % 2);
     }
 
-    // starts query x key of what a stage holds
-    __device__ __forceinline__ void multiply(float (&products)[32], int stage_) const {
-        const Place key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
-        open_products();
-#pragma unroll
-        for (int k = 0; k < 4 * Parts; k++)
-            start_product<false>(products, operand(query + k / 4 * SwizzledTile, 0, k % 4 * 16), operand(key + k / 4 * SwizzledTile, 0, k % 4 * 16), k > 0);
-        close_products();
-    }
-
-    __device__ __forceinline__ void run() const {
+    __device__ __forceinline__ void consume() const {
         float state[Parts][32] = {};
         if (a.incoming) {
             const float* from = a.incoming + ((row * a.segments + segment) * a.heads + first + own) * P * N;
             each([&](int part, int i, int at) { state[part][i] = from[at]; });
         }
-        const float skip = a.skip && own < count ? a.skip[first + own] : 0.f;
-        if constexpr (Output)
-            for (int i = threadIdx.x % 128; i < SwizzledTile; i += 128) reinterpret_cast<unsigned*>(squares)[i] = 0;
-        const i64 filled = (valid + Q - 1) / Q, begin = segment * a.chunksPerSegment;
-        i64 end = begin + a.chunksPerSegment;
-        if (end > a.chunks) end = a.chunks;
-        const i64 last = end < filled ? end : filled, steps_ = last > begin ? last - begin : 0;
-        auto chunk_of = [&](i64 i) { return Reverse ? last - 1 - i : begin + i; };
-#pragma unroll
-        for (int i = 0; i < Stages - 1; i++) {
-            if (i < steps_) load_ahead(chunk_of(i), i);
-            copy_commit();
-        }
-        if constexpr (Output) {
-            if (steps_ > 0) {
-                copy_wait<Stages - 2>();
-                publish();
-                __syncthreads();
-                float products[32];
-                multiply(products, 0);
-                wait_for_products<0>();
-                settle(products);
-                weigh(0, 0);
-                decayed(products, squares, 0, skip);
-            }
-        }
-        int stage_ = 0, ahead = Stages > 1 ? 1 : 0, next = Stages - 1;
+        int stage_ = 0;
+        Raw<bfloat16, 8> pieces[4];
         for (i64 i = 0; i < steps_; i++) {
-            const i64 chunk = chunk_of(i);
-            copy_wait<Output ? Stages - 3 : Stages - 2>();
-            publish();
-            __syncthreads();
-            if (i + Stages - 1 < steps_) load_ahead(chunk_of(i + Stages - 1), next);
-            copy_commit();
-            const Place in = stagePlace + (stage_ * StageSize + group * SwizzledTile), key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
-            if constexpr (!Output) {
-                weigh(stage_, i);
-                sync_group(group);
-            }
+            const int tile = stage_ * StageSize + group * SwizzledTile;
+            const Place in = stagePlace + tile, key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
             unsigned operands[4 * Parts][4];                                        // the state, rounded
             if (Output || a.states)
 #pragma unroll
@@ -270,14 +314,14 @@ template <bool Reverse, bool Output> struct GroupWalk {
                             const int at = 4 * (2 * k + word / 2) + word % 2 * 2;
                             operands[4 * part + k][word] = round_to_bfloat16_pair(state[part][at], state[part][at + 1]);
                         }
-            // In the order they are started: the state's part of the output, the pairs of the next chunk (of this one again at the end), the new state, the chunk's own part.
-            float output[32], products[32];
+            meet(full(group, i), 256);
+            // in the order they are started: the state's part of the output, the new state, the chunk's own part
+            float output[32];
             if constexpr (Output) {
                 open_products();
 #pragma unroll
                 for (int k = 0; k < 4 * Parts; k++) start_product<false>(output, operands[k], operand(query + k / 4 * SwizzledTile, 0, k % 4 * 16), k > 0);
                 close_products();
-                multiply(products, i + 1 < steps_ ? ahead : stage_);
             }
             unsigned inputs[4][4], weighted[4][4];
 #pragma unroll
@@ -285,9 +329,7 @@ template <bool Reverse, bool Output> struct GroupWalk {
                 const int line = 16 * k + lane % 8 + lane / 16 * 8;
                 load_blocks<true>(inputs[k], in + swizzled(line, warp % 4 * 16 + lane / 8 % 2 * 8));
             }
-            float kept = exp2_approximate(sums_of(stage_)[Q - 1]);
-            if (Documents && begins[stage_ * Q + Q - 1] >= 0) kept = 0;
-            const float *before = before_of(i), *after = after_of(i);
+            const float *before = before_of(i, own), *after = after_of(i, own), kept = (Reverse ? after : before)[Q - 1];
 #pragma unroll
             for (int k = 0; k < 4; k++)
 #pragma unroll
@@ -305,9 +347,10 @@ template <bool Reverse, bool Output> struct GroupWalk {
 #pragma unroll
                 for (int k = 0; k < 4; k++) start_product<true>(state[part], weighted[k], operand(key + part * SwizzledTile, 16 * k, 0), true);
             close_products();
-            if (a.states) save(operands, chunk);
+            if (a.states) save(operands, chunk_of(i));
             if constexpr (Output) {
-                wait_for_products<2>();
+                if (i > 0) write(pieces, chunk_of(i - 1) * Q);
+                wait_for_products<1>();
                 settle(output);
 #pragma unroll
                 for (int n = 0; n < 8; n++) {
@@ -315,28 +358,23 @@ template <bool Reverse, bool Output> struct GroupWalk {
 #pragma unroll
                     for (int e = 0; e < 4; e++) output[4 * n + e] *= e % 2 ? left_.y : left_.x;
                 }
-                const Place square = squarePlace + static_cast<int>(i % 2) * SwizzledTile;
+                const Place square = squarePlace + (static_cast<int>(i % 2) * Heads + own) * SwizzledTile;
                 open_products();
 #pragma unroll
                 for (int k = 0; k < 4; k++) start_product<false>(output, inputs[k], operand(square, 0, 16 * k), true);
                 close_products();
-                wait_for_products<2>();
-                settle(products);
-                if (i + 1 < steps_) {
-                    weigh(ahead, i + 1);
-                    decayed(products, squares + (i + 1) % 2 * SwizzledTile, ahead, skip);
-                }
                 wait_for_products<0>();
                 settle(output);
-                write(output, chunk * Q);
+                turn(output, stages + tile, pieces);
             }
             wait_for_products<0>();
 #pragma unroll
             for (int part = 0; part < Parts; part++) settle(state[part]);
+            if (i + 2 < steps_) arrive(empty(group, i), 256);
             stage_ = stage_ + 1 < Stages ? stage_ + 1 : 0;
-            ahead = ahead + 1 < Stages ? ahead + 1 : 0;
-            next = next + 1 < Stages ? next + 1 : 0;
         }
+        if (a.states) copied_out();
+        if constexpr (Output) { if (steps_ > 0) write(pieces, chunk_of(steps_ - 1) * Q); }
         if constexpr (Output) {                          // pads past the last chunk that was walked
             const i64 from = (last > begin ? last : begin) * Q, to = end * Q < a.length ? end * Q : a.length;
             for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
@@ -347,6 +385,16 @@ template <bool Reverse, bool Output> struct GroupWalk {
         if (a.outgoing && (a.outgoingSegments > 1 || segment == (Reverse ? 0 : a.segments - 1))) {
             float* to = a.outgoing + ((row * a.outgoingSegments + (a.outgoingSegments > 1 ? segment : 0)) * a.heads + first + own) * P * N;
             each([&](int part, int i, int at) { to[at] = state[part][i]; });
+        }
+    }
+
+    __device__ __forceinline__ void run() const {
+        if (group == Groups) {
+            if constexpr (Groups == 2) lower_registers<120>();
+            produce();
+        } else {
+            if constexpr (Groups == 2) raise_registers<192>();
+            consume();
         }
     }
 };
@@ -404,17 +452,17 @@ struct GroupPairs {
         const i64 head = first + unit / (P / 64), offset = unit % (P / 64) * 64, rest = valid - begin;
         const int left_ = rest < Q ? static_cast<int>(rest) : Q;
         const Place to = stagePlace + stage_ * Size;
-        stage_tile<PairThreads>(to, static_cast<const Element*>(a.in) + row * a.inRow + begin * a.inToken + head * P + offset, a.inToken, left_);
-        stage_tile<PairThreads>(to + SwizzledTile, static_cast<const Element*>(a.gradient) + row * a.gradientRow + begin * a.gradientToken + head * P + offset, a.gradientToken, left_);
+        stage_tile<PairThreads>(to, static_cast<const Element*>(a.in) + row * a.inRow + begin * a.inToken + head * P + offset, a.inToken, left_, threadIdx.x);
+        stage_tile<PairThreads>(to + SwizzledTile, static_cast<const Element*>(a.gradient) + row * a.gradientRow + begin * a.gradientToken + head * P + offset, a.gradientToken, left_, threadIdx.x);
         const i64 state = ((((row - a.firstRow) * a.chunks + chunk) * a.heads + head) * P + offset) * N;
 #pragma unroll
         for (int part = 0; part < Parts; part++) {
-            stage_tile<PairThreads>(to + (2 + part) * SwizzledTile, static_cast<const Element*>(a.states) + state + part * 64, N, 64);
-            stage_tile<PairThreads>(to + (2 + Parts + part) * SwizzledTile, static_cast<const Element*>(a.backStates) + state + part * 64, N, 64);
+            stage_tile<PairThreads>(to + (2 + part) * SwizzledTile, static_cast<const Element*>(a.states) + state + part * 64, N, 64, threadIdx.x);
+            stage_tile<PairThreads>(to + (2 + Parts + part) * SwizzledTile, static_cast<const Element*>(a.backStates) + state + part * 64, N, 64, threadIdx.x);
         }
         const float* from = a.delta + ((row * a.heads + head) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta;
-        stage_numbers<2, PairThreads>(numbers + stage_ * 2 * Q, [=](int array) { return from + (array ? cum : 0); });
+        stage_numbers<2, PairThreads>(numbers + stage_ * 2 * Q, threadIdx.x, [=](int array) { return from + (array ? cum : 0); });
     }
 
     __device__ __forceinline__ void finish(const float (&dKey)[32], const float (&dQuery)[32]) const {
@@ -549,12 +597,12 @@ struct GroupPairs {
             const Element *query = static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + projection * N;
 #pragma unroll
             for (int part = 0; part < Parts; part++) {
-                stage_tile<PairThreads>(keyPlace + part * SwizzledTile, key + part * 64, a.keyToken, left_);
-                stage_tile<PairThreads>(queryPlace + part * SwizzledTile, query + part * 64, a.queryToken, left_);
+                stage_tile<PairThreads>(keyPlace + part * SwizzledTile, key + part * 64, a.keyToken, left_, threadIdx.x);
+                stage_tile<PairThreads>(queryPlace + part * SwizzledTile, query + part * 64, a.queryToken, left_, threadIdx.x);
             }
             if constexpr (Documents) {
                 const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
-                stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), [=](int) { return begins_; });
+                stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), threadIdx.x, [=](int) { return begins_; });
             }
         }
         const i64 units = count * PerHead;

@@ -30,13 +30,13 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
 
     int Channels => Heads * HeadWarps * 16 * Tiles;
 
-    int Groups => WalkThreads / 128;
+    int Groups => Heads * HeadWarps / 4;
 
     int Parts => (int)States / 64;
 
     int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (Single ? 3 : 2) + 1) + 2 * Heads);
 
-    int GroupNumbersSize => Chunk * sizeof(float) * (Stages * (2 * Heads + 1) + 4 * Groups) + 1024;
+    int GroupNumbersSize => Chunk * sizeof(float) * (Stages * (2 * Heads + 1) + 8 * Heads) + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;
 
     /// <summary>A walk's blocks on a multiprocessor.</summary>
     public int Blocks => Grouped || PaddedStates > 128 ? 1 : 2;
@@ -44,13 +44,13 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
     /// <summary>Blocks that share a head's channels.</summary>
     public long Slices => (HeadSize + HeadWarps * 16 * Tiles - 1) / (HeadWarps * 16 * Tiles);
 
-    public int WalkThreads => 32 * Heads * HeadWarps;
+    public int WalkThreads => 32 * Heads * HeadWarps + (Grouped ? 128 : 0);
 
     public int PairThreads => 32 * PairWarps;
 
     public int StatesShared => Grouped ? Stages * (Groups + Parts) * GroupTile + GroupNumbersSize : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
 
-    public int WalkShared => Grouped ? (Stages * (Groups + 2 * Parts) + 2 * Groups) * GroupTile + GroupNumbersSize : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
+    public int WalkShared => Grouped ? (Stages * (Groups + 2 * Parts) + 2 * Heads) * GroupTile + GroupNumbersSize : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
 
     public int PairShared => Grouped
         ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk) + 1024

@@ -70,6 +70,41 @@ template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned 
 #endif
 }
 
+// The other way, of compute capability 9.0: lanes 8i to 8i + 7 name where the rows of block i go, 16 bytes each, or its columns with Transposed.
+template <bool Transposed> __device__ __forceinline__ void store_blocks(Place row, const unsigned (&words)[4]) {
+#ifdef HYBRID_EMULATION
+    struct { unsigned words[4]; } own = {{words[0], words[1], words[2], words[3]}};
+    emulation::show(own, [&](auto of) {
+        const unsigned i = threadIdx.x % 32 / 8, line = threadIdx.x % 8;
+        for (unsigned at = 0; at < 8; at++) {
+            const unsigned r = Transposed ? at : line, column = Transposed ? line : at;
+            row[at] = static_cast<u16>(of(4 * r + column / 2).words[i] >> column % 2 * 16);
+        }
+    });
+#else
+    if constexpr (Transposed)
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
+    else
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
+#endif
+}
+
+// Copies a multiple of 16 bytes from shared to global memory while the thread works (compute capability 9.0). What is copied must be published, and stay until `copied_out`.
+__device__ __forceinline__ void copy_out(void* to, Place from, int bytes) {
+#ifdef HYBRID_EMULATION
+    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16) emulation::fail("a copy from or to a place that 16 bytes do not divide");
+    memcpy(to, from, bytes);
+#else
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2; cp.async.bulk.commit_group;" : : "l"(to), "r"(from.address), "r"(bytes) : "memory");
+#endif
+}
+
+__device__ __forceinline__ void copied_out() {
+#ifndef HYBRID_EMULATION
+    asm volatile("cp.async.bulk.wait_group.read 0;" : : : "memory");
+#endif
+}
+
 // copies 16 bytes while the thread works, as copy_async does
 __device__ __forceinline__ void copy_async_16(Place to, const void* from, bool there) {
 #ifdef HYBRID_EMULATION
@@ -228,11 +263,32 @@ __device__ __forceinline__ void publish() {
 #endif
 }
 
-// a barrier of the 128 threads of warpgroup `group`
-__device__ __forceinline__ void sync_group(int group) {
+// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the whole block.
+__device__ __forceinline__ void meet(int number, int count) {
 #ifdef HYBRID_EMULATION
-    emulation::barrier(emulation::named[1 + group], 128);
+    emulation::barrier(emulation::named[number], count);
 #else
-    asm volatile("bar.sync %0, 128;" : : "r"(1 + group) : "memory");
+    asm volatile("bar.sync %0, %1;" : : "r"(number), "r"(count) : "memory");
+#endif
+}
+
+__device__ __forceinline__ void arrive(int number, int count) {
+#ifdef HYBRID_EMULATION
+    emulation::arrive(emulation::named[number], count);
+#else
+    asm volatile("bar.arrive %0, %1;" : : "r"(number), "r"(count) : "memory");
+#endif
+}
+
+// What four warps need of registers from here on, a multiple of 8: those that need few leave theirs to those that need many. All in one branch of the kernel each.
+template <int Count> __device__ __forceinline__ void lower_registers() {
+#ifndef HYBRID_EMULATION
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" : : "n"(Count));
+#endif
+}
+
+template <int Count> __device__ __forceinline__ void raise_registers() {
+#ifndef HYBRID_EMULATION
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" : : "n"(Count));
 #endif
 }

@@ -90,8 +90,9 @@ static void enter(unsigned t) {
 static void yield() { unsigned self = current; fibers[self].go_to(scheduler); enter(self); }
 template <class Condition> static void wait_until(Condition ready) { while (!ready()) yield(); progress++; }
 static void release(Barrier& b) { b.arrived = 0; b.generation++; }
+static void arrive(Barrier& b, unsigned count) { if (++b.arrived >= count) release(b); }
 static void barrier(Barrier& b, unsigned count) {                  // count threads meet here
-    unsigned generation = b.generation; if (++b.arrived >= count) release(b);
+    unsigned generation = b.generation; arrive(b, count);
     wait_until([&] { return b.generation != generation; });
 }
 static void leave() {
