@@ -11,7 +11,10 @@ public sealed record PatternBlock(string? Mixer, PatternFeedForward FeedForward,
         ArgumentNullException.ThrowIfNull(blocks);
         var list = blocks.ToEquatableList();
         for (int i = 0; i < list.Count; i++)
+        {
+            Require.That(list[i] is { Mixer: not null } or { FeedForward: not PatternFeedForward.None }, nameof(blocks), list[i].ToString(), $"a mixer or a feed-forward in block {i + 1}");
             Require.That(!list[i].Shared, nameof(blocks), list[i].ToString(), $"no shared transformer in block {i + 1}, since {notation} cannot say it");
+        }
         return list;
     }
 
