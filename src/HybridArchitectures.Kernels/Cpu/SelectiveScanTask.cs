@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -21,7 +22,6 @@ namespace HybridArchitectures.Kernels.Cpu;
 sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElement
 {
     const int Piece = 32, MaximalBlock = 128, EnoughTasks = 8, Lanes = 8;
-    const float Log2E = 1.44269504f;
 
     readonly Tensor?[] roots;               // keeps what the pointers point to
     readonly byte* x, timeStep, gate;
@@ -117,6 +117,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         public float* Rates, Running;                       // a log2(e) and the state (or its gradient): (vectors, N, 8)
         public float* Delta, Input, Output, Raw;            // (Piece, block): delta, delta x, y before the gate, x
         public float* Skips, Biases;                        // (block), zeros where absent
+        public float* Steepest, Largest;                    // (block): the largest |rate| of a channel, and of a piece the largest |delta|
         public readonly int Whole => Count / Lanes;         // whole vectors
     }
 
@@ -139,11 +140,20 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         new Span<float>(place.Skips, 2 * block).Clear();
         if (skip != null) new Span<float>(skip + place.First, count).CopyTo(new Span<float>(place.Skips, count));
         if (bias != null) new Span<float>(bias + place.First, count).CopyTo(new Span<float>(place.Biases, count));
-        Gather(a + place.First * states, count, Log2E, place.Rates);
+        Gather(a + place.First * states, count, VectorMath.Log2E, place.Rates);
+        place.Steepest = place.Biases + block;
+        place.Largest = place.Steepest + block;
+        new Span<float>(place.Steepest, block).Clear();
+        for (int v = 0; v < place.Vectors; v++)
+        {
+            Vector256<int> most = default;
+            for (int n = 0; n < states; n++) most = Vector256.Max(most, Magnitude(Vector256.Load(place.Rates + (v * states + n) * Lanes)));
+            most.AsSingle().Store(place.Steepest + v * Lanes);
+        }
         return place;
     }
 
-    long PlaceFloats => 2L * block * states + 4L * Piece * block + 2 * block;
+    long PlaceFloats => 2L * block * states + 4L * Piece * block + 4 * block;
 
     // (channels, N) in memory to and from (vectors, N, 8)
     void Gather(float* from, int count, float factor, float* to)
@@ -162,18 +172,40 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     bool Starts(in Place place, long t) => starts != null && starts[place.Row * length + t];
 
+    // as integers, so that NaN is larger than any number
+    static Vector256<int> Magnitude(Vector256<float> value) => Vector256.Abs(value).AsInt32();
+
+    // What the next piece will read, half a cache line for each vector of this one: rows are a page apart, which no hardware prefetches, and what
+    // runs over this piece leaves memory idle.
+    static byte* Ahead(byte* rows, int v) => rows + (v & ~1) * Lanes * TElement.Size;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Prefetch(byte* line)
+    {
+        if (Sse.IsSupported) Sse.Prefetch1(line);
+    }
+
+    byte* InputAt(in Place place, long t) => x + place.Row * xRow + t * xTime + place.First * TElement.Size;
+
+    byte* StepAt(in Place place, long t) => timeStep + place.Row * stepRow + t * stepTime + place.First * TElement.Size;
+
+    // whether no exponent of a piece needs limits; false where one is NaN
+    static bool Bounded(in Place place, int v) => Vector256.LessThanOrEqualAll(
+        Vector256.Load(place.Steepest + v * Lanes) * Vector256.Load(place.Largest + v * Lanes), Vector256.Create(VectorMath.Unlimited));
+
     // x, delta and delta x of a piece
     void Load(in Place place, long from, int tokens)
     {
+        new Span<float>(place.Largest, block).Clear();
         Load<WholeVectors>(place, from, tokens, 0, place.Whole);
         if (place.Whole < place.Vectors) Load<PartOfVector>(place, from, tokens, place.Whole, place.Vectors);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
-        byte* input = x + place.Row * xRow + from * xTime + place.First * TElement.Size,
-            step = timeStep + place.Row * stepRow + from * stepTime + place.First * TElement.Size;
-        float* delta = place.Delta, product = place.Input, raw = place.Raw, biases = place.Biases;
+        byte* input = InputAt(place, from), step = StepAt(place, from);
+        float* delta = place.Delta, product = place.Input, raw = place.Raw, biases = place.Biases, largest = place.Largest;
         int count = place.Count, wide = block;
         bool positive = softplus;
         for (int i = 0; i < tokens; i++, input += xTime, step += stepTime, delta += wide, product += wide, raw += wide)
@@ -184,10 +216,12 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                 value.Store(raw + c);
                 size.Store(delta + c);
                 (size * value).Store(product + c);
+                Vector256.Max(Vector256.Load(largest + c).AsInt32(), Magnitude(size)).AsSingle().Store(largest + c);
             }
     }
 
     // y of a piece: skip and gate
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void Store<TWidth>(in Place place, long from, int tokens, int first, int end, byte* output) where TWidth : struct, IVectorWidth
     {
         byte* y = output + ((place.Row * length + from) * channels + place.First) * TElement.Size;
@@ -221,7 +255,9 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                 Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running, (uint)(place.Vectors * Lanes * states * sizeof(float)));
             Load(place, from, tokens);
             long token = (place.Row * length + from) * groups + place.Group;
-            for (int v = 0; v < place.Vectors; v++) ScanVector(place, v, from, tokens, b + token * states, c + token * states);
+            for (int v = 0; v < place.Vectors; v++)
+                if (Bounded(place, v)) ScanVector<BoundedExponent>(place, v, from, tokens, b + token * states, c + token * states);
+                else ScanVector<AnyExponent>(place, v, from, tokens, b + token * states, c + token * states);
             Store<WholeVectors>(place, from, tokens, 0, place.Whole, output);
             if (place.Whole < place.Vectors) Store<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, output);
         }
@@ -233,15 +269,17 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         Unsafe.InitBlockUnaligned(rows + ((place.Row * length + t) * channels + place.First) * TElement.Size, 0, (uint)(place.Count * TElement.Size));
 
     // eight channels through a piece: state and y
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void ScanVector(in Place place, int v, long from, int tokens, float* b, float* c)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* b, float* c) where TExponent : struct, IExponent
     {
         float* rates = place.Rates + v * states * Lanes, h = place.Running + v * states * Lanes;
         float* delta = place.Delta + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
         int count = states, wide = block;
-        long between = groups * states;
-        for (int i = 0; i < tokens; i++, b += between, c += between)
+        long between = groups * states, next = Math.Min(from + Piece, place.Length - tokens), time = (v & 1) == 0 ? xTime : stepTime;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : StepAt(place, next), v);
+        for (int i = 0; i < tokens; i++, b += between, c += between, ahead += time)
         {
+            Prefetch(ahead);
             if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
             var (step, added) = (Vector256.Load(delta + i * wide), Vector256.Load(input + i * wide));
             Vector256<float> even = default, odd = default;
@@ -249,8 +287,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             for (; n + 2 <= count; n += 2)
             {
                 float* at = h + n * Lanes, rate = rates + n * Lanes;
-                var first = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
-                var second = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
+                var first = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                var second = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
                     added * Vector256.Create(b[n + 1]));
                 first.Store(at);
                 second.Store(at + Lanes);
@@ -260,7 +298,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             if (n < count)
             {
                 float* at = h + n * Lanes;
-                var last = Vector256.MultiplyAddEstimate(VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes)), Vector256.Load(at),
+                var last = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rates + n * Lanes)), Vector256.Load(at),
                     added * Vector256.Create(b[n]));
                 last.Store(at);
                 even = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), even);
@@ -271,15 +309,15 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     void BackwardTask(long task, Targets to)
     {
-        int size = block * states, cube = Piece * states * Lanes;
-        using var scratch = new CpuTasks.Scratch(PlaceFloats + 2L * size + 4L * cube + 3L * Piece * block + 2 * block);
+        int size = block * states, row = states * Lanes, cube = Piece * row;
+        using var scratch = new CpuTasks.Scratch(PlaceFloats + size + 4L * cube + 2 * row + 3L * Piece * block + 2 * block);
         var place = Begin(task, scratch.Memory);
-        float* h = scratch.Memory + PlaceFloats, dRates = h + size;                 // a piece's states, and the gradient of a: (vectors, N, 8)
-        float* decays = dRates + size, decayed = decays + cube;                     // of one vector: (Piece, N, 8)
-        float* dB = decayed + cube, dC = dB + cube;                                 // of all vectors, lane by lane: (Piece, N, 8)
+        float* dRates = scratch.Memory + PlaceFloats, none = dRates + size;         // the gradient of a: (vectors, N, 8); a state of zeros: (N, 8)
+        float* decays = none + row, history = decays + cube;                        // of one vector: (Piece, N, 8), the states (1 + Piece, N, 8)
+        float* dB = history + row + cube, dC = dB + cube;                           // of all vectors, lane by lane: (Piece, N, 8)
         float* dInput = dC + cube, dDelta = dInput + Piece * block;                 // (Piece, block)
         float* dy = dDelta + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
-        new Span<float>(dRates, size).Clear();
+        new Span<float>(dRates, size + row).Clear();
         new Span<float>(sums, 2 * block).Clear();
         long stateAt = (place.Row * channels + place.First) * states;
         Gather(to.DFinal == null ? null : to.DFinal + stateAt, place.Count, 1, place.Running);
@@ -288,16 +326,18 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         for (long from = (place.Length - 1) / Piece * Piece; from >= 0 && place.Length > 0; from -= Piece)
         {
             int tokens = (int)Math.Min(Piece, place.Length - from);
-            Unsafe.CopyBlockUnaligned(h, to.Kept + (task * Pieces + from / Piece) * size, (uint)(place.Vectors * Lanes * states * sizeof(float)));
+            float* begin = to.Kept + (task * Pieces + from / Piece) * size;
             Load(place, from, tokens);
             new Span<float>(dB, 2 * cube).Clear();
             long token = ((place.Row * length + from) * groups + place.Group) * states;
             for (int v = 0; v < place.Vectors; v++)
             {
-                Repeat(place, v, from, tokens, h + v * states * Lanes, decays, decayed, b + token, c + token);
+                Unsafe.CopyBlockUnaligned(history, begin + v * row, (uint)(row * sizeof(float)));
+                if (Bounded(place, v)) Repeat<BoundedExponent>(place, v, from, tokens, decays, history, none, b + token, c + token);
+                else Repeat<AnyExponent>(place, v, from, tokens, decays, history, none, b + token, c + token);
                 if (v < place.Whole) OutputGradients<WholeVectors>(place, from, tokens, v, v + 1, to, dy);
                 else OutputGradients<PartOfVector>(place, from, tokens, v, v + 1, to, dy);
-                ReverseVector(place, v, from, tokens, decays, decayed, b + token, c + token, dy, dB, dC, dRates + v * states * Lanes, dInput, dDelta);
+                ReverseVector(place, v, from, tokens, decays, history, none, b + token, c + token, dy, dB, dC, dRates + v * row, dInput, dDelta);
             }
             InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDelta, sums);
             if (place.Whole < place.Vectors) InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDelta, sums);
@@ -322,53 +362,36 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         }
     }
 
-    // the scan once more from a saved state, leaving exp(delta a) and exp(delta a) h of every token, and y where the gate needs it
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void Repeat(in Place place, int v, long from, int tokens, float* h, float* decays, float* decayed, float* b, float* c)
+    // the scan once more from a saved state, leaving decays and states of every token, and y where the gate needs it
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    void Repeat<TExponent>(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c)
+        where TExponent : struct, IExponent
     {
         float* rates = place.Rates + v * states * Lanes;
-        int count = states;
-        long between = groups * states;
-        for (int i = 0; i < tokens; i++, b += between, c += between)
+        int count = states, row = count * Lanes;
+        long between = groups * states, next = Math.Max(from - Piece, 0), time = (v & 1) == 0 ? xTime : stepTime;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : StepAt(place, next), v);
+        bool gated = gate != null;
+        for (int i = 0; i < tokens; i++, b += between, c += between, decays += row, history += row, ahead += time)
         {
-            if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
+            Prefetch(ahead);
+            float* before = Starts(place, from + i) ? none : history, after = history + row;
             var (step, added) = (Vector256.Load(place.Delta + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
-            Vector256<float> sum = default;
-            int n = 0;
-            for (; n + 2 <= count; n += 2, decays += 2 * Lanes, decayed += 2 * Lanes)
+            for (int n = 0, k = 0; n < count; n++, k += Lanes)
             {
-                float* at = h + n * Lanes, rate = rates + n * Lanes;
-                var (first, second) = (VectorMath.Exp2(step * Vector256.Load(rate)), VectorMath.Exp2(step * Vector256.Load(rate + Lanes)));
-                first.Store(decays);
-                second.Store(decays + Lanes);
-                first *= Vector256.Load(at);
-                second *= Vector256.Load(at + Lanes);
-                first.Store(decayed);
-                second.Store(decayed + Lanes);
-                first = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), first);
-                second = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n + 1]), second);
-                first.Store(at);
-                second.Store(at + Lanes);
-                sum = Vector256.MultiplyAddEstimate(first, Vector256.Create(c[n]), sum);
-                sum = Vector256.MultiplyAddEstimate(second, Vector256.Create(c[n + 1]), sum);
+                var decay = TExponent.Exp2(step, Vector256.Load(rates + k));
+                decay.Store(decays + k);
+                Vector256.MultiplyAddEstimate(decay, Vector256.Load(before + k), added * Vector256.Create(b[n])).Store(after + k);
             }
-            if (n < count)
-            {
-                var last = VectorMath.Exp2(step * Vector256.Load(rates + n * Lanes));
-                last.Store(decays);
-                last *= Vector256.Load(h + n * Lanes);
-                last.Store(decayed);
-                last = Vector256.MultiplyAddEstimate(added, Vector256.Create(b[n]), last);
-                last.Store(h + n * Lanes);
-                sum = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), sum);
-                decays += Lanes;
-                decayed += Lanes;
-            }
-            sum.Store(place.Output + i * block + v * Lanes);
+            if (!gated) continue;
+            Vector256<float> even = default, odd = default;
+            for (int n = 0, k = 0; n < count; n++, k += Lanes) (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(c[n]), even));
+            (even + odd).Store(place.Output + i * block + v * Lanes);
         }
     }
 
     // through the gate: dy, and the gate's own gradient
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void OutputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy) where TWidth : struct, IVectorWidth
     {
         byte* dOutput = to.DOutput + place.Row * to.Row + from * to.Time + place.First * TElement.Size;
@@ -393,41 +416,79 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             }
     }
 
-    // from behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* decayed, float* b, float* c, float* dy, float* dB,
+    // From behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1], and the exponent's gradient is decay[t] g[t] h[t-1].
+    // Two tokens at a time, so that g, a and its gradient are read and written half as often.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c, float* dy, float* dB,
         float* dC, float* dRates, float* dInput, float* dDelta)
     {
         float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
-        int count = states;
+        int count = states, row = count * Lanes, wide = block;
         long between = groups * states;
         for (int i = tokens - 1; i >= 0; i--)
         {
-            int at = i * block + v * Lanes;
+            int at = i * wide + v * Lanes;
+            bool pair = i > 0 && !Starts(place, from + i), first = Starts(place, from + i - (pair ? 1 : 0));
+            float* decay = decays + i * row, now = history + (i + 1) * row, before = first && !pair ? none : now - row;
+            float* toB = dB + i * row, toC = dC + i * row, bs = b + i * between, cs = c + i * between;
             var (step, added, out1) = (Vector256.Load(place.Delta + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
-            float* decay = decays + i * count * Lanes, before = decayed + i * count * Lanes, toB = dB + i * count * Lanes, toC = dC + i * count * Lanes;
-            float* bs = b + i * between, cs = c + i * between;
             Vector256<float> inputs = default, exponents = default;
-            for (int n = 0, k = 0; n < count; n++, k += Lanes)
+            if (pair)
             {
-                var key = Vector256.Create(bs[n]);
-                var gradient = Vector256.MultiplyAddEstimate(out1, Vector256.Create(cs[n]), Vector256.Load(g + k));
-                var old = Vector256.Load(before + k);
-                Vector256.MultiplyAddEstimate(out1, Vector256.MultiplyAddEstimate(added, key, old), Vector256.Load(toC + k)).Store(toC + k);
-                Vector256.MultiplyAddEstimate(gradient, added, Vector256.Load(toB + k)).Store(toB + k);
-                inputs = Vector256.MultiplyAddEstimate(gradient, key, inputs);
-                var exponent = gradient * old;
-                exponents = Vector256.MultiplyAddEstimate(exponent, Vector256.Load(rates + k), exponents);
-                Vector256.MultiplyAddEstimate(exponent, step, Vector256.Load(dRates + k)).Store(dRates + k);
-                (gradient * Vector256.Load(decay + k)).Store(g + k);
+                float* earlier = first ? none : before - row;
+                at -= wide;
+                var (step2, added2, out2) = (Vector256.Load(place.Delta + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+                Vector256<float> inputs2 = default, exponents2 = default;
+                for (int n = 0, k = 0; n < count; n++, k += Lanes)
+                {
+                    var (rate, dRate, middle) = (Vector256.Load(rates + k), Vector256.Load(dRates + k), Vector256.Load(before + k));
+                    var gradient = Vector256.MultiplyAddEstimate(out1, Vector256.Create(cs[n]), Vector256.Load(g + k));
+                    Vector256.MultiplyAddEstimate(out1, Vector256.Load(now + k), Vector256.Load(toC + k)).Store(toC + k);
+                    Vector256.MultiplyAddEstimate(gradient, added, Vector256.Load(toB + k)).Store(toB + k);
+                    inputs = Vector256.MultiplyAddEstimate(gradient, Vector256.Create(bs[n]), inputs);
+                    gradient *= Vector256.Load(decay + k);
+                    var exponent = gradient * middle;
+                    exponents = Vector256.MultiplyAddEstimate(exponent, rate, exponents);
+                    dRate = Vector256.MultiplyAddEstimate(exponent, step, dRate);
+
+                    gradient = Vector256.MultiplyAddEstimate(out2, Vector256.Create(cs[n - between]), gradient);
+                    Vector256.MultiplyAddEstimate(out2, middle, Vector256.Load(toC - row + k)).Store(toC - row + k);
+                    Vector256.MultiplyAddEstimate(gradient, added2, Vector256.Load(toB - row + k)).Store(toB - row + k);
+                    inputs2 = Vector256.MultiplyAddEstimate(gradient, Vector256.Create(bs[n - between]), inputs2);
+                    gradient *= Vector256.Load(decay - row + k);
+                    exponent = gradient * Vector256.Load(earlier + k);
+                    exponents2 = Vector256.MultiplyAddEstimate(exponent, rate, exponents2);
+                    Vector256.MultiplyAddEstimate(exponent, step2, dRate).Store(dRates + k);
+                    gradient.Store(g + k);
+                }
+                inputs2.Store(dInput + at);
+                (exponents2 * Vector256.Create(1 / VectorMath.Log2E)).Store(dDelta + at);
+                at += wide;
+                i--;
+            }
+            else
+            {
+                for (int n = 0, k = 0; n < count; n++, k += Lanes)
+                {
+                    var gradient = Vector256.MultiplyAddEstimate(out1, Vector256.Create(cs[n]), Vector256.Load(g + k));
+                    Vector256.MultiplyAddEstimate(out1, Vector256.Load(now + k), Vector256.Load(toC + k)).Store(toC + k);
+                    Vector256.MultiplyAddEstimate(gradient, added, Vector256.Load(toB + k)).Store(toB + k);
+                    inputs = Vector256.MultiplyAddEstimate(gradient, Vector256.Create(bs[n]), inputs);
+                    gradient *= Vector256.Load(decay + k);
+                    var exponent = gradient * Vector256.Load(before + k);
+                    exponents = Vector256.MultiplyAddEstimate(exponent, Vector256.Load(rates + k), exponents);
+                    Vector256.MultiplyAddEstimate(exponent, step, Vector256.Load(dRates + k)).Store(dRates + k);
+                    gradient.Store(g + k);
+                }
             }
             inputs.Store(dInput + at);
-            (exponents * Vector256.Create(1 / Log2E)).Store(dDelta + at);
-            if (Starts(place, from + i)) new Span<float>(g, count * Lanes).Clear();
+            (exponents * Vector256.Create(1 / VectorMath.Log2E)).Store(dDelta + at);
+            if (first) new Span<float>(g, row).Clear();
         }
     }
 
     // x and the raw time steps, skip and bias
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDelta, float* sums)
         where TWidth : struct, IVectorWidth
     {

@@ -1,69 +1,95 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Elementary functions on eight floats, to about 1 unit in the last place, without tables or branches.</summary>
+/// <summary>
+/// Elementary functions on eight floats, to about one unit in the last place, without tables or branches.
+/// <para>
+/// All rest on 2^x with x = n + r, |r| at most 1/2. Adding 1.5 * 2^23 rounds x to n and leaves n in the sum's lowest bits, from where a shift takes it to the
+/// exponent: neither a rounding nor a conversion is needed, which cost two slots each where a sum costs one. 2^r is 1 + r q(r) with q of degree 4, fitted for the
+/// least relative error (2^-23.1, coefficients rounded); 1 stays exact at r = 0.
+/// </para>
+/// </summary>
 static class VectorMath
 {
-    /// <summary>e^x, for decays: below -87.3 it stays at the smallest normal number and above 88.3 at the value there, which spares half of
-    /// <see cref="RowMath.Exp"/>'s scaling. NaN stays NaN.</summary>
-    /// <remarks>x = n ln 2 + r with |r| at most ln 2 / 2; ln 2 in two parts, the first short enough that n times it is exact; e^r by its Taylor sum
-    /// to r^7.</remarks>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Exp(Vector256<float> x)
-    {
-        x = Vector256.MinNative(Vector256.Create(88.3f), Vector256.MaxNative(Vector256.Create(-87.3f), x));     // the second operand wins where one is NaN
-        var n = Vector256.Round(x * Vector256.Create(1.44269504f));
-        var r = Vector256.MultiplyAddEstimate(n, Vector256.Create(-0.693359375f), x);
-        r = Vector256.MultiplyAddEstimate(n, Vector256.Create(2.12194440e-4f), r);
-        var p = Vector256.MultiplyAddEstimate(Vector256.Create(1 / 5040f), r, Vector256.Create(1 / 720f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(1 / 120f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(1 / 24f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(1 / 6f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(0.5f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256<float>.One);
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256<float>.One);
-        return (p.AsInt32() + (Vector256.ConvertToInt32Native(n) << 23)).AsSingle();
-    }
+    public const float Log2E = 1.44269504f;
+    const float Log2ERest = 1.925963033e-8f;        // log2(e) - Log2E
+    const float Rounder = 12582912f;                // 1.5 * 2^23
+    const float Least = -126, Most = 127;           // exponents of normal numbers
 
-    /// <summary>2^x, the same way: what a scan over diagonal states spends its time on.</summary>
-    /// <remarks>x = n + r with |r| at most 1/2; 2^r by its Taylor sum to r^6, whose rest is below 2^-22.9; one instruction scales by 2^n where the
-    /// processor has it.</remarks>
+    /// <summary>The largest |x| that needs no limit before <see cref="Power"/>.</summary>
+    public const float Unlimited = 126;
+
+    /// <summary>2^x; below -126 it stays at the smallest normal number and above 127 at the value there. NaN stays NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2(Vector256<float> x)
     {
-        if (!Avx512F.VL.IsSupported) x = Vector256.MinNative(Vector256.Create(127f), Vector256.MaxNative(Vector256.Create(-126f), x));
-        var n = Vector256.Round(x);
-        var r = x - n;
-        var p = Vector256.MultiplyAddEstimate(Vector256.Create(1.54035304e-4f), r, Vector256.Create(1.33335581e-3f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(9.61812911e-3f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(5.55041087e-2f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(0.240226507f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(0.693147181f));
-        p = Vector256.MultiplyAddEstimate(p, r, Vector256<float>.One);
-        return Avx512F.VL.IsSupported ? Avx512F.VL.Scale(p, n) : (p.AsInt32() + (Vector256.ConvertToInt32Native(n) << 23)).AsSingle();
+        x = Limited(x, Least, Most);
+        var shifted = x + Vector256.Create(Rounder);
+        return Power(shifted, x - (shifted - Vector256.Create(Rounder)));
     }
+
+    /// <summary>2^(x y), the product unrounded. |x y| must be at most <see cref="Unlimited"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Exp2Product(Vector256<float> x, Vector256<float> y)
+    {
+        var shifted = Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder));
+        return Power(shifted, Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted));
+    }
+
+    /// <summary>The same for any x and y, to the bit where both serve; beyond, as <see cref="Exp2"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Exp2AnyProduct(Vector256<float> x, Vector256<float> y)
+    {
+        var shifted = Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder));
+        // here a number wins over NaN, which r carries on
+        shifted = Vector256.MinNative(Vector256.MaxNative(shifted, Vector256.Create(Rounder + Least)), Vector256.Create(Rounder + Most));
+        return Power(shifted, Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted), -0.5f, 0.5f));
+    }
+
+    /// <summary>e^x; below -87.3 it stays at the smallest normal number and above 88 at the value there. NaN stays NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Exp(Vector256<float> x)
+    {
+        x = Limited(x, -87.33f, 88.02f);
+        var shifted = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder));
+        var r = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder) - shifted);
+        return Power(shifted, Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2ERest), r));
+    }
+
+    /// <summary>2^(n + r), with n in the lowest bits of <paramref name="shifted"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector256<float> Power(Vector256<float> shifted, Vector256<float> r)
+    {
+        var p = Vector256.MultiplyAddEstimate(Vector256.Create(1.32647273e-3f), r, Vector256.Create(9.67151299e-3f));
+        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(5.55073358e-2f));
+        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(0.240222424f));
+        p = Vector256.MultiplyAddEstimate(p, r, Vector256.Create(0.693147004f));
+        p = Vector256.MultiplyAddEstimate(p, r, Vector256<float>.One);
+        return (p.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
+    }
+
+    // the second operand wins where one is NaN
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector256<float> Limited(Vector256<float> x, float least, float most) =>
+        Vector256.MinNative(Vector256.Create(most), Vector256.MaxNative(Vector256.Create(least), x));
 
     /// <summary>1 / (1 + e^-x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp2(x * Vector256.Create(-1.44269504f)));
+    public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp2(x * Vector256.Create(-Log2E)));
 
     /// <summary>log(1 + e^x), with full relative accuracy also where it is tiny.</summary>
-    /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3, by its odd series to s^15.</remarks>
+    /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3: s (2 + q P(q)) with q = s^2, fitted to 2^-27.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Softplus(Vector256<float> x)
     {
         var u = Exp(-Vector256.Abs(x));
         var s = u / (Vector256.Create(2f) + u);
         var q = s * s;
-        var p = Vector256.MultiplyAddEstimate(Vector256.Create(2 / 15f), q, Vector256.Create(2 / 13f));
-        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 11f));
-        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 9f));
-        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 7f));
-        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 5f));
-        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2 / 3f));
+        var p = Vector256.MultiplyAddEstimate(Vector256.Create(0.280119866f), q, Vector256.Create(0.280018061f));
+        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(0.400215268f));
+        p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(0.666664183f));
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2f));
         return Vector256.MultiplyAddEstimate(p, s, Vector256.MaxNative(Vector256<float>.Zero, x));
     }
@@ -76,6 +102,6 @@ static class VectorMath
         series = Vector256.MultiplyAddEstimate(series, -value, Vector256.Create(0.5f));
         series = Vector256.MultiplyAddEstimate(series, -value, Vector256<float>.One) * value;
         return Vector256.ConditionalSelect(Vector256.LessThan(value, Vector256.Create(0.03125f)), series,
-            Vector256<float>.One - Exp2(value * Vector256.Create(-1.44269504f)));
+            Vector256<float>.One - Exp2(value * Vector256.Create(-Log2E)));
     }
 }
