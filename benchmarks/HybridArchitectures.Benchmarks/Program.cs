@@ -10,14 +10,14 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuRatiosCommand(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
-    static Command Cpu()
+    static Command CpuOps()
     {
         var filters = new Argument<string[]>("filter") { Description = "Benchmarks to run, such as *RmsNorm*; all if none is given.", Arity = ArgumentArity.ZeroOrMore };
-        var command = new Command("cpu", "Operators in main memory against what a user would compose of TorchSharp's.") { filters };
+        var command = new Command("cpu-ops", "Operators in main memory one by one, with the memory they take, against what a user would compose of TorchSharp's.") { filters };
         command.SetAction(arguments =>
         {
             var chosen = arguments.GetValue(filters) ?? [];
@@ -27,12 +27,13 @@ static class Program
         return command;
     }
 
-    static Command CpuRatiosCommand()
+    static Command Cpu()
     {
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operation, sizes': only these." };
         var rounds = new Option<int>("--rounds") { Description = "Rounds of both ways.", DefaultValueFactory = _ => 7 };
-        var command = new Command("cpu-ratios", "Operators, a training step and a decoding step in main memory, each against plain operators in the same run.") { json, filter, rounds };
+        var command = new Command("cpu", "Operators, a training step and decoding steps in main memory, each against plain operators in the same run, beside the machine's limit.") { json, filter, rounds };
+        command.Aliases.Add("cpu-ratios");
         command.SetAction(arguments => Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
         return command;
     }

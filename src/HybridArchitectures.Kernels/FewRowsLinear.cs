@@ -23,7 +23,7 @@ public static class FewRowsLinear
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
         return Backend switch
         {
-            KernelBackend.Auto => fits && x.size(0) <= MostRows ? KernelBackend.Cpu : KernelBackend.LibTorch,
+            KernelBackend.Auto => fits && x.NumberOfElements <= MostRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
             KernelBackend.Cpu when !fits => throw new ArgumentException(
                 $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
             KernelBackend.Cpu or KernelBackend.LibTorch => Backend,
@@ -33,17 +33,17 @@ public static class FewRowsLinear
     }
 
     /// <summary>x weight^T + bias, without gradient.</summary>
-    /// <param name="x">(rows, inputs), floating point. Products are summed in float32 for bfloat16 input, rounded once at the end.</param>
+    /// <param name="x">(..., inputs), floating point. Products are summed in float32 for bfloat16 input, rounded once at the end.</param>
     /// <param name="weight">(outputs, inputs), type of <paramref name="x"/> or float32: it is not copied for inputs of another type.</param>
     /// <param name="bias">(outputs), type of <paramref name="x"/> or float32; null for none.</param>
-    /// <returns>(rows, outputs), type of <paramref name="x"/>.</returns>
+    /// <returns>(..., outputs), type of <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias = null)
     {
         Checks.Floating(x);
-        if (x.dim() != 2) throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs)", nameof(x));
+        if (x.dim() == 0 || x.size(-1) == 0) throw new ArgumentException($"x is {Checks.Describe(x)}; expected (..., inputs), at least one", nameof(x));
         ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 2 || weight.size(1) != x.size(1)) throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(1)})", nameof(weight));
+        if (weight.dim() != 2 || weight.size(1) != x.size(-1)) throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(-1)})", nameof(weight));
         Checks.ParameterType(weight, x, nameof(x));
         Checks.SameDevice(weight, x, nameof(x));
         if (bias is not null)

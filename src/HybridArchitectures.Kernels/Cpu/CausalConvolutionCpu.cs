@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -36,13 +38,49 @@ static unsafe class CausalConvolutionCpu
         return [dInput, CpuRows.As(dWeight, weight), bias is null ? null : CpuRows.As(dBias, bias), dInitial];
     };
 
-    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu)
+    /// <summary>One token for every row, its state shifted in the same pass.</summary>
+    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) =>
+        x.dtype == ScalarType.BFloat16 ? Step<BFloat16Element>(state, x, weight, bias, silu) : Step<Float32Element>(state, x, weight, bias, silu);
+
+    static Tensor Step<TElement>(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) where TElement : struct, IElement
     {
         using var scope = NewDisposeScope();
-        var input = x.unsqueeze(1);
-        var output = CpuRows.New(x.dtype, x.size(0), 1, x.size(1));
-        if (x.dtype == ScalarType.BFloat16) new CausalConvolutionTask<BFloat16Element>(input, weight, bias, silu, state, null, null).Forward(output, state);
-        else new CausalConvolutionTask<Float32Element>(input, weight, bias, silu, state, null, null).Forward(output, state);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        var (input, weights, biases) = (Rows.Of(x), CpuRows.Whole(weight)!, CpuRows.Whole(bias));
+        long channels = x.size(1), width = weight.size(1), bytes = channels * TElement.Size;
+        var output = CpuRows.New(x.dtype, x.size(0), channels);
+        float* w = CpuRows.Pointer(weights), shift = CpuRows.Pointer(biases);
+        byte* y = (byte*)TensorMemory.Pointer(output), past = (byte*)TensorMemory.Pointer(state);
+        CpuTasks.Share(x.size(0), channels * width, (from, to) =>
+        {
+            for (long row = from; row < to; row++)
+            {
+                byte* token = input[row], before = past + row * (width - 1) * bytes;
+                for (long c = 0; c < channels; c += RowMath.Lanes)
+                {
+                    var sum = shift == null ? default : RowMath.Load<Float32Element>((byte*)shift, c, channels);
+                    for (long tap = 0; tap < width; tap++)
+                    {
+                        var value = RowMath.Load<TElement>(tap < width - 1 ? before + tap * bytes : token, c, channels);
+                        sum = Vector256.MultiplyAddEstimate(Taps(w + c * width + tap, width, channels - c), value, sum);
+                        if (tap > 0) RowMath.Store<TElement>(before + (tap - 1) * bytes, c, channels, value);
+                    }
+                    if (silu) sum *= VectorMath.Sigmoid(sum);
+                    RowMath.Store<TElement>(y + row * bytes, c, channels, sum);
+                }
+            }
+        });
+        GC.KeepAlive((state, input.Tensor, weights, biases));
+        return output.MoveToOuterDisposeScope();
+    }
+
+    // one tap of eight channels, or of as many as are left
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector256<float> Taps(float* w, long width, long channels)
+    {
+        if (channels >= RowMath.Lanes)
+            return Vector256.Create(w[0], w[width], w[2 * width], w[3 * width], w[4 * width], w[5 * width], w[6 * width], w[7 * width]);
+        Vector256<float> taps = default;
+        for (int i = 0; i < channels; i++) taps = taps.WithElement(i, w[i * width]);
+        return taps;
     }
 }

@@ -253,7 +253,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
                     sum = Vector256.MultiplyAddEstimate(w1, x1, sum);
                     sum = Vector256.MultiplyAddEstimate(w2, x2, sum);
                     sum = Vector256.MultiplyAddEstimate(w3, x3, sum);
-                    g *= RowMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
+                    g *= VectorMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
                 }
                 if (own)
                 {
@@ -316,7 +316,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
                 if (silu)
                 {
                     var sum = Sum(taps, c);
-                    gradient *= RowMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
+                    gradient *= VectorMath.SiluSlope(sum, VectorMath.Sigmoid(sum));
                 }
                 gradient.Store(dSum + c - firstChannel);
                 if (!own) continue;

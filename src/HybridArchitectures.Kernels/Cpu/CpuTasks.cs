@@ -1,24 +1,74 @@
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Independent pieces of work on as many cores as libtorch itself may use (<c>torch.set_num_threads</c>), and their working memory.</summary>
+/// <summary>
+/// Independent pieces of work on the very threads that libtorch itself computes with (as many as <c>torch.set_num_threads</c> says), and their working memory.
+/// Threads of a pool of our own would have to be woken for every operator, and libtorch's, which wait for work without sleeping, would hold their cores meanwhile.
+/// </summary>
 static unsafe class CpuTasks
 {
-    const long FewElements = 1 << 15;        // below, waking a thread costs more than it saves
+    const long FewElements = 1 << 15;        // below, handing work to another thread costs more than it saves
 
     /// <summary>Runs the tasks; <paramref name="elements"/> is how many elements they handle together.</summary>
     public static void Run(long count, long elements, Action<long> task)
     {
-        int degree = elements < FewElements ? 1 : (int)Math.Min(count, Math.Min(get_num_threads(), Environment.ProcessorCount));
+        int degree = elements < FewElements ? 1 : (int)Math.Min(count, get_num_threads());
         if (degree <= 1)
         {
             for (long i = 0; i < count; i++) task(i);
             return;
         }
-        Parallel.For(0, count, new ParallelOptions { MaxDegreeOfParallelism = degree }, task);
+        var shared = new Shared(count, task);
+        using var handle = new GCHandle<Shared>(shared);
+        if (LibTorch.torch_parallel_for(0, degree, 1, &Enter, GCHandle<Shared>.ToIntPtr(handle)) != 0) throw new InvalidOperationException("libtorch could not start its threads");
+        shared.Error?.Throw();
     }
+
+    [UnmanagedCallersOnly]
+    static void Enter(long begin, long end, nint shared) => GCHandle<Shared>.FromIntPtr(shared).Target.Work();
+
+    // every thread takes the next task until none is left, so that one which others hold up does less
+    sealed class Shared(long count, Action<long> task)
+    {
+        long next;
+
+        public ExceptionDispatchInfo? Error { get; private set; }
+
+        public void Work()
+        {
+            try
+            {
+                for (long i; (i = Interlocked.Increment(ref next) - 1) < count;) task(i);
+            }
+            catch (Exception e)         // none may reach libtorch's frames
+            {
+                Error = ExceptionDispatchInfo.Capture(e);
+                Volatile.Write(ref next, count);
+            }
+        }
+    }
+
+    /// <summary>Calls <paramref name="body"/> with ranges [from, to) that cover all rows.</summary>
+    public static void Share(long rows, long elementsPerRow, Action<long, long> body)
+    {
+        long elements = rows * elementsPerRow, parts = Math.Min(rows, elements < FewElements ? 1 : Math.Min(get_num_threads(), 2 * elements / FewElements));
+        if (parts <= 1)
+        {
+            if (rows > 0) body(0, rows);
+        }
+        else Run(parts, elements, part => body(rows * part / parts, rows * (part + 1) / parts));
+    }
+
+    /// <summary>Calls <paramref name="body"/> with (block, from, to); the cut into blocks does not depend on the number of threads, and so neither do sums over them.</summary>
+    public static void ShareBlocks(long rows, long elementsPerRow, long blocks, Action<long, long, long> body) =>
+        Run(blocks, rows * elementsPerRow, block => body(block, rows * block / blocks, rows * (block + 1) / blocks));
+
+    /// <summary>Into how many blocks to cut rows whose sum is wanted.</summary>
+    public static long Blocks(long rows) => Math.Clamp(rows / 64, 1, 16);
 
     /// <summary>Whether working memory and results are filled with NaN first, so that a test sees whatever is read before it is written, or not
     /// written at all.</summary>

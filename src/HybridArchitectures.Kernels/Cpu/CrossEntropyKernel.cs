@@ -19,7 +19,7 @@ static unsafe class CrossEntropyKernel
         long rows = logits.size(0), classes = logits.size(1);
         float* values = (float*)TensorMemory.Pointer(logits), results = (float*)TensorMemory.Pointer(losses);
         long* wanted = (long*)TensorMemory.Pointer(targets);
-        CpuWork.Share(rows, 2 * classes, (from, to) =>
+        CpuTasks.Share(rows, 2 * classes, (from, to) =>
         {
             for (long row = from; row < to; row++)
             {
@@ -57,7 +57,9 @@ static unsafe class CrossEntropyKernel
         var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
         for (long i = 0; i < classes; i += RowMath.Lanes)
         {
-            var value = RowMath.Exp(Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin));
+            var below = Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin);
+            // nothing is left of what is that far below, a logit of minus infinity among them
+            var value = Vector256.AndNot(VectorMath.Exp(below), Vector256.LessThan(below, Vector256.Create(VectorMath.LeastLogarithm)));
             if (i >= whole) value = Keep(value, classes - whole);
             (even, odd) = (odd, even + value);
             if (factor is not null) RowMath.Store<Float32Element>((byte*)z, i, classes, value);

@@ -29,10 +29,10 @@ static unsafe class NormKernel
     public static (Tensor Output, Tensor Inverse) Forward(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst)
     {
         var (output, inverse) = (Rows.NewLike(x), empty(x.NumberOfElements / x.size(-1) * groups, ScalarType.Float32));
-        var weights = weight?.to(ScalarType.Float32).contiguous();
+        var weights = CpuRows.Whole(weight);
         var (xRows, gateRows, outputRows) = (Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(output));
         Forwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(xRows, gateRows, outputRows,
-            weights is null ? null : (float*)TensorMemory.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)epsilon, groups);
+            CpuRows.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)epsilon, groups);
         GC.KeepAlive(weights);
         GC.KeepAlive(xRows.Tensor);
         GC.KeepAlive(gateRows.Tensor);
@@ -43,11 +43,11 @@ static unsafe class NormKernel
     public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(Tensor gradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups, bool normFirst, bool wantsWeight)
     {
         var (dx, dGate) = (Rows.NewLike(x), gate is null ? null : Rows.NewLike(x));
-        var weights = weight?.to(ScalarType.Float32).contiguous();
+        var weights = CpuRows.Whole(weight);
         var rows = new BackwardRows(Rows.Of(gradient.to(x.dtype)), Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(dx), dGate is null ? default : Rows.Of(dGate));
-        long blocks = CpuWork.Blocks(rows.X.Count);
+        long blocks = CpuTasks.Blocks(rows.X.Count);
         var partial = wantsWeight ? zeros(blocks, x.size(-1), ScalarType.Float32) : null;
-        Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, weights is null ? null : (float*)TensorMemory.Pointer(weights),
+        Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, CpuRows.Pointer(weights),
             (float*)TensorMemory.Pointer(inverse), partial is null ? null : (float*)TensorMemory.Pointer(partial), blocks, groups);
         GC.KeepAlive(weights);
         GC.KeepAlive(inverse);
@@ -85,7 +85,7 @@ static unsafe class NormKernel
         where TElement : struct, IElement where TGate : struct, IGate
     {
         long part = x.Width / groups;
-        CpuWork.Share(x.Count, x.Width, (from, to) =>
+        CpuTasks.Share(x.Count, x.Width, (from, to) =>
         {
             var gated = TGate.Gated && !TGate.NormFirst ? Scratch(part) : null;
             for (long row = from; row < to; row++)
@@ -109,7 +109,7 @@ static unsafe class NormKernel
             if (TGate.Gated && !TGate.NormFirst)
             {
                 var z = RowMath.Load<TElement>(gate, i, count);
-                value *= z * RowMath.Sigmoid(z);
+                value *= z * VectorMath.Sigmoid(z);
                 value.Store(gated + i);
             }
             (even, odd) = (odd, Vector256.FusedMultiplyAdd(value, value, even));        // two sums, so that one addition need not wait for the last
@@ -124,7 +124,7 @@ static unsafe class NormKernel
             if (TGate.NormFirst)
             {
                 var z = RowMath.Load<TElement>(gate, i, count);
-                value *= z * RowMath.Sigmoid(z);
+                value *= z * VectorMath.Sigmoid(z);
             }
             RowMath.Store<TElement>(output, i, count, value);
         }
@@ -135,7 +135,7 @@ static unsafe class NormKernel
         where TElement : struct, IElement where TGate : struct, IGate
     {
         long width = rows.X.Width, part = width / groups;
-        CpuWork.ShareBlocks(rows.X.Count, width, blocks, (block, from, to) =>
+        CpuTasks.ShareBlocks(rows.X.Count, width, blocks, (block, from, to) =>
         {
             var scratch = Scratch(3 * (part + RowMath.Lanes));
             for (long row = from; row < to; row++)
@@ -164,7 +164,7 @@ static unsafe class NormKernel
             if (TGate.Gated)
             {
                 var z = RowMath.Load<TElement>(gate, i, count);
-                var sigmoid = RowMath.Sigmoid(z);
+                var sigmoid = VectorMath.Sigmoid(z);
                 sigmoid.Store(sigmoids + i);
                 if (TGate.NormFirst) dy *= z * sigmoid;
                 else n *= z * sigmoid;
@@ -187,7 +187,7 @@ static unsafe class NormKernel
             if (TGate.Gated)
             {
                 var (z, sigmoid) = (RowMath.Load<TElement>(gate, i, count), Vector256.Load(sigmoids + i));
-                var slope = RowMath.SiluSlope(z, sigmoid);
+                var slope = VectorMath.SiluSlope(z, sigmoid);
                 if (TGate.NormFirst)
                 {
                     var through = RowMath.Load<TElement>(gradient, i, count) * n;

@@ -26,7 +26,7 @@ static unsafe class RotaryKernel
         byte* from = (byte*)TensorMemory.Pointer(x), to = (byte*)TensorMemory.Pointer(output);
         float* cosines = (float*)TensorMemory.Pointer(cosine), sines = (float*)TensorMemory.Pointer(sine);
         var sign = Vector256.Create(back ? -1f : 1f);
-        CpuWork.Share(x.size(0) * length, heads * size, (first, end) =>
+        CpuTasks.Share(x.size(0) * length, heads * size, (first, end) =>
         {
             for (long token = first; token < end; token++)
             {

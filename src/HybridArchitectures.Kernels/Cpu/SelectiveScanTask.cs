@@ -409,7 +409,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                     var g = TWidth.Load<TElement>(z, c, count);
                     var sigmoid = VectorMath.Sigmoid(g);
                     var y = Vector256.MultiplyAddEstimate(Vector256.Load(skips + c), Vector256.Load(raw + c), Vector256.Load(sum + c));
-                    TWidth.Store<TElement>(dz, c, count, gradient * y * RowMath.SiluSlope(g, sigmoid));
+                    TWidth.Store<TElement>(dz, c, count, gradient * y * VectorMath.SiluSlope(g, sigmoid));
                     gradient *= g * sigmoid;
                 }
                 gradient.Store(dy + c);

@@ -25,7 +25,7 @@ static class SwiGluKernel
     static unsafe void Forward<TElement>(Rows gate, Rows up, Rows output) where TElement : struct, IElement
     {
         long width = gate.Width;
-        CpuWork.Share(gate.Count, width, (from, to) =>
+        CpuTasks.Share(gate.Count, width, (from, to) =>
         {
             for (long row = from; row < to; row++)
             {
@@ -43,7 +43,7 @@ static class SwiGluKernel
     static unsafe void Backward<TElement>(Rows gradient, Rows gate, Rows up, Rows dGate, Rows dUp) where TElement : struct, IElement
     {
         long width = gate.Width;
-        CpuWork.Share(gate.Count, width, (from, to) =>
+        CpuTasks.Share(gate.Count, width, (from, to) =>
         {
             for (long row = from; row < to; row++)
             {
@@ -64,15 +64,15 @@ static class SwiGluKernel
     static unsafe void Forward<TElement>(byte* gate, byte* up, byte* output, long i, long count) where TElement : struct, IElement
     {
         var x = RowMath.Load<TElement>(gate, i, count);
-        RowMath.Store<TElement>(output, i, count, x * RowMath.Sigmoid(x) * RowMath.Load<TElement>(up, i, count));
+        RowMath.Store<TElement>(output, i, count, x * VectorMath.Sigmoid(x) * RowMath.Load<TElement>(up, i, count));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static unsafe void Backward<TElement>(byte* gradient, byte* gate, byte* up, byte* dGate, byte* dUp, long i, long count) where TElement : struct, IElement
     {
         var (x, dy) = (RowMath.Load<TElement>(gate, i, count), RowMath.Load<TElement>(gradient, i, count));
-        var sigmoid = RowMath.Sigmoid(x);
+        var sigmoid = VectorMath.Sigmoid(x);
         RowMath.Store<TElement>(dUp, i, count, dy * x * sigmoid);
-        RowMath.Store<TElement>(dGate, i, count, dy * RowMath.Load<TElement>(up, i, count) * RowMath.SiluSlope(x, sigmoid));
+        RowMath.Store<TElement>(dGate, i, count, dy * RowMath.Load<TElement>(up, i, count) * VectorMath.SiluSlope(x, sigmoid));
     }
 }

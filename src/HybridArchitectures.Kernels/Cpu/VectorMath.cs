@@ -16,16 +16,19 @@ static class VectorMath
     public const float Log2E = 1.44269504f;
     const float Log2ERest = 1.925963033e-8f;        // log2(e) - Log2E
     const float Rounder = 12582912f;                // 1.5 * 2^23
-    const float Least = -126, Most = 127;           // exponents of normal numbers
+    const float Least = -126;                       // of the exponents of normal numbers
+
+    /// <summary>Below, <see cref="Exp"/> is no smaller.</summary>
+    public const float LeastLogarithm = -87.33f;
 
     /// <summary>The largest |x| that needs no limit before <see cref="Power"/>.</summary>
     public const float Unlimited = 126;
 
-    /// <summary>2^x; below -126 it stays at the smallest normal number and above 127 at the value there. NaN stays NaN.</summary>
+    /// <summary>2^x; below -126 it stays at the smallest normal number, from 128 on it is infinite. NaN stays NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2(Vector256<float> x)
     {
-        x = Limited(x, Least, Most);
+        x = Limited(x, Least, 128);         // 128 exactly: r is 0, and no mantissa makes a NaN of infinity
         var shifted = x + Vector256.Create(Rounder);
         return Power(shifted, x - (shifted - Vector256.Create(Rounder)));
     }
@@ -38,21 +41,21 @@ static class VectorMath
         return Power(shifted, Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted));
     }
 
-    /// <summary>The same for any x and y, to the bit where both serve; beyond, as <see cref="Exp2"/>.</summary>
+    /// <summary>The same for any x and y, to the bit where both serve; beyond, about 2^-126 and 2^127. NaN stays NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2AnyProduct(Vector256<float> x, Vector256<float> y)
     {
         var shifted = Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder));
         // here a number wins over NaN, which r carries on
-        shifted = Vector256.MinNative(Vector256.MaxNative(shifted, Vector256.Create(Rounder + Least)), Vector256.Create(Rounder + Most));
+        shifted = Vector256.MinNative(Vector256.MaxNative(shifted, Vector256.Create(Rounder + Least)), Vector256.Create(Rounder + 127));
         return Power(shifted, Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted), -0.5f, 0.5f));
     }
 
-    /// <summary>e^x; below -87.3 it stays at the smallest normal number and above 88 at the value there. NaN stays NaN.</summary>
+    /// <summary>e^x; below -87.3 it stays at the smallest normal number and above 88.7 at the largest. NaN stays NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp(Vector256<float> x)
     {
-        x = Limited(x, -87.33f, 88.02f);
+        x = Limited(x, LeastLogarithm, 88.7228f);
         var shifted = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder));
         var r = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder) - shifted);
         return Power(shifted, Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2ERest), r));
@@ -78,6 +81,11 @@ static class VectorMath
     /// <summary>1 / (1 + e^-x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp2(x * Vector256.Create(-Log2E)));
+
+    /// <summary>The derivative of x sigmoid(x), given sigmoid(x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> SiluSlope(Vector256<float> x, Vector256<float> sigmoid) =>
+        sigmoid * Vector256.MultiplyAddEstimate(x, Vector256<float>.One - sigmoid, Vector256<float>.One);
 
     /// <summary>log(1 + e^x), with full relative accuracy also where it is tiny.</summary>
     /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3: s (2 + q P(q)) with q = s^2, fitted to 2^-27.</remarks>

@@ -28,6 +28,11 @@ static unsafe partial class LibTorch
     [LibraryImport(Library)]
     public static partial int aoti_torch_get_data_ptr(nint tensor, out nint pointer);
 
+    /// <summary>Calls <paramref name="body"/> with ranges that cover [begin, end), each of at least <paramref name="grain"/>, on libtorch's threads, this one among them; in
+    /// one call here where it is called from such a range.</summary>
+    [LibraryImport(Library)]
+    public static partial int torch_parallel_for(long begin, long end, long grain, delegate* unmanaged<long, long, nint, void> body, nint context);
+
     /// <summary><c>torch::autograd::get_current_graph_task_keep_graph()</c>: retain_graph of the backward that is running on this thread.</summary>
     [LibraryImport(Library, EntryPoint = "_ZN5torch8autograd33get_current_graph_task_keep_graphEv")]
     [return: MarshalAs(UnmanagedType.U1)]

@@ -100,7 +100,7 @@ public sealed class HybridLanguageModel : LanguageModel
     {
         ArgumentNullException.ThrowIfNull(hidden);
         using var scope = NewDisposeScope();
-        if (Modules.Linear.IsStep(hidden)) return Scaled(Modules.Linear.Step(hidden, AdaptedHead, null).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
+        if (Modules.Linear.IsStep(hidden)) return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 

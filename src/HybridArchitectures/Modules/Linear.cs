@@ -32,7 +32,7 @@ public sealed class Linear : HybridModule
     public Tensor Forward(Tensor x)
     {
         var (weight, bias) = (Weight, Bias);
-        if (IsStep(x)) return Adapted("weight", x, Step(x, weight, bias));
+        if (IsStep(x)) return Adapted("weight", x, FewRowsLinear.Forward(x, weight, bias));
         if (weight.dtype == x.dtype) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
         using var castWeight = weight.to(x.dtype);
         using var castBias = bias?.to(x.dtype);
@@ -42,13 +42,4 @@ public sealed class Linear : HybridModule
     /// <summary>Whether x is so few rows, and no gradient wanted, that reading the weight is all that counts.</summary>
     internal static bool IsStep(Tensor x) =>
         x.device_type == TorchSharp.DeviceType.CPU && x.NumberOfElements <= FewRowsLinear.MostRows * x.size(-1) && x.dtype is ScalarType.Float32 or ScalarType.BFloat16 && !is_grad_enabled();
-
-    /// <summary><see cref="FewRowsLinear"/> over the last dimension.</summary>
-    internal static Tensor Step(Tensor x, Tensor weight, Tensor? bias)
-    {
-        using var scope = NewDisposeScope();
-        var sizes = x.shape;
-        sizes[^1] = weight.size(0);
-        return FewRowsLinear.Forward(x.reshape(-1, weight.size(1)), weight, bias).view(sizes).MoveToOuterDisposeScope();
-    }
 }
