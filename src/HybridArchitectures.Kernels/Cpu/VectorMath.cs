@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Elementary functions on eight floats, to about one unit in the last place, without tables or branches.
+/// Elementary functions on eight floats, to one or two units in the last place, without tables or branches.
 /// <para>
 /// All rest on 2^x with x = n + r, |r| at most 1/2. Adding 1.5 * 2^23 rounds x to n and leaves n in the sum's lowest bits, from where a shift takes it to the
 /// exponent: neither a rounding nor a conversion is needed, which cost two slots each where a sum costs one. 2^r is 1 + r q(r) with q of degree 4, fitted for the
@@ -45,9 +45,7 @@ static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2AnyProduct(Vector256<float> x, Vector256<float> y)
     {
-        var shifted = Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder));
-        // here a number wins over NaN, which r carries on
-        shifted = Vector256.MinNative(Vector256.MaxNative(shifted, Vector256.Create(Rounder + Least)), Vector256.Create(Rounder + 127));
+        var shifted = Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder)), Rounder + Least, Rounder + 127);
         return Power(shifted, Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted), -0.5f, 0.5f));
     }
 
@@ -61,7 +59,7 @@ static class VectorMath
         return Power(shifted, Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2ERest), r));
     }
 
-    /// <summary>2^(n + r), with n in the lowest bits of <paramref name="shifted"/>.</summary>
+    /// <summary>2^(n + r), with n in the lowest bits of <paramref name="shifted"/>; where both are NaN those bits are 0 and NaN it stays.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> Power(Vector256<float> shifted, Vector256<float> r)
     {
@@ -73,10 +71,13 @@ static class VectorMath
         return (p.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
     }
 
-    // the second operand wins where one is NaN
+    // by comparisons: of which operand a plain minimum makes its result where one is NaN, the compiler makes no promise
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static Vector256<float> Limited(Vector256<float> x, float least, float most) =>
-        Vector256.MinNative(Vector256.Create(most), Vector256.MaxNative(Vector256.Create(least), x));
+    static Vector256<float> Limited(Vector256<float> x, float least, float most)
+    {
+        x = Vector256.ConditionalSelect(Vector256.LessThan(x, Vector256.Create(least)), Vector256.Create(least), x);
+        return Vector256.ConditionalSelect(Vector256.GreaterThan(x, Vector256.Create(most)), Vector256.Create(most), x);
+    }
 
     /// <summary>1 / (1 + e^-x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -99,7 +100,7 @@ static class VectorMath
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(0.400215268f));
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(0.666664183f));
         p = Vector256.MultiplyAddEstimate(p, q, Vector256.Create(2f));
-        return Vector256.MultiplyAddEstimate(p, s, Vector256.MaxNative(Vector256<float>.Zero, x));
+        return Vector256.MultiplyAddEstimate(p, s, Vector256.AndNot(x, Vector256.LessThan(x, Vector256<float>.Zero)));
     }
 
     /// <summary>The derivative of <see cref="Softplus"/> where it has this value: 1 - e^-value, by its series where that would cancel.</summary>
