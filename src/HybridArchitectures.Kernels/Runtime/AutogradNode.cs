@@ -147,10 +147,11 @@ sealed unsafe class AutogradNode
             if (is_grad_enabled()) throw new NotSupportedException("this operator has first derivatives only: a backward pass with create_graph cannot go through it");
             var kept = saved ?? throw new InvalidOperationException("backward a second time: the saved tensors are released; keep them with retainGraph");
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
+            // asked before the gradient function, which may dispose of what it was given
+            var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             var results = backward(new BackwardContext(incoming, unpacked, needs));
             if (results.Length != needs.Length) throw new InvalidOperationException($"a gradient function returned {results.Length} gradients for {needs.Length} inputs");
             pending ??= [];
-            var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             for (int i = 0; i < edges.Length; i++)
             {
                 if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
