@@ -15,12 +15,11 @@ namespace HybridArchitectures.Conformance;
 /// </summary>
 sealed class ConformanceCase : IDisposable
 {
-    const int HiddenLength = 37;
-
     readonly string folder;
     readonly Device device;
     readonly SafetensorsFile expected;
     readonly JsonElement tolerance;
+    readonly string longest, studied;        // names of ids: of the longest pass, and of the one whose inner tensors are recorded
 
     /// <summary>Opens a case, to be run on a device.</summary>
     public ConformanceCase(string folder, Device device)
@@ -30,6 +29,11 @@ sealed class ConformanceCase : IDisposable
         using var notes = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "notes.json")));
         tolerance = notes.RootElement.GetProperty("tolerance").Clone();
         expected = SafetensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
+        var passes = expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).ToArray();
+        if (passes.Length == 0) throw new InvalidDataException("expected.safetensors has no ids.T*");
+        longest = passes.MaxBy(entry => entry.Shape[1])!.Name;
+        studied = expected.Entries.FirstOrDefault(entry => entry.Name.StartsWith("labels.T", StringComparison.Ordinal)) is { } labels ? "ids" + labels.Name["labels".Length..]
+            : expected.Contains("hidden.embed") ? $"ids.T{expected["hidden.embed"].Shape[1]}" : longest;
     }
 
     /// <summary>The folder's name.</summary>
@@ -83,7 +87,7 @@ sealed class ConformanceCase : IDisposable
     public double Tolerance(string key) => tolerance.GetProperty(key).GetDouble();
 
     /// <summary>The ids of the longest pass.</summary>
-    public Tensor LongestIds() => Read(expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).MaxBy(entry => entry.Shape[1])!.Name);
+    public Tensor LongestIds() => Read(longest);
 
     ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, Tolerance(key));
 
@@ -107,7 +111,7 @@ sealed class ConformanceCase : IDisposable
             errors.Add(Scaled(Read(block < 0 ? "hidden.embed" : block == depth ? "hidden.norm" : $"hidden.layer.{block}"), x));
         try
         {
-            model.Forward(Input($"ids.T{HiddenLength}"));
+            model.Forward(Input(studied));
         }
         finally
         {
@@ -130,7 +134,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var cache = model.CreateCache(1);
         using var context = new SequenceContext(cache: cache);
-        var ids = Input($"ids.T{HiddenLength}");
+        var ids = Input(studied);
         model.Forward(ids, context);
         var errors = new List<double>();
         foreach (var entry in expected.Entries.Where(entry => entry.Name.StartsWith("cache.", StringComparison.Ordinal)))
@@ -156,7 +160,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var cache = model.CreateCache(1);
         var errors = new List<double>();
-        var ids = Input($"ids.T{HiddenLength}");
+        var ids = Input(studied);
         var (chosen, logits) = (Read("greedy.ids"), Read("greedy.logits"));
         for (int step = 0; step < chosen.size(0); step++)
         {
@@ -172,9 +176,9 @@ sealed class ConformanceCase : IDisposable
 
     (Tensor Ids, Tensor Targets) Labelled()
     {
-        var (ids, labels) = (Input($"ids.T{HiddenLength}"), Input($"labels.T{HiddenLength}"));
+        var (ids, labels) = (Input(studied), Input("labels" + studied["ids".Length..]));
         var none = full([1, 1], Scalars.Of(-100L), ScalarType.Int64, device);
-        return (ids, cat([labels.narrow(1, 1, HiddenLength - 1), none], 1));
+        return (ids, cat([labels.narrow(1, 1, labels.size(1) - 1), none], 1));
     }
 
     // what the checkpoint asks to add (a z-loss, say) is in the recorded loss; layers add theirs where gradients are recorded
@@ -205,7 +209,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var off = no_grad();
         using var context = new SequenceContext { KeepsRouting = true };
-        model.Forward(Input($"ids.T{HiddenLength}"), context);
+        model.Forward(Input(studied), context);
         int recorded = expected.Entries.Count(entry => entry.Name.StartsWith("router.", StringComparison.Ordinal));
         if (context.Routing.Count != recorded) throw new InvalidDataException($"{context.Routing.Count} routers; expected {recorded}");
         return Largest(context.Routing.Select((record, index) => Difference(Read($"router.{index}"), record.Logits)).ToArray());
@@ -248,7 +252,7 @@ sealed class ConformanceCase : IDisposable
     {
         using var off = no_grad();
         using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"), device: device);
-        return Difference(Read($"bf16.logits.T{HiddenLength}"), model.Forward(Input($"ids.T{HiddenLength}")));
+        return Difference(Read("bf16.logits" + studied["ids".Length..]), model.Forward(Input(studied)));
     }
 
     // what is written, in several files, is what was read, and describes the same design
