@@ -83,7 +83,8 @@ static class CpuRatios
         }
         yield return () => TrainingStep(machine, KernelBackend.LibTorch);
         yield return () => TrainingStep(machine, KernelBackend.Reference);
-        yield return () => Decoding(machine);
+        yield return () => Decoding(machine, ScalarType.Float32);
+        yield return () => Decoding(machine, ScalarType.BFloat16);
     }
 
     static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.Of(0.5)).requires_grad_();
@@ -157,13 +158,14 @@ static class CpuRatios
             Step, With(() => new PlainOperators(dual), Step), limit.Ms, limit.Text);
     }
 
-    static CpuRatio Decoding(CpuMachine machine)
+    // weights are float32 for either type of activations
+    static CpuRatio Decoding(CpuMachine machine, ScalarType type)
     {
         const int Tokens = 32;
         var design = HybridStack.Design(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(1024))
             .Depth(9).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
         long parameters = design.CountParameters().Total;
-        var model = design.CreateModel(seed: 1);
+        var model = design.CreateModel(type, CPU, seed: 1);
         var prompt = randint(0, 4096, [1, 256], ScalarType.Int64);
         var token = prompt.narrow(1, 0, 1);
         Action Steps(HybridCache cache) => () =>
@@ -185,6 +187,6 @@ static class CpuRatios
             return cache;
         }
         var limit = machine.Limit(Tokens * 4.0 * parameters, Tokens * 2.0 * parameters, 0);
-        return new($"{Tokens} decode steps", $"hybrid of {parameters / 1e6:f1}M, 1 row", "composed operators", Steps(Prefilled()), With(Sequential, Steps(Prefilled())), limit.Ms, limit.Text);
+        return new($"{Tokens} decode steps", $"hybrid of {parameters / 1e6:f1}M, 1 row, {type}", "composed operators", Steps(Prefilled()), With(Sequential, Steps(Prefilled())), limit.Ms, limit.Text);
     }
 }
