@@ -112,8 +112,10 @@ template <class T, bool Rowwise> __device__ __forceinline__ Right right(Place ti
     return result;
 }
 
-// sums += a b for both halves of b; small products first
-__device__ __forceinline__ void add_product(float (&low)[4], float (&high)[4], const Left& a, const Right& b) {
+// sums += a b for both halves of b; small products first. Tensor cores cut where others round, by a last place of what they add to: float32 products are summed apart.
+__device__ __forceinline__ void add_product(float (&lowSum)[4], float (&highSum)[4], const Left& a, const Right& b) {
+    float own[2][4] = {};
+    float (&low)[4] = Planes > 1 ? own[0] : lowSum, (&high)[4] = Planes > 1 ? own[1] : highSum;
 #pragma unroll
     for (int order = 2 * Planes - 2; order >= 0; order--)
 #pragma unroll
@@ -123,6 +125,9 @@ __device__ __forceinline__ void add_product(float (&low)[4], float (&high)[4], c
             multiply_add(low, a.words[i], b.words[j][0], b.words[j][1]);
             multiply_add(high, a.words[i], b.words[j][2], b.words[j][3]);
         }
+    if constexpr (Planes > 1)
+#pragma unroll
+        for (int e = 0; e < 4; e++) { lowSum[e] += low[e]; highSum[e] += high[e]; }
 }
 
 // two float32 as words of the planes
@@ -244,7 +249,7 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
         float step = 0, logarithm = 0;
         if (head < a.heads && t < valid) {
             step = a.timeStep[row * a.stepRow + t * a.stepToken + head] + (a.bias ? a.bias[head] : 0.f);
-            if (a.softplus) step = softplus(step);
+            if (a.softplus) step = softplus<Element>(step);
             step = step < a.minimum ? a.minimum : step > a.maximum ? a.maximum : step;
             logarithm = step * a.a[head] * log2_e;
             logarithm = logarithm < LeastLogarithm ? LeastLogarithm : logarithm;
@@ -318,8 +323,8 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         if (head >= a.heads || t >= a.length) continue;
         float gradient = 0;
         if (t < valid) {
-            const float raw = a.timeStep[row * a.stepRow + t * a.stepToken + head] + (a.bias ? a.bias[head] : 0.f), step = a.softplus ? softplus(raw) : raw;
-            if (step >= a.minimum && step <= a.maximum) gradient = direct[i % 32 * Line + i / 32] * (a.softplus ? sigmoid(raw) : 1.f);
+            const float raw = a.timeStep[row * a.stepRow + t * a.stepToken + head] + (a.bias ? a.bias[head] : 0.f), step = a.softplus ? softplus<Element>(raw) : raw;
+            if (step >= a.minimum && step <= a.maximum) gradient = direct[i % 32 * Line + i / 32] * (a.softplus ? sigmoid<Element>(raw) : 1.f);
         }
         a.dTimeStep.set((row * a.length + t) * a.heads + head, gradient);
         direct[i % 32 * Line + i / 32] = gradient;
@@ -344,7 +349,7 @@ template <bool Reverse> __device__ __forceinline__ void combine(const DualArgume
             sum += a.cum[((row * a.heads + head) * a.chunks + chunk) * Q + Q - 1];
             if constexpr (Documents) kept = kept && a.begins[(row * a.chunks + chunk) * Q + Q - 1] < 0;
         }
-        decays[segment] = kept ? exp2_approximate(sum) : 0.f;
+        decays[segment] = kept ? exp2_of<Element>(sum) : 0.f;
     }
     __syncthreads();
     if (element >= P * N) return;
@@ -463,7 +468,7 @@ template <bool Reverse, bool Output> struct Walk {
     __device__ __forceinline__ static float decay(Two to, Two from) {
         float exponent = to.x - from.x;
         if constexpr (Planes > 1) exponent += to.y - from.y;
-        return exp2_approximate(exponent);
+        return exp2_of<Element>(exponent);
     }
 
     __device__ __forceinline__ const float* steps_of(int stage_, int head) const { return numbers + (stage_ * Arrays * Heads + head) * Q; }
@@ -1028,12 +1033,12 @@ struct Pairs {
     }
 
     // 2^(sum up to t), or what is left at t of `from`
-    __device__ __forceinline__ static float decay(const float* cum, int t) { return exp2_approximate(Planes > 1 ? cum[t] + cum[Q + t] : cum[t]); }
+    __device__ __forceinline__ static float decay(const float* cum, int t) { return exp2_of<Element>(Planes > 1 ? cum[t] + cum[Q + t] : cum[t]); }
 
     __device__ __forceinline__ static float decay(const float* cum, int t, int from) {
         float exponent = cum[t] - cum[from];
         if constexpr (Planes > 1) exponent += cum[Q + t] - cum[Q + from];
-        return exp2_approximate(exponent);
+        return exp2_of<Element>(exponent);
     }
 
     // this thread's part of the sum of S dS over a unit
@@ -1084,7 +1089,7 @@ struct Pairs {
                         float exponent = sum - (e ? others.y : others.x);
                         if constexpr (Planes > 1) exponent += low - (e ? othersLow.y : othersLow.x);
                         float& value_ = outer[c][n][2 * half + e];
-                        float kept = value_ * exp2_approximate(exponent);
+                        float kept = value_ * exp2_of<Element>(exponent);
                         if constexpr (Documents) { if (from < begins[to]) kept = 0; }
                         if (diagonal && from > to) kept = 0;
                         float through = kept * products[c][n][2 * half + e];

@@ -37,11 +37,11 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
         float* state = a.state + ((slot * heads + head) * headSize + (row - place * headSize)) * a.states;
         const i64 group = (static_cast<i64>(sequence) * a.groups + head / (heads / static_cast<Index>(a.groups))) * a.states;
         float delta = a.timeStep[place] + (a.bias ? a.bias[head] : 0.f);
-        if (a.softplus) delta = softplus(delta);
+        if (a.softplus) delta = softplus<float>(delta);
         delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
         x = a.x[row];
         const float added = delta * x, exponent = delta * log2_e;
-        float decay = a.ratePerState ? 0 : exp2_approximate(exponent * a.a[head]);
+        float decay = a.ratePerState ? 0 : exp2_of<float>(exponent * a.a[head]);
         for (i64 n = lane * V; n < a.states; n += lanes * V) {
             float old[V], keys[V], queries[V];
             load<float, V>(state, n, old);
@@ -49,7 +49,7 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
             load_typed<V>(a.c, group + n, queries);
 #pragma unroll
             for (int i = 0; i < V; i++) {
-                if (a.ratePerState) decay = exp2_approximate(exponent * a.a[head * a.states + n + i]);
+                if (a.ratePerState) decay = exp2_of<float>(exponent * a.a[head * a.states + n + i]);
                 old[i] = decay * old[i] + added * keys[i];
                 sum += old[i] * queries[i];
             }
@@ -61,7 +61,7 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     if (a.skip) sum += a.skip[head] * x;
     if (a.gate.base && slot >= 0) {
         float gate = a.gate[row];
-        sum *= gate * sigmoid(gate);
+        sum *= gate * sigmoid<float>(gate);
     }
     a.output.set(row, slot >= 0 ? sum : 0);
 }
@@ -92,9 +92,9 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
             queries[part] = load_raw<E, 4>(a.c.base, group + part * Lanes * 4);
         }
         float delta = load_one<E>(a.timeStep.base, place) + (a.bias ? a.bias[head] : 0.f);
-        if (a.softplus) delta = softplus(delta);
+        if (a.softplus) delta = softplus<float>(delta);
         delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
-        const float decay = exp2_approximate(delta * log2_e * a.a[head]);
+        const float decay = exp2_of<float>(delta * log2_e * a.a[head]);
 #pragma unroll
         for (int part = 0; part < Parts; part++)
 #pragma unroll
@@ -117,7 +117,7 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
     float result = sum[0] + (a.skip ? a.skip[head] * x : 0.f);
     if (a.gate.base) {
         const float gate = load_one<E>(a.gate.base, row + own);
-        result *= gate * sigmoid(gate);
+        result *= gate * sigmoid<float>(gate);
     }
     store_one<E>(a.output.base, row + own, slot >= 0 ? result : 0.f);
 }
