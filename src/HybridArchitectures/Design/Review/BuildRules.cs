@@ -12,10 +12,11 @@ static class BuildRules
         new("chunk-power", "Chunks whose length is no power of two.", Chunks) { SeesUnchecked = true },
     ];
 
+    // key and value heads of 0 are left open: as many as heads
     static IEnumerable<Finding> Groups(HybridDesign design, ReviewOptions options)
     {
         foreach (var (layer, attention) in Attentions(design))
-            if (Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
+            if (attention.KeyValueHeads != 0 && Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
                 yield return Uneven(layer, "heads", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}", ChangeAttention(layer, spec => spec with { KeyValueHeads = heads }));
         foreach (var (layer, stateSpace) in StateSpaces(design))
             if (stateSpace is Mamba2Spec mamba && Shared(mamba.Heads, mamba.Groups) is { } groups)
@@ -26,7 +27,7 @@ static class BuildRules
         for (int i = 0; i < design.SharedTransformers.Count; i++)
         {
             var (index, attention) = (i, design.SharedTransformers[i].Attention);
-            if (Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
+            if (attention.KeyValueHeads != 0 && Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
                 yield return Uneven(null, $"heads of shared transformer {i}", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}", whole => whole with
                 {
                     SharedTransformers = whole.SharedTransformers.With(index, whole.SharedTransformers[index] with { Attention = whole.SharedTransformers[index].Attention with { KeyValueHeads = heads } }),
