@@ -1,34 +1,84 @@
 // The selective scan: h = exp(delta a) h + delta x b, y = (h c + skip x) silu(gate), and its gradients.
 //
-// How it is cut. A warp takes `Channels` neighbouring channels of one row and walks its tokens in order, a tile of `Tile` tokens at a time. A thread holds, in
-// registers, the states of K channels times J states; S lanes next to each other share a channel's S * J states, the 32 / S groups of such lanes hold different channels.
-// So b and c are read once for K channels and delta and delta x once for J states; what is summed over states goes over S lanes, what is summed over channels over
-// 32 / S lanes, both by halving exchanges (`reduce_scatter`), K * J products for about one shuffle each. A block is 4 warps that share b and c.
-// What lives where. Raw inputs come by asynchronous copies, one tile ahead, 16 bytes at a time where they lie so. delta, delta x, b and c of a tile stand in shared
-// memory as float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
+// How it is cut. A warp takes `Channels` neighbouring channels of one row and walks its tokens in order, four at a time; a tile of `Tile` tokens is what is copied at once.
+// A thread holds, in registers, the states of K channels times J states; S lanes next to each other share a channel's S * J states, the 32 / S groups of such lanes hold
+// different channels. So b and c are read once for K channels and delta and delta x once for J states; what is summed over states goes over S lanes, what is summed over
+// channels over 32 / S lanes, both by halving exchanges, K * J products for about one shuffle each. A block is 4 warps that share b and c.
+// What lives where. Raw inputs come by asynchronous copies, 16 bytes at a time where they lie so. b and c of a tile and delta and delta x stand in shared memory as
+// float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
+// A multiprocessor holds only 8 such warps, two for each of its schedulers. They hide each other's latencies only where each has much to do at any time: forward, all that
+// is done for a tile is one stretch of instructions without a branch (see `walk`), for which the host compiles gate, softplus and documents in or out.
 // Where there are too few channels for the card, rows are cut into chunks that are walked side by side: first each by itself from a state of zeros, then these are joined
 // (the decay over a chunk is one exponential of a times the sum of its steps), then the walk proper. Backward likewise, from the other end.
 // Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
 // shared memory), then states and decays of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a
 // fixed order and written once a block, to be added up over blocks.
 //
-// Limits on one H200 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.50 ms (x, delta, gate in, y out), backward 0.87 ms; special
-// functions 1.4 ms forward (an exponential a state, 4 a channel), 2.5 ms backward; instructions 1.1 ms forward (7.7 a state), 4.5 ms backward (about 32).
-// Reached: 2.05 ms forward, 6.5 ms backward. docs/kernels-log.md tells what was tried.
+// Limits on one H100 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.64 ms (x, delta, gate in, y out), backward 1.1 ms; special functions
+// 1.26 ms forward (an exponential a state, 3 a channel), 2.3 ms backward; instructions 1.1 ms forward (8.2 a state), 3.6 ms backward (27).
+// Reached: 1.60 ms forward, 5.5 ms backward. docs/kernels-log.md tells what was tried.
 #include "common.cuh"
 
 #ifndef SCAN_POLYNOMIAL                              // of the K * J exponentials of a thread and token, how many are taken as polynomials
 #define SCAN_POLYNOMIAL 0
 #endif
-#ifndef SCAN_UNROLL
-#define SCAN_UNROLL 1
-#endif
-#ifndef SCAN_RESULTS                                 // cells of a thread whose results backward makes together
-#define SCAN_RESULTS 1
+#ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions
+#define SCAN_UNROLL 4
 #endif
 #ifndef SCAN_BACKWARD_POLYNOMIAL
 #define SCAN_BACKWARD_POLYNOMIAL 0
 #endif
+
+#ifndef SCAN_GATED                                   // the host says whether there are a gate, a softplus and documents, so that no branch divides what is to be done at once
+#define SCAN_GATED (a.gate.base != nullptr)
+#endif
+#ifndef SCAN_SOFTPLUS
+#define SCAN_SOFTPLUS (a.softplus != 0)
+#endif
+#ifndef SCAN_DOCUMENTS
+#define SCAN_DOCUMENTS (a.starts != nullptr)
+#endif
+
+// without a branch
+template <class T, int V> __device__ __forceinline__ void store_where(bool there, T* to, const float (&values)[V]) {
+#ifndef HYBRID_EMULATION
+    const Raw<T, V> raw = pack<T, V>(values);
+    if constexpr (V * sizeof(T) == 2) asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u16 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to), "h"(raw.value.bits));
+    else if constexpr (V * sizeof(T) == 4)
+        asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u32 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to), "r"(raw.bits.words[0]));
+    else if constexpr (V * sizeof(T) == 8)
+        asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.v2.u32 [%1], {%2, %3}; }" : :
+            "r"(static_cast<int>(there)), "l"(to), "r"(raw.bits.words[0]), "r"(raw.bits.words[1]));
+    else
+        asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.v4.u32 [%1], {%2, %3, %4, %5}; }" : :
+            "r"(static_cast<int>(there)), "l"(to), "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "r"(raw.bits.words[2]), "r"(raw.bits.words[3]));
+#else
+    if (there) store<T, V>(to, 0, values);
+#endif
+}
+
+__device__ __forceinline__ float magnitude(float x) {
+#ifdef HYBRID_EMULATION
+    return x < 0 ? -x : x;
+#else
+    float result; asm("abs.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
+#endif
+}
+
+// log(1 + e^x) to 2^-23, by one special function: with e = e^-|x| in [0, 1] it is max(x, 0) + e p(e)
+__device__ __forceinline__ float softplus_polynomial(float x) {
+    const float e = exp2_approximate(magnitude(x) * -log2_e);
+    float p = 5.36482621e-3f;
+    p = p * e - 3.00657998e-2f;
+    p = p * e + 7.92045476e-2f;
+    p = p * e - 1.37538033e-1f;
+    p = p * e + 1.91536554e-1f;
+    p = p * e - 2.48571638e-1f;
+    p = p * e + 3.33213226e-1f;
+    p = p * e - 4.99996480e-1f;
+    p = p * e + 1.f;
+    return p * e + (x > 0 ? x : 0.f);
+}
 
 struct ScanArguments {
     Typed x, timeStep, gate, b, c, gradient;         // (batch, length, channels) by strides; b, c (batch, length, groups, states) without gaps
@@ -36,7 +86,7 @@ struct ScanArguments {
     const bool* starts;                              // (batch, length), or null
     const i64* lengths;                              // (batch), or null
     TypedOutput output, dX, dTimeStep, dGate;        // without gaps
-    float *final, *saved;                            // (batch, channels, states), (batch, tiles, channels, states) or null
+    float *final, *saved;                            // (batch, channels, states), (batch, tiles, warps of a row, a warp's states as its threads hold them) or null
     float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;  // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
     float *chunkStates, *chunkSteps;                 // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
     i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
@@ -46,20 +96,17 @@ struct ScanArguments {
 
 template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     static constexpr int Warps = 4, Threads = 32 * Warps, Padded = J * S, Groups = 32 / S, Channels = Groups * K;
-    static constexpr int Batch = K < 4 ? 4 / K : 1, Sums = Batch * K;             // tokens whose sums over states are taken together, backward; forward it is 4
-    static constexpr int Piece = Channels * sizeof(E) < 16 ? static_cast<int>(Channels * sizeof(E)) : 16, PerPiece = Piece / sizeof(E);
+    static constexpr int Piece = Channels * sizeof(E) < 16 ? static_cast<int>(Channels * sizeof(E)) : 16;
     static constexpr int StatePiece = Padded * sizeof(E) < 16 ? static_cast<int>(Padded * sizeof(E)) : 16, PerStatePiece = StatePiece / sizeof(E);
-    static constexpr int Quad = Channels < 4 ? Channels : 4, Quads = Channels / Quad, Rows = 32 / Quads;   // outside the walk: a lane takes Quad channels of every Rows-th token
-    static constexpr int Steps = Rows < Tile ? Tile / Rows : 1;
     static constexpr int Fold = Padded >= 128 ? Sub : Tile;                       // tokens whose gradients of b and c are gathered before they are summed over warps
-    static constexpr int Values = 2 * J, Own = Values > Groups ? Values / Groups : 1;                      // of b's and c's gradients; what a lane holds of them after the exchange
-    static constexpr int Cell = Tile * Channels;
+    static constexpr int Cell = Tile * Channels, Slot = 32 * K * J;               // a warp's share of an input in a tile, its states
     static constexpr bool Float = sizeof(E) == 4;
-    static_assert(Tile % Sub == 0 && Sub % Batch == 0 && Fold % Sub == 0 && 32 % Quads == 0, "tiles");
+    static_assert(Tile % 8 == 0 && Sub == 4 && J <= 8, "tiles");
 
     const ScanArguments& a;
     i64 row, group, first, valid, tiles;             // (tiles: of a row) the warp's channels are first to first + count - 1; count may be 0
     i64 chunk, firstTile, endTile;                   // this block's tiles
+    i64 warpsOfRow, warpOfRow;
     int count, warp, lane, s, own;                   // this thread's channels are own to own + K - 1 of the warp's, its states s * J to s * J + J - 1
 
     __device__ __forceinline__ explicit Scan(const ScanArguments& arguments) : a(arguments) {
@@ -68,7 +115,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         group = blockIdx.x / a.blocksPerGroup;
         row = blockIdx.y;
         first = group * perGroup + (blockIdx.x % a.blocksPerGroup * Warps + warp) * Channels;
-        const i64 left = (group + 1) * perGroup - first;
+        const i64 left = (group + 1) * perGroup - first, warpsOfGroup = (perGroup + Channels - 1) / Channels;
+        warpsOfRow = a.groups * warpsOfGroup;
+        warpOfRow = group * warpsOfGroup + blockIdx.x % a.blocksPerGroup * Warps + warp;
         count = left < 0 ? 0 : left < Channels ? static_cast<int>(left) : Channels;
         valid = a.length;
         if (a.lengths) valid = a.lengths[row];
@@ -78,6 +127,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         endTile = firstTile + a.chunkTiles < tiles ? firstTile + a.chunkTiles : tiles;
     }
 
+    // where the states at a tile's start are kept
+    __device__ __forceinline__ i64 saved_at(i64 tile) const { return ((row * tiles + tile) * warpsOfRow + warpOfRow) * Slot; }
+
+    // the i-th of a thread's states among them
+    __device__ __forceinline__ int in_slot(int i) const { return (i / 4 * 32 + lane) * 4 + i % 4; }
+
     // of the tensors with a part for each chunk
     __device__ __forceinline__ i64 part_of_row() const { return row * a.chunks + chunk; }
 
@@ -85,108 +140,67 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     __device__ __forceinline__ i64 place(int k, int j) const { return (first + own + k) * a.states + s * J + j; }
 
-    // `left` tokens from `source` on, of `Columns` neighbours of which `columns` are there, as they lie in memory; zeros for the rest of the tile
-    template <int Columns, int Bytes, int Threads> __device__ __forceinline__ void copy(E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) const {
-        constexpr int Each = Bytes / sizeof(E), Pieces = Columns / Each, Step = Pieces < Threads ? Threads / Pieces : 1;      // a thread keeps to its column
-        static_assert(Pieces <= Threads, "a column a thread");
-        if (!Float || a.wide) {
-            const int i0 = thread / Pieces, column = thread % Pieces * Each;
-            const E* at = static_cast<const E*>(from.base) + source + i0 * token + column;
-#pragma unroll
-            for (int n = 0; n < (Tile + Step - 1) / Step; n++) {
-                const int i = n * Step + i0;
-                if (Tile % Step != 0 && i >= Tile) continue;
-                const bool there = i < left && column < columns;
-                copy_async<Bytes>(to + i * Columns + column, there ? at + n * Step * token : static_cast<const E*>(from.base), there);
-            }
-        } else
-            for (int e = thread; e < Tile * Columns; e += Threads) {
-                const int i = e / Columns, column = e % Columns;
-                to[e] = from_float<E>(i < left && column < columns ? from[source + i * token + column] : 0.f);
-            }
+    // `left` tokens from `source` on, of `Columns` neighbours of which `columns` are there, of any type, one by one; zeros for the rest of the tile
+    template <int Columns, int Threads> __device__ __forceinline__ static void copy(E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) {
+        for (int e = thread; e < Tile * Columns; e += Threads) {
+            const int i = e / Columns, column = e % Columns;
+            to[e] = from_float<E>(i < left && column < columns ? from[source + i * token + column] : 0.f);
+        }
     }
 
     // tokens of the tile that begins there
     __device__ __forceinline__ int left_of(i64 begin) const { return valid - begin < Tile ? valid < begin ? 0 : static_cast<int>(valid - begin) : Tile; }
 
+    // tokens of the row from `begin` on, as far as two tiles tell them apart
+    __device__ __forceinline__ int ahead_of(i64 begin) const {
+        const i64 left = valid - begin;
+        return static_cast<int>(left > 2 * Tile ? 2 * Tile : left < -2 * Tile ? -2 * Tile : left);
+    }
+
     __device__ __forceinline__ void copy_channels(E* to, const Typed& from, i64 rowStride, i64 token, i64 begin, int left) const {
-        copy<Channels, Piece, 32>(to, from, row * rowStride + begin * token + first, token, left, count, lane);
+        copy<Channels, 32>(to, from, row * rowStride + begin * token + first, token, left, count, lane);
     }
 
     // b and c of a tile, by the whole block
     __device__ __forceinline__ void copy_states(E* to, i64 begin, int left) const {
         const i64 token = a.groups * a.states, source = (row * a.length + begin) * token + group * a.states;
         const int states = static_cast<int>(a.states);
-        copy<Padded, StatePiece, Threads>(to, a.b, source, token, left, states, threadIdx.x);
-        copy<Padded, StatePiece, Threads>(to + Tile * Padded, a.c, source, token, left, states, threadIdx.x);
+        copy<Padded, Threads>(to, a.b, source, token, left, states, threadIdx.x);
+        copy<Padded, Threads>(to + Tile * Padded, a.c, source, token, left, states, threadIdx.x);
     }
 
-    // the same as float32; and what the exponent gets at each token: 0, or so little that nothing stays
-    __device__ __forceinline__ void widen_states(const E* from, float* to, float* cut, i64 begin) const {
+    // b and c as float32, `Copies` times `CopyStride` apart: in the x-th, four neighbours change places as their numbers xor 4 / Copies x say. And what the exponent gets at
+    // each token: 0, or so little that nothing stays.
+    template <int Copies> __device__ __forceinline__ void widen_states(const E* from, float* to, float* cut, i64 begin) const {
         constexpr int V = PerStatePiece < 4 ? PerStatePiece : 4;
+        static_assert(V == 4, "fours");
 #pragma unroll
         for (int n = 0; n < (2 * Tile * Padded + Threads * V - 1) / (Threads * V); n++) {
             const int e = (n * Threads + threadIdx.x) * V;
             if (2 * Tile * Padded % (Threads * V) != 0 && e >= 2 * Tile * Padded) continue;
             float values[V];
             load<E, V>(from, e, values);
-            store<float, V>(to, e, values);
-        }
-        if (static_cast<int>(threadIdx.x) < Tile) {
-            const i64 t = begin + threadIdx.x;
-            cut[threadIdx.x] = a.starts && t < a.length && a.starts[row * a.length + t] ? -1e30f : 0.f;
-        }
-    }
-
-    // a channel's number, 0 past the channels and where there is none
-    __device__ __forceinline__ void load_parameter(const float* from, float (&values)[Quad]) const {
 #pragma unroll
-        for (int q = 0; q < Quad; q++) {
-            const int channel = lane % Quads * Quad + q;
-            values[q] = from && channel < count ? from[first + channel] : 0.f;
-        }
-    }
-
-    // delta and delta x of a tile; all cells of a thread together, so that one's latency hides behind the others
-    __device__ __forceinline__ void steps(const E* x, const E* raw, const float (&bias)[Quad], float* delta, float* added, int left) const {
-        float values[Steps][Quad];
+            for (int x = 0; x < Copies; x++) {
+                float swapped[V];
 #pragma unroll
-        for (int n = 0; n < Steps; n++) {
-            load<E, Quad>(raw, cell(n), values[n]);
-#pragma unroll
-            for (int q = 0; q < Quad; q++) values[n][q] += bias[q];
-        }
-        if (a.softplus)
-#pragma unroll
-            for (int n = 0; n < Steps; n++)
-#pragma unroll
-                for (int q = 0; q < Quad; q++) values[n][q] = softplus(values[n][q]);
-#pragma unroll
-        for (int n = 0; n < Steps; n++) {
-            float inputs[Quad];
-            load<E, Quad>(x, cell(n), inputs);
-#pragma unroll
-            for (int q = 0; q < Quad; q++) {
-                if (token(n) >= left) values[n][q] = 0;
-                inputs[q] *= values[n][q];
+                for (int v = 0; v < V; v++) swapped[v] = values[v ^ x * (4 / Copies)];
+                store<float, V>(to, x * CopyStride + e, swapped);
             }
-            if (Rows > Tile && token(n) >= Tile) continue;
-            store<float, Quad>(delta, cell(n), values[n]);
-            store<float, Quad>(added, cell(n), inputs);
+        }
+        if (SCAN_DOCUMENTS && static_cast<int>(threadIdx.x) < Tile) {
+            const i64 t = begin + threadIdx.x;
+            cut[threadIdx.x] = t >= 0 && t < a.length && a.starts[row * a.length + t] ? -1e30f : 0.f;
         }
     }
 
-    // outside the walk: a lane's n-th token of a tile and the place of its channels there (of the last token, where it has none)
-    __device__ __forceinline__ int token(int n) const { return n * Rows + lane / Quads; }
-
-    __device__ __forceinline__ int cell(int n) const { return (Rows > Tile && token(n) >= Tile ? Tile - 1 : token(n)) * Channels + lane % Quads * Quad; }
-
-    __device__ __forceinline__ void write(const TypedOutput& to, i64 at, int column, const float (&values)[Quad]) const {
-        if (!Float || a.wide) store<E, Quad>(to.base, at, values);
-        else
+    // results of V channels from `column` on, at the V elements of a tensor that `to` would point at if it had type E
+    template <int V> __device__ __forceinline__ void write(const TypedOutput& output, E* to, bool there, int column, const float (&values)[V]) const {
+        if (!Float || a.wide) store_where<E, V>(there, to, values);
+        else if (there)
 #pragma unroll
-            for (int q = 0; q < Quad; q++)
-                if (column + q < count) to.set(at + q, values[q]);
+            for (int v = 0; v < V; v++)
+                if (column + v < count) output.set(to - static_cast<E*>(output.base) + v, values[v]);
     }
 
     template <int N> __device__ __forceinline__ static void read(const float* from, float (&values)[N]) {
@@ -200,6 +214,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         else load<float, N>(from, 0, values);
     }
 
+    __device__ __forceinline__ void cuts_of(const float* from, float (&cutoff)[4]) const {
+#pragma unroll
+        for (int r = 0; r < 4; r++) cutoff[r] = 0;
+        if (SCAN_DOCUMENTS) read<4>(from, cutoff);
+    }
+
     template <int Polynomial> __device__ __forceinline__ static float decayed(int at, float exponent) {
         return at < Polynomial ? exp2_polynomial(exponent) : exp2_approximate(exponent);
     }
@@ -207,124 +227,265 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
     template <int V> __device__ __forceinline__ static int scattered(int number, int lanes) { return V >= lanes ? number * (V / lanes) : number / (lanes / V); }
 
-    // a sum over states for each of Tokens tokens from i on and each of the K channels, to where it belongs
-    template <int Tokens> __device__ __forceinline__ void gather(float (&sums)[Tokens * K], float* to, int i) const {
-        constexpr int Sums = Tokens * K;
-        reduce_scatter<Sums, S / 2, 1>(sums, lane);
-        const int at = scattered<Sums>(s, S);
-        if (Sums >= S || s % (S / (Sums < S ? Sums : S)) == 0)
+    // ---- forward, and the pass ahead of it that takes each chunk by itself ----
+    // Tokens are taken in groups of four. Besides its states a lane has `Cells` of a group's 4 * Channels values to care for, those whose sums over states reach it:
+    // V neighbouring channels from `column` on, of the tokens line, line + Apart ..., `Lines` of them.
+    static constexpr int Cells = 4 * K > S ? 4 * K / S : 1, V = Cells < K ? Cells : K, Lines = Cells / V, Apart = 4 / Lines;
+    static constexpr int GroupRow = 2 * Channels + (S > 1 ? 16 : 0);              // delta and delta x of a token; lanes that write two tokens at once meet no bank twice
+    static constexpr int PerWarp = 2 * 4 * GroupRow, WarpStage = 3 * Cell, BlockStage = 2 * Tile * Padded;
+
+    __device__ __forceinline__ void multiply_by_gate(const E* gate, int line, int column, float (&values)[Lines][V]) const {
 #pragma unroll
-            for (int n = 0; n < (Sums > S ? Sums / S : 1); n++) to[(i + (at + n) / K) * Channels + own + (at + n) % K] = sums[n];
+        for (int l = 0; l < Lines; l++) {
+            float gates[V];
+            load<E, V>(gate, (line + l * Apart) * Channels + column, gates);
+#pragma unroll
+            for (int v = 0; v < V; v++) values[l][v] *= gates[v] * sigmoid(gates[v]);
+        }
     }
 
-    // what the walk needs of a token; loaded before the results of the one before are stored, since stores hold loads back
-    struct Operands { float bs[J], cs[J], ds[K], as[K], cutoff; };
-
-    template <bool WithC> __device__ __forceinline__ void operands(Operands& to, const float* b, const float* c, const float* delta, const float* added, const float* cut, int i) const {
-        read<J>(b + i * Padded + s * J, to.bs);
-        if (WithC) read<J>(c + i * Padded + s * J, to.cs);
-        read<K>(delta + i * Channels + own, to.ds);
-        read<K>(added + i * Channels + own, to.as);
-        to.cutoff = cut[i];
+    // the gradient that comes to y; x lies before it by two tensors, the gate after it
+    __device__ __forceinline__ void gated(const E* x, int line, int column, float (&values)[Lines][V]) const {
+#pragma unroll
+        for (int l = 0; l < Lines; l++) load<E, V>(x + 2 * Cell, (line + l * Apart) * Channels + column, values[l]);
+        if (SCAN_GATED) multiply_by_gate(x + 3 * Cell, line, column, values);
     }
 
-    template <int Polynomial> __device__ __forceinline__ static void decays(const Operands& of, const float (&rate)[K][J], float (&to)[K][J]) {
+    // this lane's delta and delta x of a group (Reverse: and dy) and what lay there, from where the raw inputs of its first token lie
+    template <bool Reverse> __device__ __forceinline__ void prepare(const E* x, const float (&bias)[V], int line, int column, int left,
+        float (&ds)[Lines][V], float (&inputs)[Lines][V], float (&xs)[Lines][V]) const {
 #pragma unroll
-        for (int k = 0; k < K; k++)
+        for (int l = 0; l < Lines; l++) {
+            const int cell = (line + l * Apart) * Channels + column;
+            load<E, V>(x + Cell, cell, ds[l]);
+            load<E, V>(x, cell, xs[l]);
 #pragma unroll
-            for (int j = 0; j < J; j++) to[k][j] = decayed<Polynomial>(k * J + j, of.ds[k] * rate[k][j] + of.cutoff);
+            for (int v = 0; v < V; v++) inputs[l][v] = xs[l][v];
+        }
+        if (Reverse && SCAN_GATED) multiply_by_gate(x + 2 * Cell, line, column, inputs);
+#pragma unroll
+        for (int l = 0; l < Lines; l++)
+#pragma unroll
+            for (int v = 0; v < V; v++) {
+                ds[l][v] += bias[v];
+                if (SCAN_SOFTPLUS) ds[l][v] = softplus_polynomial(ds[l][v]);
+                if (line + l * Apart >= left) ds[l][v] = 0;
+                if (!Reverse) inputs[l][v] *= ds[l][v];
+            }
     }
 
-    static constexpr int forward_shared() { return static_cast<int>(2 * (2 * Tile * Padded + Warps * 3 * Cell) * sizeof(E) + (2 * Tile * Padded + Tile + Warps * 3 * Cell) * sizeof(float)); }
+    __device__ __forceinline__ void hand_over(const float (&ds)[Lines][V], const float (&inputs)[Lines][V], float* to, int line, int column) const {
+#pragma unroll
+        for (int l = 0; l < Lines; l++) {
+            float* row = to + (line + l * Apart) * GroupRow + lane / S * 2 * K;
+            if constexpr (V == K) {
+                float both[2 * K];
+#pragma unroll
+                for (int k = 0; k < K; k++) both[k] = ds[l][k], both[K + k] = inputs[l][k];
+                store<float, 2 * K>(row, 0, both);
+            } else {
+                row[column - own] = ds[l][0];
+                row[K + column - own] = inputs[l][0];
+            }
+        }
+    }
 
-    __device__ __forceinline__ void forward() const {
+    // A tile of `Columns` columns copied in pieces of so many bytes; where a thread's first piece lies in it
+    template <int Columns, int Bytes, int Threads> struct Pieces {
+        static constexpr int Each = Bytes / sizeof(E), Wide = Columns / Each, Step = Threads / Wide < Tile ? Threads / Wide : Tile;      // a thread keeps to its column
+        static_assert(Wide <= Threads && Tile % Step == 0, "a column a thread");
+
+        __device__ __forceinline__ static int line(int thread) { return thread / Wide; }
+        __device__ __forceinline__ static int column(int thread) { return thread % Wide * Each; }
+
+        // `left` lines are there
+        __device__ __forceinline__ static void copy(E* to, const E* from, i64 token, int thread, int left) {
+#pragma unroll
+            for (int n = 0; n < Tile / Step; n++)
+                if (Threads / Wide <= Tile || line(thread) < Tile)
+                    copy_async<Bytes>(to + (n * Step + line(thread)) * Columns + column(thread), from + n * Step * token, n * Step + line(thread) < left);
+        }
+    };
+    using ChannelPieces = Pieces<Channels, Piece, 32>;
+    using StatePieces = Pieces<Padded, StatePiece, Threads>;
+
+    // b and c of two tiles and what the exponent gets there, delta and delta x of two groups a warp; then, as they lie in memory, b and c of two tiles, the rest of three
+    static constexpr int forward_shared() {
+        return static_cast<int>((2 * BlockStage + Warps * 3 * WarpStage) * sizeof(E) + (2 * BlockStage + 2 * Tile + Warps * PerWarp) * sizeof(float));
+    }
+
+    // Everything that is not the walk is done beside it, so that every stretch of the program has the same mix of instructions: while four tokens are walked, delta and
+    // delta x of the next four are made and the results of the four before are finished. Copies run two tiles ahead, b and c are made float32 one tile ahead.
+    // Local: only what a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse) the state's gradient at its start, from a gradient
+    // of zeros at its end. And the sum of its steps, from which the decay over it follows; 1e30 and more where a document starts in it.
+    template <bool Local, bool Reverse> __device__ __forceinline__ void walk() const {
+        static_assert(Local || !Reverse, "backward has a walk of its own");
+        if (Local && chunk == (Reverse ? 0 : a.chunks - 1)) return;             // nobody asks for it
         DYNAMIC_SHARED(float, shared);
-        float *states = shared, *b = states, *c = b + Tile * Padded, *cut = c + Tile * Padded, *delta = cut + Tile + warp * 3 * Cell, *added = delta + Cell, *y = added + Cell;
-        E* raw = reinterpret_cast<E*>(cut + Tile + Warps * 3 * Cell);
-        constexpr int Stage = 2 * Tile * Padded + Warps * 3 * Cell;
-        const auto fetch = [&](i64 tile) {
-            E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 3 * Cell;
-            const i64 begin = tile * Tile;
-            const int left = left_of(begin);
-            copy_states(at, begin, left);
-            copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
-            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
-            if (a.gate.base) copy_channels(own + 2 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
+        float *cuts = shared + 2 * BlockStage, *ring = cuts + 2 * Tile + warp * PerWarp;
+        E *rawStates = reinterpret_cast<E*>(cuts + 2 * Tile + Warps * PerWarp), *raw = rawStates + 2 * BlockStage + warp * 3 * WarpStage;
+        const int at = scattered<4 * K>(s, S), line = at / K / Lines, column = own + at % K, tilesHere = static_cast<int>(endTile - firstTile);
+        const i64 stateToken = a.groups * a.states, firstBegin = (Reverse ? endTile - 1 : firstTile) * Tile, stride = Reverse ? -Tile : Tile;
+        const Typed& input = Reverse ? a.gradient : a.x;
+        const i64 inputRow = Reverse ? a.gradientRow : a.xRow, inputToken = Reverse ? a.gradientToken : a.xToken;
+
+        const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
+            return static_cast<const E*>(from.base) + row * rowStride + (firstBegin + ChannelPieces::line(lane)) * token + first + ChannelPieces::column(lane);
+        };
+        const i64 stateSource = (row * a.length + firstBegin + StatePieces::line(threadIdx.x)) * stateToken + group * a.states + StatePieces::column(threadIdx.x);
+        const E *fromInput = source(input, inputRow, inputToken), *fromStep = source(a.timeStep, a.stepRow, a.stepToken), *fromGate = source(a.gate, a.gateRow, a.gateToken);
+        const E *fromB = static_cast<const E*>(a.b.base) + stateSource, *fromC = static_cast<const E*>(a.c.base) + stateSource;
+        const bool hasColumn = ChannelPieces::column(lane) < count, hasState = StatePieces::column(threadIdx.x) < a.states;
+        // the n-th tile; called in order. Past the last there are zeros: a tile is taken without a branch, and looks ahead.
+        const auto fetch = [&](int n, E* to) {
+            const i64 begin = firstBegin + n * stride;
+            const int left = n < tilesHere ? left_of(begin) : 0;
+            E* states = rawStates + n % 2 * BlockStage;
+            if (!Float || a.wide) {
+                const int lines = hasColumn ? left : 0, stateLines = hasState ? left : 0;
+                if (!Local || !Reverse) StatePieces::copy(states, fromB, stateToken, threadIdx.x, stateLines);
+                if (!Local || Reverse) StatePieces::copy(states + Tile * Padded, fromC, stateToken, threadIdx.x, stateLines);
+                ChannelPieces::copy(to, fromInput, inputToken, lane, lines);
+                ChannelPieces::copy(to + Cell, fromStep, a.stepToken, lane, lines);
+                if (SCAN_GATED && (!Local || Reverse)) ChannelPieces::copy(to + 2 * Cell, fromGate, a.gateToken, lane, lines);
+                fromB += stride * stateToken; fromC += stride * stateToken; fromInput += stride * inputToken; fromStep += stride * a.stepToken; fromGate += stride * a.gateToken;
+            } else {
+                copy_states(states, begin, left);
+                copy_channels(to, input, inputRow, inputToken, begin, left);
+                copy_channels(to + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
+                if (SCAN_GATED && (!Local || Reverse)) copy_channels(to + 2 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
+            }
             copy_commit();
         };
-        float state[K][J], rate[K][J], bias[Quad], skip[Quad];
+
+        float state[K][J], rate[K][J], bias[V], skip[V], stepSums[K], cutSum = 0;
 #pragma unroll
-        for (int k = 0; k < K; k++)
+        for (int k = 0; k < K; k++) {
+            stepSums[k] = 0;
 #pragma unroll
             for (int j = 0; j < J; j++) {
                 rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
-                const float* from = a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
+                const float* from = Local ? nullptr : a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
                 state[k][j] = holds(k, j) && from ? from[place(k, j)] : 0.f;
             }
-        load_parameter(a.bias, bias);
-        load_parameter(a.skip, skip);
-        fetch(firstTile);
-        for (i64 tile = firstTile; tile < endTile; tile++) {
-            const i64 begin = tile * Tile;
-            if (tile + 1 < endTile) { fetch(tile + 1); copy_wait<1>(); } else copy_wait<0>();
-            const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 3 * Cell, *gate = x + 2 * Cell;
-            __syncthreads();
-            widen_states(at, states, cut, begin);
-            steps(x, x + Cell, bias, delta, added, left_of(begin));
-            if (a.saved) save(a.saved + (row * tiles + tile) * a.channels * a.states, state);
-            __syncthreads();
-#pragma unroll SCAN_UNROLL
-            for (int i = 0; i < Tile; i += 4) {
-                float sums[4 * K];
+        }
 #pragma unroll
-                for (int r = 0; r < 4; r++) {
-                    Operands now;
-                    float decay[K][J];
-                    operands<true>(now, b, c, delta, added, cut, i + r);
-                    decays<SCAN_POLYNOMIAL>(now, rate, decay);
+        for (int v = 0; v < V; v++) {
+            bias[v] = a.bias && column + v < count ? a.bias[first + column + v] : 0.f;
+            skip[v] = a.skip && column + v < count ? a.skip[first + column + v] : 0.f;
+        }
+        E *now = raw, *next = raw + WarpStage, *later = raw + 2 * WarpStage;
+        fetch(0, now);
+        fetch(1, next);
+        copy_wait<1>();
+        __syncthreads();
+        widen_states<1>(rawStates, shared, cuts, firstBegin);
+        const int startOfFirst = Reverse ? Tile - 4 : 0;                        // of a tile's first group
+        float ds[Lines][V], inputs[Lines][V], xs[Lines][V];
+        prepare<Reverse>(now + startOfFirst * Channels, bias, line, column, ahead_of(firstBegin) - startOfFirst, ds, inputs, xs);
+        hand_over(ds, inputs, ring, line, column);
+        // of the group before: sums over states, what is added to them (and to those after) and what they are multiplied by; and how many of its tokens are to be written
+        float sums[4 * K], added[Lines][V], addedNext[Lines][V], factor[Lines][V];
+        int rest = 0;
+        E* to = static_cast<E*>(a.output.base) + (row * a.length + firstBegin - 4 + line) * a.channels + first + column;
+        const bool saves = a.saved && count > 0;
+        float* saved = a.saved + saved_at(firstTile);
+        const auto finish = [&] {
+            reduce_scatter<4 * K, S / 2, 1>(sums, lane);
+#pragma unroll
+            for (int l = 0; l < Lines; l++) {
+                float values[V];
+#pragma unroll
+                for (int v = 0; v < V; v++) values[v] = SCAN_GATED ? (sums[l * V + v] + added[l][v]) * factor[l][v] : sums[l * V + v] + added[l][v];
+                write<V>(a.output, to + l * Apart * a.channels, line + l * Apart < rest, column, values);
+            }
+            to += 4 * a.channels;
+        };
+        if (!Local) {
+#pragma unroll
+            for (int i = 0; i < 4 * K; i++) sums[i] = 0;
+#pragma unroll
+            for (int l = 0; l < Lines; l++)
+#pragma unroll
+                for (int v = 0; v < V; v++) added[l][v] = factor[l][v] = 0, addedNext[l][v] = skip[v] * xs[l][v];
+        }
+        for (int n = 0; n < tilesHere; n++) {
+            const i64 begin = firstBegin + n * stride;
+            copy_wait<0>();
+            __syncthreads();                                                    // the next tile is there, and nobody needs the one before
+            fetch(n + 2, later);
+            widen_states<1>(rawStates + (n + 1) % 2 * BlockStage, shared + (n + 1) % 2 * BlockStage, cuts + (n + 1) % 2 * Tile, begin + stride);
+            if (!Local) {
+#pragma unroll
+                for (int i = 0; i < K * J; i += 4) {
+                    const float four[4] = {state[i / J][i % J], state[i / J][i % J + 1], state[i / J][i % J + 2], state[i / J][i % J + 3]};
+                    store_where<float, 4>(saves, saved + in_slot(i), four);
+                }
+                saved += warpsOfRow * Slot;
+            }
+            const float *b = shared + n % 2 * BlockStage + s * J, *c = b + Tile * Padded, *cut = cuts + n % 2 * Tile;
+            const int left = ahead_of(begin);
+            const int rows = column >= count ? 0 : a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
+#pragma unroll SCAN_UNROLL
+            for (int m = 0; m < Tile / 4; m++) {
+                const int i = Reverse ? Tile - 4 - 4 * m : 4 * m, following = Reverse ? i - 4 : i + 4;
+                const bool inside = m + 1 < Tile / 4;
+                const float* group = ring + m % 2 * (4 * GroupRow) + lane / S * 2 * K;
+                sync_warp();                                                    // what was prepared for this group is there
+                if (!Local) finish();
+                prepare<Reverse>(inside ? now + following * Channels : next + startOfFirst * Channels, bias, line, column,
+                    inside ? left - following : left - (Reverse ? -Tile : Tile) - startOfFirst, ds, inputs, xs);
+                if (!Local)
+#pragma unroll
+                    for (int l = 0; l < Lines; l++) {
+                        float gates[V];
+                        if (SCAN_GATED) load<E, V>(now + 2 * Cell, (i + line + l * Apart) * Channels + column, gates);
+#pragma unroll
+                        for (int v = 0; v < V; v++) {
+                            added[l][v] = addedNext[l][v];
+                            addedNext[l][v] = skip[v] * xs[l][v];
+                            if (SCAN_GATED) factor[l][v] = gates[v] * sigmoid(gates[v]);
+                        }
+                    }
+                rest = rows - i;
+                float cutoff[4];
+                cuts_of(cut + i, cutoff);
+#pragma unroll
+                for (int q = 0; q < 4; q++) {
+                    const int r = Reverse ? 3 - q : q;
+                    float bs[J], cs[J], steps[2 * K];
+                    if (!Local || !Reverse) read<J>(b + (i + r) * Padded, bs);
+                    if (!Local || Reverse) read<J>(c + (i + r) * Padded, cs);
+                    read<2 * K>(group + r * GroupRow, steps);
 #pragma unroll
                     for (int k = 0; k < K; k++) {
                         float sum = 0;
 #pragma unroll
                         for (int j = 0; j < J; j++) {
-                            state[k][j] = decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
-                            sum += state[k][j] * now.cs[j];
+                            const float decay = decayed<SCAN_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]);
+                            if (Reverse) state[k][j] = decay * (state[k][j] + steps[K + k] * cs[j]);
+                            else state[k][j] = decay * state[k][j] + steps[K + k] * bs[j];
+                            if (!Local) sum += state[k][j] * cs[j];
                         }
-                        sums[r * K + k] = sum;
+                        if (!Local) sums[(r % Apart * Lines + r / Apart) * K + k] = sum;
+                        if (Local) stepSums[k] += steps[k];
                     }
+                    if (Local) cutSum -= cutoff[r];
                 }
-                gather<4>(sums, y, i);
+                hand_over(ds, inputs, ring + (m + 1) % 2 * (4 * GroupRow), line, column);                      // last, since no load passes a store
             }
-            sync_warp();
-            float values[Steps][Quad];
-#pragma unroll
-            for (int n = 0; n < Steps; n++) {
-                float inputs[Quad];
-                load<float, Quad>(y, cell(n), values[n]);
-                load<E, Quad>(x, cell(n), inputs);
-#pragma unroll
-                for (int q = 0; q < Quad; q++) values[n][q] += skip[q] * inputs[q];
-            }
-            if (a.gate.base)
-#pragma unroll
-                for (int n = 0; n < Steps; n++) {
-                    float gates[Quad];
-                    load<E, Quad>(gate, cell(n), gates);
-#pragma unroll
-                    for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
-                }
-            const int column = lane % Quads * Quad, left = left_of(begin), rest = a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
-            const i64 place = (row * a.length + begin + lane / Quads) * a.channels + first + column;
-#pragma unroll
-            for (int n = 0; n < Steps; n++) {
-#pragma unroll
-                for (int q = 0; q < Quad; q++)
-                    if (token(n) >= left) values[n][q] = 0;
-                if (token(n) < rest && column < count) write(a.output, place + n * Rows * a.channels, column, values[n]);
-            }
-            sync_warp();                                                        // before the raw inputs are overwritten
+            E* const done = now;
+            now = next; next = later; later = done;
         }
-        if (chunk == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
+        if (!Local) {
+            finish();
+            if (chunk == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
+        } else {
+            save(a.chunkStates + part_of_row() * a.channels * a.states, state);
+#pragma unroll
+            for (int k = 0; k < K; k++)
+                if (s == 0 && own + k < count) a.chunkSteps[part_of_row() * a.channels + first + own + k] = stepSums[k] + cutSum;
+        }
     }
 
     // this thread's states; in pieces of up to four where none is missing
@@ -346,333 +507,352 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
     }
 
-    __device__ __forceinline__ void restore(const float* from, float (&state)[K][J]) const {
-        constexpr int V = J < 4 ? J : 4;
-#pragma unroll
-        for (int k = 0; k < K; k++)
-#pragma unroll
-            for (int j = 0; j < J; j += V) {
-                float values[V];
-#pragma unroll
-                for (int v = 0; v < V; v++) values[v] = 0;
-                if (a.states == Padded) {
-                    if (own + k < count) load<float, V>(from, place(k, j), values);
-                } else
-#pragma unroll
-                    for (int v = 0; v < V; v++)
-                        if (holds(k, j + v)) values[v] = from[place(k, j + v)];
-#pragma unroll
-                for (int v = 0; v < V; v++) state[k][j + v] = values[v];
-            }
-    }
-
-    // What a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse) the state's gradient at its start, from a gradient of zeros at
-    // its end. And the sum of its steps, from which the decay over it follows; infinite where a document starts in it. By the threads and shared memory of forward.
-    template <bool Reverse> __device__ __forceinline__ void local() const {
-        if (chunk == (Reverse ? 0 : a.chunks - 1)) return;                      // nobody asks for it
-        DYNAMIC_SHARED(float, shared);
-        float *states = shared, *b = states, *c = b + Tile * Padded, *cut = c + Tile * Padded, *delta = cut + Tile + warp * 3 * Cell, *added = delta + Cell;
-        E* raw = reinterpret_cast<E*>(cut + Tile + Warps * 3 * Cell);
-        constexpr int Stage = 2 * Tile * Padded + Warps * 3 * Cell;
-        const auto fetch = [&](i64 tile) {
-            E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 3 * Cell;
-            const i64 begin = tile * Tile;
-            const int left = left_of(begin);
-            copy_states(at, begin, left);
-            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
-            if (!Reverse) copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
-            else {
-                copy_channels(own, a.gradient, a.gradientRow, a.gradientToken, begin, left);
-                if (a.gate.base) copy_channels(own + 2 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
-            }
-            copy_commit();
-        };
-        float state[K][J], rate[K][J], bias[Quad], sums[Quad];
-#pragma unroll
-        for (int k = 0; k < K; k++)
-#pragma unroll
-            for (int j = 0; j < J; j++) {
-                rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
-                state[k][j] = 0;
-            }
-        load_parameter(a.bias, bias);
-#pragma unroll
-        for (int q = 0; q < Quad; q++) sums[q] = 0;
-        const i64 tilesHere = endTile - firstTile;
-        fetch(Reverse ? endTile - 1 : firstTile);
-        for (i64 n = 0; n < tilesHere; n++) {
-            const i64 tile = Reverse ? endTile - 1 - n : firstTile + n, begin = tile * Tile;
-            if (n + 1 < tilesHere) { fetch(Reverse ? tile - 1 : tile + 1); copy_wait<1>(); } else copy_wait<0>();
-            const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 3 * Cell;
-            __syncthreads();
-            widen_states(at, states, cut, begin);
-            steps(x, x + Cell, bias, delta, added, left_of(begin));             // Reverse: x is dy, and is put in the place of delta x
-            if (Reverse) gradients(x, x + 2 * Cell, added);
-            __syncthreads();
-#pragma unroll
-            for (int n = 0; n < Steps; n++)
-                if (Rows <= Tile || token(n) < Tile) {
-                    float ds[Quad];
-                    load<float, Quad>(delta, cell(n), ds);
-#pragma unroll
-                    for (int q = 0; q < Quad; q++) sums[q] += cut[token(n)] < 0 ? as_float(0x7f800000u) : ds[q];
-                }
-#pragma unroll 4
-            for (int step = 0; step < Tile; step++) {
-                const int i = Reverse ? Tile - 1 - step : step;
-                Operands now;
-                float decay[K][J];
-                operands<Reverse>(now, b, c, delta, added, cut, i);
-                decays<SCAN_POLYNOMIAL>(now, rate, decay);
-#pragma unroll
-                for (int k = 0; k < K; k++)
-#pragma unroll
-                    for (int j = 0; j < J; j++)
-                        state[k][j] = Reverse ? decay[k][j] * (state[k][j] + now.as[k] * now.cs[j]) : decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
-            }
-            sync_warp();                                                        // before the raw inputs are overwritten
-        }
-        save(a.chunkStates + part_of_row() * a.channels * a.states, state);
-#pragma unroll
-        for (int q = 0; q < Quad; q++) {
-#pragma unroll
-            for (int offset = 16; offset >= Quads; offset /= 2) sums[q] += from_lane_xor(sums[q], offset);
-            const int channel = lane % Quads * Quad + q;
-            if (lane < Quads && channel < count) a.chunkSteps[part_of_row() * a.channels + first + channel] = sums[q];
-        }
-    }
-
-    // the gradient that comes to y, by the warp for a tile
-    __device__ __forceinline__ void gradients(const E* gradient, const E* gate, float* dy) const {
-        float values[Steps][Quad];
-#pragma unroll
-        for (int n = 0; n < Steps; n++) load<E, Quad>(gradient, cell(n), values[n]);
-        if (a.gate.base)
-#pragma unroll
-            for (int n = 0; n < Steps; n++) {
-                float gates[Quad];
-                load<E, Quad>(gate, cell(n), gates);
-#pragma unroll
-                for (int q = 0; q < Quad; q++) values[n][q] *= gates[q] * sigmoid(gates[q]);
-            }
-#pragma unroll
-        for (int n = 0; n < Steps; n++)
-            if (Rows <= Tile || token(n) < Tile) store<float, Quad>(dy, cell(n), values[n]);
-    }
+    // ---- backward ----
+    // Sums over a warp's channels go over its `Groups` groups of lanes, 2 J a token and lane. Each exchange halves what a lane holds, so lanes must choose which half: a lane
+    // has none to choose if its j-th register holds the state of number j xor `turn`, where turn has the bits of its group. Four neighbours of b and c in that order come from
+    // the copy that turn's lower bits name.
+    static constexpr int log2_of(int n) { return n > 1 ? 1 + log2_of(n / 2) : 0; }
+    static constexpr int TurnBits = log2_of(Groups) < log2_of(J) ? log2_of(Groups) : log2_of(J), Kept = J >> TurnBits, LeftGroups = Groups >> TurnBits;
+    static constexpr int Copies = Kept == 1 ? 4 : Kept == 2 ? 2 : 1, CopyStride = BlockStage + 16;
+    static constexpr int Parts = Tile / Sub, BackwardStage = 4 * Cell, Owned = 2 * Kept > LeftGroups ? 2 * Kept / LeftGroups : 1;
+    static constexpr int BackwardPerWarp = Tile * GroupRow + Cell + Parts * Slot;
 
     static constexpr int backward_shared() {
-        return static_cast<int>(2 * (2 * Tile * Padded + Warps * 4 * Cell) * sizeof(E) + (2 * Tile * Padded + Tile + Warps * (4 * Cell + Tile / Sub * K * J * 32 + 2 * Fold * Padded)) * sizeof(float));
+        return static_cast<int>((2 * BlockStage + Warps * 2 * BackwardStage) * sizeof(E)
+            + (Copies * CopyStride + Tile + Warps * (BackwardPerWarp + 2 * Fold * Padded)) * sizeof(float));
     }
 
+    // What is left to do for a part that has been walked
+    struct Finished {
+        float outputs[Lines][V], inputs[Lines][V], stepSums[Lines][V], deltas[Lines][V];       // sums over states; delta
+        const E* raw;
+        int counted, rest;                                                      // so many of its tokens are the row's; so many are to be written
+        i64 to;                                                                 // and where to; of the part after it
+        float dSkip[V] = {}, dBias[V] = {};
+    };
+
+    __device__ __forceinline__ void finish(Finished& of, const float (&bias)[V], const float (&skip)[V], int line, int column) const {
+#pragma unroll
+        for (int l = 0; l < Lines; l++) {
+            const int token = line + l * Apart, cell = token * Channels + column;
+            const i64 place = of.to + l * Apart * a.channels;
+            const bool there = token < of.rest, counts = token < of.counted;
+            float xs[V], steps[V], dys[V], result[V], dSteps[V];
+            load<E, V>(of.raw, cell, xs);
+            load<E, V>(of.raw + Cell, cell, steps);
+            load<E, V>(of.raw + 2 * Cell, cell, dys);
+            if (SCAN_GATED) {
+                float gates[V];
+                load<E, V>(of.raw + 3 * Cell, cell, gates);
+#pragma unroll
+                for (int v = 0; v < V; v++) {
+                    const float open = sigmoid(gates[v]);
+                    result[v] = dys[v] * (of.outputs[l][v] + skip[v] * xs[v]) * silu_slope(gates[v], open);    // past the row's end dy is 0
+                    dys[v] *= gates[v] * open;
+                }
+                write<V>(a.dGate, static_cast<E*>(a.dGate.base) + place, there, column, result);
+            }
+#pragma unroll
+            for (int v = 0; v < V; v++) {
+                result[v] = of.deltas[l][v] * of.inputs[l][v] + skip[v] * dys[v];
+                of.dSkip[v] += counts ? dys[v] * xs[v] : 0.f;
+                dSteps[v] = of.stepSums[l][v] * (1 / log2_e) + of.inputs[l][v] * xs[v];                        // the rates were in powers of two
+                if (SCAN_SOFTPLUS) dSteps[v] *= sigmoid(steps[v] + bias[v]);
+                dSteps[v] = counts ? dSteps[v] : 0.f;
+                of.dBias[v] += dSteps[v];
+            }
+            write<V>(a.dX, static_cast<E*>(a.dX.base) + place, there, column, result);
+            write<V>(a.dTimeStep, static_cast<E*>(a.dTimeStep.base) + place, there, column, dSteps);
+        }
+        of.to -= 4 * a.channels;
+    }
+
+    // The states before each part of a tile but the first are made again from those that forward left at the tile's start; then the parts are walked from the last: forward once
+    // more with all states and decays in registers, and back. The results of a part are finished beside the forward walk of the next.
     __device__ __forceinline__ void backward() const {
         DYNAMIC_SHARED(float, shared);
-        constexpr int PerWarp = 4 * Cell + Tile / Sub * K * J * 32, Stage = 2 * Tile * Padded + Warps * 4 * Cell;
-        float *states = shared, *b = states, *c = b + Tile * Padded, *cut = c + Tile * Padded, *delta = cut + Tile + warp * PerWarp;
-        float *added = delta + Cell, *dy = added + Cell, *dStep = dy + Cell, *starts = dStep + Cell;           // added becomes the gradient by delta x, dy becomes y
-        float* folded = cut + Tile + Warps * PerWarp;                                                          // (warps, Fold, b and c, Padded)
-        E* raw = reinterpret_cast<E*>(folded + Warps * 2 * Fold * Padded);
-        const auto fetch = [&](i64 tile) {
-            E *at = raw + tile % 2 * Stage, *own = at + 2 * Tile * Padded + warp * 4 * Cell;
-            const i64 begin = tile * Tile;
+        float *cut = shared + Copies * CopyStride, *folded = cut + Tile, *deltas = folded + Warps * 2 * Fold * Padded + warp * BackwardPerWarp;      // folded: (warps, Fold, b and c, Padded)
+        float *dys = deltas + Tile * GroupRow, *slots = dys + Cell;
+        E *rawStates = reinterpret_cast<E*>(folded + Warps * (2 * Fold * Padded + BackwardPerWarp)), *raw = rawStates + 2 * BlockStage + warp * 2 * BackwardStage;
+        const int at = scattered<4 * K>(s, S), line = at / K / Lines, column = own + at % K, tilesHere = static_cast<int>(endTile - firstTile);
+        const int turn = lane / S / LeftGroups * Kept;
+        const i64 stateToken = a.groups * a.states, lastBegin = (endTile - 1) * Tile;
+
+        const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
+            return static_cast<const E*>(from.base) + row * rowStride + (lastBegin + ChannelPieces::line(lane)) * token + first + ChannelPieces::column(lane);
+        };
+        const i64 stateSource = (row * a.length + lastBegin + StatePieces::line(threadIdx.x)) * stateToken + group * a.states + StatePieces::column(threadIdx.x);
+        const E *fromX = source(a.x, a.xRow, a.xToken), *fromStep = source(a.timeStep, a.stepRow, a.stepToken), *fromGate = source(a.gate, a.gateRow, a.gateToken);
+        const E *fromGradient = source(a.gradient, a.gradientRow, a.gradientToken);
+        const E *fromB = static_cast<const E*>(a.b.base) + stateSource, *fromC = static_cast<const E*>(a.c.base) + stateSource;
+        const float* fromSaved = a.saved + saved_at(endTile - 1);
+        const bool hasColumn = ChannelPieces::column(lane) < count, hasState = StatePieces::column(threadIdx.x) < a.states;
+        // the n-th tile from the last; called in order. `slot` gets the states at its start.
+        const auto fetch = [&](int n, float* slot) {
+            const i64 begin = lastBegin - n * static_cast<i64>(Tile);
             const int left = left_of(begin);
-            copy_states(at, begin, left);
-            copy_channels(own, a.x, a.xRow, a.xToken, begin, left);
-            copy_channels(own + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
-            copy_channels(own + 2 * Cell, a.gradient, a.gradientRow, a.gradientToken, begin, left);
-            if (a.gate.base) copy_channels(own + 3 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
+            E *states = rawStates + n % 2 * BlockStage, *to = raw + n % 2 * BackwardStage;
+            if (!Float || a.wide) {
+                const int lines = hasColumn ? left : 0, stateLines = hasState ? left : 0;
+                StatePieces::copy(states, fromB, stateToken, threadIdx.x, stateLines);
+                StatePieces::copy(states + Tile * Padded, fromC, stateToken, threadIdx.x, stateLines);
+                ChannelPieces::copy(to, fromX, a.xToken, lane, lines);
+                ChannelPieces::copy(to + Cell, fromStep, a.stepToken, lane, lines);
+                ChannelPieces::copy(to + 2 * Cell, fromGradient, a.gradientToken, lane, lines);
+                if (SCAN_GATED) ChannelPieces::copy(to + 3 * Cell, fromGate, a.gateToken, lane, lines);
+                fromB -= Tile * stateToken; fromC -= Tile * stateToken; fromX -= Tile * a.xToken; fromStep -= Tile * a.stepToken;
+                fromGradient -= Tile * a.gradientToken; fromGate -= Tile * a.gateToken;
+            } else {
+                copy_states(states, begin, left);
+                copy_channels(to, a.x, a.xRow, a.xToken, begin, left);
+                copy_channels(to + Cell, a.timeStep, a.stepRow, a.stepToken, begin, left);
+                copy_channels(to + 2 * Cell, a.gradient, a.gradientRow, a.gradientToken, begin, left);
+                if (SCAN_GATED) copy_channels(to + 3 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
+            }
+#pragma unroll
+            for (int i = 0; i < K * J; i += 4) copy_async<16>(slot + in_slot(i), fromSaved + in_slot(i), count > 0);
+            fromSaved -= warpsOfRow * Slot;
             copy_commit();
         };
-        float rate[K][J], carry[K][J], dRate[K][J], bias[Quad], skip[Quad], dSkip[Quad], dBias[Quad];          // carry: the gradient of the state, from what follows
+        const auto to_slot = [&](float* slot, const float (&state)[K][J]) {
+#pragma unroll
+            for (int i = 0; i < K * J; i += 4) {
+                const float four[4] = {state[i / J][i % J], state[i / J][i % J + 1], state[i / J][i % J + 2], state[i / J][i % J + 3]};
+                store<float, 4>(slot, in_slot(i), four);
+            }
+        };
+        // b, or c, of a token
+        const float* const ownStates = shared + (turn & 3) / Kept * CopyStride + s * J;
+        const int flip = turn & 4;
+        const auto states_of = [&](int offset, float (&to)[J]) {
+#pragma unroll
+            for (int q = 0; q < J; q += 4) {
+                float four[4];
+                read<4>(ownStates + offset + (q ^ flip), four);
+#pragma unroll
+                for (int v = 0; v < 4; v++) to[q + v] = four[v];
+            }
+        };
+        const auto handOver = [&](const float (&ds)[Lines][V], const float (&inputs)[Lines][V], const float (&gradients)[Lines][V], int i) {
+            hand_over(ds, inputs, deltas + i * GroupRow, line, column);
+#pragma unroll
+            for (int l = 0; l < Lines; l++) store<float, V>(dys, (i + line + l * Apart) * Channels + column, gradients[l]);
+        };
+
+        float rate[K][J], carry[K][J], dRate[K][J], bias[V], skip[V];      // carry: the gradient of the state, from what follows
 #pragma unroll
         for (int k = 0; k < K; k++)
 #pragma unroll
             for (int j = 0; j < J; j++) {
-                rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
+                const int state = j ^ turn;
+                rate[k][j] = holds(k, state) ? a.a[place(k, state)] * log2_e : 0.f;
                 const float* from = a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient ? a.finalGradient + row * a.channels * a.states : nullptr;
-                carry[k][j] = holds(k, j) && from ? from[place(k, j)] : 0.f;
+                carry[k][j] = holds(k, state) && from ? from[place(k, state)] : 0.f;
                 dRate[k][j] = 0;
             }
-        load_parameter(a.bias, bias);
-        load_parameter(a.skip, skip);
 #pragma unroll
-        for (int q = 0; q < Quad; q++) dSkip[q] = dBias[q] = 0;
-        fetch(endTile - 1);
-        for (i64 tile = endTile - 1; tile >= firstTile; tile--) {
-            const i64 begin = tile * Tile;
-            const E *at = raw + tile % 2 * Stage, *x = at + 2 * Tile * Padded + warp * 4 * Cell, *gradient = x + 2 * Cell, *gate = x + 3 * Cell;
-            float state[K][J];
-            restore(a.saved + (row * tiles + tile) * a.channels * a.states, state);
-            if (tile > firstTile) { fetch(tile - 1); copy_wait<1>(); } else copy_wait<0>();
-            __syncthreads();
-            widen_states(at, states, cut, begin);
-            steps(x, x + Cell, bias, delta, added, left_of(begin));
-            gradients(gradient, gate, dy);
-            __syncthreads();
-            for (int part = 0;; part++) {                                       // the states before each part of Sub tokens
+        for (int v = 0; v < V; v++) {
+            bias[v] = a.bias && column + v < count ? a.bias[first + column + v] : 0.f;
+            skip[v] = a.skip && column + v < count ? a.skip[first + column + v] : 0.f;
+        }
+
+        Finished of;
+        of.raw = raw;
+        of.counted = of.rest = 0;
+        of.to = (row * a.length + lastBegin + Tile + line) * a.channels + first + column;
 #pragma unroll
-                for (int k = 0; k < K; k++)
+        for (int l = 0; l < Lines; l++)
 #pragma unroll
-                    for (int j = 0; j < J; j++) starts[((part * K + k) * J + j) * 32 + lane] = state[k][j];
-                if (part == Tile / Sub - 1) break;
+            for (int v = 0; v < V; v++) of.outputs[l][v] = of.inputs[l][v] = of.stepSums[l][v] = of.deltas[l][v] = 0;
+        i64 foldTo = ((blockIdx.x % a.blocksPerGroup * a.batch + row) * a.length + endTile * Tile) * stateToken + group * a.states;      // of the token after the last folded
+        // gradients of b and c, over the block's warps, of the Fold tokens that begin there
+        const auto fold = [&](i64 begin) {
+            foldTo -= Fold * stateToken;
+            for (int e = threadIdx.x * 4; e < 2 * Fold * Padded; e += Threads * 4) {
+                const i64 t = begin + e / (2 * Padded), n = e % Padded;
+                if (t >= a.length || n >= a.states) continue;
+                float sum[4];
+                load<float, 4>(folded, e, sum);
 #pragma unroll
-                for (int r = 0; r < Sub; r++) {
-                    Operands now;
-                    float decay[K][J];
-                    operands<false>(now, b, c, delta, added, cut, part * Sub + r);
-                    decays<SCAN_BACKWARD_POLYNOMIAL>(now, rate, decay);
+                for (int w = 1; w < Warps; w++) {
+                    float more[4];
+                    load<float, 4>(folded, w * 2 * Fold * Padded + e, more);
 #pragma unroll
-                    for (int k = 0; k < K; k++)
-#pragma unroll
-                        for (int j = 0; j < J; j++) state[k][j] = decay[k][j] * state[k][j] + now.as[k] * now.bs[j];
+                    for (int v = 0; v < 4; v++) sum[v] += more[v];
                 }
+                float* to = (e / Padded % 2 ? a.dC : a.dB) + foldTo + e / (2 * Padded) * stateToken + n;
+                if (a.states == Padded) store<float, 4>(to, 0, sum);
+                else
+#pragma unroll
+                    for (int v = 0; v < 4; v++)
+                        if (n + v < a.states) to[v] = sum[v];
             }
-            for (int part = Tile / Sub - 1; part >= 0; part--) {
-                float history[Sub + 1][K][J], decay[Sub][K][J];                 // history[r + 1] is the state after token r of the part
+        };
+        const int groupNumber = lane / S % LeftGroups, end = scattered<2 * Kept>(groupNumber, LeftGroups);     // which sums over channels end in this lane
+        float* const ownFolded = folded + warp * 2 * Fold * Padded + s * J;
+
+        fetch(0, slots);
+        int turned = 0;                                                         // part 0's slot
+        const auto slot = [&](int part) { return slots + ((turned + part) & (Parts - 1)) * Slot; };
+        for (int n = 0; n < tilesHere; n++) {
+            const i64 begin = lastBegin - n * static_cast<i64>(Tile);
+            const int left = left_of(begin), rows = column >= count ? 0 : a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
+            const E* now = raw + n % 2 * BackwardStage;
+            copy_wait<0>();
+            __syncthreads();                                                    // the copies are there, and nobody needs what stood for the tile before
+            widen_states<Copies>(rawStates + n % 2 * BlockStage, shared, cut, begin);
+            if (Fold == Tile && n > 0) fold(begin + Tile);
+            float state[K][J], ds[Lines][V], added[Lines][V], xs[Lines][V], gradients[Lines][V];
 #pragma unroll
-                for (int k = 0; k < K; k++)
+            for (int k = 0; k < K; k++)
 #pragma unroll
-                    for (int j = 0; j < J; j++) history[0][k][j] = starts[((part * K + k) * J + j) * 32 + lane];
+                for (int j = 0; j < J; j++) state[k][j] = slot(0)[(k * J + ((j & 4) ^ flip)) * 32 + lane * 4 + ((j & 3) ^ (turn & 3))];
+            to_slot(slot(0), state);                                            // in this lane's order
+            prepare<false>(now, bias, line, column, left, ds, added, xs);
+            gated(now, line, column, gradients);
+            handOver(ds, added, gradients, 0);
+            __syncthreads();
+#pragma unroll 1
+            for (int part = 0; part + 1 < Parts; part++) {
+                const int i = part * Sub;
+                prepare<false>(now + (i + Sub) * Channels, bias, line, column, left - (i + Sub), ds, added, xs);
+                gated(now + (i + Sub) * Channels, line, column, gradients);
+                float cutoff[4];
+                cuts_of(cut + i, cutoff);
 #pragma unroll
                 for (int r = 0; r < Sub; r++) {
-                    Operands now;
-                    operands<false>(now, b, c, delta, added, cut, part * Sub + r);
-                    decays<SCAN_BACKWARD_POLYNOMIAL>(now, rate, decay[r]);
+                    float bs[J], steps[2 * K];
+                    states_of((i + r) * Padded, bs);
+                    read<2 * K>(deltas + (i + r) * GroupRow + lane / S * 2 * K, steps);
 #pragma unroll
                     for (int k = 0; k < K; k++)
 #pragma unroll
-                        for (int j = 0; j < J; j++) history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + now.as[k] * now.bs[j];
+                        for (int j = 0; j < J; j++)
+                            state[k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]) * state[k][j] + steps[K + k] * bs[j];
                 }
-                Operands now;
-                float dys[K];
-                operands<true>(now, b, c, delta, added, cut, part * Sub + Sub - 1);
-                read<K>(dy + (part * Sub + Sub - 1) * Channels + own, dys);
+                to_slot(slot(part + 1), state);
+                handOver(ds, added, gradients, i + Sub);
+                sync_warp();
+            }
+#pragma unroll 1
+            for (int part = Parts - 1; part >= 0; part--) {
+                const int i = part * Sub;
+                finish(of, bias, skip, line, column);
+                float history[Sub + 1][K][J], decay[Sub][K][J], cutoff[4];      // history[r + 1] is the state after token r of the part
+                cuts_of(cut + i, cutoff);
 #pragma unroll
-                for (int batch = Sub / Batch - 1; batch >= 0; batch--) {
-                    float outputs[Sums], inputs[Sums], stepSums[Sums];
+                for (int q = 0; q < K * J; q += 4) {
+                    float four[4];
+                    read<4>(slot(part) + in_slot(q), four);
 #pragma unroll
-                    for (int in = Batch - 1; in >= 0; in--) {
-                        const int r = batch * Batch + in, i = part * Sub + r;
-                        float forStates[Values];
+                    for (int v = 0; v < 4; v++) history[0][q / J][q % J + v] = four[v];
+                }
 #pragma unroll
-                        for (int v = 0; v < Values; v++) forStates[v] = 0;
+                for (int r = 0; r < Sub; r++) {
+                    float bs[J], steps[2 * K];
+                    states_of((i + r) * Padded, bs);
+                    read<2 * K>(deltas + (i + r) * GroupRow + lane / S * 2 * K, steps);
+#pragma unroll
+                    for (int k = 0; k < K; k++)
+#pragma unroll
+                        for (int j = 0; j < J; j++) {
+                            decay[r][k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]);
+                            history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + steps[K + k] * bs[j];
+                        }
+                }
+#pragma unroll
+                for (int l = Lines - 1; l >= 0; l--) {
+                    float outputSums[Apart * K], inputSums[Apart * K], stepsSums[Apart * K];
+#pragma unroll
+                    for (int in = Apart - 1; in >= 0; in--) {
+                        const int r = l * Apart + in;
+                        float bs[J], cs[J], steps[2 * K], dy[K], forStates[2][J];
+                        states_of((i + r) * Padded, bs);
+                        states_of((Tile + i + r) * Padded, cs);
+                        read<2 * K>(deltas + (i + r) * GroupRow + lane / S * 2 * K, steps);
+                        read<K>(dys + (i + r) * Channels + own, dy);
+#pragma unroll
+                        for (int j = 0; j < J; j++) forStates[0][j] = forStates[1][j] = 0;
 #pragma unroll
                         for (int k = 0; k < K; k++) {
                             float output = 0, input = 0, stepSum = 0;
 #pragma unroll
                             for (int j = 0; j < J; j++) {
-                                const float dState = dys[k] * now.cs[j] + carry[k][j];
-                                output += history[r + 1][k][j] * now.cs[j];
-                                input += dState * now.bs[j];
-                                forStates[j] += dState * now.as[k];
-                                forStates[J + j] += dys[k] * history[r + 1][k][j];
+                                const float dState = dy[k] * cs[j] + carry[k][j];
+                                output += history[r + 1][k][j] * cs[j];
+                                input += dState * bs[j];
+                                forStates[0][j] += dState * steps[K + k];
+                                forStates[1][j] += dy[k] * history[r + 1][k][j];
                                 carry[k][j] = dState * decay[r][k][j];
                                 const float through = carry[k][j] * history[r][k][j];
                                 stepSum += through * rate[k][j];
-                                dRate[k][j] += through * now.ds[k];
+                                dRate[k][j] += through * steps[k];
                             }
-                            outputs[in * K + k] = output; inputs[in * K + k] = input; stepSums[in * K + k] = stepSum;
+                            outputSums[in * K + k] = output; inputSums[in * K + k] = input; stepsSums[in * K + k] = stepSum;
                         }
-                        if (r > 0) {
-                            operands<true>(now, b, c, delta, added, cut, i - 1);
-                            read<K>(dy + (i - 1) * Channels + own, dys);
-                        }
-                        reduce_scatter<Values, 16, S>(forStates, lane);
-                        const int at = scattered<Values>(lane / S, Groups);
-                        if (Values >= Groups || lane / S % (Groups / (Values < Groups ? Values : Groups)) == 0)
+                        // over the channels: first without a choice, then over the groups that are left
 #pragma unroll
-                            for (int n = 0; n < Own; n++)
-                                folded[((warp * Fold + i % Fold) * 2 + (at + n) / J) * Padded + s * J + (at + n) % J] = forStates[n];
+                        for (int half = J / 2, offset = 16; half >= Kept; half /= 2, offset /= 2)
+#pragma unroll
+                            for (int j = 0; j < half; j++) {
+                                forStates[0][j] += from_lane_xor(forStates[0][half + j], offset);
+                                forStates[1][j] += from_lane_xor(forStates[1][half + j], offset);
+                            }
+                        float ends[2 * Kept];
+#pragma unroll
+                        for (int e = 0; e < 2 * Kept; e++) ends[e] = forStates[e / Kept][e % Kept];
+                        reduce_scatter<2 * Kept, LeftGroups * S / 2, S>(ends, lane);
+                        if (2 * Kept >= LeftGroups || groupNumber % (LeftGroups / (2 * Kept)) == 0)
+#pragma unroll
+                            for (int e = 0; e < Owned; e++)
+                                ownFolded[((Fold == Tile ? i + r : r) * 2 + (end + e) / Kept) * Padded + ((end + e) % Kept ^ turn)] = ends[e];
                     }
-                    sync_warp();                                                // delta x and dy of these tokens have been read by all
-                    gather<Batch>(outputs, dy, part * Sub + batch * Batch);
-                    gather<Batch>(inputs, added, part * Sub + batch * Batch);
-                    gather<Batch>(stepSums, dStep, part * Sub + batch * Batch);
+                    reduce_scatter<Apart * K, S / 2, 1>(outputSums, lane);
+                    reduce_scatter<Apart * K, S / 2, 1>(inputSums, lane);
+                    reduce_scatter<Apart * K, S / 2, 1>(stepsSums, lane);
+#pragma unroll
+                    for (int v = 0; v < V; v++) of.outputs[l][v] = outputSums[v], of.inputs[l][v] = inputSums[v], of.stepSums[l][v] = stepsSums[v];
+                    load<float, V>(deltas, (i + line + l * Apart) * GroupRow + lane / S * 2 * K + column - own, of.deltas[l]);
                 }
-                if (part * Sub % Fold == 0) {
+                of.raw = now + i * Channels; of.counted = left - i; of.rest = rows - i;
+                if (part == Parts - 1 && n + 1 < tilesHere) {
+                    sync_warp();                                                // the tile before has been finished, and this part's states have been read
+                    fetch(n + 1, slot(part));
+                }
+                if (Fold < Tile) {
                     __syncthreads();
-                    const i64 slice = blockIdx.x % a.blocksPerGroup;
-                    for (int e = threadIdx.x * 4; e < 2 * Fold * Padded; e += Threads * 4) {
-                        const i64 t = begin + part * Sub + e / (2 * Padded), n = e % Padded;
-                        if (t >= a.length || n >= a.states) continue;
-                        float sum[4];
-                        load<float, 4>(folded, e, sum);
-#pragma unroll
-                        for (int w = 1; w < Warps; w++) {
-                            float more[4];
-                            load<float, 4>(folded, w * 2 * Fold * Padded + e, more);
-#pragma unroll
-                            for (int v = 0; v < 4; v++) sum[v] += more[v];
-                        }
-                        float* to = (e / Padded % 2 ? a.dC : a.dB) + (((slice * a.batch + row) * a.length + t) * a.groups + group) * a.states + n;
-                        if (a.states == Padded) store<float, 4>(to, 0, sum);
-                        else
-#pragma unroll
-                            for (int v = 0; v < 4; v++)
-                                if (n + v < a.states) to[v] = sum[v];
-                    }
-                    if (Fold < Tile) __syncthreads();
+                    fold(begin + i);
+                    __syncthreads();
                 }
             }
-            sync_warp();
-            const int column = lane % Quads * Quad, left = left_of(begin), rest = a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
-            i64 place = (row * a.length + begin + lane / Quads) * a.channels + first + column;
-#pragma unroll SCAN_RESULTS
-            for (int n = 0; n < Steps; n++, place += Rows * a.channels) {
-                const bool there = token(n) < rest && column < count, counts = token(n) < left && there;
-                float xs[Quad], steps[Quad], dys[Quad], ds[Quad], ys[Quad], dInputs[Quad], dSteps[Quad], result[Quad];
-                load<E, Quad>(x, cell(n), xs);
-                load<E, Quad>(x + Cell, cell(n), steps);
-                load<E, Quad>(gradient, cell(n), dys);
-                load<float, Quad>(delta, cell(n), ds);
-                load<float, Quad>(added, cell(n), dInputs);
-                load<float, Quad>(dStep, cell(n), dSteps);
-                if (a.gate.base) {
-                    float gates[Quad];
-                    load<E, Quad>(gate, cell(n), gates);
-                    load<float, Quad>(dy, cell(n), ys);
-#pragma unroll
-                    for (int q = 0; q < Quad; q++) {
-                        const float open = sigmoid(gates[q]);
-                        result[q] = dys[q] * (ys[q] + skip[q] * xs[q]) * silu_slope(gates[q], open);   // past the row's end dy is 0
-                        dys[q] *= gates[q] * open;
-                    }
-                    if (there) write(a.dGate, place, column, result);
-                }
-#pragma unroll
-                for (int q = 0; q < Quad; q++) {
-                    result[q] = ds[q] * dInputs[q] + skip[q] * dys[q];
-                    dSkip[q] += counts ? dys[q] * xs[q] : 0.f;
-                    dSteps[q] = dSteps[q] * (1 / log2_e) + dInputs[q] * xs[q];  // the rates were in powers of two
-                }
-                if (a.softplus)
-#pragma unroll
-                    for (int q = 0; q < Quad; q++) dSteps[q] *= sigmoid(steps[q] + bias[q]);
-#pragma unroll
-                for (int q = 0; q < Quad; q++) {
-                    dSteps[q] = counts ? dSteps[q] : 0.f;
-                    dBias[q] += dSteps[q];
-                }
-                if (there) {
-                    write(a.dX, place, column, result);
-                    write(a.dTimeStep, place, column, dSteps);
-                }
-            }
-            sync_warp();                                                        // before the raw inputs are overwritten
+            turned += Parts - 1;
         }
-        save(a.dA + part_of_row() * a.channels * a.states, dRate);
-        if (a.dInitial && chunk == 0) save(a.dInitial + row * a.channels * a.states, carry);
+        finish(of, bias, skip, line, column);
+        __syncthreads();
+        if (Fold == Tile) fold(firstTile * Tile);
 #pragma unroll
-        for (int q = 0; q < Quad; q++) {
+        for (int k = 0; k < K; k++)
 #pragma unroll
-            for (int offset = 16; offset >= Quads; offset /= 2) {
-                dSkip[q] += from_lane_xor(dSkip[q], offset);
-                dBias[q] += from_lane_xor(dBias[q], offset);
+            for (int j = 0; j < J; j++)
+                if (holds(k, j ^ turn)) {
+                    a.dA[part_of_row() * a.channels * a.states + place(k, j ^ turn)] = dRate[k][j];
+                    if (a.dInitial && chunk == 0) a.dInitial[row * a.channels * a.states + place(k, j ^ turn)] = carry[k][j];
+                }
+        // a channel's sums over the lanes that cared for it, each cell counted once
+        sync_warp();
+#pragma unroll
+        for (int v = 0; v < V; v++) deltas[v * 32 + lane] = of.dSkip[v], dys[v * 32 + lane] = of.dBias[v];
+        sync_warp();
+        if (lane < Channels && lane < count) {
+            float skipSum = 0, biasSum = 0;
+            for (int other = 0; other < S; other += S > 4 * K ? S / (4 * K) : 1) {
+                const int from = scattered<4 * K>(other, S) % K, v = lane % K - from;
+                if (v < 0 || v >= V) continue;
+                skipSum += deltas[v * 32 + lane / K * S + other];
+                biasSum += dys[v * 32 + lane / K * S + other];
             }
-            const int channel = lane % Quads * Quad + q;
-            if (lane < Quads && channel < count) {
-                a.dSkip[part_of_row() * a.channels + first + channel] = dSkip[q];
-                a.dBias[part_of_row() * a.channels + first + channel] = dBias[q];
-            }
+            a.dSkip[part_of_row() * a.channels + first + lane] = skipSum;
+            a.dBias[part_of_row() * a.channels + first + lane] = biasSum;
         }
     }
 };
@@ -691,31 +871,32 @@ template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArgu
         }
         const float own = a.chunkStates[part * all + at], steps = a.chunkSteps[part * a.channels + at / a.states];
         a.chunkStates[part * all + at] = value;
-        value = (steps == as_float(0x7f800000u) ? 0.f : exp2_approximate(rate * steps) * value) + own;
+        value = (steps >= 1e30f ? 0.f : exp2_approximate(rate * steps) * value) + own;
     }
 }
 
 KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
 KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
 
-template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).forward(); }
-template <class E, int K, int J, int S, int Tile, int Sub, bool Reverse> __device__ __forceinline__ void scan_local(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).template local<Reverse>(); }
+template <class E, int K, int J, int S, int Tile, int Sub, bool Local, bool Reverse> __device__ __forceinline__ void scan_walk(const ScanArguments& a) {
+    Scan<E, K, J, S, Tile, Sub>(a).template walk<Local, Reverse>();
+}
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).backward(); }
 
-// Blocks a multiprocessor is to hold, forward and backward: that bounds the registers
-#define SCAN_OF(shape, type, E, K, J, S, Tile, Sub, Blocks, BackwardBlocks) \
-    KERNEL_OF(scan_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_forward<E, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_backward_##shape##_##type, 128, BackwardBlocks, ScanArguments, scan_backward<E, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_local_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_local<E, K, J, S, Tile, Sub, false>) \
-    KERNEL_OF(scan_local_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_local<E, K, J, S, Tile, Sub, true>)
+// `Blocks` a multiprocessor: that bounds the registers
+#define SCAN_OF(shape, type, E, K, J, S, Tile, Sub, Blocks) \
+    KERNEL_OF(scan_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, false, false>) \
+    KERNEL_OF(scan_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_backward<E, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_local_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, true, false>) \
+    KERNEL_OF(scan_local_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, true, true>)
 
-// shape: channels and states of a thread, lanes of a channel, tile, part of a tile, blocks forward and backward; the host has the same numbers
-#define SCAN_SHAPE_4 1, 4, 1, 16, 4, 2, 2
-#define SCAN_SHAPE_16 2, 8, 2, 16, 4, 2, 2
-#define SCAN_SHAPE_32 2, 8, 4, 16, 4, 2, 2
-#define SCAN_SHAPE_64 2, 8, 8, 16, 4, 2, 2
-#define SCAN_SHAPE_128 2, 8, 16, 16, 4, 2, 2
-#define SCAN_SHAPE_256 2, 8, 32, 16, 4, 2, 2
+// shape: channels and states of a thread, lanes of a channel, tile, part of a tile, blocks of a multiprocessor; the host has the same numbers
+#define SCAN_SHAPE_4 1, 4, 1, 16, 4, 2
+#define SCAN_SHAPE_16 2, 8, 2, 16, 4, 2
+#define SCAN_SHAPE_32 2, 8, 4, 16, 4, 2
+#define SCAN_SHAPE_64 2, 8, 8, 16, 4, 2
+#define SCAN_SHAPE_128 2, 8, 16, 16, 4, 2
+#define SCAN_SHAPE_256 2, 8, 32, 16, 4, 2
 #define SCAN_ALL(...) SCAN_OF(__VA_ARGS__)           // arguments take their values first
 #define SCAN_JOINED(left, right) left##right
 #define SCAN_SHAPE_OF(shape) SCAN_JOINED(SCAN_SHAPE_, shape)

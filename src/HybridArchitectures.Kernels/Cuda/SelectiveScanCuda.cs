@@ -39,7 +39,7 @@ static class SelectiveScanCuda
                 var call = new Call(inputs, softplus, starts, lengths, null, null);
                 var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), a.size(1));
-                var saved = context.NeedsGradient ? CudaMemory.New(x, ScalarType.Float32, x.size(0), call.Tiles, x.size(2), a.size(1)) : null;
+                var saved = context.NeedsGradient ? CudaMemory.New(x, ScalarType.Float32, x.size(0), call.Tiles, call.SavedOfTile) : null;
                 call.Arguments.Output = CudaTyped.Of(output);
                 call.Arguments.Final = CudaMemory.Address(final);
                 call.Arguments.Saved = CudaMemory.Address(saved);
@@ -100,6 +100,7 @@ static class SelectiveScanCuda
             long states = inputs[2]!.size(1), groups = b.size(2), perGroup = x.size(2) / groups;
             shape = Shape.For(states);
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
+            SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
             long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), chunkCount = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
             long chunkTiles = (Tiles + chunkCount - 1) / chunkCount;
@@ -121,10 +122,14 @@ static class SelectiveScanCuda
 
         public long Tiles { get; }
 
-        int ForwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 12 * shape.Channels) + sizeof(float) * (2 * shape.Padded + 1 + 12 * shape.Channels));
+        /// <summary>Numbers that the states at a tile's start take in a row.</summary>
+        public long SavedOfTile { get; }
 
-        int BackwardShared => Shape.Tile * (2 * ElementSize * (2 * shape.Padded + 16 * shape.Channels)
-            + sizeof(float) * (2 * shape.Padded + 1 + 16 * shape.Channels + 4 * shape.Held * 32 / Shape.Sub)) + sizeof(float) * 8 * shape.Fold * shape.Padded;
+        int ForwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 36 * shape.Channels) + sizeof(float) * (4 * shape.Padded + 2)) + sizeof(float) * 32 * shape.GroupRow;
+
+        int BackwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 32 * shape.Channels)
+            + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
+            + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
         int ElementSize => narrow ? 2 : 4;
 
@@ -147,32 +152,38 @@ static class SelectiveScanCuda
         public void Run(string direction)
         {
             var device = CudaRuntime.DeviceOf(x);
-            string type = narrow ? "bfloat16" : "float32", source = $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={type} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")}";
-            long blocks = Arguments.Groups * Arguments.BlocksPerGroup;
+            string type = narrow ? "bfloat16" : "float32", source = $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={type} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
+            void Launch(string kernel, int shared) => device.Launch(source, $"scan_{kernel}_{shape.Name}_{type}",
+                (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Arguments.Chunks), 128, shared, Arguments);
+
             if (Arguments.Chunks > 1)
             {
                 var states = CudaMemory.New(x, ScalarType.Float32, Arguments.Batch, Arguments.Chunks, Arguments.Channels, Arguments.States);
                 var steps = CudaMemory.New(x, ScalarType.Float32, Arguments.Batch, Arguments.Chunks, Arguments.Channels);
                 chunks = [states, steps];
                 (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
-                device.Launch(source, $"scan_local_{direction}_{shape.Name}_{type}", (blocks, Arguments.Batch, Arguments.Chunks), 128, ForwardShared, Arguments);
+                Launch($"local_{direction}", ForwardShared);
                 device.Launch(source, $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
             }
-            device.Launch(source, $"scan_{direction}_{shape.Name}_{type}", (blocks, Arguments.Batch, Arguments.Chunks), 128, direction == "forward" ? ForwardShared : BackwardShared, Arguments);
+            Launch(direction, direction == "forward" ? ForwardShared : BackwardShared);
             GC.KeepAlive((x, kept, chunks));
         }
     }
 
-    // as in the kernel: a thread holds Held states, a warp Channels channels of up to Padded states; backward takes Sub tokens at a time
+    // as in the kernel: a thread holds Held states, a warp Channels channels of up to Padded states
     sealed record Shape(int Padded, int Held, int Channels)
     {
-        public const int Tile = 16, Sub = 4;
+        public const int Tile = 16;
 
         static readonly Shape[] All = [new(4, 4, 32), new(16, 16, 32), new(32, 16, 16), new(64, 16, 8), new(128, 16, 4), new(256, 16, 2)];
 
         public int Name => Padded;
 
-        public int Fold => Padded >= 128 ? Sub : Tile;
+        public int Fold => Padded >= 128 ? 4 : Tile;
+
+        public int Copies => Padded <= 32 ? 4 : Padded == 64 ? 2 : 1;
+
+        public int GroupRow => 2 * Channels + (Padded > 4 ? 16 : 0);
 
         public static Shape For(long states) => All.First(one => states <= one.Padded);
     }
