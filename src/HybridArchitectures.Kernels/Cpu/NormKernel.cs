@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -87,15 +86,14 @@ static unsafe class NormKernel
         long part = x.Width / groups;
         CpuTasks.Share(x.Count, x.Width, (from, to) =>
         {
-            var gated = TGate.Gated && !TGate.NormFirst ? Scratch(part) : null;
+            using var gated = new CpuTasks.Scratch(TGate.Gated && !TGate.NormFirst ? part + RowMath.Lanes : 0);
             for (long row = from; row < to; row++)
                 for (int group = 0; group < groups; group++)
                 {
                     long offset = group * part * TElement.Size;
                     inverse[row * groups + group] = ForwardPart<TElement, TGate>(x[row] + offset, TGate.Gated ? gate[row] + offset : null, output[row] + offset,
-                        weight == null ? null : weight + group * part, gated, part, epsilon);
+                        weight == null ? null : weight + group * part, gated.Memory, part, epsilon);
                 }
-            NativeMemory.AlignedFree(gated);
         });
     }
 
@@ -137,16 +135,15 @@ static unsafe class NormKernel
         long width = rows.X.Width, part = width / groups;
         CpuTasks.ShareBlocks(rows.X.Count, width, blocks, (block, from, to) =>
         {
-            var scratch = Scratch(3 * (part + RowMath.Lanes));
+            using var scratch = new CpuTasks.Scratch(3 * (part + RowMath.Lanes));
             for (long row = from; row < to; row++)
                 for (int group = 0; group < groups; group++)
                 {
                     long first = group * part, offset = first * TElement.Size;
                     BackwardPart<TElement, TGate>(rows.Gradient[row] + offset, rows.X[row] + offset, TGate.Gated ? rows.Gate[row] + offset : null,
                         weight == null ? null : weight + first, inverse[row * groups + group], rows.DX[row] + offset, TGate.Gated ? rows.DGate[row] + offset : null,
-                        partial == null ? null : partial + block * width + first, scratch, part);
+                        partial == null ? null : partial + block * width + first, scratch.Memory, part);
                 }
-            NativeMemory.AlignedFree(scratch);
         });
     }
 
@@ -203,6 +200,4 @@ static unsafe class NormKernel
             RowMath.Store<TElement>(dx, i, count, dValue);
         }
     }
-
-    static float* Scratch(long count) => (float*)NativeMemory.AlignedAlloc((nuint)(count + RowMath.Lanes) * sizeof(float), 64);
 }

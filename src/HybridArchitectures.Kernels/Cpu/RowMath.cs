@@ -8,9 +8,6 @@ static unsafe class RowMath
 {
     public const int Lanes = 8;
 
-    /// <summary>As a count: whole vectors only, without a test.</summary>
-    public const long Unbounded = long.MaxValue;
-
     struct Part
     {
         public Vector256<float> Values;

@@ -31,8 +31,8 @@ static class SwiGluKernel
             {
                 byte* g = gate[row], u = up[row], y = output[row];
                 long i = 0;
-                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Forward<TElement>(g, u, y, i, RowMath.Unbounded);
-                if (i < width) Forward<TElement>(g, u, y, i, width);
+                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Forward<TElement, WholeVectors>(g, u, y, i, width);
+                if (i < width) Forward<TElement, PartOfVector>(g, u, y, i, width);
             }
         });
         GC.KeepAlive(gate.Tensor);
@@ -49,8 +49,8 @@ static class SwiGluKernel
             {
                 byte* dy = gradient[row], g = gate[row], u = up[row], dg = dGate[row], du = dUp[row];
                 long i = 0;
-                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Backward<TElement>(dy, g, u, dg, du, i, RowMath.Unbounded);
-                if (i < width) Backward<TElement>(dy, g, u, dg, du, i, width);
+                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Backward<TElement, WholeVectors>(dy, g, u, dg, du, i, width);
+                if (i < width) Backward<TElement, PartOfVector>(dy, g, u, dg, du, i, width);
             }
         });
         GC.KeepAlive(gradient.Tensor);
@@ -61,18 +61,20 @@ static class SwiGluKernel
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static unsafe void Forward<TElement>(byte* gate, byte* up, byte* output, long i, long count) where TElement : struct, IElement
+    static unsafe void Forward<TElement, TWidth>(byte* gate, byte* up, byte* output, long i, long count)
+        where TElement : struct, IElement where TWidth : struct, IVectorWidth
     {
-        var x = RowMath.Load<TElement>(gate, i, count);
-        RowMath.Store<TElement>(output, i, count, x * VectorMath.Sigmoid(x) * RowMath.Load<TElement>(up, i, count));
+        var x = TWidth.Load<TElement>(gate, i, count);
+        TWidth.Store<TElement>(output, i, count, x * VectorMath.Sigmoid(x) * TWidth.Load<TElement>(up, i, count));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static unsafe void Backward<TElement>(byte* gradient, byte* gate, byte* up, byte* dGate, byte* dUp, long i, long count) where TElement : struct, IElement
+    static unsafe void Backward<TElement, TWidth>(byte* gradient, byte* gate, byte* up, byte* dGate, byte* dUp, long i, long count)
+        where TElement : struct, IElement where TWidth : struct, IVectorWidth
     {
-        var (x, dy) = (RowMath.Load<TElement>(gate, i, count), RowMath.Load<TElement>(gradient, i, count));
+        var (x, dy) = (TWidth.Load<TElement>(gate, i, count), TWidth.Load<TElement>(gradient, i, count));
         var sigmoid = VectorMath.Sigmoid(x);
-        RowMath.Store<TElement>(dUp, i, count, dy * x * sigmoid);
-        RowMath.Store<TElement>(dGate, i, count, dy * RowMath.Load<TElement>(up, i, count) * VectorMath.SiluSlope(x, sigmoid));
+        TWidth.Store<TElement>(dUp, i, count, dy * x * sigmoid);
+        TWidth.Store<TElement>(dGate, i, count, dy * TWidth.Load<TElement>(up, i, count) * VectorMath.SiluSlope(x, sigmoid));
     }
 }
