@@ -375,21 +375,65 @@ template <bool Reverse> __device__ __forceinline__ void combine(const DualArgume
 
 // ---- the walk ----
 
-template <bool Reverse, bool Output> struct Walk {
+// what a block walks
+struct WalkBlock {
+    const DualArguments& a;
+    i64 row, group, first, count, offset, valid, segment;                          // the block's heads: first on, count of them; offset: of their channels
+    i64 begin, end, last, steps_;                                                  // of the chunks: those of the segment, and of them those that hold tokens
+    int warp, lane, r, q, own, channel;                                            // own: this warp's head in the block; channel: its first in the head
+
+    __device__ __forceinline__ explicit WalkBlock(const DualArguments& arguments) : a(arguments) {
+        const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
+        i64 block = blockIdx.x;
+        offset = block % Slices * Slice;
+        block /= Slices;
+        group = block / headBlocks;
+        first = group * perGroup + block % headBlocks * Heads;
+        count = (group + 1) * perGroup - first;
+        if (count > Heads) count = Heads;
+        row = a.firstRow + blockIdx.y;
+        segment = blockIdx.z;
+        valid = a.length;
+        if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
+        const i64 filled = (valid + Q - 1) / Q;
+        begin = segment * a.chunksPerSegment;
+        end = begin + a.chunksPerSegment;
+        if (end > a.chunks) end = a.chunks;
+        last = end < filled ? end : filled;
+        steps_ = last > begin ? last - begin : 0;
+        warp = uniform(threadIdx.x / 32);
+        lane = threadIdx.x % 32;
+        r = lane / 4;
+        q = lane % 4;
+        own = warp / HeadWarps;
+        channel = static_cast<int>(offset) + warp % HeadWarps * Rows;
+    }
+
+    // this warp's head in the state that comes in or goes out, of the whole row or of every segment
+    __device__ __forceinline__ i64 state_at(i64 segments) const { return ((row * segments + (segments > 1 ? segment : 0)) * a.heads + first + own) * P * N; }
+
+    // zeros for pads past the last chunk that is walked
+    __device__ __forceinline__ void clear_pads() const {
+        const i64 from = (last > begin ? last : begin) * Q, to = end * Q < a.length ? end * Q : a.length;
+        for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
+            const i64 t = from + i / Channels, head = i % Channels / Slice, p = offset + i % Slice;
+            if (head < count && p < P) static_cast<Element*>(a.out)[((row * a.length + t) * a.heads + first + head) * P + p] = from_float<Element>(0);
+        }
+    }
+};
+
+template <bool Reverse, bool Output> struct Walk : WalkBlock {
     using In = Tile<Q, Channels>;
     using Key = Tile<Q, NPad>;
     using Square = Tile<Q, Q>;
     static constexpr int Numbers = Heads * Q, Arrays = Planes > 1 ? 3 : 2, Span = Q < SSD_SPAN ? Q : SSD_SPAN;
 
-    const DualArguments& a;
-    i64 row, group, first, count, offset, valid, segment;                          // the block's heads: first on, count of them; offset: of their channels
-    int warp, lane, r, q, own, channel;                                            // own: this warp's head in the block; channel: its first in the head
     u16 *ins, *keys, *queries, *squares;
     Place inPlace, keyPlace, queryPlace, squarePlace;
     float *numbers, *before, *after;                                               // (Stages, Arrays, Heads, Q): steps, sums, what those lack; (Heads, Q) twice: see `weigh`
     int* begins;
 
-    __device__ __forceinline__ explicit Walk(const DualArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit Walk(const DualArguments& arguments) : WalkBlock(arguments) {
         DYNAMIC_SHARED(u16, shared);
         ins = shared;
         keys = ins + Stages * In::Size;
@@ -403,25 +447,9 @@ template <bool Reverse, bool Output> struct Walk {
         keyPlace = place_of(keys);
         queryPlace = place_of(queries);
         squarePlace = place_of(squares);
-        const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
-        i64 block = blockIdx.x;
-        offset = block % Slices * Slice;
-        block /= Slices;
-        group = block / headBlocks;
-        first = group * perGroup + block % headBlocks * Heads;
-        count = (group + 1) * perGroup - first;
-        if (count > Heads) count = Heads;
-        row = a.firstRow + blockIdx.y;
-        segment = blockIdx.z;
-        valid = a.length;
-        if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
-        warp = threadIdx.x / 32;
-        lane = threadIdx.x % 32;
-        r = lane / 4;
-        q = lane % 4;
-        own = warp / HeadWarps;
-        channel = static_cast<int>(offset) + warp % HeadWarps * Rows;
     }
+
+    __device__ __forceinline__ i64 chunk_of(i64 i) const { return Reverse ? last - 1 - i : begin + i; }
 
     __device__ __forceinline__ bool holds(int p, int n) const { return own < count && p < P && n < N; }
 
@@ -710,17 +738,12 @@ template <bool Reverse, bool Output> struct Walk {
     __device__ __forceinline__ void run() const {
         float state[MTiles][NPad / 8][4] = {};
         if (a.incoming) {
-            const float* from = a.incoming + ((row * a.segments + segment) * a.heads + first + own) * P * N;
+            const float* from = a.incoming + state_at(a.segments);
             each([&](int m, int n, int e, int at) { state[m][n][e] = from[at]; });
         }
         float skips[Heads];
 #pragma unroll
         for (int head = 0; head < Heads; head++) skips[head] = a.skip && head < count ? a.skip[first + head] : 0.f;
-        const i64 filled = (valid + Q - 1) / Q, begin = segment * a.chunksPerSegment;
-        i64 end = begin + a.chunksPerSegment;
-        if (end > a.chunks) end = a.chunks;
-        const i64 last = end < filled ? end : filled, steps_ = last > begin ? last - begin : 0;
-        auto chunk_of = [&](i64 i) { return Reverse ? last - 1 - i : begin + i; };
         if (steps_ > 0) {
             load_ahead(chunk_of(0), 0);
             if constexpr (Output) load_query(chunk_of(0));
@@ -755,15 +778,9 @@ template <bool Reverse, bool Output> struct Walk {
                 copy_commit();
             }
         }
-        if constexpr (Output) {                          // pads past the last chunk that was walked
-            const i64 from = (last > begin ? last : begin) * Q, to = end * Q < a.length ? end * Q : a.length;
-            for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
-                const i64 t = from + i / Channels, head = i % Channels / Slice, p = offset + i % Slice;
-                if (head < count && p < P) static_cast<Element*>(a.out)[((row * a.length + t) * a.heads + first + head) * P + p] = from_float<Element>(0);
-            }
-        }
+        if constexpr (Output) clear_pads();
         if (a.outgoing && (a.outgoingSegments > 1 || segment == (Reverse ? 0 : a.segments - 1))) {
-            float* to = a.outgoing + ((row * a.outgoingSegments + (a.outgoingSegments > 1 ? segment : 0)) * a.heads + first + own) * P * N;
+            float* to = a.outgoing + state_at(a.outgoingSegments);
             each([&](int m, int n, int e, int at) { to[at] = state[m][n][e]; });
         }
     }

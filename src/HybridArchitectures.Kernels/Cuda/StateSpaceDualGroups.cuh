@@ -24,30 +24,22 @@ __device__ __forceinline__ u16* tiles_in(u16* shared) {
 
 // The last four warps of a block copy chunks, multiply c and b and decay the pairs for all its heads, a chunk ahead of the others: groups of four warps that each keep 64 channels of
 // one head's state. Only barriers join them: `full` when a chunk is ready for a group, `empty` when the group is through with it.
-template <bool Reverse, bool Output> struct GroupWalk {
+template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     static constexpr int Parts = N / 64, Groups = SSD_GROUPS, HeadGroups = Slice / 64;   // tiles of 64 states; groups of a head
     static_assert(Stages == 3, "a chunk at work, one made ready and one on its way");
     static constexpr int InSize = Groups * SwizzledTile, KeySize = Parts * SwizzledTile, StageSize = InSize + (Output ? 2 : 1) * KeySize;
 
-    const DualArguments& a;
-    i64 row, projection, first, count, offset, valid, segment;                     // the block's heads: first on, count of them; offset: of their channels
-    i64 begin, end, last, steps_;                                                  // of the chunks: those of the segment, and of them those that hold tokens
-    int warp, lane, r, q, group, own, channel;                                     // own: this group's head in the block; channel: this warp's first in the head
+    int four;                                                                      // this group of four warps
     u16 *stages, *squares, *saved;                                                 // squares: (2, Heads), for a chunk and the next; saved: see `save`
     Place stagePlace, squarePlace;
     float *numbers, *weights, *factors;                                            // (Stages, 2, Heads, Q): steps and their sums; (2, Heads, 2, Q) and (Heads, 4, Q): see `weigh`
     int* begins;
     bool active;
 
-    __device__ __forceinline__ explicit GroupWalk(const DualArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit GroupWalk(const DualArguments& arguments) : WalkBlock(arguments) {
         DYNAMIC_SHARED(u16, shared);
         stages = tiles_in(shared);
-        warp = uniform(threadIdx.x / 32);
-        lane = threadIdx.x % 32;
-        r = lane / 4;
-        q = lane % 4;
-        group = warp / 4;
-        own = group / HeadGroups;
+        four = warp / 4;
         squares = stages + Stages * StageSize;
         saved = squares + (Output ? 2 * Heads * SwizzledTile : 0);
         numbers = reinterpret_cast<float*>(saved + Groups * 64 * (N + 8));
@@ -56,33 +48,14 @@ template <bool Reverse, bool Output> struct GroupWalk {
         begins = reinterpret_cast<int*>(factors + (Output ? 4 * Heads * Q : 0));
         stagePlace = place_of(stages);
         squarePlace = place_of(squares);
-        const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
-        i64 block = blockIdx.x;
-        offset = block % Slices * Slice;
-        block /= Slices;
-        projection = block / headBlocks;
-        first = projection * perGroup + block % headBlocks * Heads;
-        count = (projection + 1) * perGroup - first;
-        if (count > Heads) count = Heads;
-        row = a.firstRow + blockIdx.y;
-        segment = blockIdx.z;
-        valid = a.length;
-        if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
-        channel = static_cast<int>(offset) + group % HeadGroups * 64 + warp % 4 * 16;
         active = own < count && channel < P;
-        const i64 filled = (valid + Q - 1) / Q;
-        begin = segment * a.chunksPerSegment;
-        end = begin + a.chunksPerSegment;
-        if (end > a.chunks) end = a.chunks;
-        last = end < filled ? end : filled;
-        steps_ = last > begin ? last - begin : 0;
     }
 
     __device__ __forceinline__ i64 chunk_of(i64 i) const { return Reverse ? last - 1 - i : begin + i; }
 
     // barriers of a group and the four warps that make chunks ready, by turns
-    __device__ __forceinline__ static int full(int group, i64 i) { return 2 + 2 * group + static_cast<int>(i % 2); }
-    __device__ __forceinline__ static int empty(int group, i64 i) { return full(Groups + group, i); }
+    __device__ __forceinline__ static int full(int four, i64 i) { return 2 + 2 * four + static_cast<int>(i % 2); }
+    __device__ __forceinline__ static int empty(int four, i64 i) { return full(Groups + four, i); }
 
     // ---- what makes chunks ready ----
 
@@ -97,11 +70,11 @@ template <bool Reverse, bool Output> struct GroupWalk {
             const int head = g / HeadGroups, p = g % HeadGroups * 64;
             stage_tile<128>(to + g * SwizzledTile, in + (head * P + p), a.inToken, head < count && offset + p < P ? left_ : 0, thread);
         }
-        const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + projection * N;
+        const Element* key = static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N;
 #pragma unroll
         for (int part = 0; part < Parts; part++) stage_tile<128>(to + (InSize + part * SwizzledTile), key + part * 64, a.keyToken, left_, thread);
         if constexpr (Output) {
-            const Element* query = static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + projection * N;
+            const Element* query = static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + group * N;
 #pragma unroll
             for (int part = 0; part < Parts; part++) stage_tile<128>(to + (InSize + KeySize + part * SwizzledTile), query + part * 64, a.queryToken, left_, thread);
         }
@@ -295,13 +268,13 @@ template <bool Reverse, bool Output> struct GroupWalk {
     __device__ __forceinline__ void consume() const {
         float state[Parts][32] = {};
         if (a.incoming) {
-            const float* from = a.incoming + ((row * a.segments + segment) * a.heads + first + own) * P * N;
+            const float* from = a.incoming + state_at(a.segments);
             each([&](int part, int i, int at) { state[part][i] = from[at]; });
         }
         int stage_ = 0;
         Raw<bfloat16, 8> pieces[4];
         for (i64 i = 0; i < steps_; i++) {
-            const int tile = stage_ * StageSize + group * SwizzledTile;
+            const int tile = stage_ * StageSize + four * SwizzledTile;
             const Place in = stagePlace + tile, key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
             unsigned operands[4 * Parts][4];                                        // the state, rounded
             if (Output || a.states)
@@ -314,7 +287,7 @@ template <bool Reverse, bool Output> struct GroupWalk {
                             const int at = 4 * (2 * k + word / 2) + word % 2 * 2;
                             operands[4 * part + k][word] = round_to_bfloat16_pair(state[part][at], state[part][at + 1]);
                         }
-            meet(full(group, i), 256);
+            meet(full(four, i), 256);
             // in the order they are started: the state's part of the output, the new state, the chunk's own part
             float output[32];
             if constexpr (Output) {
@@ -370,26 +343,20 @@ template <bool Reverse, bool Output> struct GroupWalk {
             wait_for_products<0>();
 #pragma unroll
             for (int part = 0; part < Parts; part++) settle(state[part]);
-            if (i + 2 < steps_) arrive(empty(group, i), 256);
+            if (i + 2 < steps_) arrive(empty(four, i), 256);
             stage_ = stage_ + 1 < Stages ? stage_ + 1 : 0;
         }
         if (a.states) copied_out();
         if constexpr (Output) { if (steps_ > 0) write(pieces, chunk_of(steps_ - 1) * Q); }
-        if constexpr (Output) {                          // pads past the last chunk that was walked
-            const i64 from = (last > begin ? last : begin) * Q, to = end * Q < a.length ? end * Q : a.length;
-            for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
-                const i64 t = from + i / Channels, head = i % Channels / Slice, p = offset + i % Slice;
-                if (head < count && p < P) static_cast<Element*>(a.out)[((row * a.length + t) * a.heads + first + head) * P + p] = from_float<Element>(0);
-            }
-        }
+        if constexpr (Output) clear_pads();
         if (a.outgoing && (a.outgoingSegments > 1 || segment == (Reverse ? 0 : a.segments - 1))) {
-            float* to = a.outgoing + ((row * a.outgoingSegments + (a.outgoingSegments > 1 ? segment : 0)) * a.heads + first + own) * P * N;
+            float* to = a.outgoing + state_at(a.outgoingSegments);
             each([&](int part, int i, int at) { to[at] = state[part][i]; });
         }
     }
 
     __device__ __forceinline__ void run() const {
-        if (group == Groups) {
+        if (four == Groups) {
             if constexpr (Groups == 2) lower_registers<120>();
             produce();
         } else {
