@@ -221,7 +221,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 
     template <int Polynomial> __device__ __forceinline__ static float decayed(int at, float exponent) {
-        return at < Polynomial ? exp2_polynomial(exponent) : exp2_approximate(exponent);
+        return Float || at < Polynomial ? exp2_polynomial(exponent) : exp2_approximate(exponent);
     }
 
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
@@ -240,7 +240,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             float gates[V];
             load<E, V>(gate, (line + l * Apart) * Channels + column, gates);
 #pragma unroll
-            for (int v = 0; v < V; v++) values[l][v] *= gates[v] * sigmoid(gates[v]);
+            for (int v = 0; v < V; v++) values[l][v] *= gates[v] * sigmoid<E>(gates[v]);
         }
     }
 
@@ -268,7 +268,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int v = 0; v < V; v++) {
                 ds[l][v] += bias[v];
-                if (SCAN_SOFTPLUS) ds[l][v] = softplus_polynomial(ds[l][v]);
+                if (SCAN_SOFTPLUS) ds[l][v] = Float ? softplus<E>(ds[l][v]) : softplus_polynomial(ds[l][v]);
                 if (line + l * Apart >= left) ds[l][v] = 0;
                 if (!Reverse) inputs[l][v] *= ds[l][v];
             }
@@ -444,7 +444,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                         for (int v = 0; v < V; v++) {
                             added[l][v] = addedNext[l][v];
                             addedNext[l][v] = skip[v] * xs[l][v];
-                            if (SCAN_GATED) factor[l][v] = gates[v] * sigmoid(gates[v]);
+                            if (SCAN_GATED) factor[l][v] = gates[v] * sigmoid<E>(gates[v]);
                         }
                     }
                 rest = rows - i;
@@ -546,7 +546,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 load<E, V>(of.raw + 3 * Cell, cell, gates);
 #pragma unroll
                 for (int v = 0; v < V; v++) {
-                    const float open = sigmoid(gates[v]);
+                    const float open = sigmoid<E>(gates[v]);
                     result[v] = dys[v] * (of.outputs[l][v] + skip[v] * xs[v]) * silu_slope(gates[v], open);    // past the row's end dy is 0
                     dys[v] *= gates[v] * open;
                 }
@@ -557,7 +557,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 result[v] = of.deltas[l][v] * of.inputs[l][v] + skip[v] * dys[v];
                 of.dSkip[v] += counts ? dys[v] * xs[v] : 0.f;
                 dSteps[v] = of.stepSums[l][v] * (1 / log2_e) + of.inputs[l][v] * xs[v];                        // the rates were in powers of two
-                if (SCAN_SOFTPLUS) dSteps[v] *= sigmoid(steps[v] + bias[v]);
+                if (SCAN_SOFTPLUS) dSteps[v] *= sigmoid<E>(steps[v] + bias[v]);
                 dSteps[v] = counts ? dSteps[v] : 0.f;
                 of.dBias[v] += dSteps[v];
             }
@@ -871,7 +871,7 @@ template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArgu
         }
         const float own = a.chunkStates[part * all + at], steps = a.chunkSteps[part * a.channels + at / a.states];
         a.chunkStates[part * all + at] = value;
-        value = (steps >= 1e30f ? 0.f : exp2_approximate(rate * steps) * value) + own;
+        value = (steps >= 1e30f ? 0.f : exp2_polynomial(rate * steps) * value) + own;
     }
 }
 

@@ -14,10 +14,13 @@ public abstract class ScanDeviceTests : SequenceDeviceTests
     {
         Card.IsNeeded();
         using var scope = NewDisposeScope();
-        var inputs = Operator.Inputs(2, 600);
-        inputs.Remove("timeStepBias");
-        inputs["a"] = full_like(inputs["a"], rate);
-        inputs["timeStep"] = full_like(inputs["timeStep"], step);
-        ErrsAtMostTwice(inputs);
+        ErrsAtMostTwice(() =>
+        {
+            var inputs = Operator.Inputs(2, 600);
+            inputs.Remove("timeStepBias");
+            inputs["a"] = full_like(inputs["a"], rate);
+            inputs["timeStep"] = full_like(inputs["timeStep"], step);
+            return inputs;
+        });
     }
 }

@@ -17,7 +17,7 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         foreach (int groups in new[] { 1, 2 })
         {
             using var scope = NewDisposeScope();
-            ErrsAtMostTwice(SelectiveScanOperator.Inputs(2, length, 4, groups, 8));
+            ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(2, length, 4, groups, 8));
         }
     }
 
