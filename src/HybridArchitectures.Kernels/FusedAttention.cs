@@ -75,6 +75,8 @@ public static class FusedAttention
         else if (window is null && queries == keys) causal = true;
         else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
         var factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        // on a card only plain operators take grouped heads with a mask or in float32, and they hold all scores
+        if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2) && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
         // the fused kernels want equal head sizes: zeros change neither scores nor the kept part of the values
         long size = query.size(3), valueSize = value.size(3);
         if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
@@ -84,6 +86,10 @@ public static class FusedAttention
 
     static AttentionKernel Choice(FusedCall call) => (AttentionKernel)TorchOperator.CallInteger("aten::_fused_sdp_choice", "", call.Query, call.Key, call.Value,
         OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped);
+
+    // (B, S, K, .) to (B, S, H, .)
+    static Tensor ForEachQuery(Tensor x, Tensor query) =>
+        x.unsqueeze(3).expand(x.size(0), x.size(1), x.size(2), query.size(2) / x.size(2), x.size(3)).reshape(x.size(0), x.size(1), query.size(2), x.size(3));
 
     static Tensor Seen(Tensor x, long window, long sinks)
     {

@@ -20,7 +20,7 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
 
     public override Tensors Inputs(long batch, long length, int variant = 0)
     {
-        manual_seed(7);
+        manual_seed(7 + Draw);
         var (h, v, g, k) = Sizes[variant];
         var key = randn([batch, length, g, k], ScalarType.Float64);
         return new()

@@ -22,7 +22,7 @@ public sealed class SelectiveScanOperator : SequenceOperator
 
     public static Tensors Inputs(long batch, long length, long d, long g, long n)
     {
-        manual_seed(7);
+        manual_seed(7 + Draw);
         long[] grouped = g == 0 ? [batch, length, n] : [batch, length, g, n];
         return new()
         {

@@ -13,6 +13,10 @@ public abstract class SequenceOperator
     // float32 sums over up to 1000 tokens and 256 states: 2^-24 times a few tens; measured at most 6e-6
     public const double Tolerance = 2e-5;
 
+    /// <summary>Other random inputs for each number, on this thread.</summary>
+    [ThreadStatic]
+    public static int Draw;
+
     /// <summary>The inputs (batch, length, ...).</summary>
     public abstract IReadOnlyList<string> Timed { get; }
 

@@ -28,7 +28,7 @@ public sealed class StateSpaceDualOperator : SequenceOperator
 
     public static Tensors Inputs(long batch, long length, long h, long p, long g, long n)
     {
-        manual_seed(7);
+        manual_seed(7 + Draw);
         return new()
         {
             ["x"] = randn([batch, length, h, p], ScalarType.Float64),
