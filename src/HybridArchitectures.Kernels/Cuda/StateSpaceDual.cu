@@ -305,17 +305,19 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         const i64 head = first + threadIdx.x, to = (row * a.chunks + chunk) * a.heads + head;
         const int line = threadIdx.x * Line;
         const float rate = a.a[head];
-        float after = 0, before = begin < valid ? a.inner[to] : 0.f, dA = 0;
+        // what passes a token is little beside the sums it is the difference of
+        double after = 0, before = begin < valid ? a.inner[to] : 0.f, dA = 0;
 #pragma unroll 16
-        for (int t = Q - 1; t >= 0; t--) { after += suffix[line + t]; suffix[line + t] = after; }
+        for (int t = 0; t < Q; t++) after += suffix[line + t];
 #pragma unroll 8
         for (int t = 0; t < Q; t++) {
-            const float through = suffix[line + t] + before;
-            before += delta[line + t] * prefix[line + t];
+            const double through = after + before;
+            after -= suffix[line + t];
+            before += static_cast<double>(delta[line + t]) * prefix[line + t];
             dA += delta[line + t] * through;
-            direct[line + t] += prefix[line + t] + rate * through;
+            direct[line + t] += prefix[line + t] + rate * static_cast<float>(through);
         }
-        a.dA[to] = dA;
+        a.dA[to] = static_cast<float>(dA);
     }
     __syncthreads();
     for (int i = threadIdx.x; i < 32 * Q; i += 256) {

@@ -208,9 +208,11 @@ public abstract class SequenceDeviceTests
                 foreach (var name in exact.Keys)
                 {
                     if (!all.TryGetValue(name, out var lists)) all[name] = lists = ([], [], []);
-                    lists.Ours.Add(ours[name].MoveToOuterDisposeScope());
-                    lists.Composed.Add(composed[name].MoveToOuterDisposeScope());
-                    lists.Exact.Add(exact[name].MoveToOuterDisposeScope());
+                    // every draw counts alike, however large its results
+                    var size = exact[name].square().mean().sqrt().clamp_min(1e-3);
+                    lists.Ours.Add((ours[name] / size).MoveToOuterDisposeScope());
+                    lists.Composed.Add((composed[name] / size).MoveToOuterDisposeScope());
+                    lists.Exact.Add((exact[name] / size).MoveToOuterDisposeScope());
                 }
             }
             foreach (var (name, lists) in all) OperatorCheck.ErrsAtMostTwice($"{type}, {name}", stack(lists.Ours), stack(lists.Composed), stack(lists.Exact));
