@@ -44,7 +44,7 @@ constexpr int P = SSD_P, N = SSD_N, Q = SSD_CHUNK, Heads = SSD_HEADS, Stages = S
 constexpr bool Documents = SSD_DOCUMENTS;
 #if SSD_FLOAT32
 using Element = float;
-using Sum = double;                                     // of a chunk's logarithms
+using Sum = double;                                     // of a chunk's logarithms, and of what leads back to them
 constexpr int Planes = 3, Vector = 4;
 #else
 using Element = bfloat16;
@@ -72,7 +72,8 @@ struct DualArguments {
     int* begins;                                      // (batch, chunks Q): where in the chunk a token's document begins, -1 before it; or null
     void *out, *states, *backStates;                  // like in; (batch, chunks, heads, P, N) of in's type twice, or null
     float* outgoing;                                  // (batch, heads, P, N), or (batch, segments, heads, P, N)
-    float *suffix, *prefix, *direct, *inner, *diagonal;   // (batch, heads, chunks Q) thrice, (batch, chunks, heads) twice: what leads back to the steps
+    Sum* suffix;                                      // (batch, heads, chunks Q): with the following, what leads back to the steps
+    float *prefix, *direct, *inner, *diagonal;        // like suffix twice, (batch, chunks, heads) twice
     void *dKey, *dQuery;                              // (splits, batch, length, groups, N) float32, or without splits in in's type
     TypedOutput dTimeStep;                            // (batch, length, heads)
     float *dA, *dBias;                                // (batch, chunks, heads)
@@ -287,7 +288,8 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
 __device__ __forceinline__ void step_gradients(const DualArguments& a) {
     DYNAMIC_SHARED(float, shared);
     constexpr int Line = Q + 1;
-    float *suffix = shared, *prefix = suffix + 32 * Line, *direct = prefix + 32 * Line, *delta = direct + 32 * Line;
+    float *prefix = shared, *direct = prefix + 32 * Line, *delta = direct + 32 * Line;
+    Sum* suffix = reinterpret_cast<Sum*>(delta + 32 * Line);
     const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y, begin = chunk * Q;
     i64 valid = a.length;
     if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
@@ -295,7 +297,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         const i64 head = first + i / Q, from = ((row * a.heads + head) * a.chunks + chunk) * Q + i % Q;
         const int to = i / Q * Line + i % Q;
         const bool there = head < a.heads && begin + i % Q < valid;
-        suffix[to] = there ? a.suffix[from] : 0.f;
+        suffix[to] = there ? a.suffix[from] : Sum(0);
         prefix[to] = there ? a.prefix[from] : 0.f;
         direct[to] = there ? a.direct[from] : 0.f;
         delta[to] = there ? a.delta[from] : 0.f;
@@ -305,7 +307,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         const i64 head = first + threadIdx.x, to = (row * a.chunks + chunk) * a.heads + head;
         const int line = threadIdx.x * Line;
         const float rate = a.a[head];
-        // what passes a token is little beside the sums it is the difference of
+        // what passes a token is little beside the sums it is the difference of, in which pairs within the chunk cancel
         double after = 0, before = begin < valid ? a.inner[to] : 0.f, dA = 0;
 #pragma unroll 16
         for (int t = 0; t < Q; t++) after += suffix[line + t];
@@ -808,7 +810,8 @@ struct Pairs {
     int warp, lane, r, q, rowWarp, columnWarp;
     u16 *keys, *queries, *stages;
     Place keyPlace, queryPlace, stagePlace;
-    float *numbers, *sums;
+    float* numbers;
+    Sum* sums;
     int* begins;
 
     __device__ __forceinline__ explicit Pairs(const DualArguments& arguments) : a(arguments) {
@@ -817,7 +820,7 @@ struct Pairs {
         queries = keys + Key::Size;
         stages = queries + Key::Size;
         numbers = reinterpret_cast<float*>(stages + PairStages * StageSize);
-        sums = numbers + PairStages * Numbers;                                     // see Sums
+        sums = reinterpret_cast<Sum*>(numbers + PairStages * Numbers);
         begins = reinterpret_cast<int*>(sums + SumsSize);
         keyPlace = place_of(keys);
         queryPlace = place_of(queries);
@@ -999,22 +1002,22 @@ struct Pairs {
                 __syncthreads();
                 if (threadIdx.x < Q) {
                     const int t = threadIdx.x;
-                    float rows = 0, columns = 0, query = 0, key = 0;
+                    Sum rows = 0, columns = 0, query = 0, key = 0;
 #pragma unroll
                     for (int i = 0; i < ColumnWarps; i++) { rows += sums[RowSums + i * Q + t]; query += sums[QuerySums + i * Q + t]; key += sums[KeySums + i * Q + t]; }
 #pragma unroll
                     for (int i = 0; i < RowWarps; i++) columns += sums[ColumnSums + i * Q + t];
                     const i64 at = ((row * a.heads + head) * a.chunks + chunk) * Q + t;
                     a.suffix[at] = rows + query - delta[t] * columns;
-                    a.prefix[at] = key;
-                    a.direct[at] = columns + sums[Diagonal + t];
+                    a.prefix[at] = static_cast<float>(key);
+                    a.direct[at] = static_cast<float>(columns + sums[Diagonal + t]);
                 } else if (threadIdx.x == PairThreads - 1) {
-                    float total = 0, dSkip = 0;
+                    Sum total = 0, dSkip = 0;
 #pragma unroll
                     for (int i = 0; i < PairWarps; i++) { total += sums[InnerSums + i]; dSkip += sums[SkipSums + i]; }
                     const i64 at = (row * a.chunks + chunk) * a.heads + head;
-                    a.inner[at] = edge >= 0 ? 0.f : total * decay(cum, Q - 1);
-                    a.diagonal[at] = dSkip;
+                    a.inner[at] = edge >= 0 ? 0.f : static_cast<float>(total) * decay(cum, Q - 1);
+                    a.diagonal[at] = static_cast<float>(dSkip);
                 }
             }
             if (PairStages == 1 && unit + 1 < count * Units) {
@@ -1088,7 +1091,8 @@ struct Pairs {
     // from dy x^T of a head: the sums over rows and columns that lead to the time steps, and its part of the gradient of c b^T
     __device__ __forceinline__ void finish_head(float (&outer)[Columns][2][4], const float (&products)[Columns][2][4], float (&dSquare)[Columns][2][4],
         const float* delta, const float* cum) const {
-        float rows[2] = {}, columns[4 * Columns] = {}, dSkip = 0;
+        Sum rows[2] = {}, columns[4 * Columns] = {};
+        float dSkip = 0;
 #pragma unroll
         for (int c = 0; c < Columns; c++) {
             const int block = columnWarp + c * ColumnWarps;
@@ -1119,7 +1123,7 @@ struct Pairs {
                             dSkip += value_;
                             through = 0;
                         }
-                        rows[half] += through * step;
+                        rows[half] += static_cast<Sum>(through) * step;
                         columns[4 * c + 2 * n + e] += through;
                         value_ = 0;
                     }
@@ -1133,7 +1137,7 @@ struct Pairs {
         if (block < Blocks) sums[ColumnSums + rowWarp * Q + 16 * block + 8 * (mine / 2 % 2) + 2 * q + mine % 2] = columns[0];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float total = quad_sum(rows[half]);
+            const Sum total = lane_sum(rows[half], 4);
             if (q == 0) sums[RowSums + columnWarp * Q + 16 * rowWarp + r + 8 * half] = total;
         }
         dSkip = lane_sum(dSkip, 32);

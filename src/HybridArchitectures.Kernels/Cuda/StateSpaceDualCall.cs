@@ -85,7 +85,7 @@ sealed class StateSpaceDualCall
         {
             var arguments = For(X, B, C);
             arguments.FirstRow = first;
-            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(LargestGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk, 3), arguments);
+            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(LargestGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk), arguments);
         }
     }
 

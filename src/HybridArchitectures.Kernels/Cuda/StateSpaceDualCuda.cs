@@ -81,7 +81,8 @@ static class StateSpaceDualCuda
             New(productType, splits, batch, length, groups, states), New(timeStep.dtype, batch, length, heads));
         var kept = inputs[15];
         var (entering, leaving) = (kept ?? call.NewStates(rows), call.NewStates(rows));
-        Tensor[] traces = [Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk), Single(batch, heads, call.Chunks, call.Shape.Chunk)];
+        Tensor Trace(bool exact) => New(exact ? ScalarType.Float64 : ScalarType.Float32, batch, heads, call.Chunks, call.Shape.Chunk);
+        Tensor[] traces = [Trace(call.Shape.Single), Trace(false), Trace(false)];
         Tensor Sums() => Single(batch * call.Chunks, heads);
         var (inner, dSkip, dA, dBias) = (Sums(), Sums(), Sums(), Sums());
         var dInitial = inputs[7] is null ? null : Single(batch, heads, headSize, states);
@@ -99,7 +100,7 @@ static class StateSpaceDualCuda
             (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.Of(dStep), first, splits);
             to.Wide = to.Wide != 0 && call.For(gradient, call.C, call.B).Wide != 0 ? 1 : 0;
             call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), call.Shape.PairThreads, call.Shape.PairShared, to);
-            call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, StateSpaceDualShape.StepShared(call.Shape.Chunk, 4), to);
+            call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, call.Shape.StepBackShared, to);
         }
         GC.KeepAlive((inputs, gradient, call, finalGradient, entering, leaving, traces, inner));
         Tensor Sum(Tensor parts, ScalarType type) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(type);

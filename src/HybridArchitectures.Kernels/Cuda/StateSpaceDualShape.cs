@@ -55,7 +55,9 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
     public int PairShared => Grouped
         ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk) + 1024
         : 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
-            + sizeof(float) * (PairStages * (Single ? 3 : 2) * Chunk + (3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4 + Chunk);
+            + sizeof(float) * (PairStages * (Single ? 3 : 2) * Chunk + Chunk) + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
+
+    int SumSize => Single ? sizeof(double) : sizeof(float);
 
     int PairWarps => Grouped ? 4 * Parts : 8;
 
@@ -68,7 +70,9 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
     /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller cards.</summary>
     public static long MostStates(bool single, int sharedMemory) => single && sharedMemory < 128 * 1024 ? 128 : 256;
 
-    public static int StepShared(int chunk, int arrays) => sizeof(float) * arrays * 32 * (chunk + 1);
+    public static int StepShared(int chunk) => 3 * sizeof(float) * 32 * (chunk + 1);
+
+    public int StepBackShared => StepShared(Chunk) + SumSize * 32 * (Chunk + 1);
 
     /// <summary>The first cut that fits a card.</summary>
     public static StateSpaceDualShape For(long headSize, long states, bool single, long headsPerGroup, bool documents, int capability, int sharedMemory)

@@ -248,21 +248,34 @@ __device__ __forceinline__ float from_lane_xor(float value, int offset) {
 #endif
 }
 
+__device__ __forceinline__ double from_lane_xor(double value, int offset) {
+#ifdef HYBRID_EMULATION
+    return __shfl_xor_sync(0xffffffffu, value, offset);
+#else
+    int low, high;
+    asm("mov.b64 {%0, %1}, %2;" : "=r"(low), "=r"(high) : "d"(value));
+    asm volatile("shfl.sync.bfly.b32 %0, %0, %1, 0x1f, 0xffffffff;" : "+r"(low) : "r"(offset));
+    asm volatile("shfl.sync.bfly.b32 %0, %0, %1, 0x1f, 0xffffffff;" : "+r"(high) : "r"(offset));
+    asm("mov.b64 %0, {%1, %2};" : "=d"(value) : "r"(low), "r"(high));
+    return value;
+#endif
+}
+
 // over groups of `lanes` neighbouring lanes (a power of two); every lane has the sum, added in one fixed order
-__device__ __forceinline__ float lane_sum(float value, int lanes) {
+template <class T> __device__ __forceinline__ T lane_sum(T value, int lanes) {
     for (int offset = lanes / 2; offset > 0; offset /= 2) value += from_lane_xor(value, offset);
     return value;
 }
 
 // The sums of V values over lanes whose numbers differ in the bits First, First / 2 ... Last, spread over those lanes: each step halves the values a lane holds.
 // values[0 .. V / lanes) afterwards are those from index `scattered` on; where there are more lanes than values, some lanes hold the same one.
-template <int V, int First, int Last, int Whole> __device__ __forceinline__ void reduce_scatter(float (&values)[Whole], int lane) {
+template <int V, int First, int Last, int Whole, class T> __device__ __forceinline__ void reduce_scatter(T (&values)[Whole], int lane) {
     if constexpr (First >= Last) {
         if constexpr (V > 1) {
             const bool upper = lane & First;
 #pragma unroll
             for (int i = 0; i < V / 2; i++) {
-                const float low = values[i], high = values[V / 2 + i];             // both read, so that no run-time index arises
+                const T low = values[i], high = values[V / 2 + i];                 // both read, so that no run-time index arises
                 values[i] = (upper ? high : low) + from_lane_xor(upper ? low : high, First);
             }
             reduce_scatter<V / 2, First / 2, Last>(values, lane);
