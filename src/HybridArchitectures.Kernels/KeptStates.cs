@@ -2,16 +2,20 @@ using HybridArchitectures.Kernels.Cuda;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Bytes that the operators along a sequence keep for their gradient beside inputs and output, per token of one row.</summary>
+/// <summary>Bytes that operators keep for their gradient beside inputs and output; those along a sequence per token of one row.</summary>
 static class KeptStates
 {
     // what a card of compute capability 9.0 lets a block have
-    const int Capability = 90, SharedMemory = 232_448;
+    const int Capability = 90, SharedMemory = 232_448, Multiprocessors = 132;
 
     // tokens between two states that the selective scan keeps, float32
     const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
 
     const long MostKept = 2L << 30;
+
+    /// <summary>Of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
+    public static double Logits(double tokens, long classes, long width, int elementSize) =>
+        tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, Multiprocessors) + 4 * sizeof(float));
 
     /// <summary>Of <see cref="Kernels.SelectiveScan"/>.</summary>
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);

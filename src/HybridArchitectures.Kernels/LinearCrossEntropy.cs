@@ -15,6 +15,15 @@ public static class LinearCrossEntropy
     /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
     public static KernelBackend Backend { get; set; }
 
+    /// <summary>The most logits that a card holds at a time, as a part of all, in (0, 1]; 1/16 unless set. Those of the last chunk are kept for the gradients and the others computed once
+    /// more, so that a training step takes four matrix products with few logits held and three with all of them, 1. (Where all are few, they are held in any case.)</summary>
+    /// <exception cref="ArgumentOutOfRangeException">Set to a number outside of (0, 1].</exception>
+    public static double LogitsShare
+    {
+        get;
+        set => field = value is > 0 and <= 1 ? value : throw new ArgumentOutOfRangeException(nameof(value), value, $"LogitsShare is {value}; expected a number in (0, 1]");
+    } = 1.0 / 16;
+
     /// <summary>The back end that serves activations like <paramref name="hidden"/>.</summary>
     public static KernelBackend BackendFor(Tensor hidden)
     {
@@ -66,22 +75,27 @@ public static class LinearCrossEntropy
             })[0];
     }
 
-    static Tensor OnCard(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options) => Autograd.Apply([hidden, weight, bias],
-        context =>
-        {
-            var (losses, kept) = CrossEntropyCuda.Forward(hidden, weight, bias, targets, options);
-            context.Save(hidden, weight, bias, targets, kept.Statistics, kept.Counted, kept.Buffer);
-            return [losses.sum() / kept.Counted];
-        },
-        context =>
-        {
-            var saved = context.Saved;
-            var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, saved[6]!);
-            bool last = !LibTorch.CurrentBackwardKeepsGraph();
-            // another pass may follow, and is to find what this one found
-            if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
-            return CrossEntropyCuda.Backward(saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
-        })[0];
+    static Tensor OnCard(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    {
+        long chunk = 0;
+        return Autograd.Apply([hidden, weight, bias],
+            context =>
+            {
+                var (losses, kept) = CrossEntropyCuda.Forward(hidden, weight, bias, targets, options);
+                chunk = kept.Chunk;
+                context.Save(hidden, weight, bias, targets, kept.Statistics, kept.Counted, kept.Buffer);
+                return [losses.sum() / kept.Counted];
+            },
+            context =>
+            {
+                var saved = context.Saved;
+                var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, chunk, saved[6]!);
+                bool last = !LibTorch.CurrentBackwardKeepsGraph();
+                // another pass may follow, and is to find what this one found
+                if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
+                return CrossEntropyCuda.Backward(saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
+            })[0];
+    }
 
     /// <summary>The cross entropy of every token by itself, in nats, without gradient.</summary>
     /// <inheritdoc cref="Forward" path="/param"/>

@@ -34,7 +34,8 @@ static class Anchors
     /// <summary>The record with the fastest rival forwards and the fastest one for both passes.</summary>
     public static GpuRecord Beside(GpuRecord record, IReadOnlyList<Line> lines)
     {
-        var own = lines.Where(line => record.IsOf(line.op, line.shape, line.dtype)).ToArray();
+        var alike = record with { Shape = record.Shape.Replace(GpuCases.AllLogits, "") };
+        var own = lines.Where(line => alike.IsOf(line.op, line.shape, line.dtype)).ToArray();
         var forward = own.Where(line => line.forward_ms is not null).MinBy(line => line.forward_ms);
         var total = own.Where(line => line.total_ms is not null).MinBy(line => line.total_ms);
         var names = new[] { forward?.anchor, total?.anchor }.Where(name => name is not null).Distinct().ToArray();

@@ -6,6 +6,9 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <summary>The operators and sizes that are measured: those of 1B models at a context of 8192.</summary>
 static class GpuCases
 {
+    /// <summary>Ends the shape of a loss that holds all logits, as its rivals do.</summary>
+    public const string AllLogits = ", all logits held";
+
     static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
 
     /// <summary>The cases whose operator, shape and type contain a text, or all.</summary>
@@ -27,6 +30,7 @@ static class GpuCases
                 yield return Fusion(33, 64, 4, type);
                 yield return Gated(33, 128, type);
                 yield return CrossEntropy(65, 32, 500, type);
+                yield return CrossEntropy(65, 32, 500, type, allLogits: true);
                 yield return StateUpdate(3, 4, 8, 16, type);
                 continue;
             }
@@ -41,6 +45,7 @@ static class GpuCases
             yield return Fusion(65536, 4096, 64, type);
             yield return Gated(65536, 8192, type);
             yield return CrossEntropy(8192, 2048, 128256, type);
+            yield return CrossEntropy(8192, 2048, 128256, type, allLogits: true);
             yield return StateUpdate(64, 64, 64, 128, type);
         }
     }
@@ -96,12 +101,19 @@ static class GpuCases
             return () => SwiGlu.Forward(gate, up);
         });
 
-    static GpuCase CrossEntropy(long tokens, long d, long v, ScalarType type) =>
-        new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}", type, GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
+    static GpuCase CrossEntropy(long tokens, long d, long v, ScalarType type, bool allLogits = false) =>
+        new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}{(allLogits ? AllLogits : "")}", type, GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
         {
             var (hidden, weight) = (inputs.Leaf([tokens, d]), inputs.Leaf([v, d], 0.02));
             var targets = inputs.Fixed(randint(v, tokens, ScalarType.Int64, inputs.Device));
-            return () => LinearCrossEntropy.Forward(hidden, weight, targets);
+            return () =>
+            {
+                double before = LinearCrossEntropy.LogitsShare;
+                if (allLogits) LinearCrossEntropy.LogitsShare = 1;
+                var loss = LinearCrossEntropy.Forward(hidden, weight, targets);
+                LinearCrossEntropy.LogitsShare = before;
+                return loss;
+            };
         });
 
     static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type) =>

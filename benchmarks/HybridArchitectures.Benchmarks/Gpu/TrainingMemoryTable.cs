@@ -10,7 +10,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// What training really holds beside what the cost model says. "State" is parameters, gradients and the optimizer's moments; "activations" what the blocks keep at the end of a forward pass
-/// (with checkpointing: the most when a block has been computed again), copies of weights among it; "with loss" the same and what the loss has computed already. "All" is state and the latter,
+/// (with checkpointing: the most when a block has been computed again), copies of weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter,
 /// "peak" the most that was held in a whole pass, which no estimate is made of.
 /// </summary>
 static class TrainingMemoryTable
@@ -111,9 +111,9 @@ static class TrainingMemoryTable
                 kept = memory.Now();
                 GC.KeepAlive(loss);
             }
-            Line("with loss", estimate.Activations + estimate.WeightCopies + estimate.LossGradients, kept - state);
+            Line("with loss", estimate.Activations + estimate.WeightCopies + estimate.Loss, kept - state);
         }
-        Line("all", estimate.Total - (checkpointing ? estimate.LossGradients : 0), kept - empty);
+        Line("all", estimate.Total - (checkpointing ? estimate.Loss : 0), kept - empty);
         long most = memory.Most(() => Pass(model, ids));
         if (most != 0) Console.WriteLine(Row("peak", estimate.Total, most - empty));
         return off;

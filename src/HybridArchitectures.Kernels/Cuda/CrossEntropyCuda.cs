@@ -13,14 +13,15 @@ static class CrossEntropyCuda
     const string Source = "CrossEntropy.cu";
     const int Threads = 256;                                                         // as in the kernels
 
-    // The most classes of a chunk, as a part of all; the tiles that cuBLAS cuts products into on a card
-    const long Share = 16, TileRows = 128, TileColumns = 256;
+    // the tiles that cuBLAS cuts products into
+    const long TileRows = 128, TileColumns = 256;
 
     /// <summary>Logits that are held in any case: fewer would not fill a card.</summary>
     internal static long LeastLogits { get; set; } = 16 << 20;
 
-    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), and the buffer, which holds the last chunk's logits.</summary>
-    public readonly record struct Kept(Tensor Statistics, Tensor Counted, Tensor Buffer);
+    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk, and the buffer, which holds the
+    /// last chunk's logits.</summary>
+    public readonly record struct Kept(Tensor Statistics, Tensor Counted, long Chunk, Tensor Buffer);
 
     struct Arguments
     {
@@ -32,7 +33,7 @@ static class CrossEntropyCuda
     /// <summary>Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of every chunk.</summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
-        long most = Math.Max(classes / Share, LeastLogits / Math.Max(1, tokens));
+        long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), LeastLogits / Math.Max(1, tokens));
         if (most >= classes) return classes;
         if (most < TileRows) return Math.Max(1, most);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors - 1) / multiprocessors;
@@ -52,7 +53,7 @@ static class CrossEntropyCuda
         var counted = targets.ne(Scalars.Of(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
         // rows begin at 16 bytes, whatever the number of classes
-        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
+        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
         for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
             using var scope = NewDisposeScope();
@@ -67,7 +68,7 @@ static class CrossEntropyCuda
     /// still holds the last chunk's logits.</summary>
     public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
     {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors);
+        long tokens = hidden.size(0), classes = weight.size(0), chunk = kept.Chunk;
         bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
         var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
         var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;

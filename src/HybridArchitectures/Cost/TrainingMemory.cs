@@ -12,12 +12,13 @@ namespace HybridArchitectures.Cost;
 /// <param name="Gradients">4 bytes each.</param>
 /// <param name="Optimizer">8 bytes a parameter.</param>
 /// <param name="WeightCopies">Weights in the type of the activations, where that is not float32: kept from a product to its backward pass.</param>
-/// <param name="LossGradients">What the loss has computed already, for the head and for the last norm's output.</param>
+/// <param name="Loss">What the loss keeps from its forward to its backward pass: in main memory the gradients of the head and of the last norm's output, on CUDA a part of the logits
+/// (<see cref="Kernels.LinearCrossEntropy.LogitsShare"/>) and the head in the type of the activations.</param>
 /// <param name="Activations">The estimate.</param>
-public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long LossGradients, long Activations)
+public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
 {
     /// <summary>All bytes.</summary>
-    public long Total => Parameters + Gradients + Optimizer + WeightCopies + LossGradients + Activations;
+    public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
     /// <summary>For one batch of texts.</summary>
     /// <param name="design">A complete design.</param>
@@ -39,7 +40,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var blocks = design.Blocks.Select(block => kept.Of(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
-        // embedding's output is the first block's input; then the last norm's input and output. The loss never holds a whole table of logits.
+        // embedding's output is the first block's input; then the last norm's input and output
         double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum();
         if (checkpointing)
         {
@@ -48,7 +49,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
             (activations, weights) = (2 * input * tokens + (worst + 1) * input * tokens + blocks[worst], copies[worst]);
         }
         long parameters = 4 * count.Total;
-        return new(parameters, parameters, 2 * parameters, (long)weights, 4 * (count.Head > 0 ? count.Head : count.Embedding) + (long)(input * tokens),
-            (long)activations);
+        long head = count.Head > 0 ? count.Head : count.Embedding;
+        double loss = device == DeviceType.CPU ? 4 * head + input * tokens : Kernels.KeptStates.Logits(tokens, design.Vocabulary, design.Width, elementSize) + (elementSize == 4 ? 0 : elementSize * head);
+        return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations);
     }
 }

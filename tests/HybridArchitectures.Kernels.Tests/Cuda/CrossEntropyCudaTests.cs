@@ -92,6 +92,40 @@ public class CrossEntropyCudaTests : IDisposable
     }
 
     [Fact]
+    public void Any_share_of_the_logits_gives_the_same_loss_and_all_of_them_are_computed_once()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        using var emulation = new CudaEmulation();
+        var targets = randint(0, 40, [6], ScalarType.Int64);
+        Tensor[] inputs = [randn(6, 9), randn(40, 9)];
+        double before = LinearCrossEntropy.LogitsShare;
+        try
+        {
+            foreach (double share in new[] { 1e-9, 0.3, 1 })
+            {
+                LinearCrossEntropy.LogitsShare = share;
+                OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), inputs);
+            }
+            Assert.Equal(40, CrossEntropyCuda.ChunkOf(6, 40, 9, 132));
+            // what the forward pass was cut into holds for the backward pass
+            var hidden = inputs[0].detach().clone().requires_grad_();
+            var loss = LinearCrossEntropy.Forward(hidden, inputs[1], targets);
+            LinearCrossEntropy.LogitsShare = 0.1;
+            Autograd.Backward(loss);
+            var expected = inputs[0].detach().clone().requires_grad_();
+            Autograd.Backward(LinearCrossEntropyReference.Forward(expected, inputs[1], targets));
+            OperatorCheck.Close(expected.grad!, hidden.grad!, 1e-5, "the gradient of hidden");
+        }
+        finally
+        {
+            LinearCrossEntropy.LogitsShare = before;
+        }
+        foreach (double share in new[] { 0, -1, 1.5, double.NaN })
+            Assert.Contains("LogitsShare", Assert.Throws<ArgumentOutOfRangeException>(() => LinearCrossEntropy.LogitsShare = share).Message);
+    }
+
+    [Fact]
     public void A_second_pass_over_a_kept_graph_gives_the_same()
     {
         using var scope = NewDisposeScope();

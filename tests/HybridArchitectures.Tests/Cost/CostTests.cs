@@ -164,6 +164,26 @@ public class CostTests
     }
 
     [Fact]
+    public void A_loss_keeps_its_share_of_the_logits_on_a_card_and_gradients_in_main_memory()
+    {
+        const long tokens = 8192, vocabulary = 128_000, width = 64;
+        var cost = HybridDesign.Builder((int)width, (int)vocabulary).WithMamba1().Depth(1).Build().Cost((int)tokens);
+        Assert.Equal(4 * vocabulary * width + 2 * width * tokens, cost.TrainingMemory(device: DeviceType.CPU).Loss);
+        const long head = 2 * vocabulary * width, statistics = 16 * tokens;
+        Assert.InRange(cost.TrainingMemory().Loss - head - statistics, 2 * tokens * vocabulary / 32, 2 * tokens * vocabulary / 16);
+        double before = LinearCrossEntropy.LogitsShare;
+        LinearCrossEntropy.LogitsShare = 1;
+        try
+        {
+            Assert.Equal(2 * tokens * vocabulary + head + statistics, cost.TrainingMemory().Loss);
+        }
+        finally
+        {
+            LinearCrossEntropy.LogitsShare = before;
+        }
+    }
+
+    [Fact]
     public void More_than_2_GB_of_states_are_not_kept()
     {
         var cost = HybridDesign.Builder(4096, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build().Cost(8192);
