@@ -20,6 +20,8 @@ static unsafe partial class CudaBlas
     public static bool TryProduct(Tensor result, Tensor a, bool transposed, Tensor b, bool add)
     {
         if (result.device_type != DeviceType.CUDA || GemmEx.Value == 0 || a.stride(1) != 1 || b.stride(1) != 1) return false;
+        // the handle is that of the current device
+        using var device = LibTorchCuda.On(result.device_index);
         nint handle;
         try
         {

@@ -12,6 +12,28 @@ static partial class LibTorchCuda
         return stream;
     }
 
+    /// <summary>Makes a device libtorch's current one on this thread, until disposed.</summary>
+    public static DeviceGuard On(int device) => new(device);
+
     [LibraryImport(NativeNames.TorchCuda)]
     private static partial int aoti_torch_get_current_cuda_stream(int device, out nint stream);
+
+    [LibraryImport(NativeNames.TorchCuda)]
+    private static partial int aoti_torch_create_cuda_guard(int device, out nint guard);
+
+    [LibraryImport(NativeNames.TorchCuda)]
+    private static partial int aoti_torch_delete_cuda_guard(nint guard);
+
+    /// <summary>What puts the device before back.</summary>
+    public readonly ref struct DeviceGuard
+    {
+        readonly nint guard;
+
+        internal DeviceGuard(int device)
+        {
+            if (aoti_torch_create_cuda_guard(device, out guard) != 0) throw new CudaException($"libtorch does not make device {device} the current one");
+        }
+
+        public void Dispose() => aoti_torch_delete_cuda_guard(guard);
+    }
 }
