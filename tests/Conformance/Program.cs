@@ -2,9 +2,9 @@ using HybridArchitectures.Conformance;
 using static TorchSharp.torch;
 
 const string usage = """
-    usage: Conformance FOLDER [--device cpu|cuda]          every case folder under it is run, and compared on the CPU
-           Conformance verify FOLDER [--device cpu|cuda]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
-           Conformance export FOLDER TARGET                its checkpoints are written anew
+    usage: Conformance FOLDER [--device cpu|cuda|cuda:N]          every case folder under it is run, and compared on the CPU
+           Conformance verify FOLDER [--device cpu|cuda|cuda:N]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
+           Conformance export FOLDER TARGET                       its checkpoints are written anew
     """;
 
 var words = args.ToList();
@@ -15,9 +15,11 @@ if (option >= 0 && option + 1 < words.Count)
     where = words[option + 1];
     words.RemoveRange(option, 2);
 }
+// -1 for none
+int card = where == "cuda" ? 0 : where.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(where[5..], out int number) ? number : -1;
 string? command = words is ["verify" or "export", _, ..] ? words[0] : null;
 if (command is not null) words.RemoveAt(0);
-if (words.Count != (command == "export" ? 2 : 1) || where is not ("cpu" or "cuda") || (command == "export" && where != "cpu"))
+if (words.Count != (command == "export" ? 2 : 1) || (where != "cpu" && card < 0) || (command == "export" && where != "cpu"))
 {
     Console.Error.WriteLine(usage);
     return 2;
@@ -28,9 +30,9 @@ if (!Directory.Exists(root))
     Console.Error.WriteLine($"no folder '{root}'");
     return 2;
 }
-if (where == "cuda" && !cuda.is_available())
+if (card >= 0 && (!cuda.is_available() || card >= cuda.device_count()))
 {
-    Console.Error.WriteLine("--device cuda is asked for, and libtorch finds no CUDA device");
+    Console.Error.WriteLine($"--device {where} is asked for, and libtorch finds {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices");
     return 2;
 }
 root = Path.GetFullPath(root);
