@@ -65,25 +65,7 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(in
         foreach (string name in (ReadOnlySpan<string>)["continuing_subword_prefix", "end_of_word_suffix"])
             if (model.Optional(name) is { } given) given.RequireText("", Only);
         if (model.Optional("byte_fallback") is { } fallback && fallback.Flag()) throw fallback.Bad($"true is not supported: {Only}");
-        var vocab = model.Required("vocab");
-        var addedById = added.ToDictionary(token => token.Id);
-        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
-        var used = new Dictionary<int, string>();
-        foreach (var (spelling, value) in vocab.Properties())
-        {
-            int id = value.Id();
-            if (!used.TryAdd(id, spelling)) throw vocab.Bad($"\"{used[id]}\" and \"{spelling}\" share id {id}");
-            if (addedById.TryGetValue(id, out var token))
-            {
-                if (token.Text != spelling) throw vocab.Bad($"\"{spelling}\" and the added token \"{token.Text}\" share id {id}");
-                continue;
-            }
-            if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _)) throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary: {Only}");
-            vocabulary.Add(spelling, id);
-        }
-        for (int value = 0; value < 256; value++)
-            if (!vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)value]))) throw vocab.Bad($"no token for the single byte 0x{value:X2}: {Only}");
-        return vocabulary;
+        return TokenizerParts.Vocabulary(model, added, Only);
     }
 
     static List<(int, int, int)> ReadMerges(JsonPart list, Dictionary<string, int> vocabulary)

@@ -49,25 +49,10 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
         foreach (string name in (ReadOnlySpan<string>)["fuse_unk", "byte_fallback"])
             if (model.Optional(name) is { } given && given.Flag()) throw given.Bad($"true is not supported: {OnlyLlama3}");
 
-        var vocab = model.Required("vocab");
-        var addedById = added.ToDictionary(token => token.Id);
-        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
-        var used = new Dictionary<int, string>();
-        foreach (var (spelling, value) in vocab.Properties())
-        {
-            int id = value.Id();
-            if (!used.TryAdd(id, spelling)) throw vocab.Bad($"\"{used[id]}\" and \"{spelling}\" share id {id}");
-            if (addedById.TryGetValue(id, out var token))
-            {
-                if (token.Text != spelling) throw vocab.Bad($"\"{spelling}\" and the added token \"{token.Text}\" share id {id}");
-                continue;
-            }
-            if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _)) throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary");
-            if (spelling.Length > RankFile.LongestToken) throw vocab.Bad($"the token with id {id} has {spelling.Length} bytes; expected at most {RankFile.LongestToken}");
-            vocabulary.Add(spelling, id);
-        }
-        for (int value = 0; value < 256; value++)
-            if (!vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)value]))) throw vocab.Bad($"no token for the single byte 0x{value:X2}");
+        var vocabulary = TokenizerParts.Vocabulary(model, added, OnlyLlama3);
+        foreach (var (spelling, id) in vocabulary)
+            if (spelling.Length > RankFile.LongestToken)
+                throw model.Required("vocab").Bad($"the token with id {id} has {spelling.Length} bytes; expected at most {RankFile.LongestToken}");
         MergeOrder.Check(model.Required("merges"), vocabulary, model.Optional("ignore_merges")?.Flag() ?? false);
         return vocabulary;
     }

@@ -22,6 +22,30 @@ static class TokenizerParts
         return added;
     }
 
+    /// <summary>A byte-level vocabulary without the added tokens, from spelling to id; every single byte is in it.</summary>
+    public static Dictionary<string, int> Vocabulary(JsonPart model, List<AddedToken> added, string layout)
+    {
+        var vocab = model.Required("vocab");
+        var addedById = added.ToDictionary(token => token.Id);
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        var used = new Dictionary<int, string>();
+        foreach (var (spelling, value) in vocab.Properties())
+        {
+            int id = value.Id();
+            if (!used.TryAdd(id, spelling)) throw vocab.Bad($"\"{used[id]}\" and \"{spelling}\" share id {id}");
+            if (addedById.TryGetValue(id, out var token))
+            {
+                if (token.Text != spelling) throw vocab.Bad($"\"{spelling}\" and the added token \"{token.Text}\" share id {id}");
+                continue;
+            }
+            if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _)) throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary: {layout}");
+            vocabulary.Add(spelling, id);
+        }
+        for (int value = 0; value < 256; value++)
+            if (!vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)value]))) throw vocab.Bad($"no token for the single byte 0x{value:X2}: {layout}");
+        return vocabulary;
+    }
+
     /// <summary>The text of the token that a template puts before a text, or null.</summary>
     public static string? Begin(JsonPart part, List<AddedToken> added, string layout, bool trims = false)
     {
