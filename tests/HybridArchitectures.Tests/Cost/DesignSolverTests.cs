@@ -30,6 +30,26 @@ public class DesignSolverTests
     }
 
     [Theory]
+    [InlineData(2048)]
+    [InlineData(32_768)]
+    public void Depth_matches_operations_as_no_neighbour_does(int length)
+    {
+        var llama = Recipes.Get("1B-llama").Design;
+        double target = DesignSolver.Measure(llama, DesignMeasure.TrainingFlops, length);
+        var depths = new List<int>();
+        foreach (var build in new Func<int, HybridDesignBuilder>[] { Start.Ratio(0, 1).Depth, Start.Ratio(1, 1).Depth, Start.Ratio(1, 5).Depth })
+        {
+            var solved = DesignSolver.ByDepth(build, DesignMeasure.TrainingFlops, llama, length);
+            Assert.Equal((target, FlopCount.OfText(solved.Design, length).Training), (solved.Target, solved.Value));
+            for (int depth = 6; depth <= 60; depth++)
+                Assert.True(Math.Abs(solved.Value - target) <= Math.Abs(DesignSolver.Measure(build(depth).Build(), DesignMeasure.TrainingFlops, length) - target), $"{depth} is nearer than {solved.Design.Depth}");
+            depths.Add(solved.Design.Depth);
+        }
+        // attention's operations grow with the text and those of Mamba do not: for long texts the fewer layers have attention, the deeper the design may be
+        if (length == 32_768) Assert.True(depths[0] > depths[2] && depths[2] > depths[1], string.Join(", ", depths));
+    }
+
+    [Theory]
     [InlineData(DesignMeasure.Parameters)]
     [InlineData(DesignMeasure.NonEmbeddingParameters)]
     [InlineData(DesignMeasure.ActiveParameters)]
