@@ -8,8 +8,9 @@
 // float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
 // A multiprocessor holds only 8 such warps, two for each of its schedulers. They hide each other's latencies only where each has much to do at any time: forward, all that
 // is done for a tile is one stretch of instructions without a branch (see `walk`), for which the host compiles gate, softplus and documents in or out.
-// Where there are too few channels for the card, rows are cut into chunks that are walked side by side: first each by itself from a state of zeros, then these are joined
-// (the decay over a chunk is one exponential of a times the sum of its steps), then the walk proper. Backward likewise, from the other end.
+// Where there are too few channels for the card, rows are cut into chunks that are walked side by side, in two launches that fill the card alike: in the first, the walk
+// proper of the first chunk and, beside it, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
+// times the sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end.
 // Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
 // shared memory), then states and decays of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a
 // fixed order and written once a block, to be added up over blocks.
@@ -24,6 +25,9 @@
 #endif
 #ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions
 #define SCAN_UNROLL 4
+#endif
+#ifndef SCAN_LOCAL_UNROLL                            // and a chunk by itself, which shares a multiprocessor's cache of instructions with forward
+#define SCAN_LOCAL_UNROLL 2
 #endif
 #ifndef SCAN_BACKWARD_POLYNOMIAL
 #define SCAN_BACKWARD_POLYNOMIAL 0
@@ -89,7 +93,8 @@ struct ScanArguments {
     float *final, *saved;                            // (batch, channels, states), (batch, tiles, warps of a row, a warp's states as its threads hold them) or null
     float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;  // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
     float *chunkStates, *chunkSteps;                 // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
-    i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
+    i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;          // chunkTiles: of each but the one where the walk begins (and but what the end cuts off)
+    i64 leadTiles, launch;                           // of that one; 0 where there is one launch for a single chunk, else 1 or 2
     i64 xRow, xToken, stepRow, stepToken, gateRow, gateToken, gradientRow, gradientToken;
     int softplus, wide;                              // wide: every tensor of activations has the kernel's type and can be copied in pieces of `Piece` bytes
 };
@@ -105,11 +110,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     const ScanArguments& a;
     i64 row, group, first, valid, tiles;             // (tiles: of a row) the warp's channels are first to first + count - 1; count may be 0
-    i64 chunk, firstTile, endTile;                   // this block's tiles
+    i64 chunk, place, firstTile, endTile;            // this block's chunk, its number in the order of the walk, its tiles
     i64 warpsOfRow, warpOfRow;
     int count, warp, lane, s, own;                   // this thread's channels are own to own + K - 1 of the warp's, its states s * J to s * J + J - 1
 
-    __device__ __forceinline__ explicit Scan(const ScanArguments& arguments) : a(arguments) {
+    // reverse: the walk begins at the row's end
+    __device__ __forceinline__ Scan(const ScanArguments& arguments, bool reverse) : a(arguments) {
         warp = threadIdx.x / 32, lane = threadIdx.x % 32, s = lane % S, own = lane / S * K;
         const i64 perGroup = a.channels / a.groups;
         group = blockIdx.x / a.blocksPerGroup;
@@ -122,9 +128,11 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         valid = a.length;
         if (a.lengths) valid = a.lengths[row];
         tiles = (a.length + Tile - 1) / Tile;
-        chunk = blockIdx.z;
-        firstTile = chunk * a.chunkTiles;
-        endTile = firstTile + a.chunkTiles < tiles ? firstTile + a.chunkTiles : tiles;
+        place = a.launch == 2 ? blockIdx.z + 1 : blockIdx.z;
+        chunk = reverse ? a.chunks - 1 - place : place;
+        const i64 from = place == 0 ? 0 : a.leadTiles + (place - 1) * a.chunkTiles, least = from + (place == 0 ? a.leadTiles : a.chunkTiles), to = least < tiles ? least : tiles;
+        firstTile = reverse ? tiles - to : from;
+        endTile = reverse ? tiles - from : to;
     }
 
     // where the states at a tile's start are kept
@@ -138,7 +146,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     __device__ __forceinline__ bool holds(int k, int j) const { return own + k < count && s * J + j < a.states; }
 
-    __device__ __forceinline__ i64 place(int k, int j) const { return (first + own + k) * a.states + s * J + j; }
+    __device__ __forceinline__ i64 state_at(int k, int j) const { return (first + own + k) * a.states + s * J + j; }
 
     // `left` tokens from `source` on, of `Columns` neighbours of which `columns` are there, of any type, one by one; zeros for the rest of the tile
     template <int Columns, int Threads> __device__ __forceinline__ static void copy(E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) {
@@ -320,7 +328,6 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // of zeros at its end. And the sum of its steps, from which the decay over it follows; 1e30 and more where a document starts in it.
     template <bool Local, bool Reverse> __device__ __forceinline__ void walk() const {
         static_assert(Local || !Reverse, "backward has a walk of its own");
-        if (Local && chunk == (Reverse ? 0 : a.chunks - 1)) return;             // nobody asks for it
         DYNAMIC_SHARED(float, shared);
         float *cuts = shared + 2 * BlockStage, *ring = cuts + 2 * Tile + warp * PerWarp;
         E *rawStates = reinterpret_cast<E*>(cuts + 2 * Tile + Warps * PerWarp), *raw = rawStates + 2 * BlockStage + warp * 3 * WarpStage;
@@ -364,9 +371,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             stepSums[k] = 0;
 #pragma unroll
             for (int j = 0; j < J; j++) {
-                rate[k][j] = holds(k, j) ? a.a[place(k, j)] * log2_e : 0.f;
-                const float* from = Local ? nullptr : a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
-                state[k][j] = holds(k, j) && from ? from[place(k, j)] : 0.f;
+                rate[k][j] = holds(k, j) ? a.a[state_at(k, j)] * log2_e : 0.f;
+                const float* from = Local ? nullptr : place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
+                state[k][j] = holds(k, j) && from ? from[state_at(k, j)] : 0.f;
             }
         }
 #pragma unroll
@@ -426,7 +433,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             const float *b = shared + n % 2 * BlockStage + s * J, *c = b + Tile * Padded, *cut = cuts + n % 2 * Tile;
             const int left = ahead_of(begin);
             const int rows = column >= count ? 0 : a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
-#pragma unroll SCAN_UNROLL
+            constexpr int unrolled = Local ? SCAN_LOCAL_UNROLL : SCAN_UNROLL;
+#pragma unroll unrolled
             for (int m = 0; m < Tile / 4; m++) {
                 const int i = Reverse ? Tile - 4 - 4 * m : 4 * m, following = Reverse ? i - 4 : i + 4;
                 const bool inside = m + 1 < Tile / 4;
@@ -479,7 +487,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         }
         if (!Local) {
             finish();
-            if (chunk == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
+            if (place == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
+            else if (place == 0) save(a.chunkStates + part_of_row() * a.channels * a.states, state);
         } else {
             save(a.chunkStates + part_of_row() * a.channels * a.states, state);
 #pragma unroll
@@ -499,11 +508,11 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
                 for (int v = 0; v < V; v++) values[v] = state[k][j + v];
                 if (a.states == Padded) {
-                    if (own + k < count) store<float, V>(to, place(k, j), values);
+                    if (own + k < count) store<float, V>(to, state_at(k, j), values);
                 } else
 #pragma unroll
                     for (int v = 0; v < V; v++)
-                        if (holds(k, j + v)) to[place(k, j + v)] = values[v];
+                        if (holds(k, j + v)) to[state_at(k, j + v)] = values[v];
             }
     }
 
@@ -645,9 +654,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int j = 0; j < J; j++) {
                 const int state = j ^ turn;
-                rate[k][j] = holds(k, state) ? a.a[place(k, state)] * log2_e : 0.f;
-                const float* from = a.chunkStates ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient ? a.finalGradient + row * a.channels * a.states : nullptr;
-                carry[k][j] = holds(k, state) && from ? from[place(k, state)] : 0.f;
+                rate[k][j] = holds(k, state) ? a.a[state_at(k, state)] * log2_e : 0.f;
+                const float* from = place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient ? a.finalGradient + row * a.channels * a.states : nullptr;
+                carry[k][j] = holds(k, state) && from ? from[state_at(k, state)] : 0.f;
                 dRate[k][j] = 0;
             }
 #pragma unroll
@@ -835,8 +844,10 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int j = 0; j < J; j++)
                 if (holds(k, j ^ turn)) {
-                    a.dA[part_of_row() * a.channels * a.states + place(k, j ^ turn)] = dRate[k][j];
-                    if (a.dInitial && chunk == 0) a.dInitial[row * a.channels * a.states + place(k, j ^ turn)] = carry[k][j];
+                    a.dA[part_of_row() * a.channels * a.states + state_at(k, j ^ turn)] = dRate[k][j];
+                    if (place == a.chunks - 1) {
+                        if (a.dInitial) a.dInitial[row * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
+                    } else if (place == 0) a.chunkStates[part_of_row() * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
                 }
         // a channel's sums over the lanes that cared for it, each cell counted once
         sync_warp();
@@ -857,38 +868,57 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 };
 
-// Joins the chunks: what each adds by itself becomes what it begins with, forward the state, backward (Reverse) the state's gradient at its end.
+// Joins the chunks, in the order of the walk: what each adds by itself becomes what it begins with, forward the state, backward (Reverse) the state's gradient at its end.
+// The first has left what it ends with.
 template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArguments& a) {
     const i64 all = a.channels * a.states, at = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x, row = blockIdx.y;
     if (at >= all) return;
-    const float rate = a.a[at] * log2_e, *from = Reverse ? a.finalGradient : a.initial;
-    float value = from ? from[row * all + at] : 0.f;
-    for (i64 n = 0; n < a.chunks; n++) {
-        const i64 chunk = Reverse ? a.chunks - 1 - n : n, part = row * a.chunks + chunk;
-        if (n == a.chunks - 1) {
-            a.chunkStates[part * all + at] = value;
-            break;
+    const float rate = a.a[at] * log2_e;
+    const auto part = [&](i64 n) { return row * a.chunks + (Reverse ? a.chunks - 1 - n : n); };
+    float value = a.chunkStates[part(0) * all + at];
+    constexpr int Ahead = 8;
+    for (i64 begin = 1; begin < a.chunks - 1; begin += Ahead) {
+        float own[Ahead], steps[Ahead];                                         // read at once
+#pragma unroll
+        for (int i = 0; i < Ahead; i++) {
+            const bool there = begin + i < a.chunks - 1;
+            own[i] = there ? a.chunkStates[part(begin + i) * all + at] : 0.f;
+            steps[i] = there ? a.chunkSteps[part(begin + i) * a.channels + at / a.states] : 0.f;
         }
-        const float own = a.chunkStates[part * all + at], steps = a.chunkSteps[part * a.channels + at / a.states];
-        a.chunkStates[part * all + at] = value;
-        value = (steps >= 1e30f ? 0.f : exp2_polynomial(rate * steps) * value) + own;
+#pragma unroll
+        for (int i = 0; i < Ahead; i++)
+            if (begin + i < a.chunks - 1) {
+                a.chunkStates[part(begin + i) * all + at] = value;
+                value = (steps[i] >= 1e30f ? 0.f : exp2_polynomial(rate * steps[i]) * value) + own[i];
+            }
     }
+    a.chunkStates[part(a.chunks - 1) * all + at] = value;
 }
 
 KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
 KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
 
-template <class E, int K, int J, int S, int Tile, int Sub, bool Local, bool Reverse> __device__ __forceinline__ void scan_walk(const ScanArguments& a) {
-    Scan<E, K, J, S, Tile, Sub>(a).template walk<Local, Reverse>();
+template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) {
+    Scan<E, K, J, S, Tile, Sub>(a, false).template walk<false, false>();
 }
-template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a).backward(); }
+template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a, true).backward(); }
+template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_first_forward(const ScanArguments& a) {
+    const Scan<E, K, J, S, Tile, Sub> scan(a, false);
+    if (scan.place > 0) scan.template walk<true, false>(); else scan.template walk<false, false>();
+}
+template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_first_backward(const ScanArguments& a) {
+    const Scan<E, K, J, S, Tile, Sub> scan(a, true);
+    if (scan.place > 0) scan.template walk<true, true>(); else scan.backward();
+}
 
 // `Blocks` a multiprocessor: that bounds the registers
 #define SCAN_OF(shape, type, E, K, J, S, Tile, Sub, Blocks) \
-    KERNEL_OF(scan_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, false, false>) \
-    KERNEL_OF(scan_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_backward<E, K, J, S, Tile, Sub>) \
-    KERNEL_OF(scan_local_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, true, false>) \
-    KERNEL_OF(scan_local_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_walk<E, K, J, S, Tile, Sub, true, true>)
+    KERNEL_OF(scan_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_forward<E, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_backward<E, K, J, S, Tile, Sub>)
+// the launch ahead of theirs where rows are cut
+#define SCAN_FIRST_OF(shape, type, E, K, J, S, Tile, Sub, Blocks) \
+    KERNEL_OF(scan_first_forward_##shape##_##type, 128, Blocks, ScanArguments, scan_first_forward<E, K, J, S, Tile, Sub>) \
+    KERNEL_OF(scan_first_backward_##shape##_##type, 128, Blocks, ScanArguments, scan_first_backward<E, K, J, S, Tile, Sub>)
 
 // shape: channels and states of a thread, lanes of a channel, tile, part of a tile, blocks of a multiprocessor; the host has the same numbers
 #define SCAN_SHAPE_4 1, 4, 1, 16, 4, 2
@@ -897,16 +927,18 @@ template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinl
 #define SCAN_SHAPE_64 2, 8, 8, 16, 4, 2
 #define SCAN_SHAPE_128 2, 8, 16, 16, 4, 2
 #define SCAN_SHAPE_256 2, 8, 32, 16, 4, 2
-#define SCAN_ALL(...) SCAN_OF(__VA_ARGS__)           // arguments take their values first
+#define SCAN_WITH(kernels, ...) kernels(__VA_ARGS__)  // arguments take their values first
 #define SCAN_JOINED(left, right) left##right
 #define SCAN_SHAPE_OF(shape) SCAN_JOINED(SCAN_SHAPE_, shape)
 
-#ifdef SCAN_SHAPE                                    // the host asks for one shape and type: the compiler is at work while the user waits
-SCAN_ALL(SCAN_SHAPE, SCAN_TYPE, SCAN_ELEMENT, SCAN_SHAPE_OF(SCAN_SHAPE))
+#ifdef SCAN_SHAPE                                    // the host asks for one shape, type and launch: the compiler is at work while the user waits
+SCAN_WITH(SCAN_KERNELS, SCAN_SHAPE, SCAN_TYPE, SCAN_ELEMENT, SCAN_SHAPE_OF(SCAN_SHAPE))
 #else
 #define SCAN(shape) \
-    SCAN_ALL(shape, bfloat16, bfloat16, SCAN_SHAPE_OF(shape)) \
-    SCAN_ALL(shape, float32, float, SCAN_SHAPE_OF(shape))
+    SCAN_WITH(SCAN_OF, shape, bfloat16, bfloat16, SCAN_SHAPE_OF(shape)) \
+    SCAN_WITH(SCAN_OF, shape, float32, float, SCAN_SHAPE_OF(shape)) \
+    SCAN_WITH(SCAN_FIRST_OF, shape, bfloat16, bfloat16, SCAN_SHAPE_OF(shape)) \
+    SCAN_WITH(SCAN_FIRST_OF, shape, float32, float, SCAN_SHAPE_OF(shape))
 SCAN(4)
 SCAN(16)
 SCAN(32)

@@ -23,7 +23,7 @@ static class SelectiveScanCuda
         public nint A, Skip, Bias, Initial, FinalGradient, Starts, Lengths;
         public CudaTyped Output, DX, DTimeStep, DGate;
         public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
-        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
+        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
         public int Softplus, Wide;
     }
 
@@ -102,9 +102,8 @@ static class SelectiveScanCuda
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
-            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), chunkCount = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
-            long chunkTiles = (Tiles + chunkCount - 1) / chunkCount;
-            chunkCount = (Tiles + chunkTiles - 1) / chunkTiles;
+            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
+            var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null);
             // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
@@ -114,10 +113,18 @@ static class SelectiveScanCuda
                 X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
                 A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
                 FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount, ChunkTiles = chunkTiles,
+                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount, ChunkTiles = chunkTiles, LeadTiles = leadTiles,
                 XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0, GateToken = gate?.stride(1) ?? 0,
                 GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0, Wide = wide ? 1 : 0,
             };
+        }
+
+        // Of so many chunks at once there is one more: the one where the walk begins is walked while the others find out what they add, and so long that both end together.
+        static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, bool backward)
+        {
+            if (atOnce == 1) return (1, tiles, tiles);
+            long thousand = 1000 * atOnce + (backward ? 280 : 700), each = (1000 * tiles + thousand - 1) / thousand, lead = Math.Max(1, tiles - atOnce * each);
+            return (1 + (tiles - lead + each - 1) / each, each, lead);
         }
 
         public long Tiles { get; }
@@ -153,8 +160,9 @@ static class SelectiveScanCuda
         {
             var device = CudaRuntime.DeviceOf(x);
             string type = narrow ? "bfloat16" : "float32", source = $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={type} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
-            void Launch(string kernel, int shared) => device.Launch(source, $"scan_{kernel}_{shape.Name}_{type}",
-                (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Arguments.Chunks), 128, shared, Arguments);
+            int shared = direction == "forward" ? ForwardShared : Math.Max(BackwardShared, ForwardShared);
+            void Launch(string kernels, string kernel) => device.Launch($"{source} SCAN_KERNELS={kernels}", $"scan_{kernel}_{shape.Name}_{type}",
+                (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Math.Max(1, Arguments.Chunks - 1)), 128, shared, Arguments);
 
             if (Arguments.Chunks > 1)
             {
@@ -162,10 +170,12 @@ static class SelectiveScanCuda
                 var steps = CudaMemory.New(x, ScalarType.Float32, Arguments.Batch, Arguments.Chunks, Arguments.Channels);
                 chunks = [states, steps];
                 (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
-                Launch($"local_{direction}", ForwardShared);
-                device.Launch(source, $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
+                Arguments.Launch = 1;
+                Launch("SCAN_FIRST_OF", $"first_{direction}");
+                device.Launch($"{source} SCAN_KERNELS=SCAN_FIRST_OF", $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
+                Arguments.Launch = 2;
             }
-            Launch(direction, direction == "forward" ? ForwardShared : BackwardShared);
+            Launch("SCAN_OF", direction);
             GC.KeepAlive((x, kept, chunks));
         }
     }

@@ -65,7 +65,7 @@ public class SelectiveScanCudaTests : IDisposable
 
     [Theory]
     [InlineData(70, 5, 1, 16, 5)]        // five tiles, each a chunk
-    [InlineData(100, 8, 2, 5, 3)]        // seven tiles in chunks of three, three and one
+    [InlineData(100, 8, 2, 5, 3)]        // seven tiles: forward a chunk of one and three of two, backward one of one and two of three
     [InlineData(50, 3, 1, 40, 2)]
     public void Rows_in_chunks_match_the_reference(int length, int channels, int groups, int states, int chunks)
     {
