@@ -4,24 +4,23 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>RMS normalisation on a card: plain, gated, or of a sum; <c>RmsNorm.cu</c> holds the kernels.</summary>
+/// <summary>RMS normalisation on a card: plain, gated, or of a sum; <c>RmsNorm.cu</c> holds the kernel.</summary>
 static class NormCuda
 {
-    const string Source = "RmsNorm.cu";
+    const string Kernel = "norm_parts";
+    const int Shared = 2 * 16 * sizeof(float);       // a sum a warp, twice
 
     struct Arguments
     {
-        public nint X, Gate, Residual, Sum, Output, Weight, Inverse;
-        public long Rows, Groups, Part, XStride, GateStride, ResidualStride;
+        public nint X, Other, Sum, Output, Weight, Inverse;
+        public long Rows, Groups, Part, XStride, OtherStride;
         public float Epsilon;
-        public int NormFirst;
     }
 
     struct GradientArguments
     {
-        public nint Gradient, SumGradient, X, Gate, Weight, Inverse, DX, DGate, DWeight;
-        public long Rows, Groups, Part, Slices, GradientStride, XStride, GateStride;
-        public int NormFirst;
+        public nint Gradient, X, Other, Weight, Inverse, DX, DGate, DWeight;
+        public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride;
     }
 
     public static Tensor Apply(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) => Autograd.Apply([x, gate, weight],
@@ -62,21 +61,21 @@ static class NormCuda
     {
         var output = CudaMemory.NewLike(x);
         var sum = residual is null ? null : CudaMemory.NewLike(x);
-        var (xs, gates, residuals) = (Rows.Of(x), gate is null ? default : Rows.Of(gate), residual is null ? default : Rows.Of(residual));
+        var other = gate ?? residual;
+        var (xs, others) = (Rows.Of(x), other is null ? default : Rows.Of(other));
         var inverse = CudaMemory.New(x, ScalarType.Float32, xs.Count * groups);
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
-        bool wide = CudaMemory.Wide(part, xs, gates, residuals) && CudaMemory.Address(weights) % 16 == 0;
+        bool wide = CudaMemory.Wide(part, xs, others) && CudaMemory.Address(weights) % 16 == 0;
         var arguments = new Arguments
         {
-            X = (nint)xs[0], Gate = gate is null ? 0 : (nint)gates[0], Residual = residual is null ? 0 : (nint)residuals[0], Sum = CudaMemory.Address(sum),
-            Output = CudaMemory.Address(output), Weight = CudaMemory.Address(weights), Inverse = CudaMemory.Address(inverse), Rows = xs.Count, Groups = groups, Part = part,
-            XStride = CudaMemory.Stride(xs), GateStride = gate is null ? 0 : CudaMemory.Stride(gates), ResidualStride = residual is null ? 0 : CudaMemory.Stride(residuals),
-            Epsilon = (float)epsilon, NormFirst = normFirst ? 1 : 0,
+            X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Sum = CudaMemory.Address(sum), Output = CudaMemory.Address(output), Weight = CudaMemory.Address(weights),
+            Inverse = CudaMemory.Address(inverse), Rows = xs.Count, Groups = groups, Part = part, XStride = CudaMemory.Stride(xs),
+            OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)epsilon,
         };
-        var team = Team(part, x.dtype, wide, 8);
-        CudaRuntime.DeviceOf(x).Launch(Source, Kernel("forward", team, gate is null && residual is null, x.dtype, wide), (Blocks(xs.Count * groups, team), 1, 1), Threads(team), 64, arguments);
-        GC.KeepAlive((xs.Tensor, gates.Tensor, residuals.Tensor, weights));
+        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), false);
+        CudaRuntime.DeviceOf(x).Launch(cut.Source(Mode(gate, residual, normFirst), x.dtype, wide), Kernel, (cut.Grid(xs.Count * groups), 1, 1), cut.Threads, Shared, arguments);
+        GC.KeepAlive((xs.Tensor, others.Tensor, weights));
         return (output, sum, inverse);
     }
 
@@ -84,41 +83,25 @@ static class NormCuda
         bool normFirst, bool wantsWeight)
     {
         var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.NewLike(x));
-        var (gradients, xs, gates) = (Rows.Of(gradient.to(x.dtype)), Rows.Of(x), gate is null ? default : Rows.Of(gate));
-        var others = sumGradient?.to(x.dtype).contiguous();
-        var sums = others is null ? default : Rows.Of(others);
+        var other = gate ?? sumGradient?.to(x.dtype);
+        var (gradients, xs, others) = (Rows.Of(gradient.to(x.dtype)), Rows.Of(x), other is null ? default : Rows.Of(other));
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
-        bool wide = CudaMemory.Wide(part, gradients, xs, gates, sums) && CudaMemory.Address(weights) % 16 == 0;
-        var team = Team(part, x.dtype, wide, 8);
-        // by the sizes alone, not by the card: the sum over slices is the same to the bit everywhere
-        long slices = Math.Clamp(xs.Count, 1, Math.Max(1, SlicesOf(team) / groups));
+        bool wide = CudaMemory.Wide(part, gradients, xs, others) && CudaMemory.Address(weights) % 16 == 0;
+        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), true);
+        long slices = cut.Slices(xs.Count, groups);
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
         {
-            Gradient = (nint)gradients[0], SumGradient = CudaMemory.Address(others), X = (nint)xs[0], Gate = gate is null ? 0 : (nint)gates[0],
-            Weight = CudaMemory.Address(weights), Inverse = CudaMemory.Address(inverse), DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate),
-            DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices, GradientStride = CudaMemory.Stride(gradients),
-            XStride = CudaMemory.Stride(xs), GateStride = gate is null ? 0 : CudaMemory.Stride(gates), NormFirst = normFirst ? 1 : 0,
+            Gradient = (nint)gradients[0], X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Weight = CudaMemory.Address(weights), Inverse = CudaMemory.Address(inverse),
+            DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices,
+            GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs), OtherStride = other is null ? 0 : CudaMemory.Stride(others),
         };
-        CudaRuntime.DeviceOf(x).Launch(Source, Kernel("backward", team, gate is null && others is null, x.dtype, wide), (Blocks(slices * groups, team), 1, 1), Threads(team), 64, arguments);
-        GC.KeepAlive((gradients.Tensor, xs.Tensor, gates.Tensor, others, weights));
+        CudaRuntime.DeviceOf(x).Launch(cut.Source(Mode(gate, sumGradient, normFirst), x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
+        GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));
         return (dx, dGate, partial?.sum(dim: 0).to(weight!.dtype));
     }
 
-    // as in the kernels: a warp that holds so many vectors a lane, a block that holds one a thread, or four
-    static string Team(long part, ScalarType type, bool wide, int held)
-    {
-        int vector = CudaMemory.VectorLength(type, wide);
-        return part <= held * 32 * vector ? "warp" : part <= 256 * vector ? "row" : "block";
-    }
-
-    static string Kernel(string direction, string team, bool plain, ScalarType type, bool wide) =>
-        $"norm_{direction}_{team}_{(plain && wide ? "plain_" : "")}{CudaMemory.Suffix(type, wide)}";
-
-    static int SlicesOf(string team) => team switch { "warp" => 1056, "row" => 660, _ => 264 };
-
-    static int Threads(string team) => team == "warp" ? 128 : 256;
-
-    static long Blocks(long teams, string team) => team == "warp" ? (teams + 3) / 4 : teams;
+    static NormMode Mode(Tensor? gate, Tensor? residual, bool normFirst) =>
+        gate is not null ? normFirst ? NormMode.Opened : NormMode.Gated : residual is not null ? NormMode.Sum : NormMode.Plain;
 }

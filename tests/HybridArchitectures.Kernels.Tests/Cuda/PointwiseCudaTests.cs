@@ -18,7 +18,10 @@ public class PointwiseCudaTests : IDisposable
     [InlineData(3, 7, 1, true)]
     [InlineData(5, 64, 1, true)]
     [InlineData(4, 96, 8, true)]
-    [InlineData(2, 4200, 1, true)]       // more than a block holds in registers
+    [InlineData(2, 4200, 1, true)]       // more than a block holds in registers, backward
+    [InlineData(1, 2051, 1, true)]       // and forward
+    [InlineData(7, 512, 1, true)]
+    [InlineData(5, 200, 2, false)]
     [InlineData(3, 1028, 1, false)]
     [InlineData(2, 1230, 2, true)]
     [InlineData(1100, 1, 1, true)]
@@ -35,6 +38,10 @@ public class PointwiseCudaTests : IDisposable
     [InlineData(3, 132, 1, true)]
     [InlineData(2, 1030, 2, false)]
     [InlineData(2, 1030, 2, true)]
+    [InlineData(5, 96, 3, false)]
+    [InlineData(37, 60, 1, true)]
+    [InlineData(1, 2051, 1, false)]
+    [InlineData(1, 2051, 1, true)]
     public void Gated_norm(int rows, int width, int groups, bool normFirst)
     {
         using var scope = NewDisposeScope();

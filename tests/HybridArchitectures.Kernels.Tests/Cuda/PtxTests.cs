@@ -1,18 +1,21 @@
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
-    // the state-space dual is compiled for each shape: float32, documents, few and many states, products of four warps
+    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), and norms of parts a few lanes wide and of ones wider than a block holds
     static IEnumerable<CudaSource> Shapes =>
         new[]
         {
             StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448),
             StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, 90, 232_448),
         }
-            .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) });
+            .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
+            .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
+                    select CudaSource.Embedded(NormCut.For(vectors, backward).Source(mode, ScalarType.BFloat16, true)));
 
     [Theory]
     [InlineData("sm_80")]

@@ -1,0 +1,56 @@
+using System.Collections.Concurrent;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>What <c>RmsNorm.cu</c> norms, under the names it has there.</summary>
+enum NormMode
+{
+    /// <summary>x.</summary>
+    Plain,
+
+    /// <summary>x silu(gate).</summary>
+    Gated,
+
+    /// <summary>x, the result times silu(gate).</summary>
+    Opened,
+
+    /// <summary>x + residual, which is written too.</summary>
+    Sum,
+}
+
+/// <summary>How <c>RmsNorm.cu</c> is cut for parts of one width: what it is compiled with, and how it is started.</summary>
+/// <param name="Backward">Gradients, or the norm itself.</param>
+/// <param name="Team">Threads that share a part.</param>
+/// <param name="Kept">Vectors of a part that a thread holds.</param>
+/// <param name="Rest">Whether parts are wider than that.</param>
+/// <param name="Threads">Of a block.</param>
+/// <param name="Blocks">That a multiprocessor is to hold.</param>
+readonly record struct NormCut(bool Backward, int Team, int Kept, bool Rest, int Threads, int Blocks)
+{
+    static readonly ConcurrentDictionary<(NormCut Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
+
+    /// <summary>The cut for parts of so many vectors: measured on an H100, by the sizes alone, so that sums over teams are the same to the bit on every card.</summary>
+    public static NormCut For(long vectors, bool backward)
+    {
+        if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);
+        int team = 32;
+        while (team < 512 && vectors > 2 * team) team *= 2;
+        int kept = vectors > 1024 && !backward ? 4 : 2, threads = team == 32 ? 128 : team;
+        return new(backward, team, kept, vectors > kept * team, threads, kept == 4 ? 1 : (backward ? 512 : 1024) / threads);
+    }
+
+    /// <summary>Rows that are worked on at a time backward, each with a sum of its own for the weight's gradient: as many as an H100's 132 multiprocessors hold.</summary>
+    public long Slices(long rows, long groups) => Math.Clamp(rows, 1, Math.Max(1, 132L * Blocks * Threads / Team / groups));
+
+    /// <summary>Blocks for so many parts at a time.</summary>
+    public long Grid(long parts) => (parts + Threads / Team - 1) / (Threads / Team);
+
+    /// <summary>The source with its definitions.</summary>
+    public string Source(NormMode mode, ScalarType type, bool wide) => Sources.GetOrAdd((this, mode, type, wide), static key =>
+    {
+        var (cut, mode, type, wide) = key;
+        return $"RmsNorm.cu NORM_TYPE={(type == ScalarType.BFloat16 ? "bfloat16" : "float")} NORM_VECTOR={CudaMemory.VectorLength(type, wide)} NORM_MODE={mode} NORM_TEAM={cut.Team} "
+            + $"NORM_KEPT={cut.Kept} NORM_REST={(cut.Rest ? "true" : "false")} NORM_THREADS={cut.Threads} NORM_BLOCKS={cut.Blocks} NORM_BACKWARD={(cut.Backward ? 1 : 0)}";
+    });
+}
