@@ -31,7 +31,13 @@ public class BranchFusionTests : IDisposable
         { BranchFusionKind.Gate, 7, 7, 0, true },
         { BranchFusionKind.Concat, 5, 0, 1, false },
         { BranchFusionKind.Difference, 10, 0, 0, true },
-        { BranchFusionKind.Gate, 2056, 1, 257, true },       // more than a block holds in registers
+        { BranchFusionKind.Gate, 96, 2, 1, true },
+        { BranchFusionKind.Add, 1040, 1, 0, true },
+        { BranchFusionKind.Concat, 1040, 1, 1, true },
+        { BranchFusionKind.Gate, 2056, 1, 257, true },
+        { BranchFusionKind.Gate, 1031, 1, 0, true },
+        { BranchFusionKind.Gate, 4104, 1, 513, true },       // more than a block holds in registers
+        { BranchFusionKind.Difference, 4104, 0, 3, true },
     };
 
     [Theory]
@@ -52,6 +58,21 @@ public class BranchFusionTests : IDisposable
         using var random = manual_seed(2);
         var inputs = Inputs(width > 1000 ? 1 : 3, width, kind, weighted);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), inputs));
+    }
+
+    [Theory]
+    [InlineData(52, 4096, 64)]
+    [InlineData(70, 4096, 1)]
+    [InlineData(70, 4096, 8)]
+    [InlineData(70, 1001, 7)]
+    public void The_CUDA_kernel_takes_several_rows_a_block(int rows, int width, int groups)
+    {
+        BranchFusion.Backend = KernelBackend.Cuda;
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var inputs = Inputs(rows, width, BranchFusionKind.Gate, true);
+        using var emulation = new CudaEmulation();
+        OperatorCheck.MatchesReference(i => Run(i, BranchFusionKind.Gate, groups, groups), i => Reference(i, BranchFusionKind.Gate, groups, groups), inputs);
     }
 
     [Fact]

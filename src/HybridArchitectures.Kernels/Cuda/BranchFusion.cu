@@ -1,12 +1,29 @@
-// Two branches, each normed over equal parts of its width and multiplied per channel, joined: sum, difference, gated mix or side by side; and the gradients.
+// One branch, or two that meet in the same channels: normed over equal parts of its width, multiplied per channel, and added, subtracted or mixed by a gate per channel; and
+// the gradients. (Two side by side are one after the other here.) One kernel, compiled for a type, a form and a direction (BranchFusionCut has the cuts):
 //
-// A block of 256 threads takes a row at a time, V neighbouring channels (16 bytes, or one) a thread and step, and holds the first Kept vectors of a thread in registers;
-// wider rows are read again, from the first-level cache. A part's sum of squares is taken over neighbouring lanes where it is as wide as 1, 2 ... 32 vectors, else vector
-// by vector through shared memory, from where warps add it up in a fixed order. Backward the same with sums of products; a block keeps to its columns over many rows, so
-// the gradients of weights and gate gather in registers (past Kept in the block's slice of the result) and are written once a block, to be added up in a fixed order.
-// Bytes a row: forward 3 widths, backward 5. About 8 and 25 operations an element. Limits on one H200 for 65536 x 4096 bfloat16: 0.37 ms forward
-// (reached: 0.62), 0.62 ms backward.
+// Heads: a part lies within a warp's lanes. A thread has one vector of 16 bytes of each branch, parts are summed by exchanges, nothing waits for a whole row. Without weights
+// and gate a block takes a row, or 256 vectors of it; else it keeps to its columns over several rows, their factors in registers, backward with the next row loaded ahead.
+// Rows: a part is a row, of up to 1024 vectors. A block has a row, a thread two vectors of each branch; backward it keeps to its columns over many rows, the next of which
+// is copied to shared memory meanwhile. Parts: the same for parts that are neither. Rest: the same for any width, and for elements that no vector fits: what is wider than a
+// block holds is read again, and its gradients gather in memory.
+//
+// The gradients of weights and gate all follow from one sum over rows a branch and channel, of dy x / rms: it gathers in registers and is written once a block, to be added
+// up over blocks in a fixed order. Bytes a row: forward 3 widths, backward 5. About 8 and 20 operations an element.
+// On one H100 at 3.0 TB/s, 65536 x 4096 with 64 heads: bfloat16 0.557 and 0.918 ms of 0.542 and 0.904, float32 1.12 and 1.85 of 1.08 and 1.81; with weights and a gate 0.58
+// and 0.97, 1.12 and 1.90, over whole rows 0.54 and 1.00, 1.05 and 1.89.
 #include "common.cuh"
+
+enum Form { Heads, Rows, Parts, Rest };
+
+#ifndef FUSION_TYPE                                  // some cut, where none is given
+#define FUSION_TYPE bfloat16
+#define FUSION_VECTOR 8
+#define FUSION_FORM Rest
+#define FUSION_PLAIN false
+#define FUSION_BACKWARD 1
+#endif
+
+enum Kind { Added, Differing, Mixed };
 
 struct FusionArguments {
     const void *values[2];
@@ -16,293 +33,488 @@ struct FusionArguments {
     void* dValues[2];                                // rows without gaps
     float *dWeights[2], *dGate;                      // (slices, width), or null
     i64 rows, slices, widths[2], groups[2], strides[2], outputStride;
+    i64 parts[2];                                    // channels of a part
+    int lanes[2];                                    // of a part's vectors: the largest power of two that divides their number, at most 32
     float epsilon;
-    int kind;                                        // 0 sum, 1 difference, 2 gate, 3 side by side
+    int kind;
 };
 
-// sums of `count` neighbouring numbers at a time, by warps; `finish` makes of a sum what is wanted
-template <class Finish> __device__ __forceinline__ void add_parts(const float* from, i64 groups, i64 count, float* to, const Finish& finish) {
-    const int lane = threadIdx.x % 32;
-    for (i64 group = threadIdx.x / 32; group < groups; group += 8) {
-        float sum = 0;
-        for (i64 i = lane; i < count; i += 32) sum += from[group * count + i];
-        sum = lane_sum(sum, 32);
-        if (lane == 0) to[group] = finish(group, sum);
-    }
+// over `count` neighbouring lanes
+__device__ __forceinline__ float part_sum(float value, int count) {
+    for (int offset = count / 2; offset > 0; offset /= 2) value += from_lane_xor(value, offset);
+    return value;
 }
 
-// V weights, or ones; in pieces of 16 bytes where the columns are taken so
-template <int V, bool Plain> __device__ __forceinline__ void weights_of(const float* from, i64 at, float (&values)[V]) {
+// V numbers of a channel each, or `otherwise`; in pieces of 16 bytes where the columns are taken so
+template <int V> __device__ __forceinline__ void channels_of(const float* from, i64 at, float otherwise, float (&values)[V]) {
+#pragma unroll
+    for (int i = 0; i < V; i++) values[i] = otherwise;
+    if (!from) return;
     if constexpr (V % 4 == 0)
 #pragma unroll
         for (int i = 0; i < V; i += 4) {
-            if (Plain || !from) { values[i] = values[i + 1] = values[i + 2] = values[i + 3] = 1; continue; }
             const Raw<float, 4> four = load_raw<float, 4>(from, at + i);
 #pragma unroll
             for (int j = 0; j < 4; j++) values[i + j] = four[j];
         }
     else
 #pragma unroll
-        for (int i = 0; i < V; i++) values[i] = !Plain && from ? from[at + i] : 1.f;
+        for (int i = 0; i < V; i++) values[i] = from[at + i];
 }
 
-// the part of the vector at that column; a division of 32 bits, since one of 64 costs as much as the vector's sums
-template <int V> __device__ __forceinline__ unsigned part_of(i64 at, i64 vectors) { return static_cast<unsigned>(at / V) / static_cast<unsigned>(vectors); }
-
-// where a branch's channels stand in the output
-__device__ __forceinline__ i64 offset_of(const FusionArguments& a, int branch) { return a.kind == 3 && branch ? a.widths[0] : 0; }
-
-// the part's sum of what each thread has for its vector, for every thread of it, where parts are `count` lanes
-__device__ __forceinline__ float part_sum(float value, i64 count) {
-    for (int offset = static_cast<int>(count) / 2; offset > 0; offset /= 2) value += from_lane_xor(value, offset);
-    return value;
-}
-
-// lanes of a part of so many vectors, or 0 where it does not lie within aligned lanes
-__device__ __forceinline__ i64 lanes_of(i64 vectors) { return vectors <= 32 && (vectors & (vectors - 1)) == 0 ? vectors : 0; }
-
-constexpr int Kept = 2;
-
-template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_forward(const FusionArguments& a) {
-    DYNAMIC_SHARED(float, shared);
-    float *inverse[2], *squares = shared + a.groups[0] + a.groups[1];
-    inverse[0] = shared;
-    inverse[1] = shared + a.groups[0];
-    const i64 row = blockIdx.x;
-    Raw<T, V> raw[2][Kept];
-    float factors[2][Kept];
-#pragma unroll
-    for (int branch = 0; branch < 2; branch++)
-#pragma unroll
-        for (int k = 0; k < Kept; k++) {
-            const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-            factors[branch][k] = 1;
-            if (at < a.widths[branch]) raw[branch][k] = load_raw<T, V>(a.values[branch], row * a.strides[branch] + at);
-        }
-#pragma unroll
-    for (int branch = 0; branch < 2; branch++) {
-        const i64 width = a.widths[branch], groups = a.groups[branch];
-        if (!groups) continue;
-        const i64 vectors = width / groups / V, lanes = width <= Kept * 256 * V ? lanes_of(vectors) : 0;
-        const float part = static_cast<float>(width / groups), epsilon = a.epsilon;
-        float* kept = a.inverse[branch] + row * groups;
-#pragma unroll
-        for (int k = 0; k < Kept; k++) {
-            const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-            float sum = 0;
-            if (at < width)
-#pragma unroll
-                for (int i = 0; i < V; i++) sum += raw[branch][k][i] * raw[branch][k][i];
-            if (lanes) {
-                factors[branch][k] = reciprocal_root(part_sum(sum, lanes) / part + epsilon);
-                if (at < width && threadIdx.x % lanes == 0) kept[part_of<V>(at, lanes)] = factors[branch][k];
-            } else if (at < width) squares[at / V] = sum;
-        }
-        if (lanes) continue;
-        for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < width; at += 256 * V) {
-            float x[V], sum = 0;
-            load<T, V>(a.values[branch], row * a.strides[branch] + at, x);
-#pragma unroll
-            for (int i = 0; i < V; i++) sum += x[i] * x[i];
-            squares[at / V] = sum;
-        }
-        __syncthreads();
-        add_parts(squares, groups, vectors, inverse[branch], [=](i64 group, float sum) { return kept[group] = reciprocal_root(sum / part + epsilon); });
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < Kept; k++) {
-            const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-            if (at < width) factors[branch][k] = inverse[branch][part_of<V>(at, vectors)];
-        }
-    }
-    // x / rms times the weight; of the vectors a thread does not hold too
-    const auto normed = [&](int branch, i64 at, const Raw<T, V>& x, float factor, float (&values)[V]) {
-        weights_of<V, Plain>(a.weights[branch], at, values);
-#pragma unroll
-        for (int i = 0; i < V; i++) values[i] *= x[i] * factor;
-    };
-    const auto join = [&](i64 at, const Raw<T, V>& first, float firstFactor, const Raw<T, V>& second, float secondFactor) {
-        float result[V], other[V];
-        normed(0, at, first, firstFactor, result);
-        normed(1, at, second, secondFactor, other);
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            const float share = !Plain && a.kind == 2 ? sigmoid(a.gate[at + i]) : 0;
-            result[i] = a.kind == 0 ? result[i] + other[i] : Plain || a.kind == 1 ? result[i] - other[i] : other[i] + share * (result[i] - other[i]);
-        }
-        store<T, V>(a.output, row * a.outputStride + at, result);
-    };
-    const auto again = [&](int branch, i64 at) { return a.groups[branch] ? inverse[branch][part_of<V>(at, a.widths[branch] / a.groups[branch] / V)] : 1.f; };
-    if (a.kind == 3) {
-#pragma unroll
-        for (int branch = 0; branch < 2; branch++) {
-            const i64 offset = row * a.outputStride + offset_of(a, branch);
-            float values[V];
-#pragma unroll
-            for (int k = 0; k < Kept; k++) {
-                const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-                if (at >= a.widths[branch]) continue;
-                normed(branch, at, raw[branch][k], factors[branch][k], values);
-                store<T, V>(a.output, offset + at, values);
-            }
-            for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < a.widths[branch]; at += 256 * V) {
-                normed(branch, at, load_raw<T, V>(a.values[branch], row * a.strides[branch] + at), again(branch, at), values);
-                store<T, V>(a.output, offset + at, values);
-            }
-        }
-        return;
-    }
-#pragma unroll
-    for (int k = 0; k < Kept; k++) {
-        const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-        if (at < a.widths[0]) join(at, raw[0][k], factors[0][k], raw[1][k], factors[1][k]);
-    }
-    for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < a.widths[0]; at += 256 * V)
-        join(at, load_raw<T, V>(a.values[0], row * a.strides[0] + at), again(0, at), load_raw<T, V>(a.values[1], row * a.strides[1] + at), again(1, at));
-}
-
-// n = x / rms of a branch, its gradient by what flows out of the fusion, and that times the weight
-template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_terms(const FusionArguments& a, int branch, i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse,
-    const float (&weights)[V], const float (&shares)[V], float (&n)[V], float (&dz)[V], float (&dn)[V]) {
+// what a branch's normed channels are multiplied by in the output, besides their weight
+template <int V> __device__ __forceinline__ void shares_of(const FusionArguments& a, int branch, i64 at, float (&shares)[V]) {
+    const bool mixed = a.kind == Mixed;
+    channels_of<V>(mixed ? a.gate : nullptr, at, 0, shares);
 #pragma unroll
     for (int i = 0; i < V; i++) {
-        n[i] = x[i] * inverse;
-        dz[i] = a.kind == 1 && branch ? -dy[i] : !Plain && a.kind == 2 ? dy[i] * (branch ? 1 - shares[i] : shares[i]) : dy[i];
-        dn[i] = dz[i] * weights[i];
+        const float share = mixed ? sigmoid(shares[i]) : 1;
+        shares[i] = !branch ? share : mixed ? 1 - share : a.kind == Differing ? -1 : 1;
     }
 }
 
-template <int V, bool Plain> __device__ __forceinline__ void shares_of(const FusionArguments& a, i64 at, float (&shares)[V]) {
+template <int V, bool Plain> __device__ __forceinline__ void factors_of(const FusionArguments& a, int branch, i64 at, float (&factors)[V]) {
+    if (Plain) {
 #pragma unroll
-    for (int i = 0; i < V; i++) shares[i] = !Plain && a.kind == 2 ? sigmoid(a.gate[at + i]) : 0.f;
+        for (int i = 0; i < V; i++) factors[i] = branch && a.kind == Differing ? -1 : 1;
+        return;
+    }
+    float weights[V];
+    shares_of<V>(a, branch, at, factors);
+    channels_of<V>(a.weights[branch], at, 1, weights);
+#pragma unroll
+    for (int i = 0; i < V; i++) factors[i] *= weights[i];
 }
 
-template <class T, int V, bool Plain> __device__ __forceinline__ void fusion_backward(const FusionArguments& a) {
-    DYNAMIC_SHARED(float, shared);                   // means of both branches' parts, then products a vector
-    float *means[2], *products = shared + a.groups[0] + a.groups[1];
-    means[0] = shared;
-    means[1] = shared + a.groups[0];
-    const i64 slice = blockIdx.x;
-    float dWeights[2][Kept][V], dGate[Kept][V];
-#pragma unroll
-    for (int k = 0; k < Kept; k++)
-#pragma unroll
-        for (int i = 0; i < V; i++) dWeights[0][k][i] = dWeights[1][k][i] = dGate[k][i] = 0;
-    for (i64 row = slice, first = 1; row < a.rows; row += a.slices, first = 0) {
-        Raw<T, V> raw[2][Kept], dys[2][Kept];
+// ---- parts within a warp: a thread has one vector of a row, of each branch ----
+
+template <class T, int V, bool Plain> __device__ __forceinline__ void heads_forward(const FusionArguments& a) {
+    const i64 slice = blockIdx.x, at = (static_cast<i64>(blockIdx.y) * blockDim.x + threadIdx.x) * V;
+    const bool there[2] = {at < a.widths[0], at < a.widths[1]};
+    struct Row { Raw<T, V> x[2]; };
+    const auto fetch = [&](i64 row, Row& to) {
+        if (row >= a.rows) return;
 #pragma unroll
         for (int branch = 0; branch < 2; branch++)
+            if (there[branch]) to.x[branch] = load_raw<T, V>(a.values[branch], row * a.strides[branch] + at);
+    };
+    Row now{};
+    fetch(slice, now);
+    float factors[2][V];
 #pragma unroll
-            for (int k = 0; k < Kept; k++) {
-                const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-                if (at >= a.widths[branch]) continue;
-                raw[branch][k] = load_raw<T, V>(a.values[branch], row * a.strides[branch] + at);
-                if (branch && a.kind != 3) dys[1][k] = dys[0][k];
-                else dys[branch][k] = load_raw<T, V>(a.output, row * a.outputStride + offset_of(a, branch) + at);
-            }
+    for (int branch = 0; branch < 2; branch++)
+        if (there[branch]) factors_of<V, Plain>(a, branch, at, factors[branch]);
+    for (i64 row = slice; row < a.rows; row += a.slices) {
+        float values[V];
+#pragma unroll
+        for (int i = 0; i < V; i++) values[i] = 0;
 #pragma unroll
         for (int branch = 0; branch < 2; branch++) {
-            const i64 width = a.widths[branch], groups = a.groups[branch], part = groups ? width / groups : width, vectors = part / V;
-            const i64 lanes = groups && width <= Kept * 256 * V ? lanes_of(vectors) : 0;
-            const float* inverse = groups ? a.inverse[branch] + row * groups : nullptr;
-            const float size = static_cast<float>(part);
-            float mean[Kept];
-#pragma unroll
-            for (int k = 0; k < Kept; k++) {
-                mean[k] = 0;
-                const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
+            float inverse = 1;
+            if (a.groups[branch]) {
+                const int lanes = a.lanes[branch];
                 float sum = 0;
-                if (groups && at < width) {
-                    float n[V], dz[V], dn[V], weights[V], shares[V];
-                    weights_of<V, Plain>(a.weights[branch], at, weights);
-                    shares_of<V, Plain>(a, at, shares);
-                    fusion_terms<T, V, Plain>(a, branch, at, raw[branch][k], dys[branch][k], inverse[part_of<V>(at, vectors)], weights, shares, n, dz, dn);
 #pragma unroll
-                    for (int i = 0; i < V; i++) sum += dn[i] * n[i];
-                }
-                if (lanes) mean[k] = part_sum(sum, lanes) / size;
-                else if (groups && at < width) products[at / V] = sum;
+                for (int i = 0; i < V; i++) sum += now.x[branch][i] * now.x[branch][i];
+                inverse = reciprocal_root(part_sum(sum, lanes) / static_cast<float>(lanes * V) + a.epsilon);
+                if (there[branch] && threadIdx.x % lanes == 0) a.inverse[branch][row * a.groups[branch] + static_cast<unsigned>(at / V) / static_cast<unsigned>(lanes)] = inverse;
             }
-            if (groups && !lanes) {
-                for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < width; at += 256 * V) {
-                    float n[V], dz[V], dn[V], weights[V], shares[V], sum = 0;
-                    weights_of<V, Plain>(a.weights[branch], at, weights);
-                    shares_of<V, Plain>(a, at, shares);
-                    fusion_terms<T, V, Plain>(a, branch, at, load_raw<T, V>(a.values[branch], row * a.strides[branch] + at),
-                        load_raw<T, V>(a.output, row * a.outputStride + offset_of(a, branch) + at), inverse[part_of<V>(at, vectors)], weights, shares, n, dz, dn);
+            if (there[branch])
 #pragma unroll
-                    for (int i = 0; i < V; i++) sum += dn[i] * n[i];
-                    products[at / V] = sum;
-                }
-                __syncthreads();
-                add_parts(products, groups, vectors, means[branch], [=](i64, float sum) { return sum / size; });
-                __syncthreads();
+                for (int i = 0; i < V; i++) values[i] += now.x[branch][i] * inverse * factors[branch][i];
+        }
+        if (there[0]) store<T, V>(a.output, row * a.outputStride + at, values);
+        fetch(row + a.slices, now);
+    }
+}
+
+// the gradients of weights and gate of V channels, from the sums over rows of dy n of both branches
+template <int V> __device__ __forceinline__ void write_sums(const FusionArguments& a, i64 slice, i64 at, const float (&first)[V], const float (&second)[V]) {
+    float shares[V], weights[2][V];
 #pragma unroll
-                for (int k = 0; k < Kept; k++) {
-                    const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-                    if (at < width) mean[k] = means[branch][part_of<V>(at, vectors)];
-                }
-            }
-            const auto each = [&](i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float average, float (&dWeight)[V], float (&dShare)[V]) {
-                const float factor = groups ? inverse[part_of<V>(at, vectors)] : 1;
-                float n[V], dz[V], dn[V], weights[V], shares[V], dx[V];
-                weights_of<V, Plain>(a.weights[branch], at, weights);
-                shares_of<V, Plain>(a, at, shares);
-                fusion_terms<T, V, Plain>(a, branch, at, x, dy, factor, weights, shares, n, dz, dn);
+    for (int branch = 0; branch < 2; branch++) {
+        if (at >= a.widths[branch] || !a.dWeights[branch]) continue;
+        shares_of<V>(a, branch, at, shares);
+#pragma unroll
+        for (int i = 0; i < V; i++) a.dWeights[branch][slice * a.widths[branch] + at + i] = (branch ? second : first)[i] * shares[i];
+    }
+    if (at >= a.widths[0] || !a.dGate) return;
+    shares_of<V>(a, 0, at, shares);
+#pragma unroll
+    for (int branch = 0; branch < 2; branch++) channels_of<V>(a.weights[branch], at, 1, weights[branch]);
+#pragma unroll
+    for (int i = 0; i < V; i++) a.dGate[slice * a.widths[0] + at + i] = (first[i] * weights[0][i] - second[i] * weights[1][i]) * shares[i] * (1 - shares[i]);
+}
+
+template <class T, int V, bool Plain> __device__ __forceinline__ void heads_backward(const FusionArguments& a) {
+    const i64 slice = blockIdx.x, at = (static_cast<i64>(blockIdx.y) * blockDim.x + threadIdx.x) * V;
+    const bool there[2] = {at < a.widths[0], at < a.widths[1]};
+    const int count[2] = {a.lanes[0], a.lanes[1]};
+    i64 part[2];
+    float sums[2][V], factors[2][V];
+#pragma unroll
+    for (int branch = 0; branch < 2; branch++) {
+        part[branch] = static_cast<unsigned>(at / V) / static_cast<unsigned>(count[branch]);
+#pragma unroll
+        for (int i = 0; i < V; i++) sums[branch][i] = 0;
+        if (there[branch]) factors_of<V, Plain>(a, branch, at, factors[branch]);
+    }
+    struct Row { Raw<T, V> x[2], dy; float inverse[2]; };
+    const auto fetch = [&](i64 row, Row& to) {
+        if (row >= a.rows) return;
+#pragma unroll
+        for (int branch = 0; branch < 2; branch++) {
+            to.inverse[branch] = 1;
+            if (!there[branch]) continue;
+            if (a.groups[branch]) to.inverse[branch] = a.inverse[branch][row * a.groups[branch] + part[branch]];
+            to.x[branch] = load_raw<T, V>(a.values[branch], row * a.strides[branch] + at);
+            if (!branch) to.dy = load_raw<T, V>(a.output, row * a.outputStride + at);
+        }
+    };
+    Row now, next;
+    fetch(slice, now);
+    for (i64 row = slice; row < a.rows; row += a.slices) {
+        if (!Plain) fetch(row + a.slices, next);
+#pragma unroll
+        for (int branch = 0; branch < 2; branch++) {
+            float products = 0, mean = 0;
+            if (there[branch])
 #pragma unroll
                 for (int i = 0; i < V; i++) {
-                    dx[i] = (dn[i] - n[i] * average) * factor;
-                    if (Plain) continue;
-                    dWeight[i] += dz[i] * n[i];
-                    const float change = dy[i] * n[i] * weights[i] * shares[i] * (1 - shares[i]);      // d share = dy (first - second)
-                    dShare[i] += branch ? -change : change;
+                    const float product = now.dy[i] * now.x[branch][i];
+                    if (!Plain) sums[branch][i] += product * now.inverse[branch];
+                    products += product * factors[branch][i];
                 }
-                store<T, V>(a.dValues[branch], row * width + at, dx);
-            };
+            // of dn n, times 1 / rms once more: what x is taken by
+            if (a.groups[branch]) mean = part_sum(products, count[branch]) / static_cast<float>(count[branch] * V) * now.inverse[branch] * now.inverse[branch];
+            if (!there[branch]) continue;
+            float dx[V];
 #pragma unroll
-            for (int k = 0; k < Kept; k++) {
-                const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-                if (at < width) each(at, raw[branch][k], dys[branch][k], mean[k], dWeights[branch][k], dGate[k]);
-            }
-            for (i64 at = (static_cast<i64>(Kept) * 256 + threadIdx.x) * V; at < width; at += 256 * V) {
-                float dWeight[V], dShare[V];
+            for (int i = 0; i < V; i++) dx[i] = (now.dy[i] * factors[branch][i] - now.x[branch][i] * mean) * now.inverse[branch];
+            store_stream<T, V>(a.dValues[branch], row * a.widths[branch] + at, dx);
+        }
+        if (!Plain) now = next; else fetch(row + a.slices, now);
+    }
+    if (!Plain) write_sums<V>(a, slice, at, sums[0], sums[1]);
+}
+
+// ---- parts of any width: a block has a row, a thread Kept vectors of it in registers, what is wider is read again ----
+
+// What a block knows of a branch. A part as wide as the row is summed over the block; of other parts chunks of neighbouring lanes make sums, `pieces` of which are added up by warps.
+template <bool Parted> struct Branch {
+    float *sums, *totals;                            // in shared memory: a number a warp or a chunk, a number a part
+    i64 width, groups;
+    unsigned vectors, pieces;                        // of a part
+    int lanes;                                       // of a chunk
+    float size;
+
+    __device__ __forceinline__ bool whole() const { return groups == 1; }
+    __device__ __forceinline__ bool parted() const { return Parted && groups > 1; }
+};
+
+// the part of the vector at that column; a division of 32 bits, since one of 64 costs as much as the vector's sums
+template <int V, bool Parted> __device__ __forceinline__ unsigned part_of(const Branch<Parted>& branch, i64 at) { return static_cast<unsigned>(at / V) / branch.vectors; }
+
+enum { MostWarps = 16 };
+
+// the branches' shared memory by turns in one half and the other, so that one barrier a row is enough where parts are whole rows; returns a half's numbers
+template <int V, bool Parted> __device__ __forceinline__ i64 branches_of(const FusionArguments& a, float* shared, Branch<Parted> (&branches)[2]) {
+    const float* start = shared;
 #pragma unroll
-                for (int i = 0; i < V; i++) {
-                    dWeight[i] = !first && a.dWeights[branch] ? a.dWeights[branch][slice * width + at + i] : 0.f;
-                    dShare[i] = (!first || branch) && a.dGate ? a.dGate[slice * width + at + i] : 0.f;
-                }
-                each(at, load_raw<T, V>(a.values[branch], row * a.strides[branch] + at), load_raw<T, V>(a.output, row * a.outputStride + offset_of(a, branch) + at),
-                    groups ? means[branch][part_of<V>(at, vectors)] : 0.f, dWeight, dShare);
+    for (int i = 0; i < 2; i++) {
+        Branch<Parted>& branch = branches[i];
+        branch.width = a.widths[i];
+        branch.groups = a.groups[i];
+        branch.vectors = static_cast<unsigned>(a.parts[i] / V);
+        branch.lanes = a.lanes[i];
+        branch.pieces = branch.vectors / static_cast<unsigned>(branch.lanes);
+        branch.size = static_cast<float>(a.parts[i]);
+        branch.sums = shared;
+        branch.totals = shared + (branch.parted() ? branch.groups * branch.pieces : MostWarps);
+        shared = branch.totals + (branch.parted() ? branch.groups : 0);
+    }
+    return shared - start;
+}
+
+// the sum of one vector's products to where its part's are gathered; every thread of the block comes here
+template <int V, bool Parted> __device__ __forceinline__ void gather(const Branch<Parted>& branch, i64 at, float sum, float& whole) {
+    if (!branch.parted()) whole += sum;
+    else {
+        sum = part_sum(sum, branch.lanes);
+        if (at < branch.width && threadIdx.x % branch.lanes == 0) branch.sums[static_cast<unsigned>(at / V) / static_cast<unsigned>(branch.lanes)] = sum;
+    }
+}
+
+// what was gathered, added up: of a whole row in `whole`, of other parts in the branches' totals
+template <bool Parted> __device__ __forceinline__ void add_up(const Branch<Parted> (&branches)[2], float (&whole)[2]) {
+    const int lane = threadIdx.x % 32, warps = blockDim.x / 32, warp = threadIdx.x / 32;
 #pragma unroll
-                for (int i = 0; i < V; i++) {
-                    if (a.dWeights[branch]) a.dWeights[branch][slice * width + at + i] = dWeight[i];
-                    if (a.dGate) a.dGate[slice * width + at + i] = dShare[i];
-                }
+    for (int b = 0; b < 2; b++)
+        if (branches[b].whole()) {
+            whole[b] = lane_sum(whole[b], 32);
+            if (lane == 0) branches[b].sums[warp] = whole[b];
+        }
+    __syncthreads();
+    bool more = false;
+#pragma unroll
+    for (int b = 0; b < 2; b++) {
+        const Branch<Parted>& branch = branches[b];
+        if (branch.whole()) whole[b] = lane_sum(lane % MostWarps < warps ? branch.sums[lane % MostWarps] : 0.f, MostWarps);
+        if (branch.parted()) {
+            more = true;
+            for (i64 group = warp; group < branch.groups; group += warps) {
+                float sum = 0;
+                for (i64 i = lane; i < branch.pieces; i += 32) sum += branch.sums[group * branch.pieces + i];
+                sum = lane_sum(sum, 32);
+                if (lane == 0) branch.totals[group] = sum;
             }
         }
     }
+    if (more) __syncthreads();
+}
+
+// before the next row's sums: the other half is theirs, or where shared memory would not hold two, this one once all have read it
+template <bool Parted, bool Wider> __device__ __forceinline__ void take_turns(Branch<Parted> (&branches)[2], i64& turn) {
+    if (Wider) __syncthreads();
+    else {
 #pragma unroll
-    for (int k = 0; k < Kept; k++) {
-        const i64 at = (static_cast<i64>(k) * 256 + threadIdx.x) * V;
-#pragma unroll
-        for (int branch = 0; branch < 2; branch++)
-            if (a.dWeights[branch] && at < a.widths[branch])
-#pragma unroll
-                for (int i = 0; i < V; i++) a.dWeights[branch][slice * a.widths[branch] + at + i] = dWeights[branch][k][i];
-        if (a.dGate && at < a.widths[0])
-#pragma unroll
-            for (int i = 0; i < V; i++) a.dGate[slice * a.widths[0] + at + i] = dGate[k][i];
+        for (int b = 0; b < 2; b++) { branches[b].sums += turn; branches[b].totals += turn; }
+        turn = -turn;
     }
 }
 
-// `plain`: neither weights nor a gate, as intra-layer hybrids come by default
-#define FUSION(kind, type, T, V, size, Plain, Blocks) \
-    KERNEL_OF(fusion_forward##kind##type##_##size, 256, Blocks, FusionArguments, fusion_forward<T, V, Plain>) \
-    KERNEL_OF(fusion_backward##kind##type##_##size, 256, Blocks, FusionArguments, fusion_backward<T, V, Plain>)
+template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forceinline__ void rows_forward(const FusionArguments& a) {
+    DYNAMIC_SHARED(float, shared);
+    const int lane = threadIdx.x * V;
+    const i64 slice = blockIdx.x, step = static_cast<i64>(blockDim.x) * V;
+    Branch<Parted> branches[2];
+    i64 turn = branches_of<V, Parted>(a, shared, branches);
+    float factors[2][Kept][V];
+    struct Row { Raw<T, V> x[2][Kept]; };
+    const auto fetch = [&](i64 row, Row& to) {
+        if (row >= a.rows) return;
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+#pragma unroll
+            for (int k = 0; k < Kept; k++)
+                if (k * step + lane < branches[b].width) to.x[b][k] = load_raw<T, V>(a.values[b], row * a.strides[b] + k * step + lane);
+    };
+    Row now;
+    fetch(slice, now);
+#pragma unroll
+    for (int b = 0; b < 2; b++)
+#pragma unroll
+        for (int k = 0; k < Kept; k++)
+            if (k * step + lane < branches[b].width) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+    const auto squares_of = [&](const Raw<T, V>& x) {
+        float sum = 0;
+#pragma unroll
+        for (int i = 0; i < V; i++) sum += x[i] * x[i];
+        return sum;
+    };
+    for (i64 row = slice; row < a.rows; row += a.slices) {
+        float whole[2] = {0, 0};
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            const Branch<Parted>& branch = branches[b];
+#pragma unroll
+            for (int k = 0; k < Kept; k++)
+                if (k * step < branch.width) gather<V, Parted>(branch, k * step + lane, k * step + lane < branch.width ? squares_of(now.x[b][k]) : 0.f, whole[b]);
+            for (i64 at = Wider ? Kept * step + lane : branches[b].width + lane; at - lane < branch.width; at += step)
+                gather<V, Parted>(branch, at, at < branch.width ? squares_of(load_raw<T, V>(a.values[b], row * a.strides[b] + at)) : 0.f, whole[b]);
+        }
+        add_up<Parted>(branches, whole);
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+            if (branches[b].whole()) {
+                whole[b] = reciprocal_root(whole[b] / branches[b].size + a.epsilon);
+                if (threadIdx.x == 0) a.inverse[b][row] = whole[b];
+            }
+        const auto normed = [&](int b, i64 at, const Raw<T, V>& x, const float (&its)[V], float (&values)[V]) {
+            const Branch<Parted>& branch = branches[b];
+            float inverse = branch.whole() ? whole[b] : 1;
+            if (branch.parted()) {
+                const unsigned part = part_of<V>(branch, at);
+                inverse = reciprocal_root(branch.totals[part] / branch.size + a.epsilon);
+                if (static_cast<unsigned>(at / V) == part * branch.vectors) a.inverse[b][row * branch.groups + part] = inverse;
+            }
+#pragma unroll
+            for (int i = 0; i < V; i++) values[i] = x[i] * inverse * its[i];
+        };
+        const auto finish = [&](i64 at, const Raw<T, V>& first, const float (&its)[V], const Raw<T, V>& second, const float (&others)[V]) {
+            float values[V], more[V];
+            normed(0, at, first, its, values);
+            if (at < branches[1].width) {
+                normed(1, at, second, others, more);
+#pragma unroll
+                for (int i = 0; i < V; i++) values[i] += more[i];
+            }
+            store<T, V>(a.output, row * a.outputStride + at, values);
+        };
+#pragma unroll
+        for (int k = 0; k < Kept; k++)
+            if (k * step + lane < branches[0].width) finish(k * step + lane, now.x[0][k], factors[0][k], now.x[1][k], factors[1][k]);
+        for (i64 at = Wider ? Kept * step + lane : branches[0].width; at < branches[0].width; at += step) {
+            Raw<T, V> x[2] = {};
+            float its[2][V];
+#pragma unroll
+            for (int b = 0; b < 2; b++)
+                if (at < branches[b].width) {
+                    x[b] = load_raw<T, V>(a.values[b], row * a.strides[b] + at);
+                    factors_of<V, false>(a, b, at, its[b]);
+                }
+            finish(at, x[0], its[0], x[1], its[1]);
+        }
+        fetch(row + a.slices, now);
+        take_turns<Parted, Wider>(branches, turn);
+    }
+}
 
-FUSION(_, float32, float, 4, vector, false, 2)
-FUSION(_, float32, float, 1, single, false, 2)
-FUSION(_, bfloat16, bfloat16, 8, vector, false, 2)
-FUSION(_, bfloat16, bfloat16, 1, single, false, 2)
-FUSION(_plain_, float32, float, 4, vector, true, 3)
-FUSION(_plain_, bfloat16, bfloat16, 8, vector, true, 3)
+// Stages: rows that are held in shared memory, all but one of them on their way; 0: the next row is loaded after this one's results
+template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __device__ __forceinline__ void rows_backward(const FusionArguments& a) {
+    DYNAMIC_SHARED(float, shared);
+    const int lane = threadIdx.x * V;
+    const i64 slice = blockIdx.x, step = static_cast<i64>(blockDim.x) * V;
+    Branch<Parted> branches[2];
+    i64 turn = branches_of<V, Parted>(a, shared, branches);
+    float sums[2][Kept][V], factors[2][Kept][V];
+#pragma unroll
+    for (int b = 0; b < 2; b++)
+#pragma unroll
+        for (int k = 0; k < Kept; k++) {
+#pragma unroll
+            for (int i = 0; i < V; i++) sums[b][k][i] = 0;
+            if (k * step + lane < branches[b].width) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+        }
+    const auto inverse_of = [&](i64 row, int b, i64 at) {
+        const Branch<Parted>& branch = branches[b];
+        return branch.whole() ? a.inverse[b][row] : branch.parted() ? a.inverse[b][row * branch.groups + part_of<V>(branch, at)] : 1.f;
+    };
+    const auto place = [&](int b, i64 row, i64 at) { return static_cast<const T*>(b < 2 ? a.values[b] : a.output) + row * (b < 2 ? a.strides[b] : a.outputStride) + at; };
+    // 0 and 1: the branches; 2: dy
+    Raw<T, V> held[Stages ? 1 : 3][Stages ? 1 : Kept];
+    Raw<T, V>* ring = reinterpret_cast<Raw<T, V>*>(shared + (2 * turn + 3) / 4 * 4) + threadIdx.x;
+    const auto slot = [&](int stage, int b, int k) { return ring + ((stage * 3 + b) * Kept + k) * blockDim.x; };
+    float inverse[2][Kept], following[2][Kept];
+    const auto fetch_inverse = [&](i64 row, float (&to)[2][Kept]) {
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+#pragma unroll
+            for (int k = 0; k < Kept; k++) {
+                const i64 at = k * step + lane;
+                to[b][k] = row >= a.rows || at >= branches[b].width ? 1.f : k && !Parted ? to[b][0] : inverse_of(row, b, at);
+            }
+    };
+    const auto fetch = [&](i64 row, int stage) {
+        if (row < a.rows)
+#pragma unroll
+            for (int b = 0; b < 3; b++)
+#pragma unroll
+                for (int k = 0; k < Kept; k++) {
+                    const i64 at = k * step + lane;
+                    if (at >= branches[b == 1 ? 1 : 0].width) continue;
+                    if constexpr (Stages > 0) copy_async<16>(slot(stage, b, k), place(b, row, at), true);
+                    else held[b][k] = load_raw<T, V>(place(b, row, at), 0);
+                }
+        if constexpr (Stages > 0) copy_commit();
+    };
+    int stage = 0;
+    const auto vector = [&](int b, int k) {
+        if constexpr (Stages > 0) return *slot(stage, b, k); else return held[b][k];
+    };
+    const auto products_of = [&](const Raw<T, V>& x, const Raw<T, V>& dy, float inverse, const float (&its)[V], float (&added)[V]) {
+        float sum = 0;
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            const float product = dy[i] * x[i];
+            added[i] += product * inverse;
+            sum += product * its[i];
+        }
+        return sum * inverse;
+    };
+    fetch_inverse(slice, inverse);
+#pragma unroll
+    for (int i = 0; i < (Stages ? Stages - 1 : 1); i++) fetch(slice + i * a.slices, i);
+    for (i64 row = slice; row < a.rows; row += a.slices) {
+        if constexpr (Stages > 0) {
+            fetch(row + (Stages - 1) * a.slices, stage ? stage - 1 : Stages - 1);
+            fetch_inverse(row + a.slices, following);
+            copy_wait<Stages - 1>();
+        }
+        float whole[2] = {0, 0};
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            const Branch<Parted>& branch = branches[b];
+#pragma unroll
+            for (int k = 0; k < Kept; k++)
+                if (k * step < branch.width)
+                    gather<V, Parted>(branch, k * step + lane, k * step + lane < branch.width ? products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]) : 0.f, whole[b]);
+            for (i64 at = Wider ? Kept * step + lane : branch.width + lane; at - lane < branch.width; at += step) {      // what is wider: sums over rows gather where they are written
+                float sum = 0, its[V], added[V], shares[V], weights[V];
+                if (at < branch.width) {
+                    factors_of<V, false>(a, b, at, its);
+#pragma unroll
+                    for (int i = 0; i < V; i++) added[i] = 0;
+                    sum = products_of(load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, at), its, added);
+                    float *to = a.dWeights[b] ? a.dWeights[b] + slice * branch.width + at : nullptr, *gate = a.dGate ? a.dGate + slice * branch.width + at : nullptr;
+                    shares_of<V>(a, b, at, shares);
+                    channels_of<V>(a.weights[b], at, 1, weights);
+#pragma unroll
+                    for (int i = 0; i < V; i++) {
+                        if (to) to[i] = (row == slice ? 0 : to[i]) + added[i] * shares[i];
+                        const float change = added[i] * weights[i] * shares[i] * (1 - shares[i]);
+                        if (gate) gate[i] = b ? gate[i] - change : (row == slice ? 0 : gate[i]) + change;
+                    }
+                }
+                gather<V, Parted>(branch, at, sum, whole[b]);
+            }
+        }
+        add_up<Parted>(branches, whole);
+        const auto finish = [&](int b, i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse, const float (&its)[V]) {
+            const Branch<Parted>& branch = branches[b];
+            const float mean = (branch.whole() ? whole[b] / branch.size : branch.parted() ? branch.totals[part_of<V>(branch, at)] / branch.size : 0.f) * inverse;
+            float dx[V];
+#pragma unroll
+            for (int i = 0; i < V; i++) dx[i] = (dy[i] * its[i] - x[i] * mean) * inverse;
+            store_stream<T, V>(a.dValues[b], row * branch.width + at, dx);
+        };
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+#pragma unroll
+            for (int k = 0; k < Kept; k++)
+                if (k * step + lane < branches[b].width) finish(b, k * step + lane, vector(b, k), vector(2, k), inverse[b][k], factors[b][k]);
+            for (i64 at = Wider ? Kept * step + lane : branches[b].width + lane; at < branches[b].width; at += step) {
+                float its[V];
+                factors_of<V, false>(a, b, at, its);
+                finish(b, at, load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, at), its);
+            }
+        }
+        if constexpr (Stages > 0) {
+#pragma unroll
+            for (int b = 0; b < 2; b++)
+#pragma unroll
+                for (int k = 0; k < Kept; k++) inverse[b][k] = following[b][k];
+            stage = stage + 1 == Stages ? 0 : stage + 1;
+        } else {
+            fetch_inverse(row + a.slices, inverse);
+            fetch(row + a.slices, 0);
+        }
+        take_turns<Parted, Wider>(branches, turn);
+    }
+#pragma unroll
+    for (int k = 0; k < Kept; k++) write_sums<V>(a, slice, k * step + lane, sums[0][k], sums[1][k]);
+}
+
+#if FUSION_BACKWARD
+template <class T, int V, Form F, bool Plain> __device__ __forceinline__ void fusion(const FusionArguments& a) {
+    if constexpr (F == Heads) heads_backward<T, V, Plain>(a);
+    else rows_backward<T, V, 2, F != Rows, F == Rest, F == Rest ? 0 : 2>(a);
+}
+KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 3 : 1, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
+#else
+template <class T, int V, Form F, bool Plain> __device__ __forceinline__ void fusion(const FusionArguments& a) {
+    if constexpr (F == Heads) heads_forward<T, V, Plain>(a);
+    else rows_forward<T, V, 2, F != Rows, F == Rest>(a);
+}
+KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 5 : FUSION_FORM == Rest ? 1 : 2, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
+#endif

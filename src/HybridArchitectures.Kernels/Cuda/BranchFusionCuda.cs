@@ -5,12 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The fusion of two branches on a card; <c>BranchFusion.cu</c> holds the kernels. Kept for the gradient: the inputs, and 1 / rms of every part.</summary>
+/// <summary>The fusion of two branches on a card; <c>BranchFusion.cu</c> holds the kernel. Kept for the gradient: the inputs, and 1 / rms of every part.</summary>
 static unsafe class BranchFusionCuda
 {
-    const string Source = "BranchFusion.cu";
-    const long MostSlices = 528;                     // by the sizes alone, not by the card: sums over slices are the same to the bit everywhere
-
     [InlineArray(2)]
     struct Pair<T>
     {
@@ -28,14 +25,17 @@ static unsafe class BranchFusionCuda
         public long Rows, Slices;
         public Pair<long> Widths, Groups, Strides;
         public long OutputStride;
+        public Pair<long> Parts;
+        public Pair<int> Lanes;
         public float Epsilon;
         public int Kind;
     }
 
-    public static Tensor Apply(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate, double epsilon)
-    {
-        int[] groups = [first.Groups, second.Groups];
-        return Autograd.Apply([first.Value, second.Value, first.Weight, second.Weight, gate],
+    // DValue is null forward
+    readonly record struct Branch(Tensor Value, Tensor? Weight, int Groups, Tensor? Inverse, Tensor? DValue);
+
+    public static Tensor Apply(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate, double epsilon) =>
+        Autograd.Apply([first.Value, second.Value, first.Weight, second.Weight, gate],
             context =>
             {
                 var a = first.Value;
@@ -43,60 +43,79 @@ static unsafe class BranchFusionCuda
                 for (int i = 0; i < sizes.Length; i++) sizes[i] = a.size(i);
                 if (kind == BranchFusionKind.Concat) sizes[^1] += second.Value.size(-1);
                 var output = CudaMemory.New(a, a.dtype, sizes);
-                long rows = a.NumberOfElements / a.size(-1);
-                var inverse = groups.Select(count => count > 0 ? CudaMemory.New(a, ScalarType.Float32, rows, count) : null).ToArray();
-                Run([a, second.Value], [first.Weight, second.Weight], gate, inverse, output, groups, kind, epsilon, null, null, null);
-                context.Save(a, second.Value, first.Weight, second.Weight, gate, inverse[0], inverse[1]);
+                Branch Of(FusionBranch branch) => new(branch.Value, branch.Weight, branch.Groups,
+                    branch.Groups > 0 ? CudaMemory.New(a, ScalarType.Float32, a.NumberOfElements / a.size(-1), branch.Groups) : null, null);
+                Branch[] branches = [Of(first), Of(second)];
+                Run(branches, kind, gate, output, epsilon);
+                context.Save(a, second.Value, first.Weight, second.Weight, gate, branches[0].Inverse, branches[1].Inverse);
                 return [output];
             },
             context =>
             {
                 var saved = context.Saved;
-                Tensor[] values = [saved[0]!, saved[1]!];
-                Tensor?[] weights = [saved[2], saved[3]];
-                Tensor[] dValues = [CudaMemory.NewLike(values[0]), CudaMemory.NewLike(values[1])];
-                long rows = values[0].NumberOfElements / values[0].size(-1), slices = Math.Clamp(rows, 1, MostSlices);
-                Tensor? Partial(Tensor? like) => like is null ? null : CudaMemory.New(values[0], ScalarType.Float32, slices, like.size(0));
-                Tensor?[] dWeights = [Partial(weights[0]), Partial(weights[1])];
-                var dGate = Partial(saved[4]);
-                Run(values, weights, saved[4], [saved[5], saved[6]], context.Gradients[0]!.to(values[0].dtype), groups, kind, epsilon, dValues, dWeights, dGate);
+                Branch Of(int i, int groups) => new(saved[i]!, saved[2 + i], groups, saved[5 + i], CudaMemory.NewLike(saved[i]!));
+                Branch[] branches = [Of(0, first.Groups), Of(1, second.Groups)];
+                var (dWeights, dGate) = Run(branches, kind, saved[4], context.Gradients[0]!.to(saved[0]!.dtype), epsilon);
                 static Tensor? Sum(Tensor? partial, Tensor? like) => partial?.sum(dim: 0).to(like!.dtype);
-                return [dValues[0], dValues[1], Sum(dWeights[0], weights[0]), Sum(dWeights[1], weights[1]), Sum(dGate, saved[4])];
+                return [branches[0].DValue, branches[1].DValue, Sum(dWeights[0], saved[2]), Sum(dWeights[1], saved[3]), Sum(dGate, saved[4])];
             })[0];
+
+    // forward writes output; backward reads it as the gradient, and there are gradients of weights and gate for every slice of rows
+    static (Tensor?[] Weights, Tensor? Gate) Run(Branch[] branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
+    {
+        if (output.NumberOfElements == 0) return ([Zeros(branches[0].Weight), Zeros(branches[1].Weight)], Zeros(gate));
+        if (kind != BranchFusionKind.Concat) return Launch(branches, kind, gate, output, epsilon);
+        // side by side they have nothing in common
+        long width = branches[0].Value.size(-1);
+        var first = Launch(branches[..1], BranchFusionKind.Add, null, output.narrow(-1, 0, width), epsilon);
+        var second = Launch(branches[1..], BranchFusionKind.Add, null, output.narrow(-1, width, branches[1].Value.size(-1)), epsilon);
+        return ([first.Weights[0], second.Weights[0]], null);
     }
 
-    // forward writes output; backward, where there are dValues, reads it as the gradient
-    static void Run(Tensor[] values, Tensor?[] weights, Tensor? gate, Tensor?[] inverse, Tensor output, int[] groups, BranchFusionKind kind, double epsilon, Tensor[]? dValues,
-        Tensor?[]? dWeights, Tensor? dGate)
+    static Tensor? Zeros(Tensor? like) => like is null ? null : zeros([1, like.size(0)], ScalarType.Float32, like.device);
+
+    static (Tensor?[] Weights, Tensor? Gate) Launch(ReadOnlySpan<Branch> branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
     {
-        if (output.NumberOfElements == 0) return;
-        Rows[] rows = [Rows.Of(values[0]), Rows.Of(values[1])];
         var outputs = Rows.Of(output);
-        Tensor?[] factors = [CudaMemory.Float32(weights[0]), CudaMemory.Float32(weights[1])];
         var gates = CudaMemory.Float32(gate);
-        bool wide = CudaMemory.Wide(rows[0].Width, outputs) && CudaMemory.Address(factors[0]) % 16 == 0 && CudaMemory.Address(factors[1]) % 16 == 0;
-        for (int i = 0; i < 2; i++) wide &= CudaMemory.Wide(rows[i].Width / Math.Max(1, groups[i]), rows[i]);
+        var (values, weights) = (new Rows[branches.Length], new Tensor?[branches.Length]);
+        Span<int> groups = stackalloc int[branches.Length];
+        bool wide = CudaMemory.Wide(outputs.Width, outputs) && CudaMemory.Address(gates) % 16 == 0, plain = gate is null, backward = branches[0].DValue is not null;
+        for (int i = 0; i < branches.Length; i++)
+        {
+            (values[i], weights[i], groups[i]) = (Rows.Of(branches[i].Value), CudaMemory.Float32(branches[i].Weight), branches[i].Groups);
+            wide &= CudaMemory.Wide(values[i].Width / Math.Max(1, groups[i]), values[i]) && CudaMemory.Address(weights[i]) % 16 == 0;
+            plain &= weights[i] is null;
+        }
         int vector = CudaMemory.VectorLength(output.dtype, wide);
-        long slices = dValues is null ? rows[0].Count : Math.Clamp(rows[0].Count, 1, MostSlices);
+        var device = CudaRuntime.DeviceOf(output);
+        var cut = BranchFusionCut.For(backward, plain, wide, outputs.Width / vector, groups, device.SharedMemory);
+        long slices = cut.Slices(outputs.Count);
+        Tensor? Partial(Tensor? like) => backward && like is not null ? CudaMemory.New(output, ScalarType.Float32, slices, like.size(0)) : null;
+        var dGate = Partial(gate);
+        var dWeights = new Tensor?[branches.Length];
         var arguments = new Arguments
         {
-            Gate = CudaMemory.Address(gates), Output = (nint)outputs[0], DGate = CudaMemory.Address(dGate), Rows = rows[0].Count, Slices = slices,
+            Gate = CudaMemory.Address(gates), Output = (nint)outputs[0], DGate = CudaMemory.Address(dGate), Rows = outputs.Count, Slices = slices,
             OutputStride = CudaMemory.Stride(outputs), Epsilon = (float)epsilon, Kind = (int)kind,
         };
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 2; i++) arguments.Lanes[i] = 1;
+        for (int i = 0; i < branches.Length; i++)
         {
-            arguments.Values[i] = (nint)rows[i][0];
-            arguments.Weights[i] = CudaMemory.Address(factors[i]);
-            arguments.Inverse[i] = CudaMemory.Address(inverse[i]);
-            arguments.DValues[i] = CudaMemory.Address(dValues?[i]);
-            arguments.DWeights[i] = CudaMemory.Address(dWeights?[i]);
-            arguments.Widths[i] = rows[i].Width;
+            dWeights[i] = Partial(branches[i].Weight);
+            arguments.Values[i] = (nint)values[i][0];
+            arguments.Weights[i] = CudaMemory.Address(weights[i]);
+            arguments.Inverse[i] = CudaMemory.Address(branches[i].Inverse);
+            arguments.DValues[i] = CudaMemory.Address(branches[i].DValue);
+            arguments.DWeights[i] = CudaMemory.Address(dWeights[i]);
+            arguments.Widths[i] = values[i].Width;
             arguments.Groups[i] = groups[i];
-            arguments.Strides[i] = CudaMemory.Stride(rows[i]);
+            arguments.Strides[i] = CudaMemory.Stride(values[i]);
+            arguments.Parts[i] = values[i].Width / Math.Max(1, groups[i]);
+            arguments.Lanes[i] = groups[i] > 0 ? BranchFusionCut.Lanes(arguments.Parts[i] / vector) : 1;
         }
-        bool plain = wide && gates is null && factors[0] is null && factors[1] is null;
-        int shared = sizeof(float) * (groups[0] + groups[1] + (int)(Math.Max(rows[0].Width, rows[1].Width) / vector));
-        CudaRuntime.DeviceOf(output).Launch(Source, $"fusion_{(dValues is null ? "forward" : "backward")}_{(plain ? "plain_" : "")}{CudaMemory.Suffix(output.dtype, wide)}", (slices, 1, 1), 256, shared, arguments);
-        GC.KeepAlive((rows[0].Tensor, rows[1].Tensor, outputs.Tensor, factors, gates, inverse, dValues, dWeights));
+        device.Launch(cut.Source(output.dtype, wide), "fuse", (slices, cut.Tiles, 1), cut.Threads, cut.Shared, arguments);
+        GC.KeepAlive((values, outputs.Tensor, weights, gates));
+        return (dWeights, dGate);
     }
 }

@@ -22,6 +22,7 @@ public class PointwiseCudaTests : IDisposable
     [InlineData(1, 2051, 1, true)]       // and forward
     [InlineData(7, 512, 1, true)]
     [InlineData(5, 200, 2, false)]
+    [InlineData(135, 601, 1, true)]      // several rows a block
     [InlineData(3, 1028, 1, false)]
     [InlineData(2, 1230, 2, true)]
     [InlineData(1100, 1, 1, true)]
@@ -40,6 +41,7 @@ public class PointwiseCudaTests : IDisposable
     [InlineData(2, 1030, 2, true)]
     [InlineData(5, 96, 3, false)]
     [InlineData(37, 60, 1, true)]
+    [InlineData(130, 400, 100, true)]    // several rows a few lanes
     [InlineData(1, 2051, 1, false)]
     [InlineData(1, 2051, 1, true)]
     public void Gated_norm(int rows, int width, int groups, bool normFirst)

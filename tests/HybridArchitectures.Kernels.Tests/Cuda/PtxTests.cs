@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
-    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), and norms of parts a few lanes wide and of ones wider than a block holds
+    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), and norms of parts a few lanes wide and of ones wider than a block holds, and fusions of branches
     static IEnumerable<CudaSource> Shapes =>
         new[]
         {
@@ -15,7 +15,9 @@ public class PtxTests
         }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
             .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
-                    select CudaSource.Embedded(NormCut.For(vectors, backward).Source(mode, ScalarType.BFloat16, true)));
+                    select CudaSource.Embedded(NormCut.For(vectors, backward).Source(mode, ScalarType.BFloat16, true)))
+            .Concat(from form in Enum.GetValues<BranchFusionForm>() from backward in new[] { false, true }
+                    select CudaSource.Embedded(new BranchFusionCut(backward, form, false, 64, 256, 0).Source(ScalarType.BFloat16, true)));
 
     [Theory]
     [InlineData("sm_80")]
