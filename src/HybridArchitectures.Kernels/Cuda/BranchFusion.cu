@@ -34,7 +34,7 @@ struct FusionArguments {
     float *dWeights[2], *dGate;                      // (slices, width), or null
     i64 rows, slices, widths[2], groups[2], strides[2], outputStride;
     i64 parts[2];                                    // channels of a part
-    int lanes[2];                                    // of a part's vectors: the largest power of two that divides their number, at most 32
+    int shifts[2];                                   // a part has 1 << shift vectors, where it lies within a warp
     float epsilon;
     int kind;
 };
@@ -112,12 +112,12 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_forw
         for (int branch = 0; branch < 2; branch++) {
             float inverse = 1;
             if (a.groups[branch]) {
-                const int lanes = a.lanes[branch];
+                const int lanes = 1 << a.shifts[branch];
                 float sum = 0;
 #pragma unroll
                 for (int i = 0; i < V; i++) sum += now.x[branch][i] * now.x[branch][i];
                 inverse = reciprocal_root(part_sum(sum, lanes) / static_cast<float>(lanes * V) + a.epsilon);
-                if (there[branch] && threadIdx.x % lanes == 0) a.inverse[branch][row * a.groups[branch] + static_cast<unsigned>(at / V) / static_cast<unsigned>(lanes)] = inverse;
+                if (there[branch] && (threadIdx.x & (lanes - 1)) == 0) a.inverse[branch][row * a.groups[branch] + (static_cast<unsigned>(at / V) >> a.shifts[branch])] = inverse;
             }
             if (there[branch])
 #pragma unroll
@@ -149,12 +149,12 @@ template <int V> __device__ __forceinline__ void write_sums(const FusionArgument
 template <class T, int V, bool Plain> __device__ __forceinline__ void heads_backward(const FusionArguments& a) {
     const i64 slice = blockIdx.x, at = (static_cast<i64>(blockIdx.y) * blockDim.x + threadIdx.x) * V;
     const bool there[2] = {at < a.widths[0], at < a.widths[1]};
-    const int count[2] = {a.lanes[0], a.lanes[1]};
+    const int count[2] = {1 << a.shifts[0], 1 << a.shifts[1]};
     i64 part[2];
     float sums[2][V], factors[2][V];
 #pragma unroll
     for (int branch = 0; branch < 2; branch++) {
-        part[branch] = static_cast<unsigned>(at / V) / static_cast<unsigned>(count[branch]);
+        part[branch] = static_cast<unsigned>(at / V) >> a.shifts[branch];
 #pragma unroll
         for (int i = 0; i < V; i++) sums[branch][i] = 0;
         if (there[branch]) factors_of<V, Plain>(a, branch, at, factors[branch]);
@@ -200,12 +200,11 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_back
 
 // ---- parts of any width: a block has a row, a thread Kept vectors of it in registers, what is wider is read again ----
 
-// What a block knows of a branch. A part as wide as the row is summed over the block; of other parts chunks of neighbouring lanes make sums, `pieces` of which are added up by warps.
+// What a block knows of a branch. A part as wide as the row is summed over the block; vectors of other parts leave their sums in shared memory, where warps add them up.
 template <bool Parted> struct Branch {
-    float *sums, *totals;                            // in shared memory: a number a warp or a chunk, a number a part
+    float *sums, *totals;                            // in shared memory: a number a warp or a vector, a number a part
     i64 width, groups;
-    unsigned vectors, pieces;                        // of a part
-    int lanes;                                       // of a chunk
+    unsigned vectors;                                // of a part
     float size;
 
     __device__ __forceinline__ bool whole() const { return groups == 1; }
@@ -226,27 +225,22 @@ template <int V, bool Parted> __device__ __forceinline__ i64 branches_of(const F
         branch.width = a.widths[i];
         branch.groups = a.groups[i];
         branch.vectors = static_cast<unsigned>(a.parts[i] / V);
-        branch.lanes = a.lanes[i];
-        branch.pieces = branch.vectors / static_cast<unsigned>(branch.lanes);
         branch.size = static_cast<float>(a.parts[i]);
         branch.sums = shared;
-        branch.totals = shared + (branch.parted() ? branch.groups * branch.pieces : MostWarps);
+        branch.totals = shared + (branch.parted() ? branch.groups * branch.vectors : MostWarps);
         shared = branch.totals + (branch.parted() ? branch.groups : 0);
     }
     return shared - start;
 }
 
-// the sum of one vector's products to where its part's are gathered; every thread of the block comes here
+// the sum of one vector's products to where its part's are gathered
 template <int V, bool Parted> __device__ __forceinline__ void gather(const Branch<Parted>& branch, i64 at, float sum, float& whole) {
-    if (!branch.parted()) whole += sum;
-    else {
-        sum = part_sum(sum, branch.lanes);
-        if (at < branch.width && threadIdx.x % branch.lanes == 0) branch.sums[static_cast<unsigned>(at / V) / static_cast<unsigned>(branch.lanes)] = sum;
-    }
+    if (branch.parted()) branch.sums[at / V] = sum;
+    else whole += sum;
 }
 
-// what was gathered, added up: of a whole row in `whole`, of other parts in the branches' totals
-template <bool Parted> __device__ __forceinline__ void add_up(const Branch<Parted> (&branches)[2], float (&whole)[2]) {
+// what was gathered, added up: of a whole row in `whole`, of other parts in the branches' totals, as finish(branch, part, sum) makes it
+template <bool Parted, class Finish> __device__ __forceinline__ void add_up(const Branch<Parted> (&branches)[2], float (&whole)[2], const Finish& finish) {
     const int lane = threadIdx.x % 32, warps = blockDim.x / 32, warp = threadIdx.x / 32;
 #pragma unroll
     for (int b = 0; b < 2; b++)
@@ -264,9 +258,9 @@ template <bool Parted> __device__ __forceinline__ void add_up(const Branch<Parte
             more = true;
             for (i64 group = warp; group < branch.groups; group += warps) {
                 float sum = 0;
-                for (i64 i = lane; i < branch.pieces; i += 32) sum += branch.sums[group * branch.pieces + i];
+                for (unsigned i = lane; i < branch.vectors; i += 32) sum += branch.sums[group * branch.vectors + i];
                 sum = lane_sum(sum, 32);
-                if (lane == 0) branch.totals[group] = sum;
+                if (lane == 0) branch.totals[group] = finish(b, group, sum);
             }
         }
     }
@@ -290,6 +284,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
     Branch<Parted> branches[2];
     i64 turn = branches_of<V, Parted>(a, shared, branches);
     float factors[2][Kept][V];
+    unsigned part[2][Kept];
     struct Row { Raw<T, V> x[2][Kept]; };
     const auto fetch = [&](i64 row, Row& to) {
         if (row >= a.rows) return;
@@ -305,7 +300,10 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
     for (int b = 0; b < 2; b++)
 #pragma unroll
         for (int k = 0; k < Kept; k++)
-            if (k * step + lane < branches[b].width) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+            if (k * step + lane < branches[b].width) {
+                if (!Parted) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+                if (branches[b].parted()) part[b][k] = part_of<V>(branches[b], k * step + lane);
+            }
     const auto squares_of = [&](const Raw<T, V>& x) {
         float sum = 0;
 #pragma unroll
@@ -319,51 +317,44 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
             const Branch<Parted>& branch = branches[b];
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step < branch.width) gather<V, Parted>(branch, k * step + lane, k * step + lane < branch.width ? squares_of(now.x[b][k]) : 0.f, whole[b]);
-            for (i64 at = Wider ? Kept * step + lane : branches[b].width + lane; at - lane < branch.width; at += step)
-                gather<V, Parted>(branch, at, at < branch.width ? squares_of(load_raw<T, V>(a.values[b], row * a.strides[b] + at)) : 0.f, whole[b]);
+                if (k * step + lane < branch.width) gather<V, Parted>(branch, k * step + lane, squares_of(now.x[b][k]), whole[b]);
+            for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step)
+                gather<V, Parted>(branch, at, squares_of(load_raw<T, V>(a.values[b], row * a.strides[b] + at)), whole[b]);
         }
-        add_up<Parted>(branches, whole);
+        add_up<Parted>(branches, whole, [&](int b, i64 group, float sum) {
+            return a.inverse[b][row * branches[b].groups + group] = reciprocal_root(sum / branches[b].size + a.epsilon);
+        });
 #pragma unroll
         for (int b = 0; b < 2; b++)
             if (branches[b].whole()) {
                 whole[b] = reciprocal_root(whole[b] / branches[b].size + a.epsilon);
                 if (threadIdx.x == 0) a.inverse[b][row] = whole[b];
             }
-        const auto normed = [&](int b, i64 at, const Raw<T, V>& x, const float (&its)[V], float (&values)[V]) {
-            const Branch<Parted>& branch = branches[b];
-            float inverse = branch.whole() ? whole[b] : 1;
-            if (branch.parted()) {
-                const unsigned part = part_of<V>(branch, at);
-                inverse = reciprocal_root(branch.totals[part] / branch.size + a.epsilon);
-                if (static_cast<unsigned>(at / V) == part * branch.vectors) a.inverse[b][row * branch.groups + part] = inverse;
-            }
+        const auto inverse_of = [&](int b, unsigned part) { return branches[b].whole() ? whole[b] : branches[b].parted() ? branches[b].totals[part] : 1.f; };
+        const auto add = [&](int b, i64 at, unsigned part, const Raw<T, V>& x, const float (&held)[V], float (&values)[V]) {
+            const float inverse = inverse_of(b, part);
+            float its[V];
+            if (Parted) factors_of<V, false>(a, b, at, its);     // held they would take the registers of half the threads
 #pragma unroll
-            for (int i = 0; i < V; i++) values[i] = x[i] * inverse * its[i];
-        };
-        const auto finish = [&](i64 at, const Raw<T, V>& first, const float (&its)[V], const Raw<T, V>& second, const float (&others)[V]) {
-            float values[V], more[V];
-            normed(0, at, first, its, values);
-            if (at < branches[1].width) {
-                normed(1, at, second, others, more);
-#pragma unroll
-                for (int i = 0; i < V; i++) values[i] += more[i];
-            }
-            store<T, V>(a.output, row * a.outputStride + at, values);
+            for (int i = 0; i < V; i++) values[i] += x[i] * inverse * (Parted ? its[i] : held[i]);
         };
 #pragma unroll
-        for (int k = 0; k < Kept; k++)
-            if (k * step + lane < branches[0].width) finish(k * step + lane, now.x[0][k], factors[0][k], now.x[1][k], factors[1][k]);
-        for (i64 at = Wider ? Kept * step + lane : branches[0].width; at < branches[0].width; at += step) {
-            Raw<T, V> x[2] = {};
-            float its[2][V];
+        for (int k = 0; k < Kept; k++) {
+            const i64 at = k * step + lane;
+            if (at >= branches[0].width) continue;
+            float values[V] = {};
 #pragma unroll
             for (int b = 0; b < 2; b++)
-                if (at < branches[b].width) {
-                    x[b] = load_raw<T, V>(a.values[b], row * a.strides[b] + at);
-                    factors_of<V, false>(a, b, at, its[b]);
-                }
-            finish(at, x[0], its[0], x[1], its[1]);
+                if (at < branches[b].width) add(b, at, part[b][k], now.x[b][k], factors[b][k], values);
+            store<T, V>(a.output, row * a.outputStride + at, values);
+        }
+        for (i64 at = Wider ? Kept * step + lane : branches[0].width; at < branches[0].width; at += step) {
+            float values[V] = {};
+#pragma unroll
+            for (int b = 0; b < 2; b++)
+                if (at < branches[b].width)
+                    add(b, at, branches[b].parted() ? part_of<V>(branches[b], at) : 0, load_raw<T, V>(a.values[b], row * a.strides[b] + at), factors[b][0], values);
+            store<T, V>(a.output, row * a.outputStride + at, values);
         }
         fetch(row + a.slices, now);
         take_turns<Parted, Wider>(branches, turn);
@@ -378,18 +369,23 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
     Branch<Parted> branches[2];
     i64 turn = branches_of<V, Parted>(a, shared, branches);
     float sums[2][Kept][V], factors[2][Kept][V];
+    unsigned part[2][Kept];
 #pragma unroll
     for (int b = 0; b < 2; b++)
 #pragma unroll
         for (int k = 0; k < Kept; k++) {
 #pragma unroll
             for (int i = 0; i < V; i++) sums[b][k][i] = 0;
-            if (k * step + lane < branches[b].width) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+            if (k * step + lane < branches[b].width) {
+                factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
+                if (branches[b].parted()) part[b][k] = part_of<V>(branches[b], k * step + lane);
+            }
         }
-    const auto inverse_of = [&](i64 row, int b, i64 at) {
+    const auto inverse_of = [&](i64 row, int b, unsigned part) {
         const Branch<Parted>& branch = branches[b];
-        return branch.whole() ? a.inverse[b][row] : branch.parted() ? a.inverse[b][row * branch.groups + part_of<V>(branch, at)] : 1.f;
+        return branch.whole() ? a.inverse[b][row] : branch.parted() ? a.inverse[b][row * branch.groups + part] : 1.f;
     };
+    const auto part_at = [&](int b, i64 at) { return branches[b].parted() ? part_of<V>(branches[b], at) : 0; };
     const auto place = [&](int b, i64 row, i64 at) { return static_cast<const T*>(b < 2 ? a.values[b] : a.output) + row * (b < 2 ? a.strides[b] : a.outputStride) + at; };
     // 0 and 1: the branches; 2: dy
     Raw<T, V> held[Stages ? 1 : 3][Stages ? 1 : Kept];
@@ -402,7 +398,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
 #pragma unroll
             for (int k = 0; k < Kept; k++) {
                 const i64 at = k * step + lane;
-                to[b][k] = row >= a.rows || at >= branches[b].width ? 1.f : k && !Parted ? to[b][0] : inverse_of(row, b, at);
+                to[b][k] = row >= a.rows || at >= branches[b].width ? 1.f : k && !Parted ? to[b][0] : inverse_of(row, b, part[b][k]);
             }
     };
     const auto fetch = [&](i64 row, int stage) {
@@ -447,32 +443,30 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
             const Branch<Parted>& branch = branches[b];
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step < branch.width)
-                    gather<V, Parted>(branch, k * step + lane, k * step + lane < branch.width ? products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]) : 0.f, whole[b]);
-            for (i64 at = Wider ? Kept * step + lane : branch.width + lane; at - lane < branch.width; at += step) {      // what is wider: sums over rows gather where they are written
-                float sum = 0, its[V], added[V], shares[V], weights[V];
-                if (at < branch.width) {
-                    factors_of<V, false>(a, b, at, its);
+                if (k * step + lane < branch.width)
+                    gather<V, Parted>(branch, k * step + lane, products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]), whole[b]);
+            for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step) {      // what is wider: sums over rows gather where they are written
+                float its[V], added[V], shares[V], weights[V];
+                factors_of<V, false>(a, b, at, its);
 #pragma unroll
-                    for (int i = 0; i < V; i++) added[i] = 0;
-                    sum = products_of(load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, at), its, added);
-                    float *to = a.dWeights[b] ? a.dWeights[b] + slice * branch.width + at : nullptr, *gate = a.dGate ? a.dGate + slice * branch.width + at : nullptr;
-                    shares_of<V>(a, b, at, shares);
-                    channels_of<V>(a.weights[b], at, 1, weights);
+                for (int i = 0; i < V; i++) added[i] = 0;
+                gather<V, Parted>(branch, at,
+                    products_of(load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, part_at(b, at)), its, added), whole[b]);
+                float *to = a.dWeights[b] ? a.dWeights[b] + slice * branch.width + at : nullptr, *gate = a.dGate ? a.dGate + slice * branch.width + at : nullptr;
+                shares_of<V>(a, b, at, shares);
+                channels_of<V>(a.weights[b], at, 1, weights);
 #pragma unroll
-                    for (int i = 0; i < V; i++) {
-                        if (to) to[i] = (row == slice ? 0 : to[i]) + added[i] * shares[i];
-                        const float change = added[i] * weights[i] * shares[i] * (1 - shares[i]);
-                        if (gate) gate[i] = b ? gate[i] - change : (row == slice ? 0 : gate[i]) + change;
-                    }
+                for (int i = 0; i < V; i++) {
+                    if (to) to[i] = (row == slice ? 0 : to[i]) + added[i] * shares[i];
+                    const float change = added[i] * weights[i] * shares[i] * (1 - shares[i]);
+                    if (gate) gate[i] = b ? gate[i] - change : (row == slice ? 0 : gate[i]) + change;
                 }
-                gather<V, Parted>(branch, at, sum, whole[b]);
             }
         }
-        add_up<Parted>(branches, whole);
-        const auto finish = [&](int b, i64 at, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse, const float (&its)[V]) {
+        add_up<Parted>(branches, whole, [&](int b, i64, float sum) { return sum / branches[b].size; });
+        const auto finish = [&](int b, i64 at, unsigned part, const Raw<T, V>& x, const Raw<T, V>& dy, float inverse, const float (&its)[V]) {
             const Branch<Parted>& branch = branches[b];
-            const float mean = (branch.whole() ? whole[b] / branch.size : branch.parted() ? branch.totals[part_of<V>(branch, at)] / branch.size : 0.f) * inverse;
+            const float mean = (branch.whole() ? whole[b] / branch.size : branch.parted() ? branch.totals[part] : 0.f) * inverse;
             float dx[V];
 #pragma unroll
             for (int i = 0; i < V; i++) dx[i] = (dy[i] * its[i] - x[i] * mean) * inverse;
@@ -482,11 +476,11 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
         for (int b = 0; b < 2; b++) {
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step + lane < branches[b].width) finish(b, k * step + lane, vector(b, k), vector(2, k), inverse[b][k], factors[b][k]);
-            for (i64 at = Wider ? Kept * step + lane : branches[b].width + lane; at < branches[b].width; at += step) {
+                if (k * step + lane < branches[b].width) finish(b, k * step + lane, part[b][k], vector(b, k), vector(2, k), inverse[b][k], factors[b][k]);
+            for (i64 at = Wider ? Kept * step + lane : branches[b].width; at < branches[b].width; at += step) {
                 float its[V];
                 factors_of<V, false>(a, b, at, its);
-                finish(b, at, load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, at), its);
+                finish(b, at, part_at(b, at), load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, part_at(b, at)), its);
             }
         }
         if constexpr (Stages > 0) {
@@ -516,5 +510,5 @@ template <class T, int V, Form F, bool Plain> __device__ __forceinline__ void fu
     if constexpr (F == Heads) heads_forward<T, V, Plain>(a);
     else rows_forward<T, V, 2, F != Rows, F == Rest>(a);
 }
-KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 5 : FUSION_FORM == Rest ? 1 : 2, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
+KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 5 : 2, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
 #endif

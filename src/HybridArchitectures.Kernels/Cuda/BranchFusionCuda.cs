@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Runtime;
@@ -26,7 +27,7 @@ static unsafe class BranchFusionCuda
         public Pair<long> Widths, Groups, Strides;
         public long OutputStride;
         public Pair<long> Parts;
-        public Pair<int> Lanes;
+        public Pair<int> Shifts;
         public float Epsilon;
         public int Kind;
     }
@@ -99,7 +100,6 @@ static unsafe class BranchFusionCuda
             Gate = CudaMemory.Address(gates), Output = (nint)outputs[0], DGate = CudaMemory.Address(dGate), Rows = outputs.Count, Slices = slices,
             OutputStride = CudaMemory.Stride(outputs), Epsilon = (float)epsilon, Kind = (int)kind,
         };
-        for (int i = 0; i < 2; i++) arguments.Lanes[i] = 1;
         for (int i = 0; i < branches.Length; i++)
         {
             dWeights[i] = Partial(branches[i].Weight);
@@ -112,7 +112,7 @@ static unsafe class BranchFusionCuda
             arguments.Groups[i] = groups[i];
             arguments.Strides[i] = CudaMemory.Stride(values[i]);
             arguments.Parts[i] = values[i].Width / Math.Max(1, groups[i]);
-            arguments.Lanes[i] = groups[i] > 0 ? BranchFusionCut.Lanes(arguments.Parts[i] / vector) : 1;
+            arguments.Shifts[i] = BitOperations.Log2((ulong)(arguments.Parts[i] / vector));
         }
         device.Launch(cut.Source(output.dtype, wide), "fuse", (slices, cut.Tiles, 1), cut.Threads, cut.Shared, arguments);
         GC.KeepAlive((values, outputs.Tensor, weights, gates));

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Numerics;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
@@ -33,20 +34,16 @@ readonly record struct BranchFusionCut(bool Backward, BranchFusionForm Form, boo
 
     static readonly ConcurrentDictionary<(bool Backward, BranchFusionForm Form, bool Plain, ScalarType Type, bool Wide), string> Sources = new();
 
-    /// <summary>Lanes that make one sum: the largest power of two that divides the vectors of a part, at most a warp.</summary>
-    public static int Lanes(long vectors) => (int)Math.Max(1, Math.Min(32, vectors & -vectors));
-
     /// <summary>The cut for rows of so many vectors, each branch in so many groups (0 where it is not normed); wide: a vector is 16 bytes and not one element.</summary>
     public static BranchFusionCut For(bool backward, bool plain, bool wide, long vectors, ReadOnlySpan<int> groups, int sharedMemory)
     {
         bool heads = wide, rows = wide && vectors <= MostVectors;
-        long numbers = (2 - groups.Length) * MostWarps;      // in shared memory: sums of warps, or of every piece and part
+        long numbers = (2 - groups.Length) * MostWarps;      // in shared memory: sums of warps, or of every vector and part
         foreach (int count in groups)
         {
-            long part = count > 0 ? vectors / count : 1, pieces = part / Lanes(part);
-            heads &= pieces == 1;
+            heads &= count == 0 || (vectors / count <= 32 && BitOperations.IsPow2(vectors / count));
             rows &= count <= 1;
-            numbers += count > 1 ? count * (pieces + 1) : MostWarps;
+            numbers += count > 1 ? vectors + count : MostWarps;
         }
         if (heads) return new(backward, BranchFusionForm.Heads, plain, vectors, (int)Math.Min(256, (vectors + 31) / 32 * 32), 0);
         // two rows of three vectors' two a thread on their way, and the numbers of this row and the next
@@ -59,7 +56,7 @@ readonly record struct BranchFusionCut(bool Backward, BranchFusionForm Form, boo
     public long Tiles => Form == BranchFusionForm.Heads ? (Vectors + Threads - 1) / Threads : 1;
 
     /// <summary>Rows that are worked on at a time; backward each has sums of its own, so by the sizes alone and not by the card: their total is the same to the bit everywhere.</summary>
-    public long Slices(long rows) => Plain || (!Backward && Form != BranchFusionForm.Heads) ? rows
+    public long Slices(long rows) => Plain || (!Backward && Form == BranchFusionForm.Rows) ? rows
         : !Backward ? (rows + 3) / 4
         : Math.Clamp(132L * (Form == BranchFusionForm.Heads ? 768 : 512) / (Threads * Tiles), 1, rows);
 

@@ -73,8 +73,9 @@ static class NormCuda
             Inverse = CudaMemory.Address(inverse), Rows = xs.Count, Groups = groups, Part = part, XStride = CudaMemory.Stride(xs),
             OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)epsilon,
         };
-        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), false);
-        CudaRuntime.DeviceOf(x).Launch(cut.Source(Mode(gate, residual, normFirst), x.dtype, wide), Kernel, (cut.Grid(xs.Count * groups), 1, 1), cut.Threads, Shared, arguments);
+        var mode = Mode(gate, residual, normFirst);
+        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), false, mode, x.dtype);
+        CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(xs.Count * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((xs.Tensor, others.Tensor, weights));
         return (output, sum, inverse);
     }
@@ -88,7 +89,8 @@ static class NormCuda
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
         bool wide = CudaMemory.Wide(part, gradients, xs, others) && CudaMemory.Address(weights) % 16 == 0;
-        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), true);
+        var mode = Mode(gate, sumGradient, normFirst);
+        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
         long slices = cut.Slices(xs.Count, groups);
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
@@ -97,7 +99,7 @@ static class NormCuda
             DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices,
             GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs), OtherStride = other is null ? 0 : CudaMemory.Stride(others),
         };
-        CudaRuntime.DeviceOf(x).Launch(cut.Source(Mode(gate, sumGradient, normFirst), x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
+        CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));
         return (dx, dGate, partial?.sum(dim: 0).to(weight!.dtype));
     }

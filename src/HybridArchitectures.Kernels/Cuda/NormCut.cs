@@ -31,13 +31,15 @@ readonly record struct NormCut(bool Backward, int Team, int Kept, bool Rest, int
     static readonly ConcurrentDictionary<(NormCut Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
 
     /// <summary>The cut for parts of so many vectors: measured on an H100, by the sizes alone, so that sums over teams are the same to the bit on every card.</summary>
-    public static NormCut For(long vectors, bool backward)
+    public static NormCut For(long vectors, bool backward, NormMode mode, ScalarType type)
     {
         if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);
-        int team = 32;
-        while (team < 512 && vectors > 2 * team) team *= 2;
-        int kept = vectors > 1024 && !backward ? 4 : 2, threads = team == 32 ? 128 : team;
-        return new(backward, team, kept, vectors > kept * team, threads, kept == 4 ? 1 : (backward ? 512 : 1024) / threads);
+        // four vectors instead of two where registers hold them: of float32, without a second input
+        bool light = mode == NormMode.Plain && type == ScalarType.Float32;
+        int team = 32, kept = (light && vectors > 512) || (!backward && vectors > 1024) ? 4 : 2;
+        while (team < 512 && vectors > kept * team) team *= 2;
+        int threads = team == 32 ? 128 : team;
+        return new(backward, team, kept, vectors > kept * team, threads, kept == 4 && !light ? 1 : (backward ? 512 : 1024) / threads);
     }
 
     /// <summary>Rows that are worked on at a time backward, each with a sum of its own for the weight's gradient: as many as an H100's 132 multiprocessors hold.</summary>

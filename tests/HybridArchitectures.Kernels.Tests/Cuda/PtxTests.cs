@@ -15,7 +15,7 @@ public class PtxTests
         }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
             .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
-                    select CudaSource.Embedded(NormCut.For(vectors, backward).Source(mode, ScalarType.BFloat16, true)))
+                    select CudaSource.Embedded(NormCut.For(vectors, backward, mode, ScalarType.BFloat16).Source(mode, ScalarType.BFloat16, true)))
             .Concat(from form in Enum.GetValues<BranchFusionForm>() from backward in new[] { false, true }
                     select CudaSource.Embedded(new BranchFusionCut(backward, form, false, 64, 256, 0).Source(ScalarType.BFloat16, true)));
 
