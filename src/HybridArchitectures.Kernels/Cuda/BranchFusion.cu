@@ -4,13 +4,13 @@
 // Heads: a part lies within a warp's lanes. A thread has one vector of 16 bytes of each branch, parts are summed by exchanges, nothing waits for a whole row. Without weights
 // and gate a block takes a row, or 256 vectors of it; else it keeps to its columns over several rows, their factors in registers, backward with the next row loaded ahead.
 // Rows: a part is a row, of up to 1024 vectors. A block has a row, a thread two vectors of each branch; backward it keeps to its columns over many rows, the next of which
-// is copied to shared memory meanwhile. Parts: the same for parts that are neither. Rest: the same for any width, and for elements that no vector fits: what is wider than a
-// block holds is read again, and its gradients gather in memory.
+// is copied to shared memory meanwhile. Parts: the same for parts that are neither, whose vectors leave their sums in shared memory. Rest: the same for any width, and for
+// elements that no vector fits: what is wider than a block holds is read again, and its gradients gather in memory.
 //
 // The gradients of weights and gate all follow from one sum over rows a branch and channel, of dy x / rms: it gathers in registers and is written once a block, to be added
 // up over blocks in a fixed order. Bytes a row: forward 3 widths, backward 5. About 8 and 20 operations an element.
-// On one H100 at 3.0 TB/s, 65536 x 4096 with 64 heads: bfloat16 0.557 and 0.918 ms of 0.542 and 0.904, float32 1.12 and 1.85 of 1.08 and 1.81; with weights and a gate 0.58
-// and 0.97, 1.12 and 1.90, over whole rows 0.54 and 1.00, 1.05 and 1.89.
+// On one H100 at 3.0 TB/s, 65536 x 4096 with 64 heads: bfloat16 0.555 and 0.917 ms of 0.542 and 0.904, float32 1.12 and 1.85 of 1.08 and 1.81; with weights and a gate 0.57
+// and 0.97, 1.13 and 1.89, over whole rows 0.54 and 1.00, 1.05 and 1.87.
 #include "common.cuh"
 
 enum Form { Heads, Rows, Parts, Rest };
@@ -277,12 +277,16 @@ template <bool Parted, bool Wider> __device__ __forceinline__ void take_turns(Br
     }
 }
 
+// the channels of a branch that a block holds
+__device__ __forceinline__ int held_of(const FusionArguments& a, int branch, int most) { return static_cast<int>(a.widths[branch] < most ? a.widths[branch] : most); }
+
 template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forceinline__ void rows_forward(const FusionArguments& a) {
     DYNAMIC_SHARED(float, shared);
-    const int lane = threadIdx.x * V;
-    const i64 slice = blockIdx.x, step = static_cast<i64>(blockDim.x) * V;
+    const int lane = threadIdx.x * V, step = blockDim.x * V;
+    const i64 slice = blockIdx.x;
     Branch<Parted> branches[2];
     i64 turn = branches_of<V, Parted>(a, shared, branches);
+    const int held[2] = {held_of(a, 0, Kept * step), held_of(a, 1, Kept * step)};
     float factors[2][Kept][V];
     unsigned part[2][Kept];
     struct Row { Raw<T, V> x[2][Kept]; };
@@ -292,7 +296,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
         for (int b = 0; b < 2; b++)
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step + lane < branches[b].width) to.x[b][k] = load_raw<T, V>(a.values[b], row * a.strides[b] + k * step + lane);
+                if (k * step + lane < held[b]) to.x[b][k] = load_raw<T, V>(a.values[b], row * a.strides[b] + k * step + lane);
     };
     Row now;
     fetch(slice, now);
@@ -300,7 +304,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
     for (int b = 0; b < 2; b++)
 #pragma unroll
         for (int k = 0; k < Kept; k++)
-            if (k * step + lane < branches[b].width) {
+            if (k * step + lane < held[b]) {
                 if (!Parted) factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
                 if (branches[b].parted()) part[b][k] = part_of<V>(branches[b], k * step + lane);
             }
@@ -317,7 +321,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
             const Branch<Parted>& branch = branches[b];
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step + lane < branch.width) gather<V, Parted>(branch, k * step + lane, squares_of(now.x[b][k]), whole[b]);
+                if (k * step + lane < held[b]) gather<V, Parted>(branch, k * step + lane, squares_of(now.x[b][k]), whole[b]);
             for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step)
                 gather<V, Parted>(branch, at, squares_of(load_raw<T, V>(a.values[b], row * a.strides[b] + at)), whole[b]);
         }
@@ -331,21 +335,21 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
                 if (threadIdx.x == 0) a.inverse[b][row] = whole[b];
             }
         const auto inverse_of = [&](int b, unsigned part) { return branches[b].whole() ? whole[b] : branches[b].parted() ? branches[b].totals[part] : 1.f; };
-        const auto add = [&](int b, i64 at, unsigned part, const Raw<T, V>& x, const float (&held)[V], float (&values)[V]) {
+        const auto add = [&](int b, i64 at, unsigned part, const Raw<T, V>& x, const float (&known)[V], float (&values)[V]) {
             const float inverse = inverse_of(b, part);
             float its[V];
             if (Parted) factors_of<V, false>(a, b, at, its);     // held they would take the registers of half the threads
 #pragma unroll
-            for (int i = 0; i < V; i++) values[i] += x[i] * inverse * (Parted ? its[i] : held[i]);
+            for (int i = 0; i < V; i++) values[i] += x[i] * inverse * (Parted ? its[i] : known[i]);
         };
 #pragma unroll
         for (int k = 0; k < Kept; k++) {
-            const i64 at = k * step + lane;
-            if (at >= branches[0].width) continue;
+            const int at = k * step + lane;
+            if (at >= held[0]) continue;
             float values[V] = {};
 #pragma unroll
             for (int b = 0; b < 2; b++)
-                if (at < branches[b].width) add(b, at, part[b][k], now.x[b][k], factors[b][k], values);
+                if (at < held[b]) add(b, at, part[b][k], now.x[b][k], factors[b][k], values);
             store<T, V>(a.output, row * a.outputStride + at, values);
         }
         for (i64 at = Wider ? Kept * step + lane : branches[0].width; at < branches[0].width; at += step) {
@@ -356,6 +360,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
                     add(b, at, branches[b].parted() ? part_of<V>(branches[b], at) : 0, load_raw<T, V>(a.values[b], row * a.strides[b] + at), factors[b][0], values);
             store<T, V>(a.output, row * a.outputStride + at, values);
         }
+        if (!Parted) break;                          // the host starts a block for every row then
         fetch(row + a.slices, now);
         take_turns<Parted, Wider>(branches, turn);
     }
@@ -364,10 +369,11 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
 // Stages: rows that are held in shared memory, all but one of them on their way; 0: the next row is loaded after this one's results
 template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __device__ __forceinline__ void rows_backward(const FusionArguments& a) {
     DYNAMIC_SHARED(float, shared);
-    const int lane = threadIdx.x * V;
-    const i64 slice = blockIdx.x, step = static_cast<i64>(blockDim.x) * V;
+    const int lane = threadIdx.x * V, step = blockDim.x * V;
+    const i64 slice = blockIdx.x;
     Branch<Parted> branches[2];
     i64 turn = branches_of<V, Parted>(a, shared, branches);
+    const int held[2] = {held_of(a, 0, Kept * step), held_of(a, 1, Kept * step)};
     float sums[2][Kept][V], factors[2][Kept][V];
     unsigned part[2][Kept];
 #pragma unroll
@@ -376,7 +382,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
         for (int k = 0; k < Kept; k++) {
 #pragma unroll
             for (int i = 0; i < V; i++) sums[b][k][i] = 0;
-            if (k * step + lane < branches[b].width) {
+            if (k * step + lane < held[b]) {
                 factors_of<V, false>(a, b, k * step + lane, factors[b][k]);
                 if (branches[b].parted()) part[b][k] = part_of<V>(branches[b], k * step + lane);
             }
@@ -388,7 +394,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
     const auto part_at = [&](int b, i64 at) { return branches[b].parted() ? part_of<V>(branches[b], at) : 0; };
     const auto place = [&](int b, i64 row, i64 at) { return static_cast<const T*>(b < 2 ? a.values[b] : a.output) + row * (b < 2 ? a.strides[b] : a.outputStride) + at; };
     // 0 and 1: the branches; 2: dy
-    Raw<T, V> held[Stages ? 1 : 3][Stages ? 1 : Kept];
+    Raw<T, V> loaded[Stages ? 1 : 3][Stages ? 1 : Kept];
     Raw<T, V>* ring = reinterpret_cast<Raw<T, V>*>(shared + (2 * turn + 3) / 4 * 4) + threadIdx.x;
     const auto slot = [&](int stage, int b, int k) { return ring + ((stage * 3 + b) * Kept + k) * blockDim.x; };
     float inverse[2][Kept], following[2][Kept];
@@ -397,8 +403,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
         for (int b = 0; b < 2; b++)
 #pragma unroll
             for (int k = 0; k < Kept; k++) {
-                const i64 at = k * step + lane;
-                to[b][k] = row >= a.rows || at >= branches[b].width ? 1.f : k && !Parted ? to[b][0] : inverse_of(row, b, part[b][k]);
+                to[b][k] = row >= a.rows || k * step + lane >= held[b] ? 1.f : k && !Parted ? to[b][0] : inverse_of(row, b, part[b][k]);
             }
     };
     const auto fetch = [&](i64 row, int stage) {
@@ -407,16 +412,16 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
             for (int b = 0; b < 3; b++)
 #pragma unroll
                 for (int k = 0; k < Kept; k++) {
-                    const i64 at = k * step + lane;
-                    if (at >= branches[b == 1 ? 1 : 0].width) continue;
+                    const int at = k * step + lane;
+                    if (at >= held[b == 1 ? 1 : 0]) continue;
                     if constexpr (Stages > 0) copy_async<16>(slot(stage, b, k), place(b, row, at), true);
-                    else held[b][k] = load_raw<T, V>(place(b, row, at), 0);
+                    else loaded[b][k] = load_raw<T, V>(place(b, row, at), 0);
                 }
         if constexpr (Stages > 0) copy_commit();
     };
     int stage = 0;
     const auto vector = [&](int b, int k) {
-        if constexpr (Stages > 0) return *slot(stage, b, k); else return held[b][k];
+        if constexpr (Stages > 0) return *slot(stage, b, k); else return loaded[b][k];
     };
     const auto products_of = [&](const Raw<T, V>& x, const Raw<T, V>& dy, float inverse, const float (&its)[V], float (&added)[V]) {
         float sum = 0;
@@ -443,7 +448,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
             const Branch<Parted>& branch = branches[b];
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step + lane < branch.width)
+                if (k * step + lane < held[b])
                     gather<V, Parted>(branch, k * step + lane, products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]), whole[b]);
             for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step) {      // what is wider: sums over rows gather where they are written
                 float its[V], added[V], shares[V], weights[V];
@@ -476,7 +481,7 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
         for (int b = 0; b < 2; b++) {
 #pragma unroll
             for (int k = 0; k < Kept; k++)
-                if (k * step + lane < branches[b].width) finish(b, k * step + lane, part[b][k], vector(b, k), vector(2, k), inverse[b][k], factors[b][k]);
+                if (k * step + lane < held[b]) finish(b, k * step + lane, part[b][k], vector(b, k), vector(2, k), inverse[b][k], factors[b][k]);
             for (i64 at = Wider ? Kept * step + lane : branches[b].width; at < branches[b].width; at += step) {
                 float its[V];
                 factors_of<V, false>(a, b, at, its);
