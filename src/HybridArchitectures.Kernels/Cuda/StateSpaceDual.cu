@@ -17,8 +17,8 @@
 // Float32 is cut into three bfloat16 planes, and the six products that matter are summed: about as exact as float32. Every sum has one fixed order.
 //
 // What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at 790 TFLOP/s.
-// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s): forward 0.74 ms;
-// with backward, S kept, 3.04 ms. What each step gave stands in docs/kernels-log.md.
+// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s): forward 0.50 ms;
+// with backward, S kept, 2.94 ms as a sum of kernels. What each step gave stands in docs/kernels-log.md.
 #include "tensor_cores.cuh"
 
 // the host compiles this once for each shape it meets
@@ -63,6 +63,7 @@ constexpr float LeastLogarithm = -128;      // 2^-128 is 0 here
 static_assert(sizeof(int) == sizeof(float) && Q % 16 == 0 && Q <= 64 && PairWarps % Blocks == 0 && Unit % 16 == 0, "sizes the kernels are cut for");
 
 struct DualArguments {
+    TensorMap inMap, keyMap, queryMap, outMap, gradientMap, statesMap, backStatesMap;   // of what groups of four warps read and write
     Typed timeStep;
     const void *in, *key, *query, *gradient;          // (batch, length, heads, P), (batch, length, groups, N) twice, like in
     const float *a, *skip, *bias, *incoming, *finalGradient;
@@ -1175,5 +1176,9 @@ KERNEL(dual_step_gradients, 256, DualArguments, step_gradients)
 KERNEL(dual_combine_back, 256, DualArguments, combine<true>)
 KERNEL_OF(dual_states_back, WalkThreads, SSD_BLOCKS, DualArguments, walk<true, false>)
 KERNEL_OF(dual_walk_back, WalkThreads, SSD_BLOCKS, DualArguments, walk<true, true>)
+#if SSD_GROUPS
+KERNEL_OF(dual_pairs, PairThreads, 1, DualArguments, pairs)
+#else
 KERNEL(dual_pairs, PairThreads, DualArguments, pairs)
+#endif
 #endif

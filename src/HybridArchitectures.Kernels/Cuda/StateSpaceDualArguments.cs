@@ -1,8 +1,13 @@
+using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there.</summary>
+/// <summary>What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there. Its size is a multiple of 64 bytes, as maps of tensors make it there.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 448)]
 struct StateSpaceDualArguments
 {
+    public CudaTensorMap InMap, KeyMap, QueryMap, OutMap, GradientMap, StatesMap, BackStatesMap;
     public CudaTyped TimeStep;
     public nint In, Key, Query, Gradient, A, Skip, Bias, Incoming, FinalGradient, Starts, Lengths, Delta, Cum, CumLow, Begins, Out, States, BackStates, Outgoing;
     public nint Suffix, Prefix, Direct, Inner, Diagonal, DKey, DQuery;

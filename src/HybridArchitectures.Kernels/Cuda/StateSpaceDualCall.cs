@@ -65,7 +65,7 @@ sealed class StateSpaceDualCall
     public Tensor Inner(Tensor tensor)
     {
         bool dense = (tensor.size(3) == 1 || tensor.stride(3) == 1) && (tensor.size(2) == 1 || tensor.stride(2) == tensor.size(3));
-        return !dense ? tensor.contiguous() : !Shape.Grouped || Whole(tensor) ? tensor : tensor.clone();
+        return !dense ? tensor.contiguous() : !Shape.Grouped || (Whole(tensor) && Apart(tensor)) ? tensor : tensor.clone();
     }
 
     /// <summary>Room for the states before all chunks of so many rows, in the activations' type.</summary>
@@ -97,6 +97,7 @@ sealed class StateSpaceDualCall
         string direction = back ? "_back" : "";
         arguments.FirstRow = firstRow;
         arguments.Incoming = CudaMemory.Address(incoming);
+        if (output is not null) arguments.OutMap = Map(output);
         if (segments > 1)
         {
             (arguments.Segments, arguments.ChunksPerSegment) = (segments, chunksPerSegment);
@@ -120,6 +121,15 @@ sealed class StateSpaceDualCall
         GC.KeepAlive((input, key, query, incoming));
     }
 
+    /// <summary>A tensor (B, L, ., .) for the copy engine; empty where the kernels do without.</summary>
+    public CudaTensorMap Map(Tensor tensor)
+    {
+        if (!Shape.Grouped || tensor.numel() == 0) return default;
+        // where rows or tokens are one, strides mean nothing
+        long elements = tensor.size(2) * tensor.size(3), token = tensor.size(1) == 1 ? elements : tensor.stride(1), row = tensor.size(0) == 1 ? token * tensor.size(1) : tensor.stride(0);
+        return device.TensorMap(CudaMemory.Address(tensor), (tensor.size(0), tensor.size(1), elements), (row * tensor.ElementSize, token * tensor.ElementSize));
+    }
+
     /// <summary>Arguments for these activations and projections.</summary>
     public StateSpaceDualArguments For(Tensor input, Tensor key, Tensor query)
     {
@@ -130,6 +140,7 @@ sealed class StateSpaceDualCall
         (arguments.Delta, arguments.Cum) = (CudaMemory.Address(delta), CudaMemory.Address(sums));
         (arguments.CumLow, arguments.Begins) = (CudaMemory.Address(sumsLow), CudaMemory.Address(begins));
         arguments.Wide = Whole(input) && Whole(key) && Whole(query) ? 1 : 0;
+        (arguments.InMap, arguments.KeyMap, arguments.QueryMap) = (Map(input), Map(key), Map(query));
         return arguments;
     }
 
@@ -140,6 +151,16 @@ sealed class StateSpaceDualCall
         bool Divides(int dimension) => tensor.size(dimension) == 1 || tensor.stride(dimension) % piece == 0;
         return tensor.size(3) % piece == 0 && CudaMemory.Address(tensor) % 16 == 0 && Divides(0) && Divides(1);
     }
+
+    /// <summary>States before all chunks, likewise: all channels of a row's chunks and heads are tokens.</summary>
+    public CudaTensorMap MapStates(Tensor states)
+    {
+        using var channels = states.view(states.size(0), Chunks * start.Heads * Shape.HeadSize, 1, Shape.States);
+        return Map(channels);
+    }
+
+    // Whether rows and tokens each have memory of their own, as an expanded tensor's have not. The copy engine takes no stride of zero.
+    static bool Apart(Tensor tensor) => (tensor.size(0) == 1 || tensor.stride(0) > 0) && (tensor.size(1) == 1 || tensor.stride(1) > 0);
 
     public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
     {

@@ -95,6 +95,7 @@ static class StateSpaceDualCuda
             var to = call.For(call.X, call.B, call.C);
             (to.Gradient, to.GradientRow, to.GradientToken) = (CudaMemory.Address(gradient), gradient.stride(0), gradient.stride(1));
             (to.States, to.BackStates, to.DKey, to.DQuery) = (CudaMemory.Address(before), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
+            (to.GradientMap, to.StatesMap, to.BackStatesMap) = (call.Map(gradient), call.MapStates(before), call.MapStates(leaving));
             (to.Suffix, to.Prefix, to.Direct) = (CudaMemory.Address(traces[0]), CudaMemory.Address(traces[1]), CudaMemory.Address(traces[2]));
             (to.Inner, to.Diagonal, to.DA, to.DBias) = (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
             (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.Of(dStep), first, splits);

@@ -36,7 +36,10 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
 
     int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (Single ? 3 : 2) + 1) + 2 * Heads);
 
-    int GroupNumbersSize => Chunk * sizeof(float) * (Stages * (2 * Heads + 1) + 8 * Heads) + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;
+    // of a walk's stages with what stands beside them; without output it has no queries and two stages more
+    int GroupStages(int stages, int tiles) =>
+        stages * (tiles * GroupTile + Chunk * sizeof(float) * (4 * Heads + 1) + (1 + Groups) * sizeof(long)) + Chunk * sizeof(float) * 8 * Heads
+            + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;
 
     /// <summary>A walk's blocks on a multiprocessor.</summary>
     public int Blocks => Grouped || PaddedStates > 128 ? 1 : 2;
@@ -48,12 +51,13 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
 
     public int PairThreads => 32 * PairWarps;
 
-    public int StatesShared => Grouped ? Stages * (Groups + Parts) * GroupTile + GroupNumbersSize : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
+    public int StatesShared => Grouped ? GroupStages(Stages + 2, Groups + Parts) : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
 
-    public int WalkShared => Grouped ? (Stages * (Groups + 2 * Parts) + 2 * Heads) * GroupTile + GroupNumbersSize : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
+    public int WalkShared => Grouped ? GroupStages(Stages, Groups + 2 * Parts) + 2 * Heads * GroupTile : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
 
     public int PairShared => Grouped
-        ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk) + 1024
+        ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk)
+            + (PairStages + 1) * sizeof(long) + 1024
         : 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
             + sizeof(float) * (PairStages * (Single ? 3 : 2) * Chunk + Chunk) + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
 
@@ -93,7 +97,7 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
         throw new ArgumentException($"{states} states of {headSize} channels do not fit {sharedMemory} bytes of shared memory", nameof(states));
     }
 
-    bool Fits(int sharedMemory) => Math.Max(WalkShared, PairShared) <= sharedMemory;
+    bool Fits(int sharedMemory) => Math.Max(Math.Max(WalkShared, StatesShared), PairShared) <= sharedMemory;
 
     // bytes of rows with 16 bytes after each, in every plane
     int Tile(int rows, int columns) => Planes * rows * (columns + 8) * sizeof(ushort);

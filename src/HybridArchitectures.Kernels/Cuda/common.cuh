@@ -11,16 +11,21 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 
 // A kernel takes one structure of pointers and numbers; the host has the same structure.
 // KERNEL(name, threads, Arguments, body) makes `name` an entry point that runs body(arguments).
-// KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers.
+// KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers, and lets the body take addresses of arguments.
 #ifdef HYBRID_EMULATION
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" void name(void** hybrid_arguments) { __VA_ARGS__(*static_cast<const Arguments*>(hybrid_arguments[0])); }
 #define KERNEL_OF(name, threads, blocks, Arguments, ...) KERNEL(name, threads, Arguments, __VA_ARGS__)
 #else
+#ifdef __clang__
+#define GRID_CONSTANT
+#else
+#define GRID_CONSTANT __grid_constant__
+#endif
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
 #define KERNEL_OF(name, threads, blocks, Arguments, ...) \
-    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const GRID_CONSTANT Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
 #endif
 

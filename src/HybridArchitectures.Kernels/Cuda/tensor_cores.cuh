@@ -263,7 +263,8 @@ __device__ __forceinline__ void publish() {
 #endif
 }
 
-// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the whole block.
+// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the whole block. A warp comes as one:
+// where its threads may have parted, `sync_warp` before.
 __device__ __forceinline__ void meet(int number, int count) {
 #ifdef HYBRID_EMULATION
     emulation::barrier(emulation::named[number], count);
@@ -290,5 +291,91 @@ template <int Count> __device__ __forceinline__ void lower_registers() {
 template <int Count> __device__ __forceinline__ void raise_registers() {
 #ifndef HYBRID_EMULATION
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" : : "n"(Count));
+#endif
+}
+
+// ---- copies of whole tiles by the copy engine (compute capability 9.0), which count their bytes at a barrier in shared memory ----
+
+// Where a tensor (rows, tokens, elements of a token) lies, for copies of 64 tokens of 64 elements each; the driver makes it.
+#ifdef HYBRID_EMULATION
+struct TensorMap { const char* base; unsigned long long sizes[3], strides[2], unused[10]; };
+#else
+struct alignas(64) TensorMap { unsigned long long words[16]; };
+#endif
+static_assert(sizeof(TensorMap) == 128, "as the driver has it");
+
+#ifndef HYBRID_EMULATION
+__device__ __forceinline__ unsigned long long address_of(const TensorMap& map) {
+#ifdef __clang__
+    return 0;                                            // it would copy all arguments to take the address of one, and makes PTX only to be looked at
+#else
+    return reinterpret_cast<unsigned long long>(&map);
+#endif
+}
+#endif
+
+// a barrier of 8 bytes that so many arrivals end a phase of; all threads must meet before it is used
+__device__ __forceinline__ void open_barrier(Place at, int arrivals) {
+#ifdef HYBRID_EMULATION
+    emulation::open_landing(at, arrivals);
+#else
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1; fence.mbarrier_init.release.cluster;" : : "r"(at.address), "r"(arrivals) : "memory");
+#endif
+}
+
+// arrives, and has the phase wait for so many bytes of copies
+__device__ __forceinline__ void expect(Place at, int bytes) {
+#ifdef HYBRID_EMULATION
+    emulation::expect(at, bytes);
+#else
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" : : "r"(at.address), "r"(bytes) : "memory");
+#endif
+}
+
+// until the phase of this parity, which begins with 0, has ended; by whole warps
+__device__ __forceinline__ void wait_for_copies(Place at, unsigned parity) {
+#ifdef HYBRID_EMULATION
+    emulation::wait_for_landing(at, parity);
+#else
+    unsigned done;
+    do asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(at.address), "r"(parity) : "memory");
+    while (!done);
+    sync_warp();
+#endif
+}
+
+// 64 tokens of 64 elements into a tile as products take it; zeros outside of the tensor
+__device__ __forceinline__ void copy_tile(Place to, const TensorMap& map, int element, int token, int row, Place barrier) {
+#ifdef HYBRID_EMULATION
+    for (int t = 0; t < 64; t++)
+        for (int piece = 0; piece < 8; piece++) {
+            const bool there = static_cast<unsigned long long>(element + 8 * piece) < map.sizes[0] && static_cast<unsigned long long>(token + t) < map.sizes[1];
+            emulation::copy_for(barrier, to + swizzled(t, 8 * piece), map.base + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2, 16, there);
+        }
+#else
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
+        : : "r"(to.address), "l"(address_of(map)), "r"(element), "r"(token), "r"(row), "r"(barrier.address) : "memory");
+#endif
+}
+
+// the same the other way; nothing outside of the tensor is written. What is copied must be published, and stay until `copied_out`.
+__device__ __forceinline__ void copy_tile_out(const TensorMap& map, int element, int token, int row, Place from) {
+#ifdef HYBRID_EMULATION
+    for (int t = 0; t < 64; t++)
+        for (int piece = 0; piece < 8; piece++)
+            if (static_cast<unsigned long long>(element + 8 * piece) < map.sizes[0] && static_cast<unsigned long long>(token + t) < map.sizes[1])
+                memcpy(const_cast<char*>(map.base) + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2, from + swizzled(t, 8 * piece), 16);
+#else
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4]; cp.async.bulk.commit_group;"
+        : : "l"(address_of(map)), "r"(element), "r"(token), "r"(row), "r"(from.address) : "memory");
+#endif
+}
+
+// a multiple of 16 bytes
+__device__ __forceinline__ void copy_in(Place to, const void* from, int bytes, Place barrier) {
+#ifdef HYBRID_EMULATION
+    emulation::copy_for(barrier, to, from, bytes, true);
+#else
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" : : "r"(to.address), "l"(from), "r"(bytes), "r"(barrier.address) : "memory");
 #endif
 }

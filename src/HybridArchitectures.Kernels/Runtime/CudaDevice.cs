@@ -47,9 +47,7 @@ sealed unsafe class CudaDevice
     {
         if (grid.X == 0 || grid.Y == 0 || grid.Z == 0) return;
         var driver = runtime.Driver;
-        // a thread of .NET's has no context until one is set; where libtorch works on another card, that one is put back
-        nint before = driver.CurrentContext;
-        if (before != context) driver.CurrentContext = context;
+        nint before = Enter();
         try
         {
             var function = Function(source, kernel);
@@ -66,8 +64,35 @@ sealed unsafe class CudaDevice
         }
         finally
         {
-            if (before != context && before != 0) driver.CurrentContext = before;
+            Leave(before);
         }
+    }
+
+    /// <summary>As <see cref="CudaDriver.TensorMap"/>.</summary>
+    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides)
+    {
+        nint before = Enter();
+        try
+        {
+            return runtime.Driver.TensorMap(address, sizes, strides);
+        }
+        finally
+        {
+            Leave(before);
+        }
+    }
+
+    // a thread of .NET's has no context until one is set; where libtorch works on another card, that one is put back
+    nint Enter()
+    {
+        nint before = runtime.Driver.CurrentContext;
+        if (before != context) runtime.Driver.CurrentContext = context;
+        return before;
+    }
+
+    void Leave(nint before)
+    {
+        if (before != context && before != 0) runtime.Driver.CurrentContext = before;
     }
 
     nint Function(string source, string kernel)

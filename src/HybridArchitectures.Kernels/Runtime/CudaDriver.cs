@@ -19,6 +19,7 @@ sealed unsafe class CudaDriver
     readonly delegate* unmanaged<nint*, nint, byte*, int> moduleGetFunction;
     readonly delegate* unmanaged<nint, int, int, int> functionSetAttribute;
     readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> launchKernel;
+    readonly delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int> encodeTensorMap;   // null in drivers before CUDA 12
 
     public CudaDriver(nint library)
     {
@@ -34,6 +35,8 @@ sealed unsafe class CudaDriver
         moduleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)Export("cuModuleGetFunction");
         functionSetAttribute = (delegate* unmanaged<nint, int, int, int>)Export("cuFuncSetAttribute");
         launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Export("cuLaunchKernel");
+        encodeTensorMap = (delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int>)
+            (NativeLibrary.TryGetExport(library, "cuTensorMapEncodeTiled", out var encode) ? encode : 0);
         Check(((delegate* unmanaged<uint, int>)Export("cuInit"))(0), "cuInit");
     }
 
@@ -100,6 +103,22 @@ sealed unsafe class CudaDriver
     public void Launch(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name) =>
         Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),
             $"the launch of {name} over {grid} blocks of {threads} threads");
+
+    /// <summary>For copies of 64 tokens of 64 elements of a bfloat16 tensor (rows, tokens, elements), whose last dimension has no gaps and whose strides, in bytes, 16 divides;
+    /// into shared memory swizzled over 128 bytes, zeros outside of the tensor.</summary>
+    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides)
+    {
+        const int BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;
+        var map = stackalloc byte[sizeof(CudaTensorMap) + 64];
+        var aligned = (CudaTensorMap*)((nint)(map + 63) & ~63);
+        var size = stackalloc ulong[] { (ulong)sizes.Elements, (ulong)sizes.Tokens, (ulong)sizes.Rows };
+        var stride = stackalloc ulong[] { (ulong)strides.Token, (ulong)strides.Row };
+        var box = stackalloc uint[] { 64, 64, 1 };
+        var steps = stackalloc uint[] { 1, 1, 1 };
+        if (encodeTensorMap is null) throw new CudaException("this driver has no cuTensorMapEncodeTiled; the kernels for compute capability 9.0 need one of CUDA 12 or later");
+        Check(encodeTensorMap(aligned, BFloat16, 3, address, size, stride, box, steps, 0, Swizzle128, Promote128, 0), $"cuTensorMapEncodeTiled of {sizes} elements, {strides} bytes apart");
+        return *aligned;
+    }
 
     void Check(int code, string what)
     {

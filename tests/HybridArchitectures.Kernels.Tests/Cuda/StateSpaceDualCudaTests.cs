@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
@@ -97,6 +98,32 @@ public class StateSpaceDualCudaTests : IDisposable
         }
     }
 
+    // the copy engine takes no stride of zero, nor one that 16 bytes do not divide
+    [Fact]
+    public void Projections_that_rows_share_or_that_lie_in_wider_tensors_give_what_copies_of_them_give()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(11);
+        using var emulation = new CudaEmulation();
+        var kept = new HashSet<int> { 2, 5, 6, 7 };
+        var inputs = Inputs(2, 70, 2, 64, 1, 64).Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
+        foreach (long width in new[] { 128, 132 })
+        {
+            inputs[3] = OperatorCheck.Normal(1, 70, 1, 64).to(ScalarType.BFloat16).expand(2, -1, -1, -1);
+            inputs[4] = OperatorCheck.Normal(2, 70, 1, width).to(ScalarType.BFloat16).narrow(3, 64, 64);
+            Tensor[] given = Results(tensor => tensor), copied = Results(tensor => tensor.contiguous());
+            for (int i = 0; i < given.Length; i++) Assert.True(given[i].equal(copied[i]).all().item<bool>());
+        }
+
+        Tensor[] Results(Func<Tensor, Tensor> of)
+        {
+            Tensor?[] own = [inputs[0]!.clone().requires_grad_(), .. inputs.Skip(1).Select(of!)];
+            var results = Run(own!, null, null);
+            Autograd.Backward(results.square().sum());
+            return [results.detach(), own[0]!.grad!];
+        }
+    }
+
     [Fact]
     public void Projections_of_a_wider_type_than_the_input_are_taken_as_they_are()
     {
@@ -157,7 +184,7 @@ public class StateSpaceDualCudaTests : IDisposable
                     foreach (long heads in new[] { 1, 3, 64 })
                     {
                         var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MostStates(single, shared)), single, heads, false, capability, shared);
-                        Assert.InRange(Math.Max(shape.WalkShared, shape.PairShared), 1, shared);
+                        Assert.InRange(new[] { shape.StatesShared, shape.WalkShared, shape.PairShared }.Max(), 1, shared);
                     }
     }
 }

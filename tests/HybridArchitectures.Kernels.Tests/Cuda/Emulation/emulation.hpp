@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <ucontext.h>
 #include <vector>
 #define HYBRID_EMULATION 1
@@ -131,12 +132,40 @@ static void copy_wait(unsigned pending) {
     for (; groups.size() > pending + 1; groups.erase(groups.begin()))
         for (auto& copy : groups.front()) if (copy.from) memcpy(copy.to, copy.from, copy.bytes); else memset(copy.to, 0, copy.bytes);
 }
+// A barrier in shared memory at which arrivals and bytes of copies are counted. What is copied in a phase lands when the phase is waited for and not before.
+struct Landing { unsigned arrivals, pending, phase = 0; size_t expected = 0, copied = 0; std::vector<Copy> copies = {}; };
+static std::map<const void*, Landing> landings;
+static Landing& landing(const void* at) {
+    auto found = landings.find(at);
+    if (found == landings.end()) fail("a barrier in shared memory that was not opened");
+    return found->second;
+}
+static void open_landing(const void* at, unsigned arrivals) { landings[at] = {arrivals, arrivals}; }
+static void expect(const void* at, size_t bytes) {
+    auto& own = landing(at);
+    if (!own.pending) fail("more arrivals than a barrier takes");
+    own.pending--; own.expected += bytes;
+}
+static void copy_for(const void* at, void* to, const void* from, size_t bytes, bool there) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 || (there && reinterpret_cast<uintptr_t>(from) % 16) || bytes % 16) fail("a copy from or to a place that 16 bytes do not divide");
+    memset(to, 0xff, bytes); auto& own = landing(at); own.copied += bytes; own.copies.push_back({to, there ? from : nullptr, bytes});
+}
+static void wait_for_landing(const void* at, unsigned parity) {
+    wait_until([&] {
+        auto& own = landing(at);
+        if (own.phase % 2 == parity && !own.pending && own.copied == own.expected) {
+            for (auto& copy : own.copies) if (copy.from) memcpy(copy.to, copy.from, copy.bytes); else memset(copy.to, 0, copy.bytes);
+            unsigned phase = own.phase + 1; own = {own.arrivals, own.arrivals}; own.phase = phase;
+        }
+        return own.phase % 2 != parity;
+    });
+}
 static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes = 0) {
     unsigned threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;
     fibers.resize(threads); stacks.resize(threads); exchange.resize(threads); dynamic_shared.resize(shared_bytes + 2 * guard + 16);
     shared_start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(dynamic_shared.data()) + guard + 15) / 16 * 16);
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++) for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
-        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads; copies.assign(threads, std::vector<std::vector<Copy>>(1));
+        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads; copies.assign(threads, std::vector<std::vector<Copy>>(1)); landings.clear();
         memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
         for (unsigned t = 0; t < threads; t++) {
             stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
