@@ -23,10 +23,10 @@
 #ifndef SCAN_POLYNOMIAL                              // of the K * J exponentials of a thread and token, how many are taken as polynomials
 #define SCAN_POLYNOMIAL 0
 #endif
-#ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions
+#ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions, in bfloat16; float32, with its exponentials of 13, has room for one
 #define SCAN_UNROLL 4
 #endif
-#ifndef SCAN_LOCAL_UNROLL                            // and a chunk by itself, which shares a multiprocessor's cache of instructions with forward
+#ifndef SCAN_LOCAL_UNROLL                            // and a chunk by itself, which shares a multiprocessor's cache of instructions with the walk proper
 #define SCAN_LOCAL_UNROLL 2
 #endif
 #ifndef SCAN_BACKWARD_POLYNOMIAL
@@ -84,6 +84,14 @@ __device__ __forceinline__ float softplus_polynomial(float x) {
     return p * e + (x > 0 ? x : 0.f);
 }
 
+// The same number, of which the compiler knows nothing: what is made of it is made where it stands, not kept in registers from before a loop.
+__device__ __forceinline__ int opaque(int value) {
+#ifndef HYBRID_EMULATION
+    asm volatile("mov.b32 %0, %0;" : "+r"(value));
+#endif
+    return value;
+}
+
 struct ScanArguments {
     Typed x, timeStep, gate, b, c, gradient;         // (batch, length, channels) by strides; b, c (batch, length, groups, states) without gaps
     const float *a, *skip, *bias, *initial, *finalGradient;   // (channels, states), (channels) twice, (batch, channels, states) twice; all but a may be null
@@ -116,7 +124,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     // reverse: the walk begins at the row's end
     __device__ __forceinline__ Scan(const ScanArguments& arguments, bool reverse) : a(arguments) {
-        warp = threadIdx.x / 32, lane = threadIdx.x % 32, s = lane % S, own = lane / S * K;
+        warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        if (!reverse) lane = static_cast<int>(as_bits(from_lane_xor(as_float(lane), 0)));           // what follows from it is kept, not made anew from the thread's number
+        s = lane % S, own = lane / S * K;
         const i64 perGroup = a.channels / a.groups;
         group = blockIdx.x / a.blocksPerGroup;
         row = blockIdx.y;
@@ -433,7 +443,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             const float *b = shared + n % 2 * BlockStage + s * J, *c = b + Tile * Padded, *cut = cuts + n % 2 * Tile;
             const int left = ahead_of(begin);
             const int rows = column >= count ? 0 : a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
-            constexpr int unrolled = Local ? SCAN_LOCAL_UNROLL : SCAN_UNROLL;
+            constexpr int unrolled = Float ? 1 : Local ? SCAN_LOCAL_UNROLL : SCAN_UNROLL;
 #pragma unroll unrolled
             for (int m = 0; m < Tile / 4; m++) {
                 const int i = Reverse ? Tile - 4 - 4 * m : 4 * m, following = Reverse ? i - 4 : i + 4;
@@ -487,8 +497,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         }
         if (!Local) {
             finish();
-            if (place == a.chunks - 1) save(a.final + row * a.channels * a.states, state);
-            else if (place == 0) save(a.chunkStates + part_of_row() * a.channels * a.states, state);
+            if (a.launch == 1) save(a.chunkStates + part_of_row() * a.channels * a.states, state);
+            else if (blockIdx.z + 1 == gridDim.z) save(a.final + row * a.channels * a.states, state);
         } else {
             save(a.chunkStates + part_of_row() * a.channels * a.states, state);
 #pragma unroll
@@ -587,30 +597,24 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         const int turn = lane / S / LeftGroups * Kept;
         const i64 stateToken = a.groups * a.states, lastBegin = (endTile - 1) * Tile;
 
-        const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
-            return static_cast<const E*>(from.base) + row * rowStride + (lastBegin + ChannelPieces::line(lane)) * token + first + ChannelPieces::column(lane);
-        };
-        const i64 stateSource = (row * a.length + lastBegin + StatePieces::line(threadIdx.x)) * stateToken + group * a.states + StatePieces::column(threadIdx.x);
-        const E *fromX = source(a.x, a.xRow, a.xToken), *fromStep = source(a.timeStep, a.stepRow, a.stepToken), *fromGate = source(a.gate, a.gateRow, a.gateToken);
-        const E *fromGradient = source(a.gradient, a.gradientRow, a.gradientToken);
-        const E *fromB = static_cast<const E*>(a.b.base) + stateSource, *fromC = static_cast<const E*>(a.c.base) + stateSource;
-        const float* fromSaved = a.saved + saved_at(endTile - 1);
-        const bool hasColumn = ChannelPieces::column(lane) < count, hasState = StatePieces::column(threadIdx.x) < a.states;
-        // the n-th tile from the last; called in order. `slot` gets the states at its start.
+        // the n-th tile from the last; `slot` gets the states at its start. Addresses are made anew each time: the registers they would hold in between, the walk needs.
         const auto fetch = [&](int n, float* slot) {
+            const int ownLane = opaque(lane), ownThread = opaque(static_cast<int>(threadIdx.x));
             const i64 begin = lastBegin - n * static_cast<i64>(Tile);
             const int left = left_of(begin);
             E *states = rawStates + n % 2 * BlockStage, *to = raw + n % 2 * BackwardStage;
             if (!Float || a.wide) {
-                const int lines = hasColumn ? left : 0, stateLines = hasState ? left : 0;
-                StatePieces::copy(states, fromB, stateToken, threadIdx.x, stateLines);
-                StatePieces::copy(states + Tile * Padded, fromC, stateToken, threadIdx.x, stateLines);
-                ChannelPieces::copy(to, fromX, a.xToken, lane, lines);
-                ChannelPieces::copy(to + Cell, fromStep, a.stepToken, lane, lines);
-                ChannelPieces::copy(to + 2 * Cell, fromGradient, a.gradientToken, lane, lines);
-                if (SCAN_GATED) ChannelPieces::copy(to + 3 * Cell, fromGate, a.gateToken, lane, lines);
-                fromB -= Tile * stateToken; fromC -= Tile * stateToken; fromX -= Tile * a.xToken; fromStep -= Tile * a.stepToken;
-                fromGradient -= Tile * a.gradientToken; fromGate -= Tile * a.gateToken;
+                const int lines = ChannelPieces::column(ownLane) < count ? left : 0, stateLines = StatePieces::column(ownThread) < a.states ? left : 0;
+                const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
+                    return static_cast<const E*>(from.base) + row * rowStride + (begin + ChannelPieces::line(ownLane)) * token + first + ChannelPieces::column(ownLane);
+                };
+                const i64 stateSource = (row * a.length + begin + StatePieces::line(ownThread)) * stateToken + group * a.states + StatePieces::column(ownThread);
+                StatePieces::copy(states, static_cast<const E*>(a.b.base) + stateSource, stateToken, threadIdx.x, stateLines);
+                StatePieces::copy(states + Tile * Padded, static_cast<const E*>(a.c.base) + stateSource, stateToken, threadIdx.x, stateLines);
+                ChannelPieces::copy(to, source(a.x, a.xRow, a.xToken), a.xToken, lane, lines);
+                ChannelPieces::copy(to + Cell, source(a.timeStep, a.stepRow, a.stepToken), a.stepToken, lane, lines);
+                ChannelPieces::copy(to + 2 * Cell, source(a.gradient, a.gradientRow, a.gradientToken), a.gradientToken, lane, lines);
+                if (SCAN_GATED) ChannelPieces::copy(to + 3 * Cell, source(a.gate, a.gateRow, a.gateToken), a.gateToken, lane, lines);
             } else {
                 copy_states(states, begin, left);
                 copy_channels(to, a.x, a.xRow, a.xToken, begin, left);
@@ -618,9 +622,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 copy_channels(to + 2 * Cell, a.gradient, a.gradientRow, a.gradientToken, begin, left);
                 if (SCAN_GATED) copy_channels(to + 3 * Cell, a.gate, a.gateRow, a.gateToken, begin, left);
             }
+            const float* fromSaved = a.saved + saved_at(endTile - 1 - n);
 #pragma unroll
-            for (int i = 0; i < K * J; i += 4) copy_async<16>(slot + in_slot(i), fromSaved + in_slot(i), count > 0);
-            fromSaved -= warpsOfRow * Slot;
+            for (int i = 0; i < K * J; i += 4) copy_async<16>(slot + in_slot(i), fromSaved + (i / 4 * 32 + ownLane) * 4, count > 0);
             copy_commit();
         };
         const auto to_slot = [&](float* slot, const float (&state)[K][J]) {
@@ -748,6 +752,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 const int i = part * Sub;
                 finish(of, bias, skip, line, column);
                 float history[Sub + 1][K][J], decay[Sub][K][J], cutoff[4];      // history[r + 1] is the state after token r of the part
+                float lastOutput[K], lastForC[J];                               // of the last token, so that the state after it need not be kept
                 cuts_of(cut + i, cutoff);
 #pragma unroll
                 for (int q = 0; q < K * J; q += 4) {
@@ -768,59 +773,75 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                             decay[r][k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]);
                             history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + steps[K + k] * bs[j];
                         }
-                }
-#pragma unroll
-                for (int l = Lines - 1; l >= 0; l--) {
-                    float outputSums[Apart * K], inputSums[Apart * K], stepsSums[Apart * K];
-#pragma unroll
-                    for (int in = Apart - 1; in >= 0; in--) {
-                        const int r = l * Apart + in;
-                        float bs[J], cs[J], steps[2 * K], dy[K], forStates[2][J];
-                        states_of((i + r) * Padded, bs);
+                    if (r == Sub - 1) {
+                        float cs[J], dy[K];
                         states_of((Tile + i + r) * Padded, cs);
-                        read<2 * K>(deltas + (i + r) * GroupRow + lane / S * 2 * K, steps);
                         read<K>(dys + (i + r) * Channels + own, dy);
 #pragma unroll
-                        for (int j = 0; j < J; j++) forStates[0][j] = forStates[1][j] = 0;
+                        for (int j = 0; j < J; j++) lastForC[j] = 0;
 #pragma unroll
                         for (int k = 0; k < K; k++) {
-                            float output = 0, input = 0, stepSum = 0;
+                            lastOutput[k] = 0;
 #pragma unroll
                             for (int j = 0; j < J; j++) {
-                                const float dState = dy[k] * cs[j] + carry[k][j];
-                                output += history[r + 1][k][j] * cs[j];
-                                input += dState * bs[j];
-                                forStates[0][j] += dState * steps[K + k];
-                                forStates[1][j] += dy[k] * history[r + 1][k][j];
-                                carry[k][j] = dState * decay[r][k][j];
-                                const float through = carry[k][j] * history[r][k][j];
-                                stepSum += through * rate[k][j];
-                                dRate[k][j] += through * steps[k];
+                                lastOutput[k] += history[Sub][k][j] * cs[j];
+                                lastForC[j] += dy[k] * history[Sub][k][j];
                             }
-                            outputSums[in * K + k] = output; inputSums[in * K + k] = input; stepsSums[in * K + k] = stepSum;
                         }
-                        // over the channels: first without a choice, then over the groups that are left
-#pragma unroll
-                        for (int half = J / 2, offset = 16; half >= Kept; half /= 2, offset /= 2)
-#pragma unroll
-                            for (int j = 0; j < half; j++) {
-                                forStates[0][j] += from_lane_xor(forStates[0][half + j], offset);
-                                forStates[1][j] += from_lane_xor(forStates[1][half + j], offset);
-                            }
-                        float ends[2 * Kept];
-#pragma unroll
-                        for (int e = 0; e < 2 * Kept; e++) ends[e] = forStates[e / Kept][e % Kept];
-                        reduce_scatter<2 * Kept, LeftGroups * S / 2, S>(ends, lane);
-                        if (2 * Kept >= LeftGroups || groupNumber % (LeftGroups / (2 * Kept)) == 0)
-#pragma unroll
-                            for (int e = 0; e < Owned; e++)
-                                ownFolded[((Fold == Tile ? i + r : r) * 2 + (end + e) / Kept) * Padded + ((end + e) % Kept ^ turn)] = ends[e];
                     }
-                    reduce_scatter<Apart * K, S / 2, 1>(outputSums, lane);
-                    reduce_scatter<Apart * K, S / 2, 1>(inputSums, lane);
-                    reduce_scatter<Apart * K, S / 2, 1>(stepsSums, lane);
+                }
+                float outputSums[Sub * K], inputSums[Sub * K], stepsSums[Sub * K];
 #pragma unroll
-                    for (int v = 0; v < V; v++) of.outputs[l][v] = outputSums[v], of.inputs[l][v] = inputSums[v], of.stepSums[l][v] = stepsSums[v];
+                for (int r = Sub - 1; r >= 0; r--) {
+                    float bs[J], cs[J], steps[2 * K], dy[K], forStates[2][J];
+                    states_of((i + r) * Padded, bs);
+                    states_of((Tile + i + r) * Padded, cs);
+                    read<2 * K>(deltas + (i + r) * GroupRow + lane / S * 2 * K, steps);
+                    read<K>(dys + (i + r) * Channels + own, dy);
+#pragma unroll
+                    for (int j = 0; j < J; j++) forStates[0][j] = 0, forStates[1][j] = r == Sub - 1 ? lastForC[j] : 0.f;
+#pragma unroll
+                    for (int k = 0; k < K; k++) {
+                        float output = r == Sub - 1 ? lastOutput[k] : 0.f, input = 0, stepSum = 0;
+#pragma unroll
+                        for (int j = 0; j < J; j++) {
+                            const float dState = dy[k] * cs[j] + carry[k][j];
+                            if (r < Sub - 1) output += history[r + 1][k][j] * cs[j];
+                            input += dState * bs[j];
+                            forStates[0][j] += dState * steps[K + k];
+                            if (r < Sub - 1) forStates[1][j] += dy[k] * history[r + 1][k][j];
+                            carry[k][j] = dState * decay[r][k][j];
+                            const float through = carry[k][j] * history[r][k][j];
+                            stepSum += through * rate[k][j];
+                            dRate[k][j] += through * steps[k];
+                        }
+                        const int at = (r % Apart * Lines + r / Apart) * K + k;
+                        outputSums[at] = output; inputSums[at] = input; stepsSums[at] = stepSum;
+                    }
+                    // over the channels: first without a choice, then over the groups that are left
+#pragma unroll
+                    for (int half = J / 2, offset = 16; half >= Kept; half /= 2, offset /= 2)
+#pragma unroll
+                        for (int j = 0; j < half; j++) {
+                            forStates[0][j] += from_lane_xor(forStates[0][half + j], offset);
+                            forStates[1][j] += from_lane_xor(forStates[1][half + j], offset);
+                        }
+                    float ends[2 * Kept];
+#pragma unroll
+                    for (int e = 0; e < 2 * Kept; e++) ends[e] = forStates[e / Kept][e % Kept];
+                    reduce_scatter<2 * Kept, LeftGroups * S / 2, S>(ends, lane);
+                    if (2 * Kept >= LeftGroups || groupNumber % (LeftGroups / (2 * Kept)) == 0)
+#pragma unroll
+                        for (int e = 0; e < Owned; e++)
+                            ownFolded[((Fold == Tile ? i + r : r) * 2 + (end + e) / Kept) * Padded + ((end + e) % Kept ^ turn)] = ends[e];
+                }
+                reduce_scatter<Sub * K, S / 2, 1>(outputSums, lane);
+                reduce_scatter<Sub * K, S / 2, 1>(inputSums, lane);
+                reduce_scatter<Sub * K, S / 2, 1>(stepsSums, lane);
+#pragma unroll
+                for (int l = 0; l < Lines; l++) {
+#pragma unroll
+                    for (int v = 0; v < V; v++) of.outputs[l][v] = outputSums[l * V + v], of.inputs[l][v] = inputSums[l * V + v], of.stepSums[l][v] = stepsSums[l * V + v];
                     load<float, V>(deltas, (i + line + l * Apart) * GroupRow + lane / S * 2 * K + column - own, of.deltas[l]);
                 }
                 of.raw = now + i * Channels; of.counted = left - i; of.rest = rows - i;
@@ -845,9 +866,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             for (int j = 0; j < J; j++)
                 if (holds(k, j ^ turn)) {
                     a.dA[part_of_row() * a.channels * a.states + state_at(k, j ^ turn)] = dRate[k][j];
-                    if (place == a.chunks - 1) {
-                        if (a.dInitial) a.dInitial[row * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
-                    } else if (place == 0) a.chunkStates[part_of_row() * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
+                    if (a.launch == 1) a.chunkStates[part_of_row() * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
+                    else if (a.dInitial && blockIdx.z + 1 == gridDim.z) a.dInitial[row * a.channels * a.states + state_at(k, j ^ turn)] = carry[k][j];
                 }
         // a channel's sums over the lanes that cared for it, each cell counted once
         sync_warp();
@@ -897,6 +917,56 @@ template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArgu
 
 KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
 KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
+
+struct ScanSum {
+    const float* from;                               // (parts, count)
+    TypedOutput to;                                  // (count)
+    i64 count, parts;
+};
+struct ScanSums { ScanSum b, c, a, skip, bias; };
+
+// that of this block; of values, since a choice of structures would put them all into local memory
+template <class T> __device__ __forceinline__ T scan_chosen(T b, T c, T a, T skip, T bias) {
+    return blockIdx.y == 0 ? b : blockIdx.y == 1 ? c : blockIdx.y == 2 ? a : blockIdx.y == 3 ? skip : bias;
+}
+
+// Partial gradients, each added up over its parts in order, all in one launch; a thread has four neighbours.
+__device__ __forceinline__ void scan_sum(const ScanSums& all) {
+    ScanSum one;
+    one.from = scan_chosen(all.b.from, all.c.from, all.a.from, all.skip.from, all.bias.from);
+    one.to.base = scan_chosen(all.b.to.base, all.c.to.base, all.a.to.base, all.skip.to.base, all.bias.to.base);
+    one.to.bfloat16 = scan_chosen(all.b.to.bfloat16, all.c.to.bfloat16, all.a.to.bfloat16, all.skip.to.bfloat16, all.bias.to.bfloat16);
+    one.count = scan_chosen(all.b.count, all.c.count, all.a.count, all.skip.count, all.bias.count);
+    one.parts = scan_chosen(all.b.parts, all.c.parts, all.a.parts, all.skip.parts, all.bias.parts);
+    const i64 at = (static_cast<i64>(blockIdx.x) * 128 + threadIdx.x) * 4;
+    if (at >= one.count) return;
+    float sum[4] = {0, 0, 0, 0};
+    if (one.count % 4 == 0) {
+        constexpr int Ahead = 8;
+        for (i64 begin = 0; begin < one.parts; begin += Ahead) {
+            float parts[Ahead][4];                                              // read at once
+#pragma unroll
+            for (int i = 0; i < Ahead; i++) {
+#pragma unroll
+                for (int v = 0; v < 4; v++) parts[i][v] = 0;
+                if (begin + i < one.parts) load<float, 4>(one.from, (begin + i) * one.count + at, parts[i]);
+            }
+#pragma unroll
+            for (int i = 0; i < Ahead; i++)
+#pragma unroll
+                for (int v = 0; v < 4; v++) sum[v] += parts[i][v];
+        }
+        if (one.to.bfloat16) store<bfloat16, 4>(one.to.base, at, sum); else store<float, 4>(one.to.base, at, sum);
+    } else
+#pragma unroll
+        for (int v = 0; v < 4; v++)
+            if (at + v < one.count) {
+                for (i64 part = 0; part < one.parts; part++) sum[v] += one.from[part * one.count + at + v];
+                one.to.set(at + v, sum[v]);
+            }
+}
+
+KERNEL(scan_sum_up, 128, ScanSums, scan_sum)
 
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) {
     Scan<E, K, J, S, Tile, Sub>(a, false).template walk<false, false>();

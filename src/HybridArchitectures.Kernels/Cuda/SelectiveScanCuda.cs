@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -25,6 +26,19 @@ static class SelectiveScanCuda
         public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
         public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
         public int Softplus, Wide;
+    }
+
+    struct PartialSum
+    {
+        public nint From;
+        public CudaTyped To;
+        public long Count, Parts;
+    }
+
+    [InlineArray(5)]
+    struct PartialSums
+    {
+        PartialSum first;
     }
 
     /// <summary>b and c are (B, L, G, N).</summary>
@@ -73,9 +87,8 @@ static class SelectiveScanCuda
         to.Saved = CudaMemory.Address(inputs[11]);
         call.Run("backward");
         GC.KeepAlive(inputs);
-        Tensor Sum(Tensor parts, Tensor like) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(like.dtype);
-        return [dX, dStep, Sum(dA, a), Sum(dB, b), Sum(dC, inputs[4]!), inputs[5] is { } skip ? Sum(dSkip, skip) : null, dGate,
-            inputs[7] is { } bias ? Sum(dBias, bias) : null, dInitial];
+        var sums = call.Sum((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
+        return [dX, dStep, sums[2], sums[0], sums[1], sums[3], dGate, sums[4], dInitial];
     }
 
     // what both directions share
@@ -103,11 +116,11 @@ static class SelectiveScanCuda
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
             long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
-            var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null);
             // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
+            var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
             Arguments = new()
             {
                 X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
@@ -119,12 +132,13 @@ static class SelectiveScanCuda
             };
         }
 
-        // Of so many chunks at once there is one more: the one where the walk begins is walked while the others find out what they add, and so long that both end together.
-        static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, bool backward)
+        // Of so many chunks at once there is one more: the one where the walk begins is walked while the others find out what they add, and so long (in thousandths of the
+        // others) that both end together. As short as can be for float32 forward, whose two loops slow each other down on a multiprocessor: they do not fit its cache.
+        static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, long lead)
         {
             if (atOnce == 1) return (1, tiles, tiles);
-            long thousand = 1000 * atOnce + (backward ? 280 : 700), each = (1000 * tiles + thousand - 1) / thousand, lead = Math.Max(1, tiles - atOnce * each);
-            return (1 + (tiles - lead + each - 1) / each, each, lead);
+            long all = 1000 * atOnce + lead, each = (1000 * tiles + all - 1) / all, first = Math.Max(1, tiles - atOnce * each);
+            return (1 + (tiles - first + each - 1) / each, each, first);
         }
 
         public long Tiles { get; }
@@ -155,13 +169,47 @@ static class SelectiveScanCuda
             return true;
         }
 
+        string TypeName => narrow ? "bfloat16" : "float32";
+
+        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} "
+            + $"SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)} SCAN_KERNELS={kernels}";
+
+        /// <summary>Partial gradients, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where that is absent.</summary>
+        public Tensor?[] Sum(params ReadOnlySpan<(Tensor Parts, Tensor? Like)> all)
+        {
+            PartialSums sums = default;
+            var results = new Tensor?[all.Length];
+            long most = 0;
+            for (int i = 0; i < all.Length; i++)
+            {
+                var (parts, like) = all[i];
+                if (like is null) continue;
+                if (parts.size(0) == 1 && like.dtype == ScalarType.Float32)
+                {
+                    results[i] = parts.squeeze(0);
+                    continue;
+                }
+                long count = parts.numel() / parts.size(0);
+                var type = like.dtype == ScalarType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
+                var result = results[i] = CudaMemory.New(x, type, parts.shape[1..]);
+                sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.Of(result), Count = count, Parts = parts.size(0) };
+                most = Math.Max(most, count);
+            }
+            CudaRuntime.DeviceOf(x).Launch(SourceOf("SCAN_OF"), "scan_sum_up", ((most + 511) / 512, all.Length, 1), 128, 0, sums);
+            for (int i = 0; i < all.Length; i++)
+            {
+                GC.KeepAlive(all[i].Parts);
+                if (all[i].Like is { } like && results[i]!.dtype != like.dtype) results[i] = results[i]!.to(like.dtype);
+            }
+            return results;
+        }
+
         /// <summary>Runs "forward" or "backward", with what must be known of a row's chunks before.</summary>
         public void Run(string direction)
         {
             var device = CudaRuntime.DeviceOf(x);
-            string type = narrow ? "bfloat16" : "float32", source = $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={type} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
             int shared = direction == "forward" ? ForwardShared : Math.Max(BackwardShared, ForwardShared);
-            void Launch(string kernels, string kernel) => device.Launch($"{source} SCAN_KERNELS={kernels}", $"scan_{kernel}_{shape.Name}_{type}",
+            void Launch(string kernels, string kernel) => device.Launch(SourceOf(kernels), $"scan_{kernel}_{shape.Name}_{TypeName}",
                 (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Math.Max(1, Arguments.Chunks - 1)), 128, shared, Arguments);
 
             if (Arguments.Chunks > 1)
@@ -172,7 +220,7 @@ static class SelectiveScanCuda
                 (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
                 Arguments.Launch = 1;
                 Launch("SCAN_FIRST_OF", $"first_{direction}");
-                device.Launch($"{source} SCAN_KERNELS=SCAN_FIRST_OF", $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
+                device.Launch(SourceOf("SCAN_FIRST_OF"), $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
                 Arguments.Launch = 2;
             }
             Launch("SCAN_OF", direction);
