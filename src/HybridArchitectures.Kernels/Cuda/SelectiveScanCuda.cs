@@ -171,8 +171,8 @@ static class SelectiveScanCuda
 
         string TypeName => narrow ? "bfloat16" : "float32";
 
-        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} "
-            + $"SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)} SCAN_KERNELS={kernels}";
+        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
+            + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)} SCAN_KERNELS={kernels}";
 
         /// <summary>Partial gradients, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where that is absent.</summary>
         public Tensor?[] Sum(params ReadOnlySpan<(Tensor Parts, Tensor? Like)> all)
