@@ -7,12 +7,8 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 public class PtxTests
 {
     // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), and norms of parts a few lanes wide and of ones wider than a block holds, and fusions of branches
-    static IEnumerable<CudaSource> Shapes =>
-        new[]
-        {
-            StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448),
-            StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, 90, 232_448),
-        }
+    static IEnumerable<CudaSource> Shapes(int capability) =>
+        new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
             .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
                     select CudaSource.Embedded(NormCut.For(vectors, backward, mode, ScalarType.BFloat16).Source(mode, ScalarType.BFloat16, true)))
@@ -29,13 +25,35 @@ public class PtxTests
         try
         {
             Assert.NotEmpty(CudaSource.All);
-            Parallel.ForEach(CudaSource.All.Concat(Shapes).Select((source, i) => (Source: source, Folder: Directory.CreateDirectory(Path.Combine(folder, $"{i}")).FullName)),
+            Parallel.ForEach(CudaSource.All.Concat(Shapes(90)).Select((source, i) => (Source: source, Folder: Directory.CreateDirectory(Path.Combine(folder, $"{i}")).FullName)),
                 one => Check(one.Source, one.Folder, architecture));
         }
         finally
         {
             Directory.Delete(folder, true);
         }
+    }
+
+    /// <summary>What clang does not see, the text of inline PTX, NVRTC does, and it needs no card.</summary>
+    [Theory]
+    [Trait("device", "cuda")]
+    [InlineData("sm_80")]
+    [InlineData("sm_89")]
+    [InlineData("sm_90a")]
+    public void Every_kernel_is_assembled_by_NVRTC(string architecture)
+    {
+        nint library = 0;
+        try
+        {
+            library = CudaRuntime.LoadCompiler();
+        }
+        catch (CudaException)
+        {
+            Assert.Skip("no NVRTC: inline PTX was not assembled");
+        }
+        var compiler = new CudaCompiler(library);
+        string[] options = [$"--gpu-architecture={architecture}", "--std=c++17", "--device-as-default-execution-space"];
+        Parallel.ForEach(CudaSource.All.Concat(Shapes(architecture == "sm_90a" ? 90 : 80)), source => Assert.NotEmpty(compiler.Compile(source, options)));
     }
 
     static void Check(CudaSource source, string folder, string architecture)
