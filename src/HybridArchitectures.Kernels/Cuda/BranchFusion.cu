@@ -39,29 +39,6 @@ struct FusionArguments {
     int kind;
 };
 
-// over `count` neighbouring lanes
-__device__ __forceinline__ float part_sum(float value, int count) {
-    for (int offset = count / 2; offset > 0; offset /= 2) value += from_lane_xor(value, offset);
-    return value;
-}
-
-// V numbers of a channel each, or `otherwise`; in pieces of 16 bytes where the columns are taken so
-template <int V> __device__ __forceinline__ void channels_of(const float* from, i64 at, float otherwise, float (&values)[V]) {
-#pragma unroll
-    for (int i = 0; i < V; i++) values[i] = otherwise;
-    if (!from) return;
-    if constexpr (V % 4 == 0)
-#pragma unroll
-        for (int i = 0; i < V; i += 4) {
-            const Raw<float, 4> four = load_raw<float, 4>(from, at + i);
-#pragma unroll
-            for (int j = 0; j < 4; j++) values[i + j] = four[j];
-        }
-    else
-#pragma unroll
-        for (int i = 0; i < V; i++) values[i] = from[at + i];
-}
-
 // what a branch's normed channels are multiplied by in the output, besides their weight
 template <int V> __device__ __forceinline__ void shares_of(const FusionArguments& a, int branch, i64 at, float (&shares)[V]) {
     const bool mixed = a.kind == Mixed;
@@ -116,7 +93,7 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_forw
                 float sum = 0;
 #pragma unroll
                 for (int i = 0; i < V; i++) sum += now.x[branch][i] * now.x[branch][i];
-                inverse = reciprocal_root(part_sum(sum, lanes) / static_cast<float>(lanes * V) + a.epsilon);
+                inverse = reciprocal_root(lane_sum(sum, lanes) / static_cast<float>(lanes * V) + a.epsilon);
                 if (there[branch] && (threadIdx.x & (lanes - 1)) == 0) a.inverse[branch][row * a.groups[branch] + (static_cast<unsigned>(at / V) >> a.shifts[branch])] = inverse;
             }
             if (there[branch])
@@ -186,7 +163,7 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_back
                     products += product * factors[branch][i];
                 }
             // of dn n, times 1 / rms once more: what x is taken by
-            if (a.groups[branch]) mean = part_sum(products, count[branch]) / static_cast<float>(count[branch] * V) * now.inverse[branch] * now.inverse[branch];
+            if (a.groups[branch]) mean = lane_sum(products, count[branch]) / static_cast<float>(count[branch] * V) * now.inverse[branch] * now.inverse[branch];
             if (!there[branch]) continue;
             float dx[V];
 #pragma unroll

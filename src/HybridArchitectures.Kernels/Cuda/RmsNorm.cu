@@ -48,23 +48,6 @@ template <int Team> __device__ __forceinline__ float team_sum(float value, float
     return value;
 }
 
-// V weights, or ones; in pieces of 16 bytes where the columns are taken so
-template <int V> __device__ __forceinline__ void load_weights(const float* weight, i64 column, float (&values)[V]) {
-#pragma unroll
-    for (int i = 0; i < V; i++) values[i] = 1;
-    if (!weight) return;
-    if constexpr (V % 4 == 0)
-#pragma unroll
-        for (int i = 0; i < V; i += 4) {
-            const Raw<float, 4> four = load_raw<float, 4>(weight, column + i);
-#pragma unroll
-            for (int j = 0; j < 4; j++) values[i + j] = four[j];
-        }
-    else
-#pragma unroll
-        for (int i = 0; i < V; i++) values[i] = weight[column + i];
-}
-
 // what is normed, and written where it is a sum
 template <class T, int V, Mode M> __device__ __forceinline__ void normed_input(const Raw<T, V>& x, const Raw<T, V>& other, float (&value)[V]) {
 #pragma unroll
@@ -104,7 +87,7 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
     if (Early)
 #pragma unroll
         for (int k = 0; k < Kept; k++)
-            if (k * Team * V < held) load_weights<V>(weight, k * Team * V, weights[k]);
+            if (k * Team * V < held) channels_of<V>(weight, k * Team * V, 1, weights[k]);
 #pragma unroll
     for (int k = 0; k < Kept; k++)
         if (k * Team * V < held) {
@@ -133,12 +116,12 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
 #pragma unroll
     for (int k = 0; k < Kept; k++)
         if (k * Team * V < held) {
-            if (!Early) load_weights<V>(weight, k * Team * V, weights[k]);
+            if (!Early) channels_of<V>(weight, k * Team * V, 1, weights[k]);
             write_normed<T, V, M>(a.output, out + k * Team * V, inverse, weights[k], others[k], kept[k]);
         }
     rest([&](i64 at, const Raw<T, V>& more, float (&value)[V]) {
         float its[V];
-        load_weights<V>(weight, at, its);
+        channels_of<V>(weight, at, 1, its);
         write_normed<T, V, M>(a.output, out + at, inverse, its, more, value);
     });
 }
@@ -206,7 +189,7 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
     for (int k = 0; k < Kept; k++) {
 #pragma unroll
         for (int i = 0; i < V; i++) dWeight[k][i] = 0;
-        if (k * Team * V < whole) load_weights<V>(weight, k * Team * V, weights[k]);
+        if (k * Team * V < whole) channels_of<V>(weight, k * Team * V, 1, weights[k]);
     }
     const auto rest = [&](const auto& each) {        // columns that are not held
         if (Rest)
@@ -244,7 +227,7 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
             Raw<T, V> more{};
             if (M != Plain) more = load_raw<T, V>(others + row * a.otherStride, at);
             float its[V], open[V], added[V];
-            load_weights<V>(weight, at, its);
+            channels_of<V>(weight, at, 1, its);
 #pragma unroll
             for (int i = 0; i < V; i++) added[i] = 0;
             const Raw<T, V> x = load_raw<T, V>(xs + row * a.xStride, at), dy = load_raw<T, V>(dys + row * a.gradientStride, at);

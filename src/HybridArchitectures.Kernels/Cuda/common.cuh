@@ -303,6 +303,23 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
     return total;
 }
 
+// V numbers of a channel each, or `otherwise`; in pieces of 16 bytes where the columns are taken so
+template <int V> __device__ __forceinline__ void channels_of(const float* from, i64 at, float otherwise, float (&values)[V]) {
+#pragma unroll
+    for (int i = 0; i < V; i++) values[i] = otherwise;
+    if (!from) return;
+    if constexpr (V % 4 == 0)
+#pragma unroll
+        for (int i = 0; i < V; i += 4) {
+            const Raw<float, 4> four = load_raw<float, 4>(from, at + i);
+#pragma unroll
+            for (int j = 0; j < 4; j++) values[i + j] = four[j];
+        }
+    else
+#pragma unroll
+        for (int i = 0; i < V; i++) values[i] = from[at + i];
+}
+
 // ---- copies from global to shared memory that go on while the thread works; `there` false writes zeros ----
 
 template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
