@@ -48,7 +48,8 @@ public static class Autograd
     /// <param name="output">What to differentiate; one element, unless <paramref name="gradient"/> is given.</param>
     /// <param name="gradient">The vector of the vector-Jacobian product, shaped like <paramref name="output"/>; null for 1.</param>
     /// <param name="retainGraph">Keep what was saved, so that a second backward pass may follow.</param>
-    /// <remarks>When it throws, gradients of other branches may have been added already: drop them all before going on.</remarks>
+    /// <remarks>In main memory, intermediate results below the least normal number (1.2e-38 in float32) count as zero. When it throws, gradients of other branches may have been added already: drop
+    /// them all before going on.</remarks>
     public static void Backward(Tensor output, Tensor? gradient = null, bool retainGraph = false)
     {
         ArgumentNullException.ThrowIfNull(output);
@@ -72,6 +73,7 @@ public static class Autograd
     static void Run(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor>? gradients, bool retainGraph)
     {
         AutogradNode.ClearError();
+        using var flushed = FlushedDenormals.For(outputs);
         try
         {
 #pragma warning disable RS0030 // the one place that may
