@@ -5,12 +5,17 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Until disposed, results below the least normal number (1.2e-38 in float32) are zero on this thread and on those that libtorch computes with for it. Processors take such numbers a hundred
+/// Until disposed, results below the least normal number (1.2e-38 in float32) are zero on this thread and on those that libtorch computes with for it. Processors take such numbers many
 /// times as slowly as others, and sharp attention fills its gradients with them.
 /// </summary>
 readonly unsafe ref struct FlushedDenormals
 {
     static float tiny = 1e-30f, tenth = 1e-10f;
+
+    // at::Context::setFlushDenormal, of the calling thread alone, as compilers spell it; 0 where libtorch does not show it, and then numbers stay as they are
+    static readonly Lazy<nint> Setter = new(() => NativeLibrary.TryLoad(NativeNames.TorchCpu, typeof(FlushedDenormals).Assembly, null, out var library)
+        && (NativeLibrary.TryGetExport(library, "_ZN2at7Context16setFlushDenormalEb", out var export)
+            || NativeLibrary.TryGetExport(library, "?setFlushDenormal@Context@at@@SA_N_N@Z", out export)) ? export : 0);
 
     readonly bool set;
 
@@ -19,7 +24,7 @@ readonly unsafe ref struct FlushedDenormals
     /// <summary>Begins, where there is a gradient in main memory and nobody has begun already.</summary>
     public static FlushedDenormals For(IReadOnlyList<Tensor> outputs)
     {
-        if (IsOn || !outputs.Any(output => output.device_type == DeviceType.CPU)) return default;
+        if (Setter.Value == 0 || IsOn || !outputs.Any(output => output.device_type == DeviceType.CPU)) return default;
         Everywhere(true);
         return new(true);
     }
@@ -36,9 +41,11 @@ readonly unsafe ref struct FlushedDenormals
     static void Everywhere(bool on)
     {
         if (LibTorch.torch_parallel_for(0, get_num_threads(), 1, &Set, on ? 1 : 0) != 0) throw new InvalidOperationException("libtorch could not start its threads");
-        LibTorch.FlushDenormals(on);
+        SetHere(on);
     }
 
+    static void SetHere(bool on) => ((delegate* unmanaged<byte, byte>)Setter.Value)((byte)(on ? 1 : 0));
+
     [UnmanagedCallersOnly]
-    static void Set(long begin, long end, nint on) => LibTorch.FlushDenormals(on != 0);
+    static void Set(long begin, long end, nint on) => SetHere(on != 0);
 }

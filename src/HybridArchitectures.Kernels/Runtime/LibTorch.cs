@@ -37,9 +37,4 @@ static unsafe partial class LibTorch
     [LibraryImport(Library, EntryPoint = "_ZN5torch8autograd33get_current_graph_task_keep_graphEv")]
     [return: MarshalAs(UnmanagedType.U1)]
     public static partial bool CurrentBackwardKeepsGraph();
-
-    /// <summary><c>at::Context::setFlushDenormal</c>, of this thread alone; false where the processor cannot.</summary>
-    [LibraryImport(Library, EntryPoint = "_ZN2at7Context16setFlushDenormalEb")]
-    [return: MarshalAs(UnmanagedType.U1)]
-    public static partial bool FlushDenormals([MarshalAs(UnmanagedType.U1)] bool on);
 }
