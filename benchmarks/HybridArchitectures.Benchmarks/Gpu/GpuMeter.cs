@@ -6,16 +6,20 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Measures cases on one device. Many runs are put into the stream without waiting, each between two events, so that what counts is the card's time and not the
-/// host's; the median is taken. Successive runs take other inputs wherever one set would fit into the card's cache.
+/// Measures cases on one device. Runs are put into the stream behind copies that keep the card busy until the host has issued them all, each run between two events, so that what
+/// counts is the card's time and not the host's; the median is taken. Successive runs take other inputs wherever one set would fit into the card's cache.
 /// </summary>
-sealed class GpuMeter(Device device, double seconds)
+sealed class GpuMeter(Device device, double seconds) : IDisposable
 {
     // more than the second-level cache of any card holds
     const long CacheBytes = 400 << 20;
     const int LeastRuns = 7, MostRuns = 60, WarmUp = 3;
 
+    // the stream takes about a thousand launches before the host has to wait
+    const int RunsAtOnce = 20;
+
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
+    readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device), work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
 
     /// <summary>The card's name, or cpu.</summary>
     public string Card => clock?.DeviceName ?? "cpu";
@@ -88,18 +92,21 @@ sealed class GpuMeter(Device device, double seconds)
         for (int i = 0; i < WarmUp; i++) run(i);
         double once = Once(run);
         int runs = (int)Math.Clamp(1e3 * seconds / Math.Max(once, 1e-3), LeastRuns, MostRuns);
-        var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray() : Events(run, runs);
+        var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray() : Enumerable.Range(0, runs).Chunk(RunsAtOnce).SelectMany(some => Events(run, some)).ToArray();
         Array.Sort(times);
         return times.Length % 2 == 1 ? times[times.Length / 2] : (times[times.Length / 2 - 1] + times[times.Length / 2]) / 2;
     }
 
-    double[] Events(Action<int> run, int runs)
+    double[] Events(Action<int> run, int[] numbers)
     {
-        var marks = new (nint Before, nint After)[runs];
-        for (int i = 0; i < runs; i++)
+        cuda.synchronize();
+        double issue = Timed(() => run(numbers[0])) * numbers.Length, copy = Once(_ => busy.copy_(work));
+        for (double time = 0; time < 1.5 * issue; time += copy) busy.copy_(work);
+        var marks = new (nint Before, nint After)[numbers.Length];
+        for (int i = 0; i < numbers.Length; i++)
         {
             nint before = clock!.Record();
-            run(i);
+            run(numbers[i]);
             marks[i] = (before, clock.Record());
         }
         cuda.synchronize();
@@ -114,6 +121,12 @@ sealed class GpuMeter(Device device, double seconds)
             run(0);
             if (clock is not null) cuda.synchronize();
         });
+    }
+
+    public void Dispose()
+    {
+        busy.Dispose();
+        work.Dispose();
     }
 
     static double Timed(Action action)

@@ -27,7 +27,7 @@ static class GpuOps
         var records = new List<GpuRecord>();
         var failed = new List<string>();
         using var cheap = settings.Tiny ? new CheapThreads() : null;
-        var meter = new GpuMeter(device, settings.Seconds);
+        using var meter = new GpuMeter(device, settings.Seconds);
         if (meter.CopyRate() is { } rate)
         {
             GpuLimits.BytesPerSecond = rate;

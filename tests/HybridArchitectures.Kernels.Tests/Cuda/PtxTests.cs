@@ -36,7 +36,6 @@ public class PtxTests
 
     /// <summary>What clang does not see, the text of inline PTX, NVRTC does, and it needs no card.</summary>
     [Theory]
-    [Trait("device", "cuda")]
     [InlineData("sm_80")]
     [InlineData("sm_89")]
     [InlineData("sm_90a")]
