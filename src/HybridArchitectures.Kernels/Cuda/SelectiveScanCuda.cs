@@ -10,13 +10,19 @@ static class SelectiveScanCuda
 {
     public const long MaximalStates = 256;
 
-    const string Source = "SelectiveScan.cu";
+    const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
 
     /// <summary>Warps that a card of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
     internal static long Warps { get; set; } = 1024;
 
     /// <summary>A chunk has at least so many tiles.</summary>
     internal static long LeastTiles { get; set; } = 8;
+
+    /// <summary>Up to so many warps forward takes whole rows, in more warps with fewer states a lane.</summary>
+    internal static long FewWarps { get; set; } = 768;
+
+    // except where more chunks than this can be walked at once and rows have more tiles than that; and, as in the kernel, the channels of a block
+    const int ManyChunks = 16, ShortTiles = 160, FewChannelsOfBlock = 16;
 
     struct Arguments
     {
@@ -97,7 +103,7 @@ static class SelectiveScanCuda
         readonly Tensor x;
         readonly Tensor?[] kept;
         readonly Shape shape;
-        readonly bool narrow;
+        readonly bool narrow, fewChannels;
         Tensor[]? chunks;
 
         public Arguments Arguments;
@@ -120,6 +126,7 @@ static class SelectiveScanCuda
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
+            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= FewWarps && (Warps / warps <= ManyChunks || Tiles <= ShortTiles) && x.size(1) < 1 << 30;
             var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
             Arguments = new()
             {
@@ -152,6 +159,9 @@ static class SelectiveScanCuda
             + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
             + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
+        // what a tile of b, c, x, time step and gate takes as it is copied, four times; two of b and c in float32; delta, delta x and documents' starts
+        int FewChannelsShared => Shape.Tile * (4 * 5 * 16 * ElementSize + sizeof(float) * 2) + sizeof(float) * (2 * 2 * 16 * (Shape.Tile + 4) + 2 * FewChannelsOfBlock * (2 * Shape.Tile + 4));
+
         int ElementSize => narrow ? 2 : 4;
 
         // whether rows of so many elements, taken `most` at a time, can be copied in pieces of up to 16 bytes
@@ -171,8 +181,10 @@ static class SelectiveScanCuda
 
         string TypeName => narrow ? "bfloat16" : "float32";
 
-        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
-            + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)} SCAN_KERNELS={kernels}";
+        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} {Options} SCAN_KERNELS={kernels}";
+
+        string Options => $"SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
+            + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
 
         /// <summary>Partial gradients, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where that is absent.</summary>
         public Tensor?[] Sum(params ReadOnlySpan<(Tensor Parts, Tensor? Like)> all)
@@ -208,6 +220,15 @@ static class SelectiveScanCuda
         public void Run(string direction)
         {
             var device = CudaRuntime.DeviceOf(x);
+            if (fewChannels)
+            {
+                // whole slots of kept states
+                Arguments.BlocksPerGroup = (Arguments.Channels / Arguments.Groups + shape.Channels - 1) / shape.Channels * (shape.Channels / FewChannelsOfBlock);
+                device.Launch($"{FewChannelsSource} {Options} SCAN_SAVES={(Arguments.Saved == 0 ? 0 : 1)}", $"scan_few_forward_{TypeName}",
+                    (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, FewChannelsShared, Arguments);
+                GC.KeepAlive((x, kept));
+                return;
+            }
             int shared = direction == "forward" ? ForwardShared : Math.Max(BackwardShared, ForwardShared);
             void Launch(string kernels, string kernel) => device.Launch(SourceOf(kernels), $"scan_{kernel}_{shape.Name}_{TypeName}",
                 (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Math.Max(1, Arguments.Chunks - 1)), 128, shared, Arguments);

@@ -8,14 +8,19 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>The selective scan and its single step by their CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
 public class SelectiveScanCudaTests : IDisposable
 {
-    public SelectiveScanCudaTests() => SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
+    // so small sizes would all count as few channels
+    public SelectiveScanCudaTests()
+    {
+        SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
+        SelectiveScanCuda.FewWarps = 0;
+    }
 
-    readonly (long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles);
+    readonly (long, long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles, SelectiveScanCuda.FewWarps);
 
     public void Dispose()
     {
         SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = limits;
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles, SelectiveScanCuda.FewWarps) = limits;
     }
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
@@ -87,6 +92,50 @@ public class SelectiveScanCudaTests : IDisposable
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
     }
 
+    // rows of less than a tile, of whole tiles and of more than are held raw; blocks and slots of kept states with channels missing; states missing
+    [Theory]
+    [InlineData(1, 16, 1, 16)]
+    [InlineData(15, 4, 1, 16)]
+    [InlineData(64, 40, 2, 8)]
+    [InlineData(100, 48, 1, 16)]
+    [InlineData(33, 36, 3, 12)]
+    public void Few_channels_match_the_reference(int length, int channels, int groups, int states)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(12);
+        SelectiveScanCuda.FewWarps = 1000;
+        var inputs = Inputs(2, length, channels, groups, states);
+        CudaEmulation.BothOrders(() =>
+        {
+            OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs);
+            using var off = no_grad();
+            var leaves = inputs.Select(input => input?.to(ScalarType.Float32)).ToArray();
+            OperatorCheck.Close(Reference(inputs, true, null), Run(leaves, true, null), 1e-5, "results without states kept");
+        });
+    }
+
+    [Fact]
+    public void Documents_and_pads_of_few_channels_match_the_reference()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(13);
+        SelectiveScanCuda.FewWarps = 1000;
+        using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
+        var inputs = Inputs(6, 70, 12, 1, 8);
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
+    }
+
+    [Fact]
+    public void Of_few_channels_every_option_may_be_left_out()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(14);
+        SelectiveScanCuda.FewWarps = 1000;
+        var inputs = Inputs(1, 34, 8, 1, 8, optional: false);
+        inputs[1] = inputs[1]!.abs() * 0.3;
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, false, null), i => Reference(i, false, null), inputs));
+    }
+
     [Fact]
     public void Every_option_may_be_left_out()
     {
@@ -108,13 +157,16 @@ public class SelectiveScanCudaTests : IDisposable
     }
 
     [Theory]
-    [InlineData(12, 2, 16, false)]
-    [InlineData(16, 2, 16, true)]
-    [InlineData(40, 1, 16, false)]
-    [InlineData(16, 1, 64, true)]
-    public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool chunks)
+    [InlineData(12, 2, 16, false, false)]
+    [InlineData(16, 2, 16, true, false)]
+    [InlineData(40, 1, 16, false, false)]
+    [InlineData(16, 1, 64, true, false)]
+    [InlineData(16, 2, 8, false, true)]
+    [InlineData(40, 1, 16, false, true)]
+    public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool chunks, bool few)
     {
         if (chunks) SelectiveScanCuda.LeastTiles = 1;
+        if (few) SelectiveScanCuda.FewWarps = 1000;
         using var scope = NewDisposeScope();
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();
@@ -122,9 +174,12 @@ public class SelectiveScanCudaTests : IDisposable
         OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), inputs, 2, 5, 7, 8);
     }
 
-    [Fact]
-    public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit()
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1000)]
+    public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit(int fewWarps)
     {
+        SelectiveScanCuda.FewWarps = fewWarps;
         using var scope = NewDisposeScope();
         using var random = manual_seed(7);
         using var emulation = new CudaEmulation();
