@@ -11,6 +11,7 @@
 // Where there are too few channels for the card, rows are cut into chunks that are walked side by side, in two launches that fill the card alike: in the first, the walk
 // proper of the first chunk and, beside it, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
 // times the sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end.
+// Forward, up to 16 states of not too few channels are taken by SelectiveScanFewChannels.cu instead, which leaves the same states.
 // Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
 // shared memory), then states and decays of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a
 // fixed order and written once a block, to be added up over blocks.

@@ -160,7 +160,8 @@ static class SelectiveScanCuda
             + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
         // what a tile of b, c, x, time step and gate takes as it is copied, four times; two of b and c in float32; delta, delta x and documents' starts
-        int FewChannelsShared => Shape.Tile * (4 * 5 * 16 * ElementSize + sizeof(float) * 2) + sizeof(float) * (2 * 2 * 16 * (Shape.Tile + 4) + 2 * FewChannelsOfBlock * (2 * Shape.Tile + 4));
+        int FewChannelsShared => 4 * Shape.Tile * (2 * shape.Padded + 3 * FewChannelsOfBlock) * ElementSize
+            + sizeof(float) * 2 * (2 * shape.Padded * (Shape.Tile + 4) + FewChannelsOfBlock * (2 * Shape.Tile + 4) + Shape.Tile);
 
         int ElementSize => narrow ? 2 : 4;
 

@@ -45,8 +45,9 @@ template <class E> struct FewChannels {
     static constexpr int Tile = 16, Padded = 16, Held = 2, Lanes = Padded / Held, WarpChannels = 32 / Lanes, Warps = 4, Channels = Warps * WarpChannels, Threads = 32 * Warps;
     static constexpr int Size = sizeof(E), Each = 16 / Size, Stages = 4;                       // elements of a piece; tiles that are held raw
     static constexpr int RawStates = 2 * Tile * Padded, RawChannels = Tile * Channels, Stage = RawStates + 3 * RawChannels;
-    static constexpr int StateRow = Tile + 4, States = 2 * Padded * StateRow, StepRow = 2 * Tile + 4, Steps = WarpChannels * StepRow;   // rows apart, so that lanes meet no bank twice
-    static constexpr int StatePieces = Tile * Padded / Each, ChannelPieces = Tile * Channels / Each, Pieces = 2 * StatePieces + 3 * ChannelPieces, Copies = (Pieces + Threads - 1) / Threads;
+    static constexpr int StateRow = Tile + 4, States = 2 * Padded * StateRow, StepRow = 2 * Tile + 4, Steps = WarpChannels * StepRow;   // rows apart: lanes meet no bank twice
+    static constexpr int StatePieces = Tile * Padded / Each, ChannelPieces = Tile * Channels / Each, Pieces = 2 * StatePieces + 3 * ChannelPieces;
+    static constexpr int Copies = (Pieces + Threads - 1) / Threads;                            // of a thread
     static constexpr int Missing = 1 << 30;                                                    // the token number of what is past the last channel or state
     static constexpr int SlotChannels = 32, Slot = SlotChannels * Padded;                      // kept states: what a warp of the kernel that walks back takes at once
     static_assert(2 * Tile * Padded == 4 * Threads && Padded == Channels, "a thread widens four states of a token; rows of states and of channels are alike");

@@ -19,6 +19,8 @@ public class SanitizerDeviceTests
                 for (int variant = 0; variant < 3; variant++) Run(op, op.Inputs(2, length, variant), null);
             using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Card.Device);
             Run(op, op.Inputs(3, 110), layout);
+            // whole pieces of few channels
+            if (op is SelectiveScanOperator) Run(op, SelectiveScanOperator.Inputs(3, 110, 48, 2, 8), layout);
         }
 
         void Run(SequenceOperator op, Dictionary<string, Tensor> inputs, SequenceLayout? layout)

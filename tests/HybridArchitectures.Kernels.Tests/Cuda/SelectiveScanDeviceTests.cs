@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
@@ -18,6 +19,31 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         {
             using var scope = NewDisposeScope();
             ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(2, length, 4, groups, 8));
+        }
+    }
+
+    // what is copied in whole pieces, as few channels and in chunks
+    [Theory]
+    [InlineData(1000), InlineData(0)]
+    public void Channels_in_eights_err_at_most_twice_as_much_as_composed_operators(int fewWarps)
+    {
+        Card.IsNeeded();
+        long before = SelectiveScanCuda.FewWarps;
+        try
+        {
+            SelectiveScanCuda.FewWarps = fewWarps;
+            foreach (var (batch, length, channels, groups, states) in new[] { (1, 15, 16, 1, 16), (2, 300, 48, 1, 16), (3, 257, 48, 2, 8), (1, 8192, 64, 1, 16) })
+            {
+                using var scope = NewDisposeScope();
+                ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(batch, length, channels, groups, states));
+            }
+            using var outer = NewDisposeScope();
+            using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
+            ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(6, 200, 40, 1, 8), layout);
+        }
+        finally
+        {
+            SelectiveScanCuda.FewWarps = before;
         }
     }
 
