@@ -854,56 +854,6 @@ template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArgu
 KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
 KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
 
-struct ScanSum {
-    const float* from;                               // (parts, count)
-    TypedOutput to;                                  // (count)
-    i64 count, parts;
-};
-struct ScanSums { ScanSum b, c, a, skip, bias; };
-
-// that of this block; of values, since a choice of structures would put them all into local memory
-template <class T> __device__ __forceinline__ T scan_chosen(T b, T c, T a, T skip, T bias) {
-    return blockIdx.y == 0 ? b : blockIdx.y == 1 ? c : blockIdx.y == 2 ? a : blockIdx.y == 3 ? skip : bias;
-}
-
-// Partial gradients, each added up over its parts in order, all in one launch; a thread has four neighbours.
-__device__ __forceinline__ void scan_sum(const ScanSums& all) {
-    ScanSum one;
-    one.from = scan_chosen(all.b.from, all.c.from, all.a.from, all.skip.from, all.bias.from);
-    one.to.base = scan_chosen(all.b.to.base, all.c.to.base, all.a.to.base, all.skip.to.base, all.bias.to.base);
-    one.to.bfloat16 = scan_chosen(all.b.to.bfloat16, all.c.to.bfloat16, all.a.to.bfloat16, all.skip.to.bfloat16, all.bias.to.bfloat16);
-    one.count = scan_chosen(all.b.count, all.c.count, all.a.count, all.skip.count, all.bias.count);
-    one.parts = scan_chosen(all.b.parts, all.c.parts, all.a.parts, all.skip.parts, all.bias.parts);
-    const i64 at = (static_cast<i64>(blockIdx.x) * 128 + threadIdx.x) * 4;
-    if (at >= one.count) return;
-    float sum[4] = {0, 0, 0, 0};
-    if (one.count % 4 == 0) {
-        constexpr int Ahead = 8;
-        for (i64 begin = 0; begin < one.parts; begin += Ahead) {
-            float parts[Ahead][4];                                              // read at once
-#pragma unroll
-            for (int i = 0; i < Ahead; i++) {
-#pragma unroll
-                for (int v = 0; v < 4; v++) parts[i][v] = 0;
-                if (begin + i < one.parts) load<float, 4>(one.from, (begin + i) * one.count + at, parts[i]);
-            }
-#pragma unroll
-            for (int i = 0; i < Ahead; i++)
-#pragma unroll
-                for (int v = 0; v < 4; v++) sum[v] += parts[i][v];
-        }
-        if (one.to.bfloat16) store<bfloat16, 4>(one.to.base, at, sum); else store<float, 4>(one.to.base, at, sum);
-    } else
-#pragma unroll
-        for (int v = 0; v < 4; v++)
-            if (at + v < one.count) {
-                for (i64 part = 0; part < one.parts; part++) sum[v] += one.from[part * one.count + at + v];
-                one.to.set(at + v, sum[v]);
-            }
-}
-
-KERNEL(scan_sum_up, 128, ScanSums, scan_sum)
-
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) {
     Scan<E, K, J, S, Tile, Sub>(a, false).template walk<false, false>();
 }

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -32,19 +31,6 @@ static class SelectiveScanCuda
         public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
         public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
         public int Softplus, Wide;
-    }
-
-    struct PartialSum
-    {
-        public nint From;
-        public CudaTyped To;
-        public long Count, Parts;
-    }
-
-    [InlineArray(5)]
-    struct PartialSums
-    {
-        PartialSum first;
     }
 
     /// <summary>b and c are (B, L, G, N).</summary>
@@ -93,7 +79,7 @@ static class SelectiveScanCuda
         to.Saved = CudaMemory.Address(inputs[11]);
         call.Run("backward");
         GC.KeepAlive(inputs);
-        var sums = call.Sum((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
+        var sums = PartialSumsCuda.Of((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
         return [dX, dStep, sums[2], sums[0], sums[1], sums[3], dGate, sums[4], dInitial];
     }
 
@@ -186,36 +172,6 @@ static class SelectiveScanCuda
 
         string Options => $"SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
             + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
-
-        /// <summary>Partial gradients, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where that is absent.</summary>
-        public Tensor?[] Sum(params ReadOnlySpan<(Tensor Parts, Tensor? Like)> all)
-        {
-            PartialSums sums = default;
-            var results = new Tensor?[all.Length];
-            long most = 0;
-            for (int i = 0; i < all.Length; i++)
-            {
-                var (parts, like) = all[i];
-                if (like is null) continue;
-                if (parts.size(0) == 1 && like.dtype == ScalarType.Float32)
-                {
-                    results[i] = parts.squeeze(0);
-                    continue;
-                }
-                long count = parts.numel() / parts.size(0);
-                var type = like.dtype == ScalarType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
-                var result = results[i] = CudaMemory.New(x, type, parts.shape[1..]);
-                sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.Of(result), Count = count, Parts = parts.size(0) };
-                most = Math.Max(most, count);
-            }
-            CudaRuntime.DeviceOf(x).Launch(SourceOf("SCAN_OF"), "scan_sum_up", ((most + 511) / 512, all.Length, 1), 128, 0, sums);
-            for (int i = 0; i < all.Length; i++)
-            {
-                GC.KeepAlive(all[i].Parts);
-                if (all[i].Like is { } like && results[i]!.dtype != like.dtype) results[i] = results[i]!.to(like.dtype);
-            }
-            return results;
-        }
 
         /// <summary>Runs "forward" or "backward", with what must be known of a row's chunks before.</summary>
         public void Run(string direction)
