@@ -1,23 +1,26 @@
 // The depthwise causal convolution along the sequence, forward, backward, last inputs, and one step.
 //
-// A thread takes V neighbouring channels (16 bytes, or one) of one row and walks a tile of tokens with the last Taps inputs in registers, so that an input is
-// read once (and the Taps - 1 before a tile once more). Taps is 4 or 8; a shorter filter is filled up with zeros on the side of the past. At a document's start
+// In general a thread takes V neighbouring channels (8 bytes, 16 of float32, or one) of one row and walks a tile of tokens with the last Taps inputs in registers, so that an
+// input is read once (and the Taps - 1 before a tile once more). Taps is 4 or 8; a shorter filter is filled up with zeros on the side of the past. At a document's start
 // the registers are set to zero. Backward: the walk is repeated, the sum under the SiLU made again; the gradient of an input is complete Taps - 1 tokens later,
-// so a tile goes on that far into the next one. A tile's sums for the filter are written once and added up over tiles in a fixed order.
-// Where a row has one document and the filter fills the taps, Ahead tokens are loaded before the first is used, so that enough reads are under way; backward has a kernel of
-// its own for that, since registers for what is not needed would cost a third of the warps.
-// 2 elements a place forward, 3 backward; 2 Taps and 6 Taps operations. Limits on one H200 at 8 x 8192 x 4096 bfloat16: 0.25 ms forward
-// (reached: 0.29), 0.375 ms backward (0.445).
+// so a tile goes on that far into the next one. A tile's sums for the filter are written once and added up over tiles in a fixed order (PartialSums.cu).
+//
+// Full rows of one document with a filter of 4 taps have kernels of their own ("plain"), made of many short blocks: the tokens that two tiles share are then read at
+// one time, the second time from a cache, and no block is left over in the end. Forward, a thread has 10 tokens, all on the way before the first is used. Backward, a block
+// has 8 warps of 24 tokens each, inputs and gradients in a ring in shared memory of 4 stages of 4 tokens (16 KiB a stage, 76 KiB in all, two blocks a multiprocessor),
+// what is added up and the filter in registers (at most 128), and the block's sums for the filter written as one.
+// 2 elements a place forward, 3 backward, and 20 bytes a channel for each 192 tokens; 2 Taps and 6 Taps operations. Limits on one H100 at 8 x 8192 x 4096 bfloat16,
+// by the rate of a copy: 0.360 ms forward (reached: 0.359), 0.540 ms backward (0.546, and 0.007 for the sum).
 #include "common.cuh"
 
-#ifndef CONVOLUTION_AHEAD
+#ifndef CONVOLUTION_AHEAD                                     // tokens that the general forward loads before it uses the first, where a row has one document
 #define CONVOLUTION_AHEAD 4
 #endif
-#ifndef CONVOLUTION_BACKWARD_AHEAD
-#define CONVOLUTION_BACKWARD_AHEAD 4
+#ifndef CONVOLUTION_TOKENS                                    // of a thread of the plain forward; the host has the same number
+#define CONVOLUTION_TOKENS 10
 #endif
-#ifndef CONVOLUTION_BLOCKS                                    // of 128 threads that a multiprocessor is to hold backward
-#define CONVOLUTION_BLOCKS 4
+#ifndef CONVOLUTION_STAGES                                    // of the plain backward's shared memory, at 8 bytes a thread; the host has the same number
+#define CONVOLUTION_STAGES 4
 #endif
 #ifndef CONVOLUTION_VECTOR                                    // channels of a thread in bfloat16; the host has the same number
 #define CONVOLUTION_VECTOR 4
@@ -25,11 +28,11 @@
 
 struct ConvolutionArguments {
     const void *x, *initial, *gradient, *finalGradient;       // initial, finalGradient (batch, width - 1, channels); gradient (batch, length, channels)
-    const float *weight, *bias;                               // (channels, width), (channels)
+    Typed weight, bias;                                       // (channels, width), (channels); of one type, from addresses that 16 divides
     const bool* starts;                                       // (batch, length), or null
     const i64 *lengths, *slots;                               // (batch) each, or null; slots, in a single step: where a row's state is, or -1 for a row that is padding
     void *output, *final, *dX, *dInitial;
-    float* dFilter;                                           // (batch * tiles, channels, width + 1): the filter's part, then the bias's
+    float *dWeight, *dBias;                                   // (parts, channels, width), (parts, channels): sums of one tile, or of one block
     i64 batch, length, channels, width, tile, tiles, xRow, xToken, gradientRow, gradientToken, groups, slotCount;
     int silu;
 };
@@ -75,7 +78,7 @@ template <int V, int Taps> __device__ __forceinline__ void load_filter(const Con
             filter[k][i] = tap >= 0 ? a.weight[(channel + i) * a.width + tap] : 0;
         }
 #pragma unroll
-    for (int i = 0; i < V; i++) bias[i] = a.bias ? a.bias[channel + i] : 0;
+    for (int i = 0; i < V; i++) bias[i] = a.bias.base ? a.bias[channel + i] : 0;
 }
 
 template <class T, int V, int Taps> __device__ __forceinline__ void convolution_forward(const ConvolutionArguments& a) {
@@ -225,31 +228,120 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
     }
 #pragma unroll
     for (int i = 0; i < V; i++) {
-        float* to = a.dFilter + (place * a.channels + channel + i) * (a.width + 1);
+        const i64 at = place * a.channels + channel + i;
 #pragma unroll
         for (int k = 0; k < Taps; k++) {
             const i64 tap = k - (Taps - a.width);
-            if (tap >= 0) to[tap] = dFilter[k][i];
+            if (tap >= 0) a.dWeight[at * a.width + tap] = dFilter[k][i];
         }
-        to[a.width] = dBias[i];
+        a.dBias[at] = dBias[i];
     }
 }
 
-// tokens t to t + Ahead - 1 of those that are there, and zeros, which change nothing
-template <class T, int V, int Ahead> __device__ __forceinline__ void fetch(const T* from, i64 token, int t, int there, Raw<T, V> (&to)[Ahead]) {
-    const float zeros[V] = {};
+// the last width - 1 inputs of the row's last document
+template <class T, int V> __device__ __forceinline__ void write_final(const ConvolutionArguments& a, i64 row, i64 channel) {
+    const i64 valid = row_length(a, row);
+    bool same = true;
+    for (i64 back = 1; back < a.width; back++) {              // token valid - back
+        const i64 after = valid - back + 1;
+        if (a.starts && after >= 1 && after < valid && a.starts[row * a.length + after]) same = false;
+        float value[V];
+        clear(value);
+        if (same) input<T, V>(a, row, valid - back, channel, value);
+        store<T, V>(a.final, (row * (a.width - 1) + a.width - 1 - back) * a.channels + channel, value);
+    }
+}
+
+template <class T, int V> __device__ __forceinline__ void convolution_final(const ConvolutionArguments& a) {
+    const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
+    if (item < a.batch * a.groups) write_final<T, V>(a, item / a.groups, item % a.groups * V);
+}
+
+// ---- full rows of one document, a filter of 4 taps: the usual case in training ----
+
+constexpr int plainTaps = 4;
+
+template <class T, int V> __device__ __forceinline__ Raw<T, V> zeros() {
+    const float values[V] = {};
+    return pack<T, V>(values);
+}
+
+// Everything is loaded before anything is used: one latency, not one after another. W: the type of both weight and bias
+template <class W, int V> __device__ __forceinline__ void plain_filter_of(const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
+    constexpr int Taps = plainTaps;
+    Raw<W, Taps> taps[V];
+    W biases[V];
+    const W* from = static_cast<const W*>(a.bias.base ? a.bias.base : a.weight.base) + channel;
 #pragma unroll
-    for (int u = 0; u < Ahead; u++) to[u] = t + u < there ? load_raw<T, V>(from, u * token) : pack<T, V>(zeros);
+    for (int i = 0; i < V; i++) taps[i] = load_raw<W, Taps>(a.weight.base, (channel + i) * Taps);
+#pragma unroll
+    for (int i = 0; i < V; i++) biases[i] = from[i];
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        bias[i] = a.bias.base ? to_float(biases[i]) : 0;
+#pragma unroll
+        for (int k = 0; k < Taps; k++) filter[k][i] = taps[i][k];
+    }
+}
+
+template <int V> __device__ __forceinline__ void plain_filter(const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
+    if (a.weight.bfloat16) plain_filter_of<bfloat16, V>(a, channel, filter, bias); else plain_filter_of<float, V>(a, channel, filter, bias);
+}
+
+// A thread has all its tokens on the way before it uses the first; blocks are many and short, and the tokens that two tiles read are read at one time.
+template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forward(const ConvolutionArguments& a) {
+    constexpr int Taps = plainTaps, Tokens = CONVOLUTION_TOKENS;
+    // in 32 bits: divisions of 64 cost as much as all else here
+    const unsigned item = blockIdx.x * 128 + threadIdx.x, groups = static_cast<unsigned>(a.groups), tiles = static_cast<unsigned>(a.tiles);
+    const unsigned place = item / groups, row = place / tiles;
+    if (row >= a.batch) return;
+    const i64 channel = static_cast<i64>(item - place * groups) * V, first = static_cast<i64>(place - row * tiles) * Tokens;
+    const int there = static_cast<int>(a.length - first < Tokens ? a.length - first : Tokens);
+    const T* from = static_cast<const T*>(a.x) + row * a.xRow + first * a.xToken + channel;
+    T* to = static_cast<T*>(a.output) + (row * a.length + first) * a.channels + channel;
+    Raw<T, V> before[Taps - 1], xs[Tokens];
+#pragma unroll
+    for (int k = 0; k < Taps - 1; k++)
+        before[k] = first ? load_raw<T, V>(from, (k - (Taps - 1)) * a.xToken)
+            : a.initial ? load_raw<T, V>(a.initial, (row * (Taps - 1) + k) * a.channels + channel) : zeros<T, V>();
+#pragma unroll
+    for (int u = 0; u < Tokens; u++) xs[u] = u < there ? load_raw<T, V>(from, u * a.xToken) : zeros<T, V>();
+    float filter[Taps][V], bias[V], past[Taps][V];
+    plain_filter<V>(a, channel, filter, bias);
+#pragma unroll
+    for (int k = 0; k < Taps - 1; k++) unpack<T, V>(before[k], past[k]);
+#pragma unroll
+    for (int u = 0; u < Tokens; u++) {
+        float sum[V];
+        unpack<T, V>(xs[u], past[Taps - 1]);
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            sum[i] = bias[i];
+#pragma unroll
+            for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
+            if (Silu) sum[i] *= sigmoid(sum[i]);
+#pragma unroll
+            for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
+        }
+        if (u < there) store<T, V>(to, u * a.channels, sum);
+    }
+    if (first + Tokens >= a.length) write_final<T, V>(a, row, channel);
+}
+
+template <class T, int V> __device__ __forceinline__ void convolution_forward_plain(const ConvolutionArguments& a) {
+    if (a.silu) plain_forward<T, V, true>(a); else plain_forward<T, V, false>(a);
 }
 
 // one token further: the gradient of the input Taps - 1 tokens back is complete. Own: not a token after the tile, which its last inputs reach
-template <class T, int V, int Taps, bool Own> __device__ __forceinline__ void advance(const ConvolutionArguments& a, const Raw<T, V>& x, const Raw<T, V>& gradient, const float (&filter)[Taps][V],
-    const float (&bias)[V], float (&past)[Taps][V], float (&pending)[Taps][V], float (&dFilter)[Taps][V], float (&dBias)[V], float (&result)[V]) {
+template <class T, int V, bool Silu, bool Own> __device__ __forceinline__ void advance(const Raw<T, V>& x, const Raw<T, V>& gradient,
+    const float (&filter)[plainTaps][V], const float (&bias)[V],
+    float (&past)[plainTaps][V], float (&pending)[plainTaps - 1][V], float (&dFilter)[plainTaps][V], float (&dBias)[V], float (&result)[V]) {
+    constexpr int Taps = plainTaps;
 #pragma unroll
     for (int i = 0; i < V; i++) {
         past[Taps - 1][i] = x[i];
         float dSum = gradient[i];
-        if (a.silu) {
+        if (Silu) {
             float sum = bias[i];
 #pragma unroll
             for (int k = 0; k < Taps; k++) sum += filter[k][i] * past[k][i];
@@ -262,84 +354,129 @@ template <class T, int V, int Taps, bool Own> __device__ __forceinline__ void ad
         }
         result[i] = pending[0][i] + filter[0][i] * dSum;
 #pragma unroll
-        for (int k = 0; k < Taps - 1; k++) {
-            past[k][i] = past[k + 1][i];
-            pending[k][i] = pending[k + 1][i] + filter[k + 1][i] * dSum;
-        }
+        for (int k = 0; k < Taps - 2; k++) pending[k][i] = pending[k + 1][i] + filter[k + 1][i] * dSum;
+        pending[Taps - 2][i] = filter[Taps - 1][i] * dSum;
+#pragma unroll
+        for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
     }
 }
 
-// Backward for full rows of one document, no states, a filter of Taps taps: the usual case in training. The next tokens are loaded while these are worked on.
-template <class T, int V, int Taps> __device__ __forceinline__ void convolution_backward_plain(const ConvolutionArguments& a) {
-    constexpr int Ahead = CONVOLUTION_BACKWARD_AHEAD;
-    const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
-    if (item >= a.batch * a.tiles * a.groups) return;
-    const i64 place = item / a.groups, channel = (item - place * a.groups) * V, row = place / a.tiles, first = (place - row * a.tiles) * a.tile;
-    const i64 end = first + a.tile < a.length ? first + a.tile : a.length;
-    const T *x = static_cast<const T*>(a.x) + row * a.xRow + channel, *gradient = static_cast<const T*>(a.gradient) + row * a.gradientRow + channel;
-    T* dX = static_cast<T*>(a.dX) + row * a.length * a.channels + channel;
-    float filter[Taps][V], bias[V], past[Taps][V], pending[Taps][V], dFilter[Taps][V], dBias[V];   // as in the general form
-    load_filter<V, Taps>(a, channel, filter, bias);
+// what an asynchronous copy is too wide for is copied at once
+template <int Bytes> __device__ __forceinline__ void bring(char* shared, const void* global, bool there) {
+    if constexpr (Bytes >= 4) copy_async<Bytes>(shared, global, there);
+    else *reinterpret_cast<unsigned short*>(shared) = there ? *static_cast<const unsigned short*>(global) : 0;
+}
+
+// A warp takes 32 V channels and a tile, the warps of a block take tiles one after another and add up their sums for the filter. Each thread copies its own inputs
+// and gradients to shared memory, 4 tokens a stage, and reads nobody else's: no thread waits for another. The tokens after the tile, which the next warp begins with,
+// are copied first: at the tile's end they would no longer be in the caches.
+template <class T, int V, bool Silu> __device__ __forceinline__ void plain_backward(const ConvolutionArguments& a) {
+    constexpr int Taps = plainTaps, Warps = 8, U = 4, Bytes = V * static_cast<int>(sizeof(T)), Stages = Bytes > 8 ? 2 : CONVOLUTION_STAGES;
+    constexpr int Line = Warps * 32 * Bytes, Stage = 2 * U * Line;
+    DYNAMIC_SHARED(char, shared);                             // stages, then the tokens after the tile; in the end sums of warps
+    const unsigned slabs = static_cast<unsigned>((a.groups + 31) / 32), tiles = static_cast<unsigned>(a.tiles), place = blockIdx.x / slabs, row = place / tiles;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, tile = static_cast<int>(a.tile);
+    const i64 channel = (static_cast<i64>(blockIdx.x - place * slabs) * 32 + lane) * V, first = (static_cast<i64>(place - row * tiles) * Warps + warp) * tile;
+    const int rest = static_cast<int>(a.length - first < tile + Taps ? a.length - first : tile + Taps);
+    float filter[Taps][V], bias[V], dFilter[Taps][V], dBias[V];
     clear(dBias);
 #pragma unroll
-    for (int k = 0; k < Taps; k++) {
-        clear(pending[k]); clear(dFilter[k]); clear(past[k]);
-        if (k < Taps - 1 && first - (Taps - 1) + k >= 0) load<T, V>(x, (first - (Taps - 1) + k) * a.xToken, past[k]);
-    }
-    // counted from the tile's first token
-    const int tokens = static_cast<int>(end - first), there = static_cast<int>(a.length - first < a.tile + Taps - 1 ? a.length - first : a.tile + Taps - 1);
-    x += first * a.xToken;
-    gradient += first * a.gradientToken;
-    dX += (first - (Taps - 1)) * a.channels;
-    static_assert(Taps - 1 <= Ahead, "the tokens after a tile are in one fetch");
-    Raw<T, V> xs[Ahead], gradients[Ahead], nextXs[Ahead], nextGradients[Ahead];
-    fetch(x, a.xToken, 0, there, xs);
-    fetch(gradient, a.gradientToken, 0, there, gradients);
-    int t = 0;
-    for (; t < tokens; t += Ahead) {
-        x += Ahead * a.xToken;
-        gradient += Ahead * a.gradientToken;
-        fetch(x, a.xToken, t + Ahead, there, nextXs);
-        fetch(gradient, a.gradientToken, t + Ahead, there, nextGradients);
+    for (int k = 0; k < Taps; k++) clear(dFilter[k]);
+    if (channel < a.channels && rest > 0) {
+        const T* x = static_cast<const T*>(a.x) + row * a.xRow + first * a.xToken + channel;
+        const T* gradient = static_cast<const T*>(a.gradient) + row * a.gradientRow + first * a.gradientToken + channel;
+        T* dX = static_cast<T*>(a.dX) + (row * a.length + first - (Taps - 1)) * a.channels + channel;
+        char *mine = shared + threadIdx.x * Bytes, *after = mine + Stages * Stage;
+        float past[Taps][V], pending[Taps - 1][V], result[V];
+        Raw<T, V> before[Taps - 1];
+        auto raw = [](const char* at) { return *reinterpret_cast<const Raw<T, V>*>(at); };
+        auto ask = [&](int step) {                            // zeros behind the row's end change nothing
+            char* to = mine + step % Stages * Stage;
+            if (U * step + U <= rest) {
 #pragma unroll
-        for (int u = 0; u < Ahead; u++) {
-            float result[V];
-            advance<T, V, Taps, true>(a, xs[u], gradients[u], filter, bias, past, pending, dFilter, dBias, result);
-            if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
+                for (int u = 0; u < U; u++) {
+                    bring<Bytes>(to + u * Line, x + u * a.xToken, true);
+                    bring<Bytes>(to + (U + u) * Line, gradient + u * a.gradientToken, true);
+                }
+            } else
+#pragma unroll
+                for (int u = 0; u < U; u++) {
+                    const bool there = U * step + u < rest;
+                    bring<Bytes>(to + u * Line, there ? x + u * a.xToken : a.x, there);
+                    bring<Bytes>(to + (U + u) * Line, there ? gradient + u * a.gradientToken : a.gradient, there);
+                }
+            x += U * a.xToken;
+            gradient += U * a.gradientToken;
+        };
+        const int steps = tile / U;
+#pragma unroll
+        for (int k = 0; k < Taps - 1; k++) before[k] = first ? load_raw<T, V>(x, (k - (Taps - 1)) * a.xToken) : zeros<T, V>();
+#pragma unroll
+        for (int u = 0; u < Taps - 1; u++) {
+            const bool there = tile + u < rest;
+            bring<Bytes>(after + u * Line, there ? x + (tile + u) * a.xToken : a.x, there);
+            bring<Bytes>(after + (Taps - 1 + u) * Line, there ? gradient + (tile + u) * a.gradientToken : a.gradient, there);
         }
-        dX += Ahead * a.channels;
 #pragma unroll
-        for (int u = 0; u < Ahead; u++) { xs[u] = nextXs[u]; gradients[u] = nextGradients[u]; }
-    }
+        for (int step = 0; step < Stages - 1; step++) {
+            if (step < steps) ask(step);
+            copy_commit();
+        }
+        plain_filter<V>(a, channel, filter, bias);
 #pragma unroll
-    for (int u = 0; u < Taps - 1; u++) {
-        float result[V];
-        advance<T, V, Taps, false>(a, xs[u], gradients[u], filter, bias, past, pending, dFilter, dBias, result);
-        if (t + u >= Taps - 1 && t + u < tokens + Taps - 1) store<T, V>(dX, u * a.channels, result);
+        for (int k = 0; k < Taps - 1; k++) { unpack<T, V>(before[k], past[k]); clear(pending[k]); }
+#pragma unroll 1
+        for (int step = 0; step < steps; step++) {
+            copy_wait<Stages - 2>();
+            if (step + Stages - 1 < steps) ask(step + Stages - 1);
+            copy_commit();
+            const char* from = mine + step % Stages * Stage;
+            const int left = rest - (U * step - (Taps - 1));
+#pragma unroll
+            for (int u = 0; u < U; u++) {
+                advance<T, V, Silu, true>(raw(from + u * Line), raw(from + (U + u) * Line), filter, bias, past, pending, dFilter, dBias, result);
+                if ((step || u >= Taps - 1) && u < left) store_stream<T, V>(dX, u * a.channels, result);
+            }
+            dX += U * a.channels;
+        }
+        copy_wait<0>();
+#pragma unroll
+        for (int u = 0; u < Taps - 1; u++) {
+            advance<T, V, Silu, false>(raw(after + u * Line), raw(after + (Taps - 1 + u) * Line), filter, bias, past, pending, dFilter, dBias, result);
+            if (tile - (Taps - 1) + u < rest) store_stream<T, V>(dX, u * a.channels, result);
+        }
     }
+    float* sums = reinterpret_cast<float*>(shared) + lane;
+    __syncthreads();
+    if (warp)
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            float* to = sums + ((warp - 1) * V + i) * (Taps + 1) * 32;
+#pragma unroll
+            for (int k = 0; k < Taps; k++) to[k * 32] = dFilter[k][i];
+            to[Taps * 32] = dBias[i];
+        }
+    __syncthreads();
+    if (warp || channel >= a.channels) return;
+    for (int other = 0; other < Warps - 1; other++)
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            const float* from = sums + (other * V + i) * (Taps + 1) * 32;
+#pragma unroll
+            for (int k = 0; k < Taps; k++) dFilter[k][i] += from[k * 32];
+            dBias[i] += from[Taps * 32];
+        }
+    const i64 at = place * a.channels + channel;
 #pragma unroll
     for (int i = 0; i < V; i++) {
-        float* to = a.dFilter + (place * a.channels + channel + i) * (Taps + 1);
-#pragma unroll
-        for (int k = 0; k < Taps; k++) to[k] = dFilter[k][i];
-        to[Taps] = dBias[i];
+        const float taps[Taps] = {dFilter[0][i], dFilter[1][i], dFilter[2][i], dFilter[3][i]};
+        store<float, Taps>(a.dWeight, (at + i) * Taps, taps);
     }
+    store<float, V>(a.dBias, at, dBias);
 }
 
-// the last width - 1 inputs of each row's last document
-template <class T, int V> __device__ __forceinline__ void convolution_final(const ConvolutionArguments& a) {
-    const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
-    if (item >= a.batch * a.groups) return;
-    const i64 channel = item % a.groups * V, row = item / a.groups, valid = row_length(a, row);
-    bool same = true;
-    for (i64 back = 1; back < a.width; back++) {              // token valid - back
-        const i64 after = valid - back + 1;
-        if (a.starts && after >= 1 && after < valid && a.starts[row * a.length + after]) same = false;
-        float value[V];
-        clear(value);
-        if (same) input<T, V>(a, row, valid - back, channel, value);
-        store<T, V>(a.final, (row * (a.width - 1) + a.width - 1 - back) * a.channels + channel, value);
-    }
+template <class T, int V> __device__ __forceinline__ void convolution_backward_plain(const ConvolutionArguments& a) {
+    if (a.silu) plain_backward<T, V, true>(a); else plain_backward<T, V, false>(a);
 }
 
 // one token for every row: the sum is taken and the state, which `final` and `initial` both are, moves on by one
@@ -374,7 +511,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
 #define CONVOLUTION(type, T, V, size) \
     KERNEL(convolution_forward_4_##type##_##size, 128, ConvolutionArguments, convolution_forward<T, V, 4>) \
     KERNEL(convolution_forward_8_##type##_##size, 128, ConvolutionArguments, convolution_forward<T, V, 8>) \
-    KERNEL_OF(convolution_backward_plain_##type##_##size, 128, CONVOLUTION_BLOCKS, ConvolutionArguments, convolution_backward_plain<T, V, 4>) \
+    KERNEL_OF(convolution_forward_plain_##type##_##size, 128, sizeof(T) > 2 ? 5 : 6, ConvolutionArguments, convolution_forward_plain<T, V>) \
+    KERNEL_OF(convolution_backward_plain_##type##_##size, 256, 2, ConvolutionArguments, convolution_backward_plain<T, V>) \
     KERNEL(convolution_backward_4_##type##_##size, 128, ConvolutionArguments, convolution_backward<T, V, 4>) \
     KERNEL(convolution_backward_8_##type##_##size, 128, ConvolutionArguments, convolution_backward<T, V, 8>) \
     KERNEL(convolution_step_4_##type##_##size, 128, ConvolutionArguments, convolution_step<T, V, 4>) \

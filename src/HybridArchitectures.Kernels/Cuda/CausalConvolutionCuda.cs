@@ -11,9 +11,14 @@ static class CausalConvolutionCuda
 
     const string Source = "CausalConvolution.cu";
 
+    // of the kernels for full rows of one document and a filter of 4 taps: tokens of a thread forward, of a warp backward, and a block's warps there
+    const int PlainTokens = 10, PlainTile = 24, Warps = 8;
+
     struct Arguments
     {
-        public nint X, Initial, Gradient, FinalGradient, Weight, Bias, Starts, Lengths, Slots, Output, Final, DX, DInitial, DFilter;
+        public nint X, Initial, Gradient, FinalGradient;
+        public CudaTyped Weight, Bias;
+        public nint Starts, Lengths, Slots, Output, Final, DX, DInitial, DWeight, DBias;
         public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, Groups, SlotCount;
         public int Silu;
     }
@@ -29,8 +34,7 @@ static class CausalConvolutionCuda
                 var call = new Call(x, weight, bias, silu, initialState, starts, lengths);
                 call.Arguments.Output = CudaMemory.Address(output);
                 call.Arguments.Final = CudaMemory.Address(final);
-                call.Run($"forward_{call.Taps}", call.Items);
-                if (weight.size(1) > 1) call.Run("final", x.size(0));
+                call.RunForward();
                 context.Save(x, weight, bias, initialState, starts, lengths);
                 return [output, final];
             },
@@ -46,14 +50,13 @@ static class CausalConvolutionCuda
         var call = new Call(x, weight, bias, silu, initialState, context.Saved[4], context.Saved[5], gradient, finalGradient);
         var dX = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
         var dInitial = initialState is null ? null : CudaMemory.New(x, x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
-        var dFilter = CudaMemory.New(x, ScalarType.Float32, call.Items, x.size(2), weight.size(1) + 1);
+        var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2), weight.size(1)), CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2)));
         call.Arguments.DX = CudaMemory.Address(dX);
         call.Arguments.DInitial = weight.size(1) > 1 ? CudaMemory.Address(dInitial) : 0;
-        call.Arguments.DFilter = CudaMemory.Address(dFilter);
-        bool plain = weight.size(1) == 4 && initialState is null && finalGradient is null && context.Saved[4] is null && context.Saved[5] is null;
-        call.Run(plain ? "backward_plain" : $"backward_{call.Taps}", call.Items);
-        var sums = dFilter.sum(dim: 0);                                                            // (C, W + 1)
-        return [dX, sums.narrow(1, 0, weight.size(1)).to(weight.dtype).contiguous(), bias is null ? null : sums.select(1, weight.size(1)).to(bias.dtype).contiguous(), dInitial];
+        (call.Arguments.DWeight, call.Arguments.DBias) = (CudaMemory.Address(dWeight), CudaMemory.Address(dBias));
+        call.RunBackward();
+        var sums = PartialSumsCuda.Of((dWeight, weight), (dBias, bias));
+        return [dX, sums[0], sums[1], dInitial];
     }
 
     public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? slots)
@@ -65,7 +68,7 @@ static class CausalConvolutionCuda
         call.Arguments.Final = CudaMemory.Address(state);
         slots = slots?.contiguous();
         (call.Arguments.Slots, call.Arguments.SlotCount) = (CudaMemory.Address(slots), state.size(0));
-        call.Run($"step_{call.Taps}", x.size(0));
+        call.RunStep();
         GC.KeepAlive(slots);
         return output.MoveToOuterDisposeScope();
     }
@@ -75,7 +78,7 @@ static class CausalConvolutionCuda
     {
         readonly Tensor x;
         readonly Tensor?[] kept;
-        readonly bool wide;
+        readonly bool wide, plain;
 
         public Arguments Arguments;
 
@@ -84,33 +87,73 @@ static class CausalConvolutionCuda
             if (x.stride(2) != 1 && x.size(2) > 1) x = x.contiguous();
             if (gradient is not null && gradient.stride(2) != 1 && x.size(2) > 1) gradient = gradient.contiguous();
             this.x = x;
-            var (filter, biases, initial) = (CudaMemory.Float32(weight)!, CudaMemory.Float32(bias), initialState?.contiguous());
+            bool narrow = weight.dtype == ScalarType.BFloat16 && bias?.dtype is null or ScalarType.BFloat16;
+            var (filter, biases, initial) = (Parameter(weight, narrow)!, Parameter(bias, narrow), initialState?.contiguous());
             kept = [filter, biases, initial, starts, lengths, gradient, finalGradient];
-            long channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
+            long batch = x.size(0), length = x.size(1), channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
             if (gradient is not null) strides |= gradient.stride(0) | gradient.stride(1);
             int vector = 4 * (int)x.ElementSize;                                                        // four channels a thread
             wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient) | CudaMemory.Address(finalGradient)) % vector == 0;
-            long groups = channels / (wide ? 4 : 1), tile = gradient is null ? 128 : 256;
+            bool backward = gradient is not null;
+            plain = weight.size(1) == 4 && starts is null && lengths is null && (!backward || (initial is null && finalGradient is null));
+            long groups = channels / (wide ? 4 : 1);
             // by the sizes alone, not by the card: sums over tiles are the same to the bit everywhere
-            while (tile > 32 && x.size(0) * ((x.size(1) + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
+            long tile = (plain, backward) switch { (true, false) => PlainTokens, (true, true) => PlainTile, (_, false) => 128, _ => 256 };
+            while (!plain && tile > 32 && batch * ((length + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
+            long span = plain && backward ? Warps * tile : tile;                                        // tokens of a block, where its sums are added up
             Arguments = new()
             {
                 X = CudaMemory.Address(x), Initial = CudaMemory.Address(initial), Gradient = CudaMemory.Address(gradient), FinalGradient = CudaMemory.Address(finalGradient),
-                Weight = CudaMemory.Address(filter), Bias = CudaMemory.Address(biases), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Batch = x.size(0), Length = x.size(1), Channels = channels, Width = weight.size(1), Tile = tile, Tiles = (x.size(1) + tile - 1) / tile,
+                Weight = CudaTyped.Of(filter), Bias = CudaTyped.Of(biases), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
+                Batch = batch, Length = length, Channels = channels, Width = weight.size(1), Tile = tile, Tiles = (length + span - 1) / span,
                 XRow = x.stride(0), XToken = x.stride(1), GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Groups = groups, Silu = silu ? 1 : 0,
             };
         }
 
-        public int Taps => Arguments.Width <= 4 ? 4 : 8;
+        /// <summary>Partial sums that backward leaves: of each tile of each row, or of the tiles of a block.</summary>
+        public long Parts => Arguments.Batch * Arguments.Tiles;
 
-        /// <summary>Tiles of all rows.</summary>
-        public long Items => Arguments.Batch * Arguments.Tiles;
+        int Taps => Arguments.Width <= 4 ? 4 : 8;
 
-        public void Run(string kernel, long items)
+        public void RunForward()
         {
-            CudaRuntime.DeviceOf(x).Launch(Source, $"convolution_{kernel}_{CudaMemory.Suffix(x.dtype, wide)}", ((items * Arguments.Groups + 127) / 128, 1, 1), 128, 0, Arguments);
+            if (plain)
+            {
+                Run("forward_plain", Parts * Arguments.Groups);
+                return;
+            }
+            Run($"forward_{Taps}", Parts * Arguments.Groups);
+            if (Arguments.Width > 1) Run("final", Arguments.Batch * Arguments.Groups);
+        }
+
+        public void RunBackward()
+        {
+            if (!plain)
+            {
+                Run($"backward_{Taps}", Parts * Arguments.Groups);
+                return;
+            }
+            int bytes = (int)x.ElementSize * (wide ? 4 : 1), stages = bytes > 8 ? 2 : 4;
+            Launch("backward_plain", Parts * ((Arguments.Groups + 31) / 32), 32 * Warps, (8 * stages + 6) * 32 * Warps * bytes);
+        }
+
+        public void RunStep() => Run($"step_{Taps}", Arguments.Batch * Arguments.Groups);
+
+        void Run(string kernel, long threads) => Launch(kernel, (threads + 127) / 128, 128, 0);
+
+        void Launch(string kernel, long blocks, int threads, int sharedBytes)
+        {
+            CudaRuntime.DeviceOf(x).Launch(Source, $"convolution_{kernel}_{CudaMemory.Suffix(x.dtype, wide)}", (blocks, 1, 1), threads, sharedBytes, Arguments);
             GC.KeepAlive((x, kept));
+        }
+
+        // as the kernels read it, in pieces of 16 bytes: without a launch where weight and bias are both of one of their types
+        static Tensor? Parameter(Tensor? tensor, bool narrow)
+        {
+            if (tensor is null) return null;
+            if (!narrow) tensor = tensor.to(ScalarType.Float32);
+            tensor = tensor.contiguous();
+            return CudaMemory.Address(tensor) % 16 == 0 ? tensor : tensor.clone();
         }
     }
 }

@@ -125,6 +125,9 @@ template <class T, int V> __device__ __forceinline__ void store_stream(void* bas
         const Raw<T, V> raw = pack<T, V>(values);
         asm volatile("st.global.cs.v4.u32 [%4], {%0, %1, %2, %3};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "r"(raw.bits.words[2]), "r"(raw.bits.words[3]),
             "l"(static_cast<T*>(base) + at) : "memory");
+    } else if constexpr (V * sizeof(T) == 8) {
+        const Raw<T, V> raw = pack<T, V>(values);
+        asm volatile("st.global.cs.v2.u32 [%2], {%0, %1};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "l"(static_cast<T*>(base) + at) : "memory");
     } else
 #endif
     store<T, V>(base, at, values);

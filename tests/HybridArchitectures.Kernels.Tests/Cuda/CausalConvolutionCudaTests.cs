@@ -80,6 +80,63 @@ public class CausalConvolutionCudaTests : IDisposable
             [OperatorCheck.Normal(2, 70, 16), OperatorCheck.Normal(16, 4), OperatorCheck.Normal(16), OperatorCheck.Normal(2, 3, 16)], 1, 2);
     }
 
+    // full rows of one document, without states, have kernels of their own: channels of one slab, of two, and single ones; rows that end in every part of a stage, a tile, and
+    // a block; few parts to add up and many
+    [Theory]
+    [InlineData(1, 1, 4, true)]
+    [InlineData(3, 2, 8, false)]
+    [InlineData(2, 3, 5, true)]
+    [InlineData(2, 35, 132, true)]
+    [InlineData(1, 36, 4, true)]
+    [InlineData(1, 63, 7, false)]
+    [InlineData(1, 255, 8, true)]
+    [InlineData(1, 258, 4, true)]
+    [InlineData(2, 261, 3, true)]
+    [InlineData(70, 5, 4, true)]
+    [InlineData(2, 193, 4, true)]
+    [InlineData(1, 385, 8, true)]
+    [InlineData(1, 24, 4, true)]
+    [InlineData(1, 27, 4, false)]
+    [InlineData(34, 6, 9, true)]
+    [InlineData(19, 4, 4, false)]
+    public void Full_rows_match_the_reference_in_every_gradient(int batch, int length, int channels, bool silu)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(8);
+        foreach (bool biased in new[] { true, false })
+            CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
+                i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu).Output, i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, null, null).Output,
+                [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, 4), biased ? OperatorCheck.Normal(channels) : null]));
+    }
+
+    [Theory]
+    [InlineData(8), InlineData(5)]
+    public void Full_rows_in_bfloat16_are_as_good_as_composed_with_parameters_of_either_type(int channels)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(10);
+        using var emulation = new CudaEmulation();
+        foreach (int[] float32 in new int[][] { [], [1, 2], [1] })
+            OperatorCheck.BFloat16IsAsGoodAsComposed(i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], true).Output,
+                i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output, i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output,
+                [OperatorCheck.Normal(3, 150, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels)], float32);
+    }
+
+    [Fact]
+    public void Parameters_may_lie_anywhere()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(11);
+        using var off = no_grad();
+        using var emulation = new CudaEmulation();
+        foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+        {
+            var (x, buffer) = (randn([2, 20, 8], type), randn([1 + 8 * 4 + 8], type));
+            var (weight, bias) = (buffer.narrow(0, 1, 32).reshape(8, 4), buffer.narrow(0, 33, 8));
+            Assert.True(CausalConvolution.Forward(x, weight, bias, true).Output.equal(CausalConvolution.Forward(x, weight.clone(), bias.clone(), true).Output).all().item<bool>());
+        }
+    }
+
     [Fact]
     public void A_filter_too_wide_is_refused_by_name()
     {
