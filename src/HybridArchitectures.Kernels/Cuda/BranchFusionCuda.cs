@@ -57,8 +57,8 @@ static unsafe class BranchFusionCuda
                 Branch Of(int i, int groups) => new(saved[i]!, saved[2 + i], groups, saved[5 + i], CudaMemory.NewLike(saved[i]!));
                 Branch[] branches = [Of(0, first.Groups), Of(1, second.Groups)];
                 var (dWeights, dGate) = Run(branches, kind, saved[4], context.Gradients[0]!.to(saved[0]!.dtype), epsilon);
-                static Tensor? Sum(Tensor? partial, Tensor? like) => partial?.sum(dim: 0).to(like!.dtype);
-                return [branches[0].DValue, branches[1].DValue, Sum(dWeights[0], saved[2]), Sum(dWeights[1], saved[3]), Sum(dGate, saved[4])];
+                var sums = PartialSumsCuda.Of((dWeights[0], saved[2]), (dWeights[1], saved[3]), (dGate, saved[4]));
+                return [branches[0].DValue, branches[1].DValue, sums[0], sums[1], sums[2]];
             })[0];
 
     // forward writes output; backward reads it as the gradient, and there are gradients of weights and gate for every slice of rows

@@ -101,7 +101,7 @@ static class NormCuda
         };
         CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));
-        return (dx, dGate, partial?.sum(dim: 0).to(weight!.dtype));
+        return (dx, dGate, PartialSumsCuda.Of((partial, weight))[0]);
     }
 
     static NormMode Mode(Tensor? gate, Tensor? residual, bool normFirst) =>

@@ -1,7 +1,7 @@
 // Partial gradients, several tensors of them in one launch, each added up over its parts in one fixed order and written in its own type.
 //
-// A thread has four neighbouring numbers. Where there are many parts, `slices` threads of a block share them and their sums meet in shared memory: of a few thousand
-// numbers in hundreds of parts a thread each would wait for one read after another.
+// A thread has four neighbouring numbers. Where there are many parts, `slices` threads of a block share them and their sums, in double, meet in shared memory: of a few thousand
+// numbers in hundreds of parts a thread each would wait for one read after another, and as many roundings would add up.
 // Every part is read once: 4 bytes and one addition a number.
 #include "common.cuh"
 
@@ -9,7 +9,7 @@ struct PartialSum {
     const float* from;                               // (parts, count)
     TypedOutput to;                                  // (count)
     i64 count, parts;
-    int slices;                                      // 1, 2, 4 or 8
+    int slices;                                      // 1, 2, 4 ... 64
 };
 struct PartialSums { PartialSum sums[5]; };
 
@@ -19,17 +19,12 @@ template <class T> __device__ __forceinline__ T of_block(T first, T second, T th
 }
 #define OF_BLOCK(field) of_block(all.sums[0].field, all.sums[1].field, all.sums[2].field, all.sums[3].field, all.sums[4].field)
 
-__device__ __forceinline__ void partial_sums(const PartialSums& all) {
-    DYNAMIC_SHARED(float, shared);                   // the four sums of each thread
-    const float* from = OF_BLOCK(from);
-    TypedOutput to;
-    to.base = OF_BLOCK(to.base);
-    to.bfloat16 = OF_BLOCK(to.bfloat16);
-    const i64 count = OF_BLOCK(count), parts = OF_BLOCK(parts);
-    if (!count) return;                              // none is asked for
-    const int slices = OF_BLOCK(slices), threads = 256 / slices, slice = threadIdx.x / threads, thread = threadIdx.x % threads;
+// S: what sums are held in
+template <class S> __device__ __forceinline__ void add_up(const float* from, const TypedOutput& to, i64 count, i64 parts, int slices) {
+    DYNAMIC_SHARED(S, shared);                       // the four sums of each thread
+    const int threads = 256 / slices, slice = threadIdx.x / threads, thread = threadIdx.x % threads;
     const i64 at = (static_cast<i64>(blockIdx.x) * threads + thread) * 4;
-    float sum[4] = {0, 0, 0, 0};
+    S sum[4] = {0, 0, 0, 0};
     if (at < count && count % 4 == 0) {
         constexpr int Ahead = 8;
         for (i64 begin = slice; begin < parts; begin += Ahead * slices) {
@@ -58,12 +53,26 @@ __device__ __forceinline__ void partial_sums(const PartialSums& all) {
             for (int v = 0; v < 4; v++) sum[v] += shared[v * 256 + other * threads + thread];
     }
     if (at >= count) return;
+    float results[4];
+#pragma unroll
+    for (int v = 0; v < 4; v++) results[v] = static_cast<float>(sum[v]);
     if (count % 4 == 0) {
-        if (to.bfloat16) store<bfloat16, 4>(to.base, at, sum); else store<float, 4>(to.base, at, sum);
+        if (to.bfloat16) store<bfloat16, 4>(to.base, at, results); else store<float, 4>(to.base, at, results);
     } else
 #pragma unroll
         for (int v = 0; v < 4; v++)
-            if (at + v < count) to.set(at + v, sum[v]);
+            if (at + v < count) to.set(at + v, results[v]);
+}
+
+__device__ __forceinline__ void partial_sums(const PartialSums& all) {
+    TypedOutput to;
+    to.base = OF_BLOCK(to.base);
+    to.bfloat16 = OF_BLOCK(to.bfloat16);
+    const i64 count = OF_BLOCK(count), parts = OF_BLOCK(parts);
+    const int slices = OF_BLOCK(slices);
+    if (!count) return;                              // none is asked for
+    if (slices > 1) add_up<double>(OF_BLOCK(from), to, count, parts, slices);
+    else add_up<float>(OF_BLOCK(from), to, count, parts, 1);
 }
 
 KERNEL(partial_sums_up, 256, PartialSums, partial_sums)

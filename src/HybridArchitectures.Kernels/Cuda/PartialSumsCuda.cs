@@ -23,35 +23,36 @@ static class PartialSumsCuda
         Sum first;
     }
 
-    /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where that is absent.
-    /// </summary>
-    public static Tensor?[] Of(params ReadOnlySpan<(Tensor Parts, Tensor? Like)> all)
+    /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where either is absent. A single part may have
+    /// that type already.</summary>
+    public static Tensor?[] Of(params ReadOnlySpan<(Tensor? Parts, Tensor? Like)> all)
     {
         Arguments sums = default;
         var results = new Tensor?[all.Length];
+        CudaDevice? device = null;
         long blocks = 0;
         for (int i = 0; i < all.Length; i++)
         {
-            var (parts, like) = all[i];
-            if (like is null) continue;
-            if (parts.size(0) == 1 && like.dtype == ScalarType.Float32)
+            if (all[i] is not ({ } parts, { } like)) continue;
+            if (parts.size(0) == 1 && parts.dtype == like.dtype)
             {
                 results[i] = parts.squeeze(0);
                 continue;
             }
-            long count = parts.numel() / parts.size(0);
-            int slices = 1;                                      // by the sizes alone: more where threads are few and parts many
-            while (slices < 8 && parts.size(0) >= 16 * slices && count * slices < 256 * 1024) slices *= 2;
             var type = like.dtype == ScalarType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
             var result = results[i] = CudaMemory.New(parts, type, parts.shape[1..]);
+            long count = result.numel();
+            int slices = 1;                                      // by the sizes alone: more where threads are few and parts many
+            while (slices < 64 && parts.size(0) >= 16 * slices && count * slices < 256 * 1024) slices *= 2;
             sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.Of(result), Count = count, Parts = parts.size(0), Slices = slices };
             blocks = Math.Max(blocks, (count + 4 * Threads / slices - 1) / (4 * Threads / slices));
+            device ??= CudaRuntime.DeviceOf(parts);
         }
-        if (all.Length > 0) CudaRuntime.DeviceOf(all[0].Parts).Launch("PartialSums.cu", "partial_sums_up", (blocks, all.Length, 1), Threads, 4 * Threads * sizeof(float), sums);
+        device?.Launch("PartialSums.cu", "partial_sums_up", (blocks, all.Length, 1), Threads, 4 * Threads * sizeof(double), sums);
         for (int i = 0; i < all.Length; i++)
         {
             GC.KeepAlive(all[i].Parts);
-            if (all[i].Like is { } like && results[i]!.dtype != like.dtype) results[i] = results[i]!.to(like.dtype);
+            if (all[i].Like is { } like && results[i] is { } result && result.dtype != like.dtype) results[i] = result.to(like.dtype);
         }
         return results;
     }

@@ -104,8 +104,7 @@ static class StateSpaceDualCuda
             call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, call.Shape.StepBackShared, to);
         }
         GC.KeepAlive((inputs, gradient, call, finalGradient, entering, leaving, traces, inner));
-        Tensor Sum(Tensor parts, ScalarType type) => (parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0)).to(type);
-        return [dX, dStep, Sum(dA, a.dtype), Sum(dB, b.dtype), Sum(dC, c.dtype), inputs[5] is { } skip ? Sum(dSkip, skip.dtype) : null,
-            inputs[6] is { } bias ? Sum(dBias, bias.dtype) : null, dInitial];
+        var sums = PartialSumsCuda.Of((dA, a), (dB, b), (dC, c), (dSkip, inputs[5]), (dBias, inputs[6]));
+        return [dX, dStep, sums[0], sums[1], sums[2], sums[3], sums[4], dInitial];
     }
 }
