@@ -71,9 +71,12 @@ static class OperatorCheck
             if (i > 0 || expected[0].dim() > 0) ErrsAtMostTwice($"{type}, {Name(i)}", actual[i], plain[i], expected[i]);
     }
 
+    /// <summary>A few units of float32's last place: what another order of the same sums changes.</summary>
+    public const double Order = 1e-6;
+
     /// <summary>The root mean square error of one result is at most twice that of the composed operators, or what <paramref name="order"/> of its size comes to.</summary>
-    /// <param name="order">By default a few units of float32's last place: what another order of the same sums changes.</param>
-    public static void ErrsAtMostTwice(string name, Tensor ours, Tensor composed, Tensor exact, double order = 1e-6)
+    /// <param name="order">By default <see cref="Order"/>.</param>
+    public static void ErrsAtMostTwice(string name, Tensor ours, Tensor composed, Tensor exact, double order = Order)
     {
         if (exact.NumberOfElements == 0) return;
         using var scope = NewDisposeScope();

@@ -22,7 +22,8 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         }
     }
 
-    // what is copied in whole pieces, as few channels and in chunks
+    // What the kernels of bfloat16 take, in whole pieces, as few channels and in chunks. They use the card's 2^x, which is 2e-8 low on average: over the some hundred tokens that the slowest of these
+    // states last, that is up to 4e-6 of what is float32, the final state and the gradient of a. Everything else is rounded to bfloat16, 1.6e-3.
     [Theory]
     [InlineData(1000), InlineData(0)]
     public void Channels_in_eights_err_at_most_twice_as_much_as_composed_operators(int fewWarps)
@@ -35,7 +36,7 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
             foreach (var (batch, length, channels, groups, states) in new[] { (1, 15, 16, 1, 16), (2, 300, 48, 1, 16), (3, 257, 48, 2, 8), (1, 8192, 64, 1, 16) })
             {
                 using var scope = NewDisposeScope();
-                ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(batch, length, channels, groups, states));
+                ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(batch, length, channels, groups, states), order: length > 1000 ? 4e-6 : OperatorCheck.Order);
             }
             using var outer = NewDisposeScope();
             using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
