@@ -6,7 +6,8 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
-    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), and norms of parts a few lanes wide and of ones wider than a block holds, fusions of branches, and the selective scan of few channels
+    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), norms of parts a few lanes wide and of ones wider than a block holds,
+    // fusions of branches, and the selective scan of few channels
     static IEnumerable<CudaSource> Shapes(int capability) =>
         new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })

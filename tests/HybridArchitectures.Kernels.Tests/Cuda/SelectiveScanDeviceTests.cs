@@ -22,25 +22,39 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         }
     }
 
-    // What the kernels of bfloat16 take, in whole pieces, as few channels and in chunks. They use the card's 2^x, which is 2e-8 low on average: over the some hundred tokens that the slowest of these
-    // states last, that is up to 4e-6 of what is float32, the final state and the gradient of a. Everything else is rounded to bfloat16, 1.6e-3.
+    // the sizes that kernels copy in whole pieces, as few channels and in chunks: only these reach the ones of bfloat16
     [Theory]
     [InlineData(1000), InlineData(0)]
-    public void Channels_in_eights_err_at_most_twice_as_much_as_composed_operators(int fewWarps)
+    public void Channels_in_eights_err_at_most_twice_as_much_as_composed_operators(int fewWarps) => WithFewWarps(fewWarps, () =>
+    {
+        foreach (var (batch, length, channels, groups, states) in new[] { (1, 15, 16, 1, 16), (2, 300, 48, 1, 16), (3, 257, 48, 2, 8) })
+        {
+            using var scope = NewDisposeScope();
+            ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(batch, length, channels, groups, states));
+        }
+        using var outer = NewDisposeScope();
+        using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
+        ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(6, 200, 40, 1, 8), layout);
+    });
+
+    // Not what is asked of every kernel: those of bfloat16 take the card's 2^x, which is low on average (docs/kernels-log.md). What is float32, the final state and the gradient of a, is off by more
+    // than twice what it is composed, where states last for hundreds of tokens. Float32 keeps the rule.
+    [Theory]
+    [InlineData(1000), InlineData(0)]
+    public void States_that_last_err_at_most_twice_as_much_or_in_bfloat16_by_four_millionths(int fewWarps) => WithFewWarps(fewWarps, () =>
+    {
+        using var scope = NewDisposeScope();
+        ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(1, 8192, 64, 1, 16), order: 4e-6);
+    });
+
+    static void WithFewWarps(int fewWarps, Action check)
     {
         Card.IsNeeded();
         long before = SelectiveScanCuda.FewWarps;
         try
         {
             SelectiveScanCuda.FewWarps = fewWarps;
-            foreach (var (batch, length, channels, groups, states) in new[] { (1, 15, 16, 1, 16), (2, 300, 48, 1, 16), (3, 257, 48, 2, 8), (1, 8192, 64, 1, 16) })
-            {
-                using var scope = NewDisposeScope();
-                ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(batch, length, channels, groups, states), order: length > 1000 ? 4e-6 : OperatorCheck.Order);
-            }
-            using var outer = NewDisposeScope();
-            using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
-            ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(6, 200, 40, 1, 8), layout);
+            check();
         }
         finally
         {
