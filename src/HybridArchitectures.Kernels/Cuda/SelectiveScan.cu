@@ -22,17 +22,11 @@
 // walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be made anew or need not be kept is not. docs/kernels-log.md tells what was tried.
 #include "SelectiveScan.cuh"
 
-#ifndef SCAN_POLYNOMIAL                              // of the K * J exponentials of a thread and token, how many are taken as polynomials
-#define SCAN_POLYNOMIAL 0
-#endif
 #ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions; in float32 one, whose exponentials fill as much
 #define SCAN_UNROLL 4
 #endif
 #ifndef SCAN_LOCAL_UNROLL                            // and a chunk by itself, which shares a multiprocessor's cache of instructions with the walk proper
 #define SCAN_LOCAL_UNROLL 2
-#endif
-#ifndef SCAN_BACKWARD_POLYNOMIAL
-#define SCAN_BACKWARD_POLYNOMIAL 0
 #endif
 
 // The same number, of which the compiler knows nothing: what is made of it is made where it stands, not kept in registers from before a loop.
@@ -50,6 +44,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     static constexpr int Fold = Padded >= 128 ? Sub : Tile;                       // tokens whose gradients of b and c are gathered before they are summed over warps
     static constexpr int Cell = Tile * Channels, Slot = 32 * K * J;               // a warp's share of an input in a tile, its states
     static constexpr bool Float = sizeof(E) == 4;
+    static constexpr float Raise = Float ? 0.f : decay_raise;
     static_assert(Tile % 8 == 0 && Sub == 4 && J <= 8, "tiles");
 
     const ScanArguments& a;
@@ -124,7 +119,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 
     // b and c as float32, `Copies` times `CopyStride` apart: in the x-th, four neighbours change places as their numbers xor 4 / Copies x say. And what the exponent gets at
-    // each token: 0, or so little that nothing stays.
+    // each token: Raise, or so little that nothing stays.
     template <int Copies> __device__ __forceinline__ void widen_states(const E* from, float* to, float* cut, i64 begin) const {
         constexpr int V = PerStatePiece < 4 ? PerStatePiece : 4;
         static_assert(V == 4, "fours");
@@ -144,7 +139,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         }
         if (SCAN_DOCUMENTS && static_cast<int>(threadIdx.x) < Tile) {
             const i64 t = begin + threadIdx.x;
-            cut[threadIdx.x] = t >= 0 && t < a.length && a.starts[row * a.length + t] ? -1e30f : 0.f;
+            cut[threadIdx.x] = t >= 0 && t < a.length && a.starts[row * a.length + t] ? -1e30f : Raise;
         }
     }
 
@@ -170,12 +165,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     __device__ __forceinline__ void cuts_of(const float* from, float (&cutoff)[4]) const {
 #pragma unroll
-        for (int r = 0; r < 4; r++) cutoff[r] = 0;
+        for (int r = 0; r < 4; r++) cutoff[r] = Raise;
         if (SCAN_DOCUMENTS) read<4>(from, cutoff);
-    }
-
-    template <int Polynomial> __device__ __forceinline__ static float decayed(int at, float exponent) {
-        return Float || at < Polynomial ? exp2_polynomial(exponent) : exp2_approximate(exponent);
     }
 
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
@@ -416,7 +407,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                         float sum = 0;
 #pragma unroll
                         for (int j = 0; j < J; j++) {
-                            const float decay = decayed<SCAN_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]);
+                            const float decay = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]);
                             if (Reverse) state[k][j] = decay * (state[k][j] + steps[K + k] * cs[j]);
                             else state[k][j] = decay * state[k][j] + steps[K + k] * bs[j];
                             if (!Local) sum += state[k][j] * cs[j];
@@ -424,7 +415,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                         if (!Local) sums[(r % Apart * Lines + r / Apart) * K + k] = sum;
                         if (Local) stepSums[k] += steps[k];
                     }
-                    if (Local) cutSum -= cutoff[r];
+                    if (Local) cutSum += Raise - cutoff[r];
                 }
                 hand_over(ds, inputs, ring + (m + 1) % 2 * (4 * GroupRow), line, column);                      // last, since no load passes a store
             }
@@ -677,7 +668,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                     for (int k = 0; k < K; k++)
 #pragma unroll
                         for (int j = 0; j < J; j++)
-                            state[k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]) * state[k][j] + steps[K + k] * bs[j];
+                            state[k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]) * state[k][j] + steps[K + k] * bs[j];
                 }
                 to_slot(slot(part + 1), state);
                 handOver(ds, added, gradients, i + Sub);
@@ -706,7 +697,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                     for (int k = 0; k < K; k++)
 #pragma unroll
                         for (int j = 0; j < J; j++) {
-                            decay[r][k][j] = decayed<SCAN_BACKWARD_POLYNOMIAL>(k * J + j, steps[k] * rate[k][j] + cutoff[r]);
+                            decay[r][k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]);
                             history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + steps[K + k] * bs[j];
                         }
                     if (r == Sub - 1) {

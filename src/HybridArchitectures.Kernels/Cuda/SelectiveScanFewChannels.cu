@@ -42,6 +42,7 @@ __device__ __forceinline__ void copy_where(bool wanted, SharedPlace to, const vo
 // One block's walk. The host sees to it that all activations have type E and lie in whole pieces of 16 bytes, and that rows are shorter than 2^30 tokens.
 template <class E> struct FewChannels {
     static constexpr bool Float = sizeof(E) == 4;
+    static constexpr float Raise = Float ? 0.f : decay_raise;
     static constexpr int Tile = 16, Padded = 16, Held = 2, Lanes = Padded / Held, WarpChannels = 32 / Lanes, Warps = 4, Channels = Warps * WarpChannels, Threads = 32 * Warps;
     static constexpr int Size = sizeof(E), Each = 16 / Size, Stages = 4;                       // elements of a piece; tiles that are held raw
     static constexpr int RawStates = 2 * Tile * Padded, RawChannels = Tile * Channels, Stage = RawStates + 3 * RawChannels;
@@ -166,7 +167,7 @@ template <class E> struct FewChannels {
 #pragma unroll
             for (int v = 0; v < 4; v++) statesTo[half * States + v * StateRow] = fours[v];
             // so little that nothing stays
-            if (SCAN_DOCUMENTS && wide == 0) cuts[half * Tile + wideToken] = cut ? -1e30f : 0.f;
+            if (SCAN_DOCUMENTS && wide == 0) cuts[half * Tile + wideToken] = cut ? -1e30f : Raise;
 #pragma unroll
             for (int v = 0; v < 2; v++) added[0][v] = added[1][v], added[1][v] = added[2][v], factor[0][v] = factor[1][v], factor[1][v] = factor[2][v];
         };
@@ -220,7 +221,7 @@ template <class E> struct FewChannels {
             const float *b = shared + half * States + s * StateRow, *c = b + Padded * StateRow, *deltas = steps + half * Steps + channel * StepRow;
 #pragma unroll
             for (int m = 0; m < Tile / 4; m++) {
-                float bs[Held][4], cs[Held][4], ahead[2][4], cutoff[4] = {0, 0, 0, 0}, parts[4];
+                float bs[Held][4], cs[Held][4], ahead[2][4], cutoff[4] = {Raise, Raise, Raise, Raise}, parts[4];
 #pragma unroll
                 for (int j = 0; j < Held; j++) {
                     load<float, 4>(b, j * Lanes * StateRow + 4 * m, bs[j]);
@@ -234,8 +235,7 @@ template <class E> struct FewChannels {
                     const float delta = ahead[r / 2][r % 2 * 2], input = ahead[r / 2][r % 2 * 2 + 1];
 #pragma unroll
                     for (int j = 0; j < Held; j++) {
-                        const float exponent = SCAN_DOCUMENTS ? delta * rate[j] + cutoff[r] : delta * rate[j];
-                        state[j] = exp2_of<E>(exponent) * state[j] + input * bs[j][r];
+                        state[j] = exp2_of<E>(delta * rate[j] + cutoff[r]) * state[j] + input * bs[j][r];
                         parts[r] = j == 0 ? state[j] * cs[j][r] : parts[r] + state[j] * cs[j][r];
                     }
                 }
