@@ -10,7 +10,7 @@
 // has 8 warps of 24 tokens each, inputs and gradients in a ring in shared memory of 4 stages of 4 tokens (16 KiB a stage, 76 KiB in all, two blocks a multiprocessor),
 // what is added up and the filter in registers (at most 128), and the block's sums for the filter written as one.
 // 2 elements a place forward, 3 backward, and 20 bytes a channel for each 192 tokens; 2 Taps and 6 Taps operations. Limits on one H100 at 8 x 8192 x 4096 bfloat16,
-// by the rate of a copy: 0.360 ms forward (reached: 0.359), 0.540 ms backward (0.546, and 0.007 for the sum).
+// by the rate of a copy: 0.360 ms forward (reached: 0.359), 0.540 ms backward (0.546, and 0.007 for the sum); on one H200 0.256 (0.270) and 0.383 (0.445).
 #include "common.cuh"
 
 #ifndef CONVOLUTION_AHEAD                                     // tokens that the general forward loads before it uses the first, where a row has one document
@@ -288,24 +288,23 @@ template <int V> __device__ __forceinline__ void plain_filter(const ConvolutionA
     if (a.weight.bfloat16) plain_filter_of<bfloat16, V>(a, channel, filter, bias); else plain_filter_of<float, V>(a, channel, filter, bias);
 }
 
-// A thread has all its tokens on the way before it uses the first; blocks are many and short, and the tokens that two tiles read are read at one time.
-template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forward(const ConvolutionArguments& a) {
+// Tokens of one thread. Whole: all are there, and the tokens before them, so that no condition comes between; their sums and functions then fill each other's gaps.
+template <class T, int V, bool Silu, bool Whole> __device__ __forceinline__ void plain_tokens(const ConvolutionArguments& a, i64 row, i64 first, int there, i64 channel) {
     constexpr int Taps = plainTaps, Tokens = CONVOLUTION_TOKENS;
-    // in 32 bits: divisions of 64 cost as much as all else here
-    const unsigned item = blockIdx.x * 128 + threadIdx.x, groups = static_cast<unsigned>(a.groups), tiles = static_cast<unsigned>(a.tiles);
-    const unsigned place = item / groups, row = place / tiles;
-    if (row >= a.batch) return;
-    const i64 channel = static_cast<i64>(item - place * groups) * V, first = static_cast<i64>(place - row * tiles) * Tokens;
-    const int there = static_cast<int>(a.length - first < Tokens ? a.length - first : Tokens);
-    const T* from = static_cast<const T*>(a.x) + row * a.xRow + first * a.xToken + channel;
+    const T* from = static_cast<const T*>(a.x) + row * a.xRow + (first - (Taps - 1)) * a.xToken + channel;
     T* to = static_cast<T*>(a.output) + (row * a.length + first) * a.channels + channel;
     Raw<T, V> before[Taps - 1], xs[Tokens];
 #pragma unroll
-    for (int k = 0; k < Taps - 1; k++)
-        before[k] = first ? load_raw<T, V>(from, (k - (Taps - 1)) * a.xToken)
+    for (int k = 0; k < Taps - 1; k++) {
+        before[k] = Whole || first ? load_raw<T, V>(from, 0)
             : a.initial ? load_raw<T, V>(a.initial, (row * (Taps - 1) + k) * a.channels + channel) : zeros<T, V>();
+        from += a.xToken;
+    }
 #pragma unroll
-    for (int u = 0; u < Tokens; u++) xs[u] = u < there ? load_raw<T, V>(from, u * a.xToken) : zeros<T, V>();
+    for (int u = 0; u < Tokens; u++) {
+        xs[u] = Whole || u < there ? load_raw<T, V>(from, 0) : zeros<T, V>();
+        from += a.xToken;
+    }
     float filter[Taps][V], bias[V], past[Taps][V];
     plain_filter<V>(a, channel, filter, bias);
 #pragma unroll
@@ -323,8 +322,21 @@ template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forwa
 #pragma unroll
             for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
         }
-        if (u < there) store<T, V>(to, u * a.channels, sum);
+        if (Whole || u < there) store<T, V>(to, 0, sum);
+        to += a.channels;
     }
+}
+
+// A thread has all its tokens on the way before it uses the first; blocks are many and short, and the tokens that two tiles read are read at one time.
+template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forward(const ConvolutionArguments& a) {
+    constexpr int Tokens = CONVOLUTION_TOKENS;
+    // in 32 bits: divisions of 64 cost as much as all else here
+    const unsigned item = blockIdx.x * 128 + threadIdx.x, groups = static_cast<unsigned>(a.groups), tiles = static_cast<unsigned>(a.tiles);
+    const unsigned place = item / groups, row = place / tiles;
+    if (row >= a.batch) return;
+    const i64 channel = static_cast<i64>(item - place * groups) * V, first = static_cast<i64>(place - row * tiles) * Tokens;
+    const int there = static_cast<int>(a.length - first < Tokens ? a.length - first : Tokens);
+    if (first && there == Tokens) plain_tokens<T, V, Silu, true>(a, row, first, there, channel); else plain_tokens<T, V, Silu, false>(a, row, first, there, channel);
     if (first + Tokens >= a.length) write_final<T, V>(a, row, channel);
 }
 

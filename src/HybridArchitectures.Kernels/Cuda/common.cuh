@@ -219,8 +219,8 @@ template <class E = bfloat16> __device__ __forceinline__ float sigmoid(float x) 
     if constexpr (sizeof(E) == 4) return 1 / (1 + exponential<E>(x > -87.f ? -x : 87.f)); else return reciprocal(1 + exponential(-x));
 }
 
-// d/dx of x sigmoid(x)
-__device__ __forceinline__ float silu_slope(float x, float s) { return s * (1 + x * (1 - s)); }
+// d/dx of x sigmoid(x), s the sigmoid; in two operations
+__device__ __forceinline__ float silu_slope(float x, float s) { return x * (s - s * s) + s; }
 
 // log(1 + e^x) without loss at either end: max(x, 0) + log1p(e^-|x|), the logarithm by its series in e / (2 + e), which is at most 1/3
 template <class E = bfloat16> __device__ __forceinline__ float softplus(float x) {
