@@ -102,6 +102,9 @@ public static class LossPlot
         note.LabelFontName = ReportFont.Name;
         note.LabelFontSize = 12;
         note.LabelFontColor = Colour(Inks.Soft);
+        // over a curve it is still read
+        note.LabelBackgroundColor = Colour(Inks.Paper).WithAlpha(0.8);
+        note.LabelPadding = 1;
         note.LabelAlignment = alignment;
         note.OffsetY = down;
     }
