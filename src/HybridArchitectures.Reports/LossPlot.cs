@@ -89,11 +89,11 @@ public static class LossPlot
         foreach (var (baseline, index) in frame.Baselines.Where(frame.Shows).Select((baseline, index) => (baseline, index)))
         {
             plot.Add.HorizontalLine(baseline.HeldOutLoss, 1.2f, Colour(Inks.Soft), LinePattern.Dashed);
-            Note(plot, $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}", frame.LabelAt(index), baseline.HeldOutLoss, Alignment.LowerCenter, -2);
+            Note(plot, $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}", frame.LabelAt(index, baseline.HeldOutLoss), baseline.HeldOutLoss, Alignment.LowerCenter, -2);
         }
         var above = frame.Baselines.Where(baseline => baseline.HeldOutLoss > frame.Top)
             .Select(baseline => $"{baseline.Name}  {Figures.Loss(baseline.HeldOutLoss)}").ToArray();
-        if (above.Length > 0) Note(plot, "↑ " + string.Join(",  ", above), frame.LabelAt(0), frame.Top, Alignment.UpperCenter, 4);
+        if (above.Length > 0) Note(plot, "↑ " + string.Join(",  ", above), frame.NoteAt(), frame.Top, Alignment.UpperCenter, 4);
     }
 
     static void Note(Plot plot, string content, double x, double y, Alignment alignment, float down)

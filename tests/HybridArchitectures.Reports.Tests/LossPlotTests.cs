@@ -91,6 +91,17 @@ public class LossPlotTests
         for (int i = 0; i < line.Length; i++) Assert.Equal(line[i], smooth[i], 1e-12);
     }
 
+    [Theory]
+    // a curve that falls from 4 to 1 meets the line of the baseline at a share of the plot's width, and its label, a tenth to either side
+    [InlineData(2.5, 0.5, false), InlineData(1.3, 0.5, true), InlineData(3.1, 0.3, false), InlineData(1.9, 0.7, false)]
+    public void A_baseline_has_its_label_where_no_curve_crosses_it(double loss, double crossing, bool inTheMiddle)
+    {
+        LossFrame frame = new([new("falling", [.. Enumerable.Range(0, 301).Select(i => new RunPoint(i, 10 * i, i, 4 - 0.01 * i))])], [new("baseline", loss)], LossAxis.Tokens, 0);
+        double place = frame.LabelAt(0, loss) / frame.Right;
+        if (inTheMiddle) Assert.Equal(0.5, place);
+        else Assert.True(Math.Abs(place - crossing) > 0.1, $"at {place}");
+    }
+
     static int Differing(SKBitmap first, SKBitmap second, int rows)
     {
         int differing = 0;

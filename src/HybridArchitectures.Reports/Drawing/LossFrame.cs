@@ -62,8 +62,33 @@ sealed class LossFrame
         return ticks;
     }
 
-    /// <summary>Where along x the label of the n-th shown baseline is centred: in the middle, where falling curves are low already, then to either side of it.</summary>
-    public double LabelAt(int index) => Right * ((index % 3) switch { 0 => 0.5, 1 => 0.3, _ => 0.7 });
+    /// <summary>Where along x the label of the n-th shown baseline, above its line, is centred: at the first place that no curve crosses, else the one farthest from all. Neighbours begin at other places.</summary>
+    public double LabelAt(int index, double loss)
+    {
+        double[] places = [.. Enumerable.Range(index, 3).Select(i => (i % 3) switch { 0 => 0.5, 1 => 0.3, _ => 0.7 }), 0.87, 0.13];
+        return Right * (places.Cast<double?>().FirstOrDefault(place => Room(place!.Value, loss) >= 0.02) ?? places.MaxBy(place => Room(place, loss)));
+    }
+
+    /// <summary>The same for a note under the upper edge.</summary>
+    public double NoteAt() => LabelAt(0, Top - LabelHeight * (Top - Bottom));
+
+    const double LabelHeight = 0.06, LabelReach = 0.1;                          // of the window; to either side
+
+    // how far curves stay from a label there, of the window; negative where one goes through it
+    double Room(double place, double loss)
+    {
+        var samples = Enumerable.Range(0, 11).Select(i => Right * (place + LabelReach * (i - 5) / 5)).ToArray();
+        return Runs.SelectMany(run => samples.Select(x => Height(run.X, run.Smooth, x)).Concat(samples.Select(x => Height(run.HeldOutX, run.HeldOut, x))))
+            .Where(double.IsFinite).Select(y => (y - loss) / (Top - Bottom)).Select(above => above < 0 ? -above : above - LabelHeight).Append(1).Min();
+    }
+
+    // on the line through the points, NaN beside it
+    static double Height(double[] xs, double[] ys, double x)
+    {
+        int after = Array.FindIndex(xs, other => other >= x);
+        if (after < 0 || (after == 0 && xs[0] > x)) return double.NaN;
+        return after == 0 ? ys[0] : ys[after - 1] + (ys[after] - ys[after - 1]) * (x - xs[after - 1]) / (xs[after] - xs[after - 1]);
+    }
 
     /// <summary>Whether the baseline's line lies inside the window; those of weak baselines may lie above it.</summary>
     public bool Shows(Baseline baseline) => baseline.HeldOutLoss >= Bottom && baseline.HeldOutLoss <= Top;

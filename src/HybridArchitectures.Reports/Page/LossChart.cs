@@ -79,12 +79,12 @@ sealed class LossChart
         foreach (var (line, index) in frame.Baselines.Where(frame.Shows).Select((line, index) => (line, index)))
         {
             Add($"<line class=\"s-soft baseline\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(line.HeldOutLoss):0.#}\" y2=\"{Y(line.HeldOutLoss):0.#}\"/>");
-            Add($"<text class=\"f-soft over\" x=\"{X(frame.LabelAt(index)):0.#}\" y=\"{Y(line.HeldOutLoss) - 6:0.#}\" text-anchor=\"middle\">");
+            Add($"<text class=\"f-soft over\" x=\"{X(frame.LabelAt(index, line.HeldOutLoss)):0.#}\" y=\"{Y(line.HeldOutLoss) - 6:0.#}\" text-anchor=\"middle\">");
             Add($"{SvgWriter.Escape(line.Name)} {Figures.Loss(line.HeldOutLoss)}</text>\n");
         }
         var above = frame.Baselines.Where(line => line.HeldOutLoss > frame.Top).Select(line => $"{line.Name} {Figures.Loss(line.HeldOutLoss)}").ToArray();
         if (above.Length == 0) return;
-        Add($"<text class=\"f-soft over\" x=\"{X(frame.LabelAt(0)):0.#}\" y=\"{Top + 14}\" text-anchor=\"middle\">↑ {SvgWriter.Escape(string.Join(", ", above))}</text>\n");
+        Add($"<text class=\"f-soft over\" x=\"{X(frame.NoteAt()):0.#}\" y=\"{Top + 14}\" text-anchor=\"middle\">↑ {SvgWriter.Escape(string.Join(", ", above))}</text>\n");
     }
 
     // the default encoder writes no '<', so that the data cannot end its own element
