@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
@@ -59,7 +60,7 @@ public sealed class SelectiveScanOperator : SequenceOperator
             i.TryGetValue("timeStepBias", out var bias) ? PerState(Wide(bias)) : null, true, null, i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), layout, 32);
         var output = heads.reshape(batch, length, d, n).sum(-1);
         Tensor Clean(Tensor tensor) => Reference.SequenceMasks.WithoutPads(tensor, layout);
-        if (i.TryGetValue("skip", out var skip)) output = output.add(Clean(x) * Wide(skip), Kernels.Runtime.Scalars.One);
+        if (i.TryGetValue("skip", out var skip)) output = output.add(Clean(x) * Wide(skip), Scalars.One);
         if (i.TryGetValue("gate", out var gate)) output = output * nn.functional.silu(Clean(Wide(gate)));
         return (output.to(i["x"].dtype), final.reshape(batch, d, n));
     }
@@ -67,4 +68,22 @@ public sealed class SelectiveScanOperator : SequenceOperator
     public override Tensor Step(Tensor state, Tensors i) =>
         SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
             i.GetValueOrDefault("timeStepBias"), true);
+
+    /// <summary>Steps of 0 leave a state, and the gradient that goes back to it, as they are to the bit; a document that follows begins anew.</summary>
+    public static void StepsOf0LeaveStatesAsTheyAre(ScalarType type, int length, Device? device = null)
+    {
+        using var scope = NewDisposeScope();
+        foreach (bool documents in new[] { false, true })
+        {
+            Tensor Draw(params long[] size) => randn(size, type, device);
+            var (x, a) = (Draw(2, length, 32), -rand([32, 16], ScalarType.Float32, device) * 16);
+            var initial = randn([2, 32, 16], ScalarType.Float32, device).requires_grad_();
+            using var layout = documents ? SequenceLayout.Packed([[length], [length / 2, length - length / 2]], length, device) : null;
+            var (output, final) = SelectiveScan.Forward(x, zeros_like(x), a, Draw(2, length, 16), Draw(2, length, 16), initialState: initial, layout: layout);
+            var kept = documents ? tensor([1f, 0f], device: device).view(2, 1, 1) : ones([1], device: device);
+            Assert.True(final.eq(initial * kept).all().item<bool>());
+            Autograd.Backward((output.to(ScalarType.Float32) * 0).sum().add(final.sum(), Scalars.One));
+            Assert.True(initial.grad!.eq(ones_like(initial) * kept).all().item<bool>());
+        }
+    }
 }

@@ -81,6 +81,19 @@ template <int V, int Taps> __device__ __forceinline__ void load_filter(const Con
     for (int i = 0; i < V; i++) bias[i] = a.bias.base ? a.bias[channel + i] : 0;
 }
 
+// the sum under the filter at the last of `past`, which then moves on by one token
+template <int V, int Taps> __device__ __forceinline__ void next_sum(const float (&filter)[Taps][V], const float (&bias)[V], bool silu, float (&past)[Taps][V], float (&sum)[V]) {
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        sum[i] = bias[i];
+#pragma unroll
+        for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
+        if (silu) sum[i] *= sigmoid(sum[i]);
+#pragma unroll
+        for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
+    }
+}
+
 template <class T, int V, int Taps> __device__ __forceinline__ void convolution_forward(const ConvolutionArguments& a) {
     const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
     if (item >= a.batch * a.tiles * a.groups) return;
@@ -103,15 +116,7 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
             for (int u = 0; u < Ahead; u++) {
                 float sum[V];
                 unpack<T, V>(raw[u], past[Taps - 1]);
-#pragma unroll
-                for (int i = 0; i < V; i++) {
-                    sum[i] = bias[i];
-#pragma unroll
-                    for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
-                    if (a.silu) sum[i] *= sigmoid(sum[i]);
-#pragma unroll
-                    for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
-                }
+                next_sum(filter, bias, a.silu, past, sum);
                 store<T, V>(to, (t + u) * a.channels, sum);
             }
         }
@@ -123,17 +128,7 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
             if (a.starts && a.starts[row * a.length + t])
 #pragma unroll
                 for (int k = 0; k < Taps - 1; k++) clear(past[k]);
-#pragma unroll
-            for (int i = 0; i < V; i++) {
-                sum[i] = bias[i];
-#pragma unroll
-                for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
-                if (a.silu) sum[i] *= sigmoid(sum[i]);
-            }
-#pragma unroll
-            for (int k = 0; k < Taps - 1; k++)
-#pragma unroll
-                for (int i = 0; i < V; i++) past[k][i] = past[k + 1][i];
+            next_sum(filter, bias, a.silu, past, sum);
         } else clear(sum);
         store<T, V>(a.output, (row * a.length + t) * a.channels + channel, sum);
     }
@@ -313,15 +308,7 @@ template <class T, int V, bool Silu, bool Whole> __device__ __forceinline__ void
     for (int u = 0; u < Tokens; u++) {
         float sum[V];
         unpack<T, V>(xs[u], past[Taps - 1]);
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            sum[i] = bias[i];
-#pragma unroll
-            for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
-            if (Silu) sum[i] *= sigmoid(sum[i]);
-#pragma unroll
-            for (int k = 0; k < Taps - 1; k++) past[k][i] = past[k + 1][i];
-        }
+        next_sum(filter, bias, Silu, past, sum);
         if (Whole || u < there) store<T, V>(to, 0, sum);
         to += a.channels;
     }

@@ -136,6 +136,16 @@ public class SelectiveScanCudaTests : IDisposable
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, false, null), i => Reference(i, false, null), inputs));
     }
 
+    // decays of bfloat16 get a little more than their exponent
+    [Theory]
+    [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000), InlineData(ScalarType.Float32, 0)]
+    public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int fewWarps)
+    {
+        SelectiveScanCuda.FewWarps = fewWarps;
+        using var emulation = new CudaEmulation();
+        SelectiveScanOperator.StepsOf0LeaveStatesAsTheyAre(type, 70);
+    }
+
     [Fact]
     public void Every_option_may_be_left_out()
     {

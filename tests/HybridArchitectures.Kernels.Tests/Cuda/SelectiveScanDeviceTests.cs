@@ -1,5 +1,4 @@
 using HybridArchitectures.Kernels.Cuda;
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
@@ -51,7 +50,7 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
     }
 
     // Of one result beside float32 not what is asked of every kernel: those of bfloat16 take the card's 2^x, which is low on average (docs/kernels-log.md), and over thousands of tokens that adds up
-    // in the gradient of a, which is float32. Operators that take token by token in float32 are 0.6e-6 to 2e-6 off there, those in chunks of this test 2e-7 to 4e-7, in bfloat16 throughout a quarter.
+    // in the gradient of a, which is float32. Operators that take token by token in float32 are 0.6e-6 to 2e-6 off there, those in chunks of this test 1e-7 to 4e-7, in bfloat16 throughout a quarter.
     [Theory]
     [InlineData(4099, 16, 1000), InlineData(4099, 16, 0), InlineData(8192, 64, 1000), InlineData(8192, 64, 0), InlineData(70_000, 16, 1000), InlineData(70_000, 16, 0)]
     public void Thousands_of_tokens_err_at_most_twice_as_much_or_in_the_gradient_of_a_by_three_millionths(int length, int channels, int fewWarps) => WithFewWarps(fewWarps, () =>
@@ -76,26 +75,11 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         });
     });
 
-    // the card's 2^x is raised for what it is off on average
+    // the card's 2^x gets a little more than its exponent
     [Theory]
     [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000), InlineData(ScalarType.Float32, 0)]
-    public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int fewWarps) => WithFewWarps(fewWarps, () =>
-    {
-        using var scope = NewDisposeScope();
-        foreach (bool documents in new[] { false, true })
-        {
-            Tensor Draw(params long[] size) => randn(size, type, Card.Device);
-            var x = Draw(2, 20_000, 32);
-            var a = -rand([32, 16], ScalarType.Float32, Card.Device) * 16;
-            var initial = randn([2, 32, 16], ScalarType.Float32, Card.Device).requires_grad_();
-            using var layout = documents ? SequenceLayout.Packed([[20_000], [9_000, 11_000]], 20_000, Card.Device) : null;
-            var (output, final) = SelectiveScan.Forward(x, zeros_like(x), a, Draw(2, 20_000, 16), Draw(2, 20_000, 16), initialState: initial, layout: layout);
-            var kept = documents ? tensor([1f, 0f], device: Card.Device).view(2, 1, 1) : ones([1], device: Card.Device);        // a document that follows begins anew
-            Assert.True(final.eq(initial * kept).all().item<bool>());
-            Autograd.Backward((output.to(ScalarType.Float32) * 0).sum().add(final.sum(), Scalars.One));
-            Assert.True(initial.grad!.eq(ones_like(initial) * kept).all().item<bool>());
-        }
-    });
+    public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int fewWarps) =>
+        WithFewWarps(fewWarps, () => SelectiveScanOperator.StepsOf0LeaveStatesAsTheyAre(type, 20_000, Card.Device));
 
     static void WithFewWarps(int fewWarps, Action check)
     {
