@@ -74,8 +74,8 @@ sealed unsafe class CudaEmulation : IDisposable
         Directory.CreateDirectory(folder);
         foreach (var header in Directory.GetFiles(CppCompiler.Headers)) File.Copy(header, Path.Combine(folder, Path.GetFileName(header)), true);
         var own = $"{library}.{Environment.ProcessId}";
-        var (code, log) = CppCompiler.Run(CppCompiler.Cpp!, "-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp}\"", $"-DEMULATION_HEADERS=\"{folder}\"",
-            Path.Combine(folder, "driver.cpp"), "-o", own, "-ldl");
+        var (code, log) = CppCompiler.Run(CppCompiler.Cpp!, "-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp}\"", $"-DEMULATION_FOLDER=\"{folder}\"",
+            Path.Combine(folder, "driver.cpp"), Path.Combine(folder, "runtime.cpp"), "-o", own, "-ldl");
         Assert.True(code == 0, log);
         File.Move(own, library, true);
         return (library, folder);

@@ -1,5 +1,6 @@
 // Answers the CUDA driver's and NVRTC's entry points on a machine without a card: "compiling" runs a C++ compiler over the kernel source behind emulation.hpp,
-// the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER and EMULATION_HEADERS are given when this is compiled.
+// the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER and EMULATION_FOLDER, which holds emulation.hpp and this library (driver.so),
+// are given when this is compiled.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -11,9 +12,8 @@
 #include <vector>
 
 using Kernel = void (*)(void**);
-using Launch = void (*)(Kernel, void**, unsigned, unsigned, unsigned, unsigned, size_t, int);
-struct Module { void* library; Launch launch; };
-struct Function { Kernel kernel; Launch launch; };
+struct Module { void* library; };
+struct Function { Kernel kernel; };
 struct Program { std::string name, source, log, image; std::vector<std::pair<std::string, std::string>> headers; };
 
 static int capability = 90, backwards = 0, compilations = 0;
@@ -25,6 +25,7 @@ static std::string read(const std::string& path) {
 static void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 extern "C" {
+void emulation_launch(Kernel, void**, unsigned x, unsigned y, unsigned z, unsigned threads, size_t shared_bytes, int backwards);   // runtime.cpp
 void emulation_set(int newCapability, int newBackwards) { capability = newCapability; backwards = newBackwards; }
 int emulation_compilations() { return compilations; }
 
@@ -45,7 +46,7 @@ int cuModuleLoadData(void** result, const void* image) {
     void* library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
     unlink(path);
     if (!library) return 200;
-    *result = new Module{library, reinterpret_cast<Launch>(dlsym(library, "emulation_launch"))};
+    *result = new Module{library};
     return 0;
 }
 int cuModuleUnload(void* module) { delete static_cast<Module*>(module); return 0; }
@@ -53,7 +54,7 @@ int cuModuleGetFunction(void** result, void* module, const char* name) {
     auto* from = static_cast<Module*>(module);
     auto kernel = reinterpret_cast<Kernel>(dlsym(from->library, name));
     if (!kernel) return 500;
-    *result = new Function{kernel, from->launch};
+    *result = new Function{kernel};
     return 0;
 }
 int cuFuncSetAttribute(void*, int, int bytes) { return bytes > 227 * 1024; }
@@ -61,7 +62,7 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     if (!context) return 201;
     if (y > 65535 || z > 65535 || threads > 1024 || shared > 227 * 1024) return 1;
     auto* from = static_cast<Function*>(function);
-    from->launch(from->kernel, arguments, x, y, z, threads, shared, backwards);
+    emulation_launch(from->kernel, arguments, x, y, z, threads, shared, backwards);
     return 0;
 }
 // what emulation::copy_tile reads: the address, three sizes, two strides
@@ -92,7 +93,7 @@ int nvrtcCompileProgram(void* handle, int, const char**) {
     for (auto& header : program->headers) write(at + header.first, header.second);
     write(at + program->name, program->source);
     std::string command = "cd " + at + " && " EMULATION_COMPILER " -x c++ -std=c++17 -O1 -g0 -shared -fPIC -fno-strict-aliasing -Wno-unknown-pragmas"
-        " -include " EMULATION_HEADERS "/emulation.hpp " + program->name + " -o image.so > log 2>&1";
+        " -include " EMULATION_FOLDER "/emulation.hpp " + program->name + " -x none " EMULATION_FOLDER "/driver.so -o image.so > log 2>&1";
     int code = system(command.c_str());
     program->log = read(at + "log");
     std::string image = read(at + "image.so");

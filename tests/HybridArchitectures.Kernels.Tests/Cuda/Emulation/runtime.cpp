@@ -1,0 +1,163 @@
+// The fibers that run a kernel's threads on a CPU; emulation.hpp says how. Compiled once, into the driver's library.
+#include "emulation.hpp"
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <ucontext.h>
+#include <vector>
+
+Dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+// A change of fiber. swapcontext asks the system for the signal mask each time, which took most of a kernel's run; what the calling convention keeps is enough here.
+#ifdef __x86_64__
+extern "C" __attribute__((visibility("hidden"))) void emulation_switch(void** from, void* to);
+asm(R"(
+    .text
+    .hidden emulation_switch
+    .globl emulation_switch
+    .type emulation_switch, @function
+emulation_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size emulation_switch, . - emulation_switch
+)");
+struct Fiber {
+    void* stack = nullptr;
+    void prepare(std::vector<char>& memory, void (*entry)()) {
+        auto top = reinterpret_cast<uintptr_t>(memory.data() + memory.size()) / 16 * 16;
+        auto words = reinterpret_cast<void**>(top) - 8;                // six registers, where to begin, and nowhere to return to
+        for (int i = 0; i < 8; i++) words[i] = nullptr;
+        words[6] = reinterpret_cast<void*>(entry);
+        stack = words;
+    }
+    void go_to(Fiber& other) { emulation_switch(&stack, other.stack); }
+};
+#else
+struct Fiber {
+    ucontext_t context;
+    void prepare(std::vector<char>& memory, void (*entry)()) {
+        getcontext(&context);
+        context.uc_stack.ss_sp = memory.data(); context.uc_stack.ss_size = memory.size(); context.uc_link = nullptr; makecontext(&context, entry, 0);
+    }
+    void go_to(Fiber& other) { swapcontext(&context, &other.context); }
+};
+#endif
+
+static const size_t guard = 4096;      // bytes around shared memory
+using Kernel = void (*)(void** arguments);
+char* shared_start; uint64_t* exchange; unsigned current, alive, threads; Barrier named[16];
+static std::vector<Fiber> fibers; static std::vector<std::vector<char>> stacks; static std::vector<bool> finished;
+static std::vector<uint64_t> exchanged; static std::vector<char> dynamic_shared;
+static Fiber scheduler; static uint64_t progress; static bool backwards;
+static std::vector<Barrier> warp;                                  // one per thread, the lowest lane's is used
+static Kernel kernel; static void** arguments;
+
+[[noreturn]] void fail(const char* what) {
+    fprintf(stderr, "emulation: %s, block (%u, %u, %u), thread %u\n", what, blockIdx.x, blockIdx.y, blockIdx.z, current); abort();
+}
+static void enter(unsigned t) {
+    current = t; threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+}
+static void yield() { unsigned self = current; fibers[self].go_to(scheduler); enter(self); }
+template <class Condition> static void wait_until(Condition ready) { while (!ready()) yield(); progress++; }
+static void release(Barrier& b) { b.arrived = 0; b.generation++; }
+void arrive(Barrier& b, unsigned count) { if (++b.arrived >= count) release(b); }
+void barrier(Barrier& b, unsigned count) {                  // count threads meet here
+    unsigned generation = b.generation; arrive(b, count);
+    wait_until([&] { return b.generation != generation; });
+}
+static void leave() {
+    finished[current] = true; alive--; progress++;                 // a thread that has left no longer counts for __syncthreads
+    if (named[0].arrived && named[0].arrived >= alive) release(named[0]);
+}
+static void run() { enter(current); kernel(arguments); leave(); fibers[current].go_to(scheduler); }
+void warp_barrier(unsigned mask) {
+    unsigned first = current / 32 * 32, count = 0;
+    if (!(mask >> (current % 32) & 1)) fail("a thread outside the mask");
+    for (unsigned lane = 0; lane < 32 && first + lane < finished.size(); lane++)
+        if (mask >> lane & 1) { if (finished[first + lane]) fail("the mask names a lane that has left"); count++; }
+    barrier(warp[first + __builtin_ctz(mask)], count);
+}
+// copies into shared memory land when they are waited for and not before; until then NaN stands there
+struct Copy { void* to; const void* from; size_t bytes; };
+static std::vector<std::vector<std::vector<Copy>>> copies;         // of each thread, in groups; the last one is open
+void copy_later(void* to, const void* from, size_t bytes, bool there) {
+    if (reinterpret_cast<uintptr_t>(to) % bytes || (there && reinterpret_cast<uintptr_t>(from) % bytes)) fail("a copy from or to a place that its size does not divide");
+    memset(to, 0xff, bytes); copies[current].back().push_back({to, there ? from : nullptr, bytes});
+}
+void copy_commit() { copies[current].emplace_back(); }
+void copy_wait(unsigned pending) {
+    auto& groups = copies[current];
+    for (; groups.size() > pending + 1; groups.erase(groups.begin()))
+        for (auto& copy : groups.front()) if (copy.from) memcpy(copy.to, copy.from, copy.bytes); else memset(copy.to, 0, copy.bytes);
+}
+// A barrier in shared memory at which arrivals and bytes of copies are counted. What is copied in a phase lands when the phase is waited for and not before.
+struct Landing { unsigned arrivals, pending, phase = 0; size_t expected = 0, copied = 0; std::vector<Copy> copies = {}; };
+static std::map<const void*, Landing> landings;
+static Landing& landing(const void* at) {
+    auto found = landings.find(at);
+    if (found == landings.end()) fail("a barrier in shared memory that was not opened");
+    return found->second;
+}
+void open_landing(const void* at, unsigned arrivals) { landings[at] = {arrivals, arrivals}; }
+void expect(const void* at, size_t bytes) {
+    auto& own = landing(at);
+    if (!own.pending) fail("more arrivals than a barrier takes");
+    own.pending--; own.expected += bytes;
+}
+void copy_for(const void* at, void* to, const void* from, size_t bytes, bool there) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 || (there && reinterpret_cast<uintptr_t>(from) % 16) || bytes % 16) fail("a copy from or to a place that 16 bytes do not divide");
+    memset(to, 0xff, bytes); auto& own = landing(at); own.copied += bytes; own.copies.push_back({to, there ? from : nullptr, bytes});
+}
+void wait_for_landing(const void* at, unsigned parity) {
+    wait_until([&] {
+        auto& own = landing(at);
+        if (own.phase % 2 == parity && !own.pending && own.copied == own.expected) {
+            for (auto& copy : own.copies) if (copy.from) memcpy(copy.to, copy.from, copy.bytes); else memset(copy.to, 0, copy.bytes);
+            unsigned phase = own.phase + 1; own = {own.arrivals, own.arrivals}; own.phase = phase;
+        }
+        return own.phase % 2 != parity;
+    });
+}
+static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes) {
+    threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;
+    fibers.resize(threads); stacks.resize(threads); exchanged.resize(threads); exchange = exchanged.data(); dynamic_shared.resize(shared_bytes + 2 * guard + 16);
+    shared_start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(dynamic_shared.data()) + guard + 15) / 16 * 16);
+    for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++) for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
+        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads; copies.assign(threads, std::vector<std::vector<Copy>>(1)); landings.clear();
+        memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
+        for (unsigned t = 0; t < threads; t++) {
+            stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
+        }
+        while (alive) {
+            uint64_t before = progress;
+            for (unsigned i = 0; i < threads; i++) {
+                unsigned t = backwards ? threads - 1 - i : i;
+                if (!finished[t]) { current = t; scheduler.go_to(fibers[t]); }
+            }
+            if (alive && progress == before) fail("every thread waits for another");
+        }
+        for (char* at = dynamic_shared.data(); at < dynamic_shared.data() + dynamic_shared.size(); at++)
+            if ((at < shared_start || at >= shared_start + shared_bytes) && *at != char(0xff)) fail("a write past the shared memory");
+    }
+}
+}
+
+extern "C" void emulation_launch(emulation::Kernel kernel, void** arguments, unsigned x, unsigned y, unsigned z, unsigned threads, size_t shared_bytes, int backwards) {
+    emulation::backwards = backwards != 0;
+    emulation::launch(kernel, arguments, Dim3{x, y, z}, Dim3{threads, 1, 1}, shared_bytes);
+}
