@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -31,6 +32,7 @@ public static class FusedAttention
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
         if (BackendFor(query) == KernelBackend.Reference) return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
+        if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, query, key, value, scale, window, sinks, positions);
         using var scope = NewDisposeScope();
         var call = Plan(query, key, value, scale, window, sinks, positions);
         KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), query);
@@ -48,9 +50,29 @@ public static class FusedAttention
     public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
         Check(query, key, value, scale, window, sinks, positions);
+        if (Pieces(query, key, window, sinks, positions) is not null) return AttentionKernel.Flash;
         using var scope = NewDisposeScope();
         return Choice(Plan(query, key, value, scale, window, sinks, positions));
     }
+
+    // In main memory a mask over all queries and keys may cost more memory and time than several calls.
+    static IReadOnlyList<AttentionPiece>? Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions) =>
+        query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
+            ? AttentionPlan.Create(query, key, window, sinks, positions)
+            : null;
+
+    static Tensor InPieces(
+        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    {
+        using var scope = NewDisposeScope();
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", query);
+        var (size, valueSize) = (query.size(3), value.size(3));
+        var widest = Math.Max(size, valueSize);
+        var output = AttentionCpu.Apply(pieces, Padded(query, widest), Padded(key, widest), Padded(value, widest), scale ?? 1 / Math.Sqrt(size), window, sinks, positions);
+        return (valueSize < widest ? output.narrow(-1, 0, valueSize) : output).MoveToOuterDisposeScope();
+    }
+
+    static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
 
     // What libtorch's operator is given, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any.
     readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);

@@ -73,21 +73,27 @@ public static class Autograd
     static void Run(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor>? gradients, bool retainGraph)
     {
         AutogradNode.ClearError();
-        using var flushed = FlushedDenormals.For(outputs);
-        try
+        ExceptionDispatchInfo? failure = null;
+        using (FlushedDenormals.For(outputs))
         {
+            try
+            {
 #pragma warning disable RS0030 // the one place that may
-            autograd.backward([.. outputs], gradients is null ? null : [.. gradients], retainGraph);
+                autograd.backward([.. outputs], gradients is null ? null : [.. gradients], retainGraph);
 #pragma warning restore RS0030
+            }
+            catch (Exception e)
+            {
+                // Where an exception is caught, Windows restores the thread's floating-point control as it was at the throw. Thrown on from here, it would
+                // undo the end of the scope above. A managed exception lies behind libtorch's own.
+                failure = (e is ExternalException ? AutogradNode.TakeError() : null) ?? ExceptionDispatchInfo.Capture(e);
+            }
+            finally
+            {
+                AutogradNode.ReleasePending();
+            }
         }
-        catch (ExternalException) when (AutogradNode.TakeError() is { } error)
-        {
-            error.Throw();      // the managed exception behind libtorch's
-        }
-        finally
-        {
-            AutogradNode.ReleasePending();
-        }
+        failure?.Throw();
         GC.KeepAlive(outputs);
         GC.KeepAlive(gradients);
         AutogradNode.TakeError()?.Throw();

@@ -144,6 +144,7 @@ sealed unsafe class AutogradNode
             using var scope = NewDisposeScope();
             var incoming = new Tensor?[count];
             for (int i = 0; i < count; i++) incoming[i] = gradients[i] == 0 ? null : Tensor.UnsafeCreateTensor(gradients[i]);
+            if (Array.TrueForAll(incoming, gradient => gradient is null)) return WithoutGradients();
             if (is_grad_enabled()) throw new NotSupportedException("this operator has first derivatives only: a backward pass with create_graph cannot go through it");
             var kept = saved ?? throw new InvalidOperationException("backward a second time: the saved tensors are released; keep them with retainGraph");
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
@@ -169,6 +170,13 @@ sealed unsafe class AutogradNode
             Volatile.Write(ref lastError, error);
             return new NativeTensors { Data = slots, Count = 0 };           // a wrong number of gradients: libtorch ends this backward pass
         }
+    }
+
+    // a gradient function behind this one gave only nulls: there is nothing to pass on
+    NativeTensors WithoutGradients()
+    {
+        if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();
+        return new NativeTensors { Data = slots, Count = edges.Length };
     }
 
     Tensor Unpack(nint item)

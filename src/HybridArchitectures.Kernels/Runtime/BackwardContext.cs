@@ -14,7 +14,7 @@ public sealed class BackwardContext
         this.needs = needs;
     }
 
-    /// <summary>The gradient of each output, shaped like it; null for an output that nothing was computed from.</summary>
+    /// <summary>The gradient of each output, shaped like it; null for an output that no gradient reaches. At least one is given.</summary>
     public IReadOnlyList<Tensor?> Gradients { get; }
 
     /// <summary>The tensors given to <see cref="ForwardContext.Save"/>, in that order.</summary>

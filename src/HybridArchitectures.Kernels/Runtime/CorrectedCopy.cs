@@ -1,54 +1,101 @@
-using System.Security.Cryptography;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// A copy of TorchSharp's native library that loads under an older libstdc++, kept in a cache folder under the hash of its contents.
-/// Safe with any number of processes at once: each writes a file of its own and moves it into place; what is there is checked before it is used.
+/// Loads a copy of TorchSharp's native library that is corrected for an older libstdc++ (Linux).
+/// <para>
+/// The copy is written to memory that this process owns, or else to a new file in a folder, which is removed as soon as it is loaded. It is loaded through the handle it was
+/// written with, so no other file can take its place, and nothing that another process left behind is ever loaded.
+/// </para>
 /// </summary>
-static class CorrectedCopy
+static partial class CorrectedCopy
 {
+    /// <summary>Stands for memory in a list of places.</summary>
+    public const string Memory = "memory";
+
     // GCC 13's iostream initialiser carries this version; it is named in the symbol table and never called.
     static readonly string[] UnusedVersions = ["GLIBCXX_3.4.31", "GLIBCXX_3.4.32"];
 
-    public static string Of(string original, string cacheFolder)
+    // one that is closed could give its number, and with it its name under /proc, to another file
+    static readonly List<SafeHandle> Loaded = [];
+
+    [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
+    private static partial int CreateMemoryFile(string name, uint flags);
+
+    /// <summary>Loads the corrected copy of <paramref name="original"/>.</summary>
+    /// <exception cref="DllNotFoundException">The file cannot be corrected, or no place lets the copy be loaded.</exception>
+    public static nint Load(string original)
     {
         var bytes = File.ReadAllBytes(original);
         if (ElfVersionNeeds.Weaken(bytes, UnusedVersions) == 0)
             throw new DllNotFoundException(
                 $"{original} cannot be loaded, and not for the libstdc++ version it names; 'ldd {original}' shows what this system lacks.");
-        var name = Convert.ToHexStringLower(SHA256.HashData(bytes));
-        Exception? first = null;
-        foreach (var folder in new[] { cacheFolder, Path.Combine(Path.GetTempPath(), $"HybridArchitectures-{Environment.UserName}") })
+        return Load(bytes, Path.GetFileName(original), [Memory, NativeNames.CacheFolder, Path.GetTempPath()], NativeLibrary.Load);
+    }
+
+    /// <summary>Loads a library from the first of <paramref name="places"/> that allows it.</summary>
+    /// <param name="library">The bytes of the library.</param>
+    /// <param name="fileName">Its name.</param>
+    /// <param name="places">Folders, or <see cref="Memory"/>.</param>
+    /// <param name="load">Loads the library at a path; throws where the system refuses.</param>
+    internal static nint Load(byte[] library, string fileName, IReadOnlyList<string> places, Func<string, nint> load)
+    {
+        var refusals = new List<string>();
+        foreach (var place in places)
         {
             try
             {
-                return Place(bytes, Path.Combine(folder, "native", name), Path.GetFileName(original));
+                return place == Memory ? FromMemory(library, fileName, load) : FromFolder(library, fileName, place, load);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or DllNotFoundException or EntryPointNotFoundException)
             {
-                first ??= e;      // a read-only home, say: the temporary folder is the next best
+                refusals.Add($"{place} ({e.Message.Split('\n')[0].TrimEnd('.')})");
             }
         }
-        throw new DllNotFoundException($"no place to keep the corrected copy of {original}: {first!.Message} Let HYBRID_CACHE_PATH name a writable folder.", first);
+        throw new DllNotFoundException($"The corrected copy of {fileName} cannot be loaded from any of {string.Join(", ", refusals)}. "
+            + "Let HYBRID_CACHE_PATH name a folder that can be written and that lies on a file system with execution allowed (mounted without 'noexec').");
     }
 
-    static string Place(byte[] bytes, string folder, string fileName)
+    static nint FromMemory(byte[] library, string fileName, Func<string, nint> load)
     {
-        if (OperatingSystem.IsWindows()) Directory.CreateDirectory(folder);
-        else Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var path = Path.Combine(folder, fileName);
-        if (File.Exists(path) && File.ReadAllBytes(path).AsSpan().SequenceEqual(bytes)) return path;
-        var temporary = Path.Combine(folder, $"{fileName}.{Environment.ProcessId}.{Guid.NewGuid():N}");
+        const uint CloseOnExec = 1;
+        int descriptor = CreateMemoryFile(fileName, CloseOnExec);
+        if (descriptor < 0) throw new IOException($"memfd_create: {Marshal.GetLastPInvokeErrorMessage()}");
+        return Load(new SafeFileHandle(descriptor, ownsHandle: true), library, load);
+    }
+
+    static nint FromFolder(byte[] library, string fileName, string folder, Func<string, nint> load)
+    {
+        Directory.CreateDirectory(folder);
+        var path = Path.Combine(folder, $"{fileName}.{Environment.ProcessId}.{Guid.NewGuid():N}");
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.ReadWrite, Share = FileShare.Read | FileShare.Delete };
+        if (!OperatingSystem.IsWindows()) options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        var stream = new FileStream(path, options);
         try
         {
-            File.WriteAllBytes(temporary, bytes);
-            File.Move(temporary, path, overwrite: true);
+            return Load(stream.SafeFileHandle, library, load);
         }
         finally
         {
-            File.Delete(temporary);
+            File.Delete(path);
         }
-        return path;
+    }
+
+    static nint Load(SafeFileHandle handle, byte[] library, Func<string, nint> load)
+    {
+        try
+        {
+            RandomAccess.Write(handle, library, 0);
+            var loaded = load($"/proc/self/fd/{handle.DangerousGetHandle()}");
+            lock (Loaded) Loaded.Add(handle);
+            return loaded;
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
     }
 }

@@ -4,8 +4,9 @@ using System.Text;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Compiled kernels on disk, each under the hash of everything it was made from. A file begins with the hash of its contents: what is cut short or changed is
-/// compiled anew. Any number of processes may share the folder: each writes a file of its own and moves it into place.
+/// Compiled kernels on disk, each under the hash of everything it was made from. A file begins with the hash of its contents, so one that is cut short or changed is
+/// compiled again. Any number of processes of one user may share the folder: each writes a separate file and moves it into place. Kernels run on the GPU, so only files
+/// of a <see cref="PrivateFolder"/> are used.
 /// </summary>
 static class CudaImageCache
 {
@@ -19,47 +20,39 @@ static class CudaImageCache
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(parts.Select(part => $"{part.Length}:{part}")))));
     }
 
+    /// <summary>The image kept under a key; null where there is none that this user wrote.</summary>
     public static byte[]? Read(string folder, string key)
     {
         try
         {
-            var bytes = File.ReadAllBytes(PathOf(folder, key));
+            using var images = Open(folder);
+            var bytes = images.Read(FileName(key));
             bool whole = bytes.Length > SHA256.HashSizeInBytes
                 && SHA256.HashData(bytes.AsSpan(SHA256.HashSizeInBytes)).AsSpan().SequenceEqual(bytes.AsSpan(0, SHA256.HashSizeInBytes));
             return whole ? bytes[SHA256.HashSizeInBytes..] : null;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or EntryPointNotFoundException)
         {
             return null;
         }
     }
 
-    /// <summary>Keeps an image. A folder that cannot be written costs the next process a compilation, no more.</summary>
+    /// <summary>Keeps an image. A folder that cannot be written, or that is not this user's, costs the next process a compilation.</summary>
     public static void Write(string folder, string key, ReadOnlySpan<byte> image)
     {
-        var path = PathOf(folder, key);
-        var temporary = $"{path}.{Environment.ProcessId}.{Guid.NewGuid():N}";
         try
         {
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            try
-            {
-                using (var stream = File.Create(temporary))
-                {
-                    stream.Write(SHA256.HashData(image));
-                    stream.Write(image);
-                }
-                File.Move(temporary, path, overwrite: true);
-            }
-            finally
-            {
-                File.Delete(temporary);
-            }
+            using var images = Open(folder);
+            images.Write(FileName(key), SHA256.HashData(image), image.ToArray());
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or EntryPointNotFoundException)
         {
         }
     }
 
-    public static string PathOf(string folder, string key) => Path.Combine(folder, "cuda", $"{key}.image");
+    public static string PathOf(string folder, string key) => Path.Combine(folder, "cuda", FileName(key));
+
+    static PrivateFolder Open(string folder) => PrivateFolder.Open(Path.Combine(folder, "cuda"));
+
+    static string FileName(string key) => $"{key}.image";
 }

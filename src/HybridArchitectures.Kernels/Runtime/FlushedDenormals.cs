@@ -10,12 +10,15 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </summary>
 readonly unsafe ref struct FlushedDenormals
 {
+    /// <summary>at::Context::setFlushDenormal, which acts on the calling thread alone, under the name of each compiler.</summary>
+    internal const string Name = "_ZN2at7Context16setFlushDenormalEb", WindowsName = "?setFlushDenormal@Context@at@@SA_N_N@Z";
+
     static float tiny = 1e-30f, tenth = 1e-10f;
 
-    // at::Context::setFlushDenormal, of the calling thread alone, as compilers spell it; 0 where libtorch does not show it, and then numbers stay as they are
+    // 0 where libtorch does not export it, and then numbers stay as they are
     static readonly Lazy<nint> Setter = new(() => NativeLibrary.TryLoad(NativeNames.TorchCpu, typeof(FlushedDenormals).Assembly, null, out var library)
-        && (NativeLibrary.TryGetExport(library, "_ZN2at7Context16setFlushDenormalEb", out var export)
-            || NativeLibrary.TryGetExport(library, "?setFlushDenormal@Context@at@@SA_N_N@Z", out export)) ? export : 0);
+        && (NativeLibrary.TryGetExport(library, Name, out var export)
+            || NativeLibrary.TryGetExport(library, WindowsName, out export)) ? export : 0);
 
     readonly bool set;
 

@@ -33,8 +33,15 @@ static unsafe partial class LibTorch
     [LibraryImport(Library)]
     public static partial int torch_parallel_for(long begin, long end, long grain, delegate* unmanaged<long, long, nint, void> body, nint context);
 
-    /// <summary><c>torch::autograd::get_current_graph_task_keep_graph()</c>: retain_graph of the backward that is running on this thread.</summary>
+    /// <summary><c>torch::autograd::get_current_graph_task_keep_graph()</c>: retain_graph of the backward pass that is running on this thread.</summary>
+    public static bool CurrentBackwardKeepsGraph() => OperatingSystem.IsWindows() ? KeepsGraphOnWindows() : KeepsGraph();
+
+    // a C++ function has another name for each compiler
     [LibraryImport(Library, EntryPoint = "_ZN5torch8autograd33get_current_graph_task_keep_graphEv")]
     [return: MarshalAs(UnmanagedType.U1)]
-    public static partial bool CurrentBackwardKeepsGraph();
+    private static partial bool KeepsGraph();
+
+    [LibraryImport(Library, EntryPoint = "?get_current_graph_task_keep_graph@autograd@torch@@YA_NXZ")]
+    [return: MarshalAs(UnmanagedType.U1)]
+    private static partial bool KeepsGraphOnWindows();
 }

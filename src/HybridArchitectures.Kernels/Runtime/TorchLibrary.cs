@@ -9,7 +9,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// <para>
 /// Default probing is tried first by the runtime; only what it does not find or cannot load is answered here: a libtorch named by the environment
 /// variable <c>HYBRID_LIBTORCH_PATH</c> (the <c>torch/lib</c> folder of a Python PyTorch will do), and TorchSharp's own library on systems whose
-/// libstdc++ is older than the one it was built with (Debian 12, Ubuntu 22.04), as a corrected copy in the user's cache folder.
+/// libstdc++ is older than the one it was built with (Debian 12, Ubuntu 22.04), as a corrected copy in memory.
 /// </para>
 /// </summary>
 public static class TorchLibrary
@@ -33,6 +33,7 @@ public static class TorchLibrary
             if (installed) return;
             installed = true;
         }
+        OpenMp.BoundWaiting();
         AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) => Resolve(name);
         RefuseTwoLibtorches();
     }
@@ -52,13 +53,15 @@ public static class TorchLibrary
         var assembly = typeof(TorchSharp.torch).Assembly;
         foreach (var name in new[] { NativeNames.TorchCpu, NativeNames.TorchSharp })
         {
+            string? folder = FindFolder();          // before the attempt, so that one message says what is missing
+            if (folder is null) throw new DllNotFoundException(Missing(name));
             try
             {
                 NativeLibrary.Load(name, assembly, null);
             }
             catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
             {
-                throw new DllNotFoundException($"{Missing(name)} ({e.Message.Split('\n')[0]})", e);
+                throw new DllNotFoundException(Unloadable(name, folder, e.Message), e);
             }
         }
         Volatile.Write(ref loaded, true);
@@ -66,12 +69,23 @@ public static class TorchLibrary
 
     /// <summary>The folder of the libtorch this program uses.</summary>
     /// <exception cref="DllNotFoundException">There is none.</exception>
-    public static string Folder =>
-        Path.GetDirectoryName(NativeNames.Find(NativeNames.File(NativeNames.TorchCpu))) ?? FolderOfVariable() ?? throw new DllNotFoundException(Missing(NativeNames.TorchCpu));
+    public static string Folder => FindFolder() ?? throw new DllNotFoundException(Missing(NativeNames.TorchCpu));
 
-    static string Missing(string what) =>
-        $"{what} cannot be loaded. Add a libtorch to the program (dotnet add package TorchSharp-cpu --version {NativeNames.TorchSharpVersion}, or TorchSharp-cuda-linux / TorchSharp-cuda-windows for a GPU), "
-        + $"or let {PathVariable} name the folder of an existing one (python3 -c 'import torch, os; print(os.path.join(torch.__path__[0], \"lib\"))' prints it for a Python PyTorch).";
+    static string? FindFolder() => Path.GetDirectoryName(NativeNames.Find(NativeNames.File(NativeNames.TorchCpu))) ?? FolderOfVariable();
+
+    static string Missing(string name) =>
+        $"No libtorch is there, so {NativeNames.File(name)} cannot be loaded. Add one to the program: dotnet add package TorchSharp-cpu --version {NativeNames.TorchSharpVersion} "
+        + $"(for a GPU TorchSharp-cuda-linux or TorchSharp-cuda-windows). Or let {PathVariable} name the folder of an existing one; for a Python PyTorch, "
+        + "python3 -c \"import torch, os; print(os.path.join(torch.__path__[0], 'lib'))\" prints it.";
+
+    /// <summary>The message for a library that is there but that the system does not load.</summary>
+    internal static string Unloadable(string name, string folder, string reason)
+    {
+        var text = $"{NativeNames.File(name)} of the libtorch in {folder} cannot be loaded: {reason.Split('\n')[0].TrimEnd('.', '\r')}. ";
+        if (OperatingSystem.IsWindows())
+            return text + "It needs the Microsoft Visual C++ Redistributable for x64, which no package brings: https://aka.ms/vs/17/release/vc_redist.x64.exe.";
+        return text + $"'ldd {Path.Combine(folder, NativeNames.File(name))}' shows what this system lacks.";
+    }
 
     static string? FolderOfVariable()
     {
@@ -96,7 +110,8 @@ public static class TorchLibrary
 
     static nint Resolve(string name)
     {
-        if (name == NativeNames.TorchSharp) return LoadTorchSharp();
+        // the message about a missing libtorch is given once, for the library that TorchSharp asks for first
+        if (name == NativeNames.TorchSharp) return FindFolder() is null ? 0 : LoadTorchSharp();
         if (!NativeNames.IsLibtorch(name)) return 0;
         return NativeLibrary.TryLoad(Path.Combine(Folder, NativeNames.File(name)), out var handle) ? handle : 0;
     }
@@ -110,10 +125,10 @@ public static class TorchLibrary
             // its dependencies are met by soname once these are in the process
             foreach (var name in NativeNames.Preloaded(folder)) NativeLibrary.Load(Path.Combine(folder, NativeNames.File(name)));
             var original = NativeNames.Find(NativeNames.File(NativeNames.TorchSharp))
-                ?? throw new DllNotFoundException($"{NativeNames.File(NativeNames.TorchSharp)} of the package TorchSharp is not beside the program; publish it with its native files.");
+                ?? throw new DllNotFoundException($"{NativeNames.File(NativeNames.TorchSharp)} of the package TorchSharp is not next to the program; publish it with its native files.");
             // with an own libtorch elsewhere the file may simply load now; where libstdc++ is too old it cannot, and a copy is corrected
             if (NativeLibrary.TryLoad(original, out correctedCopy)) return correctedCopy;
-            return correctedCopy = NativeLibrary.Load(CorrectedCopy.Of(original, NativeNames.CacheFolder));
+            return correctedCopy = OperatingSystem.IsLinux() ? CorrectedCopy.Load(original) : NativeLibrary.Load(original);
         }
     }
 }

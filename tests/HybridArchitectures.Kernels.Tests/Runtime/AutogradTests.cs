@@ -35,6 +35,27 @@ public class AutogradTests
     }
 
     [Fact]
+    public void A_gradient_function_of_nulls_alone_passes_nothing_on()
+    {
+        using var scope = NewDisposeScope();
+        Func<Tensor, Tensor>[] operators =
+        [
+            x => RmsNorm.Forward(x, ones(8)),
+            x => GatedRmsNorm.Forward(x, x, ones(8)),
+            x => SwiGlu.Forward(x, x),
+            x => CausalConvolution.Forward(x, ones(8, 3), null).Output,
+        ];
+        foreach (var apply in operators)
+        {
+            var x = ones(1, 2, 8).requires_grad_();
+            var stopped = Autograd.Apply([apply(x)], context => [ones(3)], _ => [null])[0];
+            Autograd.Backward(stopped.sum());
+            Assert.True(x.grad is null);
+        }
+        Assert.Equal(0, AutogradNode.Nodes.Count(node => node.SavedBytes() > 0));
+    }
+
+    [Fact]
     public void An_output_nobody_used_gives_no_gradient()
     {
         using var scope = NewDisposeScope();

@@ -16,7 +16,9 @@ public sealed class TorchLibraryTests : IDisposable
 
     sealed record Outcome(int Code, string Output, string Errors);
 
-    async Task<Outcome> Run(string program, string? torch = null, string? cache = null, params string[] arguments)
+    Task<Outcome> Run(string program, string? torch = null, string? cache = null, params string[] arguments) => Run(program, torch, cache, [], arguments);
+
+    async Task<Outcome> Run(string program, string? torch, string? cache, Dictionary<string, string> environment, string[] arguments)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(program, "NativeProbe.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment.Remove(TorchLibrary.PathVariable);
@@ -24,6 +26,8 @@ public sealed class TorchLibraryTests : IDisposable
         start.Environment["NUGET_PACKAGES"] = folder;
         if (torch is not null) start.Environment[TorchLibrary.PathVariable] = torch;
         start.Environment["HYBRID_CACHE_PATH"] = cache ?? Path.Combine(folder, "cache");
+        foreach (var name in OpenMp.Chosen) start.Environment.Remove(name);
+        foreach (var (name, value) in environment) start.Environment[name] = value;
         using var process = Process.Start(start)!;
         var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
         await process.WaitForExitAsync();
@@ -62,14 +66,34 @@ public sealed class TorchLibraryTests : IDisposable
     }
 
     [Fact]
-    public async Task A_damaged_copy_in_the_cache_is_replaced()
+    public async Task What_lies_in_the_cache_or_the_temporary_folder_is_neither_loaded_nor_changed()
     {
         Assert.SkipUnless(HasProbe, NoProbe);
-        Works(await Run(Probe));
-        var copies = Directory.Exists(Path.Combine(folder, "cache")) ? Directory.GetFiles(Path.Combine(folder, "cache"), "*", SearchOption.AllDirectories) : [];
-        foreach (var copy in copies) File.WriteAllBytes(copy, [1, 2, 3]);
-        Works(await Run(Probe));
-        Assert.All(copies, copy => Assert.True(new FileInfo(copy).Length > 3));
+        // every name that versions before this one would have taken
+        var original = File.ReadAllBytes(Directory.EnumerateFiles(Probe, NativeNames.File(NativeNames.TorchSharp), SearchOption.AllDirectories).First());
+        ElfVersionNeeds.Weaken(original, ["GLIBCXX_3.4.31", "GLIBCXX_3.4.32"]);
+        var hash = Convert.ToHexStringLower(SHA256.HashData(original));
+        string[] planted = [.. new[] { "cache", $"HybridArchitectures-{Environment.UserName}" }
+            .Select(name => Path.Combine(Directory.CreateDirectory(Path.Combine(folder, name, "native", hash)).FullName, NativeNames.File(NativeNames.TorchSharp)))];
+        foreach (var file in planted) File.WriteAllText(file, "foreign");
+        Works(await Run(Probe, null, null, new() { ["TMPDIR"] = folder }, []));
+        Assert.All(planted, file => Assert.Equal("foreign", File.ReadAllText(file)));
+        Assert.Equal(planted.Length, Directory.EnumerateFiles(folder, "*.so*", SearchOption.AllDirectories).Count());
+    }
+
+    [Theory]
+    [InlineData("", "", OpenMp.SpinCount)]
+    [InlineData("GOMP_SPINCOUNT", "7", "7")]
+    [InlineData("OMP_WAIT_POLICY", "passive", "0")]
+    public async Task Libtorch_is_told_how_long_its_threads_wait_unless_the_user_has(string name, string value, string expected)
+    {
+        Assert.SkipUnless(HasProbe && OperatingSystem.IsLinux(), NoProbe);
+        Dictionary<string, string> environment = new() { ["OMP_DISPLAY_ENV"] = "verbose" };
+        if (name.Length > 0) environment[name] = value;
+        var outcome = await Run(Probe, null, null, environment, []);
+        Works(outcome);
+        // what GNU's OpenMP has read when it was loaded
+        Assert.Contains($"GOMP_SPINCOUNT = '{expected}'", outcome.Errors);
     }
 
     [Fact]
@@ -94,11 +118,21 @@ public sealed class TorchLibraryTests : IDisposable
         Assert.SkipUnless(HasProbe, NoProbe);
         var outcome = await Run(WithoutLibtorch(), arguments: "library");
         Assert.NotEqual(0, outcome.Code);
-        Assert.Contains("System.DllNotFoundException: torch_cpu cannot be loaded", outcome.Errors);
+        Assert.Contains("System.DllNotFoundException: No libtorch is there, so libtorch_cpu.so cannot be loaded.", outcome.Errors);
+        Assert.Equal(2, outcome.Errors.Split("libtorch_cpu.so").Length);        // said once
         Assert.Contains("dotnet add package TorchSharp-cpu --version 0.107.0", outcome.Errors);
         Assert.Contains("HYBRID_LIBTORCH_PATH", outcome.Errors);
         // a program that begins with TorchSharp meets TorchSharp's own exception first, with our words in it
-        Assert.Contains("dotnet add package TorchSharp-cpu --version 0.107.0", (await Run(Path.Combine(folder, "program"))).Errors);
+        var own = (await Run(Path.Combine(folder, "program"))).Errors;
+        Assert.Equal(2, own.Split("dotnet add package TorchSharp-cpu --version 0.107.0").Length);
+    }
+
+    [Fact]
+    public void A_libtorch_that_does_not_load_is_told_from_a_missing_one()
+    {
+        var message = TorchLibrary.Unloadable(NativeNames.TorchCpu, "/somewhere", "not found.\nand more");
+        Assert.Contains("of the libtorch in /somewhere cannot be loaded: not found. ", message);
+        Assert.Contains(OperatingSystem.IsWindows() ? "Visual C++ Redistributable" : "ldd ", message);
     }
 
     [Fact]

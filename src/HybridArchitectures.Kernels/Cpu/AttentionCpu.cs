@@ -1,0 +1,142 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// Attention in pieces: libtorch's fused kernel for each piece of an <see cref="AttentionPlan"/>. Memory grows linearly with length, for a window as well as for
+/// packed documents, since no mask covers all queries and keys at once.
+/// </summary>
+static class AttentionCpu
+{
+    /// <summary>softmax(scale * query key^T) value; the arguments are those of <see cref="FusedAttention.Forward"/>, with value as wide as query.</summary>
+    public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, AttentionPositions? positions) =>
+        Autograd.Apply([query, key, value],
+            context =>
+            {
+                var rows = new Call(pieces, Dense(query), Dense(key), Dense(value), scale, window, sinks, positions);
+                var (output, logSum) = rows.Forward();
+                context.Save(query, key, value, output, logSum, positions?.Query, positions?.Key, positions?.QueryDocuments, positions?.KeyDocuments);
+                return [output];
+            },
+            context =>
+            {
+                var saved = context.Saved;
+                var kept = positions is null ? null : new AttentionPositions(saved[5]!, saved[6]!, saved[7], saved[8]);
+                var rows = new Call(pieces, Dense(saved[0]!), Dense(saved[1]!), Dense(saved[2]!), scale, window, sinks, kept);
+                return rows.Backward(context.Gradients[0]!.contiguous(), saved[3]!, saved[4]!);
+            })[0];
+
+    // the fused kernel reads heads without gaps
+    static Tensor Dense(Tensor x) => x.stride(-1) == 1 ? x : x.contiguous();
+
+    sealed class Call(
+        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, AttentionPositions? positions)
+    {
+        readonly long shift = key.size(1) - query.size(1);
+        (long, long, long, long) maskShape;
+        PieceMask? mask;
+
+        // the logarithms of the softmax's sums are (batch, queries, heads)
+        public (Tensor Output, Tensor LogSum) Forward()
+        {
+            var output = zeros([query.size(0), query.size(1), query.size(2), value.size(3)], query.dtype);
+            var logSum = zeros([query.size(0), query.size(1), query.size(2)], SequenceChecks.StateType(query));
+            foreach (var piece in pieces)
+            {
+                using var scope = NewDisposeScope();
+                var cover = MaskOf(piece);
+                var result = TorchOperator.CallMany("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2,
+                    Heads(Queries(query, piece)), Heads(Keys(key, piece)), Heads(Keys(value, piece)), 0.0, piece.Causal,
+                    OperatorArgument.Optional(cover.Hidden), OperatorArgument.Optional((double?)scale));
+                var rows = Heads(result[0]);
+                if (cover.Blind is { } blind) rows = rows.masked_fill(blind.unsqueeze(-1).unsqueeze(-1), Scalars.Zero);
+                Queries(output, piece).copy_(rows);
+                Queries(logSum, piece).copy_(Heads(result[1]));
+            }
+            return (output, logSum);
+        }
+
+        public Tensor?[] Backward(Tensor gradient, Tensor output, Tensor logSum)
+        {
+            // several pieces add to a key's gradient: sums in 16 bits would round each time
+            var sums = SequenceChecks.StateType(query);
+            var dQuery = zeros(query.shape, query.dtype);
+            var (dKey, dValue) = (zeros(key.shape, sums), zeros(value.shape, sums));
+            foreach (var piece in pieces)
+            {
+                using var scope = NewDisposeScope();
+                var cover = MaskOf(piece);
+                var rows = Queries(gradient, piece);
+                if (cover.Blind is { } blind) rows = rows.masked_fill(blind.unsqueeze(-1).unsqueeze(-1), Scalars.Zero);
+                var gradients = TorchOperator.CallMany("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
+                    Heads(rows), Heads(Queries(query, piece)), Heads(Keys(key, piece)), Heads(Keys(value, piece)), Heads(Queries(output, piece)),
+                    Heads(Queries(logSum, piece)), 0.0, piece.Causal, OperatorArgument.Optional(cover.Hidden), OperatorArgument.Optional((double?)scale));
+                Queries(dQuery, piece).copy_(Heads(gradients[0]));
+                AddKeys(dKey, Heads(gradients[1]), piece);
+                AddKeys(dValue, Heads(gradients[2]), piece);
+            }
+            return [dQuery, CpuRows.As(dKey, key), CpuRows.As(dValue, value)];
+        }
+
+        // (batch, tokens, heads, ...) to (batch, heads, tokens, ...) and back
+        static Tensor Heads(Tensor x) => x.transpose(1, 2);
+
+        static Tensor Rows(Tensor x, AttentionPiece piece) => piece.Row is { } row ? x.narrow(0, row, 1) : x;
+
+        static Tensor Queries(Tensor x, AttentionPiece piece) => Rows(x, piece).narrow(1, piece.Queries.First, piece.Queries.Count);
+
+        static Tensor Keys(Tensor x, AttentionPiece piece)
+        {
+            var rows = Rows(x, piece);
+            var parts = piece.Keys.Select(range => rows.narrow(1, range.First, range.Count)).ToArray();
+            return parts is [var only] ? only : cat(parts, 1);
+        }
+
+        static void AddKeys(Tensor sum, Tensor gradient, AttentionPiece piece)
+        {
+            long first = 0;
+            foreach (var range in piece.Keys)
+            {
+                Rows(sum, piece).narrow(1, range.First, range.Count).add_(gradient.narrow(1, first, range.Count), Scalars.One);
+                first += range.Count;
+            }
+        }
+
+        PieceMask MaskOf(AttentionPiece piece)
+        {
+            if (piece.Causal) return default;
+            if (positions is not null) return Create(piece, Sliced(piece));
+            // blocks in the middle of a text look alike
+            long position = shift + piece.Queries.First;
+            var main = piece.Keys[^1];
+            var shape = (piece.Queries.Count, main.First - position, main.Count, piece.Keys.Count == 2 ? piece.Keys[0].Count : 0);
+            bool aloof = main.First >= sinks;
+            if (aloof && mask is { } same && shape == maskShape) return same;
+            var made = Create(piece, new(Indices.Range(position, piece.Queries.Count, CPU).unsqueeze(0), cat([.. piece.Keys.Select(Columns)], 0).unsqueeze(0)));
+            if (!aloof) return made;
+            made.Hidden!.MoveToOuterDisposeScope();
+            (maskShape, mask) = (shape, made);
+            return made;
+        }
+
+        static Tensor Columns(ColumnRange range) => Indices.Range(range.First, range.Count, CPU);
+
+        AttentionPositions Sliced(AttentionPiece piece) => new(Queries(positions!.Query, piece), Keys(positions.Key, piece),
+            positions.QueryDocuments is { } queries ? Queries(queries, piece) : null, positions.KeyDocuments is { } keys ? Keys(keys, piece) : null);
+
+        PieceMask Create(AttentionPiece piece, AttentionPositions places)
+        {
+            var hidden = AttentionReference.Visible(piece.Queries.Count, places.Key.size(1), window, sinks, places, CPU).squeeze(0).logical_not_();
+            var blind = hidden.all(-1);
+            bool any = blind.any().item<bool>();
+            if (any) hidden = hidden.logical_and(blind.logical_not().unsqueeze(-1));
+            var added = zeros([hidden.size(0), hidden.size(1)], query.dtype).masked_fill_(hidden, Scalars.MinusInfinity);
+            return new(added, any ? blind.unsqueeze(0) : null);
+        }
+    }
+
+    // Hidden: what is added to the scores, (queries, keys); Blind: the queries (1, queries) that see nothing, if there are any
+    readonly record struct PieceMask(Tensor? Hidden, Tensor? Blind);
+}

@@ -1,0 +1,161 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu;
+
+/// <summary>
+/// Cuts attention into pieces whose scores fit into little memory.
+/// <list type="number">
+/// <item>Neighbouring tokens of one document whose positions rise by 1 form a run.</item>
+/// <item>A run of queries without a window that stands over a run of keys of the same positions is one causal piece, of any length.</item>
+/// <item>Other runs are cut into blocks. The keys of a block are those between its first query's window and its last query, and the sinks.</item>
+/// <item>Short neighbouring blocks become one piece. A mask hides what they do not see of each other.</item>
+/// <item>Where the pieces together would cost more than one call with a mask over all scores, and that mask is small, there is no plan.</item>
+/// </list>
+/// </summary>
+static class AttentionPlan
+{
+    const long MinBlock = 128, MaxBlock = 512, MinCausal = 64;
+    const long MaxMask = 1L << 24;              // scores of one mask
+    const long MaxRuns = 1024;                  // of keys in a row; beyond, every block is given all keys
+    const long PieceCost = 15_000_000;          // multiply-adds that take as long as the calls of one piece
+
+    /// <summary>The pieces, which together hold every query that sees a key; null where one call serves as well.</summary>
+    public static IReadOnlyList<AttentionPiece>? Create(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions)
+    {
+        var (batch, queries, keys) = (query.size(0), query.size(1), key.size(1));
+        if (window >= keys) window = null;
+        if (queries == 1 || (positions is null && window is null && queries == keys)) return null;
+        long perScore = query.size(2) * 2 * query.size(3), all = batch * queries * keys;
+        if (all * perScore < PieceCost) return null;
+        var pieces = Pieces(query, key, window, sinks, positions, BlockSize(window, keys));
+        long scores = pieces.Sum(piece => piece.Scores * (piece.Row is null ? batch : 1));
+        bool cheaper = (all - scores) * perScore > pieces.Count * PieceCost;
+        long mask = positions is null ? queries * keys : all;
+        return cheaper || mask > MaxMask ? pieces : null;
+    }
+
+    /// <summary>The pieces, with blocks of <paramref name="block"/> queries.</summary>
+    public static IReadOnlyList<AttentionPiece> Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions, long block) =>
+        positions is null ? Plain(query.size(1), key.size(1), window, sinks, block) : OfRows(query, key, window, sinks, positions, block);
+
+    static long BlockSize(int? window, long keys)
+    {
+        long wanted = window is { } width ? (width + 63) / 64 * 64 : MaxBlock / 2;
+        return Math.Clamp(Math.Min(wanted, MaxMask / Math.Max(1, Math.Min(keys, (window ?? keys) + MaxBlock))), MinBlock, MaxBlock);
+    }
+
+    // each row is one text, and the last query stands at the last key
+    static List<AttentionPiece> Plain(long queries, long keys, int? window, int sinks, long size)
+    {
+        var run = new Run(0, queries, keys - queries);
+        var pieces = new List<AttentionPiece>();
+        foreach (var block in Blocks(run, size))
+            pieces.Add(new(null, new(block.First, block.Count), Merged(Seen(block, new(0, keys, 0), window, sinks)), false));
+        return pieces;
+    }
+
+    static List<AttentionPiece> OfRows(Tensor queryTensor, Tensor keyTensor, int? window, int sinks, AttentionPositions positions, long size)
+    {
+        var (batch, queries, keys) = (queryTensor.size(0), queryTensor.size(1), keyTensor.size(1));
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var (query, key) = (Host(positions.Query), Host(positions.Key));
+        var (queryDocuments, keyDocuments) = (positions.QueryDocuments is { } q ? Host(q) : null, positions.KeyDocuments is { } k ? Host(k) : null);
+        var pieces = new List<AttentionPiece>();
+        for (long row = 0; row < batch; row++)
+        {
+            var queryRuns = Runs(Row(query, row, queries), Row(queryDocuments, row, queries));
+            var keyRuns = Runs(Row(key, row, keys), Row(keyDocuments, row, keys));
+            pieces.AddRange(new RowPlan(row, size, window, sinks, keys).Pieces(queryRuns, keyRuns));
+        }
+        return pieces;
+    }
+
+    static long[] Host(Tensor numbers) => numbers.cpu().contiguous().data<long>().ToArray();
+
+    static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) => numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
+
+    // columns of one document with positions that rise by 1; absent tokens belong to none
+    static List<(long Document, Run Run)> Runs(ReadOnlySpan<long> positions, ReadOnlySpan<long> documents)
+    {
+        var runs = new List<(long, Run)>();
+        for (int first = 0, end; first < positions.Length; first = end)
+        {
+            for (end = first + 1; end < positions.Length && positions[end] == positions[end - 1] + 1 && Document(documents, end) == Document(documents, first);) end++;
+            if (positions[first] < 0)
+            {
+                end = first + 1;
+                continue;
+            }
+            runs.Add((Document(documents, first), new(first, end - first, positions[first])));
+        }
+        return runs;
+    }
+
+    static long Document(ReadOnlySpan<long> documents, int column) => documents.IsEmpty ? 0 : documents[column];
+
+    static IEnumerable<Run> Blocks(Run run, long size)
+    {
+        for (long done = 0; done < run.Count; done += size) yield return new(run.First + done, Math.Min(size, run.Count - done), run.Position + done);
+    }
+
+    // the columns of a run of keys that at least one of the queries sees
+    static IEnumerable<ColumnRange> Seen(Run queries, Run keys, int? window, int sinks)
+    {
+        long end = Math.Min(keys.Position + keys.Count, queries.Position + queries.Count);
+        long begin = window is { } width ? Math.Max(keys.Position, queries.Position - width + 1) : keys.Position;
+        if (Math.Min(end, sinks) is var sinkEnd && window is not null && sinkEnd > keys.Position) yield return new(keys.First, sinkEnd - keys.Position);
+        if (end > begin) yield return new(keys.First + begin - keys.Position, end - begin);
+    }
+
+    static List<ColumnRange> Merged(IEnumerable<ColumnRange> ranges)
+    {
+        var merged = new List<ColumnRange>();
+        foreach (var range in ranges.OrderBy(range => range.First))
+        {
+            if (merged.Count > 0 && merged[^1].End >= range.First)
+                merged[^1] = merged[^1] with { Count = Math.Max(merged[^1].End, range.End) - merged[^1].First };
+            else merged.Add(range);
+        }
+        return merged;
+    }
+
+    /// <summary>Columns whose positions rise by 1 from <paramref name="Position"/>.</summary>
+    readonly record struct Run(long First, long Count, long Position);
+
+    sealed class RowPlan(long row, long block, int? window, int sinks, long keys)
+    {
+        readonly List<AttentionPiece> pieces = [];
+
+        public List<AttentionPiece> Pieces(List<(long Document, Run Run)> queries, List<(long Document, Run Run)> keyRuns)
+        {
+            var byDocument = keyRuns.Count > MaxRuns ? null : keyRuns.ToLookup(item => item.Document, item => item.Run);
+            foreach (var (document, run) in queries)
+            {
+                var seen = byDocument?[document].ToArray();
+                var rest = seen is [var only] ? AddCausal(run, only) : run;
+                foreach (var part in Blocks(rest, block))
+                    Add(new(part.First, part.Count), seen is null ? [new(0, keys)] : Merged(seen.SelectMany(other => Seen(part, other, window, sinks))));
+            }
+            return pieces;
+        }
+
+        // what stands over keys of the same positions is one piece; the rest, pads behind the last key, is left
+        Run AddCausal(Run queries, Run others)
+        {
+            long count = Math.Min(queries.Count, others.Count);
+            if (queries.Position != others.Position || count < MinCausal || window < count) return queries;
+            pieces.Add(new(row, new(queries.First, count), [new(others.First, count)], true));
+            return new(queries.First + count, queries.Count - count, queries.Position + count);
+        }
+
+        void Add(ColumnRange queries, List<ColumnRange> ranges)
+        {
+            if (queries.Count == 0 || ranges.Count == 0) return;
+            if (pieces.Count > 0 && pieces[^1] is { Causal: false } last && last.Queries.End == queries.First && last.Queries.Count + queries.Count <= block)
+                pieces[^1] = last with { Queries = last.Queries with { Count = last.Queries.Count + queries.Count }, Keys = Merged(last.Keys.Concat(ranges)) };
+            else pieces.Add(new(row, queries, ranges, false));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
+
+namespace HybridArchitectures.Kernels.Tests.Runtime;
+
+public sealed class CorrectedCopyTests : IDisposable
+{
+    static readonly byte[] Library = [.. Enumerable.Range(0, 100_000).Select(i => (byte)(i * 7))];
+
+    readonly string folder = Directory.CreateTempSubdirectory("copy-").FullName;
+
+    public void Dispose() => Directory.Delete(folder, recursive: true);
+
+    static void SkipUnlessLinux() => Assert.SkipUnless(OperatingSystem.IsLinux(), "the copy is made on Linux alone");
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void What_is_loaded_is_what_was_written_and_no_file_stays(bool memory)
+    {
+        SkipUnlessLinux();
+        byte[]? loaded = null;
+        Assert.Equal(5, CorrectedCopy.Load(Library, "lib.so", [memory ? CorrectedCopy.Memory : folder], path =>
+        {
+            // a file that another process puts in its place under any name is not reached
+            foreach (var file in Directory.GetFiles(folder))
+            {
+                File.Delete(file);
+                File.WriteAllText(file, "foreign");
+            }
+            loaded = File.ReadAllBytes(path);
+            return 5;
+        }));
+        Assert.Equal(Library, loaded);
+        Assert.Empty(Directory.GetFiles(folder));
+    }
+
+    [Fact]
+    public void A_place_that_refuses_is_followed_by_the_next()
+    {
+        SkipUnlessLinux();
+        var file = Path.Combine(folder, "file");
+        File.WriteAllText(file, "no folder");
+        int attempts = 0;
+        Assert.Equal(2, CorrectedCopy.Load(Library, "lib.so", [CorrectedCopy.Memory, file, folder], _ => ++attempts == 1 ? throw new DllNotFoundException("no execution") : attempts));
+    }
+
+    [Fact]
+    public void A_file_system_without_execution_is_followed_by_the_next_place()
+    {
+        SkipUnlessLinux();
+        var withoutExecution = File.ReadLines("/proc/mounts").Select(line => line.Split(' '))
+            .Where(mount => mount[3].Split(',').Contains("noexec") && mount[3].Split(',').Contains("rw") && mount[2] is "tmpfs" or "ext4" or "xfs")
+            .Select(mount => mount[1]).FirstOrDefault(Writable);
+        Assert.SkipWhen(withoutExecution is null, "no file system without execution can be written here");
+        // a library of the runtime's own: a second copy of it does no harm
+        var name = "libSystem.IO.Compression.Native.so";
+        var bytes = File.ReadAllBytes(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), name));
+        var error = Assert.Throws<DllNotFoundException>(() => CorrectedCopy.Load(bytes, name, [withoutExecution], NativeLibrary.Load));
+        Assert.Contains("noexec", error.Message);
+        Assert.NotEqual(0, CorrectedCopy.Load(bytes, name, [withoutExecution, folder], NativeLibrary.Load));
+    }
+
+    static bool Writable(string place)
+    {
+        try
+        {
+            var path = Path.Combine(place, Guid.NewGuid().ToString("N"));
+            File.WriteAllBytes(path, []);
+            File.Delete(path);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    [Fact]
+    public void When_all_places_refuse_the_message_names_each_and_the_cure()
+    {
+        SkipUnlessLinux();
+        var error = Assert.Throws<DllNotFoundException>(() =>
+            CorrectedCopy.Load(Library, "lib.so", [CorrectedCopy.Memory, folder], _ => throw new DllNotFoundException("failed to map segment")));
+        Assert.Contains("memory (failed to map segment)", error.Message);
+        Assert.Contains($"{folder} (failed to map segment)", error.Message);
+        Assert.Contains("HYBRID_CACHE_PATH", error.Message);
+        Assert.Empty(Directory.GetFiles(folder));
+    }
+}
