@@ -1,7 +1,9 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Reports.Page;
 
@@ -10,8 +12,9 @@ namespace HybridArchitectures.Reports;
 /// <summary>Training runs side by side: what they were, how they learned, what they reached. Written as a folder of one HTML page, images and JSON.</summary>
 public sealed record RunReport
 {
-    static readonly JsonSerializerOptions Json = new()
+    static readonly JsonTypeInfo<RunReport> Json = (JsonTypeInfo<RunReport>)new JsonSerializerOptions
     {
+        TypeInfoResolver = ReportJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
         WriteIndented = true,
         NewLine = "\n",
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
@@ -22,7 +25,7 @@ public sealed record RunReport
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
         // a run that diverged has losses that are no numbers
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
-    };
+    }.GetTypeInfo(typeof(RunReport));
 
     /// <summary>Heading of the report.</summary>
     public required string Title { get; init; }
@@ -68,7 +71,7 @@ public sealed record RunReport
         ArgumentNullException.ThrowIfNull(json);
         try
         {
-            var report = JsonSerializer.Deserialize<RunReport>(json, Json) ?? throw new ArgumentException("the JSON is null; expected a report", nameof(json));
+            var report = JsonSerializer.Deserialize(json, Json) ?? throw new ArgumentException("the JSON is null; expected a report", nameof(json));
             report.Check();
             return report;
         }

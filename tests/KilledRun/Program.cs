@@ -1,5 +1,6 @@
 // Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
 //   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
+//   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others; kills itself at the N-th step of writing; 0: never
 //   KilledRun shards FOLDER N FILE...              writes token shards and kills itself at the N-th step of that; 0: never
 using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
@@ -9,6 +10,12 @@ using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 using KilledRun;
 using TorchSharp;
+
+if (args[0] == "saves")
+{
+    SharedSaves.Run(args[1], int.Parse(args[2]), int.Parse(args[3]));
+    return;
+}
 
 if (args[0] == "shards")
 {

@@ -88,19 +88,13 @@ sealed class LossChart
     }
 
     // the default encoder writes no '<', so that the data cannot end its own element
-    string Data() => JsonSerializer.Serialize(new
+    string Data()
     {
-        box = new[] { Left, Top, Width - Right, Height - Bottom },
-        window = new[] { frame.Right, frame.Bottom, frame.Top },
-        unit = frame.XLabel,
-        runs = frame.Runs.Select((run, index) => new
-        {
-            name = run.Name,
-            ink = $"run{index % Inks.Runs.Count}",
-            smooth = Thinned(run.X, run.Smooth).Select(Pair),
-            heldOut = Thinned(run.HeldOutX, run.HeldOut).Select(Pair),
-        }),
-    });
+        var runs = frame.Runs.Select((run, index) => new ChartRun(run.Name, $"run{index % Inks.Runs.Count}",
+            [.. Thinned(run.X, run.Smooth).Select(Pair)], [.. Thinned(run.HeldOutX, run.HeldOut).Select(Pair)]));
+        double[] box = [Left, Top, Width - Right, Height - Bottom], window = [frame.Right, frame.Bottom, frame.Top];
+        return JsonSerializer.Serialize(new ChartData(box, window, frame.XLabel, [.. runs]), ChartJsonContext.Default.ChartData);
+    }
 
     static double[] Pair((double X, double Y) point) => [Math.Round(point.X, 3), Math.Round(point.Y, 4)];
 

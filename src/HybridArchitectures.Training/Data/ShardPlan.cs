@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Training;
@@ -11,10 +13,11 @@ sealed record ShardPlan
     public const string FileName = "shards.json";
     const string Probe = "The quick brown fox: 0123456789, größer — 東京 🦊\n\t";
 
-    static readonly JsonSerializerOptions Json = new()
+    static readonly JsonTypeInfo<ShardPlan> Json = (JsonTypeInfo<ShardPlan>)new JsonSerializerOptions
     {
+        TypeInfoResolver = ShardJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
         WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, RespectNullableAnnotations = true,
-    };
+    }.GetTypeInfo(typeof(ShardPlan));
 
     public sealed record Source(string Path, long Bytes, DateTime Written);
 
@@ -52,7 +55,7 @@ sealed record ShardPlan
         if (!File.Exists(path)) return null;
         try
         {
-            var plan = JsonSerializer.Deserialize<ShardPlan>(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
+            var plan = JsonSerializer.Deserialize(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
             return plan.Version == 1 ? plan : throw new JsonException($"version is {plan.Version}; expected 1");
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException)

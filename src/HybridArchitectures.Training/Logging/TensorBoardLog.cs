@@ -8,9 +8,14 @@ namespace HybridArchitectures.Training;
 public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposable
 {
     EventFile? file;
+    bool disposed;
 
     /// <inheritdoc/>
-    public override void OnStart(Trainer trainer) => file ??= new EventFile(folder, trainer.Step);
+    public override void OnStart(Trainer trainer)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        file ??= new EventFile(folder, trainer.Step);
+    }
 
     /// <inheritdoc/>
     public override void OnProgress(Trainer trainer, TrainingProgress progress) =>
@@ -28,5 +33,9 @@ public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposabl
     public override void OnSpike(Trainer trainer, TrainingSpike spike) => file?.Write(spike.Step, ("train/spike", spike.Loss));
 
     /// <summary>Closes the file.</summary>
-    public void Dispose() => file?.Dispose();
+    public void Dispose()
+    {
+        disposed = true;
+        file?.Dispose();
+    }
 }

@@ -26,6 +26,7 @@ public sealed class AdamW : IDisposable
     readonly AdamWOptions options;
     Tensor? clipTensor;
     double clipOfTensor;
+    bool disposed;
 
     sealed record Item(string Name, Parameter Value, Tensor First, Tensor Second);
 
@@ -76,7 +77,17 @@ public sealed class AdamW : IDisposable
     }
 
     /// <summary>What a checkpoint holds of the optimizer, by name; the tensors themselves, not copies.</summary>
-    public IReadOnlyDictionary<string, Tensor> State => state;
+    /// <exception cref="ObjectDisposedException">The optimizer has been disposed.</exception>
+    public IReadOnlyDictionary<string, Tensor> State
+    {
+        get
+        {
+            RequireAlive();
+            return state;
+        }
+    }
+
+    void RequireAlive() => ObjectDisposedException.ThrowIf(disposed, this);
 
     /// <summary>Updates every parameter that has a gradient, and drops the gradients.</summary>
     /// <param name="rate">The learning rate; finite, from 0.</param>
@@ -86,6 +97,7 @@ public sealed class AdamW : IDisposable
     /// <remarks>A parameter without a gradient stays as it is; the count of steps is common to all.</remarks>
     public Tensor Step(double rate, double clip = double.PositiveInfinity, Tensor? watched = null)
     {
+        RequireAlive();
         Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number from 0");
         Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
         using var scope = NewDisposeScope();
@@ -116,20 +128,29 @@ public sealed class AdamW : IDisposable
     /// <summary>Reads the norm of all gradients together. It waits for the device.</summary>
     internal double ReadGradientNorm()
     {
+        RequireAlive();
         using var scope = NewDisposeScope();
         using var off = no_grad();
         return Norm([.. groups.SelectMany(group => group.Items).Select(item => item.Value.grad).OfType<Tensor>()]).item<float>();
     }
 
     /// <summary>Whether a step met a norm, or a watched number, that was not finite; no step counts from then on. Reading it waits for the device.</summary>
-    public bool ReadFailed() => failed.item<float>() != 0;
+    public bool ReadFailed() => Number(failed) != 0;
 
     /// <summary>How many steps have counted. Reading it waits for the device.</summary>
-    public long ReadSteps() => (long)step.item<float>();
+    public long ReadSteps() => (long)Number(step);
+
+    float Number(Tensor value)
+    {
+        RequireAlive();
+        using var scope = NewDisposeScope();
+        return value.item<float>();
+    }
 
     /// <summary>Lets steps count again after one failed.</summary>
     public void ForgetFailure()
     {
+        RequireAlive();
         using var off = no_grad();
         failed.copy_(none);
     }
@@ -166,6 +187,7 @@ public sealed class AdamW : IDisposable
     /// <summary>Forgets all gradients: after a step, or when a backward pass failed and left only some of them.</summary>
     public void DropGradients()
     {
+        RequireAlive();
         foreach (var group in groups)
             foreach (var item in group.Items)
                 item.Value.grad = null;
@@ -175,6 +197,7 @@ public sealed class AdamW : IDisposable
     /// <param name="read">Fills the tensor it is given with what was saved under the name.</param>
     public void Load(Action<string, Tensor> read)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(read);
         foreach (var (name, tensor) in state) read(name, tensor);
     }
@@ -182,6 +205,7 @@ public sealed class AdamW : IDisposable
     /// <summary>Frees the state.</summary>
     public void Dispose()
     {
+        disposed = true;
         foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(smallest)) tensor.Dispose();
         clipTensor?.Dispose();
     }

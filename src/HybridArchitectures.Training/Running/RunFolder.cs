@@ -10,7 +10,9 @@ sealed class RunFolder(string path)
 
     public string Path => path;
 
-    public string FolderOf(long step) => System.IO.Path.Combine(path, $"{Prefix}{step:d8}");
+    public string FolderOf(long step) => System.IO.Path.Combine(path, NameOf(step));
+
+    static string NameOf(long step) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}{step:d8}");
 
     /// <summary>The checkpoints there, by step.</summary>
     public List<(long Step, string Folder)> Checkpoints()
@@ -29,22 +31,108 @@ sealed class RunFolder(string path)
     }
 
     /// <summary>Takes the folder for one run, until disposed or until the process dies, and clears away what died with an earlier one.</summary>
-    /// <exception cref="IOException">Another run has it.</exception>
+    /// <exception cref="IOException">Another run has it, or the disk refuses.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
     public IDisposable Hold()
     {
-        Directory.CreateDirectory(path);
-        FileStream held;
+        var held = Lock();
         try
         {
-            held = new FileStream(System.IO.Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+            AtomicWrite.DeleteLeftovers(path, Prefix);
+            foreach (var hidden in AtomicWrite.Hidden(path, Prefix, HiddenSuffix)) Directory.Delete(hidden, recursive: true);
+            return held;
         }
-        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
+        catch
         {
-            throw new IOException($"'{path}' is in use: another run goes on there ({e.Message})", e);
+            held.Dispose();
+            throw;
         }
-        AtomicWrite.DeleteLeftovers(path, Prefix);
-        foreach (var hidden in Directory.GetDirectories(path, $".{Prefix}*{HiddenSuffix}")) Directory.Delete(hidden, recursive: true);
-        return held;
+    }
+
+    PathLock Lock()
+    {
+        try
+        {
+            Directory.CreateDirectory(path);
+            if (PathLock.Try(System.IO.Path.Combine(path, LockName), out var conflict) is { } held) return held;
+            throw new IOException($"'{path}' is in use: another run goes on there ({conflict!.Message})", conflict);
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or DirectoryNotFoundException or PathTooLongException || (e is IOException && e.InnerException is null))
+        {
+            var message = $"'{path}' cannot be written, and a trainer keeps its checkpoints there: {e.Message}";
+            throw e is UnauthorizedAccessException ? new UnauthorizedAccessException(message, e) : new IOException(message, e);
+        }
+    }
+
+    /// <summary>Refuses a folder in which a run cannot save: it is in use, cannot be written, or has no room for one checkpoint.</summary>
+    /// <param name="bytes">Size of a checkpoint.</param>
+    /// <exception cref="IOException">The message says which.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    public void RequireRoom(long bytes)
+    {
+        using (Lock()) { }
+        var drive = new DriveInfo(OperatingSystem.IsWindows() ? System.IO.Path.GetPathRoot(path)! : path);
+        long free = drive.AvailableFreeSpace;
+        if (free < bytes) throw new IOException($"{nameof(TrainingOptions.Folder)} is '{path}' with {free >> 20} MiB free; expected at least {(bytes >> 20) + 1} MiB for one checkpoint");
+    }
+
+    /// <summary>Refuses a folder where another trainer has saved.</summary>
+    /// <param name="known">Steps of the checkpoints that the trainer found or wrote.</param>
+    /// <exception cref="IOException">There are other checkpoints.</exception>
+    public void RequireUnchanged(IReadOnlySet<long> known)
+    {
+        var foreign = Checkpoints().Where(item => !known.Contains(item.Step)).ToArray();
+        if (foreign.Length > 0)
+            throw new IOException(
+                $"'{path}' holds {System.IO.Path.GetFileName(foreign[^1].Folder)}, which another trainer has written since this one was made; "
+                + $"go on with that run by {nameof(Trainer)}.{nameof(Trainer.Resume)}, or name another folder");
+    }
+
+    /// <summary>Reads the state of a checkpoint and checks that all of it is sound. A damaged one may be skipped.</summary>
+    /// <param name="checkpoint">The checkpoint's folder.</param>
+    /// <param name="skipDamaged">Whether to take the latest earlier checkpoint that is sound instead of one that is damaged.</param>
+    /// <exception cref="InvalidDataException">The checkpoint is damaged; the message says what is wrong and which earlier one is sound.</exception>
+    /// <exception cref="FileNotFoundException">A file is missing, and no earlier checkpoint is sound.</exception>
+    public (string Checkpoint, TrainingState State) ReadSound(string checkpoint, bool skipDamaged)
+    {
+        try
+        {
+            return (checkpoint, ReadWhole(checkpoint));
+        }
+        catch (Exception e) when (e is InvalidDataException or FileNotFoundException)
+        {
+            foreach (var (_, earlier) in Enumerable.Reverse(Checkpoints()).SkipWhile(item => item.Folder != checkpoint).Skip(1))
+            {
+                if (TryReadWhole(earlier) is not { } state) continue;
+                if (skipDamaged) return (earlier, state);
+                throw new InvalidDataException(
+                    $"{e.Message}. The earlier checkpoint '{earlier}' is sound: resume from it by {nameof(Trainer)}.{nameof(Trainer.Resume)}(\"{earlier}\", ...), "
+                    + $"or pass skipDamaged: true to take the latest sound checkpoint", e);
+            }
+            throw;
+        }
+    }
+
+    static TrainingState? TryReadWhole(string checkpoint)
+    {
+        try
+        {
+            return ReadWhole(checkpoint);
+        }
+        catch (Exception e) when (e is InvalidDataException or FileNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    static TrainingState ReadWhole(string checkpoint)
+    {
+        var state = TrainingState.Read(checkpoint);
+        string name = System.IO.Path.GetFileName(checkpoint), expected = NameOf(state.Step);
+        if (name != expected)
+            throw new InvalidDataException($"'{checkpoint}' holds the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
+        state.CheckFiles(checkpoint);
+        return state;
     }
 
     /// <summary>Deletes the checkpoints up to <paramref name="current"/> that <paramref name="options"/> do not keep.</summary>
@@ -59,10 +147,17 @@ sealed class RunFolder(string path)
         {
             // first out of sight: a death while deleting must not leave half a checkpoint under its name
             var hidden = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}{HiddenSuffix}");
-            if (Directory.Exists(hidden)) Directory.Delete(hidden, recursive: true);
-            Directory.Move(folder, hidden);
+            if (Directory.Exists(hidden)) Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
+            AtomicWrite.Move(folder, hidden);
             AtomicWrite.Passing?.Invoke();
-            Directory.Delete(hidden, recursive: true);
+            try
+            {
+                Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                // on Windows a reader may have a file open: the next run deletes it
+            }
         }
     }
 
@@ -75,8 +170,10 @@ sealed class RunFolder(string path)
         if (!Directory.Exists(full)) throw new DirectoryNotFoundException($"no folder '{folder}'");
         if (File.Exists(System.IO.Path.Combine(full, TrainingState.FileName))) return (full, System.IO.Path.GetDirectoryName(full)!);
         var checkpoints = new RunFolder(full).Checkpoints();
-        return checkpoints.Count > 0 ? (checkpoints[^1].Folder, full)
-            : throw new FileNotFoundException(
-                $"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}...", folder);
+        if (checkpoints.Count > 0) return (checkpoints[^1].Folder, full);
+        var renamed = Directory.GetDirectories(full).FirstOrDefault(inner => File.Exists(System.IO.Path.Combine(inner, TrainingState.FileName)));
+        throw new FileNotFoundException(
+            $"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}..."
+            + (renamed is null ? "" : $"; '{renamed}' holds a checkpoint, but not under a name {Prefix}00000000"), folder);
     }
 }

@@ -11,7 +11,8 @@ namespace HybridArchitectures.Training;
 /// that are not finite.
 /// <para>
 /// Runs with one seed and one initial model are bit-equal on the CPU, and a run that was cancelled, or killed after a checkpoint, goes on bit-equal
-/// (with a budget of time, what depends on the clock excepted). Nothing is read from the device between reports.
+/// (with a budget of time, what depends on the clock excepted). During a run, torch's default generator on the CPU is the run's: it begins with
+/// <see cref="TrainingOptions.Seed"/>, and after the run it is what it was before. Nothing is read from the device between reports.
 /// </para>
 /// </summary>
 public sealed partial class Trainer : IDisposable
@@ -27,8 +28,11 @@ public sealed partial class Trainer : IDisposable
     readonly List<EvaluationPoint> evaluations = [];
     readonly Queue<DataPosition> recentPositions = new();        // where the steps since the last look at the optimizer began
     readonly Stopwatch clock = new();
+    readonly HashSet<long> knownSteps = [];      // checkpoints that this trainer found or wrote
     TimeSpan elapsedBefore, reportedAt, paused, stepTime, evaluationTime;
     SpikeWatch spikes = new();
+    byte[] randomState;
+    bool disposed, begun;
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
 
@@ -38,7 +42,10 @@ public sealed partial class Trainer : IDisposable
     /// <param name="options">How to train.</param>
     /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
     /// <param name="callbacks">What else is to be done along the way.</param>
-    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, or the run's folder holds another run.</exception>
+    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, the run's folder holds another run, or the design
+    /// cannot be saved.</exception>
+    /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
+    /// <exception cref="IOException">The run's folder is in use, cannot be written, or has no room for a checkpoint.</exception>
     public Trainer(HybridLanguageModel model, DataMixture training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
         : this(model, training, options, heldOut, callbacks, resumed: false)
     {
@@ -50,6 +57,7 @@ public sealed partial class Trainer : IDisposable
         ArgumentNullException.ThrowIfNull(training);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
+        model.RequireAlive();
         CheckVocabulary(training.Vocabulary, model, nameof(training));
         if (heldOut is not null) CheckVocabulary(heldOut.Vocabulary, model, nameof(heldOut));
         if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
@@ -60,9 +68,35 @@ public sealed partial class Trainer : IDisposable
             throw new ArgumentException(
                 $"'{options.Folder}' holds a run already ({Path.GetFileName(last.Folder)}); "
                 + $"go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
+        foreach (var (step, _) in folder?.Checkpoints() ?? []) knownSteps.Add(step);
+        randomState = TorchRandom.StateOfSeed(options.Seed);
+        begun = resumed;
         optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), options.Optimizer);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
+        try
+        {
+            if (folder is not null && !resumed) RequireSavable(folder);
+            RequireTargets();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
+    }
+
+    // else the final measurement would fail, after all the work
+    void RequireTargets()
+    {
+        if (heldOut is null || !Options.SeparateDocuments) return;
+        for (long start = 0; start < heldOut.Count - 1; start += Options.Context)
+        {
+            using var scope = NewDisposeScope();
+            using var batch = WindowSampler.Read(default, [(heldOut, start)], (int)Math.Min(Options.Context, heldOut.Count - 1 - start), true, CPU);
+            if (batch.Counted > 0) return;
+        }
+        throw new ArgumentException("heldOut has no target that counts: every document has one token; expected documents of at least 2 tokens", nameof(heldOut));
     }
 
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
@@ -96,10 +130,31 @@ public sealed partial class Trainer : IDisposable
     /// <param name="progress">Is told how the run stands, every <see cref="TrainingOptions.ReportEvery"/> steps.</param>
     /// <param name="cancellation">Ends the run after the step at hand.</param>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite.</exception>
-    /// <exception cref="IOException">Another run goes on in the same folder, or a checkpoint cannot be written.</exception>
+    /// <exception cref="IOException">Another trainer runs, or has saved, in the same folder, or a checkpoint cannot be written.</exception>
+    /// <exception cref="ObjectDisposedException">The trainer or the model has been disposed.</exception>
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        Model.RequireAlive();
         using var held = folder?.Hold();
+        folder?.RequireUnchanged(knownSteps);
+        if (!begun) Model.Adapters?.SeedDropout(Options.Seed);
+        begun = true;
+        var outside = TorchRandom.ReadBytes();
+        TorchRandom.Write(randomState);
+        try
+        {
+            return RunOn(progress, cancellation);
+        }
+        finally
+        {
+            randomState = TorchRandom.ReadBytes();
+            TorchRandom.Write(outside);
+        }
+    }
+
+    TrainingResult RunOn(IProgress<TrainingProgress>? progress, CancellationToken cancellation)
+    {
         if (checkpointStep >= 0) folder?.Retain(Options, checkpointStep, evaluations);      // an earlier process may have died before it came to it
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
@@ -317,6 +372,7 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Frees the optimizer's state; the model stays.</summary>
     public void Dispose()
     {
+        disposed = true;
         optimizer.Dispose();
         pendingLoss.Dispose();
     }

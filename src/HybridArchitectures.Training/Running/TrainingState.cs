@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Training;
 
@@ -10,16 +12,17 @@ sealed record TrainingState
     public const string FileName = "training.json";
     const int CurrentVersion = 1;
 
-    static readonly JsonSerializerOptions Json = new()
+    static readonly JsonTypeInfo<TrainingState> Json = (JsonTypeInfo<TrainingState>)new JsonSerializerOptions
     {
+        TypeInfoResolver = TrainingJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
         WriteIndented = true,
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
         UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = true,
-        Converters = { new JsonStringEnumConverter() },
-    };
+        Converters = { new JsonStringEnumConverter<TorchSharp.torch.ScalarType>(), new JsonStringEnumConverter<SpikeAction>() },
+    }.GetTypeInfo(typeof(TrainingState));
 
     public required int Version { get; init; }
 
@@ -52,7 +55,25 @@ sealed record TrainingState
 
     public required IReadOnlyList<EvaluationPoint> Evaluations { get; init; }
 
+    /// <summary>Sizes and checksums of the checkpoint's other files, by name. Null in checkpoints of versions that wrote none.</summary>
+    public IReadOnlyDictionary<string, FileMark>? Files { get; init; }
+
     public static int NewVersion => CurrentVersion;
+
+    /// <summary>Refuses a checkpoint of which a file is missing or has changed since it was written.</summary>
+    /// <exception cref="InvalidDataException">A file has another size or checksum; the message names it.</exception>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    public void CheckFiles(string folder)
+    {
+        foreach (var (name, expected) in Files ?? new Dictionary<string, FileMark>())
+        {
+            if (name != Path.GetFileName(name)) throw new InvalidDataException($"{Path.Combine(folder, FileName)}: files names '{name}'; expected a file of the checkpoint");
+            var path = Path.Combine(folder, name);
+            var found = FileMark.FromFile(path);
+            if (found != expected)
+                throw new InvalidDataException($"{path}: {found.Bytes} bytes with CRC-32C {found.Crc32C}; expected {expected.Bytes} bytes with {expected.Crc32C}. The file is damaged");
+        }
+    }
 
     public void Write(string folder) => AtomicWrite.Text(Path.Combine(folder, FileName), JsonSerializer.Serialize(this, Json));
 
@@ -62,7 +83,7 @@ sealed record TrainingState
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a checkpoint of a training run", path);
         try
         {
-            var state = JsonSerializer.Deserialize<TrainingState>(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
+            var state = JsonSerializer.Deserialize(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
             if (state.Version != CurrentVersion) throw new JsonException($"version is {state.Version}; expected {CurrentVersion}");
             if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0 && state.ElapsedSeconds < TimeSpan.MaxValue.TotalSeconds))
                 throw new JsonException($"step {state.Step}, tokens {state.Tokens}, elapsedSeconds {state.ElapsedSeconds}; expected numbers from 0");

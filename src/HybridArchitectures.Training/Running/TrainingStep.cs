@@ -22,8 +22,15 @@ public sealed class TrainingStep
     public double LearningRate { get; }
 
     /// <summary>Reads the step's mean cross entropy, in nats per token.</summary>
-    public double ReadLoss() => loss.item<float>();
+    public double ReadLoss() => Read(loss);
 
     /// <summary>Reads the norm of the step's gradients before clipping.</summary>
-    public double ReadGradientNorm() => gradientNorm.item<float>();
+    public double ReadGradientNorm() => Read(gradientNorm);
+
+    static double Read(Tensor value)
+    {
+        // on a GPU reading makes a copy
+        using var scope = NewDisposeScope();
+        return value.item<float>();
+    }
 }

@@ -19,6 +19,7 @@ public sealed class LoraAdapters : IDisposable
     readonly IReadOnlyList<LoraSite> sites;
     readonly IReadOnlyList<Parameter> frozen;
     bool detached;
+    long dropoutSeed;
 
     LoraAdapters(HybridLanguageModel model, LoraOptions options, IReadOnlyList<LoraSite> sites)
     {
@@ -31,6 +32,7 @@ public sealed class LoraAdapters : IDisposable
             if (!model.training) adapter.eval();
             site.Owner.SetAdapter(site.Parameter, adapter);
         }
+        SeedDropout(options.Seed);
         foreach (var parameter in parameters) parameter.requires_grad = false;
         frozen = parameters;
         model.Adapters = this;
@@ -60,14 +62,36 @@ public sealed class LoraAdapters : IDisposable
         return new LoraAdapters(model, options, sites);
     }
 
+    /// <summary>Begins the random numbers of dropout again with a seed. Training with one seed then drops the same elements in every run.</summary>
+    /// <param name="seed">The seed; any number.</param>
+    public void SeedDropout(long seed)
+    {
+        RequireAttached();
+        dropoutSeed = seed;
+        foreach (var (number, site) in sites.Index()) site.Adapter!.Dropout.Seed(seed, number);
+    }
+
+    /// <summary>Returns the state of dropout, (1 + adapters) int64: the seed, and how many masks each adapter has drawn. Null without dropout.</summary>
+    internal Tensor? DropoutState() => Options.Dropout == 0 ? null : tensor([dropoutSeed, .. sites.Select(site => site.Adapter!.Dropout.Draws)]);
+
+    /// <summary>Goes back to a state that <see cref="DropoutState"/> returned.</summary>
+    internal void RestoreDropout(Tensor state)
+    {
+        var numbers = state.data<long>().ToArray();
+        SeedDropout(numbers[0]);
+        foreach (var (number, site) in sites.Index()) site.Adapter!.Dropout.Draws = numbers[number + 1];
+    }
+
     static void RequireNone(HybridLanguageModel model)
     {
+        model.RequireAlive();
         if (model.Adapters is not null) throw new ArgumentException("the model has adapters already; detach them first", nameof(model));
     }
 
     /// <summary>What share of the model they touch, part by part.</summary>
     public LoraCoverage Coverage()
     {
+        RequireAttached();
         var all = LoraSites.Of(model);
         var rows = new List<LoraCoverageRow>();
         foreach (var target in Enum.GetValues<LoraTargets>().Where(target => int.IsPow2((int)target)))
@@ -118,9 +142,10 @@ public sealed class LoraAdapters : IDisposable
     {
         if (detached) return;
         detached = true;
+        model.Adapters = null;
+        if (model.IsDisposed) return;
         foreach (var site in sites) site.Owner.SetAdapter(site.Parameter, null);
         foreach (var parameter in frozen) parameter.requires_grad = true;
-        model.Adapters = null;
     }
 
     /// <summary>Saves the adapters alone as a safetensors file, in one move.</summary>
@@ -205,7 +230,11 @@ public sealed class LoraAdapters : IDisposable
         return options;
     }
 
-    void RequireAttached() => ObjectDisposedException.ThrowIf(detached, this);
+    void RequireAttached()
+    {
+        ObjectDisposedException.ThrowIf(detached, this);
+        model.RequireAlive();
+    }
 
     /// <summary>Takes them off, as <see cref="Detach"/> does.</summary>
     public void Dispose() => Detach();

@@ -18,7 +18,7 @@ public sealed record LoraOptions
     /// <summary>Of these projections, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies this; null for all.</summary>
     public Func<string, bool>? Only { get; init; }
 
-    /// <summary>Seed of the initial values.</summary>
+    /// <summary>Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.</summary>
     public long Seed { get; init; }
 
     internal double Scale => Alpha / Rank;

@@ -10,11 +10,12 @@ namespace HybridArchitectures.Adapters;
 /// <summary>The adapter of one weight W, (outputs, inputs) or (experts, outputs, inputs): beside W x comes scale up(down(dropout(x))). up starts at 0.</summary>
 sealed class LoraWeight : HybridModule
 {
-    readonly double scale, dropout;
+    readonly double scale;
 
     public LoraWeight(long[] weight, Device device, LoraOptions options, Generator generator) : base("low-rank adapter")
     {
-        (scale, dropout) = (options.Scale, options.Dropout);
+        scale = options.Scale;
+        Dropout = new LoraDropout(options.Dropout);
         using var scope = NewDisposeScope();
         using var off = no_grad();
         long[] experts = weight[..^2];
@@ -32,6 +33,9 @@ sealed class LoraWeight : HybridModule
 
     /// <summary>Whether the update is part of the weight at the moment.</summary>
     public bool IsMerged { get; private set; }
+
+    /// <summary>What drops inputs while training.</summary>
+    public LoraDropout Dropout { get; }
 
     public Parameter Down => Parameter("down");
 
@@ -57,5 +61,5 @@ sealed class LoraWeight : HybridModule
         IsMerged = merged;
     }
 
-    Tensor Dropped(Tensor x) => training && dropout > 0 ? nn.functional.dropout(x, dropout) : x;
+    Tensor Dropped(Tensor x) => training && Dropout.IsActive ? Dropout.Apply(x) : x;
 }

@@ -19,9 +19,12 @@ public static class Checkpoint
     /// <param name="folder">A new or empty folder, or one that holds nothing but a model saved earlier.</param>
     /// <param name="type">The type of the parameters in the file: float32, bfloat16 or float16.</param>
     /// <exception cref="ArgumentException">The folder holds other files, which the save would take away.</exception>
+    /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
+    /// <remarks>Threads and processes may save to one folder and load from it at the same time; <see cref="AtomicWrite.Folder"/> describes how.</remarks>
     public static void Save(HybridLanguageModel model, string folder, ScalarType type = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(model);
+        model.RequireAlive();
         if (type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)) throw new ArgumentException($"type is {type}; expected Float32, BFloat16 or Float16", nameof(type));
         AtomicWrite.Folder(folder, fresh => Write(model, fresh, type), [DesignFile, ModelFile]);
     }
@@ -40,7 +43,7 @@ public static class Checkpoint
         using var off = no_grad();
         // parameters alone: the balance of experts moves in steps that half precision would swallow
         var rounded = type == ScalarType.Float32 ? [] : model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
-        var tensors = model.State.ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
+        var tensors = model.WholeState().ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
         SafetensorsFile.Write(Path.Combine(folder, ModelFile), tensors, metadata);
     }
@@ -52,7 +55,11 @@ public static class Checkpoint
     public static HybridDesign LoadDesign(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        AtomicWrite.Recover(folder);
+        return AtomicWrite.Read(folder, () => ReadDesign(folder));
+    }
+
+    static HybridDesign ReadDesign(string folder)
+    {
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"no folder '{folder}'");
         var path = Path.Combine(folder, DesignFile);
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} made", path);
@@ -73,14 +80,15 @@ public static class Checkpoint
     /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design; they are named.</exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null)
     {
-        var model = LoadDesign(folder).CreateBlankModel(compute, device ?? CPU);
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        // both files of one save, also while another process saves there
+        var (design, file) = AtomicWrite.Read(folder, () => (ReadDesign(folder), SafetensorsFile.Open(Path.Combine(folder, ModelFile))));
+        using var opened = file;
+        var model = design.CreateBlankModel(compute, device ?? CPU);
         try
         {
-            using (var file = SafetensorsFile.Open(Path.Combine(folder, ModelFile)))
-            {
-                LoraAdapters.AttachAs(model, file);
-                file.ReadInto(model.State);
-            }
+            LoraAdapters.AttachAs(model, file);
+            file.ReadInto(model.State);
             return model;
         }
         catch
@@ -97,9 +105,9 @@ public static class Checkpoint
     public static void LoadInto(HybridLanguageModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);
+        model.RequireAlive();
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        AtomicWrite.Recover(folder);
-        using var file = SafetensorsFile.Open(Path.Combine(folder, ModelFile));
+        using var file = AtomicWrite.Read(folder, () => SafetensorsFile.Open(Path.Combine(folder, ModelFile)));
         file.ReadInto(model.State);
     }
 }

@@ -160,7 +160,7 @@ public static class PretrainedModel
 
     static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
     {
-        var state = model.State;
+        var state = model.WholeState();
         int size = options.Type == ScalarType.Float32 ? 4 : 2;
         var shards = new List<List<TensorRule>> { new() };
         long bytes = 0, total = 0;

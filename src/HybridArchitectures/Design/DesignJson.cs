@@ -38,6 +38,12 @@ static class DesignJson
         lock (gate) return customMixers.ContainsValue(type);
     }
 
+    static void RequireRegistered(HybridDesign design)
+    {
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
+            Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+    }
+
     public static string Write(HybridDesign design)
     {
         using var stream = new MemoryStream();
@@ -48,9 +54,8 @@ static class DesignJson
 
     public static void Write(Utf8JsonWriter writer, HybridDesign design)
     {
-        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
-            Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
-        JsonSerializer.Serialize(writer, DesignDocument.Of(design), Options);
+        RequireRegistered(design);
+        JsonSerializer.Serialize(writer, DesignDocument.Of(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
     }
 
     public static HybridDesign Read(string json)
@@ -73,8 +78,9 @@ static class DesignJson
         HybridDesign design;
         try
         {
-            JsonShape.Check(root, options.GetTypeInfo(typeof(DesignDocument)), "design");
-            design = root.Deserialize<DesignDocument>(options)!.ToDesign();
+            var info = (JsonTypeInfo<DesignDocument>)options.GetTypeInfo(typeof(DesignDocument));
+            JsonShape.Check(root, info, "design");
+            design = root.Deserialize(info)!.ToDesign();
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)       // the latter for half characters, such as "\ud83d"
         {
@@ -100,17 +106,13 @@ static class DesignJson
         lock (gate)
         {
             var mixers = BuiltInMixers.Concat(customMixers.Select(entry => (entry.Key, entry.Value))).ToArray();
-            var resolver = new DefaultJsonTypeInfoResolver
+            var builtIn = DesignJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep).WithAddedModifier(info =>
             {
-                Modifiers =
-                {
-                    info =>
-                    {
-                        if (info.Type == typeof(MixerSpec)) info.PolymorphismOptions = Kinds(mixers);
-                        else if (info.Type == typeof(FeedForwardSpec)) info.PolymorphismOptions = Kinds(FeedForwards);
-                    },
-                },
-            };
+                if (info.Type == typeof(MixerSpec)) info.PolymorphismOptions = Kinds(mixers);
+                else if (info.Type == typeof(FeedForwardSpec)) info.PolymorphismOptions = Kinds(FeedForwards);
+            });
+            // a custom mixer is a type of the user's program, which no generator here has seen
+            var resolver = JsonTypeInfoResolver.Combine(builtIn, new DefaultJsonTypeInfoResolver());
             var options = new JsonSerializerOptions
             {
                 TypeInfoResolver = resolver,

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 
 namespace HybridArchitectures.Design;
 
@@ -17,12 +18,13 @@ sealed class EquatableListConverterFactory : JsonConverterFactory
     sealed class Converter<T> : JsonConverter<EquatableList<T>>
     {
         public override EquatableList<T> Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
-            new(JsonSerializer.Deserialize<T[]>(ref reader, options) ?? throw new JsonException("a list was null"));
+            new(JsonSerializer.Deserialize(ref reader, (JsonTypeInfo<T[]>)options.GetTypeInfo(typeof(T[]))) ?? throw new JsonException("a list was null"));
 
         public override void Write(Utf8JsonWriter writer, EquatableList<T> value, JsonSerializerOptions options)
         {
             writer.WriteStartArray();
-            foreach (var item in value) JsonSerializer.Serialize(writer, item, options);
+            var info = (JsonTypeInfo<T>)options.GetTypeInfo(typeof(T));
+            foreach (var item in value) JsonSerializer.Serialize(writer, item, info);
             writer.WriteEndArray();
         }
     }

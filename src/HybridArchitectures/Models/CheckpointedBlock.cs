@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using TorchSharp.Modules;
@@ -19,6 +20,8 @@ static class CheckpointedBlock
         int earlier = context.LossCount;
         double?[] rates = [];       // of the losses that layers have in common
         var random = Array.Empty<byte>();
+        var dropouts = block.Dropouts.ToArray();
+        long[] draws = [];
         var parameters = block.UsedParameters.ToArray();
         var recomputed = Recomputed;
         var outputs = Autograd.Apply([x, embedded, .. parameters], recorded =>
@@ -26,7 +29,8 @@ static class CheckpointedBlock
             if (recorded.NeedsGradient)
             {
                 recorded.Save([x, embedded, .. layout?.Tensors ?? []]);
-                random = RandomState();
+                random = TorchRandom.ReadBytes();
+                draws = Array.ConvertAll(dropouts, dropout => dropout.Draws);
             }
             (var results, rates) = Compute(block, x, context, earlier);
             return Array.ConvertAll(results, result => result.detach());
@@ -37,7 +41,7 @@ static class CheckpointedBlock
             var (input, read) = (Leaf(0)!, Leaf(1));
             again.Begin(input.size(0), input.size(1), input.device);
             again.Embedded = read;
-            var results = ComputeAgain(block, input, again, random);
+            var results = LoraDropout.Repeat(dropouts, draws, () => ComputeAgain(block, input, again, random));
             recomputed?.Invoke();
             return [.. Gradients(results, given.Gradients, [input, read, .. parameters])];
         });
@@ -60,15 +64,15 @@ static class CheckpointedBlock
 
     static Tensor[] ComputeAgain(Block block, Tensor x, SequenceContext context, byte[] random)
     {
-        var now = RandomState();
-        SetRandomState(random);
+        var now = TorchRandom.ReadBytes();
+        TorchRandom.Write(random);
         try
         {
             return Compute(block, x, context, 0).Results;
         }
         finally
         {
-            SetRandomState(now);
+            TorchRandom.Write(now);
         }
     }
 
@@ -96,17 +100,5 @@ static class CheckpointedBlock
     {
         for (int i = 0; i < leaves.Length; i++)
             if (leaves[i] is Parameter parameter) parameter.grad = gradients[i];
-    }
-
-    static byte[] RandomState()
-    {
-        using var state = get_rng_state();
-        return TensorMemory.Span<byte>(state).ToArray();
-    }
-
-    static void SetRandomState(byte[] state)
-    {
-        using var values = tensor(state);
-        set_rng_state(values);
     }
 }

@@ -19,6 +19,7 @@ public sealed partial class HybridCache
     /// <param name="path">The file; its folder exists.</param>
     public void Save(string path)
     {
+        RequireAlive();
         ArgumentException.ThrowIfNullOrEmpty(path);
         using var scope = NewDisposeScope();
         using var off = no_grad();
@@ -63,6 +64,7 @@ public sealed partial class HybridCache
                 try
                 {
                     state.Restore([.. byBlock[block].Select(entry => file.Read(entry.Name))], lengths);
+                    state.TakeOwnership();
                 }
                 catch (ArgumentException error)
                 {

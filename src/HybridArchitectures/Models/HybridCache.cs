@@ -14,6 +14,7 @@ public sealed partial class HybridCache : IDisposable
     readonly long[] lengths;
     readonly List<long> snapshots = [];         // those one can go back to, oldest first
     long nextSnapshot;
+    bool disposed;
 
     /// <summary>A cache over the states of a model's mixers.</summary>
     /// <param name="states">One state a block, null for a block without mixer. The cache owns them.</param>
@@ -39,19 +40,27 @@ public sealed partial class HybridCache : IDisposable
     public IReadOnlyList<MixerState?> States { get; }
 
     /// <summary>Memory of all states in bytes.</summary>
-    public long Bytes => States.Sum(state => state?.Bytes ?? 0);
+    public long Bytes
+    {
+        get
+        {
+            RequireAlive();
+            return States.Sum(state => state?.Bytes ?? 0);
+        }
+    }
 
     /// <summary>A copy of the given rows, in that order; rows may repeat: to fork a prompt into several continuations, to drop finished rows, to reorder.</summary>
     /// <param name="rows">Row numbers from 0.</param>
     public HybridCache Select(params IReadOnlyList<int> rows)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(rows);
         foreach (int row in rows) RequireRow(row);
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
         var index = Indices.Of(rows.Select(row => (long)row), device);
-        return new HybridCache([.. States.Select(state => state?.Select(index))], [.. rows.Select(row => lengths[row])]) { Design = Design };
+        return new HybridCache([.. States.Select(state => state?.Select(index).TakeOwnership())], [.. rows.Select(row => lengths[row])]) { Design = Design };
     }
 
     /// <summary>A copy of everything.</summary>
@@ -60,6 +69,7 @@ public sealed partial class HybridCache : IDisposable
     /// <summary>A copy with every row <paramref name="times"/> times, copies of a row side by side: one prompt, read once, for several continuations.</summary>
     public HybridCache Fork(int times)
     {
+        RequireAlive();
         ArgumentOutOfRangeException.ThrowIfLessThan(times, 1);
         return Select([.. Enumerable.Range(0, checked(Batch * times)).Select(row => row / times)]);
     }
@@ -68,6 +78,7 @@ public sealed partial class HybridCache : IDisposable
     /// <param name="rows">Row numbers from 0.</param>
     public HybridCache Drop(params IReadOnlyList<int> rows)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(rows);
         foreach (int row in rows) RequireRow(row);
         return Select([.. Enumerable.Range(0, Batch).Except(rows)]);
@@ -78,7 +89,9 @@ public sealed partial class HybridCache : IDisposable
     /// <exception cref="ArgumentException">The caches are not of one model.</exception>
     public HybridCache Append(HybridCache other)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(other);
+        other.RequireAlive();
         if (other.States.Count != States.Count) throw new ArgumentException($"other was made for {other.States.Count} blocks; expected {States.Count}", nameof(other));
         if (other.Batch == 0) return Fork();
         if (Batch == 0) return other.Fork();
@@ -88,7 +101,7 @@ public sealed partial class HybridCache : IDisposable
             for (int block = 0; block < joined.Length; block++)
             {
                 if (States[block] is null != other.States[block] is null) throw new ArgumentException($"block {block} has a state in one cache only", nameof(other));
-                joined[block] = States[block]?.Append(other.States[block]!);
+                joined[block] = States[block]?.Append(other.States[block]!).TakeOwnership();
             }
         }
         catch
@@ -102,8 +115,13 @@ public sealed partial class HybridCache : IDisposable
     /// <summary>Gives back memory kept for tokens to come: what is left is what the cost model counts for the longest row's length.</summary>
     public void Trim()
     {
+        RequireAlive();
         long longest = lengths.DefaultIfEmpty(0).Max();
-        foreach (var state in States) state?.Trim(longest);
+        foreach (var state in States)
+        {
+            state?.Trim(longest);
+            state?.TakeOwnership();
+        }
     }
 
     /// <summary>
@@ -112,6 +130,7 @@ public sealed partial class HybridCache : IDisposable
     /// </summary>
     public CacheSnapshot Snapshot()
     {
+        RequireAlive();
         var parts = new StateSnapshot?[States.Count];
         for (int block = 0; block < parts.Length; block++) parts[block] = States[block]?.Snapshot();
         snapshots.Add(nextSnapshot);
@@ -123,12 +142,17 @@ public sealed partial class HybridCache : IDisposable
     /// <exception cref="InvalidOperationException">It is void: the cache went back behind it, or it has been disposed.</exception>
     public void Rewind(CacheSnapshot snapshot)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(snapshot);
         if (!ReferenceEquals(snapshot.Cache, this)) throw new ArgumentException("the snapshot is of another cache", nameof(snapshot));
         int place = snapshots.BinarySearch(snapshot.Number);
         if (place < 0) throw new InvalidOperationException("the snapshot is void: the cache went back behind it, or the snapshot has been disposed");
         snapshots.RemoveRange(place + 1, snapshots.Count - place - 1);
-        for (int block = 0; block < States.Count; block++) States[block]?.Rewind(snapshot.Parts[block]!);
+        for (int block = 0; block < States.Count; block++)
+        {
+            States[block]?.Rewind(snapshot.Parts[block]!);
+            States[block]?.TakeOwnership();
+        }
         snapshot.Lengths.ToArray().CopyTo(lengths, 0);
     }
 
@@ -152,9 +176,14 @@ public sealed partial class HybridCache : IDisposable
         for (int row = 0; row < lengths.Length; row++) lengths[row] += context.RowLength(row);
     }
 
+    /// <summary>Refuses a cache that has been disposed.</summary>
+    /// <exception cref="ObjectDisposedException">The cache has been disposed.</exception>
+    internal void RequireAlive() => ObjectDisposedException.ThrowIf(disposed, this);
+
     /// <inheritdoc/>
     public void Dispose()
     {
+        disposed = true;
         foreach (var state in States) state?.Dispose();
     }
 }

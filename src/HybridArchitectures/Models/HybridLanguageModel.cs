@@ -12,6 +12,7 @@ namespace HybridArchitectures.Models;
 public sealed class HybridLanguageModel : LanguageModel
 {
     readonly HybridStack stack;
+    readonly IReadOnlyList<string> stateNames;
 
     internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
     {
@@ -19,6 +20,7 @@ public sealed class HybridLanguageModel : LanguageModel
         AddParameter("embedding", factory.Normal(Design.Initialisation.EmbeddingStandardDeviation, Design.Vocabulary, Design.Width), decays: true);
         stack = Add("stack", new HybridStack(factory, compute));
         if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.Vocabulary, Design.Width), decays: true);
+        stateNames = [.. AllState().Select(item => item.Name)];
     }
 
     /// <summary>The design this model was made from.</summary>
@@ -56,6 +58,19 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <summary>Everything a checkpoint holds, by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
 
+    /// <summary>Refuses to give up less than the whole model: a disposed model, or one whose tensors are not those that its design has.</summary>
+    /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
+    /// <exception cref="InvalidOperationException">A tensor is gone; its name is in the message.</exception>
+    internal IReadOnlyDictionary<string, Tensor> WholeState()
+    {
+        RequireAlive();
+        var state = State;
+        foreach (string name in stateNames)
+            if (!state.TryGetValue(name, out var value) || value.IsInvalid)
+                throw new InvalidOperationException($"the model's tensor '{name}' is gone; expected all {stateNames.Count} tensors of its design. Nothing has been written");
+        return state;
+    }
+
     /// <inheritdoc/>
     public override HybridCache CreateCache(int batch) => stack.CreateCache(batch, Design);
 
@@ -64,6 +79,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <param name="context">Pads, documents, cache; null for full rows of one document each.</param>
     public Tensor Hidden(Tensor ids, SequenceContext? context = null)
     {
+        RequireAlive();
         CheckIds(ids, nameof(ids));
         using var scope = NewDisposeScope();
         using var off = context?.Cache is null ? null : no_grad();
@@ -75,6 +91,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     public override Tensor Forward(Tensor ids, SequenceContext? context = null)
     {
+        RequireAlive();
         using var scope = NewDisposeScope();
         using var off = context?.Cache is null ? null : no_grad();
         using var own = context is null ? new SequenceContext() : null;
@@ -88,6 +105,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     public override Tensor NextLogits(Tensor ids, SequenceContext? context = null)
     {
+        RequireAlive();
         using var scope = NewDisposeScope();
         using var off = context?.Cache is null ? null : no_grad();
         using var own = context is null ? new SequenceContext() : null;
@@ -98,6 +116,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <summary>Logits of hidden vectors (..., width): (..., vocabulary) float32.</summary>
     public Tensor Logits(Tensor hidden)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(hidden);
         using var scope = NewDisposeScope();
         if (Modules.Linear.IsStep(hidden)) return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
@@ -110,6 +129,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <param name="context">Pads and documents.</param>
     public ModelLoss Loss(Tensor ids, Tensor targets, SequenceContext? context = null)
     {
+        RequireAlive();
         CheckTargets(ids, targets);
         using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
@@ -134,6 +154,7 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <inheritdoc cref="Loss"/>
     public Tensor TokenLosses(Tensor ids, Tensor targets, SequenceContext? context = null)
     {
+        RequireAlive();
         CheckTargets(ids, targets);
         using var scope = NewDisposeScope();
         using var off = no_grad();

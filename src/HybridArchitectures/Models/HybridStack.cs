@@ -57,6 +57,7 @@ public sealed class HybridStack : HybridModule
 
     internal HybridCache CreateCache(int batch, HybridDesign? design)
     {
+        RequireAlive();
         ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
@@ -66,11 +67,13 @@ public sealed class HybridStack : HybridModule
     /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>
     public Tensor Forward(Tensor x, SequenceContext? context = null)
     {
+        RequireAlive();
         ArgumentNullException.ThrowIfNull(x);
         if (x.dim() != 3 || x.size(2) != Width)
             throw new ArgumentException($"x is [{string.Join(", ", x.shape)}]; expected (batch, length, {Width})", nameof(x));
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
+        context.Cache?.RequireAlive();
         if (context.Cache is { } cache && cache.States.Count != blocks.Count)
             throw new ArgumentException($"the cache was made for {cache.States.Count} blocks; this model has {blocks.Count}", nameof(context));
         using var scope = NewDisposeScope();
@@ -101,6 +104,7 @@ public sealed class HybridStack : HybridModule
     /// <summary>Work between optimizer steps, such as balancing experts.</summary>
     public void AfterStep()
     {
+        RequireAlive();
         foreach (var block in blocks) block.FeedForward?.AfterStep();
     }
 }

@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -14,6 +15,7 @@ public sealed class Block : HybridModule
     readonly double residualScale;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
     readonly SharedTransformerAdapter? shared;
+    readonly bool isCustom;
 
     /// <summary>A block as its spec says.</summary>
     /// <param name="factory">Makes the parameters.</param>
@@ -32,6 +34,7 @@ public sealed class Block : HybridModule
         {
             mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
             Mixer = Add("mixer", ModuleCatalogue.CreateMixer(factory, spec.Mixer));
+            isCustom = spec.Mixer is CustomMixerSpec;
         }
         if (ModuleCatalogue.CreateFeedForward(factory, spec.FeedForward) is { } feedForward)
         {
@@ -53,9 +56,14 @@ public sealed class Block : HybridModule
     internal IEnumerable<TorchSharp.Modules.Parameter> UsedParameters =>
         AllParameters().Concat(shared?.Transformer.AllParameters() ?? []).Select(item => item.Value);
 
+    /// <summary>Dropout of the adapters in this block and in the transformer that it shares.</summary>
+    internal IEnumerable<LoraDropout> Dropouts => AllModules().Concat(shared?.Transformer.AllModules() ?? [])
+        .OfType<LoraWeight>().Select(weight => weight.Dropout).Where(dropout => dropout.IsActive);
+
     /// <summary>(batch, length, width) to the same shape.</summary>
     public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
+        RequireAlive();
         using var scope = NewDisposeScope();
         var stream = x;
         var scale = residualScale == 1 ? Scalars.One : Scalars.Of(residualScale);
@@ -73,16 +81,30 @@ public sealed class Block : HybridModule
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }
-            stream = stream.add(Mixer.Forward(mixerNorm!.Forward(entering), context, own), scale);
+            stream = stream.add(Mix(mixerNorm!.Forward(entering), context, own), scale);
         }
         if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), scale);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 
+    // a custom mixer may put tensors into its state that it has just made: the state owns them, not the dispose scope around the pass
+    Tensor Mix(Tensor x, SequenceContext context, MixerState? state)
+    {
+        if (!isCustom || state is null) return Mixer!.Forward(x, context, state);
+        var before = state.Tensors;
+        var result = Mixer!.Forward(x, context, state);
+        var after = state.TakeOwnership().Tensors;
+        foreach (var tensor in before)
+            if (!after.Any(item => ReferenceEquals(item, tensor)) && !ReferenceEquals(tensor, result)) tensor.Dispose();
+        return result;
+    }
+
     /// <summary>An empty state of the mixer, and of the shared transformer before it; null without a mixer.</summary>
     internal MixerState? CreateState(int batch, ScalarType compute, Device device)
     {
+        RequireAlive();
         var own = Mixer?.CreateState(batch, compute, device);
+        if (isCustom) (own ?? throw new InvalidOperationException($"{Mixer!.GetType().Name}.{nameof(CreateState)} returned null; expected a state")).TakeOwnership();
         return shared is null || own is null ? own : new CombinedState(shared.Transformer.CreateState(batch, compute, device), own);
     }
 }

@@ -18,6 +18,20 @@ public abstract class HybridModule : nn.Module
     /// <summary>Makes a module; <paramref name="kind"/> is what error messages call it.</summary>
     protected HybridModule(string kind) : base(kind) { }
 
+    /// <summary>Whether the module has been disposed.</summary>
+    internal bool IsDisposed { get; private set; }
+
+    /// <summary>Refuses a module that has been disposed.</summary>
+    /// <exception cref="ObjectDisposedException">The module has been disposed.</exception>
+    internal void RequireAlive() => ObjectDisposedException.ThrowIf(IsDisposed, this);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        IsDisposed = true;
+        base.Dispose(disposing);
+    }
+
     /// <summary>Registers a parameter. Weight decay leaves out those with <paramref name="decays"/> false: norms, biases, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>.</summary>
     protected void AddParameter(string name, Parameter parameter, bool decays)
     {
@@ -33,7 +47,11 @@ public abstract class HybridModule : nn.Module
     }
 
     /// <summary>The parameter of this name, as it is now.</summary>
-    protected Parameter Parameter(string name) => get_parameter(name) ?? throw new InvalidOperationException($"{GetName()} has no parameter '{name}'");
+    protected Parameter Parameter(string name)
+    {
+        RequireAlive();
+        return get_parameter(name) ?? throw new InvalidOperationException($"{GetName()} has no parameter '{name}'");
+    }
 
     /// <summary>
     /// Names of own parameters, (outputs, inputs) or (experts, outputs, inputs), that are the weight of a projection, so that low-rank adapters can be put on them. A module that names one
@@ -69,6 +87,7 @@ public abstract class HybridModule : nn.Module
     /// <summary>All parameters below this module with their full names.</summary>
     internal IEnumerable<(string Name, Parameter Value, bool Decays)> AllParameters(string prefix = "")
     {
+        RequireAlive();
         foreach (var (name, parameter) in named_parameters(recurse: false)) yield return (prefix + name, parameter, !neverDecayed.Contains(name));
         foreach (var (name, child) in named_children())
         {
@@ -78,9 +97,13 @@ public abstract class HybridModule : nn.Module
         }
     }
 
+    /// <summary>This module and all modules below it.</summary>
+    internal IEnumerable<HybridModule> AllModules() => named_children().Select(item => item.module).OfType<HybridModule>().SelectMany(child => child.AllModules()).Prepend(this);
+
     /// <summary>Every tensor below this module that a checkpoint holds, with its full name: parameters and persistent buffers.</summary>
     internal IEnumerable<(string Name, Tensor Value)> AllState(string prefix = "")
     {
+        RequireAlive();
         foreach (var (name, parameter) in named_parameters(recurse: false)) yield return (prefix + name, parameter);
         foreach (var (name, buffer) in named_buffers(recurse: false, include_nonpersistent: false)) yield return (prefix + name, buffer);
         foreach (var (name, child) in named_children())

@@ -4,7 +4,8 @@ namespace HybridArchitectures.Modules;
 
 /// <summary>
 /// What one mixer remembers of the tokens it has seen: keys and values, convolution inputs, a state-space state, or several of these. A state whose tensors keep their
-/// shape has to say only <see cref="Tensors"/> and <see cref="Select"/>; one that grows overrides the rest too.
+/// shape has to say only <see cref="Tensors"/> and <see cref="Select"/>; one that grows overrides the rest too. The library takes the tensors of a state out of
+/// every dispose scope after <see cref="Mixer.CreateState"/>, <see cref="Mixer.Forward"/> and the methods here, so that a state may hold plain tensors.
 /// </summary>
 public abstract class MixerState : IDisposable
 {
@@ -28,7 +29,7 @@ public abstract class MixerState : IDisposable
         // room for the others first, as copies of the first row
         var index = new long[own + added];
         for (long row = 0; row < own; row++) index[row] = row;
-        var joined = Select(tensor(index, device: Tensors.Count > 0 ? Tensors[0].device : CPU));
+        var joined = Select(tensor(index, device: Tensors.Count > 0 ? Tensors[0].device : CPU)).TakeOwnership();
         try
         {
             Fill(joined.Tensors, other.Tensors, own, added);
@@ -74,6 +75,13 @@ public abstract class MixerState : IDisposable
     {
         foreach (var tensor in Tensors) tensor.Dispose();
         GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Takes the tensors out of every dispose scope: the state owns them.</summary>
+    internal MixerState TakeOwnership()
+    {
+        foreach (var tensor in Tensors) tensor.DetachFromDisposeScope();
+        return this;
     }
 
     /// <summary>A copy of rows of a tensor, outside every dispose scope.</summary>

@@ -50,10 +50,10 @@ public sealed class ModuleFactory : IDisposable
     /// <summary>Normal values of a standard deviation; what lies beyond the design's cut-off is drawn again.</summary>
     public Parameter Normal(double deviation, params long[] shape) => Make(shape, () =>
     {
-        if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, generator);
+        if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, Source);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
         double bound = ErrorFunction(cutoff / Math.Sqrt(2));
-        return empty(shape, float32).uniform_(-bound, bound, generator).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
+        return empty(shape, float32).uniform_(-bound, bound, Source).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
     });
 
     /// <summary>Uniform values in [low, high).</summary>
@@ -107,7 +107,17 @@ public sealed class ModuleFactory : IDisposable
         }
     }
 
-    Tensor Draw(double low, double high, long[] shape) => empty(shape, float32).uniform_(low, high, generator);
+    // a generator that is gone would be taken for torch's own
+    Generator Source
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(generator.Handle == 0, this);
+            return generator;
+        }
+    }
+
+    Tensor Draw(double low, double high, long[] shape) => empty(shape, float32).uniform_(low, high, Source);
 
     Parameter Make(long[]? shape, Func<Tensor> values)
     {

@@ -58,14 +58,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     public async Task A_program_that_starts_with_TorchSharp_and_the_examples_of_the_READMEs_run_on_the_installed_packages()
     {
         var cache = (await Dotnet.Run(packages.Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
-        // our four packages go to a folder of their own; everything else is taken from where this machine has it
-        Write("nuget.config", $"""
-            <configuration>
-              <config><add key="globalPackagesFolder" value="../installed" /></config>
-              <packageSources><add key="packed" value="{packages.Feed}" /></packageSources>
-              <fallbackPackageFolders><add key="cache" value="{cache}" /></fallbackPackageFolders>
-            </configuration>
-            """);
+        Write("nuget.config", Configuration(packages.Feed, cache, "../installed"));
         Write("Scratch.csproj", """
             <Project Sdk="Microsoft.NET.Sdk">
               <PropertyGroup>
@@ -89,6 +82,32 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         Assert.True(File.Exists(Path.Combine(packages.Scratch, "report", "index.html")), said);
         Assert.Equal(PackedPackages.Names.Length, Directory.GetDirectories(Path.Combine(packages.Scratch, "../installed"), "hybridarchitectures*").Length);
     }
+
+    [Fact]
+    public async Task The_file_based_program_of_the_README_runs_on_the_installed_packages()
+    {
+        var folder = Path.Combine(packages.Scratch, "../study");
+        Directory.CreateDirectory(folder);
+        var cache = (await Dotnet.Run(packages.Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
+        File.WriteAllText(Path.Combine(folder, "nuget.config"), Configuration(packages.Feed, cache, "../installed-study"));
+        var readme = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md"));
+        var program = ScratchProgram.FileBased(readme);
+        Assert.Contains("#:package HybridArchitectures.Reports@*-*", program);
+        File.WriteAllText(Path.Combine(folder, "study.cs"), program.Replace("@*-*", $"@{packages.Version}"));
+        var said = await Dotnet.Run(folder, "run", "study.cs");
+        Assert.Contains("bits per byte on held-out text", said);
+        foreach (string file in new[] { "shards/shards.json", "runs/sums/step-00000060/training.json", "report/index.html", "report/report.json" })
+            Assert.True(File.Exists(Path.Combine(folder, file)), $"no {file}; the program said:\n{said}");
+    }
+
+    // our four packages go to a folder of their own; everything else is taken from where this machine has it
+    static string Configuration(string feed, string cache, string installed) => $"""
+        <configuration>
+          <config><add key="globalPackagesFolder" value="{installed}" /></config>
+          <packageSources><add key="packed" value="{feed}" /></packageSources>
+          <fallbackPackageFolders><add key="cache" value="{cache}" /></fallbackPackageFolders>
+        </configuration>
+        """;
 
     void Write(string name, string text) => File.WriteAllText(Path.Combine(packages.Scratch, name), text);
 

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Training.Tests.Running;
 public sealed class KillTests : IDisposable
 {
     const int Steps = 60;
-    static readonly string Program = Path.GetFullPath(
+    internal static readonly string Program = Path.GetFullPath(
         Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledRun.dll"));
     static readonly int Wanted = Effort.Of(everyday: 5, full: 50);
 

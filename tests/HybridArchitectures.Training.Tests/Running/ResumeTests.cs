@@ -167,6 +167,66 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
+    public void A_damaged_checkpoint_says_which_earlier_one_is_sound_and_is_skipped_if_asked_for()
+    {
+        var options = Small.Options with { Steps = 6, CheckpointEvery = 2, KeepLast = 9 };
+        using var straight = Small.Model();
+        using (var trainer = new Trainer(straight, data, options with { Folder = folder["run"] })) trainer.Run();
+        void Flip(string file)
+        {
+            var bytes = File.ReadAllBytes(folder[file]);
+            bytes[^9] ^= 0x10;
+            File.WriteAllBytes(folder[file], bytes);
+        }
+        Flip("run/step-00000006/model.safetensors");
+        var error = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], data));
+        Assert.Contains(folder["run/step-00000006/model.safetensors"], error.Message);
+        Assert.Contains($"Resume(\"{folder["run/step-00000004"]}\"", error.Message);
+        Assert.Contains("skipDamaged", error.Message);
+        Flip("run/step-00000004/optimizer.safetensors");
+        Assert.Contains(folder["run/step-00000002"], Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], data)).Message);
+        using (var resumed = Trainer.Resume(folder["run"], data, skipDamaged: true))
+        {
+            using var model = resumed.Model;
+            Assert.Equal(2, resumed.Step);
+            resumed.Run();
+            Small.AssertBitEqual(straight, model);
+        }
+        // what was damaged has been written again
+        using (var whole = Trainer.Resume(folder["run"], data)) whole.Model.Dispose();
+        foreach (int step in new[] { 2, 4, 6 }) Flip($"run/step-{step:d8}/design.json");
+        Assert.DoesNotContain("is sound", Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], data, skipDamaged: true)).Message);
+    }
+
+    [Fact]
+    public void A_checkpoint_whose_folder_was_renamed_is_refused_with_the_name_it_should_have()
+    {
+        using var model = Small.Model();
+        RunUntil("run", 3, model, Small.Options);
+        Directory.Move(folder["run/step-00000003"], folder["run/step-00000007"]);
+        var error = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], data));
+        Assert.Contains("step-00000007", error.Message);
+        Assert.Contains("step-00000003", error.Message);
+        Directory.Move(folder["run/step-00000007"], folder["run/best"]);
+        Assert.Contains("step-00000003", Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run/best"], data)).Message);
+        Assert.Contains("best", Assert.Throws<FileNotFoundException>(() => Trainer.Resume(folder["run"], data)).Message);
+    }
+
+    [Fact]
+    public void A_checkpoint_of_a_version_without_checksums_is_resumed()
+    {
+        using var model = Small.Model();
+        RunUntil("run", 3, model, Small.Options);
+        var path = folder["run/step-00000003/training.json"];
+        var json = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        Assert.True(json.Remove("files"));
+        File.WriteAllText(path, json.ToJsonString());
+        using var resumed = Trainer.Resume(folder["run"], data);
+        resumed.Model.Dispose();
+        Assert.Equal(3, resumed.Step);
+    }
+
+    [Fact]
     public void Damaged_checkpoints_and_other_data_are_refused_by_name()
     {
         using var model = Small.Model();

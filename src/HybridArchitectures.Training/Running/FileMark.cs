@@ -1,0 +1,33 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Numerics;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>Size and checksum of a file: enough to notice damage by accident, such as one flipped bit.</summary>
+/// <param name="Bytes">The size in bytes.</param>
+/// <param name="Crc32C">CRC-32C (polynomial 0x1EDC6F41, as in RFC 3720) in 8 hexadecimal digits.</param>
+sealed record FileMark(long Bytes, string Crc32C)
+{
+    const int ChunkBytes = 1 << 20;
+
+    /// <summary>Reads a file.</summary>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    public static FileMark FromFile(string path)
+    {
+        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
+        using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, FileOptions.SequentialScan);
+        var buffer = GC.AllocateUninitializedArray<byte>(ChunkBytes);
+        uint crc = uint.MaxValue;
+        long offset = 0;
+        for (int got; (got = RandomAccess.Read(file, buffer, offset)) > 0; offset += got) crc = Continue(crc, buffer.AsSpan(0, got));
+        return new(offset, (~crc).ToString("x8", CultureInfo.InvariantCulture));
+    }
+
+    static uint Continue(uint crc, ReadOnlySpan<byte> data)
+    {
+        for (; data.Length >= sizeof(ulong); data = data[sizeof(ulong)..]) crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(data));
+        foreach (byte one in data) crc = BitOperations.Crc32C(crc, one);
+        return crc;
+    }
+}

@@ -1,0 +1,85 @@
+using HybridArchitectures.Kernels.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Adapters;
+
+/// <summary>
+/// Dropout of one adapter's inputs. The mask is a hash of the seed, the adapter's number, the number of the draw and the element's index, so that it is the same
+/// on every device and in every run, and the whole state is the number of draws.
+/// </summary>
+/// <param name="share">The share of elements that become 0, in [0, 1).</param>
+sealed class LoraDropout(double share)
+{
+    // multipliers of a 32-bit integer hash; the shifts keep the sign, which is still a bijection
+    static readonly Scalar FirstFactor = 0x7feb352d.ToScalar(), SecondFactor = (-2073254261).ToScalar();
+    static readonly Tensor FirstShift = Constant(16), SecondShift = Constant(15);
+
+    ulong stream;
+
+    /// <summary>Whether elements are dropped at all.</summary>
+    public bool IsActive => share > 0;
+
+    /// <summary>How many masks have been drawn since <see cref="Seed"/>.</summary>
+    public long Draws { get; set; }
+
+    /// <summary>Begins again with a seed.</summary>
+    /// <param name="seed">The seed.</param>
+    /// <param name="number">Number of the adapter in its model; adapters of one seed have different masks.</param>
+    public void Seed(long seed, int number)
+    {
+        stream = Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)(number + 1));
+        Draws = 0;
+    }
+
+    /// <summary>Returns x with elements dropped and the others divided by the share that is kept. One draw.</summary>
+    public Tensor Apply(Tensor x)
+    {
+        ulong key = Mix(stream ^ Mix((ulong)Draws++ + 1));
+        using var scope = NewDisposeScope();
+        Tensor mask;
+        using (no_grad()) mask = Kept(x.NumberOfElements, key, x.device).to(x.dtype).mul_(Scalars.Of(1 / (1 - share))).view(x.shape);
+        return x.mul(mask).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Runs a computation that draws again what it drew when the counts were <paramref name="draws"/>.</summary>
+    public static T Repeat<T>(IReadOnlyList<LoraDropout> dropouts, long[] draws, Func<T> compute)
+    {
+        var now = dropouts.Select(dropout => dropout.Draws).ToArray();
+        for (int i = 0; i < draws.Length; i++) dropouts[i].Draws = draws[i];
+        try
+        {
+            return compute();
+        }
+        finally
+        {
+            for (int i = 0; i < now.Length; i++) dropouts[i].Draws = now[i];
+        }
+    }
+
+    Tensor Kept(long count, ulong key, Device device)
+    {
+        using Scalar first = unchecked((int)key).ToScalar(), second = unchecked((int)(key >> 32)).ToScalar();
+        var bits = Indices.Range(0, count, device).to(ScalarType.Int32);
+        bits.add_(first, Scalars.One);
+        bits.bitwise_xor_(bits.bitwise_right_shift(FirstShift)).mul_(FirstFactor).add_(second, Scalars.One);
+        bits.bitwise_xor_(bits.bitwise_right_shift(SecondShift)).mul_(SecondFactor);
+        // uniform over the 32-bit integers: what lies below the threshold is dropped
+        using var threshold = ((int)Math.Min(int.MaxValue, Math.Round(int.MinValue + share * 4294967296.0))).ToScalar();
+        return bits.ge(threshold);
+    }
+
+    static ulong Mix(ulong x)
+    {
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+        return x ^ (x >> 31);
+    }
+
+    static Tensor Constant(int value)
+    {
+        var number = tensor(value);
+        number.DetachFromDisposeScope();
+        return number;
+    }
+}

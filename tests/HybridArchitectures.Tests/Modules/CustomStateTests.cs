@@ -1,0 +1,98 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tests.Checkpoints;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Modules;
+
+/// <summary>States of custom mixers that hold plain tensors: made in <c>CreateState</c>, replaced in <c>Forward</c>, copied by <c>Select</c>.</summary>
+public sealed class CustomStateTests : IDisposable
+{
+    readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    static HybridLanguageModel Model() => new HybridDesign
+    {
+        Width = 8, Vocabulary = 11, Blocks = [new BlockSpec { Mixer = new DecaySpec(), FeedForward = FeedForwardSpec.SwiGlu(12) }, new BlockSpec { Mixer = new DecaySpec() }],
+    }.Resolve().CreateModel(seed: 3);
+
+    static Tensor Ids(int length) => tensor(Enumerable.Range(0, length).Select(i => (long)(i * 7 % 11)).ToArray()).view(1, length);
+
+    static void Same(Tensor expected, Tensor actual)
+    {
+        using var scope = NewDisposeScope();
+        Assert.True((expected - actual).abs().max().item<float>() < 1e-5);
+    }
+
+    static Tensor Read(HybridLanguageModel model, HybridCache cache, Tensor ids)
+    {
+        using var context = new SequenceContext(cache: cache);
+        return model.Forward(ids, context);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Plain_tensors_in_a_state_outlive_the_pass_that_makes_them(bool inUsersScope)
+    {
+        using var around = inUsersScope ? NewDisposeScope() : null;
+        using var model = Model();
+        using var ids = Ids(9);
+        using var off = no_grad();
+        using var whole = model.Forward(ids);
+        HybridCache cache;
+        using (NewDisposeScope())
+        {
+            cache = model.CreateCache(1);
+        }
+        for (int t = 0; t < 9; t++)
+        {
+            using var inner = NewDisposeScope();
+            Same(whole[.., t..(t + 1)], Read(model, cache, ids[.., t..(t + 1)]));
+        }
+        cache.Dispose();
+    }
+
+    [Fact]
+    public void Forks_joined_rows_snapshots_and_files_of_such_a_state_live_on()
+    {
+        using var around = NewDisposeScope();
+        using var model = Model();
+        using var off = no_grad();
+        var ids = Ids(9);
+        var whole = model.Forward(ids);
+        using var cache = model.CreateCache(1);
+        Read(model, cache, ids[.., ..4]);
+        using var snapshot = cache.Snapshot();
+        HybridCache fork, both;
+        using (NewDisposeScope())
+        {
+            fork = cache.Fork(2);
+            both = fork.Append(cache);
+        }
+        cache.Save(folder["cache"]);
+        foreach (var copy in new[] { fork, both }) Same(whole[.., 4..].expand(copy.Batch, -1, -1), Read(model, copy, ids[.., 4..].expand(copy.Batch, -1).contiguous()));
+        Read(model, cache, ids[.., 4..6]);
+        cache.Rewind(snapshot);
+        Same(whole[.., 4..], Read(model, cache, ids[.., 4..]));
+        using var loaded = HybridCache.Load(folder["cache"], model);
+        Same(whole[.., 4..], Read(model, loaded, ids[.., 4..]));
+        fork.Dispose();
+        both.Dispose();
+    }
+
+    [Fact]
+    public void Tensors_that_a_pass_replaces_are_freed()
+    {
+        using var around = NewDisposeScope();
+        using var model = Model();
+        using var off = no_grad();
+        using var cache = model.CreateCache(1);
+        var ids = Ids(1);
+        var before = cache.States[0]!.Tensors[0];
+        using (NewDisposeScope()) Read(model, cache, ids);
+        Assert.True(before.IsInvalid);
+        Assert.False(cache.States[0]!.Tensors[0].IsInvalid);
+    }
+}

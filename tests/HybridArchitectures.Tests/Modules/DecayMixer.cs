@@ -1,0 +1,51 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Modules;
+
+/// <summary>A mixer as a user writes it who has never heard of dispose scopes: h[t] = h[t-1] / 2 + w x[t], whose state holds plain tensors and gets new ones.</summary>
+sealed class DecayMixer : Mixer
+{
+    public DecayMixer(ModuleFactory factory) : base(nameof(DecayMixer)) => AddParameter("weight", factory.Constant(0.5, factory.Width), decays: true);
+
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        var own = (DecayState?)state;
+        var h = own?.Sum ?? zeros([x.size(0), x.size(2)], x.dtype, x.device);
+        var outputs = new List<Tensor>();
+        for (long t = 0; t < x.size(1); t++)
+        {
+            h = h.mul(Scalars.Of(0.5)).add(x.select(1, t).mul(Parameter("weight").to(x.dtype)), Scalars.One);
+            outputs.Add(h);
+        }
+        if (own is not null) own.Sum = h;
+        return stack(outputs, 1);
+    }
+
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new DecayState(zeros([batch, Parameter("weight").size(0)], compute, device));
+}
+
+/// <summary>The state of <see cref="DecayMixer"/>.</summary>
+sealed class DecayState(Tensor sum) : MixerState
+{
+    public Tensor Sum { get; set; } = sum;
+
+    public override IReadOnlyList<Tensor> Tensors => [Sum];
+
+    public override MixerState Select(Tensor rows) => new DecayState(Sum.index_select(0, rows));
+}
+
+/// <summary>The spec of <see cref="DecayMixer"/>.</summary>
+sealed record DecaySpec : CustomMixerSpec
+{
+    public override string Symbol => "X";
+
+    public override long CountParameters(int width) => width;
+
+    public override long CountCacheBytes(int width, long length, int elementSize) => (long)width * elementSize;
+
+    public override Mixer CreateMixer(ModuleFactory factory) => new DecayMixer(factory);
+}
