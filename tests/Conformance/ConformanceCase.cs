@@ -15,6 +15,9 @@ namespace HybridArchitectures.Conformance;
 /// </summary>
 sealed class ConformanceCase : IDisposable
 {
+    /// <summary>What was recorded is what transformers computes, also where it differs from the models as they were trained.</summary>
+    public static readonly PretrainedLoadOptions AsRecorded = new() { Semantics = PretrainedSemantics.Transformers };
+
     readonly string folder;
     readonly Device device;
     readonly SafetensorsFile expected;
@@ -46,7 +49,7 @@ sealed class ConformanceCase : IDisposable
     public static IEnumerable<ConformanceResult> RunAll(string folder, Device device)
     {
         using var one = new ConformanceCase(folder, device);
-        using var model = PretrainedModel.Load(folder, device: device);
+        using var model = PretrainedModel.Load(folder, device: device, options: AsRecorded);
         var results = new List<ConformanceResult>();
         foreach (var (kind, run) in one.Kinds(model))
         {
@@ -239,7 +242,7 @@ sealed class ConformanceCase : IDisposable
         {
             File.WriteAllText(Path.Combine(other.FullName, "config.json"), config);
             foreach (string file in Directory.GetFiles(folder, "model*.safetensors*")) File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
-            using var model = PretrainedModel.Load(other.FullName, device: device);
+            using var model = PretrainedModel.Load(other.FullName, device: device, options: AsRecorded);
             return run(model);
         }
         finally
@@ -251,7 +254,7 @@ sealed class ConformanceCase : IDisposable
     double Sharded()
     {
         using var off = no_grad();
-        using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"), device: device);
+        using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"), device: device, options: AsRecorded);
         return Difference(Read("bf16.logits" + studied["ids".Length..]), model.Forward(Input(studied)));
     }
 

@@ -21,7 +21,7 @@ static class ConformanceExport
             using var scope = NewDisposeScope();
             using var off = no_grad();
             using var one = new ConformanceCase(folder, CPU);
-            using var model = PretrainedModel.Load(folder);
+            using var model = PretrainedModel.Load(folder, options: ConformanceCase.AsRecorded);
             string place = Path.Combine(target, one.Name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;
             PretrainedModel.Save(model, place, family, new() { ShardBytes = ShardBytes });
             var ids = one.LongestIds();

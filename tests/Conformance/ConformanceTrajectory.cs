@@ -97,7 +97,7 @@ static class ConformanceTrajectory
             File.Copy(Path.Combine(config, "config.json"), Path.Combine(place.FullName, "config.json"));
             SafetensorsFile.Write(Path.Combine(place.FullName, "model.safetensors"), recorded.Entries.Where(entry => entry.Name.StartsWith(prefix, StringComparison.Ordinal))
                 .ToDictionary(entry => entry.Name[prefix.Length..], entry => recorded.Read(entry.Name)));
-            return PretrainedModel.Load(place.FullName, device: device);
+            return PretrainedModel.Load(place.FullName, device: device, options: ConformanceCase.AsRecorded);
         }
         finally
         {

@@ -6,20 +6,38 @@ namespace HybridArchitectures.Checkpoints;
 /// <summary>Bamba: Mamba-2 layers with some of attention between them, each with a SwiGLU. The keys of its state-space layers are Granite's and Falcon-H1's too.</summary>
 sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skipsPadding: true, paddingId: 0)
 {
-    /// <summary>The state-space layer of the keys <c>mamba_*</c>.</summary>
-    internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int width, int heads, int states, int inner) => new()
+    /// <summary>
+    /// Reads the state-space layer of the keys <c>mamba_*</c>. A number of heads that contradicts the inner width is refused, as by the reference.
+    /// </summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="inner">The inner width.</param>
+    /// <param name="because">What says that.</param>
+    internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int inner, string because)
     {
-        Heads = config.Int("mamba_n_heads", heads),
-        HeadSize = config.IntOrAuto("mamba_d_head", inner / config.Int("mamba_n_heads", heads)),
-        StateSize = config.Int("mamba_d_state", states),
-        Groups = config.Int("mamba_n_groups", 1),
-        ConvolutionWidth = config.Int("mamba_d_conv", 4),
-        ConvolutionBias = config.Flag("mamba_conv_bias", true),
-        ProjectionBias = config.Flag("mamba_proj_bias", false),
-        Activation = config.Activation("hidden_act", "silu"),
-        ChunkSize = Chunk(config, "mamba_chunk_size", 256),
-        TimeStepLimit = config.TimeStepLimit(),
-    };
+        int heads = config.Int("mamba_n_heads", 128), groups = config.Int("mamba_n_groups", 1);
+        if (heads < 1) throw config.Refusal("mamba_n_heads", heads, "at least 1");
+        int headSize = config.IntOrAuto("mamba_d_head", inner / heads);
+        if ((long)heads * headSize != inner)
+            throw config.Refusal("mamba_n_heads", heads, $"mamba_n_heads x mamba_d_head ({headSize}) to be {inner}, as {because}");
+        return new()
+        {
+            Heads = heads,
+            HeadSize = headSize,
+            StateSize = config.Int("mamba_d_state", 256),
+            Groups = groups,
+            NormGroups = config.NormGroups(groups),
+            ConvolutionWidth = config.Int("mamba_d_conv", 4),
+            ConvolutionBias = config.Flag("mamba_conv_bias", true),
+            ProjectionBias = config.Flag("mamba_proj_bias", false),
+            Activation = config.Activation("hidden_act", "silu"),
+            ChunkSize = Chunk(config, "mamba_chunk_size", 256),
+            TimeStepLimit = config.TimeStepLimit(),
+        };
+    }
+
+    /// <summary>The state-space layer whose inner width <c>mamba_expand</c> states.</summary>
+    internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int width) =>
+        ReadMamba2(config, Expanded(config, "mamba_expand", width), "mamba_expand x hidden_size says");
 
     internal static void WriteMamba2(JsonObject config, Mamba2Spec spec, int width)
     {
@@ -28,6 +46,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["mamba_d_head"] = spec.HeadSize;
         config["mamba_d_state"] = spec.StateSize;
         config["mamba_n_groups"] = spec.Groups;
+        WriteNormGroups(config, spec);
         config["mamba_d_conv"] = spec.ConvolutionWidth;
         config["mamba_conv_bias"] = spec.ConvolutionBias;
         config["mamba_proj_bias"] = spec.ProjectionBias;
@@ -39,9 +58,6 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
     /// <summary><c>mamba_expand</c>, an integer.</summary>
     internal static int Expansion(int inner, int width) => inner % width == 0 ? inner / width : throw Unfit($"an inner width of {inner}", $"a multiple of the width {width}");
 
-    /// <summary>Inner width by <c>mamba_expand</c>.</summary>
-    internal static int Inner(PretrainedConfig config, int width) => checked((int)(config.Double("mamba_expand", 2) * width));
-
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 32);
@@ -49,12 +65,12 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         bool bias = config.Flag("attention_bias", false);
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.HeadSize(width, heads),
             Rotary = config.Rotary(fraction: 0.5), InputBias = bias, OutputBias = bias,
         };
-        int inner = Inner(config, width);
-        var mamba = ReadMamba2(config, width, 128, 256, inner);
-        if (mamba.InnerWidth != inner) throw config.Refusal("mamba_n_heads", mamba.Heads, $"mamba_n_heads x mamba_d_head to be mamba_expand x hidden_size = {inner}");
+        config.Agree("attn_rotary_emb", attention.Rotary.Dimensions(attention.HeadSize), "partial_rotary_factor and the size of a head say");
+        config.NoWindow();
+        var mamba = ReadMamba2(config, width);
         var feedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation };
         var attends = new bool[depth];
         foreach (double index in config.Numbers("attn_layer_indices") ?? [])
@@ -69,6 +85,8 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
     }
+
+    private protected override IReadOnlyCollection<string> Unused => ["time_step_min"];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

@@ -60,7 +60,7 @@ public static class Checkpoint
 
     static HybridDesign ReadDesign(string folder)
     {
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var path = Path.Combine(folder, DesignFile);
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} made", path);
         try

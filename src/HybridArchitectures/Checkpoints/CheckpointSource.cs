@@ -23,7 +23,11 @@ sealed class CheckpointSource : IDisposable
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         AtomicWrite.Recover(path);
-        if (!File.Exists(path) && !Directory.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
+        if (!File.Exists(path) && !Directory.Exists(path))
+        {
+            string message = HubNames.IsName(path) ? HubNames.NoFolder(path) : $"path is '{path}', which does not exist; expected a file or folder.";
+            throw new FileNotFoundException(message, path);
+        }
         var source = Describe(path);
         try
         {
@@ -36,7 +40,7 @@ sealed class CheckpointSource : IDisposable
             }
             else
             {
-                var folder = PretrainedFolder.Open(path);
+                var folder = PretrainedFolder.Open(path, source.IsIgnored);
                 source.files.Add(folder);
                 foreach (var (name, file) in folder.Tensors) tensors[name] = new(file[name].Type, file[name].Shape, () => file.Read(name));
             }
@@ -50,14 +54,18 @@ sealed class CheckpointSource : IDisposable
         }
     }
 
+    // tensors that no text model uses may be named by an index and be absent
+    bool IsIgnored(string name) =>
+        Design is not null && PretrainedFamily.Find(Naming) is { } family && family.IsIgnored(family.Canonical(name), Design);
+
     static CheckpointSource Describe(string path)
     {
         if (File.Exists(path)) return new(path, "tensors", null, null);
         if (File.Exists(Path.Combine(path, Checkpoint.DesignFile))) return new(path, "own", Checkpoint.LoadDesign(path), () => Checkpoint.Load(path));
         if (!File.Exists(Path.Combine(path, PretrainedFolder.ConfigFile))) return new(path, "tensors", null, null);
         var config = PretrainedConfig.Read(Path.Combine(path, PretrainedFolder.ConfigFile));
-        // a family this library does not know can still be compared tensor by tensor
-        return PretrainedFamily.Find(config.ModelType) is null
+        // a checkpoint that this library cannot load, of another family or quantised, can still be compared tensor by tensor
+        return PretrainedFamily.Find(config.ModelType) is null || config.Quantization is not null
             ? new(path, config.ModelType, null, null)
             : new(path, config.ModelType, PretrainedModel.LoadDesign(path), () => PretrainedModel.Load(path));
     }

@@ -13,16 +13,19 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         bool bias = config.Flag("attention_bias", false);
         var parts = config.Numbers("ssm_multipliers", 5);
         var multipliers = config.Numbers("mlp_multipliers", 2) ?? [1, 1];
-        int inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? BambaFamily.Inner(config, width) : 1024);
-        var mamba = BambaFamily.ReadMamba2(config, width, 128, 256, inner);
-        if (mamba.InnerWidth != inner) throw config.Refusal("mamba_d_ssm", inner, $"mamba_n_heads x mamba_d_head = {mamba.InnerWidth}");
+        // a stated inner width wins over the factor on the width, as in the reference
+        int expanded = Expanded(config, "mamba_expand", width), inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? expanded : 1024);
+        string because = config.Has("mamba_d_ssm") ? "mamba_d_ssm says" : "mamba_expand x hidden_size, or 1024 without mamba_d_ssm, says";
+        var mamba = BambaFamily.ReadMamba2(config, inner, because);
+        config.Only("mamba_use_mlp", true);
+        config.NoWindow();
+        int headSize = config.HeadSize(width, heads);
         bool gatedNorm = config.Flag("mamba_rms_norm", false);
         var mixer = new IntraHybridSpec
         {
             Attention = new AttentionSpec
             {
-                Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads),
-                ValueHeadSize = config.Int("head_dim", width / heads),
+                Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = headSize, ValueHeadSize = headSize,
                 Rotary = config.Rotary(), InputBias = bias, OutputBias = bias,
                 InputScale = config.Double("attention_in_multiplier", 1), KeyScale = config.Double("key_multiplier", 1),
                 OutputScale = config.Double("attention_out_multiplier", 1),
@@ -50,6 +53,9 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = config.Double("lm_head_multiplier", 1),
         };
     }
+
+    private protected override IReadOnlyCollection<string> Unused =>
+        ["mamba_norm_before_gate", "time_step_min", "mlp_expansion_factor", "layers_block_type", "layer_types"];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

@@ -20,12 +20,14 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             .ToArray();
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.Int("head_dim", width / heads),
-            Scale = config.Double("attention_multiplier", 1), Rotary = config.Text("position_embedding_type") == "rope" ? config.Rotary() : null,
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.HeadSize(width, heads),
+            Scale = config.Double("attention_multiplier", 1), Rotary = HasPositions(config) ? config.Rotary() : null,
             InputBias = bias, OutputBias = bias,
         };
         // attention-only checkpoints carry state-space sizes that no layer uses
-        var mamba = attends.All(yes => yes) ? null : BambaFamily.ReadMamba2(config, width, 128, 256, BambaFamily.Inner(config, width));
+        var mamba = attends.All(yes => yes) ? null : BambaFamily.ReadMamba2(config, width);
+        config.Only("normalization_function", "rmsnorm");
+        config.NoWindow();
         FeedForwardSpec feedForward = experts == 0 ? new SwiGluSpec(shared) { Activation = activation } : new MixtureOfExpertsSpec
         {
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = config.Int("intermediate_size"),
@@ -44,6 +46,21 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             }),
         };
     }
+
+    static bool HasPositions(PretrainedConfig config) => config.Text("position_embedding_type") switch
+    {
+        null or "nope" => false,
+        "rope" => true,
+        var other => throw config.Refusal("position_embedding_type", $"\"{other}\"", "rope or nope"),
+    };
+
+    // sizes of layers that the model may not have, and settings of positions where it has none
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        .. PretrainedConfig.RotaryKeys, "init_method", "num_experts_per_tok", "intermediate_size", "time_step_min", "time_step_limit",
+        "mamba_expand", "mamba_n_heads", "mamba_d_head", "mamba_d_state", "mamba_n_groups", "mamba_d_conv", "mamba_conv_bias", "mamba_proj_bias",
+        "mamba_chunk_size",
+    ];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

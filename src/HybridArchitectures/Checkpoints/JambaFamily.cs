@@ -13,12 +13,16 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1), experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("mamba_proj_bias", false);
-        if (attentionPeriod < 1) throw config.Refusal("attn_layer_period", attentionPeriod, "at least 1");
-        if (expertPeriod < 1) throw config.Refusal("expert_layer_period", expertPeriod, "at least 1");
-        var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads) };
+        CheckOffset(config, "attn", attentionPeriod, attentionOffset);
+        CheckOffset(config, "expert", expertPeriod, expertOffset);
+        var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.HeadSize(width, heads) };
+        config.NoWindow();
+        // models of the first version without these norms exist, but not here
+        config.Only("mamba_inner_layernorms", true);
+        config.Only("attention_bias", false);
         var mamba = new Mamba1Spec
         {
-            InnerWidth = config.Int("mamba_expand", 2) * width,
+            InnerWidth = Expanded(config, "mamba_expand", width),
             StateSize = config.Int("mamba_d_state", 16),
             ConvolutionWidth = config.Int("mamba_d_conv", 4),
             TimeStepRank = config.IntOrAuto("mamba_dt_rank", (width + 15) / 16),
@@ -46,6 +50,13 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         };
     }
 
+    // attention has no positions; experts may be absent
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        .. PretrainedConfig.RotaryKeys, "num_experts_per_tok", "time_step_min", "use_mamba_kernels", "layers_block_type", "layer_types",
+        "layers_num_experts",
+    ];
+
     private protected override void Write(HybridDesign design, JsonObject config)
     {
         var mamba = First<Mamba1Spec>(design);
@@ -59,7 +70,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         config["attn_layer_offset"] = attentionOffset;
         config["expert_layer_period"] = expertPeriod;
         config["expert_layer_offset"] = expertOffset;
-        config["mamba_expand"] = mamba.InnerWidth / design.Width;
+        config["mamba_expand"] = BambaFamily.Expansion(mamba.InnerWidth, design.Width);
         config["mamba_d_state"] = mamba.StateSize;
         config["mamba_d_conv"] = mamba.ConvolutionWidth;
         config["mamba_dt_rank"] = mamba.TimeStepRank;
@@ -72,6 +83,12 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
         config["hidden_act"] = Words.Of(mamba.Activation);
         config["use_mamba_kernels"] = false;
+    }
+
+    static void CheckOffset(PretrainedConfig config, string what, int period, int offset)
+    {
+        if (period < 1) throw config.Refusal($"{what}_layer_period", period, "at least 1");
+        if (offset < 0 || offset >= period) throw config.Refusal($"{what}_layer_offset", offset, $"0 to {period - 1}, below {what}_layer_period");
     }
 
     // every so many layers from which one on; where there are none, a period longer than the model

@@ -10,10 +10,16 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads");
         double epsilon = config.Double("norm_eps", 1e-5);
+        foreach (string key in new[] { "block_dim", "conv_dim", "conv_dim_out" }) config.Agree(key, width, "hidden_size says");
+        config.Agree("num_heads", heads, "num_attention_heads says");
+        config.AgreeAbout("block_norm_eps", epsilon, "norm_eps says");
+        config.Only("block_use_swiglu", true);
+        config.Only("use_pos_enc", true);
+        config.NoWindow();
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", width / heads), QkNorm = true,
-            Rotary = config.Rotary(config.Double("theta", 1_000_000)),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.HeadSize(width, heads), QkNorm = true,
+            Rotary = config.Rotary(config.Double(config.Spelling("theta", "rope_theta"), 1_000_000)),
         };
         var convolution = new ShortConvolutionSpec { ConvolutionWidth = config.Int("conv_L_cache", 3), Bias = config.Flag("conv_bias", false) };
         var attends = Attends(config, depth);
@@ -28,19 +34,25 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
 
     static bool[] Attends(PretrainedConfig config, int depth)
     {
-        if (config.Texts("layer_types") is { } words)
+        bool[]? listed = config.Numbers("full_attn_idxs") is { } indices ? [.. Enumerable.Range(0, depth).Select(i => indices.Contains(i))] : null;
+        if (config.Texts("layer_types") is not { } words) return listed ?? [.. Enumerable.Repeat(true, depth)];
+        if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+        bool[] attends = [.. words.Select(word => word switch
         {
-            if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
-            return [.. words.Select(word => word switch { "full_attention" => true, "conv" => false, _ => throw config.Refusal("layer_types", word, "conv or full_attention") })];
-        }
-        if (config.Numbers("full_attn_idxs") is not { } indices) return [.. Enumerable.Repeat(true, depth)];
-        return [.. Enumerable.Range(0, depth).Select(i => indices.Contains(i))];
+            "full_attention" => true,
+            "conv" => false,
+            _ => throw config.Refusal("layer_types", word, "conv or full_attention"),
+        })];
+        if (listed is not null && !listed.SequenceEqual(attends))
+            throw config.Refusal("full_attn_idxs", config.Value("full_attn_idxs"), "the layers that layer_types calls full_attention");
+        return attends;
     }
 
     // two thirds of what is written, times a factor, rounded up
     static int InnerWidth(PretrainedConfig config)
     {
-        int width = config.Has("block_ff_dim") ? config.Int("block_ff_dim") : config.Int("intermediate_size", 12288);
+        // the reference reads block_ff_dim first
+        int stated = config.Int("intermediate_size", 12288), width = config.Int("block_ff_dim", stated);
         if (!config.Flag("block_auto_adjust_ff_dim", true)) return width;
         int multiple = config.Int("block_multiple_of", 256);
         if (multiple < 1) throw config.Refusal("block_multiple_of", multiple, "at least 1");
@@ -49,6 +61,12 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         width = checked((int)(config.Double("block_ffn_dim_multiplier", 1) * width));
         return checked(width + multiple - 1) / multiple * multiple;
     }
+
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        "block_multiple_of", "block_ffn_dim_multiplier", "block_mlp_init_scale", "block_out_init_scale", "block_use_xavier_init",
+        "conv_use_xavier_init",
+    ];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

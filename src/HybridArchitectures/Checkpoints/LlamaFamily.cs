@@ -11,13 +11,14 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
         int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads");
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
+        config.NoWindow();
         var block = new BlockSpec
         {
             Mixer = new AttentionSpec
             {
                 Heads = heads,
                 KeyValueHeads = config.Int("num_key_value_heads", heads),
-                HeadSize = config.Int("head_dim", width / heads),
+                HeadSize = config.HeadSize(width, heads),
                 Rotary = config.Rotary(),
                 InputBias = bias,
                 OutputBias = bias,
@@ -31,6 +32,8 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
+
+    private protected override IReadOnlyCollection<string> Unused => ["is_llama_config"];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

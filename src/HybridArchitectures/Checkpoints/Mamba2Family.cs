@@ -8,14 +8,15 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size");
+        int width = config.Int("hidden_size"), groups = config.Int("n_groups", 8);
         double epsilon = config.Double("layer_norm_epsilon", 1e-5);
         var mixer = new Mamba2Spec
         {
             Heads = config.Int("num_heads", 128),
             HeadSize = config.Int("head_dim", 64),
             StateSize = config.Int("state_size", 128),
-            Groups = config.Int("n_groups", 8),
+            Groups = groups,
+            NormGroups = config.NormGroups(groups),
             ConvolutionWidth = config.Int("conv_kernel", 4),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
@@ -23,8 +24,11 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
             ChunkSize = Chunk(config, "chunk_size", 256),
             TimeStepLimit = config.TimeStepLimit(),
         };
-        double inner = config.Double("expand", 2) * width;
-        if ((int)inner != (long)mixer.Heads * mixer.HeadSize) throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim to be expand x hidden_size = {inner}");
+        int inner = Expanded(config, "expand", width);
+        if (inner != (long)mixer.Heads * mixer.HeadSize)
+            throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim to be expand x hidden_size = {inner}");
+        config.Agree("intermediate_size", inner, "expand x hidden_size says");
+        config.Only("rms_norm", true);
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
         return new HybridDesign
         {
@@ -32,6 +36,9 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
+
+    // the norm follows the gate in the published models, whatever norm_before_gate says
+    private protected override IReadOnlyCollection<string> Unused => ["time_step_min", "time_step_rank", "norm_before_gate"];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
@@ -50,6 +57,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         config["chunk_size"] = mixer.ChunkSize;
         config["hidden_act"] = Words.Of(mixer.Activation);
         WriteLimit(config, mixer.TimeStepLimit);
+        WriteNormGroups(config, mixer);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

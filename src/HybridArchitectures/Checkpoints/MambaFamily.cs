@@ -11,15 +11,23 @@ class MambaFamily : PretrainedFamily
 
     private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
 
+    private protected override IReadOnlyCollection<string> Unused => ["time_step_min"];
+
     private protected virtual Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) => spec;
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size");
+        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers");
         double epsilon = config.Double("layer_norm_epsilon", 1e-5);
+        // a stated inner width wins over the factor on the width, as in the reference: Falcon Mamba 7B states 16 next to twice the width
+        int inner = config.Int("intermediate_size", Expanded(config, "expand", width));
+        config.Agree("d_inner", inner, "intermediate_size or expand says");
+        config.Agree("d_model", width, "hidden_size says");
+        config.Agree("n_layer", depth, "num_hidden_layers says");
+        config.Only("rms_norm", true);
         var mixer = new Mamba1Spec
         {
-            InnerWidth = config.Int("expand", 2) * width,
+            InnerWidth = inner,
             StateSize = config.Int("state_size", 16),
             ConvolutionWidth = config.Int("conv_kernel", 4),
             TimeStepRank = config.IntOrAuto("time_step_rank", (width + 15) / 16),
@@ -30,7 +38,7 @@ class MambaFamily : PretrainedFamily
         var block = new BlockSpec { Mixer = Complete(mixer, config), NormEpsilon = epsilon };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(depth, _ => block),
             TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
         };
     }
@@ -40,7 +48,7 @@ class MambaFamily : PretrainedFamily
         var mixer = First<Mamba1Spec>(design);
         config["num_hidden_layers"] = design.Depth;
         config["layer_norm_epsilon"] = design.NormEpsilon;
-        config["expand"] = mixer.InnerWidth / design.Width;
+        config["expand"] = Math.Max(1, mixer.InnerWidth / design.Width);        // intermediate_size counts
         config["intermediate_size"] = mixer.InnerWidth;
         config["state_size"] = mixer.StateSize;
         config["conv_kernel"] = mixer.ConvolutionWidth;

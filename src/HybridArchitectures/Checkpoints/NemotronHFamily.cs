@@ -16,8 +16,13 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         var activation = config.Activation("mlp_hidden_act", "relu2");
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.Int("head_dim", config.Int("attention_head_dim", 128)),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8),
+            HeadSize = config.Int(config.Spelling("head_dim", "attention_head_dim"), 128),
         };
+        config.Agree("num_query_groups", attention.KeyValueHeads, "num_key_value_heads says");
+        config.AgreeAbout("norm_eps", epsilon, "layer_norm_epsilon says");
+        config.AgreeAbout("rms_norm_eps", epsilon, "layer_norm_epsilon says");
+        config.NoWindow();
         var mamba = new Mamba2Spec
         {
             Heads = config.Int("mamba_num_heads", 128),
@@ -30,7 +35,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             ProjectionBias = config.Flag("use_bias", false),
             Activation = config.Activation("mamba_hidden_act", "silu"),
             ChunkSize = Chunk(config, config.Spelling("mamba_chunk_size", "chunk_size"), 128),
-            TimeStepLimit = config.LeastTimeStep(config.Spelling("mamba_dt_min", "time_step_min")),
+            TimeStepLimit = config.TimeStepLimit(
+                config.Spelling("mamba_dt_limit", "time_step_limit"), config.Spelling("mamba_dt_min", "time_step_min")),
         };
         BlockSpec Of(string word) => word switch
         {
@@ -40,7 +46,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             "moe" => new() { FeedForward = Experts(config, activation, bias), NormEpsilon = epsilon },
             _ => throw config.Refusal("layers_block_type", word, "mamba, attention, mlp, moe, or the later words linear_attention and full_attention"),
         };
-        var words = config.Texts("layers_block_type") ?? config.Texts("layer_types") ?? FromPattern(config);
+        var words = Layers(config);
         return new HybridDesign
         {
             Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = [.. words.Select(Of)],
@@ -48,15 +54,41 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         };
     }
 
-    static IReadOnlyList<string> FromPattern(PretrainedConfig config)
+    static IReadOnlyList<string> Layers(PretrainedConfig config)
     {
-        string pattern = config.Text("hybrid_override_pattern") ?? throw config.Refusal("layers_block_type", null, "a list of layer words, or hybrid_override_pattern");
+        var words = config.Texts(config.Spelling("layers_block_type", "layer_types"));
+        var letters = FromPattern(config);
+        var layers = words ?? letters ?? throw config.Refusal("layers_block_type", null, "a list of layer words, or hybrid_override_pattern");
+        if (words is not null && letters is not null && !words.Select(Words.Layer).SequenceEqual(letters))
+            throw config.Refusal("hybrid_override_pattern", config.Text("hybrid_override_pattern"), "the layers that layers_block_type lists");
+        config.Agree("num_hidden_layers", layers.Count, "the list of layers says");
+        return layers;
+    }
+
+    static IReadOnlyList<string>? FromPattern(PretrainedConfig config)
+    {
+        if (config.Text("hybrid_override_pattern") is not { } pattern) return null;
         if (pattern.Length is < 1 or > HybridDesign.LargestDepth) throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.LargestDepth}");
         return [.. pattern.Select(letter => letter switch
         {
-            'M' => "mamba", '*' => "attention", '-' => "mlp", 'E' => "moe", _ => throw config.Refusal("hybrid_override_pattern", letter, "letters M, *, - and E"),
+            'M' => "linear_attention",
+            '*' => "full_attention",
+            '-' => "mlp",
+            'E' => "moe",
+            _ => throw config.Refusal("hybrid_override_pattern", letter, "letters M, *, - and E"),
         })];
     }
+
+    // Attention has neither positions nor biases. The number of shared experts says nothing next to their width. Heads of multi-token prediction
+    // are not used.
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        .. PretrainedConfig.RotaryKeys, "attention_bias", "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size",
+        "num_query_groups",
+        "hidden_act", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts", "moe_shared_expert_intermediate_size",
+        "moe_latent_size", "moe_shared_expert_overlap", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "num_local_experts",
+        "num_nextn_predict_layers", "mtp_layers_block_type", "mtp_hybrid_override_pattern",
+    ];
 
     static MixtureOfExpertsSpec Experts(PretrainedConfig config, Activation activation, bool bias) => new()
     {
@@ -91,7 +123,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["chunk_size"] = mamba.ChunkSize;
             config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
             config["mamba_hidden_act"] = Words.Of(mamba.Activation);
-            WriteLeast(config, mamba.TimeStepLimit);
+            WriteBothLimits(config, mamba.TimeStepLimit);
         }
         if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
         var (mlp, experts) = (FirstFeedForward<MlpSpec>(design), FirstFeedForward<MixtureOfExpertsSpec>(design));

@@ -38,15 +38,24 @@ public abstract class PretrainedFamily
 
     internal static string Names => string.Join(", ", All.Select(family => family.ModelType));
 
-    /// <summary>The design a configuration describes.</summary>
-    /// <exception cref="InvalidDataException">A key is missing, of the wrong kind, or of a value that no model can have.</exception>
-    public HybridDesign ReadDesign(PretrainedConfig config)
+    /// <summary>Returns the design that a configuration describes.</summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="options">How settings are read; null for <see cref="PretrainedSemantics.AsTrained"/> and no ignored settings.</param>
+    /// <exception cref="InvalidDataException">
+    /// A setting is missing, of the wrong kind, of a value that no model can have, contradicted by another, or unknown; or the checkpoint is
+    /// quantised.
+    /// </exception>
+    public HybridDesign ReadDesign(PretrainedConfig config, PretrainedLoadOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(config);
-        return config.Within(() =>
+        var one = config.For(options);
+        one.RefuseQuantized();
+        return one.Within(() =>
         {
-            var design = Read(config);
-            return (skipsPadding ? design with { PaddingId = config.PaddingId(design.Vocabulary, paddingId) } : design).Resolve();
+            var design = Read(one);
+            if (skipsPadding) design = design with { PaddingId = one.PaddingId(design.Vocabulary, paddingId) };
+            one.RefuseUnknown(ModelType, Unused);
+            return design.Resolve();
         });
     }
 
@@ -92,6 +101,14 @@ public abstract class PretrainedFamily
         ? JsonNode.Parse(number.ToString("F1", System.Globalization.CultureInfo.InvariantCulture)) : null;
 
     private protected abstract HybridDesign Read(PretrainedConfig config);
+
+    /// <summary>
+    /// Settings of the family's published configurations that do not change what its models compute, or that only some of its layers use.
+    /// </summary>
+    private protected virtual IReadOnlyCollection<string> Unused => [];
+
+    /// <summary>Whether a setting can be taken over into a configuration that is written: it does not change what a model computes.</summary>
+    internal bool IsUnused(string key) => UnusedSettings.Contains(key) || Unused.Contains(key);
 
     private protected abstract void Write(HybridDesign design, JsonObject config);
 
@@ -176,6 +193,7 @@ public abstract class PretrainedFamily
         config["rope_parameters"] = parameters;
     }
 
+    /// <summary>Writes the limits of time steps; nothing where there are none.</summary>
     private protected static void WriteLimit(JsonObject config, Interval? limit)
     {
         if (limit is null) return;
@@ -183,11 +201,20 @@ public abstract class PretrainedFamily
             limit.Maximum >= float.MaxValue ? new JsonObject { ["__float__"] = "Infinity" } : JsonValue.Create(limit.Maximum));
     }
 
-    // the reference clamps at this end whatever time_step_limit says
-    private protected static void WriteLeast(JsonObject config, Interval? limit)
+    // transformers clamps at time_step_min, other programs at time_step_limit: both are written, so that the lower end is the same in all
+    private protected static void WriteBothLimits(JsonObject config, Interval? limit)
     {
-        if (limit is not null && limit.Maximum < float.MaxValue) throw Unfit($"time steps of at most {limit.Maximum}", "no upper end");
-        config["time_step_min"] = limit?.Minimum ?? PretrainedConfig.NoTimeStep;
+        WriteLimit(config, limit ?? new(0, float.MaxValue));
+        config["time_step_min"] = limit is { Minimum: > 0 } ? limit.Minimum : PretrainedConfig.NoTimeStep;
+    }
+
+    // one norm for the whole inner width, as transformers computes it, is said where there are several groups
+    private protected static void WriteNormGroups(JsonObject config, Mamba2Spec spec)
+    {
+        if (!spec.GatedNorm || spec.NormGroups == spec.Groups) return;
+        if (spec.NormGroups != 1)
+            throw Unfit($"a gated norm of {spec.NormGroups} groups", $"1, or the {spec.Groups} groups of the state-space layer");
+        config[PretrainedConfig.WholeNorm] = 1;
     }
 
     /// <summary>The chunk of the scan: any power of two gives the same numbers.</summary>
@@ -204,6 +231,9 @@ public abstract class PretrainedFamily
         config["head_dim"] = spec.HeadSize;
         config["attention_bias"] = spec.InputBias;
     }
+
+    /// <summary>The width times a factor that need not be whole, rounded down.</summary>
+    internal static int Expanded(PretrainedConfig config, string key, int width) => checked((int)(config.Double(key, 2) * width));
 
     private protected static EquatableList<BlockSpec> Blocks(int depth, Func<int, BlockSpec> block) => [.. Enumerable.Range(0, depth).Select(block)];
 }

@@ -19,13 +19,18 @@ sealed class PretrainedFolder : IDisposable
     public long Elements => files.Sum(file => file.Entries.Sum(entry => entry.Shape.Aggregate(1L, (product, size) => product * size)));
 
     /// <summary>Opens the files and checks that they hold what the index says.</summary>
-    public static PretrainedFolder Open(string folder)
+    /// <param name="folder">The folder.</param>
+    /// <param name="isIgnored">
+    /// Whether a tensor is not needed; null for none. Nothing is asked of such a tensor: the file that an index names for it may be absent.
+    /// </param>
+    public static PretrainedFolder Open(string folder, Func<string, bool>? isIgnored = null)
     {
         var opened = new PretrainedFolder();
+        isIgnored ??= _ => false;
         try
         {
-            if (File.Exists(Path.Combine(folder, SingleFile))) opened.AddAll(SafetensorsFile.Open(Path.Combine(folder, SingleFile)));
-            else if (File.Exists(Path.Combine(folder, IndexFile))) opened.AddShards(folder);
+            if (File.Exists(Path.Combine(folder, SingleFile))) opened.AddAll(SafetensorsFile.Open(Path.Combine(folder, SingleFile)), isIgnored);
+            else if (File.Exists(Path.Combine(folder, IndexFile))) opened.AddShards(folder, isIgnored);
             else
                 throw new FileNotFoundException($"'{folder}' holds neither {SingleFile} nor {IndexFile}"
                     + (File.Exists(Path.Combine(folder, "pytorch_model.bin")) ? "; its pytorch_model.bin is a pickle, which is never read: convert it to safetensors" : ""));
@@ -38,16 +43,40 @@ sealed class PretrainedFolder : IDisposable
         }
     }
 
-    void AddAll(SafetensorsFile file)
+    void AddAll(SafetensorsFile file, Func<string, bool> isIgnored)
     {
         files.Add(file);
         foreach (var entry in file.Entries)
-            if (!byName.TryAdd(entry.Name, file)) throw new InvalidDataException($"{file.Path}: tensor '{entry.Name}' is also in {byName[entry.Name].Path}");
+            if (!byName.TryAdd(entry.Name, file) && !isIgnored(entry.Name))
+                throw new InvalidDataException($"{file.Path}: tensor '{entry.Name}' is also in {byName[entry.Name].Path}");
     }
 
-    void AddShards(string folder)
+    void AddShards(string folder, Func<string, bool> isIgnored)
     {
         string path = Path.Combine(folder, IndexFile);
+        var places = ReadIndex(path);
+        // a tensor that is not needed, such as one of multi-token prediction, must not refuse the folder
+        var needed = places.Where(item => !isIgnored(item.Key)).ToArray();
+        // a head next to a tied embedding is compared with it where it is there
+        bool IsThere(string shard) => IsPlainName(shard) && File.Exists(Path.Combine(folder, shard));
+        var optional = places.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
+        var shards = needed.Concat(optional).Select(item => item.Value).Distinct(StringComparer.Ordinal).ToArray();
+        if (shards.Length is 0 or > MostShards) throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MostShards}");
+        foreach (string shard in shards)
+        {
+            if (!IsPlainName(shard))
+                throw new InvalidDataException($"{path}: shard '{shard}' is not the plain name of a .safetensors file beside the index");
+            string file = Path.Combine(folder, shard);
+            if (!File.Exists(file)) throw new InvalidDataException($"{path}: the shard '{shard}' it names is not there");
+            AddAll(SafetensorsFile.Open(file), isIgnored);
+        }
+        foreach (var (name, shard) in needed)
+            if (!byName.TryGetValue(name, out var file) || Path.GetFileName(file.Path) != shard)
+                throw new InvalidDataException($"{path}: tensor '{name}' is said to be in '{shard}', which does not hold it");
+    }
+
+    static Dictionary<string, string> ReadIndex(string path)
+    {
         if (new FileInfo(path).Length > LargestIndex) throw new InvalidDataException($"{path}: more than {LargestIndex} bytes for an index");
         var places = new Dictionary<string, string>(StringComparer.Ordinal);
         try
@@ -60,23 +89,12 @@ sealed class PretrainedFolder : IDisposable
                 if (item.Value.ValueKind != JsonValueKind.String) throw new InvalidDataException($"{path}: the place of '{item.Name}' is {item.Value.ValueKind}; expected a file name");
                 if (!places.TryAdd(item.Name, item.Value.GetString()!)) throw new InvalidDataException($"{path}: '{item.Name}' stands twice in weight_map");
             }
+            return places;
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             throw new InvalidDataException($"{path}: not JSON ({error.Message})", error);
         }
-        var shards = places.Values.Distinct(StringComparer.Ordinal).ToArray();
-        if (shards.Length is 0 or > MostShards) throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MostShards}");
-        foreach (string shard in shards)
-        {
-            if (!IsPlainName(shard)) throw new InvalidDataException($"{path}: shard '{shard}' is not the plain name of a .safetensors file beside the index");
-            string file = Path.Combine(folder, shard);
-            if (!File.Exists(file)) throw new InvalidDataException($"{path}: the shard '{shard}' it names is not there");
-            AddAll(SafetensorsFile.Open(file));
-        }
-        foreach (var (name, shard) in places)
-            if (!byName.TryGetValue(name, out var file) || Path.GetFileName(file.Path) != shard)
-                throw new InvalidDataException($"{path}: tensor '{name}' is said to be in '{shard}', which does not hold it");
     }
 
     static bool IsPlainName(string name) => name.EndsWith(".safetensors", StringComparison.Ordinal) && !name.StartsWith('.')

@@ -12,29 +12,44 @@ public static class PretrainedModel
     const int NamesShown = 20;
 
     /// <summary>Reads the design of a checkpoint.</summary>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <param name="folder">A local folder.</param>
+    /// <param name="options">How its settings are read; null for the defaults.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder. The message says how to get one from the Hugging Face Hub.</exception>
     /// <exception cref="FileNotFoundException">It has no <c>config.json</c>.</exception>
-    /// <exception cref="InvalidDataException">The configuration is of an unknown family, or damaged.</exception>
-    public static HybridDesign LoadDesign(string folder)
+    /// <exception cref="InvalidDataException">
+    /// The configuration is of an unknown family, damaged, holds unknown settings, or says that the weights are quantised.
+    /// </exception>
+    public static HybridDesign LoadDesign(string folder, PretrainedLoadOptions? options = null)
     {
         var (family, config) = ReadConfig(folder);
-        return family.ReadDesign(config);
+        return family.ReadDesign(config, options);
     }
 
-    /// <summary>Loads a checkpoint. Its tensors must be exactly those of the design, a tied head aside.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <summary>
+    /// Loads a checkpoint. Its tensors must be exactly those of the design, except for a tied head and tensors that no text model uses.
+    /// </summary>
+    /// <param name="folder">A local folder.</param>
     /// <param name="compute">The type of activations: float32 or bfloat16. Weights are float32 whatever the file has.</param>
     /// <param name="device">Where the model shall live; null for the CPU.</param>
     /// <param name="progress">Told the share of tensors that are loaded, from 0 to 1.</param>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <param name="options">How settings are read; null for the defaults: the model as it was trained, unknown settings refused.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder. The message says how to get one from the Hugging Face Hub.</exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
-    /// <exception cref="InvalidDataException">The family is unknown, a file is damaged, or tensors are missing, unexpected or of another shape; they are named.</exception>
-    public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null, IProgress<double>? progress = null)
+    /// <exception cref="InvalidDataException">
+    /// The family is unknown, a file is damaged, a setting is unknown, the weights are quantised, or tensors are missing, unexpected or of another
+    /// shape; they are named.
+    /// </exception>
+    public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,
+        IProgress<double>? progress = null, PretrainedLoadOptions? options = null)
     {
         var (family, config) = ReadConfig(folder);
-        using var files = PretrainedFolder.Open(folder);
-        var actual = Names(family, files, folder);
-        var design = WithOwnHead(family.ReadDesign(config), family, files, actual);
+        config.RefuseQuantized();
+        RefuseQuantized(folder);
+        var described = family.ReadDesign(config, options);
+        using var files = PretrainedFolder.Open(folder, name => family.IsIgnored(family.Canonical(name), described));
+        var actual = Names(family, files, folder, described);
+        var design = WithOwnHead(described, family, files, actual);
+        RefuseQuantized(folder, files);
         // before memory is taken for sizes that only the configuration claims
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -55,19 +70,48 @@ public static class PretrainedModel
     static (PretrainedFamily, PretrainedConfig) ReadConfig(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
             ?? throw new InvalidDataException($"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
         return (family, config);
     }
 
+    // programs that quantise leave a file of their own, or tensors that hold scales next to packed weights
+    static readonly string[] quantizationFiles = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
+    static readonly string[] quantizationParts =
+    [
+        ".qweight", ".qzeros", ".g_idx", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".scales", ".absmax",
+        ".quant_map", ".SCB",
+    ];
+
+    static void RefuseQuantized(string folder)
+    {
+        string? found = quantizationFiles.FirstOrDefault(file => File.Exists(Path.Combine(folder, file)));
+        if (found is not null) throw Quantized(folder, $"{found} says so");
+    }
+
+    static void RefuseQuantized(string folder, PretrainedFolder files)
+    {
+        foreach (var (name, file) in files.Tensors)
+        {
+            if (quantizationParts.Any(part => name.EndsWith(part, StringComparison.Ordinal))) throw Quantized(folder, $"it holds the tensor {name}");
+            if (name.EndsWith(".weight", StringComparison.Ordinal) && file[name].Type is ScalarType.Byte or ScalarType.Int8 or ScalarType.Int32)
+                throw Quantized(folder, $"the tensor {file[name]} holds integers");
+        }
+    }
+
+    static InvalidDataException Quantized(string folder, string because) =>
+        new($"{folder}: this checkpoint is quantised ({because}); expected weights in float32, bfloat16 or float16. "
+            + PretrainedConfig.NoQuantizedWeights);
+
     // the family's spelling of every tensor's name, and the file's
-    static Dictionary<string, string> Names(PretrainedFamily family, PretrainedFolder files, string folder)
+    static Dictionary<string, string> Names(PretrainedFamily family, PretrainedFolder files, string folder, HybridDesign design)
     {
         var actual = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (string name in files.Tensors.Keys)
-            if (!actual.TryAdd(family.Canonical(name), name)) throw new InvalidDataException($"{folder}: tensors '{name}' and '{actual[family.Canonical(name)]}' are the same");
+            if (!actual.TryAdd(family.Canonical(name), name) && !family.IsIgnored(family.Canonical(name), design))
+                throw new InvalidDataException($"{folder}: tensors '{name}' and '{actual[family.Canonical(name)]}' are the same");
         return actual;
     }
 
@@ -144,8 +188,10 @@ public static class PretrainedModel
         string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
         config["dtype"] = type;
         config["torch_dtype"] = type;
+        // only settings that do not change what the model computes are taken over
         foreach (var entry in options.SettingsFrom?.Entries ?? [])
-            if (!config.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name)) config[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
+            if (!config.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && family.IsUnused(entry.Name))
+                config[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
         string[] own = [PretrainedFolder.ConfigFile, PretrainedFolder.SingleFile, PretrainedFolder.IndexFile, "generation_config.json"];
         var shards = Directory.Exists(folder) ? Directory.GetFiles(folder, "model-*-of-*.safetensors").Select(path => Path.GetFileName(path)) : [];
         AtomicWrite.Folder(folder, fresh =>
@@ -156,7 +202,7 @@ public static class PretrainedModel
     }
 
     // settings in another dialect than the one written
-    static readonly string[] Superseded = ["rope_scaling", "layers_block_type", "layer_types", "time_step_limit", "theta", "tie_embedding", "block_ff_dim", "full_attn_idxs"];
+    static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];
 
     static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
     {

@@ -14,6 +14,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         var activation = config.Activation("hidden_act", "silu");
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
+        config.Only("attn_output_gate", true);
+        config.NoWindow();
         var attention = new AttentionSpec
         {
             Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true, OutputGate = true, InputBias = bias, OutputBias = bias,
@@ -66,6 +68,13 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         if (interval < 1) throw config.Refusal("full_attention_interval", interval, "at least 1");
         return [.. Enumerable.Range(0, depth).Select(i => (i + 1) % interval == 0)];
     }
+
+    // some sizes count only where there are experts or no list of layers; heads of multi-token prediction are left out
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        "full_attention_interval", "num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size", "norm_topk_prob",
+        "max_window_layers", "num_nextn_predict_layers", "mtp_num_hidden_layers",
+    ];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

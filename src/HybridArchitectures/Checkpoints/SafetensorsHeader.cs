@@ -89,7 +89,8 @@ static class SafetensorsHeader
         if (typeName is null || shape is null || offsets is null)
             throw new InvalidDataException($"{path}: tensor '{name}' lacks {(typeName is null ? "dtype" : shape is null ? "shape" : "data_offsets")}");
         if (!SafetensorsTypes.TryParse(typeName, out var type, out int size))
-            throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}");
+            throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}"
+                + (SafetensorsTypes.IsQuantized(typeName) ? $". This file is quantised. {PretrainedConfig.NoQuantizedWeights}" : ""));
         if (offsets.Count != 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes)
             throw new InvalidDataException($"{path}: tensor '{name}' has data_offsets [{string.Join(", ", offsets)}]; the data is {dataBytes} bytes long");
         long bytes = ByteCount(shape, size)

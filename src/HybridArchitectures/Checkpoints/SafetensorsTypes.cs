@@ -12,6 +12,10 @@ static class SafetensorsTypes
         ("U8", ScalarType.Byte, 1), ("BOOL", ScalarType.Bool, 1),
     ];
 
+    /// <summary>Whether a type of the format that is not supported here holds quantised weights, in 8 bits or fewer.</summary>
+    public static bool IsQuantized(string name) =>
+        name is "F4" or "I4" or "U4" || name.StartsWith("F8_", StringComparison.Ordinal) || name.StartsWith("F6_", StringComparison.Ordinal);
+
     public static string Names => string.Join(", ", All.Select(item => item.Name));
 
     public static bool TryParse(string name, out ScalarType type, out int size)

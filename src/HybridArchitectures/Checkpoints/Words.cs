@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
@@ -21,6 +22,24 @@ static class Words
     }
 
     public static string Of(Activation value) => activations.First(item => item.Value == value).Word;
+
+    /// <summary>Whether two values of a configuration say the same: numbers by value, words of layers in old and new spelling alike.</summary>
+    public static bool AreSame(JsonElement left, JsonElement right) => (left.ValueKind, right.ValueKind) switch
+    {
+        (JsonValueKind.Number, JsonValueKind.Number) => left.GetDouble() == right.GetDouble(),
+        (JsonValueKind.String, JsonValueKind.String) => Layer(left.GetString()!) == Layer(right.GetString()!),
+        (JsonValueKind.Array, JsonValueKind.Array) => left.GetArrayLength() == right.GetArrayLength()
+            && left.EnumerateArray().Zip(right.EnumerateArray()).All(pair => AreSame(pair.First, pair.Second)),
+        _ => left.GetRawText() == right.GetRawText(),
+    };
+
+    /// <summary>The newer spelling of a layer-type word.</summary>
+    public static string Layer(string word) => word switch
+    {
+        "attention" => "full_attention",
+        "mamba" => "linear_attention",
+        _ => word,
+    };
 
     /// <summary>Whether a layer-type word stands for attention (true) or a state-space layer (false); null for neither.</summary>
     public static bool? IsAttention(string word) => word switch

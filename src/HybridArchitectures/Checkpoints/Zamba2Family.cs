@@ -9,15 +9,20 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
     // the reference ignores the configuration's epsilon here
     const double GatedNormEpsilon = 1e-5;
 
+    // contexts of published models are this many times those they were trained with
+    const double LongContextFactor = 8;
+
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8), heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("rms_norm_eps", 1e-5);
         bool bias = config.Flag("add_bias_linear", false), rotary = config.Flag("use_mem_rope", false);
+        config.Only("gated_linear_unit", true);
+        config.NoWindow();
         var mamba = new Mamba2Spec
         {
             Heads = mambaHeads,
-            HeadSize = BambaFamily.Inner(config, width) / mambaHeads,
+            HeadSize = MambaHeadSize(config, width, mambaHeads),
             StateSize = config.Int("mamba_d_state", 64),
             Groups = groups,
             NormGroups = groups,
@@ -25,10 +30,10 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
             ConvolutionWidth = config.Int("mamba_d_conv", 4),
             ProjectionBias = bias,
             ChunkSize = Chunk(config, "chunk_size", 256),
-            TimeStepLimit = config.LeastTimeStep(),
+            TimeStepLimit = config.TimeStepLimit("time_step_limit", "time_step_min"),
         };
         var hybrid = Hybrid(config);
-        int uses = hybrid.Count(isHybrid => isHybrid), headSize = 2 * width / heads;
+        int uses = hybrid.Count(isHybrid => isHybrid), headSize = HeadSize(config, width, heads);
         // the reference ties shared weights as it ties the head: where it does not, every use has weights of its own
         bool tied = config.Flag("tie_word_embeddings", true);
         int transformers = tied ? Math.Min(config.Int("num_mem_blocks", 1), uses) : uses;
@@ -38,7 +43,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
             Attention = new()
             {
                 Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = headSize, Scale = Math.Sqrt(2.0 / headSize),
-                Rotary = rotary ? config.Rotary() : null,
+                Rotary = rotary ? Rotary(config, headSize) : null,
             },
             FeedForward = new(config.Int("intermediate_size", checked(4 * width))) { Activation = config.Activation("hidden_act", "gelu"), Bias = bias },
             NormEpsilon = epsilon,
@@ -56,25 +61,65 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         };
     }
 
+    static int MambaHeadSize(PretrainedConfig config, int width, int heads)
+    {
+        int inner = Expanded(config, "mamba_expand", width);
+        if (heads < 1 || inner % heads != 0) throw config.Refusal("n_mamba_heads", heads, $"a divisor of mamba_expand x hidden_size = {inner}");
+        config.Agree("mamba_headdim", inner / heads, "mamba_expand x hidden_size / n_mamba_heads says");
+        return inner / heads;
+    }
+
+    // attention reads the residual stream and the embedded tokens
+    static int HeadSize(PretrainedConfig config, int width, int heads)
+    {
+        int both = checked(2 * width);
+        if (heads < 1 || both % heads != 0) throw config.Refusal("num_attention_heads", heads, $"a divisor of 2 x hidden_size = {both}");
+        config.Agree("attention_hidden_size", both, "2 x hidden_size says");
+        config.Agree("attention_head_dim", both / heads, "2 x hidden_size / num_attention_heads says");
+        return both / heads;
+    }
+
+    // the authors' code stretches the base for long contexts, and so did transformers before 5
+    static RotarySpec Rotary(PretrainedConfig config, int headSize)
+    {
+        var rotary = config.Rotary();
+        if (!config.Flag("use_long_context", false) || config.FollowsTransformers || headSize <= 2) return rotary;
+        return rotary with { Theta = rotary.Theta * Math.Pow(LongContextFactor, headSize / (headSize - 2.0)) };
+    }
+
     static bool[] Hybrid(PretrainedConfig config)
     {
-        if (config.Texts(config.Spelling("layers_block_type", "layer_types")) is not { } words)
+        var words = config.Texts(config.Spelling("layers_block_type", "layer_types"));
+        int depth = words?.Count ?? config.Depth("num_hidden_layers");
+        config.Agree("num_hidden_layers", depth, "the list of layers says");
+        bool[]? listed = null;
+        if (config.Numbers("hybrid_layer_ids") is { } indices)
         {
-            var hybrid = new bool[config.Depth("num_hidden_layers")];
-            foreach (double index in config.Numbers("hybrid_layer_ids") ?? throw config.Refusal("layers_block_type", null, "a list of layer words"))
+            listed = new bool[depth];
+            foreach (double index in indices)
             {
-                if (!(index >= 0 && index < hybrid.Length && index == Math.Floor(index))) throw config.Refusal("hybrid_layer_ids", index, $"layers 0 to {hybrid.Length - 1}");
-                hybrid[(int)index] = true;
+                if (!(index >= 0 && index < depth && index == Math.Floor(index)))
+                    throw config.Refusal("hybrid_layer_ids", index, $"layers 0 to {depth - 1}");
+                listed[(int)index] = true;
             }
-            return hybrid;
         }
-        if (config.Has("num_hidden_layers") && config.Int("num_hidden_layers") != words.Count)
-            throw config.Refusal("layers_block_type", $"{words.Count} words", $"{config.Int("num_hidden_layers")}, as num_hidden_layers says");
-        return [.. words.Select(word => word switch
+        if (words is null) return listed ?? throw config.Refusal("layers_block_type", null, "a list of layer words");
+        bool[] hybrid = [.. words.Select(word => word switch
         {
             "hybrid" => true, "mamba" or "linear_attention" => false, _ => throw config.Refusal("layers_block_type", word, "mamba, hybrid, or the later word linear_attention"),
         })];
+        if (listed is not null && !listed.SequenceEqual(hybrid))
+            throw config.Refusal("hybrid_layer_ids", config.Value("hybrid_layer_ids"), "the layers that layers_block_type calls hybrid");
+        return hybrid;
     }
+
+    // sizes of attention that follow from others, settings of positions where there are none, and tensors that every model of the family has
+    private protected override IReadOnlyCollection<string> Unused =>
+    [
+        .. PretrainedConfig.RotaryKeys, "use_shared_mlp_adapter", "use_conv_bias", "num_mem_blocks", "use_long_context", "kv_channels",
+        "num_query_groups", "ffn_hidden_size", "activation_func", "bias_dropout_fusion", "bias_gelu_fusion", "state_size", "conv_dimension",
+        "mamba_dt_rank", "mamba_proj_bias", "lora_rank", "use_low_rank_mamba_proj", "vocab_divisible_by",
+    ];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
@@ -93,7 +138,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         config["add_bias_linear"] = mamba.ProjectionBias;
         config["use_mamba_kernels"] = false;
         config["num_mem_blocks"] = Math.Max(1, design.SharedTransformers.Count);
-        WriteLeast(config, mamba.TimeStepLimit);
+        WriteBothLimits(config, mamba.TimeStepLimit);
         if (!design.TiedHead && Uses(design).Count() > design.SharedTransformers.Count)
             throw Unfit("shared transformers beside a head of its own", "a tied head, or a transformer for each use, since the reference ties both or neither");
         if (design.SharedTransformers.Count == 0) return;

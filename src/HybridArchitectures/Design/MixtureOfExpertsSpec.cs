@@ -33,9 +33,10 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <summary>Biases on the shared feed-forward and on the projections into and out of the latent space; routed experts have none.</summary>
     public bool DenseBias { get; init; }
 
-    /// <summary>Equal groups of experts (arXiv 2412.19437, section 2.1.2): a token's experts come from its best <see cref="GroupsPerToken"/> groups,
-    /// a group being worth the sum of its two best experts,
-    /// and experts elsewhere rank as 0.</summary>
+    /// <summary>
+    /// Gets or sets the number of equal groups of experts (arXiv 2412.19437, section 2.1.2). The default value is 1. A token's experts come from its
+    /// best <see cref="GroupsPerToken"/> groups. A group is rated by the sum of its two best biased scores; experts of other groups are never chosen.
+    /// </summary>
     public int RoutingGroups { get; init; } = 1;
 
     /// <summary>Groups that a token's experts may come from.</summary>

@@ -83,14 +83,16 @@ public sealed class MixtureOfExperts : FeedForward
         return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.Of(spec.Scale)));
     }
 
-    /// <summary>0 for experts outside a token's best groups.</summary>
+    /// <summary>
+    /// Minus infinity for experts outside a token's best groups. None of them is chosen then, even where all scores of the kept groups are negative.
+    /// </summary>
     Tensor InBestGroups(Tensor ranking)
     {
         int size = spec.Experts / spec.RoutingGroups;
         var groups = ranking.view(-1, spec.RoutingGroups, size);
         var worth = groups.topk(Math.Min(2, size), -1).values.sum(-1);
         var kept = zeros_like(worth).scatter(1, worth.topk(spec.GroupsPerToken, -1).indexes, ones_like(worth));
-        return groups.masked_fill(kept.unsqueeze(-1).eq(Scalars.Zero), Scalars.Zero).view(-1, spec.Experts);
+        return groups.masked_fill(kept.unsqueeze(-1).eq(Scalars.Zero), Scalars.MinusInfinity).view(-1, spec.Experts);
     }
 
     /// <summary>Every token visits its experts in groups: sorted by expert, computed by one grouped product each, brought back in order. Nothing waits for the device.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Conformance;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -192,12 +193,12 @@ public sealed class PretrainedModelTests : IDisposable
     }
 
     [Theory]
-    [InlineData("bamba", "partial_rotary_factor", "0.25", 0.5)]                                 // the reference takes it from the section alone
-    [InlineData("bamba", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.25}", 0.25)]
-    [InlineData("bamba", "rope_scaling", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.75}", 0.75)]
-    [InlineData("qwen3_next", "partial_rotary_factor", "0.75", 0.75)]
-    [InlineData("llama", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.5}", 1.0)]     // and here not at all
-    public void The_rotated_part_is_read_where_the_family_reads_it(string name, string key, string value, double expected)
+    [InlineData("bamba", "partial_rotary_factor", "0.25", 0.25, 0.5)]       // transformers takes it from the section alone
+    [InlineData("bamba", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.25}", 0.25, 0.25)]
+    [InlineData("bamba", "rope_scaling", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.75}", 0.75, 0.75)]
+    [InlineData("qwen3_next", "partial_rotary_factor", "0.75", 0.75, 0.75)]
+    [InlineData("llama", "rope_parameters", "{\"rope_theta\":7.0,\"partial_rotary_factor\":0.5}", null, 1.0)]      // transformers ignores it here
+    public void The_rotated_part_is_read_where_the_family_reads_it(string name, string key, string value, double? expected, double inTransformers)
     {
         string folder = Copy(name, "model.safetensors");
         Change(folder, "config.json", config =>
@@ -205,7 +206,11 @@ public sealed class PretrainedModelTests : IDisposable
             if (key != "rope_scaling") config.Remove("rope_parameters");
             config[key] = JsonNode.Parse(value);
         });
-        Assert.Equal(expected, PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().Rotary!.Fraction);
+        double Fraction(PretrainedLoadOptions? options) =>
+            PretrainedModel.LoadDesign(folder, options).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().Rotary!.Fraction;
+        if (expected is { } part) Assert.Equal(part, Fraction(null));
+        else Assert.Contains("partial_rotary_factor is 0.5; expected 1", Assert.Throws<InvalidDataException>(() => Fraction(null)).Message);
+        Assert.Equal(inTransformers, Fraction(ConformanceCase.AsRecorded));
     }
 
     [Theory]
@@ -233,12 +238,23 @@ public sealed class PretrainedModelTests : IDisposable
     }
 
     [Fact]
-    public void Zamba2_of_long_contexts_and_lfm2_without_a_factor_are_read_as_the_reference_reads_them()
+    public void Zamba2_of_long_contexts_has_a_larger_rotary_base_and_keeps_it_when_it_is_written()
     {
         string folder = Copy("zamba2");
-        var plain = PretrainedModel.LoadDesign(folder);
+        var plain = PretrainedModel.LoadDesign(folder, ConformanceCase.AsRecorded);
         Change(folder, "config.json", config => config["use_long_context"] = true);
-        Assert.Equal(plain, PretrainedModel.LoadDesign(folder));
+        Assert.Equal(plain, PretrainedModel.LoadDesign(folder, ConformanceCase.AsRecorded));
+        using var model = PretrainedModel.Load(folder);
+        // 8 times the context at a head size of 16: the longest wavelength becomes 8 times as long
+        double theta = model.Design.SharedTransformers[0].Attention.Rotary!.Theta;
+        Assert.Equal(10_000 * Math.Pow(8, 16 / 14.0), theta, 6);
+        PretrainedModel.Save(model, place["out"], "zamba2", new() { SettingsFrom = PretrainedConfig.Read(Path.Combine(folder, "config.json")) });
+        Assert.Equal(theta, PretrainedModel.LoadDesign(place["out"]).SharedTransformers[0].Attention.Rotary!.Theta, 6);
+    }
+
+    [Fact]
+    public void Lfm2_without_a_factor_is_read_as_the_reference_reads_it()
+    {
         string other = Copy("lfm2", "model.safetensors");
         int Inner(Action<JsonObject> change)
         {
@@ -255,13 +271,14 @@ public sealed class PretrainedModelTests : IDisposable
     [InlineData("zamba2", "0.05", 0.05)]
     [InlineData("nemotron_h_dense", "0.02", 0.02)]
     [InlineData("nemotron_h_dense", "0.0", null)]
-    public void The_least_time_step_is_read_clamps_and_is_written_back(string name, string written, double? least)
+    public void The_least_time_step_of_transformers_is_read_on_request_clamps_and_is_written_back(string name, string written, double? least)
     {
         string folder = Copy(name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;
         Tensor before;
         using (var unclamped = PretrainedModel.Load(folder)) before = Logits(unclamped);
         Change(folder, "config.json", config => config["time_step_min"] = JsonNode.Parse(written));
-        using var model = PretrainedModel.Load(folder);
+        using (var trained = PretrainedModel.Load(folder)) Assert.Equal(0, (Logits(trained) - before).abs().max().item<float>());
+        using var model = PretrainedModel.Load(folder, options: ConformanceCase.AsRecorded);
         Assert.Equal(least, model.Design.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().First().TimeStepLimit?.Minimum);
         Assert.Equal(least is > 0.01, (Logits(model) - before).abs().max().item<float>() > 1e-4);
         PretrainedModel.Save(model, place["out"], family);
@@ -275,7 +292,7 @@ public sealed class PretrainedModelTests : IDisposable
         Change(folder, "config.json", config => config["model_type"] = "gpt9");
         Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, lfm2, llama", Refused(folder));
         Change(folder, "config.json", config => config.Remove("model_type"));
-        Assert.Contains("model_type was absent", Refused(folder));
+        Assert.Contains("model_type is absent", Refused(folder));
     }
 
     [Theory]
@@ -353,7 +370,7 @@ public sealed class PretrainedModelTests : IDisposable
         var design = PretrainedModel.LoadDesign(folder);
         string bare = System.Text.RegularExpressions.Regex.Replace(text, "\\{\\s*\"__float__\": \"Infinity\"\\s*\\}", "Infinity");
         Assert.NotEqual(text, bare);
-        File.WriteAllText(path, bare.Replace("\"hidden_act\"", "\"note\": \"to Infinity \\\" and NaN\", \"hidden_act\""));
+        File.WriteAllText(path, bare.Replace("\"hidden_act\"", "\"_note\": \"to Infinity \\\" and NaN\", \"hidden_act\""));
         Assert.Equal(design, PretrainedModel.LoadDesign(folder));
         Assert.Null(((Mamba2Spec)design.Blocks[0].Mixer!).TimeStepLimit);
     }

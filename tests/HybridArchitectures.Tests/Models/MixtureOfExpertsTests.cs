@@ -79,6 +79,32 @@ public class MixtureOfExpertsTests
         Assert.Empty(silent.Routing);
     }
 
+    [Theory]
+    [InlineData(0.0)]
+    [InlineData(-5.0)]      // all biased scores are negative: an expert of another group must not win by a score of 0
+    public void Experts_come_from_the_best_groups_whatever_the_sign_of_their_scores(double shift)
+    {
+        using var scope = NewDisposeScope();
+        using var off = no_grad();
+        using var model = TinyDesigns.Model("experts in groups");
+        manual_seed(5);
+        var bias = model.State["stack.blocks.1.feed_forward.selection_bias"];
+        bias.copy_(rand(6) + shift);
+        using var context = new SequenceContext { KeepsRouting = true };
+        model.Forward(randint(37, [2, 20], ScalarType.Int64), context);
+        var record = context.Routing.Single(record => record.Block == 2);
+        var scores = record.Logits.to(ScalarType.Float64).sigmoid() + bias.to(ScalarType.Float64);
+        for (int token = 0; token < 40; token++)
+        {
+            double[] row = scores[token].data<double>().ToArray();
+            // three groups of two experts, rated by the sum of both; the worst group is dropped
+            int dropped = Enumerable.Range(0, 3).MinBy(group => row[2 * group] + row[2 * group + 1]);
+            var kept = Enumerable.Range(0, 6).Where(expert => expert / 2 != dropped).OrderByDescending(expert => row[expert]);
+            long[] expected = [.. kept.Take(3).Select(expert => (long)expert)];
+            Assert.Equal(expected, record.Chosen[token].data<long>().ToArray());
+        }
+    }
+
     [Fact]
     public void A_joint_balance_loss_is_that_of_all_layers_together()
     {

@@ -1,0 +1,354 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Conformance;
+using HybridArchitectures.Design;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Checkpoints;
+
+/// <summary>Settings stated twice, settings that nobody knows, quantised folders, and tensors that are not needed.</summary>
+public sealed class PretrainedSettingsTests : IDisposable
+{
+    readonly TemporaryFolder place = new();
+    readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+
+    public void Dispose()
+    {
+        scope.Dispose();
+        place.Dispose();
+    }
+
+    string Copy(string name, Action<JsonObject> change, bool weights = false)
+    {
+        string folder = place[name];
+        Directory.CreateDirectory(folder);
+        var config = JsonNode.Parse(File.ReadAllText(Path.Combine(ConformanceTests.Folder, name, "config.json")))!.AsObject();
+        change(config);
+        File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
+        const string file = "model.safetensors";
+        if (weights) File.Copy(Path.Combine(ConformanceTests.Folder, name, file), Path.Combine(folder, file), overwrite: true);
+        return folder;
+    }
+
+    string Write(string config)
+    {
+        File.WriteAllText(place["config.json"], config);
+        return place.Path;
+    }
+
+    static string Refused(string folder, PretrainedLoadOptions? options = null) =>
+        Assert.Throws<InvalidDataException>(() => PretrainedModel.LoadDesign(folder, options)).Message;
+
+    static string RefusedToLoad(string folder) => Assert.Throws<InvalidDataException>(() => PretrainedModel.Load(folder).Dispose()).Message;
+
+    [Fact]
+    public void Falcon_Mamba_7B_has_the_parameters_of_the_width_it_states()
+    {
+        var design = PretrainedModel.LoadDesign(Write("""
+            {
+              "model_type": "falcon_mamba", "hidden_size": 4096, "intermediate_size": 8192, "expand": 16, "num_hidden_layers": 64, "state_size": 16,
+              "conv_kernel": 4, "time_step_rank": 256, "vocab_size": 65024, "layer_norm_epsilon": 1e-5, "mixer_rms_eps": 1e-6, "use_bias": false,
+              "use_conv_bias": true, "tie_word_embeddings": false
+            }
+            """));
+        // two embeddings, the last norm, and 64 layers of in_proj, conv1d, x_proj, dt_proj, A_log, D, out_proj and norm
+        const long d = 4096, e = 8192, n = 16, r = 256, layer = 2 * e * d + 5 * e + (r + 2 * n) * e + r * e + e + e * n + e + e * d + d;
+        Assert.Equal(2 * 65024 * d + d + 64 * layer, design.CountParameters().Total);
+        Assert.Equal(7_272_665_088, design.CountParameters().Total);
+    }
+
+    [Theory]
+    [InlineData("mamba")]
+    [InlineData("falcon_mamba")]
+    public void An_inner_width_that_is_stated_wins_over_the_factor_and_is_written_back(string name)
+    {
+        string folder = Copy(name, config => config["expand"] = 16, weights: true);
+        using var model = PretrainedModel.Load(folder);
+        var mixer = (Mamba1Spec)model.Design.Blocks[0].Mixer!;
+        Assert.Equal(2 * model.Design.Width, mixer.InnerWidth);
+        // and it need be no multiple of the width
+        var wider = mixer with { InnerWidth = mixer.InnerWidth + 3 };
+        var odd = model.Design with { Blocks = [.. model.Design.Blocks.Select(block => block with { Mixer = wider })] };
+        File.WriteAllText(Path.Combine(folder, "config.json"), PretrainedFamily.Find(name)!.WriteConfig(odd).ToJsonString());
+        Assert.Equal(mixer.InnerWidth + 3, ((Mamba1Spec)PretrainedModel.LoadDesign(folder).Blocks[0].Mixer!).InnerWidth);
+    }
+
+    [Theory]
+    [InlineData("mamba", 48, 1.5)]
+    [InlineData("jamba", 48, 1.5)]
+    public void A_factor_on_the_width_may_have_a_fraction(string name, int expected, double factor)
+    {
+        string folder = Copy(name, config =>
+        {
+            config.Remove("intermediate_size");
+            if (name == "jamba") config["intermediate_size"] = 20;
+            config[name == "jamba" ? "mamba_expand" : "expand"] = factor;
+        });
+        Assert.Equal(expected, PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<Mamba1Spec>().First().InnerWidth);
+    }
+
+    [Theory]
+    [InlineData("mamba", "d_inner", "65", "64")]
+    [InlineData("mamba", "d_model", "33", "32")]
+    [InlineData("mamba", "n_layer", "4", "3")]
+    [InlineData("mamba2", "num_heads", "5", "expand x hidden_size = 64")]
+    [InlineData("mamba2", "intermediate_size", "65", "64")]
+    [InlineData("bamba", "mamba_d_head", "17", "to be 64, as mamba_expand x hidden_size says")]
+    [InlineData("bamba", "attn_rotary_emb", "8", "4")]
+    [InlineData("granite_moe", "mamba_n_heads", "5", "to be 64, as mamba_expand x hidden_size says")]
+    [InlineData("falcon_h1_nonorm", "mamba_d_ssm", "50", "to be 50, as mamba_d_ssm says")]
+    [InlineData("nemotron_h_dense", "attention_head_dim", "16", "12, as head_dim says")]
+    [InlineData("nemotron_h_dense", "num_query_groups", "4", "2")]
+    [InlineData("nemotron_h_dense", "rms_norm_eps", "1e-6", "1E-05")]
+    [InlineData("nemotron_h_dense", "num_hidden_layers", "7", "as the list of layers says")]
+    [InlineData("nemotron_h_dense", "hybrid_override_pattern", "\"MMMMMM\"", "the layers that layers_block_type lists")]
+    [InlineData("nemotron_h_dense", "mamba_n_groups", "4", "4, as mamba_n_groups says")]
+    [InlineData("zamba2", "mamba_headdim", "8", "16")]
+    [InlineData("zamba2", "attention_head_dim", "8", "16")]
+    [InlineData("zamba2", "attention_hidden_size", "32", "64")]
+    [InlineData("zamba2", "hybrid_layer_ids", "[1, 2]", "the layers that layers_block_type calls hybrid")]
+    [InlineData("zamba2", "n_mamba_heads", "5", "a divisor of mamba_expand x hidden_size = 64")]
+    [InlineData("lfm2", "conv_dim", "31", "32")]
+    [InlineData("lfm2", "num_heads", "3", "4")]
+    [InlineData("lfm2", "full_attn_idxs", "[0]", "the layers that layer_types calls full_attention")]
+    [InlineData("jamba", "attn_layer_offset", "3", "0 to 2")]
+    [InlineData("llama", "num_attention_heads", "5", "a divisor of hidden_size = 32, or head_dim")]
+    [InlineData("granite_moe", "layers_block_type", "[\"mamba\"]", "as layer_types says")]
+    public void A_size_that_contradicts_another_is_refused_by_name(string name, string key, string value, string expected)
+    {
+        string message = Refused(Copy(name, config =>
+        {
+            if (name == "llama") config.Remove("head_dim");
+            config[key] = JsonNode.Parse(value);
+        }));
+        // where two settings make up a third, the first of them is named
+        string named = key is "mamba_d_head" or "mamba_d_ssm" ? "mamba_n_heads" : key == "mamba_n_groups" ? "n_groups" : key;
+        Assert.Contains($"{named} is", message);
+        Assert.Contains(expected, message);
+    }
+
+    [Theory]
+    [InlineData("mamba", "d_inner", "64")]
+    [InlineData("bamba", "attn_rotary_emb", "4")]
+    [InlineData("nemotron_h_dense", "attention_head_dim", "12")]
+    [InlineData("nemotron_h_dense", "hybrid_override_pattern", "\"M-M*-\"")]
+    [InlineData("granite_moe", "layers_block_type", "same, in the older words")]
+    [InlineData("lfm2", "conv_dim", "32")]
+    public void A_size_stated_twice_alike_is_read(string name, string key, string value)
+    {
+        string folder = Copy(name, config =>
+        {
+            if (key == "hybrid_override_pattern") config.Remove("layers_block_type");
+            string older = (config["layer_types"]?.ToJsonString() ?? "").Replace("linear_attention", "mamba").Replace("full_attention", "attention");
+            config[key] = JsonNode.Parse(value == "same, in the older words" ? older : value);
+            if (key == "hybrid_override_pattern") config["num_hidden_layers"] = 5;
+        });
+        Assert.True(PretrainedModel.LoadDesign(folder).CountParameters().Total > 0);
+    }
+
+    [Theory]
+    [InlineData("llama", "{\"full_attention\":{\"rope_type\":\"default\",\"rope_theta\":500000.0}}", "full_attention is")]
+    [InlineData("bamba", "{\"rope_type\":\"default\",\"rope_theta\":10000.0,\"factor\":8.0}", "factor is 8.0")]
+    [InlineData("qwen3_next", "{\"rope_type\":\"default\",\"mrope_section\":[2,1,1]}", "mrope_section is [2,1,1]")]
+    [InlineData("falcon_h1_nonorm", "{\"rope_type\":\"default\",\"rope_theta_scale\":2}", "rope_theta_scale is 2")]
+    [InlineData("llama", "{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"attention_factor\":1.2}", "attention_factor is 1.2")]
+    [InlineData("llama", "{\"rope_type\":\"default\",\"type\":\"llama3\"}", "type is \"llama3\"; expected \"default\", as rope_type says")]
+    public void Rotary_settings_that_are_not_known_are_refused_by_name(string name, string section, string expected)
+    {
+        foreach (string key in new[] { "rope_parameters", "rope_scaling" })
+            Assert.Contains(expected, Refused(Copy(name, config => config[key] = JsonNode.Parse(section))));
+    }
+
+    [Fact]
+    public void A_base_in_the_rotary_section_wins_over_the_one_next_to_it()
+    {
+        double Theta(string name, Action<JsonObject> change) =>
+            PretrainedModel.LoadDesign(Copy(name, change)).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().Rotary!.Theta;
+        Assert.Equal(10_000, Theta("llama", config => config["rope_theta"] = 7.0));
+        Assert.Equal(7, Theta("llama", config =>
+        {
+            config["rope_theta"] = 7.0;
+            config["rope_parameters"]!.AsObject().Remove("rope_theta");
+        }));
+        // a section of the older name counts before one of the newer
+        Assert.Equal(9, Theta("bamba", config => config["rope_scaling"] = JsonNode.Parse("""{ "rope_type": "default", "rope_theta": 9.0 }""")));
+        Assert.Contains("rope_theta is 5; expected 6, as theta says", Refused(Copy("lfm2", config =>
+        {
+            config.Remove("rope_parameters");
+            (config["theta"], config["rope_theta"]) = (6, 5);
+        })));
+    }
+
+    [Theory]
+    [InlineData("llama", "attn_logit_softcapping", "30.0")]
+    [InlineData("llama", "text_config", "{\"hidden_size\":64}")]
+    [InlineData("llama", "sliding_window", "16")]
+    [InlineData("llama", "use_qk_norm", "true")]
+    [InlineData("jamba", "sliding_window", "16")]
+    [InlineData("jamba", "mamba_inner_layernorms", "false")]
+    [InlineData("mamba", "rms_norm", "false")]
+    [InlineData("mamba", "ssm_cfg", "{\"layer\":\"Mamba2\"}")]
+    [InlineData("mamba2", "rms_norm", "false")]
+    [InlineData("qwen3_next", "attn_output_gate", "false")]
+    [InlineData("granite_moe", "normalization_function", "\"layernorm\"")]
+    [InlineData("granite_moe", "position_embedding_type", "\"alibi\"")]
+    [InlineData("lfm2", "use_pos_enc", "false")]
+    [InlineData("lfm2", "num_dense_layers", "2")]
+    [InlineData("nemotron_h_moe", "sliding_window", "16")]
+    [InlineData("falcon_h1_nonorm", "mamba_use_mlp", "false")]
+    [InlineData("zamba2", "gated_linear_unit", "false")]
+    [InlineData("bamba", "expert_layer_period", "2")]
+    [InlineData("falcon_mamba", "attn_layer_indices", "[1]")]
+    public void Settings_that_change_the_model_in_a_way_that_is_not_known_are_refused_by_name(string name, string key, string value)
+    {
+        string message = Refused(Copy(name, config => config[key] = JsonNode.Parse(value)));
+        Assert.Contains($"config.json: {key} is {value}; expected", message);
+    }
+
+    [Fact]
+    public void Unknown_settings_are_listed_together_and_ignored_on_request()
+    {
+        string folder = Copy("llama", config =>
+        {
+            (config["alpha_scale"], config["beta_scale"]) = (2, true);
+            (config["gamma"], config["_private"], config["unsloth_version"]) = (false, 3, "2025.1");
+        });
+        string message = Refused(folder);
+        Assert.Contains("alpha_scale is 2, beta_scale is true; expected settings that this library knows in llama", message);
+        Assert.Contains("PretrainedLoadOptions.IgnoredKeys", message);
+        Assert.DoesNotContain("gamma", message);
+        var expected = PretrainedModel.LoadDesign(Path.Combine(ConformanceTests.Folder, "llama"));
+        Assert.Equal(expected, PretrainedModel.LoadDesign(folder, new() { IgnoredKeys = ["alpha_scale", "beta_scale"] }));
+        Assert.Contains("beta_scale", Refused(folder, new() { IgnoredKeys = ["alpha_scale"] }));
+    }
+
+    [Fact]
+    public void Settings_of_another_family_are_not_taken_over_when_a_model_is_written()
+    {
+        using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, "llama"));
+        string source = Copy("bamba", config => (config["eos_token_id"], config["use_long_context"], config["private"]) = (2, true, 5));
+        PretrainedModel.Save(model, place["out"], "llama", new() { SettingsFrom = PretrainedConfig.Read(Path.Combine(source, "config.json")) });
+        var written = JsonNode.Parse(File.ReadAllText(Path.Combine(place["out"], "config.json")))!.AsObject();
+        Assert.Equal(2, (int)written["eos_token_id"]!);
+        Assert.DoesNotContain(written, item => item.Key is "mamba_n_groups" or "mamba_d_state" or "private" or "use_long_context");
+        Assert.Equal(model.Design.Blocks, PretrainedModel.LoadDesign(place["out"]).Blocks);
+    }
+
+    public static TheoryData<string> Published => [.. PublishedSettings.All.Keys];
+
+    [Theory, MemberData(nameof(Published))]
+    public void The_settings_of_published_checkpoints_are_known(string name)
+    {
+        var (config, parameters) = PublishedSettings.All[name];
+        var design = PretrainedModel.LoadDesign(Write(config));
+        if (parameters is not null) Assert.Equal(parameters, design.CountParameters().Total);
+        Assert.Equal(design.CountParameters(), PretrainedModel.LoadDesign(Write(config), ConformanceCase.AsRecorded).CountParameters());
+    }
+
+    [Theory]
+    [InlineData("quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "quantised by gptq")]
+    [InlineData("quantization_config", "{\"load_in_4bit\":true}", "quantised")]
+    [InlineData("quantization", "{\"bits\":4,\"group_size\":64}", "quantised")]
+    public void A_quantised_configuration_is_called_quantised(string key, string value, string expected)
+    {
+        string folder = Copy("llama", config => config[key] = JsonNode.Parse(value), weights: true);
+        string message = Refused(folder);
+        Assert.Contains($"{key} is {value}; expected weights in float32, bfloat16 or float16", message);
+        Assert.Contains(expected, message);
+        Assert.Equal(message, RefusedToLoad(folder));
+        Assert.True(CheckpointDiff.Compare(folder, folder).AreEqual);       // its tensors can still be compared
+        Copy("llama", config => config[key] = null, weights: true);
+        PretrainedModel.Load(folder).Dispose();
+    }
+
+    [Theory]
+    [InlineData("model.layers.0.mlp.up_proj.qweight", ScalarType.Int32)]
+    [InlineData("model.layers.0.mlp.up_proj.weight_packed", ScalarType.Int32)]
+    [InlineData("model.layers.0.mlp.up_proj.weight", ScalarType.Int8)]
+    [InlineData("model.layers.0.mlp.up_proj.weight_scale_inv", ScalarType.Float32)]
+    public void A_folder_of_quantised_tensors_is_called_quantised(string tensor, ScalarType type)
+    {
+        string folder = Copy("llama", _ => { });
+        using (var file = SafetensorsFile.Open(Path.Combine(ConformanceTests.Folder, "llama", "model.safetensors")))
+        {
+            var tensors = file.Entries.ToDictionary(entry => entry.Name, entry => file.Read(entry.Name));
+            tensors[tensor] = zeros([8, 8], type);
+            SafetensorsFile.Write(Path.Combine(folder, "model.safetensors"), tensors);
+        }
+        string message = RefusedToLoad(folder);
+        Assert.Contains("this checkpoint is quantised", message);
+        Assert.Contains(tensor, message);
+    }
+
+    [Fact]
+    public void A_folder_with_the_file_of_a_quantiser_and_a_file_of_8_bits_are_called_quantised()
+    {
+        string folder = Copy("llama", _ => { }, weights: true);
+        File.WriteAllText(Path.Combine(folder, "hf_quant_config.json"), "{}");
+        Assert.Contains("quantised (hf_quant_config.json says so)", RefusedToLoad(folder));
+        File.Delete(Path.Combine(folder, "hf_quant_config.json"));
+        const string header = """{"model.norm.weight":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}""";
+        byte[] bytes = [.. BitConverter.GetBytes((long)header.Length), .. System.Text.Encoding.UTF8.GetBytes(header), 0, 0, 0, 0];
+        File.WriteAllBytes(Path.Combine(folder, "model.safetensors"), bytes);
+        Assert.Contains("This file is quantised", RefusedToLoad(folder));
+    }
+
+    [Theory]
+    [InlineData("nemotron_h_moe")]
+    [InlineData("qwen3_next")]
+    public void An_index_may_name_tensors_that_are_not_needed_in_files_that_are_absent(string name)
+    {
+        string folder = place["shards"];
+        using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, name));
+        PretrainedModel.Save(model, folder, model.Design.Name!, new() { ShardBytes = 40_000 });
+        string path = Path.Combine(folder, "model.safetensors.index.json");
+        var index = JsonNode.Parse(File.ReadAllText(path))!;
+        string present = (string)index["weight_map"]!.AsObject().First().Value!;
+        index["weight_map"]!["mtp.layers.0.mixer.weight"] = "model-00099-of-00099.safetensors";
+        index["weight_map"]!["mtp.layers.1.mixer.weight"] = present;         // which does not hold it
+        index["weight_map"]!["mtp.layers.2.mixer.weight"] = "mtp/heads.safetensors";
+        File.WriteAllText(path, index.ToJsonString());
+        using var again = PretrainedModel.Load(folder);
+        Assert.All(model.State, item => Assert.True(item.Value.equal(again.State[item.Key]).all().item<bool>()));
+        Assert.True(CheckpointDiff.Compare(folder, folder).AreEqual);
+        // one that is needed is still asked for
+        index["weight_map"]!["lm_head.weight"] = "model-00099-of-00099.safetensors";
+        File.WriteAllText(path, index.ToJsonString());
+        Assert.Contains("'model-00099-of-00099.safetensors' it names is not there", RefusedToLoad(folder));
+    }
+
+    [Fact]
+    public void A_damaged_file_of_tensors_that_are_not_needed_refuses_nothing_and_a_tied_head_may_be_absent()
+    {
+        string folder = place["tied"];
+        using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, "llama"));
+        PretrainedModel.Save(model, folder, "llama", new() { ShardBytes = 20_000 });
+        string path = Path.Combine(folder, "model.safetensors.index.json");
+        var index = JsonNode.Parse(File.ReadAllText(path))!;
+        index["weight_map"]!["lm_head.weight"] = "model-00098-of-00099.safetensors";
+        index["weight_map"]!["model.layers.0.self_attn.rotary_emb.inv_freq"] = "rotary.safetensors";
+        File.WriteAllText(path, index.ToJsonString());
+        File.WriteAllText(Path.Combine(folder, "rotary.safetensors"), "damaged");
+        using var again = PretrainedModel.Load(folder);
+        Assert.True(again.Design.TiedHead);
+    }
+
+    [Theory]
+    [InlineData("meta-llama/Llama-3.2-1B", "hf download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B")]
+    [InlineData("state-spaces/mamba-130m-hf", "hf download state-spaces/mamba-130m-hf --local-dir mamba-130m-hf")]
+    public void A_name_on_the_hub_is_told_from_a_folder(string name, string command)
+    {
+        Action[] loads =
+        [
+            () => PretrainedModel.Load(name), () => PretrainedModel.LoadDesign(name), () => Checkpoint.Load(name), () => Checkpoint.LoadDesign(name),
+        ];
+        foreach (var load in loads)
+        {
+            string message = Assert.Throws<DirectoryNotFoundException>(load).Message;
+            Assert.Contains($"folder is '{name}', which does not exist; expected a local folder", message);
+            Assert.Contains(command, message);
+        }
+        Assert.Contains(command, Assert.Throws<FileNotFoundException>(() => CheckpointDiff.Compare(name, name)).Message);
+        Assert.DoesNotContain("Hub", Assert.Throws<DirectoryNotFoundException>(() => PretrainedModel.Load(place["nowhere"])).Message);
+    }
+}

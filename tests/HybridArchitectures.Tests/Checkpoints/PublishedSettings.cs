@@ -1,0 +1,186 @@
+namespace HybridArchitectures.Tests.Checkpoints;
+
+/// <summary>Settings under the names that published checkpoints have, with the number of their parameters where it is published.</summary>
+static class PublishedSettings
+{
+    public static readonly IReadOnlyDictionary<string, (string Config, long? Parameters)> All = new Dictionary<string, (string, long?)>
+    {
+        ["Llama 3.2 1B"] = ("""
+            {
+              "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 128000,
+              "eos_token_id": [128001, 128008, 128009], "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+              "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": false, "model_type": "llama", "num_attention_heads": 32,
+              "num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+              "rope_scaling": { "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+                "rope_type": "llama3" },
+              "rope_theta": 500000.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "transformers_version": "4.45.0.dev0",
+              "use_cache": true, "vocab_size": 128256, "_name_or_path": "somewhere", "unsloth_fixed": true
+            }
+            """, 1_235_814_400),
+        ["SmolLM2"] = ("""
+            {
+              "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
+              "hidden_act": "silu", "hidden_size": 576, "initializer_range": 0.041666666666666664, "intermediate_size": 1536,
+              "is_llama_config": true, "max_position_embeddings": 8192, "mlp_bias": false, "model_type": "llama", "num_attention_heads": 9,
+              "num_hidden_layers": 30, "num_key_value_heads": 3, "pad_token_id": 2, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+              "rope_interleaved": false, "rope_scaling": null, "rope_theta": 100000, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+              "transformers.js_config": { "kv_cache_dtype": { "fp16": "float16" } }, "use_cache": true, "vocab_size": 49152
+            }
+            """, 134_515_008),
+        ["Mamba 130M"] = ("""
+            {
+              "_name_or_path": "somewhere", "architectures": ["MambaForCausalLM"], "bos_token_id": 0, "conv_kernel": 4, "d_inner": 1536,
+              "d_model": 768, "eos_token_id": 0, "expand": 2, "fused_add_norm": true, "hidden_act": "silu", "hidden_size": 768,
+              "initializer_range": 0.1, "intermediate_size": 1536, "layer_norm_epsilon": 1e-05, "model_type": "mamba", "n_layer": 24,
+              "num_hidden_layers": 24, "pad_token_id": 0, "pad_vocab_size_multiple": 8, "rescale_prenorm_residual": false,
+              "residual_in_fp32": true, "rms_norm": true, "ssm_cfg": {}, "state_size": 16, "time_step_floor": 0.0001,
+              "time_step_init_scheme": "random", "time_step_max": 0.1, "time_step_min": 0.001, "time_step_rank": 48, "time_step_scale": 1.0,
+              "torch_dtype": "float32", "transformers_version": "4.39.0.dev0", "use_bias": false, "use_cache": true, "use_conv_bias": true,
+              "vocab_size": 50280
+            }
+            """, 129_135_360),
+        ["Mamba Codestral 7B"] = ("""
+            {
+              "architectures": ["Mamba2ForCausalLM"], "bos_token_id": 0, "chunk_size": 256, "conv_kernel": 4, "eos_token_id": 0, "expand": 2,
+              "head_dim": 64, "hidden_act": "silu", "hidden_size": 4096, "initializer_range": 0.1, "intermediate_size": 8192,
+              "layer_norm_epsilon": 1e-05, "model_type": "mamba2", "n_groups": 8, "norm_before_gate": true, "num_heads": 128,
+              "num_hidden_layers": 64, "pad_token_id": 0, "rescale_prenorm_residual": false, "residual_in_fp32": true, "rms_norm": true,
+              "state_size": 128, "tie_word_embeddings": false, "time_step_floor": 0.0001, "time_step_init_scheme": "random",
+              "time_step_limit": [0.0, Infinity], "time_step_max": 0.1, "time_step_min": 0.001, "time_step_rank": 256, "time_step_scale": 1,
+              "torch_dtype": "bfloat16", "transformers_version": "4.44.0.dev0", "use_bias": false, "use_cache": true, "use_conv_bias": true,
+              "vocab_size": 32768
+            }
+            """, 7_285_403_648),
+        ["Bamba 9B"] = ("""
+            {
+              "architectures": ["BambaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "attn_layer_indices": [9, 18, 27],
+              "attn_rotary_emb": 64, "bos_token_id": 128000, "eos_token_id": 128001, "hidden_act": "silu", "hidden_size": 4096,
+              "initializer_range": 0.02, "intermediate_size": 14336, "mamba_chunk_size": 256, "mamba_conv_bias": true, "mamba_d_conv": 4,
+              "mamba_d_head": 64, "mamba_d_state": 128, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 128, "mamba_proj_bias": false,
+              "max_position_embeddings": 262144, "mlp_bias": false, "model_type": "bamba", "num_attention_heads": 32, "num_hidden_layers": 32,
+              "num_key_value_heads": 8, "num_logits_to_keep": 1, "pad_token_id": 0, "partial_rotary_factor": 0.5, "rms_norm_eps": 1e-05,
+              "rope_scaling": null, "rope_theta": 10000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+              "transformers_version": "4.48.0", "use_cache": true, "use_mamba_kernels": true, "vocab_size": 128256
+            }
+            """, null),
+        ["Jamba"] = ("""
+            {
+              "architectures": ["JambaForCausalLM"], "attention_dropout": 0.0, "attn_layer_offset": 4, "attn_layer_period": 8,
+              "auto_map": { "AutoConfig": "configuration_jamba.JambaConfig" }, "bos_token_id": 1, "calc_logits_for_entire_prompt": false,
+              "eos_token_id": 2, "expert_layer_offset": 1, "expert_layer_period": 2, "hidden_act": "silu", "hidden_size": 4096,
+              "initializer_range": 0.02, "intermediate_size": 14336, "mamba_conv_bias": true, "mamba_d_conv": 4, "mamba_d_state": 16,
+              "mamba_dt_rank": 256, "mamba_expand": 2, "mamba_inner_layernorms": true, "mamba_proj_bias": false,
+              "max_position_embeddings": 262144, "model_type": "jamba", "n_ctx": 262144, "num_attention_heads": 32, "num_experts": 16,
+              "num_experts_per_tok": 2, "num_hidden_layers": 32, "num_key_value_heads": 8, "num_logits_to_keep": 1,
+              "output_router_logits": false, "pad_token_id": 0, "rms_norm_eps": 1e-06, "router_aux_loss_coef": 0.001, "sliding_window": null,
+              "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.40.0", "use_cache": true,
+              "use_mamba_kernels": true, "vocab_size": 65536
+            }
+            """, null),
+        ["Granite 4 H"] = ("""
+            {
+              "architectures": ["GraniteMoeHybridForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+              "attention_multiplier": 0.0078125, "bos_token_id": 100257, "embedding_multiplier": 12, "eos_token_id": 100257,
+              "hidden_act": "silu", "hidden_size": 1536, "init_method": "mup", "initializer_range": 0.1, "intermediate_size": 512,
+              "layer_types": ["mamba", "mamba", "attention", "mamba"], "logits_scaling": 6, "mamba_chunk_size": 256, "mamba_conv_bias": true,
+              "mamba_d_conv": 4, "mamba_d_head": 64, "mamba_d_state": 128, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 48,
+              "mamba_proj_bias": false, "max_position_embeddings": 131072, "model_type": "granitemoehybrid",
+              "normalization_function": "rmsnorm", "num_attention_heads": 12, "num_experts_per_tok": 6, "num_hidden_layers": 4,
+              "num_key_value_heads": 4, "num_local_experts": 64, "output_router_logits": false, "pad_token_id": 100256,
+              "position_embedding_type": "nope", "residual_multiplier": 0.22, "rms_norm_eps": 1e-05, "rope_scaling": null,
+              "rope_theta": 10000, "router_aux_loss_coef": 0.0, "shared_intermediate_size": 1024, "tie_word_embeddings": true,
+              "torch_dtype": "bfloat16", "transformers_version": "4.56.0", "use_cache": true, "vocab_size": 100352
+            }
+            """, null),
+        ["Falcon-H1 0.5B"] = ("""
+            {
+              "architectures": ["FalconH1ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "attention_in_multiplier": 1.0,
+              "attention_out_multiplier": 0.9375, "bos_token_id": 1, "embedding_multiplier": 5.656854249492381, "eos_token_id": 11,
+              "head_dim": 64, "hidden_act": "silu", "hidden_size": 1024, "initializer_range": 0.02, "intermediate_size": 2048,
+              "key_multiplier": 0.390625, "lm_head_multiplier": 0.0390625, "mamba_chunk_size": 128, "mamba_conv_bias": true,
+              "mamba_d_conv": 4, "mamba_d_head": 64, "mamba_d_ssm": 1536, "mamba_d_state": 128, "mamba_expand": 2, "mamba_n_groups": 1,
+              "mamba_n_heads": 24, "mamba_norm_before_gate": false, "mamba_proj_bias": false, "mamba_rms_norm": false, "mamba_use_mlp": true,
+              "max_position_embeddings": 16384, "mlp_bias": false, "mlp_expansion_factor": 8,
+              "mlp_multipliers": [0.8838834764831845, 0.5859375], "model_type": "falcon_h1", "num_attention_heads": 8,
+              "num_hidden_layers": 36, "num_key_value_heads": 2, "num_logits_to_keep": 1, "pad_token_id": 0, "projectors_bias": false,
+              "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 100000000000.0, "ssm_in_multiplier": 1.25,
+              "ssm_multipliers": [0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738],
+              "ssm_out_multiplier": 0.23570226039551587, "tie_word_embeddings": false, "time_step_limit": [0.0, Infinity],
+              "time_step_max": 0.1, "time_step_min": 0.001, "torch_dtype": "bfloat16", "use_cache": true, "vocab_size": 32784
+            }
+            """, null),
+        ["Nemotron-H 8B"] = ("""
+            {
+              "architectures": ["NemotronHForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "attention_head_dim": 128,
+              "auto_map": { "AutoConfig": "configuration_nemotron_h.NemotronHConfig" }, "bos_token_id": 1, "chunk_size": 128,
+              "conv_kernel": 4, "eos_token_id": 2, "expand": 2, "head_dim": 128, "hidden_dropout": 0.0, "hidden_size": 4096,
+              "hybrid_override_pattern": "M-M-M-M*-M-", "initializer_range": 0.02, "intermediate_size": 21504, "layer_norm_epsilon": 1e-05,
+              "mamba_head_dim": 64, "mamba_hidden_act": "silu", "mamba_num_heads": 128, "mamba_proj_bias": false,
+              "max_position_embeddings": 8192, "mlp_bias": false, "mlp_hidden_act": "relu2", "model_type": "nemotron_h", "n_groups": 8,
+              "num_attention_heads": 32, "num_hidden_layers": 11, "num_key_value_heads": 8, "num_logits_to_keep": 1, "num_query_groups": 8,
+              "pad_token_id": 0, "rescale_prenorm_residual": true, "residual_in_fp32": false, "rms_norm_eps": 1e-05, "sliding_window": null,
+              "ssm_state_size": 128, "tie_word_embeddings": false, "time_step_floor": 0.0001, "time_step_limit": [0.0, Infinity],
+              "time_step_max": 0.1, "time_step_min": 0.001, "time_step_rank": 256, "torch_dtype": "bfloat16", "use_bias": false,
+              "use_cache": true, "use_conv_bias": true, "use_mamba_kernels": true, "vocab_size": 131072
+            }
+            """, null),
+        ["Nemotron 3 Nano"] = ("""
+            {
+              "architectures": ["NemotronHForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
+              "chunk_size": 128, "conv_kernel": 4, "eos_token_id": 2, "expand": 2, "head_dim": 128, "hidden_dropout": 0.0,
+              "hidden_size": 2688, "hybrid_override_pattern": "MEMEM*EME", "initializer_range": 0.02, "intermediate_size": 1856,
+              "layer_norm_epsilon": 1e-05, "mamba_head_dim": 64, "mamba_hidden_act": "silu", "mamba_num_heads": 64, "mamba_proj_bias": false,
+              "mamba_ssm_cache_dtype": "float32", "max_position_embeddings": 262144, "mlp_bias": false, "mlp_hidden_act": "relu2",
+              "model_type": "nemotron_h", "moe_intermediate_size": 1856, "moe_shared_expert_intermediate_size": 3712, "n_group": 1,
+              "n_groups": 8, "n_routed_experts": 128, "n_shared_experts": 1, "norm_eps": 1e-05, "norm_topk_prob": true,
+              "num_attention_heads": 32, "num_experts_per_tok": 6, "num_hidden_layers": 9, "num_key_value_heads": 2,
+              "num_logits_to_keep": 1, "num_nextn_predict_layers": 1, "mtp_hybrid_override_pattern": "*E", "pad_token_id": 0,
+              "partial_rotary_factor": 1.0, "rescale_prenorm_residual": true, "residual_in_fp32": false, "rope_theta": 10000,
+              "routed_scaling_factor": 2.5, "sliding_window": null, "ssm_state_size": 128, "tie_word_embeddings": false,
+              "time_step_floor": 0.0001, "time_step_max": 0.1, "time_step_min": 0.001, "topk_group": 1, "torch_dtype": "bfloat16",
+              "use_bias": false, "use_cache": true, "use_conv_bias": true, "use_mamba_kernels": true, "vocab_size": 131072
+            }
+            """, null),
+        ["Qwen3-Next"] = ("""
+            {
+              "architectures": ["Qwen3NextForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 151643,
+              "decoder_sparse_step": 1, "eos_token_id": 151645, "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu",
+              "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 5120, "linear_conv_kernel_dim": 4,
+              "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_value_head_dim": 128,
+              "max_position_embeddings": 262144, "mlp_only_layers": [], "model_type": "qwen3_next", "moe_intermediate_size": 512,
+              "norm_topk_prob": true, "num_attention_heads": 16, "num_experts": 512, "num_experts_per_tok": 10, "num_hidden_layers": 48,
+              "num_key_value_heads": 2, "output_router_logits": false, "partial_rotary_factor": 0.25, "rms_norm_eps": 1e-06,
+              "rope_scaling": null, "rope_theta": 10000000, "router_aux_loss_coef": 0.001, "shared_expert_intermediate_size": 512,
+              "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true, "use_sliding_window": false, "vocab_size": 151936
+            }
+            """, null),
+        ["LFM2"] = ("""
+            {
+              "architectures": ["Lfm2ForCausalLM"], "block_auto_adjust_ff_dim": true, "block_dim": 1024, "block_ff_dim": 6656,
+              "block_ffn_dim_multiplier": 1.0, "block_mlp_init_scale": 1.0, "block_multiple_of": 256, "block_norm_eps": 1e-05,
+              "block_out_init_scale": 1.0, "block_use_swiglu": true, "block_use_xavier_init": true, "bos_token_id": 1, "conv_L_cache": 3,
+              "conv_bias": false, "conv_dim": 1024, "conv_dim_out": 1024, "conv_use_xavier_init": true, "eos_token_id": 7,
+              "full_attn_idxs": [2, 5, 8, 10, 12, 14], "hidden_size": 1024, "initializer_range": 0.02, "max_position_embeddings": 128000,
+              "model_type": "lfm2", "norm_eps": 1e-05, "num_attention_heads": 16, "num_heads": 16, "num_hidden_layers": 16,
+              "num_key_value_heads": 8, "pad_token_id": 0, "rope_theta": 1000000.0, "theta": 1000000.0, "tie_embedding": true,
+              "torch_dtype": "bfloat16", "transformers_version": "4.54.0", "use_cache": true, "use_pos_enc": true, "vocab_size": 65536
+            }
+            """, 354_483_968),
+        ["Zamba2"] = ("""
+            {
+              "activation_func": "gelu", "adapter_rank": 128, "add_bias_linear": false, "architectures": ["Zamba2ForCausalLM"],
+              "attention_dropout": 0.0, "attention_head_dim": 160, "attention_hidden_size": 5120, "bos_token_id": 1, "chunk_size": 256,
+              "eos_token_id": 2, "ffn_hidden_size": 10240, "gated_linear_unit": true, "hidden_act": "gelu", "hidden_size": 2560,
+              "hybrid_layer_ids": [1, 3], "initializer_range": 0.02, "intermediate_size": 10240, "kv_channels": 80,
+              "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid", "mamba"], "mamba_d_conv": 4, "mamba_d_state": 64,
+              "mamba_expand": 2, "mamba_headdim": 64, "mamba_ngroups": 1, "max_position_embeddings": 4096, "model_type": "zamba2",
+              "n_mamba_heads": 80, "num_attention_heads": 32, "num_hidden_layers": 5, "num_key_value_heads": 32, "num_logits_to_keep": 1,
+              "num_mem_blocks": 2, "num_query_groups": 32, "pad_token_id": 0, "rms_norm_eps": 1e-05, "rope_theta": 10000,
+              "time_step_floor": 0.0001, "time_step_limit": null, "time_step_max": 0.1, "time_step_min": 0.001, "torch_dtype": "bfloat16",
+              "transformers_version": "4.49.0.dev0", "use_cache": true, "use_conv_bias": true, "use_long_context": false,
+              "use_mamba_kernels": true, "use_mem_eff_path": true, "use_mem_rope": false, "use_shared_attention_adapter": false,
+              "use_shared_mlp_adapter": true, "vocab_size": 32000
+            }
+            """, null),
+    };
+}
