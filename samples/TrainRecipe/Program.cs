@@ -6,7 +6,7 @@ using TrainRecipe;
 using static TorchSharp.torch;
 
 var recipe = new Option<string>("--recipe") { Description = "A name of docs/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
-var data = new Option<string?>("--data") { Description = "A file or folder: text, JSON lines (.jsonl, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
+var data = new Option<string?>("--data") { Description = "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
 var tokenizer = new Option<string?>("--tokenizer") { Description = "The Llama 3.2 tokenizer: a folder with it, tokenizer.json, or tokenizer.model. Default: bytes." };
 var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
 var full = new Option<bool>("--full") { Description = "The recipe's own width, context, batch and steps (60B tokens) where no other option says otherwise." };

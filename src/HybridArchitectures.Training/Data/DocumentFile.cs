@@ -1,228 +1,249 @@
 using System.Text;
 using System.Text.Json;
-using ICSharpCode.SharpZipLib.GZip;
-using Parquet;
-using ZstdSharp;
 
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Documents of one file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), as DCLM comes; parquet (<c>.parquet</c>), as FineWeb comes; any other name is text, one document. JSON lines and text may be
-/// compressed (<c>.gz</c>, <c>.zst</c>). Read as a stream, but for a row group of a parquet file and a text.
+/// The documents of one file: JSON records (<c>.jsonl</c>, <c>.ndjson</c>, <c>.json</c>), as DCLM, Dolma and C4 come; parquet (<c>.parquet</c>), as FineWeb comes;
+/// or text. JSON and text may be compressed (<c>.gz</c>, <c>.zst</c>) and may begin with the byte order mark of UTF-8. The file is read as a stream, and memory is
+/// bounded by <see cref="DocumentFileOptions.MaxDocumentBytes"/>.
+/// <para>
+/// <see cref="DocumentLayout"/> says how names decide the layout. A <c>.json</c> file holds one array of objects, one object per line, or objects one after
+/// another. A <c>.json</c> file that holds anything else is refused: <see cref="DocumentLayout.Text"/> reads it as prose.
+/// </para>
+/// <para>
+/// Parquet columns must be strings without repetition, at any depth of groups. Encodings: plain, dictionary and both delta encodings of strings. Codecs: none,
+/// Snappy, Gzip, Brotli, LZ4, LZ4_RAW and Zstandard. Not supported: encryption and LZO.
+/// </para>
 /// </summary>
 public sealed class DocumentFile
 {
-    static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+    const int CutSearchBytes = 1 << 20;
+    readonly DocumentFileOptions options;
+    long replaced;
 
-    readonly string textColumn;
-
-    /// <summary>A file to read.</summary>
+    /// <summary>Names a file to read.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="textColumn">The property or column that holds the text; others are passed over.</param>
+    /// <param name="textColumn">The property or column that holds the text. Others are ignored.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    public DocumentFile(string path, string textColumn = "text")
+    /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
+    public DocumentFile(string path, string textColumn = "text") : this(path, new DocumentFileOptions { TextColumn = textColumn })
+    {
+    }
+
+    /// <summary>Names a file to read.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">How it is read.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
+    public DocumentFile(string path, DocumentFileOptions options)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        ArgumentException.ThrowIfNullOrEmpty(textColumn);
-        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
-        (Path, this.textColumn) = (path, textColumn);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        RegularFile.Require(path);
+        (Path, this.options) = (path, options);
         Length = new FileInfo(path).Length;
     }
 
-    /// <summary>The file.</summary>
+    /// <summary>Gets the file's path.</summary>
     public string Path { get; }
 
-    /// <summary>Its size in bytes.</summary>
+    /// <summary>Gets the file's size in bytes.</summary>
     public long Length { get; }
 
-    /// <summary>How many bytes of the file have been read, about.</summary>
+    /// <summary>Gets how many bytes of the file have been read, approximately.</summary>
     public long Position { get; internal set; }
 
-    /// <summary>The texts in order; those that are empty or null are left out.</summary>
-    /// <exception cref="InvalidDataException">The file is damaged, truncated or of another layout; the message names file and place.</exception>
+    /// <summary>Gets how many half surrogate pairs, which are not characters, were replaced by U+FFFD in the documents read so far.</summary>
+    public long ReplacedCharacters => replaced;
+
+    /// <summary>Gets the layout that the file is read in.</summary>
+    internal DocumentLayout Layout => options.Layout != DocumentLayout.Automatic ? options.Layout : LayoutOf(Split(Path).Name);
+
+    /// <summary>Returns the texts in order. Those that are empty or null are left out.</summary>
+    /// <exception cref="InvalidDataException">The file is damaged, truncated or of another layout; the message names the file, the position and what was
+    /// expected.</exception>
     public IEnumerable<string> Read()
     {
-        var name = Path.ToLowerInvariant();
-        bool zst = name.EndsWith(".zst", StringComparison.Ordinal), gz = name.EndsWith(".gz", StringComparison.Ordinal);
-        if (zst || gz) name = name[..name.LastIndexOf('.')];
-        var texts = name.EndsWith(".parquet", StringComparison.Ordinal)
-            ? zst || gz ? throw new InvalidDataException($"{Path}: a parquet file is compressed inside; expected it without .gz or .zst around it") : FromParquet()
-            : name.EndsWith(".jsonl", StringComparison.Ordinal) || name.EndsWith(".ndjson", StringComparison.Ordinal) ? FromLines(zst, gz) : FromText(zst, gz);
+        replaced = 0;
+        var compression = Split(Path).Compression;
+        var texts = Layout switch
+        {
+            DocumentLayout.Parquet when compression != Compression.None =>
+                throw new InvalidDataException($"{Path}: a parquet file is compressed inside; expected it without .gz or .zst around it"),
+            DocumentLayout.Parquet => FromParquet(),
+            DocumentLayout.JsonLines => FromLines(compression),
+            DocumentLayout.Json => FromJson(compression),
+            _ => FromText(compression),
+        };
         return texts.Where(text => !string.IsNullOrEmpty(text))!;
     }
 
-    IEnumerable<string?> FromText(bool zst, bool gz)
+    static (string Name, Compression Compression) Split(string path)
     {
-        using var source = new Source(this, zst, gz);
-        using var memory = new MemoryStream();
-        var buffer = new byte[1 << 16];
-        for (int got; (got = source.Read(buffer)) > 0;) memory.Write(buffer, 0, got);
-        var bytes = memory.GetBuffer().AsMemory(0, (int)memory.Length);
-        if (bytes.Span.StartsWith("\uFEFF"u8)) bytes = bytes[3..];
-        yield return Decode(bytes.Span);
+        if (path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase)) return (path[..^4], Compression.Zstandard);
+        return path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? (path[..^3], Compression.Gzip) : (path, Compression.None);
     }
 
-    string Decode(ReadOnlySpan<byte> bytes)
+    static DocumentLayout LayoutOf(string name) => System.IO.Path.GetExtension(name).ToUpperInvariant() switch
     {
-        int zero = bytes.IndexOf((byte)0);
-        if (zero >= 0) throw new InvalidDataException($"{Path}: a zero byte at offset {zero} of the text; expected UTF-8 text");
+        ".PARQUET" => DocumentLayout.Parquet,
+        ".JSONL" or ".NDJSON" => DocumentLayout.JsonLines,
+        ".JSON" => DocumentLayout.Json,
+        _ => DocumentLayout.Text,
+    };
+
+    ByteWindow Open(Compression compression)
+    {
+        var window = new ByteWindow(new CompressedSource(this, compression, options.MaxZstandardWindow), options.MaxDocumentBytes);
         try
         {
-            return Strict.GetString(bytes);
+            while (window.Bytes.Length < 4 && window.Read()) { }
+            if (Utf8Text.ForeignMark(window.Bytes) is { } encoding)
+                throw new InvalidDataException($"{Path}: the file begins with the byte order mark of {encoding}; expected UTF-8");
+            window.SkipMark();
+            return window;
+        }
+        catch
+        {
+            window.Dispose();
+            throw;
+        }
+    }
+
+    IEnumerable<string?> FromText(Compression compression)
+    {
+        using var window = Open(compression);
+        while (window.Bytes.Length < 1 << 12 && window.Read()) { }
+        RefuseRecords(window);
+        for (int searched = 0; ;)
+        {
+            int zero = window.Bytes[searched..].IndexOf((byte)0);
+            if (zero >= 0) throw new InvalidDataException($"{Path}: a zero byte at offset {window.Offset + searched + zero} of the text; expected UTF-8 text");
+            searched = window.Bytes.Length;
+            if (window.Read()) continue;
+            if (window.IsComplete) break;
+            int cut = CutPoint(window.Bytes);
+            yield return Decode(window.Bytes[..cut], window.Offset);
+            window.Advance(cut);
+            searched -= cut;
+        }
+        yield return Decode(window.Bytes, window.Offset);
+    }
+
+    // Records under the name of a text would be read as prose without a word.
+    void RefuseRecords(ByteWindow window)
+    {
+        if (options.Layout != DocumentLayout.Automatic || window.Bytes is not [(byte)'{', ..]) return;
+        while (window.Bytes.IndexOf((byte)'\n') < 0 && window.Bytes.Length < CutSearchBytes && window.Read()) { }
+        int end = window.Bytes.IndexOf((byte)'\n');
+        if (!JsonRecord.IsRecord(end < 0 ? window.Bytes : window.Bytes[..end], options.TextColumn)) return;
+        throw new InvalidDataException(
+            $"{Path}: the first line is a JSON object with the property '{options.TextColumn}'; expected text. "
+            + $"Name the file .jsonl, or set {nameof(DocumentFileOptions.Layout)} to {DocumentLayout.JsonLines} or {DocumentLayout.Text}");
+    }
+
+    // Behind the last paragraph that ends near the end; else behind a line, or between two characters.
+    static int CutPoint(ReadOnlySpan<byte> text)
+    {
+        int from = Math.Max(text.Length / 2, text.Length - CutSearchBytes);
+        int paragraph = text[from..].LastIndexOf("\n\n"u8);
+        if (paragraph >= 0) return from + paragraph + 2;
+        int line = text[from..].LastIndexOf((byte)'\n');
+        if (line >= 0) return from + line + 1;
+        int cut = text.Length;
+        while (cut > text.Length - 4 && (text[cut - 1] & 0xc0) == 0x80) cut--;
+        return cut - 1;      // before the character that begins here
+    }
+
+    string Decode(ReadOnlySpan<byte> bytes, long offset)
+    {
+        try
+        {
+            return Utf8Text.Decode(bytes, ref replaced);
         }
         catch (DecoderFallbackException e)
         {
-            throw new InvalidDataException($"{Path}: bytes that are no UTF-8 at offset {e.Index} of the text", e);
+            throw new InvalidDataException($"{Path}: bytes that are no UTF-8 at offset {offset + e.Index} of the text", e);
         }
     }
 
-    IEnumerable<string?> FromLines(bool zst, bool gz)
+    IEnumerable<string?> FromLines(Compression compression)
     {
-        using var source = new Source(this, zst, gz);
-        var buffer = new byte[1 << 16];
-        int filled = 0, searched = 0;
-        long line = 0, offset = 0;       // of the text, where the buffer begins
-        for (bool ended = false; !ended || filled > 0;)
+        using var window = Open(compression);
+        foreach (var text in Lines(window)) yield return text;
+    }
+
+    IEnumerable<string?> Lines(ByteWindow window)
+    {
+        for (int searched = 0; ;)
         {
-            int end = buffer.AsSpan(searched, filled - searched).IndexOf((byte)'\n');
-            if (end < 0 && !ended)
+            int end = window.Bytes[searched..].IndexOf((byte)'\n');
+            if (end < 0 && !window.IsComplete)
             {
-                searched = filled;
-                if (filled == buffer.Length)
-                {
-                    if (buffer.Length > 1 << 29) throw new InvalidDataException($"{Path}: line {line + 1}, at offset {offset} of the text, is longer than {buffer.Length} bytes");
-                    Array.Resize(ref buffer, 2 * buffer.Length);
-                }
-                int got = source.Read(buffer.AsSpan(filled));
-                ended = got == 0;
-                filled += got;
+                searched = window.Bytes.Length;
+                if (!window.Read() && !window.IsComplete) throw TooLong(window);
                 continue;
             }
-            int length = end < 0 ? filled : searched + end, taken = Math.Min(filled, length + 1);
-            line++;
-            var content = buffer.AsMemory(0, length);
-            if (line == 1 && content.Span.StartsWith("\uFEFF"u8)) content = content[3..];
-            if (content.Span.IndexOfAnyExcept(" \t\r"u8) >= 0) yield return FromJson(content.Span, line, offset);
-            buffer.AsSpan(taken, filled - taken).CopyTo(buffer);
-            filled -= taken;
+            if (window.Bytes.IsEmpty) yield break;
+            var line = end < 0 ? window.Bytes : window.Bytes[..(searched + end)];
+            int length = line.Length;
+            if (line.StartsWith("\uFEFF"u8)) line = line[3..];      // files with marks that were strung together
+            if (line.IndexOfAnyExcept(" \t\r"u8) >= 0) yield return Record(line, window);
+            window.Advance(end < 0 ? length : length + 1);
             searched = 0;
-            offset += taken;
         }
     }
 
-    string? FromJson(ReadOnlySpan<byte> json, long line, long offset)
+    InvalidDataException TooLong(ByteWindow window) => new(
+        $"{Path}: the record at line {window.Line}, at offset {window.Offset} of the text, is longer than {options.MaxDocumentBytes} bytes, "
+        + $"the limit that {nameof(DocumentFileOptions.MaxDocumentBytes)} sets (a bracket or quote that is not closed has this effect, too)");
+
+    string? Record(ReadOnlySpan<byte> json, ByteWindow window)
     {
-        var reader = new Utf8JsonReader(json);
-        string? text = null;
-        bool found = false;
         try
         {
-            if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) throw new JsonException("expected an object");
-            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
-            {
-                bool isText = reader.ValueTextEquals(textColumn);
-                reader.Read();
-                if (isText)
-                {
-                    if (reader.TokenType is not (JsonTokenType.String or JsonTokenType.Null)) throw new JsonException($"'{textColumn}' is {reader.TokenType}; expected a string");
-                    (text, found) = (reader.GetString(), true);
-                }
-                else reader.Skip();
-            }
-            while (reader.Read()) { }       // nothing may follow
+            return JsonRecord.Text(json, options.TextColumn, ref replaced);
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        catch (JsonException e)
         {
-            throw new InvalidDataException($"{Path}: line {line}, at offset {offset + reader.BytesConsumed} of the text: {e.Message}", e);
+            int at = (int)Math.Min(e.BytePositionInLine ?? 0, json.Length);
+            throw new InvalidDataException($"{Path}: line {window.Line + json[..at].Count((byte)'\n')}, at offset {window.Offset + at} of the text: {e.Message}", e);
         }
-        return found ? text : throw new InvalidDataException($"{Path}: line {line}, at offset {offset} of the text: no property '{textColumn}'");
     }
+
+    IEnumerable<string?> FromJson(Compression compression)
+    {
+        using var window = Open(compression);
+        var values = new JsonValues(window);
+        bool isArray = values.TryTake('[');
+        for (bool first = true; !(isArray ? values.TryTake(']') : values.AtEnd()); first = false)
+        {
+            if (isArray && !first && !values.TryTake(',')) throw Expected(window, "',' or ']' after an object of the array");
+            if (!values.IsAt('{')) throw Expected(window, Objects(isArray, first));
+            if (values.ObjectLength() is not { } length) throw window.IsFull ? TooLong(window) : Expected(window, "an object that ends");
+            bool oneLine = !isArray && first && window.Bytes[..length].IndexOf((byte)'\n') < 0;
+            yield return Record(window.Bytes[..length], window);
+            window.Advance(length);
+            if (!oneLine || !values.IsAtLineEnd()) continue;
+            // A damaged line is then known by its own end.
+            foreach (var text in Lines(window)) yield return text;
+            yield break;
+        }
+        if (!values.AtEnd()) throw Expected(window, "nothing after the array");
+    }
+
+    string Objects(bool isArray, bool first) => isArray ? $"an object with the property '{options.TextColumn}'"
+        : first ? $"JSON objects with the property '{options.TextColumn}', in an array or one after another. {nameof(DocumentLayout)}.{DocumentLayout.Text} reads prose"
+        : "another object";
+
+    InvalidDataException Expected(ByteWindow window, string expected) =>
+        new($"{Path}: line {window.Line}, at offset {window.Offset} of the text: expected {expected}");
 
     IEnumerable<string?> FromParquet()
     {
-        ParquetReader reader;
-        try
-        {
-            reader = Wait(ParquetReader.CreateAsync(Path));
-        }
-        catch (Exception e) when (e is not (OutOfMemoryException or UnauthorizedAccessException))
-        {
-            throw new InvalidDataException($"{Path}: no whole parquet file; its directory should end at offset {Length} ({e.Message})", e);
-        }
-        try
-        {
-            var fields = reader.Schema.GetDataFields();
-            var field = Array.Find(fields, candidate => candidate.Path.ToString() == textColumn)
-                ?? throw new InvalidDataException($"{Path}: no column '{textColumn}'; it has {string.Join(", ", fields.Select(candidate => candidate.Path.ToString()))}");
-            if ((field.ClrType != typeof(string) && field.ClrType != typeof(ReadOnlyMemory<char>)) || field.IsArray)
-                throw new InvalidDataException($"{Path}: column '{textColumn}' is {field.ClrType.Name}{(field.IsArray ? "[]" : "")}; expected strings");
-            for (int group = 0; group < reader.RowGroupCount; group++)
-            {
-                foreach (var text in ReadGroup(reader, field, group)) yield return text;
-                Position = Length * (group + 1) / reader.RowGroupCount;
-            }
-        }
-        finally
-        {
-            Wait(reader.DisposeAsync());
-        }
-    }
-
-    string?[] ReadGroup(ParquetReader reader, Parquet.Schema.DataField field, int group)
-    {
-        long offset = 0;
-        try
-        {
-            using var rows = reader.OpenRowGroupReader(group);
-            offset = rows.GetMetadata(field)?.MetaData?.DataPageOffset ?? 0;
-            var texts = new string?[checked((int)rows.RowCount)];
-            Wait(rows.ReadAsync(field, texts.AsMemory()!));
-            return texts;
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            throw new InvalidDataException($"{Path}: row group {group} of {reader.RowGroupCount}, column '{textColumn}' at offset {offset}, is damaged: {e.Message}", e);
-        }
-    }
-
-    // the library offers nothing else; there is no context here to fall into a deadlock with
-    static T Wait<T>(Task<T> task) => task.ConfigureAwait(false).GetAwaiter().GetResult();
-
-    static void Wait(ValueTask task) => task.AsTask().ConfigureAwait(false).GetAwaiter().GetResult();
-
-    /// <summary>The uncompressed bytes of a file.</summary>
-    sealed class Source : IDisposable
-    {
-        readonly DocumentFile owner;
-        readonly FileStream file;
-        readonly Stream stream;
-
-        public Source(DocumentFile owner, bool zst, bool gz)
-        {
-            this.owner = owner;
-            file = new FileStream(owner.Path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 1 << 16);
-            // the framework's own stream takes a truncated file for a shorter one
-            stream = zst ? new DecompressionStream(file) : gz ? new GZipInputStream(file, 1 << 16) : file;
-        }
-
-        public int Read(Span<byte> target)
-        {
-            try
-            {
-                int got = stream.Read(target);
-                owner.Position = file.Position;
-                return got;
-            }
-            catch (Exception e) when (e is ZstdException or ICSharpCode.SharpZipLib.SharpZipBaseException or EndOfStreamException)
-            {
-                throw new InvalidDataException($"{owner.Path}: damaged or truncated at about offset {file.Position} of {owner.Length}: {e.Message}", e);
-            }
-        }
-
-        public void Dispose()
-        {
-            stream.Dispose();
-            file.Dispose();
-        }
+        using var column = new ParquetColumn(this, options);
+        while (column.TryRead(out var text, ref replaced)) yield return text;
     }
 }

@@ -43,11 +43,13 @@ public static class DocumentationCorpus
     /// <param name="files">The files; of several with one name the largest counts. Those that are not XML documentation are passed over.</param>
     /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
     /// <param name="source">Where the files come from, in words.</param>
-    /// <exception cref="InvalidDataException">The files hold no text, or all text is in one of them.</exception>
+    /// <exception cref="InvalidDataException">The files hold no text, or all text is in one of them, or one is no regular file.</exception>
     public static TextCorpus FromFiles(IEnumerable<string> files, double heldOutShare = DefaultHeldOutShare, string source = "XML documentation")
     {
         ArgumentNullException.ThrowIfNull(files);
         Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a share in (0, 0.5]");
+        files = [.. files];
+        foreach (var file in files) RegularFile.Require(file);
         var assemblies = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
             .Select(same => same.OrderByDescending(file => new FileInfo(file).Length).ThenBy(file => file, StringComparer.Ordinal).First())
             .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal)

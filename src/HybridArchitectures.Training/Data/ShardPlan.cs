@@ -12,11 +12,16 @@ sealed record ShardPlan
 {
     public const string FileName = "shards.json";
     const string Probe = "The quick brown fox: 0123456789, größer — 東京 🦊\n\t";
+    const long MaxBytes = 1 << 28;      // about a million files
 
     static readonly JsonTypeInfo<ShardPlan> Json = (JsonTypeInfo<ShardPlan>)new JsonSerializerOptions
     {
         TypeInfoResolver = ShardJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
-        WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow, RespectNullableAnnotations = true,
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        RespectNullableAnnotations = true,
+        Converters = { new JsonStringEnumConverter<DocumentLayout>() },
     }.GetTypeInfo(typeof(ShardPlan));
 
     public sealed record Source(string Path, long Bytes, DateTime Written);
@@ -38,24 +43,38 @@ sealed record ShardPlan
 
     public required IReadOnlyList<Source> Files { get; init; }
 
+    // Plans of earlier versions lack these two.
+    public DocumentLayout Layout { get; init; } = DocumentLayout.Automatic;
+
+    public int MaxDocumentBytes { get; init; } = DocumentFileOptions.DefaultMaxDocumentBytes;
+
     public static ShardPlan Of(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
     {
         Version = 1, Vocabulary = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
         BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
+        Layout = options.Layout, MaxDocumentBytes = options.MaxDocumentBytes,
         Files = [.. files.Select(path => new Source(System.IO.Path.GetFullPath(path), new FileInfo(path).Length, File.GetLastWriteTimeUtc(path)))],
     };
 
-    public string ToJson() => JsonSerializer.Serialize(this, Json);
-
-    public void Write(string folder) => AtomicWrite.Text(System.IO.Path.Combine(folder, FileName), ToJson());
+    /// <summary>Writes the plan.</summary>
+    /// <exception cref="ArgumentException">The plan would be longer than <see cref="Read"/> accepts.</exception>
+    public void Write(string folder)
+    {
+        var json = JsonSerializer.Serialize(this, Json);
+        if (json.Length > MaxBytes) throw new ArgumentException($"files has {Files.Count} files, whose names take {json.Length} bytes; expected at most {MaxBytes}");
+        AtomicWrite.Text(System.IO.Path.Combine(folder, FileName), json);
+    }
 
     public static ShardPlan? Read(string folder)
     {
         var path = System.IO.Path.Combine(folder, FileName);
         if (!File.Exists(path)) return null;
+        RegularFile.Require(path);
         try
         {
-            var plan = JsonSerializer.Deserialize(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
+            using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
+            if (stream.Length > MaxBytes) throw new JsonException($"the file has {stream.Length} bytes; expected at most {MaxBytes}");
+            var plan = JsonSerializer.Deserialize(stream, Json) ?? throw new JsonException("the file holds null");
             return plan.Version == 1 ? plan : throw new JsonException($"version is {plan.Version}; expected 1");
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException)
@@ -71,6 +90,8 @@ sealed record ShardPlan
         if (TextColumn != other.TextColumn) return $"the text column ('{other.TextColumn}')";
         if ((BeginOfText, EndOfText) != (other.BeginOfText, other.EndOfText)) return "the tokens between documents";
         if (TokensPerShard != other.TokensPerShard) return $"the size of shards ({other.TokensPerShard})";
+        if (Layout != other.Layout) return $"the layout of files ({other.Layout})";
+        if (MaxDocumentBytes != other.MaxDocumentBytes) return $"the size of documents ({other.MaxDocumentBytes})";
         if (Files.Count != other.Files.Count) return $"the number of files ({other.Files.Count})";
         var changed = Files.Zip(other.Files).FirstOrDefault(pair => pair.First != pair.Second);
         return changed.First is null ? null : $"'{changed.First.Path}' (it was '{changed.Second.Path}', {changed.Second.Bytes} bytes of {changed.Second.Written:u})";

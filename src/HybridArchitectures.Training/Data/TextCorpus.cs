@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Unicode;
 
 namespace HybridArchitectures.Training;
 
@@ -8,6 +9,8 @@ namespace HybridArchitectures.Training;
 /// <param name="HeldOut">The texts that training never sees.</param>
 public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Training, IReadOnlyList<TextDocument> HeldOut)
 {
+    const long MaxBytes = int.MaxValue, MaxTextBytes = 1 << 30;
+
     static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>Bytes of the training texts in UTF-8.</summary>
@@ -16,38 +19,137 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     /// <summary>Bytes of the held-out texts in UTF-8.</summary>
     public long HeldOutBytes => HeldOut.Sum(document => (long)Encoding.UTF8.GetByteCount(document.Text));
 
-    /// <summary>The corpus of a text file, or of all text files (UTF-8) in a folder and its subfolders.</summary>
-    /// <param name="path">A file, which must be text, or a folder, in which hidden files and those that are not UTF-8 text are passed over.</param>
+    /// <summary>Reads the corpus of a file, or of all files of text in a folder and its subfolders.</summary>
+    /// <param name="path">
+    /// A file or a folder. Files are read as <see cref="DocumentFile"/> reads them: text, JSON records with the property <c>text</c>, or parquet with the column
+    /// <c>text</c>. In a folder, documents are named by their path inside it with <c>/</c> between the parts on every system. Hidden files, links, files that
+    /// are not regular, files that are not UTF-8 text, and <c>.json</c> files without such records are left out.
+    /// </param>
     /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
     /// <exception cref="FileNotFoundException">There is neither a file nor a folder.</exception>
-    /// <exception cref="InvalidDataException">The file is empty or not text, or the folder has no text file.</exception>
+    /// <exception cref="InvalidDataException">The file is empty, damaged or not text, the folder has no text file, or there are more than 2 GiB of text, which
+    /// <see cref="TokenShards"/> streams.</exception>
     public static TextCorpus FromPath(string path, double heldOutShare = 0.05)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (File.Exists(path))
-            return FromDocuments(path, [Read(path)
-                ?? throw new InvalidDataException($"{path}: the file is not text (UTF-8 without zero bytes)")], heldOutShare);
-        if (!Directory.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
+        if (!Directory.Exists(path))
+        {
+            if (!File.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
+            return FromDocuments(path, Bounded(path, Records(new DocumentFile(path), path, isInFolder: false)), heldOutShare);
+        }
         var options = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.Hidden | FileAttributes.System | FileAttributes.ReparsePoint };
-        var files = Directory.EnumerateFiles(path, "*", options).Order(StringComparer.Ordinal).ToArray();
-        var documents = files.AsParallel().AsOrdered().Select(Read).OfType<TextDocument>().Where(document => document.Text.Length > 0).ToArray();
-        if (documents.Length == 0) throw new InvalidDataException($"{path}: none of the {files.Length} files in this folder is text (UTF-8, not empty)");
-        return FromDocuments(path, documents.Select(document => document with { Name = Path.GetRelativePath(path, document.Name) }), heldOutShare);
+        var files = Directory.EnumerateFiles(path, "*", options).Select(file => (Path: file, Name: NameIn(path, file)))
+            .OrderBy(file => file.Name, StringComparer.Ordinal).ToArray();
+        var documents = files.AsParallel().AsOrdered().SelectMany(file => ReadFile(file.Path, file.Name)).Where(document => document.Text.Length > 0);
+        var all = Unwrapped(() => Bounded(path, documents));
+        if (all.Count == 0) throw new InvalidDataException($"{path}: none of the {files.Length} files in this folder is text (UTF-8, not empty)");
+        return FromDocuments(path, all, heldOutShare);
     }
 
-    static TextDocument? Read(string file)
+    // A file's own error, not the one of the threads that met it.
+    static List<TextDocument> Unwrapped(Func<List<TextDocument>> read)
     {
-        var bytes = File.ReadAllBytes(file);
-        if (bytes.AsSpan().Contains((byte)0)) return null;
         try
         {
-            var text = Strict.GetString(bytes);
-            return new TextDocument(file, text.StartsWith('\uFEFF') ? text[1..] : text);
+            return read();
+        }
+        catch (AggregateException e) when (e.InnerExceptions is [var first, ..])
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
+            throw;
+        }
+    }
+
+    // The split goes by names, so they are the same on every system.
+    static string NameIn(string folder, string file) => Path.GetRelativePath(folder, file).Replace(Path.DirectorySeparatorChar, '/');
+
+    static bool IsCompressed(string path) =>
+        path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase);
+
+    static List<TextDocument> Bounded(string path, IEnumerable<TextDocument> documents)
+    {
+        var all = new List<TextDocument>();
+        long bytes = 0;
+        foreach (var document in documents)
+        {
+            bytes += Encoding.UTF8.GetByteCount(document.Text);
+            if (bytes > MaxBytes)
+                throw new InvalidDataException($"{path}: more than {MaxBytes} bytes of text; expected at most as many in memory. {nameof(TokenShards)} streams more");
+            all.Add(document);
+        }
+        return all;
+    }
+
+    static IEnumerable<TextDocument> ReadFile(string file, string name)
+    {
+        if (!RegularFile.Is(file)) return [];
+        var records = new DocumentFile(file);
+        if (records.Layout != DocumentLayout.Text || IsCompressed(file)) return Records(records, name, isInFolder: true);
+        return ReadText(file, name) is { } document ? [document] : [];
+    }
+
+    static IEnumerable<TextDocument> Records(DocumentFile file, string name, bool isInFolder)
+    {
+        int number = 0;
+        using var texts = file.Read().GetEnumerator();
+        while (MoveNext(number == 0))
+        {
+            number++;
+            yield return new TextDocument(number == 1 && file.Layout == DocumentLayout.Text ? name : $"{name}#{number}", texts.Current);
+        }
+
+        // Settings and the like are JSON, too.
+        bool MoveNext(bool first)
+        {
+            try
+            {
+                return texts.MoveNext();
+            }
+            catch (InvalidDataException) when (first && isInFolder && file.Layout is DocumentLayout.Json or DocumentLayout.Text)
+            {
+                return false;
+            }
+        }
+    }
+
+    // Null if the file is not text, which its first block says of most.
+    static TextDocument? ReadText(string file, string name)
+    {
+        using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 1);
+        using var memory = new MemoryStream();
+        var buffer = new byte[1 << 16];
+        for (int got; (got = stream.Read(buffer)) > 0; memory.Write(buffer, 0, got))
+        {
+            if (buffer.AsSpan(0, got).Contains((byte)0)) return null;
+            if (memory.Length == 0 && !BeginsAsUtf8(buffer.AsSpan(0, got))) return null;
+            if (memory.Length == 0) RefuseRecords(file, buffer.AsSpan(0, got));
+            if (memory.Length + got > MaxTextBytes)
+                throw new InvalidDataException($"{file}: a text of more than {MaxTextBytes} bytes; expected at most as many in memory. {nameof(TokenShards)} streams more");
+        }
+        try
+        {
+            var text = Strict.GetString(memory.GetBuffer(), 0, (int)memory.Length);
+            return new TextDocument(name, text.StartsWith('\uFEFF') ? text[1..] : text);
         }
         catch (DecoderFallbackException)
         {
             return null;
         }
+    }
+
+    static void RefuseRecords(string file, ReadOnlySpan<byte> block)
+    {
+        int end = block.IndexOf((byte)'\n');
+        if (JsonRecord.IsRecord(end < 0 ? block : block[..end], "text"))
+            throw new InvalidDataException($"{file}: the first line is a JSON object with the property 'text'; expected text. Name the file .jsonl");
+    }
+
+    // The last character of a block may be cut.
+    static bool BeginsAsUtf8(ReadOnlySpan<byte> block)
+    {
+        for (int cut = 0; cut < 4 && cut <= block.Length; cut++)
+            if (Utf8.IsValid(block[..^cut])) return true;
+        return false;
     }
 
     /// <summary>

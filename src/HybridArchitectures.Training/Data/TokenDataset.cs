@@ -5,9 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// One long sequence of token ids with the places where documents begin: in memory (2 bytes a token for vocabularies up to 65,536, else 4) or mapped
-/// from a file.
-/// May be read from several threads.
+/// One long sequence of token ids with the positions where documents begin. The tokens are in memory (2 bytes each for vocabularies up to 65,536, else 4) or
+/// are read from a file as they are used. Several threads may read at a time.
 /// </summary>
 public sealed class TokenDataset : IDisposable
 {
@@ -17,6 +16,7 @@ public sealed class TokenDataset : IDisposable
     readonly long[] documentStarts;
     readonly int[]? tokenBytes;
     ulong? fingerprint;
+    volatile bool disposed;
 
     TokenDataset(ITokenStore store, int vocabulary, long[] documentStarts, int[]? tokenBytes)
     {
@@ -114,7 +114,7 @@ public sealed class TokenDataset : IDisposable
                 bytes[id] = byteCount(id);
             }
         }
-        return new TokenDataset(TokenStore.InMemory(tokens, vocabulary), vocabulary, starts, bytes);
+        return new TokenDataset(new ArrayTokenStore(tokens, vocabulary), vocabulary, starts, bytes);
     }
 
     static void CheckStarts(long[] starts, long count, Func<string, Exception> refusal)
@@ -128,8 +128,11 @@ public sealed class TokenDataset : IDisposable
     /// <summary>Copies tokens.</summary>
     /// <param name="start">The first one's place.</param>
     /// <param name="target">Filled to its end.</param>
+    /// <exception cref="ObjectDisposedException">The data set was disposed.</exception>
+    /// <exception cref="InvalidDataException">The file was shortened or holds ids outside the vocabulary.</exception>
     public void CopyTo(long start, Span<long> target)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         store.CopyTo(start, target);
     }
@@ -138,6 +141,7 @@ public sealed class TokenDataset : IDisposable
     /// <inheritdoc cref="CopyTo"/>
     public void CopyDocumentsTo(long start, Span<long> target)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         int document = Array.BinarySearch(documentStarts, start);
         if (document < 0) document = ~document - 1;
@@ -152,6 +156,7 @@ public sealed class TokenDataset : IDisposable
     /// <exception cref="InvalidOperationException">The bytes of tokens are not known, see <see cref="KnowsBytes"/>.</exception>
     public long CountBytes(ReadOnlySpan<long> ids)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         if (tokenBytes is null) throw new InvalidOperationException("the data does not say how many bytes a token stands for");
         long sum = 0;
         foreach (long id in ids)
@@ -159,12 +164,13 @@ public sealed class TokenDataset : IDisposable
         return sum;
     }
 
-    /// <summary>Writes the data to a file that <see cref="Open"/> maps: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c>
+    /// <summary>Writes the data to a file that <see cref="Open"/> reads: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c>
     /// and, where known, <c>token_bytes</c>.</summary>
     public void Save(string path) => Save(path, []);
 
     internal void Save(string path, IEnumerable<KeyValuePair<string, string>> notes)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         using var scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor> { [TokensName] = store.ToTensor(), [StartsName] = tensor(documentStarts) };
         if (tokenBytes is not null) tensors[BytesName] = tensor(tokenBytes);
@@ -179,6 +185,8 @@ public sealed class TokenDataset : IDisposable
     /// <exception cref="InvalidDataException">The file is not one of these, or damaged.</exception>
     public static TokenDataset Open(string path)
     {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        RegularFile.Require(path);
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
         if (!file.Contains(TokensName) || !file.Contains(StartsName) || !file.Metadata.TryGetValue(VocabularyKey, out var text)
@@ -203,7 +211,7 @@ public sealed class TokenDataset : IDisposable
                 throw new InvalidDataException($"{path}: '{BytesName}' is {file[BytesName]}; expected Int32[{vocabulary}]");
             bytes = file.Read(BytesName).data<int>().ToArray();
         }
-        return new TokenDataset(TokenStore.Mapped(path, entry.Offset, entry.Shape[0], small, vocabulary), vocabulary, starts, bytes);
+        return new TokenDataset(new FileTokenStore(path, entry.Offset, entry.Shape[0], small, vocabulary), vocabulary, starts, bytes);
     }
 
     /// <summary>Strings data sets together, one after another.</summary>
@@ -212,6 +220,7 @@ public sealed class TokenDataset : IDisposable
     {
         ArgumentNullException.ThrowIfNull(parts);
         if (parts.Count == 0) throw new ArgumentException("no data sets to join", nameof(parts));
+        foreach (var part in parts) ObjectDisposedException.ThrowIf(part.disposed, part);
         int vocabulary = parts[0].Vocabulary;
         if (parts.FirstOrDefault(part => part.Vocabulary != vocabulary) is { } other)
             throw new ArgumentException($"vocabularies of {vocabulary} and {other.Vocabulary}; expected one", nameof(parts));
@@ -236,6 +245,7 @@ public sealed class TokenDataset : IDisposable
     /// <exception cref="InvalidOperationException">There are too few tokens to cut.</exception>
     public (TokenDataset Training, TokenDataset HeldOut) Split(double heldOutShare = 0.05)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         Refuse.Unless(heldOutShare is > 0 and < 1, heldOutShare, nameof(heldOutShare), "a share in (0, 1)");
         long wanted = Math.Max(2, (long)(Count * heldOutShare)), cut = Count - wanted;
         if (cut < 2) throw new InvalidOperationException($"{Count} tokens are too few to hold some out");
@@ -258,6 +268,7 @@ public sealed class TokenDataset : IDisposable
 
     ulong ComputeFingerprint()
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         const long block = 1 << 20;
         var buffer = new long[4096];
         ulong hash = 14695981039346656037;
@@ -276,6 +287,10 @@ public sealed class TokenDataset : IDisposable
         return hash;
     }
 
-    /// <summary>Releases a mapped file.</summary>
-    public void Dispose() => store.Dispose();
+    /// <summary>Frees the tokens or closes their file. Threads that are reading finish their read; later calls throw <see cref="ObjectDisposedException"/>.</summary>
+    public void Dispose()
+    {
+        disposed = true;
+        store.Dispose();
+    }
 }

@@ -5,12 +5,13 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Files of text as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> maps as one data set. Several files are read at a time. A shard appears when it is whole;
-/// after a stop, or a kill at any instant, the same call goes on behind the last shard of each file, and the result is the same byte for byte.
+/// Writes files of text as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> opens as one data set. Several
+/// files are read at a time. A shard appears when it is whole. After a stop, or a kill at any instant, the same call continues after the last shard of each
+/// file, and the result is the same byte for byte.
 /// </summary>
 public static class TokenShards
 {
-    const string LastKey = "last_of_file", DocumentsKey = "documents";
+    const string LastKey = "last_of_file", DocumentsKey = "documents", ReplacedKey = "replaced_characters";
     static readonly TimeSpan BetweenReports = TimeSpan.FromMilliseconds(200);
 
     /// <summary>Writes the shards that are not there yet.</summary>
@@ -20,11 +21,13 @@ public static class TokenShards
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="progress">Is told how far it is, a few times a second and at the end; from any thread.</param>
     /// <param name="cancellation">Ends the work within a document; what is whole stays.</param>
+    /// <returns>The last progress: all files, documents and tokens, and how many half surrogate pairs were replaced.</returns>
+    /// <exception cref="IOException">Another call is writing into the folder.</exception>
     /// <exception cref="ArgumentException">The folder holds shards of other files or options, or an option is out of range.</exception>
     /// <exception cref="InvalidDataException">A file is damaged; the message names file and place.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    public static void Write(IReadOnlyList<string> files, string folder, Tokenizer tokenizer, ShardingOptions? options = null, IProgress<ShardingProgress>? progress = null,
-        CancellationToken cancellation = default)
+    public static ShardingProgress Write(IReadOnlyList<string> files, string folder, Tokenizer tokenizer, ShardingOptions? options = null,
+        IProgress<ShardingProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(files);
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -34,13 +37,10 @@ public static class TokenShards
         if (files.Count == 0) throw new ArgumentException("no files", nameof(files));
         if (options.BeginOfText && tokenizer.BeginOfText is null) throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(options));
         if (options.EndOfText && tokenizer.EndOfText is null) throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
-        var sources = files.Select(file => new DocumentFile(file, options.TextColumn)).ToArray();
-        var plan = ShardPlan.Of(files, tokenizer, options);
+        var sources = files.Select(file => new DocumentFile(file, options.ForFiles)).ToArray();
         Directory.CreateDirectory(folder);
-        if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
-        else if (plan.Difference(earlier) is { } difference)
-            throw new ArgumentException($"'{folder}' holds shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
-        foreach (var debris in Directory.GetFiles(folder, ".*.new")) File.Delete(debris);
+        using var held = Begin(folder, ShardPlan.Of(files, tokenizer, options));
+        foreach (var file in Directory.EnumerateFiles(folder).Where(IsAbandoned)) File.Delete(file);
         var work = new Work(sources, folder, tokenizer, options, progress, cancellation);
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Workers == 0 ? Environment.ProcessorCount : options.Workers, CancellationToken = cancellation };
         try
@@ -52,10 +52,29 @@ public static class TokenShards
             // one clear error; the others ended because of it, or speak of other files
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? e.InnerExceptions[0]);
         }
-        work.Report(always: true);
+        return work.Report();
     }
 
-    /// <summary>Maps all shards of a folder as one data set.</summary>
+    /// <summary>Writes the plan, or compares it with the one that is there, and keeps other writers out until the result is disposed.</summary>
+    static IDisposable Begin(string folder, ShardPlan plan)
+    {
+        try
+        {
+            if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
+            else if (plan.Difference(earlier) is { } difference)
+                throw new ArgumentException($"'{folder}' holds shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
+            return File.OpenHandle(Path.Combine(folder, ShardPlan.FileName), FileMode.Open, FileAccess.Read, FileShare.None);
+        }
+        catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
+        {
+            throw new IOException($"'{folder}' cannot be written now; expected no other {nameof(TokenShards)}.{nameof(Write)} at work there ({e.Message})", e);
+        }
+    }
+
+    // What AtomicWrite leaves behind where a process dies. The names are compared here, since systems read a pattern such as ".*.new" differently.
+    static bool IsAbandoned(string path) => Path.GetFileName(path) is ['.', ..] name && name.EndsWith(".new", StringComparison.Ordinal);
+
+    /// <summary>Opens all shards of a folder as one data set.</summary>
     /// <exception cref="InvalidDataException">A shard is missing or damaged, or the writing did not come to its end.</exception>
     public static TokenDataset Open(string folder)
     {
@@ -66,7 +85,7 @@ public static class TokenShards
         {
             for (int file = 0; file < plan.Files.Count; file++)
             {
-                var (shards, finished, _) = Existing(folder, file);
+                var (shards, finished, _, _) = Existing(folder, file);
                 if (!finished) throw new InvalidDataException($"{folder}: the shards of '{plan.Files[file].Path}' are not complete; {nameof(Write)} goes on with them");
                 foreach (var path in shards)
                 {
@@ -91,53 +110,62 @@ public static class TokenShards
         return shard.Entries.Count > 0;
     }
 
-    /// <summary>The shards of a file that are there, whether they are all, and how many documents they hold.</summary>
-    static (List<string> Paths, bool Finished, long Documents) Existing(string folder, int file, Action<long>? countTokens = null)
+    /// <summary>The shards of a file that are there, whether they are all, how many documents they hold and what was replaced in those.</summary>
+    static (List<string> Paths, bool Finished, long Documents, long Replaced) Existing(string folder, int file, Action<long>? countTokens = null)
     {
         var paths = new List<string>();
-        long documents = 0;
+        long documents = 0, replaced = 0;
         bool finished = false;
         while (!finished && File.Exists(PathOf(folder, file, paths.Count)))
         {
             var path = PathOf(folder, file, paths.Count);
+            RegularFile.Require(path);
             using var shard = SafetensorsFile.Open(path);
             if (!shard.Metadata.TryGetValue(DocumentsKey, out var text) || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
                 throw new InvalidDataException($"{path}: no '{DocumentsKey}' among the metadata; expected a shard that {nameof(TokenShards)}.{nameof(Write)} made");
             paths.Add(path);
             documents += count;
+            if (shard.Metadata.TryGetValue(ReplacedKey, out text) && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out count)) replaced += count;
             if (shard.Entries.Count > 0) countTokens?.Invoke(shard["tokens"].Shape[0]);
             finished = shard.Metadata.GetValueOrDefault(LastKey) == "true";
         }
-        return (paths, finished, documents);
+        return (paths, finished, documents, replaced);
     }
 
     sealed class Work(DocumentFile[] sources, string folder, Tokenizer tokenizer, ShardingOptions options, IProgress<ShardingProgress>? progress, CancellationToken cancellation)
     {
         readonly long totalBytes = sources.Sum(source => source.Length);
         readonly Lock reporting = new();
-        long documents, tokens, lastReport;
+        long documents, tokens, replaced, lastReport;
         int files;
 
         public void WriteFile(int file, Func<bool> shouldEnd)
         {
-            var (shards, finished, there) = Existing(folder, file, count => Interlocked.Add(ref tokens, count));
+            var (shards, finished, there, replacedThere) = Existing(folder, file, count => Interlocked.Add(ref tokens, count));
             Interlocked.Add(ref documents, there);
+            Interlocked.Add(ref replaced, replacedThere);
             if (finished) sources[file].Position = sources[file].Length;
             else WriteRest(file, shards.Count, there, shouldEnd);
             Interlocked.Increment(ref files);
-            Report(always: false);
+            ReportIfDue();
         }
 
         void WriteRest(int file, int part, long skipped, Func<bool> shouldEnd)
         {
             var ids = new List<int>();
             var starts = new List<long>();
-            foreach (var text in sources[file].Read().Skip(checked((int)skipped)))
+            long replacedBefore = 0, replacedInShard = 0;
+            foreach (var text in sources[file].Read())
             {
                 cancellation.ThrowIfCancellationRequested();
                 if (shouldEnd()) throw new OperationCanceledException();
+                long replacedHere = sources[file].ReplacedCharacters - replacedBefore;
+                replacedBefore += replacedHere;
+                if (--skipped >= 0) continue;
                 // a shard is written when one more document is known to follow: so the last one can say that it is the last
-                if (ids.Count >= options.TokensPerShard) Flush(file, part++, ids, starts, last: false);
+                if (ids.Count >= options.TokensPerShard) Flush(file, part++, ids, starts, ref replacedInShard, last: false);
+                replacedInShard += replacedHere;
+                Interlocked.Add(ref replaced, replacedHere);
                 starts.Add(ids.Count);
                 if (options.BeginOfText) ids.Add(tokenizer.BeginOfText!.Value);
                 int before = ids.Count;
@@ -145,14 +173,15 @@ public static class TokenShards
                 if (options.EndOfText) ids.Add(tokenizer.EndOfText!.Value);
                 Interlocked.Increment(ref documents);
                 Interlocked.Add(ref tokens, ids.Count - starts[^1]);
-                Report(always: false);
+                ReportIfDue();
             }
-            Flush(file, part, ids, starts, last: true);
+            Flush(file, part, ids, starts, ref replacedInShard, last: true);
         }
 
-        void Flush(int file, int part, List<int> ids, List<long> starts, bool last)
+        void Flush(int file, int part, List<int> ids, List<long> starts, ref long replacedInShard, bool last)
         {
             var notes = new Dictionary<string, string> { [DocumentsKey] = starts.Count.ToString(CultureInfo.InvariantCulture), [LastKey] = last ? "true" : "false" };
+            if (replacedInShard > 0) notes[ReplacedKey] = replacedInShard.ToString(CultureInfo.InvariantCulture);
             var path = PathOf(folder, file, part);
             if (ids.Count == 0) SafetensorsFile.Write(path, [], notes);      // a file without text is done, too
             else
@@ -163,17 +192,22 @@ public static class TokenShards
             }
             ids.Clear();
             starts.Clear();
+            replacedInShard = 0;
         }
 
-        public void Report(bool always)
+        void ReportIfDue()
         {
-            if (progress is null) return;
-            long now = Environment.TickCount64;
+            if (progress is not null && Environment.TickCount64 - Interlocked.Read(ref lastReport) >= BetweenReports.TotalMilliseconds) Report();
+        }
+
+        public ShardingProgress Report()
+        {
             lock (reporting)
             {
-                if (!always && now - lastReport < BetweenReports.TotalMilliseconds) return;
-                lastReport = now;
-                progress.Report(new(files, sources.Length, sources.Sum(source => source.Position), totalBytes, documents, tokens));
+                Interlocked.Exchange(ref lastReport, Environment.TickCount64);
+                var report = new ShardingProgress(files, sources.Length, sources.Sum(source => source.Position), totalBytes, documents, tokens) { ReplacedCharacters = replaced };
+                progress?.Report(report);
+                return report;
             }
         }
     }

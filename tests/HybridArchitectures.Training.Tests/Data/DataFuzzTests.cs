@@ -1,6 +1,7 @@
 using CsCheck;
 using HybridArchitectures.Fuzz;
 using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training.Tests.Data;
 using HybridArchitectures.Training.Tests.Running;
 
 namespace HybridArchitectures.Training.Tests;
@@ -70,6 +71,41 @@ public sealed class DataFuzzTests : IDisposable
         Assert.True(opened > 0 && refused > opened / 20, $"{opened} opened, {refused} refused: the mutations no longer try both");
     }
 
+    [Theory]
+    [InlineData("a.parquet")]
+    [InlineData("a.jsonl.zst")]
+    [InlineData("a.jsonl.gz")]
+    [InlineData("tiny.jsonl.gz")]
+    [InlineData("a.jsonl")]
+    [InlineData("a.json")]
+    public async Task A_mutated_file_of_documents_is_refused_by_name_or_read_within_bounds(string name)
+    {
+        string[] texts = SampleFiles.Texts(30);
+        var lines = name.StartsWith("tiny", StringComparison.Ordinal) ? "x"u8.ToArray() : SampleFiles.JsonLines(texts);
+        string path = folder[name];
+        if (name.EndsWith(".parquet", StringComparison.Ordinal)) await SampleFiles.Parquet(path, texts, rowsAGroup: 20);
+        else File.WriteAllBytes(path, name.EndsWith(".zst") ? SampleFiles.Zstd(lines) : name.EndsWith(".gz") ? SampleFiles.Gzip(lines) : lines);
+        byte[] original = File.ReadAllBytes(path);
+        int read = 0, refused = 0;
+        Mutation.Many(original).Each(Effort.Of(1_500, 100_000), mutated =>
+        {
+            File.WriteAllBytes(path, mutated);
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            try
+            {
+                Assert.InRange(new DocumentFile(path).Read().Count(), 0, 100_000);
+                read++;
+            }
+            catch (InvalidDataException refusal)
+            {
+                Assert.StartsWith(path, refusal.Message);
+                refused++;
+            }
+            Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 16 << 20);
+        });
+        Assert.True(refused > read / 50, $"{read} read, {refused} refused: the mutations no longer try both");
+    }
+
     [Fact]
     public void Mutated_settings_of_a_checkpoint_are_refused_by_name_or_resume()
     {
@@ -100,6 +136,8 @@ public sealed class DataFuzzTests : IDisposable
             });
             File.WriteAllBytes(path, original);
         }
-        Assert.True(resumed > 0 && refused > 0, $"{resumed} resumed, {refused} refused");
+        // a changed checkpoint is known by its checksums, wherever it is changed
+        Assert.True(refused > 50 * resumed, $"{resumed} resumed, {refused} refused");
+        using (var trainer = Trainer.Resume(run, training)) trainer.Model.Dispose();
     }
 }

@@ -26,6 +26,13 @@ static class SampleFiles
         return target.ToArray();
     }
 
+    /// <summary>A Zstandard frame of one uncompressed block, which declares a window of any size.</summary>
+    public static byte[] ZstdWithWindow(byte[] bytes, int windowLog)
+    {
+        int block = bytes.Length << 3 | 1;
+        return [0x28, 0xb5, 0x2f, 0xfd, 0, (byte)((windowLog - 10) << 3), (byte)block, (byte)(block >> 8), (byte)(block >> 16), .. bytes];
+    }
+
     public static byte[] Zstd(byte[] bytes) => new ZstdSharp.Compressor().Wrap(bytes).ToArray();
 
     /// <summary>As FineWeb has it: the text among other columns, in several row groups.</summary>

@@ -30,7 +30,7 @@ public sealed class TextCorpusTests : IDisposable
         Assert.InRange(corpus.HeldOut.Count, 5, 9);
         Assert.Empty(corpus.Training.Intersect(corpus.HeldOut));
         Assert.Equal(corpus.HeldOut, TextCorpus.FromPath(folder.Path, 0.1).HeldOut);
-        Assert.Contains(corpus.Training, document => document.Name == Path.Combine("sub", "0.md") || document.Name == Path.Combine("sub", "2.md"));
+        Assert.Contains(corpus.Training, document => document.Name is "sub/0.md" or "sub/2.md");
     }
 
     [Fact]
@@ -48,5 +48,50 @@ public sealed class TextCorpusTests : IDisposable
         File.WriteAllText(folder["some"], "some text");
         foreach (double share in new[] { 0, -1, 0.6, double.NaN })
             Assert.Equal("heldOutShare", Assert.Throws<ArgumentOutOfRangeException>(() => TextCorpus.FromPath(folder["some"], share)).ParamName);
+    }
+
+    [Fact]
+    public void A_folder_is_read_in_the_order_of_names_with_slashes_and_split_alike_on_every_system()
+    {
+        foreach (var name in new[] { "six", "b/c/four.txt", "a", "z/nine", "aZ/seven", "b.txt", "b/ten", "a-b/one" })
+        {
+            var path = folder[name.Replace('/', Path.DirectorySeparatorChar)];
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            File.WriteAllText(path, new string('x', 100));
+        }
+        var corpus = TextCorpus.FromPath(folder.Path, 0.3);
+        string[] heldOut = [.. corpus.HeldOut.Select(document => document.Name)];
+        Assert.Equal(["a", "a-b/one", "aZ/seven", "b.txt", "b/c/four.txt", "b/ten", "six", "z/nine"], corpus.Training.Select(document => document.Name).Concat(heldOut).Order(StringComparer.Ordinal));
+        Assert.Equal(corpus.Training.Select(document => document.Name).Order(StringComparer.Ordinal), corpus.Training.Select(document => document.Name));
+        Assert.Equal(["b.txt", "six", "z/nine"], heldOut.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Records_in_a_folder_are_documents_and_other_json_is_left_out()
+    {
+        string[] Texts(string prefix) => [.. Enumerable.Range(0, 30).Select(i => $"{prefix} {i}")];
+        File.WriteAllBytes(folder["a.jsonl"], SampleFiles.JsonLines(Texts("a")));
+        File.WriteAllBytes(folder["b.json.gz"], SampleFiles.Gzip(SampleFiles.JsonLines(Texts("b"))));
+        await SampleFiles.Parquet(folder["c.parquet"], Texts("c"));
+        File.WriteAllText(folder["package.json"], "{\"name\": \"x\"}");
+        File.WriteAllBytes(folder["picture.gz"], SampleFiles.Gzip([1, 0, 2]));
+        var corpus = TextCorpus.FromPath(folder.Path, 0.1);
+        var all = corpus.Training.Concat(corpus.HeldOut).ToDictionary(document => document.Name, document => document.Text);
+        Assert.Equal(Texts("a").Concat(Texts("b")).Concat(Texts("c")).Order(), all.Values.Order());
+        Assert.Equal("b 2", all["b.json.gz#3"]);
+        Assert.Equal(30, TextCorpus.FromPath(folder["a.jsonl"], 0.1) is var one ? one.Training.Count + one.HeldOut.Count : 0);
+        Assert.Contains("settings.json", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(Settings())).Message);
+        // damage is not left out
+        File.AppendAllText(folder["a.jsonl"], "{\"text\": ");
+        Assert.Contains("a.jsonl: line", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(folder.Path)).Message);
+        File.WriteAllText(folder["bare/records.txt"], "{\"text\": \"x\"}\n");
+        Assert.Contains("records.txt: the first line is a JSON object", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(folder["bare"])).Message);
+
+        string Settings()
+        {
+            Directory.CreateDirectory(folder["bare"]);
+            File.WriteAllText(folder["bare/settings.json"], "{\"name\": \"x\"}");
+            return folder["bare/settings.json"];
+        }
     }
 }

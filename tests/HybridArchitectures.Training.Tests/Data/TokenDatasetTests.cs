@@ -46,7 +46,7 @@ public sealed class TokenDatasetTests : IDisposable
     [InlineData(256)]
     [InlineData(65536)]
     [InlineData(128256)]
-    public void A_saved_file_is_mapped_back_whatever_the_vocabulary(int vocabulary)
+    public void A_saved_file_is_read_back_whatever_the_vocabulary(int vocabulary)
     {
         var random = new Random(1);
         var tokens = Enumerable.Range(0, 1001).Select(_ => random.Next(vocabulary)).Append(vocabulary - 1).ToArray();
@@ -142,5 +142,81 @@ public sealed class TokenDatasetTests : IDisposable
         Assert.Equal(50, one.Split(0.05).HeldOut.Count);
         using var few = TokenDataset.FromTokens([1, 2, 3], 7);
         Assert.Throws<InvalidOperationException>(() => few.Split());
+    }
+
+    [Theory]
+    [InlineData(256)]
+    [InlineData(128256)]
+    public void A_file_that_is_shortened_while_it_is_open_is_an_error(int vocabulary)
+    {
+        using (var data = TokenDataset.FromTokens(new int[100_000], vocabulary)) data.Save(folder["tokens"]);
+        using var opened = TokenDataset.Open(folder["tokens"]);
+        using (var file = new FileStream(folder["tokens"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) file.SetLength(5000);
+        Assert.Equal(new long[100], Read(opened, 0, 100));
+        Assert.Contains("tokens: the file ends at offset 5000", Assert.Throws<InvalidDataException>(() => Read(opened, 99_000, 1000)).Message);
+        Assert.Contains("the file ends", Assert.Throws<InvalidDataException>(() => opened.Save(folder["copy"])).Message);
+    }
+
+    static long[] Read(TokenDataset data, long start, int count)
+    {
+        var tokens = new long[count];
+        data.CopyTo(start, tokens);
+        return tokens;
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Data_disposed_while_threads_read_it_ends_their_reads_and_not_the_process(bool isFile)
+    {
+        for (int round = 0; round < 20; round++)
+        {
+            var data = TokenDataset.FromTokens([.. Enumerable.Range(0, 50_000)], 128256);
+            if (isFile)
+            {
+                data.Save(folder["tokens"]);
+                data.Dispose();
+                data = TokenDataset.Open(folder["tokens"]);
+            }
+            using var reading = new CountdownEvent(3);
+            var threads = Enumerable.Range(0, 3).Select(seed => Task.Factory.StartNew(() =>
+            {
+                var random = new Random(seed);
+                Read(data, 0, 1);
+                reading.Signal();
+                while (true)
+                {
+                    int start = random.Next(40_000);
+                    Assert.Equal(Enumerable.Range(start, 1000).Select(i => (long)i), Read(data, start, 1000));
+                }
+            }, TaskCreationOptions.LongRunning)).ToArray();
+            reading.Wait();
+            data.Dispose();
+            foreach (var thread in threads) Assert.Throws<ObjectDisposedException>(() => thread.GetAwaiter().GetResult());
+        }
+    }
+
+    [Fact]
+    public void Disposed_data_says_so_whatever_it_is_asked()
+    {
+        TokenDataset Disposed(TokenDataset data)
+        {
+            data.Dispose();
+            return data;
+        }
+        using (var data = TokenDataset.FromTokens([1, 2, 3], 5, byteCount: _ => 1)) data.Save(folder["tokens"]);
+        var whole = TokenDataset.FromTokens([1, 2, 3, 4], 5, byteCount: _ => 1);
+        var part = whole.Split(0.5).HeldOut;
+        whole.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => Read(part, 0, 1));
+        foreach (var data in new[] { whole, Disposed(TokenDataset.Open(folder["tokens"])), Disposed(TokenDataset.Join(TokenDataset.Open(folder["tokens"]), TokenDataset.Open(folder["tokens"]))) })
+            foreach (Action act in new Action[]
+            {
+                () => Read(data, 0, 1), () => data.CopyDocumentsTo(0, new long[1]), () => data.CountBytes([1]), () => data.Save(folder["other"]), () => data.Split(0.5),
+                () => _ = data.Fingerprint, () => TokenDataset.Join(data), () => new WindowSampler(data, 1).Next(1),
+            })
+                Assert.Throws<ObjectDisposedException>(act);
+        Assert.False(File.Exists(folder["other"]));
+        whole.Dispose();        // once more changes nothing
     }
 }

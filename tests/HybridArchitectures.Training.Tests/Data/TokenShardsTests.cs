@@ -202,4 +202,49 @@ public sealed class TokenShardsTests : IDisposable
             return path;
         }
     }
+
+    [Fact]
+    public void Replaced_characters_are_reported_those_of_earlier_runs_too()
+    {
+        var lines = string.Concat(Enumerable.Range(0, 60).Select(i => $"{{\"text\": \"Document {i} {(i % 10 == 0 ? "\\ud800" : "")} of some length, so that there are shards\", \"score\": NaN}}\n"));
+        string[] one = [folder["in/half.jsonl"]];
+        File.WriteAllText(one[0], lines);
+        Assert.Equal(6, TokenShards.Write(one, folder["straight"], tokenizer, Options).ReplacedCharacters);
+        using var source = new CancellationTokenSource();
+        Assert.ThrowsAny<OperationCanceledException>(() => TokenShards.Write(one, folder["out"], new CancellingTokenizer(35, source), Options, cancellation: source.Token));
+        Assert.True(File.Exists(folder["out/00000-0000.safetensors"]));
+        for (int run = 0; run < 2; run++)
+        {
+            var progress = TokenShards.Write(one, folder["out"], tokenizer, Options);
+            Assert.Equal((6, 60), (progress.ReplacedCharacters, progress.Documents));
+        }
+        AssertSame("straight", "out");
+    }
+
+    [Fact]
+    public void A_second_writer_is_refused_while_the_first_writes()
+    {
+        Exception? refusal = null;
+        var progress = new Told(_ => refusal ??= Record.Exception(() => TokenShards.Write(files, folder["out"], tokenizer, Options)));
+        TokenShards.Write(files, folder["out"], tokenizer, Options, progress);
+        Assert.Contains("expected no other Write at work there", Assert.IsType<IOException>(refusal).Message.Replace("TokenShards.", ""));
+        TokenShards.Write(files, folder["out"], tokenizer, Options);
+    }
+
+    [Fact]
+    public void A_plan_of_an_earlier_version_is_read_and_a_byte_order_mark_too()
+    {
+        TokenShards.Write(files, folder["out"], tokenizer, Options);
+        var path = folder["out/shards.json"];
+        var plan = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        Assert.True(plan.Remove("layout") && plan.Remove("maxDocumentBytes"));
+        File.WriteAllText(path, plan.ToJsonString(), new System.Text.UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
+        TokenShards.Write(files, folder["out"], tokenizer, Options);
+        using var data = TokenShards.Open(folder["out"]);
+        Assert.True(data.Count > 0);
+        Assert.Contains("size of documents (268435456)",
+            Assert.Throws<ArgumentException>(() => TokenShards.Write(files, folder["out"], tokenizer, Options with { MaxDocumentBytes = 1 << 20 })).Message);
+        Assert.Contains("layout of files (Automatic)",
+            Assert.Throws<ArgumentException>(() => TokenShards.Write(files, folder["out"], tokenizer, Options with { Layout = DocumentLayout.JsonLines })).Message);
+    }
 }

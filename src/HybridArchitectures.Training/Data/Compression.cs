@@ -1,0 +1,9 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>How a file of documents is compressed.</summary>
+enum Compression
+{
+    None,
+    Gzip,
+    Zstandard,
+}

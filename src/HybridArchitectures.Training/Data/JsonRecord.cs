@@ -1,0 +1,62 @@
+using System.Text;
+using System.Text.Json;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Finds the text of one JSON object. The object is read strictly first. Where that fails, a second look is lenient about what nobody reads: numbers that are
+/// NaN or infinite, as Python writes them, nesting of any depth, and damage inside other properties that leaves their quotes and brackets whole.
+/// </summary>
+static class JsonRecord
+{
+    /// <summary>Returns the text; null where the property is null or NaN.</summary>
+    /// <param name="json">One object.</param>
+    /// <param name="column">The property that holds the text.</param>
+    /// <param name="replaced">Is raised by the number of half surrogate pairs that became U+FFFD.</param>
+    /// <exception cref="JsonException">The object is damaged or has no such property; the message says what was expected, and the position in the line is set.</exception>
+    public static string? Text(ReadOnlySpan<byte> json, string column, ref long replaced)
+    {
+        try
+        {
+            if (Strictly(json, column, out var text)) return text;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+        }
+        return new LenientJson(json).Text(Encoding.UTF8.GetBytes(column), column, ref replaced);
+    }
+
+    /// <summary>Returns whether bytes are one JSON object with the text property, a string.</summary>
+    public static bool IsRecord(ReadOnlySpan<byte> json, string column)
+    {
+        try
+        {
+            return Strictly(json, column, out var text) && text is not null;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            return false;
+        }
+    }
+
+    static bool Strictly(ReadOnlySpan<byte> json, string column, out string? text)
+    {
+        text = null;
+        bool found = false;
+        var reader = new Utf8JsonReader(json);
+        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return false;
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            bool isText = reader.ValueTextEquals(column);
+            reader.Read();
+            if (isText)
+            {
+                if (reader.TokenType is not (JsonTokenType.String or JsonTokenType.Null)) return false;
+                (text, found) = (reader.GetString(), true);
+            }
+            else reader.Skip();
+        }
+        while (reader.Read()) { }       // nothing may follow
+        return found;
+    }
+}
