@@ -94,7 +94,15 @@ public sealed class WindowSampler
 
     DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
 
-    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int context, bool separateDocuments, Device? device)
+    /// <summary>Reads rows.</summary>
+    /// <param name="position">The position that the batch reports.</param>
+    /// <param name="rows">The data and the first token of each row.</param>
+    /// <param name="context">Tokens per row.</param>
+    /// <param name="separateDocuments">Whether the documents of a row are kept apart.</param>
+    /// <param name="device">Where the tensors go; null for main memory.</param>
+    /// <param name="isCounted">Whether the token after the one at a position of the data is a target; null: all are.</param>
+    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int context, bool separateDocuments, Device? device,
+        Func<long, bool>? isCounted = null)
     {
         using var scope = NewDisposeScope();
         using var off = no_grad();
@@ -111,13 +119,15 @@ public sealed class WindowSampler
             tokens.AsSpan(0, context).CopyTo(idSpan[(row * context)..]);
             var rowTargets = targetSpan.Slice(row * context, context);
             tokens.AsSpan(1).CopyTo(rowTargets);
+            for (int i = 0; isCounted is not null && i < context; i++)
+                if (!isCounted(rows[row].Start + i)) rowTargets[i] = -100;
             if (!separateDocuments) continue;
             rows[row].Data.CopyDocumentsTo(rows[row].Start, owners);
             owners.AsSpan(0, context).CopyTo(documentSpan[(row * context)..]);
             for (int i = 0; i < context; i++)
                 if (owners[i] != owners[i + 1]) rowTargets[i] = -100;
         }
-        long counted = targetSpan.Length - (separateDocuments ? targetSpan.Count(-100L) : 0);
+        long counted = targetSpan.Length - targetSpan.Count(-100L);
         long bytes = 0;
         if (rows.All(row => row.Data.KnowsBytes))
             for (int row = 0; row < rows.Count; row++) bytes += rows[row].Data.CountBytes(targetSpan.Slice(row * context, context));

@@ -8,6 +8,16 @@ namespace HybridArchitectures.Training;
 /// <param name="Bytes">How many bytes of text they stand for; 0 where the data does not know.</param>
 public sealed record Evaluation(double Nats, long Tokens, long Bytes)
 {
+    /// <summary>
+    /// Gets the standard error of <see cref="Loss"/> in nats per token: how far it may be expected from the loss over endless text of the same kind. Blocks of
+    /// up to 512 neighbouring tokens count as one sample each. Null for fewer than two blocks, or where it was not measured.
+    /// </summary>
+    public double? StandardError { get; init; }
+
+    /// <summary>Gets the standard error of <see cref="BitsPerByte"/>; null where either is.</summary>
+    [JsonIgnore]
+    public double? BitsPerByteStandardError => Bytes == 0 ? null : StandardError * Tokens / Math.Log(2) / Bytes;
+
     /// <summary>Mean cross entropy in nats per token.</summary>
     [JsonIgnore]
     public double Loss => Nats / Tokens;

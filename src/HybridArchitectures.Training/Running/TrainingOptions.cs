@@ -54,7 +54,9 @@ public sealed record TrainingOptions
     /// <summary>The held-out loss is measured every so many steps; 0: at the end only.</summary>
     public long EvaluateEvery { get; init; }
 
-    /// <summary>How many held-out tokens to measure on, spread evenly; 0: all.</summary>
+    /// <summary>
+    /// Gets how many held-out tokens to measure on, spread evenly over the data and the same at every context length. The default, 0, measures on all.
+    /// </summary>
     public long EvaluationTokens { get; init; }
 
     /// <summary>A checkpoint is written every so many steps; 0: at the end, and when the run is cancelled.</summary>

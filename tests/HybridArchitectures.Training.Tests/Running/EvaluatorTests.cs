@@ -1,3 +1,5 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
@@ -26,17 +28,89 @@ public class EvaluatorTests
         Assert.Equal(sum, one.Nats, 1e-3);
     }
 
-    [Fact]
-    public void A_part_of_the_data_is_whole_windows_spread_evenly()
+    // Attention with a window of 1 sees the token itself alone.
+    static HybridLanguageModel WithoutContext() => new HybridDesign
     {
-        using var model = Small.Model();
+        Width = 16, Vocabulary = Small.Vocabulary,
+        Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Window = 1, Rotary = new RotarySpec() }, FeedForward = FeedForwardSpec.SwiGlu(24) }],
+    }.Resolve().CreateModel(seed: 3);
+
+    [Theory]
+    [InlineData(4_100, false)]
+    [InlineData(4_100, true)]
+    [InlineData(0, true)]
+    public void The_predicted_tokens_do_not_depend_on_the_context_length(long tokens, bool separateDocuments)
+    {
+        using var model = WithoutContext();
+        using var data = Small.Data(6001, starts: [0, 1000, 2047, 2048, 2049, 4100, 4500]);
+        var first = Evaluator.Evaluate(model, data, 128, rows: 64, tokens, separateDocuments);
+        Assert.Equal(first.Tokens, first.Bytes);
+        if (!separateDocuments) Assert.Equal(tokens, first.Tokens);
+        if (tokens == 0) Assert.Equal(6000 - 6, first.Tokens);
+        // two stretches of 2050; a context beyond that tiles all of the data
+        foreach (int context in new[] { 100, 512, 2050, 2051 })
+        {
+            var other = Evaluator.Evaluate(model, data, context, rows: Math.Max(1, 4096 / context), tokens, separateDocuments);
+            Assert.Equal((first.Tokens, first.Bytes), (other.Tokens, other.Bytes));
+            // rows of other lengths round otherwise
+            Assert.Equal(first.Loss, other.Loss, 1e-6);
+            Assert.Equal(first.StandardError!.Value, other.StandardError!.Value, 1e-6);
+        }
+    }
+
+    [Fact]
+    public void A_part_of_the_data_has_the_number_of_tokens_asked_for_and_lies_in_all_of_it()
+    {
+        using var model = WithoutContext();
         using var data = Small.Data(1001);
         var part = Evaluator.Evaluate(model, data, context: 10, tokens: 205);
-        Assert.Equal(200, part.Tokens);
+        Assert.Equal(205, part.Tokens);
         Assert.Equal(part, Evaluator.Evaluate(model, data, context: 10, tokens: 205));
         Assert.Equal(1000, Evaluator.Evaluate(model, data, context: 10, tokens: 5000).Tokens);
-        Assert.Equal(10, Evaluator.Evaluate(model, data, context: 10, tokens: 3).Tokens);
+        Assert.Equal(3, Evaluator.Evaluate(model, data, context: 10, tokens: 3).Tokens);
         Assert.Equal(1000, Evaluator.Evaluate(model, data, context: 5000).Tokens);
+        foreach (var (count, tokens) in new[] { (100_000L, 65_536L), (100_000L, 99_998L), (70_000L, 65_537L), (1L << 40, 1L << 24), (5_000_000L, 4096L), (10L, 9L), (10L, 8L) })
+        {
+            var stretches = new EvaluationStretches(count, tokens);
+            foreach (int context in new[] { 100, 2048, 5000 }.Where(_ => count < 1 << 30))
+            {
+                long predicted = 0, end = -1, last = -1;
+                foreach (var (start, length) in stretches.Windows(context))
+                {
+                    Assert.InRange(length, 1, context);
+                    Assert.True(start >= end, $"{start} is before {end}");
+                    end = start + length;
+                    for (long at = start; at < end; at++)
+                    {
+                        long index = stretches.IndexOf(at);
+                        if (index < 0) continue;
+                        Assert.Equal(last + 1, index);
+                        (last, predicted) = (index, predicted + 1);
+                    }
+                }
+                Assert.Equal(Math.Min(tokens, count - 1), predicted);
+                Assert.InRange(end, -1, count - 1);
+            }
+        }
+        var starts = new EvaluationStretches(1 << 20, 65_536).Windows(2048).Select(window => window.Start).ToArray();
+        Assert.Equal(32, starts.Length);
+        Assert.All(starts.Zip(starts.Skip(1)), pair => Assert.InRange(pair.Second - pair.First, (1 << 15) - 2, (1 << 15) + 2));
+    }
+
+    [Fact]
+    public void The_standard_error_is_that_of_a_mean_over_blocks()
+    {
+        using var model = WithoutContext();
+        using var data = Small.Data(4097);
+        var result = Evaluator.Evaluate(model, data, context: 300);
+        using var scope = NewDisposeScope();
+        var tokens = new long[4097];
+        data.CopyTo(0, tokens);
+        var losses = model.TokenLosses(tensor(tokens[..^1]).unsqueeze(0), tensor(tokens[1..]).unsqueeze(0)).to(float64).view(8, 512).mean([1]);
+        double expected = losses.std(unbiased: true).item<double>() / Math.Sqrt(8);
+        Assert.Equal(expected, result.StandardError!.Value, 1e-6);
+        Assert.Equal(expected / Math.Log(2), result.BitsPerByteStandardError!.Value, 1e-6);
+        Assert.Null(Evaluator.Evaluate(model, data, context: 300, tokens: 1).StandardError);
     }
 
     [Fact]
