@@ -13,7 +13,7 @@ namespace HybridArchitectures.Adapters;
 /// </summary>
 public sealed class LoraAdapters : IDisposable
 {
-    const string FormatKey = "lora", Format = "1", RankKey = "rank", AlphaKey = "alpha", DropoutKey = "dropout";
+    const string FormatKey = "lora", Format = "1", RankKey = "rank", AlphaKey = "alpha", DropoutKey = "dropout", SizesKey = "sizes";
 
     readonly HybridLanguageModel model;
     readonly IReadOnlyList<LoraSite> sites;
@@ -28,7 +28,7 @@ public sealed class LoraAdapters : IDisposable
         using var generator = new Generator((ulong)options.Seed, CPU);
         foreach (var site in sites)
         {
-            var adapter = new LoraWeight(site.Weight.shape, site.Weight.device, options, generator);
+            var adapter = new LoraWeight(site.Weight.shape, site.Weight.device, options.SizeOf(site.Name), options.Dropout, generator);
             if (!model.training) adapter.eval();
             site.Owner.SetAdapter(site.Parameter, adapter);
         }
@@ -37,6 +37,8 @@ public sealed class LoraAdapters : IDisposable
         frozen = parameters;
         model.Adapters = this;
     }
+
+    internal HybridLanguageModel Model => model;
 
     /// <summary>What they are.</summary>
     public LoraOptions Options { get; }
@@ -82,7 +84,7 @@ public sealed class LoraAdapters : IDisposable
         foreach (var (number, site) in sites.Index()) site.Adapter!.Dropout.Draws = numbers[number + 1];
     }
 
-    static void RequireNone(HybridLanguageModel model)
+    internal static void RequireNone(HybridLanguageModel model)
     {
         model.RequireAlive();
         if (model.Adapters is not null) throw new ArgumentException("the model has adapters already; detach them first", nameof(model));
@@ -157,11 +159,18 @@ public sealed class LoraAdapters : IDisposable
         SafetensorsFile.Write(path, sites.SelectMany(site => new KeyValuePair<string, Tensor>[] { new($"{site.Name}.down", site.Adapter!.Down), new($"{site.Name}.up", site.Adapter.Up) }), Metadata());
     }
 
-    internal Dictionary<string, string> Metadata() => new()
+    internal Dictionary<string, string> Metadata()
     {
-        [FormatKey] = Format, [RankKey] = Options.Rank.ToString(CultureInfo.InvariantCulture),
-        [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture), [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
-    };
+        var metadata = new Dictionary<string, string>
+        {
+            [FormatKey] = Format, [RankKey] = Options.Rank.ToString(CultureInfo.InvariantCulture),
+            [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture), [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
+        };
+        // a line for each weight of another size
+        if (Options.Sizes.Count > 0)
+            metadata[SizesKey] = string.Join('\n', Options.Sizes.Select(item => FormattableString.Invariant($"{item.Weight} {item.Size.Rank} {item.Size.Alpha:R}")));
+        return metadata;
+    }
 
     /// <summary>Puts adapters on a model as <see cref="Save"/> wrote them.</summary>
     /// <param name="model">A model of the design they were trained on, without adapters.</param>
@@ -184,11 +193,11 @@ public sealed class LoraAdapters : IDisposable
     {
         if (!file.Metadata.ContainsKey(FormatKey)) return;
         string[] tensors = [.. file.Entries.Select(entry => entry.Name).Where(IsAdapter)];
-        var names = tensors.Where(name => name.EndsWith(".down", StringComparison.Ordinal)).Select(name => name[..^".down".Length].Replace("lora_", "", StringComparison.Ordinal)).ToHashSet(StringComparer.Ordinal);
+        var names = tensors.Where(name => name.EndsWith(".down", StringComparison.Ordinal)).Select(WeightOf).ToHashSet(StringComparer.Ordinal);
         AttachFrom(model, ReadOptions(file), names, _ => { }, file.Path);
     }
 
-    static LoraAdapters AttachFrom(HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
+    internal static LoraAdapters AttachFrom(HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
     {
         var sites = LoraSites.Of(model).Where(site => names.Contains(site.Name)).ToArray();
         if (sites.Length != names.Count || names.Count == 0)
@@ -214,23 +223,42 @@ public sealed class LoraAdapters : IDisposable
             : throw new InvalidDataException($"{file.Path}: {key} is \"{file.Metadata.GetValueOrDefault(key)}\"; expected a number");
         double rank = Number(RankKey);
         if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank)) throw new InvalidDataException($"{file.Path}: {RankKey} is {rank}; expected a whole number from 1");
+        var options = new LoraOptions { Rank = (int)rank, Alpha = Number(AlphaKey), Dropout = Number(DropoutKey), Sizes = ReadSizes(file) };
         // before memory is taken for a rank that only the metadata claims
         bool alone = !file.Entries.Any(entry => IsAdapter(entry.Name));
         foreach (var entry in file.Entries.Where(entry => (alone || IsAdapter(entry.Name)) && entry.Name.EndsWith(".down", StringComparison.Ordinal)))
-            if (entry.Shape.Count < 2 || entry.Shape[^2] != (long)rank) throw new InvalidDataException($"{file.Path}: {entry} is not of rank {rank}");
-        var options = new LoraOptions { Rank = (int)rank, Alpha = Number(AlphaKey), Dropout = Number(DropoutKey) };
+        {
+            int expected = options.SizeOf(alone ? entry.Name[..^".down".Length] : WeightOf(entry.Name)).Rank;
+            if (entry.Shape.Count < 2 || entry.Shape[^2] != expected) throw new InvalidDataException($"{file.Path}: {entry} is not of rank {expected}");
+        }
         try
         {
             options.Check("metadata");
         }
         catch (ArgumentException error)
         {
-            throw new InvalidDataException($"{file.Path}: {error.Message}", error);
+            throw new InvalidDataException($"{file.Path}: {HybridArchitectures.Design.Require.Text(error)}", error);
         }
         return options;
     }
 
-    void RequireAttached()
+    // the weight's name in that of an adapter's tensor in a checkpoint
+    static string WeightOf(string tensor) => tensor[..^".down".Length].Replace("lora_", "", StringComparison.Ordinal);
+
+    static HybridArchitectures.Design.EquatableList<(string, LoraSize)> ReadSizes(SafetensorsFile file)
+    {
+        if (!file.Metadata.TryGetValue(SizesKey, out string? lines)) return [];
+        var sizes = new Dictionary<string, LoraSize>(StringComparer.Ordinal);
+        foreach (string line in lines.Split('\n'))
+        {
+            bool isSize = line.Split(' ') is [var name, var rank, var alpha] && int.TryParse(rank, CultureInfo.InvariantCulture, out int size) && size is >= 1 and <= 1 << 20
+                && double.TryParse(alpha, NumberStyles.Float, CultureInfo.InvariantCulture, out double scale) && double.IsFinite(scale) && sizes.TryAdd(name, new(size, scale));
+            if (!isSize) throw new InvalidDataException($"{file.Path}: {SizesKey} has the line \"{line}\"; expected a weight's name, its rank and its alpha.");
+        }
+        return [.. sizes.Select(item => (item.Key, item.Value))];
+    }
+
+    internal void RequireAttached()
     {
         ObjectDisposedException.ThrowIf(detached, this);
         model.RequireAlive();

@@ -1,3 +1,5 @@
+using HybridArchitectures.Design;
+
 namespace HybridArchitectures.Adapters;
 
 /// <summary>What low-rank adapters are to be (arXiv 2106.09685).</summary>
@@ -21,7 +23,19 @@ public sealed record LoraOptions
     /// <summary>Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.</summary>
     public long Seed { get; init; }
 
-    internal double Scale => Alpha / Rank;
+    /// <summary>Weights whose adapter has another rank and scale than <see cref="Rank"/> and <see cref="Alpha"/>, as in files of other libraries.</summary>
+    internal EquatableList<(string Weight, LoraSize Size)> Sizes { get; init; } = [];
+
+    internal LoraSize SizeOf(string weight)
+    {
+        foreach (var (name, size) in Sizes)
+            if (name == weight) return size;
+        return new(Rank, Alpha);
+    }
+
+    /// <summary>Rank, alpha, dropout and targets.</summary>
+    public override string ToString() => FormattableString.Invariant(
+        $"rank {Rank}, alpha {Alpha}, dropout {Dropout}, targets {Targets}{(Only is null ? "" : ", only some weights")}{(Sizes.Count == 0 ? "" : $", {Sizes.Count} weights with another rank or alpha")}");
 
     internal void Check(string name)
     {

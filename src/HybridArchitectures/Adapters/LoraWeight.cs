@@ -12,16 +12,16 @@ sealed class LoraWeight : HybridModule
 {
     readonly double scale;
 
-    public LoraWeight(long[] weight, Device device, LoraOptions options, Generator generator) : base("low-rank adapter")
+    public LoraWeight(long[] weight, Device device, LoraSize size, double dropout, Generator generator) : base("low-rank adapter")
     {
-        scale = options.Scale;
-        Dropout = new LoraDropout(options.Dropout);
+        (Size, scale) = (size, size.Scale);
+        Dropout = new LoraDropout(dropout);
         using var scope = NewDisposeScope();
         using var off = no_grad();
         long[] experts = weight[..^2];
         double bound = 1 / Math.Sqrt(weight[^1]);
-        AddParameter("down", Make(empty([.. experts, options.Rank, weight[^1]], float32).uniform_(-bound, bound, generator).to(device)), decays: true);
-        AddParameter("up", Make(zeros([.. experts, weight[^2], options.Rank], float32, device)), decays: true);
+        AddParameter("down", Make(empty([.. experts, size.Rank, weight[^1]], float32).uniform_(-bound, bound, generator).to(device)), decays: true);
+        AddParameter("up", Make(zeros([.. experts, weight[^2], size.Rank], float32, device)), decays: true);
     }
 
     static Parameter Make(Tensor values)
@@ -30,6 +30,9 @@ sealed class LoraWeight : HybridModule
         parameter.DetachFromDisposeScope();
         return parameter;
     }
+
+    /// <summary>Rank and scale.</summary>
+    public LoraSize Size { get; }
 
     /// <summary>Whether the update is part of the weight at the moment.</summary>
     public bool IsMerged { get; private set; }

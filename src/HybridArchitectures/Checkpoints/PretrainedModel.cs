@@ -239,7 +239,7 @@ public static class PretrainedModel
         AtomicWrite.Text(Path.Combine(folder, PretrainedFolder.IndexFile), index.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
     }
 
-    static (PretrainedFamily Family, JsonObject Config) Express(HybridDesign design, string modelType)
+    internal static (PretrainedFamily Family, JsonObject Config) Express(HybridDesign design, string modelType)
     {
         ArgumentNullException.ThrowIfNull(modelType);
         var family = PretrainedFamily.Find(modelType)
@@ -255,7 +255,7 @@ public static class PretrainedModel
         }
         catch (Exception error) when (error is InvalidDataException or ArgumentException)
         {
-            throw new ArgumentException($"{modelType} cannot express the design: {error.Message}", nameof(design), error);
+            throw new ArgumentException($"{modelType} cannot express the design: {Require.Text(error)}", nameof(design), error);
         }
         if (differences.Count > 0)
             throw new ArgumentException($"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));

@@ -1,0 +1,53 @@
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Models;
+
+namespace HybridArchitectures.Adapters;
+
+/// <summary>The linear layers of a family's model by name.</summary>
+sealed class PeftModules
+{
+    const string Weight = ".weight", Head = "lm_head";
+
+    readonly PretrainedFamily family;
+    readonly Dictionary<string, PeftModule> byName = new(StringComparer.Ordinal);
+    readonly HashSet<string> unfit = new(StringComparer.Ordinal);
+
+    public PeftModules(HybridLanguageModel model, PretrainedFamily family)
+    {
+        this.family = family;
+        var sites = LoraSites.Of(model);
+        // a tied head is the embedding's table, but its adapter serves the head alone
+        var inside = sites.Where(site => site.Target != LoraTargets.Head).ToDictionary(site => site.Name, StringComparer.Ordinal);
+        foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
+        {
+            var parts = rule.Parts.Where(part => inside.ContainsKey(part.Name)).Select(part => new PeftPart(inside[part.Name], part.Expert)).ToArray();
+            string name = rule.File.EndsWith(Weight, StringComparison.Ordinal) ? rule.File[..^Weight.Length] : rule.File;
+            bool fits = name != rule.File && !rule.IsFilter && parts.Length == rule.Parts.Count && (parts.Length == 1 || rule.Dimension == 0)
+                && parts.All(part => part.Site.Weight.dim() == (part.Expert is null ? 2 : 3));
+            if (fits) byName.Add(name, new(name, parts));
+            else unfit.Add(name);
+        }
+        if (sites.FirstOrDefault(site => site.Target == LoraTargets.Head) is { } head)
+        {
+            unfit.Remove(Head);
+            byName[Head] = new(Head, [new(head, null)]);
+        }
+    }
+
+    public IEnumerable<PeftModule> All => byName.Values;
+
+    /// <summary>The module of a name, in whichever spelling the family knows.</summary>
+    public PeftModule? Find(string name)
+    {
+        string canonical = family.Canonical(name + Weight);
+        return byName.GetValueOrDefault(canonical.EndsWith(Weight, StringComparison.Ordinal) ? canonical[..^Weight.Length] : canonical);
+    }
+
+    /// <summary>Names by which PEFT selects just these modules: the last parts of their names, or their names where those would select others too.</summary>
+    public IReadOnlyList<string> TargetsOf(IReadOnlyCollection<string> adapted)
+    {
+        string[] ends = [.. adapted.Select(name => name[(name.LastIndexOf('.') + 1)..]).Distinct().Order(StringComparer.Ordinal)];
+        bool IsSelected(string name) => ends.Any(end => name == end || name.EndsWith("." + end, StringComparison.Ordinal));
+        return byName.Keys.Concat(unfit).Any(name => IsSelected(name) && !adapted.Contains(name)) ? [.. adapted.Order(StringComparer.Ordinal)] : ends;
+    }
+}
