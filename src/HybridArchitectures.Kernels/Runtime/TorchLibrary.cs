@@ -67,6 +67,18 @@ public static class TorchLibrary
         Volatile.Write(ref loaded, true);
     }
 
+    /// <summary>Returns a GPU as a device. TorchSharp's own <c>torch.CUDA</c> fails with "did not initialise" where there is none; this says what to install.</summary>
+    /// <param name="index">Number of the GPU, from 0. The default is 0.</param>
+    /// <exception cref="ArgumentException">libtorch is built without CUDA, finds no GPU, or has no GPU of this number; the message says which, and the cure.</exception>
+    /// <exception cref="DllNotFoundException">No libtorch is there, or it cannot be loaded.</exception>
+    public static TorchSharp.torch.Device Gpu(int index = 0)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        var device = new TorchSharp.torch.Device(TorchSharp.DeviceType.CUDA, index);
+        TorchDevices.Require(device, nameof(index));
+        return device;
+    }
+
     /// <summary>The folder of the libtorch this program uses.</summary>
     /// <exception cref="DllNotFoundException">There is none.</exception>
     public static string Folder => FindFolder() ?? throw new DllNotFoundException(Missing(NativeNames.TorchCpu));

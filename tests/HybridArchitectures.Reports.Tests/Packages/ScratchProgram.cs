@@ -45,9 +45,9 @@ static partial class ScratchProgram
                 var name = $"{NotLetters().Replace(page, "")}{index}";
                 var lines = code.Split('\n');
                 var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=')).ToArray();
-                var body = lines.Where(line => !usings.Contains(line)).ToArray();
-                // a page that explains speaks of one subject; only what a reader would paste names its namespaces
-                if (usings.Length == 0) usings = ["using HybridArchitectures.Cost;", "using HybridArchitectures.Design;", "using HybridArchitectures.Models;"];
+                // as in a program of top-level statements: statements first, then types
+                var body = lines.Where(line => !usings.Contains(line)).TakeWhile(line => !TypeDeclaration().IsMatch(line)).ToArray();
+                var types = lines.SkipWhile(line => !TypeDeclaration().IsMatch(line));
                 files[$"{name}.cs"] = $$"""
                     {{string.Join('\n', usings)}}
                     static class {{name}}
@@ -57,6 +57,8 @@ static partial class ScratchProgram
                             {{string.Join('\n', body)}}
                             await Task.CompletedTask;
                         }
+
+                        {{string.Join('\n', types)}}
                     }
                     """;
                 main.Append($"await {name}.Run();\n");
@@ -74,6 +76,9 @@ static partial class ScratchProgram
 
     [GeneratedRegex("^```csharp\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline)]
     private static partial Regex CSharp();
+
+    [GeneratedRegex("^(public |sealed |abstract |static |partial )*(class|record|struct|interface|enum) ")]
+    private static partial Regex TypeDeclaration();
 
     [GeneratedRegex("[^A-Za-z]")]
     private static partial Regex NotLetters();
