@@ -68,7 +68,7 @@ public sealed partial class HybridCache
                 }
                 catch (ArgumentException error)
                 {
-                    throw new InvalidDataException($"{path}: block {block}: {error.Message}", error);
+                    throw new InvalidDataException($"{path}: block {block}: {HybridArchitectures.Design.Require.Text(error)}", error);
                 }
             }
             lengths.CopyTo(cache.lengths, 0);

@@ -15,7 +15,20 @@ public static class HybridDesignModels
         TorchLibrary.EnsureLoaded();
         using var scope = NewDisposeScope();
         using var factory = new ModuleFactory(design, device, seed: 0, blank: true);
-        return new HybridLanguageModel(factory, compute);
+        return Finished(factory, made => new HybridLanguageModel(made, compute));
+    }
+
+    static T Finished<T>(ModuleFactory factory, Func<ModuleFactory, T> create)
+    {
+        try
+        {
+            return create(factory);
+        }
+        catch
+        {
+            factory.Abandon();
+            throw;
+        }
     }
 
     /// <summary>A model with fresh parameters.</summary>
@@ -23,6 +36,8 @@ public static class HybridDesignModels
     /// <param name="compute">The type of activations: float32 or bfloat16 (float64 to check against). Parameters are float32.</param>
     /// <param name="device">Where it lives; null for the CPU.</param>
     /// <param name="seed">Seed of the initial values: the same on every device. Null for one of torch's current generator.</param>
+    /// <exception cref="ArgumentException">No model can be made of the design, or the device is a GPU that this program or machine does not have; the message says what to install.</exception>
+    /// <exception cref="InvalidOperationException">A custom mixer's <see cref="MixerSpec.CountParameters"/> is not the number of its module's parameters.</exception>
     public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null) =>
         Create(design, compute, device, seed, factory => new HybridLanguageModel(factory, compute));
 
@@ -46,6 +61,6 @@ public static class HybridDesignModels
         using var scope = NewDisposeScope();
         long start = seed ?? randint(long.MaxValue, [1], ScalarType.Int64).item<long>();
         using var factory = new ModuleFactory(design, device ?? CPU, start);
-        return create(factory);
+        return Finished(factory, create);
     }
 }

@@ -5,6 +5,8 @@ namespace HybridArchitectures.Modules;
 /// <summary>Which module a spec becomes.</summary>
 static class ModuleCatalogue
 {
+    const int ListedParameters = 20;
+
     public static Mixer CreateMixer(ModuleFactory factory, MixerSpec spec) => spec switch
     {
         AttentionSpec attention => new Attention(factory, attention),
@@ -13,9 +15,24 @@ static class ModuleCatalogue
         IntraHybridSpec intra => new IntraHybrid(factory, intra),
         ShortConvolutionSpec convolution => new ShortConvolution(factory, convolution),
         GatedDeltaSpec delta => new GatedDelta(factory, delta),
-        CustomMixerSpec custom => custom.CreateMixer(factory) ?? throw new InvalidOperationException($"{custom.GetType().Name}.{nameof(CustomMixerSpec.CreateMixer)} returned null"),
+        CustomMixerSpec custom => CreateCustom(factory, custom),
         _ => throw new ArgumentException($"no module for a {spec.GetType().Name}; derive own mixers from {nameof(CustomMixerSpec)}", nameof(spec)),
     };
+
+    static Mixer CreateCustom(ModuleFactory factory, CustomMixerSpec spec)
+    {
+        string name = spec.GetType().Name;
+        var mixer = spec.CreateMixer(factory) ?? throw new InvalidOperationException($"{name}.{nameof(CustomMixerSpec.CreateMixer)} returned null; expected a mixer");
+        var parameters = mixer.AllParameters().Where(item => item.Value.requires_grad).DistinctBy(item => item.Value.Handle).ToArray();
+        long counted = spec.CountParameters(factory.Width), real = parameters.Sum(item => item.Value.NumberOfElements);
+        if (counted == real) return mixer;
+        string parts = parameters.Length == 0 ? "none"
+            : string.Join(", ", parameters.Take(ListedParameters).Select(item => $"{item.Name} [{string.Join(", ", item.Value.shape)}]"))
+                + (parameters.Length > ListedParameters ? $" and {parameters.Length - ListedParameters} more" : "");
+        mixer.Dispose();
+        throw new InvalidOperationException(
+            $"{name}.{nameof(MixerSpec.CountParameters)}({factory.Width}) is {counted}; expected {real}, the parameters of its module {mixer.GetName()}: {parts}.");
+    }
 
     public static FeedForward? CreateFeedForward(ModuleFactory factory, FeedForwardSpec spec) => spec switch
     {

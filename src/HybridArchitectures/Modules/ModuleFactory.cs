@@ -13,6 +13,7 @@ public sealed class ModuleFactory : IDisposable
 {
     readonly Generator generator;
     readonly bool blank;
+    readonly List<Parameter> made = [];
 
     /// <summary>A factory for a design's parameters.</summary>
     /// <param name="design">The design: widths and its initialisation settings.</param>
@@ -26,6 +27,7 @@ public sealed class ModuleFactory : IDisposable
         this.blank = blank;
         ArgumentNullException.ThrowIfNull(design);
         ArgumentNullException.ThrowIfNull(device);
+        TorchDevices.Require(device, nameof(device));
         Design = design;
         Device = device;
         NormEpsilon = design.NormEpsilon;
@@ -93,6 +95,12 @@ public sealed class ModuleFactory : IDisposable
         return result.item<double>();
     }
 
+    /// <summary>Disposes all parameters that were made: those of a model that could not be finished belong to nobody.</summary>
+    internal void Abandon()
+    {
+        foreach (var parameter in made) parameter.Dispose();
+    }
+
     /// <summary>Makes a block: <see cref="Position"/> and <see cref="NormEpsilon"/> are its own meanwhile.</summary>
     internal T At<T>(int position, double normEpsilon, Func<T> make)
     {
@@ -125,6 +133,7 @@ public sealed class ModuleFactory : IDisposable
         using var off = no_grad();
         var parameter = new Parameter(blank && shape is not null ? Blank(shape) : values().to(float32, Device, copy: true), requires_grad: true);
         parameter.DetachFromDisposeScope();
+        made.Add(parameter);
         return parameter;
     }
 

@@ -52,7 +52,7 @@ public static class DesignVerifier
 
     static InvarianceResult Try(HybridLanguageModel model, LayerProbe probe, InvarianceChecks checks, Invariance invariance, VerificationOptions options)
     {
-        double tolerance = options.ToleranceFor(model.ComputeType);
+        double tolerance = invariance == Invariance.CacheBytes ? 0 : options.ToleranceFor(model.ComputeType);
         var errors = new LayerErrors(model.Stack.Blocks.Count + 1, tolerance);
         using var scope = NewDisposeScope();
         try

@@ -29,4 +29,7 @@ public enum Invariance
 
     /// <summary>A cache comes back to a snapshot, and out of what a file keeps of it, as it was.</summary>
     CacheReturn,
+
+    /// <summary>A cache holds as many bytes after a prompt and a step as the cost model counts for each block.</summary>
+    CacheBytes,
 }

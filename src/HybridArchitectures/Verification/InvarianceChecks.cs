@@ -1,6 +1,8 @@
+using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Verification;
@@ -42,6 +44,7 @@ sealed class InvarianceChecks
             case Invariance.RaggedBatch: RaggedBatch(errors); break;
             case Invariance.CacheRows: CacheRows(errors); break;
             case Invariance.CacheReturn: CacheReturn(errors); break;
+            case Invariance.CacheBytes: CacheBytes(errors); break;
             default: throw new InvalidOperationException($"unknown invariance {invariance}");
         }
     }
@@ -203,6 +206,28 @@ sealed class InvarianceChecks
         restored.SetLengths(cache.Lengths);
         Follow(errors, alone, restored, [0, 1], [half, half], 2);
     }
+
+    void CacheBytes(LayerErrors errors)
+    {
+        int elementSize = model.ComputeType switch { ScalarType.BFloat16 => 2, ScalarType.Float64 => 8, _ => 4 };
+        foreach (int count in new[] { 1, length / 2, length - 1 })
+        {
+            Trying = $"{Rows} rows of {count} tokens and a step";
+            using var cache = model.CreateCache(Rows);
+            Continue(cache, Columns(ids, 0, count));
+            Continue(cache, Columns(ids, count, 1));
+            cache.Trim();
+            for (int block = 0; block < cache.States.Count; block++)
+            {
+                long counted = Rows * CacheSize.Of(model.Design, model.Design.Blocks[block], count + 1, elementSize).Total, held = Held(cache.States[block]);
+                errors.Compare(block, counted, held, $"{Trying}: {counted:N0} bytes are counted and {held:N0} are held");
+            }
+        }
+    }
+
+    // a state from elsewhere is taken by its tensors, whatever it says of itself
+    static long Held(MixerState? state) => state is null ? 0
+        : state.GetType().Assembly == typeof(MixerState).Assembly ? state.Bytes : state.Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
     // tokens of rows of ids, each from its own place
     void Follow(LayerErrors errors, IReadOnlyList<Tensor>[] alone, HybridCache cache, int[] rows, int[] from, int count)

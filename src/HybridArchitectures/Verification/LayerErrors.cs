@@ -32,5 +32,13 @@ sealed class LayerErrors(int layers, double tolerance)
         }
     }
 
+    /// <summary>Takes two counts of one layer, which must be equal.</summary>
+    public void Compare(int layer, long expected, long actual, string what)
+    {
+        if (expected == actual) return;
+        errors[layer] = Math.Max(errors[layer], Math.Abs((double)expected - actual) / Math.Max(expected, actual));
+        Detail ??= what;
+    }
+
     static double Number(Tensor value) => value.to(ScalarType.Float64).item<double>();
 }

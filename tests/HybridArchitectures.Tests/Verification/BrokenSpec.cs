@@ -10,6 +10,8 @@ public sealed record BrokenSpec(Fault Fault) : CustomMixerSpec
 
     public override long CountParameters(int width) => width;
 
+    public override long CountCacheBytes(int width, long length, int elementSize) => (long)width * elementSize + (Fault == Fault.CountsItsCacheWrongly ? 4 * length : 0);
+
     public override void Check(int width) { }
 
     public override Mixer CreateMixer(ModuleFactory factory) => new BrokenMixer(factory, Fault);

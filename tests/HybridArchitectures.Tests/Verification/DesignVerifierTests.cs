@@ -38,6 +38,7 @@ public class DesignVerifierTests
     [InlineData(Fault.MovesRows, Invariance.CacheRows, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheReturn)]
     [InlineData(Fault.KeepsMoreThanItsTensors, Invariance.CacheReturn, Invariance.Causality, Invariance.BatchOrder, Invariance.Packing)]
     [InlineData(Fault.GivesNaN, Invariance.SingleSteps, Invariance.BatchOrder)]
+    [InlineData(Fault.CountsItsCacheWrongly, Invariance.CacheBytes, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheRows, Invariance.CacheReturn)]
     public void A_fault_is_caught_in_its_layer_by_the_check_of_its_name(Fault fault, Invariance caught, params Invariance[] untouched)
     {
         var report = DesignVerifier.Verify(With(fault));
@@ -51,6 +52,15 @@ public class DesignVerifierTests
         Assert.All(report.Failures, failure => Assert.Equal(3, failure.Block));
         Assert.Contains($"{caught,-16}", report.ToString());
         Assert.Contains("FAIL  block 3 (BrokenMixer", report.ToString());
+    }
+
+    [Fact]
+    public void A_cache_that_is_counted_wrongly_is_reported_with_both_numbers()
+    {
+        var result = DesignVerifier.Verify(With(Fault.CountsItsCacheWrongly))[Invariance.CacheBytes];
+        // three rows of two tokens: a float32 sum of 16 channels each, for which 8 bytes too many are counted
+        Assert.Equal("3 rows of 1 tokens and a step: 216 bytes are counted and 192 are held", result.Detail);
+        Assert.Equal(0, result.Tolerance);
     }
 
     [Fact]

@@ -1,0 +1,37 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
+
+namespace HybridArchitectures.Tests.Modules;
+
+/// <summary>A user's mixer that promises what it is told to.</summary>
+public sealed record PromisedSpec : CustomMixerSpec
+{
+    /// <summary>Parameters that are counted beyond those there are.</summary>
+    public long ParametersTooMany { get; init; }
+
+    public long CacheBytes { get; init; }
+
+    public double Flops { get; init; }
+
+    /// <summary>Lost in JSON, which writes properties.</summary>
+    public int Field;
+
+    public int[]? Numbers { get; init; }
+
+    /// <summary>What every Resolve adds to.</summary>
+    public int Grows { get; init; }
+
+    public bool IsLost { get; init; }
+
+    public override string Symbol => "P";
+
+    public override MixerSpec Resolve(int width) => IsLost ? null! : Grows == 0 ? this : this with { Grows = Grows + 1 };
+
+    public override long CountParameters(int width) => (long)width * width + width + ParametersTooMany;
+
+    public override long CountCacheBytes(int width, long length, int elementSize) => CacheBytes;
+
+    public override double CountMixingFlops(int width, double visible) => Flops;
+
+    public override Mixer CreateMixer(ModuleFactory factory) => new PromisedMixer(factory);
+}
