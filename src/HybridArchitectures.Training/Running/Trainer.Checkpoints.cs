@@ -80,7 +80,7 @@ public sealed partial class Trainer
         }
         catch (ArgumentException e)
         {
-            throw new InvalidDataException($"{Path.Combine(checkpoint, TrainingState.FileName)}: {e.Message}", e);
+            throw new InvalidDataException($"{Path.Combine(checkpoint, TrainingState.FileName)}: {HybridArchitectures.Design.Require.Text(e)}", e);
         }
         Step = state.Step;
         checkpointStep = state.Step;

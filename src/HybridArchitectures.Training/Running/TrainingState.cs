@@ -92,7 +92,7 @@ sealed record TrainingState
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new InvalidDataException($"{path}: {e.Message}", e);
+            throw new InvalidDataException($"{path}: {HybridArchitectures.Design.Require.Text(e)}", e);
         }
     }
 }

@@ -69,7 +69,7 @@ public static class Checkpoint
         }
         catch (ArgumentException e)
         {
-            throw new InvalidDataException($"{path}: {e.Message}", e);
+            throw new InvalidDataException($"{path}: {Require.Text(e)}", e);
         }
     }
 

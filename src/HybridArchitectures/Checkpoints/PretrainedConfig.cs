@@ -425,7 +425,7 @@ public sealed class PretrainedConfig
         }
         catch (Exception error) when (error is ArgumentException or DivideByZeroException or OverflowException)
         {
-            throw new InvalidDataException($"{path}: no model can be made of these sizes: {error.Message}", error);
+            throw new InvalidDataException($"{path}: no model can be made of these sizes: {Require.Text(error)}", error);
         }
     }
 }

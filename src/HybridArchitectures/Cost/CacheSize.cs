@@ -4,7 +4,7 @@ namespace HybridArchitectures.Cost;
 
 /// <summary>
 /// Bytes a <see cref="Models.HybridCache"/> holds after a prefill, by kind of state. Keys and values grow by half when full, so that a cache filled token by token may hold up to half more of them;
-/// all else does not change with length. The scan's state is float32 whatever the activations are.
+/// all else does not change with length. The scan's state is float32, or float64 where the activations are.
 /// </summary>
 /// <param name="KeysAndValues">Of attention over all positions.</param>
 /// <param name="Windows">Keys, values and positions of sliding windows with their sinks and one spare slot.</param>
@@ -15,6 +15,21 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
 {
     /// <summary>All bytes.</summary>
     public long Total => KeysAndValues + Windows + Convolutions + Scans + Other;
+
+    /// <summary>The kinds there are, each with its size.</summary>
+    internal string Kinds
+    {
+        get
+        {
+            (string Name, long Bytes)[] kinds =
+                [("keys and values", KeysAndValues), ("windows", Windows), ("convolutions", Convolutions), ("states", Scans), ("other", Other)];
+            string listed = string.Join(", ", kinds.Where(kind => kind.Bytes != 0).Select(kind => $"{kind.Name} {Units.Bytes(kind.Bytes)}"));
+            return listed.Length == 0 ? "no state" : listed;
+        }
+    }
+
+    /// <summary>Total and kinds, such as <c>62.6 MiB (keys and values 62.0 MiB, states 640 KiB)</c>.</summary>
+    public override string ToString() => $"{Units.Bytes(Total)} ({Kinds})";
 
     /// <summary>Bytes for rows that have each seen <paramref name="length"/> tokens.</summary>
     /// <param name="design">A complete design.</param>
@@ -66,17 +81,22 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
                 return Of(intra.Attention, width, length, elementSize) + Of(intra.StateSpace, width, length, elementSize);
             case IStateSpaceSpec stateSpace:
                 long channels = stateSpace is Mamba2Spec mamba ? mamba.ConvolutionChannels : stateSpace.InnerWidth;
-                return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * sizeof(float), 0);
+                return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * ScanElement(elementSize), 0);
             case ShortConvolutionSpec convolution:
                 return new(0, 0, (convolution.ConvolutionWidth - 1L) * width * elementSize, 0, 0);
             case GatedDeltaSpec delta:
-                return new(0, 0, (delta.ConvolutionWidth - 1L) * delta.ConvolutionChannels * elementSize, (long)delta.ValueWidth * delta.KeyHeadSize * sizeof(float), 0);
+                return new(0, 0, (delta.ConvolutionWidth - 1L) * delta.ConvolutionChannels * elementSize, (long)delta.ValueWidth * delta.KeyHeadSize * ScanElement(elementSize), 0);
             case CustomMixerSpec custom:
-                return new(0, 0, 0, 0, custom.CountCacheBytes(width, length, elementSize));
+                long bytes = custom.CountCacheBytes(width, length, elementSize);
+                Require.AtLeast(bytes, 0, $"{custom.GetType().Name}.{nameof(CustomMixerSpec.CountCacheBytes)}");
+                return new(0, 0, 0, 0, bytes);
             default:
                 return new(0, 0, 0, 0, 0);
         }
     }
+
+    // float32 beside bfloat16 and float32, float64 beside float64
+    static int ScanElement(int elementSize) => Math.Max(sizeof(float), elementSize);
 
     static double Paper(MixerSpec? mixer, long length) => mixer switch
     {

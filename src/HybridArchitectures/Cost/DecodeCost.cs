@@ -14,6 +14,10 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Card Card
     /// <summary>Seconds of a step: bytes over bandwidth.</summary>
     public double Seconds => Bytes / Card.Bandwidth;
 
+    /// <summary>Bytes and time, such as <c>2.29 GiB (weights 2.23 GiB, cache 62.6 MiB), at least 0.51 ms on H200</c>.</summary>
+    public override string ToString() =>
+        $"{Units.Bytes(Bytes)} (weights {Units.Bytes(WeightBytes)}, cache {Units.Bytes(CacheBytes)}), at least {Units.Seconds(Seconds)} on {Card.Name}";
+
     /// <summary>A step of all rows of a batch, each with <paramref name="position"/> tokens before it.</summary>
     /// <param name="design">A complete design.</param>
     /// <param name="position">Tokens in the cache.</param>

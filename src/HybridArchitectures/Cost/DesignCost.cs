@@ -30,15 +30,16 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     /// <summary>Tokens for which a budget of training operations is enough.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;
 
-    /// <summary>Four lines: parameters, operations, cache, training memory.</summary>
+    /// <summary>Five lines: parameters, operations without and with the head, cache, training memory.</summary>
     public override string ToString()
     {
         var (paper, products, cache, memory) = (Flops(), Flops(FlopAccounting.MatrixProducts), Cache(), TrainingMemory());
         return FormattableString.Invariant($"""
             parameters       {Parameters}
-            FLOPs per token  {paper.Training / 1e9:N3} G training, {paper.Forward / 1e9:N3} G prefill, {StepFlops().Forward / 1e9:N3} G decode at {SequenceLength:N0} (matrix products with head: {products.Training / 1e9:N3} G training)
-            cache, bfloat16  {cache.Total / 1048576.0:N1} MiB a row at {SequenceLength:N0} (keys and values {(cache.KeysAndValues + cache.Windows) / 1048576.0:N1}, states {(cache.Scans + cache.Convolutions) / 1048576.0:N1})
-            training memory  {memory.Total / 1e9:N1} GB for one row in bfloat16 (activations, estimated, {memory.Activations / 1e9:N1})
+            FLOPs per token  {Units.Flops(paper.Training)} training, {Units.Flops(paper.Forward)} prefill, {Units.Flops(StepFlops().Forward)} decode at {SequenceLength:N0} tokens
+            with head        {Units.Flops(products.Training)} training, matrix products alone
+            cache, bfloat16  {Units.Bytes(cache.Total)} per row at {SequenceLength:N0} tokens ({cache.Kinds})
+            training memory  {Units.Bytes(memory.Total)} for one row in bfloat16 (activations, estimated, {Units.Bytes(memory.Activations)})
             """);
     }
 }

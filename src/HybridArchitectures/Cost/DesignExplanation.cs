@@ -14,23 +14,38 @@ static class DesignExplanation
         var cost = design.Cost(sequenceLength);
         var flops = cost.Flops();
         double most = flops.Blocks.Max(block => block.Total);
-        int mixerWidth = Math.Max(5, design.Blocks.Max(block => Mixer(design, block).Length)), feedWidth = Math.Max(12, design.Blocks.Max(block => FeedForward(block.FeedForward).Length));
-        var text = new StringBuilder();
-        text.Append(Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.Vocabulary:N0}, {design.Depth} blocks {design.Pattern}\n"));
-        text.Append(Invariant($"{"layer",5}   {"mixer".PadRight(mixerWidth)}  {"feed-forward".PadRight(feedWidth)}  {"params",9}  {"MFLOP/token",11}  {"cache KiB",9}\n"));
-        foreach (var ((block, parameters), operations) in design.Blocks.Zip(cost.Parameters.Blocks).Zip(flops.Blocks))
+        string head = design.TiedHead ? "embedding, also head" : "embedding and head";
+        string[] mixers = [.. design.Blocks.Select(block => Mixer(design, block))];
+        string[] feedForwards = [.. design.Blocks.Select(block => FeedForward(block.FeedForward))];
+        var table = new Table(Math.Max(head.Length, mixers.Max(name => name.Length)), Math.Max(12, feedForwards.Max(name => name.Length)));
+        table.Add("layer", " ", "mixer", "feed-forward", "params", "FLOPs/token", "cache");
+        for (int i = 0; i < design.Depth; i++)
         {
-            string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * operations.Total / most)));
-            text.Append(Invariant($"{parameters.Position,5} {block.Mixer?.Symbol ?? "-"} {Mixer(design, block).PadRight(mixerWidth)}  {FeedForward(block.FeedForward).PadRight(feedWidth)}  "));
-            text.Append(Invariant($"{parameters.Total / 1e6,8:N2}M  {3 * operations.Total / 1e6,11:N1}  {CacheSize.Of(design, block, sequenceLength, 2).Total / 1024.0,9:N1}  {bar}\n"));
+            string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * flops.Blocks[i].Total / most)));
+            table.Add(Invariant($"{i + 1}"), design.Blocks[i].Mixer?.Symbol ?? "-", mixers[i], feedForwards[i], Units.Count(cost.Parameters.Blocks[i].Total),
+                Units.Flops(3 * flops.Blocks[i].Total), Units.Bytes(CacheSize.Of(design, design.Blocks[i], sequenceLength, 2).Total), bar);
         }
         for (int i = 0; i < design.SharedTransformers.Count; i++)
-            text.Append(Invariant($"{"",5}   {$"shared transformer {i}".PadRight(mixerWidth)}  {FeedForward(design.SharedTransformers[i].FeedForward).PadRight(feedWidth)}  {design.SharedTransformers[i].CountParameters(design.Width) / 1e6,8:N2}M\n"));
-        string head = design.TiedHead ? "embedding, also head" : "embedding and head";
-        text.Append(Invariant($"{"",5}   {head.PadRight(mixerWidth)}  {"".PadRight(feedWidth)}  {(cost.Parameters.Embedding + cost.Parameters.Head) / 1e6,8:N2}M\n"));
-        text.Append(Invariant($"{"",5}   {"all".PadRight(mixerWidth)}  {"".PadRight(feedWidth)}  {cost.Parameters.Total / 1e6,8:N2}M  {flops.Training / 1e6,11:N1}  {cost.Cache().Total / 1024.0,9:N1}\n"));
-        text.Append(Invariant($"texts of {sequenceLength:N0} tokens; training operations without embedding and head; cache of one row in bfloat16\n"));
-        return text.ToString();
+        {
+            var transformer = design.SharedTransformers[i];
+            table.Add("", " ", $"shared transformer {i}", FeedForward(transformer.FeedForward), Units.Count(transformer.CountParameters(design.Width)));
+        }
+        table.Add("", " ", head, "", Units.Count(cost.Parameters.Embedding + cost.Parameters.Head));
+        table.Add("", " ", "all", "", Units.Count(cost.Parameters.Total), Units.Flops(flops.Training), Units.Bytes(cost.Cache().Total));
+        return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.Vocabulary:N0}, {design.Depth} blocks {design.Pattern}\n") + table
+            + Invariant($"texts of {sequenceLength:N0} tokens; operations of training without embedding and head; cache of one row in bfloat16\n");
+    }
+
+    /// <summary>Columns of fixed widths.</summary>
+    sealed class Table(int mixerWidth, int feedForwardWidth)
+    {
+        readonly StringBuilder text = new();
+
+        public void Add(string layer, string symbol, string mixer, string feedForward, string parameters, string operations = "", string cache = "", string bar = "") =>
+            text.Append($"{layer,5} {symbol} {mixer.PadRight(mixerWidth)}  {feedForward.PadRight(feedForwardWidth)}  {parameters,7}  {operations,11}  {cache,8}  {bar}".TrimEnd())
+                .Append('\n');
+
+        public override string ToString() => text.ToString();
     }
 
     static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

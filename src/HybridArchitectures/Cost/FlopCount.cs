@@ -39,6 +39,9 @@ public sealed record FlopCount
         return Count(design, accounting, window => Math.Min(position + 1, window), null);
     }
 
+    /// <summary>Forward pass and training per token, such as <c>1.21 GFLOP forward, 3.63 GFLOP training per token (Paper)</c>.</summary>
+    public override string ToString() => $"{Units.Flops(Forward)} forward, {Units.Flops(Training)} training per token ({Accounting})";
+
     static FlopCount Count(HybridDesign design, FlopAccounting accounting, Func<long, double> visible, long? length)
     {
         Require.Defined(accounting, nameof(accounting));
@@ -113,7 +116,9 @@ public sealed record FlopCount
             case GatedDeltaSpec delta:
                 return 6.0 * delta.ValueWidth * delta.KeyHeadSize;
             case CustomMixerSpec custom:
-                return custom.CountMixingFlops(width, visible(long.MaxValue));
+                double operations = custom.CountMixingFlops(width, visible(long.MaxValue));
+                Require.NotNegative(operations, $"{custom.GetType().Name}.{nameof(CustomMixerSpec.CountMixingFlops)}");
+                return operations;
             default:
                 return 0;
         }

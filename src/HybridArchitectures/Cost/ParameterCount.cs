@@ -72,9 +72,16 @@ public sealed record ParameterCount
         };
     }
 
-    static BlockParameters Of(BlockSpec block, int position, int width) => new(position, block.Symbol, block.Mixer?.CountParameters(width) ?? 0,
+    static BlockParameters Of(BlockSpec block, int position, int width) => new(position, block.Symbol, Of(block.Mixer, width),
         block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : width) + (block.FeedForward.IsNone ? 0 : width),
         block.FeedForward.CountActiveParameters(width));
+
+    static long Of(MixerSpec? mixer, int width)
+    {
+        long count = mixer?.CountParameters(width) ?? 0;
+        if (mixer is CustomMixerSpec) Require.AtLeast(count, 0, $"{mixer.GetType().Name}.{nameof(MixerSpec.CountParameters)}");
+        return count;
+    }
 
     /// <summary>Such as <c>1,221,604,128 parameters (958,935,840 without embedding, 1,221,604,128 active)</c>.</summary>
     public override string ToString() => FormattableString.Invariant($"{Total:N0} parameters ({NonEmbedding:N0} without embedding, {Active:N0} active)");

@@ -20,6 +20,11 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <summary>All bytes.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
+    /// <summary>Total and parts, each in the unit that fits its size.</summary>
+    public override string ToString() =>
+        $"{Units.Bytes(Total)} (parameters {Units.Bytes(Parameters)}, gradients {Units.Bytes(Gradients)}, optimizer {Units.Bytes(Optimizer)}, "
+        + $"weight copies {Units.Bytes(WeightCopies)}, loss {Units.Bytes(Loss)}, activations {Units.Bytes(Activations)})";
+
     /// <summary>For one batch of texts.</summary>
     /// <param name="design">A complete design.</param>
     /// <param name="length">Tokens of a row.</param>

@@ -24,7 +24,17 @@ public sealed record BlockSpec
     [JsonIgnore]
     public string Symbol => BlockPattern.Print(this, markExperts: true);
 
-    internal BlockSpec Resolve(int width) => this with { Mixer = Mixer?.Resolve(width), FeedForward = FeedForward?.Resolve(width)! };
+    internal BlockSpec Resolve(int width) => this with { Mixer = Resolve(Mixer, width), FeedForward = FeedForward?.Resolve(width)! };
+
+    // a custom mixer's own Resolve must not lose the mixer, nor go on changing what is complete
+    static MixerSpec? Resolve(MixerSpec? mixer, int width)
+    {
+        if (mixer is not CustomMixerSpec) return mixer?.Resolve(width);
+        string name = $"{mixer.GetType().Name}.{nameof(MixerSpec.Resolve)}({width})";
+        var complete = mixer.Resolve(width) ?? throw Require.Refusal(name, null, "a mixer with every size filled in");
+        Require.That(complete is not CustomMixerSpec || complete.Equals(complete.Resolve(width)), name, complete, "a mixer that resolves to itself, equal in every property");
+        return complete;
+    }
 
     internal void Check(int width)
     {

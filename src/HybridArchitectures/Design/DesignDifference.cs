@@ -8,18 +8,5 @@ namespace HybridArchitectures.Design;
 public sealed record DesignDifference(EquatableList<int> Blocks, string Path, string Left, string Right)
 {
     /// <summary>Such as <c>blocks 1-3, 5: mixer.stateSize: 64 -> 128</c>.</summary>
-    public override string ToString() => $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges()}: ")}{Path}: {Left} -> {Right}";
-
-    string Ranges()
-    {
-        var ranges = new List<string>();
-        for (int i = 0; i < Blocks.Count;)
-        {
-            int last = i;
-            while (last + 1 < Blocks.Count && Blocks[last + 1] == Blocks[last] + 1) last++;
-            ranges.Add(last == i ? $"{Blocks[i]}" : $"{Blocks[i]}-{Blocks[last]}");
-            i = last + 1;
-        }
-        return string.Join(", ", ranges);
-    }
+    public override string ToString() => $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges.Of(Blocks)}: ")}{Path}: {Left} -> {Right}";
 }

@@ -42,6 +42,7 @@ static class DesignJson
     {
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
             Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>().Distinct()) RequireReadable(custom);
     }
 
     public static string Write(HybridDesign design)
@@ -56,6 +57,24 @@ static class DesignJson
     {
         RequireRegistered(design);
         JsonSerializer.Serialize(writer, DesignDocument.Of(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
+    }
+
+    // what would be read back as another mixer is not written
+    static void RequireReadable(CustomMixerSpec mixer)
+    {
+        MixerSpec? again;
+        try
+        {
+            var info = (JsonTypeInfo<MixerSpec>)Options.GetTypeInfo(typeof(MixerSpec));
+            again = JsonSerializer.SerializeToElement(mixer, info).Deserialize(info);
+        }
+        catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
+        {
+            throw new ArgumentException($"mixer is {mixer}; expected a mixer that JSON can hold: {Require.Text(error)}", nameof(mixer), error);
+        }
+        if (!mixer.Equals(again))
+            throw new ArgumentException($"mixer is {mixer}; expected a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, "
+                + $"and lists in an {nameof(EquatableList)}.", nameof(mixer));
     }
 
     public static HybridDesign Read(string json)

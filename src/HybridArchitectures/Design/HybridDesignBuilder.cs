@@ -159,9 +159,12 @@ public sealed class HybridDesignBuilder
 
     /// <summary>
     /// How many blocks are of either of two kinds: depth x attention / (attention + ssm), rounded half up, are of the first, the rest of the second. With attention and a
-    /// state-space layer the words mean what they say; otherwise the first kind is the earlier in the order intra-layer hybrid, attention, sliding window, own mixers,
-    /// Mamba-1, Mamba-2. 1:0 and 0:1 give stacks of one kind.
+    /// state-space layer the words mean what they say, also among more than two kinds: attention is that of <c>WithAttention</c>, or the only sliding window or
+    /// intra-layer hybrid; ssm is the only Mamba, or the only kind that is no attention. Of two other kinds the first is the earlier in the order intra-layer hybrid,
+    /// attention, sliding window, custom mixers, Mamba-1, Mamba-2. 1:0 and 0:1 give stacks of one kind.
     /// </summary>
+    /// <param name="attention">Share of the first kind, at least 0.</param>
+    /// <param name="ssm">Share of the second kind, at least 0.</param>
     public HybridDesignBuilder Ratio(int attention, int ssm) => WithRatio(new(null, attention, null, ssm), nameof(attention), nameof(ssm));
 
     /// <summary>The same between two kinds named by their letters in patterns, such as <c>Ratio("m", 1, "M", 3)</c>.</summary>
@@ -363,7 +366,7 @@ public sealed class HybridDesignBuilder
             return (one, other, named);
         }
         var kinds = state.Mixers.Select(mixer => mixer.Symbol).OrderBy(Rank).ToList();
-        if (kinds.Count > 2) throw Require.Refusal("kinds", Described(), "two for a ratio; name them, as in Ratio(\"T\", 1, \"M\", 5), or give a pattern");
+        if (kinds.Count > 2) return AmongMany(kinds);
         if (kinds.Count == 2)
         {
             Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null,
@@ -381,6 +384,22 @@ public sealed class HybridDesignBuilder
         }
         return (only, only, state.Ratio);
     }
+
+    // of more than two kinds, those that the names of the ratio's arguments mean
+    (string? First, string? Second, BuilderRatio? Ratio) AmongMany(IReadOnlyList<string> kinds)
+    {
+        ArgumentException Unclear(string what) => Require.Refusal("kinds", Described(), $"{what}; name two for the ratio, as in Ratio(\"T\", 1, \"M\", 5), or give a pattern");
+        if (state.Ratio is not { } ratio) throw Unclear("two without a ratio");
+        string[] attention = [.. kinds.Where(IsAttention)], others = [.. kinds.Where(symbol => !IsAttention(symbol))];
+        string[] spaces = others.Any(IsStateSpace) ? [.. others.Where(IsStateSpace)] : others;
+        string? first = attention.Contains("T") ? "T" : attention.Length == 1 ? attention[0] : null;
+        string? second = spaces.Length == 1 ? spaces[0] : null;
+        if (first is null && ratio.FirstShare > 0) throw Unclear(attention.Length == 0 ? "a kind of attention among them" : $"one kind of attention, not {string.Join(" and ", attention)}");
+        if (second is null && ratio.SecondShare > 0) throw Unclear(spaces.Length == 0 ? "a state-space kind among them" : $"one state-space kind, not {string.Join(" and ", spaces)}");
+        return (first ?? second, second ?? first, ratio);
+    }
+
+    static bool IsAttention(string symbol) => symbol is "T" or "S" or "H";
 
     static int Rank(string symbol) =>
         RatioOrder.IndexOf(symbol, StringComparison.Ordinal) is >= 0 and int known ? known : RatioOrder.IndexOf('?', StringComparison.Ordinal);

@@ -15,7 +15,7 @@ sealed class HybridDesignConverter : JsonConverter<HybridDesign>
         }
         catch (ArgumentException refusal)
         {
-            throw new JsonException(refusal.Message, refusal);
+            throw new JsonException(Require.Text(refusal), refusal);
         }
     }
 

@@ -40,14 +40,16 @@ static class Require
         }
         catch (ArgumentException refusal)
         {
-            throw new ArgumentException($"{place}: {WithoutParameter(refusal)}", refusal.ParamName, refusal);
+            throw new ArgumentException($"{place}: {Text(refusal)}", refusal.ParamName, refusal);
         }
     }
 
-    static string WithoutParameter(ArgumentException refusal)
+    /// <summary>The message of an exception without the suffix "(Parameter 'name')" that the runtime appends, for messages that quote it.</summary>
+    public static string Text(Exception error)
     {
-        string suffix = $" (Parameter '{refusal.ParamName}')";
-        return refusal.Message.EndsWith(suffix, StringComparison.Ordinal) ? refusal.Message[..^suffix.Length] : refusal.Message;
+        if (error is not ArgumentException { ParamName: { } name }) return error.Message;
+        string suffix = $" (Parameter '{name}')";
+        return error.Message.EndsWith(suffix, StringComparison.Ordinal) ? error.Message[..^suffix.Length] : error.Message;
     }
 
     static string Show(object? value) => value switch

@@ -65,7 +65,7 @@ public sealed class BytePairTokenizer : Tokenizer
         }
         catch (ArgumentException error)
         {
-            throw new InvalidDataException($"{path}: {error.Message}", error);
+            throw new InvalidDataException($"{path}: {HybridArchitectures.Design.Require.Text(error)}", error);
         }
     }
 

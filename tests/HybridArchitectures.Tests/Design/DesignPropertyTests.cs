@@ -154,6 +154,45 @@ public class DesignPropertyTests
     }
 
     [Fact]
+    public void Every_cure_of_a_random_design_is_possible_as_its_text_says()
+    {
+        var options = new ReviewOptions { RecalledPairs = 9, TrainingLength = 64, LongestText = 128 };
+        var cured = new SortedDictionary<string, int>();
+        program.Each(Programs, one =>
+        {
+            if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design) return;
+            foreach (var finding in design.Review(options))
+            {
+                if (finding.Cure.Apply is not { } apply) continue;
+                string what = $"{finding}\n{design.ToJson()}";
+                var after = apply(design);
+                Assert.True(Refusal(after) is null, $"{Refusal(after)} {what}");
+                // a tied head may still be more than half of the parameters
+                Assert.True(finding.Cure.Change == ".TiedHead(true)" || !after.Review(options).Any(left => left.Rule == finding.Rule
+                    && (left.Layers.Count + finding.Layers.Count == 0 || left.Layers.Intersect(finding.Layers).Any())), what);
+                if (CureText.Apply(finding, design) is not { } asSaid) continue;
+                Assert.True(asSaid.Blocks.Equals(after.Blocks), $"{asSaid.Pattern} {what}");
+                cured[finding.Rule] = cured.GetValueOrDefault(finding.Rule) + 1;
+            }
+            Refusal(design.Review(options).Fixed());
+        });
+        Assert.True(cured.Count >= 10, $"only {string.Join(", ", cured)} were tried");
+    }
+
+    static string? Refusal(HybridDesign design)
+    {
+        try
+        {
+            design.Check();
+            return null;
+        }
+        catch (ArgumentException refusal)
+        {
+            return refusal.Message;
+        }
+    }
+
+    [Fact]
     public void Designs_are_equal_exactly_when_they_do_not_differ()
     {
         Gen.Select(program, program, Gen.Int[0, 5]).Each(1_000, sample =>

@@ -32,7 +32,10 @@ public class RefusalTests
         ["ratio without state-space"] = (() => Small.WithAttention(8).Depth(4).Ratio(1, 1).Build(), "ssm was 1, expected 0 without a state-space kind; see WithMamba2"),
         ["ratio of one own kind"] = (() => Small.WithMixer(new ShiftSpec(1)).Depth(4).Ratio(1, 1).Build(), "ratio was \"1:1\", expected 1:0 or 0:1, since \"X\" is the only kind"),
         ["ratio of two state-space kinds"] = (() => Small.WithMamba1().WithMamba2(16).Depth(4).Ratio(1, 1).Build(), "kinds was \"m, M\", expected a kind of attention among the two"),
-        ["ratio of three kinds"] = (() => Hybrid.WithMamba1().Depth(4).Ratio(1, 1).Build(), "kinds was \"T, M, m\", expected two for a ratio"),
+        ["ratio of three kinds"] = (() => Hybrid.WithMamba1().Depth(4).Ratio(1, 1).Build(), "kinds was \"T, M, m\", expected one state-space kind, not m and M; name two for the ratio"),
+        ["positions among three kinds"] = (() => Hybrid.WithMamba1().Depth(4).Place(2).Build(), "kinds was \"T, M, m\", expected two without a ratio"),
+        ["ratio of two kinds of attention and others"] = (() => Small.WithSlidingWindow(8, heads: 4).WithIntraHybrid(Intra).WithMamba2(16).Depth(4).Ratio(1, 1).Build(),
+            "expected one kind of attention, not H and S"),
         ["ratio of a kind with itself"] = (() => Hybrid.Ratio("M", 1, "M", 1), "second was \"M\", expected another kind than \"M\""),
         ["ratio of a kind not described"] = (() => Hybrid.Depth(4).Ratio("H", 1, "M", 1).Build(), "kind was \"H\", expected one that is described: T, M; see WithIntraHybrid"),
 

@@ -119,9 +119,9 @@ public class ReviewTests
         var start = HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
         Assert.Throws<ArgumentException>(start.Build);
         var review = start.Review();
-        Assert.Equal(["head-groups", "head-groups", "head-groups", "chunk-power", "chunk-power", "chunk-power"], review.Select(finding => finding.Rule));
+        Assert.Equal([("head-groups", "[1, 2, 4]"), ("chunk-power", "[1, 2, 4]")], review.Select(finding => (finding.Rule, finding.Layers.ToString())));
         Assert.All(review, finding => Assert.Equal(Severity.Error, finding.Severity));
-        Assert.Contains("layer 4: 8 heads cannot be shared among 3 groups of B and C", review.ToString());
+        Assert.Contains("layers 1-2, 4: 8 heads cannot be shared among 3 groups of B and C", review.ToString());
         var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
         Assert.Equal([(2, 32), (2, 32), (2, 32)], cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
         // the rest of the rules see it then
@@ -130,6 +130,47 @@ public class ReviewTests
         var open = new HybridDesign { Width = 64, Vocabulary = 100, Blocks = [new() { Mixer = new AttentionSpec { Heads = 4 } }] };
         Assert.Contains("keyValueHeads was 0", Assert.Throws<ArgumentException>(() => open.Review()).Message);
         Assert.Contains("groups", Assert.Throws<ArgumentException>(() => start.Review(new() { Off = ["head-groups", "chunk-power"] })).Message);
+    }
+
+    [Fact]
+    public void What_layers_have_alike_is_one_finding_whose_cure_mends_them_all()
+    {
+        var start = HybridDesign.Builder(64, 100).WithAttention(4, headSize: 12).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, ChunkSize = 8 });
+        var review = start.Pattern("MMTMTM").Build().Review();
+        var chunks = Assert.Single(review, finding => finding.Rule == "chunk-size");
+        Assert.Equal((1, "[1, 2, 4, 6]"), (chunks.Layer!.Value, chunks.Layers.ToString()));
+        Assert.Contains("info chunk-size, layers 1-2, 4, 6: chunks of 8 positions.", review.ToString());
+        Assert.All(chunks.Cure.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(), spec => Assert.Equal(64, spec.ChunkSize));
+        Assert.Equal("[3, 5]", Assert.Single(review, finding => finding.Rule == "head-size").Layers.ToString());
+        // another size is another finding
+        var two = start.Pattern("MMTMTM").Override(5, block => block with { Mixer = (AttentionSpec)block.Mixer! with { HeadSize = 20, ValueHeadSize = 20 } }).Build().Review();
+        Assert.Equal(["[3]", "[5]"], two.Where(finding => finding.Rule == "head-size").Select(finding => finding.Layers.ToString()));
+        Assert.Empty(new Finding("r", Severity.Info, null, "", new("1", "here"), new("nothing")).Layers);
+    }
+
+    [Fact]
+    public void A_cure_and_a_rule_print_what_they_say()
+    {
+        var cure = Recipes.Get("1B-inter-1:5-front").Design.Review()[0].Cure;
+        Assert.Equal(cure.Change, cure.ToString());
+        Assert.StartsWith(".Pattern(\"", cure.ToString());
+        Assert.DoesNotContain("System.", Recipes.Get("1B-inter-1:5-front").Design.Review().ToString());
+        Assert.Equal("head-size: Heads whose size is no multiple of 8.", DesignRules.All.Single(rule => rule.Id == "head-size").ToString());
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(6)]
+    [InlineData(13)]
+    public void The_cure_of_a_stack_without_attention_fits_its_depth(int depth)
+    {
+        var start = HybridDesign.Builder(64, 100).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(256)).Depth(depth);
+        var finding = Assert.Single(start.Build().Review(), finding => finding.Rule == "no-attention");
+        Assert.Equal($".Override({depth / 2 + 1}, block => block with {{ Mixer = new AttentionSpec {{ Heads = 1, Rotary = new() }} }})", finding.Cure.ToString());
+        var asSaid = start.Override(depth / 2 + 1, block => block with { Mixer = new AttentionSpec { Heads = 1, Rotary = new() } }).Build();
+        Assert.Equal(asSaid, finding.Cure.Apply!(start.Build()));
+        Assert.DoesNotContain(asSaid.Review(), again => again.Rule == "no-attention");
     }
 
     [Fact]

@@ -25,28 +25,50 @@ static class AttentionRules
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
         if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not (IStateSpaceSpec or GatedDeltaSpec))) yield break;
-        int layer = mixers[mixers.Count / 2].Layer, heads = design.Width % 64 == 0 ? design.Width / 64 : 1;
+        int layer = mixers[mixers.Count / 2].Layer, heads = design.Width / HeadSizeIn(design.Width);
+        bool even = design.Width / heads % 2 == 0;
         yield return new("no-attention", Severity.Warning, null, "no block can look back at a token itself; far facts are lost to the state.",
             new("TriviaQA 36.5 against 51.9 with attention, GovReport 13.1 against 20.6, after fine-tuning at 1B", Paper + ", Table 3"),
-            new($".WithAttention(heads: {heads}).Ratio(attention: 1, ssm: 12)",
-                Change<MixerSpec>(layer, _ => new AttentionSpec { Heads = heads, Rotary = design.Width / heads % 2 == 0 ? new() : null }.Resolve(design.Width))));
+            new($".Override({layer}, block => block with {{ Mixer = new AttentionSpec {{ Heads = {heads}{(even ? ", Rotary = new()" : "")} }} }})",
+                Change<MixerSpec>(layer, _ => new AttentionSpec { Heads = heads, Rotary = even ? new() : null }.Resolve(design.Width))));
     }
+
+    // the usual sizes first; any multiple of 8 suits fused attention
+    static int HeadSizeIn(int width) =>
+        ((int[])[64, 128, 96, 80, 112, 48, 32, 16, 8]).FirstOrDefault(size => width % size == 0, width);
 
     static IEnumerable<Finding> PastTraining(HybridDesign design, ReviewOptions options)
     {
-        if (options.LongestText <= options.TrainingLength || !IsAttentionAlone(design) || Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
-        yield return new("attention-past-training", Severity.Error, null, FormattableString.Invariant($"texts of {options.LongestText:N0} after training on {options.TrainingLength:N0}, with attention alone."),
+        if (options.LongestText <= options.TrainingLength || !IsAttentionAlone(design)) yield break;
+        if (Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
+        yield return new("attention-past-training", Severity.Error, null,
+            FormattableString.Invariant($"texts of {options.LongestText:N0} after training on {options.TrainingLength:N0}, with attention alone."),
             new("nearly no needle found past the 8K of training and a rising loss by position, where hybrids hold to 1.5 times that length", Paper + ", long-context section"),
-            new(".WithMamba2().Ratio(attention: 1, ssm: 5), or training on longer texts"));
+            MostlyStateSpace(design, options));
+    }
+
+    // one block of attention to five of Mamba-2, as far as the depth allows
+    static Cure MostlyStateSpace(HybridDesign design, ReviewOptions options)
+    {
+        string longer = FormattableString.Invariant($"training on texts of {options.LongestText:N0} tokens");
+        int[] layers = [.. Mixers<AttentionSpec>(design).Select(entry => entry.Layer)];
+        if (layers.Length == 1) return new(longer);
+        int[] kept = PlacementRule.Positions(Placement.Middle, layers.Length, Math.Max(1, PlacementRule.Count(layers.Length, 1, 5)));
+        int headSize = ((int[])[64, 32, 16, 8, 4]).FirstOrDefault(size => 2 * design.Width % size == 0, 2);
+        HybridDesign Mixed(HybridDesign whole) => layers.Where((_, index) => !kept.Contains(index + 1))
+            .Aggregate(whole, (changed, layer) => Change<AttentionSpec>(layer, _ => new Mamba2Spec { HeadSize = headSize }.Resolve(whole.Width))(changed));
+        return new($".WithMamba2(headSize: {headSize}).Pattern(\"{Mixed(design).Pattern}\"), or {longer}", Mixed);
     }
 
     static IEnumerable<Finding> WindowAlone(HybridDesign design, ReviewOptions options)
     {
         if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Window is null)) yield break;
-        int layer = design.Depth / 2 + 1, window = Mixers<AttentionSpec>(design).Max(entry => entry.Mixer.Window!.Value);
+        var layers = Mixers<AttentionSpec>(design).ToList();
+        int layer = layers[layers.Count / 2].Layer, window = layers.Max(entry => entry.Mixer.Window!.Value);
         yield return new("window-alone", Severity.Warning, null, FormattableString.Invariant($"no block sees more than {window:N0} tokens and the sinks."),
             new("+0.019 NLL against one full block in six at equal FLOPs; needles are found inside the window only", Paper + ", Table 9"),
-            new(".WithAttention(...).Ratio(\"T\", 1, \"S\", 5)", Change<AttentionSpec>(layer, spec => spec with { Window = null, Sinks = 0 })));
+            new($".Override({layer}, block => block with {{ Mixer = (AttentionSpec)block.Mixer! with {{ Window = null, Sinks = 0 }} }})",
+                Change<AttentionSpec>(layer, spec => spec with { Window = null, Sinks = 0 })));
     }
 
     static IEnumerable<Finding> NoPositions(HybridDesign design, ReviewOptions options)
@@ -55,10 +77,15 @@ static class AttentionRules
         bool even = Mixers<AttentionSpec>(design).All(entry => entry.Mixer.HeadSize % 2 == 0);
         yield return new("no-positions", Severity.Warning, null, "no block knows where a token stands, but for the causal mask.",
             new(FormattableString.Invariant($"0 of {Mixers<AttentionSpec>(design).Count()} blocks have positions; without recurrence or convolution they must be put in"), "arXiv 1706.03762, section 3.5"),
-            new("Rotary = new RotarySpec()", even
-                ? whole => whole with { Blocks = [.. whole.Blocks.Select(block => block.Mixer is AttentionSpec attention ? block with { Mixer = attention with { Rotary = new() } } : block)] }
-                : null, Safe: even));
+            new(even ? "Rotary = new RotarySpec()" : "Rotary = new RotarySpec(), and heads of an even size", Rotated, Safe: even));
     }
+
+    static HybridDesign Rotated(HybridDesign design) => design with
+    {
+        Blocks = [.. design.Blocks.Select(block => block.Mixer is AttentionSpec attention ? block with { Mixer = Rotated(attention) } : block)],
+    };
+
+    static AttentionSpec Rotated(AttentionSpec attention) => attention with { Rotary = new(), HeadSize = attention.HeadSize + attention.HeadSize % 2 };
 
     static IEnumerable<Finding> HeadSize(HybridDesign design, ReviewOptions options)
     {
@@ -67,8 +94,7 @@ static class AttentionRules
             if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
             int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
             yield return new("head-size", Severity.Warning, layer, $"heads of {attention.HeadSize} (values {attention.ValueHeadSize}) are no multiple of 8.",
-                UnalignedHeads,
-                new($"HeadSize = {size}, ValueHeadSize = {valueSize}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize })));
+                UnalignedHeads, Possible(design, "widths in which heads of a multiple of 8 fit both branches", Resized(layer, size, valueSize)));
         }
     }
 
@@ -78,16 +104,19 @@ static class AttentionRules
         {
             var attention = design.SharedTransformers[i].Attention;
             if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
-            int index = i, size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
+            int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
             yield return new("shared-head-size", Severity.Warning, null, $"shared transformer {i} has heads of {attention.HeadSize} (values {attention.ValueHeadSize}), no multiple of 8.",
-                UnalignedHeads, new($"HeadSize = {size}, ValueHeadSize = {valueSize}", whole => index < whole.SharedTransformers.Count && whole.SharedTransformers[index] is { } transformer
-                    ? whole with
-                    {
-                        SharedTransformers = whole.SharedTransformers.With(index, transformer with { Attention = transformer.Attention with { HeadSize = size, ValueHeadSize = valueSize } }),
-                    }
-                    : whole));
+                UnalignedHeads, Possible(design, "another rotary fraction, so that heads of a multiple of 8 can be rotated", SharedResized(i, size, valueSize)));
         }
     }
+
+    static Cure SharedResized(int index, int size, int valueSize) => new($"HeadSize = {size}, ValueHeadSize = {valueSize}", whole =>
+    {
+        if (index >= whole.SharedTransformers.Count) return whole;
+        var transformer = whole.SharedTransformers[index];
+        var attention = transformer.Attention with { HeadSize = size, ValueHeadSize = valueSize };
+        return whole with { SharedTransformers = whole.SharedTransformers.With(index, transformer with { Attention = attention }) };
+    });
 
     static IEnumerable<Finding> UnequalHeads(HybridDesign design, ReviewOptions options)
     {
@@ -98,7 +127,10 @@ static class AttentionRules
             yield return new("unequal-head-sizes", Severity.Info, layer, $"query heads of {attention.HeadSize} and value heads of {attention.ValueHeadSize} are padded to one size.",
                 new(FormattableString.Invariant($"{2.0 * size / (attention.HeadSize + attention.ValueHeadSize):0.00} times the products that the sizes need"),
                     "fused kernels take one size: github.com/Dao-AILab/flash-attention, issues 753 and 914"),
-                new($"HeadSize = {size}, ValueHeadSize = {size}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = size })));
+                Possible(design, "widths in which heads of one size fit both branches", Resized(layer, size, size), Resized(layer, attention.ValueHeadSize, attention.ValueHeadSize)));
         }
     }
+
+    static Cure Resized(int layer, int size, int valueSize) =>
+        new($"HeadSize = {size}, ValueHeadSize = {valueSize}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize }));
 }

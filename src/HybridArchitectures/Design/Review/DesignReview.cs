@@ -26,7 +26,11 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         foreach (string id in options.Off)
             Require.That(rules.Any(rule => rule.Id == id), "off", id, $"the id of a rule: {string.Join(", ", rules.Select(rule => rule.Id))}");
         rules.RemoveAll(rule => options.Off.Contains(rule.Id));
-        IReadOnlyList<Finding> Of(bool beforeCheck) => [.. rules.Where(rule => rule.SeesUnchecked == beforeCheck).SelectMany(rule => rule.Check(design, options)).OrderByDescending(finding => finding.Severity)];
+        IReadOnlyList<Finding> Of(bool beforeCheck) =>
+        [
+            .. Finding.Joined(rules.Where(rule => rule.SeesUnchecked == beforeCheck).SelectMany(rule => rule.Check(design, options)))
+                .OrderByDescending(finding => finding.Severity),
+        ];
         findings = design.HasBlocks ? Of(true) : [];
         if (findings.Count > 0) return;
         design.Check();

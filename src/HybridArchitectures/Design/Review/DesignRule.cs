@@ -15,6 +15,9 @@ public sealed class DesignRule(string id, string about, Func<HybridDesign, Revie
     /// <summary>Whether it is asked of a design that no model can be made of.</summary>
     internal bool SeesUnchecked { get; init; }
 
+    /// <summary>Its name and what it looks for.</summary>
+    public override string ToString() => $"{Id}: {About}";
+
     /// <summary>What it finds.</summary>
     public IEnumerable<Finding> Check(HybridDesign design, ReviewOptions options) => check(design, options);
 }

@@ -8,6 +8,24 @@ public static class DesignRules
 
     internal const string Paper = "arXiv 2510.04800";
 
+    /// <summary>The first cure after which a model can be made of the design; one in words alone where there is none.</summary>
+    internal static Cure Possible(HybridDesign design, string otherwise, params ReadOnlySpan<Cure> cures)
+    {
+        foreach (var cure in cures)
+        {
+            try
+            {
+                cure.Apply!(design).Check();
+                return cure;
+            }
+            catch (ArgumentException)
+            {
+                // the next
+            }
+        }
+        return new(otherwise);
+    }
+
     /// <summary>The mixers with their 1-based layers.</summary>
     internal static IEnumerable<(int Layer, T Mixer)> Mixers<T>(HybridDesign design) where T : MixerSpec =>
         design.Blocks.Select((block, index) => (Layer: index + 1, block.Mixer)).Where(entry => entry.Mixer is T).Select(entry => (entry.Layer, (T)entry.Mixer!));

@@ -1,3 +1,5 @@
+using HybridArchitectures.Cost;
+
 namespace HybridArchitectures.Design;
 
 /// <summary>Experts, and the share of the embedding.</summary>
@@ -24,6 +26,9 @@ static class FeedForwardRules
         }
     }
 
+    static HybridDesign Smaller(HybridDesign design, int vocabulary) =>
+        design with { Vocabulary = vocabulary, PaddingId = design.PaddingId < vocabulary ? design.PaddingId : null };
+
     static IEnumerable<Finding> HeadShare(HybridDesign design, ReviewOptions options)
     {
         var count = design.CountParameters();
@@ -31,8 +36,8 @@ static class FeedForwardRules
         if (share <= 0.5) yield break;
         int vocabulary = (int)Math.Max(1, count.NonEmbedding / design.Width / (design.TiedHead ? 1 : 2));
         yield return new("head-share", Severity.Info, null, FormattableString.Invariant($"{share:P0} of the parameters are embedding and head, which count nothing in a comparison without them."),
-            new(FormattableString.Invariant($"{share:P0} of {count.Total / 1e6:N1}M here; 58 % in the paper's smallest Llama, 21 % at 1B"), DesignRules.Paper + ", Table 8"),
-            design.TiedHead ? new($"a tokenizer of at most {vocabulary} entries, or more layers", whole => whole with { Vocabulary = vocabulary })
+            new(FormattableString.Invariant($"{share:P0} of {Units.Count(count.Total)} here; 58 % in the paper's smallest Llama, 21 % at 1B"), DesignRules.Paper + ", Table 8"),
+            design.TiedHead ? new(FormattableString.Invariant($"Vocabulary = {vocabulary}, with another tokenizer, or more layers"), whole => Smaller(whole, vocabulary))
                 : new(".TiedHead(true)", whole => whole with { TiedHead = true }));
     }
 }

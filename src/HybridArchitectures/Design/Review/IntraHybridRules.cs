@@ -43,9 +43,9 @@ static class IntraHybridRules
 
     static Finding Narrow(int layer, IntraHybridSpec intra, HybridDesign design)
     {
-        int heads = intra.Attention.Heads, size = (intra.InnerWidth / 2 / heads + 7) / 8 * 8;
+        int heads = intra.Attention.Heads, size = Math.Max(8, (intra.InnerWidth / 2 / heads + 7) / 8 * 8);
         return new("intra-narrow-attention", Severity.Warning, layer, $"queries are {intra.Attention.QueryWidth} wide beside a state-space branch of {intra.InnerWidth / 2} before its expansion.",
             new("128 : 1408 costs +0.037 NLL at 1B and +0.067 at 350M against 1 : 1; 512 : 1280 costs +0.009 and +0.032", Paper + ", Table 20"),
-            new($"Attention = Attention with {{ HeadSize = {size} }}", ChangeAttention(layer, attention => attention with { HeadSize = size })));
+            Possible(design, "wider queries and keys", new Cure($"Attention = Attention with {{ HeadSize = {size} }}", ChangeAttention(layer, attention => attention with { HeadSize = size }))));
     }
 }

@@ -24,7 +24,7 @@ static class PlacementRules
         yield return new("attention-first", only && !intra ? Severity.Error : Severity.Warning, mixers[0].Layer,
             $"the stack begins with {(intra ? "an intra-layer hybrid" : "attention")}{(only ? ", its only one" : "")}.",
             new(intra ? "+0.018 NLL at 1:5 and +0.012 at 1:3 with blocks at both ends, at 1B"
-                : only ? "+0.030 NLL at 1B and +0.037 at 350M against the middle, worse than either pure model" : "+0.008 to +0.020 NLL against the middle, at 350M and 1B", Tables), Even);
+                : only ? "+0.030 NLL at 1B and +0.037 at 350M against the middle, worse than either pure model" : "+0.008 to +0.020 NLL against the middle, at 350M and 1B", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Early(HybridDesign design, ReviewOptions options)
@@ -32,14 +32,14 @@ static class PlacementRules
         var (mixers, attention) = Kinds(design);
         if (attention.Length != 1 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] == 0 || (attention[0] + 1) * 4 > mixers.Count) yield break;
         yield return new("attention-early", Severity.Warning, mixers[attention[0]].Layer, "the only attention block stands in the first quarter of the stack.",
-            new("+0.014 NLL at layer 2 and +0.008 at layer 3 of 13 at 1B; +0.018 and +0.013 at 350M", Tables), Even);
+            new("+0.014 NLL at layer 2 and +0.008 at layer 3 of 13 at 1B; +0.018 and +0.013 at 350M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Late(HybridDesign design, ReviewOptions options)
     {
         var (mixers, attention) = Kinds(design);
         if (attention.Length != 1 || mixers.Count < 3 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] != mixers.Count - 1) yield break;
-        yield return new("attention-late", Severity.Info, mixers[^1].Layer, "the only attention block is the last mixer.", new("+0.006 NLL at 1B, +0.005 at 350M", Tables), Even);
+        yield return new("attention-late", Severity.Info, mixers[^1].Layer, "the only attention block is the last mixer.", new("+0.006 NLL at 1B, +0.005 at 350M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Sandwich(HybridDesign design, ReviewOptions options)
@@ -48,7 +48,7 @@ static class PlacementRules
         if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec)) yield break;
         if (attention[0] != 0 || attention[^1] != mixers.Count - 1) yield break;
         yield return new("intra-sandwich", Severity.Warning, mixers[^1].Layer, "intra-layer hybrids stand at both ends of the stack.",
-            new("+0.018 NLL at 1:5, +0.012 at 1:3, +0.001 at 1:1, at 1B", Tables), Even);
+            new("+0.018 NLL at 1:5, +0.012 at 1:3, +0.001 at 1:1, at 1B", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Clustered(HybridDesign design, ReviewOptions options)
@@ -57,10 +57,17 @@ static class PlacementRules
         if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec)) yield break;
         if (attention[^1] - attention[0] != attention.Length - 1 || attention.SequenceEqual(Positions(mixers.Count, attention.Length))) yield break;
         yield return new("intra-clustered", Severity.Info, mixers[attention[0]].Layer, "all intra-layer hybrids stand next to one another.",
-            new("+0.004 NLL at 1:3, +0.001 at 1:5, -0.001 at 1:1, at 1B: near the noise of a run", Tables), Even);
+            new("+0.004 NLL at 1:3, +0.001 at 1:5, -0.001 at 1:1, at 1B: near the noise of a run", Tables), Even(design));
     }
 
-    static Cure Even { get; } = new(".Place(Placement.Middle)", Spread, Safe: true);
+    // with a ratio the builder does the same by its placement, unless the even set is so dense that it begins with the first block
+    static Cure Even(HybridDesign design)
+    {
+        string change = $".Pattern(\"{Spread(design).Pattern}\")";
+        var (mixers, attention) = Kinds(design);
+        bool placed = mixers.Count == design.Depth && Even(mixers.Count, attention.Length)[0] != 0;
+        return new(placed ? $"{change}, or .Place(Placement.Middle) with a ratio" : change, Spread, Safe: true);
+    }
 
     // mixers in order; indices into them of full attention and intra-layer hybrids. Empty where another kind than a state-space layer, or a shared transformer, stands beside: nothing is known of those.
     static (List<(int Layer, MixerSpec Mixer)> Mixers, int[] Attention) Kinds(HybridDesign design)
@@ -87,10 +94,12 @@ static class PlacementRules
         return design with { Blocks = blocks };
     }
 
+    static int[] Even(int depth, int count) => [.. PlacementRule.Positions(Placement.Middle, depth, count).Select(position => position - 1)];
+
     // the even set, 0-based; where it is so dense that it begins with the first, its first goes to the first free place
     static int[] Positions(int depth, int count)
     {
-        int[] positions = [.. PlacementRule.Positions(Placement.Middle, depth, count).Select(position => position - 1)];
+        int[] positions = Even(depth, count);
         if (positions[0] != 0 || count == depth) return positions;
         positions[0] = Enumerable.Range(0, depth).First(i => !positions.Contains(i));
         Array.Sort(positions);

@@ -61,9 +61,11 @@ static class StateSpaceRules
     static IEnumerable<Finding> Decay(HybridDesign design, ReviewOptions options)
     {
         foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.DecayRange.Minimum < 0.01))
+        {
+            var range = new Interval(0.01, Math.Max(2, mamba.DecayRange.Maximum));
             yield return new("decay-range", Severity.Warning, layer, FormattableString.Invariant($"decay may start at {mamba.DecayRange.Minimum}."),
                 new("0.01 is the least that keeps heads from freezing in bfloat16; the paper starts in [0.01, 2]", "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
-                new("DecayRange = new(0.01, ...)",
-                    ChangeMamba2(layer, spec => spec with { DecayRange = new(Math.Max(0.01, spec.DecayRange.Minimum), Math.Max(2, spec.DecayRange.Maximum)) }), Safe: true));
+                new(FormattableString.Invariant($"DecayRange = new({range.Minimum}, {range.Maximum})"), ChangeMamba2(layer, spec => spec with { DecayRange = range }), Safe: true));
+        }
     }
 }
