@@ -67,7 +67,9 @@ public static class TorchLibrary
         Volatile.Write(ref loaded, true);
     }
 
-    /// <summary>Returns a GPU as a device. TorchSharp's own <c>torch.CUDA</c> fails with "did not initialise" where there is none; this says what to install.</summary>
+    /// <summary>
+    /// Returns a GPU as a device. TorchSharp's own <c>torch.CUDA</c> fails with "did not initialise" where there is none; this says what to install.
+    /// </summary>
     /// <param name="index">Number of the GPU, from 0. The default is 0.</param>
     /// <exception cref="ArgumentException">libtorch is built without CUDA, finds no GPU, or has no GPU of this number; the message says which, and the cure.</exception>
     /// <exception cref="DllNotFoundException">No libtorch is there, or it cannot be loaded.</exception>

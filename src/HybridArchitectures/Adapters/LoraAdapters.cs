@@ -164,7 +164,8 @@ public sealed class LoraAdapters : IDisposable
         var metadata = new Dictionary<string, string>
         {
             [FormatKey] = Format, [RankKey] = Options.Rank.ToString(CultureInfo.InvariantCulture),
-            [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture), [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
+            [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture),
+            [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
         };
         // a line for each weight of another size
         if (Options.Sizes.Count > 0)
@@ -229,7 +230,8 @@ public sealed class LoraAdapters : IDisposable
         foreach (var entry in file.Entries.Where(entry => (alone || IsAdapter(entry.Name)) && entry.Name.EndsWith(".down", StringComparison.Ordinal)))
         {
             int expected = options.SizeOf(alone ? entry.Name[..^".down".Length] : WeightOf(entry.Name)).Rank;
-            if (entry.Shape.Count < 2 || entry.Shape[^2] != expected) throw new InvalidDataException($"{file.Path}: {entry} is not of rank {expected}");
+            if (entry.Shape.Count < 2 || entry.Shape[^2] != expected)
+                throw new InvalidDataException($"{file.Path}: {entry} is not of rank {expected}");
         }
         try
         {
@@ -251,9 +253,12 @@ public sealed class LoraAdapters : IDisposable
         var sizes = new Dictionary<string, LoraSize>(StringComparer.Ordinal);
         foreach (string line in lines.Split('\n'))
         {
-            bool isSize = line.Split(' ') is [var name, var rank, var alpha] && int.TryParse(rank, CultureInfo.InvariantCulture, out int size) && size is >= 1 and <= 1 << 20
-                && double.TryParse(alpha, NumberStyles.Float, CultureInfo.InvariantCulture, out double scale) && double.IsFinite(scale) && sizes.TryAdd(name, new(size, scale));
-            if (!isSize) throw new InvalidDataException($"{file.Path}: {SizesKey} has the line \"{line}\"; expected a weight's name, its rank and its alpha.");
+            bool isSize = line.Split(' ') is [var name, var rank, var alpha]
+                && int.TryParse(rank, CultureInfo.InvariantCulture, out int size) && size is >= 1 and <= 1 << 20
+                && double.TryParse(alpha, NumberStyles.Float, CultureInfo.InvariantCulture, out double scale) && double.IsFinite(scale)
+                && sizes.TryAdd(name, new(size, scale));
+            if (!isSize)
+                throw new InvalidDataException($"{file.Path}: {SizesKey} has the line \"{line}\"; expected a weight's name, its rank and its alpha.");
         }
         return [.. sizes.Select(item => (item.Key, item.Value))];
     }

@@ -17,13 +17,17 @@ public sealed record LoraOptions
     /// <summary>Which projections get one.</summary>
     public LoraTargets Targets { get; init; } = LoraTargets.Blocks;
 
-    /// <summary>Of these projections, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies this; null for all.</summary>
+    /// <summary>
+    /// Of these projections, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies this; null for all.
+    /// </summary>
     public Func<string, bool>? Only { get; init; }
 
     /// <summary>Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.</summary>
     public long Seed { get; init; }
 
-    /// <summary>Weights whose adapter has another rank and scale than <see cref="Rank"/> and <see cref="Alpha"/>, as in files of other libraries.</summary>
+    /// <summary>
+    /// Weights whose adapter has another rank and scale than <see cref="Rank"/> and <see cref="Alpha"/>, as in files of other libraries.
+    /// </summary>
     internal EquatableList<(string Weight, LoraSize Size)> Sizes { get; init; } = [];
 
     internal LoraSize SizeOf(string weight)

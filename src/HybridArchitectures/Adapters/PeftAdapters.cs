@@ -8,14 +8,19 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// Adapters in the files of Hugging Face PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>, for the families of <see cref="PretrainedFamily.All"/>. What is LoRA in both is
-/// read and written: rank, alpha, rank-stabilised scaling, dropout, patterns of ranks and alphas, and adapters on layers that one of the two has fused. DoRA, trained biases, modules saved as a
+/// Adapters in the files of Hugging Face PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>, for the families of <see
+/// cref="PretrainedFamily.All"/>. What is LoRA in both is
+/// read and written: rank, alpha, rank-stabilised scaling, dropout, patterns of ranks and alphas, and adapters on layers that one of the two has
+/// fused. DoRA, trained biases, modules saved as a
 /// whole and other variants are refused by name.
 /// </summary>
 public static class PeftAdapters
 {
     const string WeightsFile = "adapter_model.safetensors";
     const int NamesShown = 10;
+
+    /// <summary>A module's adapter in a file, with the names of its two tensors.</summary>
+    readonly record struct StoredAdapter(PeftModule Module, LoraSize Size, string Down, string Up);
 
     /// <summary>Puts adapters from a PEFT folder on a model. All other parameters are frozen.</summary>
     /// <param name="model">The model that they were trained on, without adapters.</param>
@@ -35,8 +40,11 @@ public static class PeftAdapters
         var config = PeftConfig.Read(folder);
         string path = Path.Combine(folder, WeightsFile);
         if (!File.Exists(path))
+        {
+            bool hasPickle = File.Exists(Path.Combine(folder, "adapter_model.bin"));
             throw new FileNotFoundException($"'{folder}' holds no {WeightsFile}"
-                + (File.Exists(Path.Combine(folder, "adapter_model.bin")) ? "; its adapter_model.bin is a pickle, which is never read: let PEFT save it with safe_serialization" : ""));
+                + (hasPickle ? "; its adapter_model.bin is a pickle, which is never read: let PEFT save it with safe_serialization" : ""));
+        }
         using var file = SafetensorsFile.Open(path);
         var stored = Modules(file, modules, config);
         var options = OptionsFor(stored, config, path);
@@ -45,14 +53,17 @@ public static class PeftAdapters
     }
 
     // every tensor belongs to one of two that a module has
-    static IReadOnlyList<(PeftModule Module, LoraSize Size, string Down, string Up)> Modules(SafetensorsFile file, PeftModules modules, PeftConfig config)
+    static IReadOnlyList<StoredAdapter> Modules(SafetensorsFile file, PeftModules modules, PeftConfig config)
     {
         var tensors = new Dictionary<string, (string? Down, string? Up)>(StringComparer.Ordinal);
         foreach (var entry in file.Entries)
         {
-            if (entry.Name.Contains("lora_magnitude_vector", StringComparison.Ordinal)) throw Refusal(file, entry.Name, "plain LoRA: weight-decomposed adapters (DoRA) are not supported");
-            if (entry.Name.Contains("lora_embedding_", StringComparison.Ordinal)) throw Refusal(file, entry.Name, "linear layers: adapters on embeddings are not supported");
-            var (module, isDown) = PeftModule.Parse(entry.Name) ?? throw Refusal(file, entry.Name, "names like base_model.model.MODULE.lora_A.weight and lora_B.weight");
+            if (entry.Name.Contains("lora_magnitude_vector", StringComparison.Ordinal))
+                throw Refusal(file, entry.Name, "plain LoRA: weight-decomposed adapters (DoRA) are not supported");
+            if (entry.Name.Contains("lora_embedding_", StringComparison.Ordinal))
+                throw Refusal(file, entry.Name, "linear layers: adapters on embeddings are not supported");
+            var (module, isDown) = PeftModule.Parse(entry.Name)
+                ?? throw Refusal(file, entry.Name, "names like base_model.model.MODULE.lora_A.weight and lora_B.weight");
             var both = tensors.GetValueOrDefault(module);
             tensors[module] = isDown ? (entry.Name, both.Up) : (both.Down, entry.Name);
         }
@@ -60,41 +71,46 @@ public static class PeftAdapters
         return [.. tensors.Select(item => Checked(file, item.Key, item.Value, modules, config))];
     }
 
-    static (PeftModule, LoraSize, string, string) Checked(SafetensorsFile file, string name, (string? Down, string? Up) tensors, PeftModules modules, PeftConfig config)
+    static StoredAdapter Checked(SafetensorsFile file, string name, (string? Down, string? Up) tensors, PeftModules modules, PeftConfig config)
     {
-        var module = modules.Find(name) ?? throw Refusal(file, tensors.Down ?? tensors.Up!, "linear layers of the model's family that are weights of their own");
+        var module = modules.Find(name)
+            ?? throw Refusal(file, tensors.Down ?? tensors.Up!, "linear layers of the model's family that are weights of their own");
         if (tensors is not ({ } down, { } up)) throw Refusal(file, tensors.Down ?? tensors.Up!, "both lora_A and lora_B of a module");
-        if (!config.IsTarget(name)) throw Refusal(file, down, $"modules that target_modules of {PeftConfig.FileName} selects, since PEFT would ignore others");
+        if (!config.IsTarget(name))
+            throw Refusal(file, down, $"modules that target_modules of {PeftConfig.FileName} selects, since PEFT would ignore others");
         var size = config.SizeOf(name);
         foreach (var (tensor, shape) in new[] { (down, new[] { size.Rank, module.Inputs }), (up, [module.Outputs, size.Rank]) })
         {
             var entry = file[tensor];
-            if (!entry.Shape.SequenceEqual(shape) || entry.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
-                throw new InvalidDataException($"{file.Path}: {entry}; expected floating-point [{string.Join(", ", shape)}], for the rank {size.Rank} of {PeftConfig.FileName}.");
+            bool isFloat = entry.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64;
+            if (!isFloat || !entry.Shape.SequenceEqual(shape))
+                throw new InvalidDataException($"{file.Path}: {entry}; expected floating-point [{string.Join(", ", shape)}], "
+                    + $"for the rank {size.Rank} of {PeftConfig.FileName}.");
         }
-        return (module, size, down, up);
+        return new(module, size, down, up);
     }
 
-    static InvalidDataException Refusal(SafetensorsFile file, string tensor, string expected) => new($"{file.Path}: tensor is '{tensor}'; expected {expected}.");
+    static InvalidDataException Refusal(SafetensorsFile file, string tensor, string expected) =>
+        new($"{file.Path}: tensor is '{tensor}'; expected {expected}.");
 
-    static LoraOptions OptionsFor(IReadOnlyList<(PeftModule Module, LoraSize Size, string, string)> stored, PeftConfig config, string path)
+    static LoraOptions OptionsFor(IReadOnlyList<StoredAdapter> stored, PeftConfig config, string path)
     {
-        // a name that no pattern means
-        var usual = config.IsRankStabilized ? new LoraSize(config.Rank, config.Alpha * Math.Sqrt(config.Rank)) : new LoraSize(config.Rank, config.Alpha);
+        var usual = config.UsualSize;
         var sizes = new Dictionary<string, LoraSize>(StringComparer.Ordinal);
         foreach (var (module, size, _, _) in stored)
             foreach (var part in module.Parts)
-                if (!sizes.TryAdd(part.Site.Name, size) && sizes[part.Site.Name] != size)
-                    throw new InvalidDataException($"{path}: rank and alpha of '{module.Name}' are {size.Rank} and {size.Alpha}; expected those of the other experts, "
-                        + $"{sizes[part.Site.Name].Rank} and {sizes[part.Site.Name].Alpha}.");
+                if (!sizes.TryAdd(part.Site.Name, size) && sizes[part.Site.Name] is var other && other != size)
+                    throw new InvalidDataException($"{path}: rank and alpha of '{module.Name}' are {size.Rank} and {size.Alpha}; "
+                        + $"expected those of the other experts, {other.Rank} and {other.Alpha}.");
         return new()
         {
-            Rank = usual.Rank, Alpha = usual.Alpha, Dropout = config.Dropout, Sizes = [.. sizes.Where(item => item.Value != usual).Select(item => (item.Key, item.Value))],
+            Rank = usual.Rank, Alpha = usual.Alpha, Dropout = config.Dropout,
+            Sizes = [.. sizes.Where(item => item.Value != usual).Select(item => (item.Key, item.Value))],
         };
     }
 
     // experts that the file leaves out keep an adapter that adds nothing
-    static void Fill(SafetensorsFile file, IReadOnlyList<(PeftModule Module, LoraSize, string Down, string Up)> stored)
+    static void Fill(SafetensorsFile file, IReadOnlyList<StoredAdapter> stored)
     {
         foreach (var (module, _, downName, upName) in stored)
         {
@@ -117,10 +133,12 @@ public static class PeftAdapters
     /// <param name="folder">A new or empty folder, or one that holds nothing but adapters.</param>
     /// <param name="modelType">The family's <c>model_type</c>, such as <c>llama</c>.</param>
     /// <param name="baseModel">Name or folder of the model, which PEFT loads where it is given no model. The default, null, writes none.</param>
-    /// <exception cref="ArgumentException">The family is unknown or cannot express the design, weights with adapters are no linear layers of the family (they are named), or the folder holds other
+    /// <exception cref="ArgumentException">The family is unknown or cannot express the design, weights with adapters are no linear layers of the
+    /// family (they are named), or the folder holds other
     /// files.</exception>
     /// <remarks>
-    /// Where the family keeps two weights of this library in one layer, such as gate and up, the two adapters become one of both ranks together with the same result.
+    /// Where the family keeps two weights of this library in one layer, such as gate and up, the two adapters become one of both ranks together
+    /// with the same result.
     /// </remarks>
     public static void Save(LoraAdapters adapters, string folder, string modelType, string? baseModel = null)
     {
@@ -130,7 +148,8 @@ public static class PeftAdapters
         var adapted = modules.All.Where(module => module.Parts.Any(part => part.Site.Adapter is not null)).ToArray();
         var left = adapters.Weights.Except(adapted.SelectMany(module => module.Parts).Select(part => part.Site.Name)).ToArray();
         if (left.Length > 0)
-            throw new ArgumentException($"adapters is a set with {string.Join(", ", left.Take(NamesShown))}; expected weights that are linear layers of {modelType}, which PEFT can adapt.", nameof(adapters));
+            throw new ArgumentException($"adapters is a set with {string.Join(", ", left.Take(NamesShown))}; "
+                + $"expected weights that are linear layers of {modelType}, which PEFT can adapt.", nameof(adapters));
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);
@@ -142,7 +161,8 @@ public static class PeftAdapters
             (tensors[module.Down], tensors[module.Up]) = (down, up);
             if (size != usual) others[module.Name] = size;
         }
-        var config = PeftConfig.Write(usual, adapters.Options.Dropout, modules.TargetsOf(tensors.Keys.Select(name => PeftModule.Parse(name)!.Value.Module).ToHashSet()), others, baseModel);
+        var targets = modules.TargetsOf(adapted.Select(module => module.Name).ToHashSet(StringComparer.Ordinal));
+        var config = PeftConfig.Write(usual, adapters.Options.Dropout, targets, others, baseModel);
         AtomicWrite.Folder(folder, fresh =>
         {
             AtomicWrite.Text(Path.Combine(fresh, PeftConfig.FileName), Indented(config));
@@ -173,7 +193,8 @@ public static class PeftAdapters
             int index = Array.IndexOf(parts, part);
             if (index >= 0)
             {
-                var scaled = sizes[index].Scale == sizes[0].Scale ? matrices[index].Up : matrices[index].Up.mul(Scalars.Of(sizes[index].Scale / sizes[0].Scale));
+                double share = sizes[index].Scale / sizes[0].Scale;
+                var scaled = share == 1 ? matrices[index].Up : matrices[index].Up.mul(Scalars.Of(share));
                 up.narrow(0, row, part.Outputs).narrow(1, column, sizes[index].Rank).copy_(scaled);
                 if (!common) column += sizes[index].Rank;
             }

@@ -5,7 +5,8 @@ using System.Text.RegularExpressions;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// The <c>adapter_config.json</c> of PEFT, as far as it is plain LoRA. Settings that change what an adapter computes and are not supported are refused by name; settings of how it was
+/// The <c>adapter_config.json</c> of PEFT, as far as it is plain LoRA. Settings that change what an adapter computes and are not supported are
+/// refused by name; settings of how it was
 /// initialised or selected are read past, since the tensors say the result.
 /// </summary>
 sealed record PeftConfig
@@ -18,8 +19,8 @@ sealed record PeftConfig
     // what they say is in the tensors, or is about training and files only
     static readonly HashSet<string> Irrelevant = new(StringComparer.Ordinal)
     {
-        "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_version", "layers_to_transform", "layers_pattern", "loftq_config", "eva_config", "corda_config",
-        "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "runtime_config",
+        "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_version", "layers_to_transform", "layers_pattern",
+        "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "runtime_config",
     };
 
     // initial values of the adapter alone; the others also change the base model's weights
@@ -49,7 +50,8 @@ sealed record PeftConfig
     public static PeftConfig Read(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        if (!File.Exists(path)) throw new FileNotFoundException($"'{folder}' holds no {FileName}; expected a folder as PEFT's save_pretrained writes it");
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"'{folder}' holds no {FileName}; expected a folder as PEFT's save_pretrained writes it");
         long length = new FileInfo(path).Length;
         if (length > MaxBytes) throw new InvalidDataException($"{path}: {length} bytes; expected at most {MaxBytes}");
         try
@@ -83,8 +85,8 @@ sealed record PeftConfig
                 case "alpha_pattern": config = config with { Alphas = config.Patterns(item, double.MinValue, double.MaxValue) }; break;
                 case "target_modules": config = config with { Targets = value }; break;
                 case "exclude_modules": config = config with { Excluded = value }; break;
-                case "bias": config.Expect(value.ValueKind == JsonValueKind.Null || value.ToString() == "none", item, "\"none\": trained biases are not supported"); break;
-                case "task_type": config.Expect(value.ValueKind == JsonValueKind.Null || value.ToString() == "CAUSAL_LM", item, "\"CAUSAL_LM\""); break;
+                case "bias": config.ExpectText(item, "none", ": trained biases are not supported"); break;
+                case "task_type": config.ExpectText(item, "CAUSAL_LM"); break;
                 case "init_lora_weights": config.CheckInitialisation(item); break;
                 default: config.CheckOther(item); break;
             }
@@ -93,9 +95,15 @@ sealed record PeftConfig
         return config;
     }
 
-    void CheckInitialisation(JsonProperty item) => Expect(
-        item.Value.ValueKind is JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null || PlainInitialisations.Contains(item.Value.ToString()), item,
-        $"true, false or one of {string.Join(", ", PlainInitialisations)}: others change the weights of the model too. Let PEFT convert the adapter to plain LoRA when it saves it");
+    void ExpectText(JsonProperty item, string text, string reason = "") =>
+        Expect(item.Value.ValueKind == JsonValueKind.Null || item.Value.ToString() == text, item, $"\"{text}\"{reason}");
+
+    void CheckInitialisation(JsonProperty item)
+    {
+        bool isPlain = item.Value.ValueKind is JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null || PlainInitialisations.Contains(item.Value.ToString());
+        Expect(isPlain, item, $"true, false or one of {string.Join(", ", PlainInitialisations)}: others change the weights of the model too. "
+            + "Let PEFT convert the adapter to plain LoRA when it saves it");
+    }
 
     void CheckOther(JsonProperty item)
     {
@@ -142,7 +150,8 @@ sealed record PeftConfig
     double Number(JsonProperty item, double minimum, double maximum, bool whole = false)
     {
         double number = double.NaN;
-        bool holds = item.Value.ValueKind == JsonValueKind.Number && item.Value.TryGetDouble(out number) && number >= minimum && number <= maximum && (!whole || number == Math.Floor(number));
+        bool holds = item.Value.ValueKind == JsonValueKind.Number && item.Value.TryGetDouble(out number)
+            && number >= minimum && number <= maximum && (!whole || number == Math.Floor(number));
         Expect(holds, item, whole ? $"a whole number from {minimum:0} to {maximum:0}" : minimum == 0 ? "a number from 0 to below 1" : "a number");
         return number;
     }
@@ -155,13 +164,13 @@ sealed record PeftConfig
     }
 
     /// <summary>Rank and scale of a module's adapter: the first pattern that matches the end of its name decides, as in PEFT.</summary>
-    public LoraSize SizeOf(string module)
-    {
-        int rank = (int)(Match(Ranks, module) ?? Rank);
-        double alpha = Match(Alphas, module) ?? Alpha;
-        // alpha / sqrt(rank) is (alpha sqrt(rank)) / rank: arXiv 2312.03732
-        return new(rank, IsRankStabilized ? alpha * Math.Sqrt(rank) : alpha);
-    }
+    public LoraSize SizeOf(string module) => Size((int)(Match(Ranks, module) ?? Rank), Match(Alphas, module) ?? Alpha);
+
+    /// <summary>Rank and scale where no pattern matches.</summary>
+    public LoraSize UsualSize => Size(Rank, Alpha);
+
+    // alpha / sqrt(rank) is (alpha sqrt(rank)) / rank: arXiv 2312.03732
+    LoraSize Size(int rank, double alpha) => new(rank, IsRankStabilized ? alpha * Math.Sqrt(rank) : alpha);
 
     double? Match(IReadOnlyList<(string Pattern, double Value)> patterns, string module)
     {
@@ -199,7 +208,8 @@ sealed record PeftConfig
     /// <param name="targets">The modules, or the ends of their names.</param>
     /// <param name="others">Modules that have another rank or scale.</param>
     /// <param name="baseModel">Name of the model that the adapters belong to; null for none.</param>
-    public static JsonObject Write(LoraSize usual, double dropout, IEnumerable<string> targets, IReadOnlyDictionary<string, LoraSize> others, string? baseModel)
+    public static JsonObject Write(
+        LoraSize usual, double dropout, IEnumerable<string> targets, IReadOnlyDictionary<string, LoraSize> others, string? baseModel)
     {
         JsonObject ranks = [], alphas = [];
         foreach (var (module, size) in others)
@@ -209,10 +219,26 @@ sealed record PeftConfig
         }
         return new()
         {
-            ["peft_type"] = "LORA", ["task_type"] = "CAUSAL_LM", ["base_model_name_or_path"] = baseModel, ["revision"] = null, ["auto_mapping"] = null, ["inference_mode"] = true,
-            ["r"] = usual.Rank, ["lora_alpha"] = Plain(usual.Alpha), ["lora_dropout"] = dropout, ["use_rslora"] = false, ["use_dora"] = false, ["bias"] = "none",
-            ["fan_in_fan_out"] = false, ["init_lora_weights"] = true, ["modules_to_save"] = null, ["layers_to_transform"] = null, ["layers_pattern"] = null,
-            ["rank_pattern"] = ranks, ["alpha_pattern"] = alphas, ["target_modules"] = new JsonArray([.. targets.Select(name => (JsonNode)name)]),
+            ["peft_type"] = "LORA",
+            ["task_type"] = "CAUSAL_LM",
+            ["base_model_name_or_path"] = baseModel,
+            ["revision"] = null,
+            ["auto_mapping"] = null,
+            ["inference_mode"] = true,
+            ["r"] = usual.Rank,
+            ["lora_alpha"] = Plain(usual.Alpha),
+            ["lora_dropout"] = dropout,
+            ["use_rslora"] = false,
+            ["use_dora"] = false,
+            ["bias"] = "none",
+            ["fan_in_fan_out"] = false,
+            ["init_lora_weights"] = true,
+            ["modules_to_save"] = null,
+            ["layers_to_transform"] = null,
+            ["layers_pattern"] = null,
+            ["rank_pattern"] = ranks,
+            ["alpha_pattern"] = alphas,
+            ["target_modules"] = new JsonArray([.. targets.Select(name => (JsonNode)name)]),
         };
     }
 

@@ -1,6 +1,8 @@
 namespace HybridArchitectures.Adapters;
 
-/// <summary>A linear layer of a Hugging Face model that PEFT can adapt, and the weights of this library that it holds, one after another along its outputs.</summary>
+/// <summary>
+/// A linear layer of a Hugging Face model that PEFT can adapt, and the weights of this library that it holds, one after another along its outputs.
+/// </summary>
 /// <param name="Name">Its name, such as <c>model.layers.0.self_attn.q_proj</c>.</param>
 /// <param name="Parts">The weights.</param>
 sealed record PeftModule(string Name, IReadOnlyList<PeftPart> Parts)
@@ -22,7 +24,10 @@ sealed record PeftModule(string Name, IReadOnlyList<PeftPart> Parts)
     {
         if (!tensor.StartsWith(Prefix, StringComparison.Ordinal)) return null;
         foreach (var (end, down) in new[] { (".lora_A.weight", true), (".lora_B.weight", false) })
-            if (tensor.EndsWith(end, StringComparison.Ordinal) && tensor.Length > Prefix.Length + end.Length) return (tensor[Prefix.Length..^end.Length], down);
+        {
+            if (tensor.EndsWith(end, StringComparison.Ordinal) && tensor.Length > Prefix.Length + end.Length)
+                return (tensor[Prefix.Length..^end.Length], down);
+        }
         return null;
     }
 }

@@ -20,7 +20,7 @@ sealed class PeftModules
         var inside = sites.Where(site => site.Target != LoraTargets.Head).ToDictionary(site => site.Name, StringComparer.Ordinal);
         foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
         {
-            var parts = rule.Parts.Where(part => inside.ContainsKey(part.Name)).Select(part => new PeftPart(inside[part.Name], part.Expert)).ToArray();
+            PeftPart[] parts = [.. rule.Parts.Where(part => inside.ContainsKey(part.Name)).Select(part => new PeftPart(inside[part.Name], part.Expert))];
             string name = rule.File.EndsWith(Weight, StringComparison.Ordinal) ? rule.File[..^Weight.Length] : rule.File;
             bool fits = name != rule.File && !rule.IsFilter && parts.Length == rule.Parts.Count && (parts.Length == 1 || rule.Dimension == 0)
                 && parts.All(part => part.Site.Weight.dim() == (part.Expert is null ? 2 : 3));
@@ -43,7 +43,9 @@ sealed class PeftModules
         return byName.GetValueOrDefault(canonical.EndsWith(Weight, StringComparison.Ordinal) ? canonical[..^Weight.Length] : canonical);
     }
 
-    /// <summary>Names by which PEFT selects just these modules: the last parts of their names, or their names where those would select others too.</summary>
+    /// <summary>
+    /// Names by which PEFT selects just these modules: the last parts of their names, or their names where those would select others too.
+    /// </summary>
     public IReadOnlyList<string> TargetsOf(IReadOnlyCollection<string> adapted)
     {
         string[] ends = [.. adapted.Select(name => name[(name.LastIndexOf('.') + 1)..]).Distinct().Order(StringComparer.Ordinal)];

@@ -9,7 +9,10 @@ namespace HybridArchitectures.Design;
 /// <param name="Cure">What makes it go away, in all layers at once.</param>
 public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Cure Cure)
 {
-    /// <summary>Gets the 1-based positions of all blocks that the finding is about, ascending. The default is <see cref="Layer"/> alone, or none for the whole design.</summary>
+    /// <summary>
+    /// Gets the 1-based positions of all blocks that the finding is about, ascending. The default is <see cref="Layer"/> alone, or none for the
+    /// whole design.
+    /// </summary>
     public EquatableList<int> Layers { get; init; } = Layer is { } layer ? [layer] : [];
 
     /// <summary>Such as <c>warning attention-first, layer 1: ...</c>.</summary>
