@@ -132,4 +132,20 @@ public class BuilderTests
         Assert.NotEqual(design, design with { Blocks = design.Blocks.With(8, design.Blocks[7]) });
         Assert.NotEqual(design, design with { Blocks = [.. design.Blocks.SkipLast(1)] });
     }
+
+    [Fact]
+    public void The_words_of_a_ratio_pick_their_kinds_among_more_than_two()
+    {
+        var start = HybridDesign.Builder(64, 256).WithAttention(4).WithMamba2(16, 16).Depth(4);
+        string Pattern(HybridDesignBuilder builder) => builder.Build().Pattern;
+        Assert.Equal("MMTM", Pattern(start.WithSlidingWindow(8).Ratio(attention: 1, ssm: 3)));
+        Assert.Equal("MMTM", Pattern(start.WithMixer(new ShiftSpec(1)).WithSlidingWindow(8).Ratio(attention: 1, ssm: 3)));
+        Assert.Equal("MMTM", Pattern(start.WithMixer(new ShortConvolutionSpec()).Ratio(attention: 1, ssm: 3)));
+        // a side without blocks need not be clear
+        Assert.Equal("TTTT", Pattern(start.WithMamba1().Ratio(attention: 1, ssm: 0)));
+        var windows = HybridDesign.Builder(64, 256).WithSlidingWindow(8, heads: 4).WithMamba1().WithMixer(new ShiftSpec(1)).Depth(4);
+        Assert.Equal("mmSm", Pattern(windows.Ratio(attention: 1, ssm: 3)));
+        // the kind that is no attention, where there is no Mamba
+        Assert.Equal("XXTX", Pattern(HybridDesign.Builder(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4).Ratio(attention: 1, ssm: 3)));
+    }
 }
