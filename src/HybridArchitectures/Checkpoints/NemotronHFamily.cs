@@ -12,11 +12,11 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     {
         int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
         double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
-        bool bias = config.Flag("mlp_bias", false);
+        bool bias = config.Flag("mlp_bias", false), attentionBias = config.Flag("attention_bias", false) && !config.FollowsTransformers;
         var activation = config.Activation("mlp_hidden_act", "relu2");
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), InputBias = attentionBias, OutputBias = attentionBias,
             HeadSize = config.Int(config.Spelling("head_dim", "attention_head_dim"), 128),
         };
         config.Agree("num_query_groups", attention.KeyValueHeads, "num_key_value_heads says");
@@ -79,11 +79,11 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         })];
     }
 
-    // Attention has neither positions nor biases. The number of shared experts says nothing next to their width. Heads of multi-token prediction
+    // Attention has no positions. The number of shared experts says nothing next to their width. Heads of multi-token prediction
     // are not used.
     private protected override IReadOnlyCollection<string> Unused =>
     [
-        .. PretrainedConfig.RotaryKeys, "attention_bias", "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size",
+        .. PretrainedConfig.RotaryKeys, "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size",
         "num_query_groups",
         "hidden_act", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts", "moe_shared_expert_intermediate_size",
         "moe_latent_size", "moe_shared_expert_overlap", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "num_local_experts",
@@ -186,6 +186,18 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         if (spec.LatentWidth == 0) yield break;
         foreach (var rule in TensorRules.Linear(file + "fc1_latent_proj", model + "into_latent", spec.DenseBias)) yield return rule;
         foreach (var rule in TensorRules.Linear(file + "fc2_latent_proj", model + "out_of_latent", spec.DenseBias)) yield return rule;
+    }
+
+    // the authors' code honours attention_bias, transformers ignores it: the file tells which of them wrote it
+    internal override HybridDesign Fit(HybridDesign design, Func<string, bool> has)
+    {
+        BlockSpec Fitted(BlockSpec block, int index)
+        {
+            if (block.Mixer is not AttentionSpec attention) return block;
+            string file = $"backbone.layers.{index}.mixer.";
+            return block with { Mixer = attention with { InputBias = has(file + "q_proj.bias"), OutputBias = has(file + "o_proj.bias") } };
+        }
+        return design with { Blocks = [.. design.Blocks.Select(Fitted)] };
     }
 
     internal override string Canonical(string name) => name.StartsWith("model.", StringComparison.Ordinal) ? "backbone." + name["model.".Length..]

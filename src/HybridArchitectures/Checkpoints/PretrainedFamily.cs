@@ -115,6 +115,13 @@ public abstract class PretrainedFamily
     /// <summary>The tensors of a checkpoint.</summary>
     internal abstract IEnumerable<TensorChoice> Tensors(HybridDesign design);
 
+    /// <summary>
+    /// The design that the tensors of a file have, where programs differ in what they make of the configuration. By default the one it describes.
+    /// </summary>
+    /// <param name="design">The design that the configuration describes.</param>
+    /// <param name="has">Whether the file has a tensor, by its name in the spelling of <see cref="Tensors"/>.</param>
+    internal virtual HybridDesign Fit(HybridDesign design, Func<string, bool> has) => design;
+
     /// <summary>A tensor's name in the spelling of <see cref="Tensors"/>.</summary>
     internal virtual string Canonical(string name) => name;
 

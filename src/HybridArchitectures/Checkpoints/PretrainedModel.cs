@@ -48,7 +48,7 @@ public static class PretrainedModel
         var described = family.ReadDesign(config, options);
         using var files = PretrainedFolder.Open(folder, name => family.IsIgnored(family.Canonical(name), described));
         var actual = Names(family, files, folder, described);
-        var design = WithOwnHead(described, family, files, actual);
+        var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
         // before memory is taken for sizes that only the configuration claims
         long expected = design.CountParameters().Total;

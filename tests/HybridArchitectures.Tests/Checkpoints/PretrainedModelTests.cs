@@ -417,6 +417,35 @@ public sealed class PretrainedModelTests : IDisposable
     }
 
     [Fact]
+    public void Nemotron_has_biases_in_attention_where_its_file_has_them()
+    {
+        string folder = Copy("nemotron_h_dense");
+        using var plain = PretrainedModel.Load(folder);
+        int layer = Enumerable.Range(0, plain.Design.Depth).First(index => plain.Design.Blocks[index].Mixer is AttentionSpec);
+        Change(folder, "config.json", config => config["attention_bias"] = true);
+        // transformers writes no biases in spite of the setting
+        using (var without = PretrainedModel.Load(folder)) Assert.Equal(plain.Design, without.Design);
+        Rewrite(folder, tensors =>
+        {
+            foreach (string part in new[] { "q", "k", "v", "o" })
+            {
+                for (int i = 0; i < plain.Design.Depth; i++)
+                {
+                    string name = $"backbone.layers.{i}.mixer.{part}_proj.";
+                    if (tensors.TryGetValue(name + "weight", out var weight)) tensors[name + "bias"] = full(weight.size(0), 0.1f);
+                }
+            }
+        });
+        using var biased = PretrainedModel.Load(folder);
+        Assert.Equal(0.1f, biased.State[$"stack.blocks.{layer}.mixer.value.bias"][0].item<float>());
+        Assert.True((Logits(biased) - Logits(plain)).abs().max().item<float>() > 1e-3);
+        PretrainedModel.Save(biased, place["out"], "nemotron_h");
+        using var again = PretrainedModel.Load(place["out"]);
+        Assert.Equal(biased.Design.Blocks, PretrainedModel.LoadDesign(place["out"]).Blocks);
+        Assert.Equal(0, (Logits(biased) - Logits(again)).abs().max().item<float>());
+    }
+
+    [Fact]
     public void Progress_rises_to_one()
     {
         var seen = new List<double>();
