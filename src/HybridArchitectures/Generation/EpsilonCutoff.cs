@@ -16,7 +16,7 @@ public sealed class EpsilonCutoff : LogitsProcessor
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
-        var drop = scores.softmax(1).lt(epsilon).logical_and(scores.lt(scores.amax([1], keepdim: true)));
+        var drop = Probabilities(scores).lt(epsilon).logical_and(scores.lt(scores.amax([1], keepdim: true)));
         return scores.masked_fill(drop, Scalars.MinusInfinity);
     }
 }

@@ -27,11 +27,22 @@ public abstract class LogitsProcessor
     /// <summary>Does the work of <see cref="Apply"/>, arguments checked, inside a dispose scope and without gradients.</summary>
     protected abstract Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history);
 
-    /// <summary>Whether the token is of the vocabulary; otherwise an exception that names it.</summary>
-    /// <summary>A quotient that is the same everywhere: beside a plain number, libtorch multiplies by the number's reciprocal on a card, which rounds twice.</summary>
+    /// <summary>Divides so that every device rounds alike: with a plain number, libtorch multiplies by its reciprocal on a GPU, which rounds
+    /// twice.</summary>
     private protected static Tensor Divided(Tensor scores, Scalar by) =>
         scores.device_type == DeviceType.CPU ? scores.div(by) : scores.div(full([1], by, scores.dtype, scores.device));
 
+    /// <summary>
+    /// Returns the probabilities of scores, float32. They are computed in float64 and rounded once, so that the exponential functions of different
+    /// devices give the same.
+    /// </summary>
+    private protected static Tensor Probabilities(Tensor scores) => scores.to(ScalarType.Float64).softmax(1).to(ScalarType.Float32);
+
+    /// <summary>Returns the running sums of each row, float32. They are summed in float64 and rounded once, so that the order of summation does not
+    /// show.</summary>
+    private protected static Tensor Cumulated(Tensor probabilities) => probabilities.to(ScalarType.Float64).cumsum(1).to(ScalarType.Float32);
+
+    /// <summary>Returns the id if it is of the vocabulary, and refuses it otherwise.</summary>
     private protected static long Checked(int id, long vocabulary) =>
         id >= 0 && id < vocabulary ? id : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
 }

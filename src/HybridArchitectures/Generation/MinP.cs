@@ -16,7 +16,7 @@ public sealed class MinP : LogitsProcessor
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
-        var probabilities = scores.softmax(1);
+        var probabilities = Probabilities(scores);
         var least = probabilities.amax([1], keepdim: true).mul(fraction);
         return scores.masked_fill(probabilities.lt(least), Scalars.MinusInfinity);
     }

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Keeps the likeliest tokens whose probabilities together reach p (nucleus sampling, arXiv 1904.09751), always at least one. Which of
-/// tokens that tie at the border stay is libtorch's sort's choice, the same each time, as in transformers.
+/// Keeps the likeliest tokens whose probabilities together reach p (nucleus sampling, arXiv 1904.09751), always at least one. Of tokens that tie at
+/// the border, those
+/// with the largest ids stay, as in transformers on a CPU. Every device keeps the same tokens of the same scores.
 /// </summary>
 public sealed class TopP : LogitsProcessor
 {
@@ -25,8 +26,8 @@ public sealed class TopP : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         if (keepsAll) return scores;
-        var (sorted, order) = scores.sort(1, descending: false, stable: false);
-        var drop = sorted.softmax(1).cumsum(1).le(dropped);
+        var (sorted, order) = scores.sort(1, descending: false, stable: true);
+        var drop = Cumulated(Probabilities(sorted)).le(dropped);
         drop.narrow(1, scores.size(1) - 1, 1).fill_(Scalars.Zero);      // the likeliest stays
         return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);
     }

@@ -24,13 +24,14 @@ public sealed class TypicalP : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         if (keepsAll) return scores;
-        var logarithms = scores.log_softmax(1);
+        // in float64 and rounded once, so that every device orders alike
+        var logarithms = scores.to(ScalarType.Float64).log_softmax(1);
         var summands = logarithms.mul(logarithms.exp());
         // a token already ruled out adds 0 to the entropy, not 0 times infinity
         var entropy = summands.masked_fill(summands.isnan(), Scalars.Zero).sum(1, keepdim: true).neg();
-        var distance = logarithms.neg().sub(entropy).abs();
+        var distance = logarithms.neg().sub(entropy).abs().to(ScalarType.Float32);
         var (sorted, order) = distance.sort(1, descending: false, stable: true);
-        var reached = scores.gather(1, order).softmax(1).cumsum(1).lt(mass).sum(1, keepdim: true);      // (rows, 1): index of the last one kept
+        var reached = Cumulated(Probabilities(scores.gather(1, order))).lt(mass).sum(1, keepdim: true);      // (rows, 1): index of the last one kept
         var last = reached.clamp_max(Scalars.Of(scores.size(1) - 1));
         var drop = sorted.gt(sorted.gather(1, last));
         return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);

@@ -50,4 +50,28 @@ public sealed class SamplerCaseTests : IDisposable
         foreach (var processor in options.CreateProcessors()) scores = processor.Apply(scores, ConformanceSamplers.History(file));
         Assert.InRange(ConformanceSamplers.Error(file.Read("out.chain_a"), scores), 0, Tolerance);
     }
+
+    [Fact]
+    public void Of_tokens_that_tie_at_the_border_of_top_p_those_with_the_largest_ids_stay()
+    {
+        // 40 tokens of 1/64 each and one of 24/64, which reaches 51 % with nine of them
+        var scores = zeros(1, 41);
+        scores[0, 20] = MathF.Log(24);
+        float[] kept = new TopP(0.51).Apply(scores, [Array.Empty<int>()]).data<float>().ToArray();
+        Assert.Equal([20, .. Enumerable.Range(32, 9)], Enumerable.Range(0, 41).Where(id => float.IsFinite(kept[id])));
+    }
+
+    [Fact]
+    public void A_vocabulary_of_equal_tokens_is_cut_at_the_stated_share()
+    {
+        foreach (int size in new[] { 1000, 100_000 })
+        {
+            foreach (double share in new[] { 0.25, 0.5, 0.875 })
+            {
+                float[] kept = new TopP(share).Apply(ones(1, size), [Array.Empty<int>()]).data<float>().ToArray();
+                // a token more may be needed, where the rounded probabilities add up to a little less
+                Assert.InRange(kept.Count(float.IsFinite), share * size - 1, share * size + 1);
+            }
+        }
+    }
 }
