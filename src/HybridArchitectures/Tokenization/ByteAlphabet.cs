@@ -8,6 +8,9 @@ namespace HybridArchitectures.Tokenization;
 /// </summary>
 static class ByteAlphabet
 {
+    /// <summary>One more than the last character's number.</summary>
+    public const int Size = 0x144;
+
     static readonly char[] CharOfByte = new char[256];
     static readonly Dictionary<char, byte> ByteOfChar = new(256);
 
@@ -40,4 +43,7 @@ static class ByteAlphabet
         }
         return true;
     }
+
+    /// <summary>Returns whether the byte occurs in UTF-8: 0xC0, 0xC1 and 0xF5 to 0xFF never do.</summary>
+    public static bool IsOfUtf8(byte value) => value is not (0xC0 or 0xC1 or >= 0xF5);
 }

@@ -4,15 +4,18 @@ namespace HybridArchitectures.Tokenization;
 /// Reads a <c>tokenizer.json</c> that holds a byte-level BPE, as most families have one: any splits, merges in any order. Anything that would give other tokens is refused.
 /// </summary>
 /// <param name="Vocabulary">Spelling in the byte alphabet to id, without the added tokens.</param>
-/// <param name="Merges">The halves and the whole of each merge, first merges first.</param>
+/// <param name="Merges">The merges, ranked in the file's order.</param>
 /// <param name="TakesWhole">A piece that is a token is that token, whatever the merges say.</param>
 /// <param name="Added">The added tokens.</param>
 /// <param name="Normalizes">Texts are brought to Unicode's form NFC first.</param>
 /// <param name="Steps">From a piece of a text to smaller ones, the last of them in the byte alphabet.</param>
 /// <param name="BeginOfText">The text of the token that the template puts before a text, or null.</param>
-sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(int Left, int Right, int Whole)> Merges, bool TakesWhole, IReadOnlyList<AddedToken> Added, bool Normalizes,
-    IReadOnlyList<Func<string, IEnumerable<string>>> Steps, string? BeginOfText)
+/// <param name="Trimming">How blanks are left out of spans; null where spans keep them.</param>
+sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges, bool TakesWhole, IReadOnlyList<AddedToken> Added, bool Normalizes,
+    IReadOnlyList<Func<string, IEnumerable<string>>> Steps, string? BeginOfText, TrimmedSpans? Trimming)
 {
+    const int MaxSteps = 64;
+
     const string Only = "this reader takes byte-level BPE";
 
     // ASCII punctuation and Unicode's, as the format's own library tells punctuation
@@ -29,11 +32,8 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(in
         root.RequireOnly("version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model");
         root.Optional("version")?.RequireText("1.0", "no other version of the format is known");
         // truncation and padding are the caller's affair: they cut and fill what is encoded
-        var added = TokenizerParts.Added(root, Only);
+        var added = TokenizerParts.Added(root);
         bool normalizes = root.Optional("normalizer") is { } normalizer && ReadNormalizer(normalizer);
-        if (normalizes)
-            foreach (var entry in root.Required("added_tokens").Elements())
-                if (entry.Optional("normalized")?.Flag() == true) throw entry.Bad("an added token that is looked for in normalised text is not supported");
         var model = root.Required("model");
         var vocabulary = ReadVocabulary(model, added);
         var steps = new List<Func<string, IEnumerable<string>>>();
@@ -41,8 +41,9 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(in
         ReadSteps(root.Required("pre_tokenizer"), steps, ref spelled);
         if (spelled != 1) throw root.Required("pre_tokenizer").Bad($"{spelled} ByteLevel steps; expected one: {Only}");
         root.Required("decoder").Required("type").RequireText("ByteLevel", Only);
-        return new(vocabulary, ReadMerges(model.Required("merges"), vocabulary), model.Optional("ignore_merges")?.Flag() ?? false, added, normalizes, steps,
-            root.Optional("post_processor") is { } processor ? TokenizerParts.Begin(processor, added, Only, trims: true) : null);
+        var (begin, trimming) = root.Optional("post_processor") is { } processor ? TokenizerParts.PostProcessor(processor, added, Only) : default;
+        return new(vocabulary, ReadMerges(model.Required("merges"), vocabulary), model.Optional("ignore_merges")?.Flag()
+            ?? false, added, normalizes, steps, begin, trimming);
     }
 
     static bool ReadNormalizer(JsonPart part)
@@ -68,24 +69,18 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(in
         return TokenizerParts.Vocabulary(model, added, Only);
     }
 
-    static List<(int, int, int)> ReadMerges(JsonPart list, Dictionary<string, int> vocabulary)
+    static MergeTable ReadMerges(JsonPart list, Dictionary<string, int> vocabulary)
     {
-        var merges = new List<(int, int, int)>();
-        var seen = new HashSet<(int, int)>();
-        foreach (var merge in list.Elements())
-        {
-            string[] halves = merge.IsArray ? [.. merge.Elements().Select(half => half.Text())] : merge.Text().Split(' ');
-            if (halves.Length != 2) throw merge.Bad("expected the two halves of a merge");
-            if (!vocabulary.TryGetValue(halves[0], out int left) || !vocabulary.TryGetValue(halves[1], out int right) || !vocabulary.TryGetValue(halves[0] + halves[1], out int whole))
-                throw merge.Bad($"\"{halves[0]}\", \"{halves[1]}\" or the two together are not in the vocabulary");
-            if (!seen.Add((left, right))) throw merge.Bad($"the merge of \"{halves[0]}\" and \"{halves[1]}\" is given twice");
-            merges.Add((left, right, whole));
-        }
+        var merges = new MergeTable(vocabulary.Count);
+        int rank = 0;
+        foreach (var (left, right, whole, part) in TokenizerParts.Merges(list, vocabulary))
+            if (!merges.TryAdd(left, right, rank++, whole)) throw part.Bad("the merge is given twice");
         return merges;
     }
 
     static void ReadSteps(JsonPart part, List<Func<string, IEnumerable<string>>> steps, ref int spelled)
     {
+        if (steps.Count >= MaxSteps) throw part.Bad($"more than {MaxSteps} steps");
         switch (part.Required("type").Text())
         {
             case "Sequence":
@@ -109,18 +104,27 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, IReadOnlyList<(in
                 }));
                 break;
             case "Split":
-                var pattern = part.Required("pattern");
-                string expression = pattern.Optional("Regex") is { } regex ? regex.Text() : string.Concat(pattern.Required("String").Text().Select(character => char.IsPunctuation(character) || char.IsSymbol(character) ? $"\\{character}" : character.ToString()));
-                bool inverted = part.Optional("invert")?.Flag() == true;
-                string kept = part.Required("behavior").Text();
-                if (kept == "Removed" && inverted) steps.Add(Cut(pattern, expression, gaps: false));
-                else if (kept == "Isolated") steps.Add(Cut(pattern, expression));
-                else throw part.Bad($"the behavior \"{kept}\"{(inverted ? ", inverted," : "")} is not supported, only Isolated, and Removed where it is inverted");
+                steps.Add(ReadSplit(part));
                 break;
             case var other:
                 throw part.Bad($"\"{other}\" is not supported: {Only}");
         }
     }
+
+    static Func<string, IEnumerable<string>> ReadSplit(JsonPart part)
+    {
+        var pattern = part.Required("pattern");
+        string expression = pattern.Optional("Regex") is { } regex ? regex.Text() : Literally(pattern.Required("String").Text());
+        bool inverted = part.Optional("invert")?.Flag() == true;
+        string kept = part.Required("behavior").Text();
+        if (kept == "Removed" && inverted) return Cut(pattern, expression, gaps: false);
+        if (kept == "Isolated") return Cut(pattern, expression);
+        throw part.Bad($"the behavior \"{kept}\"{(inverted ? ", inverted," : "")} is not supported, only Isolated, and Removed where it is inverted");
+    }
+
+    static string Literally(string text) =>
+        string.Concat(text.EnumerateRunes().Select(rune =>
+            string.Create(System.Globalization.CultureInfo.InvariantCulture, $"\\x{{{rune.Value:X}}}")));
 
     // pieces of the pattern, and what lies between
     static Func<string, IEnumerable<string>> Cut(JsonPart part, string expression, bool gaps = true)

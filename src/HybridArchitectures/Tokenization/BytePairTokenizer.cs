@@ -1,33 +1,39 @@
 using System.Collections.Concurrent;
-using System.Text;
-using System.Text.Json;
 
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Byte-level BPE as most families of checkpoints have it in their <c>tokenizer.json</c> (Qwen, Granite, Falcon, LFM2, Nemotron, GPT-NeoX and others): a text is cut by the file's rules, and each
-/// piece's bytes are merged in the file's order.
+/// Byte-level BPE as most families of checkpoints have it in their <c>tokenizer.json</c> (Qwen, Granite, Falcon, LFM2, Nemotron, GPT-NeoX and
+/// others): a text is cut by
+/// the file's rules, and each piece's bytes are merged in the file's order.
 /// </summary>
-/// <remarks>Spans cover a token's bytes, blanks before a word too; a character that others join has its own place alone.</remarks>
+/// <remarks>
+/// Spans cover a token's bytes, blanks before a word included unless the file asks to trim them (<c>trim_offsets</c>). The span of a character that
+/// was composed from
+/// several is the place of the first.
+/// </remarks>
 public sealed class BytePairTokenizer : Tokenizer
 {
     const int Remembered = 1 << 16, LongestRemembered = 256;
 
     readonly byte[]?[] tokens;
     readonly BytePairFile file;
-    readonly Dictionary<(int Left, int Right), (int Rank, int Whole)> merges;
-    readonly ConcurrentDictionary<string, int[]> known = new(StringComparer.Ordinal);
 
-    BytePairTokenizer(BytePairFile file, byte[]?[] tokens, Ends ends) : base(tokens.Length, file.Added)
+    // the token of each character of the byte alphabet
+    readonly int[] single = new int[ByteAlphabet.Size];
+    readonly ConcurrentDictionary<string, int[]> known = new(StringComparer.Ordinal);
+    int knownCount;
+
+    BytePairTokenizer(BytePairFile file, byte[]?[] tokens, FolderTokens folder) : base(tokens.Length, file.Added)
     {
         (this.file, this.tokens) = (file, tokens);
-        merges = new(file.Merges.Count);
-        foreach (var (rank, merge) in file.Merges.Index()) merges.Add((merge.Left, merge.Right), (rank, merge.Whole));
+        for (int character = 0; character < single.Length; character++)
+            if (file.Vocabulary.TryGetValue(((char)character).ToString(), out int id)) single[character] = id;
         int? Find(string? text) => text is null ? null : file.Added.FirstOrDefault(token => token.Text == text)?.Id;
         BeginOfText = Find(file.BeginOfText);
-        EndOfText = Find(ends.EndOfText);
-        Padding = Find(ends.Padding);
-        StopTokens = [.. new[] { EndOfText, Find("<|im_end|>"), Find("<|eot_id|>") }.OfType<int>().Concat(ends.Stop.Where(Contains)).Distinct()];
+        EndOfText = Find(folder.EndOfText);
+        Padding = Find(folder.Padding);
+        StopTokens = [.. new[] { EndOfText, Find("<|im_end|>"), Find("<|eot_id|>") }.OfType<int>().Concat(folder.Stop.Where(Contains)).Distinct()];
     }
 
     /// <summary>The token that the file's template puts before a text; null where it puts none.</summary>
@@ -39,10 +45,12 @@ public sealed class BytePairTokenizer : Tokenizer
     /// <summary>The <c>pad_token</c> of <c>tokenizer_config.json</c>.</summary>
     public override int? Padding { get; }
 
-    /// <summary>The end of a text, of a turn (<c>&lt;|im_end|&gt;</c>, <c>&lt;|eot_id|&gt;</c>), and the <c>eos_token_id</c> of <c>generation_config.json</c>.</summary>
+    /// <summary>The end of a text, of a turn (<c>&lt;|im_end|&gt;</c>, <c>&lt;|eot_id|&gt;</c>), and the <c>eos_token_id</c> of
+    /// <c>generation_config.json</c> or else of <c>config.json</c>.</summary>
     public override IReadOnlyList<int> StopTokens { get; }
 
-    /// <summary>Loads a <c>tokenizer.json</c>; what else it needs to know is in <c>tokenizer_config.json</c> and <c>generation_config.json</c> beside it, if they are there.</summary>
+    /// <summary>Loads a <c>tokenizer.json</c>; end and padding are read from <c>tokenizer_config.json</c>, <c>generation_config.json</c> and
+    /// <c>config.json</c> next to it, if they are there.</summary>
     /// <param name="path">The file, or a folder that holds it.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">A file is damaged or of another kind; the message names the place and the reason.</exception>
@@ -52,7 +60,7 @@ public sealed class BytePairTokenizer : Tokenizer
         if (Directory.Exists(path)) path = Path.Combine(path, FileName);
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
         var file = BytePairFile.Read(path);
-        int largest = file.Vocabulary.Values.Concat(file.Added.Select(token => token.Id)).Max();
+        int largest = Math.Max(file.Vocabulary.Values.Max(), file.Added.Select(token => token.Id).DefaultIfEmpty(0).Max());
         var tokens = new byte[]?[largest + 1];
         foreach (var (spelling, id) in file.Vocabulary)
         {
@@ -61,7 +69,7 @@ public sealed class BytePairTokenizer : Tokenizer
         }
         try
         {
-            return new(file, tokens, Ends.Beside(path));
+            return new(file, tokens, FolderTokens.Read(Path.GetDirectoryName(Path.GetFullPath(path))!));
         }
         catch (ArgumentException error)
         {
@@ -70,22 +78,33 @@ public sealed class BytePairTokenizer : Tokenizer
     }
 
     /// <inheritdoc/>
-    protected override void EncodePlain(string text, List<int> ids)
+    protected override void EncodePlain(string text, List<int> ids) => Encode(text, step: 0, ids);
+
+    // the piece after the first steps
+    void Encode(string piece, int step, List<int> ids)
     {
-        if (file.Normalizes) text = ComposedText.Of(text);
-        IEnumerable<string> pieces = [text];
-        foreach (var step in file.Steps) pieces = pieces.SelectMany(step);
-        foreach (string piece in pieces)
+        if (step < file.Steps.Count)
+            foreach (string inner in file.Steps[step](piece)) Encode(inner, step + 1, ids);
+        else if (piece.Length > 0) EncodePiece(piece, ids);
+    }
+
+    void EncodePiece(string piece, List<int> ids)
+    {
+        if (file.TakesWhole && file.Vocabulary.TryGetValue(piece, out int whole))
         {
-            if (piece.Length == 0) continue;
-            if (file.TakesWhole && file.Vocabulary.TryGetValue(piece, out int whole)) ids.Add(whole);
-            else if (piece.Length > LongestRemembered) ids.AddRange(Merge(piece));
-            else
-            {
-                if (known.Count > Remembered) known.Clear();
-                ids.AddRange(known.GetOrAdd(piece, Merge));
-            }
+            ids.Add(whole);
+            return;
         }
+        if (known.TryGetValue(piece, out int[]? remembered))
+        {
+            ids.AddRange(remembered);
+            return;
+        }
+        int[] merged = Merge(piece);
+        ids.AddRange(merged);
+        if (piece.Length > LongestRemembered || !known.TryAdd(piece, merged) || Interlocked.Increment(ref knownCount) <= Remembered) return;
+        known.Clear();
+        Interlocked.Exchange(ref knownCount, 0);
     }
 
     /// <inheritdoc/>
@@ -93,57 +112,12 @@ public sealed class BytePairTokenizer : Tokenizer
 
     private protected override (string Text, int[]? Origins) Normalized(string text) => file.Normalizes ? ComposedText.WithOrigins(text) : (text, null);
 
-    // earliest merges first, of equal ones the leftmost
+    private protected override TrimmedSpans? Trimming => file.Trimming;
+
     int[] Merge(string piece)
     {
-        int count = piece.Length;
-        var parts = new int[count];
-        for (int i = 0; i < count; i++) parts[i] = file.Vocabulary[piece[i].ToString()];
-        int[] next = [.. Enumerable.Range(1, count)], previous = [.. Enumerable.Range(-1, count)];
-        var candidates = new PriorityQueue<(int Start, int Left, int Right, int Whole), (int Rank, int Start)>();
-        for (int start = 0; start + 1 < count; start++) Offer(start);
-        while (candidates.TryDequeue(out var pair, out _))
-        {
-            int right = next[pair.Start];
-            // one of the two may have been merged otherwise meanwhile
-            if (parts[pair.Start] != pair.Left || right >= count || parts[right] != pair.Right) continue;
-            parts[pair.Start] = pair.Whole;
-            parts[right] = -1;
-            next[pair.Start] = next[right];
-            if (next[right] < count) previous[next[right]] = pair.Start;
-            Offer(pair.Start);
-            if (pair.Start > 0) Offer(previous[pair.Start]);
-        }
-        return [.. parts.Where(part => part >= 0)];
-
-        void Offer(int start)
-        {
-            if (next[start] < count && merges.TryGetValue((parts[start], parts[next[start]]), out var merge))
-                candidates.Enqueue((start, parts[start], parts[next[start]], merge.Whole), (merge.Rank, start));
-        }
-    }
-
-    /// <summary>What the files beside a <c>tokenizer.json</c> say of ends.</summary>
-    sealed record Ends(string? EndOfText, string? Padding, IReadOnlyList<int> Stop)
-    {
-        public static Ends Beside(string path)
-        {
-            string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
-            string? Text(JsonElement? value) => value is not { } given ? null
-                : given.ValueKind == JsonValueKind.String ? given.GetString() : given.ValueKind == JsonValueKind.Object && given.TryGetProperty("content", out var content) ? Text(content) : null;
-            var config = Read(Path.Combine(folder, "tokenizer_config.json"));
-            var stop = Read(Path.Combine(folder, "generation_config.json"))("eos_token_id");
-            IEnumerable<JsonElement> ids = stop is not { } found ? [] : found.ValueKind == JsonValueKind.Array ? found.EnumerateArray() : [found];
-            return new(Text(config("eos_token")), Text(config("pad_token")), [.. ids.Where(id => id.ValueKind == JsonValueKind.Number && id.TryGetInt32(out _)).Select(id => id.GetInt32())]);
-        }
-
-        static Func<string, JsonElement?> Read(string path)
-        {
-            if (!File.Exists(path)) return _ => null;
-            using var document = JsonPart.Parse(path);
-            var root = document.RootElement.Clone();
-            if (root.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"{path}: {root.ValueKind}; expected an object");
-            return key => root.TryGetProperty(key, out var value) ? value : null;
-        }
+        var parts = new int[piece.Length];
+        for (int i = 0; i < parts.Length; i++) parts[i] = single[piece[i]];
+        return file.Merges.Merge(parts);
     }
 }

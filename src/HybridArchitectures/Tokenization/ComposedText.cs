@@ -40,39 +40,61 @@ static class ComposedText
     /// <summary>The well-formed text in form NFC.</summary>
     public static string Of(string text) => WithOrigins(text).Text;
 
-    /// <summary>The well-formed text in form NFC, and for each of its characters the number of the one it was, or which it joined; null where the text is in that form already.</summary>
+    /// <summary>
+    /// Returns the well-formed text in form NFC, and for each of its characters the number of the given text's character that it replaces; null
+    /// where the text is in
+    /// that form already.
+    /// </summary>
+    /// <remarks>
+    /// The numbers are those of the reference library (tokenizers). They ascend: a character that is new takes the place before it, and one that was
+    /// composed from
+    /// several takes the first place and leaves the following ones out, also where marks were reordered.
+    /// </remarks>
     public static (string Text, int[]? Origins) WithOrigins(string text)
     {
         if (text.AsSpan().IndexOfAnyExceptInRange('\0', (char)(FirstThatChanges - 1)) < 0) return (text, null);
-        var codes = new List<(int Code, int Origin)>(text.Length);
-        int origin = 0;
-        foreach (var rune in text.EnumerateRunes()) Decompose(rune.Value, origin++, codes);
+        var codes = new List<(int Code, int Change)>(text.Length);
+        foreach (var rune in text.EnumerateRunes()) Decompose(rune.Value, change: 0, codes);
         Order(codes);
         Compose(codes);
         var result = new StringBuilder(text.Length);
         foreach (var (code, _) in codes) result.Append(new Rune(code).ToString());
         string composed = result.ToString();
-        return composed == text ? (text, null) : (composed, [.. codes.Select(item => item.Origin)]);
+        return composed == text ? (text, null) : (composed, Origins(codes));
     }
 
-    static void Decompose(int code, int origin, List<(int Code, int Origin)> codes)
+    static int[] Origins(List<(int Code, int Change)> codes)
+    {
+        var origins = new int[codes.Count];
+        int next = 0;
+        for (int i = 0; i < origins.Length; i++)
+        {
+            int change = codes[i].Change;
+            origins[i] = change > 0 ? Math.Max(next - 1, 0) : next;
+            if (change <= 0) next += 1 - change;
+        }
+        return origins;
+    }
+
+    // the change is 0 for a character that replaces one, 1 for one that is added
+    static void Decompose(int code, int change, List<(int Code, int Change)> codes)
     {
         if (code is >= HangulFirst and < HangulFirst + Syllables)
         {
             int syllable = code - HangulFirst, tail = syllable % Tails;
-            codes.Add((LeadFirst + syllable / (Vowels * Tails), origin));
-            codes.Add((VowelFirst + syllable % (Vowels * Tails) / Tails, origin));
-            if (tail > 0) codes.Add((TailFirst + tail, origin));
+            codes.Add((LeadFirst + syllable / (Vowels * Tails), change));
+            codes.Add((VowelFirst + syllable % (Vowels * Tails) / Tails, 1));
+            if (tail > 0) codes.Add((TailFirst + tail, 1));
         }
         else if (decompositions.TryGetValue(code, out int[]? parts))
-            foreach (int part in parts) Decompose(part, origin, codes);
-        else codes.Add((code, origin));
+            for (int i = 0; i < parts.Length; i++) Decompose(parts[i], i == 0 ? change : 1, codes);
+        else codes.Add((code, change));
     }
 
     static int Class(int code) => code < FirstThatChanges ? 0 : classes.GetValueOrDefault(code);
 
     // marks between two characters that are none, by class, those of one class as they stand
-    static void Order(List<(int Code, int Origin)> codes)
+    static void Order(List<(int Code, int Change)> codes)
     {
         for (int start = 0; start < codes.Count; start++)
         {
@@ -80,7 +102,7 @@ static class ComposedText
             while (end < codes.Count && Class(codes[end].Code) > 0) end++;
             if (end - start > 1)
             {
-                (int Code, int Origin)[] sorted = [.. codes.Skip(start).Take(end - start).OrderBy(item => Class(item.Code))];
+                (int Code, int Change)[] sorted = [.. codes.GetRange(start, end - start).OrderBy(item => Class(item.Code))];
                 for (int i = 0; i < sorted.Length; i++) codes[start + i] = sorted[i];
             }
             start = end;
@@ -88,7 +110,7 @@ static class ComposedText
     }
 
     // each character joins the last that is no mark, unless one of its class or a higher one stands between
-    static void Compose(List<(int Code, int Origin)> codes)
+    static void Compose(List<(int Code, int Change)> codes)
     {
         int starter = -1, kept = 0, last = 0;
         for (int i = 0; i < codes.Count; i++)
@@ -97,7 +119,7 @@ static class ComposedText
             bool adjacent = starter == kept - 1;
             if (starter >= 0 && (adjacent || (last != 0 && last < own)) && Joined(codes[starter].Code, code) is { } joined)
             {
-                codes[starter] = (joined, codes[starter].Origin);
+                codes[starter] = (joined, codes[starter].Change + codes[i].Change - 1);
                 continue;
             }
             if (own == 0) starter = kept;

@@ -15,17 +15,26 @@ readonly struct JsonPart(string file, string place, JsonElement value)
     public bool IsArray => value.ValueKind == JsonValueKind.Array;
 
     /// <summary>Parses a file, which may not hold a name twice in one object.</summary>
-    /// <exception cref="InvalidDataException">The file is not JSON.</exception>
-    public static JsonDocument Parse(string file)
+    /// <param name="file">The file.</param>
+    /// <param name="maxBytes">The largest file that is read.</param>
+    /// <exception cref="InvalidDataException">The file is not JSON, no regular file, empty or too large.</exception>
+    public static JsonDocument Parse(string file, long maxBytes = BoundedFile.MaxTokenizerBytes)
     {
+        byte[] content = BoundedFile.Read(file, maxBytes);
+        ReadOnlyMemory<byte> json = content;
+        if (json.Span.StartsWith("\uFEFF"u8)) json = json[3..];
         try
         {
-            return JsonDocument.Parse(File.ReadAllBytes(file), new JsonDocumentOptions { AllowDuplicateProperties = false });
+            return JsonDocument.Parse(json, new JsonDocumentOptions { AllowDuplicateProperties = false });
         }
         catch (JsonException error)
         {
             string line = error.LineNumber is { } number ? $", line {number + 1}" : "";
             throw new InvalidDataException($"{file}{line}: not well-formed JSON: {error.Message}", error);
+        }
+        catch (InvalidOperationException error)
+        {
+            throw new InvalidDataException($"{file}: a name or text is not Unicode: {error.Message}", error);
         }
     }
 
@@ -35,7 +44,14 @@ readonly struct JsonPart(string file, string place, JsonElement value)
     public JsonPart? Optional(string name)
     {
         Require(JsonValueKind.Object, "an object");
-        return value.TryGetProperty(name, out var found) && found.ValueKind != JsonValueKind.Null ? Inner(name, found) : null;
+        try
+        {
+            return value.TryGetProperty(name, out var found) && found.ValueKind != JsonValueKind.Null ? Inner(name, found) : null;
+        }
+        catch (InvalidOperationException)
+        {
+            throw Bad("a name is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
+        }
     }
 
     public JsonPart Required(string name) => Optional(name) ?? throw Bad($"\"{name}\" is missing");
@@ -45,7 +61,23 @@ readonly struct JsonPart(string file, string place, JsonElement value)
     {
         Require(JsonValueKind.Object, "an object");
         var (own, inner) = (this, value);
-        return inner.EnumerateObject().Select(property => (property.Name, own.Inner(property.Name, property.Value)));
+        return inner.EnumerateObject().Select(property =>
+        {
+            string name = own.Name(property);
+            return (name, own.Inner(name, property.Value));
+        });
+    }
+
+    string Name(JsonProperty property)
+    {
+        try
+        {
+            return property.Name;
+        }
+        catch (InvalidOperationException)
+        {
+            throw Bad("a name is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
+        }
     }
 
     /// <summary>The array's elements.</summary>
@@ -65,7 +97,7 @@ readonly struct JsonPart(string file, string place, JsonElement value)
         }
         catch (InvalidOperationException)
         {
-            throw Bad("the text holds half of a surrogate pair");
+            throw Bad("the text is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
         }
     }
 
@@ -73,6 +105,12 @@ readonly struct JsonPart(string file, string place, JsonElement value)
     {
         if (value.ValueKind is not (JsonValueKind.True or JsonValueKind.False)) throw Bad($"found {value.ValueKind}; expected true or false");
         return value.GetBoolean();
+    }
+
+    public int Integer()
+    {
+        Require(JsonValueKind.Number, "a whole number");
+        return value.TryGetInt32(out int number) ? number : throw Bad($"found {value.GetRawText()}; expected a whole number of 32 bits");
     }
 
     public int Id()

@@ -21,16 +21,18 @@ public sealed class Llama3Tokenizer : Tokenizer
     readonly TiktokenTokenizer tiktoken;
     readonly Lazy<LongPieceEncoder> longPieces;
 
-    Llama3Tokenizer(byte[]?[] tokens, IReadOnlyList<AddedToken> added, SplitPattern pattern, string? begin) : base(tokens.Length, added)
+    Llama3Tokenizer(byte[]?[] tokens, IReadOnlyList<AddedToken> added, SplitPattern pattern, IReadOnlyList<int> stop, string? begin = null,
+        TrimmedSpans? trimming = null)
+        : base(tokens.Length, added)
     {
-        (this.tokens, this.pattern) = (tokens, pattern);
+        (this.tokens, this.pattern, Trimming) = (tokens, pattern, trimming);
         longPieces = new(() => new LongPieceEncoder(tokens));
         int? Find(string text) => SpecialTokens.TryGetValue(text, out int id) ? id : null;
         BeginOfText = begin is null ? Find(Begin) : added.First(token => token.Text == begin).Id;
         EndOfText = Find(End);
         EndOfTurn = Find(Turn);
         Padding = Find(Pad);
-        StopTokens = [.. new[] { EndOfText, EndOfTurn, Find(Message) }.OfType<int>()];
+        StopTokens = [.. new[] { EndOfText, EndOfTurn, Find(Message) }.OfType<int>().Concat(stop.Where(Contains)).Distinct()];
         tiktoken = TiktokenTokenizer.Create(Ranks(tokens), pattern, normalizer: null);
     }
 
@@ -52,7 +54,10 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <inheritdoc/>
     public override int? Padding { get; }
 
-    /// <summary>The tokens that end a text, a turn or a message.</summary>
+    /// <summary>
+    /// The tokens that end a text, a turn or a message, and the <c>eos_token_id</c> of <c>generation_config.json</c>, or else of <c>config.json</c>,
+    /// next to the tokenizer.
+    /// </summary>
     public override IReadOnlyList<int> StopTokens { get; }
 
     /// <summary>Whether a <c>tokenizer.json</c> has the added tokens of Llama 3's conversations.</summary>
@@ -91,7 +96,7 @@ public sealed class Llama3Tokenizer : Tokenizer
         int first = ranks.Length;
         var added = (specialTokens ?? Llama32SpecialTokens).Select((text, index) => new AddedToken(first + index, text)).ToArray();
         Array.Resize(ref ranks, first + added.Length);
-        return new(ranks, added, new SplitPattern(SplitPattern.Llama3), begin: null);
+        return new(ranks, added, new SplitPattern(SplitPattern.Llama3), Stop(path));
     }
 
     /// <summary>Loads a <c>tokenizer.json</c> in the layout of Llama 3; every setting that would give other tokens or spans is refused with the reason.</summary>
@@ -102,7 +107,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         var json = TokenizerJson.Read(path);
-        return new(json.Tokens, json.Added, json.Pattern, json.BeginOfText);
+        return new(json.Tokens, json.Added, json.Pattern, Stop(path), json.BeginOfText, json.Trimming);
     }
 
     /// <summary>
@@ -167,6 +172,15 @@ public sealed class Llama3Tokenizer : Tokenizer
 
     /// <inheritdoc/>
     protected override ReadOnlySpan<byte> PlainBytes(int id) => tokens[id];
+
+    private protected override TrimmedSpans? Trimming { get; }
+
+    // the published folders hold the rank file in a folder of its own
+    static IReadOnlyList<int> Stop(string path)
+    {
+        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        return FolderTokens.ReadStop(Path.GetFileName(folder) == "original" ? Path.GetDirectoryName(folder)! : folder);
+    }
 
     static IEnumerable<(string Role, string Content)> Turns(IReadOnlyList<ChatMessage> messages, DateOnly? today)
     {

@@ -34,12 +34,13 @@ sealed class LongPieceEncoder
         int count = text.Length;
         // part i reaches from i to next[i]; next[i] is 0 where no part begins any more
         int[] next = [.. Enumerable.Range(1, count)], previous = [.. Enumerable.Range(-1, count)];
-        var candidates = new PriorityQueue<(int Start, int End), (int Rank, int Start)>();
+        // rank and place in one number
+        var candidates = new PriorityQueue<(int Start, int End), ulong>(count);
         for (int start = 0; start < count; start++) Offer(start);
         while (candidates.TryDequeue(out var pair, out _))
         {
             int middle = next[pair.Start];
-            // one of the two may have been merged otherwise meanwhile
+            // one of the two may have been merged with another neighbour before
             if (middle == 0 || middle >= count || next[middle] != pair.End) continue;
             next[pair.Start] = pair.End;
             next[middle] = 0;
@@ -54,7 +55,8 @@ sealed class LongPieceEncoder
             int middle = next[start];
             if (middle >= count) return;
             int end = next[middle];
-            if (end - start <= longest && idOf.TryGetValue(text.AsSpan(start, end - start), out int rank)) candidates.Enqueue((start, end), (rank, start));
+            if (end - start <= longest && idOf.TryGetValue(text.AsSpan(start, end - start), out int rank))
+                candidates.Enqueue((start, end), (ulong)rank << 32 | (uint)start);
         }
     }
 }

@@ -18,7 +18,7 @@ static class RankFile
     /// <exception cref="InvalidDataException">The file does not hold every rank from 0 up exactly once, every single byte, and nothing twice.</exception>
     public static byte[][] Read(string path)
     {
-        byte[] content = File.ReadAllBytes(path);
+        byte[] content = BoundedFile.Read(path, BoundedFile.MaxTokenizerBytes);
         var byRank = new Dictionary<int, (byte[] Bytes, int Line)>();
         var lineOf = new Dictionary<string, int>(StringComparer.Ordinal);
         int line = 0, start = 0;
@@ -44,7 +44,8 @@ static class RankFile
         }
         if (line == 0) throw new InvalidDataException($"{path}: the file is empty; expected a rank file");
         for (int value = 0; value < 256; value++)
-            if (!lineOf.ContainsKey(ByteAlphabet.Spell([(byte)value]))) throw new InvalidDataException($"{path}: no token for the single byte 0x{value:X2}; is the file whole?");
+            if (ByteAlphabet.IsOfUtf8((byte)value) && !lineOf.ContainsKey(ByteAlphabet.Spell([(byte)value])))
+                throw new InvalidDataException($"{path}: no token for the single byte 0x{value:X2}; is the file whole?");
         for (int rank = 0; rank < byRank.Count; rank++)
             if (!byRank.ContainsKey(rank)) throw new InvalidDataException($"{path}: no token has rank {rank}, though {line} tokens are there; is the file whole?");
         return [.. Enumerable.Range(0, byRank.Count).Select(rank => byRank[rank].Bytes)];

@@ -1,50 +1,68 @@
+using System.Diagnostics;
 using System.Globalization;
-using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.ML.Tokenizers;
 
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Cuts a text into the pieces that are tokenised each by itself, by a regular expression over Unicode code points as tokenizer files hold it; what lies between
-/// two matches is a piece too. .NET's expressions see UTF-16 units, so a character beyond U+FFFF is shown to them as one unit of the same general category.
+/// Cuts a text into the pieces that are tokenised each by itself, by a regular expression over Unicode code points as tokenizer files hold it. The
+/// text between two
+/// matches is a piece too.
 /// </summary>
-sealed partial class SplitPattern : PreTokenizer
+/// <remarks>
+/// .NET's expressions see UTF-16 units. Each character beyond U+FFFF is therefore shown to them as one unit of the surrogate range: one for all
+/// characters that no
+/// class of the pattern tells apart. Every class names the units of the characters it holds. A text has a time limit. (.NET's engine without
+/// backtracking would need
+/// none, but .NET 10's misses matches: " ?[^(]+" finds only "for" and " i" in "for (int i".)
+/// </remarks>
+sealed class SplitPattern : PreTokenizer
 {
     /// <summary>Llama 3's pattern: contractions, words with one leading sign, up to three digits, signs, line breaks, blanks.</summary>
     public const string Llama3 =
         @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-    // one unit for each general category, none of them a letter that a pattern names
-    static readonly Dictionary<UnicodeCategory, char> Stand = new()
-    {
-        [UnicodeCategory.UppercaseLetter] = '\u0100', [UnicodeCategory.LowercaseLetter] = '\u0101', [UnicodeCategory.TitlecaseLetter] = '\u01C5',
-        [UnicodeCategory.ModifierLetter] = '\u02B0', [UnicodeCategory.OtherLetter] = '\u01BB', [UnicodeCategory.NonSpacingMark] = '\u0300',
-        [UnicodeCategory.SpacingCombiningMark] = '\u0903', [UnicodeCategory.EnclosingMark] = '\u0488', [UnicodeCategory.DecimalDigitNumber] = '\u0660',
-        [UnicodeCategory.LetterNumber] = '\u2160', [UnicodeCategory.OtherNumber] = '\u00B2', [UnicodeCategory.SpaceSeparator] = '\u2003',
-        [UnicodeCategory.LineSeparator] = '\u2028', [UnicodeCategory.ParagraphSeparator] = '\u2029', [UnicodeCategory.Control] = '\u0080',
-        [UnicodeCategory.Format] = '\u00AD', [UnicodeCategory.PrivateUse] = '\uE000', [UnicodeCategory.ConnectorPunctuation] = '\u203F',
-        [UnicodeCategory.DashPunctuation] = '\u2010', [UnicodeCategory.OpenPunctuation] = '\u2045', [UnicodeCategory.ClosePunctuation] = '\u2046',
-        [UnicodeCategory.InitialQuotePunctuation] = '\u00AB', [UnicodeCategory.FinalQuotePunctuation] = '\u00BB', [UnicodeCategory.OtherPunctuation] = '\u00A1',
-        [UnicodeCategory.MathSymbol] = '\u00B1', [UnicodeCategory.CurrencySymbol] = '\u00A2', [UnicodeCategory.ModifierSymbol] = '\u00A8',
-        [UnicodeCategory.OtherSymbol] = '\u00A6', [UnicodeCategory.OtherNotAssigned] = '\u0378',
-    };
+    const int MaxLength = 1 << 14, FirstUnit = 0xD800, UnitCount = 0x800, FirstBeyond = 0x10000, Beyond = 0x110000;
 
+    const double SecondsPerCharacter = 1e-5;
+
+    static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(10);
+
+    readonly string pattern;
     readonly Regex regex;
+    readonly TimeSpan limit;
 
-    /// <summary>A splitter by a pattern.</summary>
-    /// <exception cref="FormatException">The pattern is no regular expression, or uses what .NET reads otherwise than the tokenizer's own library.</exception>
-    public SplitPattern(string pattern)
+    // characters from starts[i] up to starts[i + 1] are shown as units[i]
+    readonly int[] starts;
+    readonly char[] units;
+
+    /// <summary>Creates a splitter.</summary>
+    /// <param name="pattern">The pattern.</param>
+    /// <param name="limit">The time for one match, and for a text in addition to <see cref="SecondsPerCharacter"/>. The default, null, is 10
+    /// s.</param>
+    /// <exception cref="FormatException">The pattern is no regular expression, or uses what .NET cannot express with the same meaning.</exception>
+    public SplitPattern(string pattern, TimeSpan? limit = null)
     {
+        this.limit = limit ?? TimeLimit;
+        if (pattern.Length > MaxLength) throw new FormatException($"the split pattern has {pattern.Length} characters; expected at most {MaxLength}");
+        this.pattern = pattern;
+        var parts = SplitSyntax.Read(pattern);
+        var classes = parts.OfType<SplitClass>().Distinct().ToArray();
+        (starts, units, var unitsOf) = AssignUnits(classes);
+        var written = classes.Select((item, index) => (item, Text: item.Write(unitsOf[index]))).ToDictionary(pair => pair.item, pair => pair.Text);
+        string translated = string.Concat(parts.Select(part => part is SplitClass item ? written[item] : (string)part));
         try
         {
-            regex = new Regex(Translate(pattern), RegexOptions.Compiled | RegexOptions.CultureInvariant);
+            regex = new Regex(translated, RegexOptions.Compiled | RegexOptions.CultureInvariant, this.limit);
         }
         catch (ArgumentException error)
         {
-            throw new FormatException($"the split pattern {pattern} is not a regular expression here: {error.Message}", error);
+            throw new FormatException($"the split pattern {Shown} is not a regular expression here: {error.Message}", error);
         }
     }
+
+    string Shown => pattern.Length > 200 ? $"\"{pattern[..200]}...\"" : $"\"{pattern}\"";
 
     /// <inheritdoc/>
     public override IEnumerable<(int Offset, int Length)> PreTokenize(string text) => Pieces(text);
@@ -52,7 +70,8 @@ sealed partial class SplitPattern : PreTokenizer
     /// <inheritdoc/>
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => Pieces(text);
 
-    /// <summary>The pieces in order; they cover the text, unless the <paramref name="gaps"/> between matches are to be left out.</summary>
+    /// <summary>Returns the pieces in order; they cover the text, unless the <paramref name="gaps"/> between matches are to be left out.</summary>
+    /// <exception cref="InvalidDataException">The pattern needs more time for the text than the limit.</exception>
     public List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text, bool gaps = true)
     {
         bool hasPairs = text.IndexOfAnyInRange('\uD800', '\uDFFF') >= 0;
@@ -60,16 +79,25 @@ sealed partial class SplitPattern : PreTokenizer
         var pieces = new List<(int Offset, int Length)>();
         var between = new List<int>();
         int end = 0;
-        foreach (var match in regex.EnumerateMatches(seen))
+        long deadline = Stopwatch.GetTimestamp() + (long)((limit.TotalSeconds + seen.Length * SecondsPerCharacter) * Stopwatch.Frequency);
+        try
         {
-            if (match.Length == 0) continue;
-            if (match.Index > end)
+            foreach (var match in regex.EnumerateMatches(seen))
             {
-                between.Add(pieces.Count);
-                pieces.Add((end, match.Index - end));
+                if (Stopwatch.GetTimestamp() > deadline) throw TooSlow(text.Length, null);
+                if (match.Index > end)
+                {
+                    between.Add(pieces.Count);
+                    pieces.Add((end, match.Index - end));
+                }
+                // an empty match cuts, too
+                if (match.Length > 0) pieces.Add((match.Index, match.Length));
+                end = match.Index + match.Length;
             }
-            pieces.Add((match.Index, match.Length));
-            end = match.Index + match.Length;
+        }
+        catch (RegexMatchTimeoutException error)
+        {
+            throw TooSlow(text.Length, error);
         }
         if (end < seen.Length)
         {
@@ -80,12 +108,24 @@ sealed partial class SplitPattern : PreTokenizer
         return gaps ? pieces : [.. pieces.Where((_, index) => between.BinarySearch(index) < 0)];
     }
 
-    static ReadOnlySpan<char> OneUnitPerCharacter(ReadOnlySpan<char> text)
+    InvalidDataException TooSlow(int length, Exception? cause) =>
+        new($"the split pattern {Shown} takes more than {Seconds} s on a text of {length} characters; expected a pattern without nested repetition",
+            cause);
+
+    string Seconds => limit.TotalSeconds.ToString(CultureInfo.InvariantCulture);
+
+    ReadOnlySpan<char> OneUnitPerCharacter(ReadOnlySpan<char> text)
     {
         var seen = new char[text.Length];
         int count = 0;
-        foreach (var rune in text.EnumerateRunes()) seen[count++] = rune.IsBmp ? (char)rune.Value : Stand[Rune.GetUnicodeCategory(rune)];
+        foreach (var rune in text.EnumerateRunes()) seen[count++] = rune.IsBmp ? (char)rune.Value : UnitOf(rune.Value);
         return seen.AsSpan(0, count);
+    }
+
+    char UnitOf(int code)
+    {
+        int index = Array.BinarySearch(starts, code);
+        return units[index >= 0 ? index : ~index - 1];
     }
 
     // from characters to the UTF-16 units of the text; the pieces cover it without gaps
@@ -100,47 +140,32 @@ sealed partial class SplitPattern : PreTokenizer
         }
     }
 
-    /// <summary>The same expression for .NET: only what both dialects read alike passes, and "s" without regard to case also means U+017F, which .NET leaves out.</summary>
-    static string Translate(string pattern)
+    // characters beyond U+FFFF that are in the same classes share a unit; the last result holds the units of each class
+    (int[] Starts, char[] Units, List<char>[] UnitsOf) AssignUnits(SplitClass[] classes)
     {
-        FormatException Refuse(string what) => new($"the split pattern {pattern} uses {what}, which is not read alike everywhere");
-        var result = new StringBuilder();
-        var ignoresCase = new Stack<bool>([false]);
-        bool inClass = false;
-        foreach (Match part in Parts().Matches(pattern))
+        var edges = new SortedSet<int> { FirstBeyond };
+        foreach (var (first, last) in classes.SelectMany(item => item.Inner.Intervals))
         {
-            string text = part.Value;
-            if (text.StartsWith('\\'))
-            {
-                bool known = text[1] is 'p' or 'P' ? GeneralCategory().IsMatch(text[2..]) : "rntsSd".Contains(text[1]) || char.IsPunctuation(text[1]) || char.IsSymbol(text[1]);
-                if (!known) throw Refuse(text);
-            }
-            else if (inClass)
-            {
-                if (text is "[" or "&&") throw Refuse($"\"{text}\" inside a class");
-                if (text == "]") inClass = false;
-                else if (ignoresCase.Peek() && text is "s" or "S") text += '\u017F';
-            }
-            else if (text.StartsWith('('))
-            {
-                if (text is not ("(" or "(?:" or "(?i:" or "(?!" or "(?=")) throw Refuse(text);
-                ignoresCase.Push(text == "(?i:" || ignoresCase.Peek());
-            }
-            else if (text == ")")
-            {
-                if (ignoresCase.Count > 1) ignoresCase.Pop();
-            }
-            else if (text is "^" or "$") throw Refuse($"\"{text}\"");
-            else if (text.StartsWith('[')) inClass = true;
-            else if (ignoresCase.Peek() && text is "s" or "S") text = $"[{text}\u017F]";
-            result.Append(text);
+            if (first >= FirstBeyond) edges.Add(first);
+            if (last >= FirstBeyond && last + 1 < Beyond) edges.Add(last + 1);
         }
-        return result.ToString();
+        int[] starts = [.. edges];
+        var chosen = new char[starts.Length];
+        var unitsOf = classes.Select(_ => new List<char>()).ToArray();
+        var known = new Dictionary<string, char>(StringComparer.Ordinal);
+        for (int i = 0; i < starts.Length; i++)
+        {
+            string held = string.Concat(classes.Select(item => item.Inner.Contains(starts[i]) ? '1' : '0'));
+            if (!known.TryGetValue(held, out chosen[i]))
+            {
+                if (known.Count == UnitCount)
+                    throw new FormatException($"the split pattern {Shown} has too many classes; expected at most {UnitCount} kinds of characters");
+                chosen[i] = (char)(FirstUnit + known.Count);
+                known.Add(held, chosen[i]);
+                for (int item = 0; item < classes.Length; item++)
+                    if (held[item] == '1') unitsOf[item].Add(chosen[i]);
+            }
+        }
+        return (starts, chosen, unitsOf);
     }
-
-    [GeneratedRegex(@"\\[pP]\{[^}]*\}|\\.|\(\?[^\p{L})]|\(\?\p{L}*:?|&&|\[\^?|.", RegexOptions.Singleline | RegexOptions.CultureInvariant)]
-    private static partial Regex Parts();
-
-    [GeneratedRegex(@"^\{[LMNPSZC][a-z]?\}$", RegexOptions.CultureInvariant)]
-    private static partial Regex GeneralCategory();
 }

@@ -11,7 +11,8 @@ public abstract class Tokenizer
 {
     readonly Dictionary<string, AddedToken> addedByText = new(StringComparer.Ordinal);
     readonly Dictionary<int, AddedToken> addedById = [];
-    readonly Matcher anyAdded, ordinaryAdded;
+    readonly Lazy<(AddedTokenMatcher Given, AddedTokenMatcher Normalized)> anyAdded, ordinaryAdded;
+    readonly Lazy<AddedTokenMatcher> specialAlone;
 
     /// <summary>A tokenizer with these tokens beside its learned vocabulary.</summary>
     /// <param name="vocabularySize">One more than the largest id, added tokens included.</param>
@@ -32,11 +33,26 @@ public abstract class Tokenizer
                 throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}", nameof(addedTokens));
         }
         SpecialTokens = addedByText.Values.Where(token => token.Special).ToDictionary(token => token.Text, token => token.Id, StringComparer.Ordinal);
-        anyAdded = new Matcher(addedByText.Keys);
-        ordinaryAdded = new Matcher(addedByText.Values.Where(token => !token.Special).Select(token => token.Text));
+        specialAlone = new(() => new(addedByText.Values.Where(token => token.Special).Select(token => (token.Text, token))));
+        anyAdded = new(() => Matchers(addedByText.Values));
+        ordinaryAdded = new(() => Matchers(addedByText.Values.Where(token => !token.Special)));
     }
 
     private protected const string FileName = "tokenizer.json";
+
+    /// <summary>
+    /// Reads the ids that end a text from a checkpoint's folder: <c>eos_token_id</c>, a number or a list, of <c>generation_config.json</c>, or else
+    /// of <c>config.json</c>.
+    /// Loaded tokenizers have them among their <see cref="StopTokens"/>; this is for models without a tokenizer.
+    /// </summary>
+    /// <param name="folder">The folder. Files that it lacks are passed over.</param>
+    /// <returns>The ids; empty if no file names one.</returns>
+    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    public static IReadOnlyList<int> ReadStopTokens(string folder)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        return FolderTokens.ReadStop(folder);
+    }
 
     /// <summary>Loads the tokenizer of a checkpoint: Llama 3's as <see cref="Llama3Tokenizer"/>, which knows its chat template, another byte-level BPE as <see cref="BytePairTokenizer"/>.</summary>
     /// <param name="path">A folder, a <c>tokenizer.json</c>, or a rank file (<c>tokenizer.model</c>).</param>
@@ -150,35 +166,85 @@ public abstract class Tokenizer
     /// <summary>The bytes of a token of the learned vocabulary, at least one; empty if no token has this id, which lies within the vocabulary size.</summary>
     protected abstract ReadOnlySpan<byte> PlainBytes(int id);
 
-    /// <summary>The text whose bytes the tokens are, and for each of its characters the number of the one it was in the text given; null where they are the same.</summary>
-    private protected virtual (string Text, int[]? Origins) Normalized(string text) => (text, null);
-
-    int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
-
-    void EncodeInto(string text, bool recognizeSpecial, List<int> ids)
+    /// <summary>
+    /// Encodes a text whose special tokens become tokens, unless they hold a mark: the mark is dropped, and they stay text.
+    /// </summary>
+    internal int[] EncodeMarked(string text, char mark)
     {
-        var matcher = recognizeSpecial ? anyAdded : ordinaryAdded;
-        int start = 0;
-        while (start < text.Length)
+        var ids = new List<int>();
+        var plain = new StringBuilder();
+        text = WellFormed(text);
+        foreach (var (start, end, token) in specialAlone.Value.Cut(text))
         {
-            var (at, token) = matcher.Find(text, start);
-            int end = token is null ? text.Length : at;
-            if (end > start) EncodePlain(text[start..end], ids);
-            if (token is null) return;
-            ids.Add(addedByText[token].Id);
-            start = end + token.Length;
+            if (token is null) plain.Append(text, start, end - start);
+            else
+            {
+                Flush();
+                ids.Add(token.Id);
+            }
+        }
+        Flush();
+        return [.. ids];
+
+        void Flush()
+        {
+            if (plain.Length > 0) EncodeInto(plain.Replace(mark.ToString(), "").ToString(), recognizeSpecial: false, ids);
+            plain.Clear();
         }
     }
 
-    (List<int> Ids, List<TextSpan> Spans) Located(string text, bool beginOfText, bool recognizeSpecial)
+    /// <summary>
+    /// Returns the text that is tokenised in place of the given one, and for each of its characters the number of the character that it was; null
+    /// where they are the same.
+    /// </summary>
+    private protected virtual (string Text, int[]? Origins) Normalized(string text) => (text, null);
+
+    /// <summary>How blanks are left out of spans; null where spans keep them.</summary>
+    private protected virtual TrimmedSpans? Trimming => null;
+
+    int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
+
+    void EncodeInto(string text, bool recognizeSpecial, List<int> ids, List<TextSpan>? spans = null)
     {
-        (text, var origins) = Normalized(WellFormed(text));
-        var ids = new List<int>();
-        EncodeInto(text, recognizeSpecial, ids);
-        var spans = new List<TextSpan>(ids.Count + 1);
-        if (beginOfText) spans.Add(default);
-        // a token's bytes are where it stands; walk the text's characters alongside
-        int character = -1, characterEnd = 0, tokenEnd = 0;
+        var matchers = (recognizeSpecial ? anyAdded : ordinaryAdded).Value;
+        int first = 0;
+        foreach (var (start, end, token) in matchers.Given.Cut(text))
+        {
+            string piece = text[start..end];
+            int last = spans is null ? 0 : first + CountCharacters(piece);
+            if (token is null) EncodeNormalized(piece, matchers.Normalized, ids, spans, first);
+            else
+            {
+                ids.Add(token.Id);
+                spans?.Add(new(first, last));
+            }
+            first = last;
+        }
+    }
+
+    // the piece begins at the text's character with this number
+    void EncodeNormalized(string piece, AddedTokenMatcher matcher, List<int> ids, List<TextSpan>? spans, int first)
+    {
+        var (text, origins) = Normalized(piece);
+        int begin = 0;
+        foreach (var (start, end, token) in matcher.Cut(text))
+        {
+            string part = text[start..end];
+            int known = ids.Count, last = spans is null ? 0 : begin + CountCharacters(part);
+            TextSpan Given(int from, int to) => origins is null ? new(first + from, first + to)
+                : new(first + origins[from], first + origins[to - 1] + 1);
+            if (token is not null) ids.Add(token.Id);
+            else EncodePlain(part, ids);
+            if (token is not null) spans?.Add(Given(begin, last));
+            else if (spans is not null) Locate(part, ids, known, begin, Given, spans);
+            begin = last;
+        }
+    }
+
+    // a token's bytes are the characters it stands for: walks the text's characters alongside
+    void Locate(string text, List<int> ids, int known, int begin, Func<int, int, TextSpan> given, List<TextSpan> spans)
+    {
+        int character = begin - 1, characterEnd = 0, tokenEnd = 0;
         var runes = text.EnumerateRunes();
         void MoveTo(int position)
         {
@@ -188,34 +254,42 @@ public abstract class Tokenizer
                 characterEnd += runes.Current.Utf8SequenceLength;
             }
         }
-        foreach (int id in ids)
+        for (int i = known; i < ids.Count; i++)
         {
             MoveTo(tokenEnd);
             int first = character;
-            tokenEnd += Bytes(id).Length;
+            tokenEnd += Bytes(ids[i]).Length;
             MoveTo(tokenEnd - 1);
-            spans.Add(origins is null ? new(first, character + 1) : new(origins[first], origins[character] + 1));
+            spans.Add(given(first, character + 1));
         }
-        if (beginOfText) ids.Insert(0, RequireBeginOfText());
+    }
+
+    (List<int> Ids, List<TextSpan> Spans) Located(string text, bool beginOfText, bool recognizeSpecial)
+    {
+        var ids = new List<int>();
+        var spans = new List<TextSpan>();
+        EncodeInto(WellFormed(text), recognizeSpecial, ids, spans);
+        if (Trimming is { } trimming)
+            for (int i = 0; i < ids.Count; i++) spans[i] = trimming.Trim(Spelling(ids[i]), spans[i], isFirst: i == 0);
+        if (!beginOfText) return (ids, spans);
+        ids.Insert(0, RequireBeginOfText());
+        spans.Insert(0, default);
         return (ids, spans);
     }
 
-    // UTF-8 has no lone surrogates
-    static string WellFormed(string text) => text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF') < 0 ? text : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
-
-    /// <summary>Finds the first of several texts; where several begin together, the longest.</summary>
-    sealed class Matcher(IEnumerable<string> texts)
+    static int CountCharacters(string text)
     {
-        readonly string[] longestFirst = [.. texts.OrderByDescending(text => text.Length)];
-        readonly SearchValues<string>? any = texts.Any() ? SearchValues.Create([.. texts], StringComparison.Ordinal) : null;
-
-        public (int At, string? Text) Find(string text, int start)
-        {
-            if (any is null) return default;
-            int at = text.AsSpan(start).IndexOfAny(any);
-            if (at < 0) return default;
-            at += start;
-            return (at, longestFirst.First(candidate => text.AsSpan(at).StartsWith(candidate, StringComparison.Ordinal)));
-        }
+        int count = 0;
+        foreach (char unit in text)
+            if (!char.IsLowSurrogate(unit)) count++;
+        return count;
     }
+
+    (AddedTokenMatcher Given, AddedTokenMatcher Normalized) Matchers(IEnumerable<AddedToken> tokens) => (
+        new(tokens.Where(token => !token.Normalized).Select(token => (token.Text, token))),
+        new(tokens.Where(token => token.Normalized).Select(token => (Normalized(WellFormed(token.Text)).Text, token))));
+
+    // UTF-8 has no lone surrogates
+    static string WellFormed(string text) => text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF') < 0 ? text
+        : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
 }

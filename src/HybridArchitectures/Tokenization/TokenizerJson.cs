@@ -7,7 +7,8 @@ namespace HybridArchitectures.Tokenization;
 /// <param name="Added">The added tokens.</param>
 /// <param name="Pattern">The split pattern.</param>
 /// <param name="BeginOfText">The text of the token that the template puts before a text, or null.</param>
-sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, SplitPattern Pattern, string? BeginOfText)
+/// <param name="Trimming">How blanks are left out of spans; null where spans keep them.</param>
+sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, SplitPattern Pattern, string? BeginOfText, TrimmedSpans? Trimming)
 {
     const string OnlyLlama3 = "this reader takes the layout of Llama 3's tokenizer (byte-level BPE behind one split pattern)";
 
@@ -21,12 +22,13 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
         root.Optional("version")?.RequireText("1.0", "no other version of the format is known");
         foreach (string name in (ReadOnlySpan<string>)["truncation", "padding", "normalizer"])
             if (root.Optional(name) is { } given) throw given.Bad($"a tokenizer with a {name} is not supported: {OnlyLlama3}");
-        var added = TokenizerParts.Added(root, OnlyLlama3);
+        var added = TokenizerParts.Added(root);
         var vocabulary = ReadModel(root.Required("model"), added);
         var pattern = ReadSplit(root.Required("pre_tokenizer"));
         var decoder = root.Required("decoder");
         decoder.Required("type").RequireText("ByteLevel", OnlyLlama3);
-        string? begin = root.Optional("post_processor") is { } processor ? TokenizerParts.Begin(processor, added, OnlyLlama3) : null;
+        var (begin, trimming) = root.Optional("post_processor") is { } processor ? TokenizerParts.PostProcessor(processor, added, OnlyLlama3)
+            : default;
 
         var tokens = new byte[]?[Math.Max(vocabulary.Values.DefaultIfEmpty(-1).Max(), added.Select(token => token.Id).DefaultIfEmpty(-1).Max()) + 1];
         foreach (var (spelling, id) in vocabulary)
@@ -34,7 +36,7 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
             ByteAlphabet.TryRead(spelling, out var bytes);
             tokens[id] = bytes;
         }
-        return new(tokens, added, pattern, begin);
+        return new(tokens, added, pattern, begin, trimming);
     }
 
     // spelling to id, without the added tokens

@@ -3,26 +3,32 @@ namespace HybridArchitectures.Tokenization;
 /// <summary>Parts of a <c>tokenizer.json</c> that readers of different layouts share; <c>layout</c> says in refusals what the reader takes.</summary>
 static class TokenizerParts
 {
-    /// <summary>The added tokens.</summary>
-    public static List<AddedToken> Added(JsonPart root, string layout)
+    /// <summary>Reads the added tokens.</summary>
+    public static List<AddedToken> Added(JsonPart root)
     {
         var added = new List<AddedToken>();
         if (root.Optional("added_tokens") is not { } list) return added;
+        var ids = new HashSet<int>();
+        var texts = new HashSet<string>(StringComparer.Ordinal);
         foreach (var entry in list.Elements())
         {
             entry.RequireOnly("id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
-            foreach (string name in (ReadOnlySpan<string>)["single_word", "lstrip", "rstrip"])
-                if (entry.Optional(name)?.Flag() == true) throw entry.Bad($"an added token with {name} is not supported: {layout}");
-            var token = new AddedToken(entry.Required("id").Id(), entry.Required("content").Text(), entry.Optional("special")?.Flag() ?? false);
+            bool Flag(string name) => entry.Optional(name)?.Flag() ?? false;
+            var token = new AddedToken(entry.Required("id").Id(), entry.Required("content").Text(), Flag("special"))
+            {
+                Normalized = Flag("normalized"), LeftStrip = Flag("lstrip"), RightStrip = Flag("rstrip"), SingleWord = Flag("single_word"),
+            };
             if (token.Text.Length == 0) throw entry.Bad("the added token is empty");
-            foreach (var other in added)
-                if (other.Id == token.Id || other.Text == token.Text) throw entry.Bad($"id {token.Id} or text \"{token.Text}\" is given twice among the added tokens");
+            if (token.Text.Length > RankFile.LongestToken)
+                throw entry.Bad($"the added token has {token.Text.Length} characters; expected at most {RankFile.LongestToken}");
+            if (!ids.Add(token.Id) || !texts.Add(token.Text))
+                throw entry.Bad($"id {token.Id} or text \"{token.Text}\" is given twice among the added tokens");
             added.Add(token);
         }
         return added;
     }
 
-    /// <summary>A byte-level vocabulary without the added tokens, from spelling to id; every single byte is in it.</summary>
+    /// <summary>Reads a byte-level vocabulary without the special tokens, from spelling to id. Every single byte that UTF-8 uses is in it.</summary>
     public static Dictionary<string, int> Vocabulary(JsonPart model, List<AddedToken> added, string layout)
     {
         var vocab = model.Required("vocab");
@@ -36,33 +42,56 @@ static class TokenizerParts
             if (addedById.TryGetValue(id, out var token))
             {
                 if (token.Text != spelling) throw vocab.Bad($"\"{spelling}\" and the added token \"{token.Text}\" share id {id}");
-                continue;
+                if (token.Special || !ByteAlphabet.TryRead(spelling, out _)) continue;
             }
             if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _)) throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary: {layout}");
             vocabulary.Add(spelling, id);
         }
         for (int value = 0; value < 256; value++)
-            if (!vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)value]))) throw vocab.Bad($"no token for the single byte 0x{value:X2}: {layout}");
+            if (ByteAlphabet.IsOfUtf8((byte)value) && !vocabulary.ContainsKey(ByteAlphabet.Spell([(byte)value])))
+                throw vocab.Bad($"no token for the single byte 0x{value:X2}: {layout}");
         return vocabulary;
     }
 
-    /// <summary>The text of the token that a template puts before a text, or null.</summary>
-    public static string? Begin(JsonPart part, List<AddedToken> added, string layout, bool trims = false)
+    /// <summary>Reads a list of merges: the ids of both halves and of the whole, and the place in the file.</summary>
+    public static IEnumerable<(int Left, int Right, int Whole, JsonPart Part)> Merges(JsonPart list, Dictionary<string, int> vocabulary)
+    {
+        foreach (var merge in list.Elements())
+        {
+            string[] halves = merge.IsArray ? [.. merge.Elements().Select(half => half.Text())] : merge.Text().Split(' ');
+            if (halves.Length != 2) throw merge.Bad("expected the two halves of a merge");
+            if (!vocabulary.TryGetValue(halves[0], out int left) || !vocabulary.TryGetValue(halves[1], out int right)
+                || !vocabulary.TryGetValue(halves[0] + halves[1], out int whole))
+                throw merge.Bad($"\"{halves[0]}\", \"{halves[1]}\" or the two together are not in the vocabulary");
+            yield return (left, right, whole, merge);
+        }
+    }
+
+    /// <summary>Reads what follows the tokens: the text of the token that a template puts before a text, and how spans are trimmed; null for
+    /// neither.</summary>
+    public static (string? Begin, TrimmedSpans? Trimming) PostProcessor(JsonPart part, List<AddedToken> added, string layout)
     {
         switch (part.Required("type").Text())
         {
             case "Sequence":
                 string? begin = null;
-                foreach (var step in part.Required("processors").Elements()) begin = Begin(step, added, layout, trims) ?? begin;
-                return begin;
+                TrimmedSpans? trimming = null;
+                foreach (var step in part.Required("processors").Elements())
+                {
+                    var (stepBegin, stepTrimming) = PostProcessor(step, added, layout);
+                    if (stepTrimming is not null && (trimming is not null || begin is not null))
+                        throw step.Bad("trim_offsets after another step is not supported");
+                    (begin, trimming) = (stepBegin ?? begin, stepTrimming ?? trimming);
+                }
+                return (begin, trimming);
             case "ByteLevel":
-                if (!trims && part.Optional("trim_offsets")?.Flag() == true) throw part.Bad("trim_offsets is not supported: it gives other spans");
-                return null;
+                return (null, part.Optional("trim_offsets")?.Flag() == true ? new TrimmedSpans(part.Optional("add_prefix_space")?.Flag() ?? true)
+                    : null);
             case "TemplateProcessing":
                 string? single = ReadTexts(part.Required("single"), 1, layout), pair = ReadTexts(part.Required("pair"), 2, layout);
                 if (single != pair) throw part.Bad("the templates of one text and of a pair begin a text differently");
                 if (single is not null && !added.Exists(token => token.Text == single)) throw part.Bad($"the template's token \"{single}\" is not among the added tokens");
-                return single;
+                return (single, null);
             case var type:
                 throw part.Bad($"\"{type}\" is not supported: {layout}");
         }

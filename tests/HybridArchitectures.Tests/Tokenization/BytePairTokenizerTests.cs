@@ -44,6 +44,60 @@ public sealed class BytePairTokenizerTests : IDisposable
         Assert.Null(other.EndOfText);
     }
 
+    [Theory]
+    [InlineData("{\"eos_token_id\":[7,9]}", null, "7 9")]
+    [InlineData("{\"eos_token_id\":7,\"limit\":Infinity}", null, "7")]
+    [InlineData("{\"text_config\":{\"eos_token_id\":[7,9]}}", null, "7 9")]
+    [InlineData("{\"eos_token_id\":7}", "{\"eos_token_id\":[9,11]}", "9 11")]
+    [InlineData("{\"eos_token_id\":[7]}", "{\"temperature\":1.0,\"eos_token_id\":null}", "7")]
+    public void End_ids_are_those_of_the_generation_config_or_else_of_the_config(string config, string? generation, string expected)
+    {
+        File.WriteAllText(place["config.json"], config);
+        if (generation is not null) File.WriteAllText(place["generation_config.json"], generation);
+        int[] ids = [.. expected.Split(' ').Select(int.Parse)];
+        Assert.Equal(ids, Tokenizer.ReadStopTokens(place.Path));
+        File.Copy(Path.Combine(Folder("qwen"), "tokenizer.json"), place["tokenizer.json"]);
+        Assert.Equal(ids, Tokenizer.Load(place.Path).StopTokens.Where(ids.Contains));
+        foreach (string name in new[] { "tokenizer.json", "tokenizer.model" })
+        {
+            File.Copy(Path.Combine(TokenizerCases.Folder, name), place[name], overwrite: true);
+            Assert.Equal(ids, Tokenizer.Load(place[name]).StopTokens.Where(ids.Contains));
+        }
+        Directory.CreateDirectory(place["original"]);
+        File.Move(place["tokenizer.model"], Path.Combine(place["original"], "tokenizer.model"));
+        Assert.Equal(ids, Tokenizer.Load(Path.Combine(place["original"], "tokenizer.model")).StopTokens.Where(ids.Contains));
+    }
+
+    [Fact]
+    public void A_hundred_thousand_added_tokens_are_read_and_found()
+    {
+        var start = Environment.CpuUsage.TotalTime;
+        var tokenizer = Changed(root =>
+        {
+            for (int i = 0; i < 100_000; i++)
+                root["added_tokens"]!.AsArray().Add(new JsonObject { ["id"] = 1000 + i, ["content"] = $"<extra {i}>", ["special"] = i % 2 == 0,
+                    ["normalized"] = i % 3 == 0 });
+        });
+        string text = string.Concat(Enumerable.Range(0, 100_000).Select(i => $"<extra {i}>"));
+        Assert.Equal(Enumerable.Range(1000, 100_000), tokenizer.Encode(text, recognizeSpecial: true));
+        // compared with one another, they took over 90 s
+        Assert.InRange((Environment.CpuUsage.TotalTime - start).TotalSeconds, 0, 45);
+    }
+
+    [Fact]
+    public void Words_of_a_million_letters_take_seconds()
+    {
+        var tokenizer = BytePairTokenizer.Load(Folder("qwen"));
+        foreach (string word in new[] { new string('e', 1_000_000), string.Concat(Enumerable.Repeat("thereadagainmodel", 60_000)),
+            new string(' ', 1_000_000) + "x" })
+        {
+            var start = Environment.CpuUsage.TotalTime;
+            var ids = tokenizer.Encode(word);
+            Assert.InRange((Environment.CpuUsage.TotalTime - start).TotalSeconds, 0, 20);
+            Assert.Equal(word, tokenizer.Decode(ids));
+        }
+    }
+
     [Fact]
     public void The_tokenizer_of_a_folder_is_of_the_kind_its_file_is()
     {
@@ -70,8 +124,16 @@ public sealed class BytePairTokenizerTests : IDisposable
         Assert.Contains("not in the vocabulary", Refused(root => root["model"]!["merges"]!.AsArray().Add("zz qq")));
         Assert.Contains("single byte 0x41", Refused(root => root["model"]!["vocab"]!.AsObject().Remove("A")));
         Assert.Contains("\"surprise\" is not understood", Refused(root => root["surprise"] = 1));
-        Assert.Contains("normalised text", Refused(root => root["added_tokens"]![0]!["normalized"] = true));
-        Assert.Contains("lstrip", Refused(root => root["added_tokens"]![0]!["lstrip"] = true));
+        Assert.Contains("more than 64 steps", Refused(root =>
+        {
+            var steps = root["pre_tokenizer"]!["pretokenizers"]!.AsArray();
+            for (int i = 0; i < 70; i++) steps.Insert(0, steps[0]!.DeepClone());
+        }));
+        Assert.Contains("eos_token_id[1]: found", Assert.Throws<InvalidDataException>(() =>
+        {
+            File.WriteAllText(place["generation_config.json"], "{\"eos_token_id\":[7,1.5]}");
+            Changed(_ => { });
+        }).Message);
     }
 
     [Fact]

@@ -75,7 +75,7 @@ public sealed class TokenizerFileTests : IDisposable
     {
         string good = File.ReadAllText(TokenizerCases.Json);
         Assert.Contains("line ", RefusedJsonText(good[..(good.Length / 2)]));
-        Assert.Contains("line 1", RefusedJsonText(""));
+        Assert.Contains("the file is empty or no regular file", RefusedJsonText(""));
         Assert.Contains("top level", RefusedJsonText("[]"));
         Assert.Contains("\"decoder\" is missing", RefusedJson(root => root.AsObject().Remove("decoder")));
         Assert.Contains("\"vocab\" is missing", RefusedJson(root => root["model"]!.AsObject().Remove("vocab")));
@@ -110,11 +110,75 @@ public sealed class TokenizerFileTests : IDisposable
         Assert.Contains("\"Removed\" is not supported", RefusedJson(root => root["pre_tokenizer"]!["pretokenizers"]![0]!["behavior"] = "Removed"));
         Assert.Contains("add_prefix_space", RefusedJson(root => root["pre_tokenizer"]!["pretokenizers"]![1]!["add_prefix_space"] = true));
         Assert.Contains("\"Sequence\" is not supported", RefusedJson(root => root["decoder"] = new JsonObject { ["type"] = "Sequence" }));
-        Assert.Contains("lstrip", RefusedJson(root => root["added_tokens"]![0]!["lstrip"] = true));
-        Assert.Contains("trim_offsets", RefusedJson(root => root["post_processor"]!["processors"]![0]!["trim_offsets"] = true));
         Assert.Contains("\"surprise\" is not understood", RefusedJson(root => root["model"]!["surprise"] = 1));
         Assert.Contains("after the text", RefusedJson(root =>
             root["post_processor"]!["processors"]![1]!["single"]!.AsArray().Add(JsonNode.Parse("""{"SpecialToken":{"id":"<|end_of_text|>","type_id":0}}"""))));
+    }
+
+    [Fact]
+    public void Names_and_texts_that_are_not_Unicode_are_refused()
+    {
+        string good = File.ReadAllText(TokenizerCases.Json);
+        Assert.Contains("not Unicode", RefusedJsonText(good.Replace("\"hello\"", "\"\\ud800\"", StringComparison.Ordinal)));
+        Assert.Contains("not Unicode", RefusedJsonText(good.Replace("\"normalizer\"", "\"\\udc00\"", StringComparison.Ordinal)));
+        string path = Path.Combine(folder, "tokenizer.json");
+        byte[] bytes = Encoding.UTF8.GetBytes(good);
+        int at = bytes.AsSpan().IndexOf("\"hello\""u8);
+        bytes[at + 2] = 0xFF;
+        File.WriteAllBytes(path, bytes);
+        Assert.Contains(path, Assert.Throws<InvalidDataException>(() => Tokenizer.Load(path)).Message);
+    }
+
+    [Fact]
+    public void Files_that_are_no_regular_files_or_too_large_are_refused()
+    {
+        string path = Path.Combine(folder, "tokenizer.json"), ranks = Path.Combine(folder, "tokenizer.model");
+        foreach (string file in new[] { path, ranks })
+        {
+            using (var stream = File.Create(file)) stream.SetLength(BoundedFile.MaxTokenizerBytes + 1);
+            Assert.Contains($"has {BoundedFile.MaxTokenizerBytes + 1} bytes; expected at most {BoundedFile.MaxTokenizerBytes}",
+                Assert.Throws<InvalidDataException>(() => Tokenizer.Load(file)).Message);
+            File.Delete(file);
+            if (!OperatingSystem.IsLinux()) continue;
+            File.CreateSymbolicLink(file, "/dev/zero");
+            Assert.Contains("no regular file", Assert.Throws<InvalidDataException>(() => Tokenizer.Load(file)).Message);
+            File.Delete(file);
+        }
+    }
+
+    [Fact]
+    public void A_link_is_followed()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string path = Path.Combine(folder, "tokenizer.json");
+        File.CreateSymbolicLink(path + ".1", TokenizerCases.Json);
+        File.CreateSymbolicLink(path, path + ".1");
+        Assert.Equal([516], Tokenizer.Load(path).Encode("hello"));
+    }
+
+    [Fact]
+    public void A_byte_order_mark_is_passed_over()
+    {
+        string path = Path.Combine(folder, "tokenizer.json");
+        File.WriteAllText(path, File.ReadAllText(TokenizerCases.Json), new UTF8Encoding(encoderShouldEmitUTF8Identifier: true));
+        Assert.Equal([516], Tokenizer.Load(path).Encode("hello"));
+    }
+
+    [Fact]
+    public void A_long_token_does_not_slow_the_check_of_the_merges()
+    {
+        // doubled eleven times: checked pair by pair, this took minutes
+        var root = JsonNode.Parse(File.ReadAllText(TokenizerCases.Json))!;
+        var (vocab, merges) = (root["model"]!["vocab"]!.AsObject(), root["model"]!["merges"]!.AsArray());
+        int id = 2000;
+        for (string half = "~"; half.Length < 4095 / 2; half += half)
+        {
+            vocab[half + half] = id++;
+            merges.Add(new JsonArray(half, half));
+        }
+        string path = Path.Combine(folder, "tokenizer.json");
+        File.WriteAllText(path, root.ToJsonString());
+        Assert.Equal([id - 1, id - 2], Llama3Tokenizer.Load(path).Encode(new string('~', 3072)));
     }
 
     [Fact]

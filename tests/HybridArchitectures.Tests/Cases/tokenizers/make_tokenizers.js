@@ -53,11 +53,20 @@ const layouts = {
   falcon: { ...plain, ids: "shuffled", pre_tokenizer: sequence({ type: "Punctuation", behavior: "Contiguous" }, byteLevel(true), { type: "Digits", individual_digits: false }, split("[0-9][0-9][0-9]")) },
   granite: { ...plain, ids: "shuffled", pairs: false, pre_tokenizer: sequence({ type: "Digits", individual_digits: true }, byteLevel(true)) },
   nemotron: { ...plain, ignore_merges: true, begin: "<|endoftext|>", pre_tokenizer: sequence(split(cased), byteLevel(false)) },
+  // as GPT-NeoX-20B: runs of blanks are searched in the normalised text, the bytes that UTF-8 never uses have no token, spans are trimmed
+  neox: { ...plain, first: true, missing: true, trims: true, words: ["  ", "   ", "    ", "\n  "], normalizer: { type: "NFC" }, pre_tokenizer: byteLevel(true),
+    texts: ["a   b", "x\n        y", " hell\n  all", "e\u0301 and \u00E9", "<|endoftext|>  hello", "      ", "o\u0308\u0323 e\u0301\u0323\u0301a   \uD55C\u1100\u1161\u11A8", "\u212B\u0323\u0323\u0301a"] },
+  strips: { ...plain, normalizer: { type: "NFC" }, pre_tokenizer: sequence(split(qwen), byteLevel(false)),
+    tokens: [{ content: "<mask>", lstrip: true, special: true }, { content: "<sep>", rstrip: true, special: true }, { content: "<both>", lstrip: true, rstrip: true }, { content: "word", single_word: true },
+      { content: "\u0439\u0448", normalized: true }, { content: "wordy" }, { content: "\u0439\u045E", normalized: true }],
+    texts: ["a <mask> b", "a  <mask>  b", "<mask>", "  <mask>", "a<sep> \n b<sep>", " <both> <both>  x", "word words sword wordy word_ word. (word)", "\u00E9word word\u0301 \u{1D400}word word\u{1F642}", "\u0438\u0306\u0448 \u0439\u0448", "\u0439\u045E \u0438\u0306\u0443\u0306 \u0438\u0306\u045E", "<mask><mask> <sep> <sep>", "word word<mask> word"] },
+  astral: { ...plain, pre_tokenizer: sequence(split("[\\x{10400}-\\x{1044F}A-Za-z]+|[\u{1F600}-\u{1F64F}]|(?i:'[sk])|\\p{N}{1,3}+|[^\\p{L}\\p{N}\\s]++|\\s+(?!\\S)|\\s|[\u0800-\u4E00&&[^\u0900-\u0A00]]+|."), byteLevel(false)),
+    texts: ["\u{10400}\u{1044F}abc\u{10450}", "\u{1F600}\u{1F601}!\u{1F64F}\u{1F650}\u{1F642}", "x's X'S 'K '\u212A '\u017F '\u{1F642}", "12345 \u{1D7D8}\u{1D7D9}\u{1D7DA}7", "!?\u{1F9E0}\u{1D16F} \u{1D165}x", "\u4E00\u5B57\u0905\u0B05\u{20000}\u{20001}", " \u{1F642}", "\u{1D16F}\u0B3E\u{1D165}"] },
   removed: { ...plain, pre_tokenizer: sequence(split(qwen, "Removed", true), { type: "Split", pattern: { String: "the" }, behavior: "Isolated", invert: false }, { type: "Punctuation", behavior: "Isolated" }, byteLevel(false)) },
 };
 
 async function make(name, layout) {
-  const merges = train(corpus, 260), symbols = spell.concat(merges.map(([left, right]) => left + right).filter((token, at, all) => all.indexOf(token) === at));
+  const merges = train(corpus, 260), unused = byte => byte === 0xc0 || byte === 0xc1 || byte >= 0xf5, symbols = spell.filter((_, byte) => !(layout.missing && unused(byte))).concat(merges.map(([left, right]) => left + right).filter((token, at, all) => all.indexOf(token) === at));
   // a token that no merge makes, which only a whole piece is
   if (layout.ignore_merges) symbols.push(spelled(" Größe").join(""));
   const order = symbols.map((_, id) => id);
@@ -69,8 +78,9 @@ async function make(name, layout) {
   let next = symbols.length + base;
   for (const text of layout.special.filter(text => !(layout.first && text === "<|endoftext|>"))) add(text, next++, true);
   for (const text of layout.words) add(text, next++, false);
+  for (const token of layout.tokens ?? []) added.push({ id: next++, single_word: false, lstrip: false, rstrip: false, normalized: false, special: false, ...token });
   const own = { SpecialToken: { id: layout.begin, type_id: 0 } }, other = { SpecialToken: { id: layout.begin, type_id: 1 } }, a = { Sequence: { id: "A", type_id: 0 } }, b = { Sequence: { id: "B", type_id: 1 } };
-  const post_processor = layout.begin === null ? { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: true }
+  const post_processor = layout.begin === null ? { type: "ByteLevel", add_prefix_space: false, trim_offsets: layout.trims ?? false, use_regex: true }
     : { type: "TemplateProcessing", single: [own, a], pair: [own, a, other, b], special_tokens: { [layout.begin]: { id: layout.begin, ids: [added.find(token => token.content === layout.begin).id], tokens: [layout.begin] } } };
   const json = { version: "1.0", truncation: null, padding: null, added_tokens: added, normalizer: layout.normalizer, pre_tokenizer: layout.pre_tokenizer, post_processor, decoder: byteLevel(true),
     model: { type: "BPE", dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: layout.ignore_merges, vocab,
@@ -80,7 +90,7 @@ async function make(name, layout) {
   fs.writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(json));
   fs.writeFileSync(path.join(folder, "tokenizer_config.json"), JSON.stringify({ eos_token: "<|endoftext|>", pad_token: { content: "<|im_end|>" } }));
   const tokenizer = Tokenizer.fromFile(path.join(folder, "tokenizer.json")), cases = [], partial_decodes = [], pairs = [];
-  for (const text of lines) {
+  for (const text of lines.concat(layout.texts ?? [])) {
     const one = await tokenizer.encode(text, null, { addSpecialTokens: false }), begun = await tokenizer.encode(text, null, { addSpecialTokens: true }), ids = one.getIds();
     cases.push({ text, ids, tokens: one.getTokens(), offsets: one.getOffsets(), ids_with_bos: begun.getIds(), decoded: await tokenizer.decode(ids, false), decoded_without_special: await tokenizer.decode(ids, true) });
     if (ids.length > 2 && /[^\x00-\x7f]/.test(text)) partial_decodes.push({ ids: ids.slice(1, -1), decoded: await tokenizer.decode(ids.slice(1, -1), false) });
