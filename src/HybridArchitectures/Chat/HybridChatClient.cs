@@ -9,7 +9,8 @@ namespace HybridArchitectures.Chat;
 
 /// <summary>
 /// A model behind the <see cref="IChatClient"/> of Microsoft.Extensions.AI: whole or streamed answers, sampling by <see cref="ChatOptions"/>, cancellation between two tokens, counts of
-/// tokens. Calls from several threads take turns. Text alone is understood; tools, images and answers bound to a schema are refused.
+/// tokens. Answers to several calls take turns token by token, and each has a cache of its own; an answer that is left unread hinders no other. Text
+/// alone is understood; tools, images and answers bound to a schema are refused.
 /// </summary>
 public sealed class HybridChatClient : IChatClient
 {
@@ -20,6 +21,7 @@ public sealed class HybridChatClient : IChatClient
     readonly TextGenerator generator;
     readonly ChatClientMetadata metadata;
     readonly SemaphoreSlim turn = new(1, 1);
+    bool disposed;
 
     /// <summary>A client. Model and tokenizer stay the caller's, and must not be used by anyone else while it answers.</summary>
     /// <param name="model">The model.</param>
@@ -40,6 +42,7 @@ public sealed class HybridChatClient : IChatClient
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
     /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         var text = new StringBuilder();
@@ -59,8 +62,10 @@ public sealed class HybridChatClient : IChatClient
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
     /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
+    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
+        ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
         // refuse at the call, not at the first piece
         var turns = ChatTurns.Of(messages, options);
@@ -69,24 +74,35 @@ public sealed class HybridChatClient : IChatClient
 
     async IAsyncEnumerable<ChatResponseUpdate> Stream(IReadOnlyList<int> prompt, GenerationOptions settings, string? modelId, [EnumeratorCancellation] CancellationToken cancellation)
     {
+        string response = Guid.NewGuid().ToString("N");
+        var created = DateTimeOffset.UtcNow;
+        int count = 0;
+        ChatResponseUpdate Update(IList<AIContent> contents) =>
+            new(Microsoft.Extensions.AI.ChatRole.Assistant, contents) { ResponseId = response, MessageId = response, ModelId = modelId,
+                CreatedAt = created };
+        var pieces = generator.StreamAsync(prompt, settings, cancellation).GetAsyncEnumerator(cancellation);
+        await using var _ = pieces.ConfigureAwait(false);
+        while (await MoveNext(pieces, cancellation).ConfigureAwait(false))
+        {
+            var piece = pieces.Current;
+            count++;
+            if (piece.Text.Length > 0) yield return Update([new TextContent(piece.Text)]);
+            if (piece.FinishReason is not { } reason) continue;
+            var usage = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = count, TotalTokenCount = prompt.Count + count };
+            var end = Update([new UsageContent(usage)]);
+            end.FinishReason = reason == FinishReason.MaxNewTokens ? ChatFinishReason.Length : ChatFinishReason.Stop;
+            yield return end;
+        }
+    }
+
+    // the turn lasts for one token: a reader who does not come back for the next one blocks nobody
+    async Task<bool> MoveNext(IAsyncEnumerator<GeneratedPiece> pieces, CancellationToken cancellation)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
         await turn.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            string response = Guid.NewGuid().ToString("N");
-            var created = DateTimeOffset.UtcNow;
-            int count = 0;
-            ChatResponseUpdate Update(IList<AIContent> contents) =>
-                new(Microsoft.Extensions.AI.ChatRole.Assistant, contents) { ResponseId = response, MessageId = response, ModelId = modelId, CreatedAt = created };
-            await foreach (var piece in generator.StreamAsync(prompt, settings, cancellation).ConfigureAwait(false))
-            {
-                count++;
-                if (piece.Text.Length > 0) yield return Update([new TextContent(piece.Text)]);
-                if (piece.FinishReason is not { } reason) continue;
-                var usage = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = count, TotalTokenCount = prompt.Count + count };
-                var end = Update([new UsageContent(usage)]);
-                end.FinishReason = reason == FinishReason.MaxNewTokens ? ChatFinishReason.Length : ChatFinishReason.Stop;
-                yield return end;
-            }
+            return await pieces.MoveNextAsync().ConfigureAwait(false);
         }
         finally
         {
@@ -117,6 +133,7 @@ public sealed class HybridChatClient : IChatClient
         return new object[] { this, metadata, model, tokenizer, template }.FirstOrDefault(serviceType.IsInstanceOfType);
     }
 
-    /// <summary>Frees nothing of the caller's.</summary>
-    public void Dispose() => turn.Dispose();
+    /// <summary>Ends the client; answers that are being read end with an <see cref="ObjectDisposedException"/>. Model and tokenizer stay the
+    /// caller's.</summary>
+    public void Dispose() => disposed = true;
 }

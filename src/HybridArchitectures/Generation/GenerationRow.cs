@@ -7,16 +7,16 @@ sealed class GenerationRow
 {
     readonly GenerationOptions options;
     readonly HashSet<int> stopTokens;
-    readonly StreamingDecoder decoder;
+    readonly StreamingDecoder? decoder;
     readonly StopFilter filter;
     readonly RowRandom random;
 
-    public GenerationRow(int index, IReadOnlyList<int> prompt, Tokenizer tokenizer, GenerationOptions options, long seed)
+    public GenerationRow(int index, IReadOnlyList<int> prompt, Tokenizer? tokenizer, GenerationOptions options, long seed)
     {
         (Index, Prompt, Seed, this.options) = (index, prompt, seed, options);
         History = [.. prompt];
-        stopTokens = [.. options.StopTokens ?? tokenizer.StopTokens];
-        decoder = tokenizer.CreateDecoder(options.SkipSpecialTokens);
+        stopTokens = [.. options.StopTokens ?? tokenizer?.StopTokens ?? []];
+        decoder = tokenizer?.CreateDecoder(options.SkipSpecialTokens);
         filter = new StopFilter(options.Stop);
         random = new RowRandom(seed);
     }
@@ -46,7 +46,7 @@ sealed class GenerationRow
         if (stopTokens.Contains(id)) (text, reason) = (End(), FinishReason.StopToken);
         else
         {
-            text = filter.Add(decoder.Add(id));
+            text = filter.Add(decoder?.Add(id) ?? "");
             reason = null;
             if (!filter.IsStopped && GeneratedCount == options.MaxNewTokens)
             {
@@ -60,5 +60,5 @@ sealed class GenerationRow
     }
 
     // an unfinished character may itself complete a stop string
-    string End() => filter.Add(decoder.Flush()) + filter.End();
+    string End() => filter.Add(decoder?.Flush() ?? "") + filter.End();
 }

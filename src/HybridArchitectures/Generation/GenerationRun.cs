@@ -14,19 +14,16 @@ sealed class GenerationRun : IDisposable
     readonly IReadOnlyList<LogitsProcessor> processors;
     readonly int vocabulary;
     readonly int[] absent;
-    readonly bool wasTraining;
     List<GenerationRow> active;
     HybridCache? cache;
 
-    public GenerationRun(LanguageModel model, Tokenizer tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows)
+    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows)
     {
         (this.model, this.options) = (model, options);
         active = [.. rows];
         processors = options.CreateProcessors();
-        vocabulary = tokenizer.VocabularySize;
-        absent = [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
-        wasTraining = model.training;
-        if (wasTraining) model.eval();
+        vocabulary = tokenizer?.VocabularySize ?? model.Vocabulary;
+        absent = tokenizer is null ? [] : [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
     }
 
     public bool IsFinished => active.Count == 0;
@@ -35,6 +32,21 @@ sealed class GenerationRun : IDisposable
     public IReadOnlyList<GeneratedPiece> Step(CancellationToken cancellation)
     {
         cancellation.ThrowIfCancellationRequested();
+        // for this step alone: a run that is abandoned between two steps leaves the model as it was
+        bool wasTraining = model.training;
+        if (wasTraining) model.eval();
+        try
+        {
+            return Compute(cancellation);
+        }
+        finally
+        {
+            if (wasTraining) model.train();
+        }
+    }
+
+    GeneratedPiece[] Compute(CancellationToken cancellation)
+    {
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
@@ -48,7 +60,6 @@ sealed class GenerationRun : IDisposable
     {
         cache?.Dispose();
         cache = null;
-        if (wasTraining) model.train();
     }
 
     // (rows, vocabulary) after each prompt's last token

@@ -7,20 +7,25 @@ namespace HybridArchitectures.Generation;
 
 /// <summary>
 /// Continues prompts with a language model. Prompts of a batch may have unequal lengths; what each gives depends on itself and its seed, not on the others (up to the
-/// rounding of the model's arithmetic, which may depend on the batch). While it runs the model is in evaluation mode and must not be used by anyone else.
+/// rounding of the model's arithmetic, which may depend on the batch). While it computes a token, the model is in evaluation mode and must not be
+/// used by anyone else.
 /// </summary>
 public sealed class TextGenerator
 {
     readonly LanguageModel model;
-    readonly Tokenizer tokenizer;
+    readonly Tokenizer? tokenizer;
 
-    /// <summary>A generator. Model and tokenizer stay the caller's.</summary>
+    /// <summary>Creates a generator. Model and tokenizer stay the caller's.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">
+    /// Its tokenizer. The default, null, is for models of token ids alone: prompts are ids, results hold ids and no text, and only
+    /// <see cref="GenerationOptions.StopTokens"/> and <see cref="GenerationOptions.MaxNewTokens"/> end them.
+    /// </param>
     /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
-    public TextGenerator(LanguageModel model, Tokenizer tokenizer)
+    public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        ArgumentNullException.ThrowIfNull(tokenizer);
-        if (tokenizer.VocabularySize > model.Vocabulary)
+        if (tokenizer is not null && tokenizer.VocabularySize > model.Vocabulary)
             throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.Vocabulary}", nameof(tokenizer));
         (this.model, this.tokenizer) = (model, tokenizer);
     }
@@ -30,7 +35,8 @@ public sealed class TextGenerator
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
     /// <exception cref="ArgumentException">The prompt is empty and no begin-of-text token stands before it, or the options do not fit the tokenizer.</exception>
-    /// <exception cref="InvalidOperationException">The model gave scores that are not finite.</exception>
+    /// <exception cref="InvalidOperationException">The model gave scores that are not finite, or a prompt is a text and the generator has no
+    /// tokenizer.</exception>
     public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) => Generate([prompt], options, cancellation)[0];
 
     /// <summary>Continues several texts together.</summary>
@@ -58,7 +64,11 @@ public sealed class TextGenerator
     public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(prompts, options ??= new()), options, cancellation);
 
-    /// <summary>Continues a text, token by token. The work runs on a thread of its own, one token each time the next piece is asked for.</summary>
+    /// <summary>
+    /// Continues a text, token by token. The work runs on a separate thread, one token each time the next piece is asked for. An enumeration that is
+    /// begun and neither
+    /// finished nor disposed keeps memory until it is collected, and hinders no other.
+    /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync([prompt], options, cancellation);
@@ -122,6 +132,8 @@ public sealed class TextGenerator
     IReadOnlyList<IReadOnlyList<int>> Encode(IReadOnlyList<string> prompts, GenerationOptions options)
     {
         ArgumentNullException.ThrowIfNull(prompts);
+        if (tokenizer is null)
+            throw new InvalidOperationException("the prompt is a text, but the generator has no tokenizer; expected a prompt of token ids");
         bool begin = options.BeginOfText ?? tokenizer.BeginOfText is not null;
         if (begin && tokenizer.BeginOfText is null) throw new ArgumentException($"{nameof(options.BeginOfText)} is asked for, but the tokenizer has no such token", nameof(options));
         return [.. prompts.Select(prompt => tokenizer.Encode(prompt, begin, options.RecognizeSpecialTokens))];
@@ -133,7 +145,17 @@ public sealed class TextGenerator
         if (options.Seeds is { } seeds && seeds.Count != prompts.Count)
             throw new ArgumentException($"{nameof(options.Seeds)} has {seeds.Count} seeds for {prompts.Count} prompts", nameof(options));
         foreach (int id in options.StopTokens ?? [])
-            if (!tokenizer.Contains(id)) throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; the tokenizer has no such token", nameof(options));
+        {
+            if (tokenizer is not null && !tokenizer.Contains(id))
+                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; the tokenizer has no such token", nameof(options));
+            if (id < 0 || id >= model.Vocabulary)
+                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; expected 0 to {model.Vocabulary - 1}", nameof(options));
+        }
+        if (tokenizer is null && options.Stop.Count > 0)
+        {
+            throw new ArgumentException(
+                $"{nameof(options.Stop)} holds {options.Stop.Count} texts; expected none, since the generator has no tokenizer", nameof(options));
+        }
         var rows = new List<GenerationRow>();
         foreach (var prompt in prompts)
         {

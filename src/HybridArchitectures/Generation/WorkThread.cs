@@ -4,13 +4,20 @@ namespace HybridArchitectures.Generation;
 
 /// <summary>
 /// One thread that runs work when asked to. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one instead of wandering over
-/// the pool's.
+/// the pool's. The thread ends when it is disposed, or when its owner was collected without that.
 /// </summary>
 sealed class WorkThread : IDisposable
 {
     readonly BlockingCollection<Action> work = [];
 
-    public WorkThread(string name) => new Thread(Run) { IsBackground = true, Name = name }.Start();
+    public WorkThread(string name)
+    {
+        // the thread holds the queue alone, so that it does not keep its owner alive
+        var queue = work;
+        new Thread(() => Run(queue)) { IsBackground = true, Name = name }.Start();
+    }
+
+    ~WorkThread() => work.CompleteAdding();
 
     /// <summary>Runs a function on the thread.</summary>
     public Task<T> Run<T>(Func<T> function)
@@ -35,10 +42,14 @@ sealed class WorkThread : IDisposable
     }
 
     /// <summary>Ends the thread once its work is done.</summary>
-    public void Dispose() => work.CompleteAdding();
-
-    void Run()
+    public void Dispose()
     {
-        foreach (var action in work.GetConsumingEnumerable()) action();
+        work.CompleteAdding();
+        GC.SuppressFinalize(this);
+    }
+
+    static void Run(BlockingCollection<Action> queue)
+    {
+        foreach (var action in queue.GetConsumingEnumerable()) action();
     }
 }

@@ -108,6 +108,36 @@ public sealed class HybridChatClientTests : IDisposable
     }
 
     [Fact]
+    public async Task An_answer_that_is_left_unread_blocks_no_later_call()
+    {
+        using var client = new HybridChatClient(model, Tokenizer, defaults: new() { MaxNewTokens = 8, Temperature = 0 });
+        var cancellation = TestContext.Current.CancellationToken;
+        string alone = (await client.GetResponseAsync("one", cancellationToken: cancellation)).Text;
+        var left = client.GetStreamingResponseAsync("one", cancellationToken: cancellation).GetAsyncEnumerator(cancellation);
+        Assert.True(await left.MoveNextAsync());
+        string begun = left.Current.Text;
+        Assert.Equal(alone, (await client.GetResponseAsync("one", cancellationToken: cancellation).WaitAsync(TimeSpan.FromMinutes(2),
+            cancellation)).Text);
+        while (await left.MoveNextAsync()) begun += left.Current.Text;
+        Assert.Equal(alone, begun);
+    }
+
+    [Fact]
+    public async Task A_disposed_client_answers_no_more()
+    {
+        var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
+        var begun = client.GetStreamingResponseAsync("one",
+            cancellationToken: TestContext.Current.CancellationToken).GetAsyncEnumerator(TestContext.Current.CancellationToken);
+        Assert.True(await begun.MoveNextAsync());
+        client.Dispose();
+        client.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () => await begun.MoveNextAsync());
+        Assert.Throws<ObjectDisposedException>(() =>
+            { client.GetStreamingResponseAsync("one", cancellationToken: TestContext.Current.CancellationToken); });
+        Assert.NotEmpty(new TextGenerator(model, Tokenizer).Generate("a", new() { MaxNewTokens = 1 }).Ids);
+    }
+
+    [Fact]
     public async Task Instructions_come_first_and_turns_keep_their_order()
     {
         IReadOnlyList<HybridArchitectures.Tokenization.ChatMessage>? seen = null;

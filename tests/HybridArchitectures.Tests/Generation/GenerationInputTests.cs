@@ -62,4 +62,24 @@ public class GenerationInputTests
         Assert.Contains("300", Assert.Throws<ArgumentException>(() => generator.Generate("a", new() { StopTokens = [300] })).Message);
         Assert.Contains("257", Assert.Throws<ArgumentException>(() => new TextGenerator(model, new ByteTokenizer(endOfText: true))).Message);
     }
+
+    [Fact]
+    public async Task A_generator_of_token_ids_needs_no_tokenizer()
+    {
+        using var model = new TableModel(300);
+        var options = new GenerationOptions { MaxNewTokens = 20, Temperature = 0 };
+        var generator = new TextGenerator(model);
+        var free = generator.Generate([5, 7], options);
+        Assert.Equal((20, "", FinishReason.MaxNewTokens), (free.Ids.Count, free.Text, free.FinishReason));
+        int stop = free.Ids[4];
+        var ended = generator.Generate([5, 7], options with { StopTokens = [stop] });
+        Assert.Equal(FinishReason.StopToken, ended.FinishReason);
+        Assert.Equal(free.Ids.Take(free.Ids.ToList().IndexOf(stop) + 1), ended.Ids);
+        var streamed = new List<int>();
+        await foreach (var piece in generator.StreamAsync([5, 7], options)) streamed.Add(piece.Id);
+        Assert.Equal(free.Ids, streamed);
+        Assert.Contains("no tokenizer", Assert.Throws<InvalidOperationException>(() => generator.Generate("text", options)).Message);
+        Assert.Contains("Stop holds 1", Assert.Throws<ArgumentException>(() => generator.Generate([5], options with { Stop = ["x"] })).Message);
+        Assert.Contains("300", Assert.Throws<ArgumentException>(() => generator.Generate([5], options with { StopTokens = [300] })).Message);
+    }
 }

@@ -280,6 +280,21 @@ public class TextGeneratorTests
     }
 
     [Fact]
+    public async Task A_stream_that_is_left_unread_leaves_the_model_as_it_was_and_hinders_no_other()
+    {
+        using var model = Script("abc");
+        var generator = new TextGenerator(model, Bytes);
+        model.train();
+        var left = generator.StreamAsync("a", Greedy).GetAsyncEnumerator(TestContext.Current.CancellationToken);
+        Assert.True(await left.MoveNextAsync());
+        Assert.True(model.training);
+        Assert.Equal("bc", generator.Generate("a", Greedy with { MaxNewTokens = 2 }).Text);
+        Assert.True(await left.MoveNextAsync());
+        Assert.Equal("c", left.Current.Text);
+        Assert.DoesNotContain(true, model.WasTraining);
+    }
+
+    [Fact]
     public async Task An_error_of_the_model_reaches_the_reader_of_the_stream()
     {
         using var model = Script("abc");
