@@ -16,8 +16,9 @@ sealed class Session : IDisposable
 {
     readonly HybridLanguageModel model;
     readonly Tokenizer tokenizer;
+    readonly string folder;
 
-    Session(HybridLanguageModel model, Tokenizer tokenizer) => (this.model, this.tokenizer) = (model, tokenizer);
+    Session(HybridLanguageModel model, Tokenizer tokenizer, string folder) => (this.model, this.tokenizer, this.folder) = (model, tokenizer, folder);
 
     public static Session Open(string folder, ScalarType compute)
     {
@@ -31,7 +32,7 @@ sealed class Session : IDisposable
             var cost = CacheSize.Of(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
             Say($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)))}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
                 + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
-            return new Session(model, tokenizer);
+            return new Session(model, tokenizer, folder);
         }
         catch
         {
@@ -45,7 +46,7 @@ sealed class Session : IDisposable
         Console.Write(prompt);
         if (tokenizer is NumberTokenizer) Console.Write(" ");
         var speed = new Speed(tokenizer.Encode(prompt, tokenizer.BeginOfText is not null).Length);
-        await foreach (var piece in new TextGenerator(model, tokenizer).StreamAsync(prompt, options, cancellation))
+        await foreach (var piece in new TextGenerator(model, tokenizer).StreamAsync(prompt, WithEnds(options), cancellation))
         {
             Console.Write(piece.Text);
             speed.Token();
@@ -56,10 +57,7 @@ sealed class Session : IDisposable
 
     public async Task Talk(GenerationOptions options, CancellationToken cancellation)
     {
-        var template = tokenizer.SpecialTokens.ContainsKey("<|im_start|>") ? ChatTemplate.ChatMl(tokenizer)
-            : tokenizer is NumberTokenizer ? new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Content))))
-            : null;
-        using var client = new HybridChatClient(model, tokenizer, template, options);
+        using var client = new HybridChatClient(model, tokenizer, Template(), WithEnds(options));
         var talk = new List<Microsoft.Extensions.AI.ChatMessage>();
         while (true)
         {
@@ -80,6 +78,18 @@ sealed class Session : IDisposable
             Say(speed.Of(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0));
         }
     }
+
+    // the folder's own template before those of the library
+    ChatTemplate? Template()
+    {
+        if (tokenizer is NumberTokenizer) return new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Content))));
+        if (ChatTemplate.IsInFolder(folder)) return ChatTemplate.FromFolder(folder, tokenizer);
+        return tokenizer.SpecialTokens.ContainsKey("<|im_start|>") ? ChatTemplate.ChatMl(tokenizer) : null;
+    }
+
+    // loaded tokenizers know the tokens that end a text; numbers do not
+    GenerationOptions WithEnds(GenerationOptions options) =>
+        tokenizer is NumberTokenizer ? options with { StopTokens = [.. Tokenizer.ReadStopTokens(folder).Where(tokenizer.Contains)] } : options;
 
     static void Say(string text) => Console.Error.WriteLine(text);
 

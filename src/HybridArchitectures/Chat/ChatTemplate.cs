@@ -40,20 +40,72 @@ public sealed class ChatTemplate
         return new(messages => tokenizer.EncodeChat(messages, addGenerationPrompt: true, today));
     }
 
-    /// <summary>ChatML: <c>&lt;|im_start|&gt;role</c>, a line break, what is said, <c>&lt;|im_end|&gt;</c>, a line break; used by LFM2 and Qwen.</summary>
+    /// <summary>
+    /// ChatML as the published template of Qwen3 writes it without tools to call: <c>&lt;|im_start|&gt;role</c>, a line break, the content,
+    /// <c>&lt;|im_end|&gt;</c>, a
+    /// line break.
+    /// </summary>
+    /// <remarks>
+    /// The results of tools that follow one another are one turn of the user, each in <c>&lt;tool_response&gt;</c>. The thinking of an answer
+    /// (<c>&lt;think&gt;</c> to <c>&lt;/think&gt;</c>) is left out where a question of the user follows it. A begin-of-text token stands first if
+    /// the tokenizer has one.
+    /// Conversations of system, user and assistant without thinking are the same in all published forms of ChatML, such as Qwen2.5's after a system
+    /// turn, and LFM2's.
+    /// For what else another model's template does (a default system turn, tool turns in other words), use <see cref="FromFolder"/>.
+    /// </remarks>
     /// <param name="tokenizer">A tokenizer with these two special tokens.</param>
     /// <exception cref="ArgumentException">It lacks one of them.</exception>
     public static ChatTemplate ChatMl(Tokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
-        int start = Special(tokenizer, "<|im_start|>"), end = Special(tokenizer, "<|im_end|>");
+        int start = Special(tokenizer, ChatMlTurns.Start), end = Special(tokenizer, ChatMlTurns.End);
         return new(messages =>
         {
             List<int> ids = tokenizer.BeginOfText is { } begin ? [begin] : [];
-            foreach (var message in messages) ids.AddRange([start, .. tokenizer.Encode($"{Name(message.Role)}\n{message.Content}"), end, .. tokenizer.Encode("\n")]);
+            foreach (string turn in ChatMlTurns.Write(messages)) ids.AddRange([start, .. tokenizer.Encode(turn), end, .. tokenizer.Encode("\n")]);
             ids.AddRange([start, .. tokenizer.Encode($"{Name(ChatRole.Assistant)}\n")]);
             return ids;
         }, [end, .. tokenizer.StopTokens.Except([end])]);
+    }
+
+    /// <summary>
+    /// Reads the chat template of a checkpoint's folder and renders it as transformers does: <c>chat_template.jinja</c>, or <c>chat_template</c> in
+    /// <c>chat_template.json</c> or <c>tokenizer_config.json</c> (of several the one named default).
+    /// </summary>
+    /// <remarks>
+    /// The template sees <c>messages</c> (role and content), <c>add_generation_prompt</c> (true), the special tokens of <c>tokenizer_config.json</c>
+    /// (<c>bos_token</c>, <c>eos_token</c>, ...) and <paramref name="variables"/>. Special tokens that it writes become tokens; those in a message
+    /// stay text.
+    /// </remarks>
+    /// <param name="folder">The folder.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="variables">
+    /// What the template is told besides, such as <c>enable_thinking</c>: flags, whole numbers, numbers and texts. The default, null, is nothing.
+    /// </param>
+    /// <param name="now">The date and time that the template is told. The default, null, is the clock's at each conversation.</param>
+    /// <exception cref="FileNotFoundException">The folder has no chat template.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged, or the template uses a part of Jinja that is not known; the message names the
+    /// line.</exception>
+    /// <exception cref="ArgumentException">A variable is of another type.</exception>
+    public static ChatTemplate FromFolder(string folder, Tokenizer tokenizer, IReadOnlyDictionary<string, object>? variables = null,
+        DateTime? now = null)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        var template = new FolderTemplate(folder, variables);
+        return new(messages =>
+        {
+            var (text, mark) = template.Render(messages, tokenizer.SpecialTokens.Keys, now ?? DateTime.Now);
+            return tokenizer.EncodeMarked(text, mark);
+        });
+    }
+
+    /// <summary>Returns whether a folder holds a chat template that <see cref="FromFolder"/> reads.</summary>
+    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    public static bool IsInFolder(string folder)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        return FolderTemplate.Find(folder) is not null;
     }
 
     /// <summary>Turns as lines of plain text, <c>user: ...</c>, for models that know no template; the next line of the user ends an answer.</summary>
@@ -67,7 +119,7 @@ public sealed class ChatTemplate
     static int Special(Tokenizer tokenizer, string text) =>
         tokenizer.SpecialTokens.TryGetValue(text, out int id) ? id : throw new ArgumentException($"the tokenizer has no special token {text}, which the template needs", nameof(tokenizer));
 
-    static string Name(ChatRole role) => role switch
+    internal static string Name(ChatRole role) => role switch
     {
         ChatRole.System => "system",
         ChatRole.User => "user",

@@ -1,0 +1,159 @@
+using System.Globalization;
+
+namespace HybridArchitectures.Chat.Jinja;
+
+/// <summary>The filters and tests of templates.</summary>
+static class JinjaFilters
+{
+    /// <summary>Applies a filter.</summary>
+    /// <exception cref="InvalidDataException">There is no such filter, or it does not fit the value.</exception>
+    public static object? Apply(string name, object? value, IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named)
+    {
+        object? Argument(int index, string key, object? otherwise = null) => index < values.Count ? values[index]
+            : named.GetValueOrDefault(key, otherwise);
+        switch (name)
+        {
+            case "default" or "d":
+                return value == JinjaValue.Undefined || (JinjaValue.IsTrue(Argument(1, "boolean", false)) && !JinjaValue.IsTrue(value))
+                    ? Argument(0, "default_value", "")
+                    : value;
+            case "tojson": return JinjaValue.Json(value, Argument(2, "indent") is { } indent ? JinjaValue.Whole(indent) : null);
+            case "length" or "count": return (long)JinjaValue.Items(value).Count;
+            case "join":
+                var texts = Attributes(JinjaValue.Items(value), Argument(1, "attribute")).Select(JinjaValue.Text);
+                return JinjaValue.Joined([.. texts], JinjaValue.Text(Argument(0, "d", "")));
+            case "list": return new List<object?>(JinjaValue.Items(value));
+            case "first": return JinjaValue.Items(value) is [var first, ..] ? first : JinjaValue.Undefined;
+            case "last": return JinjaValue.Items(value) is [.., var last] ? last : JinjaValue.Undefined;
+            case "reverse":
+                return value is string text ? string.Concat(Enumerable.Reverse(JinjaValue.Items(text)))
+                    : new List<object?>(Enumerable.Reverse(JinjaValue.Items(value)));
+            case "map": return Map(value, values, named);
+            case "select" or "reject": return Chosen(value, item => Passes(item, values, 0) == (name == "select"));
+            case "selectattr" or "rejectattr":
+                return Chosen(value, item => Passes(Attribute(item, (string)values[0]!), values, 1) == (name == "selectattr"));
+            case "items": return Pairs(value);
+            case "dictsort":
+                return new List<object?>(Pairs(value).OrderBy(pair => (string)((List<object?>)pair!)[0]!, StringComparer.OrdinalIgnoreCase));
+            case "sort": return Sorted(value, Argument(2, "attribute"), JinjaValue.IsTrue(Argument(0, "reverse", false)));
+            case "unique": return Unique(value);
+            case "sum": return JinjaValue.Items(value).Aggregate((object?)0L, (sum, item) => JinjaValue.Arithmetic("+", sum, item));
+            case "min" or "max": return JinjaValue.Items(value).Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == (name == "min") ? a : b);
+            case "int": return Whole(value, Argument(0, "default", 0L));
+            case "float":
+                if (value is not string number) return JinjaValue.Real(value);
+                return double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
+            case "abs": return value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value));
+            case "round": return Math.Round(JinjaValue.Real(value), (int)JinjaValue.Whole(Argument(0, "precision", 0L)), MidpointRounding.ToEven);
+            default: return OfText(name, JinjaValue.Text(value), Argument);
+        }
+    }
+
+    static object? OfText(string name, string text, Func<int, string, object?, object?> argument) => name switch
+    {
+        "trim" => text.Trim(argument(0, "chars", null) is string characters ? characters.ToCharArray() : null),
+        "string" or "safe" => text,
+        "upper" => text.ToUpperInvariant(),
+        "lower" => text.ToLowerInvariant(),
+        "capitalize" => Capitalized(text),
+        "title" => Title(text),
+        "replace" => JinjaValue.Replaced(text, JinjaValue.Text(argument(0, "old", null)), JinjaValue.Text(argument(1, "new", null))),
+        "indent" => Indented(text, argument(0, "width", 4L), JinjaValue.IsTrue(argument(1, "first", false)),
+            JinjaValue.IsTrue(argument(2, "blank", false))),
+        _ => throw JinjaValue.Bad($"the filter \"{name}\" is not known"),
+    };
+
+    /// <summary>Returns whether a value passes a test.</summary>
+    /// <exception cref="InvalidDataException">There is no such test.</exception>
+    public static bool Test(string name, object? value, IReadOnlyList<object?> values) => name switch
+    {
+        "defined" => value != JinjaValue.Undefined,
+        "undefined" => value == JinjaValue.Undefined,
+        "none" => value is null,
+        "string" => value is string,
+        "mapping" => value is Dictionary<string, object?>,
+        "sequence" or "iterable" => value is string or List<object?> or Dictionary<string, object?>,
+        "number" => value is long or double,
+        "integer" => value is long,
+        "float" => value is double,
+        "boolean" => value is bool,
+        "true" => value is true,
+        "false" => value is false,
+        "callable" => value is JinjaFunction,
+        "lower" => JinjaValue.Text(value) is var text && text == text.ToLowerInvariant(),
+        "upper" => JinjaValue.Text(value) is var text && text == text.ToUpperInvariant(),
+        "odd" => JinjaValue.Whole(value) % 2 != 0,
+        "even" => JinjaValue.Whole(value) % 2 == 0,
+        "divisibleby" => JinjaValue.Whole(value) % JinjaValue.Whole(values[0]) == 0,
+        "in" => JinjaValue.Contains(values[0], value),
+        "equalto" or "eq" or "sameas" => JinjaValue.AreEqual(value, values[0]),
+        "ne" => !JinjaValue.AreEqual(value, values[0]),
+        "gt" => JinjaValue.Compare(value, values[0]) > 0,
+        "ge" => JinjaValue.Compare(value, values[0]) >= 0,
+        "lt" => JinjaValue.Compare(value, values[0]) < 0,
+        "le" => JinjaValue.Compare(value, values[0]) <= 0,
+        _ => throw JinjaValue.Bad($"the test \"{name}\" is not known"),
+    };
+
+    /// <summary>Returns the names and values of a mapping as lists of two.</summary>
+    public static List<object?> Pairs(object? value) => value is Dictionary<string, object?> map
+        ? [.. map.Select(item => new List<object?> { item.Key, item.Value })]
+        : value == JinjaValue.Undefined ? [] : throw JinjaValue.Bad($"{JinjaValue.Kind(value)} where a mapping is expected");
+
+    public static string Capitalized(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
+
+    public static string Title(string text) => CultureInfo.InvariantCulture.TextInfo.ToTitleCase(text.ToLowerInvariant());
+
+    static bool Passes(object? value, IReadOnlyList<object?> values, int test) => test < values.Count
+        ? Test((string)values[test]!, value, [.. values.Skip(test + 1)]) : JinjaValue.IsTrue(value);
+
+    static List<object?> Chosen(object? value, Predicate<object?> chooses) => JinjaValue.Items(value).FindAll(chooses);
+
+    static object? Attribute(object? item, string path) => path.Split('.').Aggregate(item, JinjaMembers.Attribute);
+
+    static IEnumerable<object?> Attributes(List<object?> items, object? attribute) => attribute is string name
+        ? items.Select(item => Attribute(item, name)) : items;
+
+    static List<object?> Map(object? value, IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named)
+    {
+        var items = JinjaValue.Items(value);
+        if (named.GetValueOrDefault("attribute") is string attribute)
+        {
+            return items.ConvertAll(item => Attribute(item, attribute) is var found && found == JinjaValue.Undefined
+                && named.TryGetValue("default", out object? otherwise) ? otherwise : found);
+        }
+        return items.ConvertAll(item => Apply((string)values[0]!, item, [.. values.Skip(1)], named));
+    }
+
+    static List<object?> Sorted(object? value, object? attribute, bool reverse)
+    {
+        object? Key(object? item) => attribute is string name ? Attribute(item, name) : item;
+        var order = Comparer<object?>.Create((a, b) => JinjaValue.Compare(Lower(a), Lower(b)));
+        var items = JinjaValue.Items(value);
+        return reverse ? [.. items.OrderByDescending(Key, order)] : [.. items.OrderBy(Key, order)];
+    }
+
+    static object? Lower(object? value) => value is string text ? text.ToLowerInvariant() : value;
+
+    static List<object?> Unique(object? value)
+    {
+        var result = new List<object?>();
+        foreach (object? item in JinjaValue.Items(value))
+            if (!result.Exists(other => JinjaValue.AreEqual(Lower(other), Lower(item)))) result.Add(item);
+        return result;
+    }
+
+    static object? Whole(object? value, object? otherwise) => value switch
+    {
+        string text => long.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out long number) ? number : otherwise,
+        double real => (long)real,
+        _ => JinjaValue.Whole(value),
+    };
+
+    static string Indented(string text, object? width, bool first, bool blank)
+    {
+        string by = width is string given ? given : new string(' ', (int)Math.Clamp(JinjaValue.Whole(width), 0, 100));
+        return string.Join('\n',
+            text.Split('\n').Select((line, index) => (index == 0 && !first) || (index > 0 && line.Length == 0 && !blank) ? line : by + line));
+    }
+}

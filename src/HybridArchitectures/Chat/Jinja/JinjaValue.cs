@@ -1,0 +1,261 @@
+using System.Collections;
+using System.Globalization;
+using System.Text;
+
+namespace HybridArchitectures.Chat.Jinja;
+
+/// <summary>A function that a template calls.</summary>
+/// <param name="values">Arguments by position.</param>
+/// <param name="named">Arguments by name.</param>
+delegate object? JinjaFunction(IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named);
+
+/// <summary>
+/// The values of templates as Python has them: null, <see cref="Undefined"/>, bool, long, double, string, <c>List&lt;object?&gt;</c>,
+/// <c>Dictionary&lt;string, object?&gt;</c> and <see cref="JinjaFunction"/>.
+/// </summary>
+static class JinjaValue
+{
+    const int MaxItems = 100_000, MaxText = 1 << 24;
+
+    /// <summary>The value of a name that is not there.</summary>
+    public static object Undefined { get; } = new();
+
+    public static InvalidDataException Bad(string why) => new($"the chat template cannot be rendered: {why}");
+
+    public static bool IsTrue(object? value) => value switch
+    {
+        null => false,
+        bool flag => flag,
+        long number => number != 0,
+        double number => number != 0,
+        string text => text.Length > 0,
+        ICollection items => items.Count > 0,
+        _ => value != Undefined,
+    };
+
+    public static string Kind(object? value) => value switch
+    {
+        null => "none",
+        bool => "a flag",
+        long or double => "a number",
+        string => "a text",
+        List<object?> => "a list",
+        Dictionary<string, object?> => "a mapping",
+        JinjaFunction => "a function",
+        _ => "undefined",
+    };
+
+    public static string Text(object? value) => value switch
+    {
+        string text => text,
+        _ when value == Undefined => "",
+        _ => Repr(value),
+    };
+
+    static string Repr(object? value) => value switch
+    {
+        null => "None",
+        bool flag => flag ? "True" : "False",
+        long number => number.ToString(CultureInfo.InvariantCulture),
+        double number => Number(number),
+        string text => Quoted(text),
+        List<object?> items => $"[{string.Join(", ", items.Select(Repr))}]",
+        Dictionary<string, object?> map => $"{{{string.Join(", ", map.Select(item => $"{Repr(item.Key)}: {Repr(item.Value)}"))}}}",
+        _ => throw Bad($"{Kind(value)} cannot be written"),
+    };
+
+    static string Quoted(string text)
+    {
+        char quote = text.Contains('\'') && !text.Contains('"') ? '"' : '\'';
+        var quoted = new StringBuilder(text).Replace("\\", "\\\\").Replace("\n", "\\n").Replace("\r", "\\r").Replace("\t", "\\t");
+        if (quote == '\'') quoted.Replace("'", "\\'");
+        return $"{quote}{quoted}{quote}";
+    }
+
+    static string Number(double number)
+    {
+        string text = number.ToString("R", CultureInfo.InvariantCulture);
+        return double.IsFinite(number) && !text.AsSpan().ContainsAny('.', 'E') ? text + ".0" : text;
+    }
+
+    public static bool AreEqual(object? left, object? right) => (left, right) switch
+    {
+        (bool a, long b) => (a ? 1 : 0) == b,
+        (long a, bool b) => a == (b ? 1 : 0),
+        (long a, double b) => a == b,
+        (double a, long b) => a == b,
+        (List<object?> a, List<object?> b) => a.Count == b.Count && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
+        (Dictionary<string, object?> a, Dictionary<string, object?> b) => a.Count == b.Count
+            && a.All(item => b.TryGetValue(item.Key, out object? other) && AreEqual(item.Value, other)),
+        _ => Equals(left, right),
+    };
+
+    public static int Compare(object? left, object? right) => (left, right) switch
+    {
+        (string a, string b) => string.CompareOrdinal(a, b),
+        (long or double or bool, long or double or bool) => Real(left).CompareTo(Real(right)),
+        _ => throw Bad($"{Kind(left)} and {Kind(right)} have no order"),
+    };
+
+    public static bool Contains(object? container, object? item) => container switch
+    {
+        string text => item is string part ? text.Contains(part, StringComparison.Ordinal) : throw Bad($"{Kind(item)} cannot be in a text"),
+        List<object?> items => items.Exists(other => AreEqual(other, item)),
+        Dictionary<string, object?> map => item is string key && map.ContainsKey(key),
+        _ when container == Undefined => false,
+        _ => throw Bad($"nothing can be in {Kind(container)}"),
+    };
+
+    public static double Real(object? value) => value switch
+    {
+        long number => number,
+        double number => number,
+        bool flag => flag ? 1 : 0,
+        _ => throw Bad($"{Kind(value)} where a number is expected"),
+    };
+
+    public static long Whole(object? value) => value switch
+    {
+        long number => number,
+        bool flag => flag ? 1 : 0,
+        _ => throw Bad($"{Kind(value)} where a whole number is expected"),
+    };
+
+    /// <summary>Returns what a loop over the value runs through.</summary>
+    public static List<object?> Items(object? value) => value switch
+    {
+        List<object?> items => items,
+        Dictionary<string, object?> map => [.. map.Keys],
+        string text => [.. text.EnumerateRunes().Select(rune => rune.ToString())],
+        _ when value == Undefined => [],
+        _ => throw Bad($"{Kind(value)} where a list is expected"),
+    };
+
+    /// <summary>Joins texts up to a length that no conversation reaches.</summary>
+    public static string Joined(IReadOnlyList<string> texts, string between)
+    {
+        RequireLength(texts.Sum(text => (long)text.Length + between.Length));
+        return string.Join(between, texts);
+    }
+
+    /// <summary>Replaces one text by another up to a length that no conversation reaches.</summary>
+    public static string Replaced(string text, string old, string by)
+    {
+        if (old.Length == 0) throw Bad("replace of an empty text");
+        RequireLength((long)text.Length / old.Length * by.Length);
+        return text.Replace(old, by, StringComparison.Ordinal);
+    }
+
+    static void RequireLength(long length)
+    {
+        if (length > MaxText) throw Bad($"a text of more than {MaxText} characters");
+    }
+
+    public static object? Arithmetic(string sign, object? left, object? right)
+    {
+        if (sign == "+" && left is string text && right is string more) return Joined([text, more], "");
+        if (sign == "+" && left is List<object?> items && right is List<object?> others)
+        {
+            if (items.Count + others.Count > MaxItems) throw Bad($"a list of more than {MaxItems} items");
+            return new List<object?>([.. items, .. others]);
+        }
+        if (sign == "*" && left is string repeated && right is long count)
+            return Joined([.. Enumerable.Repeat(repeated, (int)Math.Clamp(count, 0, MaxItems))], "");
+        if (left is long or bool && right is long or bool && sign is "+" or "-" or "*" or "//" or "%")
+        {
+            if (Whole(right) == 0 && sign is "//" or "%") throw Bad("a division by 0");
+            return Whole(sign, Whole(left), Whole(right));
+        }
+        double a = Real(left), b = Real(right);
+        return sign switch
+        {
+            "+" => a + b,
+            "-" => a - b,
+            "*" => a * b,
+            "/" => b == 0 ? throw Bad("a division by 0") : a / b,
+            "//" => Math.Floor(a / b),
+            "%" => a - b * Math.Floor(a / b),
+            _ => left is long && right is long exponent and >= 0 ? (object)(long)Math.Pow(a, exponent) : Math.Pow(a, b),
+        };
+    }
+
+    // divisions round down, as in Python
+    static long Whole(string sign, long a, long b) => sign switch
+    {
+        "+" => a + b,
+        "-" => a - b,
+        "*" => a * b,
+        "//" => (long)Math.Floor((double)a / b),
+        _ => (a % b + b) % b,
+    };
+
+    /// <summary>Writes a value as JSON as Python does, with a blank after commas and colons and characters beyond ASCII as they are.</summary>
+    /// <param name="value">The value.</param>
+    /// <param name="indent">Blanks by level, or null for one line.</param>
+    public static string Json(object? value, long? indent)
+    {
+        var text = new StringBuilder();
+        WriteJson(value, indent, 0, text);
+        return text.ToString();
+    }
+
+    static void WriteJson(object? value, long? indent, int level, StringBuilder text)
+    {
+        void Break(int inner)
+        {
+            if (indent is { } width) text.Append('\n').Append(' ', (int)Math.Clamp(width, 0, 16) * inner);
+        }
+        void Write<T>(char open, char close, IReadOnlyCollection<T> items, Action<T> write)
+        {
+            text.Append(open);
+            bool first = true;
+            foreach (var item in items)
+            {
+                if (!first) text.Append(indent is null ? ", " : ",");
+                first = false;
+                Break(level + 1);
+                write(item);
+            }
+            if (items.Count > 0) Break(level);
+            text.Append(close);
+        }
+        switch (value)
+        {
+            case null: text.Append("null"); break;
+            case bool flag: text.Append(flag ? "true" : "false"); break;
+            case string words: WriteJsonText(words, text); break;
+            case long or double: text.Append(Repr(value)); break;
+            case List<object?> items: Write('[', ']', items, item => WriteJson(item, indent, level + 1, text)); break;
+            case Dictionary<string, object?> map:
+                Write('{', '}', map, item =>
+                {
+                    WriteJsonText(item.Key, text);
+                    text.Append(": ");
+                    WriteJson(item.Value, indent, level + 1, text);
+                });
+                break;
+            default: throw Bad($"{Kind(value)} cannot be written as JSON");
+        }
+    }
+
+    static void WriteJsonText(string words, StringBuilder text)
+    {
+        text.Append('"');
+        foreach (char c in words)
+        {
+            text.Append(c switch
+            {
+                '"' => "\\\"",
+                '\\' => "\\\\",
+                '\n' => "\\n",
+                '\r' => "\\r",
+                '\t' => "\\t",
+                '\b' => "\\b",
+                '\f' => "\\f",
+                < ' ' => string.Create(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
+                _ => c.ToString(),
+            });
+        }
+        text.Append('"');
+    }
+}

@@ -1,0 +1,46 @@
+using System.Text.Json;
+using HybridArchitectures.Chat.Jinja;
+
+namespace HybridArchitectures.Tests.Chat;
+
+/// <summary>Small templates against what Jinja2 3.1.6 renders with transformers' settings; null where it refuses.</summary>
+public class JinjaTemplateTests
+{
+    static readonly JsonElement Root = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Cases", "jinja",
+        "jinja.json"))).RootElement;
+
+    static readonly Dictionary<string, object?> Variables = (Dictionary<string, object?>)Value(Root.GetProperty("variables"))!;
+
+    static object? Value(JsonElement element) => element.ValueKind switch
+    {
+        JsonValueKind.Null => null,
+        JsonValueKind.True => true,
+        JsonValueKind.False => false,
+        JsonValueKind.String => element.GetString(),
+        JsonValueKind.Number when element.TryGetInt64(out long whole) => whole,
+        JsonValueKind.Number => element.GetDouble(),
+        JsonValueKind.Array => element.EnumerateArray().Select(Value).ToList(),
+        _ => element.EnumerateObject().ToDictionary(property => property.Name, property => Value(property.Value)),
+    };
+
+    [Fact]
+    public void Templates_render_as_the_reference_does()
+    {
+        var cases = Root.GetProperty("cases").EnumerateArray().ToArray();
+        Assert.True(cases.Length > 180);
+        foreach (var item in cases)
+        {
+            string template = item.GetProperty("template").GetString()!;
+            string? rendered;
+            try
+            {
+                rendered = JinjaTemplate.Parse(template).Render(Variables, new DateTime(2024, 7, 26));
+            }
+            catch (Exception error) when (error is InvalidDataException or ArgumentException)
+            {
+                rendered = null;
+            }
+            Assert.Equal((template, item.GetProperty("want").GetString()), (template, rendered));
+        }
+    }
+}
