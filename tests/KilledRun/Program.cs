@@ -1,6 +1,7 @@
 // Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
 //   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
-//   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others; kills itself at the N-th step of writing; 0: never
+//   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others;
+//                                                  kills itself at the N-th step of writing; 0: never
 //   KilledRun shards FOLDER N FILE...              writes token shards and kills itself at the N-th step of that; 0: never
 using System.Diagnostics;
 using HybridArchitectures.Checkpoints;

@@ -16,7 +16,8 @@ static class SharedSaves
         {
             if (--left == 0) Process.GetCurrentProcess().Kill();
         };
-        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
+        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
+            .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         int failed = 0;
         for (int i = 0; i < count; i++)
         {
@@ -24,7 +25,8 @@ static class SharedSaves
             {
                 Checkpoint.Save(model, folder);
                 using var loaded = Checkpoint.Load(folder);
-                if (loaded.State.Count != model.State.Count) throw new InvalidDataException($"{loaded.State.Count} tensors; expected {model.State.Count}");
+                if (loaded.State.Count != model.State.Count)
+                    throw new InvalidDataException($"{loaded.State.Count} tensors; expected {model.State.Count}");
             }
             catch (Exception e)
             {

@@ -72,7 +72,7 @@ static class AttentionPlan
         return pieces;
     }
 
-    static long[] Host(Tensor numbers) => numbers.cpu().contiguous().data<long>().ToArray();
+    static long[] Host(Tensor numbers) => TensorMemory.ToArray<long>(numbers);
 
     static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) => numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
 

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
@@ -7,7 +8,7 @@ static class GroupedLinearReference
 {
     public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
     {
-        var last = ends.cpu().data<int>().ToArray();
+        var last = TensorMemory.ToArray<int>(ends);
         // one unbind: its gradient is one stack, with zeros for a group without rows
         var weights = weight.unbind(0);
         var results = new List<Tensor>(last.Length);

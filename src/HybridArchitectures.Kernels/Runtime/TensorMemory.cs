@@ -14,6 +14,20 @@ public static unsafe class TensorMemory
         return pointer;
     }
 
+    /// <summary>Returns a copy of a tensor's elements in row-major order, from any device. The tensor lives until the copy is made.</summary>
+    /// <param name="tensor">The tensor; its element size is that of <typeparamref name="T"/>.</param>
+    /// <exception cref="ArgumentException">The tensor is too long, or of another element size than <typeparamref name="T"/>.</exception>
+    /// <remarks>TorchSharp's <c>data&lt;T&gt;().ToArray()</c> copies from memory that the garbage collector may already have freed.</remarks>
+    public static T[] ToArray<T>(Tensor tensor) where T : unmanaged
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        using var scope = NewDisposeScope();
+        var values = tensor.cpu().contiguous();
+        var result = Span<T>(values).ToArray();
+        GC.KeepAlive(values);
+        return result;
+    }
+
     /// <summary>The elements of a contiguous tensor in main memory, at most <see cref="int.MaxValue"/> of them, as a view: no copy. Valid while <paramref name="tensor"/> is.</summary>
     /// <exception cref="ArgumentException">The tensor is elsewhere, not contiguous, too long, or of another element size than <typeparamref name="T"/>.</exception>
     public static Span<T> Span<T>(Tensor tensor) where T : unmanaged

@@ -26,7 +26,8 @@ sealed record FileMark(long Bytes, string Crc32C)
 
     static uint Continue(uint crc, ReadOnlySpan<byte> data)
     {
-        for (; data.Length >= sizeof(ulong); data = data[sizeof(ulong)..]) crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(data));
+        for (; data.Length >= sizeof(ulong); data = data[sizeof(ulong)..])
+            crc = BitOperations.Crc32C(crc, BinaryPrimitives.ReadUInt64LittleEndian(data));
         foreach (byte one in data) crc = BitOperations.Crc32C(crc, one);
         return crc;
     }

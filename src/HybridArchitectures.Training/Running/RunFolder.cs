@@ -39,7 +39,7 @@ sealed class RunFolder(string path)
         try
         {
             AtomicWrite.DeleteLeftovers(path, Prefix);
-            foreach (var hidden in AtomicWrite.Hidden(path, Prefix, HiddenSuffix)) Directory.Delete(hidden, recursive: true);
+            foreach (var hidden in AtomicWrite.Hidden(path, Prefix, HiddenSuffix)) AtomicWrite.TryDelete(hidden);
             return held;
         }
         catch
@@ -57,7 +57,8 @@ sealed class RunFolder(string path)
             if (PathLock.Try(System.IO.Path.Combine(path, LockName), out var conflict) is { } held) return held;
             throw new IOException($"'{path}' is in use: another run goes on there ({conflict!.Message})", conflict);
         }
-        catch (Exception e) when (e is UnauthorizedAccessException or DirectoryNotFoundException or PathTooLongException || (e is IOException && e.InnerException is null))
+        catch (Exception e) when (e is UnauthorizedAccessException or DirectoryNotFoundException or PathTooLongException
+            || (e is IOException && e.InnerException is null))
         {
             var message = $"'{path}' cannot be written, and a trainer keeps its checkpoints there: {e.Message}";
             throw e is UnauthorizedAccessException ? new UnauthorizedAccessException(message, e) : new IOException(message, e);
@@ -71,9 +72,24 @@ sealed class RunFolder(string path)
     public void RequireRoom(long bytes)
     {
         using (Lock()) { }
-        var drive = new DriveInfo(OperatingSystem.IsWindows() ? System.IO.Path.GetPathRoot(path)! : path);
-        long free = drive.AvailableFreeSpace;
-        if (free < bytes) throw new IOException($"{nameof(TrainingOptions.Folder)} is '{path}' with {free >> 20} MiB free; expected at least {(bytes >> 20) + 1} MiB for one checkpoint");
+        if (FreeBytes() is { } free && free < bytes)
+            throw new IOException(
+                $"{nameof(TrainingOptions.Folder)} is '{path}' with {free >> 20} MiB free; "
+                + $"expected at least {(bytes >> 20) + 1} MiB for one checkpoint");
+    }
+
+    // null where the system does not say, as of some network shares
+    long? FreeBytes()
+    {
+        try
+        {
+            var drive = new DriveInfo(OperatingSystem.IsWindows() ? System.IO.Path.GetPathRoot(path)! : path);
+            return drive.TotalSize > 0 ? drive.AvailableFreeSpace : null;
+        }
+        catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Refuses a folder where another trainer has saved.</summary>
@@ -106,7 +122,8 @@ sealed class RunFolder(string path)
                 if (TryReadWhole(earlier) is not { } state) continue;
                 if (skipDamaged) return (earlier, state);
                 throw new InvalidDataException(
-                    $"{e.Message}. The earlier checkpoint '{earlier}' is sound: resume from it by {nameof(Trainer)}.{nameof(Trainer.Resume)}(\"{earlier}\", ...), "
+                    $"{e.Message}. The earlier checkpoint '{earlier}' is sound: "
+                    + $"resume from it by {nameof(Trainer)}.{nameof(Trainer.Resume)}(\"{earlier}\", ...), "
                     + $"or pass skipDamaged: true to take the latest sound checkpoint", e);
             }
             throw;
@@ -130,7 +147,8 @@ sealed class RunFolder(string path)
         var state = TrainingState.Read(checkpoint);
         string name = System.IO.Path.GetFileName(checkpoint), expected = NameOf(state.Step);
         if (name != expected)
-            throw new InvalidDataException($"'{checkpoint}' holds the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
+            throw new InvalidDataException(
+                $"'{checkpoint}' holds the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
         state.CheckFiles(checkpoint);
         return state;
     }
@@ -150,14 +168,7 @@ sealed class RunFolder(string path)
             if (Directory.Exists(hidden)) Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
             AtomicWrite.Move(folder, hidden);
             AtomicWrite.Passing?.Invoke();
-            try
-            {
-                Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // on Windows a reader may have a file open: the next run deletes it
-            }
+            AtomicWrite.TryDelete(hidden);
         }
     }
 
@@ -173,7 +184,8 @@ sealed class RunFolder(string path)
         if (checkpoints.Count > 0) return (checkpoints[^1].Folder, full);
         var renamed = Directory.GetDirectories(full).FirstOrDefault(inner => File.Exists(System.IO.Path.Combine(inner, TrainingState.FileName)));
         throw new FileNotFoundException(
-            $"'{folder}' is neither a training run's folder nor one of its checkpoints: no {TrainingState.FileName} there, nor in a folder {Prefix}..."
+            $"'{folder}' is neither a training run's folder nor one of its checkpoints: "
+            + $"no {TrainingState.FileName} there, nor in a folder {Prefix}..."
             + (renamed is null ? "" : $"; '{renamed}' holds a checkpoint, but not under a name {Prefix}00000000"), folder);
     }
 }

@@ -23,10 +23,12 @@ public sealed partial class Trainer
     /// <param name="callbacks">What else is to be done along the way.</param>
     /// <param name="device">Where the model shall live; null for the CPU.</param>
     /// <param name="change">Changes options, such as a longer budget; the batch's make-up and the seed must stay.</param>
-    /// <param name="skipDamaged">Whether to take the latest sound checkpoint before one that is damaged. The default value is false: damage is an error, whose
+    /// <param name="skipDamaged">Whether to take the latest sound checkpoint before one that is damaged. The default value is false: damage is an
+    /// error, whose
     /// message names the earlier checkpoint that is sound.</param>
     /// <returns>A trainer with a model of its own, which is the caller's to dispose.</returns>
-    /// <exception cref="InvalidDataException">A file is damaged (its size and checksum are compared with those in <c>training.json</c>), the checkpoint's folder
+    /// <exception cref="InvalidDataException">A file is damaged (its size and checksum are compared with those in <c>training.json</c>), the
+    /// checkpoint's folder
     /// was renamed, or the data is not the run's.</exception>
     /// <exception cref="IOException">Another trainer runs in the folder, or it cannot be written.</exception>
     public static Trainer Resume(string folder, DataMixture training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
@@ -121,9 +123,12 @@ public sealed partial class Trainer
     }
 
     static Dictionary<string, FileMark> Marks(string folder) =>
-        new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }.ToDictionary(name => name, name => FileMark.FromFile(Path.Combine(folder, name)));
+        new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }
+            .ToDictionary(name => name, name => FileMark.FromFile(Path.Combine(folder, name)));
 
-    /// <summary>Refuses what would make the first save fail: a mixer that is not registered, a folder that cannot be written, a disk that is full.</summary>
+    /// <summary>
+    /// Refuses what would make the first save fail: a mixer that is not registered, a folder that cannot be written, a disk that is full.
+    /// </summary>
     void RequireSavable(RunFolder run)
     {
         _ = Model.Design.ToJson();

@@ -42,7 +42,8 @@ public sealed partial class Trainer : IDisposable
     /// <param name="options">How to train.</param>
     /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
     /// <param name="callbacks">What else is to be done along the way.</param>
-    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, the run's folder holds another run, or the design
+    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, the run's folder holds another run, or the
+    /// design
     /// cannot be saved.</exception>
     /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
     /// <exception cref="IOException">The run's folder is in use, cannot be written, or has no room for a checkpoint.</exception>
@@ -75,6 +76,7 @@ public sealed partial class Trainer : IDisposable
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
+            if (folder is not null) TrainingState.RequireSavable(options);
             if (folder is not null && !resumed) RequireSavable(folder);
             RequireTargets();
         }
@@ -96,7 +98,8 @@ public sealed partial class Trainer : IDisposable
             using var batch = WindowSampler.Read(default, [(heldOut, start)], (int)Math.Min(Options.Context, heldOut.Count - 1 - start), true, CPU);
             if (batch.Counted > 0) return;
         }
-        throw new ArgumentException("heldOut has no target that counts: every document has one token; expected documents of at least 2 tokens", nameof(heldOut));
+        throw new ArgumentException(
+            "heldOut has no target that counts: every document has one token; expected documents of at least 2 tokens", nameof(heldOut));
     }
 
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)

@@ -67,11 +67,29 @@ sealed record TrainingState
     {
         foreach (var (name, expected) in Files ?? new Dictionary<string, FileMark>())
         {
-            if (name != Path.GetFileName(name)) throw new InvalidDataException($"{Path.Combine(folder, FileName)}: files names '{name}'; expected a file of the checkpoint");
+            if (name != Path.GetFileName(name))
+                throw new InvalidDataException($"{Path.Combine(folder, FileName)}: files names '{name}'; expected a file of the checkpoint");
             var path = Path.Combine(folder, name);
             var found = FileMark.FromFile(path);
             if (found != expected)
-                throw new InvalidDataException($"{path}: {found.Bytes} bytes with CRC-32C {found.Crc32C}; expected {expected.Bytes} bytes with {expected.Crc32C}. The file is damaged");
+                throw new InvalidDataException($"{path}: {found.Bytes} bytes with CRC-32C {found.Crc32C}; "
+                    + $"expected {expected.Bytes} bytes with {expected.Crc32C}. The file is damaged");
+        }
+    }
+
+    /// <summary>Refuses options that a checkpoint cannot hold, such as a schedule of the user's own type.</summary>
+    /// <exception cref="ArgumentException">Names the schedule.</exception>
+    public static void RequireSavable(TrainingOptions options)
+    {
+        try
+        {
+            _ = JsonSerializer.Serialize(options, Json.Options.GetTypeInfo(typeof(TrainingOptions)));
+        }
+        catch (NotSupportedException e)
+        {
+            throw new ArgumentException(
+                $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}; expected {nameof(TrapezoidSchedule)}, {nameof(CosineSchedule)} or "
+                + $"{nameof(LinearSchedule)}, since checkpoints hold it ({e.Message})", nameof(options), e);
         }
     }
 

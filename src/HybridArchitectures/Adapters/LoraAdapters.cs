@@ -1,5 +1,6 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -73,13 +74,15 @@ public sealed class LoraAdapters : IDisposable
         foreach (var (number, site) in sites.Index()) site.Adapter!.Dropout.Seed(seed, number);
     }
 
-    /// <summary>Returns the state of dropout, (1 + adapters) int64: the seed, and how many masks each adapter has drawn. Null without dropout.</summary>
+    /// <summary>
+    /// Returns the state of dropout, (1 + adapters) int64: the seed, and how many masks each adapter has drawn. Null without dropout.
+    /// </summary>
     internal Tensor? DropoutState() => Options.Dropout == 0 ? null : tensor([dropoutSeed, .. sites.Select(site => site.Adapter!.Dropout.Draws)]);
 
     /// <summary>Goes back to a state that <see cref="DropoutState"/> returned.</summary>
     internal void RestoreDropout(Tensor state)
     {
-        var numbers = state.data<long>().ToArray();
+        var numbers = TensorMemory.ToArray<long>(state);
         SeedDropout(numbers[0]);
         foreach (var (number, site) in sites.Index()) site.Adapter!.Dropout.Draws = numbers[number + 1];
     }

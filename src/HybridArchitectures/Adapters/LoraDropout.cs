@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -5,7 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// Dropout of one adapter's inputs. The mask is a hash of the seed, the adapter's number, the number of the draw and the element's index, so that it is the same
+/// Dropout of one adapter's inputs. The mask is a hash of the seed, the adapter's number, the number of the draw and the element's index, so that it
+/// is the same
 /// on every device and in every run, and the whole state is the number of draws.
 /// </summary>
 /// <param name="share">The share of elements that become 0, in [0, 1).</param>
@@ -13,7 +15,7 @@ sealed class LoraDropout(double share)
 {
     // multipliers of a 32-bit integer hash; the shifts keep the sign, which is still a bijection
     static readonly Scalar FirstFactor = 0x7feb352d.ToScalar(), SecondFactor = (-2073254261).ToScalar();
-    static readonly Tensor FirstShift = Constant(16), SecondShift = Constant(15);
+    static readonly ConcurrentDictionary<(int Value, string Device), Tensor> Shifts = new();
 
     ulong stream;
 
@@ -62,8 +64,8 @@ sealed class LoraDropout(double share)
         using Scalar first = unchecked((int)key).ToScalar(), second = unchecked((int)(key >> 32)).ToScalar();
         var bits = Indices.Range(0, count, device).to(ScalarType.Int32);
         bits.add_(first, Scalars.One);
-        bits.bitwise_xor_(bits.bitwise_right_shift(FirstShift)).mul_(FirstFactor).add_(second, Scalars.One);
-        bits.bitwise_xor_(bits.bitwise_right_shift(SecondShift)).mul_(SecondFactor);
+        bits.bitwise_xor_(bits.bitwise_right_shift(Shift(16, device))).mul_(FirstFactor).add_(second, Scalars.One);
+        bits.bitwise_xor_(bits.bitwise_right_shift(Shift(15, device))).mul_(SecondFactor);
         // uniform over the 32-bit integers: what lies below the threshold is dropped
         using var threshold = ((int)Math.Min(int.MaxValue, Math.Round(int.MinValue + share * 4294967296.0))).ToScalar();
         return bits.ge(threshold);
@@ -76,10 +78,6 @@ sealed class LoraDropout(double share)
         return x ^ (x >> 31);
     }
 
-    static Tensor Constant(int value)
-    {
-        var number = tensor(value);
-        number.DetachFromDisposeScope();
-        return number;
-    }
+    // made once for each device: a number in main memory would be copied there at every draw
+    static Tensor Shift(int value, Device device) => Shifts.GetOrAdd((value, device.ToString()), _ => tensor(value, device: device).DetachFromDisposeScope());
 }

@@ -22,7 +22,9 @@ public sealed record LoraOptions
     /// </summary>
     public Func<string, bool>? Only { get; init; }
 
-    /// <summary>Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.</summary>
+    /// <summary>
+    /// Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.
+    /// </summary>
     public long Seed { get; init; }
 
     /// <summary>

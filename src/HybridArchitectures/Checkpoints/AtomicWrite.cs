@@ -4,7 +4,8 @@ using HybridArchitectures.Kernels.Runtime;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Writes files and folders so that a reader, a crash or a full disk never meets half of one: everything is written under a temporary name in the same folder
+/// Writes files and folders so that a reader, a crash or a full disk never meets half of one: everything is written under a temporary name in the
+/// same folder
 /// and then moved. What stood there before is deleted only after the new has taken its place, on the disk too.
 /// On Windows, a file cannot be replaced while another process or a mapping has it open: the write then fails with <see cref="IOException"/> or
 /// <see cref="UnauthorizedAccessException"/>, and what stood there stays.
@@ -97,7 +98,7 @@ public static class AtomicWrite
         }
         catch
         {
-            if (Directory.Exists(fresh)) Directory.Delete(fresh, recursive: true);
+            TryDelete(fresh);
             throw;
         }
     }
@@ -193,7 +194,7 @@ public static class AtomicWrite
     internal static void DeleteLeftovers(string parent, string prefix)
     {
         RecoverAll(parent);
-        foreach (var path in Hidden(parent, prefix, ".new").Concat(Hidden(parent, prefix, ".old"))) Directory.Delete(path, recursive: true);
+        foreach (var path in Hidden(parent, prefix, ".new").Concat(Hidden(parent, prefix, ".old"))) TryDelete(path);
         foreach (var path in Hidden(parent, prefix, ".lock", folders: false)) PathLock.Try(path, out _)?.Dispose();
     }
 
@@ -202,15 +203,16 @@ public static class AtomicWrite
     internal static string[] Hidden(string parent, string prefix, string suffix, bool folders = true) => !Directory.Exists(parent) ? [] :
         new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
         {
-            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory == folders && entry.FileName.Length > 1 + prefix.Length + suffix.Length && entry.FileName[0] == '.'
+            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory == folders
+                && entry.FileName.Length > 1 + prefix.Length + suffix.Length && entry.FileName[0] == '.'
                 && entry.FileName[1..].StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith(suffix, StringComparison.Ordinal),
         }.ToArray();
 
     /// <summary>Moves a folder; on Windows again for a moment while a file in it is open.</summary>
     internal static void Move(string from, string to) => Retry.Briefly(() => Directory.Move(from, to));
 
-    // what cannot be deleted now is deleted by a later write
-    static void TryDelete(string folder)
+    /// <summary>Deletes a folder if it is there. What cannot be deleted now is deleted by a later write.</summary>
+    internal static void TryDelete(string folder)
     {
         try
         {
@@ -238,12 +240,16 @@ public static class AtomicWrite
         }
     }
 
-    /// <summary>Deletes files <c>.PREFIX...SUFFIX</c> in a folder that were last written more than an hour ago, such as a dead writer leaves.</summary>
+    /// <summary>
+    /// Deletes files <c>.PREFIX...SUFFIX</c> in a folder that were last written more than an hour ago, such as a dead writer leaves.
+    /// </summary>
     static void DeleteAbandonedFiles(string parent, string prefix)
     {
-        foreach (var path in new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
+        foreach (var path in new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(),
+            new EnumerationOptions { AttributesToSkip = 0 })
         {
-            ShouldIncludePredicate = (ref FileSystemEntry entry) => !entry.IsDirectory && entry.FileName.Length == prefix.Length + MarkLength + ".new".Length
+            ShouldIncludePredicate = (ref FileSystemEntry entry) => !entry.IsDirectory
+                && entry.FileName.Length == prefix.Length + MarkLength + ".new".Length
                 && entry.FileName.StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith(".new", StringComparison.Ordinal),
         })
         {

@@ -20,7 +20,9 @@ public static class Checkpoint
     /// <param name="type">The type of the parameters in the file: float32, bfloat16 or float16.</param>
     /// <exception cref="ArgumentException">The folder holds other files, which the save would take away.</exception>
     /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
-    /// <remarks>Threads and processes may save to one folder and load from it at the same time; <see cref="AtomicWrite.Folder"/> describes how.</remarks>
+    /// <remarks>
+    /// Threads and processes may save to one folder and load from it at the same time; <see cref="AtomicWrite.Folder"/> describes how.
+    /// </remarks>
     public static void Save(HybridLanguageModel model, string folder, ScalarType type = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(model);

@@ -4,7 +4,8 @@ namespace HybridArchitectures.Checkpoints;
 /// A lock between threads and processes: a file that is open without sharing. The operating system frees it when the process ends, however it ends.
 /// <para>
 /// 1. Open the file without sharing. If another holder has it open, the lock is taken.
-/// 2. On Unix, give the open file a random time of last write and read the time back by the path. If it differs, an earlier holder has just deleted the file, and
+/// 2. On Unix, give the open file a random time of last write and read the time back by the path. If it differs, an earlier holder has just deleted
+/// the file, and
 ///    the lock is tried again on the new file.
 /// 3. To release, delete the file and then close it. Only the holder deletes.
 /// </para>
@@ -33,7 +34,8 @@ sealed class PathLock : IDisposable
             FileStream file;
             try
             {
-                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, OperatingSystem.IsWindows() ? FileOptions.DeleteOnClose : FileOptions.None);
+                var options = OperatingSystem.IsWindows() ? FileOptions.DeleteOnClose : FileOptions.None;
+                file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, options);
             }
             catch (IOException e) when (IsConflict(e))
             {
@@ -64,18 +66,30 @@ sealed class PathLock : IDisposable
     }
 
     static bool IsConflict(IOException e) => e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException)
-        && (OperatingSystem.IsWindows() ? (e.HResult & 0xFFFF) is SharingViolation or LockViolation : e.HResult == (OperatingSystem.IsMacOS() ? WouldBlockMac : WouldBlockLinux));
+        && (OperatingSystem.IsWindows() ? (e.HResult & 0xFFFF) is SharingViolation or LockViolation
+            : e.HResult == (OperatingSystem.IsMacOS() ? WouldBlockMac : WouldBlockLinux));
 
     static bool IsStill(string path, FileStream file)
     {
-        File.SetLastWriteTimeUtc(file.SafeFileHandle, new DateTime(2000, 1, 1, 0, 0, 0, DateTimeKind.Utc).AddTicks(Random.Shared.NextInt64(TimeSpan.TicksPerDay * 7000)));
+        File.SetLastWriteTimeUtc(file.SafeFileHandle, new DateTime(2000, 1, 1, 0, 0, 0, DateTimeKind.Utc)
+            .AddTicks(Random.Shared.NextInt64(TimeSpan.TicksPerDay * 7000)));
         return File.GetLastWriteTimeUtc(file.SafeFileHandle) == File.GetLastWriteTimeUtc(path);
     }
 
     /// <summary>Releases the lock.</summary>
     public void Dispose()
     {
-        if (!OperatingSystem.IsWindows() && !file.SafeFileHandle.IsClosed) File.Delete(path);
-        file.Dispose();
+        try
+        {
+            if (!OperatingSystem.IsWindows() && !file.SafeFileHandle.IsClosed) File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // a file that stays is taken by the next holder
+        }
+        finally
+        {
+            file.Dispose();
+        }
     }
 }

@@ -33,5 +33,6 @@ static class Retry
         }
     }
 
-    static bool IsPassing(Exception e) => e is UnauthorizedAccessException || (e is IOException && e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException));
+    static bool IsPassing(Exception e) => e is UnauthorizedAccessException || (e is IOException
+        && e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException));
 }

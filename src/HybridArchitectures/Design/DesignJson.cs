@@ -41,7 +41,8 @@ static class DesignJson
     static void RequireRegistered(HybridDesign design)
     {
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
-            Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name, $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+            Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name,
+                $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>().Distinct()) RequireReadable(custom);
     }
 

@@ -18,7 +18,8 @@ sealed class EquatableListConverterFactory : JsonConverterFactory
     sealed class Converter<T> : JsonConverter<EquatableList<T>>
     {
         public override EquatableList<T> Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
-            new(JsonSerializer.Deserialize(ref reader, (JsonTypeInfo<T[]>)options.GetTypeInfo(typeof(T[]))) ?? throw new JsonException("a list was null"));
+            new(JsonSerializer.Deserialize(ref reader, (JsonTypeInfo<T[]>)options.GetTypeInfo(typeof(T[])))
+                ?? throw new JsonException("a list was null"));
 
         public override void Write(Utf8JsonWriter writer, EquatableList<T> value, JsonSerializerOptions options)
         {

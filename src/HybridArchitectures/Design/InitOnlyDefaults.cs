@@ -4,7 +4,8 @@ using System.Text.Json.Serialization.Metadata;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Source-generated JSON gives init-only properties that a document leaves out the default value of their type, not the one that the class gives them. With this
+/// Source-generated JSON gives init-only properties that a document leaves out the default value of their type, not the one that the class gives
+/// them. With this
 /// modifier such classes are made by their constructor first, and then only the properties in the document are set.
 /// </summary>
 static class InitOnlyDefaults

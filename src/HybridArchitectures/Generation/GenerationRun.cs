@@ -114,10 +114,10 @@ sealed class GenerationRun : IDisposable
     int[] Likeliest(Tensor scores)
     {
         var (values, indices) = scores.max(1);
-        var best = values.cpu().data<float>().ToArray();
+        var best = TensorMemory.ToArray<float>(values);
         for (int row = 0; row < best.Length; row++)
             if (!float.IsFinite(best[row])) throw NotFinite(row);
-        return [.. indices.cpu().data<long>().Select(id => (int)id)];
+        return Array.ConvertAll(TensorMemory.ToArray<long>(indices), id => (int)id);
     }
 
     // on the CPU, so that every device draws alike

@@ -84,7 +84,7 @@ public sealed partial class HybridCache
     static long[] ReadLengths(SafetensorsFile file)
     {
         if (!file.Contains(LengthsName) || file[LengthsName] is not { Type: ScalarType.Int64, Shape.Count: 1 }) throw new InvalidDataException($"{file.Path}: no tensor '{LengthsName}' of Int64[rows]");
-        var lengths = file.Read(LengthsName).data<long>().ToArray();
+        var lengths = TensorMemory.ToArray<long>(file.Read(LengthsName));
         foreach (long length in lengths)
             if (length is < 0 or > MostTokens) throw new InvalidDataException($"{file.Path}: '{LengthsName}' holds {length}; expected 0 to {MostTokens}");
         return lengths;

@@ -60,7 +60,8 @@ public sealed partial class HybridCache : IDisposable
         using var off = no_grad();
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
         var index = Indices.Of(rows.Select(row => (long)row), device);
-        return new HybridCache([.. States.Select(state => state?.Select(index).TakeOwnership())], [.. rows.Select(row => lengths[row])]) { Design = Design };
+        var states = States.Select(state => state?.Select(index).TakeOwnership());
+        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design };
     }
 
     /// <summary>A copy of everything.</summary>

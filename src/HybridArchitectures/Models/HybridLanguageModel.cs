@@ -67,7 +67,8 @@ public sealed class HybridLanguageModel : LanguageModel
         var state = State;
         foreach (string name in stateNames)
             if (!state.TryGetValue(name, out var value) || value.IsInvalid)
-                throw new InvalidOperationException($"the model's tensor '{name}' is gone; expected all {stateNames.Count} tensors of its design. Nothing has been written");
+                throw new InvalidOperationException(
+                    $"the model's tensor '{name}' is gone; expected all {stateNames.Count} tensors of its design. Nothing has been written");
         return state;
     }
 

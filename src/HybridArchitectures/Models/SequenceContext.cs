@@ -53,7 +53,7 @@ public sealed class SequenceContext : IDisposable
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
-        var lengths = real.sum(1).cpu().data<long>().ToArray();
+        var lengths = TensorMemory.ToArray<long>(real.sum(1));
         // real tokens first, each side in its own order: keys are unique, so no stable sort is needed
         var columns = Indices.Range(0, mask.size(1), mask.device);
         var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.Of(mask.size(1))).add(columns, Scalars.One).argsort(dim: 1);

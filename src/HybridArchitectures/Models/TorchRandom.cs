@@ -5,7 +5,8 @@ namespace HybridArchitectures.Models;
 
 /// <summary>The state of torch's default generator on the CPU, from which modules draw unless they are given another generator.</summary>
 /// <remarks>
-/// <c>torch.get_rng_state</c> and <c>torch.set_rng_state</c> must not be used. Each makes a generator object and passes its bare handle to native code, so that
+/// <c>torch.get_rng_state</c> and <c>torch.set_rng_state</c> must not be used. Each makes a generator object and passes its bare handle to native
+/// code, so that
 /// the garbage collector can free the generator during the call. The object here lives as long as the process.
 /// </remarks>
 static class TorchRandom

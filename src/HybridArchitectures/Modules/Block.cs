@@ -104,7 +104,8 @@ public sealed class Block : HybridModule
     {
         RequireAlive();
         var own = Mixer?.CreateState(batch, compute, device);
-        if (isCustom) (own ?? throw new InvalidOperationException($"{Mixer!.GetType().Name}.{nameof(CreateState)} returned null; expected a state")).TakeOwnership();
+        if (isCustom && own is null) throw new InvalidOperationException($"{Mixer!.GetType().Name}.{nameof(CreateState)} returned null; expected a state");
+        if (isCustom) own!.TakeOwnership();
         return shared is null || own is null ? own : new CombinedState(shared.Transformer.CreateState(batch, compute, device), own);
     }
 }

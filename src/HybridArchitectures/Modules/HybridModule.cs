@@ -98,7 +98,8 @@ public abstract class HybridModule : nn.Module
     }
 
     /// <summary>This module and all modules below it.</summary>
-    internal IEnumerable<HybridModule> AllModules() => named_children().Select(item => item.module).OfType<HybridModule>().SelectMany(child => child.AllModules()).Prepend(this);
+    internal IEnumerable<HybridModule> AllModules() => named_children().Select(item => item.module)
+        .OfType<HybridModule>().SelectMany(child => child.AllModules()).Prepend(this);
 
     /// <summary>Every tensor below this module that a checkpoint holds, with its full name: parameters and persistent buffers.</summary>
     internal IEnumerable<(string Name, Tensor Value)> AllState(string prefix = "")

@@ -21,6 +21,7 @@ public abstract class Mixer(string kind) : HybridModule(kind)
     /// <param name="batch">Rows.</param>
     /// <param name="compute">The type of activations.</param>
     /// <param name="device">Where it lives.</param>
-    /// <returns>The state. Its tensors may be made by plain factories such as <c>zeros</c>: the library takes them out of the current dispose scope.</returns>
+    /// <returns>The state. Its tensors may be made by plain factories such as <c>zeros</c>: the library takes them out of the current dispose
+    /// scope.</returns>
     public abstract MixerState CreateState(int batch, ScalarType compute, Device device);
 }

@@ -4,8 +4,10 @@ namespace HybridArchitectures.Modules;
 
 /// <summary>
 /// What one mixer remembers of the tokens it has seen: keys and values, convolution inputs, a state-space state, or several of these. A state whose tensors keep their
-/// shape has to say only <see cref="Tensors"/> and <see cref="Select"/>; one that grows overrides the rest too. The library takes the tensors of a state out of
-/// every dispose scope after <see cref="Mixer.CreateState"/>, <see cref="Mixer.Forward"/> and the methods here, so that a state may hold plain tensors.
+/// shape has to say only <see cref="Tensors"/> and <see cref="Select"/>; one that grows overrides the rest too. The library takes the tensors of a
+/// state out of
+/// every dispose scope after <see cref="Mixer.CreateState"/>, <see cref="Mixer.Forward"/> and the methods here, so that a state may hold plain
+/// tensors.
 /// </summary>
 public abstract class MixerState : IDisposable
 {

@@ -55,7 +55,8 @@ public sealed class ModuleFactory : IDisposable
         if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, Source);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
         double bound = ErrorFunction(cutoff / Math.Sqrt(2));
-        return empty(shape, float32).uniform_(-bound, bound, Source).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2))).clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
+        return empty(shape, float32).uniform_(-bound, bound, Source).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2)))
+            .clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
     });
 
     /// <summary>Uniform values in [low, high).</summary>

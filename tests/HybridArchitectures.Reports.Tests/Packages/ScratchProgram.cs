@@ -68,7 +68,10 @@ static partial class ScratchProgram
         return files;
     }
 
-    /// <summary>The one example of a page that is a program in a file: a block marked <c>cs</c>, since directives such as <c>#:package</c> are no C# of a project.</summary>
+    /// <summary>
+    /// The one example of a page that is a program in a file: a block marked <c>cs</c>, since directives such as <c>#:package</c> are no C# of a
+    /// project.
+    /// </summary>
     public static string FileBased(string page) => FileProgram().Matches(page).Single().Groups[1].Value;
 
     [GeneratedRegex("^```cs\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline)]

@@ -15,7 +15,8 @@ public class LoraDropoutTests
         Tensor Mask(int adapter) => adapters[adapter].Apply(ones(200_000));
         var (first, second, other) = (Mask(0), Mask(0), Mask(1));
         // 200,000 draws: a standard deviation of 0.001
-        foreach (var mask in new[] { first, second, other }) Assert.InRange(mask.eq(Scalars.Zero).to(ScalarType.Float64).mean().item<double>(), 0.295, 0.305);
+        foreach (var mask in new[] { first, second, other })
+            Assert.InRange(mask.eq(Scalars.Zero).to(ScalarType.Float64).mean().item<double>(), 0.295, 0.305);
         double Both(Tensor a, Tensor b) => a.eq(Scalars.Zero).logical_and(b.eq(Scalars.Zero)).to(ScalarType.Float64).mean().item<double>();
         Assert.InRange(Both(first, second), 0.085, 0.095);
         Assert.InRange(Both(first, other), 0.085, 0.095);

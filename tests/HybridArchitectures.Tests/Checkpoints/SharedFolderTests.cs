@@ -16,7 +16,8 @@ public sealed class SharedFolderTests : IDisposable
     public void Threads_save_to_one_folder_and_load_from_it()
     {
         int saves = Effort.Of(everyday: 40, full: 400);
-        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
+        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
+            .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         Checkpoint.Save(model, folder["model"]);
         var errors = new ConcurrentQueue<Exception>();
         int working = 4;
@@ -119,7 +120,8 @@ public sealed class SharedFolderTests : IDisposable
     [Fact]
     public void An_abandoned_file_of_a_dead_writer_goes_and_a_young_one_stays()
     {
-        string old = folder[$".text.{new string('a', 32)}.new"], young = folder[$".text.{new string('b', 32)}.new"], foreign = folder[$".texts.{new string('a', 32)}.new"];
+        string old = folder[$".text.{new string('a', 32)}.new"], young = folder[$".text.{new string('b', 32)}.new"],
+            foreign = folder[$".texts.{new string('a', 32)}.new"];
         foreach (var path in new[] { old, young, foreign }) File.WriteAllText(path, "half");
         foreach (var path in new[] { old, foreign }) File.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddDays(-1));
         AtomicWrite.Text(folder["text"], "whole");

@@ -20,7 +20,8 @@ public sealed class DisposedTests : IDisposable
     }
 
     static HybridLanguageModel Model() =>
-        HybridStack.Design(16, 20).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 8).WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
+        HybridStack.Design(16, 20).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 8)
+            .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
 
     static void Refuses(params Action[] calls)
     {
@@ -40,10 +41,12 @@ public sealed class DisposedTests : IDisposable
         using var hidden = zeros(1, 3, 16);
         using var context = new SequenceContext();
         model.Dispose();
-        Refuses(() => model.Forward(ids), () => model.NextLogits(ids), () => model.Hidden(ids), () => model.Logits(hidden), () => model.Loss(ids, ids), () => model.TokenLosses(ids, ids),
-            () => model.AfterStep(), () => model.CreateCache(1), () => _ = model.State, () => _ = model.Parameters, () => _ = model.Embedding, () => _ = model.Head, () => _ = model.Device,
-            () => stack.Forward(hidden), () => stack.CreateCache(1), () => stack.AfterStep(), () => block.Forward(hidden, context, null), () => LoraAdapters.Attach(model),
-            () => Checkpoint.Save(model, folder["model"]), () => Checkpoint.LoadInto(model, folder["model"]), () => Checkpoint.Write(model, folder.Path));
+        Refuses(() => model.Forward(ids), () => model.NextLogits(ids), () => model.Hidden(ids), () => model.Logits(hidden),
+            () => model.Loss(ids, ids), () => model.TokenLosses(ids, ids), () => model.AfterStep(), () => model.CreateCache(1),
+            () => _ = model.State, () => _ = model.Parameters, () => _ = model.Embedding, () => _ = model.Head, () => _ = model.Device,
+            () => stack.Forward(hidden), () => stack.CreateCache(1), () => stack.AfterStep(), () => block.Forward(hidden, context, null),
+            () => LoraAdapters.Attach(model), () => Checkpoint.Save(model, folder["model"]), () => Checkpoint.LoadInto(model, folder["model"]),
+            () => Checkpoint.Write(model, folder.Path));
         Assert.False(Directory.Exists(folder["model"]));
         model.Dispose();
     }
@@ -79,7 +82,8 @@ public sealed class DisposedTests : IDisposable
         var cache = model.CreateCache(1);
         var snapshot = cache.Snapshot();
         cache.Dispose();
-        Refuses(() => cache.Select(0), () => cache.Fork(), () => cache.Fork(2), () => cache.Drop(0), () => cache.Append(other), () => other.Append(cache), () => cache.Trim(),
+        Refuses(() => cache.Select(0), () => cache.Fork(), () => cache.Fork(2), () => cache.Drop(0), () => cache.Append(other),
+            () => other.Append(cache), () => cache.Trim(),
             () => cache.Snapshot(), () => cache.Rewind(snapshot), () => cache.Save(folder["cache"]), () => _ = cache.Bytes, () =>
             {
                 using var context = new SequenceContext(cache: cache);
@@ -96,7 +100,8 @@ public sealed class DisposedTests : IDisposable
         var model = Model();
         var adapters = LoraAdapters.Attach(model);
         model.Dispose();
-        Refuses(() => adapters.Merge(), () => adapters.Unmerge(), () => adapters.Save(folder["lora"]), () => adapters.Coverage(), () => adapters.SeedDropout(1));
+        Refuses(() => adapters.Merge(), () => adapters.Unmerge(), () => adapters.Save(folder["lora"]), () => adapters.Coverage(),
+            () => adapters.SeedDropout(1));
         adapters.Dispose();
         Refuses(() => adapters.Merge());
         Assert.False(File.Exists(folder["lora"]));

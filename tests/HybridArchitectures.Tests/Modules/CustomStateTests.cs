@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>States of custom mixers that hold plain tensors: made in <c>CreateState</c>, replaced in <c>Forward</c>, copied by <c>Select</c>.</summary>
+/// <summary>
+/// States of custom mixers that hold plain tensors: made in <c>CreateState</c>, replaced in <c>Forward</c>, copied by <c>Select</c>.
+/// </summary>
 public sealed class CustomStateTests : IDisposable
 {
     readonly TemporaryFolder folder = new();
@@ -14,7 +16,8 @@ public sealed class CustomStateTests : IDisposable
 
     static HybridLanguageModel Model() => new HybridDesign
     {
-        Width = 8, Vocabulary = 11, Blocks = [new BlockSpec { Mixer = new DecaySpec(), FeedForward = FeedForwardSpec.SwiGlu(12) }, new BlockSpec { Mixer = new DecaySpec() }],
+        Width = 8, Vocabulary = 11, Blocks = [new BlockSpec { Mixer = new DecaySpec(), FeedForward = FeedForwardSpec.SwiGlu(12) },
+            new BlockSpec { Mixer = new DecaySpec() }],
     }.Resolve().CreateModel(seed: 3);
 
     static Tensor Ids(int length) => tensor(Enumerable.Range(0, length).Select(i => (long)(i * 7 % 11)).ToArray()).view(1, length);
@@ -72,7 +75,8 @@ public sealed class CustomStateTests : IDisposable
             both = fork.Append(cache);
         }
         cache.Save(folder["cache"]);
-        foreach (var copy in new[] { fork, both }) Same(whole[.., 4..].expand(copy.Batch, -1, -1), Read(model, copy, ids[.., 4..].expand(copy.Batch, -1).contiguous()));
+        foreach (var copy in new[] { fork, both })
+            Same(whole[.., 4..].expand(copy.Batch, -1, -1), Read(model, copy, ids[.., 4..].expand(copy.Batch, -1).contiguous()));
         Read(model, cache, ids[.., 4..6]);
         cache.Rewind(snapshot);
         Same(whole[.., 4..], Read(model, cache, ids[.., 4..]));

@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>A mixer as a user writes it who has never heard of dispose scopes: h[t] = h[t-1] / 2 + w x[t], whose state holds plain tensors and gets new ones.</summary>
+/// <summary>
+/// A mixer as a user writes it who has never heard of dispose scopes: h[t] = h[t-1] / 2 + w x[t], whose state holds plain tensors and gets new ones.
+/// </summary>
 sealed class DecayMixer : Mixer
 {
     public DecayMixer(ModuleFactory factory) : base(nameof(DecayMixer)) => AddParameter("weight", factory.Constant(0.5, factory.Width), decays: true);
@@ -25,7 +27,8 @@ sealed class DecayMixer : Mixer
         return stack(outputs, 1);
     }
 
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new DecayState(zeros([batch, Parameter("weight").size(0)], compute, device));
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        new DecayState(zeros([batch, Parameter("weight").size(0)], compute, device));
 }
 
 /// <summary>The state of <see cref="DecayMixer"/>.</summary>

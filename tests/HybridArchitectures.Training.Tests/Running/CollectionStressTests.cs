@@ -1,6 +1,10 @@
+using System.Globalization;
+
 namespace HybridArchitectures.Training.Tests.Running;
 
-/// <summary>Training with activation checkpointing next to threads that collect garbage and make strings: the process lives and the numbers are the same.</summary>
+/// <summary>
+/// Training with activation checkpointing next to threads that collect garbage and make strings: the process lives and the numbers are the same.
+/// </summary>
 public sealed class CollectionStressTests : IDisposable
 {
     readonly TokenDataset data = Small.Data();
@@ -26,7 +30,7 @@ public sealed class CollectionStressTests : IDisposable
             }),
             new Thread(() =>
             {
-                for (long i = 0; !stop.IsCancellationRequested; i++) _ = string.Concat("step ", i.ToString(System.Globalization.CultureInfo.InvariantCulture));
+                for (long i = 0; !stop.IsCancellationRequested; i++) _ = string.Create(CultureInfo.InvariantCulture, $"step {i}");
             }),
         };
         foreach (var thread in threads) thread.Start();

@@ -12,7 +12,8 @@ public sealed class SharedSavesTests : IDisposable
 
     static async Task<(int ExitCode, string Said)> Run(string target, int count, int dieAt)
     {
-        var start = new ProcessStartInfo("dotnet", [KillTests.Program, "saves", target, $"{count}", $"{dieAt}"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string[] arguments = [KillTests.Program, "saves", target, $"{count}", $"{dieAt}"];
+        var start = new ProcessStartInfo("dotnet", arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["OMP_NUM_THREADS"] = "1";
         using var process = Process.Start(start)!;
         var errors = process.StandardError.ReadToEndAsync();
@@ -41,7 +42,8 @@ public sealed class SharedSavesTests : IDisposable
         }
         // the next save clears what the dead left of exchanges; what they left half written goes when it is an hour old
         Assert.Equal(0, (await Run(target, 1, 0)).ExitCode);
-        Assert.DoesNotContain(Directory.GetFileSystemEntries(folder.Path), path => path.EndsWith(".old", StringComparison.Ordinal) || path.EndsWith(".lock", StringComparison.Ordinal));
+        Assert.DoesNotContain(Directory.GetFileSystemEntries(folder.Path), path => path.EndsWith(".old", StringComparison.Ordinal)
+            || path.EndsWith(".lock", StringComparison.Ordinal));
         using var last = Checkpoint.Load(target);
     }
 }

@@ -32,8 +32,12 @@ static class Small
 
     public static TrainingOptions Options => new() { LearningRate = 0.01, Context = 12, BatchRows = 4, Steps = 12, Seed = 5, ReportEvery = 3 };
 
-    public static Dictionary<string, byte[]> Bytes(HybridLanguageModel model) =>
-        model.State.ToDictionary(item => item.Key, item => item.Value.detach().cpu().contiguous().bytes.ToArray());
+    public static Dictionary<string, byte[]> Bytes(HybridLanguageModel model)
+    {
+        // the scope keeps each temporary alive until its bytes are copied
+        using var scope = NewDisposeScope();
+        return model.State.ToDictionary(item => item.Key, item => item.Value.detach().cpu().contiguous().bytes.ToArray());
+    }
 
     public static void AssertBitEqual(HybridLanguageModel expected, HybridLanguageModel actual)
     {

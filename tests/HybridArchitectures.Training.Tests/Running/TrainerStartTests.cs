@@ -29,7 +29,8 @@ public sealed class TrainerStartTests : IDisposable
 
     sealed class NamelessMixer : Mixer
     {
-        public NamelessMixer(ModuleFactory factory) : base(nameof(NamelessMixer)) => AddParameter("weight", factory.Constant(1, factory.Width), decays: true);
+        public NamelessMixer(ModuleFactory factory) : base(nameof(NamelessMixer)) =>
+            AddParameter("weight", factory.Constant(1, factory.Width), decays: true);
 
         public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => x.mul(Parameter("weight"));
 
@@ -37,14 +38,32 @@ public sealed class TrainerStartTests : IDisposable
     }
 
     static HybridLanguageModel Nameless() =>
-        new HybridDesign { Width = 8, Vocabulary = Small.Vocabulary, Blocks = [new BlockSpec { Mixer = new NamelessSpec() }] }.Resolve().CreateModel(seed: 1);
+        new HybridDesign { Width = 8, Vocabulary = Small.Vocabulary, Blocks = [new BlockSpec { Mixer = new NamelessSpec() }] }.Resolve()
+            .CreateModel(seed: 1);
 
     [Fact]
     public void A_mixer_that_is_not_registered_is_refused_at_once_where_checkpoints_are_wanted()
     {
         using var model = Nameless();
-        Assert.Contains("NamelessSpec", Assert.Throws<ArgumentException>(() => new Trainer(model, data, Small.Options with { Folder = folder["run"] })).Message);
+        var error = Assert.Throws<ArgumentException>(() => new Trainer(model, data, Small.Options with { Folder = folder["run"] }));
+        Assert.Contains("NamelessSpec", error.Message);
         using var trainer = new Trainer(model, data, Small.Options with { Steps = 2 });
+        Assert.True(trainer.Run().Completed);
+    }
+
+    sealed record OwnSchedule : LearningRateSchedule
+    {
+        protected override double Shape(double progress) => 1;
+    }
+
+    [Fact]
+    public void A_schedule_that_a_checkpoint_cannot_hold_is_refused_at_once()
+    {
+        using var model = Small.Model();
+        var options = Small.Options with { Steps = 2, Schedule = new OwnSchedule() };
+        var error = Assert.Throws<ArgumentException>(() => new Trainer(model, data, options with { Folder = folder["run"] }));
+        Assert.Contains("OwnSchedule", error.Message);
+        using var trainer = new Trainer(model, data, options);
         Assert.True(trainer.Run().Completed);
     }
 
@@ -67,7 +86,8 @@ public sealed class TrainerStartTests : IDisposable
     {
         using var model = Small.Model();
         using var single = TokenDataset.FromTokens([.. Enumerable.Range(0, 20)], Small.Vocabulary, [.. Enumerable.Range(0, 20).Select(i => (long)i)]);
-        Assert.Contains("target", Assert.Throws<ArgumentException>("heldOut", () => new Trainer(model, data, Small.Options with { SeparateDocuments = true }, single)).Message);
+        var options = Small.Options with { SeparateDocuments = true };
+        Assert.Contains("target", Assert.Throws<ArgumentException>("heldOut", () => new Trainer(model, data, options, single)).Message);
         using var trainer = new Trainer(model, data, Small.Options, single);
     }
 
@@ -98,7 +118,8 @@ public sealed class TrainerStartTests : IDisposable
         using var model = Small.Model();
         var optimizer = new AdamW(model.Parameters.Select(item => (item.Name, item.Value, item.Decays)));
         optimizer.Dispose();
-        foreach (Action call in new Action[] { () => optimizer.Step(1), () => optimizer.ReadFailed(), () => optimizer.ReadSteps(), () => optimizer.ForgetFailure(), () => optimizer.DropGradients(),
+        foreach (Action call in new Action[] { () => optimizer.Step(1), () => optimizer.ReadFailed(), () => optimizer.ReadSteps(),
+            () => optimizer.ForgetFailure(), () => optimizer.DropGradients(),
             () => optimizer.Load((_, _) => { }), () => _ = optimizer.State }) Assert.Throws<ObjectDisposedException>(call);
     }
 
@@ -121,7 +142,8 @@ public sealed class TrainerStartTests : IDisposable
     public void A_run_that_goes_on_is_not_resumed_by_another()
     {
         using var model = Small.Model();
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 6, CheckpointEvery = 1, KeepLast = 1, Folder = folder["run"] }, callbacks: [new AtStep(4, () =>
+        var options = Small.Options with { Steps = 6, CheckpointEvery = 1, KeepLast = 1, Folder = folder["run"] };
+        using var trainer = new Trainer(model, data, options, callbacks: [new AtStep(4, () =>
             Assert.Contains("in use", Assert.Throws<IOException>(() => Trainer.Resume(folder["run"], data)).Message))]);
         trainer.Run();
         using var resumed = Trainer.Resume(folder["run"], data);
