@@ -79,5 +79,6 @@ sealed class LoraDropout(double share)
     }
 
     // made once for each device: a number in main memory would be copied there at every draw
-    static Tensor Shift(int value, Device device) => Shifts.GetOrAdd((value, device.ToString()), _ => tensor(value, device: device).DetachFromDisposeScope());
+    static Tensor Shift(int value, Device device) =>
+        Shifts.GetOrAdd((value, device.ToString()), _ => tensor(value, device: device).DetachFromDisposeScope());
 }
