@@ -10,7 +10,7 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -35,6 +35,31 @@ static class Program
         var command = new Command("cpu", "Operators, a training step and decoding steps in main memory, each against plain operators in the same run, beside the machine's limit.") { json, filter, rounds };
         command.Aliases.Add("cpu-ratios");
         command.SetAction(arguments => Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
+        return command;
+    }
+
+    static Command CpuShared()
+    {
+        var rounds = new Option<int>("--rounds") { Description = "Rounds over all settings.", DefaultValueFactory = _ => 3 };
+        var seconds = new Option<double>("--seconds") { Description = "How long each measurement takes.", DefaultValueFactory = _ => 6 };
+        var busy = new Option<string?>("--busy") { Description = "Only next to so many busy processes." };
+        var command = new Command("cpu-shared", "A training step next to busy processes, for several ways of waiting of libtorch's threads.") { rounds, seconds, busy };
+        command.SetAction(arguments => Guarded(() => SharedCores.Run(arguments.GetValue(rounds), arguments.GetValue(seconds), arguments.GetValue(busy))));
+        return command;
+    }
+
+    static Command CpuStep()
+    {
+        var seconds = new Option<double>("--seconds") { Description = "How long.", DefaultValueFactory = _ => 6 };
+        var command = new Command("cpu-step", "The median milliseconds of a training step.") { seconds };
+        command.SetAction(arguments => Guarded(() => SharedCores.Step(arguments.GetValue(seconds))));
+        return command;
+    }
+
+    static Command CpuBusy()
+    {
+        var command = new Command("cpu-busy", "Keeps a core busy until it is killed.");
+        command.SetAction(_ => SharedCores.Busy());
         return command;
     }
 

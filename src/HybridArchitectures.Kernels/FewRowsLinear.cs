@@ -19,6 +19,7 @@ public static class FewRowsLinear
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
+        if (x.dim() == 0) throw new ArgumentException("x has no dimension; expected (..., inputs)", nameof(x));
         static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
         return Backend switch

@@ -12,9 +12,11 @@ public static class FusedAttention
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves queries like <paramref name="query"/>.</summary>
-    public static KernelBackend BackendFor(Tensor query) => Backend is KernelBackend.Auto or KernelBackend.LibTorch
-        ? KernelBackend.LibTorch
-        : SequenceChecks.Choose(Backend, query, nameof(FusedAttention));
+    public static KernelBackend BackendFor(Tensor query)
+    {
+        ArgumentNullException.ThrowIfNull(query);
+        return Backend is KernelBackend.Auto or KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, query, nameof(FusedAttention));
+    }
 
     /// <summary>softmax(scale * query key^T) value over the keys each query sees. A query that sees none gives 0, and passes no gradient.</summary>
     /// <param name="query">(B, L, H, D), floating point.</param>

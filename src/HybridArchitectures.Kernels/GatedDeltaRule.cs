@@ -16,12 +16,16 @@ public static class GatedDeltaRule
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/>, on any device, unless the reference is asked for.</summary>
-    public static KernelBackend BackendFor(Tensor value) => Backend switch
+    public static KernelBackend BackendFor(Tensor value)
     {
-        KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-        KernelBackend.Reference => KernelBackend.Reference,
-        _ => throw new ArgumentException($"{nameof(GatedDeltaRule)}.{nameof(Backend)} is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
-    };
+        ArgumentNullException.ThrowIfNull(value);
+        return Backend switch
+        {
+            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
+            KernelBackend.Reference => KernelBackend.Reference,
+            _ => throw new ArgumentException($"{nameof(GatedDeltaRule)}.{nameof(Backend)} is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
+        };
+    }
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="query">(B, L, G, K): each H/G neighbouring heads share a group.</param>

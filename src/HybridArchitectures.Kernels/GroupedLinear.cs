@@ -21,6 +21,7 @@ public static class GroupedLinear
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
+        if (weight.dim() != 3) throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (groups, outputs, inputs)", nameof(weight));
         long size = x.ElementSize;
         bool fits = x.dtype is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 && weight.size(1) * size % Alignment == 0 && weight.size(2) * size % Alignment == 0;
         return Backend switch

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -76,8 +77,9 @@ static class SequenceChecks
     }
 
     /// <summary>The back end for these activations, given the one asked for.</summary>
-    public static KernelBackend Choose(KernelBackend asked, Tensor x, string op)
+    public static KernelBackend Choose(KernelBackend asked, Tensor x, string op, [CallerArgumentExpression(nameof(x))] string name = "x")
     {
+        ArgumentNullException.ThrowIfNull(x, name);
         bool narrow = x.dtype is ScalarType.Float32 or ScalarType.BFloat16;
         bool cpu = narrow && x.device_type == TorchSharp.DeviceType.CPU;
         bool cuda = narrow && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
@@ -85,9 +87,9 @@ static class SequenceChecks
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : cuda ? KernelBackend.Cuda : KernelBackend.Reference,
             KernelBackend.Cpu when !cpu => throw new ArgumentException(
-                $"{op}.Backend is Cpu, but x is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
+                $"{op}.Backend is Cpu, but {name} is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", name),
             KernelBackend.Cuda when !cuda => throw new ArgumentException(
-                $"{op}.Backend is Cuda, but x is {x.dtype} on {x.device}; the CUDA back end takes Float32 and BFloat16 on a CUDA device", nameof(x)),
+                $"{op}.Backend is Cuda, but {name} is {x.dtype} on {x.device}; the CUDA back end takes Float32 and BFloat16 on a CUDA device", name),
             KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
             _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference, Cpu or Cuda"),
         };

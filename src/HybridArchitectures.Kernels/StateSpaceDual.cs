@@ -23,8 +23,11 @@ public static class StateSpaceDual
     public static bool KeepStates { get; set; } = true;
 
     /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
-    public static KernelBackend BackendFor(Tensor x) =>
-        Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+    public static KernelBackend BackendFor(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+    }
 
     /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
     /// <param name="x">(B, L, H, P) float32, bfloat16 or float64: H heads of size P.</param>

@@ -11,7 +11,7 @@ public static class HybridDesignModels
     /// <summary>A model whose every parameter the caller fills.</summary>
     internal static HybridLanguageModel CreateBlankModel(this HybridDesign design, ScalarType compute, Device device)
     {
-        CheckType(compute);
+        ModuleChecks.ComputeType(compute);
         TorchLibrary.EnsureLoaded();
         using var scope = NewDisposeScope();
         using var factory = new ModuleFactory(design, device, seed: 0, blank: true);
@@ -46,16 +46,10 @@ public static class HybridDesignModels
     public static HybridStack CreateStack(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null) =>
         Create(design, compute, device, seed, factory => new HybridStack(factory, compute));
 
-    static void CheckType(ScalarType compute)
-    {
-        if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
-    }
-
     static T Create<T>(HybridDesign design, ScalarType compute, Device? device, long? seed, Func<ModuleFactory, T> create)
     {
         ArgumentNullException.ThrowIfNull(design);
-        CheckType(compute);
+        ModuleChecks.ComputeType(compute);
         design.Check();
         TorchLibrary.EnsureLoaded();
         using var scope = NewDisposeScope();

@@ -118,7 +118,10 @@ public sealed class HybridLanguageModel : LanguageModel
     public Tensor Logits(Tensor hidden)
     {
         RequireAlive();
-        ArgumentNullException.ThrowIfNull(hidden);
+        Checks.Floating(hidden);
+        if (hidden.dim() == 0 || hidden.size(-1) != Design.Width)
+            throw new ArgumentException($"hidden has shape {Checks.Describe(hidden)}; expected a last dimension of {Design.Width}, the width of the model", nameof(hidden));
+        Checks.SameDevice(hidden, Embedding, "the model");
         using var scope = NewDisposeScope();
         if (Modules.Linear.IsStep(hidden)) return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();

@@ -17,6 +17,7 @@ public sealed class HybridStack : HybridModule
     public HybridStack(ModuleFactory factory, ScalarType compute = ScalarType.Float32) : base(nameof(HybridStack))
     {
         ArgumentNullException.ThrowIfNull(factory);
+        ModuleChecks.ComputeType(compute);
         ComputeType = compute;
         Width = factory.Width;
         var design = factory.Design;

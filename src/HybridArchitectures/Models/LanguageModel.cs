@@ -35,6 +35,7 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
     /// <summary>Of (batch, length, n) what stands at each row's last real token: (batch, n), 0 for a row without tokens.</summary>
     private protected static Tensor LastReal(Tensor x, SequenceContext? context)
     {
+        if (x.size(1) == 0) return zeros([x.size(0), x.size(2)], x.dtype, x.device);
         if (context?.RealTokens() is not { } real) return x.select(1, x.size(1) - 1);
         var after = real.to(ScalarType.Int64).mul(Indices.Range(1, x.size(1), x.device)).amax([1], keepdim: true);      // (batch, 1): one past the last, 0 if none
         var last = x.gather(1, after.sub(Scalars.One).clamp_min(Scalars.Zero).unsqueeze(-1).expand(x.size(0), 1, x.size(2))).squeeze(1);

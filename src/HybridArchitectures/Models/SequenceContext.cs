@@ -161,6 +161,14 @@ public sealed class SequenceContext : IDisposable
         Positions = Own(ComputePositions(first));
     }
 
+    /// <summary>Starts a pass over these activations, (batch, length, ...), unless one of their size has been started.</summary>
+    internal void BeginFor(Tensor x)
+    {
+        if (Positions is null) Begin(x.size(0), x.size(1), x.device);
+        else if (Batch != x.size(0) || Length != x.size(1))
+            throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected ({Batch}, {Length}, width), as the context's pass", nameof(x));
+    }
+
     Tensor ComputePositions(long first)
     {
         if (Layout?.DocumentIds is not null)

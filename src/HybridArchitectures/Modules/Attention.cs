@@ -10,6 +10,7 @@ namespace HybridArchitectures.Modules;
 public sealed class Attention : Mixer
 {
     readonly AttentionSpec spec;
+    readonly int inputWidth;
     readonly Linear query, key;
     readonly Linear? value, output;
     readonly RootMeanSquareNorm? queryNorm, keyNorm;
@@ -19,12 +20,13 @@ public sealed class Attention : Mixer
     /// <param name="spec">Heads, sizes, window, positions.</param>
     /// <param name="ownValues">Whether it projects values itself; an intra-layer hybrid may hand in those of its other branch.</param>
     /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
-    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(factory, spec, factory.Width, ownValues, ownOutput) { }
+    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(factory, spec, factory?.Width ?? 0, ownValues, ownOutput) { }
 
     /// <summary>Attention that reads another width than it writes.</summary>
     internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
     {
-        this.spec = spec;
+        ModuleChecks.Spec(factory, spec, inputWidth);
+        (this.spec, this.inputWidth) = (spec, inputWidth);
         query = Add("query", Project(factory, spec.QueryProjectionWidth, inputWidth));
         key = Add("key", Project(factory, spec.KeyWidth, inputWidth));
         if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth));
@@ -49,6 +51,7 @@ public sealed class Attention : Mixer
     /// <summary>(batch, length, heads x valueHeadSize) before the output projection.</summary>
     internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null, AttentionAdapters? adapters = null)
     {
+        ModuleChecks.Input(x, inputWidth, context);
         long batch = x.size(0), length = x.size(1);
         x = Scaled(x, spec.InputScale);
         var q = Adapted(query.Forward(x), x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
@@ -77,7 +80,11 @@ public sealed class Attention : Mixer
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) => adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => spec.Window is { } window
-        ? new WindowState(batch, window, spec.Sinks, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device)
-        : new KeyValueState(batch, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device);
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        return spec.Window is { } window
+            ? new WindowState(batch, window, spec.Sinks, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device)
+            : new KeyValueState(batch, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device);
+    }
 }

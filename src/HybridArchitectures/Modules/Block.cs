@@ -13,6 +13,7 @@ namespace HybridArchitectures.Modules;
 public sealed class Block : HybridModule
 {
     readonly double residualScale;
+    readonly int width;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
     readonly SharedTransformerAdapter? shared;
     readonly bool isCustom;
@@ -23,6 +24,9 @@ public sealed class Block : HybridModule
     /// <param name="transformers">The transformers that blocks share; none by default.</param>
     public Block(ModuleFactory factory, BlockSpec spec, IReadOnlyList<SharedTransformer>? transformers = null) : base(nameof(Block))
     {
+        ArgumentNullException.ThrowIfNull(factory);
+        ArgumentNullException.ThrowIfNull(spec);
+        width = factory.Width;
         residualScale = spec.ResidualScale;
         if (spec.Shared is { } use)
         {
@@ -32,6 +36,7 @@ public sealed class Block : HybridModule
         }
         if (spec.Mixer is not null)
         {
+            ModuleChecks.Spec(factory, spec.Mixer);
             mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
             Mixer = Add("mixer", ModuleCatalogue.CreateMixer(factory, spec.Mixer));
             isCustom = spec.Mixer is CustomMixerSpec;
@@ -64,6 +69,7 @@ public sealed class Block : HybridModule
     public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         RequireAlive();
+        ModuleChecks.Input(x, width, context);
         using var scope = NewDisposeScope();
         var stream = x;
         var scale = residualScale == 1 ? Scalars.One : Scalars.Of(residualScale);

@@ -6,10 +6,10 @@ namespace HybridArchitectures.Modules;
 public sealed class CombinedState(MixerState attention, MixerState stateSpace) : MixerState
 {
     /// <summary>The attention's.</summary>
-    public MixerState Attention { get; } = attention;
+    public MixerState Attention { get; } = attention ?? throw new ArgumentNullException(nameof(attention));
 
     /// <summary>The state-space mixer's.</summary>
-    public MixerState StateSpace { get; } = stateSpace;
+    public MixerState StateSpace { get; } = stateSpace ?? throw new ArgumentNullException(nameof(stateSpace));
 
     /// <inheritdoc/>
     public override IReadOnlyList<Tensor> Tensors => [.. Attention.Tensors, .. StateSpace.Tensors];

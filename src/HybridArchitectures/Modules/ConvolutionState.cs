@@ -7,7 +7,11 @@ public sealed class ConvolutionState : MixerState
 {
     /// <summary>An empty state.</summary>
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
-    public ConvolutionState(Tensor convolution) => Convolution = convolution.DetachFromDisposeScope();
+    public ConvolutionState(Tensor convolution)
+    {
+        ArgumentNullException.ThrowIfNull(convolution);
+        Convolution = convolution.DetachFromDisposeScope();
+    }
 
     /// <summary>(batch, width - 1, channels), newest last.</summary>
     public Tensor Convolution { get; }

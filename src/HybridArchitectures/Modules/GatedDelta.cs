@@ -16,13 +16,15 @@ public sealed class GatedDelta : Mixer
     const double LengthEpsilon = 1e-6;
 
     readonly GatedDeltaSpec spec;
+    readonly int width;
     readonly Linear input, rates, output;
     readonly double normEpsilon;
 
     /// <summary>A gated delta net as its spec says.</summary>
     public GatedDelta(ModuleFactory factory, GatedDeltaSpec spec) : base(nameof(GatedDelta))
     {
-        this.spec = spec;
+        ModuleChecks.Spec(factory, spec);
+        (this.spec, width) = (spec, factory.Width);
         normEpsilon = factory.NormEpsilon;
         input = Add("input", new Linear(factory.Projection(2L * (spec.KeyWidth + spec.ValueWidth), factory.Width)));
         rates = Add("rates", new Linear(factory.Projection(2L * spec.ValueHeads, factory.Width)));
@@ -38,6 +40,7 @@ public sealed class GatedDelta : Mixer
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
+        ModuleChecks.Input(x, width, context);
         var recurrent = state switch
         {
             null => null,
@@ -86,7 +89,11 @@ public sealed class GatedDelta : Mixer
     }
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
-        zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
-        zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        return new RecurrentState(
+            zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
+            zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
+    }
 }

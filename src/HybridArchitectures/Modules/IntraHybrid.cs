@@ -22,6 +22,7 @@ public sealed class IntraHybrid : Mixer
     /// <summary>An intra-layer hybrid.</summary>
     public IntraHybrid(ModuleFactory factory, IntraHybridSpec spec) : base(nameof(IntraHybrid))
     {
+        ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         normEpsilon = factory.NormEpsilon;
         bool separate = spec.Output == OutputProjection.Separate;
@@ -58,6 +59,7 @@ public sealed class IntraHybrid : Mixer
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
+        ArgumentNullException.ThrowIfNull(context);
         var states = state switch
         {
             null => null,

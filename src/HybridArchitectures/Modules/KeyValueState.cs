@@ -19,6 +19,10 @@ public sealed class KeyValueState : MixerState
     /// <param name="device">Where it lives.</param>
     public KeyValueState(long batch, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
     {
+        ModuleChecks.State(batch, compute, device);
+        ModuleChecks.Size(keyValueHeads, nameof(keyValueHeads));
+        ModuleChecks.Size(headSize, nameof(headSize));
+        ModuleChecks.Size(valueHeadSize, nameof(valueHeadSize));
         keys = zeros([batch, 0, keyValueHeads, headSize], compute, device).DetachFromDisposeScope();
         values = zeros([batch, 0, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope();
     }

@@ -14,6 +14,8 @@ public sealed class Linear : HybridModule
     /// <param name="bias">(outputs), or null.</param>
     public Linear(Parameter weight, Parameter? bias = null) : base(nameof(Linear))
     {
+        Checks.Shape(weight, [-1, -1], "(outputs, inputs)");
+        if (bias is not null) Checks.Shape(bias, [weight.size(0)], "(outputs)");
         AddParameter("weight", weight, decays: true);
         if (bias is not null) AddParameter("bias", bias, decays: false);
         biased = bias is not null;
@@ -32,6 +34,10 @@ public sealed class Linear : HybridModule
     public Tensor Forward(Tensor x)
     {
         var (weight, bias) = (Weight, Bias);
+        Checks.Floating(x);
+        if (x.dim() == 0 || x.size(-1) != weight.size(1))
+            throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected a last dimension of {weight.size(1)}, the inputs of the weight", nameof(x));
+        Checks.SameDevice(x, weight, "the weight");
         if (IsStep(x)) return Adapted("weight", x, FewRowsLinear.Forward(x, weight, bias));
         if (weight.dtype == x.dtype) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
         using var castWeight = weight.to(x.dtype);

@@ -12,6 +12,9 @@ public sealed class LowRankAdapter : HybridModule
     public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
+        ModuleChecks.Size(outputs, nameof(outputs));
+        ModuleChecks.Size(inputs, nameof(inputs));
+        ModuleChecks.Size(rank, nameof(rank));
         down = Add("down", new Linear(factory.Projection(rank, inputs)));
         up = Add("up", new Linear(factory.Constant(0, outputs, rank)));
     }

@@ -13,6 +13,7 @@ namespace HybridArchitectures.Modules;
 public sealed class Mamba1 : StateSpaceMixer
 {
     readonly Mamba1Spec spec;
+    readonly int width;
     readonly Linear input, selection;
     readonly Linear? output;
     readonly double selectionEpsilon;
@@ -23,7 +24,8 @@ public sealed class Mamba1 : StateSpaceMixer
     /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
     public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1))
     {
-        this.spec = spec;
+        ModuleChecks.Spec(factory, spec);
+        (this.spec, width) = (spec, factory.Width);
         selectionEpsilon = spec.SelectionNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth;
         input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Constant(0, 2 * inner) : null));
@@ -51,6 +53,7 @@ public sealed class Mamba1 : StateSpaceMixer
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
     {
+        ModuleChecks.Input(x, width, context);
         var recurrent = Recurrent(state);
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
         var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
@@ -83,7 +86,11 @@ public sealed class Mamba1 : StateSpaceMixer
     internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
-        zeros([batch, spec.ConvolutionWidth - 1, spec.InnerWidth], compute, device),
-        zeros([batch, spec.InnerWidth, spec.StateSize], SequenceChecks.StateType(compute), device));
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        return new RecurrentState(
+            zeros([batch, spec.ConvolutionWidth - 1, spec.InnerWidth], compute, device),
+            zeros([batch, spec.InnerWidth, spec.StateSize], SequenceChecks.StateType(compute), device));
+    }
 }

@@ -14,6 +14,7 @@ namespace HybridArchitectures.Modules;
 public sealed class Mamba2 : StateSpaceMixer
 {
     readonly Mamba2Spec spec;
+    readonly int width;
     readonly Linear input;
     readonly Linear? output;
     readonly double normEpsilon;
@@ -24,7 +25,8 @@ public sealed class Mamba2 : StateSpaceMixer
     /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
     public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2))
     {
-        this.spec = spec;
+        ModuleChecks.Spec(factory, spec);
+        (this.spec, width) = (spec, factory.Width);
         normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth, channels = spec.ConvolutionChannels, projected = inner + channels + spec.Heads;
         input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Constant(0, projected) : null));
@@ -50,6 +52,7 @@ public sealed class Mamba2 : StateSpaceMixer
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
     {
+        ModuleChecks.Input(x, width, context);
         long batch = x.size(0), length = x.size(1);
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
         var recurrent = Recurrent(state);
@@ -84,7 +87,11 @@ public sealed class Mamba2 : StateSpaceMixer
         Scaled((output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned), spec.OutputScale);
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new RecurrentState(
-        zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
-        zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], SequenceChecks.StateType(compute), device));
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        return new RecurrentState(
+            zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
+            zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], SequenceChecks.StateType(compute), device));
+    }
 }

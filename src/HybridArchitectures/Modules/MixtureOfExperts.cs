@@ -22,6 +22,7 @@ public sealed class MixtureOfExperts : FeedForward
     /// <summary>A mixture of experts.</summary>
     public MixtureOfExperts(ModuleFactory factory, MixtureOfExpertsSpec spec) : base(nameof(MixtureOfExperts))
     {
+        ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         int experts = spec.Experts, inner = spec.ExpertWidth, width = spec.LatentWidth == 0 ? factory.Width : spec.LatentWidth;
         router = Add("router", new Linear(factory.Projection(experts, factory.Width)));
@@ -49,6 +50,9 @@ public sealed class MixtureOfExperts : FeedForward
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context)
     {
+        Checks.Shape(x, [-1, -1, router.Weight.size(1)], "(batch, length, width)");
+        Checks.Floating(x);
+        ArgumentNullException.ThrowIfNull(context);
         long batch = x.size(0), length = x.size(1), width = x.size(2);
         var tokens = x.reshape(batch * length, width);
         var logits = router.Forward(tokens.to(ScalarType.Float32));                             // (T, E)

@@ -13,6 +13,7 @@ public sealed class MlpFeedForward : FeedForward
     /// <summary>A feed-forward as its spec says.</summary>
     public MlpFeedForward(ModuleFactory factory, MlpSpec spec) : base(nameof(MlpFeedForward))
     {
+        ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         up = Add("up", new Linear(factory.Projection(spec.Width, factory.Width), spec.Bias ? factory.Constant(0, spec.Width) : null));
         down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Constant(0, factory.Width) : null));

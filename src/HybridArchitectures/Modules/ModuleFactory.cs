@@ -26,7 +26,7 @@ public sealed class ModuleFactory : IDisposable
     {
         this.blank = blank;
         ArgumentNullException.ThrowIfNull(design);
-        ArgumentNullException.ThrowIfNull(device);
+        ModuleChecks.DeviceOf(device);
         TorchDevices.Require(device, nameof(device));
         Design = design;
         Device = device;
@@ -50,7 +50,7 @@ public sealed class ModuleFactory : IDisposable
     public double NormEpsilon { get; private set; }
 
     /// <summary>Normal values of a standard deviation; what lies beyond the design's cut-off is drawn again.</summary>
-    public Parameter Normal(double deviation, params long[] shape) => Make(shape, () =>
+    public Parameter Normal(double deviation, params long[] shape) => Make(Given(shape), () =>
     {
         if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, Source);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
@@ -60,13 +60,13 @@ public sealed class ModuleFactory : IDisposable
     });
 
     /// <summary>Uniform values in [low, high).</summary>
-    public Parameter Uniform(double low, double high, params long[] shape) => Make(shape, () => Draw(low, high, shape));
+    public Parameter Uniform(double low, double high, params long[] shape) => Make(Given(shape), () => Draw(low, high, shape));
 
     /// <summary>One value throughout.</summary>
-    public Parameter Constant(double value, params long[] shape) => Make(shape, () => full(shape, Scalars.Of(value), float32));
+    public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.Of(value), float32));
 
     /// <summary>Values computed from a uniform draw in [low, high).</summary>
-    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(shape, () => map(Draw(low, high, shape)));
+    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(Given(shape), () => map(Draw(low, high, shape)));
 
     /// <summary>Values computed without randomness.</summary>
     public Parameter From(Func<Tensor> values) => Make(null, values);
@@ -88,6 +88,8 @@ public sealed class ModuleFactory : IDisposable
         ResidualScaling.Position => Math.Sqrt(2.0 * Math.Max(1, Position)),
         _ => throw new InvalidOperationException($"unknown residual scaling {Design.Initialisation.Residual}"),
     };
+
+    static long[] Given(long[] shape) => shape ?? throw new ArgumentNullException(nameof(shape));
 
     static double ErrorFunction(double x)
     {
@@ -130,6 +132,9 @@ public sealed class ModuleFactory : IDisposable
 
     Parameter Make(long[]? shape, Func<Tensor> values)
     {
+        ArgumentNullException.ThrowIfNull(values);
+        foreach (var size in shape ?? [])
+            if (size < 0) throw new ArgumentException($"shape is ({string.Join(", ", shape!)}); expected sizes of at least 0", nameof(shape));
         using var scope = NewDisposeScope();
         using var off = no_grad();
         var parameter = new Parameter(blank && shape is not null ? Blank(shape) : values().to(float32, Device, copy: true), requires_grad: true);

@@ -10,6 +10,8 @@ public sealed class RecurrentState : MixerState
     /// <param name="scan">The scan's state, batch first, float32 (float64 beside float64 activations).</param>
     public RecurrentState(Tensor convolution, Tensor scan)
     {
+        ArgumentNullException.ThrowIfNull(convolution);
+        ArgumentNullException.ThrowIfNull(scan);
         Convolution = convolution.DetachFromDisposeScope();
         Scan = scan.DetachFromDisposeScope();
     }

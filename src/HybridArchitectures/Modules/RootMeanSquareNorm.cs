@@ -14,6 +14,9 @@ public sealed class RootMeanSquareNorm : HybridModule
     /// <summary>A norm over <paramref name="width"/> channels that multiplies by 1; see <see cref="Design.HybridDesign.ZeroCenteredNorms"/> for what its weight is.</summary>
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
+        ArgumentNullException.ThrowIfNull(factory);
+        ModuleChecks.Size(width, nameof(width));
+        Checks.Positive(epsilon);
         this.epsilon = epsilon;
         zeroCentered = factory.Design.ZeroCenteredNorms;
         AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);

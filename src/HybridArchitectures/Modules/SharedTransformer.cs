@@ -16,6 +16,7 @@ public sealed class SharedTransformer : HybridModule
     {
         ArgumentNullException.ThrowIfNull(factory);
         ArgumentNullException.ThrowIfNull(spec);
+        spec.Check(factory.Width);
         Spec = spec;
         int inputs = spec.InputWidth(factory.Width);
         norm = Add("norm", new RootMeanSquareNorm(factory, inputs, spec.NormEpsilon));

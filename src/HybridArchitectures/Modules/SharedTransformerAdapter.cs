@@ -32,5 +32,9 @@ public sealed class SharedTransformerAdapter : HybridModule
     public SharedTransformer Transformer { get; }
 
     /// <summary>(batch, length, width) to the same shape: what is added to the mixer's input.</summary>
-    public Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => output.Forward(Transformer.Forward(x, context, state, attention, feedForward));
+    public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        ModuleChecks.Input(x, (int)output.Weight.size(1), context);
+        return output.Forward(Transformer.Forward(x, context, state, attention, feedForward));
+    }
 }

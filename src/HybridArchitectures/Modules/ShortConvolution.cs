@@ -15,6 +15,7 @@ public sealed class ShortConvolution : Mixer
     /// <summary>A short convolution as its spec says.</summary>
     public ShortConvolution(ModuleFactory factory, ShortConvolutionSpec spec) : base(nameof(ShortConvolution))
     {
+        ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         width = factory.Width;
         input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Constant(0, 3L * width) : null));
@@ -27,6 +28,7 @@ public sealed class ShortConvolution : Mixer
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
+        ModuleChecks.Input(x, width, context);
         var own = state switch
         {
             null => null,
@@ -41,6 +43,9 @@ public sealed class ShortConvolution : Mixer
     }
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
-        new ConvolutionState(zeros([batch, spec.ConvolutionWidth - 1, width], compute, device));
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        return new ConvolutionState(zeros([batch, spec.ConvolutionWidth - 1, width], compute, device));
+    }
 }

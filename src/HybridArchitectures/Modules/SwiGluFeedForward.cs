@@ -17,6 +17,7 @@ public sealed class SwiGluFeedForward : FeedForward
     /// <summary>A feed-forward as its spec says.</summary>
     public SwiGluFeedForward(ModuleFactory factory, SwiGluSpec spec) : base(nameof(SwiGluFeedForward))
     {
+        ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         gate = Add("gate", Project(factory, spec.Width));
         up = Add("up", Project(factory, spec.Width));

@@ -17,9 +17,21 @@ public sealed class WindowState : MixerState
     /// <summary>An empty state; parameters as in <see cref="KeyValueState"/>.</summary>
     public WindowState(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
         : this(window, sinks,
-            zeros([batch, window + sinks + 1, keyValueHeads, headSize], compute, device).DetachFromDisposeScope(),
+            zeros([Rows(batch, window, sinks, keyValueHeads, headSize, valueHeadSize, compute, device), window + sinks + 1, keyValueHeads, headSize], compute, device).DetachFromDisposeScope(),
             zeros([batch, window + sinks + 1, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope(),
             full([batch, window + sinks + 1], Scalars.MinusOne, ScalarType.Int64, device).DetachFromDisposeScope()) { }
+
+    // the rows, once everything else has been found to be in order
+    static long Rows(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
+    {
+        ModuleChecks.State(batch, compute, device);
+        ModuleChecks.Size(window, nameof(window));
+        ArgumentOutOfRangeException.ThrowIfNegative(sinks);
+        ModuleChecks.Size(keyValueHeads, nameof(keyValueHeads));
+        ModuleChecks.Size(headSize, nameof(headSize));
+        ModuleChecks.Size(valueHeadSize, nameof(valueHeadSize));
+        return batch;
+    }
 
     WindowState(int window, int sinks, Tensor keys, Tensor values, Tensor positions) =>
         (this.window, this.sinks, this.keys, this.values, this.positions) = (window, sinks, keys, values, positions);

@@ -64,7 +64,10 @@ public static class DesignVerifier
         {
             // a comparison before the failure may have found a layer already
             int failed = Math.Min(errors.First ?? probe.Current, model.Stack.Blocks.Count);
-            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.Of(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {error.Message}");
+            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.Of(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
         }
     }
+
+    // libtorch appends the frames of its own code to a message
+    static string FirstLine(string message) => message.AsSpan().Trim().ToString().Split('\n')[0].TrimEnd();
 }

@@ -9,7 +9,7 @@ namespace HybridArchitectures.Verification;
 /// <param name="Block">The first block, from 1, whose output is wrong; one more than there are for the final norm; null where none is.</param>
 /// <param name="Layer">That block with the kinds of its parts, as in <c>block 2 (Mamba2, SwiGluFeedForward)</c>.</param>
 /// <param name="Errors">The error of each block's output, and of the final norm's; those after the first wrong one follow from it.</param>
-/// <param name="Detail">What was tried when the first error came, and the message where a pass failed.</param>
+/// <param name="Detail">What was tried when the first error came, and the first line of the message where a pass failed.</param>
 public sealed record InvarianceResult(Invariance Invariance, double MaxError, double Tolerance, int? Block, string? Layer, EquatableList<double> Errors, string? Detail)
 {
     /// <summary>Whether no layer broke it.</summary>

@@ -47,6 +47,14 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     }
 
     [Fact]
+    public void The_analyzer_travels_with_the_kernels_and_is_no_dependency()
+    {
+        using var package = ZipFile.OpenRead(packages.File("HybridArchitectures.Kernels"));
+        Assert.Contains("analyzers/dotnet/cs/HybridArchitectures.Analyzers.dll", package.Entries.Select(entry => entry.FullName));
+        Assert.DoesNotContain(Dependencies(package), element => (string)element.Attribute("id")! is "HybridArchitectures.Analyzers" or "Microsoft.CodeAnalysis.CSharp");
+    }
+
+    [Fact]
     public void The_font_travels_with_its_licence()
     {
         using var package = ZipFile.OpenRead(packages.File("HybridArchitectures.Reports"));

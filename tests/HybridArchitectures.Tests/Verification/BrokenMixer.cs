@@ -18,7 +18,7 @@ sealed class BrokenMixer : Mixer
 
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
-        if (fault == Fault.Throws && context.Layout?.DocumentIds is not null) throw new NotSupportedException("no packed rows here");
+        if (fault == Fault.Throws && context.Layout?.DocumentIds is not null) throw new NotSupportedException("no packed rows here\nException raised from somewhere\nframe #0: native code");
         var own = (SumState?)state;
         var sum = own is null || fault == Fault.ForgetsItsState ? zeros_like(x.select(1, 0)) : own.Sum.clone();
         var weight = Parameter("weight").to(x.dtype);

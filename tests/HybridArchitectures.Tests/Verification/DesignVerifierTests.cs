@@ -74,6 +74,9 @@ public class DesignVerifierTests
         Assert.Equal((Invariance.Packing, 3), (failure.Invariance, failure.Block!.Value));
         Assert.Contains("NotSupportedException: no packed rows here", failure.Detail);
         Assert.Equal(double.PositiveInfinity, failure.MaxError);
+        // one line a check, after the two of the head; the frames that native code appends are left out
+        Assert.Equal(2 + report.Results.Count, report.ToString().TrimEnd().Split('\n').Length);
+        Assert.DoesNotContain("frame #0", report.ToString());
     }
 
     [Fact]

@@ -1,0 +1,69 @@
+using System.Reflection;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+/// <summary>Every public operator is called with what it cannot take; it either works or refuses by an exception that names an argument.</summary>
+public class RefusalTests
+{
+    static readonly Dictionary<string, Func<Tensor?>> Unfit = new()
+    {
+        ["null"] = () => null,
+        ["scalar"] = () => tensor(1f),
+        ["integers"] = () => ones([2, 3], ScalarType.Int64),
+        ["no elements"] = () => zeros([0]),
+        ["no rows"] = () => zeros([0, 4]),
+        ["no channels"] = () => zeros([2, 3, 0]),
+        ["five dimensions"] = () => zeros([1, 1, 1, 1, 2]),
+        ["float16"] = () => zeros([2, 3], ScalarType.Float16),
+        ["complex"] = () => zeros([2, 3, 2, 2], ScalarType.ComplexFloat32),
+        ["another device"] = () => zeros([2, 3, 2, 2], device: new Device("meta")),
+        ["fit for some"] = () => zeros([1, 3, 2, 2]),
+    };
+
+    public static TheoryData<string, string> Operators()
+    {
+        var data = new TheoryData<string, string>();
+        foreach (var type in typeof(RmsNorm).Assembly.GetExportedTypes().Where(type => type.Namespace == "HybridArchitectures.Kernels"))
+            foreach (var name in Methods(type).Select(method => method.Name).Distinct()) data.Add(type.Name, name);
+        return data;
+    }
+
+    static IEnumerable<MethodInfo> Methods(Type type) => type.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly)
+        .Where(method => !method.IsSpecialName && method.GetParameters().Any(parameter => parameter.ParameterType == typeof(Tensor)));
+
+    [Theory]
+    [MemberData(nameof(Operators))]
+    public void Unfit_arguments_are_refused_by_name(string type, string name)
+    {
+        foreach (var method in Methods(typeof(RmsNorm).Assembly.GetType($"HybridArchitectures.Kernels.{type}")!).Where(method => method.Name == name))
+            foreach (var (first, make) in Unfit)
+                // tensors that are all on a device without kernels are no fault of an argument
+                foreach (bool others in first == "another device" ? [false] : new[] { false, true })
+                {
+                    using var scope = NewDisposeScope();
+                    Try(method, [.. method.GetParameters().Select((parameter, i) => Argument(parameter, i == 0 || others ? make : Unfit["fit for some"]))], $"{type}.{name}, {first}{(others ? " everywhere" : "")}");
+                }
+    }
+
+    static object? Argument(ParameterInfo parameter, Func<Tensor?> tensor)
+    {
+        var type = parameter.ParameterType;
+        if (type == typeof(Tensor)) return tensor();
+        if (parameter.HasDefaultValue) return parameter.DefaultValue;
+        return type.IsEnum ? Enum.ToObject(type, 99) : type.IsValueType ? Activator.CreateInstance(type) : null;
+    }
+
+    static void Try(MethodInfo method, object?[] arguments, string what)
+    {
+        try
+        {
+            method.Invoke(null, arguments);
+        }
+        catch (TargetInvocationException e)
+        {
+            Assert.True(e.InnerException is ArgumentException { ParamName.Length: > 0 }, $"{what}: {e.InnerException!.GetType().Name}: {e.InnerException.Message.Split('\n')[0]}");
+        }
+    }
+}
