@@ -270,7 +270,14 @@ public abstract class Tokenizer
         var spans = new List<TextSpan>();
         EncodeInto(WellFormed(text), recognizeSpecial, ids, spans);
         if (Trimming is { } trimming)
-            for (int i = 0; i < ids.Count; i++) spans[i] = trimming.Trim(Spelling(ids[i]), spans[i], isFirst: i == 0);
+        {
+            var characters = new Lazy<Rune[]>(() => [.. WellFormed(text).EnumerateRunes()]);
+            for (int i = 0; i < ids.Count; i++) spans[i] = trimming.Trim(Written(ids[i], spans[i]), spans[i], isFirst: i == 0);
+
+            // a token that takes blanks along is written with them
+            string Written(int id, TextSpan span) => addedById.TryGetValue(id, out var token) && (token.LeftStrip || token.RightStrip)
+                ? string.Concat(characters.Value[span.Start..span.End]) : Spelling(id);
+        }
         if (!beginOfText) return (ids, spans);
         ids.Insert(0, RequireBeginOfText());
         spans.Insert(0, default);

@@ -56,7 +56,7 @@ const layouts = {
   // as GPT-NeoX-20B: runs of blanks are searched in the normalised text, the bytes that UTF-8 never uses have no token, spans are trimmed
   neox: { ...plain, first: true, missing: true, trims: true, words: ["  ", "   ", "    ", "\n  "], normalizer: { type: "NFC" }, pre_tokenizer: byteLevel(true),
     texts: ["a   b", "x\n        y", " hell\n  all", "e\u0301 and \u00E9", "<|endoftext|>  hello", "      ", "o\u0308\u0323 e\u0301\u0323\u0301a   \uD55C\u1100\u1161\u11A8", "\u212B\u0323\u0323\u0301a"] },
-  strips: { ...plain, normalizer: { type: "NFC" }, pre_tokenizer: sequence(split(qwen), byteLevel(false)),
+  strips: { ...plain, trims: true, normalizer: { type: "NFC" }, pre_tokenizer: sequence(split(qwen), byteLevel(false)),
     tokens: [{ content: "<mask>", lstrip: true, special: true }, { content: "<sep>", rstrip: true, special: true }, { content: "<both>", lstrip: true, rstrip: true }, { content: "word", single_word: true },
       { content: "\u0439\u0448", normalized: true }, { content: "wordy" }, { content: "\u0439\u045E", normalized: true }],
     texts: ["a <mask> b", "a  <mask>  b", "<mask>", "  <mask>", "a<sep> \n b<sep>", " <both> <both>  x", "word words sword wordy word_ word. (word)", "\u00E9word word\u0301 \u{1D400}word word\u{1F642}", "\u0438\u0306\u0448 \u0439\u0448", "\u0439\u045E \u0438\u0306\u0443\u0306 \u0438\u0306\u045E", "<mask><mask> <sep> <sep>", "word word<mask> word"] },
@@ -92,7 +92,7 @@ async function make(name, layout) {
   const tokenizer = Tokenizer.fromFile(path.join(folder, "tokenizer.json")), cases = [], partial_decodes = [], pairs = [];
   for (const text of lines.concat(layout.texts ?? [])) {
     const one = await tokenizer.encode(text, null, { addSpecialTokens: false }), begun = await tokenizer.encode(text, null, { addSpecialTokens: true }), ids = one.getIds();
-    cases.push({ text, ids, tokens: one.getTokens(), offsets: one.getOffsets(), ids_with_bos: begun.getIds(), decoded: await tokenizer.decode(ids, false), decoded_without_special: await tokenizer.decode(ids, true) });
+    cases.push({ text, ids, tokens: ids.map(id => tokenizer.idToToken(id)), offsets: one.getOffsets(), ids_with_bos: begun.getIds(), decoded: await tokenizer.decode(ids, false), decoded_without_special: await tokenizer.decode(ids, true) });
     if (ids.length > 2 && /[^\x00-\x7f]/.test(text)) partial_decodes.push({ ids: ids.slice(1, -1), decoded: await tokenizer.decode(ids.slice(1, -1), false) });
   }
   for (let at = 0; at + 1 < 12; at += 2) {
