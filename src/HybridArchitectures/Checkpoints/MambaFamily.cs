@@ -11,7 +11,7 @@ class MambaFamily : PretrainedFamily
 
     private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
 
-    private protected override IReadOnlyCollection<string> Unused => ["time_step_min"];
+    private protected override IReadOnlyCollection<string> Unused => ["time_step_min", "mixer_rms_eps"];
 
     private protected virtual Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) => spec;
 

@@ -35,7 +35,7 @@ static class UnusedSettings
     // training, dropout, and the form of results
     static readonly string[] training =
     [
-        "initializer_range", "init_std", "attention_dropout", "attention_probs_dropout_prob", "hidden_dropout", "hidden_dropout_prob",
+        "initializer_range", "init_std", "attention_probs_dropout_prob", "hidden_dropout_prob",
         "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout", "classifier_dropout", "mlp_dropout", "gradient_checkpointing", "use_reentrant",
         "return_dict", "return_unused_kwargs", "output_attentions", "output_hidden_states", "output_router_logits", "router_aux_loss_coef",
         "router_jitter_noise", "chunk_size_feed_forward", "is_decoder", "rescale_prenorm_residual", "residual_in_fp32", "pretraining_tp",
@@ -52,7 +52,8 @@ static class UnusedSettings
     static readonly HashSet<string> all = new([.. provenance, .. tokens, .. generation, .. training, .. stateSpace], StringComparer.Ordinal);
 
     /// <summary>
-    /// Whether a setting changes nothing in any family. Names that begin with an underscore are private to the program that wrote them.
+    /// Whether a setting changes nothing in any family. Names that begin with an underscore are private to the program that wrote them. Dropout
+    /// belongs to training.
     /// </summary>
-    public static bool Contains(string key) => key.StartsWith('_') || all.Contains(key);
+    public static bool Contains(string key) => key.StartsWith('_') || all.Contains(key) || key.Contains("dropout", StringComparison.Ordinal);
 }

@@ -116,7 +116,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
     // sizes of attention that follow from others, settings of positions where there are none, and tensors that every model of the family has
     private protected override IReadOnlyCollection<string> Unused =>
     [
-        .. PretrainedConfig.RotaryKeys, "use_shared_mlp_adapter", "use_conv_bias", "num_mem_blocks", "use_long_context", "kv_channels",
+        .. PretrainedConfig.RotaryKeys, "use_shared_mlp_adapter", "use_conv_bias", "use_shared_block_lora", "num_mem_blocks", "use_long_context",
+        "kv_channels",
         "num_query_groups", "ffn_hidden_size", "activation_func", "bias_dropout_fusion", "bias_gelu_fusion", "state_size", "conv_dimension",
         "mamba_dt_rank", "mamba_proj_bias", "lora_rank", "use_low_rank_mamba_proj", "vocab_divisible_by",
     ];

@@ -205,6 +205,22 @@ public sealed class PretrainedSettingsTests : IDisposable
         Assert.Contains($"config.json: {key} is {value}; expected", message);
     }
 
+    [Theory]
+    [InlineData("mamba", "mixer_rms_eps", "1e-6")]          // the norms of Falcon Mamba, which this family does not have
+    [InlineData("llama", "embedding_dropout", "0.1")]
+    [InlineData("granite_moe", "rope_parameters", "{\"full_attention\":{\"rope_theta\":5.0}}")]       // its attention has no positions
+    [InlineData("nemotron_h_dense", "rope_theta", "10000")]
+    [InlineData("qwen3_next", "sliding_window", "4096", "use_sliding_window")]
+    public void Settings_that_change_nothing_in_the_family_are_read(string name, string key, string value, string? off = null)
+    {
+        var plain = PretrainedModel.LoadDesign(Path.Combine(ConformanceTests.Folder, name));
+        Assert.Equal(plain, PretrainedModel.LoadDesign(Copy(name, config =>
+        {
+            config[key] = JsonNode.Parse(value);
+            if (off is not null) config[off] = false;
+        })));
+    }
+
     [Fact]
     public void Unknown_settings_are_listed_together_and_ignored_on_request()
     {
