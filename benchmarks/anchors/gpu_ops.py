@@ -213,6 +213,45 @@ def linear_cross_entropy():
     rival("linear + cross entropy", "8192 tokens, d 2048, V 128256", "torch compiled, full logits", compiled, (hidden, weight))
 
 
+def attention():
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    for shape, (b, l, h, k, d, e) in {
+        "B4 L8192 H32:8 D64": (4, 8192, 32, 8, 64, 64),
+        "B4 L8192 H32:8 D128": (4, 8192, 32, 8, 128, 128),
+        "B4 L8192 H16:4 D72:128": (4, 8192, 16, 4, 72, 128),
+    }.items():
+        query, key, value = leaf(b, l, h, d), leaf(b, l, k, d), leaf(b, l, k, e)
+        for name, backend in {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}.items():
+
+            def call():
+                q, k_, v = query, key, value
+                if d < e:
+                    q, k_ = F.pad(q, (0, e - d)), F.pad(k_, (0, e - d))
+                with sdpa_kernel([backend]):
+                    return F.scaled_dot_product_attention(
+                        q.transpose(1, 2), k_.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=d**-0.5, enable_gqa=True
+                    )
+
+            rival("attention", shape, f"torch SDPA, {name}", call, (query, key, value))
+    try:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    except ImportError as e:
+        print(f"attention: no flex_attention here ({e})")
+        return
+    b, l, h, k, d = 4, 8192, 32, 8, 64
+    query, key, value = leaf(b, l, h, d), leaf(b, l, k, d), leaf(b, l, k, d)
+    flex = torch.compile(flex_attention)
+    masks = {
+        "window 512 + 64 sinks": lambda b_, h_, i, j: (j <= i) & ((i - j < 512) | (j < 64)),
+        "documents of 1000": lambda b_, h_, i, j: (j <= i) & (i // 1000 == j // 1000),
+    }
+    for name, seen in masks.items():
+        mask = create_block_mask(seen, None, None, l, l, device="cuda")
+        call = lambda: flex(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), block_mask=mask, enable_gqa=True)
+        rival("attention", f"B4 L8192 H32:8 D64, {name}", "torch compiled, flex_attention", call, (query, key, value))
+
+
 def state_update():
     b, h, p, n = 64, 64, 64, 128
     states = [torch.zeros(b, h, p, n, device="cuda") for _ in range(3)]
@@ -242,7 +281,8 @@ def state_update():
 
 
 OPERATORS = {"state-space dual": state_space_dual, "selective scan": selective_scan, "convolution": convolution, "rmsnorm": rmsnorm,
-             "gated rmsnorm": gated_rmsnorm, "branch fusion": branch_fusion, "swiglu": swiglu, "linear + cross entropy": linear_cross_entropy, "state update": state_update}
+             "gated rmsnorm": gated_rmsnorm, "branch fusion": branch_fusion, "swiglu": swiglu, "linear + cross entropy": linear_cross_entropy, "state update": state_update,
+             "attention": attention}
 for name in sys.argv[1:] or OPERATORS:
     torch.manual_seed(0)
     try:

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Kernels;
 
-/// <summary>libtorch's kernels of softmax attention; the numbers are its own.</summary>
+/// <summary>The kernels of softmax attention. Numbers up to that of <see cref="Overrideable"/> are libtorch's.</summary>
 public enum AttentionKernel
 {
     /// <summary>None that serves the call: libtorch would refuse it.</summary>
@@ -20,4 +20,7 @@ public enum AttentionKernel
 
     /// <summary>A kernel of another device's library.</summary>
     Overrideable,
+
+    /// <summary>This library's own CUDA kernel, for bfloat16 on compute capability 9.0. It skips keys that a window or a document boundary excludes.</summary>
+    Cuda = 16,
 }

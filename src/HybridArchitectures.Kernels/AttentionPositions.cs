@@ -1,9 +1,12 @@
+using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Where queries and keys stand, for rows that are not one plain text: ragged caches, packed documents, padding. A query sees the keys of its own document with
+/// Where queries and keys stand, for rows that are not one plain text: ragged caches, packed documents, padding. A query sees the keys of its own
+/// document with
 /// 0 &lt;= key position &lt;= query position.
 /// </summary>
 /// <param name="Query">(B, L) int64 positions in tokens from the start of the query's document; negative for a pad, which then sees nothing.</param>
@@ -12,12 +15,48 @@ namespace HybridArchitectures.Kernels;
 /// <param name="KeyDocuments">(B, S) int64, given if and only if <paramref name="QueryDocuments"/> is.</param>
 public sealed record AttentionPositions(Tensor Query, Tensor Key, Tensor? QueryDocuments = null, Tensor? KeyDocuments = null)
 {
+    /// <summary>
+    /// Where keys stand in the order of their positions, document after document: the first key that each query sees and one past the last, (B, L
+    /// rounded up to 64, 2) int32; else null.
+    /// </summary>
+    internal Tensor? Bounds { get; init; }
+
+    /// <summary>
+    /// The positions of packed documents or padded rows whose tokens attend to each other. CUDA kernels of this library skip what such positions
+    /// exclude.
+    /// </summary>
+    /// <param name="layout">The documents and lengths of the rows.</param>
+    /// <param name="device">Where queries and keys are; null for main memory.</param>
+    /// <returns>Positions whose tensors belong to the current dispose scope. They share no memory with <paramref name="layout"/>.</returns>
+    /// <exception cref="ArgumentNullException"><paramref name="layout"/> is null.</exception>
+    public static AttentionPositions FromLayout(SequenceLayout layout, Device? device = null)
+    {
+        ArgumentNullException.ThrowIfNull(layout);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var place = device ?? CPU;
+        Tensor? On(Tensor? tensor) => tensor?.to(place);
+        var columns = Indices.Range(0, layout.Length, place).unsqueeze(0).expand(layout.Batch, layout.Length);
+        var begins = On(layout.Starts) is { } starts ? starts.to(ScalarType.Int64).mul(columns).cummax(1).values : zeros_like(columns);
+        var (query, ends) = (columns - begins, columns.add(Scalars.One, Scalars.One));
+        if (On(layout.Valid) is { } valid)
+        {
+            var pads = valid.logical_not();
+            (query, ends) = (query.masked_fill(pads, Scalars.MinusOne), ends.masked_fill(pads, Scalars.Zero));
+        }
+        var (key, documents) = (query.clone(), layout.DocumentIds?.to(place, copy: true));
+        var bounds = AttentionBounds.Pack(begins, ends);
+        return new(query.MoveToOuterDisposeScope(), key.MoveToOuterDisposeScope(), documents?.MoveToOuterDisposeScope(), documents) { Bounds =
+            bounds.MoveToOuterDisposeScope() };
+    }
+
     internal void Check(Tensor query, Tensor key, string name)
     {
         CheckOne(Query, query, $"{name}.{nameof(Query)}", "one position per query");
         CheckOne(Key, key, $"{name}.{nameof(Key)}", "one position per key");
         if (QueryDocuments is null != KeyDocuments is null)
-            throw new ArgumentException($"{name} has documents for {(QueryDocuments is null ? "keys" : "queries")} only; expected both or neither", name);
+            throw new ArgumentException($"{name} has documents for {(QueryDocuments is null ? "keys" : "queries")} only; expected both or neither",
+                name);
         if (QueryDocuments is null || KeyDocuments is null) return;
         CheckOne(QueryDocuments, query, $"{name}.{nameof(QueryDocuments)}", "one document per query");
         CheckOne(KeyDocuments, key, $"{name}.{nameof(KeyDocuments)}", "one document per key");

@@ -1,21 +1,36 @@
 using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453), on libtorch's fused kernels.</summary>
+/// <summary>
+/// Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453).
+/// Bfloat16 on compute capability 9.0 runs on this
+/// library's own kernels, which skip keys that no query sees, for head sizes up to 256 (128 where gradients are recorded) and more than one query;
+/// all else on libtorch's fused kernels.
+/// </summary>
 public static class FusedAttention
 {
     /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves queries like <paramref name="query"/>.</summary>
+    /// <summary>
+    /// The back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> calls that
+    /// <see cref="KernelBackend.Cuda"/> does not take (head sizes, positions given token by token) are served by
+    /// <see cref="KernelBackend.LibTorch"/>; <see cref="KernelFor"/> tells.
+    /// </summary>
     public static KernelBackend BackendFor(Tensor query)
     {
         ArgumentNullException.ThrowIfNull(query);
-        return Backend is KernelBackend.Auto or KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, query, nameof(FusedAttention));
+        return Backend switch
+        {
+            KernelBackend.Auto => query.size(1) > 1 && AttentionCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.LibTorch => KernelBackend.LibTorch,
+            _ => SequenceChecks.Choose(Backend, query, nameof(FusedAttention)),
+        };
     }
 
     /// <summary>softmax(scale * query key^T) value over the keys each query sees. A query that sees none gives 0, and passes no gradient.</summary>
@@ -25,7 +40,8 @@ public static class FusedAttention
     /// <param name="scale">Factor on the scores; 1 / sqrt(D) if null.</param>
     /// <param name="window">How many tokens back a query sees, itself included: key j of query i where i - j &lt; window; null for all.</param>
     /// <param name="sinks">The first so many tokens of a document are seen past the window too.</param>
-    /// <param name="positions">Where queries and keys stand; if null, each row is one text, S is at least L, and the last query stands at the last key.</param>
+    /// <param name="positions">Where queries and keys stand; if null, each row is one text, S is at least L, and the last query stands at the last
+    /// key.</param>
     /// <returns>(B, L, H, E) in the type of <paramref name="query"/>.</returns>
     /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
@@ -33,7 +49,13 @@ public static class FusedAttention
         Check(query, key, value, scale, window, sinks, positions);
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
-        if (BackendFor(query) == KernelBackend.Reference) return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
+        switch (BackendFor(query))
+        {
+            case KernelBackend.Reference: return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
+            case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions):
+                KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda, query);
+                return AttentionCuda.Forward(query, key, value, scale, window >= keys ? null : window, sinks, positions);
+        }
         if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, query, key, value, scale, window, sinks, positions);
         using var scope = NewDisposeScope();
         var call = Plan(query, key, value, scale, window, sinks, positions);
@@ -45,13 +67,17 @@ public static class FusedAttention
         return output.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Which of libtorch's kernels <see cref="Forward"/> runs for these arguments on their device, as libtorch itself decides.</summary>
+    /// <summary>
+    /// Which kernel <see cref="Forward"/> runs for these arguments on their device: this library's own, or the one of its kernels that libtorch
+    /// decides for.
+    /// </summary>
     /// <inheritdoc cref="Forward" path="/param"/>
     /// <returns>The kernel; <see cref="AttentionKernel.Math"/> where all scores are held in memory.</returns>
     /// <exception cref="ArgumentException">A shape, type, device or number is not as <see cref="Forward"/> wants it.</exception>
     public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
         Check(query, key, value, scale, window, sinks, positions);
+        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelTakes(query, key, value, scale, positions)) return AttentionKernel.Cuda;
         if (Pieces(query, key, window, sinks, positions) is not null) return AttentionKernel.Flash;
         using var scope = NewDisposeScope();
         return Choice(Plan(query, key, value, scale, window, sinks, positions));
@@ -75,6 +101,14 @@ public static class FusedAttention
     }
 
     static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
+
+    // An explicit choice of the CUDA back end is an error where it cannot be had; a choice by default is not.
+    static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions)
+    {
+        var refusal = AttentionCuda.Refusal(query, key, value, scale, positions);
+        if (refusal is not null && Backend == KernelBackend.Cuda) throw new ArgumentException($"FusedAttention.Backend is Cuda, but {refusal}");
+        return refusal is null;
+    }
 
     // What libtorch's operator is given, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any.
     readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);

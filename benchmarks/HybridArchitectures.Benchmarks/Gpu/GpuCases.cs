@@ -32,6 +32,9 @@ static class GpuCases
                 yield return CrossEntropy(65, 32, 500, type);
                 yield return CrossEntropy(65, 32, 500, type, allLogits: true);
                 yield return StateUpdate(3, 4, 8, 16, type);
+                yield return Attention(2, 70, 4, 2, 16, 16, type);
+                yield return Attention(2, 70, 4, 2, 16, 24, type, window: 20, sinks: 4);
+                yield return Attention(2, 70, 4, 2, 16, 16, type, document: 30);
                 continue;
             }
             yield return StateSpaceDual(8, 8192, 64, 64, 1, 128, type, true);
@@ -47,6 +50,12 @@ static class GpuCases
             yield return CrossEntropy(8192, 2048, 128256, type);
             yield return CrossEntropy(8192, 2048, 128256, type, allLogits: true);
             yield return StateUpdate(64, 64, 64, 128, type);
+            if (type != ScalarType.BFloat16) continue;
+            yield return Attention(4, 8192, 32, 8, 64, 64, type);
+            yield return Attention(4, 8192, 32, 8, 128, 128, type);
+            yield return Attention(4, 8192, 16, 4, 72, 128, type);
+            yield return Attention(4, 8192, 32, 8, 64, 64, type, window: 512, sinks: 64);
+            yield return Attention(4, 8192, 32, 8, 64, 64, type, document: 1000);
         }
     }
 
@@ -115,6 +124,33 @@ static class GpuCases
                 return loss;
             };
         });
+
+    static GpuCase Attention(long b, long l, long h, long k, long d, long e, ScalarType type, int? window = null, int sinks = 0, long? document =
+        null)
+    {
+        double pairs = b * Enumerable.Range(0, (int)l).Sum(i => (double)Visible(i % (document ?? l), window, sinks));
+        string seen = window is not null ? $", window {window} + {sinks} sinks" : document is not null ? $", documents of {document}" : "";
+        return new("attention", $"B{b} L{l} H{h}:{k} D{(d == e ? d : $"{d}:{e}")}{seen}", type, GpuLimits.Attention(pairs, b * l, h, k, d, e, type),
+            inputs =>
+        {
+            var (query, key, value) = (inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, k, d]), inputs.Leaf([b, l, k, e]));
+            AttentionPositions? positions = null;
+            if (document is { } length)
+            {
+                long[] row = [.. Enumerable.Range(0, (int)((l + length - 1) / length)).Select(i => Math.Min(length, l - i * length))];
+                using var layout = SequenceLayout.Packed([.. Enumerable.Repeat(row, (int)b)], l, inputs.Device);
+                positions = AttentionPositions.FromLayout(layout, inputs.Device);
+            }
+            return () => FusedAttention.Forward(query, key, value, window: window, sinks: sinks, positions: positions);
+        });
+    }
+
+    // keys that a query at this place of its document sees
+    static long Visible(long position, int? window, int sinks)
+    {
+        long before = position + 1;
+        return window is { } width && width < before ? width + Math.Min(sinks, before - width) : before;
+    }
 
     static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type) =>
         new("state update", $"B{b} H{h} P{p} N{n}", type, GpuLimits.StateUpdate(b, h, p, n), inputs =>

@@ -51,6 +51,15 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
+    /// <summary>Attention over so many pairs of a query and a key it sees, of all rows together: an exponential for each pair and head, two products forward and five backward.</summary>
+    public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
+    {
+        double queries = tokens * heads * (size + valueSize) * Size(type), keys = tokens * keyHeads * (size + valueSize) * Size(type), exponentials = Exponentials(pairs * heads, 0, 0);
+        double forward = Math.Max(Math.Max(Bytes(queries + keys), exponentials), Products(2 * pairs * heads * (size + valueSize), type));
+        double backward = Math.Max(Math.Max(Bytes(2 * queries + 2 * keys), exponentials), Products(2 * pairs * heads * (3 * size + 2 * valueSize), type));
+        return new(forward, forward + backward);
+    }
+
     /// <summary>x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.</summary>
     public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {

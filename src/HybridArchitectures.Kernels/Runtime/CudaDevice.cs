@@ -68,8 +68,22 @@ sealed unsafe class CudaDevice
         }
     }
 
-    /// <summary>As <see cref="CudaDriver.TensorMap"/>.</summary>
+    /// <summary>As the driver maps a tensor of rows, tokens and elements.</summary>
     public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides)
+    {
+        nint before = Enter();
+        try
+        {
+            return runtime.Driver.TensorMap(address, sizes, strides);
+        }
+        finally
+        {
+            Leave(before);
+        }
+    }
+
+    /// <summary>As the driver maps a tensor of heads.</summary>
+    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides)
     {
         nint before = Enter();
         try

@@ -106,19 +106,32 @@ sealed unsafe class CudaDriver
 
     /// <summary>For copies of 64 tokens of 64 elements of a bfloat16 tensor (rows, tokens, elements), whose last dimension has no gaps and whose strides, in bytes, 16 divides;
     /// into shared memory swizzled over 128 bytes, zeros outside of the tensor.</summary>
-    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides)
+    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides) =>
+        Encode(address, [(ulong)sizes.Elements, (ulong)sizes.Tokens, (ulong)sizes.Rows], [(ulong)strides.Token, (ulong)strides.Row], [64, 64, 1]);
+
+    /// <summary>For copies of 64 tokens of 64 elements of one head of a bfloat16 tensor (rows, tokens, heads, elements of a head); otherwise as the other one.</summary>
+    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides) => Encode(address,
+        [(ulong)sizes.Elements, (ulong)sizes.Heads, (ulong)sizes.Tokens, (ulong)sizes.Rows],
+            [(ulong)strides.Head, (ulong)strides.Token, (ulong)strides.Row], [64, 1, 64, 1]);
+
+    CudaTensorMap Encode(nint address, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> strides, ReadOnlySpan<uint> box)
     {
         const int BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;
+        if (encodeTensorMap is null) throw new CudaException("this driver has no cuTensorMapEncodeTiled; the kernels for compute capability 9.0 need one of CUDA 12 or later");
         var map = stackalloc byte[sizeof(CudaTensorMap) + 64];
         var aligned = (CudaTensorMap*)((nint)(map + 63) & ~63);
-        var size = stackalloc ulong[] { (ulong)sizes.Elements, (ulong)sizes.Tokens, (ulong)sizes.Rows };
-        var stride = stackalloc ulong[] { (ulong)strides.Token, (ulong)strides.Row };
-        var box = stackalloc uint[] { 64, 64, 1 };
-        var steps = stackalloc uint[] { 1, 1, 1 };
-        if (encodeTensorMap is null) throw new CudaException("this driver has no cuTensorMapEncodeTiled; the kernels for compute capability 9.0 need one of CUDA 12 or later");
-        Check(encodeTensorMap(aligned, BFloat16, 3, address, size, stride, box, steps, 0, Swizzle128, Promote128, 0), $"cuTensorMapEncodeTiled of {sizes} elements, {strides} bytes apart");
+        var steps = stackalloc uint[] { 1, 1, 1, 1 };
+        fixed (ulong* size = sizes)
+        fixed (ulong* stride = strides)
+        fixed (uint* boxSize = box)
+        {
+            int code = encodeTensorMap(aligned, BFloat16, (uint)sizes.Length, address, size, stride, boxSize, steps, 0, Swizzle128, Promote128, 0);
+            if (code != 0) Check(code, $"cuTensorMapEncodeTiled of sizes ({Join(sizes)}), strides in bytes ({Join(strides)}), innermost first");
+        }
         return *aligned;
     }
+
+    static string Join(ReadOnlySpan<ulong> numbers) => string.Join(", ", numbers.ToArray());
 
     void Check(int code, string what)
     {

@@ -222,7 +222,18 @@ public sealed class SequenceContext : IDisposable
             var totals = RowTotals();
             keys = slots.expand(Batch, TotalLength).masked_fill(slots.ge(totals), Scalars.MinusOne);
         }
-        return attentionPositions = new AttentionPositions(Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds);
+        return attentionPositions = new AttentionPositions(Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds) { Bounds = AttentionBounds(documents) };
+    }
+
+    // what the CUDA kernels take instead of positions: here keys stand in order
+    Tensor? AttentionBounds(bool documents)
+    {
+        if (Device.type != TorchSharp.DeviceType.CUDA || Length < 2) return null;
+        var positions = PositionsPerRow();
+        var begins = documents ? Indices.Range(0, Length, Device).sub(positions) : zeros_like(positions);
+        var ends = begins.add(positions, Scalars.One).add(Scalars.One, Scalars.One);
+        if (Layout?.Valid is { } valid) ends = ends.masked_fill(valid.logical_not(), Scalars.Zero);
+        return Own(Kernels.Cuda.Attention.AttentionBounds.Pack(begins, ends));
     }
 
     /// <summary>Tokens each row has seen when this pass is over: (batch, 1) int64.</summary>

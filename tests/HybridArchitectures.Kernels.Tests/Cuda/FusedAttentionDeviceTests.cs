@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
@@ -7,7 +8,8 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 [Trait("device", "cuda")]
 public class FusedAttentionDeviceTests
 {
-    public static TheoryData<int?, int, bool> Cases => new() { { null, 0, false }, { 40, 0, false }, { 40, 4, false }, { null, 0, true }, { 40, 4, true } };
+    public static TheoryData<int?, int, bool> Cases => new() { { null, 0, false }, { 40, 0, false }, { 40, 4, false }, { null, 0, true },
+        { 40, 4, true } };
 
     [Theory]
     [MemberData(nameof(Cases))]
@@ -32,11 +34,135 @@ public class FusedAttentionDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         var positions = packed ? Packed(2, 100) : null;
-        Tensor?[] inputs = [randn([2, 100, 8, 64], ScalarType.Float64, Card.Device), randn([2, 100, 2, 64], ScalarType.Float64, Card.Device), randn([2, 100, 2, 48], ScalarType.Float64, Card.Device)];
+        Tensor?[] inputs = [randn([2, 100, 8, 64], ScalarType.Float64, Card.Device), randn([2, 100, 2, 64], ScalarType.Float64, Card.Device),
+            randn([2, 100, 2, 48], ScalarType.Float64, Card.Device)];
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
-            OperatorCheck.IsAsGoodAsComposed(type, i => FusedAttention.Forward(i[0]!, i[1]!, i[2]!, window: window, sinks: sinks, positions: positions),
+            OperatorCheck.IsAsGoodAsComposed(type, i => FusedAttention.Forward(i[0]!, i[1]!, i[2]!, window: window, sinks: sinks,
+                positions: positions),
                 i => Plain(i[0]!, i[1]!, i[2]!, AttentionReference.Visible(100, 100, window, sinks, positions, Card.Device)),
                 i => AttentionReference.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, positions), inputs);
+    }
+
+    static void OwnKernelIsNeeded()
+    {
+        Card.IsNeeded();
+        using var one = zeros([1, 2, 1, 8], ScalarType.BFloat16, Card.Device);
+        Assert.SkipUnless(FusedAttention.BackendFor(one) == KernelBackend.Cuda, "the attention kernels are for compute capability 9.0");
+    }
+
+    static Tensor[] Inputs(long batch, long queries, long keys, long heads, long keyHeads, long size, long valueSize)
+    {
+        Tensor New(long length, long count, long width) => randn([batch, length, count, width], ScalarType.Float64, Card.Device);
+        return [New(queries, heads, size), New(keys, keyHeads, size), New(keys, keyHeads, valueSize)];
+    }
+
+    static void IsAsGoodAsComposed(Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    {
+        var narrow = inputs.Select(x => x.to(ScalarType.BFloat16)).ToArray();
+        Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(narrow[0], narrow[1], narrow[2], scale, window, sinks, positions));
+        using var poisoned = Card.Poisoned();
+        AttentionComposed.ErrsAtMostTwice(inputs, scale, window, sinks, positions);
+    }
+
+    [Theory]
+    [InlineData(64, 64), InlineData(128, 128), InlineData(72, 128), InlineData(48, 96), InlineData(96, 96), InlineData(16, 16), InlineData(128, 64),
+        InlineData(20, 100), InlineData(8, 120)]
+    public void The_own_kernels_errors_are_at_most_twice_those_of_composed_operators_for_all_head_sizes(long size, long valueSize)
+    {
+        OwnKernelIsNeeded();
+        using var random = manual_seed(1);
+        foreach (var (queries, keys) in new[] { (2L, 2L), (65, 65), (128, 128), (333, 333), (777, 777), (3, 1000), (200, 1025) })
+        {
+            using var scope = NewDisposeScope();
+            IsAsGoodAsComposed(Inputs(2, queries, keys, 8, 2, size, valueSize), queries == 333 ? 0.4 : null);
+            IsAsGoodAsComposed(Inputs(1, queries, keys, 3, 3, size, valueSize), window: 100, sinks: 5);
+            IsAsGoodAsComposed(Inputs(1, queries, keys, 6, 1, size, valueSize), window: 200);
+        }
+    }
+
+    [Theory]
+    [InlineData(192, 128), InlineData(256, 256), InlineData(16, 256), InlineData(160, 136)]
+    public void Large_heads_are_served_without_gradients(long size, long valueSize)
+    {
+        OwnKernelIsNeeded();
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        using var noGrad = no_grad();
+        foreach (var (queries, keys) in new[] { (130L, 130L), (77, 900) })
+        {
+            var inputs = Inputs(2, queries, keys, 4, 2, size, valueSize).Select(x => x.to(ScalarType.BFloat16)).ToArray();
+            Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(inputs[0], inputs[1], inputs[2]));
+            var visible = AttentionReference.Visible(queries, keys, null, 0, null, Card.Device);
+            OperatorCheck.ErrsAtMostTwice("the output", FusedAttention.Forward(inputs[0], inputs[1], inputs[2]),
+                AttentionComposed.Forward(inputs[0], inputs[1], inputs[2], null, visible),
+                AttentionReference.Forward(inputs[0].to(ScalarType.Float64), inputs[1].to(ScalarType.Float64), inputs[2].to(ScalarType.Float64)));
+        }
+    }
+
+    [Theory]
+    [InlineData(null, 0, 64), InlineData(100, 0, 64), InlineData(100, 30, 64), InlineData(null, 0, 128), InlineData(300, 10, 72)]
+    public void The_own_kernels_skip_what_documents_and_padding_exclude(int? window, int sinks, long size)
+    {
+        OwnKernelIsNeeded();
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        using var packed = SequenceLayout.Packed([[1000, 37, 0, 200, 811], [1, 0, 1747], [2048], []], 2048, Card.Device);
+        IsAsGoodAsComposed(Inputs(4, 2048, 2048, 4, 2, size, 64), window: window, sinks: sinks,
+            positions: AttentionPositions.FromLayout(packed, Card.Device));
+        using var padded = SequenceLayout.Padded([700, 1, 64, 0], 700, Card.Device);
+        IsAsGoodAsComposed(Inputs(4, 700, 700, 4, 2, size, 64), window: window, sinks: sinks,
+            positions: AttentionPositions.FromLayout(padded, Card.Device));
+    }
+
+    [Fact]
+    public void Twenty_runs_are_equal_to_the_bit()
+    {
+        OwnKernelIsNeeded();
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        var leaves = Inputs(2, 4096, 4096, 8, 2, 64, 64).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
+        var direction = randn([2, 4096, 8, 64], ScalarType.BFloat16, Card.Device);
+        Tensor[]? first = null;
+        for (int run = 0; run < 20; run++)
+        {
+            using var inner = NewDisposeScope();
+            foreach (var leaf in leaves) leaf.grad = null;
+            var output = FusedAttention.Forward(leaves[0], leaves[1], leaves[2]);
+            Autograd.Backward(output, direction);
+            Tensor[] results = [output.detach(), .. leaves.Select(leaf => leaf.grad!.clone())];
+            if (first is null) first = [.. results.Select(x => x.clone().MoveToOuterDisposeScope())];
+            else Assert.All(results.Zip(first), pair => Assert.True(pair.First.Equals(pair.Second)));
+        }
+    }
+
+    [Fact]
+    public void A_row_of_a_million_tokens_and_tensors_past_the_2_to_the_31st_element()
+    {
+        OwnKernelIsNeeded();
+        using var random = manual_seed(5);
+        using (NewDisposeScope())
+        {
+            // queries of the last 2,000 tokens see none before the last 3,000
+            const long Length = 1 << 20, Last = 3000, Seen = 2000;
+            EndEqualsItselfAlone([1, Length, 4, 64], [1, Length, 2, 64], 1, Length - Last, Last, Seen, 500);
+        }
+        using (NewDisposeScope()) EndEqualsItselfAlone([257, 2051, 64, 64], [257, 2051, 16, 64], 0, 255, 2, 2, null);
+    }
+
+    // the last part along a dimension against a call over that part alone
+    static void EndEqualsItselfAlone(long[] querySize, long[] keySize, int dimension, long start, long count, long compared, int? window)
+    {
+        Tensor New(long[] size) => randn(size, ScalarType.BFloat16, Card.Device).requires_grad_();
+        Tensor[] whole = [New(querySize), New(keySize), New(keySize)];
+        Tensor[] part = [.. whole.Select(x => x.detach().narrow(dimension, start, count).clone().requires_grad_())];
+        var direction = randn(querySize, ScalarType.BFloat16, Card.Device);
+        var (output, own) = (FusedAttention.Forward(whole[0], whole[1], whole[2], window: window),
+            FusedAttention.Forward(part[0], part[1], part[2], window: window));
+        Autograd.Backward(output, direction);
+        Autograd.Backward(own, direction.narrow(dimension, start, count).clone());
+        Tensor End(Tensor x) => x.narrow(dimension, x.size(dimension) - compared, compared);
+        OperatorCheck.Close(End(own.detach()), End(output.detach()), 8e-3, "the output");
+        for (int i = 0; i < 3; i++) OperatorCheck.Close(End(part[i].grad!), End(whole[i].grad!), 8e-3, $"the gradient of input {i}");
     }
 
     // as one would write it, all in the tensors' type
@@ -44,12 +170,14 @@ public class FusedAttentionDeviceTests
     {
         Tensor Repeated(Tensor x) => x.repeat_interleave(query.size(2) / x.size(2), 2);
         var scores = einsum("blhd,bshd->bhls", query, Repeated(key)) * (1 / Math.Sqrt(query.size(3)));
-        return einsum("bhls,bshe->blhe", scores.masked_fill(visible.logical_not().unsqueeze(1), double.NegativeInfinity).softmax(-1), Repeated(value));
+        return einsum("bhls,bshe->blhe", scores.masked_fill(visible.logical_not().unsqueeze(1), double.NegativeInfinity).softmax(-1),
+            Repeated(value));
     }
 
     static AttentionPositions Packed(long rows, long length)
     {
-        Tensor Rows(Func<int, long> of) => tensor([.. Enumerable.Range(0, (int)length).Select(of)], device: Card.Device).unsqueeze(0).expand(rows, length).contiguous();
+        Tensor Rows(Func<int, long> of) => tensor([.. Enumerable.Range(0, (int)length).Select(of)], device: Card.Device).unsqueeze(0).expand(rows,
+            length).contiguous();
         var (documents, places) = (Rows(i => i / 37), Rows(i => i % 37));
         return new(places, places, documents, documents);
     }

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -7,7 +8,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 public class PtxTests
 {
     // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), norms of parts a few lanes wide and of ones wider than a block holds,
-    // fusions of branches, and the selective scan of few channels
+    // fusions of branches, the selective scan of few channels, and attention of several head sizes
     static IEnumerable<CudaSource> Shapes(int capability) =>
         new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
@@ -16,7 +17,10 @@ public class PtxTests
             .Concat(from form in Enum.GetValues<BranchFusionForm>() from backward in new[] { false, true }
                     select CudaSource.Embedded(new BranchFusionCut(backward, form, false, 64, 256, 0).Source(ScalarType.BFloat16, true)))
             .Concat(from type in new[] { "bfloat16 SCAN_ELEMENT=bfloat16", "float32 SCAN_ELEMENT=float" } from documents in new[] { 0, 1 } from saves in new[] { 0, 1 }
-                    select CudaSource.Embedded($"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"));
+                    select CudaSource.Embedded($"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"))
+            .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
+                    let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, 232_448) from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
+                    where capability == 90 select CudaSource.Embedded(source));
 
     [Theory]
     [InlineData("sm_80")]

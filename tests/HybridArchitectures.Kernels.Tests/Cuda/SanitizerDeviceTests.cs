@@ -37,6 +37,25 @@ public class SanitizerDeviceTests
         }
     }
 
+    [Fact]
+    public void Attention()
+    {
+        Card.IsNeeded();
+        using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Card.Device);
+        foreach (var (size, valueSize) in new[] { (64, 64), (72, 128), (20, 20) })
+        {
+            using var scope = NewDisposeScope();
+            Tensor New(long heads, long width) => randn([3, 110, heads, width], ScalarType.BFloat16, Card.Device).requires_grad_();
+            foreach (var positions in new[] { null, AttentionPositions.FromLayout(layout, Card.Device) })
+                foreach (var (window, sinks) in new[] { ((int?)null, 0), (30, 4) })
+                {
+                    var output = FusedAttention.Forward(New(4, size), New(2, size), New(2, valueSize), window: window, sinks: sinks, positions: positions);
+                    Autograd.Backward(output.to(ScalarType.Float32).sum());
+                    Assert.True(output.isfinite().all().item<bool>());
+                }
+        }
+    }
+
     [Theory]
     [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
     public void Norms_activations_and_loss(ScalarType type)

@@ -65,12 +65,19 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     emulation_launch(from->kernel, arguments, x, y, z, threads, shared, backwards);
     return 0;
 }
-// what emulation::copy_tile reads: the address, three sizes, two strides
+// what emulation::copy_tile (three sizes) and copy_head (four) read: the address, the sizes, the strides but the innermost
 int cuTensorMapEncodeTiled(void* map, int, unsigned rank, void* address, const unsigned long long* sizes, const unsigned long long* strides, const unsigned* box, const unsigned*, int, int, int, int) {
     if (!context) return 201;
-    if (rank != 3 || box[0] != 64 || box[1] != 64 || box[2] != 1 || reinterpret_cast<size_t>(map) % 64 || reinterpret_cast<size_t>(address) % 16) return 1;
-    for (int i = 0; i < 2; i++) if (strides[i] % 16 || strides[i] == 0) return 1;
-    unsigned long long words[16] = {reinterpret_cast<size_t>(address), sizes[0], sizes[1], sizes[2], strides[0], strides[1]};
+    if ((rank != 3 && rank != 4) || box[0] != 64 || box[rank - 2] != 64 || box[rank - 1] != 1 || reinterpret_cast<size_t>(map) % 64 || reinterpret_cast<size_t>(address) % 16) return 1;
+    unsigned long long words[16] = {reinterpret_cast<size_t>(address)};
+    for (unsigned i = 0; i < rank; i++) {
+        if (sizes[i] == 0 || sizes[i] > 1ull << 32) return 1;
+        words[1 + i] = sizes[i];
+    }
+    for (unsigned i = 0; i + 1 < rank; i++) {
+        if (strides[i] % 16 || strides[i] == 0 || strides[i] >= 1ull << 40) return 1;
+        words[1 + rank + i] = strides[i];
+    }
     memcpy(map, words, sizeof(words));
     return 0;
 }

@@ -1,0 +1,19 @@
+using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
+
+namespace HybridArchitectures.Kernels.Cuda.Attention;
+
+/// <summary>
+/// What the kernels of <c>AttentionForward.cu</c> and <c>AttentionBackward.cu</c> take; <c>attention.cuh</c> explains the fields. The size is a
+/// multiple of 64 bytes, as it is there.
+/// </summary>
+[StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 256)]
+struct AttentionArguments
+{
+    public CudaTensorMap Query, Key, Value, Output, Gradient, DKey, DValue;
+    public nint Bounds, Ranges, Visitors, Logarithms, Delta, DQuerySums, Turns, Ticket, DQuery, PlainOutput, PlainGradient;
+    public long GradientRow, GradientToken, GradientHead;
+    public long Batch, Queries, Keys, Heads, KeyHeads, DQuerySize, ValueSize;
+    public long Window, Sinks, Together;
+    public float Scale, ScaleLog2;
+}

@@ -1,0 +1,109 @@
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>
+/// The attention kernels of compute capability 9.0 under emulation, output and gradients beside those of composed bfloat16 operators.
+/// </summary>
+public sealed class FusedAttentionEmulationTests : IDisposable
+{
+    public FusedAttentionEmulationTests() => FusedAttention.Backend = KernelBackend.Cuda;
+
+    public void Dispose() => FusedAttention.Backend = KernelBackend.Auto;
+
+    static Tensor[] Inputs(long batch, long queries, long keys, long heads, long keyHeads, long size, long valueSize) =>
+        [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, keyHeads, size),
+            OperatorCheck.Normal(batch, keys, keyHeads, valueSize)];
+
+    static void IsAsGoodAsComposed(Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null) =>
+        CudaEmulation.BothOrders(() => AttentionComposed.ErrsAtMostTwice(inputs, scale, window, sinks, positions));
+
+    [Theory]
+    [InlineData(64, 64, 70, 70)]
+    [InlineData(64, 64, 1, 300)]
+    [InlineData(64, 64, 205, 333)]
+    [InlineData(72, 128, 130, 130)]
+    [InlineData(20, 44, 65, 100)]
+    public void Gradients_err_at_most_twice_as_much_as_composed_operators_for_head_sizes_and_lengths(long size, long valueSize, long queries,
+        long keys)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        IsAsGoodAsComposed(Inputs(2, queries, keys, 4, 2, size, valueSize), queries == 130 ? 0.3 : null);
+    }
+
+    [Theory]
+    [InlineData(3, 0)]
+    [InlineData(40, 0)]
+    [InlineData(40, 7)]
+    [InlineData(130, 70)]
+    public void Windows_and_sinks(int window, int sinks)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        IsAsGoodAsComposed(Inputs(1, 400, 400, 2, 1, 64, 64), window: window, sinks: sinks);
+        IsAsGoodAsComposed(Inputs(1, 90, 300, 2, 2, 64, 64), window: window, sinks: sinks);
+    }
+
+    [Theory]
+    [InlineData(null, 0)]
+    [InlineData(50, 0)]
+    [InlineData(50, 10)]
+    public void Packed_documents_and_padded_rows(int? window, int sinks)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(3);
+        using var packed = SequenceLayout.Packed([[100, 37, 0, 200, 63], [1, 300], [400]], 400);
+        IsAsGoodAsComposed(Inputs(3, 400, 400, 2, 1, 64, 64), window: window, sinks: sinks, positions: AttentionPositions.FromLayout(packed));
+        using var padded = SequenceLayout.Padded([130, 1, 7], 130);
+        IsAsGoodAsComposed(Inputs(3, 130, 130, 2, 1, 64, 64), window: window, sinks: sinks, positions: AttentionPositions.FromLayout(padded));
+    }
+
+    [Fact]
+    public void Slices_of_wider_tensors_are_read_as_they_are_and_others_are_copied()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        using var emulation = new CudaEmulation();
+        var dense = Inputs(2, 70, 70, 4, 2, 64, 64).Select(x => x.to(ScalarType.BFloat16)).ToArray();
+        var expected = FusedAttention.Forward(dense[0], dense[1], dense[2]);
+        // heads between others, misaligned heads, and heads before tokens
+        var sliced = cat([full_like(dense[0], double.NaN), dense[0], full_like(dense[0], double.NaN)], 2).narrow(2, 4, 4);
+        var misaligned = cat([zeros(2, 70, 2, 1, ScalarType.BFloat16), dense[1]], 3).narrow(3, 1, 64);
+        var turned = dense[2].transpose(1, 2).contiguous().transpose(1, 2);
+        Assert.True(FusedAttention.Forward(sliced, misaligned, turned).Equals(expected));
+        Assert.True(FusedAttention.Forward(dense[0].narrow(0, 0, 1).expand(2, 70, 4, 64), dense[1], dense[2]).narrow(0, 0,
+            1).Equals(expected.narrow(0, 0, 1)));
+    }
+
+    [Fact]
+    public void What_the_kernels_do_not_take_is_refused_by_name_when_they_are_asked_for()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        Tensor New(long size, ScalarType type = ScalarType.BFloat16) => zeros([1, 3, 2, size], type);
+        var rows = zeros([1, 3], ScalarType.Int64);
+        void IsRefused(string what, Action action) => Assert.Contains(what, Assert.Throws<ArgumentException>(action).Message,
+            StringComparison.Ordinal);
+        IsRefused("query is Float32", () => FusedAttention.Forward(New(8, ScalarType.Float32), New(8, ScalarType.Float32),
+            New(8, ScalarType.Float32)));
+        IsRefused("query has a head size of 264", () => FusedAttention.Forward(New(264), New(264), New(8)));
+        IsRefused("value has a head size of 136; expected at most 128 where gradients", () =>
+            FusedAttention.Forward(New(8).requires_grad_(), New(8), New(136)));
+        IsRefused("scale is -1", () => FusedAttention.Forward(New(8), New(8), New(8), scale: -1));
+        IsRefused("token by token", () => FusedAttention.Forward(New(8), New(8), New(8), positions: new(rows, rows)));
+        Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(New(8), New(8), New(8)));
+    }
+
+    [Fact]
+    public void An_older_GPU_is_refused()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation(capability: 80);
+        var x = zeros([1, 3, 2, 8], ScalarType.BFloat16);
+        Assert.Contains("compute capability 8.0", Assert.Throws<ArgumentException>(() => FusedAttention.Forward(x, x, x)).Message,
+            StringComparison.Ordinal);
+    }
+}
