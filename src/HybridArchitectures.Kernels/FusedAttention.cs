@@ -8,9 +8,8 @@ namespace HybridArchitectures.Kernels;
 
 /// <summary>
 /// Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453).
-/// Bfloat16 on compute capability 9.0 runs on this
-/// library's own kernels, which skip keys that no query sees, for head sizes up to 256 (128 where gradients are recorded) and more than one query;
-/// all else on libtorch's fused kernels.
+/// Bfloat16 on compute capability 9.0 runs on this library's own kernels, for head sizes up to 256 (128 where gradients are recorded) and more
+/// than one query; they skip keys that no query sees. All other calls run on libtorch's fused kernels.
 /// </summary>
 public static class FusedAttention
 {
