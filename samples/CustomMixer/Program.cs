@@ -6,6 +6,8 @@ using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 
+SampleConsole.Prepare();
+
 // once: its designs can then be written to JSON, saved in checkpoints and read back
 MixerSpec.Register<GatedRecurrenceSpec>("gatedRecurrence");
 
@@ -27,7 +29,7 @@ string folder = Path.Combine("runs", "custom-mixer");
 if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
 using var trainer = new Trainer(model, training, new TrainingOptions
 {
-    Budget = TimeSpan.FromSeconds(40), LearningRate = 6e-3, Context = 256, BatchRows = 4, ReportEvery = 20, Folder = folder,
+    Budget = TimeSpan.FromSeconds(40), LearningRate = 3e-3, Context = 256, BatchRows = 4, ReportEvery = 20, Folder = folder,
 });
 var result = trainer.Run(new InlineProgress(report =>
     Console.WriteLine($"step {report.Step,4}   {report.Loss / Math.Log(2):f3} bits per byte   {report.TokensPerSecond:N0} bytes/s")));

@@ -1,3 +1,4 @@
+using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
@@ -5,12 +6,28 @@ using HybridArchitectures.Models;
 namespace Quickstart;
 
 /// <summary>One of the models that are compared.</summary>
-sealed record Arm(string Name, string Folder, HybridDesign Design)
+/// <param name="Name">The name on console and page.</param>
+/// <param name="Folder">The folder of its checkpoints.</param>
+/// <param name="Design">The model.</param>
+/// <param name="Trials">Whole runs of 700 steps of this design at several rates (see README.md).</param>
+sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList<RateTrial> Trials)
 {
     const int Width = 128, Vocabulary = 256;
 
-    /// <summary>The hybrid of the paper's ratio 1:5 in small, and beside it both pure designs, their depth or feed-forward chosen for the same number of parameters.</summary>
+    /// <summary>How the rates were chosen.</summary>
+    public const string RateRule = "the best for the design in whole runs of 700 steps at 1e-3, 2e-3, 3e-3, 4e-3 and 6e-3";
+
+    /// <summary>Gets the hybrid of the paper's ratio 1:5 in small, and both pure designs with the same number of parameters.</summary>
     public static IReadOnlyList<Arm> All { get; } = MakeAll();
+
+    /// <summary>Gets the peak learning rate that is best for this design. One rate for all designs would favour the design that it suits.</summary>
+    public double Rate => Trials.MinBy(trial => trial.BitsPerByte)!.Rate;
+
+    /// <summary>Gets the trials as text: "1e-3 1.572, 2e-3 1.568".</summary>
+    public string TrialsText => string.Join(", ", Trials.Select(trial => FormattableString.Invariant($"{Text(trial.Rate)} {trial.BitsPerByte:0.000}")));
+
+    /// <summary>Returns a rate as text: "3e-3".</summary>
+    public static string Text(double rate) => rate.ToString("0.##e-0", CultureInfo.InvariantCulture);
 
     static HybridDesignBuilder Builder(int feedForward) => HybridStack.Design(Width, Vocabulary)
         .WithAttention(heads: 4, keyValueHeads: 2)
@@ -22,9 +39,12 @@ sealed record Arm(string Name, string Folder, HybridDesign Design)
         var hybrid = Builder(256).Depth(6).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Name("Hybrid 1:5").Build();
         return
         [
-            new Arm("Hybrid 1:5", "hybrid", hybrid),
-            new Arm("Transformer", "transformer", Matched("Transformer", "T", 8, hybrid)),
-            new Arm("Mamba-2", "mamba2", Matched("Mamba-2", "M", 6, hybrid)),
+            new Arm("Hybrid 1:5", "hybrid", hybrid,
+                [new(1e-3, 1.572), new(2e-3, 1.568), new(3e-3, 1.5555), new(4e-3, 1.5556), new(6e-3, 1.584)]),
+            new Arm("Transformer", "transformer", Matched("Transformer", "T", 8, hybrid),
+                [new(1e-3, 1.922), new(2e-3, 1.860), new(3e-3, 1.850), new(4e-3, 1.856), new(6e-3, 1.939)]),
+            new Arm("Mamba-2", "mamba2", Matched("Mamba-2", "M", 6, hybrid),
+                [new(1e-3, 1.586), new(2e-3, 1.565), new(3e-3, 1.564), new(4e-3, 1.569), new(6e-3, 1.577)]),
         ];
     }
 

@@ -3,15 +3,23 @@ using HybridArchitectures.Training;
 
 namespace Quickstart;
 
-/// <summary>How one model was trained and what it reached on the whole held-out text; null while it is not finished.</summary>
-sealed record ArmResult(Arm Arm, TrainingResult Training, Evaluation? HeldOut)
+/// <summary>How one model was trained, and what it reached on the held-out text.</summary>
+sealed record ArmResult(Arm Arm, TrainingResult Training, Evaluation HeldOut)
 {
+    /// <summary>The median speed of training, without evaluations and checkpoints.</summary>
+    public double TokensPerSecond => Training.History.Select(point => point.TokensPerSecond).Order().ElementAt(Training.History.Count / 2);
+
     public RunSummary ToSummary(IReadOnlyList<RunSample> samples)
     {
         static double Bits(double nats) => nats / Math.Log(2);       // a token is a byte here
-        var points = Training.History.Select(point => new RunPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, Bits(point.Loss)))
-            .Concat(Training.Evaluations.Select(point => new RunPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, null, point.Result.BitsPerByte)))
+        var points = Training.History.Select(at => new RunPoint(at.Step, at.Tokens, at.Elapsed.TotalSeconds, Bits(at.Loss)))
+            .Concat(Training.Evaluations.Select(at => new RunPoint(at.Step, at.Tokens, at.Elapsed.TotalSeconds, null, at.Result.BitsPerByte)))
             .OrderBy(point => point.Step).ThenBy(point => point.HeldOutLoss is not null);
-        return new RunSummary { Name = Arm.Name, Design = Arm.Design, Points = [.. points], HeldOutLoss = HeldOut?.BitsPerByte, Samples = samples };
+        return new RunSummary
+        {
+            Name = Arm.Name, Design = Arm.Design, Points = [.. points], HeldOutLoss = HeldOut.BitsPerByte,
+            TokensPerSecond = TokensPerSecond, Samples = samples,
+            Facts = [new("peak rate", Arm.Text(Arm.Rate)), new("held-out bits per byte after 700 steps, by rate", Arm.TrialsText)],
+        };
     }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using HybridArchitectures.Checkpoints;
@@ -11,28 +10,21 @@ using Spectre.Console;
 
 namespace Quickstart;
 
-/// <summary>The whole run: text, baselines, three trainings, a checkpoint read back, text written by it, and the report.</summary>
+/// <summary>The whole run: text, baselines, training of all models, a checkpoint read back, text written by it, and the report.</summary>
 sealed class Comparison
 {
-    const int Context = 256, Rows = 4, EvaluateEvery = 100;
-    const double HeldOutShare = 0.03;                       // of the text; all of it is measured
-    const double TrainingShare = 0.88;                      // of the time asked for; the rest goes to measuring, writing and the report
-
-    static readonly TrainingOptions Recipe = new()
-    {
-        LearningRate = 6e-3,
-        Context = Context,
-        BatchRows = Rows,
-        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 },
-        ReportEvery = 5,
-        EvaluationTokens = 8192,
-    };
+    const double HeldOutShare = 0.03;                       // of the text
+    const int EvaluationRows = 16;
 
     readonly RunSettings settings;
     readonly string folder;
-    readonly Stopwatch clock = Stopwatch.StartNew();
+    readonly Deadline deadline;
 
-    Comparison(RunSettings settings, string folder) => (this.settings, this.folder) = (settings, folder);
+    Comparison(RunSettings settings, string folder)
+    {
+        (this.settings, this.folder) = (settings, folder);
+        deadline = new Deadline(TimeSpan.FromMinutes(settings.Minutes));
+    }
 
     public static Comparison Create(RunSettings settings, string? folder)
     {
@@ -50,129 +42,155 @@ sealed class Comparison
 
     public static Comparison Open(string folder) => new(RunSettings.Load(folder), folder);
 
-    public async Task<int> Execute(CancellationToken cancellation)
+    /// <summary>Runs the comparison.</summary>
+    /// <param name="cancellation">Stops it; what was trained is then saved.</param>
+    /// <returns>Whether it came to its end.</returns>
+    public async Task<bool> Execute(CancellationToken cancellation)
+    {
+        try
+        {
+            if (await TryExecute(cancellation)) return true;
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+        }
+        if (Directory.Exists(folder))
+        {
+            AnsiConsole.MarkupLineInterpolated($"[yellow]Stopped; everything so far is saved.[/] To go on:");
+            AnsiConsole.MarkupLineInterpolated($"  dotnet run -c Release --project samples/Quickstart -- --resume {folder}");
+        }
+        else AnsiConsole.MarkupLine("[yellow]Stopped before the run began; nothing was written.[/]");
+        return false;
+    }
+
+    async Task<bool> TryExecute(CancellationToken cancellation)
     {
         var corpus = settings.Data is { } path ? TextCorpus.FromPath(path, HeldOutShare) : DocumentationCorpus.Load(HeldOutShare);
         using var training = TokenDataset.FromBytes(corpus.Training);
         using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
         foreach (var (name, data) in new[] { ("training", training), ("held-out", heldOut) })
-            if (data.Count <= 4 * Context) throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Context}");
+            if (data.Count <= 4 * Race.Context)
+                throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Race.Context}");
+        cancellation.ThrowIfCancellationRequested();
         Directory.CreateDirectory(folder);
         settings.Save(folder);
+        Introduce(corpus);
+        var baselines = Baselines(corpus);
+
+        var race = new Race(folder, settings, deadline, training, heldOut);
+        if (race.Run(cancellation) is not { } trained) return false;
+        var results = Evaluate(race, trained, heldOut, cancellation);
+        Show(results, baselines);
+        var samples = await Write(results[0], cancellation);
+        Report(corpus, results, baselines, samples).Write(Path.Combine(folder, "report"));
+        AnsiConsole.MarkupLineInterpolated($"[bold]Report[/]    {Path.Combine(folder, "report", "index.html")}   ({deadline.Elapsed:f0} s in all)");
+        return true;
+    }
+
+    static void Introduce(TextCorpus corpus)
+    {
         AnsiConsole.MarkupLineInterpolated($"[bold]Text[/]         {corpus.Source}");
         AnsiConsole.MarkupLineInterpolated($"             {Megabytes(corpus.TrainingBytes)} to train on, {Megabytes(corpus.HeldOutBytes)} held out");
-        var baselines = Baselines(corpus);
         foreach (var arm in Arm.All)
-            AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {arm.Design.CountParameters().Total:N0} parameters");
+        {
+            var parameters = arm.Design.CountParameters().Total;
+            AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {parameters:N0} parameters, peak rate {Arm.Text(arm.Rate)}");
+        }
+        AnsiConsole.MarkupLineInterpolated($"             Each rate is {Arm.RateRule}.");
+    }
 
+    /// <summary>Measures the trained models on the same held-out text: on all of it if there is time, otherwise on evenly spread windows.</summary>
+    IReadOnlyList<ArmResult> Evaluate(Race race, IReadOnlyDictionary<Arm, TrainingResult> trained, TokenDataset heldOut, CancellationToken cancellation)
+    {
+        double share = deadline.ShareToMeasure(race.SecondsPerStep, race.StepsToMeasure);
+        long tokens = share == 1 ? 0 : Math.Max(4 * Race.Context, (long)(share * heldOut.Count));
         var results = new List<ArmResult>();
         foreach (var arm in Arm.All)
         {
-            // the first model has its share of the time; the others are trained on as many tokens
-            Func<TrainingOptions> options = results.Count == 0 ? () => Recipe with { Budget = FirstShare(training) } : () => Recipe with { Tokens = results[0].Training.Tokens };
-            var result = Train(arm, training, heldOut, options, cancellation);
-            if (!result.Training.Completed)
-            {
-                AnsiConsole.MarkupLineInterpolated($"[yellow]Stopped; everything so far is saved.[/] To go on:");
-                AnsiConsole.MarkupLineInterpolated($"  dotnet run -c Release --project samples/Quickstart -- --resume {folder}");
-                return 130;
-            }
-            results.Add(result);
+            using var model = Checkpoint.Load(trained[arm].Checkpoint!);
+            var measured = Evaluator.Evaluate(model, heldOut, Race.Context, EvaluationRows, tokens, cancellation: cancellation);
+            results.Add(new ArmResult(arm, trained[arm], measured));
         }
-
-        Show(results, baselines);
-        var samples = await Write(results[0], cancellation);
-        var report = Report(corpus, results, baselines, samples);
-        report.Write(Path.Combine(folder, "report"));
-        AnsiConsole.MarkupLineInterpolated($"[bold]Report[/]    {Path.Combine(folder, "report", "index.html")}   ({clock.Elapsed.TotalSeconds:f0} s in all)");
-        return 0;
+        if (tokens > 0)
+            AnsiConsole.MarkupLineInterpolated($"Measured on {Megabytes(results[0].HeldOut.Tokens)} of the held-out text, spread evenly: there was no time for more.");
+        return results;
     }
 
     static IReadOnlyList<Baseline> Baselines(TextCorpus corpus)
     {
-        static byte[] Bytes(IReadOnlyList<TextDocument> documents) => Encoding.UTF8.GetBytes(string.Concat(documents.Select(document => document.Text)));
+        static byte[] Bytes(IReadOnlyList<TextDocument> documents) =>
+            Encoding.UTF8.GetBytes(string.Concat(documents.Select(document => document.Text)));
         byte[] training = Bytes(corpus.Training), heldOut = Bytes(corpus.HeldOut);
         return [.. new[] { 0, 2 }.Select(order => new Baseline($"order-{order} byte model", new ByteModel(order, training).BitsPerByte(heldOut)))];
     }
 
-    /// <summary>The first model's share of the time, from a few steps of each.</summary>
-    TimeSpan FirstShare(TokenDataset training)
-    {
-        var seconds = new List<double>();
-        AnsiConsole.Status().Start("Measuring this machine's speed", _ =>
-        {
-            foreach (var arm in Arm.All)
-            {
-                using var model = arm.Design.CreateModel(seed: settings.Seed);
-                using (var warmUp = new Trainer(model, training, Recipe with { Steps = 1 })) warmUp.Run();
-                var watch = Stopwatch.StartNew();
-                using var trainer = new Trainer(model, training, Recipe with { Steps = 4 });
-                trainer.Run();
-                seconds.Add(watch.Elapsed.TotalSeconds);
-            }
-        });
-        double asked = settings.Minutes * 60, left = Math.Max(asked / 2, asked * TrainingShare - clock.Elapsed.TotalSeconds);
-        return TimeSpan.FromSeconds(left * seconds[0] / seconds.Sum());
-    }
-
-    ArmResult Train(Arm arm, TokenDataset training, TokenDataset heldOut, Func<TrainingOptions> options, CancellationToken cancellation)
-    {
-        var armFolder = Path.Combine(folder, arm.Folder);
-        bool begun = Trainer.HasCheckpoint(armFolder);
-        using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
-        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut) : new Trainer(fresh!, training, options() with { Seed = settings.Seed, Folder = armFolder, EvaluateEvery = EvaluateEvery }, heldOut);
-        using var own = begun ? trainer.Model : null;
-        var result = ProgressScreen.Show(arm.Name, progress => trainer.Run(progress, cancellation));
-        if (!result.Completed) return new ArmResult(arm, result, null);
-        return new ArmResult(arm, result, Evaluator.Evaluate(trainer.Model, heldOut, Context, rows: 16));
-    }
-
     static void Show(IReadOnlyList<ArmResult> results, IReadOnlyList<Baseline> baselines)
     {
-        var table = new Table().Border(TableBorder.Rounded).AddColumn("held-out text").AddColumn(new TableColumn("bits per byte").RightAligned())
-            .AddColumn(new TableColumn("parameters").RightAligned()).AddColumn(new TableColumn("trained on").RightAligned()).AddColumn(new TableColumn("bytes/s").RightAligned());
-        foreach (var baseline in baselines) table.AddRow(baseline.Name, $"{baseline.HeldOutLoss:f3}", "", "", "");
+        var table = new Table().Border(TableBorder.Rounded).AddColumn("held-out text");
+        foreach (var heading in new[] { "bits per byte", "peak rate", "parameters", "trained on", "bytes/s" }) table.AddColumn(new TableColumn(heading).RightAligned());
+        foreach (var baseline in baselines) table.AddRow(baseline.Name, $"{baseline.HeldOutLoss:f3}", "", "", "", "");
         foreach (var result in results)
-            table.AddRow(new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut!.BitsPerByte:f3}[/]"), new Text($"{result.Arm.Design.CountParameters().Total:N0}"),
-                new Text(Megabytes(result.Training.Tokens)), new Text($"{result.Training.Tokens / result.Training.Elapsed.TotalSeconds:N0}"));
+        {
+            var parameters = result.Arm.Design.CountParameters().Total;
+            table.AddRow(new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"), new Text(Arm.Text(result.Arm.Rate)),
+                new Text($"{parameters:N0}"), new Text(Megabytes(result.Training.Tokens)), new Text($"{result.TokensPerSecond:N0}"));
+        }
         AnsiConsole.Write(table);
     }
 
-    /// <summary>Reads the hybrid back from its checkpoint and lets it write.</summary>
+    /// <summary>Reads the hybrid back from its checkpoint and lets it write, as long as there is time.</summary>
     async Task<IReadOnlyList<RunSample>> Write(ArmResult hybrid, CancellationToken cancellation)
     {
         using var model = Checkpoint.Load(hybrid.Training.Checkpoint!);
         AnsiConsole.MarkupLineInterpolated($"[bold]Reloaded[/]  {hybrid.Training.Checkpoint}; it writes:");
+        using var time = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        time.CancelAfter(TimeSpan.FromSeconds(Math.Max(0.5, deadline.Left)));
         var generator = new TextGenerator(model, new ByteTokenizer());
         var samples = new List<RunSample>();
         var options = new GenerationOptions { MaxNewTokens = 220, Temperature = 0.7, TopP = 0.95, Seed = settings.Seed };
         foreach (var prompt in new[] { "Gets or sets the ", "The exception that is thrown when " })
         {
-            AnsiConsole.Markup($"  [grey]{prompt.EscapeMarkup()}[/]");
+            if (time.IsCancellationRequested) break;
             var text = new StringBuilder();
-            await foreach (var piece in generator.StreamAsync(prompt, options, cancellation))
+            try
             {
-                text.Append(piece.Text);
-                AnsiConsole.Write(new Text(piece.Text.Replace('\n', ' ')));
+                await Stream(generator, prompt, options, text, time.Token);
+            }
+            catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+            {
+                // the time is over: what was written so far is shown
             }
             AnsiConsole.WriteLine();
-            samples.Add(new RunSample(prompt, text.ToString(), $"temperature {options.Temperature}, top-p {options.TopP}, seed {options.Seed}"));
+            var choice = FormattableString.Invariant($"temperature {options.Temperature}, top-p {options.TopP}, seed {options.Seed}");
+            samples.Add(new RunSample(prompt, text.ToString(), choice));
         }
         return samples;
+    }
+
+    static async Task Stream(TextGenerator generator, string prompt, GenerationOptions options, StringBuilder text, CancellationToken cancellation)
+    {
+        AnsiConsole.Markup($"  [grey]{prompt.EscapeMarkup()}[/]");
+        await foreach (var piece in generator.StreamAsync(prompt, options, cancellation))
+        {
+            text.Append(piece.Text);
+            AnsiConsole.Write(new Text(piece.Text.Replace('\n', ' ')));
+        }
     }
 
     RunReport Report(TextCorpus corpus, IReadOnlyList<ArmResult> results, IReadOnlyList<Baseline> baselines, IReadOnlyList<RunSample> samples) => new()
     {
         Title = "Hybrid, Transformer and Mamba-2 side by side",
-        Description = "Three models of one size, trained by one recipe on the same bytes of the same text; measured on text of other assemblies or files that none of them has seen.",
+        Description = "Three models of one size, trained for the same steps on the same bytes of the same text, each at the peak learning rate that is "
+            + "best for its design. They are measured on text of other assemblies or files that none of them has seen.",
         Created = DateTimeOffset.Now,
         Baselines = baselines,
         Facts =
         [
             new("Text", corpus.Source),
-            new("Trained on", $"{Megabytes(results[0].Training.Tokens)} of {Megabytes(corpus.TrainingBytes)}"),
-            new("Held out", Megabytes(corpus.HeldOutBytes)),
-            new("Recipe", $"AdamW, peak rate {Recipe.LearningRate}, {Rows} rows of {Context} bytes a step, trapezoid schedule, float32"),
+            new("Trained on", $"{Megabytes(results[0].Training.Tokens)} of {Megabytes(corpus.TrainingBytes)}, {results[0].Training.Steps:N0} steps"),
+            new("Measured on", $"{Megabytes(results[0].HeldOut.Tokens)} of {Megabytes(corpus.HeldOutBytes)} held out"),
+            new("Peak rates", $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {Arm.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
+            new("Recipe", $"AdamW, {Race.Rows} rows of {Race.Context} bytes a step, trapezoid schedule, float32"),
             new("Seed", settings.Seed.ToString(CultureInfo.InvariantCulture)),
             new("Machine", $"{Environment.ProcessorCount} cores, {System.Runtime.InteropServices.RuntimeInformation.OSDescription}, .NET {Environment.Version}"),
         ],

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using HybridArchitectures.Training;
 using Spectre.Console;
@@ -5,33 +6,39 @@ using Spectre.Console.Rendering;
 
 namespace Quickstart;
 
-/// <summary>A live bar with loss, speed and time left; a line now and then where the output is no terminal.</summary>
+/// <summary>A live bar for each model with loss and speed; a line now and then where the output is no terminal.</summary>
 static class ProgressScreen
 {
-    public static TrainingResult Show(string name, Func<IProgress<TrainingProgress>, TrainingResult> run)
+    /// <summary>Runs work that reports the progress of several models.</summary>
+    /// <param name="names">The models.</param>
+    /// <param name="work">Is given where to report the progress of a model.</param>
+    public static T Show<T>(IEnumerable<string> names, Func<Func<string, IProgress<TrainingProgress>>, T> work)
     {
-        if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected) return run(new Lines(name));
+        if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected)
+        {
+            var lines = names.ToDictionary(name => name, name => (IProgress<TrainingProgress>)new Lines(name));
+            return work(name => lines[name]);
+        }
         var figures = new FiguresColumn();
         return AnsiConsole.Progress().HideCompleted(false)
             .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn { Width = 28 }, new PercentageColumn(), figures)
             .Start(context =>
             {
-                var task = context.AddTask($"[bold]{name.EscapeMarkup(),-12}[/]", maxValue: 1);
-                var result = run(new Bar(task, figures));
-                if (result.Completed) task.Value = 1;
-                return result;
+                ProgressTask Task(string name) => context.AddTask($"[bold]{name.EscapeMarkup(),-12}[/]", maxValue: 1);
+                var bars = names.ToDictionary(name => name, name => (IProgress<TrainingProgress>)new Bar(Task(name), figures));
+                return work(name => bars[name]);
             });
     }
 
     static string Figures(TrainingProgress progress) => string.Create(CultureInfo.InvariantCulture,
-        $"loss {progress.Loss / Math.Log(2):f3} bits/byte  {progress.TokensPerSecond,6:N0} bytes/s  {(progress.TimeLeft is { } left ? $"{(int)left.TotalMinutes}:{left.Seconds:d2} left" : "")}");
+        $"loss {progress.Loss / Math.Log(2):f3} bits/byte  {progress.TokensPerSecond,6:N0} bytes/s  step {progress.Step}");
 
     sealed class Bar(ProgressTask task, FiguresColumn figures) : IProgress<TrainingProgress>
     {
         public void Report(TrainingProgress value)
         {
             task.Value = value.Done;
-            figures.Text = Figures(value);
+            figures.Texts[task.Id] = Figures(value);
         }
     }
 
@@ -42,15 +49,16 @@ static class ProgressScreen
         public void Report(TrainingProgress value)
         {
             if (value.Done < next) return;
-            next = value.Done + 0.1;
+            next = value.Done + 0.2;
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name,-12} {value.Done,4:P0}  {Figures(value)}"));
         }
     }
 
     sealed class FiguresColumn : ProgressColumn
     {
-        public string Text { get; set; } = "";
+        public ConcurrentDictionary<int, string> Texts { get; } = new();
 
-        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime) => new Text(Text);
+        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime) =>
+            new Text(Texts.GetValueOrDefault(task.Id, ""));
     }
 }

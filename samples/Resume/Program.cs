@@ -4,8 +4,10 @@ using HybridArchitectures.Models;
 using HybridArchitectures.Training;
 using Resume;
 
+SampleConsole.Prepare();
+
 // A run that is stopped, and one that is not: the first, resumed, ends with the same parameters to the last bit.
-// Ctrl-C stops either at any step; started again, the program goes on where it was.
+// Ctrl-C, SIGTERM or a closed terminal stops either at any step; started again, the program goes on where it was.
 const string Folder = "runs/resume";
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
@@ -20,17 +22,12 @@ var options = new TrainingOptions
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };
 
-using var stop = new CancellationTokenSource();
-Console.CancelKeyPress += (_, pressed) =>
-{
-    pressed.Cancel = true;
-    stop.Cancel();
-};
+using var stop = new StopSignals(report: Console.Error.WriteLine);
 
 if (!Run("straight", stop.Token) || !Run("stopped", stop.Token, stopAfter: 70) || !Run("stopped", stop.Token))
 {
     Console.WriteLine("stopped; the same command goes on");
-    return 130;
+    return stop.ExitCode;
 }
 bool same = File.ReadAllBytes(Last("straight")).AsSpan().SequenceEqual(File.ReadAllBytes(Last("stopped")));
 Console.WriteLine($"parameters after {options.Steps} steps in one piece and in two: {(same ? "the same, bit for bit" : "DIFFERENT")}");

@@ -3,6 +3,8 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Reports;
 
+SampleConsole.Prepare();
+
 // Nothing is trained or downloaded here: what a design costs and what is known against it follows from the design.
 
 // 1. A published model from its own words: Nemotron-H-8B-Base by the pattern and the sizes of its config.json

@@ -2,23 +2,26 @@
 //   dotnet run -c Release --project samples/TrainRecipe -- --recipe 1B-inter-1:5 [--data PATH] [--tokenizer PATH] [--full] [--device cuda] ...
 using System.CommandLine;
 using HybridArchitectures.Design;
+using HybridArchitectures.Training;
 using TrainRecipe;
 using static TorchSharp.torch;
 
+SampleConsole.Prepare();
 var recipe = new Option<string>("--recipe") { Description = "A name of docs/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
 var data = new Option<string?>("--data") { Description = "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
 var tokenizer = new Option<string?>("--tokenizer") { Description = "The Llama 3.2 tokenizer: a folder with it, tokenizer.json, or tokenizer.model. Default: bytes." };
 var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
 var full = new Option<bool>("--full") { Description = "The recipe's own width, context, batch and steps (60B tokens) where no other option says otherwise." };
-var width = new Option<int?>("--width") { Description = "Width of the model; all its parts in proportion. Default: 128." };
-var context = new Option<int?>("--context") { Description = "Tokens a row. Default: 256." };
-var rows = new Option<int?>("--rows") { Description = "Rows a step. Default: 4." };
-var microRows = new Option<int>("--micro-rows") { Description = "Rows a pass; the gradients of several are added up. Default: 4.", DefaultValueFactory = _ => 4 };
-var steps = new Option<long?>("--steps") { Description = "Steps. Default: 100." };
-var seed = new Option<long>("--seed") { Description = "Decides initial values and the order of the data.", DefaultValueFactory = _ => 1 };
+var width = NumberOption.Optional("--width", "Width of the model; all its parts in proportion. Default: 128.", 8, int.MaxValue);
+var context = NumberOption.Optional("--context", "Tokens a row. Default: 256.", 1, int.MaxValue);
+var rows = NumberOption.Optional("--rows", "Rows a step. Default: 4.", 1, int.MaxValue);
+var microRows = NumberOption.Create("--micro-rows", "Rows a pass; the gradients of several are added up. Default: 4.", 4, 1, int.MaxValue);
+var steps = NumberOption.Optional("--steps", "Steps. Default: 100.", 1L, long.MaxValue);
+var seed = NumberOption.Create("--seed", "Decides initial values and the order of the data.", 1L, 0, long.MaxValue);
 var output = new Option<string>("--out") { Description = "Shards, checkpoints and TensorBoard events; a run that was stopped goes on there.", DefaultValueFactory = _ => "runs/recipe" };
 var root = new RootCommand("Trains a model of arXiv 2510.04800 on your own text.") { recipe, data, tokenizer, device, full, width, context, rows, microRows, steps, seed, output };
-root.SetAction((arguments, cancellation) => Task.Run(() =>
+using var stop = new StopSignals(report: Console.Error.WriteLine);
+root.SetAction((arguments, _) => Task.Run(() =>
 {
     try
     {
@@ -33,12 +36,17 @@ root.SetAction((arguments, cancellation) => Task.Run(() =>
             Recipe = named, Data = arguments.GetValue(data), Tokenizer = arguments.GetValue(tokenizer), Width = arguments.GetValue(width) ?? (whole ? null : 128),
             Context = length, Rows = batch, MicroRows = arguments.GetValue(microRows), Steps = arguments.GetValue(steps) ?? (whole ? named.Training.Tokens / ((long)batch * length) : 100),
             Cuda = onCuda, Folder = arguments.GetValue(output)!, Seed = arguments.GetValue(seed),
-        }, cancellation);
+        }, stop);
     }
-    catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or OperationCanceledException)
+    catch (OperationCanceledException) when (stop.Token.IsCancellationRequested)
+    {
+        Console.WriteLine("stopped    what is finished is saved; the same command goes on");
+        return stop.ExitCode;
+    }
+    catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException)
     {
         Console.Error.WriteLine(e.Message);
         return 2;
     }
 }, CancellationToken.None));
-return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromSeconds(60) });
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });

@@ -11,8 +11,9 @@ static class RecipeRun
 {
     const double HeldOutShare = 0.05;
 
-    public static int Execute(Settings settings, CancellationToken cancellation)
+    public static int Execute(Settings settings, StopSignals stop)
     {
+        var cancellation = stop.Token;
         Tokenizer tokenizer = settings.Tokenizer is { } path ? Llama3Tokenizer.Load(path) : new ByteTokenizer(endOfText: true);
         Console.WriteLine($"tokenizer  {(settings.Tokenizer is null ? "bytes (no --tokenizer)" : settings.Tokenizer)}, {tokenizer.VocabularySize:N0} tokens");
         using var all = Shards(settings, tokenizer, cancellation);
@@ -33,7 +34,7 @@ static class RecipeRun
         if (!result.Completed)
         {
             Console.WriteLine($"stopped    saved in {result.Checkpoint}; the same command goes on");
-            return 130;
+            return stop.ExitCode;
         }
         Console.WriteLine(FormattableString.Invariant($"held out   {result.Final!.Loss:f3} nats a token, {result.Final.BitsPerByte:f3} bits per byte, {result.Elapsed.TotalSeconds:f0} s of training"));
         Console.WriteLine($"saved      {result.Checkpoint}");

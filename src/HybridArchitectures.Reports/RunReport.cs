@@ -110,7 +110,7 @@ public sealed record RunReport
         foreach (var (name, content) in files) AtomicWrite.File(Path.Combine(folder, name), temporary => File.WriteAllBytes(temporary, content));
     }
 
-    internal IReadOnlyList<LossCurve> Curves() => [.. Runs.Select(run => new LossCurve(run.Name, run.Points))];
+    internal IReadOnlyList<LossCurve> Curves() => [.. Runs.Select(run => new LossCurve(run.Name, run.Points) { HeldOutLoss = run.HeldOutLoss })];
 
     /// <summary>The runs' names with what file systems and shells dislike replaced by hyphens, each but once.</summary>
     internal IReadOnlyList<string> FileNames()

@@ -1,5 +1,4 @@
 using HybridArchitectures.Reports.Drawing;
-using ScottPlot;
 using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Tests;
@@ -9,10 +8,9 @@ public class ReportFontTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Plots_get_the_font_of_the_assembly_whatever_the_machine_has(bool bold)
+    public void The_font_of_the_assembly_is_used_whatever_the_machine_has(bool bold)
     {
-        ReportFont.Register();
-        var typeface = Fonts.GetTypeface(ReportFont.Name, bold, italic: false);
+        var typeface = ReportFont.Typeface(bold);
         Assert.StartsWith("Inter", typeface.FamilyName);
         Assert.Equal(bold, typeface.FontWeight >= (int)SKFontStyleWeight.SemiBold);
     }
@@ -20,7 +18,7 @@ public class ReportFontTests
     [Fact]
     public void Every_character_of_plots_and_strips_has_a_glyph()
     {
-        const string used = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;+-–·×()/%'\"=<>&#_→↑";
+        const string used = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;+-–·×()/%'\"=<>&#_→↑…";
         foreach (var bold in (bool[])[false, true])
             Assert.All(used, letter => Assert.NotEqual(0, ReportFont.Typeface(bold).GetGlyph(letter)));
     }

@@ -23,8 +23,8 @@ static class Figures
     /// <summary>A count with all its digits, in groups of three.</summary>
     public static string Full(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
 
-    /// <summary>A loss with three decimals.</summary>
-    public static string Loss(double value) => value.ToString("0.000", CultureInfo.InvariantCulture);
+    /// <summary>A loss with three decimals, or the words "not finite".</summary>
+    public static string Loss(double value) => double.IsFinite(value) ? value.ToString("0.000", CultureInfo.InvariantCulture) : "not finite";
 
     /// <summary>A time span: 45 s, 4 min 05 s, 2 h 03 min.</summary>
     public static string Duration(double seconds)

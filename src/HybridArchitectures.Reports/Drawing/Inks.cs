@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>The colours of all pictures. Mixers and runs keep apart for colour-blind readers too (after Okabe and Ito).</summary>
+/// <summary>The colours of all pictures but those of runs (<see cref="RunLook"/>). Mixers keep apart for colour-blind readers too (after Okabe and Ito).</summary>
 static class Inks
 {
     public static readonly Ink Text = new("text", "1B2430", "E6E9EE");
@@ -21,14 +21,7 @@ static class Inks
     public static readonly Ink OnDark = new("ondark", "FFFFFF", "FFFFFF");
     public static readonly Ink OnLight = new("onlight", "1B2430", "1B2430");
 
-    public static readonly IReadOnlyList<Ink> Runs =
-    [
-        new("run0", "0072B2", "4FB0E8"), new("run1", "D55E00", "FF8C42"), new("run2", "009E73", "3FCFA4"), new("run3", "B0508F", "E08BC3"),
-        new("run4", "9A7B00", "E0C040"), new("run5", "4B4E9E", "9A9DF0"), new("run6", "6B6B6B", "B5B5B5"),
-    ];
-
+    /// <summary>Every colour of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
-        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Custom, FeedForward, Experts, OnDark, OnLight, .. Runs];
-
-    public static Ink Run(int index) => Runs[index % Runs.Count];
+        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Custom, FeedForward, Experts, OnDark, OnLight];
 }

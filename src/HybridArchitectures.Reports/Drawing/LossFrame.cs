@@ -1,10 +1,12 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>The series of a loss plot in its own coordinates and the window of them that is shown; shared by the PNG and the page's chart.</summary>
+/// <summary>The series of a loss chart in their own coordinates, and the window of them that is shown.</summary>
 sealed class LossFrame
 {
-    /// <summary>One run's series: the raw and the smoothed training loss over the same x, and the held-out loss.</summary>
-    public sealed record Series(string Name, double[] X, double[] Raw, double[] Smooth, double[] HeldOutX, double[] HeldOut);
+    const int MinReach = 2;
+
+    /// <summary>One run's series: the raw and the smoothed training loss over the same x, the held-out loss, and the final held-out loss.</summary>
+    public sealed record Series(string Name, double[] X, double[] Raw, double[] Smooth, double[] HeldOutX, double[] HeldOut, double? Final);
 
     public IReadOnlyList<Series> Runs { get; }
 
@@ -34,21 +36,36 @@ sealed class LossFrame
         (Bottom, Top) = Window();
     }
 
-    /// <summary>The height of the straight line fitted to the window around each value: unlike a mean it neither lags nor bends at the ends.</summary>
-    public static double[] Smoothed(double[] values, double share)
+    /// <summary>
+    /// Returns the height at each point of the straight line fitted, by weighted least squares, to the points around it. Unlike a mean it neither lags nor bends at
+    /// the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the others: with the same weight as
+    /// they have, its noise would bend the end of the curve.
+    /// </summary>
+    /// <param name="values">The loss of each point.</param>
+    /// <param name="steps">The step of each point, in ascending order.</param>
+    /// <param name="share">The share of all points that one fit covers; 0 returns the values themselves.</param>
+    public static double[] Smoothed(double[] values, long[] steps, double share)
     {
-        int reach = (int)(values.Length * share / 2);
-        // sums up to each index of y and of index * y
-        var sums = new double[values.Length + 1];
-        var moments = new double[values.Length + 1];
-        for (int i = 0; i < values.Length; i++) (sums[i + 1], moments[i + 1]) = (sums[i] + values[i], moments[i] + i * values[i]);
-        return [.. values.Select((_, i) =>
+        int count = values.Length, reach = Math.Max((int)(count * share / 2), MinReach);
+        if (share == 0 || count <= 2 * MinReach) return values;
+        double length = Math.Max(1, steps[^1] - steps[0]);
+        double[] x = [.. steps.Select(step => (step - steps[0]) / length)];
+        // sums up to each index of w, w x, w x^2, w y and w x y
+        var sums = new double[count + 1, 5];
+        for (int i = 0; i < count; i++)
         {
-            int from = Math.Max(0, i - reach), to = Math.Min(values.Length, i + reach + 1), count = to - from;
-            double mean = (sums[to] - sums[from]) / count, centre = (from + to - 1) / 2.0;
-            double spread = count * ((double)count * count - 1) / 12;
-            double slope = spread == 0 ? 0 : (moments[to] - moments[from] - centre * (sums[to] - sums[from])) / spread;
-            return mean + slope * (i - centre);
+            double weight = Math.Max(1, steps[i] - (i > 0 ? steps[i - 1] : 0));
+            double[] terms = [weight, weight * x[i], weight * x[i] * x[i], weight * values[i], weight * x[i] * values[i]];
+            for (int term = 0; term < 5; term++) sums[i + 1, term] = sums[i, term] + terms[term];
+        }
+        return [.. x.Select((at, i) =>
+        {
+            // at the ends too a fit covers a whole window: with half of one, the last points would pull it up or down
+            int from = Math.Max(0, Math.Min(i - reach, count - 2 * reach - 1)), to = Math.Min(count, from + 2 * reach + 1);
+            double Sum(int term) => sums[to, term] - sums[from, term];
+            double centre = Sum(1) / Sum(0), mean = Sum(3) / Sum(0), spread = Sum(2) / Sum(0) - centre * centre;
+            double slope = spread > 1e-12 ? (Sum(4) / Sum(0) - centre * mean) / spread : 0;
+            return mean + slope * (at - centre);
         })];
     }
 
@@ -62,36 +79,69 @@ sealed class LossFrame
         return ticks;
     }
 
-    /// <summary>Where along x the label of the n-th shown baseline, above its line, is centred: at the first place that no curve crosses, else the one farthest from all. Neighbours begin at other places.</summary>
-    public double LabelAt(int index, double loss)
+    /// <summary>
+    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost of equally free
+    /// places wins.
+    /// </summary>
+    /// <param name="loss">The baseline.</param>
+    /// <param name="width">Width of the label as a share of the window.</param>
+    /// <param name="height">Height of the label, with the gap to its line, as a share of the window.</param>
+    /// <param name="taken">Labels that have a place already.</param>
+    /// <returns>The label's rectangle as shares of the window, from the lower left; null where every place is crossed.</returns>
+    public LabelPlace? PlaceLabel(double loss, double width, double height, IReadOnlyList<LabelPlace> taken)
     {
-        double[] places = [.. Enumerable.Range(index, 3).Select(i => (i % 3) switch { 0 => 0.5, 1 => 0.3, _ => 0.7 }), 0.87, 0.13];
-        return Right * (places.Cast<double?>().FirstOrDefault(place => Room(place!.Value, loss) >= 0.02) ?? places.MaxBy(place => Room(place, loss)));
+        double line = (loss - Bottom) / (Top - Bottom);
+        var places =
+            from bottom in (double[])[line, line - height]
+            where bottom >= 0 && bottom + height <= 1
+            from step in Enumerable.Range(0, 41)
+            let place = new LabelPlace((1 - width - 0.01) * (1 - step / 40.0), bottom, width, height)
+            where !taken.Any(place.Overlaps) && !Baselines.Any(other => other.HeldOutLoss != loss && place.Crosses((other.HeldOutLoss - Bottom) / (Top - Bottom)))
+            select (Place: place, Room: Math.Min(0.06, Room(place)));
+        var best = width <= 0.99 ? places.OrderByDescending(entry => entry.Room).FirstOrDefault() : default;
+        return best.Room > 0 ? best.Place : null;
     }
 
-    /// <summary>The same for a note under the upper edge.</summary>
-    public double NoteAt() => LabelAt(0, Top - LabelHeight * (Top - Bottom));
-
-    const double LabelHeight = 0.06, LabelReach = 0.1;                          // of the window; to either side
-
-    // how far curves stay from a label there, of the window; negative where one goes through it
-    double Room(double place, double loss)
+    // How far curves stay from a place, as a share of the window's height; 0 where one goes through it.
+    double Room(LabelPlace place)
     {
-        var samples = Enumerable.Range(0, 11).Select(i => Right * (place + LabelReach * (i - 5) / 5)).ToArray();
-        return Runs.SelectMany(run => samples.Select(x => Height(run.X, run.Smooth, x)).Concat(samples.Select(x => Height(run.HeldOutX, run.HeldOut, x))))
-            .Where(double.IsFinite).Select(y => (y - loss) / (Top - Bottom)).Select(above => above < 0 ? -above : above - LabelHeight).Append(1).Min();
+        double room = 1;
+        foreach (var run in Runs)
+            foreach (var (xs, ys) in ((double[], double[])[])[(run.X, run.Smooth), (run.HeldOutX, run.HeldOut)])
+                foreach (var (low, high) in Pieces(xs, ys, Right * place.Left, Right * (place.Left + place.Width)))
+                {
+                    double below = place.Bottom - (high - Bottom) / (Top - Bottom), above = (low - Bottom) / (Top - Bottom) - place.Bottom - place.Height;
+                    room = Math.Min(room, Math.Max(0, Math.Max(below, above)));
+                }
+        return room;
+    }
+
+    // the lowest and the highest of each piece of the line through the points, between two x
+    static IEnumerable<(double Low, double High)> Pieces(double[] xs, double[] ys, double from, double to)
+    {
+        double? before = null;
+        double[] inside = [.. xs.Select((x, i) => (x, i)).Where(point => point.x > from && point.x < to).Select(point => ys[point.i])];
+        foreach (double y in inside.Prepend(Height(xs, ys, from)).Append(Height(xs, ys, to)).Where(double.IsFinite))
+        {
+            yield return (Math.Min(before ?? y, y), Math.Max(before ?? y, y));
+            before = y;
+        }
     }
 
     // on the line through the points, NaN beside it
     static double Height(double[] xs, double[] ys, double x)
     {
-        int after = Array.FindIndex(xs, other => other >= x);
+        int after = Array.BinarySearch(xs, x);
+        if (after < 0) after = ~after < xs.Length ? ~after : -1;
         if (after < 0 || (after == 0 && xs[0] > x)) return double.NaN;
         return after == 0 ? ys[0] : ys[after - 1] + (ys[after] - ys[after - 1]) * (x - xs[after - 1]) / (xs[after] - xs[after - 1]);
     }
 
     /// <summary>Whether the baseline's line lies inside the window; those of weak baselines may lie above it.</summary>
     public bool Shows(Baseline baseline) => baseline.HeldOutLoss >= Bottom && baseline.HeldOutLoss <= Top;
+
+    /// <summary>What a legend adds to a baseline that <see cref="Shows"/> is false for.</summary>
+    public string NoteOutside(Baseline baseline) => Shows(baseline) ? "" : "(above the chart)";
 
     // The first steps fall from the height of a uniform guess, and weak baselines lie far up; showing them would press everything of interest into a thin band.
     (double, double) Window()
@@ -115,6 +165,7 @@ sealed class LossFrame
         var training = curve.Points.Where(point => point.TrainingLoss is { } loss && double.IsFinite(loss)).ToArray();
         var heldOut = curve.Points.Where(point => point.HeldOutLoss is { } loss && double.IsFinite(loss)).ToArray();
         double[] raw = [.. training.Select(point => point.TrainingLoss!.Value)];
-        return new(curve.Name, [.. training.Select(At)], raw, Smoothed(raw, smoothing), [.. heldOut.Select(At)], [.. heldOut.Select(point => point.HeldOutLoss!.Value)]);
+        return new(curve.Name, [.. training.Select(At)], raw, Smoothed(raw, [.. training.Select(point => point.Step)], smoothing),
+            [.. heldOut.Select(At)], [.. heldOut.Select(point => point.HeldOutLoss!.Value)], curve.FinalHeldOutLoss);
     }
 }

@@ -28,35 +28,80 @@ static class PngWriter
         switch (shape)
         {
             case Shape.Box box: Draw(canvas, paint, box); break;
-            case Shape.Text line:
-                using (var font = new SKFont(ReportFont.Typeface(line.Bold), line.Size) { Subpixel = true, Edging = SKFontEdging.Antialias })
-                {
-                    paint.Color = line.Fill.Skia;
-                    var align = line.Anchor switch { Anchor.Middle => SKTextAlign.Center, Anchor.End => SKTextAlign.Right, _ => SKTextAlign.Left };
-                    canvas.Save();
-                    if (line.Turned) canvas.RotateDegrees(-90, line.X, line.Y);
-                    canvas.DrawText(line.Content, line.X, line.Y + line.Size * BaseLine, align, font, paint);
-                    canvas.Restore();
-                }
-                break;
-            case Shape.Sentence sentence:
-                float place = sentence.X;
-                foreach (var part in sentence.Parts)
-                {
-                    Draw(canvas, new Shape.Text(place, sentence.Y, part.Content, sentence.Size, part.Fill, Bold: part.Bold));
-                    place += ReportFont.Measure(part.Content, sentence.Size, part.Bold) + sentence.Size * Shape.Sentence.Gap;
-                }
-                break;
+            case Shape.Text line: Draw(canvas, paint, line); break;
+            case Shape.Sentence sentence: Draw(canvas, sentence); break;
             case Shape.Segment segment:
-                paint.Color = segment.Stroke.Skia;
-                paint.StrokeWidth = segment.Width;
-                canvas.DrawLine(segment.X1, segment.Y1, segment.X2, segment.Y2, paint);
+                var ends = new Shape.Curve([(segment.X1, segment.Y1), (segment.X2, segment.Y2)], segment.Stroke, segment.Width, segment.Opacity, segment.Dash);
+                Draw(canvas, paint, ends, SKStrokeCap.Butt);
+                break;
+            case Shape.Curve curve: Draw(canvas, paint, curve, SKStrokeCap.Round); break;
+            case Shape.Circle circle: Draw(canvas, paint, circle); break;
+            case Shape.Clip clip:
+                canvas.Save();
+                canvas.ClipRect(SKRect.Create(clip.X, clip.Y, clip.Width, clip.Height), antialias: true);
+                foreach (var inner in clip.Shapes) Draw(canvas, inner);
+                canvas.Restore();
+                break;
+            case Shape.Shifted shifted:
+                canvas.Save();
+                canvas.Translate(shifted.X, shifted.Y);
+                foreach (var inner in shifted.Shapes) Draw(canvas, inner);
+                canvas.Restore();
                 break;
             case Shape.Group group:
                 foreach (var inner in group.Shapes) Draw(canvas, inner);
                 break;
             default: throw new ArgumentException($"no PNG for {shape.GetType().Name}", nameof(shape));
         }
+    }
+
+    static void Draw(SKCanvas canvas, SKPaint paint, Shape.Text line)
+    {
+        using var font = new SKFont(ReportFont.Typeface(line.Bold), line.Size) { Subpixel = true, Edging = SKFontEdging.Antialias };
+        paint.Color = line.Fill.Skia;
+        var align = line.Anchor switch { Anchor.Middle => SKTextAlign.Center, Anchor.End => SKTextAlign.Right, _ => SKTextAlign.Left };
+        canvas.Save();
+        if (line.Turned) canvas.RotateDegrees(-90, line.X, line.Y);
+        canvas.DrawText(line.Content, line.X, line.Y + line.Size * BaseLine, align, font, paint);
+        canvas.Restore();
+    }
+
+    static void Draw(SKCanvas canvas, Shape.Sentence sentence)
+    {
+        float place = sentence.X;
+        foreach (var part in sentence.Parts)
+        {
+            Draw(canvas, new Shape.Text(place, sentence.Y, part.Content, sentence.Size, part.Fill, Bold: part.Bold));
+            place += ReportFont.Measure(part.Content, sentence.Size, part.Bold) + sentence.Size * Shape.Sentence.Gap;
+        }
+    }
+
+    static void Draw(SKCanvas canvas, SKPaint paint, Shape.Curve curve, SKStrokeCap cap)
+    {
+        if (curve.Points.Count == 0) return;
+        using var dashes = curve.Dash is { } dash ? SKPathEffect.CreateDash(dash.Lengths, 0) : null;
+        using var path = new SKPath();
+        path.MoveTo(curve.Points[0].X, curve.Points[0].Y);
+        foreach (var (x, y) in curve.Points.Skip(1)) path.LineTo(x, y);
+        paint.Color = curve.Stroke.Skia.WithAlpha((byte)MathF.Round(255 * curve.Opacity));
+        paint.Style = SKPaintStyle.Stroke;
+        paint.StrokeWidth = curve.Width;
+        paint.StrokeJoin = SKStrokeJoin.Round;
+        paint.StrokeCap = cap;
+        paint.PathEffect = dashes;
+        canvas.DrawPath(path, paint);
+        paint.PathEffect = null;
+    }
+
+    static void Draw(SKCanvas canvas, SKPaint paint, Shape.Circle circle)
+    {
+        paint.Color = circle.Fill.Skia;
+        canvas.DrawCircle(circle.X, circle.Y, circle.Radius, paint);
+        if (circle.Outline is not { } outline) return;
+        paint.Color = outline.Skia;
+        paint.Style = SKPaintStyle.Stroke;
+        paint.StrokeWidth = 1;
+        canvas.DrawCircle(circle.X, circle.Y, circle.Radius, paint);
     }
 
     static void Draw(SKCanvas canvas, SKPaint paint, Shape.Box box)

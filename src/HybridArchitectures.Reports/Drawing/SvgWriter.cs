@@ -11,7 +11,7 @@ sealed class SvgWriter
 
     readonly StringBuilder text = new();
     readonly string idPrefix;
-    int gradients;
+    int gradients, clips;
 
     SvgWriter(string idPrefix) => this.idPrefix = idPrefix;
 
@@ -21,15 +21,33 @@ sealed class SvgWriter
     /// <summary>An element inside a page that holds <see cref="Style"/>; <paramref name="id"/> is unique in that page.</summary>
     public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, standalone: false);
 
-    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>c-NAME</c> colours a half of a split box.</summary>
-    public static string Style()
+    /// <summary>An element inside a page without a title, since a browser would show it over the whole picture; the title becomes its label.</summary>
+    /// <param name="picture">What to draw.</param>
+    /// <param name="id">The element's id, unique in that page.</param>
+    /// <param name="attributes">Further attributes of the element.</param>
+    /// <param name="last">Markup after the shapes.</param>
+    public static string Inline(Picture picture, string id, string attributes, string last)
     {
+        var writer = new SvgWriter(id);
+        writer.Add($"<svg id=\"{id}\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\" role=\"img\" aria-label=\"{Escape(picture.Title)}\" {attributes}>\n");
+        foreach (var shape in picture.Shapes) writer.Write(shape);
+        writer.Add($"{last}</svg>\n");
+        return writer.text.ToString();
+    }
+
+    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>c-NAME</c> colours a half of a split box, <c>t-NAME</c> colours text.</summary>
+    /// <param name="runs">How many runs the page has, whose colours are needed too.</param>
+    public static string Style(int runs = 0)
+    {
+        var inks = Inks.All.Concat(RunLook.Of(runs)).ToArray();
         var css = new StringBuilder();
         void Rules(Func<Ink, string> colour, string indent)
         {
-            foreach (var ink in Inks.All)
-                css.Append(CultureInfo.InvariantCulture,
-                    $"{indent}.f-{ink.Name}{{fill:#{colour(ink)}}}.s-{ink.Name}{{stroke:#{colour(ink)}}}.c-{ink.Name}{{stop-color:#{colour(ink)}}}\n");
+            foreach (var ink in inks)
+            {
+                css.Append(CultureInfo.InvariantCulture, $"{indent}.f-{ink.Name}{{fill:#{colour(ink)}}}.s-{ink.Name}{{stroke:#{colour(ink)}}}");
+                css.Append(CultureInfo.InvariantCulture, $".c-{ink.Name}{{stop-color:#{colour(ink)}}}.t-{ink.Name}{{color:#{colour(ink)}}}\n");
+            }
         }
         Rules(ink => ink.Light, "");
         css.Append("@media (prefers-color-scheme:dark){\n");
@@ -80,25 +98,26 @@ sealed class SvgWriter
         switch (shape)
         {
             case Shape.Box box: Write(box); break;
-            case Shape.Text line:
-                float x = line.X, y = line.Y + line.Size * BaseLine;
-                var place = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
-                var anchor = line.Anchor switch { Anchor.Middle => " text-anchor=\"middle\"", Anchor.End => " text-anchor=\"end\"", _ => "" };
-                Add($"<text x=\"{x:0.##}\" y=\"{y:0.##}\" font-size=\"{line.Size:0.##}\" class=\"f-{line.Fill.Name}\"{anchor}{place}");
-                Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
-                break;
-            case Shape.Sentence sentence:
-                Add($"<text x=\"{sentence.X:0.##}\" y=\"{sentence.Y + sentence.Size * BaseLine:0.##}\" font-size=\"{sentence.Size:0.##}\">");
-                for (int i = 0; i < sentence.Parts.Count; i++)
-                {
-                    var part = sentence.Parts[i];
-                    Add($"<tspan class=\"f-{part.Fill.Name}\"{(i > 0 ? " dx=\".7em\"" : "")}{(part.Bold ? " font-weight=\"600\"" : "")}>{Escape(part.Content)}</tspan>");
-                }
-                Add($"</text>\n");
-                break;
+            case Shape.Text line: Write(line); break;
+            case Shape.Sentence sentence: Write(sentence); break;
             case Shape.Segment segment:
                 Add($"<line x1=\"{segment.X1:0.##}\" y1=\"{segment.Y1:0.##}\" x2=\"{segment.X2:0.##}\" y2=\"{segment.Y2:0.##}\"");
-                Add($" class=\"s-{segment.Stroke.Name}\" stroke-width=\"{segment.Width:0.##}\"/>\n");
+                Stroke(segment.Stroke, segment.Width, segment.Opacity, segment.Dash);
+                Add($"/>\n");
+                break;
+            case Shape.Curve curve:
+                Add($"<path fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\" d=\"");
+                for (int i = 0; i < curve.Points.Count; i++) Add($"{(i == 0 ? 'M' : 'L')}{curve.Points[i].X:0.#} {curve.Points[i].Y:0.#}");
+                Add($"\"");
+                Stroke(curve.Stroke, curve.Width, curve.Opacity, curve.Dash);
+                Add($"/>\n");
+                break;
+            case Shape.Circle circle: Write(circle); break;
+            case Shape.Clip clip: Write(clip); break;
+            case Shape.Shifted shifted:
+                Add($"<g transform=\"translate({shifted.X:0.##} {shifted.Y:0.##})\">\n");
+                foreach (var inner in shifted.Shapes) Write(inner);
+                Add($"</g>\n");
                 break;
             case Shape.Group group:
                 Add($"<g class=\"{Escape(group.Class)}\"><title>{Escape(group.Title)}</title>\n");
@@ -107,6 +126,49 @@ sealed class SvgWriter
                 break;
             default: throw new ArgumentException($"no SVG for {shape.GetType().Name}", nameof(shape));
         }
+    }
+
+    void Stroke(Ink ink, float width, float opacity, Dash? dash)
+    {
+        Add($" class=\"s-{ink.Name}\" stroke-width=\"{width:0.##}\"");
+        if (opacity < 1) Add($" stroke-opacity=\"{opacity:0.##}\"");
+        if (dash is not null) Add($" stroke-dasharray=\"{dash.Svg}\"");
+    }
+
+    void Write(Shape.Text line)
+    {
+        var place = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
+        var anchor = line.Anchor switch { Anchor.Middle => " text-anchor=\"middle\"", Anchor.End => " text-anchor=\"end\"", _ => "" };
+        Add($"<text x=\"{line.X:0.##}\" y=\"{line.Y + line.Size * BaseLine:0.##}\" font-size=\"{line.Size:0.##}\" class=\"f-{line.Fill.Name}\"{anchor}{place}");
+        Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
+    }
+
+    void Write(Shape.Sentence sentence)
+    {
+        Add($"<text x=\"{sentence.X:0.##}\" y=\"{sentence.Y + sentence.Size * BaseLine:0.##}\" font-size=\"{sentence.Size:0.##}\">");
+        for (int i = 0; i < sentence.Parts.Count; i++)
+        {
+            var part = sentence.Parts[i];
+            Add($"<tspan class=\"f-{part.Fill.Name}\"{(i > 0 ? " dx=\".7em\"" : "")}{(part.Bold ? " font-weight=\"600\"" : "")}>{Escape(part.Content)}</tspan>");
+        }
+        Add($"</text>\n");
+    }
+
+    void Write(Shape.Circle circle)
+    {
+        var outline = circle.Outline is { } ink ? $" s-{ink.Name}" : "";
+        Add($"<circle class=\"f-{circle.Fill.Name}{outline}\" cx=\"{circle.X:0.#}\" cy=\"{circle.Y:0.#}\" r=\"{circle.Radius:0.##}\"");
+        if (circle.Title is { } title) Add($"><title>{Escape(title)}</title></circle>\n");
+        else Add($"/>\n");
+    }
+
+    void Write(Shape.Clip clip)
+    {
+        var id = $"{idPrefix}-clip{clips++}";
+        Add($"<clipPath id=\"{id}\"><rect x=\"{clip.X:0.##}\" y=\"{clip.Y:0.##}\" width=\"{clip.Width:0.##}\" height=\"{clip.Height:0.##}\"/></clipPath>\n");
+        Add($"<g clip-path=\"url(#{id})\">\n");
+        foreach (var inner in clip.Shapes) Write(inner);
+        Add($"</g>\n");
     }
 
     void Write(Shape.Box box)

@@ -28,12 +28,14 @@ sealed class HtmlPage
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <title>{Escape(report.Title)}</title>
             <style>
-            {Resource("page.css")}{Style()}
+            {Resource("page.css")}{Style(report.Runs.Count)}</style>
+            </head>
+            <body>
+            <main>
+            <header>
+            <h1>{Escape(report.Title)}</h1>
+
             """);
-        foreach (var ink in Inks.Runs) Add($".t-{ink.Name}{{color:#{ink.Light}}}");
-        Add($"@media (prefers-color-scheme:dark){{");
-        foreach (var ink in Inks.Runs) Add($".t-{ink.Name}{{color:#{ink.Dark}}}");
-        Add($"}}\n</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{Escape(report.Title)}</h1>\n");
         if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
         if (report.Created is { } created) Add($"<p class=\"soft\">{created:yyyy-MM-dd HH:mm zzz}</p>\n");
         Add($"</header>\n");
@@ -69,7 +71,7 @@ sealed class HtmlPage
             Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td>");
             Add($"<td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
             Add($"<td>{(run.MeanTokensPerSecond is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td>");
-            Add($"<td>{Loss(run.FinalHeldOutLoss, most, $"run{index % Inks.Runs.Count}", run.FinalHeldOutLoss == best)}</td></tr>\n");
+            Add($"<td>{Loss(run.FinalHeldOutLoss, most, RunLook.At(index).Ink.Name, run.FinalHeldOutLoss == best)}</td></tr>\n");
         }
         foreach (var line in report.Baselines)
             Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td colspan=\"5\"></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
@@ -79,7 +81,7 @@ sealed class HtmlPage
     static string Loss(double? loss, double most, string ink, bool best)
     {
         if (loss is not { } value) return "–";
-        if (!double.IsFinite(value)) return "not finite";
+        if (!double.IsFinite(value)) return Figures.Loss(value);
         var share = (most > 0 ? Math.Max(0, value) / most * 100 : 0).ToString("0.#", CultureInfo.InvariantCulture);
         var bar = $"<span class=\"bar\"><svg aria-hidden=\"true\"><rect class=\"f-{ink}\" width=\"{share}%\" height=\"8\" rx=\"4\"/></svg></span>";
         return $"<span class=\"loss\">{bar}<{(best ? "b class=\"best\"" : "span")}>{Figures.Loss(value)}</{(best ? "b" : "span")}></span>";
@@ -116,11 +118,23 @@ sealed class HtmlPage
             <h2>Loss</h2>
             <div class="legend">
             """);
-        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index))) Add($"<span>{Swatch(index)}{Escape(run.Name)}</span>");
-        Add($"<span class=\"soft\">line: training, smoothed · dots: held-out</span></div>\n");
+        foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
+            Add($"<span>{Swatch(index)}{Escape(run.Name)}{(run.FinalHeldOutLoss is { } loss ? $" <b>{Figures.Loss(loss)}</b>" : "")}</span>");
+        LegendOfBaselines();
+        Add($"<span class=\"soft\">line: training loss, smoothed · dots: held-out loss · numbers: final held-out loss</span></div>\n");
         foreach (var (axis, panel) in ((LossAxis, string)[])[(LossAxis.Tokens, "tokens"), (LossAxis.Steps, "steps"), (LossAxis.Seconds, "time")])
             Add($"<div class=\"panel of-{panel}\">{LossChart.Write(report, axis)}</div>\n");
         Add($"</section>\n");
+    }
+
+    void LegendOfBaselines()
+    {
+        var frame = new LossFrame(report.Curves(), report.Baselines, LossAxis.Tokens, new LossPlotOptions().Smoothing);
+        foreach (var line in report.Baselines)
+        {
+            Add($"<span class=\"soft\">{Line(Inks.Soft, 1.2f, LossPicture.BaselineDash)}{Escape(line.Name)} <b>{Figures.Loss(line.HeldOutLoss)}</b>");
+            Add($"{(frame.Shows(line) ? "" : $" {frame.NoteOutside(line)}")}</span>");
+        }
     }
 
     void Designs()
@@ -180,9 +194,14 @@ sealed class HtmlPage
         Add($"</table>\n");
     }
 
-    static string Swatch(int index) =>
-        "<span class=\"swatch\"><svg width=\"12\" height=\"12\" aria-hidden=\"true\">"
-        + $"<rect class=\"f-run{index % Inks.Runs.Count}\" width=\"12\" height=\"12\" rx=\"3\"/></svg></span>";
+    static string Swatch(int index) => Line(RunLook.At(index).Ink, 3, RunLook.At(index).Dash);
+
+    static string Line(Ink ink, float width, Dash? dash)
+    {
+        var dashes = dash is null ? "" : $" stroke-dasharray=\"{dash.Svg}\"";
+        return "<span class=\"swatch\"><svg width=\"26\" height=\"8\" aria-hidden=\"true\">"
+            + string.Create(CultureInfo.InvariantCulture, $"<line class=\"s-{ink.Name}\" x2=\"26\" y1=\"4\" y2=\"4\" stroke-width=\"{width}\"{dashes}/></svg></span>");
+    }
 
     static string Resource(string name)
     {

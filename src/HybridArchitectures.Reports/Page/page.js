@@ -1,7 +1,7 @@
 // a pointer over a loss chart reads all runs at its place
 for (const chart of document.querySelectorAll('.chart')) {
-  const data = JSON.parse(document.getElementById(chart.id + '-data').textContent);
-  const [left, top, right, bottom] = data.box, [end, low, high] = data.window;
+  const data = JSON.parse(document.getElementById(chart.dataset.numbers).textContent);
+  const [left, top, right, bottom] = chart.dataset.box.split(' ').map(Number), [end, low, high] = data.window;
   const probe = chart.querySelector('.probe'), line = probe.querySelector('line');
   const tip = document.createElement('div');
   tip.className = 'tip';

@@ -1,0 +1,111 @@
+using System.Diagnostics;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+
+namespace Quickstart;
+
+/// <summary>
+/// Trains all models in turns, a round of a few steps each, so that all have done the same steps whenever the time is over. After each round
+/// the number of steps in all is fitted to the time that is left, at the speed of that round. Each turn ends with a checkpoint.
+/// </summary>
+sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenDataset training, TokenDataset heldOut)
+{
+    public const int Context = 256, Rows = 4;
+    const int Rounds = 12;
+    const double CoolDown = 0.4, CheckpointSeconds = 3;
+
+    public static readonly TrainingOptions Recipe = new()
+    {
+        LearningRate = 3e-3,
+        Context = Context,
+        BatchRows = Rows,
+        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = CoolDown },
+        ReportEvery = 5,
+        EvaluateEvery = 100,
+        EvaluationTokens = 8192,
+        KeepLast = 1,
+        KeepBest = false,
+    };
+
+    readonly Dictionary<Arm, TrainingResult> results = [];
+
+    /// <summary>Seconds of one step of every model, in the last round.</summary>
+    public double SecondsPerStep { get; private set; }
+
+    /// <summary>The held-out text in steps.</summary>
+    public double StepsToMeasure => (double)heldOut.Count / (Context * Rows);
+
+    /// <summary>The trained models' results, or null where the run was stopped.</summary>
+    public IReadOnlyDictionary<Arm, TrainingResult>? Run(CancellationToken cancellation)
+    {
+        var plan = RacePlan.Load(folder);
+        SecondsPerStep = Measure(cancellation);
+        plan ??= First();
+        return ProgressScreen.Show(Arm.All.Select(arm => arm.Name), progressOf =>
+        {
+            while (true)
+            {
+                plan.Save(folder);
+                var watch = Stopwatch.StartNew();
+                foreach (var arm in Arm.All)
+                {
+                    if (cancellation.IsCancellationRequested) return null;
+                    results[arm] = Turn(arm, plan, progressOf(arm.Name), cancellation);
+                }
+                if (cancellation.IsCancellationRequested) return null;
+                if (plan.Target >= plan.Steps) return results;
+                SecondsPerStep = watch.Elapsed.TotalSeconds / Math.Max(1, plan.Target - plan.Done);
+                plan = Next(plan);
+            }
+        });
+    }
+
+    RacePlan First()
+    {
+        long steps = Math.Max(1, deadline.StepsLeft(SecondsPerStep, StepsToMeasure));
+        return new(steps, 0, Math.Max(1, steps / (2 * Rounds)));
+    }
+
+    // the schedule is stable up to the cool-down: until then the steps in all may change either way, afterwards only become fewer
+    RacePlan Next(RacePlan plan)
+    {
+        long done = plan.Target, fitting = done + deadline.StepsLeft(SecondsPerStep, StepsToMeasure);
+        bool stable = done < (1 - CoolDown) * plan.Steps;
+        long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
+        // rounds become short near the end, so that a machine that slows down then is noticed
+        long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
+        long shortest = Math.Max(1, (long)(CheckpointSeconds / SecondsPerStep));
+        return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
+    }
+
+    TrainingResult Turn(Arm arm, RacePlan plan, IProgress<TrainingProgress> progress, CancellationToken cancellation)
+    {
+        var armFolder = Path.Combine(folder, arm.Folder);
+        using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        TrainingCallback[] callbacks = plan.Target < plan.Steps ? [new StopAt(plan.Target, source)] : [];
+        bool begun = Trainer.HasCheckpoint(armFolder);
+        var options = Recipe with { LearningRate = arm.Rate, Steps = plan.Steps, Seed = settings.Seed, Folder = armFolder };
+        using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
+        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut, callbacks, change: saved => saved with { Steps = plan.Steps })
+            : new Trainer(fresh!, training, options, heldOut, callbacks);
+        using var own = begun ? trainer.Model : null;
+        // a run that was stopped within a round has models that are through with it
+        if (trainer.Step >= plan.Target && plan.Target < plan.Steps) source.Cancel();
+        return trainer.Run(progress, source.Token);
+    }
+
+    // a step of every model from cold: the first round tells better, but must not be too long on a slow machine
+    double Measure(CancellationToken cancellation)
+    {
+        var watch = Stopwatch.StartNew();
+        foreach (var arm in Arm.All)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var model = arm.Design.CreateModel(seed: settings.Seed);
+            using var trainer = new Trainer(model, training, Recipe with { Steps = 1, EvaluateEvery = 0 });
+            trainer.Run(cancellation: cancellation);
+        }
+        cancellation.ThrowIfCancellationRequested();
+        return watch.Elapsed.TotalSeconds;
+    }
+}

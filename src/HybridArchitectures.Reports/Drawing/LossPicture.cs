@@ -1,0 +1,133 @@
+using System.Globalization;
+
+namespace HybridArchitectures.Reports.Drawing;
+
+/// <summary>
+/// Draws a loss chart: grid, baselines, raw and smoothed training losses, held-out losses with a dot at each measurement. Labels of baselines lie below the curves,
+/// so that no curve is covered.
+/// </summary>
+sealed class LossPicture
+{
+    /// <summary>The dash pattern of baselines.</summary>
+    public static readonly Dash BaselineDash = new(7, 5);
+
+    static readonly Dash HeldOutDash = new(2, 4);
+
+    const float TickSize = 12, LabelSize = 12.5f, TitleSize = 16, DotRadius = 4, MinWindow = 50;
+
+    readonly List<Shape> shapes = [];
+    readonly LossFrame frame;
+    readonly LossLayout layout;
+    readonly float bottom;
+
+    LossPicture(LossFrame frame, LossLayout layout, float legend) => (this.frame, this.layout, bottom) = (frame, layout, layout.Bottom(legend));
+
+    /// <summary>Draws the chart; the window's lower edge is at <see cref="LossLayout.Bottom"/> of the legend's height.</summary>
+    public static Picture Of(LossFrame frame, LossLayout layout)
+    {
+        var (legend, height) = layout.Legend ? LossLegend.Of(frame, layout) : ([], 0);
+        if (layout.Bottom(height) - layout.Top < MinWindow) (legend, height) = ([], 0);
+        var chart = new LossPicture(frame, layout, height);
+        chart.Draw();
+        if (layout.Title.Length > 0) chart.Title();
+        if (height > 0) chart.shapes.Add(new Shape.Shifted(0, layout.Height - height, legend));
+        return new(layout.Width, layout.Height, $"Loss in {layout.Unit} against {frame.XLabel}", "", chart.shapes);
+    }
+
+    void Draw()
+    {
+        Grid();
+        Baselines();
+        List<Shape> curves = [];
+        for (int i = 0; i < frame.Runs.Count; i++) curves.AddRange(Curves(frame.Runs[i], RunLook.At(i)));
+        shapes.Add(new Shape.Clip(layout.Left, layout.Top, layout.Right - layout.Left, bottom - layout.Top, curves));
+        for (int i = 0; i < frame.Runs.Count; i++) Dots(frame.Runs[i], RunLook.At(i).Ink);
+    }
+
+    void Title()
+    {
+        var title = layout.Title;
+        while (title.Length > 1 && ReportFont.Measure(title, TitleSize, bold: true) > layout.Right - layout.Left) title = title[..^2].TrimEnd() + "…";
+        shapes.Add(new Shape.Text(layout.Left, 22, title, TitleSize, Inks.Text, Bold: true));
+    }
+
+    void Grid()
+    {
+        var losses = LossFrame.Ticks(frame.Bottom, frame.Top, Math.Max(2, (int)((bottom - layout.Top) / 50)));
+        var format = "0." + new string('0', Math.Max(1, losses.Select(Decimals).DefaultIfEmpty(1).Max()));
+        foreach (double tick in losses)
+        {
+            shapes.Add(new Shape.Segment(layout.Left, Y(tick), layout.Right, Y(tick), Inks.Line, Opacity: 0.45f));
+            shapes.Add(new Shape.Text(layout.Left - 8, Y(tick), tick.ToString(format, CultureInfo.InvariantCulture), TickSize, Inks.Soft, Anchor.End));
+        }
+        foreach (double tick in LossFrame.Ticks(0, frame.Right, Math.Max(2, (int)((layout.Right - layout.Left) / 90))))
+        {
+            shapes.Add(new Shape.Segment(X(tick), layout.Top, X(tick), bottom, Inks.Line, Opacity: 0.45f));
+            shapes.Add(new Shape.Text(X(tick), bottom + 14, Figures.Short(tick), TickSize, Inks.Soft, Anchor.Middle));
+        }
+        shapes.Add(new Shape.Text((layout.Left + layout.Right) / 2, bottom + 35, frame.XLabel, LabelSize, Inks.Text, Anchor.Middle));
+        shapes.Add(new Shape.Text(14, (layout.Top + bottom) / 2, $"loss, {layout.Unit}", LabelSize, Inks.Text, Anchor.Middle, Turned: true));
+    }
+
+    // how many of three decimals a tick needs
+    static int Decimals(double tick) => tick.ToString("0.###", CultureInfo.InvariantCulture).Split('.').ElementAtOrDefault(1)?.Length ?? 0;
+
+    void Baselines()
+    {
+        List<LabelPlace> taken = [];
+        float width = layout.Right - layout.Left, height = bottom - layout.Top;
+        foreach (var baseline in frame.Baselines.Where(frame.Shows))
+        {
+            shapes.Add(new Shape.Segment(layout.Left, Y(baseline.HeldOutLoss), layout.Right, Y(baseline.HeldOutLoss), Inks.Soft, 1.2f, Dash: BaselineDash));
+            var label = $"{baseline.Name} {Figures.Loss(baseline.HeldOutLoss)}";
+            // a viewer's font may be wider than the one measured with
+            float length = ReportFont.Measure(label, TickSize) * 1.12f + 12;
+            if (frame.PlaceLabel(baseline.HeldOutLoss, length / width, 20 / height, taken) is not { } place) continue;
+            taken.Add(place);
+            float x = layout.Left + (float)(place.Left + place.Width / 2) * width, y = bottom - (float)(place.Bottom + place.Height / 2) * height;
+            shapes.Add(new Shape.Text(x, y, label, TickSize, Inks.Soft, Anchor.Middle));
+        }
+    }
+
+    IEnumerable<Shape> Curves(LossFrame.Series run, RunLook look)
+    {
+        bool smooth = !ReferenceEquals(run.Raw, run.Smooth);
+        if (run.X.Length > 0) yield return new Shape.Curve(Path(Envelope(run.X, run.Raw)), look.Ink, smooth ? 1 : 1.6f, smooth ? 0.25f : 1, smooth ? null : look.Dash);
+        if (run.X.Length > 0 && smooth) yield return new Shape.Curve(Path(Thinned(run.X, run.Smooth, layout.MaxPoints)), look.Ink, 2, Dash: look.Dash);
+        if (run.HeldOutX.Length > 0) yield return new Shape.Curve(Path(Thinned(run.HeldOutX, run.HeldOut, layout.MaxPoints)), look.Ink, 1.5f, Dash: HeldOutDash);
+    }
+
+    void Dots(LossFrame.Series run, Ink ink)
+    {
+        foreach (var (x, y) in Thinned(run.HeldOutX, run.HeldOut, layout.MaxPoints).Where(point => point.Y <= frame.Top))
+            shapes.Add(new Shape.Circle(X(x), Y(y), DotRadius, ink, Inks.Paper, $"{run.Name}: held-out {Figures.Loss(y)} after {Figures.Short(x)} {frame.XLabel}"));
+    }
+
+    /// <summary>Returns evenly spaced points, and the last.</summary>
+    public static IReadOnlyList<(double X, double Y)> Thinned(double[] x, double[] y, int most)
+    {
+        int stride = Math.Max(1, (x.Length + most - 1) / most);
+        return [.. Enumerable.Range(0, x.Length).Where(i => i % stride == 0 || i == x.Length - 1).Select(i => (x[i], y[i]))];
+    }
+
+    // the lowest and the highest of every few points, in their order, so that the noise keeps its width
+    IReadOnlyList<(double X, double Y)> Envelope(double[] x, double[] y)
+    {
+        if (x.Length <= 2 * layout.MaxPoints) return Thinned(x, y, 2 * layout.MaxPoints);
+        var points = new List<(double, double)>();
+        foreach (var bin in Enumerable.Range(0, x.Length).Chunk((x.Length + layout.MaxPoints - 1) / layout.MaxPoints))
+        {
+            int low = bin.MinBy(i => y[i]), high = bin.MaxBy(i => y[i]);
+            points.Add((x[Math.Min(low, high)], y[Math.Min(low, high)]));
+            if (low != high) points.Add((x[Math.Max(low, high)], y[Math.Max(low, high)]));
+        }
+        return points;
+    }
+
+    // far above the window nothing is seen; numbers stay short
+    IReadOnlyList<(float X, float Y)> Path(IReadOnlyList<(double X, double Y)> points) => [.. points.Select(point => (X(point.X), Math.Max(Y(point.Y), -2 * layout.Height)))];
+
+    float X(double value) => layout.Left + (float)(value / frame.Right) * (layout.Right - layout.Left);
+
+    float Y(double value) => bottom - (float)((value - frame.Bottom) / (frame.Top - frame.Bottom)) * (bottom - layout.Top);
+}
