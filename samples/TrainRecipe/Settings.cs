@@ -20,13 +20,10 @@ sealed record Settings
     public required string Folder { get; init; }
     public required long Seed { get; init; }
 
-    /// <summary>
-    /// The paper's schedule and optimizer. The rate is the recipe's. For a narrower model it grows in inverse proportion to the width, up to 3e-3, which was the best
-    /// for models of width 128 (see samples/Quickstart/README.md).
-    /// </summary>
+    /// <summary>The paper's schedule and optimizer. Of its rates the one of this size, for a narrower model in inverse proportion to the width, as far as the highest it uses.</summary>
     public TrainingOptions Training => new()
     {
-        LearningRate = Width is { } width ? Math.Min(3e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,
+        LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,
         Context = Context, BatchRows = Rows, MicroBatchRows = MicroRows, Steps = Steps, Seed = Seed,
         Schedule = new TrapezoidSchedule { WarmUp = Recipe.Training.WarmUp, CoolDown = Recipe.Training.CoolDown },
         ActivationCheckpointing = Cuda, SpikeGuard = new SpikeGuard(), Folder = Path.Combine(Folder, "run"),
