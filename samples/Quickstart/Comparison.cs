@@ -127,14 +127,13 @@ sealed class Comparison
     static void Show(IReadOnlyList<ArmResult> results, IReadOnlyList<Baseline> baselines)
     {
         var table = new Table().Border(TableBorder.Rounded).AddColumn("held-out text");
-        foreach (var heading in new[] { "bits per byte", "peak rate", "parameters", "trained on", "bytes/s" }) table.AddColumn(new TableColumn(heading).RightAligned());
-        foreach (var baseline in baselines) table.AddRow(baseline.Name, $"{baseline.HeldOutLoss:f3}", "", "", "", "");
+        foreach (var heading in new[] { "bits per byte", "peak rate", "trained on", "bytes/s" })
+            table.AddColumn(new TableColumn(heading).RightAligned());
+        foreach (var baseline in baselines) table.AddRow(baseline.Name, $"{baseline.HeldOutLoss:f3}", "", "", "");
         foreach (var result in results)
-        {
-            var parameters = result.Arm.Design.CountParameters().Total;
-            table.AddRow(new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"), new Text(Arm.Text(result.Arm.Rate)),
-                new Text($"{parameters:N0}"), new Text(Megabytes(result.Training.Tokens)), new Text($"{result.TokensPerSecond:N0}"));
-        }
+            table.AddRow(
+                new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"), new Text(Arm.Text(result.Arm.Rate)),
+                new Text(Megabytes(result.Training.Tokens)), new Text($"{result.TokensPerSecond:N0}"));
         AnsiConsole.Write(table);
     }
 

@@ -62,7 +62,8 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
 
     RacePlan First()
     {
-        long steps = Math.Max(1, deadline.StepsLeft(SecondsPerStep, StepsToMeasure));
+        // steps from cold are slow: one round is done whatever they say, and the next plan is made from its speed
+        long steps = Math.Max(2 * Rounds, deadline.StepsLeft(SecondsPerStep, StepsToMeasure));
         return new(steps, 0, Math.Max(1, steps / (2 * Rounds)));
     }
 

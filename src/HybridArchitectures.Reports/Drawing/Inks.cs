@@ -1,6 +1,8 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>The colours of all pictures but those of runs (<see cref="RunLook"/>). Mixers keep apart for colour-blind readers too (after Okabe and Ito).</summary>
+/// <summary>
+/// The colours of all pictures but those of runs (<see cref="RunLook"/>). Mixers keep apart for colour-blind readers too (after Okabe and Ito).
+/// </summary>
 static class Inks
 {
     public static readonly Ink Text = new("text", "1B2430", "E6E9EE");

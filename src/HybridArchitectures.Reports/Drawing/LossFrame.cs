@@ -37,8 +37,10 @@ sealed class LossFrame
     }
 
     /// <summary>
-    /// Returns the height at each point of the straight line fitted, by weighted least squares, to the points around it. Unlike a mean it neither lags nor bends at
-    /// the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the others: with the same weight as
+    /// Returns the height at each point of the straight line fitted, by weighted least squares, to the points around it. Unlike a mean it neither
+    /// lags nor bends at
+    /// the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the others: with the
+    /// same weight as
     /// they have, its noise would bend the end of the curve.
     /// </summary>
     /// <param name="values">The loss of each point.</param>
@@ -80,7 +82,8 @@ sealed class LossFrame
     }
 
     /// <summary>
-    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost of equally free
+    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost
+    /// of equally free
     /// places wins.
     /// </summary>
     /// <param name="loss">The baseline.</param>
@@ -96,7 +99,8 @@ sealed class LossFrame
             where bottom >= 0 && bottom + height <= 1
             from step in Enumerable.Range(0, 41)
             let place = new LabelPlace((1 - width - 0.01) * (1 - step / 40.0), bottom, width, height)
-            where !taken.Any(place.Overlaps) && !Baselines.Any(other => other.HeldOutLoss != loss && place.Crosses((other.HeldOutLoss - Bottom) / (Top - Bottom)))
+            where !taken.Any(place.Overlaps)
+            where !Baselines.Any(other => other.HeldOutLoss != loss && place.Crosses((other.HeldOutLoss - Bottom) / (Top - Bottom)))
             select (Place: place, Room: Math.Min(0.06, Room(place)));
         var best = width <= 0.99 ? places.OrderByDescending(entry => entry.Room).FirstOrDefault() : default;
         return best.Room > 0 ? best.Place : null;
@@ -110,7 +114,8 @@ sealed class LossFrame
             foreach (var (xs, ys) in ((double[], double[])[])[(run.X, run.Smooth), (run.HeldOutX, run.HeldOut)])
                 foreach (var (low, high) in Pieces(xs, ys, Right * place.Left, Right * (place.Left + place.Width)))
                 {
-                    double below = place.Bottom - (high - Bottom) / (Top - Bottom), above = (low - Bottom) / (Top - Bottom) - place.Bottom - place.Height;
+                    double below = place.Bottom - (high - Bottom) / (Top - Bottom);
+                    double above = (low - Bottom) / (Top - Bottom) - place.Bottom - place.Height;
                     room = Math.Min(room, Math.Max(0, Math.Max(below, above)));
                 }
         return room;
@@ -143,7 +148,8 @@ sealed class LossFrame
     /// <summary>What a legend adds to a baseline that <see cref="Shows"/> is false for.</summary>
     public string NoteOutside(Baseline baseline) => Shows(baseline) ? "" : "(above the chart)";
 
-    // The first steps fall from the height of a uniform guess, and weak baselines lie far up; showing them would press everything of interest into a thin band.
+    // The first steps fall from the height of a uniform guess, and weak baselines lie far up; showing them would press everything of interest into
+    // a thin band.
     (double, double) Window()
     {
         var raw = Runs.SelectMany(run => run.Raw.Concat(run.HeldOut)).Order().ToArray();

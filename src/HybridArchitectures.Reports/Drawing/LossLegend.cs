@@ -27,7 +27,8 @@ sealed class LossLegend
         int shown = 0;
         while (shown < entries.Count && legend.TryAdd(entries[shown].Line, entries[shown].Words, most)) shown++;
         if (shown < entries.Count) legend.Write(legend.NewRow(), [new($"and {Figures.Full(entries.Count - shown)} more", Inks.Soft)]);
-        legend.Write(legend.NewRow(), legend.Fit([new("line: training loss, smoothed · dots: held-out loss · numbers: final held-out loss", Inks.Soft)], Edge));
+        var caption = "line: training loss, smoothed · dots: held-out loss · numbers: final held-out loss";
+        legend.Write(legend.NewRow(), legend.Fit([new(caption, Inks.Soft)], Edge));
         return (legend.shapes, legend.y + Row / 2 + Padding);
     }
 

@@ -3,7 +3,8 @@ using System.Globalization;
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
-/// Draws a loss chart: grid, baselines, raw and smoothed training losses, held-out losses with a dot at each measurement. Labels of baselines lie below the curves,
+/// Draws a loss chart: grid, baselines, raw and smoothed training losses, held-out losses with a dot at each measurement. Labels of baselines lie
+/// below the curves,
 /// so that no curve is covered.
 /// </summary>
 sealed class LossPicture
@@ -78,13 +79,15 @@ sealed class LossPicture
         float width = layout.Right - layout.Left, height = bottom - layout.Top;
         foreach (var baseline in frame.Baselines.Where(frame.Shows))
         {
-            shapes.Add(new Shape.Segment(layout.Left, Y(baseline.HeldOutLoss), layout.Right, Y(baseline.HeldOutLoss), Inks.Soft, 1.2f, Dash: BaselineDash));
+            float line = Y(baseline.HeldOutLoss);
+            shapes.Add(new Shape.Segment(layout.Left, line, layout.Right, line, Inks.Soft, 1.2f, Dash: BaselineDash));
             var label = $"{baseline.Name} {Figures.Loss(baseline.HeldOutLoss)}";
             // a viewer's font may be wider than the one measured with
             float length = ReportFont.Measure(label, TickSize) * 1.12f + 12;
             if (frame.PlaceLabel(baseline.HeldOutLoss, length / width, 20 / height, taken) is not { } place) continue;
             taken.Add(place);
-            float x = layout.Left + (float)(place.Left + place.Width / 2) * width, y = bottom - (float)(place.Bottom + place.Height / 2) * height;
+            float x = layout.Left + (float)(place.Left + place.Width / 2) * width;
+            float y = bottom - (float)(place.Bottom + place.Height / 2) * height;
             shapes.Add(new Shape.Text(x, y, label, TickSize, Inks.Soft, Anchor.Middle));
         }
     }
@@ -92,15 +95,23 @@ sealed class LossPicture
     IEnumerable<Shape> Curves(LossFrame.Series run, RunLook look)
     {
         bool smooth = !ReferenceEquals(run.Raw, run.Smooth);
-        if (run.X.Length > 0) yield return new Shape.Curve(Path(Envelope(run.X, run.Raw)), look.Ink, smooth ? 1 : 1.6f, smooth ? 0.25f : 1, smooth ? null : look.Dash);
-        if (run.X.Length > 0 && smooth) yield return new Shape.Curve(Path(Thinned(run.X, run.Smooth, layout.MaxPoints)), look.Ink, 2, Dash: look.Dash);
-        if (run.HeldOutX.Length > 0) yield return new Shape.Curve(Path(Thinned(run.HeldOutX, run.HeldOut, layout.MaxPoints)), look.Ink, 1.5f, Dash: HeldOutDash);
+        var raw = Path(Envelope(run.X, run.Raw));
+        if (smooth)
+        {
+            yield return new Shape.Curve(raw, look.Ink, 1, Opacity: 0.25f);
+            yield return new Shape.Curve(Path(Thinned(run.X, run.Smooth, layout.MaxPoints)), look.Ink, 2, Dash: look.Dash);
+        }
+        else yield return new Shape.Curve(raw, look.Ink, 1.6f, Dash: look.Dash);
+        yield return new Shape.Curve(Path(Thinned(run.HeldOutX, run.HeldOut, layout.MaxPoints)), look.Ink, 1.5f, Dash: HeldOutDash);
     }
 
     void Dots(LossFrame.Series run, Ink ink)
     {
         foreach (var (x, y) in Thinned(run.HeldOutX, run.HeldOut, layout.MaxPoints).Where(point => point.Y <= frame.Top))
-            shapes.Add(new Shape.Circle(X(x), Y(y), DotRadius, ink, Inks.Paper, $"{run.Name}: held-out {Figures.Loss(y)} after {Figures.Short(x)} {frame.XLabel}"));
+        {
+            var title = $"{run.Name}: held-out {Figures.Loss(y)} after {Figures.Short(x)} {frame.XLabel}";
+            shapes.Add(new Shape.Circle(X(x), Y(y), DotRadius, ink, Inks.Paper, title));
+        }
     }
 
     /// <summary>Returns evenly spaced points, and the last.</summary>
@@ -125,7 +136,8 @@ sealed class LossPicture
     }
 
     // far above the window nothing is seen; numbers stay short
-    IReadOnlyList<(float X, float Y)> Path(IReadOnlyList<(double X, double Y)> points) => [.. points.Select(point => (X(point.X), Math.Max(Y(point.Y), -2 * layout.Height)))];
+    IReadOnlyList<(float X, float Y)> Path(IReadOnlyList<(double X, double Y)> points) =>
+        [.. points.Select(point => (X(point.X), Math.Max(Y(point.Y), -2 * layout.Height)))];
 
     float X(double value) => layout.Left + (float)(value / frame.Right) * (layout.Right - layout.Left);
 

@@ -3,7 +3,8 @@ using SkiaSharp;
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
-/// The font of every picture: Inter (SIL Open Font License), carried inside the assembly. A bare machine has no fonts, and Skia would then draw no letters.
+/// The font of every picture: Inter (SIL Open Font License), carried inside the assembly. A bare machine has no fonts, and Skia would then draw no
+/// letters.
 /// </summary>
 static class ReportFont
 {

@@ -52,7 +52,9 @@ sealed record RunLook(Ink Ink, Dash? Dash)
     static Ink Candidate(int index, int number)
     {
         static double Share(double step, int number) => step * number % 1;
-        double hue = 2 * Math.PI * Share(0.6180339887498949, number), tone = Share(0.7548776662466927, number), chroma = 0.06 + 0.12 * Share(0.5698402909980532, number);
-        return new($"run{index}", Oklab.FromCylinder(0.36 + 0.26 * tone, chroma, hue).ToHex(), Oklab.FromCylinder(0.62 + 0.28 * tone, chroma, hue).ToHex());
+        double hue = 2 * Math.PI * Share(0.6180339887498949, number);
+        double tone = Share(0.7548776662466927, number), chroma = 0.06 + 0.12 * Share(0.5698402909980532, number);
+        Oklab light = Oklab.FromCylinder(0.36 + 0.26 * tone, chroma, hue), dark = Oklab.FromCylinder(0.62 + 0.28 * tone, chroma, hue);
+        return new($"run{index}", light.ToHex(), dark.ToHex());
     }
 }

@@ -1,6 +1,8 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>A part of a picture. Coordinates are in pixels, y downwards. <see cref="SvgWriter"/> and <see cref="PngWriter"/> draw every kind.</summary>
+/// <summary>
+/// A part of a picture. Coordinates are in pixels, y downwards. <see cref="SvgWriter"/> and <see cref="PngWriter"/> draw every kind.
+/// </summary>
 abstract record Shape
 {
     /// <summary>A rectangle with round corners. <paramref name="Second"/> fills the half below the rising diagonal.</summary>

@@ -3,7 +3,9 @@ using HybridArchitectures.Reports.Drawing;
 
 namespace HybridArchitectures.Reports.Page;
 
-/// <summary>The loss chart of one axis in a page, once for broad and once for narrow windows, with the numbers that page.js shows under a pointer.</summary>
+/// <summary>
+/// The loss chart of one axis in a page, once for broad and once for narrow windows, with the numbers that page.js shows under a pointer.
+/// </summary>
 static class LossChart
 {
     const int BroadPoints = 400, NarrowPoints = 150;
