@@ -5,7 +5,8 @@ namespace HybridArchitectures.Training.Tests;
 [Collection("signals")]     // signals reach the whole process: one test at a time
 public partial class StopSignalsTests
 {
-    public static TheoryData<int, int> Signals => new() { { 2, 130 }, { 15, 143 }, { 1, 129 } };
+    // SIGINT would also stop the test runner, which listens to it
+    public static TheoryData<int, int> Signals => new() { { 15, 143 }, { 1, 129 } };
 
     [Theory]
     [MemberData(nameof(Signals))]
@@ -20,14 +21,14 @@ public partial class StopSignalsTests
             reported.Release();
         });
         Assert.Equal(0, stop.ExitCode);
-        foreach (int sent in new[] { signal, signal, 15, 2, 1 })
+        foreach (int sent in new[] { signal, signal, 15, 1 })
         {
             Assert.Equal(0, Kill(Environment.ProcessId, sent));
             Assert.True(reported.Wait(TimeSpan.FromSeconds(60)), "the signal was not reported");
         }
         Assert.True(stop.Token.WaitHandle.WaitOne(TimeSpan.FromSeconds(60)), "the token was not cancelled");
         Assert.Equal(exitCode, stop.ExitCode);
-        Assert.Equal(5, lines.Count);
+        Assert.Equal(4, lines.Count);
         Assert.Contains("further signals are ignored for 60 s", lines[0]);
         Assert.All(lines.Skip(1), line => Assert.Contains("still saving; ignored", line));
     }
@@ -39,6 +40,20 @@ public partial class StopSignalsTests
         using var stop = new StopSignals(report: _ => throw new IOException("the terminal is gone"));
         Assert.Equal(0, Kill(Environment.ProcessId, 1));
         Assert.True(stop.Token.WaitHandle.WaitOne(TimeSpan.FromSeconds(60)), "the token was not cancelled");
+    }
+
+    [Theory]
+    [InlineData(PosixSignal.SIGINT, 130)]
+    [InlineData(PosixSignal.SIGTERM, 143)]
+    [InlineData(PosixSignal.SIGHUP, 129)]
+    public void The_exit_status_is_that_of_the_first_signal(PosixSignal signal, int exitCode)
+    {
+        using var stop = new StopSignals();
+        Assert.Equal(TimeSpan.FromSeconds(60), stop.Receive(signal, out bool first));
+        Assert.True(first);
+        Assert.InRange(stop.Receive(PosixSignal.SIGTERM, out first), TimeSpan.Zero, TimeSpan.FromSeconds(60));
+        Assert.False(first);
+        Assert.Equal(exitCode, stop.ExitCode);
     }
 
     [Fact]
