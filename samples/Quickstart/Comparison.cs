@@ -172,7 +172,7 @@ sealed class Comparison
         await foreach (var piece in generator.StreamAsync(prompt, options, cancellation))
         {
             text.Append(piece.Text);
-            AnsiConsole.Write(new Text(piece.Text.Replace('\n', ' ')));
+            AnsiConsole.Write(new Text(string.Concat(piece.Text.Select(letter => char.IsControl(letter) ? ' ' : letter))));
         }
     }
 

@@ -12,7 +12,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
 {
     public const int Context = 256, Rows = 4;
     const int Rounds = 12;
-    const double CoolDown = 0.4, CheckpointSeconds = 3;
+    const double CoolDown = 0.4, MinRoundSeconds = 3;
 
     public static readonly TrainingOptions Recipe = new()
     {
@@ -54,8 +54,9 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
                 }
                 if (cancellation.IsCancellationRequested) return null;
                 if (plan.Target >= plan.Steps) return results;
-                SecondsPerStep = watch.Elapsed.TotalSeconds / Math.Max(1, plan.Target - plan.Done);
-                plan = Next(plan);
+                double seconds = watch.Elapsed.TotalSeconds;
+                SecondsPerStep = Speed(plan) ?? seconds / (plan.Target - plan.Done);
+                plan = Next(plan, overhead: Math.Max(0, seconds - SecondsPerStep * (plan.Target - plan.Done)));
             }
         });
     }
@@ -68,15 +69,30 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
     }
 
     // the schedule is stable up to the cool-down: until then the steps in all may change either way, afterwards only become fewer
-    RacePlan Next(RacePlan plan)
+    RacePlan Next(RacePlan plan, double overhead)
     {
-        long done = plan.Target, fitting = done + deadline.StepsLeft(SecondsPerStep, StepsToMeasure);
+        // a round lasts several times as long as its checkpoints, evaluations and new beginnings
+        double shortestSeconds = Math.Max(MinRoundSeconds, 4 * overhead), secondsPerStep = SecondsPerStep * (1 + overhead / shortestSeconds);
+        long done = plan.Target, fitting = done + deadline.StepsLeft(secondsPerStep, StepsToMeasure);
         bool stable = done < (1 - CoolDown) * plan.Steps;
         long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
         // rounds become short near the end, so that a machine that slows down then is noticed
         long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
-        long shortest = Math.Max(1, (long)(CheckpointSeconds / SecondsPerStep));
+        long shortest = Math.Max(1, (long)(shortestSeconds / SecondsPerStep));
         return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
+    }
+
+    // seconds of one step of every model in a round, without checkpoints and evaluations; null where the round had no report of each
+    double? Speed(RacePlan plan)
+    {
+        double seconds = 0;
+        foreach (var arm in Arm.All)
+        {
+            var reports = results[arm].History.Where(report => report.Step > plan.Done && report.TokensPerSecond > 0).ToArray();
+            if (reports.Length == 0) return null;
+            seconds += reports.Average(report => Rows * Context / report.TokensPerSecond);
+        }
+        return seconds;
     }
 
     TrainingResult Turn(Arm arm, RacePlan plan, IProgress<TrainingProgress> progress, CancellationToken cancellation)
