@@ -84,10 +84,10 @@ public class DesignSolverTests
         var lines = text.Split('\n');
         Assert.Equal(2 + 13 + 3 + 1, lines.Length);
         Assert.StartsWith("    4 T attention 32(8)x64", lines[5]);
-        Assert.Contains("60.82M", lines[5]);
-        Assert.Contains("76.12M", lines[6]);
-        Assert.Contains("16,384.0", lines[5]);
-        Assert.Contains("1,221.60M", lines[16]);
+        Assert.Contains(" 60.8M", lines[5]);
+        Assert.Contains(" 76.1M", lines[6]);
+        Assert.Contains(" 16.0 MiB", lines[5]);
+        Assert.Contains(" 1.22B", lines[16]);
         foreach (string name in Tests.Models.TinyDesigns.All.Select(design => design.Explain(64))) Assert.NotEmpty(name);
     }
 }
