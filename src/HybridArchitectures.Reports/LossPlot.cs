@@ -5,9 +5,8 @@ namespace HybridArchitectures.Reports;
 
 /// <summary>
 /// Draws loss curves of several runs as a PNG image: raw and smoothed training loss, held-out loss with a dot at each measurement, baselines as
-/// dashed lines. The
-/// legend below the curves prints the final held-out loss of each run. The font is inside the assembly, so letters are drawn on a machine without
-/// fonts too.
+/// dashed lines. The legend below the curves prints the final held-out loss of each run. The font is inside the assembly, so letters are drawn on a
+/// machine without fonts too.
 /// </summary>
 public static class LossPlot
 {

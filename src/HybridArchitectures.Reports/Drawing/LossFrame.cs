@@ -3,8 +3,6 @@ namespace HybridArchitectures.Reports.Drawing;
 /// <summary>The series of a loss chart in their own coordinates, and the window of them that is shown.</summary>
 sealed class LossFrame
 {
-    const int MinReach = 2;
-
     /// <summary>One run's series: the raw and the smoothed training loss over the same x, the held-out loss, and the final held-out loss.</summary>
     public sealed record Series(string Name, double[] X, double[] Raw, double[] Smooth, double[] HeldOutX, double[] HeldOut, double? Final);
 
@@ -38,32 +36,38 @@ sealed class LossFrame
 
     /// <summary>
     /// Returns the height at each point of the straight line fitted, by weighted least squares, to the points around it. Unlike a mean it neither
-    /// lags nor bends at
-    /// the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the others: with the
-    /// same weight as
-    /// they have, its noise would bend the end of the curve.
+    /// lags nor bends at the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the
+    /// others: with the same weight as they have, its noise would bend the end of the curve.
     /// </summary>
     /// <param name="values">The loss of each point.</param>
     /// <param name="steps">The step of each point, in ascending order.</param>
     /// <param name="share">The share of all points that one fit covers; 0 returns the values themselves.</param>
     public static double[] Smoothed(double[] values, long[] steps, double share)
     {
-        int count = values.Length, reach = Math.Max((int)(count * share / 2), MinReach);
-        if (share == 0 || count <= 2 * MinReach) return values;
+        if (share == 0 || values.Length < 2) return values;
+        int count = values.Length, reach = (int)(count * share / 2);
+        double Weight(int i) => Math.Max(1, steps[i] - (i > 0 ? steps[i - 1] : 0));
+        if (reach == 0)
+        {
+            // too few points for a fit; only a last report of fewer steps is joined with the one before it
+            if (Weight(count - 1) >= Weight(count - 2)) return [.. values];
+            double joined = (Weight(count - 1) * values[^1] + Weight(count - 2) * values[^2]) / (Weight(count - 1) + Weight(count - 2));
+            return [.. values[..^1], joined];
+        }
         double length = Math.Max(1, steps[^1] - steps[0]);
         double[] x = [.. steps.Select(step => (step - steps[0]) / length)];
         // sums up to each index of w, w x, w x^2, w y and w x y
         var sums = new double[count + 1, 5];
         for (int i = 0; i < count; i++)
         {
-            double weight = Math.Max(1, steps[i] - (i > 0 ? steps[i - 1] : 0));
+            double weight = Weight(i);
             double[] terms = [weight, weight * x[i], weight * x[i] * x[i], weight * values[i], weight * x[i] * values[i]];
             for (int term = 0; term < 5; term++) sums[i + 1, term] = sums[i, term] + terms[term];
         }
         return [.. x.Select((at, i) =>
         {
-            // at the ends too a fit covers a whole window: with half of one, the last points would pull it up or down
-            int from = Math.Max(0, Math.Min(i - reach, count - 2 * reach - 1)), to = Math.Min(count, from + 2 * reach + 1);
+            // at the end too a fit covers a whole window: with half of one, the last points would pull it up or down
+            int from = Math.Max(0, Math.Min(i - reach, count - 2 * reach - 1)), to = Math.Min(count, i + reach + 1);
             double Sum(int term) => sums[to, term] - sums[from, term];
             double centre = Sum(1) / Sum(0), mean = Sum(3) / Sum(0), spread = Sum(2) / Sum(0) - centre * centre;
             double slope = spread > 1e-12 ? (Sum(4) / Sum(0) - centre * mean) / spread : 0;
@@ -82,9 +86,8 @@ sealed class LossFrame
     }
 
     /// <summary>
-    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost
-    /// of equally free
-    /// places wins.
+    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost of
+    /// equally free places wins.
     /// </summary>
     /// <param name="loss">The baseline.</param>
     /// <param name="width">Width of the label as a share of the window.</param>

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
 /// Draws a loss chart: grid, baselines, raw and smoothed training losses, held-out losses with a dot at each measurement. Labels of baselines lie
-/// below the curves,
-/// so that no curve is covered.
+/// below the curves, so that no curve is covered.
 /// </summary>
 sealed class LossPicture
 {
