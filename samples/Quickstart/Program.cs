@@ -18,7 +18,8 @@ var output = new Option<string?>("--out") { Description = "Where to write. Defau
 var resume = new Option<string?>("--resume") { Description = "The folder of a run to go on with." };
 var root = new RootCommand("Trains a hybrid, a Transformer and a Mamba-2 of one size on text, side by side.") { data, minutes, seed, output, resume };
 // all signals go through one place: a second one must not end the program while the first is still saving
-using var stop = new StopSignals(report: Console.Error.WriteLine);
+// never disposed: a late signal must not change how the program ends either
+var stop = new StopSignals(report: Console.Error.WriteLine);
 root.SetAction(async (arguments, _) =>
 {
     try

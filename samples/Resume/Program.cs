@@ -22,7 +22,8 @@ var options = new TrainingOptions
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };
 
-using var stop = new StopSignals(report: Console.Error.WriteLine);
+// never disposed: a late signal must not change how the program ends either
+var stop = new StopSignals(report: Console.Error.WriteLine);
 
 if (!Run("straight", stop.Token) || !Run("stopped", stop.Token, stopAfter: 70) || !Run("stopped", stop.Token))
 {

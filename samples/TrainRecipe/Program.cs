@@ -20,7 +20,8 @@ var steps = NumberOption.Optional("--steps", "Steps. Default: 100.", 1L, long.Ma
 var seed = NumberOption.Create("--seed", "Decides initial values and the order of the data.", 1L, 0, long.MaxValue);
 var output = new Option<string>("--out") { Description = "Shards, checkpoints and TensorBoard events; a run that was stopped goes on there.", DefaultValueFactory = _ => "runs/recipe" };
 var root = new RootCommand("Trains a model of arXiv 2510.04800 on your own text.") { recipe, data, tokenizer, device, full, width, context, rows, microRows, steps, seed, output };
-using var stop = new StopSignals(report: Console.Error.WriteLine);
+// never disposed: a late signal must not change how the program ends either
+var stop = new StopSignals(report: Console.Error.WriteLine);
 root.SetAction((arguments, _) => Task.Run(() =>
 {
     try
