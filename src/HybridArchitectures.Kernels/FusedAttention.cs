@@ -26,7 +26,7 @@ public static class FusedAttention
         ArgumentNullException.ThrowIfNull(query);
         return Backend switch
         {
-            KernelBackend.Auto => query.size(1) > 1 && AttentionCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.Auto => query.dim() == 4 && query.size(1) > 1 && AttentionCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
             KernelBackend.LibTorch => KernelBackend.LibTorch,
             _ => SequenceChecks.Choose(Backend, query, nameof(FusedAttention)),
         };
