@@ -22,8 +22,9 @@ sealed class Deadline(TimeSpan allowed)
     /// <summary>Returns how many steps of all models fit in, when their measurement at the end is left time for.</summary>
     /// <param name="secondsPerStep">Seconds of one step of every model.</param>
     /// <param name="stepsToMeasure">The held-out text in steps.</param>
-    public long StepsLeft(double secondsPerStep, double stepsToMeasure) =>
-        (long)Math.Max(0, (Left - MeasurementSeconds(secondsPerStep, stepsToMeasure)) / secondsPerStep);
+    /// <param name="reserve">Seconds that are left for other things.</param>
+    public long StepsLeft(double secondsPerStep, double stepsToMeasure, double reserve = 0) =>
+        (long)Math.Max(0, (Left - reserve - MeasurementSeconds(secondsPerStep, stepsToMeasure)) / secondsPerStep);
 
     double MeasurementSeconds(double secondsPerStep, double stepsToMeasure) =>
         Math.Min(stepsToMeasure * secondsPerStep * EvaluationCost, EvaluationShare * allowed.TotalSeconds);

@@ -11,7 +11,7 @@ namespace Quickstart;
 sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenDataset training, TokenDataset heldOut)
 {
     public const int Context = 256, Rows = 4;
-    const int Rounds = 12;
+    const int Rounds = 12, LastRounds = 3;
     const double CoolDown = 0.4, MinRoundSeconds = 3;
 
     public static readonly TrainingOptions Recipe = new()
@@ -72,13 +72,13 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
     RacePlan Next(RacePlan plan, double overhead)
     {
         // a round lasts several times as long as its checkpoints, evaluations and new beginnings
-        double shortestSeconds = Math.Max(MinRoundSeconds, 4 * overhead), secondsPerStep = SecondsPerStep * (1 + overhead / shortestSeconds);
-        long done = plan.Target, fitting = done + deadline.StepsLeft(secondsPerStep, StepsToMeasure);
+        long shortest = Math.Max(1, (long)(Math.Max(MinRoundSeconds, 4 * overhead) / SecondsPerStep));
+        double secondsPerStep = SecondsPerStep + overhead / Math.Max(shortest, plan.Steps / Rounds);
+        long done = plan.Target, fitting = done + deadline.StepsLeft(secondsPerStep, StepsToMeasure, reserve: LastRounds * overhead);
         bool stable = done < (1 - CoolDown) * plan.Steps;
         long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
         // rounds become short near the end, so that a machine that slows down then is noticed
         long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
-        long shortest = Math.Max(1, (long)(shortestSeconds / SecondsPerStep));
         return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
     }
 
