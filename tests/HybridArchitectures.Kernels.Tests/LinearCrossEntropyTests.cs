@@ -212,7 +212,7 @@ public class LinearCrossEntropyTests
         var hidden = randn(70, 8).requires_grad_(); var weight = randn(20_000, 8).requires_grad_(); var targets = Targets(70, 20_000);
         Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, targets));
         var (dHidden, dWeight) = (hidden.grad!.clone(), weight.grad!.clone());
-        int steps = OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(2), () =>
+        OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(2), 6, () =>
         {
             using var scope = NewDisposeScope();
             hidden.grad = null;
@@ -220,7 +220,6 @@ public class LinearCrossEntropyTests
             Autograd.Backward(LinearCrossEntropy.Forward(hidden, weight, targets));
             Assert.True(hidden.grad!.equal(dHidden).all().item<bool>() && weight.grad!.equal(dWeight).all().item<bool>());
         });
-        Assert.True(steps > 5, $"{steps} steps");
     }
 
     [Fact]

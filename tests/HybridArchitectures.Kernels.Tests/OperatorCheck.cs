@@ -89,8 +89,8 @@ static class OperatorCheck
         Assert.True(own <= 2 * theirs + order * Math.Max(size, 1e-3), $"{name}: error {own:g3}, composed operators {theirs:g3}, values of {size:g3}");
     }
 
-    /// <summary>Runs steps while another thread collects garbage without pause.</summary>
-    public static int UnderGarbageCollection(TimeSpan time, Action step)
+    /// <summary>Runs steps while another thread collects garbage without pause, for the time given and at least as many as asked for.</summary>
+    public static void UnderGarbageCollection(TimeSpan time, int minSteps, Action step)
     {
         using var stop = new CancellationTokenSource();
         var collector = new Thread(() =>
@@ -99,17 +99,15 @@ static class OperatorCheck
         });
         collector.Start();
         var started = System.Diagnostics.Stopwatch.StartNew();
-        int steps = 0;
         try
         {
-            for (; started.Elapsed < time; steps++) step();
+            for (int steps = 0; steps < minSteps || started.Elapsed < time; steps++) step();
         }
         finally
         {
             stop.Cancel();
             collector.Join();
         }
-        return steps;
     }
 
     static string Name(int result) => result == 0 ? "the output" : $"the gradient of input {result - 1}";

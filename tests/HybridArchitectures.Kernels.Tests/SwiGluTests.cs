@@ -68,7 +68,7 @@ public class SwiGluTests
         using var outer = NewDisposeScope();
         var gate = full(64, 2.0f).requires_grad_(); var up = full(64, 3.0f).requires_grad_();
         float silu = 2 / (1 + MathF.Exp(-2));
-        int steps = OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(1.5), () =>
+        OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(1.5), 21, () =>
         {
             using var scope = NewDisposeScope();
             var normed = RmsNorm.Forward(SwiGlu.Forward(gate, up), null);
@@ -76,7 +76,6 @@ public class SwiGluTests
             Assert.Equal(silu, up.grad![5].item<float>(), 1e-3);
             gate.grad!.zero_(); up.grad!.zero_();
         });
-        Assert.True(steps > 20, $"{steps} steps");
     }
 
     [Fact]
