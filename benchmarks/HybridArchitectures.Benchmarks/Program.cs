@@ -42,7 +42,7 @@ static class Program
     {
         var rounds = new Option<int>("--rounds") { Description = "Rounds over all settings.", DefaultValueFactory = _ => 3 };
         var seconds = new Option<double>("--seconds") { Description = "How long each measurement takes.", DefaultValueFactory = _ => 6 };
-        var busy = new Option<string?>("--busy") { Description = "Only next to so many busy processes." };
+        var busy = new Option<string?>("--busy") { Description = "Measures only next to N busy processes." };
         var command = new Command("cpu-shared", "A training step next to busy processes, for several ways of waiting of libtorch's threads.") { rounds, seconds, busy };
         command.SetAction(arguments => Guarded(() => SharedCores.Run(arguments.GetValue(rounds), arguments.GetValue(seconds), arguments.GetValue(busy))));
         return command;

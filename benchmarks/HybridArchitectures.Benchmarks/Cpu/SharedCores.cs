@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Cpu;
 
 /// <summary>
-/// A training step on cores that other programs use as well, for several ways of waiting of libtorch's threads. Each measurement is a process of its own, since OpenMP reads its
+/// A training step on cores that other programs use as well, for several ways of waiting of libtorch's threads. Each measurement runs in a separate process, since OpenMP reads its
 /// environment once; settings take turns, so that a machine that changes changes all alike.
 /// </summary>
 static class SharedCores
@@ -32,7 +32,7 @@ static class SharedCores
             foreach (int count in neighbours)
                 foreach (var setting in Settings)
                 {
-                    double measured = Beside(count, () => Measure(setting, seconds));
+                    double measured = NextToBusy(count, () => Measure(setting, seconds));
                     table[setting][count] = Math.Min(measured, table[setting].GetValueOrDefault(count, double.PositiveInfinity));
                 }
         foreach (var setting in Settings)
@@ -77,7 +77,7 @@ static class SharedCores
         return double.Parse(text.Trim(), CultureInfo.InvariantCulture);
     }
 
-    static double Beside(int busy, Func<double> measure)
+    static double NextToBusy(int busy, Func<double> measure)
     {
         var others = Enumerable.Range(0, busy).Select(_ => Process.Start("dotnet", [typeof(SharedCores).Assembly.Location, "cpu-busy"])).ToArray();
         try

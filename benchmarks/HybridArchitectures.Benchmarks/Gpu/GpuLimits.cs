@@ -51,7 +51,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>Attention over so many pairs of a query and a key it sees, of all rows together: an exponential for each pair and head, two products forward and five backward.</summary>
+    /// <summary>Attention over N pairs of a query and a key that it sees, of all rows together: an exponential for each pair and head, two products forward and five backward.</summary>
     public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
     {
         double queries = tokens * heads * (size + valueSize) * Size(type), keys = tokens * keyHeads * (size + valueSize) * Size(type), exponentials = Exponentials(pairs * heads, 0, 0);
