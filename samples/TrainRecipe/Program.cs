@@ -7,7 +7,7 @@ using TrainRecipe;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
-var recipe = new Option<string>("--recipe") { Description = "A name of docs/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
+var recipe = new Option<string>("--recipe") { Description = "A name of docs/reference/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
 var data = new Option<string?>("--data") { Description = "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
 var tokenizer = new Option<string?>("--tokenizer") { Description = "The Llama 3.2 tokenizer: a folder with it, tokenizer.json, or tokenizer.model. Default: bytes." };
 var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };

@@ -95,7 +95,7 @@ static class GpuOps
         AnsiConsole.Write(table);
     }
 
-    /// <summary>The records of a file as a table in Markdown, as docs/gpu.md shows it.</summary>
+    /// <summary>The records of a file as a table in Markdown, as docs/internals/gpu.md shows it.</summary>
     public static int Print(string path)
     {
         var records = JsonSerializer.Deserialize<GpuRecord[]>(File.ReadAllText(path))!;

@@ -19,7 +19,7 @@
 // Limits on one H100 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.64 ms (x, delta, gate in, y out), backward 1.1 ms; special functions
 // 1.26 ms forward (an exponential a state, 3 a channel), 2.3 ms backward; instructions 1.1 ms forward (8.2 a state), 3.6 ms backward (27).
 // Registers come from two banks, one operand a cycle each: a multiply-add of three of its own takes 1.5 cycles, which makes 1.0 to 1.4 ms forward, 2.7 to 3.9 ms in backward's
-// walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be made anew or need not be kept is not. docs/kernels-log.md tells what was tried.
+// walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be made anew or need not be kept is not. lab/kernels-log.md tells what was tried.
 #include "SelectiveScan.cuh"
 
 #ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions; in float32 one, whose exponentials fill as much

@@ -9,7 +9,7 @@
 // neighbours, or lanes two apart, read the same place. Hence the order of the lanes: bit 0 is a channel's, bits 1 to 3 a state's, bit 4 a channel's. Every stretch of the walk is
 // without a branch: beside a tile's walk the next one is prepared and the results of the one before are finished.
 // Per warp and token: 22.8 instructions, 2.4 special functions, 6.3 cycles of shared memory. Limits on one H100 at 8192 tokens x 4096 channels x 16 states, bfloat16: special
-// functions 0.155 ms, instructions 0.18, shared memory 0.2, bytes 0.09. Reached: 0.267 ms. docs/kernels-log.md tells what was tried.
+// functions 0.155 ms, instructions 0.18, shared memory 0.2, bytes 0.09. Reached: 0.267 ms. lab/kernels-log.md tells what was tried.
 #include "SelectiveScan.cuh"
 
 #ifndef SCAN_SAVES                                   // whether states are kept for the gradient

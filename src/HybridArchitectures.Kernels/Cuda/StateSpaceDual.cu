@@ -18,7 +18,7 @@
 //
 // What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at 790 TFLOP/s.
 // Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s): forward 0.50 ms;
-// with backward, S kept, 2.94 ms as a sum of kernels. What each step gave stands in docs/kernels-log.md.
+// with backward, S kept, 2.94 ms as a sum of kernels. What each step gave stands in lab/kernels-log.md.
 #include "tensor_cores.cuh"
 
 // the host compiles this once for each shape it meets

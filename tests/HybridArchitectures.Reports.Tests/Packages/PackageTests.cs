@@ -81,7 +81,9 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         var root = PackedPackages.Repository();
         var pages = PackedPackages.Names.ToDictionary(name => name, name => File.ReadAllText(Path.Combine(root, "src", name, "README.md")));
         pages["Root"] = File.ReadAllText(Path.Combine(root, "README.md"));
-        foreach (var page in Directory.GetFiles(Path.Combine(root, "docs"), "*.md")) pages[$"Docs{Path.GetFileNameWithoutExtension(page)}"] = File.ReadAllText(page);
+        var docs = Path.Combine(root, "docs");
+        foreach (var page in Directory.GetFiles(docs, "*.md", SearchOption.AllDirectories))
+            pages[$"Docs/{Path.GetRelativePath(docs, page)}"] = File.ReadAllText(page);
         foreach (var (name, text) in ScratchProgram.Files(pages)) Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
         await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");

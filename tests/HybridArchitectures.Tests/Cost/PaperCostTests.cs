@@ -33,10 +33,10 @@ public class PaperCostTests
         string path = Path.Combine(Path.GetDirectoryName(Tests.Design.RecipesDocument.Path)!, "cost.md");
         string text = File.ReadAllText(path).ReplaceLineEndings("\n");
         int begin = text.IndexOf(Begin, StringComparison.Ordinal), end = text.IndexOf(End, StringComparison.Ordinal);
-        Assert.True(begin >= 0 && end > begin, "docs/cost.md lacks its marks");
+        Assert.True(begin >= 0 && end > begin, "docs/reference/cost.md lacks its marks");
         string updated = text[..(begin + Begin.Length)] + Table() + text[end..];
         if (Environment.GetEnvironmentVariable("UPDATE_DOCS") == "1") File.WriteAllText(path, updated);
-        else Assert.True(text == updated, "docs/cost.md is out of date: run this test with UPDATE_DOCS=1");
+        else Assert.True(text == updated, "docs/reference/cost.md is out of date: run this test with UPDATE_DOCS=1");
     }
 
     static string Table()

@@ -194,7 +194,7 @@ public class RecipeTests
             Directory.CreateDirectory(Path.GetDirectoryName(RecipesDocument.Path)!);
             File.WriteAllText(RecipesDocument.Path, text);
         }
-        Assert.True(File.Exists(RecipesDocument.Path), "docs/recipes.md is missing: run this test with UPDATE_DOCS=1");
-        Assert.True(text == File.ReadAllText(RecipesDocument.Path).ReplaceLineEndings("\n"), "docs/recipes.md is out of date: run this test with UPDATE_DOCS=1");
+        Assert.True(File.Exists(RecipesDocument.Path), "docs/reference/recipes.md is missing: run this test with UPDATE_DOCS=1");
+        Assert.True(text == File.ReadAllText(RecipesDocument.Path).ReplaceLineEndings("\n"), "docs/reference/recipes.md is out of date: run this test with UPDATE_DOCS=1");
     }
 }

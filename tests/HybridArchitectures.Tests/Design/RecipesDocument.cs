@@ -4,10 +4,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Writes docs/recipes.md from the recipes.</summary>
+/// <summary>Writes docs/reference/recipes.md from the recipes.</summary>
 static class RecipesDocument
 {
-    public static string Path { get; } = System.IO.Path.Combine(Root(), "docs", "recipes.md");
+    public static string Path { get; } = System.IO.Path.Combine(Root(), "docs", "reference", "recipes.md");
 
     public static string Markdown()
     {

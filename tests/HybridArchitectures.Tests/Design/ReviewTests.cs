@@ -61,7 +61,7 @@ public class ReviewTests
     public void Every_rule_has_a_case_and_stands_in_the_documentation()
     {
         Assert.Equal(DesignRules.All.Select(rule => rule.Id).Order(), ReviewCase.All.Select(at => at.Rule).Distinct().Order());
-        string text = File.ReadAllText(Path.Combine(Path.GetDirectoryName(RecipesDocument.Path)!, "review.md"));
+        string text = File.ReadAllText(Path.Combine(Path.GetDirectoryName(RecipesDocument.Path)!, "review-rules.md"));
         foreach (var rule in DesignRules.All) Assert.Contains($"| `{rule.Id}` | {rule.About} |", text);
     }
 

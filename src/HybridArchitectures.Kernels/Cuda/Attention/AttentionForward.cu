@@ -16,7 +16,7 @@
 // What it must do, B4, 32 query heads over 8 of keys, 8192 tokens, D = E = 64, causal: 1.10 TFLOP, 1.39 ms at 790 TFLOP/s; 4.3e9 exponentials, 1.13
 // ms in the special units;
 // 0.34 GB, 0.08 ms.
-// On one H200: 2.22 ms, 63 % of that rate; D = E = 128 3.49 ms, 80 %. What each step gave stands in docs/kernels-log.md.
+// On one H200: 2.22 ms, 63 % of that rate; D = E = 128 3.49 ms, 80 %. What each step gave stands in lab/kernels-log.md.
 #include "attention.cuh"
 
 #ifndef ATT_GROUPS

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The models of arXiv 2510.04800 by name, each built with the public builder. <c>docs/recipes.md</c> lists them beside the paper's figures.</summary>
+/// <summary>The models of arXiv 2510.04800 by name, each built with the public builder. <c>docs/reference/recipes.md</c> lists them beside the paper's figures.</summary>
 public static class Recipes
 {
     static readonly Lazy<Dictionary<string, Recipe>> byName = new(() => RecipeTable.Build().ToDictionary(recipe => recipe.Name));
