@@ -15,13 +15,15 @@ static class ChunkedCrossEntropy
     // float32 logits held at once. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs larger chunks to be busy.
     const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, LeastTokens = 64;
 
-    public static (Tensor Loss, Tensor?[] Gradients) Run(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, bool[] wanted)
+    public static (Tensor Loss, Tensor?[] Gradients) Run(
+        Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? tokenWeights, CrossEntropyOptions options, bool[] wanted)
     {
         long tokens = hidden.size(0);
         var wide = Precision.Wide(hidden);
         var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
         var kept = targets.ne(Scalars.Of(options.IgnoreIndex));
-        var counted = kept.sum().clamp_min(Scalars.One).to(wide);
+        var shares = tokenWeights?.to(wide).masked_fill(kept.logical_not(), Scalars.Zero);
+        var counted = (shares is null ? kept.sum().clamp_min(Scalars.One) : WithoutZero(shares.sum())).to(wide);
         var losses = empty([tokens], wide, hidden.device);
         var dHidden = wanted[0] ? empty([tokens, hidden.size(1)], hidden.dtype, hidden.device) : null;
         var dWeight = wanted[1] ? zeros([weight.size(0), weight.size(1)], wide, hidden.device) : null;
@@ -35,6 +37,11 @@ static class ChunkedCrossEntropy
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
             if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
             else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
+            if (shares?.narrow(0, start, count) is { } share)
+            {
+                loss.mul_(share);
+                if (differentiates) logits.mul_(share.unsqueeze(-1));
+            }
             if (!differentiates) continue;
             dBias?.add_(logits.sum(dim: 0), Scalars.One);
             if (dHidden is null && dWeight is null) continue;
@@ -47,6 +54,9 @@ static class ChunkedCrossEntropy
         var total = losses.sum() / counted;
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
     }
+
+    // where all weights are 0 the loss is 0, not 0 / 0
+    static Tensor WithoutZero(Tensor sum) => sum.masked_fill(sum.eq(Scalars.Zero), Scalars.One);
 
     public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {

@@ -46,23 +46,35 @@ public static class LinearCrossEntropy
     /// <param name="zLoss">Weight of the penalty on the squared log-normaliser (arXiv 2204.02311, section 5), at least 0.</param>
     /// <param name="bias">(V), float32 or of the type of <paramref name="hidden"/>; null for none.</param>
     /// <param name="logitScale">Factor on the logits.</param>
+    /// <param name="tokenWeights">
+    /// (T) float32 without gradient, each finite and at least 0: the mean over tokens is weighted by them, and a sum of 0 gives 0. Null, the default, weighs all
+    /// tokens alike. On a GPU a weighted loss is computed by the LibTorch back end.
+    /// </param>
     /// <returns>One number, float32 (float64 for float64 input).</returns>
     /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
-        Tensor? bias = null, double logitScale = 1)
+        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
         if (!(labelSmoothing is >= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
         Checks.NotNegative(zLoss);
         var backend = BackendFor(hidden);
-        if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale);
+        if (backend == KernelBackend.Cuda && tokenWeights is not null)
+        {
+            if (Backend == KernelBackend.Cuda)
+                throw new NotSupportedException("tokenWeights is given; expected null for the Cuda back end. Auto and LibTorch compute a weighted loss on a GPU");
+            backend = KernelBackend.LibTorch;
+        }
+        if (backend == KernelBackend.Reference)
+            return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
         var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
         if (backend == KernelBackend.Cuda) return OnCard(hidden, weight, bias, targets, options);
         bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad, is_grad_enabled() && bias is { requires_grad: true }];
         return Autograd.Apply([hidden, weight, bias],
             context =>
             {
-                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, options, wanted);
+                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, tokenWeights, options, wanted);
                 context.Save(gradients);
                 return [loss];
             },
@@ -111,6 +123,20 @@ public static class LinearCrossEntropy
         var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
         var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    static void CheckTokenWeights(Tensor tokenWeights, Tensor hidden)
+    {
+        Checks.Shape(tokenWeights, [hidden.size(0)], "one weight per token of hidden");
+        Checks.Type(tokenWeights, ScalarType.Float32);
+        Checks.SameDevice(tokenWeights, hidden, nameof(hidden));
+        if (tokenWeights.device_type != TorchSharp.DeviceType.CPU) return;
+        using var scope = NewDisposeScope();
+        var values = tokenWeights.contiguous();
+        foreach (float value in TensorMemory.Span<float>(values))
+            if (!(value >= 0) || !float.IsFinite(value))
+                throw new ArgumentOutOfRangeException(nameof(tokenWeights), value, $"tokenWeights holds {value}; expected finite numbers from 0");
+        GC.KeepAlive(values);
     }
 
     static void Check(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex, Tensor? bias, double logitScale)

@@ -47,6 +47,61 @@ public class LinearCrossEntropyTests
         Matches(33, 65, 17, false, smoothing, zLoss, scale);
     }
 
+    [Theory]
+    [InlineData(47, 123, 31, 0, 0)]
+    [InlineData(130, 40_000, 5, 0.1, 1e-2)]
+    public void Weighted_gradients_match_float64_reference(int tokens, int vocabulary, int width, double smoothing, double zLoss)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        var targets = Targets(tokens, vocabulary);
+        var weights = rand(tokens).masked_fill(rand(tokens).lt(0.3), 0);
+        OperatorCheck.MatchesReference(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, smoothing, zLoss, given[2], 0.7, weights),
+            given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, smoothing, zLoss, given[2], 0.7, weights),
+            [OperatorCheck.Normal(tokens, width), OperatorCheck.Normal(vocabulary, width) * 0.3, OperatorCheck.Normal(vocabulary)]);
+    }
+
+    [Theory]
+    [InlineData(KernelBackend.Auto)]
+    [InlineData(KernelBackend.LibTorch)]
+    [InlineData(KernelBackend.Reference)]
+    public void Weights_make_a_weighted_mean(KernelBackend backend)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        var (hidden, weight) = (randn(4, 8), randn(30, 8));
+        var targets = tensor(new long[] { 3, -100, 7, 29 });
+        var each = LinearCrossEntropy.TokenLosses(hidden, weight, targets).data<float>().ToArray();
+        float Loss(params float[] weights)
+        {
+            LinearCrossEntropy.Backend = backend;
+            try
+            {
+                return LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: tensor(weights)).item<float>();
+            }
+            finally
+            {
+                LinearCrossEntropy.Backend = KernelBackend.Auto;
+            }
+        }
+        Assert.Equal((each[0] + each[2] + each[3]) / 3, Loss(1, 1, 1, 1), 1e-5f);
+        Assert.Equal((0.5f * each[0] + 2 * each[3]) / 2.5f, Loss(0.5f, 9, 0, 2), 1e-5f);
+        Assert.Equal(0, Loss(0, 1, 0, 0));
+    }
+
+    [Fact]
+    public void Weights_that_cannot_be_are_refused()
+    {
+        using var scope = NewDisposeScope();
+        var (hidden, weight, targets) = (randn(2, 4), randn(5, 4), tensor(new long[] { 1, 2 }));
+        void Refused(Tensor weights) => Assert.ThrowsAny<ArgumentException>(() => LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: weights));
+        Refused(tensor(new float[] { 1 }));
+        Refused(tensor(new double[] { 1, 1 }));
+        Refused(tensor(new float[] { 1, -1 }));
+        Refused(tensor(new float[] { float.NaN, 1 }));
+    }
+
     [Fact]
     public void It_is_libtorchs_cross_entropy()
     {

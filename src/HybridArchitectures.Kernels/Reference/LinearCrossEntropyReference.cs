@@ -8,7 +8,7 @@ public static class LinearCrossEntropyReference
 {
     /// <inheritdoc cref="LinearCrossEntropy.Forward"/>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
-        Tensor? bias = null, double logitScale = 1)
+        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
         ArgumentNullException.ThrowIfNull(targets);
         using var scope = NewDisposeScope();
@@ -17,6 +17,13 @@ public static class LinearCrossEntropyReference
         var normalizer = logits.logsumexp(-1);
         var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
         var losses = (normalizer - target * Scalars.Of(1 - labelSmoothing) - logits.mean([-1]) * Scalars.Of(labelSmoothing)).add(normalizer * normalizer, Scalars.Of(zLoss));
+        if (tokenWeights is not null)
+        {
+            var counted = tokenWeights.to(losses.dtype).masked_fill(kept.logical_not(), Scalars.Zero);
+            var weighted = losses.masked_fill(kept.logical_not(), Scalars.Zero).mul(counted).sum();
+            var total = counted.sum();
+            return weighted.div(total.masked_fill(total.eq(Scalars.Zero), Scalars.One)).MoveToOuterDisposeScope();
+        }
         var sum = losses.masked_fill(kept.logical_not(), Scalars.Zero).sum();
         return (sum / kept.sum().clamp_min(Scalars.One)).MoveToOuterDisposeScope();
     }

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Training;
 /// One long sequence of token ids with the positions where documents begin. The tokens are in memory (2 bytes each for vocabularies up to 65,536, else 4) or
 /// are read from a file as they are used. Several threads may read at a time.
 /// </summary>
-public sealed class TokenDataset : IDisposable
+public sealed class TokenDataset : ITrainingData, IDisposable
 {
     const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary", UnsignedKey = "tokens_unsigned_16_bit";
 
@@ -28,6 +28,22 @@ public sealed class TokenDataset : IDisposable
 
     /// <summary>One more than the largest id there may be.</summary>
     public int Vocabulary { get; }
+
+    int ITrainingData.VocabularySize => Vocabulary;
+
+    /// <inheritdoc/>
+    public string Description => string.Create(System.Globalization.CultureInfo.InvariantCulture,
+        $"{Count} tokens of a vocabulary of {Vocabulary}, fingerprint {Fingerprint:x16}");
+
+    /// <summary>Opens a reader of windows of the data, each once an epoch, in shuffled order (see <see cref="WindowSampler"/>).</summary>
+    /// <inheritdoc cref="ITrainingData.OpenReader"/>
+    public TrainingReader OpenReader(TrainingReaderOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        var sampler = new WindowSampler(this, options.ContextLength, options.Seed, shuffle: true, options.SeparateDocuments);
+        return new WindowReader(this, sampler, options.SeparateDocuments);
+    }
 
     /// <summary>How many tokens there are.</summary>
     public long Count => store.Count;

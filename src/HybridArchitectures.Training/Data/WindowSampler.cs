@@ -1,6 +1,3 @@
-using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
@@ -92,7 +89,7 @@ public sealed class WindowSampler
         return StartOf(at);
     }
 
-    DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
+    internal DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
 
     /// <summary>Reads rows.</summary>
     /// <param name="position">The position that the batch reports.</param>
@@ -104,39 +101,13 @@ public sealed class WindowSampler
     internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int context, bool separateDocuments, Device? device,
         Func<long, bool>? isCounted = null)
     {
-        using var scope = NewDisposeScope();
-        using var off = no_grad();
-        var ids = empty([rows.Count, context], ScalarType.Int64);
-        var targets = empty([rows.Count, context], ScalarType.Int64);
-        var documents = separateDocuments ? empty([rows.Count, context], ScalarType.Int64) : null;
-        Span<long> idSpan = TensorMemory.Span<long>(ids), targetSpan = TensorMemory.Span<long>(targets);
-        Span<long> documentSpan = documents is null ? [] : TensorMemory.Span<long>(documents);
         var tokens = new long[context + 1];
         var owners = separateDocuments ? new long[context + 1] : [];
-        for (int row = 0; row < rows.Count; row++)
+        void Fill(int index, TrainingRow row)
         {
-            rows[row].Data.CopyTo(rows[row].Start, tokens);
-            tokens.AsSpan(0, context).CopyTo(idSpan[(row * context)..]);
-            var rowTargets = targetSpan.Slice(row * context, context);
-            tokens.AsSpan(1).CopyTo(rowTargets);
-            for (int i = 0; isCounted is not null && i < context; i++)
-                if (!isCounted(rows[row].Start + i)) rowTargets[i] = -100;
-            if (!separateDocuments) continue;
-            rows[row].Data.CopyDocumentsTo(rows[row].Start, owners);
-            owners.AsSpan(0, context).CopyTo(documentSpan[(row * context)..]);
-            for (int i = 0; i < context; i++)
-                if (owners[i] != owners[i + 1]) rowTargets[i] = -100;
+            row.Clear();
+            WindowReader.Fill(row, rows[index].Data, rows[index].Start, tokens, owners, isCounted);
         }
-        long counted = targetSpan.Length - targetSpan.Count(-100L);
-        long bytes = 0;
-        if (rows.All(row => row.Data.KnowsBytes))
-            for (int row = 0; row < rows.Count; row++) bytes += rows[row].Data.CountBytes(targetSpan.Slice(row * context, context));
-        GC.KeepAlive(ids);
-        GC.KeepAlive(targets);
-        GC.KeepAlive(documents);
-        bool elsewhere = device is not null && device.type != DeviceType.CPU;
-        if (elsewhere) (ids, targets) = (ids.to(device!), targets.to(device!));
-        var layout = documents is null ? null : SequenceLayout.FromDocumentIds(elsewhere ? documents.to(device!) : documents);
-        return new TokenBatch(position, ids, targets, layout, counted, bytes);
+        return BatchAssembly.Assemble(position, rows.Count, context, device, Fill, new TrainingRow(context));
     }
 }

@@ -29,7 +29,7 @@ static class Divergence
         try
         {
             using var context = new SequenceContext(batch.Layout);
-            var loss = model.Loss(batch.Ids, batch.Targets, context);
+            var loss = model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
             if (place is null && !IsFinite(loss.CrossEntropy)) place = "the head's cross entropy";
             if (place is null && !IsFinite(loss.Total)) place = "an auxiliary loss";
         }
@@ -51,7 +51,7 @@ static class Divergence
             {
                 using var inner = NewDisposeScope();
                 using var context = new SequenceContext(batch.Layout);
-                Autograd.Backward(model.Loss(batch.Ids, batch.Targets, context).Total);
+                Autograd.Backward(model.Loss(batch.Ids, batch.Targets, context, batch.Weights).Total);
             }
             using var off = no_grad();
             foreach (var parameter in parameters.Reverse())

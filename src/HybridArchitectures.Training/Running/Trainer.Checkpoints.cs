@@ -31,7 +31,7 @@ public sealed partial class Trainer
     /// checkpoint's folder
     /// was renamed, or the data is not the run's.</exception>
     /// <exception cref="IOException">Another trainer runs in the folder, or it cannot be written.</exception>
-    public static Trainer Resume(string folder, DataMixture training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
+    public static Trainer Resume(string folder, ITrainingData training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
         Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null, bool skipDamaged = false)
     {
         ArgumentNullException.ThrowIfNull(training);

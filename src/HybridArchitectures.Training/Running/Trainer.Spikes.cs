@@ -36,7 +36,8 @@ public sealed partial class Trainer
         using var scope = NewDisposeScope();
         var path = Path.Combine(folder.Path, string.Create(CultureInfo.InvariantCulture, $"spike-{step:d8}.safetensors"));
         var tensors = new Dictionary<string, Tensor> { ["ids"] = cat([.. batches.Select(batch => batch.Ids)]), ["targets"] = cat([.. batches.Select(batch => batch.Targets)]) };
-        if (Options.SeparateDocuments) tensors["documents"] = cat([.. batches.Select(batch => batch.Layout!.DocumentIds!)]);
+        if (batches.All(batch => batch.Layout?.DocumentIds is not null)) tensors["documents"] = cat([.. batches.Select(batch => batch.Layout!.DocumentIds!)]);
+        if (batches.All(batch => batch.Weights is not null)) tensors["weights"] = cat([.. batches.Select(batch => batch.Weights!)]);
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
         {
             ["step"] = step.ToString(CultureInfo.InvariantCulture), ["reason"] = reason,

@@ -17,9 +17,9 @@ namespace HybridArchitectures.Training;
 /// </summary>
 public sealed partial class Trainer : IDisposable
 {
-    readonly DataMixture training;
+    readonly ITrainingData training;
     readonly TokenDataset? heldOut;
-    readonly MixtureSampler sampler;
+    readonly TrainingReader sampler;
     readonly AdamW optimizer;
     readonly TrainingCallback[] callbacks;
     readonly RunFolder? folder;
@@ -38,7 +38,10 @@ public sealed partial class Trainer : IDisposable
 
     /// <summary>Prepares a run from a model as it is.</summary>
     /// <param name="model">The model, on its device; it stays the caller's.</param>
-    /// <param name="training">The data to train on: a <see cref="TokenDataset"/>, or several by weight.</param>
+    /// <param name="training">
+    /// The data to train on: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight
+    /// (<see cref="DataMixture"/>).
+    /// </param>
     /// <param name="options">How to train.</param>
     /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
     /// <param name="callbacks">What else is to be done along the way.</param>
@@ -47,23 +50,23 @@ public sealed partial class Trainer : IDisposable
     /// cannot be saved.</exception>
     /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
     /// <exception cref="IOException">The run's folder is in use, cannot be written, or has no room for a checkpoint.</exception>
-    public Trainer(HybridLanguageModel model, DataMixture training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
+    public Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
         : this(model, training, options, heldOut, callbacks, resumed: false)
     {
     }
 
-    Trainer(HybridLanguageModel model, DataMixture training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
+    Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(training);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
         model.RequireAlive();
-        CheckVocabulary(training.Vocabulary, model, nameof(training));
+        CheckVocabulary(training.VocabularySize, model, nameof(training));
         if (heldOut is not null) CheckVocabulary(heldOut.Vocabulary, model, nameof(heldOut));
         if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
-        sampler = new MixtureSampler(training, options.Context, options.Seed, options.SeparateDocuments);
+        sampler = training.OpenReader(new TrainingReaderOptions(options.Context, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
             throw new ArgumentException(
@@ -233,13 +236,13 @@ public sealed partial class Trainer : IDisposable
         try
         {
             ReadBatches(batches);
-            long counted = batches.Sum(batch => batch.Counted);
+            double counted = batches.Sum(batch => batch.WeightSum);
             if (counted == 0)
                 throw new InvalidDataException(
-                    $"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token");
+                    $"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token, or every weight is 0");
             var loss = zeros([], ScalarType.Float32, Model.Device);
             foreach (var batch in batches)
-                if (batch.Counted > 0) loss.add_(Accumulate(batch, (double)batch.Counted / counted), Scalars.One);
+                if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
             bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
             var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device) : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
             if (skipped) optimizer.DropGradients();
@@ -254,7 +257,7 @@ public sealed partial class Trainer : IDisposable
             Step++;
             if (callbacks.Length > 0)
             {
-                var step = new TrainingStep(this, Step, rate, loss, norm);
+                var step = new TrainingStep(this, Step, rate, loss, norm, batches);
                 foreach (var callback in callbacks) callback.OnStep(step);
             }
             return (rate, norm.DetachFromDisposeScope());
@@ -275,7 +278,7 @@ public sealed partial class Trainer : IDisposable
     void ReadBatches(List<TokenBatch> batches)
     {
         for (int rows = 0; rows < Options.BatchRows; rows += Options.RowsPerPass)
-            batches.Add(sampler.Next(Math.Min(Options.RowsPerPass, Options.BatchRows - rows), Model.Device));
+            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, Options.BatchRows - rows), Model.Device));
     }
 
     // the loss is a mean over targets: weighted by its share of the step's targets, the sum over passes is the mean over the step
@@ -288,7 +291,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             Model.Stack.ActivationCheckpointing |= Options.ActivationCheckpointing;
-            loss = Model.Loss(batch.Ids, batch.Targets, context);
+            loss = Model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
         }
         finally
         {

@@ -7,9 +7,9 @@ public sealed class TrainingStep
 {
     readonly Tensor loss, gradientNorm;
 
-    internal TrainingStep(Trainer trainer, long step, double learningRate, Tensor loss, Tensor gradientNorm)
+    internal TrainingStep(Trainer trainer, long step, double learningRate, Tensor loss, Tensor gradientNorm, IReadOnlyList<TokenBatch> batches)
     {
-        (Trainer, Step, LearningRate, this.loss, this.gradientNorm) = (trainer, step, learningRate, loss, gradientNorm);
+        (Trainer, Step, LearningRate, this.loss, this.gradientNorm, Batches) = (trainer, step, learningRate, loss, gradientNorm, batches);
     }
 
     /// <summary>The trainer.</summary>
@@ -17,6 +17,9 @@ public sealed class TrainingStep
 
     /// <summary>Steps done, this one included.</summary>
     public long Step { get; }
+
+    /// <summary>Gets the rows the step was trained on, one batch per forward pass. The trainer disposes them after the callbacks.</summary>
+    public IReadOnlyList<TokenBatch> Batches { get; }
 
     /// <summary>The step's rate.</summary>
     public double LearningRate { get; }

@@ -131,31 +131,38 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <param name="ids">(batch, length) int64.</param>
     /// <param name="targets">(batch, length) int64: the token after each of <paramref name="ids"/>, -100 where none counts.</param>
     /// <param name="context">Pads and documents.</param>
-    public ModelLoss Loss(Tensor ids, Tensor targets, SequenceContext? context = null)
+    /// <param name="weights">
+    /// (batch, length) float32, each at least 0: the weight of each token in the mean of the cross entropy and of the head's z-loss. Null, the default, counts all
+    /// alike.
+    /// </param>
+    public ModelLoss Loss(Tensor ids, Tensor targets, SequenceContext? context = null, Tensor? weights = null)
     {
         RequireAlive();
         CheckTargets(ids, targets);
+        if (weights is not null && (weights.dtype != ScalarType.Float32 || !weights.shape.SequenceEqual(ids.shape)))
+            throw new ArgumentException($"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]; expected Float32 [{string.Join(", ", ids.shape)}], as ids", nameof(weights));
         using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var hidden = Hidden(ids, context);
-        Tensor Of(Tensor counted, double zLoss) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden), counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale);
-        var crossEntropy = Of(targets, 0);
+        Tensor Of(Tensor counted, double zLoss, Tensor? weights) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden),
+            counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1));
+        var crossEntropy = Of(targets, 0, weights);
         var total = crossEntropy;
         if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
         {
             // any target will do: what it costs is taken off again
             var all = zeros_like(targets);
-            total = crossEntropy.add(Of(all, Design.HeadZLoss) - Of(all, 0), Scalars.One);
+            total = crossEntropy.add(Of(all, Design.HeadZLoss, null) - Of(all, 0, null), Scalars.One);
         }
-        else if (Design.HeadZLoss > 0) total = Of(targets, Design.HeadZLoss);
+        else if (Design.HeadZLoss > 0) total = Of(targets, Design.HeadZLoss, weights);
         foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
     }
 
     /// <summary>The loss at every position: (batch, length) float32 nats, 0 where the target is -100; no gradient.</summary>
-    /// <inheritdoc cref="Loss"/>
+    /// <inheritdoc cref="Loss" path="/param[not(@name='weights')]"/>
     public Tensor TokenLosses(Tensor ids, Tensor targets, SequenceContext? context = null)
     {
         RequireAlive();

@@ -17,7 +17,7 @@ public sealed class DataMixtureTests : IDisposable
         foreach (var item in data) item.Dispose();
     }
 
-    static MixtureSampler Sampler(DataMixture mixture, long seed = 1) => new(mixture, Context, seed, separateDocuments: true);
+    static TrainingReader Sampler(DataMixture mixture, long seed = 1) => mixture.OpenReader(new(Context, seed, SeparateDocuments: true));
 
     static long[] Ids(TokenBatch batch) => [.. batch.Ids.data<long>()];
 
@@ -28,7 +28,7 @@ public sealed class DataMixtureTests : IDisposable
         var counts = new int[3];
         for (int row = 1; row <= 500; row++)
         {
-            using var batch = sampler.Next(1, null);
+            using var batch = sampler.ReadBatch(1);
             counts[Ids(batch)[0] / 4]++;
             for (int i = 0; i < 3; i++) Assert.Equal(row * (new[] { 0.5, 0.3, 0.2 })[i], counts[i], 1.0);
         }
@@ -42,7 +42,7 @@ public sealed class DataMixtureTests : IDisposable
         var alone = new WindowSampler(data[0], Context, seed: 1, separateDocuments: true);
         for (int row = 0; row < 200; row++)
         {
-            using var batch = sampler.Next(1, null);
+            using var batch = sampler.ReadBatch(1);
             if (Ids(batch)[0] / 4 != 0) continue;
             using var expected = alone.Next(1);
             Assert.Equal(Ids(expected), Ids(batch));
@@ -57,21 +57,21 @@ public sealed class DataMixtureTests : IDisposable
         var rows = new List<long[]>();
         for (int row = 0; row < 300; row++)
         {
-            using var batch = whole.Next(1, null);
+            using var batch = whole.ReadBatch(1);
             rows.Add(Ids(batch));
         }
         foreach (int start in new[] { 0, 1, 17, 123, 280 })
         {
             var sampler = Sampler(Mixture);
             sampler.Position = new DataPosition(0, start);
-            using var batch = sampler.Next(20, null);
+            using var batch = sampler.ReadBatch(20);
             Assert.Equal(rows.Skip(start).Take(20).SelectMany(row => row), Ids(batch));
             Assert.Equal(new DataPosition(0, start + 20), sampler.Position);
             Assert.Equal(20 * Context, batch.Layout!.Batch * batch.Layout.Length);
             Assert.Equal(batch.Counted, batch.Bytes);
         }
         var other = Sampler(Mixture, seed: 2);
-        using var first = other.Next(20, null);
+        using var first = other.ReadBatch(20);
         Assert.NotEqual(rows.Take(20).SelectMany(row => row), Ids(first));
     }
 

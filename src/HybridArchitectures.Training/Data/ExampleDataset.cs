@@ -1,0 +1,188 @@
+using System.Globalization;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Examples that are never cut, such as prompts with answers. Each is read once an epoch, in an order that depends on seed and epoch. By default a row holds as
+/// many whole examples as fit, kept apart as documents; the rest of the row is padding.
+/// </summary>
+public sealed class ExampleDataset : ITrainingData
+{
+    readonly int[] tokens, prompts;
+    readonly long[] starts;         // and, last, the end
+    readonly float[]? weights;
+    readonly ulong fingerprint;
+    readonly bool packed;
+
+    ExampleDataset(IReadOnlyList<TrainingExample> examples, int vocabularySize, bool packed)
+    {
+        (VocabularySize, this.packed) = (vocabularySize, packed);
+        starts = new long[examples.Count + 1];
+        for (int i = 0; i < examples.Count; i++) starts[i + 1] = starts[i] + examples[i].Tokens.Count;
+        tokens = new int[checked((int)starts[^1])];
+        prompts = new int[examples.Count];
+        weights = examples.Any(example => example.Weight != 1) ? new float[examples.Count] : null;
+        for (int i = 0; i < examples.Count; i++)
+        {
+            for (int j = 0; j < examples[i].Tokens.Count; j++) tokens[starts[i] + j] = examples[i].Tokens[j];
+            prompts[i] = examples[i].PromptLength;
+            if (weights is not null) weights[i] = (float)examples[i].Weight;
+        }
+        fingerprint = ComputeFingerprint();
+    }
+
+    /// <summary>Takes examples as they are.</summary>
+    /// <param name="examples">At least one.</param>
+    /// <param name="vocabularySize">One more than the largest id there may be.</param>
+    /// <param name="packed">Whether a row holds as many examples as fit. False: one example per row. The default value is true.</param>
+    /// <exception cref="ArgumentException">An example is too short, has an id outside the vocabulary, or no token that counts; the message names it.</exception>
+    public static ExampleDataset FromExamples(IEnumerable<TrainingExample> examples, int vocabularySize, bool packed = true)
+    {
+        ArgumentNullException.ThrowIfNull(examples);
+        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
+        var list = examples.ToArray();
+        if (list.Length == 0) throw new ArgumentException("examples has 0 entries; expected at least 1", nameof(examples));
+        for (int i = 0; i < list.Length; i++) Check(list[i], i, vocabularySize);
+        return new ExampleDataset(list, vocabularySize, packed);
+    }
+
+    /// <summary>Tokenizes prompts and answers. Only the answers, and the end-of-text token after them, count in the loss.</summary>
+    /// <param name="pairs">Prompts, which may be empty if the tokenizer has a begin-of-text token, and answers. They are tokenized separately.</param>
+    /// <param name="tokenizer">Text to ids.</param>
+    /// <param name="packed">Whether a row holds as many examples as fit. The default value is true.</param>
+    /// <exception cref="ArgumentException">An example has no prompt and there is no begin-of-text token, or its answer is empty.</exception>
+    public static ExampleDataset FromPairs(IEnumerable<(string Prompt, string Answer)> pairs, Tokenizer tokenizer, bool packed = true)
+    {
+        ArgumentNullException.ThrowIfNull(pairs);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        var examples = pairs.Select(pair =>
+        {
+            var prompt = tokenizer.Encode(pair.Prompt, beginOfText: tokenizer.BeginOfText is not null);
+            int[] end = tokenizer.EndOfText is { } id ? [id] : [];
+            return new TrainingExample([.. prompt, .. tokenizer.Encode(pair.Answer), .. end], prompt.Length);
+        });
+        return FromExamples(examples, tokenizer.VocabularySize, packed);
+    }
+
+    static void Check(TrainingExample example, int index, int vocabularySize)
+    {
+        ArgumentException Refusal(string text) => new(string.Create(CultureInfo.InvariantCulture, $"example {index} {text}"), "examples");
+        if (example?.Tokens is null) throw Refusal("is null; expected tokens");
+        if (example.Tokens.Count < 2) throw Refusal($"has {example.Tokens.Count} tokens; expected at least 2");
+        if (example.PromptLength < 0 || example.PromptLength >= example.Tokens.Count)
+            throw Refusal($"has a prompt of {example.PromptLength} tokens; expected 0 to {example.Tokens.Count - 1}");
+        if (!(example.Weight > 0) || !double.IsFinite(example.Weight))
+            throw Refusal(string.Create(CultureInfo.InvariantCulture, $"has weight {example.Weight}; expected a finite number above 0"));
+        foreach (int id in example.Tokens)
+            if (id < 0 || id >= vocabularySize) throw Refusal($"holds id {id}; expected 0 to {vocabularySize - 1}");
+    }
+
+    /// <summary>Gets the number of examples.</summary>
+    public int Count => prompts.Length;
+
+    /// <summary>Gets the number of tokens of the longest example. Rows need a context length of at least one less.</summary>
+    public int MaxLength => Enumerable.Range(0, Count).Max(Length);
+
+    /// <inheritdoc/>
+    public int VocabularySize { get; }
+
+    /// <inheritdoc/>
+    public string Description => string.Create(CultureInfo.InvariantCulture,
+        $"{Count} {(packed ? "packed " : "")}examples of {tokens.Length} tokens of a vocabulary of {VocabularySize}, fingerprint {fingerprint:x16}");
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentException">An example is longer than a row.</exception>
+    public TrainingReader OpenReader(TrainingReaderOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        for (int i = 0; i < Count; i++)
+            if (Length(i) > options.ContextLength + 1)
+                throw new ArgumentException(
+                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, since examples are never cut",
+                    nameof(options));
+        return new Reader(this, options);
+    }
+
+    int Length(int example) => (int)(starts[example + 1] - starts[example]);
+
+    ReadOnlySpan<int> Tokens(int example) => tokens.AsSpan((int)starts[example], Length(example));
+
+    ulong ComputeFingerprint()
+    {
+        ulong hash = 14695981039346656037;
+        void Mix(ulong value) => hash = (hash ^ value) * 1099511628211;
+        foreach (long start in starts) Mix((ulong)start);
+        foreach (int prompt in prompts) Mix((ulong)prompt);
+        foreach (int token in tokens) Mix((ulong)token);
+        foreach (float weight in weights ?? []) Mix(BitConverter.SingleToUInt32Bits(weight));
+        return hash;
+    }
+
+    sealed class Reader(ExampleDataset data, TrainingReaderOptions options) : TrainingReader(options.ContextLength)
+    {
+        DataPosition position;
+
+        public override DataPosition Position
+        {
+            get => position;
+            set
+            {
+                Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
+                Refuse.Unless(value.Index >= 0 && value.Index <= data.Count, value.Index, nameof(Position), $"an index from 0 to the epoch's {data.Count} examples");
+                position = value;
+            }
+        }
+
+        protected override void FillNext(TrainingRow row)
+        {
+            if (position.Index == data.Count) position = new DataPosition(position.Epoch + 1, 0);
+            var order = Order;
+            int filled = 0;
+            for (int document = 0; position.Index < data.Count; document++)
+            {
+                int example = (int)order[position.Index];
+                if (filled + data.Length(example) - 1 > ContextLength || (document > 0 && !data.packed)) break;
+                filled = Add(row, example, filled, document);
+                position = position with { Index = position.Index + 1 };
+            }
+            row.Length = filled;
+            if (row.HasDocuments) row.UseDocuments()[filled..].Fill(row.UseDocuments()[filled - 1]);
+        }
+
+        public override void Skip(long rows)
+        {
+            Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+            for (; rows > 0; rows--)
+            {
+                if (position.Index == data.Count) position = new DataPosition(position.Epoch + 1, 0);
+                var order = Order;
+                for (int filled = 0, placed = 0; position.Index < data.Count; placed++)
+                {
+                    int needed = data.Length((int)order[position.Index]) - 1;
+                    if (filled + needed > ContextLength || (placed > 0 && !data.packed)) break;
+                    filled += needed;
+                    position = position with { Index = position.Index + 1 };
+                }
+            }
+        }
+
+        SeededPermutation Order =>
+            new(data.Count, SeededPermutation.Mix(SeededPermutation.Mix((ulong)options.Seed + 0x9e3779b97f4a7c15) + (ulong)position.Epoch));
+
+        int Add(TrainingRow row, int example, int at, int document)
+        {
+            var tokens = data.Tokens(example);
+            for (int i = 0; i + 1 < tokens.Length; i++)
+            {
+                row.Ids[at + i] = tokens[i];
+                if (i + 1 >= data.prompts[example]) row.Targets[at + i] = tokens[i + 1];
+            }
+            int end = at + tokens.Length - 1;
+            if (data.packed) row.UseDocuments()[at..end].Fill(document);
+            if (data.weights is not null) row.UseWeights()[at..end].Fill(data.weights[example]);
+            return end;
+        }
+    }
+}

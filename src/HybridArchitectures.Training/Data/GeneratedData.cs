@@ -1,0 +1,75 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Rows that a function makes from a random number generator, without end. Row n depends on the reader's seed and n alone, so any row can be made again.
+/// </summary>
+public sealed class GeneratedData : ITrainingData
+{
+    readonly Action<SeededRandom, TrainingRow> generate;
+
+    /// <summary>Creates a source of generated rows.</summary>
+    /// <param name="vocabularySize">One more than the largest id the function writes.</param>
+    /// <param name="description">Names the function and all its settings; a checkpoint is only continued with an equal text.</param>
+    /// <param name="generate">
+    /// Fills the row from the generator, whose numbers are the same for equal seed and row. It must depend on nothing else that changes.
+    /// </param>
+    /// <exception cref="ArgumentException">The vocabulary is empty or the description is blank.</exception>
+    public GeneratedData(int vocabularySize, string description, Action<SeededRandom, TrainingRow> generate)
+    {
+        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
+        ArgumentException.ThrowIfNullOrWhiteSpace(description);
+        ArgumentNullException.ThrowIfNull(generate);
+        (VocabularySize, Description, this.generate) = (vocabularySize, description, generate);
+    }
+
+    /// <inheritdoc/>
+    public int VocabularySize { get; }
+
+    /// <inheritdoc/>
+    public string Description { get; }
+
+    /// <inheritdoc/>
+    public TrainingReader OpenReader(TrainingReaderOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        return new Reader(this, options);
+    }
+
+    sealed class Reader(GeneratedData data, TrainingReaderOptions options) : TrainingReader(options.ContextLength)
+    {
+        long index;
+
+        public override DataPosition Position
+        {
+            get => new(0, index);
+            set
+            {
+                Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, since rows are generated without end");
+                Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index from 0");
+                index = value.Index;
+            }
+        }
+
+        protected override void FillNext(TrainingRow row)
+        {
+            data.generate(new SeededRandom(options.Seed, index), row);
+            foreach (long id in row.Ids) RequireToken(id, nameof(row.Ids));
+            foreach (long target in row.Targets)
+                if (target != TrainingRow.NoTarget) RequireToken(target, nameof(row.Targets));
+            index++;
+        }
+
+        public override void Skip(long rows)
+        {
+            Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+            index += rows;
+        }
+
+        void RequireToken(long id, string name)
+        {
+            if (id < 0 || id >= data.VocabularySize)
+                throw new InvalidDataException($"{name} of generated row {index} holds {id}; expected 0 to {data.VocabularySize - 1} ({data.Description})");
+        }
+    }
+}

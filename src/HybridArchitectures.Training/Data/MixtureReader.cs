@@ -1,0 +1,76 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>
+/// Rows of a <see cref="DataMixture"/> of several sources. The position counts rows in one epoch without end; which source row n is from, and which of its rows,
+/// follows from n.
+/// </summary>
+sealed class MixtureReader : TrainingReader
+{
+    readonly TrainingReader[] readers;
+    readonly DataPosition[] beginnings;
+    readonly double[] shares;
+    readonly long[] drawn;      // rows of each source before the position
+    long rows;
+
+    public MixtureReader(DataMixture mixture, TrainingReaderOptions options) : base(options.ContextLength)
+    {
+        readers = [.. mixture.Sources.Select((source, index) => source.Data.OpenReader(options with { Seed = SeedOf(options.Seed, index) }))];
+        beginnings = [.. readers.Select(reader => reader.Position)];
+        double sum = mixture.Sources.Sum(source => source.Weight);
+        shares = [.. mixture.Sources.Select(source => source.Weight / sum)];
+        drawn = new long[shares.Length];
+    }
+
+    internal static long SeedOf(long seed, int source) => source == 0 ? seed : (long)SeededPermutation.Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)source);
+
+    public override DataPosition Position
+    {
+        get => new(0, rows);
+        set
+        {
+            Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, since several sources are mixed without end");
+            Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index from 0");
+            Array.Clear(drawn);
+            for (rows = 0; rows < value.Index; rows++) drawn[NextSource()]++;
+            for (int i = 0; i < readers.Length; i++)
+            {
+                readers[i].Position = beginnings[i];
+                readers[i].Skip(drawn[i]);
+            }
+        }
+    }
+
+    // the same sums in the same order whenever they are formed: no rounding can tell a resumed run from the first
+    int NextSource()
+    {
+        int best = 0;
+        double furthest = double.NegativeInfinity;
+        for (int i = 0; i < shares.Length; i++)
+        {
+            double behind = shares[i] * (rows + 1) - drawn[i];
+            if (behind > furthest) (best, furthest) = (i, behind);
+        }
+        return best;
+    }
+
+    protected override void FillNext(TrainingRow row)
+    {
+        int source = NextSource();
+        readers[source].ReadRow(row);
+        drawn[source]++;
+        rows++;
+    }
+
+    public override void Skip(long rows)
+    {
+        Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+        var passed = new long[readers.Length];
+        for (; rows > 0; rows--, this.rows++)
+        {
+            int source = NextSource();
+            drawn[source]++;
+            passed[source]++;
+        }
+        for (int i = 0; i < readers.Length; i++) readers[i].Skip(passed[i]);
+    }
+}

@@ -1,0 +1,89 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>One row of a batch in main memory, for <see cref="TrainingReader"/> to fill. Positions after <see cref="Length"/> are padding.</summary>
+public sealed class TrainingRow
+{
+    /// <summary>The target of a position whose loss does not count.</summary>
+    public const long NoTarget = -100;
+
+    readonly long[] ids, targets, documents;
+    readonly float[] weights;
+
+    /// <summary>Creates an empty row.</summary>
+    /// <param name="contextLength">Positions of the row; at least 1.</param>
+    public TrainingRow(int contextLength)
+    {
+        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 position");
+        (ids, targets, documents, weights) = (new long[contextLength], new long[contextLength], new long[contextLength], new float[contextLength]);
+        Clear();
+    }
+
+    /// <summary>Gets the number of positions, padding included.</summary>
+    public int ContextLength => ids.Length;
+
+    /// <summary>Gets the token ids. The default of each is 0.</summary>
+    public Span<long> Ids => ids;
+
+    /// <summary>Gets the token to predict at each position. The default of each is <see cref="NoTarget"/>, whose loss does not count.</summary>
+    public Span<long> Targets => targets;
+
+    /// <summary>Gets or sets the number of positions that hold tokens. The default value is <see cref="ContextLength"/>.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The value is not between 0 and <see cref="ContextLength"/>.</exception>
+    public int Length
+    {
+        get;
+        set
+        {
+            Refuse.Unless(value >= 0 && value <= ContextLength, value, nameof(Length), $"0 to {ContextLength}");
+            field = value;
+        }
+    }
+
+    /// <summary>Gets or sets how many bytes of text the targets stand for. The default value, null, means unknown.</summary>
+    public long? Bytes { get; set; }
+
+    /// <summary>Gets the document number of each position, not decreasing along the row. Calling this makes the row one of separate documents.</summary>
+    public Span<long> UseDocuments()
+    {
+        HasDocuments = true;
+        return documents;
+    }
+
+    /// <summary>Gets the weight of the loss at each position, at least 0; all are 1 until changed. Calling this makes the row a weighted one.</summary>
+    public Span<float> UseWeights()
+    {
+        HasWeights = true;
+        return weights;
+    }
+
+    /// <summary>Gets whether <see cref="UseDocuments"/> was called since the row was cleared.</summary>
+    public bool HasDocuments { get; private set; }
+
+    /// <summary>Gets whether <see cref="UseWeights"/> was called since the row was cleared.</summary>
+    public bool HasWeights { get; private set; }
+
+    /// <summary>Sets everything to its default.</summary>
+    public void Clear()
+    {
+        ids.AsSpan().Clear();
+        targets.AsSpan().Fill(NoTarget);
+        documents.AsSpan().Clear();
+        weights.AsSpan().Fill(1);
+        (HasDocuments, HasWeights, Bytes, Length) = (false, false, null, ContextLength);
+    }
+
+    /// <summary>Fills the row with one sequence: position i reads token i and predicts token i + 1, if it counts.</summary>
+    /// <param name="tokens">2 to <see cref="ContextLength"/> + 1 tokens.</param>
+    /// <param name="isTarget">Whether the token at an index from 1 on counts as a target; null if all do.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The sequence does not fit.</exception>
+    public void SetSequence(ReadOnlySpan<int> tokens, Func<int, bool>? isTarget = null)
+    {
+        Refuse.Unless(tokens.Length >= 2 && tokens.Length <= ContextLength + 1, tokens.Length, nameof(tokens), $"2 to {ContextLength + 1} tokens");
+        for (int i = 0; i + 1 < tokens.Length; i++)
+        {
+            ids[i] = tokens[i];
+            if (isTarget is null || isTarget(i + 1)) targets[i] = tokens[i + 1];
+        }
+        Length = tokens.Length - 1;
+    }
+}

@@ -1,0 +1,51 @@
+namespace HybridArchitectures.Training;
+
+/// <summary>Rows that are windows of a <see cref="TokenDataset"/>, in the order of a <see cref="WindowSampler"/>.</summary>
+sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separateDocuments) : TrainingReader(sampler.Context)
+{
+    readonly long[] tokens = new long[sampler.Context + 1], owners = separateDocuments ? new long[sampler.Context + 1] : [];
+
+    public override DataPosition Position
+    {
+        get => sampler.Position;
+        set => sampler.Position = value;
+    }
+
+    protected override DataPosition FirstPosition => sampler.Normalised(sampler.Position);
+
+    protected override void FillNext(TrainingRow row) => Fill(row, data, sampler.NextStart(), tokens, owners, isCounted: null);
+
+    public override void Skip(long rows)
+    {
+        Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+        var (epoch, index) = sampler.Position;
+        index += rows;
+        for (long windows; index > (windows = sampler.CountWindows(epoch)); index -= windows) epoch++;
+        sampler.Position = new DataPosition(epoch, index);
+    }
+
+    /// <summary>Fills a row with a window of data.</summary>
+    /// <param name="row">The row.</param>
+    /// <param name="data">The tokens.</param>
+    /// <param name="start">The window's first token.</param>
+    /// <param name="tokens">Room for the window and the token after it.</param>
+    /// <param name="owners">Room for as many document numbers; empty where documents are not kept apart.</param>
+    /// <param name="isCounted">Whether the token after the one at a position of the data is a target; null: all are.</param>
+    public static void Fill(TrainingRow row, TokenDataset data, long start, Span<long> tokens, Span<long> owners, Func<long, bool>? isCounted)
+    {
+        int context = row.ContextLength;
+        data.CopyTo(start, tokens);
+        tokens[..context].CopyTo(row.Ids);
+        tokens[1..].CopyTo(row.Targets);
+        for (int i = 0; isCounted is not null && i < context; i++)
+            if (!isCounted(start + i)) row.Targets[i] = TrainingRow.NoTarget;
+        if (!owners.IsEmpty)
+        {
+            data.CopyDocumentsTo(start, owners);
+            owners[..context].CopyTo(row.UseDocuments());
+            for (int i = 0; i < context; i++)
+                if (owners[i] != owners[i + 1]) row.Targets[i] = TrainingRow.NoTarget;
+        }
+        if (data.KnowsBytes) row.Bytes = data.CountBytes(row.Targets);
+    }
+}
