@@ -5,5 +5,5 @@ internal static class Effort
 {
     public static bool IsFull { get; } = Environment.GetEnvironmentVariable("HYBRID_TESTS") == "full";
 
-    public static int Of(int everyday, int full) => IsFull ? full : everyday;
+    public static int Choose(int everyday, int full) => IsFull ? full : everyday;
 }

@@ -34,9 +34,9 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
     void Round(HybridLanguageModel model)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         manual_seed(1);
-        using var ids = randint(model.Vocabulary, [2, 32], ScalarType.Int64);
+        using var ids = randint(model.VocabularySize, [2, 32], ScalarType.Int64);
         var before = model.Forward(ids);
         foreach (var parameter in model.Parameters) parameter.Value.copy_(parameter.Value.to(Type));
         double moved = (model.Forward(ids) - before).norm().item<float>() / before.norm().item<float>();
@@ -55,7 +55,7 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
         using var scope = NewDisposeScope();
         using var written = Load(Target, progress: false);
         manual_seed(1);
-        using var ids = randint(model.Vocabulary, [2, 32], ScalarType.Int64);
+        using var ids = randint(model.VocabularySize, [2, 32], ScalarType.Int64);
         var diff = CheckpointDiff.Compare(model, written, ids, tolerance: 0);
         bool same = diff.Tensors.All(tensor => tensor.Change == TensorChange.None) && diff.FirstDivergence is null;
         Say($"{(same ? $"verified: {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit" : $"FAILED\n{diff}")}");

@@ -32,7 +32,7 @@ sealed class GatedRecurrence : Mixer
         var forget = nn.functional.softplus(parts[1].to(float32).add(Parameter("forget_bias"), Scalars.One));       // d_t > 0
         var written = forget.neg().expm1().neg().div(forget).to(value.dtype).mul(value);                            // (1 - exp(-d_t)) v_t / d_t
         var constant = ones([x.size(0), x.size(1), 1], value.dtype, x.device);
-        var decay = full([spec.InnerWidth, 1], Scalars.Of(-1), float32, x.device);
+        var decay = full([spec.InnerWidth, 1], Scalars.From(-1), float32, x.device);
         var (read, last) = SelectiveScan.Forward(written, forget.to(value.dtype), decay, constant, constant, gate: gate, initialState: own?.Scan, layout: context.Layout);
         own?.Scan.copy_(last);
         return output.Forward(read);                                                                                // the scan's gate is silu

@@ -12,7 +12,7 @@ SampleConsole.Prepare();
 MixerSpec.Register<GatedRecurrenceSpec>("gatedRecurrence");
 
 // the mixer beside attention, as any state-space layer would stand there
-HybridDesign design = HybridStack.Design(width: 128, vocabulary: 256)
+HybridDesign design = HybridDesign.Create(width: 128, vocabularySize: 256)
     .WithMixer(new GatedRecurrenceSpec { InnerWidth = 256 })
     .WithAttention(heads: 4, keyValueHeads: 2)
     .WithFeedForward(FeedForwardSpec.SwiGlu(256))
@@ -29,11 +29,11 @@ string folder = Path.Combine("runs", "custom-mixer");
 if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
 using var trainer = new Trainer(model, training, new TrainingOptions
 {
-    Budget = TimeSpan.FromSeconds(40), LearningRate = 3e-3, Context = 256, BatchRows = 4, ReportEvery = 20, Folder = folder,
+    Duration = Duration.Time(TimeSpan.FromSeconds(40)), LearningRate = 3e-3, ContextLength = 256, BatchSize = 4, ReportEvery = 20, Folder = folder,
 });
 var result = trainer.Run(new InlineProgress(report =>
     Console.WriteLine($"step {report.Step,4}   {report.Loss / Math.Log(2):f3} bits per byte   {report.TokensPerSecond:N0} bytes/s")));
-var measured = Evaluator.Evaluate(model, heldOut, context: 256, rows: 16, tokens: 65_536);
+var measured = Evaluator.Evaluate(model, heldOut, contextLength: 256, rows: 16, tokens: 65_536);
 Console.WriteLine($"held out: {measured.BitsPerByte:f3} bits per byte, after {result.Tokens / 1000} kB");
 
 // its state goes from token to token as that of the library's own mixers does, and the checkpoint knows it

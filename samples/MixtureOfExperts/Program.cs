@@ -8,8 +8,8 @@ SampleConsole.Prepare();
 
 // A hybrid whose feed-forwards are 8 experts, of which each token visits one besides a shared one, and the dense hybrid with as many active parameters.
 // Balance comes from a selection bias that is moved a little after each step, without a loss (arXiv 2408.15664).
-const int Width = 128, Vocabulary = 256, Context = 256;
-HybridDesignBuilder Builder(string name, FeedForwardSpec feedForward) => HybridStack.Design(Width, Vocabulary)
+const int Width = 128, VocabularySize = 256, ContextLength = 256;
+HybridDesignBuilder Builder(string name, FeedForwardSpec feedForward) => HybridDesign.Create(Width, VocabularySize)
     .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 64).WithFeedForward(feedForward)
     .Depth(4).Ratio(attention: 1, ssm: 3).Place(Placement.Middle).Name(name);
 
@@ -25,15 +25,15 @@ foreach (var design in new[] { experts, dense })
 {
     var count = design.CountParameters();
     Console.WriteLine($"{design.Name}: {design.Pattern}, {count.Total:N0} parameters, {count.Active:N0} active for a token, "
-        + $"{design.Cost(Context).Flops(FlopAccounting.MatrixProducts).Training / 1e6:f1} MFLOP a token in training, peak rate {Rate:0.##e-0}");
+        + $"{design.Cost(ContextLength).Flops(FlopAccounting.MatrixProducts).Training / 1e6:f1} MFLOP a token in training, peak rate {Rate:0.##e-0}");
     using var model = design.CreateModel(seed: 1);
     if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 before training: {Shares(model)}");
     using var trainer = new Trainer(model, training, new TrainingOptions
     {
-        LearningRate = Rate, Context = Context, BatchRows = 4, Steps = 300, Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
+        LearningRate = Rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300), Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
     });
     var result = trainer.Run();
-    var measured = Evaluator.Evaluate(model, heldOut, Context, rows: 16, tokens: 65_536);
+    var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 65_536);
     Console.WriteLine($"  {measured.BitsPerByte:f3} bits per byte held out, after {result.Tokens / 1000} kB in {result.Elapsed.TotalSeconds:f0} s");
     if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 after training:  {Shares(model)}");
 }
@@ -42,8 +42,8 @@ foreach (var design in new[] { experts, dense })
 string Shares(HybridLanguageModel model)
 {
     using var scope = NewDisposeScope();
-    using var off = no_grad();
-    var sampler = new WindowSampler(heldOut, Context, shuffle: false);
+    using var noGrad = no_grad();
+    var sampler = new WindowSampler(heldOut, ContextLength, shuffle: false);
     using var batch = sampler.Next(rows: 16);
     using var context = new SequenceContext { KeepsRouting = true };
     model.Hidden(batch.Ids, context);

@@ -12,7 +12,7 @@ namespace Quickstart;
 /// <param name="Trials">Whole runs of 700 steps of this design at several rates (see README.md).</param>
 sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList<RateTrial> Trials)
 {
-    const int Width = 128, Vocabulary = 256;
+    const int Width = 128, VocabularySize = 256;
 
     /// <summary>How the rates were chosen.</summary>
     public const string RateRule = "the best for the design in whole runs of 700 steps at 1e-3, 2e-3, 3e-3, 4e-3 and 6e-3";
@@ -29,7 +29,7 @@ sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList
     /// <summary>Returns a rate as text: "3e-3".</summary>
     public static string Text(double rate) => rate.ToString("0.##e-0", CultureInfo.InvariantCulture);
 
-    static HybridDesignBuilder Builder(int feedForward) => HybridStack.Design(Width, Vocabulary)
+    static HybridDesignBuilder Builder(int feedForward) => HybridDesign.Create(Width, VocabularySize)
         .WithAttention(heads: 4, keyValueHeads: 2)
         .WithMamba2(stateSize: 32, headSize: 64)
         .WithFeedForward(FeedForwardSpec.SwiGlu(feedForward));

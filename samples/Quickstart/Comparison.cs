@@ -69,8 +69,8 @@ sealed class Comparison
         using var training = TokenDataset.FromBytes(corpus.Training);
         using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
         foreach (var (name, data) in new[] { ("training", training), ("held-out", heldOut) })
-            if (data.Count <= 4 * Race.Context)
-                throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Race.Context}");
+            if (data.Count <= 4 * Race.ContextLength)
+                throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Race.ContextLength}");
         cancellation.ThrowIfCancellationRequested();
         Directory.CreateDirectory(folder);
         settings.Save(folder);
@@ -103,12 +103,12 @@ sealed class Comparison
     IReadOnlyList<ArmResult> Evaluate(Race race, IReadOnlyDictionary<Arm, TrainingResult> trained, TokenDataset heldOut, CancellationToken cancellation)
     {
         double share = deadline.ShareToMeasure(race.SecondsPerStep, race.StepsToMeasure);
-        long tokens = share == 1 ? 0 : Math.Max(4 * Race.Context, (long)(share * heldOut.Count));
+        long tokens = share == 1 ? 0 : Math.Max(4 * Race.ContextLength, (long)(share * heldOut.Count));
         var results = new List<ArmResult>();
         foreach (var arm in Arm.All)
         {
             using var model = Checkpoint.Load(trained[arm].Checkpoint!);
-            var measured = Evaluator.Evaluate(model, heldOut, Race.Context, EvaluationRows, tokens, cancellation: cancellation);
+            var measured = Evaluator.Evaluate(model, heldOut, Race.ContextLength, EvaluationRows, tokens, cancellation: cancellation);
             results.Add(new ArmResult(arm, trained[arm], measured));
         }
         if (tokens > 0)
@@ -189,7 +189,7 @@ sealed class Comparison
             new("Trained on", $"{Megabytes(results[0].Training.Tokens)} of {Megabytes(corpus.TrainingBytes)}, {results[0].Training.Steps:N0} steps"),
             new("Measured on", $"{Megabytes(results[0].HeldOut.Tokens)} of {Megabytes(corpus.HeldOutBytes)} held out"),
             new("Peak rates", $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {Arm.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
-            new("Recipe", $"AdamW, {Race.Rows} rows of {Race.Context} bytes a step, trapezoid schedule, float32"),
+            new("Recipe", $"AdamW, {Race.Rows} rows of {Race.ContextLength} bytes a step, trapezoid schedule, float32"),
             new("Seed", settings.Seed.ToString(CultureInfo.InvariantCulture)),
             new("Machine", $"{Environment.ProcessorCount} cores, {System.Runtime.InteropServices.RuntimeInformation.OSDescription}, .NET {Environment.Version}"),
         ],

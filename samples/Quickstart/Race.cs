@@ -10,15 +10,16 @@ namespace Quickstart;
 /// </summary>
 sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenDataset training, TokenDataset heldOut)
 {
-    public const int Context = 256, Rows = 4;
+    public const int ContextLength = 256, Rows = 4;
     const int Rounds = 12, LastRounds = 3;
     const double CoolDown = 0.4, MinRoundSeconds = 3;
 
-    public static readonly TrainingOptions Recipe = new()
+    public static TrainingOptions Recipe(long steps) => new()
     {
+        Duration = Duration.Steps(steps),
         LearningRate = 3e-3,
-        Context = Context,
-        BatchRows = Rows,
+        ContextLength = ContextLength,
+        BatchSize = Rows,
         Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = CoolDown },
         ReportEvery = 5,
         EvaluateEvery = 100,
@@ -33,7 +34,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
     public double SecondsPerStep { get; private set; }
 
     /// <summary>The held-out text in steps.</summary>
-    public double StepsToMeasure => (double)heldOut.Count / (Context * Rows);
+    public double StepsToMeasure => (double)heldOut.Count / (ContextLength * Rows);
 
     /// <summary>The trained models' results, or null where the run was stopped.</summary>
     public IReadOnlyDictionary<Arm, TrainingResult>? Run(CancellationToken cancellation)
@@ -90,7 +91,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         {
             var reports = results[arm].History.Where(report => report.Step > plan.Done && report.TokensPerSecond > 0).ToArray();
             if (reports.Length == 0) return null;
-            seconds += reports.Average(report => Rows * Context / report.TokensPerSecond);
+            seconds += reports.Average(report => Rows * ContextLength / report.TokensPerSecond);
         }
         return seconds;
     }
@@ -101,9 +102,9 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         using var source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         TrainingCallback[] callbacks = plan.Target < plan.Steps ? [new StopAt(plan.Target, source)] : [];
         bool begun = Trainer.HasCheckpoint(armFolder);
-        var options = Recipe with { LearningRate = arm.Rate, Steps = plan.Steps, Seed = settings.Seed, Folder = armFolder };
+        var options = Recipe(plan.Steps) with { LearningRate = arm.Rate, Seed = settings.Seed, Folder = armFolder };
         using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
-        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut, callbacks, change: saved => saved with { Steps = plan.Steps })
+        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut, callbacks, change: saved => saved with { Duration = Duration.Steps(plan.Steps) })
             : new Trainer(fresh!, training, options, heldOut, callbacks);
         using var own = begun ? trainer.Model : null;
         // a run that was stopped within a round has models that are through with it
@@ -119,7 +120,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         {
             cancellation.ThrowIfCancellationRequested();
             using var model = arm.Design.CreateModel(seed: settings.Seed);
-            using var trainer = new Trainer(model, training, Recipe with { Steps = 1, EvaluateEvery = 0 });
+            using var trainer = new Trainer(model, training, Recipe(steps: 1) with { EvaluateEvery = 0 });
             trainer.Run(cancellation: cancellation);
         }
         cancellation.ThrowIfCancellationRequested();

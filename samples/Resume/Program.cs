@@ -12,12 +12,12 @@ const string Folder = "runs/resume";
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
 using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
-var design = HybridStack.Design(width: 64, vocabulary: 256)
+var design = HybridDesign.Create(width: 64, vocabularySize: 256)
     .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 32).WithFeedForward(FeedForwardSpec.SwiGlu(160))
     .Depth(4).Ratio(attention: 1, ssm: 3).Build();
 var options = new TrainingOptions
 {
-    LearningRate = 6e-3, Context = 128, BatchRows = 8, MicroBatchRows = 4, Steps = 120, Seed = 1, ReportEvery = 20, EvaluationTokens = 16_384,
+    LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, MicroBatchSize = 4, Duration = Duration.Steps(120), Seed = 1, ReportEvery = 20, EvaluationTokens = 16_384,
     CheckpointEvery = 20, KeepLast = 2, KeepEvery = 60,       // beside the best one
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };
@@ -31,7 +31,7 @@ if (!Run("straight", stop.Token) || !Run("stopped", stop.Token, stopAfter: 70) |
     return stop.ExitCode;
 }
 bool same = File.ReadAllBytes(Last("straight")).AsSpan().SequenceEqual(File.ReadAllBytes(Last("stopped")));
-Console.WriteLine($"parameters after {options.Steps} steps in one piece and in two: {(same ? "the same, bit for bit" : "DIFFERENT")}");
+Console.WriteLine($"parameters after {options.Duration} in one piece and in two: {(same ? "the same, bit for bit" : "DIFFERENT")}");
 Console.WriteLine($"kept of the stopped run: {string.Join(", ", Directory.GetDirectories(Path.Combine(Folder, "stopped"), "step-*").Select(Path.GetFileName).Order())}");
 return same ? 0 : 1;
 

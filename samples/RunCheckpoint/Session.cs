@@ -28,8 +28,8 @@ sealed class Session : IDisposable
         bool hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
         try
         {
-            Tokenizer tokenizer = hasTokenizer ? Tokenizer.Load(folder) : model.Vocabulary is 256 or 257 or 258 && own ? new ByteTokenizer() : new NumberTokenizer(model.Vocabulary);
-            var cost = CacheSize.Of(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
+            Tokenizer tokenizer = hasTokenizer ? Tokenizer.Load(folder) : model.VocabularySize is 256 or 257 or 258 && own ? new ByteTokenizer() : new NumberTokenizer(model.VocabularySize);
+            var cost = CacheSize.FromDesign(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
             Say($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)))}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
                 + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
             return new Session(model, tokenizer, folder);
@@ -75,7 +75,7 @@ sealed class Session : IDisposable
             Console.WriteLine();
             talk.AddMessages(updates);
             var usage = updates[^1].Contents.OfType<UsageContent>().Single().Details;
-            Say(speed.Of(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0));
+            Say(speed.Describe(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0));
         }
     }
 

@@ -15,12 +15,12 @@ sealed class Speed(long promptTokens)
         if (tokens++ == 0) first = watch.Elapsed;
     }
 
-    public string Of(long prompt, long generated)
+    public string Describe(long prompt, long generated)
     {
         double later = (watch.Elapsed - first).TotalSeconds;
         string rate = generated > 1 && later > 0 ? string.Create(CultureInfo.InvariantCulture, $", {(generated - 1) / later:0.0} tokens/s") : "";
         return string.Create(CultureInfo.InvariantCulture, $"[{prompt} tokens read in {first.TotalSeconds:0.00} s, {generated} written{rate}]");
     }
 
-    public override string ToString() => Of(promptTokens, tokens);
+    public override string ToString() => Describe(promptTokens, tokens);
 }

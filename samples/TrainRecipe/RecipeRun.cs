@@ -20,7 +20,7 @@ static class RecipeRun
         var (training, heldOut) = all.Split(HeldOutShare);
         Console.WriteLine($"data       {training.Count:N0} tokens to train on, {heldOut.Count:N0} held out, {all.DocumentStarts.Count:N0} documents");
 
-        var design = ScaledRecipe.Of(settings.Recipe.Design, tokenizer.VocabularySize, settings.Width);
+        var design = ScaledRecipe.FromDesign(settings.Recipe.Design, tokenizer.VocabularySize, settings.Width);
         Console.WriteLine($"model      {design.Name}: {design.Pattern}, {design.CountParameters().Total:N0} parameters");
         var options = settings.Training;
         bool begun = Trainer.HasCheckpoint(options.Folder!);

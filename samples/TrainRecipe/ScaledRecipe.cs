@@ -5,15 +5,15 @@ namespace TrainRecipe;
 /// <summary>A recipe at another width: the same blocks in the same order, every width in proportion, fewer and smaller heads.</summary>
 static class ScaledRecipe
 {
-    const int SmallestHead = 16, SmallestStateHead = 32;
+    const int MinHeadSize = 16, MinStateHeadSize = 32;
 
-    public static HybridDesign Of(HybridDesign design, int vocabulary, int? width)
+    public static HybridDesign FromDesign(HybridDesign design, int vocabulary, int? width)
     {
-        if (width is null || width == design.Width) return design with { Vocabulary = vocabulary };
+        if (width is null || width == design.Width) return design with { VocabularySize = vocabulary };
         double factor = (double)width.Value / design.Width;
         return new HybridDesign
         {
-            Name = $"{design.Name} at width {width}", Vocabulary = vocabulary, Width = width.Value, TiedHead = design.TiedHead, NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
+            Name = $"{design.Name} at width {width}", VocabularySize = vocabulary, Width = width.Value, TiedHead = design.TiedHead, NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
             Blocks = [.. design.Blocks.Select(block => block with { Mixer = block.Mixer is null ? null : Mixer(block.Mixer, factor, width.Value), FeedForward = FeedForward(block.FeedForward, factor) })],
         }.Resolve();
     }
@@ -21,7 +21,7 @@ static class ScaledRecipe
     static MixerSpec Mixer(MixerSpec mixer, double factor, int width) => mixer switch
     {
         AttentionSpec attention => Attention(attention, factor),
-        Mamba2Spec mamba => Mamba2(mamba, factor, width, Heads(mamba.Heads, mamba.InnerWidth * factor, SmallestStateHead)),
+        Mamba2Spec mamba => Mamba2(mamba, factor, width, Heads(mamba.Heads, mamba.InnerWidth * factor, MinStateHeadSize)),
         IntraHybridSpec { StateSpace: Mamba2Spec mamba } intra => intra with
         {
             Attention = Attention(intra.Attention, factor),
@@ -32,7 +32,7 @@ static class ScaledRecipe
 
     static AttentionSpec Attention(AttentionSpec attention, double factor)
     {
-        int heads = Heads(attention.Heads, attention.Heads * attention.HeadSize * factor, SmallestHead);
+        int heads = Heads(attention.Heads, attention.Heads * attention.HeadSize * factor, MinHeadSize);
         int keyValueHeads = Math.Max(1, attention.KeyValueHeads * heads / attention.Heads);
         while (heads % keyValueHeads != 0) keyValueHeads--;
         int Size(int size) => Math.Max(8, 8 * (int)Math.Round(attention.Heads * size * factor / heads / 8));

@@ -12,7 +12,7 @@ sealed record Settings
 
     /// <summary>Null: the recipe's own.</summary>
     public int? Width { get; init; }
-    public required int Context { get; init; }
+    public required int ContextLength { get; init; }
     public required int Rows { get; init; }
     public required int MicroRows { get; init; }
     public required long Steps { get; init; }
@@ -24,9 +24,9 @@ sealed record Settings
     public TrainingOptions Training => new()
     {
         LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,
-        Context = Context, BatchRows = Rows, MicroBatchRows = MicroRows, Steps = Steps, Seed = Seed,
+        ContextLength = ContextLength, BatchSize = Rows, MicroBatchSize = MicroRows, Duration = Duration.Steps(Steps), Seed = Seed,
         Schedule = new TrapezoidSchedule { WarmUp = Recipe.Training.WarmUp, CoolDown = Recipe.Training.CoolDown },
         ActivationCheckpointing = Cuda, SpikeGuard = new SpikeGuard(), Folder = Path.Combine(Folder, "run"),
-        CheckpointEvery = Math.Max(1, Steps / 4), ReportEvery = (int)Math.Max(1, Steps / 10), EvaluationTokens = 32 * Context,
+        CheckpointEvery = Math.Max(1, Steps / 4), ReportEvery = (int)Math.Max(1, Steps / 10), EvaluationTokens = 32 * ContextLength,
     };
 }

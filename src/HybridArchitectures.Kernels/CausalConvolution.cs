@@ -58,7 +58,7 @@ public static class CausalConvolution
         long channels = x.size(1), width = Parameters(x, channels, weight, bias);
         SequenceChecks.Updatable(state, nameof(state));
         State(state, nameof(state), x, width, channels, SlotRows.StateRows(state, slots, x));
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var backend = Chosen(x, width);
         if (slots is not null && backend != KernelBackend.Cuda)
             return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), weight, bias, silu));
@@ -73,8 +73,8 @@ public static class CausalConvolution
     static KernelBackend Chosen(Tensor x, long width)
     {
         var backend = BackendFor(x);
-        if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaximalWidth)
-            throw new ArgumentException($"weight has {width} taps; the CUDA back end takes up to {CausalConvolutionCuda.MaximalWidth}: set CausalConvolution.Backend to Reference", "weight");
+        if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
+            throw new ArgumentException($"weight has {width} taps; the CUDA back end takes up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to Reference", "weight");
         return backend;
     }
 

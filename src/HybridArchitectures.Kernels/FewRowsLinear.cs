@@ -8,13 +8,13 @@ namespace HybridArchitectures.Kernels;
 public static class FewRowsLinear
 {
     /// <summary>Rows up to which the CPU back end is chosen; with more, a matrix product makes better use of what it has read.</summary>
-    public const int MostRows = 4;
+    public const int MaxRows = 4;
 
     /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
     public static KernelBackend Backend { get; set; }
 
     /// <summary>The back end that serves inputs like <paramref name="x"/> with weights like <paramref name="weight"/>: vectorised code for up to
-    /// <see cref="MostRows"/> rows of float32 or bfloat16 in main memory, else libtorch's product.</summary>
+    /// <see cref="MaxRows"/> rows of float32 or bfloat16 in main memory, else libtorch's product.</summary>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
         ArgumentNullException.ThrowIfNull(x);
@@ -24,7 +24,7 @@ public static class FewRowsLinear
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
         return Backend switch
         {
-            KernelBackend.Auto => fits && x.NumberOfElements <= MostRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
+            KernelBackend.Auto => fits && x.NumberOfElements <= MaxRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
             KernelBackend.Cpu when !fits => throw new ArgumentException(
                 $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
             KernelBackend.Cpu or KernelBackend.LibTorch => Backend,
@@ -53,7 +53,7 @@ public static class FewRowsLinear
             Checks.ParameterType(bias, x, nameof(x));
             Checks.SameDevice(bias, x, nameof(x));
         }
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (BackendFor(x, weight) == KernelBackend.Cpu) return FewRowsLinearCpu.Forward(x, weight, bias);
         using var scope = NewDisposeScope();
         return nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();

@@ -81,7 +81,7 @@ public static class GatedDeltaRule
         SequenceChecks.Beside(strength, nameof(strength), value, "(batch, heads)", batch, heads);
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var (output, after) = GatedDeltaRuleReference.Forward(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), decay.unsqueeze(1), strength.unsqueeze(1), state, null);
         state.copy_(after);

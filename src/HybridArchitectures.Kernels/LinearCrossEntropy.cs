@@ -119,7 +119,7 @@ public static class LinearCrossEntropy
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
         var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();

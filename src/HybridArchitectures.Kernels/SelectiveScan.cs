@@ -87,7 +87,7 @@ public static class SelectiveScan
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)", SlotRows.StateRows(state, slots, x), channels, stateSize);
         var backend = BackendFor(x);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         if (b.dim() == 2) (b, c) = (b.unsqueeze(1), c.unsqueeze(1));
         if (slots is not null && backend != KernelBackend.Cuda)
@@ -104,8 +104,8 @@ public static class SelectiveScan
     static KernelBackend Chosen(Tensor x, long stateSize)
     {
         var backend = BackendFor(x);
-        if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaximalStates)
-            throw new ArgumentException($"a has {stateSize} states; the CUDA back end takes up to {SelectiveScanCuda.MaximalStates}: set SelectiveScan.Backend to Reference", "a");
+        if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaxStates)
+            throw new ArgumentException($"a has {stateSize} states; the CUDA back end takes up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference", "a");
         return backend;
     }
 

@@ -101,7 +101,7 @@ public sealed class SequenceLayout : IDisposable
         if (lengths.Length != batch) throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds",
             nameof(rowLengths));
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         // one copy to main memory, where the boundaries are found
         var ids = TensorMemory.Span<long>(documentIds.cpu().contiguous());
         var starts = new bool[ids.Length];
@@ -136,7 +136,7 @@ public sealed class SequenceLayout : IDisposable
     {
         bool full = lengths.All(value => value == length);
         Tensor Place(Tensor value) => device is null ? value : value.to(device);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var counts = full ? null : Place(tensor(lengths));
         var valid = counts is null ? null : Indices.Range(0, length, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));
         if (starts is not null && !TensorMemory.Span<bool>(starts).Contains(true)) starts = null;

@@ -102,7 +102,7 @@ public static class StateSpaceDual
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)", SlotRows.StateRows(state, slots, x), heads,
             headSize, stateSize);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
         if (slots is not null && backend != KernelBackend.Cuda)
             return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),

@@ -52,6 +52,6 @@ public static class DesignStrip
     {
         ArgumentNullException.ThrowIfNull(design);
         ArgumentOutOfRangeException.ThrowIfNegative(sequenceLength);
-        return StripPicture.Of(design, sequenceLength: sequenceLength);
+        return StripPicture.Create(design, sequenceLength: sequenceLength);
     }
 }

@@ -24,7 +24,7 @@ public static class LossPlot
         options ??= new();
         options.Check();
         var frame = new LossFrame(curves, baselines, options.Axis, options.Smoothing);
-        return PngWriter.Draw(LossPicture.Of(frame, new(options.Width, options.Height, options.Unit, options.Title, Legend: true)), (float)options.Scale);
+        return PngWriter.Draw(LossPicture.Create(frame, new(options.Width, options.Height, options.Unit, options.Title, Legend: true)), (float)options.Scale);
     }
 
     /// <summary>Draws the curves into a file, which appears whole or not at all.</summary>

@@ -100,14 +100,14 @@ sealed class ConformanceCase : IDisposable
 
     double Logits(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return Largest(expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).Select(entry =>
             Difference(Read("logits" + entry.Name["ids".Length..]), model.Forward(Input(entry.Name)))).ToArray());
     }
 
     double Hidden(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var errors = new List<double>();
         int depth = model.Stack.Blocks.Count;
         model.Stack.Observer = (block, x) =>
@@ -125,7 +125,7 @@ sealed class ConformanceCase : IDisposable
 
     double Batch(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var mask = Input("batch.mask");
         using var context = SequenceContext.FromMask(mask);
         // where pads leak in the reference, the rows alone are what is right
@@ -180,7 +180,7 @@ sealed class ConformanceCase : IDisposable
     (Tensor Ids, Tensor Targets) Labelled()
     {
         var (ids, labels) = (Input(studied), Input("labels" + studied["ids".Length..]));
-        var none = full([1, 1], Scalars.Of(-100L), ScalarType.Int64, device);
+        var none = full([1, 1], Scalars.From(-100L), ScalarType.Int64, device);
         return (ids, cat([labels.narrow(1, 1, labels.size(1) - 1), none], 1));
     }
 
@@ -210,7 +210,7 @@ sealed class ConformanceCase : IDisposable
 
     double Router(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var context = new SequenceContext { KeepsRouting = true };
         model.Forward(Input(studied), context);
         int recorded = expected.Entries.Count(entry => entry.Name.StartsWith("router.", StringComparison.Ordinal));
@@ -228,7 +228,7 @@ sealed class ConformanceCase : IDisposable
             var (ids, targets) = Labelled();
             var loss = balanced.Loss(ids, targets);
             double coefficient = config["router_aux_loss_coef"]!.GetValue<double>();
-            return Largest([Difference(Read("loss_with_aux").view(1), loss.Total.view(1)), Difference(Read("aux_loss").view(1), (loss.Total - loss.CrossEntropy).div(Scalars.Of(coefficient)).view(1)) * coefficient]);
+            return Largest([Difference(Read("loss_with_aux").view(1), loss.Total.view(1)), Difference(Read("aux_loss").view(1), (loss.Total - loss.CrossEntropy).div(Scalars.From(coefficient)).view(1)) * coefficient]);
         });
     }
 
@@ -253,7 +253,7 @@ sealed class ConformanceCase : IDisposable
 
     double Sharded()
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = PretrainedModel.Load(Path.Combine(folder, "sharded_bf16"), device: device, options: AsRecorded);
         return Difference(Read("bf16.logits" + studied["ids".Length..]), model.Forward(Input(studied)));
     }

@@ -19,7 +19,7 @@ static class ConformanceExport
         foreach (string folder in ConformanceRunner.Find(root).Where(ConformanceCase.Is))
         {
             using var scope = NewDisposeScope();
-            using var off = no_grad();
+            using var noGrad = no_grad();
             using var one = new ConformanceCase(folder, CPU);
             using var model = PretrainedModel.Load(folder, options: ConformanceCase.AsRecorded);
             string place = Path.Combine(target, one.Name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;

@@ -83,7 +83,7 @@ static class ConformanceTrajectory
         if (ofWeights <= Rounding) yield return new(name, $"{modelName}.grad_norm", Largest(normErrors), ofWeights);
         yield return new(name, $"{modelName}.final", Weights(model, family, recorded, "final."), ofWeights);
         if (ofWeights > Rounding) yield break;
-        using var off = no_grad();
+        using var noGrad = no_grad();
         // a logit is a sum over the width of products with weights that may each be off by so much
         yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))), ofWeights * Math.Sqrt(model.Design.Width));
     }
@@ -115,7 +115,7 @@ static class ConformanceTrajectory
         return ours.Count;
     }
 
-    static Tensor Shifted(Tensor ids) => cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.Of(-100L), ScalarType.Int64, ids.device)], 1);
+    static Tensor Shifted(Tensor ids) => cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.From(-100L), ScalarType.Int64, ids.device)], 1);
 
     static double Weights(HybridLanguageModel model, string family, SafetensorsFile recorded, string prefix)
     {

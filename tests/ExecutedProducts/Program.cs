@@ -16,12 +16,12 @@ foreach (string file in Directory.GetFiles(folder, "*.json"))
 {
     using var scope = NewDisposeScope();
     using var model = HybridDesign.FromJson(File.ReadAllText(file)).CreateModel(seed: 1);
-    var ids = arange(rows * length, ScalarType.Int64).remainder(Scalars.Of(model.Vocabulary)).view(rows, length);
+    var ids = arange(rows * length, ScalarType.Int64).remainder(Scalars.From(model.VocabularySize)).view(rows, length);
     void Trace(string pass, Action work) => OperatorTrace.Write(Path.ChangeExtension(file, $".{pass}.json"), work);
 
     Trace("forward", () =>
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         model.Forward(ids);
     });
     Trace("training", () => Autograd.Backward(model.Loss(ids, ids).Total));

@@ -15,7 +15,7 @@ static class Mutation
     ];
 
     /// <summary>One change of a text of about <paramref name="length"/> bytes.</summary>
-    public static Gen<Func<byte[], byte[]>> Of(int length) => Gen.Frequency<Func<byte[], byte[]>>(
+    public static Gen<Func<byte[], byte[]>> Create(int length) => Gen.Frequency<Func<byte[], byte[]>>(
         (4, Gen.Select(Gen.Int[0, length - 1], Gen.Byte, (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
         (6, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(marks), (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
         (3, Gen.Select(Gen.Int[0, length - 1], Gen.Int[1, 40], (at, count) => Change(bytes => Replace(bytes, at, count, [])))),
@@ -25,7 +25,7 @@ static class Mutation
         (1, Gen.Int[0, length - 1].Select(at => Change(bytes => Slice(bytes, 0, at)))));
 
     /// <summary>One to three changes of <paramref name="original"/>.</summary>
-    public static Gen<byte[]> Many(byte[] original) => Of(original.Length).Array[1, 3].Select(changes => changes.Aggregate(original, (bytes, change) => change(bytes)));
+    public static Gen<byte[]> Many(byte[] original) => Create(original.Length).Array[1, 3].Select(changes => changes.Aggregate(original, (bytes, change) => change(bytes)));
 
     static Func<byte[], byte[]> Change(Func<byte[], byte[]> change) => change;
 

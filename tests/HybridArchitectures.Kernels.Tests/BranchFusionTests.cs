@@ -95,11 +95,11 @@ public class BranchFusionTests : IDisposable
     {
         using var scope = NewDisposeScope();
         Tensor x = zeros(2, 6), other = zeros(2, 8);
-        Refusal.Of("second", "(2, 8)", () => BranchFusion.Forward(new(x), new(other), BranchFusionKind.Add));
-        Refusal.Of("first", "4 groups", () => BranchFusion.Forward(new(x, null, 4), new(x), BranchFusionKind.Add));
-        Refusal.Of("first", "(6)", () => BranchFusion.Forward(new(x, zeros(5)), new(x), BranchFusionKind.Add));
-        Refusal.Of("gate", "null", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Gate));
-        Refusal.Of("gate", "Add", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Add, zeros(6)));
-        Refusal.Of("second", "Float64", () => BranchFusion.Forward(new(x), new(x.to(ScalarType.Float64)), BranchFusionKind.Add));
+        Refusal.Expect("second", "(2, 8)", () => BranchFusion.Forward(new(x), new(other), BranchFusionKind.Add));
+        Refusal.Expect("first", "4 groups", () => BranchFusion.Forward(new(x, null, 4), new(x), BranchFusionKind.Add));
+        Refusal.Expect("first", "(6)", () => BranchFusion.Forward(new(x, zeros(5)), new(x), BranchFusionKind.Add));
+        Refusal.Expect("gate", "null", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Gate));
+        Refusal.Expect("gate", "Add", () => BranchFusion.Forward(new(x), new(x), BranchFusionKind.Add, zeros(6)));
+        Refusal.Expect("second", "Float64", () => BranchFusion.Forward(new(x), new(x.to(ScalarType.Float64)), BranchFusionKind.Add));
     }
 }

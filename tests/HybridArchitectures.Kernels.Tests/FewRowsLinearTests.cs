@@ -54,7 +54,7 @@ public class FewRowsLinearTests
     public void Many_rows_are_left_to_libtorch()
     {
         using var scope = NewDisposeScope();
-        Assert.Equal(KernelBackend.LibTorch, FewRowsLinear.BackendFor(zeros(FewRowsLinear.MostRows + 1, 8), zeros(4, 8)));
+        Assert.Equal(KernelBackend.LibTorch, FewRowsLinear.BackendFor(zeros(FewRowsLinear.MaxRows + 1, 8), zeros(4, 8)));
         Assert.True(FewRowsLinear.Forward(ones(9, 8), ones(4, 8)).eq(8).all().item<bool>());
     }
 
@@ -62,9 +62,9 @@ public class FewRowsLinearTests
     public void Bad_arguments_are_refused_by_name()
     {
         using var scope = NewDisposeScope();
-        Refusal.Of("x", "(2, 0)", () => FewRowsLinear.Forward(zeros(2, 0), zeros(4, 0)));
-        Refusal.Of("weight", "(4, 7)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 7)));
-        Refusal.Of("weight", "BFloat16", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8, ScalarType.BFloat16)));
-        Refusal.Of("bias", "(3)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8), zeros(3)));
+        Refusal.Expect("x", "(2, 0)", () => FewRowsLinear.Forward(zeros(2, 0), zeros(4, 0)));
+        Refusal.Expect("weight", "(4, 7)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 7)));
+        Refusal.Expect("weight", "BFloat16", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8, ScalarType.BFloat16)));
+        Refusal.Expect("bias", "(3)", () => FewRowsLinear.Forward(zeros(2, 8), zeros(4, 8), zeros(3)));
     }
 }

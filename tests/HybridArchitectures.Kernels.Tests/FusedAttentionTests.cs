@@ -231,7 +231,7 @@ public class FusedAttentionTests
         Assert.Equal(AttentionKernel.Flash, FusedAttention.KernelFor(q, k, v));
 
         Assert.Equal(AttentionKernel.Flash, FusedAttention.KernelFor(q.to(ScalarType.Float64), k.to(ScalarType.Float64), v.to(ScalarType.Float64)));
-        Refusal.Of("window", "0", () => FusedAttention.KernelFor(q, k, v, window: 0));
+        Refusal.Expect("window", "0", () => FusedAttention.KernelFor(q, k, v, window: 0));
     }
 
     [Fact]
@@ -240,19 +240,19 @@ public class FusedAttentionTests
         using var scope = NewDisposeScope();
         var (q, k, v) = (zeros(2, 3, 4, 8), zeros(2, 3, 2, 8), zeros(2, 3, 2, 6));
         var rows = zeros(2, 3, ScalarType.Int64);
-        Refusal.Of("query", "(3, 4, 8)", () => FusedAttention.Forward(q[0], k, v));
-        Refusal.Of("key", "(1, 3, 2, 8)", () => FusedAttention.Forward(q, k.narrow(0, 0, 1), v));
-        Refusal.Of("key", "(2, 3, 2, 7)", () => FusedAttention.Forward(q, k.narrow(3, 0, 7), v));
-        Refusal.Of("value", "(2, 2, 2, 6)", () => FusedAttention.Forward(q, k, v.narrow(1, 0, 2)));
-        Refusal.Of("key", "3 heads", () => FusedAttention.Forward(q, zeros(2, 3, 3, 8), zeros(2, 3, 3, 8)));
-        Refusal.Of("key", "2 tokens", () => FusedAttention.Forward(q, k.narrow(1, 0, 2), v.narrow(1, 0, 2)));
-        Refusal.Of("key", "BFloat16", () => FusedAttention.Forward(q, k.to(ScalarType.BFloat16), v));
-        Refusal.Of("query", "Int64", () => FusedAttention.Forward(q.to(ScalarType.Int64), k, v));
-        Refusal.Of("window", "0", () => FusedAttention.Forward(q, k, v, window: 0));
-        Refusal.Of("sinks", "-1", () => FusedAttention.Forward(q, k, v, window: 2, sinks: -1));
-        Refusal.Of("scale", "NaN", () => FusedAttention.Forward(q, k, v, scale: double.NaN));
-        Refusal.Of("positions.Query", "(2, 2)", () => FusedAttention.Forward(q, k, v, positions: new(rows.narrow(1, 0, 2), rows)));
-        Refusal.Of("positions.Key", "Int32", () => FusedAttention.Forward(q, k, v, positions: new(rows, rows.to(ScalarType.Int32))));
-        Refusal.Of("positions", "both or neither", () => FusedAttention.Forward(q, k, v, positions: new(rows, rows, rows)));
+        Refusal.Expect("query", "(3, 4, 8)", () => FusedAttention.Forward(q[0], k, v));
+        Refusal.Expect("key", "(1, 3, 2, 8)", () => FusedAttention.Forward(q, k.narrow(0, 0, 1), v));
+        Refusal.Expect("key", "(2, 3, 2, 7)", () => FusedAttention.Forward(q, k.narrow(3, 0, 7), v));
+        Refusal.Expect("value", "(2, 2, 2, 6)", () => FusedAttention.Forward(q, k, v.narrow(1, 0, 2)));
+        Refusal.Expect("key", "3 heads", () => FusedAttention.Forward(q, zeros(2, 3, 3, 8), zeros(2, 3, 3, 8)));
+        Refusal.Expect("key", "2 tokens", () => FusedAttention.Forward(q, k.narrow(1, 0, 2), v.narrow(1, 0, 2)));
+        Refusal.Expect("key", "BFloat16", () => FusedAttention.Forward(q, k.to(ScalarType.BFloat16), v));
+        Refusal.Expect("query", "Int64", () => FusedAttention.Forward(q.to(ScalarType.Int64), k, v));
+        Refusal.Expect("window", "0", () => FusedAttention.Forward(q, k, v, window: 0));
+        Refusal.Expect("sinks", "-1", () => FusedAttention.Forward(q, k, v, window: 2, sinks: -1));
+        Refusal.Expect("scale", "NaN", () => FusedAttention.Forward(q, k, v, scale: double.NaN));
+        Refusal.Expect("positions.Query", "(2, 2)", () => FusedAttention.Forward(q, k, v, positions: new(rows.narrow(1, 0, 2), rows)));
+        Refusal.Expect("positions.Key", "Int32", () => FusedAttention.Forward(q, k, v, positions: new(rows, rows.to(ScalarType.Int32))));
+        Refusal.Expect("positions", "both or neither", () => FusedAttention.Forward(q, k, v, positions: new(rows, rows, rows)));
     }
 }

@@ -134,7 +134,7 @@ public class GatedDeltaRuleTests
         Assert.Throws<ArgumentOutOfRangeException>("chunkSize", () => GatedDeltaRuleOperator.Forward(good, null, 48));
         using var layout = SequenceLayout.Padded([3, 4], 7);
         Assert.Throws<ArgumentException>("layout", () => op.Forward(good, layout));
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var one = op.Timed.ToDictionary(name => name, name => good[name].select(1, 0));
         var state = good["initialState"].detach().clone();
         Assert.Throws<ArgumentException>("state", () => op.Step(state.narrow(0, 0, 1), one));

@@ -74,11 +74,11 @@ public class GatedRmsNormTests
     {
         using var scope = NewDisposeScope();
         var x = zeros(2, 8);
-        Refusal.Of("gate", "(2, 7)", () => GatedRmsNorm.Forward(x, zeros(2, 7), null));
-        Refusal.Of("gate", "BFloat16", () => GatedRmsNorm.Forward(x, x.to(ScalarType.BFloat16), null));
-        Refusal.Of("gate", "", () => GatedRmsNorm.Forward(x, null!, null));
-        Refusal.Of("weight", "(1)", () => GatedRmsNorm.Forward(x, x, zeros(1)));
-        Refusal.Of("groups", "5", () => GatedRmsNorm.Forward(x, x, null, groups: 5));
-        Refusal.Of("epsilon", "0", () => GatedRmsNorm.Forward(x, x, null, epsilon: 0));
+        Refusal.Expect("gate", "(2, 7)", () => GatedRmsNorm.Forward(x, zeros(2, 7), null));
+        Refusal.Expect("gate", "BFloat16", () => GatedRmsNorm.Forward(x, x.to(ScalarType.BFloat16), null));
+        Refusal.Expect("gate", "", () => GatedRmsNorm.Forward(x, null!, null));
+        Refusal.Expect("weight", "(1)", () => GatedRmsNorm.Forward(x, x, zeros(1)));
+        Refusal.Expect("groups", "5", () => GatedRmsNorm.Forward(x, x, null, groups: 5));
+        Refusal.Expect("epsilon", "0", () => GatedRmsNorm.Forward(x, x, null, epsilon: 0));
     }
 }

@@ -282,16 +282,16 @@ public class LinearCrossEntropyTests
     {
         using var scope = NewDisposeScope();
         var (hidden, weight, targets) = (zeros(3, 4), zeros(5, 4), zeros(3, ScalarType.Int64));
-        Refusal.Of("targets", "targets[1] is 5", () => LinearCrossEntropy.Forward(hidden, weight, tensor(new long[] { 0, 5, 1 })));
-        Refusal.Of("targets", "targets[2] is -1", () => LinearCrossEntropy.TokenLosses(hidden, weight, tensor(new long[] { 0, 4, -1 })));
-        Refusal.Of("targets", "Int32", () => LinearCrossEntropy.Forward(hidden, weight, targets.to(ScalarType.Int32)));
-        Refusal.Of("targets", "(2)", () => LinearCrossEntropy.Forward(hidden, weight, targets.narrow(0, 0, 2)));
-        Refusal.Of("hidden", "(1, 3, 4)", () => LinearCrossEntropy.Forward(hidden.unsqueeze(0), weight, targets));
-        Refusal.Of("weight", "(5, 3)", () => LinearCrossEntropy.Forward(hidden, zeros(5, 3), targets));
-        Refusal.Of("weight", "(0, 4)", () => LinearCrossEntropy.Forward(hidden, zeros(0, 4), targets));
-        Refusal.Of("bias", "(4)", () => LinearCrossEntropy.Forward(hidden, weight, targets, bias: zeros(4)));
-        Refusal.Of("labelSmoothing", "1", () => LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 1));
-        Refusal.Of("zLoss", "-1", () => LinearCrossEntropy.Forward(hidden, weight, targets, zLoss: -1));
-        Refusal.Of("logitScale", "NaN", () => LinearCrossEntropy.Forward(hidden, weight, targets, logitScale: double.NaN));
+        Refusal.Expect("targets", "targets[1] is 5", () => LinearCrossEntropy.Forward(hidden, weight, tensor(new long[] { 0, 5, 1 })));
+        Refusal.Expect("targets", "targets[2] is -1", () => LinearCrossEntropy.TokenLosses(hidden, weight, tensor(new long[] { 0, 4, -1 })));
+        Refusal.Expect("targets", "Int32", () => LinearCrossEntropy.Forward(hidden, weight, targets.to(ScalarType.Int32)));
+        Refusal.Expect("targets", "(2)", () => LinearCrossEntropy.Forward(hidden, weight, targets.narrow(0, 0, 2)));
+        Refusal.Expect("hidden", "(1, 3, 4)", () => LinearCrossEntropy.Forward(hidden.unsqueeze(0), weight, targets));
+        Refusal.Expect("weight", "(5, 3)", () => LinearCrossEntropy.Forward(hidden, zeros(5, 3), targets));
+        Refusal.Expect("weight", "(0, 4)", () => LinearCrossEntropy.Forward(hidden, zeros(0, 4), targets));
+        Refusal.Expect("bias", "(4)", () => LinearCrossEntropy.Forward(hidden, weight, targets, bias: zeros(4)));
+        Refusal.Expect("labelSmoothing", "1", () => LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 1));
+        Refusal.Expect("zLoss", "-1", () => LinearCrossEntropy.Forward(hidden, weight, targets, zLoss: -1));
+        Refusal.Expect("logitScale", "NaN", () => LinearCrossEntropy.Forward(hidden, weight, targets, logitScale: double.NaN));
     }
 }

@@ -50,7 +50,7 @@ static class OperatorCheck
     public static Tensor Direction(Tensor output)
     {
         using var scope = NewDisposeScope();
-        var cosines = arange(0, output.NumberOfElements, ScalarType.Float64, output.device).mul_(Scalars.Of(0.7)).cos_();
+        var cosines = arange(0, output.NumberOfElements, ScalarType.Float64, output.device).mul_(Scalars.From(0.7)).cos_();
         return cosines.to(ScalarType.BFloat16).to(output.dtype).reshape(output.shape).MoveToOuterDisposeScope();
     }
 

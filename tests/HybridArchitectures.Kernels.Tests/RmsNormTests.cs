@@ -75,14 +75,14 @@ public class RmsNormTests
     {
         using var scope = NewDisposeScope();
         var x = zeros(2, 8);
-        Refusal.Of("x", "Int64", () => RmsNorm.Forward(zeros(2, 8, ScalarType.Int64), null));
-        Refusal.Of("x", "()", () => RmsNorm.Forward(tensor(1f), null));
-        Refusal.Of("weight", "(7)", () => RmsNorm.Forward(x, zeros(7)));
-        Refusal.Of("weight", "Float64", () => RmsNorm.Forward(x, zeros(8, ScalarType.Float64)));
-        Refusal.Of("epsilon", "-1", () => RmsNorm.Forward(x, null, -1));
-        Refusal.Of("epsilon", "NaN", () => RmsNorm.Forward(x, null, double.NaN));
-        Refusal.Of("groups", "3", () => RmsNorm.Forward(x, null, groups: 3));
-        Refusal.Of("groups", "0", () => RmsNorm.Forward(x, null, groups: 0));
-        Refusal.Of("x", "", () => RmsNorm.Forward(null!, null));
+        Refusal.Expect("x", "Int64", () => RmsNorm.Forward(zeros(2, 8, ScalarType.Int64), null));
+        Refusal.Expect("x", "()", () => RmsNorm.Forward(tensor(1f), null));
+        Refusal.Expect("weight", "(7)", () => RmsNorm.Forward(x, zeros(7)));
+        Refusal.Expect("weight", "Float64", () => RmsNorm.Forward(x, zeros(8, ScalarType.Float64)));
+        Refusal.Expect("epsilon", "-1", () => RmsNorm.Forward(x, null, -1));
+        Refusal.Expect("epsilon", "NaN", () => RmsNorm.Forward(x, null, double.NaN));
+        Refusal.Expect("groups", "3", () => RmsNorm.Forward(x, null, groups: 3));
+        Refusal.Expect("groups", "0", () => RmsNorm.Forward(x, null, groups: 0));
+        Refusal.Expect("x", "", () => RmsNorm.Forward(null!, null));
     }
 }

@@ -109,17 +109,17 @@ public class RotaryTests
     {
         using var scope = NewDisposeScope();
         var x = zeros(2, 3, 4, 8); var (cosine, sine) = Table(1, 3, 8);
-        Refusal.Of("rotaryDimensions", "0", () => Rotary.InverseFrequencies(0, 10));
-        Refusal.Of("theta", "0", () => Rotary.InverseFrequencies(8, 0));
-        Refusal.Of("scaling", "Factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new(0.5, 1, 4, 8192)));
-        Refusal.Of("scaling", "HighFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 1, 8192)));
-        Refusal.Of("scaling", "OriginalContext is 0", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 4, 0)));
-        Refusal.Of("positions", "Int32", () => Rotary.Table(zeros(3, ScalarType.Int32), zeros(4)));
-        Refusal.Of("positions", "(1, 1, 3)", () => Rotary.Table(zeros(1, 1, 3, ScalarType.Int64), zeros(4)));
-        Refusal.Of("x", "(2, 3, 8)", () => Rotary.Forward(zeros(2, 3, 8), cosine, sine));
-        Refusal.Of("cosine", "(1, 3, 4)", () => Rotary.Forward(zeros(2, 5, 4, 8), cosine, sine));
-        Refusal.Of("cosine", "(3, 3, 4)", () => Rotary.Forward(x, zeros(3, 3, 4), zeros(3, 3, 4)));
-        Refusal.Of("cosine", "5 pairs", () => Rotary.Forward(x, zeros(1, 3, 5), zeros(1, 3, 5)));
-        Refusal.Of("sine", "(1, 3, 3)", () => Rotary.Forward(x, cosine, zeros(1, 3, 3)));
+        Refusal.Expect("rotaryDimensions", "0", () => Rotary.InverseFrequencies(0, 10));
+        Refusal.Expect("theta", "0", () => Rotary.InverseFrequencies(8, 0));
+        Refusal.Expect("scaling", "Factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new(0.5, 1, 4, 8192)));
+        Refusal.Expect("scaling", "HighFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 1, 8192)));
+        Refusal.Expect("scaling", "OriginalContextLength is 0", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 4, 0)));
+        Refusal.Expect("positions", "Int32", () => Rotary.Table(zeros(3, ScalarType.Int32), zeros(4)));
+        Refusal.Expect("positions", "(1, 1, 3)", () => Rotary.Table(zeros(1, 1, 3, ScalarType.Int64), zeros(4)));
+        Refusal.Expect("x", "(2, 3, 8)", () => Rotary.Forward(zeros(2, 3, 8), cosine, sine));
+        Refusal.Expect("cosine", "(1, 3, 4)", () => Rotary.Forward(zeros(2, 5, 4, 8), cosine, sine));
+        Refusal.Expect("cosine", "(3, 3, 4)", () => Rotary.Forward(x, zeros(3, 3, 4), zeros(3, 3, 4)));
+        Refusal.Expect("cosine", "5 pairs", () => Rotary.Forward(x, zeros(1, 3, 5), zeros(1, 3, 5)));
+        Refusal.Expect("sine", "(1, 3, 3)", () => Rotary.Forward(x, cosine, zeros(1, 3, 3)));
     }
 }

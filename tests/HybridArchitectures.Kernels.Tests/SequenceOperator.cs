@@ -90,8 +90,8 @@ public abstract class SequenceOperator
         static Tensor Weights(Tensor like, long offset, long row)
         {
             long perRow = like.NumberOfElements / like.size(0), perToken = perRow / like.size(1);
-            var place = arange(offset * perToken, offset * perToken + perRow, ScalarType.Float64, like.device).mul(Scalars.Of(0.7)).unsqueeze(0);
-            var rows = arange(row, row + like.size(0), ScalarType.Float64, like.device).mul(Scalars.Of(1.3)).unsqueeze(1);
+            var place = arange(offset * perToken, offset * perToken + perRow, ScalarType.Float64, like.device).mul(Scalars.From(0.7)).unsqueeze(0);
+            var rows = arange(row, row + like.size(0), ScalarType.Float64, like.device).mul(Scalars.From(1.3)).unsqueeze(1);
             return place.add(rows, Scalars.One).cos().reshape(like.shape).to(ScalarType.BFloat16).to(ScalarType.Float64);
         }
         var values = new Tensors { ["output"] = output.detach().to(ScalarType.Float64), ["final"] = final.detach().to(ScalarType.Float64) };

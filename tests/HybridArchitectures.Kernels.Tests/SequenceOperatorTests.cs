@@ -302,7 +302,7 @@ public abstract class SequenceOperatorTests
         }
         using var layout = SequenceLayout.Padded([3, 4], 7);
         Assert.Throws<ArgumentException>("layout", () => Forward(good, layout));
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var one = new Tensors(good);
         foreach (var name in Timed) one[name] = good[name].select(1, 0);
         var state = good["initialState"].detach().clone();

@@ -96,7 +96,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
     public void StepsEqualTheWholeRow(ScalarType type, long length, int variant = 0)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var inputs = op.Leaves(op.Inputs(3, length, variant), type, device: device);
         var (output, final) = op.Forward(inputs);
         var state = inputs["initialState"].detach().clone();

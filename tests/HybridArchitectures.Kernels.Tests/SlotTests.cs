@@ -59,7 +59,7 @@ public class SlotTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         SelectiveScan.Backend = StateSpaceDual.Backend = CausalConvolution.Backend = backend;
         if (backend == KernelBackend.Cuda) CudaEmulation.BothOrders(() => CheckAll(type));
         else CheckAll(type);
@@ -69,7 +69,7 @@ public class SlotTests : IDisposable
     public void Slots_that_do_not_fit_are_refused_by_name()
     {
         using var scope = NewDisposeScope();
-        void Refused(string part, Tensor slots) => Refusal.Of("slots", part, () => CausalConvolution.Step(zeros(6, 3, 4), zeros(2, 4), zeros(4, 4), slots: slots));
+        void Refused(string part, Tensor slots) => Refusal.Expect("slots", part, () => CausalConvolution.Step(zeros(6, 3, 4), zeros(2, 4), zeros(4, 4), slots: slots));
         Refused("(3)", zeros(3, ScalarType.Int64));
         Refused("Float32", zeros(2));
         Refused("slots[1] is 6", tensor(new long[] { 0, 6 }));

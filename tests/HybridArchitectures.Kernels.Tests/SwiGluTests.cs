@@ -127,9 +127,9 @@ public class SwiGluTests
     public void Bad_input_is_refused_by_name()
     {
         using var scope = NewDisposeScope();
-        Refusal.Of("up", "(2, 3)", () => SwiGlu.Forward(zeros(2, 4), zeros(2, 3)));
-        Refusal.Of("up", "Float64", () => SwiGlu.Forward(zeros(2, 4), zeros(2, 4, ScalarType.Float64)));
-        Refusal.Of("gate", "Int64", () => SwiGlu.Forward(zeros(2, 4, ScalarType.Int64), zeros(2, 4)));
-        Refusal.Of("gate", "", () => SwiGlu.Forward(null!, zeros(2, 4)));
+        Refusal.Expect("up", "(2, 3)", () => SwiGlu.Forward(zeros(2, 4), zeros(2, 3)));
+        Refusal.Expect("up", "Float64", () => SwiGlu.Forward(zeros(2, 4), zeros(2, 4, ScalarType.Float64)));
+        Refusal.Expect("gate", "Int64", () => SwiGlu.Forward(zeros(2, 4, ScalarType.Int64), zeros(2, 4)));
+        Refusal.Expect("gate", "", () => SwiGlu.Forward(null!, zeros(2, 4)));
     }
 }

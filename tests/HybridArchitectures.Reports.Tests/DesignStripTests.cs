@@ -43,7 +43,7 @@ public class DesignStripTests
         var bars = XDocument.Parse(DesignStrip.Svg(design, sequenceLength: 512)).Descendants(Svg + "g").Where(group => (string?)group.Attribute("class") == "cost").ToArray();
         Assert.Equal(3 * design.Depth, bars.Length);
         double Height(XElement box) => double.Parse(box.Attribute("height")!.Value, System.Globalization.CultureInfo.InvariantCulture);
-        var parameters = HybridArchitectures.Cost.ParameterCount.Of(design).Blocks;
+        var parameters = HybridArchitectures.Cost.ParameterCount.FromDesign(design).Blocks;
         foreach (var block in parameters)
         {
             var bar = bars.Single(group => group.Element(Svg + "title")!.Value.StartsWith($"layer {block.Position}: parameters ", StringComparison.Ordinal)).Elements(Svg + "rect").ToArray();
@@ -55,7 +55,7 @@ public class DesignStripTests
     [Fact]
     public void A_shared_transformer_is_marked_at_each_use_and_named_in_the_legend()
     {
-        var design = HybridDesign.Builder(32, 100).WithMamba2(stateSize: 16, headSize: 8)
+        var design = HybridDesign.Create(32, 100).WithMamba2(stateSize: 16, headSize: 8)
             .WithSharedTransformers(new() { Attention = new() { Heads = 4 }, FeedForward = new(32) }, 2).Pattern("MM+M+M").Build();
         var texts = XDocument.Parse(DesignStrip.Svg(design)).Descendants(Svg + "text").Select(text => text.Value).ToArray();
         Assert.Equal(4, texts.Count(text => text == "M+"));       // two layers, two entries of the legend

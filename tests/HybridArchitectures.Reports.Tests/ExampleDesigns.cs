@@ -24,7 +24,7 @@ static class ExampleDesigns
     public static HybridDesign Everything { get; } = new HybridDesign
     {
         Name = "<script>alert('every & kind')</script>",
-        Vocabulary = 128_256,
+        VocabularySize = 128_256,
         Width = 2048,
         TiedHead = false,
         Blocks = EquatableList.Create<BlockSpec>(
@@ -44,7 +44,7 @@ static class ExampleDesigns
     static HybridDesign Of(string name, MixerSpec[] mixers) => new HybridDesign
     {
         Name = name,
-        Vocabulary = 128_256,
+        VocabularySize = 128_256,
         Width = 2048,
         Blocks = mixers.Select(mixer => new BlockSpec { Mixer = mixer, FeedForward = FeedForwardSpec.SwiGlu(8192) }).ToEquatableList(),
     }.Resolve();

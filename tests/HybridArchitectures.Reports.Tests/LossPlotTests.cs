@@ -139,13 +139,13 @@ public class LossPlotTests
         var zigzag = new LossCurve("zigzag", [.. Enumerable.Range(0, 400).Select(i => new RunPoint(i, 10 * i, i, null, i % 2 == 0 ? 4 : 1))]);
         var frame = Frame([zigzag], [new("baseline", 2.5)]);
         Assert.Null(frame.PlaceLabel(2.5, 0.2, 0.06, []));
-        Assert.Equal(["baseline 2.500"], Texts(LossPicture.Of(frame, Layout)).Where(text => text.Contains("baseline")));
+        Assert.Equal(["baseline 2.500"], Texts(LossPicture.Create(frame, Layout)).Where(text => text.Contains("baseline")));
     }
 
     [Fact]
     public void Labels_of_baselines_lie_below_all_curves()
     {
-        var shapes = LossPicture.Of(Frame(ExampleRuns.Three, ExampleRuns.Baselines), Layout).Shapes.ToList();
+        var shapes = LossPicture.Create(Frame(ExampleRuns.Three, ExampleRuns.Baselines), Layout).Shapes.ToList();
         int curves = shapes.FindIndex(shape => shape is Shape.Clip { Shapes: var inner } && inner.Any(shape => shape is Shape.Curve));
         int label = shapes.FindIndex(shape => shape is Shape.Text text && text.Content == "order-2 bytes 2.490");
         Assert.InRange(label, 0, curves - 1);
@@ -158,7 +158,7 @@ public class LossPlotTests
     [InlineData(60, 240)]
     public void The_legend_lies_below_the_chart_and_leaves_it_half_of_the_picture(int runs, int height)
     {
-        var picture = LossPicture.Of(Frame([.. Enumerable.Range(0, runs).Select(i => ExampleRuns.Curve($"a run with number {i}", 2))], ExampleRuns.Baselines), Layout with { Height = height });
+        var picture = LossPicture.Create(Frame([.. Enumerable.Range(0, runs).Select(i => ExampleRuns.Curve($"a run with number {i}", 2))], ExampleRuns.Baselines), Layout with { Height = height });
         var window = picture.Shapes.OfType<Shape.Clip>().Single();
         var legend = picture.Shapes.OfType<Shape.Shifted>().Single();
         Assert.True(window.Height >= 0.3 * height, $"the window has {window.Height} of {height} pixels");
@@ -174,11 +174,11 @@ public class LossPlotTests
     public void The_legend_prints_the_final_loss_and_not_the_last_measured()
     {
         var curve = ExampleRuns.Curve("run", 2) with { HeldOutLoss = 1.234567 };
-        Assert.Contains("run 1.235", Texts(LossPicture.Of(Frame([curve], []), Layout)));
+        Assert.Contains("run 1.235", Texts(LossPicture.Create(Frame([curve], []), Layout)));
         var measured = ExampleRuns.Curve("run", 2);
-        Assert.Contains($"run {measured.Points[^1].HeldOutLoss:0.000}", Texts(LossPicture.Of(Frame([measured], []), Layout)));
+        Assert.Contains($"run {measured.Points[^1].HeldOutLoss:0.000}", Texts(LossPicture.Create(Frame([measured], []), Layout)));
         var report = new RunReport { Title = "x", Runs = [new() { Name = "run", Design = ExampleDesigns.Mamba, Points = curve.Points, HeldOutLoss = 1.234567 }] };
-        Assert.Contains("run 1.235", Texts(LossPicture.Of(Frame(report.Curves(), []), Layout)));
+        Assert.Contains("run 1.235", Texts(LossPicture.Create(Frame(report.Curves(), []), Layout)));
         Assert.Contains("run <b>1.235</b>", report.ToHtml());
     }
 

@@ -50,7 +50,7 @@ public partial class RunReportTests
         using var folder = new TemporaryFolder();
         Report.Write(folder.Path);
         var before = Directory.GetFiles(folder.Path).ToDictionary(file => file, File.ReadAllBytes);
-        var broken = Report with { Title = "Broken", Runs = [.. Report.Runs, Report.Runs[0] with { Name = "x", Design = Report.Runs[0].Design with { Vocabulary = 0 } }] };
+        var broken = Report with { Title = "Broken", Runs = [.. Report.Runs, Report.Runs[0] with { Name = "x", Design = Report.Runs[0].Design with { VocabularySize = 0 } }] };
         Assert.ThrowsAny<ArgumentException>(() => broken.Write(folder.Path));
         Assert.Equal(before.Keys.Order(), Directory.GetFiles(folder.Path).Order());
         Assert.All(before, file => Assert.Equal(file.Value, File.ReadAllBytes(file.Key)));

@@ -10,8 +10,8 @@ sealed class Noise : TrainingCallback
     public override void OnStep(TrainingStep step)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var embedding = step.Trainer.Model.Embedding;
-        embedding.add_(randn_like(embedding).mul(Scalars.Of(1e-3)), Scalars.One);
+        embedding.add_(randn_like(embedding).mul(Scalars.From(1e-3)), Scalars.One);
     }
 }

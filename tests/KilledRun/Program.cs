@@ -52,7 +52,7 @@ using var heldOut = TokenDataset.FromTokens(tokens.AsSpan(0, 60), vocabulary);
 bool begun = Trainer.HasCheckpoint(folder);
 using var fresh = begun ? null : new HybridDesign
 {
-    Width = 8, Vocabulary = vocabulary,
+    Width = 8, VocabularySize = vocabulary,
     Blocks =
     [
         new BlockSpec { Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8) },
@@ -63,7 +63,7 @@ if (!begun) torch.manual_seed(7);
 TrainingCallback[] callbacks = [new Noise(), new Journal()];
 using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks) : new Trainer(fresh!, training, new TrainingOptions
 {
-    LearningRate = 0.01, Context = 12, BatchRows = 4, MicroBatchRows = 3, Steps = steps, Seed = 5, ReportEvery = 7, SeparateDocuments = true, ActivationCheckpointing = true,
+    LearningRate = 0.01, ContextLength = 12, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(steps), Seed = 5, ReportEvery = 7, SeparateDocuments = true, ActivationCheckpointing = true,
     CheckpointEvery = 2, KeepLast = 2, KeepEvery = 20, Folder = folder,
 }, heldOut, callbacks);
 using var resumed = begun ? trainer.Model : null;

@@ -16,7 +16,7 @@ static class SharedSaves
         {
             if (--left == 0) Process.GetCurrentProcess().Kill();
         };
-        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
+        using var model = HybridDesign.Create(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
             .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         int failed = 0;
         for (int i = 0; i < count; i++)

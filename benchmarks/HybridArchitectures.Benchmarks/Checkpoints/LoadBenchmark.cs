@@ -51,7 +51,7 @@ static class LoadBenchmark
         using (var model = Design(depth).CreateModel(seed: 1)) PretrainedModel.Save(model, folder, "llama", new() { Type = ScalarType.BFloat16, ShardBytes = long.MaxValue });
         return Path.Combine(folder, "model.safetensors");
 
-        static HybridDesign Design(int depth) => HybridStack.Design(width, vocabulary).WithAttention(heads: 32, keyValueHeads: 8)
+        static HybridDesign Design(int depth) => HybridDesign.Create(width, vocabulary).WithAttention(heads: 32, keyValueHeads: 8)
             .WithFeedForward(FeedForwardSpec.SwiGlu(8192)).Pattern(new string('T', depth)).Build();
     }
 

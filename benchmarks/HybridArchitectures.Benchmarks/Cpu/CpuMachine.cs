@@ -10,7 +10,7 @@ sealed record CpuMachine(double BytesPerSecond, double FlopsPerSecond, double Ex
     public static CpuMachine Measure()
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         Tensor source = rand(64 << 20), target = empty_like(source), square = rand(1024, 1024), small = rand(1 << 14);
         return new(
             2.0 * 4 * source.numel() / Best(() => target.copy_(source)),

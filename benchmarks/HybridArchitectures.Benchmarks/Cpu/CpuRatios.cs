@@ -87,11 +87,11 @@ static class CpuRatios
         yield return () => Decoding(machine, ScalarType.BFloat16);
     }
 
-    static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.Of(0.5)).requires_grad_();
+    static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.From(0.5)).requires_grad_();
 
     static void Run(Func<Tensor> forward, bool backward)
     {
-        using var off = backward ? null : no_grad();
+        using var noGrad = backward ? null : no_grad();
         var output = forward();
         if (!backward) return;
         Autograd.Backward(output, ones_like(output));
@@ -140,21 +140,21 @@ static class CpuRatios
     // Quickstart's hybrid
     static CpuRatio TrainingStep(CpuMachine machine, KernelBackend dual)
     {
-        const int Context = 256, Rows = 4;
-        var design = HybridStack.Design(128, 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 32, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(256))
+        const int ContextLength = 256, Rows = 4;
+        var design = HybridDesign.Create(128, 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 32, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(256))
             .Depth(6).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
         var model = design.CreateModel(seed: 1);
         var optimizer = new AdamW([.. model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays))]);
-        var ids = randint(0, 256, [Rows, Context + 1], ScalarType.Int64);
+        var ids = randint(0, 256, [Rows, ContextLength + 1], ScalarType.Int64);
         void Step()
         {
-            Autograd.Backward(model.Loss(ids.narrow(1, 0, Context), ids.narrow(1, 1, Context)).Total);
+            Autograd.Backward(model.Loss(ids.narrow(1, 0, ContextLength), ids.narrow(1, 1, ContextLength)).Total);
             optimizer.Step(1e-3, 1);
             foreach (var parameter in model.Parameters) parameter.Value.grad = null;
         }
-        double flops = Rows * Context * design.Cost(Context).Flops(FlopAccounting.MatrixProducts).Training, bytes = 8.0 * 4 * design.CountParameters().Total;
+        double flops = Rows * ContextLength * design.Cost(ContextLength).Flops(FlopAccounting.MatrixProducts).Training, bytes = 8.0 * 4 * design.CountParameters().Total;
         var limit = machine.Limit(bytes, flops, 0);
-        return new("training step", $"Quickstart's hybrid, {Rows} x {Context}", dual == KernelBackend.LibTorch ? "composed operators, chunked" : "composed operators, loop over tokens",
+        return new("training step", $"Quickstart's hybrid, {Rows} x {ContextLength}", dual == KernelBackend.LibTorch ? "composed operators, chunked" : "composed operators, loop over tokens",
             Step, With(() => new PlainOperators(dual), Step), limit.Ms, limit.Text);
     }
 
@@ -162,7 +162,7 @@ static class CpuRatios
     static CpuRatio Decoding(CpuMachine machine, ScalarType type)
     {
         const int Tokens = 32;
-        var design = HybridStack.Design(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(1024))
+        var design = HybridDesign.Create(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(1024))
             .Depth(9).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
         long parameters = design.CountParameters().Total;
         var model = design.CreateModel(type, CPU, seed: 1);
@@ -170,7 +170,7 @@ static class CpuRatios
         var token = prompt.narrow(1, 0, 1);
         Action Steps(HybridCache cache) => () =>
         {
-            using var off = no_grad();
+            using var noGrad = no_grad();
             for (int i = 0; i < Tokens; i++)
             {
                 using var scope = NewDisposeScope();
@@ -180,7 +180,7 @@ static class CpuRatios
         };
         HybridCache Prefilled()
         {
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var cache = model.CreateCache(1);
             using var context = new SequenceContext(cache: cache);
             model.Forward(prompt, context);

@@ -20,8 +20,8 @@ public class FusedAttentionBenchmark : OperatorBenchmark
         (query, key, value) = (Leaf(8, Case == "decode" ? 1 : Length, Heads, Size), Leaf(8, Length, Sets, Size), Leaf(8, Length, Sets, Size));
         using var scope = NewDisposeScope();
         var columns = arange(Length, ScalarType.Int64);
-        positions = columns.remainder(Scalars.Of(128)).to(ScalarType.Int64).expand(8, Length).contiguous().DetachFromDisposeScope();
-        documents = columns.div(Scalars.Of(128), RoundingMode.floor).to(ScalarType.Int64).expand(8, Length).contiguous().DetachFromDisposeScope();
+        positions = columns.remainder(Scalars.From(128)).to(ScalarType.Int64).expand(8, Length).contiguous().DetachFromDisposeScope();
+        documents = columns.div(Scalars.From(128), RoundingMode.floor).to(ScalarType.Int64).expand(8, Length).contiguous().DetachFromDisposeScope();
     }
 
     protected override Tensor Ours() => Case == "packed"
@@ -36,7 +36,7 @@ public class FusedAttentionBenchmark : OperatorBenchmark
         if (Case == "window")
         {
             var distance = columns.unsqueeze(-1) - columns;
-            mask = distance.ge(Scalars.Zero).logical_and(distance.lt(Scalars.Of(64)));
+            mask = distance.ge(Scalars.Zero).logical_and(distance.lt(Scalars.From(64)));
         }
         if (Case == "packed")
             mask = columns.le(columns.unsqueeze(-1)).logical_and(documents.unsqueeze(-1).eq(documents.unsqueeze(-2))).unsqueeze(1);

@@ -15,6 +15,6 @@ public class GatedRmsNormBenchmark : OperatorBenchmark
     protected override Tensor Composed()
     {
         var gated = x * nn.functional.silu(gate);
-        return gated * rsqrt(gated.square().mean([-1], true).add(Scalars.Of(1e-5), Scalars.One)) * weight;
+        return gated * rsqrt(gated.square().mean([-1], true).add(Scalars.From(1e-5), Scalars.One)) * weight;
     }
 }

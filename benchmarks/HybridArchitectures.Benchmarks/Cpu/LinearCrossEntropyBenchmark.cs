@@ -9,13 +9,13 @@ public class LinearCrossEntropyBenchmark : OperatorBenchmark
     Tensor hidden = null!, weight = null!, targets = null!;
 
     [Params(256, 32_768)]
-    public int Vocabulary { get; set; }
+    public int VocabularySize { get; set; }
 
     protected override void Prepare()
     {
-        int tokens = Vocabulary == 256 ? 4096 : 512;
-        (hidden, weight) = (Leaf(tokens, 192), Leaf(Vocabulary, 192));
-        targets = randint(0, Vocabulary, [tokens], ScalarType.Int64);
+        int tokens = VocabularySize == 256 ? 4096 : 512;
+        (hidden, weight) = (Leaf(tokens, 192), Leaf(VocabularySize, 192));
+        targets = randint(0, VocabularySize, [tokens], ScalarType.Int64);
     }
 
     protected override Tensor Ours() => LinearCrossEntropy.Forward(hidden, weight, targets);

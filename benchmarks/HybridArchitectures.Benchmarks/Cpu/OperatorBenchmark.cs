@@ -18,7 +18,7 @@ public abstract class OperatorBenchmark
     protected Tensor Leaf(params long[] size)
     {
         using var scope = NewDisposeScope();
-        var leaf = randn(size).mul(Scalars.Of(0.5)).to(Type).requires_grad_().DetachFromDisposeScope();
+        var leaf = randn(size).mul(Scalars.From(0.5)).to(Type).requires_grad_().DetachFromDisposeScope();
         leaves.Add(leaf);
         return leaf;
     }
@@ -35,7 +35,7 @@ public abstract class OperatorBenchmark
         manual_seed(0);
         Prepare();
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         direction = randn_like(Ours()).DetachFromDisposeScope();
     }
 
@@ -62,7 +62,7 @@ public abstract class OperatorBenchmark
     static void Forward(Func<Tensor> op)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         op();
     }
 

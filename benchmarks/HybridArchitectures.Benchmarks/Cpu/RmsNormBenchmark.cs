@@ -12,5 +12,5 @@ public class RmsNormBenchmark : OperatorBenchmark
 
     protected override Tensor Ours() => RmsNorm.Forward(x, weight);
 
-    protected override Tensor Composed() => x * rsqrt(x.square().mean([-1], true).add(Scalars.Of(1e-5), Scalars.One)) * weight;
+    protected override Tensor Composed() => x * rsqrt(x.square().mean([-1], true).add(Scalars.From(1e-5), Scalars.One)) * weight;
 }

@@ -18,7 +18,7 @@ public class SelectiveScanBenchmark : OperatorBenchmark
         var sizes = Sizes.Split('x').Select(long.Parse).ToArray();
         (x, timeStep, gate) = (Leaf(sizes), Leaf(sizes), Leaf(sizes));
         (a, b, c, skip) = (Leaf(sizes[2], 16), Leaf(sizes[0], sizes[1], 16), Leaf(sizes[0], sizes[1], 16), Leaf(sizes[2]));
-        using var off = no_grad();
+        using var noGrad = no_grad();
         a.abs_().neg_();
         timeStep.sub_(3);
     }

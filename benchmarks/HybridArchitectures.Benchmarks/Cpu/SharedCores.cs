@@ -14,7 +14,7 @@ namespace HybridArchitectures.Benchmarks.Cpu;
 /// </summary>
 static class SharedCores
 {
-    const int Rows = 4, Context = 256;
+    const int Rows = 4, ContextLength = 256;
 
     static readonly string[] Settings =
     [
@@ -25,7 +25,7 @@ static class SharedCores
     public static int Run(int rounds, double seconds, string? only)
     {
         int[] neighbours = [.. new[] { 0, 1, Environment.ProcessorCount }.Distinct().Where(count => only is null || only == $"{count}")];
-        Console.WriteLine($"median ms of a training step, {Rows} x {Context} tokens, Transformer of {Design().CountParameters().Total / 1e6:f1} M; {Environment.ProcessorCount} cores; best of {rounds} rounds of {seconds} s");
+        Console.WriteLine($"median ms of a training step, {Rows} x {ContextLength} tokens, Transformer of {Design().CountParameters().Total / 1e6:f1} M; {Environment.ProcessorCount} cores; best of {rounds} rounds of {seconds} s");
         Console.WriteLine($"{"setting",-26}{string.Concat(neighbours.Select(count => $"{count,4} busy"))}");
         var table = Settings.ToDictionary(setting => setting, _ => new Dictionary<int, double>());
         for (int round = 0; round < rounds; round++)
@@ -46,7 +46,7 @@ static class SharedCores
         using var scope = NewDisposeScope();
         using var model = Design().CreateModel(seed: 1);
         using var optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)));
-        var (ids, targets) = (randint(0, 256, [Rows, Context], ScalarType.Int64), randint(0, 256, [Rows, Context], ScalarType.Int64));
+        var (ids, targets) = (randint(0, 256, [Rows, ContextLength], ScalarType.Int64), randint(0, 256, [Rows, ContextLength], ScalarType.Int64));
         var times = new List<double>();
         var total = Stopwatch.StartNew();
         for (int step = 0; step < 5 || total.Elapsed.TotalSeconds < seconds; step++)
@@ -64,7 +64,7 @@ static class SharedCores
         return 0;
     }
 
-    static HybridDesign Design() => HybridStack.Design(128, 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Pattern("T", 6).Build();
+    static HybridDesign Design() => HybridDesign.Create(128, 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Pattern("T", 6).Build();
 
     static double Measure(string setting, double seconds)
     {

@@ -20,7 +20,7 @@ public class StateSpaceDualBenchmark : OperatorBenchmark
         var sizes = Sizes.Split('x').Select(long.Parse).ToArray();
         (x, timeStep, a) = (Leaf(sizes[..4]), Leaf(sizes[..3]), Leaf(sizes[2]));
         (b, c) = (Leaf(sizes[0], sizes[1], 1, sizes[4]), Leaf(sizes[0], sizes[1], 1, sizes[4]));
-        using var off = no_grad();
+        using var noGrad = no_grad();
         a.abs_().neg_();
         timeStep.abs_();
     }

@@ -18,7 +18,7 @@ static class Anchors
         var start = new ProcessStartInfo("python3");
         start.ArgumentList.Add(script);
         foreach (var op in ops.Distinct()) start.ArgumentList.Add(op);
-        return JsonLines.Of<Line>(start, "anchors", Patience, report);
+        return JsonLines.FromProcess<Line>(start, "anchors", Patience, report);
     }
 
     /// <summary>The anchors of an earlier run: of its records, or the lines that the script printed.</summary>

@@ -60,7 +60,7 @@ static class GpuCalls
         void Forward()
         {
             using var scope = NewDisposeScope();
-            using var off = no_grad();
+            using var noGrad = no_grad();
             call();
         }
         void Both()

@@ -26,7 +26,7 @@ sealed class GpuInputs(Device device, ScalarType type) : IDisposable
     public Tensor Decays(params long[] size)
     {
         using var scope = NewDisposeScope();
-        return Add(Normal(size, 1, 0).abs_().neg_().sub_(Scalars.Of(0.5)), true).MoveToOuterDisposeScope();
+        return Add(Normal(size, 1, 0).abs_().neg_().sub_(Scalars.From(0.5)), true).MoveToOuterDisposeScope();
     }
 
     /// <summary>A tensor without gradient.</summary>
@@ -35,7 +35,7 @@ sealed class GpuInputs(Device device, ScalarType type) : IDisposable
     Tensor Normal(long[] size, double scale, double shift)
     {
         // the seed is the process's: every set holds other numbers
-        return randn(size, ScalarType.Float32, device).mul_(Scalars.Of(scale)).add_(Scalars.Of(shift));
+        return randn(size, ScalarType.Float32, device).mul_(Scalars.From(scale)).add_(Scalars.From(shift));
     }
 
     Tensor Add(Tensor tensor, bool differentiated)

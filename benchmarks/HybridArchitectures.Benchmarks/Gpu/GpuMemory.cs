@@ -27,7 +27,7 @@ static class GpuMemory
         if (filter is not null) { start.ArgumentList.Add("--filter"); start.ArgumentList.Add(filter); }
         if (tiny) start.ArgumentList.Add("--tiny");
         start.Environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1";
-        return JsonLines.Of<Line>(start, "memory", Patience, report);
+        return JsonLines.FromProcess<Line>(start, "memory", Patience, report);
     }
 
     /// <summary>Measures here and prints.</summary>
@@ -94,7 +94,7 @@ static class GpuMemory
             }
             else
             {
-                using var off = no_grad();
+                using var noGrad = no_grad();
                 output = call();
             }
             atEnd?.Invoke();

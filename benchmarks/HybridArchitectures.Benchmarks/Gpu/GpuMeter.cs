@@ -13,7 +13,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
 {
     // more than the second-level cache of any card holds
     const long CacheBytes = 400 << 20;
-    const int LeastRuns = 7, MostRuns = 60, WarmUp = 3;
+    const int MinRuns = 7, MaxRuns = 60, WarmUp = 3;
 
     // the stream takes about a thousand launches before the host has to wait
     const int RunsAtOnce = 20;
@@ -22,7 +22,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device), work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
 
     /// <summary>The card's name, or cpu.</summary>
-    public string Card => clock?.DeviceName ?? "cpu";
+    public string DeviceName => clock?.DeviceName ?? "cpu";
 
     /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the card; null in main memory.</summary>
     public double? CopyRate()
@@ -53,7 +53,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
             if (one.Differentiates)
             {
                 using var scope = NewDisposeScope();
-                using var off = no_grad();
+                using var noGrad = no_grad();
                 direction = randn_like(calls[0]()).DetachFromDisposeScope();
             }
             using (direction)
@@ -62,7 +62,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
                 return new()
                 {
                     Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs, LimitTotalMs = one.Limits.TotalMs,
-                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", Card = Card, BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
+                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName, BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
                 };
             }
         }
@@ -76,7 +76,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     static void Forward(Func<Tensor> call)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         call();
     }
 
@@ -91,7 +91,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     {
         for (int i = 0; i < WarmUp; i++) run(i);
         double once = Once(run);
-        int runs = (int)Math.Clamp(1e3 * seconds / Math.Max(once, 1e-3), LeastRuns, MostRuns);
+        int runs = (int)Math.Clamp(1e3 * seconds / Math.Max(once, 1e-3), MinRuns, MaxRuns);
         var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray() : Enumerable.Range(0, runs).Chunk(RunsAtOnce).SelectMany(some => Events(run, some)).ToArray();
         Array.Sort(times);
         return times.Length % 2 == 1 ? times[times.Length / 2] : (times[times.Length / 2 - 1] + times[times.Length / 2]) / 2;

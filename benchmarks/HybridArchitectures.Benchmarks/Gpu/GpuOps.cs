@@ -31,7 +31,7 @@ static class GpuOps
         if (meter.CopyRate() is { } rate)
         {
             GpuLimits.BytesPerSecond = rate;
-            AnsiConsole.MarkupLineInterpolated($"{meter.Card}: a copy moves {rate / 1e12:0.00} TB/s");
+            AnsiConsole.MarkupLineInterpolated($"{meter.DeviceName}: a copy moves {rate / 1e12:0.00} TB/s");
         }
         // the limits follow from what was just read
         foreach (var one in GpuCases.Matching(settings.Filter, settings.Tiny))

@@ -50,7 +50,7 @@ sealed record GpuRecord
 
     /// <summary>The card's name.</summary>
     [JsonPropertyName("card")]
-    public string? Card { get; init; }
+    public string? DeviceName { get; init; }
 
     /// <summary>Bytes a second that a copy on the card moved in the same run, read and written; the limits rest on it.</summary>
     [JsonPropertyName("copy_bytes_per_second")]

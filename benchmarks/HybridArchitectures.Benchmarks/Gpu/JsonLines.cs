@@ -7,7 +7,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 static class JsonLines
 {
     /// <summary>What was printed until the program ended or patience did; what went wrong is passed to <paramref name="report"/>.</summary>
-    public static IReadOnlyList<T> Of<T>(ProcessStartInfo start, string what, TimeSpan patience, Action<string> report)
+    public static IReadOnlyList<T> FromProcess<T>(ProcessStartInfo start, string what, TimeSpan patience, Action<string> report)
     {
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         Process process;

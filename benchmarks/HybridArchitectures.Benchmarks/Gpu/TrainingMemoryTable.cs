@@ -75,7 +75,7 @@ static class TrainingMemoryTable
         using var scope = NewDisposeScope();
         int off = 0;
         var estimate = one.Design.Cost(one.Length).TrainingMemory(one.Batch, (int)type.ElementSize(), checkpointing, device.type);
-        var ids = randint(one.Design.Vocabulary, [one.Batch, one.Length], ScalarType.Int64, device);
+        var ids = randint(one.Design.VocabularySize, [one.Batch, one.Length], ScalarType.Int64, device);
         Warm(one, checkpointing, ids, type);
         long empty = memory.Now();
         using var model = one.Design.CreateModel(type, device, seed: 1);

@@ -45,7 +45,7 @@ static unsafe class CausalConvolutionCpu
     static Tensor Step<TElement>(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) where TElement : struct, IElement
     {
         using var scope = NewDisposeScope();
-        var (input, weights, biases) = (Rows.Of(x), CpuRows.Whole(weight)!, CpuRows.Whole(bias));
+        var (input, weights, biases) = (Rows.From(x), CpuRows.Whole(weight)!, CpuRows.Whole(bias));
         long channels = x.size(1), width = weight.size(1), bytes = channels * TElement.Size;
         var output = CpuRows.New(x.dtype, x.size(0), channels);
         float* w = CpuRows.Pointer(weights), shift = CpuRows.Pointer(biases);

@@ -16,7 +16,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IElement
 {
-    const int PieceTokens = 128, PieceChannels = 512, MaximalParts = 32;
+    const int PieceTokens = 128, PieceChannels = 512, MaxParts = 32;
 
     readonly Tensor?[] roots;           // keeps what the pointers point to
     readonly byte* x, initial;
@@ -65,7 +65,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
     {
         if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
         dFinal = dFinal?.contiguous();
-        long units = batch * Pieces, parts = Math.Min(units, MaximalParts);
+        long units = batch * Pieces, parts = Math.Min(units, MaxParts);
         var sums = zeros([parts, width + 1, padded], ScalarType.Float32);
         byte* dy = (byte*)TensorMemory.Pointer(dOutput), dx = (byte*)TensorMemory.Pointer(dInput);
         byte* dEnd = dFinal is null ? null : (byte*)TensorMemory.Pointer(dFinal), dBegin = dInitial is null ? null : (byte*)TensorMemory.Pointer(dInitial);

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 static unsafe class CpuRows
 {
     /// <summary>The tensor itself where it fits, otherwise a copy in the current scope.</summary>
-    public static Tensor Of(Tensor tensor)
+    public static Tensor From(Tensor tensor)
     {
         if (tensor.dtype != ScalarType.Float32) tensor = tensor.to(ScalarType.Float32);
         return tensor.size(-1) == 1 || tensor.stride(-1) == 1 ? tensor : tensor.contiguous();
@@ -31,6 +31,6 @@ static unsafe class CpuRows
     public static Tensor New(ScalarType type, params ReadOnlySpan<long> sizes)
     {
         var tensor = empty(sizes, type);
-        return CpuTasks.Poison ? tensor.fill_(Scalars.Of(double.NaN)) : tensor;
+        return CpuTasks.Poison ? tensor.fill_(Scalars.From(double.NaN)) : tensor;
     }
 }

@@ -59,7 +59,7 @@ static unsafe class CrossEntropyKernel
         {
             var below = Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin);
             // nothing is left of what is that far below, a logit of minus infinity among them
-            var value = Vector256.AndNot(VectorMath.Exp(below), Vector256.LessThan(below, Vector256.Create(VectorMath.LeastLogarithm)));
+            var value = Vector256.AndNot(VectorMath.Exp(below), Vector256.LessThan(below, Vector256.Create(VectorMath.MinLogarithm)));
             if (i >= whole) value = Keep(value, classes - whole);
             (even, odd) = (odd, even + value);
             if (factor is not null) RowMath.Store<Float32Element>((byte*)z, i, classes, value);

@@ -29,7 +29,7 @@ static unsafe class NormKernel
     {
         var (output, inverse) = (Rows.NewLike(x), empty(x.NumberOfElements / x.size(-1) * groups, ScalarType.Float32));
         var weights = CpuRows.Whole(weight);
-        var (xRows, gateRows, outputRows) = (Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(output));
+        var (xRows, gateRows, outputRows) = (Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(output));
         Forwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(xRows, gateRows, outputRows,
             CpuRows.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)epsilon, groups);
         GC.KeepAlive(weights);
@@ -43,7 +43,7 @@ static unsafe class NormKernel
     {
         var (dx, dGate) = (Rows.NewLike(x), gate is null ? null : Rows.NewLike(x));
         var weights = CpuRows.Whole(weight);
-        var rows = new BackwardRows(Rows.Of(gradient.to(x.dtype)), Rows.Of(x), gate is null ? default : Rows.Of(gate), Rows.Of(dx), dGate is null ? default : Rows.Of(dGate));
+        var rows = new BackwardRows(Rows.From(gradient.to(x.dtype)), Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(dx), dGate is null ? default : Rows.From(dGate));
         long blocks = CpuTasks.Blocks(rows.X.Count);
         var partial = wantsWeight ? zeros(blocks, x.size(-1), ScalarType.Float32) : null;
         Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, CpuRows.Pointer(weights),

@@ -28,7 +28,7 @@ readonly unsafe struct Rows
     public byte* this[long row] => start + row * stride;
 
     /// <summary>The last dimension as rows; a copy, in the current scope, only where the tensor's strides are not those of rows.</summary>
-    public static Rows Of(Tensor tensor)
+    public static Rows From(Tensor tensor)
     {
         int last = (int)tensor.dim() - 1;
         long width = last < 0 ? 1 : tensor.size(last), count = 1, stride = 0;

@@ -21,7 +21,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElement
 {
-    const int Piece = 32, MaximalBlock = 128, EnoughTasks = 8, Lanes = 8;
+    const int Piece = 32, MaxBlock = 128, EnoughTasks = 8, Lanes = 8;
 
     readonly Tensor?[] roots;               // keeps what the pointers point to
     readonly byte* x, timeStep, gate;
@@ -55,7 +55,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         (stepRow, stepTime) = (timeStep.stride(0) * TElement.Size, timeStep.stride(1) * TElement.Size);
         if (gate is not null) (gateRow, gateTime) = (gate.stride(0) * TElement.Size, gate.stride(1) * TElement.Size);
         // by the sizes alone, not by the number of cores: results are the same to the bit on any
-        block = MaximalBlock;
+        block = MaxBlock;
         while (block > 16 && batch * groups * Blocks < EnoughTasks) block /= 2;
     }
 

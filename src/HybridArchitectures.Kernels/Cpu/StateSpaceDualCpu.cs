@@ -15,13 +15,13 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 static unsafe class StateSpaceDualCpu
 {
-    const int MaximalTile = 64;
+    const int MaxTile = 64;
     const int EnoughTasks = 8;
 
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
         bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
     {
-        var shape = Shape.Of(x, b, chunkSize);
+        var shape = Shape.From(x, b, chunkSize);
         var options = new Options(softplus, timeStepLimit, layout?.RowLengths);
         Tensor?[] inputs = [x, timeStep, a, b, c, skip, timeStepBias, initialState];
         var starts = layout?.Starts;
@@ -46,12 +46,12 @@ static unsafe class StateSpaceDualCpu
         var saved = context.Saved;
         var gradients = new StateSpaceDualGradients(shape, saved[5] is not null, saved[6] is not null, saved[7] is not null);
         var dOutput = context.Gradients[0] ?? zeros([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
-        Task(shape, options, saved, saved[8]).Backward(CpuRows.Of(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
+        Task(shape, options, saved, saved[8]).Backward(CpuRows.From(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
         return gradients.As(saved);
     };
 
     static StateSpaceDualTask Task(Shape shape, Options options, IReadOnlyList<Tensor?> inputs, Tensor? starts) =>
-        new(shape, CpuRows.Of(inputs[0]!), CpuRows.Of(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.Of(inputs[3]!), CpuRows.Of(inputs[4]!),
+        new(shape, CpuRows.From(inputs[0]!), CpuRows.From(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.From(inputs[3]!), CpuRows.From(inputs[4]!),
             CpuRows.Whole(inputs[5]), CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
 
     /// <summary>One token for every row: the state is decayed, added to and read in one pass over it.</summary>
@@ -90,12 +90,12 @@ static unsafe class StateSpaceDualCpu
         public long TasksPerGroup => (HeadsPerGroup + HeadsPerTask - 1) / HeadsPerTask;
 
         // by the sizes alone, not by the number of cores: results are the same to the bit on any
-        public static Shape Of(Tensor x, Tensor b, int chunkSize)
+        public static Shape From(Tensor x, Tensor b, int chunkSize)
         {
             long batch = x.size(0), heads = x.size(2), groups = b.size(2), share = heads / groups;
             int perTask = (int)Math.Min(share, 8);
             while (perTask > 1 && batch * groups * ((share + perTask - 1) / perTask) < EnoughTasks) perTask = (perTask + 1) / 2;
-            return new(batch, x.size(1), heads, checked((int)x.size(3)), groups, checked((int)b.size(3)), Math.Clamp(chunkSize, 8, MaximalTile), perTask);
+            return new(batch, x.size(1), heads, checked((int)x.size(3)), groups, checked((int)b.size(3)), Math.Clamp(chunkSize, 8, MaxTile), perTask);
         }
     }
 }

@@ -9,16 +9,16 @@ static class SwiGluKernel
     public static Tensor Forward(Tensor gate, Tensor up)
     {
         var output = Rows.NewLike(gate);
-        if (gate.dtype == ScalarType.BFloat16) Forward<BFloat16Element>(Rows.Of(gate), Rows.Of(up), Rows.Of(output));
-        else Forward<Float32Element>(Rows.Of(gate), Rows.Of(up), Rows.Of(output));
+        if (gate.dtype == ScalarType.BFloat16) Forward<BFloat16Element>(Rows.From(gate), Rows.From(up), Rows.From(output));
+        else Forward<Float32Element>(Rows.From(gate), Rows.From(up), Rows.From(output));
         return output;
     }
 
     public static (Tensor Gate, Tensor Up) Backward(Tensor gradient, Tensor gate, Tensor up)
     {
         var (dGate, dUp, dy) = (Rows.NewLike(gate), Rows.NewLike(gate), gradient.to(gate.dtype));
-        if (gate.dtype == ScalarType.BFloat16) Backward<BFloat16Element>(Rows.Of(dy), Rows.Of(gate), Rows.Of(up), Rows.Of(dGate), Rows.Of(dUp));
-        else Backward<Float32Element>(Rows.Of(dy), Rows.Of(gate), Rows.Of(up), Rows.Of(dGate), Rows.Of(dUp));
+        if (gate.dtype == ScalarType.BFloat16) Backward<BFloat16Element>(Rows.From(dy), Rows.From(gate), Rows.From(up), Rows.From(dGate), Rows.From(dUp));
+        else Backward<Float32Element>(Rows.From(dy), Rows.From(gate), Rows.From(up), Rows.From(dGate), Rows.From(dUp));
         return (dGate, dUp);
     }
 

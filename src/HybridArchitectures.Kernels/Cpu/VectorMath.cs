@@ -19,7 +19,7 @@ static class VectorMath
     const float Least = -126;                       // of the exponents of normal numbers
 
     /// <summary>Below, <see cref="Exp"/> is no smaller.</summary>
-    public const float LeastLogarithm = -87.33f;
+    public const float MinLogarithm = -87.33f;
 
     /// <summary>The largest |x| that needs no limit before <see cref="Power"/>.</summary>
     public const float Unlimited = 126;
@@ -53,7 +53,7 @@ static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp(Vector256<float> x)
     {
-        x = Limited(x, LeastLogarithm, 88.7228f);
+        x = Limited(x, MinLogarithm, 88.7228f);
         var shifted = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder));
         var r = Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2E), Vector256.Create(Rounder) - shifted);
         return Power(shifted, Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2ERest), r));

@@ -57,7 +57,7 @@ static unsafe class BranchFusionCuda
                 Branch Of(int i, int groups) => new(saved[i]!, saved[2 + i], groups, saved[5 + i], CudaMemory.NewLike(saved[i]!));
                 Branch[] branches = [Of(0, first.Groups), Of(1, second.Groups)];
                 var (dWeights, dGate) = Run(branches, kind, saved[4], context.Gradients[0]!.to(saved[0]!.dtype), epsilon);
-                var sums = PartialSumsCuda.Of((dWeights[0], saved[2]), (dWeights[1], saved[3]), (dGate, saved[4]));
+                var sums = PartialSumsCuda.Compute((dWeights[0], saved[2]), (dWeights[1], saved[3]), (dGate, saved[4]));
                 return [branches[0].DValue, branches[1].DValue, sums[0], sums[1], sums[2]];
             })[0];
 
@@ -77,20 +77,20 @@ static unsafe class BranchFusionCuda
 
     static (Tensor?[] Weights, Tensor? Gate) Launch(ReadOnlySpan<Branch> branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
     {
-        var outputs = Rows.Of(output);
+        var outputs = Rows.From(output);
         var gates = CudaMemory.Float32(gate);
         var (values, weights) = (new Rows[branches.Length], new Tensor?[branches.Length]);
         Span<int> groups = stackalloc int[branches.Length];
         bool wide = CudaMemory.Wide(outputs.Width, outputs) && CudaMemory.Address(gates) % 16 == 0, plain = gate is null, backward = branches[0].DValue is not null;
         for (int i = 0; i < branches.Length; i++)
         {
-            (values[i], weights[i], groups[i]) = (Rows.Of(branches[i].Value), CudaMemory.Float32(branches[i].Weight), branches[i].Groups);
+            (values[i], weights[i], groups[i]) = (Rows.From(branches[i].Value), CudaMemory.Float32(branches[i].Weight), branches[i].Groups);
             wide &= CudaMemory.Wide(values[i].Width / Math.Max(1, groups[i]), values[i]) && CudaMemory.Address(weights[i]) % 16 == 0;
             plain &= weights[i] is null;
         }
         int vector = CudaMemory.VectorLength(output.dtype, wide);
         var device = CudaRuntime.DeviceOf(output);
-        var cut = BranchFusionCut.For(backward, plain, wide, outputs.Width / vector, groups, device.SharedMemory);
+        var cut = BranchFusionLaunchConfiguration.For(backward, plain, wide, outputs.Width / vector, groups, device.SharedMemory);
         long slices = cut.Slices(outputs.Count);
         Tensor? Partial(Tensor? like) => backward && like is not null ? CudaMemory.New(output, ScalarType.Float32, slices, like.size(0)) : null;
         var dGate = Partial(gate);

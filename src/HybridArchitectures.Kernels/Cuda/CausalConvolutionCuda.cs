@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>The causal convolution on a card, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
 static class CausalConvolutionCuda
 {
-    public const long MaximalWidth = 8;
+    public const long MaxWidth = 8;
 
     const string Source = "CausalConvolution.cu";
 
@@ -55,7 +55,7 @@ static class CausalConvolutionCuda
         call.Arguments.DInitial = weight.size(1) > 1 ? CudaMemory.Address(dInitial) : 0;
         (call.Arguments.DWeight, call.Arguments.DBias) = (CudaMemory.Address(dWeight), CudaMemory.Address(dBias));
         call.RunBackward();
-        var sums = PartialSumsCuda.Of((dWeight, weight), (dBias, bias));
+        var sums = PartialSumsCuda.Compute((dWeight, weight), (dBias, bias));
         return [dX, sums[0], sums[1], dInitial];
     }
 
@@ -104,7 +104,7 @@ static class CausalConvolutionCuda
             Arguments = new()
             {
                 X = CudaMemory.Address(x), Initial = CudaMemory.Address(initial), Gradient = CudaMemory.Address(gradient), FinalGradient = CudaMemory.Address(finalGradient),
-                Weight = CudaTyped.Of(filter), Bias = CudaTyped.Of(biases), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
+                Weight = CudaTyped.From(filter), Bias = CudaTyped.From(biases), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
                 Batch = batch, Length = length, Channels = channels, Width = weight.size(1), Tile = tile, Tiles = (length + span - 1) / span,
                 XRow = x.stride(0), XToken = x.stride(1), GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Groups = groups, Silu = silu ? 1 : 0,
             };

@@ -17,7 +17,7 @@ static class CrossEntropyCuda
     const long TileRows = 128, TileColumns = 256;
 
     /// <summary>Logits that are held in any case: fewer would not fill a card.</summary>
-    internal static long LeastLogits { get; set; } = 16 << 20;
+    internal static long MinLogits { get; set; } = 16 << 20;
 
     /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk, and the buffer, which holds the
     /// last chunk's logits.</summary>
@@ -33,7 +33,7 @@ static class CrossEntropyCuda
     /// <summary>Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of every chunk.</summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
-        long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), LeastLogits / Math.Max(1, tokens));
+        long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
         if (most >= classes) return classes;
         if (most < TileRows) return Math.Max(1, most);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors - 1) / multiprocessors;
@@ -50,7 +50,7 @@ static class CrossEntropyCuda
     public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {
         long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
-        var counted = targets.ne(Scalars.Of(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
+        var counted = targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
         // rows begin at 16 bytes, whatever the number of classes
         var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));

@@ -62,7 +62,7 @@ static class NormCuda
         var output = CudaMemory.NewLike(x);
         var sum = residual is null ? null : CudaMemory.NewLike(x);
         var other = gate ?? residual;
-        var (xs, others) = (Rows.Of(x), other is null ? default : Rows.Of(other));
+        var (xs, others) = (Rows.From(x), other is null ? default : Rows.From(other));
         var inverse = CudaMemory.New(x, ScalarType.Float32, xs.Count * groups);
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
@@ -74,7 +74,7 @@ static class NormCuda
             OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)epsilon,
         };
         var mode = Mode(gate, residual, normFirst);
-        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), false, mode, x.dtype);
+        var cut = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), false, mode, x.dtype);
         CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(xs.Count * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((xs.Tensor, others.Tensor, weights));
         return (output, sum, inverse);
@@ -85,12 +85,12 @@ static class NormCuda
     {
         var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.NewLike(x));
         var other = gate ?? sumGradient?.to(x.dtype);
-        var (gradients, xs, others) = (Rows.Of(gradient.to(x.dtype)), Rows.Of(x), other is null ? default : Rows.Of(other));
+        var (gradients, xs, others) = (Rows.From(gradient.to(x.dtype)), Rows.From(x), other is null ? default : Rows.From(other));
         var weights = CudaMemory.Float32(weight);
         long part = xs.Width / groups;
         bool wide = CudaMemory.Wide(part, gradients, xs, others) && CudaMemory.Address(weights) % 16 == 0;
         var mode = Mode(gate, sumGradient, normFirst);
-        var cut = NormCut.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
+        var cut = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
         long slices = cut.Slices(xs.Count, groups);
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
@@ -101,7 +101,7 @@ static class NormCuda
         };
         CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));
-        return (dx, dGate, PartialSumsCuda.Of((partial, weight))[0]);
+        return (dx, dGate, PartialSumsCuda.Compute((partial, weight))[0]);
     }
 
     static NormMode Mode(Tensor? gate, Tensor? residual, bool normFirst) =>

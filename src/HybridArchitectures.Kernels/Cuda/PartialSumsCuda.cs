@@ -25,7 +25,7 @@ static class PartialSumsCuda
 
     /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where either is absent. A single part may have
     /// that type already.</summary>
-    public static Tensor?[] Of(params ReadOnlySpan<(Tensor? Parts, Tensor? Like)> all)
+    public static Tensor?[] Compute(params ReadOnlySpan<(Tensor? Parts, Tensor? Like)> all)
     {
         Arguments sums = default;
         var results = new Tensor?[all.Length];
@@ -44,7 +44,7 @@ static class PartialSumsCuda
             long count = result.numel();
             int slices = 1;                                      // by the sizes alone: more where threads are few and parts many
             while (slices < 64 && parts.size(0) >= 16 * slices && count * slices < 256 * 1024) slices *= 2;
-            sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.Of(result), Count = count, Parts = parts.size(0), Slices = slices };
+            sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.From(result), Count = count, Parts = parts.size(0), Slices = slices };
             blocks = Math.Max(blocks, (count + 4 * Threads / slices - 1) / (4 * Threads / slices));
             device ??= CudaRuntime.DeviceOf(parts);
         }

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// every tile's start.</summary>
 static class SelectiveScanCuda
 {
-    public const long MaximalStates = 256;
+    public const long MaxStates = 256;
 
     const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
 
@@ -15,13 +15,13 @@ static class SelectiveScanCuda
     internal static long Warps { get; set; } = 1024;
 
     /// <summary>A chunk has at least so many tiles.</summary>
-    internal static long LeastTiles { get; set; } = 8;
+    internal static long MinTilesPerChunk { get; set; } = 8;
 
     /// <summary>Up to so many warps forward takes whole rows, in more warps with fewer states a lane.</summary>
-    internal static long FewWarps { get; set; } = 768;
+    internal static long MaxWarpsForWholeRows { get; set; } = 768;
 
     // except where more chunks than this can be walked at once and rows have more tiles than that; and, as in the kernel, the channels of a block
-    const int ManyChunks = 16, ShortTiles = 160, FewChannelsOfBlock = 16;
+    const int MaxChunksForWholeRows = 16, MaxTilesOfShortRows = 160, FewChannelsOfBlock = 16;
 
     struct Arguments
     {
@@ -46,7 +46,7 @@ static class SelectiveScanCuda
                 var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), a.size(1));
                 var saved = context.NeedsGradient ? CudaMemory.New(x, ScalarType.Float32, x.size(0), call.Tiles, call.SavedOfTile) : null;
-                call.Arguments.Output = CudaTyped.Of(output);
+                call.Arguments.Output = CudaTyped.From(output);
                 call.Arguments.Final = CudaMemory.Address(final);
                 call.Arguments.Saved = CudaMemory.Address(saved);
                 call.Run("forward");
@@ -65,21 +65,21 @@ static class SelectiveScanCuda
         var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
         var call = new Call(inputs, softplus, inputs[9], inputs[10], gradient, context.Gradients[1]?.contiguous());
         Tensor Typed(ScalarType type) => CudaMemory.New(x, type, batch, length, channels);
-        Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
+        Tensor NewFloat32(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
         var (dX, dStep, dGate) = (Typed(x.dtype), Typed(timeStep.dtype), gate is null ? null : Typed(gate.dtype));
         long parts = batch * call.Arguments.Chunks;
-        var (dA, dSkip, dBias) = (Single(parts, channels, states), Single(parts, channels), Single(parts, channels));
+        var (dA, dSkip, dBias) = (NewFloat32(parts, channels, states), NewFloat32(parts, channels), NewFloat32(parts, channels));
         long slices = call.Arguments.BlocksPerGroup;
-        var (dB, dC) = (Single(slices, batch, length, groups, states), Single(slices, batch, length, groups, states));
-        var dInitial = inputs[8] is null ? null : Single(batch, channels, states);
+        var (dB, dC) = (NewFloat32(slices, batch, length, groups, states), NewFloat32(slices, batch, length, groups, states));
+        var dInitial = inputs[8] is null ? null : NewFloat32(batch, channels, states);
         ref var to = ref call.Arguments;
-        (to.DX, to.DTimeStep, to.DGate) = (CudaTyped.Of(dX), CudaTyped.Of(dStep), CudaTyped.Of(dGate));
+        (to.DX, to.DTimeStep, to.DGate) = (CudaTyped.From(dX), CudaTyped.From(dStep), CudaTyped.From(dGate));
         (to.DA, to.DB, to.DC) = (CudaMemory.Address(dA), CudaMemory.Address(dB), CudaMemory.Address(dC));
         (to.DSkip, to.DBias, to.DInitial) = (CudaMemory.Address(dSkip), CudaMemory.Address(dBias), CudaMemory.Address(dInitial));
         to.Saved = CudaMemory.Address(inputs[11]);
         call.Run("backward");
         GC.KeepAlive(inputs);
-        var sums = PartialSumsCuda.Of((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
+        var sums = PartialSumsCuda.Compute((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
         return [dX, dStep, sums[2], sums[0], sums[1], sums[3], dGate, sums[4], dInitial];
     }
 
@@ -107,16 +107,16 @@ static class SelectiveScanCuda
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
-            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / LeastTiles, Warps / warps));
+            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
             // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
-            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= FewWarps && (Warps / warps <= ManyChunks || Tiles <= ShortTiles) && x.size(1) < 1 << 30;
+            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= MaxWarpsForWholeRows && (Warps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
             var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
             Arguments = new()
             {
-                X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(step), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c), Gradient = CudaTyped.Of(gradient),
+                X = CudaTyped.From(x), TimeStep = CudaTyped.From(step), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c), Gradient = CudaTyped.From(gradient),
                 A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
                 FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
                 Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount, ChunkTiles = chunkTiles, LeadTiles = leadTiles,

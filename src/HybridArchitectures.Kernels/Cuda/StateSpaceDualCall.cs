@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 sealed class StateSpaceDualCall
 {
     /// <summary>The most rows a launch takes.</summary>
-    public const long LargestGrid = 65_535;
+    public const long MaxGrid = 65_535;
 
     readonly CudaDevice device;
     readonly Tensor step;
@@ -34,7 +34,7 @@ sealed class StateSpaceDualCall
         segments = (Chunks + chunksPerSegment - 1) / chunksPerSegment;
         start = new()
         {
-            TimeStep = CudaTyped.Of(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
+            TimeStep = CudaTyped.From(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
             Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths), Batch = X.size(0), Length = X.size(1), Heads = heads, Groups = groups, Chunks = Chunks,
             Segments = 1, ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, StepRow = step.stride(0), StepToken = step.stride(1), Softplus = softplus ? 1 : 0,
             Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
@@ -81,15 +81,15 @@ sealed class StateSpaceDualCall
         (delta, sums, sumsLow) = (New(), New(), New());
         // whole numbers, in memory said to be float32, which is all the same
         if (start.Starts != 0) begins = CudaMemory.New(X, ScalarType.Float32, start.Batch, Chunks, Shape.Chunk);
-        for (long first = 0; first < start.Batch; first += LargestGrid)
+        for (long first = 0; first < start.Batch; first += MaxGrid)
         {
             var arguments = For(X, B, C);
             arguments.FirstRow = first;
-            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(LargestGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk), arguments);
+            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(MaxGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk), arguments);
         }
     }
 
-    /// <summary>From the first chunk of some rows, at most <see cref="LargestGrid"/>, to the last, or back. It begins with the incoming state (null: zero) and leaves what was asked for:
+    /// <summary>From the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero) and leaves what was asked for:
     /// the last state, the output, the states before every chunk (rows, chunks, H, P, N).</summary>
     public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states, long firstRow, long rows)
     {

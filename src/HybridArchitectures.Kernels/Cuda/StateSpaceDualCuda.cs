@@ -21,7 +21,7 @@ static class StateSpaceDualCuda
             var (wide, state) = Forward(x.to(ScalarType.Float32), timeStep, a, b.to(ScalarType.Float32), c.to(ScalarType.Float32), skip, timeStepBias, softplus, limit, initialState, layout);
             return (wide.to(x.dtype).MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
         }
-        long most = StateSpaceDualShape.MostStates(x.dtype == ScalarType.Float32, CudaRuntime.DeviceOf(x).SharedMemory);
+        long most = StateSpaceDualShape.MaxStates(x.dtype == ScalarType.Float32, CudaRuntime.DeviceOf(x).SharedMemory);
         if (b.size(3) > most) return InPasses(most, x, timeStep, a, b, c, skip, timeStepBias, softplus, limit, initialState, layout);
         Tensor?[] inputs = [x, timeStep, a, b, c, skip, timeStepBias, initialState];
         var (starts, lengths) = (layout?.Starts, layout?.Lengths);
@@ -33,9 +33,9 @@ static class StateSpaceDualCuda
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), x.size(3), b.size(3));
                 call.Steps();
                 var states = context.NeedsGradient && StateSpaceDual.KeepStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime ? call.NewStates(x.size(0)) : null;
-                for (long first = 0; first < x.size(0); first += StateSpaceDualCall.LargestGrid)
+                for (long first = 0; first < x.size(0); first += StateSpaceDualCall.MaxGrid)
                 {
-                    long count = Math.Min(x.size(0) - first, StateSpaceDualCall.LargestGrid);
+                    long count = Math.Min(x.size(0) - first, StateSpaceDualCall.MaxGrid);
                     call.Walk(false, call.X, call.B, call.C, call.Initial, final, output, states?.narrow(0, first, count), first, count);
                 }
                 context.Save([.. inputs, starts, lengths, .. call.Kept, states]);
@@ -73,8 +73,8 @@ static class StateSpaceDualCuda
         var gradient = call.Inner(context.Gradients[0] ?? zeros([batch, length, heads, headSize], x.dtype, x.device));
         var finalGradient = context.Gradients[1]?.contiguous();
         Tensor New(ScalarType type, params long[] sizes) => CudaMemory.New(x, type, sizes);
-        Tensor Single(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
-        long rows = Math.Clamp(StatesAtATime / (2 * call.StatesSize), 1, Math.Min(batch, StateSpaceDualCall.LargestGrid));
+        Tensor NewFloat32(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
+        long rows = Math.Clamp(StatesAtATime / (2 * call.StatesSize), 1, Math.Min(batch, StateSpaceDualCall.MaxGrid));
         long splits = call.Splits(rows);
         var productType = splits > 1 ? ScalarType.Float32 : x.dtype;
         var (dX, dB, dC, dStep) = (New(x.dtype, batch, length, heads, headSize), New(productType, splits, batch, length, groups, states),
@@ -82,10 +82,10 @@ static class StateSpaceDualCuda
         var kept = inputs[15];
         var (entering, leaving) = (kept ?? call.NewStates(rows), call.NewStates(rows));
         Tensor Trace(bool exact) => New(exact ? ScalarType.Float64 : ScalarType.Float32, batch, heads, call.Chunks, call.Shape.Chunk);
-        Tensor[] traces = [Trace(call.Shape.Single), Trace(false), Trace(false)];
-        Tensor Sums() => Single(batch * call.Chunks, heads);
+        Tensor[] traces = [Trace(call.Shape.SplitFloat32), Trace(false), Trace(false)];
+        Tensor Sums() => NewFloat32(batch * call.Chunks, heads);
         var (inner, dSkip, dA, dBias) = (Sums(), Sums(), Sums(), Sums());
-        var dInitial = inputs[7] is null ? null : Single(batch, heads, headSize, states);
+        var dInitial = inputs[7] is null ? null : NewFloat32(batch, heads, headSize, states);
         for (long first = 0; first < batch; first += rows)
         {
             long count = Math.Min(rows, batch - first);
@@ -98,13 +98,13 @@ static class StateSpaceDualCuda
             (to.GradientMap, to.StatesMap, to.BackStatesMap) = (call.Map(gradient), call.MapStates(before), call.MapStates(leaving));
             (to.Suffix, to.Prefix, to.Direct) = (CudaMemory.Address(traces[0]), CudaMemory.Address(traces[1]), CudaMemory.Address(traces[2]));
             (to.Inner, to.Diagonal, to.DA, to.DBias) = (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
-            (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.Of(dStep), first, splits);
+            (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.From(dStep), first, splits);
             to.Wide = to.Wide != 0 && call.For(gradient, call.C, call.B).Wide != 0 ? 1 : 0;
             call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), call.Shape.PairThreads, call.Shape.PairShared, to);
             call.Launch("step_gradients", (call.Chunks * ((heads + 31) / 32), count, 1), 256, call.Shape.StepBackShared, to);
         }
         GC.KeepAlive((inputs, gradient, call, finalGradient, entering, leaving, traces, inner));
-        var sums = PartialSumsCuda.Of((dA, a), (dB, b), (dC, c), (dSkip, inputs[5]), (dBias, inputs[6]));
+        var sums = PartialSumsCuda.Compute((dA, a), (dB, b), (dC, c), (dSkip, inputs[5]), (dBias, inputs[6]));
         return [dX, dStep, sums[0], sums[1], sums[2], sums[3], sums[4], dInitial];
     }
 }

@@ -3,7 +3,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>How <c>StateSpaceDual.cu</c> is cut for one shape: what it is compiled with, and what follows from that.</summary>
 /// <param name="HeadSize">Channels of a head.</param>
 /// <param name="States">States of a channel.</param>
-/// <param name="Single">Float32 as three bfloat16 planes; else bfloat16.</param>
+/// <param name="SplitFloat32">Float32 as three bfloat16 planes; else bfloat16.</param>
 /// <param name="Documents">Whether documents begin within rows.</param>
 /// <param name="Grouped">Whether four warps multiply together, as compute capability 9.0 alone can.</param>
 /// <param name="Chunk">Tokens of a chunk.</param>
@@ -11,7 +11,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <param name="Stages">Copies of what a walk loads.</param>
 /// <param name="Unit">Channels that the pairs kernel takes at a time.</param>
 /// <param name="PairStages">Copies of what the pairs kernel loads.</param>
-sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
+sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
 {
     const int GroupTile = 64 * 64 * sizeof(ushort);
 
@@ -19,7 +19,7 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
     static readonly (int Chunk, int Stages, int Unit, int PairStages)[] Cuts =
         [.. from chunk in new[] { 64, 32, 16 } from stages in new[] { 2, 1 } from unit in new[] { 64, 32, 16 } select (chunk, stages, unit, stages)];
 
-    int Planes => Single ? 3 : 1;
+    int Planes => SplitFloat32 ? 3 : 1;
 
     int PaddedStates => (int)(States + 15) / 16 * 16;
 
@@ -34,7 +34,7 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
 
     int Parts => (int)States / 64;
 
-    int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (Single ? 3 : 2) + 1) + 2 * Heads);
+    int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (SplitFloat32 ? 3 : 2) + 1) + 2 * Heads);
 
     // of a walk's stages with what stands beside them; without output it has no queries and two stages more
     int GroupStages(int stages, int tiles) =>
@@ -59,29 +59,29 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
         ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk)
             + (PairStages + 1) * sizeof(long) + 1024
         : 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
-            + sizeof(float) * (PairStages * (Single ? 3 : 2) * Chunk + Chunk) + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
+            + sizeof(float) * (PairStages * (SplitFloat32 ? 3 : 2) * Chunk + Chunk) + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
 
-    int SumSize => Single ? sizeof(double) : sizeof(float);
+    int SumSize => SplitFloat32 ? sizeof(double) : sizeof(float);
 
     int PairWarps => Grouped ? 4 * Parts : 8;
 
     /// <summary>The source with its definitions, for the forward kernels or for the rest: who needs no gradients compiles half.</summary>
     public string Source(bool forward) =>
         $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
-        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(Single ? 1 : 0)} "
+        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
         + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
 
     /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller cards.</summary>
-    public static long MostStates(bool single, int sharedMemory) => single && sharedMemory < 128 * 1024 ? 128 : 256;
+    public static long MaxStates(bool splitFloat32, int sharedMemory) => splitFloat32 && sharedMemory < 128 * 1024 ? 128 : 256;
 
     public static int StepShared(int chunk) => 3 * sizeof(float) * 32 * (chunk + 1);
 
     public int StepBackShared => StepShared(Chunk) + SumSize * 32 * (Chunk + 1);
 
     /// <summary>The first cut that fits a card.</summary>
-    public static StateSpaceDualShape For(long headSize, long states, bool single, long headsPerGroup, bool documents, int capability, int sharedMemory)
+    public static StateSpaceDualShape For(long headSize, long states, bool splitFloat32, long headsPerGroup, bool documents, int capability, int sharedMemory)
     {
-        if (capability == 90 && !single && headSize % 64 == 0 && states is 64 or 128)
+        if (capability == 90 && !splitFloat32 && headSize % 64 == 0 && states is 64 or 128)
         {
             var grouped = new StateSpaceDualShape(headSize, states, false, documents, true, 64, headSize == 64 ? (int)Math.Min(headsPerGroup, 2) : 1, 3, 64, 3);
             if (grouped.Fits(sharedMemory)) return grouped;
@@ -89,8 +89,8 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool Single, bool 
         foreach (var (chunk, stages, unit, pairStages) in Cuts)
         {
             // the planes of float32 leave no room to load ahead
-            if (single && (chunk > 32 || stages > 1)) continue;
-            var shape = new StateSpaceDualShape(headSize, states, single, documents, false, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
+            if (splitFloat32 && (chunk > 32 || stages > 1)) continue;
+            var shape = new StateSpaceDualShape(headSize, states, splitFloat32, documents, false, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
             shape = shape with { Heads = (int)Math.Min(headsPerGroup, Math.Max(1, 8 / shape.Tiles / shape.HeadWarps)) };
             if (shape.Fits(sharedMemory)) return shape;
         }

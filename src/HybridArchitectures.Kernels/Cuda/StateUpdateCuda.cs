@@ -37,8 +37,8 @@ static class StateUpdateCuda
         while (lanes < 32 && lanes * (wide ? 4 : 1) < states) lanes *= 2;
         var arguments = new Arguments
         {
-            X = CudaTyped.Of(x), TimeStep = CudaTyped.Of(timeStep), Gate = CudaTyped.Of(gate), B = CudaTyped.Of(b), C = CudaTyped.Of(c),
-            A = CudaMemory.Address(a), Skip = CudaMemory.Address(skips), Bias = CudaMemory.Address(biases), Slots = CudaMemory.Address(slots), State = CudaMemory.Address(state), Output = CudaTyped.Of(output),
+            X = CudaTyped.From(x), TimeStep = CudaTyped.From(timeStep), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c),
+            A = CudaMemory.Address(a), Skip = CudaMemory.Address(skips), Bias = CudaMemory.Address(biases), Slots = CudaMemory.Address(slots), State = CudaMemory.Address(state), Output = CudaTyped.From(output),
             Rows = rows, Heads = x.size(1), HeadSize = x.dim() == 3 ? x.size(2) : 1, Groups = b.size(1), States = states, Lanes = lanes, RatePerState = a.dim() == 2 ? 1 : 0,
             Softplus = softplus ? 1 : 0, SlotCount = state.size(0), Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
         };

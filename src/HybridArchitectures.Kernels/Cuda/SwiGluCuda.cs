@@ -32,7 +32,7 @@ static unsafe class SwiGluCuda
     static void Run(Tensor? gradient, Tensor gate, Tensor up, Tensor? output, Tensor? dGate, Tensor? dUp)
     {
         if (gate.NumberOfElements == 0) return;
-        var (gradients, gates, ups) = (gradient is null ? default : Rows.Of(gradient), Rows.Of(gate), Rows.Of(up));
+        var (gradients, gates, ups) = (gradient is null ? default : Rows.From(gradient), Rows.From(gate), Rows.From(up));
         long width = gates.Width, rows = gates.Count;
         // rows without gaps are one long row
         if (Joined(gates) && Joined(ups) && (gradient is null || Joined(gradients))) (width, rows) = (width * rows, 1);

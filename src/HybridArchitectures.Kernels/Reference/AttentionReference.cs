@@ -15,10 +15,10 @@ public static class AttentionReference
         using var scope = NewDisposeScope();
         long heads = query.size(2), sets = key.size(2);
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                          // (B, L, K, H/K, D)
-        var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.Of(scale ?? 1 / Math.Sqrt(query.size(3)));
+        var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
         var hidden = Visible(query.size(1), key.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
         // finite, so that a query without any key is a mean that the second fill makes 0, and not NaN
-        var weights = scores.masked_fill(hidden, Scalars.Of(-1e30)).softmax(-1).masked_fill(hidden, Scalars.Zero);
+        var weights = scores.masked_fill(hidden, Scalars.From(-1e30)).softmax(-1).masked_fill(hidden, Scalars.Zero);
         var output = einsum("bkgls,bske->blkge", weights, Precision.Widen(value)).flatten(2, 3);  // (B, L, H, E)
         return output.to(query.dtype).MoveToOuterDisposeScope();
     }
@@ -30,7 +30,7 @@ public static class AttentionReference
         var query = (positions?.Query ?? Indices.Range(keys - queries, queries, device).unsqueeze(0)).unsqueeze(-1);
         var key = (positions?.Key ?? Indices.Range(0, keys, device).unsqueeze(0)).unsqueeze(-2);
         var visible = key.le(query).logical_and(key.ge(Scalars.Zero));
-        if (window is { } w) visible = visible.logical_and((query - key).lt(Scalars.Of(w)).logical_or(key.lt(Scalars.Of(sinks))));
+        if (window is { } w) visible = visible.logical_and((query - key).lt(Scalars.From(w)).logical_or(key.lt(Scalars.From(sinks))));
         if (positions is { QueryDocuments: { } queryDocuments, KeyDocuments: { } keyDocuments })
             visible = visible.logical_and(queryDocuments.unsqueeze(-1).eq(keyDocuments.unsqueeze(-2)));
         return visible.MoveToOuterDisposeScope();

@@ -12,7 +12,7 @@ public static class RmsNormReference
         ArgumentNullException.ThrowIfNull(x);
         using var scope = NewDisposeScope();
         var grouped = Precision.Widen(x).unflatten(x.dim() - 1, groups, x.size(-1) / groups);              // (..., groups, width / groups)
-        var normed = (grouped * rsqrt((grouped * grouped).mean([-1], true).add(Scalars.Of(epsilon), Scalars.One))).flatten(-2);
+        var normed = (grouped * rsqrt((grouped * grouped).mean([-1], true).add(Scalars.From(epsilon), Scalars.One))).flatten(-2);
         if (weight is not null) normed = normed * weight;
         return normed.to(x.dtype).MoveToOuterDisposeScope();
     }

@@ -30,7 +30,7 @@ static class SequenceMasks
         var step = WithoutPads(raw, layout);
         if (bias is not null) step = step.add(bias, Scalars.One);
         if (softplus) step = step.logaddexp(zeros_like(step));         // log(e^x + e^0); TorchSharp's own softplus takes temporary scalars
-        if (limit is { } range) step = step.clamp(Scalars.Of(range.Minimum), Scalars.Of(range.Maximum));
+        if (limit is { } range) step = step.clamp(Scalars.From(range.Minimum), Scalars.From(range.Maximum));
         return WithoutPads(step, layout);
     }
 

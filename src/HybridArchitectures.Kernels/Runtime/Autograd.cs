@@ -34,7 +34,7 @@ public static class Autograd
         if (!any)
         {
             using var scope = NewDisposeScope();
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var plain = forward(context);
             foreach (var output in plain) output.MoveToOuterDisposeScope();
             return plain;

@@ -38,7 +38,7 @@ sealed unsafe class CudaCompiler
         using var texts = new Utf8Texts();
         byte** headers = texts.Array(source.Headers.Select(header => header.Text)), names = texts.Array(source.Headers.Select(header => header.Name));
         nint handle;
-        Check(createProgram(&handle, texts.Of(source.Text), texts.Of(source.Name), source.Headers.Count, headers, names), "nvrtcCreateProgram");
+        Check(createProgram(&handle, texts.Pointer(source.Text), texts.Pointer(source.Name), source.Headers.Count, headers, names), "nvrtcCreateProgram");
         using var program = new Program(this, handle);
         int code = compileProgram(handle, options.Count, texts.Array(options));
         if (code != 0) throw new CudaException($"{source.Name} does not compile ({Error(code)}; NVRTC {Version}, {string.Join(' ', options)}):\n{Log(handle)}");
@@ -89,7 +89,7 @@ sealed unsafe class CudaCompiler
     {
         readonly List<nint> blocks = [];
 
-        public byte* Of(string text)
+        public byte* Pointer(string text)
         {
             blocks.Add(Marshal.StringToCoTaskMemUTF8(text));
             return (byte*)blocks[^1];
@@ -97,7 +97,7 @@ sealed unsafe class CudaCompiler
 
         public byte** Array(IEnumerable<string> texts)
         {
-            var pointers = texts.Select(text => (nint)Of(text)).ToArray();
+            var pointers = texts.Select(text => (nint)Pointer(text)).ToArray();
             blocks.Add(Marshal.AllocCoTaskMem(Math.Max(1, pointers.Length) * sizeof(nint)));
             Marshal.Copy(pointers, 0, blocks[^1], pointers.Length);
             return (byte**)blocks[^1];

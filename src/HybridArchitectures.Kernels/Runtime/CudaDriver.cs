@@ -5,8 +5,8 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// <summary>The part of the CUDA driver's plain C interface that compiled kernels need.</summary>
 sealed unsafe class CudaDriver
 {
-    public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76, LargestSharedMemory = 97;
-    const int MaximalDynamicShared = 8;
+    public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76, MaxSharedMemory = 97;
+    const int MaxDynamicShared = 8;
 
     readonly delegate* unmanaged<int, byte**, int> getErrorString;
     readonly delegate* unmanaged<int*, int, int> deviceGet;
@@ -98,7 +98,7 @@ sealed unsafe class CudaDriver
         return function;
     }
 
-    public void AllowShared(nint function, int bytes) => Check(functionSetAttribute(function, MaximalDynamicShared, bytes), $"cuFuncSetAttribute for {bytes} bytes of shared memory");
+    public void AllowShared(nint function, int bytes) => Check(functionSetAttribute(function, MaxDynamicShared, bytes), $"cuFuncSetAttribute for {bytes} bytes of shared memory");
 
     public void Launch(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name) =>
         Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),

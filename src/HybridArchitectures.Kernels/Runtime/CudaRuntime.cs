@@ -47,11 +47,11 @@ sealed class CudaRuntime
     public static CudaDevice DeviceOf(Tensor tensor)
     {
         bool cuda = tensor.device_type == DeviceType.CUDA;
-        return Of(tensor).Device(cuda ? tensor.device_index : 0);
+        return ForTensor(tensor).Device(cuda ? tensor.device_index : 0);
     }
 
     /// <summary>The runtime that serves the tensor.</summary>
-    internal static CudaRuntime Of(Tensor tensor)
+    internal static CudaRuntime ForTensor(Tensor tensor)
     {
         bool cuda = tensor.device_type == DeviceType.CUDA;
         if (!cuda && !Emulated) throw new CudaException($"CUDA kernels run on CUDA tensors; this one is on {tensor.device}");

@@ -14,5 +14,5 @@ public static class Indices
     }
 
     /// <summary>(values.Length) int64.</summary>
-    public static Tensor Of(IEnumerable<long> values, Device device) => tensor(values.ToArray(), ScalarType.Int64, device: device);
+    public static Tensor From(IEnumerable<long> values, Device device) => tensor(values.ToArray(), ScalarType.Int64, device: device);
 }

@@ -28,8 +28,8 @@ public static class Scalars
     public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
 
     /// <summary>The scalar of a number, made once. For constants of a model (an epsilon, a scale), not for values that change every step.</summary>
-    public static Scalar Of(double value) => Cache.GetOrAdd(value, static number => number.ToScalar());
+    public static Scalar From(double value) => Cache.GetOrAdd(value, static number => number.ToScalar());
 
     /// <summary>The scalar of an integer, made once; it leaves integer tensors integer.</summary>
-    public static Scalar Of(long value) => Integers.GetOrAdd(value, static number => number.ToScalar());
+    public static Scalar From(long value) => Integers.GetOrAdd(value, static number => number.ToScalar());
 }

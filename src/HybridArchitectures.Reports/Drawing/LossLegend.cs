@@ -18,7 +18,7 @@ sealed class LossLegend
     /// <summary>Lays the legend out from the height 0 downwards.</summary>
     /// <param name="frame">The runs and baselines.</param>
     /// <param name="layout">The size of the picture. Entries that do not fit into 45 % of its height are counted in a last one.</param>
-    public static (IReadOnlyList<Shape> Shapes, float Height) Of(LossFrame frame, LossLayout layout)
+    public static (IReadOnlyList<Shape> Shapes, float Height) Create(LossFrame frame, LossLayout layout)
     {
         var legend = new LossLegend(layout.Width);
         var entries = Entries(frame).ToList();

@@ -23,9 +23,9 @@ sealed class LossPicture
     LossPicture(LossFrame frame, LossLayout layout, float legend) => (this.frame, this.layout, bottom) = (frame, layout, layout.Bottom(legend));
 
     /// <summary>Draws the chart; the window's lower edge is at <see cref="LossLayout.Bottom"/> of the legend's height.</summary>
-    public static Picture Of(LossFrame frame, LossLayout layout)
+    public static Picture Create(LossFrame frame, LossLayout layout)
     {
-        var (legend, height) = layout.Legend ? LossLegend.Of(frame, layout) : ([], 0);
+        var (legend, height) = layout.Legend ? LossLegend.Create(frame, layout) : ([], 0);
         if (layout.Bottom(height) - layout.Top < MinWindow) (legend, height) = ([], 0);
         var chart = new LossPicture(frame, layout, height);
         chart.Draw();

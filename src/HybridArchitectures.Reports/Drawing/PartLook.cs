@@ -12,14 +12,14 @@ namespace HybridArchitectures.Reports.Drawing;
 sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, Ink? Second, Ink OnFill)
 {
     /// <summary>A block's mixer, with the shared transformer before it if there is one.</summary>
-    public static PartLook Of(HybridDesign design, BlockSpec block)
+    public static PartLook From(HybridDesign design, BlockSpec block)
     {
-        var look = Of(block.Mixer);
+        var look = From(block.Mixer);
         if (block.Shared is not { } use) return look;
         return look with { Letter = look.Letter + "+", Details = $"{look.Details}, after shared transformer {use.Transformer + 1} ({Words(design.SharedTransformers[use.Transformer].Attention)})" };
     }
 
-    public static PartLook Of(MixerSpec? mixer) => mixer switch
+    public static PartLook From(MixerSpec? mixer) => mixer switch
     {
         null => new("", "No mixer", "", null, null, Inks.OnLight),
         AttentionSpec { Window: null } attention => new(attention.Symbol, "Attention", Words(attention), Inks.Attention, null, Inks.OnLight),
@@ -31,7 +31,7 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
         _ => new(mixer.Symbol, Spaced(mixer.GetType().Name), "", Inks.Custom, null, Inks.OnLight),
     };
 
-    public static PartLook Of(FeedForwardSpec feedForward) => feedForward switch
+    public static PartLook From(FeedForwardSpec feedForward) => feedForward switch
     {
         NoFeedForward => new("", "No feed-forward", "", null, null, Inks.OnLight),
         SwiGluSpec dense => new("", "SwiGLU", $"width {Figures.Full(dense.Width)}", Inks.FeedForward, null, Inks.OnLight),
@@ -42,7 +42,7 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
 
     static PartLook Hybrid(IntraHybridSpec hybrid)
     {
-        var (attention, stateSpace) = (Of(hybrid.Attention), Of(hybrid.StateSpace));
+        var (attention, stateSpace) = (From(hybrid.Attention), From(hybrid.StateSpace));
         var fusion = hybrid.Fusion switch
         {
             FusionKind.Difference => $"{stateSpace.Name} minus attention",

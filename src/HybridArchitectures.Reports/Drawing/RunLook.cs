@@ -33,7 +33,7 @@ sealed record RunLook(Ink Ink, Dash? Dash)
     }
 
     /// <summary>The colours of the first runs of a report.</summary>
-    public static IReadOnlyList<Ink> Of(int runs) => [.. Enumerable.Range(0, runs).Select(index => At(index).Ink)];
+    public static IReadOnlyList<Ink> CreateInks(int runs) => [.. Enumerable.Range(0, runs).Select(index => At(index).Ink)];
 
     // Of a fixed sequence of candidates, the one whose nearest neighbour among the earlier colours is farthest away on either paper.
     static Ink Farthest(int index)

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Reports.Drawing;
 sealed class StripPicture
 {
     const float Margin = 16, Cell = 34, Gap = 6, Mixer = 46, FeedForward = 18, Between = 3, End = 24, Number = 22, Line = 22, Bar = 26, Caption = 16;
-    const int LongestRow = 20;
+    const int MaxRowLength = 20;
 
     readonly HybridDesign design;
     readonly (string Caption, double[] Values, string Unit)[] costs;
@@ -23,7 +23,7 @@ sealed class StripPicture
     /// <param name="design">A complete design.</param>
     /// <param name="heading">Whether its name and sizes stand above the strip.</param>
     /// <param name="sequenceLength">The length of text that bars of cost under each layer are for; 0 for no bars.</param>
-    public static Picture Of(HybridDesign design, bool heading = true, int sequenceLength = 0)
+    public static Picture Create(HybridDesign design, bool heading = true, int sequenceLength = 0)
     {
         var strip = new StripPicture(design, sequenceLength);
         var sizes = Sizes(design);
@@ -42,7 +42,7 @@ sealed class StripPicture
             ("parameters", [.. cost.Parameters.Blocks.Select(block => (double)block.Total)], ""),
             ($"training operations per token, texts of {Figures.Full(length)}", [.. cost.Flops().Blocks.Select(block => 3 * block.Total)], " FLOP"),
             ($"cache of one row after {Figures.Full(length)} tokens, bfloat16",
-                [.. design.Blocks.Select(block => (double)CacheSize.Of(design, block, length, 2).Total)], " bytes"),
+                [.. design.Blocks.Select(block => (double)CacheSize.FromDesign(design, block, length, 2).Total)], " bytes"),
         ];
     }
 
@@ -52,10 +52,10 @@ sealed class StripPicture
     /// <summary>Depth, width, vocabulary and parameters in words.</summary>
     public static string Sizes(HybridDesign design)
     {
-        var count = ParameterCount.Of(design);
+        var count = ParameterCount.FromDesign(design);
         var layers = design.Depth == 1 ? "1 layer" : $"{design.Depth} layers";
         var active = count.Active == count.Total ? "" : $", {Figures.Short(count.Active)} active";
-        return $"{layers}, width {Figures.Full(design.Width)}, vocabulary {Figures.Full(design.Vocabulary)}, "
+        return $"{layers}, width {Figures.Full(design.Width)}, vocabulary {Figures.Full(design.VocabularySize)}, "
             + $"{Figures.Short(count.Total)} parameters ({Figures.Short(count.NonEmbedding)} without embedding{active})";
     }
 
@@ -68,7 +68,7 @@ sealed class StripPicture
 
     void Rows()
     {
-        int rows = (design.Depth + LongestRow - 1) / LongestRow, perRow = (design.Depth + rows - 1) / rows;
+        int rows = (design.Depth + MaxRowLength - 1) / MaxRowLength, perRow = (design.Depth + rows - 1) / rows;
         const float column = Mixer + Between + FeedForward;
         for (int row = 0; row < rows; row++)
         {
@@ -117,7 +117,7 @@ sealed class StripPicture
     void Layer(int index, float x)
     {
         var block = design.Blocks[index];
-        PartLook mixer = PartLook.Of(design, block), feedForward = PartLook.Of(block.FeedForward);
+        PartLook mixer = PartLook.From(design, block), feedForward = PartLook.From(block.FeedForward);
         List<Shape> column = [];
         column.Add(new Shape.Box(x, y, Cell, Mixer, 5, mixer.Fill ?? Inks.Paper, mixer.Second, mixer.Fill is null ? Inks.Line : null, mixer.Fill is null, "mixer"));
         column.AddRange(Letter(mixer, x + Cell / 2, y + Mixer / 2, 16));
@@ -147,13 +147,13 @@ sealed class StripPicture
     {
         foreach (var group in design.Blocks.Select((block, index) => (Block: block, Layer: index + 1)).GroupBy(entry => (entry.Block.Mixer, entry.Block.Shared?.Transformer)))
         {
-            var look = PartLook.Of(design, group.First().Block);
+            var look = PartLook.From(design, group.First().Block);
             var swatch = new Shape.Box(Margin, y - 7, 22, 14, 3, look.Fill, look.Second, look.Fill is null ? Inks.Line : null, look.Fill is null);
             Entry([swatch, .. Letter(look, Margin + 11, y, 10)], look, [.. group.Select(entry => entry.Layer)]);
         }
         foreach (var group in design.Blocks.Select((block, index) => (block.FeedForward, Layer: index + 1)).GroupBy(entry => entry.FeedForward))
         {
-            var look = PartLook.Of(group.Key);
+            var look = PartLook.From(group.Key);
             Entry(FeedForwardBoxes(group.Key, look, Margin, y - 4, 22, 9), look, [.. group.Select(entry => entry.Layer)]);
         }
     }

@@ -39,7 +39,7 @@ sealed class SvgWriter
     /// <param name="runs">How many runs the page has, whose colours are needed too.</param>
     public static string Style(int runs = 0)
     {
-        var inks = Inks.All.Concat(RunLook.Of(runs)).ToArray();
+        var inks = Inks.All.Concat(RunLook.CreateInks(runs)).ToArray();
         var css = new StringBuilder();
         void Rules(Func<Ink, string> colour, string indent)
         {

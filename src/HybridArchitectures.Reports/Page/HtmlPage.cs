@@ -64,7 +64,7 @@ sealed class HtmlPage
             """);
         foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
         {
-            var count = ParameterCount.Of(run.Design);
+            var count = ParameterCount.FromDesign(run.Design);
             var active = count.Active == count.Total ? "" : $"<br><span class=\"soft\">{Figures.Short(count.Active)} active</span>";
             Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td><td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
             Add($"<td title=\"{Figures.Full(count.NonEmbedding)}\">{Figures.Short(count.NonEmbedding)}</td>");
@@ -97,7 +97,7 @@ sealed class HtmlPage
         svg.Append(CultureInfo.InvariantCulture, $"<title>{pattern}</title>");
         for (int i = 0; i < design.Depth; i++)
         {
-            var look = PartLook.Of(design.Blocks[i].Mixer);
+            var look = PartLook.From(design.Blocks[i].Mixer);
             void Bar(Ink ink, int y, int height) =>
                 svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{ink.Name}\" x=\"{i * (bar + gap)}\" y=\"{y}\" width=\"{bar}\" height=\"{height}\" rx=\"1\"/>");
             Bar(look.Fill ?? Inks.Plain, 2, 10);
@@ -146,9 +146,9 @@ sealed class HtmlPage
             var called = run.Design.Name is { Length: > 0 } name && name != run.Name ? $"{Escape(name)}, " : "";
             Add($"<div class=\"design\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3>");
             Add($"<span class=\"soft\">{called}{StripPicture.Sizes(run.Design)}</span></div>\n");
-            Add($"<div class=\"wide\">{Inline(StripPicture.Of(run.Design, heading: false), $"strip{index}")}</div>\n");
+            Add($"<div class=\"wide\">{Inline(StripPicture.Create(run.Design, heading: false), $"strip{index}")}</div>\n");
             Add($"<details><summary>parameters by part{(run.Facts.Count > 0 ? ", settings of the run" : "")}</summary>\n<table class=\"facts parts\">\n");
-            var count = ParameterCount.Of(run.Design);
+            var count = ParameterCount.FromDesign(run.Design);
             foreach (var (part, parameters) in count.ByPart)
                 Add($"<tr><td>{Escape(Part(part, run.Design))}</td><td>{Figures.Full(parameters)}</td><td>{100.0 * parameters / count.Total:0.0}%</td></tr>\n");
             Add($"<tr><td>total</td><td>{Figures.Full(count.Total)}</td><td></td></tr>\n</table>\n");
@@ -162,7 +162,7 @@ sealed class HtmlPage
     static string Part(string part, HybridDesign design)
     {
         var named = design.Blocks.Select(block => block.Mixer).FirstOrDefault(mixer => mixer is not null && part == $"mixer {mixer.Symbol}");
-        return named is null ? part : PartLook.Of(named).Name;
+        return named is null ? part : PartLook.From(named).Name;
     }
 
     void Samples()

@@ -26,7 +26,7 @@ static class LossChart
         var box = FormattableString.Invariant($"{layout.Left} {layout.Top} {layout.Right} {bottom}");
         var probe = FormattableString.Invariant($"<g class=\"probe\" visibility=\"hidden\"><line class=\"s-soft\" y1=\"{layout.Top}\" y2=\"{bottom}\"/></g>\n");
         var attributes = $"class=\"chart {kind}\" data-box=\"{box}\" data-numbers=\"{id}-data\"";
-        return SvgWriter.Inline(LossPicture.Of(frame, layout), $"{id}-{kind}", attributes, probe);
+        return SvgWriter.Inline(LossPicture.Create(frame, layout), $"{id}-{kind}", attributes, probe);
     }
 
     // the default encoder writes no '<', so that the data cannot end its own element

@@ -5,8 +5,8 @@ public sealed record DocumentFileOptions
 {
     internal const int DefaultMaxDocumentBytes = 1 << 28;
     internal const long DefaultMaxZstandardWindow = 1L << 27;
-    const int SmallestMaxDocumentBytes = 1 << 10, LargestMaxDocumentBytes = 1 << 30;
-    const long SmallestMaxZstandardWindow = 1L << 10, LargestMaxZstandardWindow = 1L << 31;
+    const int MinDocumentBytesLimit = 1 << 10, MaxDocumentBytesLimit = 1 << 30;
+    const long MinZstandardWindowLimit = 1L << 10, MaxZstandardWindowLimit = 1L << 31;
 
     /// <summary>
     /// Gets the property of JSON records, or the column of parquet files, that holds the text. Columns inside groups are named with dots. The default is "text".
@@ -32,9 +32,9 @@ public sealed record DocumentFileOptions
     {
         ArgumentException.ThrowIfNullOrEmpty(TextColumn);
         Refuse.Unless(Enum.IsDefined(Layout), Layout, nameof(Layout), $"one of {string.Join(", ", Enum.GetNames<DocumentLayout>())}");
-        Refuse.Unless(MaxDocumentBytes is >= SmallestMaxDocumentBytes and <= LargestMaxDocumentBytes, MaxDocumentBytes, nameof(MaxDocumentBytes),
-            $"{SmallestMaxDocumentBytes} to {LargestMaxDocumentBytes} bytes");
-        Refuse.Unless(MaxZstandardWindow is >= SmallestMaxZstandardWindow and <= LargestMaxZstandardWindow, MaxZstandardWindow, nameof(MaxZstandardWindow),
-            $"{SmallestMaxZstandardWindow} to {LargestMaxZstandardWindow} bytes");
+        Refuse.Unless(MaxDocumentBytes is >= MinDocumentBytesLimit and <= MaxDocumentBytesLimit, MaxDocumentBytes, nameof(MaxDocumentBytes),
+            $"{MinDocumentBytesLimit} to {MaxDocumentBytesLimit} bytes");
+        Refuse.Unless(MaxZstandardWindow is >= MinZstandardWindowLimit and <= MaxZstandardWindowLimit, MaxZstandardWindow, nameof(MaxZstandardWindow),
+            $"{MinZstandardWindowLimit} to {MaxZstandardWindowLimit} bytes");
     }
 }

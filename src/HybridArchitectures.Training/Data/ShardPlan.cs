@@ -11,6 +11,7 @@ namespace HybridArchitectures.Training;
 sealed record ShardPlan
 {
     public const string FileName = "shards.json";
+    const int CurrentVersion = 2;
     const string Probe = "The quick brown fox: 0123456789, größer — 東京 🦊\n\t";
     const long MaxBytes = 1 << 28;      // about a million files
 
@@ -28,7 +29,7 @@ sealed record ShardPlan
 
     public required int Version { get; init; }
 
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
 
     /// <summary>What the tokenizer makes of a probe.</summary>
     public required string Tokenizer { get; init; }
@@ -48,9 +49,9 @@ sealed record ShardPlan
 
     public int MaxDocumentBytes { get; init; } = DocumentFileOptions.DefaultMaxDocumentBytes;
 
-    public static ShardPlan Of(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
+    public static ShardPlan Create(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
     {
-        Version = 1, Vocabulary = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
+        Version = CurrentVersion, VocabularySize = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
         BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
         Layout = options.Layout, MaxDocumentBytes = options.MaxDocumentBytes,
         Files = [.. files.Select(path => new Source(System.IO.Path.GetFullPath(path), new FileInfo(path).Length, File.GetLastWriteTimeUtc(path)))],
@@ -74,8 +75,10 @@ sealed record ShardPlan
         {
             using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
             if (stream.Length > MaxBytes) throw new JsonException($"the file has {stream.Length} bytes; expected at most {MaxBytes}");
-            var plan = JsonSerializer.Deserialize(stream, Json) ?? throw new JsonException("the file holds null");
-            return plan.Version == 1 ? plan : throw new JsonException($"version is {plan.Version}; expected 1");
+            using var reader = new StreamReader(stream);
+            var text = reader.ReadToEnd();
+            FormatVersion.Require(text, CurrentVersion);
+            return JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file holds null");
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException)
         {
@@ -86,7 +89,7 @@ sealed record ShardPlan
     /// <summary>What another plan has otherwise, in words; null if nothing.</summary>
     public string? Difference(ShardPlan other)
     {
-        if (Vocabulary != other.Vocabulary || Tokenizer != other.Tokenizer) return "the tokenizer";
+        if (VocabularySize != other.VocabularySize || Tokenizer != other.Tokenizer) return "the tokenizer";
         if (TextColumn != other.TextColumn) return $"the text column ('{other.TextColumn}')";
         if ((BeginOfText, EndOfText) != (other.BeginOfText, other.EndOfText)) return "the tokens between documents";
         if (TokensPerShard != other.TokensPerShard) return $"the size of shards ({other.TokensPerShard})";

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Training;
 /// </summary>
 public sealed class TokenDataset : ITrainingData, IDisposable
 {
-    const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary", UnsignedKey = "tokens_unsigned_16_bit";
+    const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary_size", UnsignedKey = "tokens_unsigned_16_bit";
 
     readonly ITokenStore store;
     readonly long[] documentStarts;
@@ -18,16 +18,16 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     ulong? fingerprint;
     volatile bool disposed;
 
-    TokenDataset(ITokenStore store, int vocabulary, long[] documentStarts, int[]? tokenBytes)
+    TokenDataset(ITokenStore store, int vocabularySize, long[] documentStarts, int[]? tokenBytes)
     {
         this.store = store;
         this.documentStarts = documentStarts;
         this.tokenBytes = tokenBytes;
-        Vocabulary = vocabulary;
+        VocabularySize = vocabularySize;
     }
 
     /// <summary>One more than the largest id there may be.</summary>
-    public int Vocabulary { get; }
+    public int VocabularySize { get; }
 
     int ITrainingData.VocabularySize => Vocabulary;
 
@@ -74,12 +74,12 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <summary>Tokenizes documents, in parallel, by any function and strings them together.</summary>
     /// <param name="documents">The texts.</param>
     /// <param name="encode">Text to ids; called from several threads.</param>
-    /// <param name="vocabulary">One more than the largest id.</param>
+    /// <param name="vocabularySize">One more than the largest id.</param>
     /// <param name="beginOfText">The id to put before each document, or null.</param>
     /// <param name="endOfText">The id to put after each document, or null.</param>
     /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
     public static TokenDataset FromDocuments(
-        IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabulary, int? beginOfText = null, int? endOfText = null, Func<int, int>? byteCount = null)
+        IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabularySize, int? beginOfText = null, int? endOfText = null, Func<int, int>? byteCount = null)
     {
         ArgumentNullException.ThrowIfNull(documents);
         ArgumentNullException.ThrowIfNull(encode);
@@ -97,7 +97,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
             at += piece.Length;
             if (endOfText is { } end) tokens[at++] = end;
         }
-        return FromTokens(tokens, vocabulary, [.. starts], byteCount);
+        return FromTokens(tokens, vocabularySize, [.. starts], byteCount);
     }
 
     /// <summary>The bytes of documents in UTF-8 as ids 0 to 255.</summary>
@@ -105,24 +105,24 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         FromDocuments(documents, text => Array.ConvertAll(System.Text.Encoding.UTF8.GetBytes(text), b => (int)b), 256, byteCount: _ => 1);
 
     /// <summary>Takes tokens as they are.</summary>
-    /// <param name="tokens">The ids, from 0 to <paramref name="vocabulary"/> - 1.</param>
-    /// <param name="vocabulary">One more than the largest id there may be.</param>
+    /// <param name="tokens">The ids, from 0 to <paramref name="vocabularySize"/> - 1.</param>
+    /// <param name="vocabularySize">One more than the largest id there may be.</param>
     /// <param name="documentStarts">Where documents begin, rising from 0; null for one document.</param>
     /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
-    public static TokenDataset FromTokens(ReadOnlySpan<int> tokens, int vocabulary, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
+    public static TokenDataset FromTokens(ReadOnlySpan<int> tokens, int vocabularySize, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
     {
-        Refuse.Unless(vocabulary > 0, vocabulary, nameof(vocabulary), "at least 1");
+        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
         if (tokens.IsEmpty) throw new ArgumentException("there are no tokens: the texts are empty", nameof(tokens));
         for (int i = 0; i < tokens.Length; i++)
-            if ((uint)tokens[i] >= (uint)vocabulary)
-                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabulary - 1}");
+            if ((uint)tokens[i] >= (uint)vocabularySize)
+                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabularySize - 1}");
         var starts = documentStarts?.ToArray() ?? [0];
         CheckStarts(starts, tokens.Length, text => new ArgumentException(text, nameof(documentStarts)));
         int[]? bytes = null;
         if (byteCount is not null)
         {
-            bytes = new int[vocabulary];
-            var known = new bool[vocabulary];
+            bytes = new int[vocabularySize];
+            var known = new bool[vocabularySize];
             foreach (int id in tokens)
             {
                 if (known[id]) continue;
@@ -130,7 +130,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
                 bytes[id] = byteCount(id);
             }
         }
-        return new TokenDataset(new ArrayTokenStore(tokens, vocabulary), vocabulary, starts, bytes);
+        return new TokenDataset(new ArrayTokenStore(tokens, vocabularySize), vocabularySize, starts, bytes);
     }
 
     static void CheckStarts(long[] starts, long count, Func<string, Exception> refusal)
@@ -192,7 +192,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         if (tokenBytes is not null) tensors[BytesName] = tensor(tokenBytes);
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(notes)
         {
-            [VocabularyKey] = Vocabulary.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            [VocabularyKey] = VocabularySize.ToString(System.Globalization.CultureInfo.InvariantCulture),
             [UnsignedKey] = store.IsSmall ? "true" : "false",
         });
     }
@@ -206,16 +206,16 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
         if (!file.Contains(TokensName) || !file.Contains(StartsName) || !file.Metadata.TryGetValue(VocabularyKey, out var text)
-            || !int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out int vocabulary) || vocabulary < 1)
+            || !int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out int vocabularySize) || vocabularySize < 1)
             throw new InvalidDataException(
                 $"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
         var entry = file[TokensName];
         bool small = entry.Type == ScalarType.Int16;
         if (small && file.Metadata.GetValueOrDefault(UnsignedKey) != "true")
             throw new InvalidDataException($"{path}: '{TokensName}' at offset {entry.Offset} are signed 16-bit numbers; expected '{UnsignedKey}' among the metadata, or 32 bits");
-        if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabulary > 65536) || entry.Offset % 2 != 0)
+        if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabularySize > 65536) || entry.Offset % 2 != 0)
             throw new InvalidDataException(
-                $"{path}: '{TokensName}' at offset {entry.Offset} is {entry}; expected a list of Int32{(vocabulary > 65536 ? $", for a vocabulary of {vocabulary}" : " or Int16")}");
+                $"{path}: '{TokensName}' at offset {entry.Offset} is {entry}; expected a list of Int32{(vocabularySize > 65536 ? $", for a vocabulary of {vocabularySize}" : " or Int16")}");
         if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
             throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
         var starts = file.Read(StartsName).data<long>().ToArray();
@@ -223,11 +223,11 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         int[]? bytes = null;
         if (file.Contains(BytesName))
         {
-            if (file[BytesName] is not { Type: ScalarType.Int32, Shape: [var length] } || length != vocabulary)
-                throw new InvalidDataException($"{path}: '{BytesName}' is {file[BytesName]}; expected Int32[{vocabulary}]");
+            if (file[BytesName] is not { Type: ScalarType.Int32, Shape: [var length] } || length != vocabularySize)
+                throw new InvalidDataException($"{path}: '{BytesName}' is {file[BytesName]}; expected Int32[{vocabularySize}]");
             bytes = file.Read(BytesName).data<int>().ToArray();
         }
-        return new TokenDataset(new FileTokenStore(path, entry.Offset, entry.Shape[0], small, vocabulary), vocabulary, starts, bytes);
+        return new TokenDataset(new FileTokenStore(path, entry.Offset, entry.Shape[0], small, vocabularySize), vocabularySize, starts, bytes);
     }
 
     /// <summary>Strings data sets together, one after another.</summary>
@@ -237,9 +237,9 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         ArgumentNullException.ThrowIfNull(parts);
         if (parts.Count == 0) throw new ArgumentException("no data sets to join", nameof(parts));
         foreach (var part in parts) ObjectDisposedException.ThrowIf(part.disposed, part);
-        int vocabulary = parts[0].Vocabulary;
-        if (parts.FirstOrDefault(part => part.Vocabulary != vocabulary) is { } other)
-            throw new ArgumentException($"vocabularies of {vocabulary} and {other.Vocabulary}; expected one", nameof(parts));
+        int vocabularySize = parts[0].VocabularySize;
+        if (parts.FirstOrDefault(part => part.VocabularySize != vocabularySize) is { } other)
+            throw new ArgumentException($"vocabularies of {vocabularySize} and {other.VocabularySize}; expected one", nameof(parts));
         var starts = new long[parts.Sum(part => part.documentStarts.Length)];
         int at = 0;
         long first = 0;
@@ -249,11 +249,11 @@ public sealed class TokenDataset : ITrainingData, IDisposable
             first += part.Count;
         }
         // a part knows the bytes of the ids that occur in it
-        var bytes = parts.All(part => part.KnowsBytes) ? new int[vocabulary] : null;
+        var bytes = parts.All(part => part.KnowsBytes) ? new int[vocabularySize] : null;
         if (bytes is not null)
             foreach (var part in parts)
-                for (int id = 0; id < vocabulary; id++) bytes[id] = Math.Max(bytes[id], part.tokenBytes![id]);
-        return new TokenDataset(new JoinedTokenStore(parts.Select(part => part.store)), vocabulary, starts, bytes);
+                for (int id = 0; id < vocabularySize; id++) bytes[id] = Math.Max(bytes[id], part.tokenBytes![id]);
+        return new TokenDataset(new JoinedTokenStore(parts.Select(part => part.store)), vocabularySize, starts, bytes);
     }
 
     /// <summary>The data but for its end, and its end: cut where a document begins, or inside the last document if that alone is too long. Both look into this data set, which must outlive them.</summary>
@@ -279,7 +279,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     TokenDataset Slice(long start, long count)
     {
         long[] starts = [0, .. documentStarts.Where(at => at > start && at < start + count).Select(at => at - start)];
-        return new TokenDataset(new SlicedTokenStore(store, start, count), Vocabulary, starts, tokenBytes);
+        return new TokenDataset(new SlicedTokenStore(store, start, count), VocabularySize, starts, tokenBytes);
     }
 
     ulong ComputeFingerprint()
@@ -289,7 +289,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         var buffer = new long[4096];
         ulong hash = 14695981039346656037;
         void Mix(long value) => hash = (hash ^ (ulong)value) * 1099511628211;
-        Mix(Vocabulary);
+        Mix(VocabularySize);
         Mix(Count);
         Mix(documentStarts.Length);
         foreach (long start in documentStarts) Mix(start);

@@ -39,7 +39,7 @@ public static class TokenShards
         if (options.EndOfText && tokenizer.EndOfText is null) throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
         var sources = files.Select(file => new DocumentFile(file, options.ForFiles)).ToArray();
         Directory.CreateDirectory(folder);
-        using var held = Begin(folder, ShardPlan.Of(files, tokenizer, options));
+        using var held = Begin(folder, ShardPlan.Create(files, tokenizer, options));
         foreach (var file in Directory.EnumerateFiles(folder).Where(IsAbandoned)) File.Delete(file);
         var work = new Work(sources, folder, tokenizer, options, progress, cancellation);
         var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Workers == 0 ? Environment.ProcessorCount : options.Workers, CancellationToken = cancellation };
@@ -90,7 +90,7 @@ public static class TokenShards
                 foreach (var path in shards)
                 {
                     if (HasTokens(path)) parts.Add(TokenDataset.Open(path));
-                    if (parts.Count > 0 && parts[^1].Vocabulary != plan.Vocabulary) throw new InvalidDataException($"{path}: a vocabulary of {parts[^1].Vocabulary}; the folder's is {plan.Vocabulary}");
+                    if (parts.Count > 0 && parts[^1].VocabularySize != plan.VocabularySize) throw new InvalidDataException($"{path}: a vocabulary of {parts[^1].VocabularySize}; the folder's is {plan.VocabularySize}");
                 }
             }
             return parts.Count > 0 ? TokenDataset.Join(parts) : throw new InvalidDataException($"{folder}: none of the files has text");

@@ -46,7 +46,7 @@ public sealed class AdamW : IDisposable
         device = all[0].Value.device;
         foreach (var (name, value, _) in all) Check(name, value, all[0].Value.dtype);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         step = zeros([], float32, device).DetachFromDisposeScope();
         one = ones([], float32, device).DetachFromDisposeScope();
         none = zeros([], float32, device).DetachFromDisposeScope();
@@ -101,7 +101,7 @@ public sealed class AdamW : IDisposable
         Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number from 0");
         Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var present = groups.ConvertAll(Gather);
         var gradients = present.SelectMany(group => group.Gradients).ToList();
         if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
@@ -130,7 +130,7 @@ public sealed class AdamW : IDisposable
     {
         RequireAlive();
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return Norm([.. groups.SelectMany(group => group.Items).Select(item => item.Value.grad).OfType<Tensor>()]).item<float>();
     }
 
@@ -151,7 +151,7 @@ public sealed class AdamW : IDisposable
     public void ForgetFailure()
     {
         RequireAlive();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         failed.copy_(none);
     }
 

@@ -19,7 +19,7 @@ static class Divergence
     static string? InForward(HybridLanguageModel model, TokenBatch batch)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         string? place = null;
         var earlier = model.Stack.Observer;
         model.Stack.Observer = (index, x) =>
@@ -53,7 +53,7 @@ static class Divergence
                 using var context = new SequenceContext(batch.Layout);
                 Autograd.Backward(model.Loss(batch.Ids, batch.Targets, context, batch.Weights).Total);
             }
-            using var off = no_grad();
+            using var noGrad = no_grad();
             foreach (var parameter in parameters.Reverse())
                 if (parameter.Value.grad is { } gradient && !IsFinite(gradient)) return $"the gradient of '{parameter.Name}'";
             return "the norm of all gradients together (each alone is finite)";

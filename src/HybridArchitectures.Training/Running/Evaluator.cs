@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Measures models on held-out data. The predicted tokens depend on the data and their number alone, and are the same for every model and context length.</summary>
+/// <summary>Measures models on held-out data. The predicted tokens depend on the data and their number alone, and are the same for every model and contextLength length.</summary>
 public static class Evaluator
 {
     /// <summary>
@@ -12,29 +12,29 @@ public static class Evaluator
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="data">The held-out data.</param>
-    /// <param name="context">Tokens per window. Each predicted token sees those before it in its window: between 1 and <paramref name="context"/>.</param>
+    /// <param name="contextLength">Tokens per window. Each predicted token sees those before it in its window: between 1 and <paramref name="contextLength"/>.</param>
     /// <param name="rows">Windows per forward pass. The default is 8.</param>
     /// <param name="tokens">
     /// How many tokens to predict, in at most 32 stretches of at least 2,048 tokens that are spread evenly over the data. The default, 0, predicts all.
-    /// The same tokens are predicted at every context length. A context longer than a stretch costs more, since its windows also hold tokens that are not
+    /// The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more, since its windows also hold tokens that are not
     /// counted.
     /// </param>
     /// <param name="separateDocuments">Keep documents apart, as the model was trained. The first token of each document is then not predicted.</param>
     /// <param name="cancellation">Stops the measurement.</param>
     /// <returns>The sum of the losses and, with at least two blocks of tokens, the standard error of their mean.</returns>
     public static Evaluation Evaluate(
-        HybridLanguageModel model, TokenDataset data, int context, int rows = 8, long tokens = 0, bool separateDocuments = false, CancellationToken cancellation = default)
+        HybridLanguageModel model, TokenDataset data, int contextLength, int rows = 8, long tokens = 0, bool separateDocuments = false, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(context > 0, context, nameof(context), "at least 1 token");
+        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 token");
         Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
         Refuse.Unless(tokens >= 0, tokens, nameof(tokens), "at least 0 tokens");
         if (data.Count < 2) throw new ArgumentException($"the data has {data.Count} token; expected at least 2", nameof(data));
-        if (data.Vocabulary > model.Vocabulary)
-            throw new ArgumentException($"the data has a vocabulary of {data.Vocabulary}; the model's has {model.Vocabulary}", nameof(data));
+        if (data.VocabularySize > model.VocabularySize)
+            throw new ArgumentException($"the data has a vocabulary of {data.VocabularySize}; the model's has {model.VocabularySize}", nameof(data));
         var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, cancellation);
-        sum.AddAll(context, rows);
+        sum.AddAll(contextLength, rows);
         return sum.Result;
     }
 
@@ -70,10 +70,10 @@ public static class Evaluator
         }
 
         // Windows of one length share a pass. Shorter ones wait for others like them.
-        public void AddAll(int context, int rows)
+        public void AddAll(int contextLength, int rows)
         {
             var waiting = new Dictionary<int, List<long>>();
-            foreach (var (start, length) in stretches.Windows(context))
+            foreach (var (start, length) in stretches.Windows(contextLength))
             {
                 if (!waiting.TryGetValue(length, out var starts)) waiting.Add(length, starts = []);
                 starts.Add(start);

@@ -16,13 +16,13 @@ public sealed record SpikeGuard
     public int Window { get; init; } = 128;
 
     /// <summary>How many steps in a row may be skipped; one more ends the run, since it is then not the batch that is bad.</summary>
-    public int MostInARow { get; init; } = 5;
+    public int MaxConsecutiveSkips { get; init; } = 5;
 
     internal void Check()
     {
         Refuse.Unless(Enum.IsDefined(Action), Action, nameof(Action), $"{SpikeAction.Skip} or {SpikeAction.Stop}");
         Refuse.Unless(Deviations > 0 && double.IsFinite(Deviations), Deviations, nameof(Deviations), "a finite number above 0");
         Refuse.Unless(Window >= 4, Window, nameof(Window), "at least 4 steps");
-        Refuse.Unless(MostInARow > 0, MostInARow, nameof(MostInARow), "at least 1 step");
+        Refuse.Unless(MaxConsecutiveSkips > 0, MaxConsecutiveSkips, nameof(MaxConsecutiveSkips), "at least 1 step");
     }
 }

@@ -42,10 +42,10 @@ public sealed partial class Trainer
         if (state.Data != training.Description)
             throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {training.Description}");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
-        static object MakeUp(TrainingOptions of) => (of.Context, of.BatchRows, of.Seed, of.SeparateDocuments);
+        static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
             throw new ArgumentException(
-                $"{nameof(change)} changes the context, batch rows, seed or separation of documents; expected those the run began with", nameof(change));
+                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those the run began with", nameof(change));
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
         Trainer? trainer = null;
         try
@@ -65,7 +65,7 @@ public sealed partial class Trainer
     void Restore(string checkpoint, TrainingState state)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var file = SafetensorsFile.Open(Path.Combine(checkpoint, OptimizerFile));
         var random = TorchRandom.Read();
         var targets = optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value);
@@ -110,7 +110,7 @@ public sealed partial class Trainer
             SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), state);
             new TrainingState
             {
-                Version = TrainingState.NewVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
+                Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
                 ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations, Files = Marks(fresh),
             }.Write(fresh);

@@ -15,7 +15,7 @@ public sealed partial class Trainer
         long step = Step + 1;
         var spike = new TrainingSpike(step, value, norm, position, reason, SaveBatch(step, reason, position, batches));
         foreach (var callback in callbacks) callback.OnSpike(this, spike);
-        bool tooMany = spikes.InARow == guard.MostInARow;
+        bool tooMany = spikes.InARow == guard.MaxConsecutiveSkips;
         if (guard.Action == SpikeAction.Skip && !tooMany)
         {
             spikes.Skipped++;
@@ -25,8 +25,8 @@ public sealed partial class Trainer
         var where = spike.File is null ? "" : $"; the rows are in {spike.File}";
         var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
-            $"step {step}: {reason}{(tooMany ? $", after {guard.MostInARow} such steps in a row that were skipped" : "")}; "
-            + $"the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{where}{kept}.",
+            $"step {step}: {reason}{(tooMany ? $", after {guard.MaxConsecutiveSkips} such steps in a row that were skipped" : "")}; "
+            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{where}{kept}.",
             step, position, reason);
     }
 

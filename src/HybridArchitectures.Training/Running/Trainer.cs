@@ -214,7 +214,7 @@ public sealed partial class Trainer : IDisposable
     {
         get
         {
-            var budget = Options.Budget!.Value;
+            var budget = Options.Duration.TimeBudget!.Value;
             if (heldOut is null) return budget;
             long measured = Options.EvaluationTokens == 0 ? heldOut.Count : Math.Min(heldOut.Count, Options.EvaluationTokens);
             var reserve = evaluationTime > TimeSpan.Zero ? evaluationTime : stepTime * (measured / 3.0 / Options.TokensPerStep);

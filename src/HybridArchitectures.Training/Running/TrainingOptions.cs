@@ -9,26 +9,20 @@ public sealed record TrainingOptions
     public required double LearningRate { get; init; }
 
     /// <summary>Tokens a row.</summary>
-    public required int Context { get; init; }
+    public required int ContextLength { get; init; }
 
     /// <summary>Rows a step.</summary>
-    public required int BatchRows { get; init; }
+    public required int BatchSize { get; init; }
 
     /// <summary>Rows a forward pass; the gradients of several are added up to a step's. 0: all rows of a step at once.</summary>
-    public int MicroBatchRows { get; init; }
+    public int MicroBatchSize { get; init; }
 
     /// <summary>Keep only the inputs of blocks and compute each block again in the backward pass: less memory for one more forward pass, and the same numbers bit for bit
     /// (<see cref="HybridStack.ActivationCheckpointing"/>).</summary>
     public bool ActivationCheckpointing { get; init; }
 
-    /// <summary>How many steps to train; one of this, <see cref="Tokens"/> and <see cref="Budget"/> is given.</summary>
-    public long? Steps { get; init; }
-
-    /// <summary>How many tokens to train on, rounded up to whole steps.</summary>
-    public long? Tokens { get; init; }
-
-    /// <summary>How long to train, evaluations and checkpoints included; the schedule follows the share of it that has passed.</summary>
-    public TimeSpan? Budget { get; init; }
+    /// <summary>Gets how long to train: a number of steps, a number of tokens, or a time.</summary>
+    public required Duration Duration { get; init; }
 
     /// <summary>How the learning rate goes.</summary>
     public LearningRateSchedule Schedule { get; init; } = new TrapezoidSchedule();
@@ -74,26 +68,22 @@ public sealed record TrainingOptions
     /// <summary>Checkpoints at multiples of so many steps are kept besides; 0: none.</summary>
     public long KeepEvery { get; init; }
 
-    internal int RowsPerPass => MicroBatchRows == 0 ? BatchRows : Math.Min(MicroBatchRows, BatchRows);
+    internal int RowsPerPass => MicroBatchSize == 0 ? BatchSize : Math.Min(MicroBatchSize, BatchSize);
 
-    internal long TokensPerStep => (long)BatchRows * Context;
+    internal long TokensPerStep => (long)BatchSize * ContextLength;
 
     /// <summary>The number of steps, unless time decides.</summary>
-    internal long? TotalSteps => Steps ?? (Tokens is { } tokens ? (tokens + TokensPerStep - 1) / TokensPerStep : null);
+    internal long? TotalSteps => Duration.StepCount ?? (Duration.TokenCount is { } tokens ? (tokens + TokensPerStep - 1) / TokensPerStep : null);
 
     /// <summary>Refuses what cannot be trained with.</summary>
     /// <exception cref="ArgumentException">Names the option, what it was and what was expected.</exception>
     public void Check()
     {
         Refuse.Unless(LearningRate > 0 && double.IsFinite(LearningRate), LearningRate, nameof(LearningRate), "a finite number above 0");
-        Refuse.Unless(Context > 0, Context, nameof(Context), "at least 1 token");
-        Refuse.Unless(BatchRows > 0, BatchRows, nameof(BatchRows), "at least 1 row");
-        Refuse.Unless(MicroBatchRows >= 0, MicroBatchRows, nameof(MicroBatchRows), "at least 0");
-        int given = (Steps is null ? 0 : 1) + (Tokens is null ? 0 : 1) + (Budget is null ? 0 : 1);
-        if (given != 1) throw new ArgumentException($"{given} of {nameof(Steps)}, {nameof(Tokens)} and {nameof(Budget)} are given; expected exactly one");
-        Refuse.Unless(Steps is null or > 0, Steps, nameof(Steps), "at least 1");
-        Refuse.Unless(Tokens is null or > 0, Tokens, nameof(Tokens), "at least 1");
-        Refuse.Unless(Budget is null || Budget > TimeSpan.Zero, Budget, nameof(Budget), "a time above 0");
+        Refuse.Unless(ContextLength > 0, ContextLength, nameof(ContextLength), "at least 1 token");
+        Refuse.Unless(BatchSize > 0, BatchSize, nameof(BatchSize), "at least 1 row");
+        Refuse.Unless(MicroBatchSize >= 0, MicroBatchSize, nameof(MicroBatchSize), "at least 0");
+        ArgumentNullException.ThrowIfNull(Duration);
         ArgumentNullException.ThrowIfNull(Schedule);
         ArgumentNullException.ThrowIfNull(Optimizer);
         Schedule.Check();

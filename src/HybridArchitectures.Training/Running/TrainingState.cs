@@ -10,7 +10,7 @@ namespace HybridArchitectures.Training;
 sealed record TrainingState
 {
     public const string FileName = "training.json";
-    const int CurrentVersion = 1;
+    public const int CurrentVersion = 2;
 
     static readonly JsonTypeInfo<TrainingState> Json = (JsonTypeInfo<TrainingState>)new JsonSerializerOptions
     {
@@ -58,8 +58,6 @@ sealed record TrainingState
     /// <summary>Sizes and checksums of the checkpoint's other files, by name. Null in checkpoints of versions that wrote none.</summary>
     public IReadOnlyDictionary<string, FileMark>? Files { get; init; }
 
-    public static int NewVersion => CurrentVersion;
-
     /// <summary>Refuses a checkpoint of which a file is missing or has changed since it was written.</summary>
     /// <exception cref="InvalidDataException">A file has another size or checksum; the message names it.</exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
@@ -101,8 +99,9 @@ sealed record TrainingState
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a checkpoint of a training run", path);
         try
         {
-            var state = JsonSerializer.Deserialize(File.ReadAllText(path), Json) ?? throw new JsonException("the file holds null");
-            if (state.Version != CurrentVersion) throw new JsonException($"version is {state.Version}; expected {CurrentVersion}");
+            var text = File.ReadAllText(path);
+            FormatVersion.Require(text, CurrentVersion);
+            var state = JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file holds null");
             if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0 && state.ElapsedSeconds < TimeSpan.MaxValue.TotalSeconds))
                 throw new JsonException($"step {state.Step}, tokens {state.Tokens}, elapsedSeconds {state.ElapsedSeconds}; expected numbers from 0");
             state.Options.Check();

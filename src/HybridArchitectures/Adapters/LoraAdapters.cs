@@ -60,7 +60,7 @@ public sealed class LoraAdapters : IDisposable
         options ??= new();
         options.Check(nameof(options));
         RequireNone(model);
-        var sites = LoraSites.Of(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
+        var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
         if (sites.Length == 0) throw new ArgumentException($"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
         return new LoraAdapters(model, options, sites);
     }
@@ -97,7 +97,7 @@ public sealed class LoraAdapters : IDisposable
     public LoraCoverage Coverage()
     {
         RequireAttached();
-        var all = LoraSites.Of(model);
+        var all = LoraSites.FromModel(model);
         var rows = new List<LoraCoverageRow>();
         foreach (var target in Enum.GetValues<LoraTargets>().Where(target => int.IsPow2((int)target)))
         {
@@ -203,7 +203,7 @@ public sealed class LoraAdapters : IDisposable
 
     internal static LoraAdapters AttachFrom(HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
     {
-        var sites = LoraSites.Of(model).Where(site => names.Contains(site.Name)).ToArray();
+        var sites = LoraSites.FromModel(model).Where(site => names.Contains(site.Name)).ToArray();
         if (sites.Length != names.Count || names.Count == 0)
             throw new InvalidDataException($"{path}: adapters of weights that the model does not have: {string.Join(", ", names.Except(sites.Select(site => site.Name)).Order().Take(10).DefaultIfEmpty("none at all"))}");
         var adapters = new LoraAdapters(model, options, sites);

@@ -40,7 +40,7 @@ sealed class LoraDropout(double share)
         ulong key = Mix(stream ^ Mix((ulong)Draws++ + 1));
         using var scope = NewDisposeScope();
         Tensor mask;
-        using (no_grad()) mask = Kept(x.NumberOfElements, key, x.device).to(x.dtype).mul_(Scalars.Of(1 / (1 - share))).view(x.shape);
+        using (no_grad()) mask = Kept(x.NumberOfElements, key, x.device).to(x.dtype).mul_(Scalars.From(1 / (1 - share))).view(x.shape);
         return x.mul(mask).MoveToOuterDisposeScope();
     }
 

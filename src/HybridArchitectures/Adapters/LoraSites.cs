@@ -7,7 +7,7 @@ namespace HybridArchitectures.Adapters;
 /// <summary>Finds every projection of a model.</summary>
 static class LoraSites
 {
-    public static IReadOnlyList<LoraSite> Of(HybridLanguageModel model)
+    public static IReadOnlyList<LoraSite> FromModel(HybridLanguageModel model)
     {
         var sites = new List<LoraSite>();
         Walk(model, "", LoraTargets.OtherMixers, null, sites);

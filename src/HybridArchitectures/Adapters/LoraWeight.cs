@@ -17,7 +17,7 @@ sealed class LoraWeight : HybridModule
         (Size, scale) = (size, size.Scale);
         Dropout = new LoraDropout(dropout);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         long[] experts = weight[..^2];
         double bound = 1 / Math.Sqrt(weight[^1]);
         AddParameter("down", Make(empty([.. experts, size.Rank, weight[^1]], float32).uniform_(-bound, bound, generator).to(device)), decays: true);
@@ -45,21 +45,21 @@ sealed class LoraWeight : HybridModule
     public Parameter Up => Parameter("up");
 
     /// <summary>(..., inputs) to (..., outputs).</summary>
-    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.Of(scale));
+    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.From(scale));
 
     /// <summary>Rows expert by expert, as in <see cref="GroupedLinear"/>.</summary>
     public Tensor Forward(Tensor x, Tensor ends) =>
-        GroupedLinear.Forward(GroupedLinear.Forward(Dropped(x), Down.to(x.dtype), ends), Up.to(x.dtype), ends).mul(Scalars.Of(scale));
+        GroupedLinear.Forward(GroupedLinear.Forward(Dropped(x), Down.to(x.dtype), ends), Up.to(x.dtype), ends).mul(Scalars.From(scale));
 
     /// <summary>scale up down, in the shape of the weight.</summary>
-    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.Of(scale));
+    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.From(scale));
 
     /// <summary>Adds the update to the weight, or takes it out again.</summary>
     public void Merge(Tensor weight, bool merged)
     {
         if (merged == IsMerged) return;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         weight.add_(Update(), merged ? Scalars.One : Scalars.MinusOne);
         IsMerged = merged;
     }

@@ -194,7 +194,7 @@ public static class PeftAdapters
             if (index >= 0)
             {
                 double share = sizes[index].Scale / sizes[0].Scale;
-                var scaled = share == 1 ? matrices[index].Up : matrices[index].Up.mul(Scalars.Of(share));
+                var scaled = share == 1 ? matrices[index].Up : matrices[index].Up.mul(Scalars.From(share));
                 up.narrow(0, row, part.Outputs).narrow(1, column, sizes[index].Rank).copy_(scaled);
                 if (!common) column += sizes[index].Rank;
             }

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Chat;
 /// <summary>From messages of Microsoft.Extensions.AI to those of a template.</summary>
 static class ChatTurns
 {
-    public static IReadOnlyList<Tokenization.ChatMessage> Of(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    public static IReadOnlyList<Tokenization.ChatMessage> FromMessages(IEnumerable<ChatMessage> messages, ChatOptions? options)
     {
         var turns = new List<Tokenization.ChatMessage>();
         if (!string.IsNullOrEmpty(options?.Instructions)) turns.Add(new(Tokenization.ChatRole.System, options.Instructions));

@@ -68,7 +68,7 @@ public sealed class HybridChatClient : IChatClient
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
         // refuse at the call, not at the first piece
-        var turns = ChatTurns.Of(messages, options);
+        var turns = ChatTurns.FromMessages(messages, options);
         return Stream(template.Encode(turns), Settings(options), options?.ModelId ?? metadata.DefaultModelId, cancellationToken);
     }
 

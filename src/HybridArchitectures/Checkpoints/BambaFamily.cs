@@ -51,7 +51,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["mamba_conv_bias"] = spec.ConvolutionBias;
         config["mamba_proj_bias"] = spec.ProjectionBias;
         config["mamba_chunk_size"] = spec.ChunkSize;
-        config["hidden_act"] = Words.Of(spec.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(spec.Activation);
         WriteLimit(config, spec.TimeStepLimit);
     }
 
@@ -80,7 +80,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         }
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
             HeadZLossEverywhere = config.Double("z_loss_coefficient", 0) > 0,
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
@@ -105,12 +105,12 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i);
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention
                 ? TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)
                 : TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!);

@@ -42,7 +42,7 @@ public static class Checkpoint
         var metadata = model.Adapters is { IsMerged: false } adapters ? adapters.Metadata() : [];
         metadata["format"] = "pt";
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         // parameters alone: the balance of experts moves in steps that half precision would swallow
         var rounded = type == ScalarType.Float32 ? [] : model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
         var tensors = model.WholeState().ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);

@@ -28,7 +28,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     public LayerDifference? FirstDivergence => Layers.FirstOrDefault(layer => layer.Diverges);
 
     /// <summary>The tensors that differ in a way.</summary>
-    public IReadOnlyList<TensorDifference> Of(TensorChange change) => [.. Tensors.Where(tensor => tensor.Change == change)];
+    public IReadOnlyList<TensorDifference> WithChange(TensorChange change) => [.. Tensors.Where(tensor => tensor.Change == change)];
 
     /// <summary>Compares two checkpoints.</summary>
     /// <param name="left">A folder of this library or of Hugging Face, or a safetensors file.</param>
@@ -87,7 +87,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     static TensorDifference CompareTensor(string name, StoredTensor? left, StoredTensor? right)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (left is null) return new(name, TensorChange.OnlyRight, null, right!.ToString(), null, Norm(right), null, null);
         if (right is null) return new(name, TensorChange.OnlyLeft, left.ToString(), null, Norm(left), null, null, null);
         if (!left.Shape.SequenceEqual(right.Shape)) return new(name, TensorChange.Shape, left.ToString(), right.ToString(), Norm(left), Norm(right), null, null);
@@ -117,7 +117,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         ArgumentNullException.ThrowIfNull(ids);
         if (!(tolerance >= 0)) throw new ArgumentOutOfRangeException(nameof(tolerance), tolerance, "expected at least 0");
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var (first, second) = (Outputs(left, ids), Outputs(right, ids));
         var layers = new List<LayerDifference>();
         int blocks = Math.Min(left.Stack.Blocks.Count, right.Stack.Blocks.Count);
@@ -129,7 +129,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         Add(0, "embedding", first[0], second[0]);
         for (int block = 0; block < blocks; block++)
         {
-            string one = LayerNames.Of(left, block), other = LayerNames.Of(right, block);
+            string one = LayerNames.ForLayer(left, block), other = LayerNames.ForLayer(right, block);
             Add(block + 1, one == other ? one : $"{one} / {other}", first[block + 1], second[block + 1]);
         }
         Add(null, "final norm", first[^2], second[^2]);
@@ -168,7 +168,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
             (TensorChange.None, "the same"), (TensorChange.Values, "of other values"), (TensorChange.Type, "of another type"), (TensorChange.Shape, "of another shape"),
             (TensorChange.OnlyLeft, "only left"), (TensorChange.OnlyRight, "only right"),
         };
-        text.AppendLine(CultureInfo.InvariantCulture, $"tensors: {string.Join(", ", words.Select(item => (item.Words, Of(item.Change).Count)).Where(item => item.Count > 0).Select(item => $"{item.Count} {item.Words}"))}");
+        text.AppendLine(CultureInfo.InvariantCulture, $"tensors: {string.Join(", ", words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0).Select(item => $"{item.Count} {item.Words}"))}");
         var changed = Tensors.Where(tensor => tensor.Change != TensorChange.None).ToArray();
         if (changed.Length > 0)
         {
@@ -191,7 +191,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     static Row Line(TensorDifference tensor)
     {
         static string Number(double? value) => value is { } number ? number.ToString("g4", CultureInfo.InvariantCulture) : "-";
-        return new(tensor.Name, tensor.Left ?? "-", tensor.Right ?? "-", Number(tensor.LeftNorm), Number(tensor.RightNorm), Number(tensor.DifferenceNorm), Number(tensor.LargestDifference));
+        return new(tensor.Name, tensor.Left ?? "-", tensor.Right ?? "-", Number(tensor.LeftNorm), Number(tensor.RightNorm), Number(tensor.DifferenceNorm), Number(tensor.MaxDifference));
     }
 
     sealed record Row(params string[] Cells);

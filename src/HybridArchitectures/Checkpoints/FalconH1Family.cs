@@ -48,7 +48,7 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = config.Double("lm_head_multiplier", 1),
         };
@@ -89,13 +89,13 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i);
             var mixer = (IntraHybridSpec)design.Blocks[i].Mixer!;
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
             foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.attention.", mixer.Attention)) yield return rule;
             foreach (var rule in TensorRules.Mamba2(file + "mamba.", model + "mixer.state_space.", (Mamba2Spec)mixer.StateSpace)) yield return rule;
             foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;

@@ -16,7 +16,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         var words = config.Texts(config.Spelling("layer_types", "layers_block_type"));
         if (words is not null && words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
         var attends = Enumerable.Range(0, depth)
-            .Select(i => words is not null && (Words.IsAttention(words[i]) ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
+            .Select(i => words is not null && (HuggingFaceNames.IsAttention(words[i]) ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
             .ToArray();
         var attention = new AttentionSpec
         {
@@ -38,7 +38,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = 1 / config.Double("logits_scaling", 1),
             Blocks = Blocks(depth, i => new()
             {
@@ -87,17 +87,17 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)!.Width;
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
-        config["hidden_act"] = Words.Of(experts?.Activation ?? FirstFeedForward<SwiGluSpec>(design)!.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(experts?.Activation ?? FirstFeedForward<SwiGluSpec>(design)!.Activation);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i), inner = model + "feed_forward.";
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention
                 ? TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)
                 : TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!);
@@ -106,14 +106,14 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             string shared = inner;
             if (design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts)
             {
-                yield return TensorRules.Same(file + "block_sparse_moe.router.layer.weight", inner + "router.weight");
+                yield return TensorRules.Rename(file + "block_sparse_moe.router.layer.weight", inner + "router.weight");
                 yield return new TensorRule(file + "block_sparse_moe.input_linear.weight", [new(inner + "gate"), new(inner + "up")], Dimension: 1);
-                yield return TensorRules.Same(file + "block_sparse_moe.output_linear.weight", inner + "down");
+                yield return TensorRules.Rename(file + "block_sparse_moe.output_linear.weight", inner + "down");
                 (hasShared, shared) = (experts.SharedWidth > 0, inner + "shared.");
             }
             if (!hasShared) continue;
             yield return new TensorRule(file + "shared_mlp.input_linear.weight", [new(shared + "gate.weight"), new(shared + "up.weight")]);
-            yield return TensorRules.Same(file + "shared_mlp.output_linear.weight", shared + "down.weight");
+            yield return TensorRules.Rename(file + "shared_mlp.output_linear.weight", shared + "down.weight");
         }
     }
 }

@@ -40,7 +40,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
             Blocks = Blocks(config.Depth("num_hidden_layers"), i => new()
             {
                 Mixer = i % attentionPeriod == attentionOffset ? attention : mamba,
@@ -81,7 +81,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
-        config["hidden_act"] = Words.Of(mamba.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(mamba.Activation);
         config["use_mamba_kernels"] = false;
     }
 
@@ -104,22 +104,22 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i);
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
             if (design.Blocks[i].Mixer is AttentionSpec attention)
                 foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)) yield return rule;
             else
             {
                 foreach (var rule in TensorRules.Mamba1(file + "mamba.", model + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
-                foreach (string part in new[] { "dt", "b", "c" }) yield return TensorRules.Same($"{file}mamba.{part}_layernorm.weight", $"{model}mixer.{part}_norm");
+                foreach (string part in new[] { "dt", "b", "c" }) yield return TensorRules.Rename($"{file}mamba.{part}_layernorm.weight", $"{model}mixer.{part}_norm");
             }
             if (design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts)
             {
-                yield return TensorRules.Same(file + "feed_forward.router.weight", model + "feed_forward.router.weight");
+                yield return TensorRules.Rename(file + "feed_forward.router.weight", model + "feed_forward.router.weight");
                 yield return TensorRules.Experts(file + "feed_forward.experts.", model + "feed_forward.", experts);
             }
             else

@@ -26,7 +26,7 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         var feedForward = new SwiGluSpec(InnerWidth(config));
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, NormEpsilon = epsilon,
             TiedHead = config.Flag("tie_embedding", config.Flag("tie_word_embeddings", true)),
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : convolution, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
@@ -87,29 +87,29 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.embedding_norm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.embedding_norm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i), mixer = model + "mixer.";
-            yield return TensorRules.Same(file + "operator_norm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "ffn_norm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "operator_norm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "ffn_norm.weight", model + "feed_forward_norm.weight");
             TensorChoice[] rules = design.Blocks[i].Mixer is ShortConvolutionSpec convolution
                 ?
                 [
                     .. TensorRules.Linear(file + "conv.in_proj", mixer + "input", convolution.Bias),
-                    .. TensorRules.Filter(file + "conv.conv", mixer, convolution.Bias),
+                    .. TensorRules.ConvolutionFilter(file + "conv.conv", mixer, convolution.Bias),
                     .. TensorRules.Linear(file + "conv.out_proj", mixer + "output", convolution.Bias),
                 ]
                 :
                 [
                     .. TensorRules.Linear(file + "self_attn.q_proj", mixer + "query", false), .. TensorRules.Linear(file + "self_attn.k_proj", mixer + "key", false),
                     .. TensorRules.Linear(file + "self_attn.v_proj", mixer + "value", false), .. TensorRules.Linear(file + "self_attn.out_proj", mixer + "output", false),
-                    TensorRules.Same(file + "self_attn.q_layernorm.weight", mixer + "query_norm.weight"),
-                    TensorRules.Same(file + "self_attn.k_layernorm.weight", mixer + "key_norm.weight"),
+                    TensorRules.Rename(file + "self_attn.q_layernorm.weight", mixer + "query_norm.weight"),
+                    TensorRules.Rename(file + "self_attn.k_layernorm.weight", mixer + "key_norm.weight"),
                 ];
             foreach (var rule in rules) yield return rule;
             foreach (var (matrix, part) in new[] { ("w1", "gate"), ("w3", "up"), ("w2", "down") })
-                yield return TensorRules.Same($"{file}feed_forward.{matrix}.weight", $"{model}feed_forward.{part}.weight");
+                yield return TensorRules.Rename($"{file}feed_forward.{matrix}.weight", $"{model}feed_forward.{part}.weight");
         }
     }
 }

@@ -28,7 +28,7 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
         };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
@@ -44,18 +44,18 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
         WriteAttention(config, attention);
         WriteRotary(config, attention.Rotary);
         config["intermediate_size"] = feedForward.Width;
-        config["hidden_act"] = Words.Of(feedForward.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(feedForward.Activation);
         config["mlp_bias"] = feedForward.Bias;
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i);
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
             foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", (AttentionSpec)design.Blocks[i].Mixer!)) yield return rule;
             foreach (var rule in TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
         }

@@ -32,7 +32,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
@@ -55,17 +55,17 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         config["use_conv_bias"] = mixer.ConvolutionBias;
         config["use_bias"] = mixer.ProjectionBias;
         config["chunk_size"] = mixer.ChunkSize;
-        config["hidden_act"] = Words.Of(mixer.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(mixer.Activation);
         WriteLimit(config, mixer.TimeStepLimit);
         WriteNormGroups(config, mixer);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
-            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
+            yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
             foreach (var rule in TensorRules.Mamba2($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!)) yield return rule;
         }
     }

@@ -38,7 +38,7 @@ class MambaFamily : PretrainedFamily
         var block = new BlockSpec { Mixer = Complete(mixer, config), NormEpsilon = epsilon };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = Blocks(depth, _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(depth, _ => block),
             TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
         };
     }
@@ -55,15 +55,15 @@ class MambaFamily : PretrainedFamily
         config["time_step_rank"] = mixer.TimeStepRank;
         config["use_conv_bias"] = mixer.ConvolutionBias;
         config["use_bias"] = mixer.ProjectionBias;
-        config["hidden_act"] = Words.Of(mixer.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(mixer.Activation);
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
-            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
+            yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
             foreach (var rule in TensorRules.Mamba1($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
         }
     }

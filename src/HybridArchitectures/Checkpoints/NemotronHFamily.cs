@@ -49,7 +49,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         var words = Layers(config);
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, Blocks = [.. words.Select(Of)],
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = [.. words.Select(Of)],
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
@@ -59,7 +59,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         var words = config.Texts(config.Spelling("layers_block_type", "layer_types"));
         var letters = FromPattern(config);
         var layers = words ?? letters ?? throw config.Refusal("layers_block_type", null, "a list of layer words, or hybrid_override_pattern");
-        if (words is not null && letters is not null && !words.Select(Words.Layer).SequenceEqual(letters))
+        if (words is not null && letters is not null && !words.Select(HuggingFaceNames.Layer).SequenceEqual(letters))
             throw config.Refusal("hybrid_override_pattern", config.Text("hybrid_override_pattern"), "the layers that layers_block_type lists");
         config.Agree("num_hidden_layers", layers.Count, "the list of layers says");
         return layers;
@@ -68,7 +68,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     static IReadOnlyList<string>? FromPattern(PretrainedConfig config)
     {
         if (config.Text("hybrid_override_pattern") is not { } pattern) return null;
-        if (pattern.Length is < 1 or > HybridDesign.LargestDepth) throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.LargestDepth}");
+        if (pattern.Length is < 1 or > HybridDesign.MaxDepth) throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.MaxDepth}");
         return [.. pattern.Select(letter => letter switch
         {
             'M' => "linear_attention",
@@ -122,13 +122,13 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["use_bias"] = mamba.ProjectionBias;
             config["chunk_size"] = mamba.ChunkSize;
             config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
-            config["mamba_hidden_act"] = Words.Of(mamba.Activation);
+            config["mamba_hidden_act"] = HuggingFaceNames.FromActivation(mamba.Activation);
             WriteBothLimits(config, mamba.TimeStepLimit);
         }
         if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
         var (mlp, experts) = (FirstFeedForward<MlpSpec>(design), FirstFeedForward<MixtureOfExpertsSpec>(design));
         if (mlp is not null) config["intermediate_size"] = mlp.Width;
-        config["mlp_hidden_act"] = Words.Of(mlp?.Activation ?? experts?.Activation ?? Activation.ReluSquared);
+        config["mlp_hidden_act"] = HuggingFaceNames.FromActivation(mlp?.Activation ?? experts?.Activation ?? Activation.ReluSquared);
         config["mlp_bias"] = mlp?.Bias ?? experts?.DenseBias ?? false;
         if (experts is not null)
         {
@@ -158,12 +158,12 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"backbone.layers.{i}.mixer.", model = Block(i);
             bool mixes = design.Blocks[i].Mixer is not null;
-            yield return TensorRules.Same($"backbone.layers.{i}.norm.weight", model + (mixes ? "mixer_norm.weight" : "feed_forward_norm.weight"));
+            yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", model + (mixes ? "mixer_norm.weight" : "feed_forward_norm.weight"));
             model += mixes ? "mixer." : "feed_forward.";
             var rules = design.Blocks[i] switch
             {
@@ -179,8 +179,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 
     static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec)
     {
-        yield return TensorRules.Same(file + "gate.weight", model + "router.weight");
-        yield return TensorRules.Same(file + "gate.e_score_correction_bias", model + "selection_bias");
+        yield return TensorRules.Rename(file + "gate.weight", model + "router.weight");
+        yield return TensorRules.Rename(file + "gate.e_score_correction_bias", model + "selection_bias");
         yield return TensorRules.Experts(file + "experts.", model, spec);
         foreach (var rule in TensorRules.Mlp(file + "shared_experts.", model + "shared.", spec.DenseBias)) yield return rule;
         if (spec.LatentWidth == 0) yield break;

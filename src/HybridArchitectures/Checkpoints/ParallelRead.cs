@@ -14,7 +14,7 @@ namespace HybridArchitectures.Checkpoints;
 static unsafe class ParallelRead
 {
     const int PieceElements = 1 << 21;      // 4 MiB of bfloat16: smaller ones read slower, larger ones leave the cache
-    const int MostThreads = 16;
+    const int MaxThreads = 16;
 
     /// <summary>Whether a tensor can be filled from a file of this type without a copy of the whole between.</summary>
     public static bool Serves(ScalarType stored, Tensor target) =>
@@ -56,7 +56,7 @@ static unsafe class ParallelRead
         }
         try
         {
-            int workers = widen ? (int)Math.Min(pieces, Math.Min(MostThreads, Environment.ProcessorCount)) : 1;
+            int workers = widen ? (int)Math.Min(pieces, Math.Min(MaxThreads, Environment.ProcessorCount)) : 1;
             if (workers == 1) Work(0);
             else Parallel.For(0, workers, Work);
         }

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Checkpoints;
 /// <content>What is refused: settings that contradict each other, that are not known, or that describe quantised weights.</content>
 public sealed partial class PretrainedConfig
 {
-    const int MostNamed = 8;
+    const int MaxNamed = 8;
 
     /// <summary>Refuses a second statement of a size that contradicts the first.</summary>
     internal void Agree(string key, int expected, string because)
@@ -58,7 +58,7 @@ public sealed partial class PretrainedConfig
         var items = root.EnumerateObject().Where(item => !IsKnown(item.Name) && !SaysNothing(item.Value));
         string[] unknown = [.. items.Select(item => $"{item.Name} is {Shown(item.Value)}")];
         if (unknown.Length == 0) return;
-        string named = string.Join(", ", unknown.Take(MostNamed)) + (unknown.Length > MostNamed ? ", ..." : "");
+        string named = string.Join(", ", unknown.Take(MaxNamed)) + (unknown.Length > MaxNamed ? ", ..." : "");
         throw new InvalidDataException($"{path}: {named}; expected settings that this library knows in {modelType}. "
             + "Where they do not change what the model computes, name them in PretrainedLoadOptions.IgnoredKeys.");
     }

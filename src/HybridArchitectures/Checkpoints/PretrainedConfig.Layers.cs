@@ -60,7 +60,7 @@ public sealed partial class PretrainedConfig
         var spec = new RotarySpec { Theta = theta, Fraction = RotatedPart(section, fraction) };
         return kind == "default" ? spec : spec with
         {
-            Scaling = new(section!.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"), OriginalContext(section)),
+            Scaling = new(section!.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"), OriginalContextLength(section)),
         };
     }
 
@@ -73,7 +73,7 @@ public sealed partial class PretrainedConfig
 
     string? RotaryKind() => Text(Spelling("rope_type", "type"));
 
-    int OriginalContext(PretrainedConfig section)
+    int OriginalContextLength(PretrainedConfig section)
     {
         const string key = "original_max_position_embeddings";
         return Has(key) ? Int(key) : section.Int(key, Has("max_position_embeddings") ? Int("max_position_embeddings") : null);

@@ -11,8 +11,8 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 public sealed partial class PretrainedConfig
 {
-    const long LargestFile = 16 << 20;
-    const int LargestDepth = HybridDesign.LargestDepth;
+    const long MaxFileBytes = 16 << 20;
+    const int MaxDepth = HybridDesign.MaxDepth;
 
     readonly string path;
     readonly JsonElement root;
@@ -36,7 +36,7 @@ public sealed partial class PretrainedConfig
         ArgumentException.ThrowIfNullOrEmpty(path);
         var file = new FileInfo(path);
         if (!file.Exists) throw new FileNotFoundException($"no file '{path}'", path);
-        if (file.Length > LargestFile) throw new InvalidDataException($"{path}: {file.Length} bytes; expected a configuration of at most {LargestFile}");
+        if (file.Length > MaxFileBytes) throw new InvalidDataException($"{path}: {file.Length} bytes; expected a configuration of at most {MaxFileBytes}");
         return Parse(File.ReadAllText(path), path);
     }
 
@@ -129,7 +129,7 @@ public sealed partial class PretrainedConfig
         {
             if (Find(key) is not { } value) continue;
             if (found is null) found = key;
-            else if (!Words.AreSame(Find(found)!.Value, value)) throw Refusal(key, value, $"{Shown(Find(found))}, as {found} says");
+            else if (!HuggingFaceNames.AreSame(Find(found)!.Value, value)) throw Refusal(key, value, $"{Shown(Find(found))}, as {found} says");
         }
         return found ?? keys[0];
     }
@@ -151,7 +151,7 @@ public sealed partial class PretrainedConfig
     internal int Depth(string key)
     {
         int depth = Int(key);
-        return depth is >= 1 and <= LargestDepth ? depth : throw Refusal(key, depth, $"1 to {LargestDepth}");
+        return depth is >= 1 and <= MaxDepth ? depth : throw Refusal(key, depth, $"1 to {MaxDepth}");
     }
 
     internal double Double(string key, double? otherwise = null)
@@ -191,8 +191,8 @@ public sealed partial class PretrainedConfig
     internal IReadOnlyList<string>? Texts(string key)
     {
         if (Find(key) is not { } value) return null;
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is < 1 or > LargestDepth || value.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String))
-            throw Refusal(key, value, $"a list of 1 to {LargestDepth} texts");
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is < 1 or > MaxDepth || value.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String))
+            throw Refusal(key, value, $"a list of 1 to {MaxDepth} texts");
         return [.. value.EnumerateArray().Select(item => item.GetString()!)];
     }
 
@@ -201,7 +201,7 @@ public sealed partial class PretrainedConfig
     {
         if (Find(key) is not { } value) return null;
         string expected = count is null ? "a list of numbers" : $"a list of {count} numbers";
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > LargestDepth || (count is not null && value.GetArrayLength() != count)) throw Refusal(key, value, expected);
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > MaxDepth || (count is not null && value.GetArrayLength() != count)) throw Refusal(key, value, expected);
         return [.. value.EnumerateArray().Select(item => Number(item) ?? throw Refusal(key, value, expected))];
     }
 
@@ -215,8 +215,8 @@ public sealed partial class PretrainedConfig
     }
 
     /// <summary>The nonlinearity of a feed-forward.</summary>
-    internal Activation Activation(string key, string otherwise) => Words.Activation(Text(key) ?? otherwise)
-        ?? throw Refusal(key, Find(key), $"one of {Words.Activations}");
+    internal Activation Activation(string key, string otherwise) => HuggingFaceNames.Activation(Text(key) ?? otherwise)
+        ?? throw Refusal(key, Find(key), $"one of {HuggingFaceNames.Activations}");
 
     PretrainedConfig? Section(string key) => Find(key) switch
     {

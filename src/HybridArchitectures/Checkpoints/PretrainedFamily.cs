@@ -53,7 +53,7 @@ public abstract class PretrainedFamily
         return one.Within(() =>
         {
             var design = Read(one);
-            if (skipsPadding) design = design with { PaddingId = one.PaddingId(design.Vocabulary, paddingId) };
+            if (skipsPadding) design = design with { PaddingId = one.PaddingId(design.VocabularySize, paddingId) };
             one.RefuseUnknown(ModelType, Unused);
             return design.Resolve();
         });
@@ -68,7 +68,7 @@ public abstract class PretrainedFamily
         {
             ["architectures"] = new JsonArray(Architecture),
             ["model_type"] = ModelType,
-            ["vocab_size"] = design.Vocabulary,
+            ["vocab_size"] = design.VocabularySize,
             ["hidden_size"] = design.Width,
             ["tie_word_embeddings"] = design.TiedHead,
             ["initializer_range"] = design.Initialisation.StandardDeviation,
@@ -189,7 +189,7 @@ public abstract class PretrainedFamily
             parameters["factor"] = scaling.Factor;
             parameters["low_freq_factor"] = scaling.LowFrequencyFactor;
             parameters["high_freq_factor"] = scaling.HighFrequencyFactor;
-            parameters["original_max_position_embeddings"] = scaling.OriginalContext;
+            parameters["original_max_position_embeddings"] = scaling.OriginalContextLength;
         }
         if (withFraction || rotary.Fraction != 1)
         {

@@ -6,8 +6,8 @@ namespace HybridArchitectures.Checkpoints;
 sealed class PretrainedFolder : IDisposable
 {
     public const string ConfigFile = "config.json", SingleFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
-    const int MostShards = 4096;
-    const long LargestIndex = 256 << 20;
+    const int MaxShards = 4096;
+    const long MaxIndexBytes = 256 << 20;
 
     readonly List<SafetensorsFile> files = [];
     readonly Dictionary<string, SafetensorsFile> byName = new(StringComparer.Ordinal);
@@ -61,7 +61,7 @@ sealed class PretrainedFolder : IDisposable
         bool IsThere(string shard) => IsPlainName(shard) && File.Exists(Path.Combine(folder, shard));
         var optional = places.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
         var shards = needed.Concat(optional).Select(item => item.Value).Distinct(StringComparer.Ordinal).ToArray();
-        if (shards.Length is 0 or > MostShards) throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MostShards}");
+        if (shards.Length is 0 or > MaxShards) throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MaxShards}");
         foreach (string shard in shards)
         {
             if (!IsPlainName(shard))
@@ -77,7 +77,7 @@ sealed class PretrainedFolder : IDisposable
 
     static Dictionary<string, string> ReadIndex(string path)
     {
-        if (new FileInfo(path).Length > LargestIndex) throw new InvalidDataException($"{path}: more than {LargestIndex} bytes for an index");
+        if (new FileInfo(path).Length > MaxIndexBytes) throw new InvalidDataException($"{path}: more than {MaxIndexBytes} bytes for an index");
         var places = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {

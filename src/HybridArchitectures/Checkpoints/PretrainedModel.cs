@@ -122,7 +122,7 @@ public static class PretrainedModel
         string embedding = family.Tensors(design).SelectMany(choice => choice.Forms[0]).First(rule => rule.Parts is [{ Name: "embedding" }]).File;
         if (!actual.TryGetValue(embedding, out string? table) || !files.Tensors[head][head].Shape.SequenceEqual(files.Tensors[table][table].Shape)) return design;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return files.Tensors[head].Read(head).eq(files.Tensors[table].Read(table)).all().item<bool>() ? design : design with { TiedHead = false };
     }
 

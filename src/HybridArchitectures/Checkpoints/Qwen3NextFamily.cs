@@ -49,7 +49,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         var plain = config.Numbers("mlp_only_layers") ?? [];
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, ZeroCenteredNorms = true,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, ZeroCenteredNorms = true,
             Blocks = Blocks(depth, i => new()
             {
                 Mixer = attends[i] ? attention : delta, FeedForward = (i + 1) % step == 0 && !plain.Contains(i) ? mixture : dense, NormEpsilon = epsilon,
@@ -62,7 +62,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         if (config.Texts("layer_types") is { } words)
         {
             if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
-            return [.. words.Select(word => Words.IsAttention(word) ?? throw config.Refusal("layer_types", word, "linear_attention or full_attention"))];
+            return [.. words.Select(word => HuggingFaceNames.IsAttention(word) ?? throw config.Refusal("layer_types", word, "linear_attention or full_attention"))];
         }
         int interval = config.Int("full_attention_interval", 4);
         if (interval < 1) throw config.Refusal("full_attention_interval", interval, "at least 1");
@@ -91,7 +91,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["linear_key_head_dim"] = delta.KeyHeadSize;
         config["linear_value_head_dim"] = delta.ValueHeadSize;
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
-        config["hidden_act"] = Words.Of(delta.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(delta.Activation);
         config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
         config["decoder_sparse_step"] = 1;
         config["mlp_only_layers"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
@@ -107,12 +107,12 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
             string file = $"model.layers.{i}.", model = Block(i);
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Same(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention ? Attention(file + "self_attn.", model + "mixer.", attention)
                 : Delta(file + "linear_attn.", model + "mixer.", (GatedDeltaSpec)design.Blocks[i].Mixer!);
             var feedForward = design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts ? Experts(file + "mlp.", model + "feed_forward.", experts)
@@ -123,20 +123,20 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 
     static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
     [
-        .. TensorRules.Attention(file, model, spec), TensorRules.Same(file + "q_norm.weight", model + "query_norm.weight"), TensorRules.Same(file + "k_norm.weight", model + "key_norm.weight"),
+        .. TensorRules.Attention(file, model, spec), TensorRules.Rename(file + "q_norm.weight", model + "query_norm.weight"), TensorRules.Rename(file + "k_norm.weight", model + "key_norm.weight"),
     ];
 
     static IEnumerable<TensorChoice> Delta(string file, string model, GatedDeltaSpec spec) =>
     [
-        TensorRules.Same(file + "in_proj_qkvz.weight", model + "input.weight"), TensorRules.Same(file + "in_proj_ba.weight", model + "rates.weight"),
-        .. TensorRules.Filter(file + "conv1d", model, spec.ConvolutionBias), TensorRules.Same(file + "dt_bias", model + "dt_bias"), TensorRules.Same(file + "A_log", model + "A_log"),
-        TensorRules.Same(file + "norm.weight", model + "norm_weight"), TensorRules.Same(file + "out_proj.weight", model + "output.weight"),
+        TensorRules.Rename(file + "in_proj_qkvz.weight", model + "input.weight"), TensorRules.Rename(file + "in_proj_ba.weight", model + "rates.weight"),
+        .. TensorRules.ConvolutionFilter(file + "conv1d", model, spec.ConvolutionBias), TensorRules.Rename(file + "dt_bias", model + "dt_bias"), TensorRules.Rename(file + "A_log", model + "A_log"),
+        TensorRules.Rename(file + "norm.weight", model + "norm_weight"), TensorRules.Rename(file + "out_proj.weight", model + "output.weight"),
     ];
 
     static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec) =>
     [
-        TensorRules.Same(file + "gate.weight", model + "router.weight"), TensorRules.Experts(file + "experts.", model, spec),
-        .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)), TensorRules.Same(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
+        TensorRules.Rename(file + "gate.weight", model + "router.weight"), TensorRules.Experts(file + "experts.", model, spec),
+        .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)), TensorRules.Rename(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
     ];
 
     // multi-token prediction heads are left out

@@ -87,7 +87,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     {
         var entry = this[name];
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var stored = empty(entry.Shape.ToArray(), entry.Type);
         ReadData(entry, stored);
         var result = stored.to(type ?? entry.Type, device ?? CPU);
@@ -104,7 +104,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
             throw new ArgumentException(
                 $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]; expected [{string.Join(", ", target.shape)}]", nameof(target));
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (entry.ByteCount > 0 && ParallelRead.Serves(entry.Type, target)) ParallelRead.Fill(file, entry.Offset, entry.Type, target, Path);
         else target.copy_(Read(name));
     }
@@ -194,7 +194,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
         {
             if (name == "__metadata__" || !names.Add(name))
                 throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "stands twice")}", nameof(tensors));
-            var (type, size) = SafetensorsTypes.Of(tensor.dtype)
+            var (type, size) = SafetensorsTypes.FromScalarType(tensor.dtype)
                 ?? throw new ArgumentException($"tensor '{name}' is {tensor.dtype}; the format has {SafetensorsTypes.Names}", nameof(tensors));
             items.Add((name, tensor, type, size));
         }
@@ -218,7 +218,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     static long WriteData(SafeFileHandle output, Tensor tensor, int size, long offset)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var plain = tensor.detach().cpu().contiguous();
         long bytes = plain.NumberOfElements * size;
         if (bytes == 0) return 0;

@@ -31,7 +31,7 @@ static class SafetensorsTypes
     }
 
     /// <summary>The format's name and element size of a type; null where it has none (complex numbers, say).</summary>
-    public static (string Name, int Size)? Of(ScalarType type)
+    public static (string Name, int Size)? FromScalarType(ScalarType type)
     {
         foreach (var item in All)
             if (item.Type == type) return (item.Name, item.Size);

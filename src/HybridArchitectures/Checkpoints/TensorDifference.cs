@@ -8,5 +8,5 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="LeftNorm">The Euclidean norm on the left.</param>
 /// <param name="RightNorm">The Euclidean norm on the right.</param>
 /// <param name="DifferenceNorm">The Euclidean norm of left minus right.</param>
-/// <param name="LargestDifference">The largest absolute difference of two numbers at one place.</param>
-public sealed record TensorDifference(string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm, double? LargestDifference);
+/// <param name="MaxDifference">The largest absolute difference of two numbers at one place.</param>
+public sealed record TensorDifference(string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm, double? MaxDifference);

@@ -7,5 +7,5 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="Expert">The slice along the first dimension; null for all.</param>
 sealed record TensorPart(string Name, int? Expert = null)
 {
-    public Tensor Of(IReadOnlyDictionary<string, Tensor> state) => Expert is { } expert ? state[Name].select(0, expert) : state[Name];
+    public Tensor Select(IReadOnlyDictionary<string, Tensor> state) => Expert is { } expert ? state[Name].select(0, expert) : state[Name];
 }

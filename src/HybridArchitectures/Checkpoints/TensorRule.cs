@@ -13,7 +13,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     public long[] Shape(IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();
-        var shapes = Parts.Select(part => part.Of(state).shape).ToArray();
+        var shapes = Parts.Select(part => part.Select(state).shape).ToArray();
         var shape = (long[])shapes[0].Clone();
         for (int i = 1; i < shapes.Length; i++) shape[Dimension] += shapes[i][Dimension];
         return IsFilter ? [shape[0], 1, .. shape[1..]] : shape;
@@ -24,20 +24,20 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     {
         if (Dimension != 0 && Parts.Count > 1) return false;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
-        return file.TryReadSpans(name, [.. Parts.Select(part => part.Of(state))]);
+        using var noGrad = no_grad();
+        return file.TryReadSpans(name, [.. Parts.Select(part => part.Select(state))]);
     }
 
     /// <summary>Copies what a file holds into the model.</summary>
     public void Fill(Tensor stored, IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (IsFilter) stored = stored.squeeze(1);
         long start = 0;
         foreach (var part in Parts)
         {
-            var target = part.Of(state);
+            var target = part.Select(state);
             target.copy_(Parts.Count == 1 ? stored : stored.narrow(Dimension, start, target.size(Dimension)));
             start += target.dim() == 0 ? 0 : target.size(Dimension);
         }
@@ -47,8 +47,8 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     public Tensor Gather(IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
-        var parts = Parts.Select(part => part.Of(state).detach()).ToArray();
+        using var noGrad = no_grad();
+        var parts = Parts.Select(part => part.Select(state).detach()).ToArray();
         var whole = parts.Length == 1 ? parts[0].alias() : cat(parts, Dimension);
         return (IsFilter ? whole.unsqueeze(1) : whole).MoveToOuterDisposeScope();
     }

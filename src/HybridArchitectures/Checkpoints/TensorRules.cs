@@ -5,19 +5,19 @@ namespace HybridArchitectures.Checkpoints;
 /// <summary>Rules that several families share. <c>file</c> and <c>model</c> are prefixes ending in a dot.</summary>
 static class TensorRules
 {
-    public static TensorRule Same(string file, string model) => new(file, [new(model)]);
+    public static TensorRule Rename(string file, string model) => new(file, [new(model)]);
 
-    public static IEnumerable<TensorChoice> Ends(HybridDesign design, string embedding, string norm)
+    public static IEnumerable<TensorChoice> EmbeddingNormHead(HybridDesign design, string embedding, string norm)
     {
-        yield return Same(embedding, "embedding");
-        yield return Same(norm, "stack.norm.weight");
-        if (!design.TiedHead) yield return Same(PretrainedFamily.Head, "head");
+        yield return Rename(embedding, "embedding");
+        yield return Rename(norm, "stack.norm.weight");
+        if (!design.TiedHead) yield return Rename(PretrainedFamily.Head, "head");
     }
 
     public static IEnumerable<TensorChoice> Linear(string file, string model, bool bias)
     {
-        yield return Same(file + ".weight", model + ".weight");
-        if (bias) yield return Same(file + ".bias", model + ".bias");
+        yield return Rename(file + ".weight", model + ".weight");
+        if (bias) yield return Rename(file + ".bias", model + ".bias");
     }
 
     public static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
@@ -26,18 +26,18 @@ static class TensorRules
         .. Linear(file + "v_proj", model + "value", spec.InputBias), .. Linear(file + "o_proj", model + "output", spec.OutputBias),
     ];
 
-    public static IEnumerable<TensorChoice> Filter(string file, string model, bool bias)
+    public static IEnumerable<TensorChoice> ConvolutionFilter(string file, string model, bool bias)
     {
         yield return new TensorRule(file + ".weight", [new(model + "conv_weight")], IsFilter: true);
-        if (bias) yield return Same(file + ".bias", model + "conv_bias");
+        if (bias) yield return Rename(file + ".bias", model + "conv_bias");
     }
 
     public static IEnumerable<TensorChoice> Mamba1(string file, string model, Mamba1Spec spec) =>
     [
-        .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Filter(file + "conv1d", model, spec.ConvolutionBias),
-        Same(file + "x_proj.weight", model + "selection.weight"),
-        Same(file + "dt_proj.weight", model + "dt_weight"), Same(file + "dt_proj.bias", model + "dt_bias"),
-        Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
+        .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. ConvolutionFilter(file + "conv1d", model, spec.ConvolutionBias),
+        Rename(file + "x_proj.weight", model + "selection.weight"),
+        Rename(file + "dt_proj.weight", model + "dt_weight"), Rename(file + "dt_proj.bias", model + "dt_bias"),
+        Rename(file + "A_log", model + "A_log"), Rename(file + "D", model + "D"),
         .. Linear(file + "out_proj", model + "output", spec.ProjectionBias),
     ];
 
@@ -45,11 +45,11 @@ static class TensorRules
     {
         TensorChoice[] always =
         [
-            .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. Filter(file + "conv1d", model, spec.ConvolutionBias),
-            Same(file + "dt_bias", model + "dt_bias"), Same(file + "A_log", model + "A_log"), Same(file + "D", model + "D"),
+            .. Linear(file + "in_proj", model + "input", spec.ProjectionBias), .. ConvolutionFilter(file + "conv1d", model, spec.ConvolutionBias),
+            Rename(file + "dt_bias", model + "dt_bias"), Rename(file + "A_log", model + "A_log"), Rename(file + "D", model + "D"),
             .. Linear(file + "out_proj", model + "output", spec.HasOutputBias),
         ];
-        return spec.GatedNorm ? [.. always, Same(file + "norm.weight", model + "norm_weight")] : always;
+        return spec.GatedNorm ? [.. always, Rename(file + "norm.weight", model + "norm_weight")] : always;
     }
 
     public static IEnumerable<TensorChoice> SwiGlu(string file, string model, SwiGluSpec spec) =>
@@ -69,8 +69,8 @@ static class TensorRules
             matrices.Select(matrix => new TensorRule($"{file}{expert}.{matrix}_proj.weight", [new(model + matrix, expert)])));
         TensorRule[] together =
         [
-            spec.Gated ? new(file + "gate_up_proj", [new(model + "gate"), new(model + "up")], Dimension: 1) : Same(file + "up_proj", model + "up"),
-            Same(file + "down_proj", model + "down"),
+            spec.Gated ? new(file + "gate_up_proj", [new(model + "gate"), new(model + "up")], Dimension: 1) : Rename(file + "up_proj", model + "up"),
+            Rename(file + "down_proj", model + "down"),
         ];
         return new([.. each], together);
     }

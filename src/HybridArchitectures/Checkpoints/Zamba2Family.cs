@@ -52,7 +52,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0, FeedForwardAdapterRank = rank };
         return new HybridDesign
         {
-            Name = ModelType, Vocabulary = config.Int("vocab_size"), Width = width, TiedHead = tied, NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = tied, NormEpsilon = epsilon,
             SharedTransformers = [.. Enumerable.Repeat(transformer, transformers)],
             Blocks = Blocks(hybrid.Length, i => new()
             {
@@ -152,7 +152,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         config["use_mem_rope"] = transformer.Attention.Rotary is not null;
         WriteRotary(config, transformer.Attention.Rotary);
         config["intermediate_size"] = transformer.FeedForward.Width;
-        config["hidden_act"] = Words.Of(transformer.FeedForward.Activation);
+        config["hidden_act"] = HuggingFaceNames.FromActivation(transformer.FeedForward.Activation);
         config["adapter_rank"] = use.FeedForwardAdapterRank;
         config["use_shared_attention_adapter"] = use.AttentionAdapterRank > 0;
         config["use_shared_mlp_adapter"] = true;
@@ -162,7 +162,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
-        foreach (var rule in TensorRules.Ends(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
+        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
         var first = new Dictionary<int, string>();       // where a transformer's weights are: at the layer that uses it first
         int uses = 0;
         for (int i = 0; i < design.Depth; i++)
@@ -174,10 +174,10 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
                 if (first.TryAdd(use.Transformer, file + "shared_transformer."))
                     foreach (var rule in Shared(file + "shared_transformer.", $"stack.shared.{use.Transformer}.", design.SharedTransformers[use.Transformer])) yield return rule;
                 foreach (var rule in Adapters(first[use.Transformer], uses++, model + "shared.", use)) yield return rule;
-                yield return TensorRules.Same(file + "linear.weight", model + "shared.output.weight");
+                yield return TensorRules.Rename(file + "linear.weight", model + "shared.output.weight");
                 file += "mamba_decoder.";
             }
-            yield return TensorRules.Same(file + "input_layernorm.weight", model + "mixer_norm.weight");
+            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
             foreach (var rule in TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)block.Mixer!)) yield return rule;
         }
     }
@@ -187,7 +187,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         TensorRule Together(string name) => new($"{file}feed_forward.gate_up_proj.{name}", [new($"{model}feed_forward.gate.{name}"), new($"{model}feed_forward.up.{name}")]);
         TensorChoice[] always =
         [
-            TensorRules.Same(file + "input_layernorm.weight", model + "norm.weight"), TensorRules.Same(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight"),
+            TensorRules.Rename(file + "input_layernorm.weight", model + "norm.weight"), TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight"),
             .. TensorRules.Attention(file + "self_attn.", model + "attention.", spec.Attention),
             Together("weight"), .. TensorRules.Linear(file + "feed_forward.down_proj", model + "feed_forward.down", spec.FeedForward.Bias),
         ];
@@ -202,8 +202,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         if (spec.FeedForwardAdapterRank > 0) adapters.Add(("feed_forward.gate_up_proj", "feed_forward"));
         foreach (var (stored, part) in adapters)
         {
-            yield return TensorRules.Same($"{file}{stored}_adapter_list.{use}.0.weight", $"{model}{part}_adapter.down.weight");
-            yield return TensorRules.Same($"{file}{stored}_adapter_list.{use}.1.weight", $"{model}{part}_adapter.up.weight");
+            yield return TensorRules.Rename($"{file}{stored}_adapter_list.{use}.0.weight", $"{model}{part}_adapter.down.weight");
+            yield return TensorRules.Rename($"{file}{stored}_adapter_list.{use}.1.weight", $"{model}{part}_adapter.up.weight");
         }
     }
 

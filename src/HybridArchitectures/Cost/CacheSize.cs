@@ -37,7 +37,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     /// <param name="batch">Rows.</param>
     /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32.</param>
     /// <exception cref="ArgumentException">A number is out of range, or no model can be made of the design.</exception>
-    public static CacheSize Of(HybridDesign design, long length, long batch = 1, int elementSize = 2)
+    public static CacheSize FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2)
     {
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
@@ -45,7 +45,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         Require.AtLeast(batch, 1, nameof(batch));
         Require.That(elementSize is 1 or 2 or 4 or 8, nameof(elementSize), elementSize, "1, 2, 4 or 8 bytes");
         var total = new CacheSize(0, 0, 0, 0, 0);
-        foreach (var block in design.Blocks) total += Of(design, block, length, elementSize);
+        foreach (var block in design.Blocks) total += FromDesign(design, block, length, elementSize);
         return new(batch * total.KeysAndValues, batch * total.Windows, batch * total.Convolutions, batch * total.Scans, batch * total.Other);
     }
 
@@ -65,10 +65,10 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     /// <param name="block">One of its blocks.</param>
     /// <param name="length">Tokens seen.</param>
     /// <param name="elementSize">Bytes of an activation.</param>
-    public static CacheSize Of(HybridDesign design, BlockSpec block, long length, int elementSize) =>
-        Of(design.SharedAttention(block), design.Width, length, elementSize) + Of(block.Mixer, design.Width, length, elementSize);
+    public static CacheSize FromDesign(HybridDesign design, BlockSpec block, long length, int elementSize) =>
+        FromDesign(design.SharedAttention(block), design.Width, length, elementSize) + FromDesign(block.Mixer, design.Width, length, elementSize);
 
-    internal static CacheSize Of(MixerSpec? mixer, int width, long length, int elementSize)
+    internal static CacheSize FromDesign(MixerSpec? mixer, int width, long length, int elementSize)
     {
         switch (mixer)
         {
@@ -78,7 +78,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
                     ? new(0, ((long)window + attention.Sinks + 1) * (slot + sizeof(long)), 0, 0, 0)
                     : new(length * slot, 0, 0, 0, 0);
             case IntraHybridSpec intra:
-                return Of(intra.Attention, width, length, elementSize) + Of(intra.StateSpace, width, length, elementSize);
+                return FromDesign(intra.Attention, width, length, elementSize) + FromDesign(intra.StateSpace, width, length, elementSize);
             case IStateSpaceSpec stateSpace:
                 long channels = stateSpace is Mamba2Spec mamba ? mamba.ConvolutionChannels : stateSpace.InnerWidth;
                 return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * ScanElement(elementSize), 0);

@@ -9,7 +9,7 @@ namespace HybridArchitectures.Cost;
 public sealed record DesignCost(HybridDesign Design, int SequenceLength)
 {
     /// <summary>Trainable parameters.</summary>
-    public ParameterCount Parameters { get; } = ParameterCount.Of(Design);
+    public ParameterCount Parameters { get; } = ParameterCount.FromDesign(Design);
 
     /// <summary>Operations per token in training and prefill.</summary>
     public FlopCount Flops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfText(Design, SequenceLength, accounting);
@@ -18,14 +18,14 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public FlopCount StepFlops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfStep(Design, SequenceLength, accounting);
 
     /// <summary>Bytes of a cache after a text.</summary>
-    public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.Of(Design, SequenceLength, batch, elementSize);
+    public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.FromDesign(Design, SequenceLength, batch, elementSize);
 
     /// <summary>Bytes that training holds.</summary>
     public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA) =>
-        Cost.TrainingMemory.Of(Design, SequenceLength, batch, elementSize, checkpointing, device);
+        Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device);
 
     /// <summary>Bytes and least time of the step at <see cref="SequenceLength"/>.</summary>
-    public DecodeCost Decode(Card card, long batch = 1, int elementSize = 2) => DecodeCost.Of(Design, SequenceLength, card, batch, elementSize);
+    public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) => DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
 
     /// <summary>Tokens for which a budget of training operations is enough.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;

@@ -9,7 +9,7 @@ static class DesignExplanation
 {
     const int BarWidth = 12;
 
-    public static string Of(HybridDesign design, int sequenceLength)
+    public static string Create(HybridDesign design, int sequenceLength)
     {
         var cost = design.Cost(sequenceLength);
         var flops = cost.Flops();
@@ -23,7 +23,7 @@ static class DesignExplanation
         {
             string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * flops.Blocks[i].Total / most)));
             table.Add(Invariant($"{i + 1}"), design.Blocks[i].Mixer?.Symbol ?? "-", mixers[i], feedForwards[i], Units.Count(cost.Parameters.Blocks[i].Total),
-                Units.Flops(3 * flops.Blocks[i].Total), Units.Bytes(CacheSize.Of(design, design.Blocks[i], sequenceLength, 2).Total), bar);
+                Units.Flops(3 * flops.Blocks[i].Total), Units.Bytes(CacheSize.FromDesign(design, design.Blocks[i], sequenceLength, 2).Total), bar);
         }
         for (int i = 0; i < design.SharedTransformers.Count; i++)
         {
@@ -32,7 +32,7 @@ static class DesignExplanation
         }
         table.Add("", " ", head, "", Units.Count(cost.Parameters.Embedding + cost.Parameters.Head));
         table.Add("", " ", "all", "", Units.Count(cost.Parameters.Total), Units.Flops(flops.Training), Units.Bytes(cost.Cache().Total));
-        return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.Vocabulary:N0}, {design.Depth} blocks {design.Pattern}\n") + table
+        return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.VocabularySize:N0}, {design.Depth} blocks {design.Pattern}\n") + table
             + Invariant($"texts of {sequenceLength:N0} tokens; operations of training without embedding and head; cache of one row in bfloat16\n");
     }
 

@@ -10,7 +10,7 @@ public static class DesignSolver
     {
         Require.Defined(measure, nameof(measure));
         if (measure == DesignMeasure.TrainingFlops) return FlopCount.OfText(design, sequenceLength).Training;
-        var count = ParameterCount.Of(design);
+        var count = ParameterCount.FromDesign(design);
         return measure switch
         {
             DesignMeasure.Parameters => count.Total,
@@ -29,7 +29,7 @@ public static class DesignSolver
     public static SolvedDesign ByFeedForward(HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
-        Require.That(multiple is >= 1 and <= Require.LargestSize, nameof(multiple), multiple, $"1 to {Require.LargestSize}");
+        Require.That(multiple is >= 1 and <= Require.MaxSize, nameof(multiple), multiple, $"1 to {Require.MaxSize}");
         int widest = design.Blocks.Select(block => Width(block.FeedForward)).Concat(design.SharedTransformers.Select(transformer => transformer.FeedForward.Width)).Max();
         Require.That(widest > 0, nameof(design), design.Pattern, "a design with feed-forwards");
         double target = Measure(of, measure, sequenceLength);
@@ -44,7 +44,7 @@ public static class DesignSolver
         }
         double least = Measure(Scaled(1), measure, sequenceLength);
         Require.That(least <= target, nameof(of), target, FormattableString.Invariant($"at least {least}, which the design has with feed-forwards of {multiple}"));
-        return Nearest(Scaled, 1, Require.LargestSize / multiple, measure, target, sequenceLength);
+        return Nearest(Scaled, 1, Require.MaxSize / multiple, measure, target, sequenceLength);
     }
 
     /// <summary>The design of another depth that comes nearest to another design. Its kinds of block keep their order and shares: the i-th of m blocks is that of the n given at
@@ -77,7 +77,7 @@ public static class DesignSolver
         ArgumentException? refusal = null;
         int above = 0;
         // more blocks cost more, but a ratio's counts of either kind move in steps: the search goes a little past the target
-        for (int depth = 1; depth <= HybridDesign.LargestDepth && above < 4; depth++)
+        for (int depth = 1; depth <= HybridDesign.MaxDepth && above < 4; depth++)
         {
             HybridDesign design;
             try
@@ -121,7 +121,7 @@ public static class DesignSolver
 
     static FeedForwardSpec Scale(FeedForwardSpec feedForward, double factor, int multiple)
     {
-        int Rounded(int width) => width == 0 ? 0 : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.LargestSize);
+        int Rounded(int width) => width == 0 ? 0 : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.MaxSize);
         return feedForward switch
         {
             SwiGluSpec swiglu => swiglu with { Width = Rounded(swiglu.Width) },

@@ -45,13 +45,13 @@ public sealed record FlopCount
     static FlopCount Count(HybridDesign design, FlopAccounting accounting, Func<long, double> visible, long? length)
     {
         Require.Defined(accounting, nameof(accounting));
-        var parameters = ParameterCount.Of(design);
+        var parameters = ParameterCount.FromDesign(design);
         bool paper = accounting == FlopAccounting.Paper;
         int width = design.Width;
         return new()
         {
             Accounting = accounting,
-            Head = paper ? 2.0 * width : 2.0 * width * design.Vocabulary,
+            Head = paper ? 2.0 * width : 2.0 * width * design.VocabularySize,
             Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
                 2.0 * (paper ? count.Mixer + count.Norms : MatrixWeights(block.Mixer, width)),
                 Mixing(block.Mixer, width, accounting, visible, length), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))

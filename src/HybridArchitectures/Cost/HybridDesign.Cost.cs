@@ -17,6 +17,6 @@ public sealed partial record HybridDesign
     public string Explain(int sequenceLength = 8192)
     {
         Require.AtLeast(sequenceLength, 1, nameof(sequenceLength));
-        return DesignExplanation.Of(this, sequenceLength);
+        return DesignExplanation.Create(this, sequenceLength);
     }
 }

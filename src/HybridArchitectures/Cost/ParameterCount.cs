@@ -54,29 +54,29 @@ public sealed record ParameterCount
     }
 
     /// <summary>Counts the parameters of a complete design.</summary>
-    public static ParameterCount Of(HybridDesign design)
+    public static ParameterCount FromDesign(HybridDesign design)
     {
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
-        long table = (long)design.Vocabulary * design.Width;
+        long table = (long)design.VocabularySize * design.Width;
         return new()
         {
             Embedding = table,
             Head = design.TiedHead ? 0 : table,
             FinalNorm = design.Width,
             SharedTransformers = design.SharedTransformers.Sum(transformer => transformer.CountParameters(design.Width)),
-            Blocks = design.Blocks.Select((block, index) => Of(block, index + 1, design.Width) with
+            Blocks = design.Blocks.Select((block, index) => Count(block, index + 1, design.Width) with
             {
                 SharedUse = block.Shared is { } use ? use.CountParameters(design.SharedTransformers[use.Transformer], design.Width) : 0,
             }).ToEquatableList(),
         };
     }
 
-    static BlockParameters Of(BlockSpec block, int position, int width) => new(position, block.Symbol, Of(block.Mixer, width),
+    static BlockParameters Count(BlockSpec block, int position, int width) => new(position, block.Symbol, Count(block.Mixer, width),
         block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : width) + (block.FeedForward.IsNone ? 0 : width),
         block.FeedForward.CountActiveParameters(width));
 
-    static long Of(MixerSpec? mixer, int width)
+    static long Count(MixerSpec? mixer, int width)
     {
         long count = mixer?.CountParameters(width) ?? 0;
         if (mixer is CustomMixerSpec) Require.AtLeast(count, 0, $"{mixer.GetType().Name}.{nameof(MixerSpec.CountParameters)}");

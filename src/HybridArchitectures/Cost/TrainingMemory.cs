@@ -33,16 +33,16 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <param name="checkpointing">Blocks keep only their input and are computed again in the backward pass, one at a time.</param>
     /// <param name="device">CUDA (a card of compute capability 9.0) or CPU: scans keep their states at other tokens.</param>
     /// <exception cref="ArgumentException">A number is out of range, or no model can be made of the design.</exception>
-    public static TrainingMemory Of(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA)
+    public static TrainingMemory FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA)
     {
         Require.AtLeast(length, 1, nameof(length));
         Require.AtLeast(batch, 1, nameof(batch));
         Require.That(elementSize is 2 or 4 or 8, nameof(elementSize), elementSize, "2, 4 or 8 bytes");
         Require.That(device is DeviceType.CPU or DeviceType.CUDA, nameof(device), device, "CPU or CUDA");
-        var count = ParameterCount.Of(design);
+        var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
-        var kept = new KeptActivations(elementSize, length, batch, device == DeviceType.CUDA);
-        var blocks = design.Blocks.Select(block => kept.Of(design, block)).ToList();
+        var kept = new SavedActivations(elementSize, length, batch, device == DeviceType.CUDA);
+        var blocks = design.Blocks.Select(block => kept.Bytes(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
         // embedding's output is the first block's input; then the last norm's input and output
@@ -55,7 +55,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         }
         long parameters = 4 * count.Total;
         long head = count.Head > 0 ? count.Head : count.Embedding;
-        double loss = device == DeviceType.CPU ? 4 * head + input * tokens : Kernels.KeptStates.Logits(tokens, design.Vocabulary, design.Width, elementSize) + (elementSize == 4 ? 0 : elementSize * head);
+        double loss = device == DeviceType.CPU ? 4 * head + input * tokens : Kernels.SavedStateMemory.Logits(tokens, design.VocabularySize, design.Width, elementSize) + (elementSize == 4 ? 0 : elementSize * head);
         return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations);
     }
 }

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 sealed record BuilderState
 {
     public required int Width { get; init; }
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
     public string? Name { get; init; }
     public IReadOnlyList<MixerSpec> Mixers { get; init; } = [];
     public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;

@@ -8,5 +8,5 @@ namespace HybridArchitectures.Design;
 public sealed record DesignDifference(EquatableList<int> Blocks, string Path, string Left, string Right)
 {
     /// <summary>Such as <c>blocks 1-3, 5: mixer.stateSize: 64 -> 128</c>.</summary>
-    public override string ToString() => $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges.Of(Blocks)}: ")}{Path}: {Left} -> {Right}";
+    public override string ToString() => $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges.Format(Blocks)}: ")}{Path}: {Left} -> {Right}";
 }

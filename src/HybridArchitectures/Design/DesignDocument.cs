@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 sealed record DesignDocument
 {
     public string? Name { get; init; }
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
     public required int Width { get; init; }
     public bool TiedHead { get; init; } = true;
     public double NormEpsilon { get; init; } = 1e-5;
@@ -18,10 +18,10 @@ sealed record DesignDocument
     public EquatableList<SharedTransformerSpec> SharedTransformers { get; init; } = [];
     public required EquatableList<BlockSpec> Blocks { get; init; }
 
-    public static DesignDocument Of(HybridDesign design) => new()
+    public static DesignDocument FromDesign(HybridDesign design) => new()
     {
         Name = design.Name,
-        Vocabulary = design.Vocabulary,
+        VocabularySize = design.VocabularySize,
         Width = design.Width,
         TiedHead = design.TiedHead,
         NormEpsilon = design.NormEpsilon,
@@ -39,7 +39,7 @@ sealed record DesignDocument
     public HybridDesign ToDesign() => new()
     {
         Name = Name,
-        Vocabulary = Vocabulary,
+        VocabularySize = VocabularySize,
         Width = Width,
         TiedHead = TiedHead,
         NormEpsilon = NormEpsilon,

@@ -57,7 +57,7 @@ static class DesignJson
     public static void Write(Utf8JsonWriter writer, HybridDesign design)
     {
         RequireRegistered(design);
-        JsonSerializer.Serialize(writer, DesignDocument.Of(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
+        JsonSerializer.Serialize(writer, DesignDocument.FromDesign(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
     }
 
     // what would be read back as another mixer is not written

@@ -5,18 +5,18 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// A language model written down: vocabulary, width, blocks in order, head. An immutable value, equal to another when all it says is equal, from which model, cost
-/// and files are derived. Made by <see cref="Builder"/>, or from JSON; a design made by object initialiser becomes complete by <see cref="Resolve"/>.
+/// and files are derived. Made by <see cref="Create"/>, or from JSON; a design made by object initialiser becomes complete by <see cref="Resolve"/>.
 /// </summary>
 [JsonConverter(typeof(HybridDesignConverter))]
 public sealed partial record HybridDesign
 {
-    internal const int LargestDepth = 4096;
+    internal const int MaxDepth = 4096;
 
     /// <summary>A name, if it has one.</summary>
     public string? Name { get; init; }
 
     /// <summary>Entries of the vocabulary.</summary>
-    public required int Vocabulary { get; init; }
+    public required int VocabularySize { get; init; }
 
     /// <summary>Width of the residual stream.</summary>
     public required int Width { get; init; }
@@ -62,8 +62,11 @@ public sealed partial record HybridDesign
     [JsonIgnore]
     public string Pattern => BlockPattern.Print(Blocks);
 
-    /// <summary>Starts a design in the fluent way.</summary>
-    public static HybridDesignBuilder Builder(int width, int vocabulary) => new(width, vocabulary);
+    /// <summary>Creates a builder, to which mixers, the depth and the order of the blocks are added: <c>HybridDesign.Create(width, vocabularySize).WithAttention(...)...Build()</c>.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="vocabularySize">Number of tokens in the vocabulary.</param>
+    /// <exception cref="ArgumentException">A size is below 1 or above 1,048,576.</exception>
+    public static HybridDesignBuilder Create(int width, int vocabularySize) => new(width, vocabularySize);
 
     /// <summary>The same design with every size that was left at 0 filled in, checked.</summary>
     /// <exception cref="ArgumentException">No model can be made of it; names block, property, what it was and what was expected.</exception>
@@ -103,19 +106,19 @@ public sealed partial record HybridDesign
     public void Check()
     {
         Require.That(Name is null || IsText(Name), "name", Name, "text without half characters (unpaired surrogates)");
-        Require.Size(Vocabulary, "vocabulary");
+        Require.Size(VocabularySize, "vocabularySize");
         Require.Size(Width, "width");
         Require.Present(Blocks, "blocks", "at least one block");
-        Require.That(Blocks.Count is >= 1 and <= LargestDepth, "depth", Blocks.Count, $"1 to {LargestDepth}");
+        Require.That(Blocks.Count is >= 1 and <= MaxDepth, "depth", Blocks.Count, $"1 to {MaxDepth}");
         Require.Positive(NormEpsilon, "normEpsilon");
-        Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < Vocabulary), "paddingId", PaddingId, $"0 to {Vocabulary - 1}, or none");
+        Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < VocabularySize), "paddingId", PaddingId, $"0 to {VocabularySize - 1}, or none");
         Require.NotNegative(HeadZLoss, "headZLoss");
         Require.Positive(EmbeddingScale, "embeddingScale");
         Require.Positive(LogitScale, "logitScale");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);
         Require.Present(SharedTransformers, "sharedTransformers", "a list, which may be empty");
-        Require.That(SharedTransformers.Count <= LargestDepth, "sharedTransformers", SharedTransformers.Count, $"at most {LargestDepth}");
+        Require.That(SharedTransformers.Count <= MaxDepth, "sharedTransformers", SharedTransformers.Count, $"at most {MaxDepth}");
         for (int i = 0; i < SharedTransformers.Count; i++)
             Require.Within($"shared transformer {i}", () => (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
         for (int i = 0; i < Blocks.Count; i++)
@@ -156,8 +159,8 @@ public sealed partial record HybridDesign
     }
 
     /// <summary>Trainable parameters: total, active, by part and by block.</summary>
-    public ParameterCount CountParameters() => ParameterCount.Of(this);
+    public ParameterCount CountParameters() => ParameterCount.FromDesign(this);
 
     /// <summary>One line: name, width, vocabulary and pattern.</summary>
-    public override string ToString() => $"{Name ?? "design"}: width {Width}, vocabulary {Vocabulary}, {Depth} blocks {Pattern}";
+    public override string ToString() => $"{Name ?? "design"}: width {Width}, vocabulary {VocabularySize}, {Depth} blocks {Pattern}";
 }

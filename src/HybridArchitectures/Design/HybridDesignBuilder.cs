@@ -12,13 +12,11 @@ public sealed class HybridDesignBuilder
 
     readonly BuilderState state;
 
-    /// <summary>Starts a design with a residual stream of this width and a vocabulary of this size.</summary>
-    /// <exception cref="ArgumentException">A size is below 1 or beyond reason.</exception>
-    public HybridDesignBuilder(int width, int vocabulary)
+    internal HybridDesignBuilder(int width, int vocabularySize)
     {
         Require.Size(width, nameof(width));
-        Require.Size(vocabulary, nameof(vocabulary));
-        state = new() { Width = width, Vocabulary = vocabulary };
+        Require.Size(vocabularySize, nameof(vocabularySize));
+        state = new() { Width = width, VocabularySize = vocabularySize };
     }
 
     HybridDesignBuilder(BuilderState state) => this.state = state;
@@ -142,7 +140,7 @@ public sealed class HybridDesignBuilder
     public HybridDesignBuilder WithSharedTransformers(SharedTransformerSpec transformer, int count = 1, int attentionAdapterRank = 0, int feedForwardAdapterRank = 0)
     {
         ArgumentNullException.ThrowIfNull(transformer);
-        Require.That(count is >= 1 and <= HybridDesign.LargestDepth, nameof(count), count, $"1 to {HybridDesign.LargestDepth}");
+        Require.That(count is >= 1 and <= HybridDesign.MaxDepth, nameof(count), count, $"1 to {HybridDesign.MaxDepth}");
         return new(state with
         {
             Shared = [.. Enumerable.Repeat(transformer, count)],
@@ -153,7 +151,7 @@ public sealed class HybridDesignBuilder
     /// <summary>How many blocks.</summary>
     public HybridDesignBuilder Depth(int blocks)
     {
-        Require.That(blocks is >= 1 and <= HybridDesign.LargestDepth, "depth", blocks, $"1 to {HybridDesign.LargestDepth}");
+        Require.That(blocks is >= 1 and <= HybridDesign.MaxDepth, "depth", blocks, $"1 to {HybridDesign.MaxDepth}");
         return new(state with { Depth = blocks });
     }
 
@@ -178,8 +176,8 @@ public sealed class HybridDesignBuilder
 
     HybridDesignBuilder WithRatio(BuilderRatio ratio, string firstName, string secondName)
     {
-        Require.That(ratio.FirstShare is >= 0 and <= Require.LargestSize, firstName, ratio.FirstShare, $"0 to {Require.LargestSize}");
-        Require.That(ratio.SecondShare is >= 0 and <= Require.LargestSize, secondName, ratio.SecondShare, $"0 to {Require.LargestSize}");
+        Require.That(ratio.FirstShare is >= 0 and <= Require.MaxSize, firstName, ratio.FirstShare, $"0 to {Require.MaxSize}");
+        Require.That(ratio.SecondShare is >= 0 and <= Require.MaxSize, secondName, ratio.SecondShare, $"0 to {Require.MaxSize}");
         Require.That(ratio.FirstShare + ratio.SecondShare > 0, "ratio", "0:0", "a share above 0 on either side");
         return new(state with { Ratio = ratio });
     }
@@ -207,8 +205,8 @@ public sealed class HybridDesignBuilder
     public HybridDesignBuilder Pattern(string pattern, int repeat = 1)
     {
         var blocks = BlockPattern.Parse(pattern);
-        Require.That(repeat >= 1 && (long)repeat * blocks.Count <= HybridDesign.LargestDepth, nameof(repeat), repeat,
-            $"at least 1, and at most {HybridDesign.LargestDepth} blocks in all");
+        Require.That(repeat >= 1 && (long)repeat * blocks.Count <= HybridDesign.MaxDepth, nameof(repeat), repeat,
+            $"at least 1, and at most {HybridDesign.MaxDepth} blocks in all");
         return new(state with { Pattern = Enumerable.Repeat(blocks, repeat).SelectMany(block => block).ToEquatableList() });
     }
 
@@ -270,7 +268,7 @@ public sealed class HybridDesignBuilder
         var design = new HybridDesign
         {
             Name = state.Name,
-            Vocabulary = state.Vocabulary,
+            VocabularySize = state.VocabularySize,
             Width = state.Width,
             TiedHead = state.TiedHead,
             NormEpsilon = state.NormEpsilon,

@@ -3,7 +3,7 @@ namespace HybridArchitectures.Design;
 /// <summary>Writes ascending numbers with runs as ranges: <c>1-3, 5</c>.</summary>
 static class Ranges
 {
-    public static string Of(IReadOnlyList<int> numbers)
+    public static string Format(IReadOnlyList<int> numbers)
     {
         var ranges = new List<string>();
         for (int i = 0; i < numbers.Count;)

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Design;
 /// <summary>Refusals that name the argument, what it was and what was expected.</summary>
 static class Require
 {
-    public const int LargestSize = 1 << 20;
+    public const int MaxSize = 1 << 20;
 
     public static void That(bool holds, string name, object? was, string expected)
     {
@@ -15,7 +15,7 @@ static class Require
     public static void AtLeast(long value, long minimum, string name) => That(value >= minimum, name, value, $"at least {minimum}");
 
     /// <summary>A width or a number of things: bounded, so that no count of parameters can overflow.</summary>
-    public static void Size(long value, string name) => That(value is >= 1 and <= LargestSize, name, value, value < 1 ? "at least 1" : $"at most {LargestSize}");
+    public static void Size(long value, string name) => That(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
 
     public static void Positive(double value, string name) => That(double.IsFinite(value) && value > 0, name, value, "a finite number above 0");
 

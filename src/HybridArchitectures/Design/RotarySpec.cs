@@ -33,6 +33,6 @@ public sealed record RotarySpec
         Require.That(double.IsFinite(Scaling.HighFrequencyFactor) && Scaling.HighFrequencyFactor > Scaling.LowFrequencyFactor,
             "scaling.highFrequencyFactor", Scaling.HighFrequencyFactor,
             FormattableString.Invariant($"a finite number above lowFrequencyFactor = {Scaling.LowFrequencyFactor}"));
-        Require.AtLeast(Scaling.OriginalContext, 1, "scaling.originalContext");
+        Require.AtLeast(Scaling.OriginalContextLength, 1, "scaling.originalContextLength");
     }
 }

@@ -28,7 +28,7 @@ public sealed record SharedTransformerUse
     {
         Require.That(Transformer >= 0 && Transformer < design.SharedTransformers.Count, "transformer", Transformer,
             design.SharedTransformers.Count == 0 ? "none, since the design has no shared transformers" : $"0 to {design.SharedTransformers.Count - 1}");
-        Require.That(AttentionAdapterRank is >= 0 and <= Require.LargestSize, "attentionAdapterRank", AttentionAdapterRank, $"0 to {Require.LargestSize}");
-        Require.That(FeedForwardAdapterRank is >= 0 and <= Require.LargestSize, "feedForwardAdapterRank", FeedForwardAdapterRank, $"0 to {Require.LargestSize}");
+        Require.That(AttentionAdapterRank is >= 0 and <= Require.MaxSize, "attentionAdapterRank", AttentionAdapterRank, $"0 to {Require.MaxSize}");
+        Require.That(FeedForwardAdapterRank is >= 0 and <= Require.MaxSize, "feedForwardAdapterRank", FeedForwardAdapterRank, $"0 to {Require.MaxSize}");
     }
 }

@@ -11,7 +11,7 @@ public sealed class EpsilonCutoff : LogitsProcessor
 
     /// <summary>A filter.</summary>
     /// <param name="epsilon">0 to 1; 0 keeps all.</param>
-    public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.Of(Bounds.ZeroToOne(epsilon, nameof(epsilon)));
+    public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.From(Bounds.ZeroToOne(epsilon, nameof(epsilon)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

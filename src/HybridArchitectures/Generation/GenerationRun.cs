@@ -22,7 +22,7 @@ sealed class GenerationRun : IDisposable
         (this.model, this.options) = (model, options);
         active = [.. rows];
         processors = options.CreateProcessors();
-        vocabulary = tokenizer?.VocabularySize ?? model.Vocabulary;
+        vocabulary = tokenizer?.VocabularySize ?? model.VocabularySize;
         absent = tokenizer is null ? [] : [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
     }
 
@@ -48,7 +48,7 @@ sealed class GenerationRun : IDisposable
     GeneratedPiece[] Compute(CancellationToken cancellation)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
         var ids = Choose(logits);
         var pieces = active.Select((row, i) => row.Accept(ids[i])).ToArray();
@@ -96,7 +96,7 @@ sealed class GenerationRun : IDisposable
         using var context = new SequenceContext(layout, cache);
         var logits = model.NextLogits(ids, context);
         if (logits.dim() != 2 || logits.size(0) != ids.size(0) || logits.size(1) < vocabulary)
-            throw new InvalidOperationException($"the model gave logits of [{string.Join(", ", logits.shape)}]; expected ({ids.size(0)}, {model.Vocabulary})");
+            throw new InvalidOperationException($"the model gave logits of [{string.Join(", ", logits.shape)}]; expected ({ids.size(0)}, {model.VocabularySize})");
         return logits;
     }
 

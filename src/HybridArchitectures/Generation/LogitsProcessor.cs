@@ -19,7 +19,7 @@ public abstract class LogitsProcessor
         if (scores.dtype != ScalarType.Float32) throw new ArgumentException($"scores is {scores.dtype}; expected Float32", nameof(scores));
         if (history.Count != scores.size(0)) throw new ArgumentException($"history has {history.Count} rows; scores has {scores.size(0)}", nameof(history));
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var changed = Change(scores, history);
         return (ReferenceEquals(changed, scores) ? scores.alias() : changed).MoveToOuterDisposeScope();
     }

@@ -11,7 +11,7 @@ public sealed class MinP : LogitsProcessor
 
     /// <summary>A filter.</summary>
     /// <param name="fraction">0 to 1; 0 keeps all.</param>
-    public MinP(double fraction) => this.fraction = Scalars.Of(Bounds.ZeroToOne(fraction, nameof(fraction)));
+    public MinP(double fraction) => this.fraction = Scalars.From(Bounds.ZeroToOne(fraction, nameof(fraction)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

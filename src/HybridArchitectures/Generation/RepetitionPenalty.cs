@@ -11,7 +11,7 @@ public sealed class RepetitionPenalty : LogitsProcessor
 
     /// <summary>A rule.</summary>
     /// <param name="penalty">Positive and finite; 1 changes nothing, below 1 favours repetition.</param>
-    public RepetitionPenalty(double penalty) => this.penalty = Scalars.Of(Bounds.Positive(penalty, nameof(penalty)));
+    public RepetitionPenalty(double penalty) => this.penalty = Scalars.From(Bounds.Positive(penalty, nameof(penalty)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

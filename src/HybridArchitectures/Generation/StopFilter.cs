@@ -26,14 +26,14 @@ sealed class StopFilter(IReadOnlyList<string> stops)
             held.Length -= longest;
             return Release(held.Length);
         }
-        int keep = stops.Select(LongestBeginning).DefaultIfEmpty(0).Max();
+        int keep = stops.Select(MaxPrefixLength).DefaultIfEmpty(0).Max();
         return Release(held.Length - keep);
     }
 
     /// <summary>What is still held back: no more text comes.</summary>
     public string End() => IsStopped ? "" : Release(held.Length);
 
-    int LongestBeginning(string stop)
+    int MaxPrefixLength(string stop)
     {
         int length = Math.Min(stop.Length - 1, held.Length);
         while (length > 0 && !EndsWith(stop, length)) length--;

@@ -11,7 +11,7 @@ public sealed class TemperatureScaling : LogitsProcessor
 
     /// <summary>A scaling.</summary>
     /// <param name="temperature">Positive and finite.</param>
-    public TemperatureScaling(double temperature) => this.temperature = Scalars.Of(Bounds.Positive(temperature, nameof(temperature)));
+    public TemperatureScaling(double temperature) => this.temperature = Scalars.From(Bounds.Positive(temperature, nameof(temperature)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history) => Divided(scores, temperature);

@@ -25,8 +25,8 @@ public sealed class TextGenerator
     public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        if (tokenizer is not null && tokenizer.VocabularySize > model.Vocabulary)
-            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.Vocabulary}", nameof(tokenizer));
+        if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
+            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.VocabularySize}", nameof(tokenizer));
         (this.model, this.tokenizer) = (model, tokenizer);
     }
 
@@ -148,8 +148,8 @@ public sealed class TextGenerator
         {
             if (tokenizer is not null && !tokenizer.Contains(id))
                 throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; the tokenizer has no such token", nameof(options));
-            if (id < 0 || id >= model.Vocabulary)
-                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; expected 0 to {model.Vocabulary - 1}", nameof(options));
+            if (id < 0 || id >= model.VocabularySize)
+                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; expected 0 to {model.VocabularySize - 1}", nameof(options));
         }
         if (tokenizer is null && options.Stop.Count > 0)
         {
@@ -162,8 +162,8 @@ public sealed class TextGenerator
             if (prompt is null) throw new ArgumentNullException(nameof(prompts), $"prompt {rows.Count} is null");
             if (prompt.Count == 0) throw new ArgumentException($"prompt {rows.Count} is empty; the model needs a token to go on from, such as begin of text", nameof(prompts));
             foreach (int id in prompt)
-                if (id < 0 || id >= model.Vocabulary)
-                    throw new ArgumentOutOfRangeException(nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.Vocabulary}");
+                if (id < 0 || id >= model.VocabularySize)
+                    throw new ArgumentOutOfRangeException(nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.VocabularySize}");
             rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
         }
         return rows;

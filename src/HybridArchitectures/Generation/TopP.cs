@@ -18,7 +18,7 @@ public sealed class TopP : LogitsProcessor
     /// <param name="probability">Above 0, at most 1; 1 keeps all.</param>
     public TopP(double probability)
     {
-        dropped = Scalars.Of(1 - Bounds.Fraction(probability, nameof(probability)));
+        dropped = Scalars.From(1 - Bounds.Fraction(probability, nameof(probability)));
         keepsAll = probability == 1;
     }
 

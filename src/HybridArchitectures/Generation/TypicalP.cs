@@ -16,7 +16,7 @@ public sealed class TypicalP : LogitsProcessor
     /// <param name="mass">Above 0, at most 1; 1 keeps all.</param>
     public TypicalP(double mass)
     {
-        this.mass = Scalars.Of(Bounds.Fraction(mass, nameof(mass)));
+        this.mass = Scalars.From(Bounds.Fraction(mass, nameof(mass)));
         keepsAll = mass == 1;
     }
 
@@ -32,7 +32,7 @@ public sealed class TypicalP : LogitsProcessor
         var distance = logarithms.neg().sub(entropy).abs().to(ScalarType.Float32);
         var (sorted, order) = distance.sort(1, descending: false, stable: true);
         var reached = Cumulated(Probabilities(scores.gather(1, order))).lt(mass).sum(1, keepdim: true);      // (rows, 1): index of the last one kept
-        var last = reached.clamp_max(Scalars.Of(scores.size(1) - 1));
+        var last = reached.clamp_max(Scalars.From(scores.size(1) - 1));
         var drop = sorted.gt(sorted.gather(1, last));
         return scores.masked_fill(drop.scatter(1, order, drop), Scalars.MinusInfinity);
     }

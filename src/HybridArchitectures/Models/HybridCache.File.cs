@@ -13,7 +13,7 @@ namespace HybridArchitectures.Models;
 public sealed partial class HybridCache
 {
     const string FormatKey = "hybrid_cache", Format = "1", DesignKey = "design", LengthsName = "lengths";
-    const long MostTokens = 1L << 40;
+    const long MaxTokens = 1L << 40;
 
     /// <summary>Saves the cache as a safetensors file, which appears when it is complete. Weights are not part of it.</summary>
     /// <param name="path">The file; its folder exists.</param>
@@ -22,7 +22,7 @@ public sealed partial class HybridCache
         RequireAlive();
         ArgumentException.ThrowIfNullOrEmpty(path);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var tensors = new Dictionary<string, Tensor> { [LengthsName] = tensor(lengths) };
         for (int block = 0; block < States.Count; block++)
             foreach (var (index, value) in (States[block]?.Save(lengths) ?? []).Index()) tensors[Name(block, index)] = value;
@@ -43,7 +43,7 @@ public sealed partial class HybridCache
         if (file.Metadata.GetValueOrDefault(FormatKey) != Format)
             throw new InvalidDataException($"{path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as {nameof(HybridCache)}.{nameof(Save)} writes it");
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var lengths = ReadLengths(file);
         var byBlock = Group(file, lengths.Length);
         using (var example = model.CreateCache(1)) Check(file, example, byBlock, lengths.Length);
@@ -86,7 +86,7 @@ public sealed partial class HybridCache
         if (!file.Contains(LengthsName) || file[LengthsName] is not { Type: ScalarType.Int64, Shape.Count: 1 }) throw new InvalidDataException($"{file.Path}: no tensor '{LengthsName}' of Int64[rows]");
         var lengths = TensorMemory.ToArray<long>(file.Read(LengthsName));
         foreach (long length in lengths)
-            if (length is < 0 or > MostTokens) throw new InvalidDataException($"{file.Path}: '{LengthsName}' holds {length}; expected 0 to {MostTokens}");
+            if (length is < 0 or > MaxTokens) throw new InvalidDataException($"{file.Path}: '{LengthsName}' holds {length}; expected 0 to {MaxTokens}");
         return lengths;
     }
 

@@ -57,9 +57,9 @@ public sealed partial class HybridCache : IDisposable
         ArgumentNullException.ThrowIfNull(rows);
         foreach (int row in rows) RequireRow(row);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
-        var index = Indices.Of(rows.Select(row => (long)row), device);
+        var index = Indices.From(rows.Select(row => (long)row), device);
         var states = States.Select(state => state?.Select(index).TakeOwnership());
         return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design };
     }

@@ -17,9 +17,9 @@ public sealed class HybridLanguageModel : LanguageModel
     internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
     {
         Design = factory.Design;
-        AddParameter("embedding", factory.Normal(Design.Initialisation.EmbeddingStandardDeviation, Design.Vocabulary, Design.Width), decays: true);
+        AddParameter("embedding", factory.Normal(Design.Initialisation.EmbeddingStandardDeviation, Design.VocabularySize, Design.Width), decays: true);
         stack = Add("stack", new HybridStack(factory, compute));
-        if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.Vocabulary, Design.Width), decays: true);
+        if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.VocabularySize, Design.Width), decays: true);
         stateNames = [.. AllState().Select(item => item.Name)];
     }
 
@@ -30,7 +30,7 @@ public sealed class HybridLanguageModel : LanguageModel
     public HybridStack Stack => stack;
 
     /// <inheritdoc/>
-    public override int Vocabulary => Design.Vocabulary;
+    public override int VocabularySize => Design.VocabularySize;
 
     /// <inheritdoc/>
     public override Device Device => Embedding.device;
@@ -83,7 +83,7 @@ public sealed class HybridLanguageModel : LanguageModel
         RequireAlive();
         CheckIds(ids, nameof(ids));
         using var scope = NewDisposeScope();
-        using var off = context?.Cache is null ? null : no_grad();
+        using var noGrad = context?.Cache is null ? null : no_grad();
         var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
         return stack.Forward(Scaled(embedded, Design.EmbeddingScale), context).MoveToOuterDisposeScope();
@@ -94,7 +94,7 @@ public sealed class HybridLanguageModel : LanguageModel
     {
         RequireAlive();
         using var scope = NewDisposeScope();
-        using var off = context?.Cache is null ? null : no_grad();
+        using var noGrad = context?.Cache is null ? null : no_grad();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var logits = Logits(Hidden(ids, context));
@@ -108,7 +108,7 @@ public sealed class HybridLanguageModel : LanguageModel
     {
         RequireAlive();
         using var scope = NewDisposeScope();
-        using var off = context?.Cache is null ? null : no_grad();
+        using var noGrad = context?.Cache is null ? null : no_grad();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
@@ -168,7 +168,7 @@ public sealed class HybridLanguageModel : LanguageModel
         RequireAlive();
         CheckTargets(ids, targets);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var hidden = Hidden(ids, context);
         return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
     }
@@ -190,7 +190,7 @@ public sealed class HybridLanguageModel : LanguageModel
         if (ids.device_type != TorchSharp.DeviceType.CPU || ids.NumberOfElements == 0) return;
         using var scope = NewDisposeScope();
         long low = ids.min().item<long>(), high = ids.max().item<long>();
-        if (low < 0 || high >= Vocabulary) throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {Vocabulary}");
+        if (low < 0 || high >= VocabularySize) throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {VocabularySize}");
     }
 
     static void CheckTargets(Tensor ids, Tensor targets)

@@ -29,11 +29,6 @@ public sealed class HybridStack : HybridModule
         norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
     }
 
-    /// <summary>Begins a design: <c>HybridStack.Design(width, vocabulary).WithAttention(...)...Build()</c>.</summary>
-    /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="vocabulary">Tokens of the vocabulary.</param>
-    public static HybridDesignBuilder Design(int width, int vocabulary) => new(width, vocabulary);
-
     /// <summary>Channels of the residual stream.</summary>
     public int Width { get; }
 
@@ -78,7 +73,7 @@ public sealed class HybridStack : HybridModule
         if (context.Cache is { } cache && cache.States.Count != blocks.Count)
             throw new ArgumentException($"the cache was made for {cache.States.Count} blocks; this model has {blocks.Count}", nameof(context));
         using var scope = NewDisposeScope();
-        using var off = context.Cache is null ? null : no_grad();
+        using var noGrad = context.Cache is null ? null : no_grad();
         context.Begin(x.size(0), x.size(1), x.device);
         var given = x;
         if (x.dtype != ComputeType) x = x.to(ComputeType);

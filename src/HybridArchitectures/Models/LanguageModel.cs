@@ -9,7 +9,7 @@ namespace HybridArchitectures.Models;
 public abstract class LanguageModel(string kind) : HybridModule(kind)
 {
     /// <summary>Tokens of the vocabulary.</summary>
-    public abstract int Vocabulary { get; }
+    public abstract int VocabularySize { get; }
 
     /// <summary>Where the parameters live.</summary>
     public abstract Device Device { get; }

@@ -51,12 +51,12 @@ public sealed class SequenceContext : IDisposable
         ArgumentNullException.ThrowIfNull(mask);
         if (mask.dim() != 2) throw new ArgumentException($"the mask has {mask.dim()} dimensions; expected 2 (batch, length)", nameof(mask));
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
         var lengths = TensorMemory.ToArray<long>(real.sum(1));
         // real tokens first, each side in its own order: keys are unique, so no stable sort is needed
         var columns = Indices.Range(0, mask.size(1), mask.device);
-        var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.Of(mask.size(1))).add(columns, Scalars.One).argsort(dim: 1);
+        var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.From(mask.size(1))).add(columns, Scalars.One).argsort(dim: 1);
         var inverse = order.argsort(dim: 1);
         var layout = SequenceLayout.Padded(lengths, mask.size(1), mask.device);
         return new SequenceContext(layout, cache, order.DetachFromDisposeScope(), inverse.DetachFromDisposeScope());
@@ -98,7 +98,7 @@ public sealed class SequenceContext : IDisposable
     [
         .. losses.Where(loss => loss.BalanceRate is null).Select(loss => loss.Value),
         .. losses.Where(loss => loss.BalanceRate is not null).GroupBy(loss => (loss.BalanceRate, loss.Value.size(1)))
-            .Select(group => LoadBalance.Loss([.. group.Select(loss => loss.Value)]).mul(Scalars.Of(group.Key.BalanceRate!.Value))),
+            .Select(group => LoadBalance.Loss([.. group.Select(loss => loss.Value)]).mul(Scalars.From(group.Key.BalanceRate!.Value))),
     ];
 
     /// <summary>Whether routers leave a record of the pass in <see cref="Routing"/>.</summary>
@@ -157,7 +157,7 @@ public sealed class SequenceContext : IDisposable
         IsUniform = Layout?.RowLengths is null && PastLengths.All(past => past == first);
         TotalLength = Enumerable.Range(0, (int)batch).Select(row => PastLengths[row] + RowLength(row)).DefaultIfEmpty(0).Max();
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         Positions = Own(ComputePositions(first));
     }
 
@@ -181,7 +181,7 @@ public sealed class SequenceContext : IDisposable
         }
         var steps = Indices.Range(first, Length, Device);
         if (PastLengths.All(past => past == first)) return steps;
-        var past = Indices.Of(PastLengths.Select(length => length - first), Device);
+        var past = Indices.From(PastLengths.Select(length => length - first), Device);
         return past.unsqueeze(1).add(steps, Scalars.One);
     }
 
@@ -191,7 +191,7 @@ public sealed class SequenceContext : IDisposable
         ArgumentNullException.ThrowIfNull(spec);
         if (tables.TryGetValue((spec, headSize), out var table)) return table;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, Device);
         var (cosine, sine) = Rotary.Table(Positions, frequencies);
         return tables[(spec, headSize)] = (Own(cosine), Own(sine));
@@ -208,7 +208,7 @@ public sealed class SequenceContext : IDisposable
         // right pads come after every real token: causal order alone hides them, unless rows stand at different places in the cache
         if (!documents && (Cache is null || IsUniform)) return null;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         Tensor queries, keys;
         if (documents)
         {
@@ -237,7 +237,7 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>Tokens each row has seen when this pass is over: (batch, 1) int64.</summary>
-    internal Tensor RowTotals() => Indices.Of(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
+    internal Tensor RowTotals() => Indices.From(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
 
     /// <summary><see cref="Positions"/> as (batch, length).</summary>
     internal Tensor PositionsPerRow() => Positions.dim() == 2 ? Positions : Positions.unsqueeze(0).expand(Batch, Length);

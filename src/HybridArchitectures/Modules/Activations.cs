@@ -8,7 +8,7 @@ namespace HybridArchitectures.Modules;
 /// <summary>The nonlinearities of feed-forwards.</summary>
 static class Activations
 {
-    static readonly TorchSharp.Scalar Cubic = Scalars.Of(0.044715), Slope = Scalars.Of(Math.Sqrt(2 / Math.PI)), Half = Scalars.Of(0.5);
+    static readonly TorchSharp.Scalar Cubic = Scalars.From(0.044715), Slope = Scalars.From(Math.Sqrt(2 / Math.PI)), Half = Scalars.From(0.5);
 
     public static Tensor Apply(Activation activation, Tensor x)
     {

@@ -72,7 +72,7 @@ public sealed class Block : HybridModule
         ModuleChecks.Input(x, width, context);
         using var scope = NewDisposeScope();
         var stream = x;
-        var scale = residualScale == 1 ? Scalars.One : Scalars.Of(residualScale);
+        var scale = residualScale == 1 ? Scalars.One : Scalars.From(residualScale);
         if (Mixer is not null)
         {
             var (entering, own) = (stream, state);

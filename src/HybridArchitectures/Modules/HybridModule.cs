@@ -82,7 +82,7 @@ public abstract class HybridModule : nn.Module
     private protected Tensor Parameter(string name, Tensor x) => x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
 
     /// <summary>x times a constant; x itself for 1.</summary>
-    private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.Of(factor));
+    private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.From(factor));
 
     /// <summary>All parameters below this module with their full names.</summary>
     internal IEnumerable<(string Name, Parameter Value, bool Decays)> AllParameters(string prefix = "")

@@ -65,7 +65,7 @@ public sealed class KeyValueState : MixerState
         RequireLike(saved[1], [values.size(0), slots, values.size(2), values.size(3)], values.dtype, 1);
         Reserve(slots);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         keys.narrow(1, 0, slots).copy_(saved[0]);
         values.narrow(1, 0, slots).copy_(saved[1]);
     }
@@ -97,7 +97,7 @@ public sealed class KeyValueState : MixerState
     static Tensor Joined(Tensor first, Tensor second)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (first.dtype != second.dtype || first.size(2) != second.size(2) || first.size(3) != second.size(3))
             throw new ArgumentException($"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}; expected {first.dtype} of {first.size(2)} heads of {first.size(3)}", "other");
         var joined = zeros([first.size(0) + second.size(0), Math.Max(first.size(1), second.size(1)), first.size(2), first.size(3)], first.dtype, first.device);
@@ -120,7 +120,7 @@ public sealed class KeyValueState : MixerState
         {
             // pads land beyond a row's real tokens, where the next pass overwrites them; until then their slots count as absent
             var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
-            var slots = rows.mul(Scalars.Of(keys.size(1))).add(context.PositionsPerRow(), Scalars.One).flatten();
+            var slots = rows.mul(Scalars.From(keys.size(1))).add(context.PositionsPerRow(), Scalars.One).flatten();
             keys.flatten(0, 1).index_copy_(0, slots, newKeys.flatten(0, 1).contiguous());
             values.flatten(0, 1).index_copy_(0, slots, newValues.flatten(0, 1).contiguous());
         }

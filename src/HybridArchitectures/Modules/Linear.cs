@@ -47,5 +47,5 @@ public sealed class Linear : HybridModule
 
     /// <summary>Whether x is so few rows, and no gradient wanted, that reading the weight is all that counts.</summary>
     internal static bool IsStep(Tensor x) =>
-        x.device_type == TorchSharp.DeviceType.CPU && x.NumberOfElements <= FewRowsLinear.MostRows * x.size(-1) && x.dtype is ScalarType.Float32 or ScalarType.BFloat16 && !is_grad_enabled();
+        x.device_type == TorchSharp.DeviceType.CPU && x.NumberOfElements <= FewRowsLinear.MaxRows * x.size(-1) && x.dtype is ScalarType.Float32 or ScalarType.BFloat16 && !is_grad_enabled();
 }

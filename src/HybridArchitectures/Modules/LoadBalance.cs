@@ -47,7 +47,7 @@ public static class LoadBalance
     internal static Tensor Loss(IReadOnlyList<Tensor> terms)
     {
         var mean = terms.Count == 1 ? terms[0] : stack([.. terms], 0).mean([0]);
-        return (mean.select(0, 0) * mean.select(0, 1)).sum().mul(Scalars.Of((long)mean.size(1)));
+        return (mean.select(0, 0) * mean.select(0, 1)).sum().mul(Scalars.From((long)mean.size(1)));
     }
 
     /// <summary>(T, n) to (n), over real tokens.</summary>

@@ -107,7 +107,7 @@ public abstract class MixerState : IDisposable
     {
         if (values.Count != targets.Count) throw new ArgumentException($"{values.Count} tensors are given for a state of {targets.Count}");
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         for (int i = 0; i < targets.Count; i++)
         {
             var target = targets[i].narrow(0, first, count);

@@ -83,8 +83,8 @@ public sealed class MixtureOfExperts : FeedForward
             chosen = ranking.topk(spec.ExpertsPerToken, -1).indexes;
         }
         var weights = scores.gather(-1, chosen);
-        if (spec.Renormalize) weights = weights / weights.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
-        return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.Of(spec.Scale)));
+        if (spec.Renormalize) weights = weights / weights.sum(-1, keepdim: true).add(Scalars.From(1e-20), Scalars.One);
+        return (chosen, spec.Scale == 1 ? weights : weights.mul(Scalars.From(spec.Scale)));
     }
 
     /// <summary>
@@ -109,9 +109,9 @@ public sealed class MixtureOfExperts : FeedForward
         {
             var flat = chosen.flatten();
             // by expert, and within one by place: keys are unique, so no stable sort is needed
-            order = flat.mul(Scalars.Of(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
+            order = flat.mul(Scalars.From(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
             inverse = order.argsort();
-            source = order.div(Scalars.Of(choices), RoundingMode.floor).to(ScalarType.Int64);
+            source = order.div(Scalars.From(choices), RoundingMode.floor).to(ScalarType.Int64);
             ends = zeros([spec.Experts], ScalarType.Int64, tokens.device).scatter_add_(0, flat, ones_like(flat)).cumsum(0).to(ScalarType.Int32);
         }
         var visits = tokens.index_select(0, source);                                            // (T k, width), expert by expert
@@ -143,13 +143,13 @@ public sealed class MixtureOfExperts : FeedForward
         }
         if (spec.Balance is ExpertBalance.AuxiliaryLoss or ExpertBalance.JointAuxiliaryLoss && spec.BalanceRate > 0)
         {
-            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / scores.sum(-1, keepdim: true).add(Scalars.Of(1e-20), Scalars.One);
+            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / scores.sum(-1, keepdim: true).add(Scalars.From(1e-20), Scalars.One);
             var terms = LoadBalance.Terms(probabilities, chosen, real);
             if (spec.Balance == ExpertBalance.JointAuxiliaryLoss) context.AddBalance(terms, spec.BalanceRate);
-            else context.AddLoss(LoadBalance.Loss([terms]).mul(Scalars.Of(spec.BalanceRate)));
+            else context.AddLoss(LoadBalance.Loss([terms]).mul(Scalars.From(spec.BalanceRate)));
         }
         if (spec.RouterZLoss > 0)
-            context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.Of(spec.RouterZLoss)));
+            context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.From(spec.RouterZLoss)));
     }
 
     /// <summary>Raises the selection bias of experts that saw fewer tokens than the mean since the last call and lowers that of the others, by the balance rate.</summary>
@@ -157,13 +157,13 @@ public sealed class MixtureOfExperts : FeedForward
     {
         if (get_buffer("load") is not { } load || get_buffer("selection_bias") is not { } bias) return;
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         if (!router.Weight.requires_grad)
         {
             load.zero_();       // a frozen router keeps its bias too
             return;
         }
-        var change = (load.mean() - load).sign().mul(Scalars.Of(spec.BalanceRate));
+        var change = (load.mean() - load).sign().mul(Scalars.From(spec.BalanceRate));
         bias.add_(change - change.mean(), Scalars.One);
         load.zero_();
     }

@@ -55,15 +55,15 @@ public sealed class ModuleFactory : IDisposable
         if (Design.Initialisation.Cutoff is not { } cutoff) return empty(shape, float32).normal_(0, deviation, Source);
         // the inverse of the distribution function at a uniform draw within the cut-off: 2 Phi(c) - 1 = erf(c / sqrt(2))
         double bound = ErrorFunction(cutoff / Math.Sqrt(2));
-        return empty(shape, float32).uniform_(-bound, bound, Source).erfinv_().mul_(Scalars.Of(deviation * Math.Sqrt(2)))
-            .clamp_(Scalars.Of(-cutoff * deviation), Scalars.Of(cutoff * deviation));
+        return empty(shape, float32).uniform_(-bound, bound, Source).erfinv_().mul_(Scalars.From(deviation * Math.Sqrt(2)))
+            .clamp_(Scalars.From(-cutoff * deviation), Scalars.From(cutoff * deviation));
     });
 
     /// <summary>Uniform values in [low, high).</summary>
     public Parameter Uniform(double low, double high, params long[] shape) => Make(Given(shape), () => Draw(low, high, shape));
 
     /// <summary>One value throughout.</summary>
-    public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.Of(value), float32));
+    public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.From(value), float32));
 
     /// <summary>Values computed from a uniform draw in [low, high).</summary>
     public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(Given(shape), () => map(Draw(low, high, shape)));
@@ -136,7 +136,7 @@ public sealed class ModuleFactory : IDisposable
         foreach (var size in shape ?? [])
             if (size < 0) throw new ArgumentException($"shape is ({string.Join(", ", shape!)}); expected sizes of at least 0", nameof(shape));
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var parameter = new Parameter(blank && shape is not null ? Blank(shape) : values().to(float32, Device, copy: true), requires_grad: true);
         parameter.DetachFromDisposeScope();
         made.Add(parameter);

@@ -15,7 +15,7 @@ static class StateSpaceInitialisation
     public static Parameter TimeStepBias(ModuleFactory factory, Interval range, double floor, int channels) =>
         factory.FromUniform(Math.Log(range.Minimum), Math.Log(range.Maximum), logarithm =>
         {
-            var step = logarithm.exp().clamp_min_(Scalars.Of(floor));
+            var step = logarithm.exp().clamp_min_(Scalars.From(floor));
             return step.add(step.neg().expm1().neg().log(), Scalars.One);
         }, channels);
 }

@@ -65,13 +65,13 @@ public sealed class WindowState : MixerState
     {
         int slots = window + sinks;
         var totals = context.RowTotals();
-        var isSink = newPositions.lt(Scalars.Of(sinks));
+        var isSink = newPositions.lt(Scalars.From(sinks));
         // each slot is written once: by a sink, or by one of the row's last `window` tokens; all else, pads too, goes to the spare slot
-        var kept = newPositions.ge(Scalars.Zero).logical_and(isSink.logical_or(newPositions.ge(totals.sub(Scalars.Of(window)))));
-        var slot = where(isSink, newPositions, newPositions.sub(Scalars.Of(sinks)).remainder(Scalars.Of(window)).add(Scalars.Of(sinks), Scalars.One));
-        slot = slot.masked_fill(kept.logical_not(), Scalars.Of(slots));
+        var kept = newPositions.ge(Scalars.Zero).logical_and(isSink.logical_or(newPositions.ge(totals.sub(Scalars.From(window)))));
+        var slot = where(isSink, newPositions, newPositions.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
+        slot = slot.masked_fill(kept.logical_not(), Scalars.From(slots));
         var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
-        var index = (rows.mul(Scalars.Of(slots + 1)).add(slot, Scalars.One)).flatten();
+        var index = (rows.mul(Scalars.From(slots + 1)).add(slot, Scalars.One)).flatten();
         keys.flatten(0, 1).index_copy_(0, index, newKeys.flatten(0, 1).contiguous());
         values.flatten(0, 1).index_copy_(0, index, newValues.flatten(0, 1).contiguous());
         positions.flatten().index_copy_(0, index, newPositions.flatten().contiguous());

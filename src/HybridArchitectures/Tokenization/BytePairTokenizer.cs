@@ -14,7 +14,7 @@ namespace HybridArchitectures.Tokenization;
 /// </remarks>
 public sealed class BytePairTokenizer : Tokenizer
 {
-    const int Remembered = 1 << 16, LongestRemembered = 256;
+    const int Remembered = 1 << 16, MaxCachedLength = 256;
 
     readonly byte[]?[] tokens;
     readonly BytePairFile file;
@@ -102,7 +102,7 @@ public sealed class BytePairTokenizer : Tokenizer
         }
         int[] merged = Merge(piece);
         ids.AddRange(merged);
-        if (piece.Length > LongestRemembered || !known.TryAdd(piece, merged) || Interlocked.Increment(ref knownCount) <= Remembered) return;
+        if (piece.Length > MaxCachedLength || !known.TryAdd(piece, merged) || Interlocked.Increment(ref knownCount) <= Remembered) return;
         known.Clear();
         Interlocked.Exchange(ref knownCount, 0);
     }

@@ -38,7 +38,7 @@ static class ComposedText
     }
 
     /// <summary>The well-formed text in form NFC.</summary>
-    public static string Of(string text) => WithOrigins(text).Text;
+    public static string From(string text) => WithOrigins(text).Text;
 
     /// <summary>
     /// Returns the well-formed text in form NFC, and for each of its characters the number of the given text's character that it replaces; null

@@ -116,8 +116,8 @@ readonly struct JsonPart(string file, string place, JsonElement value)
     public int Id()
     {
         Require(JsonValueKind.Number, "a token id");
-        return value.TryGetInt32(out int id) && id is >= 0 and < RankFile.MostTokens ? id
-            : throw Bad($"the token id is {value.GetRawText()}; expected a whole number from 0 to {RankFile.MostTokens - 1}");
+        return value.TryGetInt32(out int id) && id is >= 0 and < RankFile.MaxTokens ? id
+            : throw Bad($"the token id is {value.GetRawText()}; expected a whole number from 0 to {RankFile.MaxTokens - 1}");
     }
 
     /// <summary>Refuses a text other than the one that is understood.</summary>

@@ -9,10 +9,10 @@ namespace HybridArchitectures.Tokenization;
 static class RankFile
 {
     /// <summary>No vocabulary comes near this many tokens; a larger id is a damaged file.</summary>
-    public const int MostTokens = 1 << 22;
+    public const int MaxTokens = 1 << 22;
 
     /// <summary>No token comes near this many bytes.</summary>
-    public const int LongestToken = 4095;
+    public const int MaxTokenBytes = 4095;
 
     /// <summary>The tokens' bytes; the index is the rank.</summary>
     /// <exception cref="InvalidDataException">The file does not hold every rank from 0 up exactly once, every single byte, and nothing twice.</exception>
@@ -35,10 +35,10 @@ static class RankFile
             var token = new byte[Base64.GetMaxDecodedFromUtf8Length(blank)];
             if (Base64.DecodeFromUtf8(text[..blank], token, out _, out int written) != OperationStatus.Done || written == 0)
                 throw Bad($"{Show(text[..blank])} is not base64");
-            if (written > LongestToken) throw Bad($"the token has {written} bytes; expected at most {LongestToken}");
+            if (written > MaxTokenBytes) throw Bad($"the token has {written} bytes; expected at most {MaxTokenBytes}");
             Array.Resize(ref token, written);
-            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MostTokens)
-                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MostTokens - 1}");
+            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MaxTokens)
+                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MaxTokens - 1}");
             if (!byRank.TryAdd(rank, (token, line))) throw Bad($"rank {rank} stands already on line {byRank[rank].Line}");
             if (!lineOf.TryAdd(ByteAlphabet.Spell(token), line)) throw Bad($"the token stands already on line {lineOf[ByteAlphabet.Spell(token)]}");
         }

@@ -53,8 +53,8 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
 
         var vocabulary = TokenizerParts.Vocabulary(model, added, OnlyLlama3);
         foreach (var (spelling, id) in vocabulary)
-            if (spelling.Length > RankFile.LongestToken)
-                throw model.Required("vocab").Bad($"the token with id {id} has {spelling.Length} bytes; expected at most {RankFile.LongestToken}");
+            if (spelling.Length > RankFile.MaxTokenBytes)
+                throw model.Required("vocab").Bad($"the token with id {id} has {spelling.Length} bytes; expected at most {RankFile.MaxTokenBytes}");
         MergeOrder.Check(model.Required("merges"), vocabulary, model.Optional("ignore_merges")?.Flag() ?? false);
         return vocabulary;
     }

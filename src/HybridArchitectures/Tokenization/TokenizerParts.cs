@@ -19,8 +19,8 @@ static class TokenizerParts
                 Normalized = Flag("normalized"), LeftStrip = Flag("lstrip"), RightStrip = Flag("rstrip"), SingleWord = Flag("single_word"),
             };
             if (token.Text.Length == 0) throw entry.Bad("the added token is empty");
-            if (token.Text.Length > RankFile.LongestToken)
-                throw entry.Bad($"the added token has {token.Text.Length} characters; expected at most {RankFile.LongestToken}");
+            if (token.Text.Length > RankFile.MaxTokenBytes)
+                throw entry.Bad($"the added token has {token.Text.Length} characters; expected at most {RankFile.MaxTokenBytes}");
             if (!ids.Add(token.Id) || !texts.Add(token.Text))
                 throw entry.Bad($"id {token.Id} or text \"{token.Text}\" is given twice among the added tokens");
             added.Add(token);

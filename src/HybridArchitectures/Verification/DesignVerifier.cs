@@ -58,13 +58,13 @@ public static class DesignVerifier
         try
         {
             checks.Run(invariance, errors);
-            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? LayerNames.Of(model, layer) : null, [.. errors.Values], errors.Detail);
+            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? LayerNames.ForLayer(model, layer) : null, [.. errors.Values], errors.Detail);
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
             // a comparison before the failure may have found a layer already
             int failed = Math.Min(errors.First ?? probe.Current, model.Stack.Blocks.Count);
-            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.Of(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
+            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.ForLayer(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
         }
     }
 

@@ -22,9 +22,9 @@ sealed class InvarianceChecks
     {
         (this.model, this.probe, length) = (model, probe, options.Length);
         using var generator = new Generator((ulong)options.Seed + 1, CPU);
-        ids = randint(model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
+        ids = randint(model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
         // nowhere the same token
-        others = model.Vocabulary == 1 ? ids : ids.add(randint(1, model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.Of(model.Vocabulary));
+        others = model.VocabularySize == 1 ? ids : ids.add(randint(1, model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.From(model.VocabularySize));
     }
 
     /// <summary>What the last pass was about.</summary>
@@ -219,7 +219,7 @@ sealed class InvarianceChecks
             cache.Trim();
             for (int block = 0; block < cache.States.Count; block++)
             {
-                long counted = Rows * CacheSize.Of(model.Design, model.Design.Blocks[block], count + 1, elementSize).Total, held = Held(cache.States[block]);
+                long counted = Rows * CacheSize.FromDesign(model.Design, model.Design.Blocks[block], count + 1, elementSize).Total, held = Held(cache.States[block]);
                 errors.Compare(block, counted, held, $"{Trying}: {counted:N0} bytes are counted and {held:N0} are held");
             }
         }

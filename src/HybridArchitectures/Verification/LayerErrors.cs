@@ -21,7 +21,7 @@ sealed class LayerErrors(int layers, double tolerance)
     public void Compare(IReadOnlyList<Tensor> expected, IReadOnlyList<Tensor> actual, string what)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         for (int layer = 0; layer < errors.Length; layer++)
         {
             if (expected[layer].NumberOfElements == 0) continue;

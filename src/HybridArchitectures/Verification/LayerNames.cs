@@ -6,7 +6,7 @@ namespace HybridArchitectures.Verification;
 static class LayerNames
 {
     /// <summary>A block by its number from 0, or the final norm behind the last.</summary>
-    public static string Of(HybridLanguageModel model, int layer)
+    public static string ForLayer(HybridLanguageModel model, int layer)
     {
         if (layer >= model.Stack.Blocks.Count) return "final norm";
         var block = model.Stack.Blocks[layer];

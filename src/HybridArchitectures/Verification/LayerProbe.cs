@@ -29,7 +29,7 @@ sealed class LayerProbe : IDisposable
     {
         Current = 0;
         using var own = context is null ? new SequenceContext() : null;
-        using var off = no_grad();
+        using var noGrad = no_grad();
         try
         {
             using (model.Hidden(ids, context ?? own!)) return [.. seen.Select(output => output.alias())];

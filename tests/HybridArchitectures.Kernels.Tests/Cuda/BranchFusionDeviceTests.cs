@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 [Trait("device", "cuda")]
 public class BranchFusionDeviceTests
 {
-    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Card.Device);
+    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
     static Tensor?[] Inputs(int rows, int width, BranchFusionKind kind, bool weighted) =>
         [Normal(rows, width), Normal(rows, width), weighted ? Normal(width) : null, weighted ? Normal(width) : null, kind == BranchFusionKind.Gate ? Normal(width) : null];
@@ -49,13 +49,13 @@ public class BranchFusionDeviceTests
     [InlineData(7, 64, 1, 4, BranchFusionKind.Difference, false)]
     public void Fusion(int rows, int width, int groups, int otherGroups, BranchFusionKind kind, bool weighted)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
             OperatorCheck.IsAsGoodAsComposed(type, given =>
             {
-                Card.PoisonFreeBlocks();
+                Gpu.PoisonFreeBlocks();
                 return Run(given, kind, groups, otherGroups);
             }, i => Composed(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), Inputs(rows, width, kind, weighted));
     }
@@ -66,7 +66,7 @@ public class BranchFusionDeviceTests
     [InlineData(1030, 103)]
     public void A_hundred_runs_are_equal_to_the_bit(int width, int groups)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })

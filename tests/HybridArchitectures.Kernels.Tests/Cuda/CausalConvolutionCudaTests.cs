@@ -56,7 +56,7 @@ public class CausalConvolutionCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         foreach (var (channels, width) in new[] { (8, 4), (5, 3), (16, 8), (8, 1) })
         {
             using var emulation = new CudaEmulation();
@@ -127,7 +127,7 @@ public class CausalConvolutionCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var emulation = new CudaEmulation();
         foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
         {
@@ -142,6 +142,6 @@ public class CausalConvolutionCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        Refusal.Of("weight", "9 taps", () => CausalConvolution.Forward(zeros(1, 4, 2), zeros(2, 9)));
+        Refusal.Expect("weight", "9 taps", () => CausalConvolution.Forward(zeros(1, 4, 2), zeros(2, 9)));
     }
 }

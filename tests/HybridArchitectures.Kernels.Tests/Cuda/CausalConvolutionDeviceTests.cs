@@ -13,7 +13,7 @@ public class CausalConvolutionDeviceTests : SequenceDeviceTests
     [InlineData(64, 2), InlineData(64, 3), InlineData(64, 4), InlineData(4128, 2), InlineData(4128, 3), InlineData(4128, 4)]
     public void Errors_are_at_most_twice_those_of_composed_operators_at_published_sizes(int channels, int width)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         foreach (int length in new[] { 1, 2, 8, 16, 32, 64, 128, 129, 130, 151, 256, 372, 512, 784, 1024, 1134, 2048, 4096 })
         {
             using var scope = NewDisposeScope();
@@ -27,7 +27,7 @@ public class CausalConvolutionDeviceTests : SequenceDeviceTests
 
     protected override Tensors HugeInputs() => new()
     {
-        ["x"] = Huge(8, 65_700, 4096), ["weight"] = randn([4096, 4], ScalarType.Float32, Card.Device), ["bias"] = randn([4096], ScalarType.Float32, Card.Device),
+        ["x"] = Huge(8, 65_700, 4096), ["weight"] = randn([4096, 4], ScalarType.Float32, Gpu.Device), ["bias"] = randn([4096], ScalarType.Float32, Gpu.Device),
         ["initialState"] = Huge(8, 3, 4096),
     };
 }

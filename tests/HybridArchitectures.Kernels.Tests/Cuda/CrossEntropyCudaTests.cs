@@ -8,18 +8,18 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Linear cross entropy by its CUDA kernel under emulation, against the reference in float64.</summary>
 public class CrossEntropyCudaTests : IDisposable
 {
-    readonly long least = CrossEntropyCuda.LeastLogits;
+    readonly long least = CrossEntropyCuda.MinLogits;
 
     public CrossEntropyCudaTests()
     {
         LinearCrossEntropy.Backend = KernelBackend.Cuda;
-        CrossEntropyCuda.LeastLogits = 32;
+        CrossEntropyCuda.MinLogits = 32;
     }
 
     public void Dispose()
     {
         LinearCrossEntropy.Backend = KernelBackend.Auto;
-        CrossEntropyCuda.LeastLogits = least;
+        CrossEntropyCuda.MinLogits = least;
     }
 
     [Theory]
@@ -80,7 +80,7 @@ public class CrossEntropyCudaTests : IDisposable
     [Fact]
     public void Chunks_hold_less_than_a_tenth_of_the_logits()
     {
-        CrossEntropyCuda.LeastLogits = least;
+        CrossEntropyCuda.MinLogits = least;
         // with the float32 sums of the gradient of 2048 channels
         long chunk = CrossEntropyCuda.ChunkOf(8192, 128_256, 2048, 132);
         Assert.True((8192 * chunk * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);

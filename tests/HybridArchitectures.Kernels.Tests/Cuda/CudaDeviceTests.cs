@@ -10,7 +10,7 @@ public class CudaDeviceTests
     [Fact]
     public void A_thread_that_has_no_context_yet_is_served()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
         var x = randn(64, 128).to(CUDA);

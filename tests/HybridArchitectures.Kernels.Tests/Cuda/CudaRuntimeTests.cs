@@ -188,7 +188,7 @@ public class CudaRuntimeTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        var runtime = CudaRuntime.Of(zeros(1));
+        var runtime = CudaRuntime.ForTensor(zeros(1));
         CudaDevice first = runtime.Device(0), second = runtime.Device(1);
         Assert.Same(first, runtime.Device(0));
         Assert.Equal((0, 1), (first.Index, second.Index));

@@ -15,11 +15,11 @@ public class FusedAttentionDeviceTests
     [MemberData(nameof(Cases))]
     public void Scores_are_not_held_whatever_the_window_documents_and_grouping(int? window, int sinks, bool packed)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
         {
-            Tensor Normal(long heads) => randn([2, 256, heads, 64], type, Card.Device);
+            Tensor Normal(long heads) => randn([2, 256, heads, 64], type, Gpu.Device);
             var positions = packed ? Packed(2, 256) : null;
             var kernel = FusedAttention.KernelFor(Normal(8), Normal(2), Normal(2), window: window, sinks: sinks, positions: positions);
             Assert.True(kernel is not (AttentionKernel.Math or AttentionKernel.None), $"{type}: {kernel}");
@@ -30,29 +30,29 @@ public class FusedAttentionDeviceTests
     [MemberData(nameof(Cases))]
     public void Errors_are_at_most_twice_those_of_composed_operators(int? window, int sinks, bool packed)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         var positions = packed ? Packed(2, 100) : null;
-        Tensor?[] inputs = [randn([2, 100, 8, 64], ScalarType.Float64, Card.Device), randn([2, 100, 2, 64], ScalarType.Float64, Card.Device),
-            randn([2, 100, 2, 48], ScalarType.Float64, Card.Device)];
+        Tensor?[] inputs = [randn([2, 100, 8, 64], ScalarType.Float64, Gpu.Device), randn([2, 100, 2, 64], ScalarType.Float64, Gpu.Device),
+            randn([2, 100, 2, 48], ScalarType.Float64, Gpu.Device)];
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
             OperatorCheck.IsAsGoodAsComposed(type, i => FusedAttention.Forward(i[0]!, i[1]!, i[2]!, window: window, sinks: sinks,
                 positions: positions),
-                i => Plain(i[0]!, i[1]!, i[2]!, AttentionReference.Visible(100, 100, window, sinks, positions, Card.Device)),
+                i => Plain(i[0]!, i[1]!, i[2]!, AttentionReference.Visible(100, 100, window, sinks, positions, Gpu.Device)),
                 i => AttentionReference.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, positions), inputs);
     }
 
     static void OwnKernelIsNeeded()
     {
-        Card.IsNeeded();
-        using var one = zeros([1, 2, 1, 8], ScalarType.BFloat16, Card.Device);
+        Gpu.IsNeeded();
+        using var one = zeros([1, 2, 1, 8], ScalarType.BFloat16, Gpu.Device);
         Assert.SkipUnless(FusedAttention.BackendFor(one) == KernelBackend.Cuda, "the attention kernels are for compute capability 9.0");
     }
 
     static Tensor[] Inputs(long batch, long queries, long keys, long heads, long keyHeads, long size, long valueSize)
     {
-        Tensor New(long length, long count, long width) => randn([batch, length, count, width], ScalarType.Float64, Card.Device);
+        Tensor New(long length, long count, long width) => randn([batch, length, count, width], ScalarType.Float64, Gpu.Device);
         return [New(queries, heads, size), New(keys, keyHeads, size), New(keys, keyHeads, valueSize)];
     }
 
@@ -60,7 +60,7 @@ public class FusedAttentionDeviceTests
     {
         var narrow = inputs.Select(x => x.to(ScalarType.BFloat16)).ToArray();
         Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(narrow[0], narrow[1], narrow[2], scale, window, sinks, positions));
-        using var poisoned = Card.Poisoned();
+        using var poisoned = Gpu.Poisoned();
         AttentionComposed.ErrsAtMostTwice(inputs, scale, window, sinks, positions);
     }
 
@@ -92,7 +92,7 @@ public class FusedAttentionDeviceTests
         {
             var inputs = Inputs(2, queries, keys, 4, 2, size, valueSize).Select(x => x.to(ScalarType.BFloat16)).ToArray();
             Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(inputs[0], inputs[1], inputs[2]));
-            var visible = AttentionReference.Visible(queries, keys, null, 0, null, Card.Device);
+            var visible = AttentionReference.Visible(queries, keys, null, 0, null, Gpu.Device);
             OperatorCheck.ErrsAtMostTwice("the output", FusedAttention.Forward(inputs[0], inputs[1], inputs[2]),
                 AttentionComposed.Forward(inputs[0], inputs[1], inputs[2], null, visible),
                 AttentionReference.Forward(inputs[0].to(ScalarType.Float64), inputs[1].to(ScalarType.Float64), inputs[2].to(ScalarType.Float64)));
@@ -106,12 +106,12 @@ public class FusedAttentionDeviceTests
         OwnKernelIsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
-        using var packed = SequenceLayout.Packed([[1000, 37, 0, 200, 811], [1, 0, 1747], [2048], []], 2048, Card.Device);
+        using var packed = SequenceLayout.Packed([[1000, 37, 0, 200, 811], [1, 0, 1747], [2048], []], 2048, Gpu.Device);
         IsAsGoodAsComposed(Inputs(4, 2048, 2048, 4, 2, size, 64), window: window, sinks: sinks,
-            positions: AttentionPositions.FromLayout(packed, Card.Device));
-        using var padded = SequenceLayout.Padded([700, 1, 64, 0], 700, Card.Device);
+            positions: AttentionPositions.FromLayout(packed, Gpu.Device));
+        using var padded = SequenceLayout.Padded([700, 1, 64, 0], 700, Gpu.Device);
         IsAsGoodAsComposed(Inputs(4, 700, 700, 4, 2, size, 64), window: window, sinks: sinks,
-            positions: AttentionPositions.FromLayout(padded, Card.Device));
+            positions: AttentionPositions.FromLayout(padded, Gpu.Device));
     }
 
     [Fact]
@@ -121,7 +121,7 @@ public class FusedAttentionDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         var leaves = Inputs(2, 4096, 4096, 8, 2, 64, 64).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
-        var direction = randn([2, 4096, 8, 64], ScalarType.BFloat16, Card.Device);
+        var direction = randn([2, 4096, 8, 64], ScalarType.BFloat16, Gpu.Device);
         Tensor[]? first = null;
         for (int run = 0; run < 20; run++)
         {
@@ -152,10 +152,10 @@ public class FusedAttentionDeviceTests
     // the last part along a dimension against a call over that part alone
     static void EndEqualsItselfAlone(long[] querySize, long[] keySize, int dimension, long start, long count, long compared, int? window)
     {
-        Tensor New(long[] size) => randn(size, ScalarType.BFloat16, Card.Device).requires_grad_();
+        Tensor New(long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device).requires_grad_();
         Tensor[] whole = [New(querySize), New(keySize), New(keySize)];
         Tensor[] part = [.. whole.Select(x => x.detach().narrow(dimension, start, count).clone().requires_grad_())];
-        var direction = randn(querySize, ScalarType.BFloat16, Card.Device);
+        var direction = randn(querySize, ScalarType.BFloat16, Gpu.Device);
         var (output, own) = (FusedAttention.Forward(whole[0], whole[1], whole[2], window: window),
             FusedAttention.Forward(part[0], part[1], part[2], window: window));
         Autograd.Backward(output, direction);
@@ -176,7 +176,7 @@ public class FusedAttentionDeviceTests
 
     static AttentionPositions Packed(long rows, long length)
     {
-        Tensor Rows(Func<int, long> of) => tensor([.. Enumerable.Range(0, (int)length).Select(of)], device: Card.Device).unsqueeze(0).expand(rows,
+        Tensor Rows(Func<int, long> of) => tensor([.. Enumerable.Range(0, (int)length).Select(of)], device: Gpu.Device).unsqueeze(0).expand(rows,
             length).contiguous();
         var (documents, places) = (Rows(i => i / 37), Rows(i => i % 37));
         return new(places, places, documents, documents);

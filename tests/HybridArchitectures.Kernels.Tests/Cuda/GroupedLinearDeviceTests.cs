@@ -12,15 +12,15 @@ public class GroupedLinearDeviceTests
     [InlineData(ScalarType.Float32, 64, 36, new[] { 3, 3, 77, 129 })]
     public void Outputs_and_gradients_err_no_more_than_a_product_per_group(ScalarType type, int inputs, int outputs, int[] ends)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
-        Card.PoisonFreeBlocks();
+        Gpu.PoisonFreeBlocks();
         // the places lie where the operands lie
         Tensor Places(Tensor beside) => tensor(ends, ScalarType.Int32).to(beside.device);
-        Assert.Equal(KernelBackend.LibTorch, GroupedLinear.BackendFor(zeros(1, inputs, type, Card.Device), zeros(1, outputs, inputs, type, Card.Device)));
+        Assert.Equal(KernelBackend.LibTorch, GroupedLinear.BackendFor(zeros(1, inputs, type, Gpu.Device), zeros(1, outputs, inputs, type, Gpu.Device)));
         OperatorCheck.IsAsGoodAsComposed(type,
-            given => GroupedLinear.Forward(given[0]!.to(Card.Device), given[1]!.to(Card.Device), Places(zeros(1, device: Card.Device))).cpu(),
+            given => GroupedLinear.Forward(given[0]!.to(Gpu.Device), given[1]!.to(Gpu.Device), Places(zeros(1, device: Gpu.Device))).cpu(),
             given => GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)), given => GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)),
             [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
     }

@@ -8,10 +8,10 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 [Trait("device", "cuda")]
 public class LinearCrossEntropyDeviceTests
 {
-    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Card.Device);
+    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
     static Tensor Targets(long tokens, long vocabulary, double ignored) =>
-        randint(0, vocabulary, [tokens], ScalarType.Int64, Card.Device).masked_fill(rand([tokens], ScalarType.Float32, Card.Device).lt(ignored), -100);
+        randint(0, vocabulary, [tokens], ScalarType.Int64, Gpu.Device).masked_fill(rand([tokens], ScalarType.Float32, Gpu.Device).lt(ignored), -100);
 
     [Theory]
     // tokens, classes, width, smoothing, z-loss, bias, scale
@@ -30,7 +30,7 @@ public class LinearCrossEntropyDeviceTests
     [InlineData(70_000, 65, 24, 0, 0, false, 1)]
     public void Errors_are_at_most_twice_those_of_composed_operators(int tokens, int vocabulary, int width, double smoothing, double zLoss, bool bias, double scale)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         var targets = Targets(tokens, vocabulary, tokens > 1 ? 0.3 : 0);
@@ -40,14 +40,14 @@ public class LinearCrossEntropyDeviceTests
             OperatorCheck.IsAsGoodAsComposed(type,
                 i =>
                 {
-                    Card.PoisonFreeBlocks();
+                    Gpu.PoisonFreeBlocks();
                     return LinearCrossEntropy.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale);
                 },
                 i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
                 i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
                 inputs);
             // the losses of tokens, and how far their mean may be off by that
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var rounded = inputs.Select(input => input?.to(type)).ToArray();
             var exactInputs = rounded.Select(input => input?.to(ScalarType.Float64)).ToArray();
             Tensor Exact(Func<Tensor, Tensor, Tensor?, Tensor> call) => call(exactInputs[0]!, exactInputs[1]!, exactInputs[2]).to(ScalarType.Float64);
@@ -66,11 +66,11 @@ public class LinearCrossEntropyDeviceTests
     [Fact]
     public void Losses_of_tokens_are_those_of_all_logits_and_their_mean_is_the_loss()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        using var off = no_grad();
-        var (hidden, weight, targets) = (Normal(1000, 64).to(ScalarType.Float32), Normal(5000, 64).mul(Scalars.Of(0.3)).to(ScalarType.Float32), Targets(1000, 5000, 0.3));
+        using var noGrad = no_grad();
+        var (hidden, weight, targets) = (Normal(1000, 64).to(ScalarType.Float32), Normal(5000, 64).mul(Scalars.From(0.3)).to(ScalarType.Float32), Targets(1000, 5000, 0.3));
         var expected = LinearCrossEntropyReference.TokenLosses(hidden.to(ScalarType.Float64), weight.to(ScalarType.Float64), targets);
         var losses = LinearCrossEntropy.TokenLosses(hidden, weight, targets);
         OperatorCheck.Close(expected, losses, 1e-5, "losses of tokens");
@@ -81,7 +81,7 @@ public class LinearCrossEntropyDeviceTests
     [Fact]
     public void Extreme_logits_give_finite_losses_and_gradients()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
         var targets = Targets(64, 1000, 0);
@@ -101,12 +101,12 @@ public class LinearCrossEntropyDeviceTests
     [Fact]
     public void All_targets_ignored_give_zero_and_zero_gradients()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         var (hidden, weight) = (Normal(40, 16).to(ScalarType.BFloat16).requires_grad_(), Normal(90, 16).to(ScalarType.BFloat16).requires_grad_());
-        Card.PoisonFreeBlocks();
-        var loss = LinearCrossEntropy.Forward(hidden, weight, full([40], -100, ScalarType.Int64, Card.Device));
+        Gpu.PoisonFreeBlocks();
+        var loss = LinearCrossEntropy.Forward(hidden, weight, full([40], -100, ScalarType.Int64, Gpu.Device));
         Autograd.Backward(loss);
         Assert.Equal(0, loss.item<float>());
         Assert.Equal(0, hidden.grad!.to(ScalarType.Float32).abs().max().item<float>());
@@ -117,7 +117,7 @@ public class LinearCrossEntropyDeviceTests
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
     public void A_hundred_runs_are_equal_to_the_bit(ScalarType type)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
         var targets = Targets(1500, 5003, 0.3);

@@ -16,7 +16,7 @@ public class PartialSumsCudaTests
             foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
             {
                 var all = randn([parts, .. size]);
-                var sum = Assert.Single(PartialSumsCuda.Of((all, zeros(size, type))))!;
+                var sum = Assert.Single(PartialSumsCuda.Compute((all, zeros(size, type))))!;
                 Assert.Equal(type, sum.dtype);
                 Assert.Equal(size, sum.shape);
                 var exact = all.to(ScalarType.Float64).sum(dim: 0);
@@ -32,7 +32,7 @@ public class PartialSumsCudaTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         Tensor[] parts = [randn(20, 33), randn(2, 7, 8), randn(100, 4), randn(6, 1)];
-        var sums = PartialSumsCuda.Of((parts[0], parts[0]), (null, parts[0]), (parts[1], parts[1]), (parts[2], null), (parts[3], parts[3]));
+        var sums = PartialSumsCuda.Compute((parts[0], parts[0]), (null, parts[0]), (parts[1], parts[1]), (parts[2], null), (parts[3], parts[3]));
         Assert.Equal([true, false, true, false, true], sums.Select(sum => sum is not null));
         foreach (var (sum, i) in new[] { (sums[0]!, 0), (sums[2]!, 1), (sums[4]!, 3) })
             Assert.True(sum.allclose(parts[i].sum(dim: 0), 1e-5, 1e-5), $"the sum of parts {i}");
@@ -43,6 +43,6 @@ public class PartialSumsCudaTests
     {
         using var scope = NewDisposeScope();
         var part = randn(1, 6).to(ScalarType.BFloat16);
-        Assert.True(Assert.Single(PartialSumsCuda.Of((part, part)))!.equal(part[0]).all().item<bool>());
+        Assert.True(Assert.Single(PartialSumsCuda.Compute((part, part)))!.equal(part[0]).all().item<bool>());
     });
 }

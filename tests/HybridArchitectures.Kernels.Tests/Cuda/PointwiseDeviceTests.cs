@@ -10,12 +10,12 @@ public class PointwiseDeviceTests
 {
     static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
 
-    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Card.Device);
+    static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
     static Tensor ComposedNorm(Tensor x, Tensor? weight, int groups = 1)
     {
         var parts = x.unflatten(x.dim() - 1, groups, x.size(-1) / groups);
-        var normed = (parts * parts.square().mean([-1], true).add(Scalars.Of(1e-5)).rsqrt()).flatten(-2);
+        var normed = (parts * parts.square().mean([-1], true).add(Scalars.From(1e-5)).rsqrt()).flatten(-2);
         return weight is null ? normed : normed * weight;
     }
 
@@ -24,7 +24,7 @@ public class PointwiseDeviceTests
         foreach (var type in Types)
             OperatorCheck.IsAsGoodAsComposed(type, given =>
             {
-                Card.PoisonFreeBlocks();
+                Gpu.PoisonFreeBlocks();
                 return op(given);
             }, composed, reference, inputs);
     }
@@ -35,7 +35,7 @@ public class PointwiseDeviceTests
     [InlineData(45, 41), InlineData(70_000, 7), InlineData(4099, 123), InlineData(1000, 2048)]
     public void Norm(int rows, int width)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1]), i => ComposedNorm(i[0]!, i[1]), i => RmsNormReference.Forward(i[0]!, i[1]), Normal(rows, width), Normal(width));
@@ -45,7 +45,7 @@ public class PointwiseDeviceTests
     [InlineData(300, 2048, 1), InlineData(300, 2048, 32), InlineData(300, 4096, 1), InlineData(300, 4096, 64), InlineData(65, 1230, 2), InlineData(3, 32_768, 1)]
     public void Norms_with_groups_gates_and_sums(int rows, int width, int groups)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1], 1e-5, groups), i => ComposedNorm(i[0]!, i[1], groups), i => RmsNormReference.Forward(i[0]!, i[1], 1e-5, groups),
@@ -69,7 +69,7 @@ public class PointwiseDeviceTests
     [InlineData(1, 1), InlineData(615, 123), InlineData(63, 41), InlineData(70, 1000), InlineData(513, 11_008), InlineData(70_000, 65)]
     public void Gated_activation(int rows, int width)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
         IsAsGoodAsComposed(i => SwiGlu.Forward(i[0]!, i[1]!), i => nn.functional.silu(i[0]!) * i[1]!, i => SwiGluReference.Forward(i[0]!, i[1]!), Normal(rows, width), Normal(rows, width));
@@ -83,12 +83,12 @@ public class PointwiseDeviceTests
     [InlineData(2, 3, 4, 8, 4), InlineData(1, 513, 3, 64, 32), InlineData(2, 33, 5, 59, 16), InlineData(1, 4099, 2, 128, 64)]
     public void Rotary_embedding(int batch, int length, int heads, int size, int pairs)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         foreach (int rows in new[] { 1, batch })
         {
-            var (cosine, sine) = (rand([rows, length, pairs], ScalarType.Float32, Card.Device), rand([rows, length, pairs], ScalarType.Float32, Card.Device));
+            var (cosine, sine) = (rand([rows, length, pairs], ScalarType.Float32, Gpu.Device), rand([rows, length, pairs], ScalarType.Float32, Gpu.Device));
             IsAsGoodAsComposed(i => Rotary.Forward(i[0]!, cosine, sine), i => RotaryReference.Forward(i[0]!, cosine.to(i[0]!.dtype), sine.to(i[0]!.dtype)),
                 i => RotaryReference.Forward(i[0]!, cosine.to(ScalarType.Float64), sine.to(ScalarType.Float64)), Normal(batch, length, heads, size));
         }
@@ -97,7 +97,7 @@ public class PointwiseDeviceTests
     [Fact]
     public void A_hundred_runs_are_equal_to_the_bit()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
         var (x, y, gate, weight) = (Normal(5000, 1030), Normal(5000, 1030), Normal(5000, 1030), Normal(1030));
@@ -115,7 +115,7 @@ public class PointwiseDeviceTests
         using var scope = NewDisposeScope();
         var leaves = inputs.Select(input => input.to(type).detach().clone().requires_grad_()).ToArray();
         Tensor[]? first = null;
-        var differing = zeros([1], ScalarType.Int64, Card.Device);
+        var differing = zeros([1], ScalarType.Int64, Gpu.Device);
         Tensor? direction = null;
         for (int run = 0; run < 100; run++)
         {

@@ -12,12 +12,12 @@ public class SanitizerDeviceTests
     [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
     public void Scans_and_convolution(ScalarType type)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         foreach (var op in new SequenceOperator[] { new CausalConvolutionOperator(), new SelectiveScanOperator(), new StateSpaceDualOperator() })
         {
             foreach (long length in new[] { 1, 65, 130 })
                 for (int variant = 0; variant < 3; variant++) Run(op, op.Inputs(2, length, variant), null);
-            using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Card.Device);
+            using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Gpu.Device);
             Run(op, op.Inputs(3, 110), layout);
             // whole pieces of few channels
             if (op is SelectiveScanOperator) Run(op, SelectiveScanOperator.Inputs(3, 110, 48, 2, 8), layout);
@@ -26,11 +26,11 @@ public class SanitizerDeviceTests
         void Run(SequenceOperator op, Dictionary<string, Tensor> inputs, SequenceLayout? layout)
         {
             using var scope = NewDisposeScope();
-            var leaves = op.Leaves(inputs, type, device: Card.Device);
+            var leaves = op.Leaves(inputs, type, device: Gpu.Device);
             var (output, final) = op.Forward(leaves, layout);
             Autograd.Backward(output.to(ScalarType.Float32).sum().add(final.to(ScalarType.Float32).sum(), Scalars.One));
             Assert.All(leaves, leaf => Assert.True(leaf.Value.grad!.isfinite().all().item<bool>(), leaf.Key));
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var one = new Dictionary<string, Tensor>(leaves);
             foreach (var name in op.Timed) one[name] = leaves[name].detach().select(1, 0);
             Assert.True(op.Step(leaves["initialState"].detach().clone(), one).isfinite().all().item<bool>());
@@ -40,13 +40,13 @@ public class SanitizerDeviceTests
     [Fact]
     public void Attention()
     {
-        Card.IsNeeded();
-        using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Card.Device);
+        Gpu.IsNeeded();
+        using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Gpu.Device);
         foreach (var (size, valueSize) in new[] { (64, 64), (72, 128), (20, 20) })
         {
             using var scope = NewDisposeScope();
-            Tensor New(long heads, long width) => randn([3, 110, heads, width], ScalarType.BFloat16, Card.Device).requires_grad_();
-            foreach (var positions in new[] { null, AttentionPositions.FromLayout(layout, Card.Device) })
+            Tensor New(long heads, long width) => randn([3, 110, heads, width], ScalarType.BFloat16, Gpu.Device).requires_grad_();
+            foreach (var positions in new[] { null, AttentionPositions.FromLayout(layout, Gpu.Device) })
                 foreach (var (window, sinks) in new[] { ((int?)null, 0), (30, 4) })
                 {
                     var output = FusedAttention.Forward(New(4, size), New(2, size), New(2, valueSize), window: window, sinks: sinks, positions: positions);
@@ -60,17 +60,17 @@ public class SanitizerDeviceTests
     [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
     public void Norms_activations_and_loss(ScalarType type)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         foreach (var (rows, width) in new[] { (3, 7), (5, 64), (2, 1230), (33, 2048) })
         {
             using var scope = NewDisposeScope();
-            Tensor Normal(params long[] size) => randn(size, type, Card.Device).requires_grad_();
+            Tensor Normal(params long[] size) => randn(size, type, Gpu.Device).requires_grad_();
             Watch(RmsNorm.Forward(Normal(rows, width), Normal(width)));
             Watch(GatedRmsNorm.Forward(Normal(rows, width), Normal(rows, width), Normal(width)));
             Watch(RmsNorm.ForwardSum(Normal(rows, width), Normal(rows, width), Normal(width)).Output);
             Watch(SwiGlu.Forward(Normal(rows, width), Normal(rows, width)));
-            Watch(LinearCrossEntropy.Forward(Normal(rows, 8), Normal(width, 8), randint(0, width, [rows], ScalarType.Int64, Card.Device), labelSmoothing: 0.1, zLoss: 1e-4));
-            var (cosine, sine) = (rand([1, rows, 4], ScalarType.Float32, Card.Device), rand([1, rows, 4], ScalarType.Float32, Card.Device));
+            Watch(LinearCrossEntropy.Forward(Normal(rows, 8), Normal(width, 8), randint(0, width, [rows], ScalarType.Int64, Gpu.Device), labelSmoothing: 0.1, zLoss: 1e-4));
+            var (cosine, sine) = (rand([1, rows, 4], ScalarType.Float32, Gpu.Device), rand([1, rows, 4], ScalarType.Float32, Gpu.Device));
             Watch(Rotary.Forward(Normal(2, rows, 3, 11), cosine, sine));
         }
 

@@ -12,7 +12,7 @@ public abstract class ScanDeviceTests : SequenceDeviceTests
     [InlineData(-1e-4, -7)]
     public void Strong_and_weak_decay_stay_finite_and_right(double rate, double step)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         ErrsAtMostTwice(() =>
         {

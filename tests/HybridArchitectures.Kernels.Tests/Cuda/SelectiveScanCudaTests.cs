@@ -12,15 +12,15 @@ public class SelectiveScanCudaTests : IDisposable
     public SelectiveScanCudaTests()
     {
         SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
-        SelectiveScanCuda.FewWarps = 0;
+        SelectiveScanCuda.MaxWarpsForWholeRows = 0;
     }
 
-    readonly (long, long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles, SelectiveScanCuda.FewWarps);
+    readonly (long, long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk, SelectiveScanCuda.MaxWarpsForWholeRows);
 
     public void Dispose()
     {
         SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles, SelectiveScanCuda.FewWarps) = limits;
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk, SelectiveScanCuda.MaxWarpsForWholeRows) = limits;
     }
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
@@ -76,7 +76,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(10);
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = (2 * chunks, 1);
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk) = (2 * chunks, 1);
         var inputs = Inputs(2, length, channels, groups, states);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
     }
@@ -86,7 +86,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.LeastTiles) = (1000, 1);
+        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk) = (1000, 1);
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
         var inputs = Inputs(6, 70, 3, 1, 5);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
@@ -103,12 +103,12 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(12);
-        SelectiveScanCuda.FewWarps = 1000;
+        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
         var inputs = Inputs(2, length, channels, groups, states);
         CudaEmulation.BothOrders(() =>
         {
             OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs);
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var leaves = inputs.Select(input => input?.to(ScalarType.Float32)).ToArray();
             OperatorCheck.Close(Reference(inputs, true, null), Run(leaves, true, null), 1e-5, "results without states kept");
         });
@@ -119,7 +119,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(13);
-        SelectiveScanCuda.FewWarps = 1000;
+        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
         var inputs = Inputs(6, 70, 12, 1, 8);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
@@ -130,7 +130,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(14);
-        SelectiveScanCuda.FewWarps = 1000;
+        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
         var inputs = Inputs(1, 34, 8, 1, 8, optional: false);
         inputs[1] = inputs[1]!.abs() * 0.3;
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, false, null), i => Reference(i, false, null), inputs));
@@ -139,9 +139,9 @@ public class SelectiveScanCudaTests : IDisposable
     // decays of bfloat16 get a little more than their exponent
     [Theory]
     [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000), InlineData(ScalarType.Float32, 0)]
-    public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int fewWarps)
+    public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int maxWarps)
     {
-        SelectiveScanCuda.FewWarps = fewWarps;
+        SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
         using var emulation = new CudaEmulation();
         SelectiveScanOperator.StepsOf0LeaveStatesAsTheyAre(type, 70);
     }
@@ -175,8 +175,8 @@ public class SelectiveScanCudaTests : IDisposable
     [InlineData(40, 1, 16, false, true)]
     public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool chunks, bool few)
     {
-        if (chunks) SelectiveScanCuda.LeastTiles = 1;
-        if (few) SelectiveScanCuda.FewWarps = 1000;
+        if (chunks) SelectiveScanCuda.MinTilesPerChunk = 1;
+        if (few) SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
         using var scope = NewDisposeScope();
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();
@@ -187,9 +187,9 @@ public class SelectiveScanCudaTests : IDisposable
     [Theory]
     [InlineData(0)]
     [InlineData(1000)]
-    public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit(int fewWarps)
+    public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit(int maxWarps)
     {
-        SelectiveScanCuda.FewWarps = fewWarps;
+        SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
         using var scope = NewDisposeScope();
         using var random = manual_seed(7);
         using var emulation = new CudaEmulation();
@@ -212,7 +212,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(8);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         CudaEmulation.BothOrders(() =>
         {
             foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
@@ -244,6 +244,6 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        Refusal.Of("a", "257 states", () => SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
+        Refusal.Expect("a", "257 states", () => SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
     }
 }

@@ -27,8 +27,8 @@ public abstract class SequenceDeviceTests
     {
         get
         {
-            Card.IsNeeded();
-            return new(Operator, Card.Device);
+            Gpu.IsNeeded();
+            return new(Operator, Gpu.Device);
         }
     }
 
@@ -37,7 +37,7 @@ public abstract class SequenceDeviceTests
     [InlineData(1000), InlineData(4099), InlineData(70_000)]
     public void Errors_are_at_most_twice_those_of_composed_operators_at_any_length(int length)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         ErrsAtMostTwice(() => length > 1000 ? LongInputs(length) : Operator.Inputs(2, length));
     }
@@ -45,7 +45,7 @@ public abstract class SequenceDeviceTests
     [Fact]
     public void Errors_are_at_most_twice_those_of_composed_operators_at_all_sizes()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         for (int variant = 0; variant < Operator.Variants; variant++)
         {
             using var scope = NewDisposeScope();
@@ -56,7 +56,7 @@ public abstract class SequenceDeviceTests
     [Fact]
     public void Every_option_may_be_left_out()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         foreach (var name in Operator.Optional)
         {
             using var scope = NewDisposeScope();
@@ -69,9 +69,9 @@ public abstract class SequenceDeviceTests
     [Fact]
     public void Documents_and_pads_err_at_most_twice_as_much_as_composed_operators()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
-        using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Card.Device);
+        using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200, Gpu.Device);
         ErrsAtMostTwice(() => Operator.Inputs(6, 200), layout);
     }
 
@@ -102,12 +102,12 @@ public abstract class SequenceDeviceTests
     [Fact]
     public void Slices_of_wider_tensors_are_read_as_they_are()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         foreach (var type in Types)
         {
-            var inputs = Operator.Leaves(Operator.Inputs(2, 200), type, device: Card.Device);
-            var sliced = Operator.Leaves(Operator.Inputs(2, 200), type, device: Card.Device);
+            var inputs = Operator.Leaves(Operator.Inputs(2, 200), type, device: Gpu.Device);
+            var sliced = Operator.Leaves(Operator.Inputs(2, 200), type, device: Gpu.Device);
             foreach (var name in Operator.Timed)
             {
                 var tensor = inputs[name].detach();
@@ -125,12 +125,12 @@ public abstract class SequenceDeviceTests
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
     public void A_hundred_runs_are_equal_to_the_bit(ScalarType type)
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
-        var leaves = Operator.Leaves(LargeInputs(), type, device: Card.Device);
+        var leaves = Operator.Leaves(LargeInputs(), type, device: Gpu.Device);
         Tensor? direction = null;
         Tensor[]? first = null;
-        var differing = zeros([1], ScalarType.Int64, Card.Device);
+        var differing = zeros([1], ScalarType.Int64, Gpu.Device);
         for (int run = 0; run < 100; run++)
         {
             using var inner = NewDisposeScope();
@@ -155,7 +155,7 @@ public abstract class SequenceDeviceTests
     [Fact]
     public void A_row_past_two_to_the_31st_element_equals_the_row_alone()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         var inputs = new Tensors();
         foreach (var (name, tensor) in HugeInputs()) inputs[name] = tensor.to(Operator.Activations.Contains(name) ? ScalarType.BFloat16 : ScalarType.Float32).detach().requires_grad_();
@@ -182,7 +182,7 @@ public abstract class SequenceDeviceTests
     /// <summary>More than 2^31 elements of activations in several rows, on the card.</summary>
     protected abstract Tensors HugeInputs();
 
-    protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Card.Device);
+    protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);
 
     // Errors are taken over several draws where composed operators are quick: of a gradient of a few numbers, a single draw tells little.
     // `ofA`: as `order` of OperatorCheck, for the gradient of a beside bfloat16.
@@ -201,11 +201,11 @@ public abstract class SequenceDeviceTests
                 var inputs = draw();
                 SequenceOperator.Draw = 0;
                 if (alike is null && inputs["x"].size(1) > Short) draws = 1;
-                var exact = Operator.Evaluate(inputs, ScalarType.Float64, layout, rounding: type, device: Card.Device, forward: Operator.Composed);
+                var exact = Operator.Evaluate(inputs, ScalarType.Float64, layout, rounding: type, device: Gpu.Device, forward: Operator.Composed);
                 // token by token, as one would write it, where that ends in time
-                var composed = Operator.Evaluate(inputs, type, layout, device: Card.Device, forward: alike ?? (inputs["x"].size(1) <= 1000 ? Sequential : Operator.Composed));
+                var composed = Operator.Evaluate(inputs, type, layout, device: Gpu.Device, forward: alike ?? (inputs["x"].size(1) <= 1000 ? Sequential : Operator.Composed));
                 Tensors ours;
-                using (Card.Poisoned()) ours = Operator.Evaluate(inputs, type, layout, device: Card.Device);
+                using (Gpu.Poisoned()) ours = Operator.Evaluate(inputs, type, layout, device: Gpu.Device);
                 foreach (var name in exact.Keys)
                 {
                     if (!all.TryGetValue(name, out var lists)) all[name] = lists = ([], [], []);

@@ -183,7 +183,7 @@ public class StateSpaceDualCudaTests : IDisposable
                 foreach (long states in new[] { 1, 16, 64, 96, 128, 256 })
                     foreach (long heads in new[] { 1, 3, 64 })
                     {
-                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MostStates(single, shared)), single, heads, false, capability, shared);
+                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MaxStates(single, shared)), single, heads, false, capability, shared);
                         Assert.InRange(new[] { shape.StatesShared, shape.WalkShared, shape.PairShared }.Max(), 1, shared);
                     }
     }

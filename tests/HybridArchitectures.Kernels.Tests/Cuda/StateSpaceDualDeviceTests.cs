@@ -18,7 +18,7 @@ public class StateSpaceDualDeviceTests : ScanDeviceTests
 
     protected override Tensors HugeInputs() => new()
     {
-        ["x"] = Huge(8, 65_700, 64, 64), ["timeStep"] = Huge(8, 65_700, 64), ["a"] = -rand([64], ScalarType.Float32, Card.Device) - 0.5,
-        ["b"] = Huge(8, 65_700, 1, 64), ["c"] = Huge(8, 65_700, 1, 64), ["initialState"] = randn([8, 64, 64, 64], ScalarType.Float32, Card.Device),
+        ["x"] = Huge(8, 65_700, 64, 64), ["timeStep"] = Huge(8, 65_700, 64), ["a"] = -rand([64], ScalarType.Float32, Gpu.Device) - 0.5,
+        ["b"] = Huge(8, 65_700, 1, 64), ["c"] = Huge(8, 65_700, 1, 64), ["initialState"] = randn([8, 64, 64, 64], ScalarType.Float32, Gpu.Device),
     };
 }

@@ -8,7 +8,7 @@ public class FlushedDenormalsTests
     const int Many = 1 << 20;       // enough that libtorch shares them among its threads
 
     // 1e-30 * 1e-10, below the least normal number of float32
-    static long Kept(long count) => (full([count], Scalars.Of(1e-30), ScalarType.Float32) * full([count], Scalars.Of(1e-10), ScalarType.Float32)).ne(Scalars.Zero).sum().item<long>();
+    static long Kept(long count) => (full([count], Scalars.From(1e-30), ScalarType.Float32) * full([count], Scalars.From(1e-10), ScalarType.Float32)).ne(Scalars.Zero).sum().item<long>();
 
     [Theory]
     [InlineData(3)]
@@ -18,13 +18,13 @@ public class FlushedDenormalsTests
         using var scope = NewDisposeScope();
         Assert.Equal(count, Kept(count));
         long within = -1;
-        var x = full([count], Scalars.Of(1e-10), ScalarType.Float32).requires_grad_();
+        var x = full([count], Scalars.From(1e-10), ScalarType.Float32).requires_grad_();
         var y = Autograd.Apply([x], context => [x.detach().clone()], context =>
         {
             within = Kept(count);
-            return [context.Gradients[0]! * full([count], Scalars.Of(1e-10), ScalarType.Float32)];
+            return [context.Gradients[0]! * full([count], Scalars.From(1e-10), ScalarType.Float32)];
         })[0];
-        Autograd.Backward(y, full([count], Scalars.Of(1e-30), ScalarType.Float32));
+        Autograd.Backward(y, full([count], Scalars.From(1e-30), ScalarType.Float32));
         Assert.Equal(0, within);
         Assert.Equal(0, x.grad!.ne(Scalars.Zero).sum().item<long>());
         Assert.Equal(count, Kept(count));

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Tests.Runtime;
 /// <summary>The names a native library exports, read from its file: ELF, PE and Mach-O, 64 bits, little-endian.</summary>
 static class NativeExports
 {
-    public static HashSet<string> Of(string path)
+    public static HashSet<string> FromFile(string path)
     {
         using var file = File.OpenHandle(path);
         return BinaryPrimitives.ReadUInt32LittleEndian(Bytes(file, 0, 4)) switch

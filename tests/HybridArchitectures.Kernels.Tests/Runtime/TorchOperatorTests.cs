@@ -61,8 +61,8 @@ public class TorchOperatorTests
     [Fact]
     public void Constant_scalars_are_made_once()
     {
-        Assert.Same(Scalars.Of(0.25), Scalars.Of(0.25));
-        Assert.Same(Scalars.Of(7), Scalars.Of(7L));
+        Assert.Same(Scalars.From(0.25), Scalars.From(0.25));
+        Assert.Same(Scalars.From(7), Scalars.From(7L));
         using var scope = NewDisposeScope();
         Assert.Equal(ScalarType.Int64, arange(3, ScalarType.Int64).mul(Scalars.Two).sub(Scalars.One).dtype);
     }

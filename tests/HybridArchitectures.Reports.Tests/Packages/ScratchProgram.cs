@@ -19,7 +19,7 @@ static partial class ScratchProgram
         torch.manual_seed(0);
         using (torch.NewDisposeScope())
         {
-            var design = HybridStack.Design(width: 64, vocabulary: 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16)
+            var design = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16)
                 .WithFeedForward(FeedForwardSpec.SwiGlu(176)).Depth(4).Ratio(attention: 1, ssm: 3).Build();
             using var model = design.CreateModel();
             var tokens = torch.randint(256, [2, 65], torch.ScalarType.Int64);

@@ -29,14 +29,14 @@ public sealed class LoraAdaptersTests : IDisposable
 
     static Tensor Forward(LanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return model.Forward(Ids());
     }
 
     /// <summary>Adapters as after training: nothing is 0.</summary>
     static void Shake(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         manual_seed(8);
         foreach (var parameter in model.Parameters) parameter.Value.add_(randn_like(parameter.Value) * 0.1);
     }

@@ -29,9 +29,9 @@ public sealed class PeftAdaptersTests : IDisposable
 
     static Tensor Forward(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         manual_seed(3);
-        return model.Forward(randint(model.Vocabulary, [2, 9], ScalarType.Int64));
+        return model.Forward(randint(model.VocabularySize, [2, 9], ScalarType.Int64));
     }
 
     static void Close(Tensor expected, Tensor actual, double tolerance = 1e-5)
@@ -66,7 +66,7 @@ public sealed class PeftAdaptersTests : IDisposable
     // the model with scale B A added to one of its weights by hand
     static void Add(HybridLanguageModel model, string weight, string path, string module, double scale, long first = 0)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var file = SafetensorsFile.Open(Path.Combine(path, Weights));
         var update = file.Read($"base_model.model.{module}.lora_B.weight").mm(file.Read($"base_model.model.{module}.lora_A.weight")) * scale;
         var target = model.State[weight];
@@ -172,7 +172,7 @@ public sealed class PeftAdaptersTests : IDisposable
 
     static void Shake(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         manual_seed(8);
         foreach (var parameter in model.Parameters) parameter.Value.add_(randn_like(parameter.Value) * 0.1);
     }

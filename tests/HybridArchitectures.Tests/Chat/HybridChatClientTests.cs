@@ -18,7 +18,7 @@ public sealed class HybridChatClientTests : IDisposable
 
     readonly HybridLanguageModel model = new HybridDesign
     {
-        Name = "small talk", Width = 24, Vocabulary = 258,
+        Name = "small talk", Width = 24, VocabularySize = 258,
         Blocks = [new() { Mixer = new Mamba2Spec { Heads = 6, HeadSize = 8, StateSize = 4 }, FeedForward = FeedForwardSpec.SwiGlu(24) }, new() { Mixer = new AttentionSpec { Heads = 4, Rotary = new RotarySpec() } }],
     }.Resolve().CreateModel(seed: 2);
 

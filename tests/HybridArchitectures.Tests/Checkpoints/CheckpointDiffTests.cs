@@ -32,7 +32,7 @@ public sealed class CheckpointDiffTests : IDisposable
         var diff = CheckpointDiff.Compare(Case("llama"), Case("llama"), Ids(50));
         Assert.True(diff.AreEqual, diff.ToString());
         Assert.Null(diff.FirstDivergence);
-        Assert.All(diff.Tensors, tensor => Assert.True(tensor is { Change: TensorChange.None, DifferenceNorm: 0, LargestDifference: 0, LeftNorm: > 0 }));
+        Assert.All(diff.Tensors, tensor => Assert.True(tensor is { Change: TensorChange.None, DifferenceNorm: 0, MaxDifference: 0, LeftNorm: > 0 }));
         Assert.Contains("designs: the same", diff.ToString());
         Assert.Contains($"tensors: {diff.Tensors.Count} the same", diff.ToString());
     }
@@ -47,10 +47,10 @@ public sealed class CheckpointDiffTests : IDisposable
             Checkpoint.Save(model, folder["right"]);
         }
         var diff = CheckpointDiff.Compare(folder["left"], folder["right"], Ids(37));
-        var changed = Assert.Single(diff.Of(TensorChange.Values));
+        var changed = Assert.Single(diff.WithChange(TensorChange.Values));
         Assert.Equal("stack.blocks.2.mixer.key.weight", changed.Name);
         Assert.Equal(3, changed.DifferenceNorm!.Value, 1e-5);
-        Assert.Equal(3, changed.LargestDifference!.Value, 1e-5);
+        Assert.Equal(3, changed.MaxDifference!.Value, 1e-5);
         Assert.Equal((3, "block 3 (Attention, SwiGluFeedForward)"), (diff.FirstDivergence!.Block!.Value, diff.FirstDivergence.Layer));
         Assert.Equal(["embedding", "block 1 (Mamba2, SwiGluFeedForward)", "block 2 (Mamba1, SwiGluFeedForward)"], diff.Layers.TakeWhile(layer => layer.Error == 0).Select(layer => layer.Layer));
         Assert.False(diff.AreEqual);
@@ -88,7 +88,7 @@ public sealed class CheckpointDiffTests : IDisposable
     {
         using (var model = PretrainedModel.Load(Case("llama"))) PretrainedModel.Save(model, folder["half"], "llama", new() { Type = ScalarType.BFloat16 });
         var diff = CheckpointDiff.Compare(Case("llama"), folder["half"], Ids(50));
-        Assert.Equal(diff.Tensors.Count, diff.Of(TensorChange.Type).Count);
+        Assert.Equal(diff.Tensors.Count, diff.WithChange(TensorChange.Type).Count);
         Assert.Contains(diff.Tensors, tensor => tensor.DifferenceNorm > 0 && tensor.DifferenceNorm < 0.01 * tensor.LeftNorm);
         Assert.Equal("embedding", diff.FirstDivergence!.Layer);
         Assert.Null(CheckpointDiff.Compare(Case("llama"), folder["half"], Ids(50), tolerance: 0.1).FirstDivergence);
@@ -101,8 +101,8 @@ public sealed class CheckpointDiffTests : IDisposable
         var right = left with { Blocks = [.. left.Blocks.Select((block, index) => index == 2 ? block with { Mixer = ((AttentionSpec)block.Mixer!) with { KeyValueHeads = 4 } } : block)], TiedHead = false };
         var diff = CheckpointDiff.Compare(left, right);
         Assert.Equal(left.Diff(right), diff.Design);
-        Assert.Equal(["stack.blocks.2.mixer.key.weight", "stack.blocks.2.mixer.value.weight"], diff.Of(TensorChange.Shape).Select(tensor => tensor.Name));
-        Assert.Equal("head", Assert.Single(diff.Of(TensorChange.OnlyRight)).Name);
+        Assert.Equal(["stack.blocks.2.mixer.key.weight", "stack.blocks.2.mixer.value.weight"], diff.WithChange(TensorChange.Shape).Select(tensor => tensor.Name));
+        Assert.Equal("head", Assert.Single(diff.WithChange(TensorChange.OnlyRight)).Name);
         Assert.Contains("keyValueHeads: 2 -> 4", diff.ToString());
         Assert.True(CheckpointDiff.Compare(left, left).AreEqual);
     }
@@ -112,7 +112,7 @@ public sealed class CheckpointDiffTests : IDisposable
     {
         using var left = TinyDesigns.Get("inter").CreateModel(seed: 1);
         using var shorter = (TinyDesigns.Get("inter") with { Blocks = [.. TinyDesigns.Get("inter").Blocks.Take(2)] }).CreateModel(seed: 1);
-        using var wider = (HybridStack.Design(32, 37).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("T").Build()).CreateModel(seed: 1);
+        using var wider = (HybridDesign.Create(32, 37).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("T").Build()).CreateModel(seed: 1);
         var diff = CheckpointDiff.Compare(left, shorter, Ids(37));
         Assert.Equal("final norm", diff.FirstDivergence!.Layer);
         Assert.Equal(double.PositiveInfinity, CheckpointDiff.Compare(left, wider, Ids(37)).FirstDivergence!.Error);

@@ -83,7 +83,7 @@ public sealed class CheckpointTests : IDisposable
         Assert.Contains("model.safetensors", Assert.Throws<InvalidDataException>(() => Checkpoint.Load(folder["run"])).Message);
         File.Delete(folder["run/model.safetensors"]);
         Assert.Contains("model.safetensors", Assert.Throws<FileNotFoundException>(() => Checkpoint.Load(folder["run"])).Message);
-        foreach (var text in new[] { "", "{", "{}", "[]", """{"vocabulary": -1}""" })
+        foreach (var text in new[] { "", "{", "{}", "[]", """{"vocabularySize": -1}""" })
         {
             File.WriteAllText(folder["run/design.json"], text);
             Assert.Contains("design.json", Assert.Throws<InvalidDataException>(() => Checkpoint.Load(folder["run"])).Message);

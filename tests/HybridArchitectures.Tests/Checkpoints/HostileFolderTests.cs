@@ -9,7 +9,7 @@ namespace HybridArchitectures.Tests.Checkpoints;
 /// <summary>Folders made to break a loader: each loads, or ends in an exception that names the file, in little time and memory.</summary>
 public sealed class HostileFolderTests : IDisposable
 {
-    const long MostMemory = 500L << 20;
+    const long MaxMemory = 500L << 20;
 
     static readonly TimeSpan longest = TimeSpan.FromSeconds(60);
 
@@ -65,7 +65,7 @@ public sealed class HostileFolderTests : IDisposable
         }
         Assert.True(refused > 40, $"{refused} refused");
         Assert.True(clock.Elapsed < longest, $"{clock.Elapsed}");
-        Assert.True(Process.GetCurrentProcess().PeakWorkingSet64 - before < MostMemory);
+        Assert.True(Process.GetCurrentProcess().PeakWorkingSet64 - before < MaxMemory);
     }
 
     static byte[] Header(string json, int data = 0)

@@ -62,7 +62,7 @@ public sealed class PretrainedModelTests : IDisposable
 
     static Tensor Logits(HybridLanguageModel model)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return model.Forward(tensor(new long[] { 5, 9, 1, 30, 2 }).view(1, 5));
     }
 
@@ -464,7 +464,7 @@ public sealed class PretrainedModelTests : IDisposable
     [InlineData(ScalarType.BFloat16, 0.05)]
     public void A_design_trained_here_is_published_and_read_back(ScalarType type, double tolerance)
     {
-        var design = HybridStack.Design(width: 32, vocabulary: 50).WithAttention(heads: 4, keyValueHeads: 2, rotary: new RotarySpec { Theta = 20_000 })
+        var design = HybridDesign.Create(width: 32, vocabularySize: 50).WithAttention(heads: 4, keyValueHeads: 2, rotary: new RotarySpec { Theta = 20_000 })
             .WithMamba2(stateSize: 8, headSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(48)).Depth(4).Ratio(1, 3).TiedHead(false).Build();
         using var model = design.CreateModel(seed: 3);
         PretrainedModel.Save(model, place["out"], "bamba", new() { Type = type, ShardBytes = 20_000 });

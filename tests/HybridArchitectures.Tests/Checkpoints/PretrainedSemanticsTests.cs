@@ -10,7 +10,7 @@ namespace HybridArchitectures.Tests.Checkpoints;
 /// <summary>Checkpoints of one Mamba-2 layer against its recurrence in float64, as trained and as transformers computes it.</summary>
 public sealed class PretrainedSemanticsTests : IDisposable
 {
-    const int Vocabulary = 13, Width = 12, Heads = 6, HeadSize = 4, Groups = 3, States = 5, Taps = 3;
+    const int VocabularySize = 13, Width = 12, Heads = 6, HeadSize = 4, Groups = 3, States = 5, Taps = 3;
     const int Inner = Heads * HeadSize, Channels = Inner + 2 * Groups * States;
     const double Tolerance = 2e-5;
     const string Layer = "backbone.layers.0.", Mixer = Layer + "mixer.";
@@ -31,8 +31,8 @@ public sealed class PretrainedSemanticsTests : IDisposable
         manual_seed(21);
         return new()
         {
-            ["backbone.embeddings.weight"] = randn(Vocabulary, Width), ["backbone.norm_f.weight"] = rand(Width) + 0.5,
-            ["lm_head.weight"] = randn(Vocabulary, Width) * 0.4,
+            ["backbone.embeddings.weight"] = randn(VocabularySize, Width), ["backbone.norm_f.weight"] = rand(Width) + 0.5,
+            ["lm_head.weight"] = randn(VocabularySize, Width) * 0.4,
             [Layer + "norm.weight"] = rand(Width) + 0.5, [Mixer + "in_proj.weight"] = randn(Inner + Channels + Heads, Width) * 0.4,
             [Mixer + "conv1d.weight"] = randn(Channels, 1, Taps) * 0.4, [Mixer + "conv1d.bias"] = randn(Channels) * 0.2,
             [Mixer + "dt_bias"] = smallSteps ? full(Heads, -8f) : rand(Heads) * 3 - 3, [Mixer + "A_log"] = rand(Heads),
@@ -74,7 +74,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
 
     static double Distance(HybridLanguageModel model, Tensor expected)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return (model.Forward(tensor(ids).view(1, -1))[0].to(ScalarType.Float64) - expected).abs().max().item<double>();
     }
 
@@ -89,14 +89,14 @@ public sealed class PretrainedSemanticsTests : IDisposable
 
     static JsonObject Mamba2Config() => new()
     {
-        ["model_type"] = "mamba2", ["hidden_size"] = Width, ["vocab_size"] = Vocabulary, ["num_hidden_layers"] = 1, ["num_heads"] = Heads,
+        ["model_type"] = "mamba2", ["hidden_size"] = Width, ["vocab_size"] = VocabularySize, ["num_hidden_layers"] = 1, ["num_heads"] = Heads,
         ["head_dim"] = HeadSize, ["n_groups"] = Groups, ["state_size"] = States, ["conv_kernel"] = Taps, ["expand"] = 2,
         ["norm_before_gate"] = true, ["rms_norm"] = true, ["tie_word_embeddings"] = false,
     };
 
     static JsonObject NemotronConfig() => new()
     {
-        ["model_type"] = "nemotron_h", ["hidden_size"] = Width, ["vocab_size"] = Vocabulary, ["hybrid_override_pattern"] = "M",
+        ["model_type"] = "nemotron_h", ["hidden_size"] = Width, ["vocab_size"] = VocabularySize, ["hybrid_override_pattern"] = "M",
         ["mamba_num_heads"] = Heads, ["mamba_head_dim"] = HeadSize, ["n_groups"] = Groups, ["ssm_state_size"] = States, ["conv_kernel"] = Taps,
         ["time_step_min"] = 0.001, ["time_step_limit"] = new JsonArray(0.0, "Infinity"),
     };

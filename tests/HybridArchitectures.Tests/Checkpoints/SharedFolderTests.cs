@@ -15,8 +15,8 @@ public sealed class SharedFolderTests : IDisposable
     [Fact]
     public void Threads_save_to_one_folder_and_load_from_it()
     {
-        int saves = Effort.Of(everyday: 40, full: 400);
-        using var model = HybridStack.Design(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
+        int saves = Effort.Choose(everyday: 40, full: 400);
+        using var model = HybridDesign.Create(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
             .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         Checkpoint.Save(model, folder["model"]);
         var errors = new ConcurrentQueue<Exception>();

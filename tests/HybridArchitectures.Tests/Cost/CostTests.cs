@@ -10,7 +10,7 @@ namespace HybridArchitectures.Tests.Cost;
 
 public class CostTests
 {
-    static HybridDesign Small(int length = 3, int feedForward = 64) => HybridDesign.Builder(32, 100).WithAttention(4, 2).WithMamba2(stateSize: 16, headSize: 8)
+    static HybridDesign Small(int length = 3, int feedForward = 64) => HybridDesign.Create(32, 100).WithAttention(4, 2).WithMamba2(stateSize: 16, headSize: 8)
         .WithFeedForward(FeedForwardSpec.SwiGlu(feedForward)).Depth(length).Place(2).Build();
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
@@ -23,9 +23,9 @@ public class CostTests
             using var scope = NewDisposeScope();
             using var model = design.CreateModel(type, seed: 1);
             using var cache = model.CreateCache(2);
-            Assert.Equal(CacheSize.Of(design, 0, 2, size).Total, cache.Bytes);
+            Assert.Equal(CacheSize.FromDesign(design, 0, 2, size).Total, cache.Bytes);
             model.Forward(zeros([2, 9], ScalarType.Int64), new SequenceContext(cache: cache));
-            Assert.Equal(CacheSize.Of(design, 9, 2, size).Total, cache.Bytes);
+            Assert.Equal(CacheSize.FromDesign(design, 9, 2, size).Total, cache.Bytes);
         }
     }
 
@@ -39,7 +39,7 @@ public class CostTests
         for (int length = 1; length <= 20; length++)
         {
             model.Forward(zeros([1, 1], ScalarType.Int64), new SequenceContext(cache: cache));
-            var size = CacheSize.Of(design, length, 1, 4);
+            var size = CacheSize.FromDesign(design, length, 1, 4);
             Assert.InRange(cache.Bytes, size.Total, size.Total + size.KeysAndValues / 2);
         }
     }
@@ -47,8 +47,8 @@ public class CostTests
     [Fact]
     public void Kinds_of_state_add_up()
     {
-        var design = HybridDesign.Builder(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(stateSize: 16, headSize: 16).Pattern("TSM").Build();
-        var size = CacheSize.Of(design, 100, batch: 3, elementSize: 2);
+        var design = HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(stateSize: 16, headSize: 16).Pattern("TSM").Build();
+        var size = CacheSize.FromDesign(design, 100, batch: 3, elementSize: 2);
         Assert.Equal(3 * 100 * (2 * 16 + 2 * 16) * 2, size.KeysAndValues);
         Assert.Equal(3 * 11 * ((2 * 16 + 2 * 16) * 2 + 8), size.Windows);
         Assert.Equal(3 * 128 * 16 * 4, size.Scans);
@@ -94,7 +94,7 @@ public class CostTests
     public void Attention_counts_the_keys_its_mask_shows(int length)
     {
         var spec = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 4, Window = 5, Sinks = 2 };
-        var design = HybridDesign.Builder(32, 100).WithSlidingWindow(spec).Depth(1).Build();
+        var design = HybridDesign.Create(32, 100).WithSlidingWindow(spec).Depth(1).Build();
         double visible = 0, last = 0;
         for (int i = 0; i < length; i++)
         {
@@ -139,7 +139,7 @@ public class CostTests
     [Fact]
     public void A_selective_scan_keeps_states_at_every_16th_token_on_a_card()
     {
-        var design = HybridDesign.Builder(32, 100).WithMamba1().Depth(1).Build();
+        var design = HybridDesign.Create(32, 100).WithMamba1().Depth(1).Build();
         Assert.Equal(4 * 64 * 16 * (2048 / 16 - 2048 / 32), Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
     }
 
@@ -149,7 +149,7 @@ public class CostTests
     [InlineData(false)]
     public void A_state_space_dual_keeps_what_its_kernel_on_a_card_does(bool states)
     {
-        var design = HybridDesign.Builder(128, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build();
+        var design = HybridDesign.Create(128, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build();
         bool before = StateSpaceDual.KeepStates;
         StateSpaceDual.KeepStates = states;
         try
@@ -167,7 +167,7 @@ public class CostTests
     public void A_loss_keeps_its_share_of_the_logits_on_a_card_and_gradients_in_main_memory()
     {
         const long tokens = 8192, vocabulary = 128_000, width = 64;
-        var cost = HybridDesign.Builder((int)width, (int)vocabulary).WithMamba1().Depth(1).Build().Cost((int)tokens);
+        var cost = HybridDesign.Create((int)width, (int)vocabulary).WithMamba1().Depth(1).Build().Cost((int)tokens);
         Assert.Equal(4 * vocabulary * width + 2 * width * tokens, cost.TrainingMemory(device: DeviceType.CPU).Loss);
         const long head = 2 * vocabulary * width, statistics = 16 * tokens;
         Assert.InRange(cost.TrainingMemory().Loss - head - statistics, 2 * tokens * vocabulary / 32, 2 * tokens * vocabulary / 16);
@@ -186,7 +186,7 @@ public class CostTests
     [Fact]
     public void More_than_2_GB_of_states_are_not_kept()
     {
-        var cost = HybridDesign.Builder(4096, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build().Cost(8192);
+        var cost = HybridDesign.Create(4096, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build().Cost(8192);
         // 8192 channels, 128 states in bfloat16 for every 64th of 8192 tokens: 268 MB a row
         long kept = 8 * 2L * 8192 * 128 * (8192 / 64);
         Assert.Equal(kept, cost.TrainingMemory(8).Activations - 8 * (cost.TrainingMemory(9).Activations / 9), 8.0);
@@ -200,12 +200,12 @@ public class CostTests
         {
             int headSize = random.Next(1, i % 2 == 0 ? 20 : 2000), heads = random.Next(1, 9), states = random.Next(1, i % 3 == 0 ? 20 : 2000);
             var spec = new Mamba2Spec { Heads = heads, HeadSize = headSize, StateSize = states };
-            var memory = TrainingMemory.Of(HybridDesign.Builder(8, 10).WithMamba2(spec).Depth(1).Build(), 64, elementSize: i % 5 == 0 ? 4 : 2);
+            var memory = TrainingMemory.FromDesign(HybridDesign.Create(8, 10).WithMamba2(spec).Depth(1).Build(), 64, elementSize: i % 5 == 0 ? 4 : 2);
             Assert.True(memory.Activations > 64L * 2 * heads * headSize * 3);
         }
     }
 
-    static long Activations(HybridDesign design, DeviceType device) => TrainingMemory.Of(design, 2048, device: device).Activations;
+    static long Activations(HybridDesign design, DeviceType device) => TrainingMemory.FromDesign(design, 2048, device: device).Activations;
 
     [Fact]
     public void Bfloat16_products_keep_copies_of_their_weights()
@@ -220,7 +220,7 @@ public class CostTests
     [Fact]
     public void With_checkpointing_the_block_that_counts_is_the_worst_with_the_inputs_before_it()
     {
-        var start = HybridDesign.Builder(64, 100).WithAttention(4, 2).WithMamba2(stateSize: 128, headSize: 16).WithFeedForward(FeedForwardSpec.None);
+        var start = HybridDesign.Create(64, 100).WithAttention(4, 2).WithMamba2(stateSize: 128, headSize: 16).WithFeedForward(FeedForwardSpec.None);
         long Held(string pattern) => start.Pattern(pattern).Build().Cost(256).TrainingMemory(elementSize: 4, checkpointing: true).Activations;
         const long input = 64 * 4 * 256;
         Assert.Equal(Held("M"), Held("MTTT"));
@@ -231,12 +231,12 @@ public class CostTests
     public void Decode_time_is_bytes_over_bandwidth()
     {
         var design = Recipes.Get("1B-llama").Design;
-        var card = Card.Get("h200");
-        var step = design.Cost(8192).Decode(card);
+        var accelerator = Accelerator.Get("h200");
+        var step = design.Cost(8192).Decode(accelerator);
         Assert.Equal(2.0 * design.CountParameters().Total, step.WeightBytes);
         Assert.Equal(256.0 * 1048576 * 8193 / 8192, step.CacheBytes, 1.0);
         Assert.Equal(step.Bytes / 4.8e12, step.Seconds);
-        Assert.Equal(4 * step.CacheBytes, design.Cost(8192).Decode(card, batch: 4).CacheBytes, 1.0);
+        Assert.Equal(4 * step.CacheBytes, design.Cost(8192).Decode(accelerator, batch: 4).CacheBytes, 1.0);
     }
 
     // bandwidth is bits of the bus times bits a second and pin
@@ -248,18 +248,18 @@ public class CostTests
     [InlineData("RTX-4090", 384, 21)]
     [InlineData("RTX-3090", 384, 19.5)]
     public void Bandwidths_of_cards_follow_from_bus_and_memory_clock(string name, int bits, double gigabits) =>
-        Assert.Equal(bits / 8.0 * gigabits, Card.Get(name).Bandwidth / 1e9, 0.001 * Card.Get(name).Bandwidth / 1e9);
+        Assert.Equal(bits / 8.0 * gigabits, Accelerator.Get(name).Bandwidth / 1e9, 0.001 * Accelerator.Get(name).Bandwidth / 1e9);
 
     [Fact]
-    public void Every_known_card_names_its_source() => Assert.All(Card.Known, card => Assert.False(string.IsNullOrWhiteSpace(card.Source)));
+    public void Every_known_card_names_its_source() => Assert.All(Accelerator.Known, accelerator => Assert.False(string.IsNullOrWhiteSpace(accelerator.Source)));
 
     [Fact]
     public void Decode_reads_the_experts_a_batch_visits()
     {
         var design = Recipes.Get("1B-llama-moe").Design;
         var count = design.CountParameters();
-        Assert.Equal(2.0 * count.Active, DecodeCost.Of(design, 0, Card.Get("H200")).WeightBytes, 1.0);
-        double many = DecodeCost.Of(design, 0, Card.Get("H200"), batch: 1000).WeightBytes;
+        Assert.Equal(2.0 * count.Active, DecodeCost.FromDesign(design, 0, Accelerator.Get("H200")).WeightBytes, 1.0);
+        double many = DecodeCost.FromDesign(design, 0, Accelerator.Get("H200"), batch: 1000).WeightBytes;
         Assert.InRange(many, 2.0 * count.Total * 0.999, 2.0 * count.Total);
     }
 
@@ -271,14 +271,14 @@ public class CostTests
         Assert.Equal("batch", Assert.Throws<ArgumentException>(() => design.Cost(8).Cache(0)).ParamName);
         Assert.Equal("device", Assert.Throws<ArgumentException>(() => design.Cost(8).TrainingMemory(device: DeviceType.MPS)).ParamName);
         Assert.Equal("elementSize", Assert.Throws<ArgumentException>(() => design.Cost(8).TrainingMemory(1, 3)).ParamName);
-        Assert.Contains("H200", Assert.Throws<ArgumentException>(() => Card.Get("H9")).Message);
+        Assert.Contains("H200", Assert.Throws<ArgumentException>(() => Accelerator.Get("H9")).Message);
     }
 
     [Fact]
     public void Mixers_of_users_count_by_their_own_figures()
     {
-        var design = HybridDesign.Builder(16, 10).WithMixer(new CountedSpec()).Depth(2).Build();
-        Assert.Equal(2 * 3 * 7L, CacheSize.Of(design, 7).Other);
+        var design = HybridDesign.Create(16, 10).WithMixer(new CountedSpec()).Depth(2).Build();
+        Assert.Equal(2 * 3 * 7L, CacheSize.FromDesign(design, 7).Other);
         Assert.Equal(16 * 4, FlopCount.OfText(design, 7).Blocks[0].Mixing);
     }
 }

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Tests.Cost;
 
 public class DesignSolverTests
 {
-    static HybridDesignBuilder Start => HybridDesign.Builder(2048, 128_256).WithAttention(32, 8).WithMamba2(128, 128).WithFeedForward(FeedForwardSpec.SwiGlu(8192));
+    static HybridDesignBuilder Start => HybridDesign.Create(2048, 128_256).WithAttention(32, 8).WithMamba2(128, 128).WithFeedForward(FeedForwardSpec.SwiGlu(8192));
 
     [Fact]
     public void Depth_matches_parameters_as_the_paper_did()
@@ -70,11 +70,11 @@ public class DesignSolverTests
     [Fact]
     public void What_cannot_match_is_refused()
     {
-        var small = HybridDesign.Builder(32, 100).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(64)).Depth(1).Build();
+        var small = HybridDesign.Create(32, 100).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(64)).Depth(1).Build();
         Assert.Equal("of", Assert.Throws<ArgumentException>(() => DesignSolver.ByFeedForward(Recipes.Get("1B-mamba").Design, DesignMeasure.Parameters, small)).ParamName);
-        var bare = HybridDesign.Builder(32, 100).WithAttention(4).Depth(1).Build();
+        var bare = HybridDesign.Create(32, 100).WithAttention(4).Depth(1).Build();
         Assert.Equal("design", Assert.Throws<ArgumentException>(() => DesignSolver.ByFeedForward(bare, DesignMeasure.Parameters, small)).ParamName);
-        Assert.Throws<ArgumentException>(() => DesignSolver.ByDepth(depth => HybridDesign.Builder(32, 100).WithAttention(5).Depth(depth), DesignMeasure.Parameters, small));
+        Assert.Throws<ArgumentException>(() => DesignSolver.ByDepth(depth => HybridDesign.Create(32, 100).WithAttention(5).Depth(depth), DesignMeasure.Parameters, small));
     }
 
     [Fact]

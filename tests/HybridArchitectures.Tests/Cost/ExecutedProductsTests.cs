@@ -15,7 +15,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
 
     static Dictionary<string, HybridDesign> Made()
     {
-        var start = HybridDesign.Builder(64, 96).WithAttention(4, 2).WithSlidingWindow(24, 2, heads: 4, keyValueHeads: 2).WithMamba1().WithMamba2(16, 16, groups: 8)
+        var start = HybridDesign.Create(64, 96).WithAttention(4, 2).WithSlidingWindow(24, 2, heads: 4, keyValueHeads: 2).WithMamba1().WithMamba2(16, 16, groups: 8)
             .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 16, ValueHeadSize = 16, Rotary = new() },
                 new Mamba2Spec { Heads = 4, Groups = 4, HeadSize = 16, StateSize = 16, ChunkSize = 32, GatedNorm = false })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 24, ChunkSize = 32 })

@@ -25,29 +25,29 @@ public class ParameterCountTests
 
     static (HybridDesign Design, long Elsewhere) Model(string name) => name switch
     {
-        "Llama-3.2-1B" => (HybridDesign.Builder(2048, 128_256).WithAttention(32, 8, rotary: llama).WithFeedForward(FeedForwardSpec.SwiGlu(8192)).Depth(16).Build(), 0),
-        "Qwen2-0.5B" => (HybridDesign.Builder(896, 151_936).WithAttention(new AttentionSpec { Heads = 14, KeyValueHeads = 2, InputBias = true, Rotary = new() })
+        "Llama-3.2-1B" => (HybridDesign.Create(2048, 128_256).WithAttention(32, 8, rotary: llama).WithFeedForward(FeedForwardSpec.SwiGlu(8192)).Depth(16).Build(), 0),
+        "Qwen2-0.5B" => (HybridDesign.Create(896, 151_936).WithAttention(new AttentionSpec { Heads = 14, KeyValueHeads = 2, InputBias = true, Rotary = new() })
             .WithFeedForward(FeedForwardSpec.SwiGlu(4864)).Depth(24).Build(), 0),
-        "Qwen3-0.6B" => (HybridDesign.Builder(1024, 151_936).WithAttention(16, 8, headSize: 128, qkNorm: true).WithFeedForward(FeedForwardSpec.SwiGlu(3072)).Depth(28).Build(), 0),
-        "Mixtral-8x7B" => (HybridDesign.Builder(4096, 32_000).WithAttention(32, 8)
+        "Qwen3-0.6B" => (HybridDesign.Create(1024, 151_936).WithAttention(16, 8, headSize: 128, qkNorm: true).WithFeedForward(FeedForwardSpec.SwiGlu(3072)).Depth(28).Build(), 0),
+        "Mixtral-8x7B" => (HybridDesign.Create(4096, 32_000).WithAttention(32, 8)
             .WithFeedForward(FeedForwardSpec.MixtureOfExperts(8, 2, 14_336, score: RouterScore.Softmax, renormalize: true)).Depth(32).TiedHead(false).Build(), 0),
-        "mamba-130m" => (HybridDesign.Builder(768, 50_280).WithMamba1().Depth(24).Build(), 0),
-        "mamba2-130m" => (HybridDesign.Builder(768, 50_288).WithMamba2().Depth(24).Build(), 0),
-        "Falcon-H1-0.5B" => (HybridDesign.Builder(1024, 32_784)
+        "mamba-130m" => (HybridDesign.Create(768, 50_280).WithMamba1().Depth(24).Build(), 0),
+        "mamba2-130m" => (HybridDesign.Create(768, 50_288).WithMamba2().Depth(24).Build(), 0),
+        "Falcon-H1-0.5B" => (HybridDesign.Create(1024, 32_784)
             .WithIntraHybrid(new AttentionSpec { Heads = 8, KeyValueHeads = 2, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 1e11 } },
                 new Mamba2Spec { Heads = 24, HeadSize = 64, StateSize = 128, GatedNorm = false }, FusionKind.Add, BranchNorm.None)
             .WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(36).TiedHead(false).Build(), 0),
-        "Zamba2-1.2B" => (HybridDesign.Builder(2048, 32_000).WithMamba2(new Mamba2Spec { Heads = 64, HeadSize = 64, StateSize = 128 })
+        "Zamba2-1.2B" => (HybridDesign.Create(2048, 32_000).WithMamba2(new Mamba2Spec { Heads = 64, HeadSize = 64, StateSize = 128 })
             .WithSharedTransformers(new() { Attention = new() { Heads = 32, Rotary = new() }, FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
             .Pattern(string.Concat(Enumerable.Repeat("MMMMMM+", 6)) + "MM").Build(), 0),
         // without its head for multi-token prediction
-        "Qwen3-Next-80B-A3B" => (HybridDesign.Builder(2048, 151_936)
+        "Qwen3-Next-80B-A3B" => (HybridDesign.Create(2048, 151_936)
             .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true, Rotary = new() { Fraction = 0.25 } })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 16, ValueHeads = 32, KeyHeadSize = 128 })
             .WithFeedForward(FeedForwardSpec.MixtureOfExperts(512, 10, 512, sharedExperts: 1, score: RouterScore.Softmax, renormalize: true) with { SharedGate = true })
             .Pattern("GGGT", repeat: 12).TiedHead(false).Build(), 0),
         // its Mamba-1 norms dt, B and C, which ours does not
-        "Jamba-v0.1" => (HybridDesign.Builder(4096, 65_536).WithAttention(32, 8, rotary: RotarySpec.None).WithMamba1()
+        "Jamba-v0.1" => (HybridDesign.Create(4096, 65_536).WithAttention(32, 8, rotary: RotarySpec.None).WithMamba1()
             .WithFeedForward(FeedForwardSpec.SwiGlu(14_336)).WithExperts(FeedForwardSpec.MixtureOfExperts(16, 2, 14_336, score: RouterScore.Softmax, balance: ExpertBalance.AuxiliaryLoss))
             .Pattern("m me m me T me m me", repeat: 4).TiedHead(false).Build(), 28 * (256 + 16 + 16)),
         _ => throw new ArgumentException(name),
@@ -135,8 +135,8 @@ public class ParameterCountTests
     [Fact]
     public void A_design_with_sizes_left_open_is_refused()
     {
-        var open = new HybridDesign { Vocabulary = 16, Width = 8, Blocks = [new() { Mixer = new Mamba2Spec() }] };
-        Assert.Contains("block 1: mixer M: heads was 0", Assert.Throws<ArgumentException>(() => ParameterCount.Of(open)).Message);
-        Assert.True(ParameterCount.Of((open with { Width = 64 }).Resolve()).Total > 0);
+        var open = new HybridDesign { VocabularySize = 16, Width = 8, Blocks = [new() { Mixer = new Mamba2Spec() }] };
+        Assert.Contains("block 1: mixer M: heads was 0", Assert.Throws<ArgumentException>(() => ParameterCount.FromDesign(open)).Message);
+        Assert.True(ParameterCount.FromDesign((open with { Width = 64 }).Resolve()).Total > 0);
     }
 }

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Tests.Design;
 
 public class BlockPatternTests
 {
-    static readonly HybridDesignBuilder any = HybridDesign.Builder(64, 256).WithAttention(4).WithSlidingWindow(2048).WithMamba1().WithMamba2()
+    static readonly HybridDesignBuilder any = HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(2048).WithMamba1().WithMamba2()
         .WithIntraHybrid(new() { Heads = 4 }, new Mamba2Spec { HeadSize = 16 }).WithMixer(new ShiftSpec(1)).WithFeedForward(FeedForwardSpec.SwiGlu(128))
         .WithExperts(FeedForwardSpec.MixtureOfExperts(4, 2, 32));
 

@@ -4,14 +4,14 @@ namespace HybridArchitectures.Tests.Design;
 
 public class BuilderTests
 {
-    static HybridDesignBuilder Small => HybridDesign.Builder(width: 64, vocabulary: 256).WithFeedForward(FeedForwardSpec.SwiGlu(128));
+    static HybridDesignBuilder Small => HybridDesign.Create(width: 64, vocabularySize: 256).WithFeedForward(FeedForwardSpec.SwiGlu(128));
 
     static HybridDesignBuilder Hybrid => Small.WithAttention(heads: 8, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16);
 
     [Fact]
     public void The_hybrid_of_the_front_page_is_built_as_written()
     {
-        var design = HybridDesign.Builder(width: 2048, vocabulary: 128_256)
+        var design = HybridDesign.Create(width: 2048, vocabularySize: 128_256)
             .WithAttention(heads: 32, keyValueHeads: 8)
             .WithMamba2(stateSize: 128, headSize: 128)
             .WithFeedForward(FeedForwardSpec.SwiGlu(8192))
@@ -128,7 +128,7 @@ public class BuilderTests
         var design = Build();
         Assert.Equal(design, Build());
         Assert.Equal(design.GetHashCode(), Build().GetHashCode());
-        Assert.NotEqual(design, design with { Vocabulary = 257 });
+        Assert.NotEqual(design, design with { VocabularySize = 257 });
         Assert.NotEqual(design, design with { Blocks = design.Blocks.With(8, design.Blocks[7]) });
         Assert.NotEqual(design, design with { Blocks = [.. design.Blocks.SkipLast(1)] });
     }
@@ -136,16 +136,16 @@ public class BuilderTests
     [Fact]
     public void The_words_of_a_ratio_pick_their_kinds_among_more_than_two()
     {
-        var start = HybridDesign.Builder(64, 256).WithAttention(4).WithMamba2(16, 16).Depth(4);
+        var start = HybridDesign.Create(64, 256).WithAttention(4).WithMamba2(16, 16).Depth(4);
         string Pattern(HybridDesignBuilder builder) => builder.WithFeedForward(FeedForwardSpec.SwiGlu(32)).Build().Pattern;
         Assert.Equal("MMTM", Pattern(start.WithSlidingWindow(8).Ratio(attention: 1, ssm: 3)));
         Assert.Equal("MMTM", Pattern(start.WithMixer(new ShiftSpec(1)).WithSlidingWindow(8).Ratio(attention: 1, ssm: 3)));
         Assert.Equal("MMTM", Pattern(start.WithMixer(new ShortConvolutionSpec()).Ratio(attention: 1, ssm: 3)));
         // a side without blocks need not be clear
         Assert.Equal("TTTT", Pattern(start.WithMamba1().Ratio(attention: 1, ssm: 0)));
-        var windows = HybridDesign.Builder(64, 256).WithSlidingWindow(8, heads: 4).WithMamba1().WithMixer(new ShiftSpec(1)).Depth(4);
+        var windows = HybridDesign.Create(64, 256).WithSlidingWindow(8, heads: 4).WithMamba1().WithMixer(new ShiftSpec(1)).Depth(4);
         Assert.Equal("mmSm", Pattern(windows.Ratio(attention: 1, ssm: 3)));
         // the kind that is no attention, where there is no Mamba
-        Assert.Equal("XXTX", Pattern(HybridDesign.Builder(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4).Ratio(attention: 1, ssm: 3)));
+        Assert.Equal("XXTX", Pattern(HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4).Ratio(attention: 1, ssm: 3)));
     }
 }

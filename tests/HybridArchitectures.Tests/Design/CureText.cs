@@ -34,7 +34,7 @@ static partial class CureText
         var feedForwards = design.Blocks.Select(block => block.FeedForward).Distinct().ToList();
         if (kinds.Select(kind => kind.Symbol).Distinct().Count() != kinds.Count || feedForwards.Count != 1) return null;
         if (design.Blocks.Select(block => block.NormEpsilon).Distinct().Count() != 1) return null;
-        var builder = kinds.Aggregate(HybridDesign.Builder(design.Width, design.Vocabulary), (start, kind) => start.WithMixer(kind));
+        var builder = kinds.Aggregate(HybridDesign.Create(design.Width, design.VocabularySize), (start, kind) => start.WithMixer(kind));
         if (headSize.Length > 0) builder = builder.WithMamba2(headSize: int.Parse(headSize, CultureInfo.InvariantCulture));
         return builder.WithFeedForward(feedForwards[0]).NormEpsilon(design.Blocks[0].NormEpsilon).Pattern(pattern).Build();
     }

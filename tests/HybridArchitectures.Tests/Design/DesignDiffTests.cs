@@ -4,7 +4,7 @@ namespace HybridArchitectures.Tests.Design;
 
 public class DesignDiffTests
 {
-    static readonly HybridDesign design = HybridDesign.Builder(64, 256).WithAttention(8, 2).WithMamba2(stateSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(128)).Pattern("MMTMMT").Build();
+    static readonly HybridDesign design = HybridDesign.Create(64, 256).WithAttention(8, 2).WithMamba2(stateSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(128)).Pattern("MMTMMT").Build();
 
     static string[] Lines(HybridDesign other) => [.. design.Diff(other).Select(difference => difference.ToString())];
 
@@ -16,8 +16,8 @@ public class DesignDiffTests
 
     [Fact]
     public void Differences_of_the_design_itself_are_named() =>
-        Assert.Equal(["name: none -> other", "vocabulary: 256 -> 512", "tiedHead: true -> false", "initialisation.standardDeviation: 0.02 -> 0.01"],
-            Lines(design with { Name = "other", Vocabulary = 512, TiedHead = false, Initialisation = new() { StandardDeviation = 0.01 } }));
+        Assert.Equal(["name: none -> other", "vocabularySize: 256 -> 512", "tiedHead: true -> false", "initialisation.standardDeviation: 0.02 -> 0.01"],
+            Lines(design with { Name = "other", VocabularySize = 512, TiedHead = false, Initialisation = new() { StandardDeviation = 0.01 } }));
 
     [Fact]
     public void The_same_difference_in_several_blocks_is_one_line() =>

@@ -74,11 +74,11 @@ public class DesignJsonTests
     [InlineData("{")]
     [InlineData("null")]
     [InlineData("[]")]
-    [InlineData("{\"vocabulary\": 3}")]
-    [InlineData("{\"vocabulary\": 3, \"\\ud83d\": 4}")]
-    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"name\": \"\\ud83d\", \"blocks\": [{\"mixer\": {\"kind\": \"mamba1\"}}]}")]
-    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"blocks\": [{\"mixer\": {\"kind\": \"\\ud83d\"}}]}")]
-    [InlineData("{\"vocabulary\": 3, \"width\": 4, \"initialisation\": {\"residual\": \"\\ud83d\"}, \"blocks\": []}")]
+    [InlineData("{\"vocabularySize\": 3}")]
+    [InlineData("{\"vocabularySize\": 3, \"\\ud83d\": 4}")]
+    [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"name\": \"\\ud83d\", \"blocks\": [{\"mixer\": {\"kind\": \"mamba1\"}}]}")]
+    [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"blocks\": [{\"mixer\": {\"kind\": \"\\ud83d\"}}]}")]
+    [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"initialisation\": {\"residual\": \"\\ud83d\"}, \"blocks\": []}")]
     public void What_is_no_design_is_refused(string json) => Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(json));
 
     [Fact]
@@ -91,7 +91,7 @@ public class DesignJsonTests
     [Fact]
     public void A_mixer_of_the_user_comes_back_once_registered()
     {
-        var design = new HybridDesign { Vocabulary = 16, Width = 8, Blocks = [new() { Mixer = new ShiftSpec(3) { Scales = [0.5, 2] } }] };
+        var design = new HybridDesign { VocabularySize = 16, Width = 8, Blocks = [new() { Mixer = new ShiftSpec(3) { Scales = [0.5, 2] } }] };
         MixerSpec.Register<ShiftSpec>("shift");
         MixerSpec.Register<ShiftSpec>("shift");
         Assert.Equal("X~", design.Pattern);
@@ -106,7 +106,7 @@ public class DesignJsonTests
     [Fact]
     public void An_unregistered_mixer_is_refused_at_writing()
     {
-        var design = new HybridDesign { Vocabulary = 16, Width = 8, Blocks = [new() { Mixer = new UnknownSpec() }] };
+        var design = new HybridDesign { VocabularySize = 16, Width = 8, Blocks = [new() { Mixer = new UnknownSpec() }] };
         Assert.Contains("MixerSpec.Register<UnknownSpec>", Assert.Throws<ArgumentException>(design.ToJson).Message);
     }
 }

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Tests.Design;
 
 public class DesignPropertyTests
 {
-    static readonly int Programs = Effort.Of(3_000, 20_000);
+    static readonly int Programs = Effort.Choose(3_000, 20_000);
 
     // sizes that are mostly fine, sometimes not
     static readonly Gen<int> size = Gen.Frequency((60, Gen.OneOf(1, 2, 4, 8, 16)), (3, Gen.Int[0, 40]), (1, Gen.OneOf(-1, int.MinValue, int.MaxValue, 3, 7)));
@@ -81,7 +81,7 @@ public class DesignPropertyTests
     {
         try
         {
-            return calls.Aggregate(HybridDesign.Builder(width, vocabulary), (builder, step) => step(builder)).Build();
+            return calls.Aggregate(HybridDesign.Create(width, vocabulary), (builder, step) => step(builder)).Build();
         }
         catch (ArgumentException refusal)
         {
@@ -91,7 +91,7 @@ public class DesignPropertyTests
         }
     }
 
-    static readonly Gen<(int Width, int Vocabulary, Func<HybridDesignBuilder, HybridDesignBuilder>[] Calls)> program =
+    static readonly Gen<(int Width, int VocabularySize, Func<HybridDesignBuilder, HybridDesignBuilder>[] Calls)> program =
         Gen.Select(Gen.Frequency((8, Gen.OneOf(16, 32, 64, 128)), (1, size)), Gen.Frequency((8, Gen.Int[1, 1000]), (1, size)), Gen.Select(start, call.Array[0, 4], (first, rest) => rest.Prepend(first).ToArray()));
 
     public DesignPropertyTests() => MixerSpec.Register<ShiftSpec>("shift");
@@ -102,7 +102,7 @@ public class DesignPropertyTests
         int built = 0, refused = 0;
         program.Each(Programs, one =>
         {
-            if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design)
+            if (Run(one.Width, one.VocabularySize, one.Calls) is not { } design)
             {
                 refused++;
                 return;
@@ -125,10 +125,10 @@ public class DesignPropertyTests
     public void A_random_program_that_builds_makes_a_model_whose_forward_backward_and_cost_agree()
     {
         int ran = 0, tooLarge = 0;
-        Gen.Select(program, Gen.Int[1, 9]).Each(Effort.Of(60, 20_000), sample =>
+        Gen.Select(program, Gen.Int[1, 9]).Each(Effort.Choose(60, 20_000), sample =>
         {
             var (one, length) = sample;
-            if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design) return;
+            if (Run(one.Width, one.VocabularySize, one.Calls) is not { } design) return;
             var count = design.CountParameters();
             if (count.Total > 300_000 || design.Depth > 12)
             {
@@ -139,7 +139,7 @@ public class DesignPropertyTests
             using var model = design.CreateModel(seed: 1);
             Assert.Equal(count.Total, model.Parameters.Sum(parameter => parameter.Value.numel()));
             Assert.True(design.Cost(length).Flops().Forward > 0);
-            var ids = arange(2 * length).remainder(Scalars.Of(design.Vocabulary)).reshape(2, length);
+            var ids = arange(2 * length).remainder(Scalars.From(design.VocabularySize)).reshape(2, length);
             var loss = model.Loss(ids, ids);
             Assert.True(float.IsFinite(loss.Total.item<float>()), design.ToJson());
             Autograd.Backward(loss.Total);
@@ -147,7 +147,7 @@ public class DesignPropertyTests
                 Assert.True(value.grad is null || value.grad.isfinite().all().item<bool>(), $"{name} of {design.ToJson()}");
             using var cache = model.CreateCache(2);
             using (var context = new SequenceContext(cache: cache)) model.Forward(ids, context);
-            Assert.Equal(CacheSize.Of(design, length, batch: 2, elementSize: 4).Total, cache.Bytes);
+            Assert.Equal(CacheSize.FromDesign(design, length, batch: 2, elementSize: 4).Total, cache.Bytes);
             ran++;
         });
         Assert.True(ran > tooLarge && ran > 10, $"{ran} models ran, {tooLarge} were too large to try");
@@ -156,11 +156,11 @@ public class DesignPropertyTests
     [Fact]
     public void Every_cure_of_a_random_design_is_possible_as_its_text_says()
     {
-        var options = new ReviewOptions { RecalledPairs = 9, TrainingLength = 64, LongestText = 128 };
+        var options = new ReviewOptions { RecalledPairs = 9, TrainingLength = 64, MaxTextLength = 128 };
         var cured = new SortedDictionary<string, int>();
         program.Each(Programs, one =>
         {
-            if (Run(one.Width, one.Vocabulary, one.Calls) is not { } design) return;
+            if (Run(one.Width, one.VocabularySize, one.Calls) is not { } design) return;
             foreach (var finding in design.Review(options))
             {
                 if (finding.Cure.Apply is not { } apply) continue;
@@ -198,15 +198,15 @@ public class DesignPropertyTests
         Gen.Select(program, program, Gen.Int[0, 5]).Each(1_000, sample =>
         {
             var (first, second, change) = sample;
-            if (Run(first.Width, first.Vocabulary, first.Calls) is not { } left) return;
+            if (Run(first.Width, first.VocabularySize, first.Calls) is not { } left) return;
             var right = change switch
             {
                 0 => left with { Blocks = [.. left.Blocks] },
-                1 => left with { Vocabulary = left.Vocabulary + 1 },
+                1 => left with { VocabularySize = left.VocabularySize + 1 },
                 2 => left with { Blocks = [.. left.Blocks, left.Blocks[0]] },
                 3 => left with { Blocks = left.Blocks.With(left.Depth / 2, left.Blocks[left.Depth / 2] with { NormEpsilon = 0.125 }) },
                 4 => left with { Blocks = [.. left.Blocks.Reverse()] },
-                _ => Run(first.Width, first.Vocabulary, second.Calls) ?? left,
+                _ => Run(first.Width, first.VocabularySize, second.Calls) ?? left,
             };
             Assert.Equal(left == right, left.Diff(right).Count == 0);
             Assert.Equal(left.Diff(right).Count, right.Diff(left).Count);

@@ -15,7 +15,7 @@ static class Designs
     public static HybridDesign Everything { get; } = new HybridDesign
     {
         Name = "everything",
-        Vocabulary = 512,
+        VocabularySize = 512,
         Width = 64,
         TiedHead = false,
         Blocks =

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Tests.Design;
 /// <summary>Of any text or list a notation is given, it reads what it prints, or says why not.</summary>
 public class NotationPropertyTests
 {
-    static readonly int Samples = Effort.Of(3_000, 100_000);
+    static readonly int Samples = Effort.Choose(3_000, 100_000);
 
     // blocks that every notation of ours can meet
     static readonly Gen<PatternBlock> block = Gen.Select(Gen.OneOf("T", "S", "M", "m", "H", "G", "C", null), Gen.Enum<PatternFeedForward>(), Gen.Frequency((9, Gen.Const(false)), (1, Gen.Const(true))),

@@ -23,7 +23,7 @@ public class NotationTests
     [Fact]
     public void A_pattern_of_another_notation_builds_the_same_design()
     {
-        HybridDesignBuilder Start() => HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(128));
+        HybridDesignBuilder Start() => HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(128));
         var design = Start().Pattern("MMMTMMMT").Build();
         Assert.Equal(design, Start().Blocks(AttentionIndices.Parse(8, [3, 7])).Build());
         Assert.Equal(design, Start().Blocks(new PeriodPattern(8, 4, 3, Other: "M").Blocks()).Build());

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Tests.Design;
 
 public class PlacementTests
 {
-    static readonly HybridDesignBuilder hybrid = HybridDesign.Builder(16, 16).WithAttention(2).WithMamba2(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(16));
+    static readonly HybridDesignBuilder hybrid = HybridDesign.Create(16, 16).WithAttention(2).WithMamba2(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(16));
 
     // ratio 1:3 over 13 is 3 blocks, even at 3.5, 7 and 10.5; 1:1 over 13 is 6.5
     [Theory]

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Tests.Design;
 
 public class RefusalTests
 {
-    static HybridDesignBuilder Small => HybridDesign.Builder(width: 64, vocabulary: 256).WithFeedForward(FeedForwardSpec.SwiGlu(128));
+    static HybridDesignBuilder Small => HybridDesign.Create(width: 64, vocabularySize: 256).WithFeedForward(FeedForwardSpec.SwiGlu(128));
 
     static HybridDesignBuilder Hybrid => Small.WithAttention(heads: 8, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16);
 
@@ -16,9 +16,9 @@ public class RefusalTests
 
     static readonly Dictionary<string, (Func<object?> Act, string Message)> refusals = new()
     {
-        ["width 0"] = (() => HybridDesign.Builder(0, 256), "width was 0, expected at least 1"),
-        ["width beyond reason"] = (() => HybridDesign.Builder(int.MaxValue, 256), "width was 2147483647, expected at most 1048576"),
-        ["negative vocabulary"] = (() => HybridDesign.Builder(64, -5), "vocabulary was -5, expected at least 1"),
+        ["width 0"] = (() => HybridDesign.Create(0, 256), "width was 0, expected at least 1"),
+        ["width beyond reason"] = (() => HybridDesign.Create(int.MaxValue, 256), "width was 2147483647, expected at most 1048576"),
+        ["negative vocabulary"] = (() => HybridDesign.Create(64, -5), "vocabularySize was -5, expected at least 1"),
         ["depth 0"] = (() => Hybrid.Depth(0), "depth was 0, expected 1 to 4096"),
         ["no depth"] = (() => Hybrid.Ratio(1, 1).Build(), "depth was null, expected Depth, or a pattern"),
         ["no kind"] = (() => Small.Depth(2).Build(), "mixer was null, expected at least one kind of block"),
@@ -57,7 +57,7 @@ public class RefusalTests
         ["pattern of a kind not described"] = (() => Hybrid.Pattern("MQ").Build(), "kind was \"Q\", expected one that is described: T, M; see WithMixer"),
         ["pattern with experts not described"] = (() => Hybrid.Pattern("Me").Build(), "pattern was \"Me\", expected a mixture of experts; see WithExperts"),
         ["pattern repeated not at all"] = (() => Hybrid.Pattern("M", 0), "repeat was 0, expected at least 1"),
-        ["block of nothing"] = (() => HybridDesign.Builder(64, 256).WithMamba2(16).Pattern("M-").Build(), "block 2: mixer was null, expected a mixer in a block without feed-forward"),
+        ["block of nothing"] = (() => HybridDesign.Create(64, 256).WithMamba2(16).Pattern("M-").Build(), "block 2: mixer was null, expected a mixer in a block without feed-forward"),
 
         ["heads not dividing the width"] = (() => With(new AttentionSpec { Heads = 7 }), "block 1: heads was 7, expected a divisor of the width 64, or a head size"),
         ["no heads"] = (() => With(new AttentionSpec { Heads = 0 }), "heads was 0, expected at least 1"),
@@ -102,10 +102,10 @@ public class RefusalTests
 
         ["letter taken"] = (() => Small.WithMixer(new LetterSpec("T")), "symbol was \"T\", expected one letter that means nothing else"),
         ["two letters"] = (() => Small.WithMixer(new LetterSpec("AB")), "symbol was \"AB\", expected one letter"),
-        ["letter taken in a design"] = (() => new HybridDesign { Vocabulary = 4, Width = 4, Blocks = [new() { Mixer = new LetterSpec("e") }] }.Resolve(), "block 1: symbol was \"e\""),
+        ["letter taken in a design"] = (() => new HybridDesign { VocabularySize = 4, Width = 4, Blocks = [new() { Mixer = new LetterSpec("e") }] }.Resolve(), "block 1: symbol was \"e\""),
         ["norm epsilon 0"] = (() => Hybrid.NormEpsilon(0), "epsilon was 0, expected a finite number above 0"),
         ["deviation below 0"] = (() => Hybrid.WithInitialisation(new() { StandardDeviation = -1 }), "standardDeviation was -1, expected a finite number of at least 0"),
-        ["design without blocks"] = (() => new HybridDesign { Vocabulary = 4, Width = 4, Blocks = [] }.Resolve(), "depth was 0, expected 1 to 4096"),
+        ["design without blocks"] = (() => new HybridDesign { VocabularySize = 4, Width = 4, Blocks = [] }.Resolve(), "depth was 0, expected 1 to 4096"),
     };
 
     public static TheoryData<string> Cases => [.. refusals.Keys];

@@ -12,7 +12,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 {
     static readonly Mamba2Spec mamba = new() { StateSize = 16, HeadSize = 16, Heads = 8 };
 
-    static HybridDesignBuilder Start => HybridDesign.Builder(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(mamba).WithMamba1().WithFeedForward(FeedForwardSpec.SwiGlu(256))
+    static HybridDesignBuilder Start => HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(mamba).WithMamba1().WithFeedForward(FeedForwardSpec.SwiGlu(256))
         .WithIntraHybrid(Intra);
 
     static IntraHybridSpec Intra => new() { Attention = new() { Heads = 4, HeadSize = 16, ValueHeadSize = 16 }, StateSpace = new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 } };
@@ -74,7 +74,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("intra-narrow-attention", With(Intra with { Attention = Intra.Attention with { Heads = 1, HeadSize = 8, ValueHeadSize = 64 } }), With(Intra), 2),
         new("no-attention", Of("MMM"), Of("MTM")),
         new("no-attention", Of("mmm"), Of("MHM")),
-        new("attention-past-training", Of("TTT"), Of("TTM"), Options: new() { LongestText = 16_384 }),
+        new("attention-past-training", Of("TTT"), Of("TTM"), Options: new() { MaxTextLength = 16_384 }),
         new("window-alone", Of("SSS"), Of("STS")),
         new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(), Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),
         new("head-size", Attention(new() { Heads = 4, HeadSize = 12, Rotary = new() }), Attention(new() { Heads = 4, HeadSize = 24, Rotary = new() }), 2),
@@ -90,8 +90,8 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("decay-range", With(mamba with { DecayRange = new(0.001, 1) }), With(mamba with { DecayRange = new(1, 16) }), 1),
         new("expert-balance", Experts(ExpertBalance.None, 1e-3), Experts(ExpertBalance.AuxiliaryLoss, 1e-2), 1),
         new("expert-balance", Experts(ExpertBalance.BiasUpdate, 0), Experts(ExpertBalance.BiasUpdate, 1e-3), 1),
-        new("head-share", HybridDesign.Builder(64, 100_000).WithAttention(4).Depth(2).Build(), HybridDesign.Builder(64, 100).WithAttention(4).Depth(2).Build()),
-        new("head-share", HybridDesign.Builder(64, 400).TiedHead(false).WithAttention(4).Depth(2).Build(), HybridDesign.Builder(64, 400).WithAttention(4).Depth(2).Build()),
+        new("head-share", HybridDesign.Create(64, 100_000).WithAttention(4).Depth(2).Build(), HybridDesign.Create(64, 100).WithAttention(4).Depth(2).Build()),
+        new("head-share", HybridDesign.Create(64, 400).TiedHead(false).WithAttention(4).Depth(2).Build(), HybridDesign.Create(64, 400).WithAttention(4).Depth(2).Build()),
     ];
 
     public override string ToString() => $"{Rule} {Fires.Pattern}";

@@ -116,7 +116,7 @@ public class ReviewTests
     [Fact]
     public void What_cannot_be_built_is_reviewed_from_its_builder()
     {
-        var start = HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
+        var start = HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
         Assert.Throws<ArgumentException>(start.Build);
         var review = start.Review();
         Assert.Equal([("head-groups", "[1, 2, 4]"), ("chunk-power", "[1, 2, 4]")], review.Select(finding => (finding.Rule, finding.Layers.ToString())));
@@ -125,9 +125,9 @@ public class ReviewTests
         var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
         Assert.Equal([(2, 32), (2, 32), (2, 32)], cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
         // the rest of the rules see it then
-        Assert.NotEmpty(HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(16, 16).Pattern("TMMM").Review());
-        Assert.Contains("heads", Assert.Throws<ArgumentException>(() => HybridDesign.Builder(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
-        var open = new HybridDesign { Width = 64, Vocabulary = 100, Blocks = [new() { Mixer = new AttentionSpec { Heads = 4 } }] };
+        Assert.NotEmpty(HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(16, 16).Pattern("TMMM").Review());
+        Assert.Contains("heads", Assert.Throws<ArgumentException>(() => HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
+        var open = new HybridDesign { Width = 64, VocabularySize = 100, Blocks = [new() { Mixer = new AttentionSpec { Heads = 4 } }] };
         Assert.Contains("keyValueHeads was 0", Assert.Throws<ArgumentException>(() => open.Review()).Message);
         Assert.Contains("groups", Assert.Throws<ArgumentException>(() => start.Review(new() { Off = ["head-groups", "chunk-power"] })).Message);
     }
@@ -135,7 +135,7 @@ public class ReviewTests
     [Fact]
     public void What_layers_have_alike_is_one_finding_whose_cure_mends_them_all()
     {
-        var start = HybridDesign.Builder(64, 100).WithAttention(4, headSize: 12).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, ChunkSize = 8 });
+        var start = HybridDesign.Create(64, 100).WithAttention(4, headSize: 12).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, ChunkSize = 8 });
         var review = start.Pattern("MMTMTM").Build().Review();
         var chunks = Assert.Single(review, finding => finding.Rule == "chunk-size");
         Assert.Equal((1, "[1, 2, 4, 6]"), (chunks.Layer!.Value, chunks.Layers.ToString()));
@@ -165,7 +165,7 @@ public class ReviewTests
     [InlineData(13)]
     public void The_cure_of_a_stack_without_attention_fits_its_depth(int depth)
     {
-        var start = HybridDesign.Builder(64, 100).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(256)).Depth(depth);
+        var start = HybridDesign.Create(64, 100).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(256)).Depth(depth);
         var finding = Assert.Single(start.Build().Review(), finding => finding.Rule == "no-attention");
         Assert.Equal($".Override({depth / 2 + 1}, block => block with {{ Mixer = new AttentionSpec {{ Heads = 1, Rotary = new() }} }})", finding.Cure.ToString());
         var asSaid = start.Override(depth / 2 + 1, block => block with { Mixer = new AttentionSpec { Heads = 1, Rotary = new() } }).Build();

@@ -7,7 +7,7 @@ public class SharedTransformerTests
 {
     static readonly SharedTransformerSpec transformer = new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = FeedForwardSpec.SwiGlu(96) };
 
-    static HybridDesignBuilder Start => HybridDesign.Builder(32, 100).WithMamba2(stateSize: 16, headSize: 8);
+    static HybridDesignBuilder Start => HybridDesign.Create(32, 100).WithMamba2(stateSize: 16, headSize: 8);
 
     static HybridDesign Hybrid => Start.WithSharedTransformers(transformer, 2, attentionAdapterRank: 3, feedForwardAdapterRank: 5).Pattern("MM+M+MM+").Build();
 
@@ -33,7 +33,7 @@ public class SharedTransformerTests
         var flops = FlopCount.OfStep(Hybrid, 9);
         Assert.Equal(2.0 * (once + use) + 2 * (64 + 64) * 10, flops.Blocks[4].Shared);
         Assert.Equal(3 * flops.Blocks[4].Shared, flops.Forward - FlopCount.OfStep(Start.Pattern("MMMMM").Build(), 9).Forward, 1e-6);
-        Assert.Equal(3 * 10 * 2 * 64 * 2, CacheSize.Of(Hybrid, 10).KeysAndValues);
+        Assert.Equal(3 * 10 * 2 * 64 * 2, CacheSize.FromDesign(Hybrid, 10).KeysAndValues);
     }
 
     [Fact]

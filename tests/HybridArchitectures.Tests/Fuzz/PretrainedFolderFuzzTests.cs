@@ -17,7 +17,7 @@ public class PretrainedFolderFuzzTests
         string path = folder["config.json"];
         byte[][] originals = [.. cases.Select(one => File.ReadAllBytes(Path.Combine(one, "config.json")))];
         int read = 0, refused = 0;
-        Gen.OneOf(originals).SelectMany(Mutation.Many).Each(Effort.Of(3_000, 100_000), mutated =>
+        Gen.OneOf(originals).SelectMany(Mutation.Many).Each(Effort.Choose(3_000, 100_000), mutated =>
         {
             File.WriteAllBytes(path, mutated);
             try
@@ -54,7 +54,7 @@ public class PretrainedFolderFuzzTests
             // the head of a shard and the index: damage inside the numbers of a tensor is another number, and no reader can tell
             byte[] head = path.EndsWith(".safetensors", StringComparison.Ordinal) ? bytes[..(8 + (int)BitConverter.ToInt64(bytes))] : bytes;
             byte[] rest = bytes[head.Length..];
-            Mutation.Many(head).Each(Effort.Of(150, 20_000), mutated =>
+            Mutation.Many(head).Each(Effort.Choose(150, 20_000), mutated =>
             {
                 File.WriteAllBytes(path, [.. mutated, .. rest]);
                 try

@@ -25,7 +25,7 @@ public class SafetensorsFuzzTests
         byte[] json = original[8..(8 + header)], data = original[(8 + header)..];
         int opened = 0, refused = 0;
         // mostly with the length of the header put right, so that damage reaches the parser; sometimes as it comes
-        Gen.Select(Mutation.Many(json), Gen.Int[0, 19], Gen.Int[-9, 9]).Each(Effort.Of(3_000, 100_000), sample =>
+        Gen.Select(Mutation.Many(json), Gen.Int[0, 19], Gen.Int[-9, 9]).Each(Effort.Choose(3_000, 100_000), sample =>
         {
             var (mutated, kind, shift) = sample;
             byte[] file = [.. original.AsSpan(0, 8), .. mutated, .. data];

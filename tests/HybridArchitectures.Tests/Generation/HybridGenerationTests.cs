@@ -35,7 +35,7 @@ public class HybridGenerationTests
     public void Greedy_text_is_that_of_full_passes_without_a_cache(string name)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model(name);
         model.eval();
         foreach (string prompt in Prompts)
@@ -80,7 +80,7 @@ public class HybridGenerationTests
     public void The_logits_after_the_last_token_are_those_of_the_full_pass_for_any_padding()
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model("inter");
         manual_seed(1);
         var ids = randint(37, [4, 6], ScalarType.Int64);

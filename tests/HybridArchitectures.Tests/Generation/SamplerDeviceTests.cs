@@ -7,7 +7,7 @@ namespace HybridArchitectures.Tests.Generation;
 [Trait("device", "cuda")]
 public class SamplerDeviceTests
 {
-    const int Rows = 16, Vocabulary = 32_003;
+    const int Rows = 16, VocabularySize = 32_003;
 
     public static TheoryData<string> Names => [.. Filters.Keys];
 
@@ -29,7 +29,7 @@ public class SamplerDeviceTests
         foreach (double width in new[] { 0.5, 3, 12 })
         {
             // scores of the second kind tie often
-            var scores = randn([Rows, Vocabulary], generator: generator) * width;
+            var scores = randn([Rows, VocabularySize], generator: generator) * width;
             foreach (var given in new[] { scores, scores.round(), (scores * 8).round() / 8, zeros_like(scores) })
             {
                 var (expected, actual) = (Filters[name]().Apply(given, history), Filters[name]().Apply(given.cuda(), history).cpu());

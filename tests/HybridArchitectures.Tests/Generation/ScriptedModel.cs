@@ -17,7 +17,7 @@ sealed class ScriptedModel(int vocabulary, IReadOnlyDictionary<int, int[]> rows)
 
     public List<bool> WasTraining { get; } = [];
 
-    public override int Vocabulary => vocabulary;
+    public override int VocabularySize => vocabulary;
 
     public override Device Device => CPU;
 

@@ -12,7 +12,7 @@ sealed class TableModel : LanguageModel
 
     public TableModel(Tensor table) : base(nameof(TableModel)) => this.table = table.DetachFromDisposeScope();
 
-    public override int Vocabulary => (int)table.size(1);
+    public override int VocabularySize => (int)table.size(1);
 
     public override Device Device => CPU;
 

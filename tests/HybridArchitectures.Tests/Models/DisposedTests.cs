@@ -20,7 +20,7 @@ public sealed class DisposedTests : IDisposable
     }
 
     static HybridLanguageModel Model() =>
-        HybridStack.Design(16, 20).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 8)
+        HybridDesign.Create(16, 20).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 8)
             .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
 
     static void Refuses(params Action[] calls)

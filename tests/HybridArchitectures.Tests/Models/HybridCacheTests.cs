@@ -45,7 +45,7 @@ public sealed class HybridCacheTests : IDisposable
 
     static Tensor Alone(LanguageModel model, params Tensor[] parts)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         return model.Forward(cat(parts, 1));
     }
 
@@ -207,16 +207,16 @@ public sealed class HybridCacheTests : IDisposable
         using var cache = model.CreateCache(2);
         for (int i = 0; i < 9; i++) Read(model, cache, Ids(2, 1));
         cache.Trim();
-        Assert.Equal(CacheSize.Of(design, 9, 2, 4).Total, cache.Bytes);
+        Assert.Equal(CacheSize.FromDesign(design, 9, 2, 4).Total, cache.Bytes);
         using var fork = cache.Fork(2);
-        Assert.Equal(CacheSize.Of(design, 9, 4, 4).Total, fork.Bytes);
+        Assert.Equal(CacheSize.FromDesign(design, 9, 4, 4).Total, fork.Bytes);
         using var longer = model.CreateCache(1);
         Read(model, longer, Ids(1, 12));
         using var joined = fork.Append(longer);
-        Assert.Equal(CacheSize.Of(design, 12, 5, 4).Total, joined.Bytes);
+        Assert.Equal(CacheSize.FromDesign(design, 12, 5, 4).Total, joined.Bytes);
         using var rest = joined.Drop(4, 1);
         rest.Trim();
-        Assert.Equal(CacheSize.Of(design, 9, 3, 4).Total, rest.Bytes);
+        Assert.Equal(CacheSize.FromDesign(design, 9, 3, 4).Total, rest.Bytes);
     }
 
     [Fact]

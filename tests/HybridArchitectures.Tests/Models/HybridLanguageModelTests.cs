@@ -60,7 +60,7 @@ public class HybridLanguageModelTests
     public void Rows_of_unequal_length_equal_the_rows_alone(string name)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model(name);
         long[] lengths = [3, 13, 1, 8];
         var ids = Ids(4, 13);
@@ -97,7 +97,7 @@ public class HybridLanguageModelTests
     public void Left_padding_changes_nothing(string name)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model(name);
         var ids = Ids(3, 11);
         var mask = ones([3, 11], ScalarType.Int64);
@@ -145,7 +145,7 @@ public class HybridLanguageModelTests
     public void A_later_token_changes_nothing_before_it(string name)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model(name);
         var ids = Ids(1, 19);
         var changed = ids.clone();
@@ -218,7 +218,7 @@ public class HybridLanguageModelTests
     public void Zero_centred_norms_are_norms_less_one()
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var design = TinyDesigns.Get("transformer");
         using var plain = TinyDesigns.Model("transformer");
         using var centred = (design with { ZeroCenteredNorms = true }).CreateModel(seed: 1);

@@ -22,7 +22,7 @@ public class HybridStackTests
     public void A_stack_continues_through_its_cache()
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var stack = TinyDesigns.Get("intra difference").CreateStack(seed: 1);
         var x = randn(2, 9, 24);
         using var cache = stack.CreateCache(2);

@@ -61,7 +61,7 @@ public class MixtureOfExpertsTests
     public void Routers_leave_a_record_of_what_they_chose_when_asked()
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model("gated delta");
         using var layout = SequenceLayout.Padded([5, 7], 7);
         using var context = new SequenceContext(layout) { KeepsRouting = true };
@@ -85,7 +85,7 @@ public class MixtureOfExpertsTests
     public void Experts_come_from_the_best_groups_whatever_the_sign_of_their_scores(double shift)
     {
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var model = TinyDesigns.Model("experts in groups");
         manual_seed(5);
         var bias = model.State["stack.blocks.1.feed_forward.selection_bias"];

@@ -6,10 +6,10 @@ namespace HybridArchitectures.Tests.Models;
 /// <summary>Designs of two to four small blocks that together use every mixer, feed-forward, fusion and norm.</summary>
 static class TinyDesigns
 {
-    const int Width = 24, Vocabulary = 37;
+    const int Width = 24, VocabularySize = 37;
 
     static HybridDesign Of(string name, params BlockSpec[] blocks) =>
-        new HybridDesign { Name = name, Width = Width, Vocabulary = Vocabulary, Blocks = [.. blocks] }.Resolve();
+        new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks] }.Resolve();
 
     static BlockSpec Block(MixerSpec? mixer, FeedForwardSpec? feedForward = null) => new() { Mixer = mixer, FeedForward = feedForward ?? FeedForwardSpec.SwiGlu(40) };
 
@@ -36,7 +36,7 @@ static class TinyDesigns
         block with { Shared = new() { Transformer = transformer, AttentionAdapterRank = attentionRank, FeedForwardAdapterRank = feedForwardRank } };
 
     static HybridDesign Sharing(string name, SharedTransformerSpec[] transformers, params BlockSpec[] blocks) =>
-        new HybridDesign { Name = name, Width = Width, Vocabulary = Vocabulary, Blocks = [.. blocks], SharedTransformers = [.. transformers] }.Resolve();
+        new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks], SharedTransformers = [.. transformers] }.Resolve();
 
     static MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(4, 2, 12);
 
@@ -88,7 +88,7 @@ static class TinyDesigns
     {
         var model = Get(name).CreateModel(seed: 3);
         using var scope = TorchSharp.torch.NewDisposeScope();
-        using var off = TorchSharp.torch.no_grad();
+        using var noGrad = TorchSharp.torch.no_grad();
         TorchSharp.torch.manual_seed(5);
         foreach (var (_, parameter, _) in model.AllParameters()) parameter.add_(TorchSharp.torch.randn_like(parameter) * 0.2);
         return model;

@@ -23,7 +23,7 @@ public class TorchRandomTests
     public void The_state_is_read_and_written_beside_a_collecting_thread()
     {
         // with torch.get_rng_state and set_rng_state, the process dies here within two seconds
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(Effort.Of(everyday: 3, full: 60)));
+        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(Effort.Choose(everyday: 3, full: 60)));
         var collector = new Thread(() =>
         {
             while (!stop.IsCancellationRequested)

@@ -19,9 +19,9 @@ public sealed class ActivationTests : IDisposable
 
     static (HybridStack Stack, Func<string, Tensor> Weight) Of(MixerSpec mixer)
     {
-        var design = new HybridDesign { Width = Width, Vocabulary = 3, Blocks = [new() { Mixer = mixer, FeedForward = FeedForwardSpec.None }] }.Resolve();
+        var design = new HybridDesign { Width = Width, VocabularySize = 3, Blocks = [new() { Mixer = mixer, FeedForward = FeedForwardSpec.None }] }.Resolve();
         var stack = design.CreateStack(seed: 2);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         foreach (var (_, parameter, _) in stack.AllParameters()) parameter.add_(randn_like(parameter) * 0.2);
         var state = stack.AllState().ToDictionary(item => item.Name, item => item.Value);
         return (stack, name => state["blocks.0.mixer." + name]);
@@ -34,7 +34,7 @@ public sealed class ActivationTests : IDisposable
     // one pass, and token by token through a state
     static void Check(Mixer mixer, Tensor x, Tensor expected)
     {
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var context = new SequenceContext();
         context.Begin(1, Length, CPU);
         Same(expected, mixer.Forward(x, context, null));
@@ -53,7 +53,7 @@ public sealed class ActivationTests : IDisposable
         var spec = new Mamba1Spec { StateSize = 3, InnerWidth = 20, TimeStepRank = 2, Activation = Activation.Relu };
         var (stack, weight) = Of(spec);
         using var own = stack;
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var x = randn(1, Length, Width);
         var projected = nn.functional.linear(x, weight("input.weight"));
         var values = Convolved(projected.narrow(-1, 0, 20).contiguous(), weight).relu();
@@ -69,7 +69,7 @@ public sealed class ActivationTests : IDisposable
         var spec = new Mamba2Spec { Heads = 4, HeadSize = 5, StateSize = 3, ChunkSize = 16, GatedNorm = false, Activation = Activation.GeluTanh };
         var (stack, weight) = Of(spec);
         using var own = stack;
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var x = randn(1, Length, Width);
         var projected = nn.functional.linear(x, weight("input.weight"));        // gate 20, x 20, B 3, C 3, time steps 4
         var convolved = Activations.Apply(Activation.GeluTanh, Convolved(projected.narrow(-1, 20, 26).contiguous(), weight));

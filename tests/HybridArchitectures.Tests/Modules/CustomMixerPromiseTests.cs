@@ -10,7 +10,7 @@ public class CustomMixerPromiseTests
 {
     public CustomMixerPromiseTests() => MixerSpec.Register<PromisedSpec>("promised");
 
-    static HybridDesign With(PromisedSpec spec) => HybridDesign.Builder(8, 20).WithMixer(spec).WithAttention(2).Pattern("TP").Build();
+    static HybridDesign With(PromisedSpec spec) => HybridDesign.Create(8, 20).WithMixer(spec).WithAttention(2).Pattern("TP").Build();
 
     [Fact]
     public void A_count_of_parameters_that_is_not_the_modules_is_refused_with_both_numbers_and_the_parts()
@@ -32,7 +32,7 @@ public class CustomMixerPromiseTests
     {
         void Refused(string message, Func<object> act) => Assert.Contains(message, Assert.Throws<ArgumentException>(act).Message);
         Refused("PromisedSpec.CountParameters was -1, expected at least 0", () => With(new() { ParametersTooMany = -73 }).CountParameters());
-        Refused("PromisedSpec.CountCacheBytes was -8, expected at least 0", () => CacheSize.Of(With(new() { CacheBytes = -8 }), 10));
+        Refused("PromisedSpec.CountCacheBytes was -8, expected at least 0", () => CacheSize.FromDesign(With(new() { CacheBytes = -8 }), 10));
         Refused("PromisedSpec.CountMixingFlops was NaN, expected a finite number of at least 0", () => With(new() { Flops = double.NaN }).Cost(10).Flops());
         Refused("PromisedSpec.CountMixingFlops was -2, expected a finite number of at least 0", () => With(new() { Flops = -2 }).Cost(10).StepFlops());
     }
@@ -60,7 +60,7 @@ public class CustomMixerPromiseTests
     [Fact]
     public void A_message_that_quotes_a_refusal_names_the_parameter_once()
     {
-        var odd = HybridDesign.Builder(8, 20).WithMamba2(4, 4).Pattern("M~").Build();
+        var odd = HybridDesign.Create(8, 20).WithMamba2(4, 4).Pattern("M~").Build();
         string said = Assert.Throws<ArgumentException>("design", () => HybridArchitectures.Checkpoints.PretrainedFamily.Find("llama")!.WriteConfig(odd)).Message;
         Assert.Single(said.Split("(Parameter ").Skip(1));
         using var model = odd.CreateModel(seed: 1);

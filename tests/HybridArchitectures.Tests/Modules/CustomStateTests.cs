@@ -16,7 +16,7 @@ public sealed class CustomStateTests : IDisposable
 
     static HybridLanguageModel Model() => new HybridDesign
     {
-        Width = 8, Vocabulary = 11, Blocks = [new BlockSpec { Mixer = new DecaySpec(), FeedForward = FeedForwardSpec.SwiGlu(12) },
+        Width = 8, VocabularySize = 11, Blocks = [new BlockSpec { Mixer = new DecaySpec(), FeedForward = FeedForwardSpec.SwiGlu(12) },
             new BlockSpec { Mixer = new DecaySpec() }],
     }.Resolve().CreateModel(seed: 3);
 
@@ -42,7 +42,7 @@ public sealed class CustomStateTests : IDisposable
         using var around = inUsersScope ? NewDisposeScope() : null;
         using var model = Model();
         using var ids = Ids(9);
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var whole = model.Forward(ids);
         HybridCache cache;
         using (NewDisposeScope())
@@ -62,7 +62,7 @@ public sealed class CustomStateTests : IDisposable
     {
         using var around = NewDisposeScope();
         using var model = Model();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var ids = Ids(9);
         var whole = model.Forward(ids);
         using var cache = model.CreateCache(1);
@@ -91,7 +91,7 @@ public sealed class CustomStateTests : IDisposable
     {
         using var around = NewDisposeScope();
         using var model = Model();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         using var cache = model.CreateCache(1);
         var ids = Ids(1);
         var before = cache.States[0]!.Tensors[0];

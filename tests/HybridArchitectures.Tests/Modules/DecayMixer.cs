@@ -20,7 +20,7 @@ sealed class DecayMixer : Mixer
         var outputs = new List<Tensor>();
         for (long t = 0; t < x.size(1); t++)
         {
-            h = h.mul(Scalars.Of(0.5)).add(x.select(1, t).mul(Parameter("weight").to(x.dtype)), Scalars.One);
+            h = h.mul(Scalars.From(0.5)).add(x.select(1, t).mul(Parameter("weight").to(x.dtype)), Scalars.One);
             outputs.Add(h);
         }
         if (own is not null) own.Sum = h;

@@ -11,7 +11,7 @@ public class ModuleRefusalTests
 {
     const int Width = 32;
 
-    static readonly HybridDesign Example = HybridStack.Design(Width, 17).WithAttention(4, 2).WithMamba2(16, 16).WithMamba1(64, 8).Pattern("TMm").Build();
+    static readonly HybridDesign Example = HybridDesign.Create(Width, 17).WithAttention(4, 2).WithMamba2(16, 16).WithMamba1(64, 8).Pattern("TMm").Build();
 
     static readonly AttentionSpec Heads = new() { Heads = 4, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 8 };
 

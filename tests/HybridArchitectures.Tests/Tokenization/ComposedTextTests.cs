@@ -19,7 +19,7 @@ public class ComposedTextTests
     [InlineData("\uD834\uDD5E", "\uD834\uDD57\uD834\uDD65")]
     public void Texts_come_to_their_composed_form(string text, string composed)
     {
-        Assert.Equal(composed, ComposedText.Of(text));
-        Assert.Equal(composed, ComposedText.Of(composed));
+        Assert.Equal(composed, ComposedText.From(text));
+        Assert.Equal(composed, ComposedText.From(composed));
     }
 }

@@ -23,7 +23,7 @@ public class DesignVerifierTests
         BlockSpec Block(MixerSpec mixer) => new() { Mixer = mixer, FeedForward = FeedForwardSpec.SwiGlu(20) };
         return new HybridDesign
         {
-            Width = 16, Vocabulary = 19,
+            Width = 16, VocabularySize = 19,
             Blocks = [Block(new AttentionSpec { Heads = 2, Rotary = new RotarySpec() }), Block(new BrokenSpec(Fault.None)), Block(new BrokenSpec(fault)), Block(new Mamba2Spec { Heads = 2, HeadSize = 8, StateSize = 4, ChunkSize = 16 })],
         }.Resolve();
     }

@@ -21,7 +21,7 @@ public sealed class DataFuzzTests : IDisposable
         int opened = 0, refused = 0;
         // the whole file, and as often its head alone
         Gen.Frequency((1, Mutation.Many(original)), (1, Mutation.Many(original[..(8 + (int)BitConverter.ToInt64(original))]).Select(head => (byte[])[.. head, .. original.AsSpan(8 + (int)BitConverter.ToInt64(original))])))
-            .Each(Effort.Of(2_000, 100_000), mutated =>
+            .Each(Effort.Choose(2_000, 100_000), mutated =>
             {
                 File.WriteAllBytes(path, mutated);
                 try
@@ -29,7 +29,7 @@ public sealed class DataFuzzTests : IDisposable
                     using var data = TokenDataset.Open(path);
                     var ids = new long[data.Count];
                     data.CopyTo(0, ids);
-                    Assert.All(ids, id => Assert.InRange(id, 0, data.Vocabulary - 1));
+                    Assert.All(ids, id => Assert.InRange(id, 0, data.VocabularySize - 1));
                     var documents = new long[data.Count];
                     data.CopyDocumentsTo(0, documents);
                     Assert.Equal(documents.Order(), documents);
@@ -53,7 +53,7 @@ public sealed class DataFuzzTests : IDisposable
         string plan = Directory.GetFiles(shards, "*.json").Single();
         byte[] original = File.ReadAllBytes(plan);
         int opened = 0, refused = 0;
-        Mutation.Many(original).Each(Effort.Of(1_000, 100_000), mutated =>
+        Mutation.Many(original).Each(Effort.Choose(1_000, 100_000), mutated =>
         {
             File.WriteAllBytes(plan, mutated);
             try
@@ -87,7 +87,7 @@ public sealed class DataFuzzTests : IDisposable
         else File.WriteAllBytes(path, name.EndsWith(".zst") ? SampleFiles.Zstd(lines) : name.EndsWith(".gz") ? SampleFiles.Gzip(lines) : lines);
         byte[] original = File.ReadAllBytes(path);
         int read = 0, refused = 0;
-        Mutation.Many(original).Each(Effort.Of(1_500, 100_000), mutated =>
+        Mutation.Many(original).Each(Effort.Choose(1_500, 100_000), mutated =>
         {
             File.WriteAllBytes(path, mutated);
             long before = GC.GetAllocatedBytesForCurrentThread();
@@ -112,14 +112,14 @@ public sealed class DataFuzzTests : IDisposable
         string run = folder["run"];
         using var training = Small.Data();
         using (var model = Small.Model())
-        using (var trainer = new Trainer(model, training, Small.Options with { Steps = 1, Folder = run })) trainer.Run();
+        using (var trainer = new Trainer(model, training, Small.Options with { Duration = Duration.Steps(1), Folder = run })) trainer.Run();
         string[] settings = [.. Directory.GetFiles(run, "*.json", SearchOption.AllDirectories)];
         Assert.NotEmpty(settings);
         int resumed = 0, refused = 0;
         foreach (string path in settings)
         {
             byte[] original = File.ReadAllBytes(path);
-            Mutation.Many(original).Each(Effort.Of(60, 2_000), mutated =>
+            Mutation.Many(original).Each(Effort.Choose(60, 2_000), mutated =>
             {
                 File.WriteAllBytes(path, mutated);
                 try

@@ -36,7 +36,7 @@ public sealed class TokenDatasetTests : IDisposable
     public void A_tokenizer_gives_ids_separators_and_bytes()
     {
         using var data = TokenDataset.FromDocuments([new("a", "hi"), new("b", "ü")], new ByteTokenizer(beginOfText: true, endOfText: true), beginOfText: true, endOfText: true);
-        Assert.Equal(258, data.Vocabulary);
+        Assert.Equal(258, data.VocabularySize);
         Assert.Equal([256, 104, 105, 257, 256, 0xc3, 0xbc, 257], All(data));
         Assert.Equal(4, data.CountBytes(All(data)));
         Assert.Equal("beginOfText", Assert.Throws<ArgumentException>(() => TokenDataset.FromDocuments([new("a", "hi")], new ByteTokenizer(), beginOfText: true)).ParamName);
@@ -54,7 +54,7 @@ public sealed class TokenDatasetTests : IDisposable
         data.Save(folder["tokens"]);
         using var mapped = TokenDataset.Open(folder["tokens"]);
         Assert.Equal(tokens.Select(token => (long)token), All(mapped));
-        Assert.Equal((vocabulary, 1002, data.Fingerprint), (mapped.Vocabulary, mapped.Count, mapped.Fingerprint));
+        Assert.Equal((vocabulary, 1002, data.Fingerprint), (mapped.VocabularySize, mapped.Count, mapped.Fingerprint));
         Assert.Equal([0, 17, 900], mapped.DocumentStarts);
         Assert.Equal(data.CountBytes(All(data)), mapped.CountBytes(All(mapped)));
     }
@@ -92,7 +92,7 @@ public sealed class TokenDatasetTests : IDisposable
         Refused("tokens", () => TokenDataset.FromTokens([], 5));
         Refused("tokens", () => TokenDataset.FromTokens([1, 5], 5));
         Refused("tokens", () => TokenDataset.FromTokens([1, -1], 5));
-        Refused("vocabulary", () => TokenDataset.FromTokens([0], 0));
+        Refused("vocabularySize", () => TokenDataset.FromTokens([0], 0));
         Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [1]));
         Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [0, 2]));
         Refused("documentStarts", () => TokenDataset.FromTokens([0, 1], 5, [0, 0]));
@@ -111,7 +111,7 @@ public sealed class TokenDatasetTests : IDisposable
         SafetensorsFile.Write(folder["other"], [new("x", ones(2))]);
         Assert.Contains("no token data", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["other"])).Message);
         void Write(Tensor tokens, Tensor starts) =>
-            SafetensorsFile.Write(folder["made"], [new("tokens", tokens), new("document_starts", starts)], new Dictionary<string, string> { ["vocabulary"] = "5" });
+            SafetensorsFile.Write(folder["made"], [new("tokens", tokens), new("document_starts", starts)], new Dictionary<string, string> { ["vocabulary_size"] = "5" });
         Write(ones(3), zeros(1, int64));
         Assert.Contains("Float32", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["made"])).Message);
         Write(ones(3, int32), ones(1, int64));

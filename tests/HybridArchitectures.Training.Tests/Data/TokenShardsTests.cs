@@ -53,7 +53,7 @@ public sealed class TokenShardsTests : IDisposable
         TokenShards.Write(files, folder["out"], tokenizer, Options, new Told(report => last = report));
         using var data = TokenShards.Open(folder["out"]);
         var expected = TokenDataset.FromDocuments(texts.Select(text => new TextDocument("", text)), tokenizer, endOfText: true);
-        Assert.Equal((expected.Count, expected.Vocabulary, expected.Fingerprint), (data.Count, data.Vocabulary, data.Fingerprint));
+        Assert.Equal((expected.Count, expected.VocabularySize, expected.Fingerprint), (data.Count, data.VocabularySize, data.Fingerprint));
         Assert.Equal(expected.DocumentStarts, data.DocumentStarts);
         var (all, same) = (new long[data.Count], new long[data.Count]);
         data.CopyTo(0, all);
@@ -99,7 +99,7 @@ public sealed class TokenShardsTests : IDisposable
         Assert.SkipUnless(OperatingSystem.IsLinux() || OperatingSystem.IsMacOS(), "exit codes of killed processes are those of Unix");
         TokenShards.Write(files, folder["straight"], tokenizer, Options);
         var random = new Random(5);
-        int kills = 0, wanted = Effort.Of(everyday: 2, full: 20);
+        int kills = 0, wanted = Effort.Choose(everyday: 2, full: 20);
         for (int run = 0; kills < wanted; run++)
             for (bool finished = false; !finished;)
             {
@@ -187,10 +187,10 @@ public sealed class TokenShardsTests : IDisposable
         using (var scope = NewDisposeScope())
         {
             var tensors = new Dictionary<string, Tensor> { ["tokens"] = zeros(5, ScalarType.Int16), ["document_starts"] = zeros(1, ScalarType.Int64) };
-            var notes = new Dictionary<string, string> { ["vocabulary"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1", ["last_of_file"] = "false" };
+            var notes = new Dictionary<string, string> { ["vocabulary_size"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1", ["last_of_file"] = "false" };
             SafetensorsFile.Write(path, tensors, notes);
             Assert.Contains("for a vocabulary of 128256", Refused(Open));
-            SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(notes) { ["vocabulary"] = "257", ["tokens_unsigned_16_bit"] = "false" });
+            SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(notes) { ["vocabulary_size"] = "257", ["tokens_unsigned_16_bit"] = "false" });
             Assert.Contains("signed 16-bit", Refused(Open));
         }
         File.Delete(path);

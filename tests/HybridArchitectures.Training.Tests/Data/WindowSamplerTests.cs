@@ -124,8 +124,8 @@ public class WindowSamplerTests
     {
         using var data = Counting(10);
         void Refused(string name, Action action) => Assert.Equal(name, Assert.ThrowsAny<ArgumentException>(action).ParamName);
-        Refused("context", () => new WindowSampler(data, 0));
-        Refused("context", () => new WindowSampler(data, 10));
+        Refused("contextLength", () => new WindowSampler(data, 0));
+        Refused("contextLength", () => new WindowSampler(data, 10));
         var sampler = new WindowSampler(data, 9);
         Refused("rows", () => sampler.Next(0));
         Refused("Position", () => sampler.Position = new DataPosition(-1, 0));

@@ -73,9 +73,9 @@ public sealed class EventFileTests : IDisposable
         using var heldOut = Small.Data(300, seed: 2);
         using var model = Small.Model();
         using (var log = new TensorBoardLog(folder["board"]))
-        using (var trainer = new Trainer(model, data, Small.Options with { Steps = 6, Folder = folder["run"] }, heldOut, [log])) trainer.Run();
+        using (var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(6), Folder = folder["run"] }, heldOut, [log])) trainer.Run();
         using (var log = new TensorBoardLog(folder["board"]))
-        using (var trainer = Trainer.Resume(folder["run"], data, heldOut, [log], change: options => options with { Steps = 9 }))
+        using (var trainer = Trainer.Resume(folder["run"], data, heldOut, [log], change: options => options with { Duration = Duration.Steps(9) }))
         {
             trainer.Run();
             trainer.Model.Dispose();

@@ -14,10 +14,10 @@ public sealed class CollectionStressTests : IDisposable
     [Fact]
     public void Training_survives_garbage_collection_bit_for_bit()
     {
-        var options = Small.Options with { Steps = 10, ActivationCheckpointing = true, SeparateDocuments = true, MicroBatchRows = 2 };
+        var options = Small.Options with { Duration = Duration.Steps(10), ActivationCheckpointing = true, SeparateDocuments = true, MicroBatchSize = 2 };
         using var expected = Small.Model(experts: true);
         using (var trainer = new Trainer(expected, data, options)) trainer.Run();
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(Effort.Of(everyday: 6, full: 600)));
+        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(Effort.Choose(everyday: 6, full: 600)));
         var threads = new[]
         {
             new Thread(() =>
@@ -44,6 +44,6 @@ public sealed class CollectionStressTests : IDisposable
         }
         while (!stop.IsCancellationRequested);
         foreach (var thread in threads) thread.Join();
-        TestContext.Current.TestOutputHelper?.WriteLine($"{runs} runs of {options.Steps} steps");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{runs} runs of {options.Duration}");
     }
 }

@@ -11,7 +11,7 @@ public class EvaluatorTests
     {
         using var model = Small.Model();
         using var data = Small.Data(100);
-        var one = Evaluator.Evaluate(model, data, context: 13, rows: 1);
+        var one = Evaluator.Evaluate(model, data, contextLength: 13, rows: 1);
         Assert.Equal((99, 99), (one.Tokens, one.Bytes));
         foreach (int rows in new[] { 2, 3, 100 }) Assert.Equal(one.Loss, Evaluator.Evaluate(model, data, 13, rows).Loss, 1e-6);
         using var scope = NewDisposeScope();
@@ -21,7 +21,7 @@ public class EvaluatorTests
         for (int start = 0; start < 99; start += 13)
         {
             var ids = tensor(tokens[start..Math.Min(start + 13, 99)]).unsqueeze(0);
-            using var off = no_grad();
+            using var noGrad = no_grad();
             var logs = nn.functional.log_softmax(model.Forward(ids), -1)[0];
             for (int i = 0; i < ids.size(1); i++) sum -= logs[i, tokens[start + i + 1]].item<float>();
         }
@@ -31,7 +31,7 @@ public class EvaluatorTests
     // Attention with a window of 1 sees the token itself alone.
     static HybridLanguageModel WithoutContext() => new HybridDesign
     {
-        Width = 16, Vocabulary = Small.Vocabulary,
+        Width = 16, VocabularySize = Small.VocabularySize,
         Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Window = 1, Rotary = new RotarySpec() }, FeedForward = FeedForwardSpec.SwiGlu(24) }],
     }.Resolve().CreateModel(seed: 3);
 
@@ -63,12 +63,12 @@ public class EvaluatorTests
     {
         using var model = WithoutContext();
         using var data = Small.Data(1001);
-        var part = Evaluator.Evaluate(model, data, context: 10, tokens: 205);
+        var part = Evaluator.Evaluate(model, data, contextLength: 10, tokens: 205);
         Assert.Equal(205, part.Tokens);
-        Assert.Equal(part, Evaluator.Evaluate(model, data, context: 10, tokens: 205));
-        Assert.Equal(1000, Evaluator.Evaluate(model, data, context: 10, tokens: 5000).Tokens);
-        Assert.Equal(3, Evaluator.Evaluate(model, data, context: 10, tokens: 3).Tokens);
-        Assert.Equal(1000, Evaluator.Evaluate(model, data, context: 5000).Tokens);
+        Assert.Equal(part, Evaluator.Evaluate(model, data, contextLength: 10, tokens: 205));
+        Assert.Equal(1000, Evaluator.Evaluate(model, data, contextLength: 10, tokens: 5000).Tokens);
+        Assert.Equal(3, Evaluator.Evaluate(model, data, contextLength: 10, tokens: 3).Tokens);
+        Assert.Equal(1000, Evaluator.Evaluate(model, data, contextLength: 5000).Tokens);
         foreach (var (count, tokens) in new[] { (100_000L, 65_536L), (100_000L, 99_998L), (70_000L, 65_537L), (1L << 40, 1L << 24), (5_000_000L, 4096L), (10L, 9L), (10L, 8L) })
         {
             var stretches = new EvaluationStretches(count, tokens);
@@ -102,7 +102,7 @@ public class EvaluatorTests
     {
         using var model = WithoutContext();
         using var data = Small.Data(4097);
-        var result = Evaluator.Evaluate(model, data, context: 300);
+        var result = Evaluator.Evaluate(model, data, contextLength: 300);
         using var scope = NewDisposeScope();
         var tokens = new long[4097];
         data.CopyTo(0, tokens);
@@ -110,7 +110,7 @@ public class EvaluatorTests
         double expected = losses.std(unbiased: true).item<double>() / Math.Sqrt(8);
         Assert.Equal(expected, result.StandardError!.Value, 1e-6);
         Assert.Equal(expected / Math.Log(2), result.BitsPerByteStandardError!.Value, 1e-6);
-        Assert.Null(Evaluator.Evaluate(model, data, context: 300, tokens: 1).StandardError);
+        Assert.Null(Evaluator.Evaluate(model, data, contextLength: 300, tokens: 1).StandardError);
     }
 
     [Fact]
@@ -128,7 +128,7 @@ public class EvaluatorTests
     {
         using var model = Small.Model();
         using var data = Small.Data(100);
-        using var one = TokenDataset.FromTokens([1], Small.Vocabulary);
+        using var one = TokenDataset.FromTokens([1], Small.VocabularySize);
         Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model, data, 0));
         Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model, data, 10, rows: 0));
         Assert.Throws<ArgumentOutOfRangeException>(() => Evaluator.Evaluate(model, data, 10, tokens: -1));

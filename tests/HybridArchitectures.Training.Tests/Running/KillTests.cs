@@ -10,7 +10,7 @@ public sealed class KillTests : IDisposable
     const int Steps = 60;
     internal static readonly string Program = Path.GetFullPath(
         Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledRun.dll"));
-    static readonly int Wanted = Effort.Of(everyday: 5, full: 50);
+    static readonly int Wanted = Effort.Choose(everyday: 5, full: 50);
 
     readonly TemporaryFolder folder = new();
 

@@ -19,7 +19,7 @@ public sealed class LoraTrainingTests : IDisposable
     [InlineData(true)]
     public void A_trainer_changes_adapters_alone_and_goes_on_with_them_bit_for_bit(bool experts)
     {
-        var options = Small.Options with { Steps = 20, CheckpointEvery = 5, KeepLast = 9 };
+        var options = Small.Options with { Duration = Duration.Steps(20), CheckpointEvery = 5, KeepLast = 9 };
         using var model = Small.Model(experts: experts);
         using var adapters = LoraAdapters.Attach(model, new() { Rank = 4, Alpha = 8, Dropout = 0.1 });
         var before = Small.Bytes(model);

@@ -42,7 +42,7 @@ public sealed class ResumeTests : IDisposable
     [InlineData(true)]
     public void A_run_cancelled_at_any_step_goes_on_bit_equal(bool experts)
     {
-        var options = Small.Options with { Steps = 7, MicroBatchRows = 3, EvaluateEvery = 4, ReportEvery = 4 };
+        var options = Small.Options with { Duration = Duration.Steps(7), MicroBatchSize = 3, EvaluateEvery = 4, ReportEvery = 4 };
         using var straight = Small.Model(experts: experts);
         TrainingResult expected;
         using (var trainer = new Trainer(straight, data, options, heldOut)) expected = trainer.Run();
@@ -79,8 +79,8 @@ public sealed class ResumeTests : IDisposable
     {
         using var model = Small.Model();
         // what is held out follows another rule than the training text: the better that is learnt, the worse this is predicted
-        using var other = TokenDataset.FromTokens([.. Enumerable.Range(0, 200).Select(i => i * 7 % Small.Vocabulary)], Small.Vocabulary);
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 10, CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05, KeepLast = 2 }, other);
+        using var other = TokenDataset.FromTokens([.. Enumerable.Range(0, 200).Select(i => i * 7 % Small.VocabularySize)], Small.VocabularySize);
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(10), CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05, KeepLast = 2 }, other);
         var result = trainer.Run();
         long best = result.Evaluations.MinBy(item => item.Result.Loss)!.Step;
         var expected = new[] { best, 8, 10 }.Distinct().Select(step => $"step-{step:d8}").Order();
@@ -94,7 +94,7 @@ public sealed class ResumeTests : IDisposable
     public void Every_so_many_steps_a_checkpoint_is_kept_and_the_best_only_if_asked_for()
     {
         using var model = Small.Model();
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 11, CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4, KeepBest = false }, heldOut);
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(11), CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4, KeepBest = false }, heldOut);
         trainer.Run();
         Assert.Equal(["step-00000004", "step-00000008", "step-00000011"], Saved("run"));
     }
@@ -104,7 +104,7 @@ public sealed class ResumeTests : IDisposable
     {
         using var model = Small.Model();
         using var second = Small.Model();
-        var options = Small.Options with { Steps = 3, Folder = folder["run"] };
+        var options = Small.Options with { Duration = Duration.Steps(3), Folder = folder["run"] };
         using var other = new Trainer(second, data, options);
         string? said = null;
         using var trainer = new Trainer(model, data, options, callbacks: [new At(2, () => said = Assert.Throws<IOException>(() => other.Run()).Message)]);
@@ -124,7 +124,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_process_killed_while_saving_loses_nothing()
     {
-        var options = Small.Options with { Steps = 8, CheckpointEvery = 2 };
+        var options = Small.Options with { Duration = Duration.Steps(8), CheckpointEvery = 2 };
         using var straight = Small.Model();
         using (var trainer = new Trainer(straight, data, options with { Folder = folder["straight"] })) trainer.Run();
         using var begun = Small.Model();
@@ -147,21 +147,21 @@ public sealed class ResumeTests : IDisposable
     public void An_older_checkpoint_and_a_longer_run_may_be_asked_for()
     {
         using var model = Small.Model();
-        using (var trainer = new Trainer(model, data, Small.Options with { Steps = 6, CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9, Schedule = new LinearSchedule() })) trainer.Run();
-        using var resumed = Trainer.Resume(folder["run/step-00000002"], data, change: options => options with { Steps = 12 });
+        using (var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9, Schedule = new LinearSchedule() })) trainer.Run();
+        using var resumed = Trainer.Resume(folder["run/step-00000002"], data, change: options => options with { Duration = Duration.Steps(12) });
         using var own = resumed.Model;
         Assert.Equal(2, resumed.Step);
         Assert.Equal(12, resumed.Run().Steps);
         Assert.Contains("step-00000012", Saved("run"));
         Assert.Contains("step-00000006", Saved("run"));
-        Assert.Throws<ArgumentException>(() => Trainer.Resume(folder["run"], data, change: options => options with { BatchRows = 5 }));
+        Assert.Throws<ArgumentException>(() => Trainer.Resume(folder["run"], data, change: options => options with { BatchSize = 5 }));
     }
 
     [Fact]
     public void A_folder_with_a_run_is_not_begun_anew()
     {
         using var model = Small.Model();
-        var options = Small.Options with { Steps = 2, Folder = folder["run"] };
+        var options = Small.Options with { Duration = Duration.Steps(2), Folder = folder["run"] };
         using (var trainer = new Trainer(model, data, options)) trainer.Run();
         Assert.Contains("step-00000002", Assert.Throws<ArgumentException>(() => new Trainer(model, data, options)).Message);
     }
@@ -169,7 +169,7 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void A_damaged_checkpoint_says_which_earlier_one_is_sound_and_is_skipped_if_asked_for()
     {
-        var options = Small.Options with { Steps = 6, CheckpointEvery = 2, KeepLast = 9 };
+        var options = Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, KeepLast = 9 };
         using var straight = Small.Model();
         using (var trainer = new Trainer(straight, data, options with { Folder = folder["run"] })) trainer.Run();
         void Flip(string file)

@@ -23,8 +23,8 @@ public sealed class RunRandomTests : IDisposable
         public override void OnStep(TrainingStep step)
         {
             using var scope = NewDisposeScope();
-            using var off = no_grad();
-            step.Trainer.Model.Embedding.add_(randn_like(step.Trainer.Model.Embedding).mul(Scalars.Of(1e-3)), Scalars.One);
+            using var noGrad = no_grad();
+            step.Trainer.Model.Embedding.add_(randn_like(step.Trainer.Model.Embedding).mul(Scalars.From(1e-3)), Scalars.One);
         }
     }
 
@@ -81,7 +81,7 @@ public sealed class RunRandomTests : IDisposable
         manual_seed(11);
         var expected = randn(4).data<float>().ToArray();
         using var model = Small.Model();
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 2 }, callbacks: [new Noise()]);
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(2) }, callbacks: [new Noise()]);
         manual_seed(11);
         trainer.Run();
         Assert.Equal(expected, randn(4).data<float>().ToArray());
@@ -90,7 +90,7 @@ public sealed class RunRandomTests : IDisposable
     [Fact]
     public void Dropout_and_torchs_numbers_go_on_after_a_stop()
     {
-        var options = Small.Options with { Steps = 8, CheckpointEvery = 3, KeepLast = 9, ActivationCheckpointing = true };
+        var options = Small.Options with { Duration = Duration.Steps(8), CheckpointEvery = 3, KeepLast = 9, ActivationCheckpointing = true };
         manual_seed(1);
         using var straight = Small.Model();
         using var adapters = LoraAdapters.Attach(straight, new() { Rank = 4, Dropout = 0.3 });

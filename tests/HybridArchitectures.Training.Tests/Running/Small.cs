@@ -7,11 +7,11 @@ namespace HybridArchitectures.Training.Tests.Running;
 /// <summary>A small hybrid, a text that can be learnt, and options to train with.</summary>
 static class Small
 {
-    public const int Vocabulary = 20;
+    public const int VocabularySize = 20;
 
     public static HybridDesign Design(bool experts = false) => new HybridDesign
     {
-        Width = 16, Vocabulary = Vocabulary,
+        Width = 16, VocabularySize = VocabularySize,
         Blocks =
         [
             new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.SwiGlu(24) },
@@ -26,11 +26,11 @@ static class Small
     {
         var random = new Random(seed);
         var tokens = new int[count];
-        for (int i = 1; i < count; i++) tokens[i] = random.Next(4) == 0 ? random.Next(Vocabulary) : (tokens[i - 1] * 3 + 1) % Vocabulary;
-        return TokenDataset.FromTokens(tokens, Vocabulary, starts, _ => 1);
+        for (int i = 1; i < count; i++) tokens[i] = random.Next(4) == 0 ? random.Next(VocabularySize) : (tokens[i - 1] * 3 + 1) % VocabularySize;
+        return TokenDataset.FromTokens(tokens, VocabularySize, starts, _ => 1);
     }
 
-    public static TrainingOptions Options => new() { LearningRate = 0.01, Context = 12, BatchRows = 4, Steps = 12, Seed = 5, ReportEvery = 3 };
+    public static TrainingOptions Options => new() { LearningRate = 0.01, ContextLength = 12, BatchSize = 4, Duration = Duration.Steps(12), Seed = 5, ReportEvery = 3 };
 
     public static Dictionary<string, byte[]> Bytes(HybridLanguageModel model)
     {

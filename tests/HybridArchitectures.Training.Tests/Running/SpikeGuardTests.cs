@@ -19,7 +19,7 @@ public sealed class SpikeGuardTests : IDisposable
 
     static TrainingOptions Options(SpikeAction action) => Small.Options with
     {
-        Steps = 26, LearningRate = 1e-3, MicroBatchRows = 2, SeparateDocuments = true, SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MostInARow = 2 },
+        Duration = Duration.Steps(26), LearningRate = 1e-3, MicroBatchSize = 2, SeparateDocuments = true, SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MaxConsecutiveSkips = 2 },
     };
 
     /// <summary>Makes the forward passes of chosen steps bad, and remembers what was found.</summary>
@@ -29,7 +29,7 @@ public sealed class SpikeGuardTests : IDisposable
 
         public override void OnStart(Trainer trainer) => model.Stack.Observer = (index, x) =>
         {
-            using var off = no_grad();
+            using var noGrad = no_grad();
             using var scope = NewDisposeScope();
             if (index == model.Design.Depth && bad(trainer.Step + 1)) x.mul_(tensor(30f));
         };

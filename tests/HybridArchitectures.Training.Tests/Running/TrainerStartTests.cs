@@ -38,7 +38,7 @@ public sealed class TrainerStartTests : IDisposable
     }
 
     static HybridLanguageModel Nameless() =>
-        new HybridDesign { Width = 8, Vocabulary = Small.Vocabulary, Blocks = [new BlockSpec { Mixer = new NamelessSpec() }] }.Resolve()
+        new HybridDesign { Width = 8, VocabularySize = Small.VocabularySize, Blocks = [new BlockSpec { Mixer = new NamelessSpec() }] }.Resolve()
             .CreateModel(seed: 1);
 
     [Fact]
@@ -47,7 +47,7 @@ public sealed class TrainerStartTests : IDisposable
         using var model = Nameless();
         var error = Assert.Throws<ArgumentException>(() => new Trainer(model, data, Small.Options with { Folder = folder["run"] }));
         Assert.Contains("NamelessSpec", error.Message);
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 2 });
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(2) });
         Assert.True(trainer.Run().Completed);
     }
 
@@ -60,7 +60,7 @@ public sealed class TrainerStartTests : IDisposable
     public void A_schedule_that_a_checkpoint_cannot_hold_is_refused_at_once()
     {
         using var model = Small.Model();
-        var options = Small.Options with { Steps = 2, Schedule = new OwnSchedule() };
+        var options = Small.Options with { Duration = Duration.Steps(2), Schedule = new OwnSchedule() };
         var error = Assert.Throws<ArgumentException>(() => new Trainer(model, data, options with { Folder = folder["run"] }));
         Assert.Contains("OwnSchedule", error.Message);
         using var trainer = new Trainer(model, data, options);
@@ -85,7 +85,7 @@ public sealed class TrainerStartTests : IDisposable
     public void Held_out_text_without_a_target_is_refused_at_once()
     {
         using var model = Small.Model();
-        using var single = TokenDataset.FromTokens([.. Enumerable.Range(0, 20)], Small.Vocabulary, [.. Enumerable.Range(0, 20).Select(i => (long)i)]);
+        using var single = TokenDataset.FromTokens([.. Enumerable.Range(0, 20)], Small.VocabularySize, [.. Enumerable.Range(0, 20).Select(i => (long)i)]);
         var options = Small.Options with { SeparateDocuments = true };
         Assert.Contains("target", Assert.Throws<ArgumentException>("heldOut", () => new Trainer(model, data, options, single)).Message);
         using var trainer = new Trainer(model, data, Small.Options, single);
@@ -127,7 +127,7 @@ public sealed class TrainerStartTests : IDisposable
     public void Of_two_trainers_made_over_one_empty_folder_the_second_touches_nothing()
     {
         using var model = Small.Model(); using var other = Small.Model();
-        var options = Small.Options with { Steps = 4, CheckpointEvery = 2, Folder = folder["run"], KeepLast = 1 };
+        var options = Small.Options with { Duration = Duration.Steps(4), CheckpointEvery = 2, Folder = folder["run"], KeepLast = 1 };
         using var first = new Trainer(model, data, options); using var second = new Trainer(other, data, options);
         first.Run();
         var before = Directory.GetFileSystemEntries(folder["run"]).Order().ToArray();
@@ -142,7 +142,7 @@ public sealed class TrainerStartTests : IDisposable
     public void A_run_that_goes_on_is_not_resumed_by_another()
     {
         using var model = Small.Model();
-        var options = Small.Options with { Steps = 6, CheckpointEvery = 1, KeepLast = 1, Folder = folder["run"] };
+        var options = Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 1, KeepLast = 1, Folder = folder["run"] };
         using var trainer = new Trainer(model, data, options, callbacks: [new AtStep(4, () =>
             Assert.Contains("in use", Assert.Throws<IOException>(() => Trainer.Resume(folder["run"], data)).Message))]);
         trainer.Run();

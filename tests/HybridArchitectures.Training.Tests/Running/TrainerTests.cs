@@ -70,7 +70,7 @@ public sealed class TrainerTests : IDisposable
     public void A_model_learns_what_follows_what(ScalarType compute)
     {
         using var model = Small.Model(compute: compute);
-        var result = Train(model, Small.Options with { Steps = 70, LearningRate = 0.03, ReportEvery = 50 }).Result;
+        var result = Train(model, Small.Options with { Duration = Duration.Steps(70), LearningRate = 0.03, ReportEvery = 50 }).Result;
         // three quarters follow from the token before, the rest is even: about 1.5 nats at best, ln 20 = 3.0 at the start
         Assert.InRange(result.History[0].Loss, 2.9, 3.3);
         Assert.InRange(result.Final!.Loss, 1.2, 2.2);
@@ -89,7 +89,7 @@ public sealed class TrainerTests : IDisposable
         Dictionary<string, double[]> Gradients(int rows)
         {
             using var model = Small.Model();
-            using var trainer = new Trainer(model, documents, Small.Options with { Steps = 1, BatchRows = 8, MicroBatchRows = rows, SeparateDocuments = separateDocuments, ClipNorm = null });
+            using var trainer = new Trainer(model, documents, Small.Options with { Duration = Duration.Steps(1), BatchSize = 8, MicroBatchSize = rows, SeparateDocuments = separateDocuments, ClipNorm = null });
             trainer.Run();
             using var scope = NewDisposeScope();
             // Adam's first mean after one step is a tenth of the gradient
@@ -111,7 +111,7 @@ public sealed class TrainerTests : IDisposable
         (HybridLanguageModel, TrainingResult) Run(bool checkpointing)
         {
             var model = Small.Model(experts: experts);
-            using var trainer = new Trainer(model, documents, Small.Options with { Steps = 4, MicroBatchRows = 3, SeparateDocuments = separateDocuments, ActivationCheckpointing = checkpointing }, heldOut);
+            using var trainer = new Trainer(model, documents, Small.Options with { Duration = Duration.Steps(4), MicroBatchSize = 3, SeparateDocuments = separateDocuments, ActivationCheckpointing = checkpointing }, heldOut);
             return (model, trainer.Run());
         }
         var ((plain, expected), (again, actual)) = (Run(false), Run(true));
@@ -127,8 +127,8 @@ public sealed class TrainerTests : IDisposable
     {
         using var documents = Small.Data(2000, starts: [.. Enumerable.Range(0, 400).Select(i => i * 5L)]);
         using var apart = Small.Model(); using var together = Small.Model();
-        using (var trainer = new Trainer(apart, documents, Small.Options with { Steps = 3, SeparateDocuments = true }, documents)) trainer.Run();
-        using (var trainer = new Trainer(together, documents, Small.Options with { Steps = 3 }, documents)) trainer.Run();
+        using (var trainer = new Trainer(apart, documents, Small.Options with { Duration = Duration.Steps(3), SeparateDocuments = true }, documents)) trainer.Run();
+        using (var trainer = new Trainer(together, documents, Small.Options with { Duration = Duration.Steps(3) }, documents)) trainer.Run();
         Assert.NotEqual(Small.Bytes(apart)["embedding"], Small.Bytes(together)["embedding"]);
         Assert.Equal(1600 - 1, Evaluator.Evaluate(apart, documents, 12, separateDocuments: true).Tokens, 1.0);
     }
@@ -139,7 +139,7 @@ public sealed class TrainerTests : IDisposable
         using var model = Small.Model();
         var log = new Log();
         var reports = new List<TrainingProgress>();
-        var options = Small.Options with { Steps = 10, Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 }, ReportEvery = 4, EvaluateEvery = 5 };
+        var options = Small.Options with { Duration = Duration.Steps(10), Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 }, ReportEvery = 4, EvaluateEvery = 5 };
         using var trainer = new Trainer(model, data, options, heldOut, [log]);
         var result = trainer.Run(new Told(reports.Add));
         double[] factors = [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2];
@@ -156,7 +156,7 @@ public sealed class TrainerTests : IDisposable
     public void Tokens_are_rounded_up_to_whole_steps()
     {
         using var model = Small.Model();
-        Assert.Equal(3, Train(model, Small.Options with { Steps = null, Tokens = 97 }).Result.Steps);
+        Assert.Equal(3, Train(model, Small.Options with { Duration = Duration.Tokens(97) }).Result.Steps);
     }
 
     [Fact]
@@ -164,7 +164,7 @@ public sealed class TrainerTests : IDisposable
     {
         using var model = Small.Model();
         var clock = System.Diagnostics.Stopwatch.StartNew();
-        var (result, steps) = Train(model, Small.Options with { Steps = null, Budget = TimeSpan.FromSeconds(4), EvaluationTokens = 48 });
+        var (result, steps) = Train(model, Small.Options with { Duration = Duration.Time(TimeSpan.FromSeconds(4)), EvaluationTokens = 48 });
         Assert.True(result.Completed);
         Assert.InRange(clock.Elapsed.TotalSeconds, 3, 6);
         Assert.True(steps.Count > 5, $"{steps.Count} steps");
@@ -179,7 +179,7 @@ public sealed class TrainerTests : IDisposable
         LiveTensors.Settled();
         var counts = new List<long>();
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 200, Context = 6, BatchRows = 2, MicroBatchRows = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(200), ContextLength = 6, BatchSize = 2, MicroBatchSize = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
         trainer.Run();
         Assert.True(counts[20..].Max() <= counts[10], $"{counts[10]} tensors at step 10, {counts[20..].Max()} later");
     }
@@ -187,9 +187,9 @@ public sealed class TrainerTests : IDisposable
     [Fact]
     public void A_run_under_continuous_garbage_collection_is_bit_equal_to_one_without()
     {
-        int steps = Effort.Of(everyday: 60, full: 500);
+        int steps = Effort.Choose(everyday: 60, full: 500);
         using var calm = Small.Model(experts: true); using var stressed = Small.Model(experts: true);
-        var options = Small.Options with { Steps = steps, MicroBatchRows = 2, SeparateDocuments = true, ActivationCheckpointing = true };
+        var options = Small.Options with { Duration = Duration.Steps(steps), MicroBatchSize = 2, SeparateDocuments = true, ActivationCheckpointing = true };
         var expected = Train(calm, options).Steps;
         LiveTensors.Settled();
         var counts = new List<long>();
@@ -231,7 +231,7 @@ public sealed class TrainerTests : IDisposable
             Act = step =>
             {
                 if (step.Step != 7) return;
-                using var off = no_grad();
+                using var noGrad = no_grad();
                 using var scope = NewDisposeScope();
                 var poisoned = model.Parameters.First(parameter => parameter.Name.StartsWith(where) && parameter.Value.dim() > 0).Value;
                 poisoned.flatten()[0..^0].fill_(float.NaN);
@@ -239,7 +239,7 @@ public sealed class TrainerTests : IDisposable
                 before = Small.Bytes(model);
             },
         };
-        using var trainer = new Trainer(model, data, Small.Options with { Steps = 30, ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(30), ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal(atOnce ? 8 : 12, log.Steps.Count);     // when it was noticed
         Assert.Equal((8, position), (error.Step, error.Batch));
@@ -255,7 +255,7 @@ public sealed class TrainerTests : IDisposable
     public void A_failing_backward_pass_leaves_no_gradients_and_the_run_can_go_on()
     {
         using var model = Small.Model(); using var undisturbed = Small.Model();
-        using var trainer = new Trainer(model, data, Small.Options with { MicroBatchRows = 2 });
+        using var trainer = new Trainer(model, data, Small.Options with { MicroBatchSize = 2 });
         int passes = 0;
         model.Stack.Observer = (index, x) =>
         {
@@ -266,7 +266,7 @@ public sealed class TrainerTests : IDisposable
         Assert.All(model.Parameters, parameter => Assert.Null(parameter.Value.grad));
         Assert.Equal(1, trainer.Step);
         Assert.Equal(12, trainer.Run().Steps);
-        Train(undisturbed, Small.Options with { MicroBatchRows = 2 });
+        Train(undisturbed, Small.Options with { MicroBatchSize = 2 });
         Small.AssertBitEqual(undisturbed, model);
     }
 
@@ -276,15 +276,14 @@ public sealed class TrainerTests : IDisposable
         using var model = Small.Model();
         void Refused(string? name, TrainingOptions options) => Assert.Equal(name, Assert.ThrowsAny<ArgumentException>(() => new Trainer(model, data, options)).ParamName);
         foreach (double rate in new[] { double.NaN, double.PositiveInfinity, 0, -0.1 }) Refused("LearningRate", Small.Options with { LearningRate = rate });
-        Refused("Context", Small.Options with { Context = 0 });
-        Refused("context", Small.Options with { Context = 2000 });
-        Refused("BatchRows", Small.Options with { BatchRows = -1 });
-        Refused("MicroBatchRows", Small.Options with { MicroBatchRows = -1 });
-        Refused(null, Small.Options with { Steps = null });
-        Refused(null, Small.Options with { Tokens = 5 });
-        Refused("Steps", Small.Options with { Steps = 0 });
-        Refused("Tokens", Small.Options with { Steps = null, Tokens = 0 });
-        Refused("Budget", Small.Options with { Steps = null, Budget = TimeSpan.Zero });
+        Refused("ContextLength", Small.Options with { ContextLength = 0 });
+        Refused("contextLength", Small.Options with { ContextLength = 2000 });
+        Refused("BatchSize", Small.Options with { BatchSize = -1 });
+        Refused("MicroBatchSize", Small.Options with { MicroBatchSize = -1 });
+        Refused("Duration", Small.Options with { Duration = null! });
+        Assert.Equal("steps", Assert.Throws<ArgumentOutOfRangeException>(() => Duration.Steps(0)).ParamName);
+        Assert.Equal("tokens", Assert.Throws<ArgumentOutOfRangeException>(() => Duration.Tokens(0)).ParamName);
+        Assert.Equal("time", Assert.Throws<ArgumentOutOfRangeException>(() => Duration.Time(TimeSpan.Zero)).ParamName);
         Refused("ClipNorm", Small.Options with { ClipNorm = 0 });
         Refused("WarmUp", Small.Options with { Schedule = new CosineSchedule { WarmUp = 2 } });
         Refused("Beta2", Small.Options with { Optimizer = new AdamWOptions { Beta2 = 1 } });
@@ -292,7 +291,7 @@ public sealed class TrainerTests : IDisposable
         Refused("KeepLast", Small.Options with { KeepLast = 0 });
         Refused("Folder", Small.Options with { CheckpointEvery = 5 });
         Refused("Folder", Small.Options with { Folder = "" });
-        using var foreign = TokenDataset.FromTokens(new int[100], Small.Vocabulary + 1);
+        using var foreign = TokenDataset.FromTokens(new int[100], Small.VocabularySize + 1);
         Assert.Contains("vocabulary of 21", Assert.Throws<ArgumentException>(() => new Trainer(model, foreign, Small.Options)).Message);
         Assert.Contains("heldOut", Assert.Throws<ArgumentException>(() => new Trainer(model, data, Small.Options, foreign)).Message);
     }

@@ -13,7 +13,7 @@ public static class AttentionIndices
     public static EquatableList<PatternBlock> Parse(int depth, IEnumerable<int> indices, string attention = "T", string other = "M", bool bare = false)
     {
         ArgumentNullException.ThrowIfNull(indices);
-        Require.That(depth is >= 1 and <= HybridDesign.LargestDepth, nameof(depth), depth, $"1 to {HybridDesign.LargestDepth}");
+        Require.That(depth is >= 1 and <= HybridDesign.MaxDepth, nameof(depth), depth, $"1 to {HybridDesign.MaxDepth}");
         string?[] letters = new string?[depth];
         foreach (int index in indices)
         {

@@ -14,7 +14,7 @@ public sealed record PeriodPattern(int Depth, int Period, int Offset, int Expert
     /// <exception cref="ArgumentException">A number is out of range; names it.</exception>
     public EquatableList<PatternBlock> Blocks()
     {
-        Require.That(Depth is >= 1 and <= HybridDesign.LargestDepth, "depth", Depth, $"1 to {HybridDesign.LargestDepth}");
+        Require.That(Depth is >= 1 and <= HybridDesign.MaxDepth, "depth", Depth, $"1 to {HybridDesign.MaxDepth}");
         Require.AtLeast(Period, 1, "period");
         Require.That(Offset >= 0 && Offset < Period, "offset", Offset, $"0 to {Period - 1}, less than the period");
         Require.AtLeast(ExpertPeriod, 0, "expertPeriod");

@@ -18,7 +18,7 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
     {
         ArgumentNullException.ThrowIfNull(names);
         ArgumentNullException.ThrowIfNull(kinds);
-        Require.That(depth is >= 1 and <= HybridDesign.LargestDepth, nameof(depth), depth, $"1 to {HybridDesign.LargestDepth}");
+        Require.That(depth is >= 1 and <= HybridDesign.MaxDepth, nameof(depth), depth, $"1 to {HybridDesign.MaxDepth}");
         Require.That(names.Count > 0 && depth % names.Count == 0, nameof(names), $"{names.Count} names", $"a number that divides depth = {depth}");
         var blocks = new RepeatedPattern(names.Select(Kind).ToEquatableList(), depth / names.Count).Blocks();
         foreach (var (place, name) in overrides ?? new Dictionary<int, string>())

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Design;
 sealed record RecipeSize(string Name, int Width, int FeedForward, int Heads, int KeyValueHeads, int StateHeadSize, int StateSize, double PeakLearningRate)
 {
     // Llama 3.2's tokenizer
-    const int Vocabulary = 128_256;
+    const int VocabularySize = 128_256;
 
     static readonly RotarySpec llamaRotary = new() { Theta = 500_000, Scaling = new Llama3RotaryScaling(32, 1, 4, 8192) };
 
@@ -17,7 +17,7 @@ sealed record RecipeSize(string Name, int Width, int FeedForward, int Heads, int
 
     public RecipeTraining Training => new() { PeakLearningRate = PeakLearningRate };
 
-    HybridDesignBuilder Start => HybridDesign.Builder(Width, Vocabulary).WithFeedForward(FeedForwardSpec.SwiGlu(FeedForward));
+    HybridDesignBuilder Start => HybridDesign.Create(Width, VocabularySize).WithFeedForward(FeedForwardSpec.SwiGlu(FeedForward));
 
     public HybridDesignBuilder Llama => Start.WithAttention(Heads, KeyValueHeads, rotary: llamaRotary);
 

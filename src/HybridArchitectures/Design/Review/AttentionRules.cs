@@ -39,10 +39,10 @@ static class AttentionRules
 
     static IEnumerable<Finding> PastTraining(HybridDesign design, ReviewOptions options)
     {
-        if (options.LongestText <= options.TrainingLength || !IsAttentionAlone(design)) yield break;
+        if (options.MaxTextLength <= options.TrainingLength || !IsAttentionAlone(design)) yield break;
         if (Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
         yield return new("attention-past-training", Severity.Error, null,
-            FormattableString.Invariant($"texts of {options.LongestText:N0} after training on {options.TrainingLength:N0}, with attention alone."),
+            FormattableString.Invariant($"texts of {options.MaxTextLength:N0} after training on {options.TrainingLength:N0}, with attention alone."),
             new("nearly no needle found past the 8K of training and a rising loss by position, where hybrids hold to 1.5 times that length", Paper + ", long-context section"),
             MostlyStateSpace(design, options));
     }
@@ -50,7 +50,7 @@ static class AttentionRules
     // one block of attention to five of Mamba-2, as far as the depth allows
     static Cure MostlyStateSpace(HybridDesign design, ReviewOptions options)
     {
-        string longer = FormattableString.Invariant($"training on texts of {options.LongestText:N0} tokens");
+        string longer = FormattableString.Invariant($"training on texts of {options.MaxTextLength:N0} tokens");
         int[] layers = [.. Mixers<AttentionSpec>(design).Select(entry => entry.Layer)];
         if (layers.Length == 1) return new(longer);
         int[] kept = PlacementRule.Positions(Placement.Middle, layers.Length, Math.Max(1, PlacementRule.Count(layers.Length, 1, 5)));

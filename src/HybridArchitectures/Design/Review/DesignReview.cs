@@ -19,7 +19,7 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         Design = design;
         this.options = options ??= new();
         Require.AtLeast(options.TrainingLength, 1, "trainingLength");
-        Require.AtLeast(options.LongestText, 0, "longestText");
+        Require.AtLeast(options.MaxTextLength, 0, "maxTextLength");
         Require.AtLeast(options.RecalledPairs, 0, "recalledPairs");
         List<DesignRule> rules = [.. DesignRules.All, .. options.Rules];
         foreach (var twice in rules.GroupBy(rule => rule.Id).Where(group => group.Count() > 1)) throw Require.Refusal("rules", twice.Key, "each id once");

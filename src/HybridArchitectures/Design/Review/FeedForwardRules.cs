@@ -27,7 +27,7 @@ static class FeedForwardRules
     }
 
     static HybridDesign Smaller(HybridDesign design, int vocabulary) =>
-        design with { Vocabulary = vocabulary, PaddingId = design.PaddingId < vocabulary ? design.PaddingId : null };
+        design with { VocabularySize = vocabulary, PaddingId = design.PaddingId < vocabulary ? design.PaddingId : null };
 
     static IEnumerable<Finding> HeadShare(HybridDesign design, ReviewOptions options)
     {
@@ -37,7 +37,7 @@ static class FeedForwardRules
         int vocabulary = (int)Math.Max(1, count.NonEmbedding / design.Width / (design.TiedHead ? 1 : 2));
         yield return new("head-share", Severity.Info, null, FormattableString.Invariant($"{share:P0} of the parameters are embedding and head, which count nothing in a comparison without them."),
             new(FormattableString.Invariant($"{share:P0} of {Units.Count(count.Total)} here; 58 % in the paper's smallest Llama, 21 % at 1B"), DesignRules.Paper + ", Table 8"),
-            design.TiedHead ? new(FormattableString.Invariant($"Vocabulary = {vocabulary}, with another tokenizer, or more layers"), whole => Smaller(whole, vocabulary))
+            design.TiedHead ? new(FormattableString.Invariant($"VocabularySize = {vocabulary}, with another tokenizer, or more layers"), whole => Smaller(whole, vocabulary))
                 : new(".TiedHead(true)", whole => whole with { TiedHead = true }));
     }
 }

@@ -22,7 +22,7 @@ public sealed record Finding(string Rule, Severity Severity, int? Layer, string 
     {
         0 => "",
         1 => $", layer {Layers[0]}",
-        _ => $", layers {Ranges.Of(Layers)}",
+        _ => $", layers {Ranges.Format(Layers)}",
     };
 
     /// <summary>What several layers have alike as one finding, in the order of the first of each.</summary>

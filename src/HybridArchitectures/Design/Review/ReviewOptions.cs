@@ -13,7 +13,7 @@ public sealed record ReviewOptions
     public int TrainingLength { get; init; } = 8192;
 
     /// <summary>Tokens of the longest text it is to serve; 0: <see cref="TrainingLength"/>.</summary>
-    public int LongestText { get; init; }
+    public int MaxTextLength { get; init; }
 
     /// <summary>Whether it must find facts in its context, as in question answering.</summary>
     public bool Retrieval { get; init; } = true;

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Design;
 /// <summary>States, chunks and starting values of state-space layers.</summary>
 static class StateSpaceRules
 {
-    const int LeastChunk = 16, LargestChunk = 256;
+    const int MinChunk = 16, MaxChunk = 256;
 
     public static IReadOnlyList<DesignRule> All { get; } =
     [
@@ -26,7 +26,7 @@ static class StateSpaceRules
         if (layers.Count == 0) yield break;
         var (layer, best) = layers.MaxBy(entry => entry.StateSpace.StateSize);
         if (best.StateSize >= options.RecalledPairs) yield break;
-        int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.LargestSize);
+        int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.MaxSize);
         yield return new("recall", Severity.Warning, layer, FormattableString.Invariant($"the largest state holds {best.StateSize} keys apart, {options.RecalledPairs} are to be recalled."),
             new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which keeps no more keys apart"),
                 "follows from the recurrence; measured for recall in arXiv 2312.04927 and 2402.18668"),
@@ -43,7 +43,7 @@ static class StateSpaceRules
 
     static IEnumerable<Finding> Chunk(HybridDesign design, ReviewOptions options)
     {
-        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.ChunkSize is < LeastChunk or > LargestChunk))
+        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.ChunkSize is < MinChunk or > MaxChunk))
             yield return new("chunk-size", Severity.Info, layer, $"chunks of {mamba.ChunkSize} positions.",
                 new(FormattableString.Invariant($"products within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} of those with the state; short chunks hold more states, long ones more products"),
                     "arXiv 2405.21060, section 6"),

@@ -27,28 +27,28 @@ enum BranchFusionForm
 /// <param name="Vectors">Of a row.</param>
 /// <param name="Threads">Of a block.</param>
 /// <param name="Shared">Bytes of shared memory.</param>
-readonly record struct BranchFusionCut(bool Backward, BranchFusionForm Form, bool Plain, long Vectors, int Threads, int Shared)
+readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusionForm Form, bool Plain, long Vectors, int Threads, int Shared)
 {
-    const int MostVectors = 1024;                    // that a block holds of a branch
-    const int MostWarps = 16;
+    const int MaxVectors = 1024;                    // that a block holds of a branch
+    const int MaxWarps = 16;
 
     static readonly ConcurrentDictionary<(bool Backward, BranchFusionForm Form, bool Plain, ScalarType Type, bool Wide), string> Sources = new();
 
     /// <summary>The cut for rows of so many vectors, each branch in so many groups (0 where it is not normed); wide: a vector is 16 bytes and not one element.</summary>
-    public static BranchFusionCut For(bool backward, bool plain, bool wide, long vectors, ReadOnlySpan<int> groups, int sharedMemory)
+    public static BranchFusionLaunchConfiguration For(bool backward, bool plain, bool wide, long vectors, ReadOnlySpan<int> groups, int sharedMemory)
     {
-        bool heads = wide, rows = wide && vectors <= MostVectors;
-        long numbers = (2 - groups.Length) * MostWarps;      // in shared memory: sums of warps, or of every vector and part
+        bool heads = wide, rows = wide && vectors <= MaxVectors;
+        long numbers = (2 - groups.Length) * MaxWarps;      // in shared memory: sums of warps, or of every vector and part
         foreach (int count in groups)
         {
             heads &= count == 0 || (vectors / count <= 32 && BitOperations.IsPow2(vectors / count));
             rows &= count <= 1;
-            numbers += count > 1 ? vectors + count : MostWarps;
+            numbers += count > 1 ? vectors + count : MaxWarps;
         }
         if (heads) return new(backward, BranchFusionForm.Heads, plain, vectors, (int)Math.Min(256, (vectors + 31) / 32 * 32), 0);
         // two rows of three vectors' two a thread on their way, and the numbers of this row and the next
         int threads = (int)Math.Min(512, (vectors + 63) / 64 * 32), shared = (int)((2 * numbers + 3) / 4 * 16) + (backward ? 2 * 3 * 2 * 16 * threads : 0);
-        if (!wide || vectors > MostVectors || shared > sharedMemory) return new(backward, BranchFusionForm.Rest, false, vectors, threads, (int)numbers * sizeof(float));
+        if (!wide || vectors > MaxVectors || shared > sharedMemory) return new(backward, BranchFusionForm.Rest, false, vectors, threads, (int)numbers * sizeof(float));
         return new(backward, rows ? BranchFusionForm.Rows : BranchFusionForm.Parts, false, vectors, threads, shared);
     }
 

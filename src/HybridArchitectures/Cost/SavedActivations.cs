@@ -4,12 +4,12 @@ using HybridArchitectures.Kernels;
 namespace HybridArchitectures.Cost;
 
 /// <summary>Bytes that blocks keep between their forward and their backward pass.</summary>
-sealed class KeptActivations(int elementSize, long length, long batch, bool cuda)
+sealed class SavedActivations(int elementSize, long length, long batch, bool cuda)
 {
     readonly double tokens = (double)length * batch;
 
     /// <summary>Of one block for all tokens, the input among it.</summary>
-    public double Of(HybridDesign design, BlockSpec block)
+    public double Bytes(HybridDesign design, BlockSpec block)
     {
         // a half's input and its norm's output
         double halves = (block.Mixer is null ? 0 : 2.0 * design.Width) + (block.FeedForward.IsNone ? 0 : 2.0 * design.Width);
@@ -68,10 +68,10 @@ sealed class KeptActivations(int elementSize, long length, long batch, bool cuda
             case Mamba2Spec mamba:
                 // projection, convolution, scan, gated output
                 return (3.0 * mamba.InnerWidth + 2.0 * mamba.ConvolutionChannels + mamba.Heads) * elementSize
-                    + KeptStates.StateSpaceDual(mamba.Heads, mamba.HeadSize, mamba.Groups, mamba.StateSize, mamba.ChunkSize, elementSize, tokens, cuda);
+                    + SavedStateMemory.StateSpaceDual(mamba.Heads, mamba.HeadSize, mamba.Groups, mamba.StateSize, mamba.ChunkSize, elementSize, tokens, cuda);
             case Mamba1Spec mamba:
                 // projection, convolution, time step, B, C, output
-                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize + KeptStates.SelectiveScan(mamba.InnerWidth, mamba.StateSize, cuda);
+                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize + SavedStateMemory.SelectiveScan(mamba.InnerWidth, mamba.StateSize, cuda);
             case IntraHybridSpec intra:
                 return Mixer(intra.Attention, width) + Mixer(intra.StateSpace, width) + Fusion(intra, width) * elementSize;
             case GatedDeltaSpec delta:

@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels.Cuda;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>Bytes that operators keep for their gradient beside inputs and output; those along a sequence per token of one row.</summary>
-static class KeptStates
+static class SavedStateMemory
 {
     // what a card of compute capability 9.0 lets a block have
     const int Capability = 90, SharedMemory = 232_448, Multiprocessors = 132;
@@ -11,7 +11,7 @@ static class KeptStates
     // tokens between two states that the selective scan keeps, float32
     const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
 
-    const long MostKept = 2L << 30;
+    const long MaxSavedBytes = 2L << 30;
 
     /// <summary>Of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
     public static double Logits(double tokens, long classes, long width, int elementSize) =>
@@ -33,11 +33,11 @@ static class KeptStates
     {
         double all = (double)heads * headSize * states;
         if (!cuda) return 4 * all / Math.Clamp(chunkSize, 8, 64);
-        bool single = elementSize != 2;
-        long most = StateSpaceDualShape.MostStates(single, SharedMemory), passes = (states + most - 1) / most;
-        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), single, heads / groups, false, Capability, SharedMemory);
+        bool splitFloat32 = elementSize != 2;
+        long most = StateSpaceDualShape.MaxStates(splitFloat32, SharedMemory), passes = (states + most - 1) / most;
+        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), splitFloat32, heads / groups, false, Capability, SharedMemory);
         double kept = elementSize * all / shape.Chunk;
         // the steps and, in two parts, their sums
-        return passes * 3.0 * sizeof(float) * heads + (Kernels.StateSpaceDual.KeepStates && kept * tokens <= MostKept * passes ? kept : 0);
+        return passes * 3.0 * sizeof(float) * heads + (Kernels.StateSpaceDual.KeepStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);
     }
 }

@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Words of Hugging Face configurations, old and new.</summary>
-static class Words
+static class HuggingFaceNames
 {
     static readonly (string Word, Activation Value)[] activations =
     [
@@ -21,7 +21,7 @@ static class Words
         return null;
     }
 
-    public static string Of(Activation value) => activations.First(item => item.Value == value).Word;
+    public static string FromActivation(Activation value) => activations.First(item => item.Value == value).Word;
 
     /// <summary>Whether two values of a configuration say the same: numbers by value, words of layers in old and new spelling alike.</summary>
     public static bool AreSame(JsonElement left, JsonElement right) => (left.ValueKind, right.ValueKind) switch

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>The card that device tests run on.</summary>
-static class Card
+static class Gpu
 {
     public static Device Device => CUDA;
 
@@ -20,7 +20,7 @@ static class Card
     {
         using var scope = NewDisposeScope();
         foreach (var (count, bytes) in new[] { (64, 4L << 10), (32, 512L << 10), (8, 8L << 20), (4, 256L << 20) })
-            for (int i = 0; i < count; i++) full([bytes], Kernels.Runtime.Scalars.Of(255L), ScalarType.Byte, Device);
+            for (int i = 0; i < count; i++) full([bytes], Kernels.Runtime.Scalars.From(255L), ScalarType.Byte, Device);
     }
 
     sealed class Poison : IDisposable

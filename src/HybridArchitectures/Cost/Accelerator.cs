@@ -6,13 +6,13 @@ namespace HybridArchitectures.Cost;
 /// <param name="Name">Its name.</param>
 /// <param name="Bandwidth">Memory bandwidth in bytes per second.</param>
 /// <param name="Memory">Memory in bytes.</param>
-public sealed record Card(string Name, double Bandwidth, double Memory)
+public sealed record Accelerator(string Name, double Bandwidth, double Memory)
 {
     /// <summary>Where the figures are from; null for a card of one's own.</summary>
     public string? Source { get; init; }
 
     /// <summary>The cards known by name.</summary>
-    public static IReadOnlyList<Card> Known { get; } =
+    public static IReadOnlyList<Accelerator> Known { get; } =
     [
         // 7,680 bits at 3,996 MHz, twice a clock: a little below the 8 TB/s of its announcement
         new("B200", 7.67e12, 180e9) { Source = "memory clock and bus width that the driver reports, github.com/pytorch/ao/pull/4002; memory: NVIDIA DGX B200 data sheet" },
@@ -29,6 +29,6 @@ public sealed record Card(string Name, double Bandwidth, double Memory)
 
     /// <summary>A card by its name, in any case.</summary>
     /// <exception cref="ArgumentException">There is none of this name; the message lists those known.</exception>
-    public static Card Get(string name) => Known.FirstOrDefault(card => string.Equals(card.Name, name, StringComparison.OrdinalIgnoreCase))
-        ?? throw Require.Refusal(nameof(name), name, $"one of {string.Join(", ", Known.Select(card => card.Name))}");
+    public static Accelerator Get(string name) => Known.FirstOrDefault(accelerator => string.Equals(accelerator.Name, name, StringComparison.OrdinalIgnoreCase))
+        ?? throw Require.Refusal(nameof(name), name, $"one of {string.Join(", ", Known.Select(accelerator => accelerator.Name))}");
 }

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Tensors on a second card of a host, while libtorch works on the first: kernels, products and streams must be those of the card that holds them.</summary>
 [Trait("device", "cuda")]
 [Trait("cards", "2")]
-public class SecondCardDeviceTests
+public class SecondGpuDeviceTests
 {
     static readonly Device Second = new(DeviceType.CUDA, 1);
 
@@ -29,7 +29,7 @@ public class SecondCardDeviceTests
                 Autograd.Backward(output.to(ScalarType.Float32).sum().add(final.to(ScalarType.Float32).sum(), Scalars.One));
                 return [output.detach(), final.detach(), .. leaves.OrderBy(leaf => leaf.Key).Select(leaf => leaf.Value.grad!)];
             }
-            Equal(Results(Card.Device), Results(Second));
+            Equal(Results(Gpu.Device), Results(Second));
         }
     }
 
@@ -47,15 +47,15 @@ public class SecondCardDeviceTests
         Equal(i => SwiGlu.Forward(i[0], i[1]), x, y);
         Equal(i => BranchFusion.Forward(new(i[0], null, 2), new(i[1], null, 2), BranchFusionKind.Difference), x, y);
         // several chunks of classes, whose gradients libtorch's and cuBLAS's products add up
-        long least = CrossEntropyCuda.LeastLogits;
+        long least = CrossEntropyCuda.MinLogits;
         try
         {
-            CrossEntropyCuda.LeastLogits = 1;
+            CrossEntropyCuda.MinLogits = 1;
             Equal(i => LinearCrossEntropy.Forward(i[0], i[1], targets.to(i[0].device)), x, head);
         }
         finally
         {
-            CrossEntropyCuda.LeastLogits = least;
+            CrossEntropyCuda.MinLogits = least;
         }
 
         void Equal(Func<Tensor[], Tensor> op, params Tensor[] inputs)
@@ -67,7 +67,7 @@ public class SecondCardDeviceTests
                 Autograd.Backward(output.to(ScalarType.Float32).sum());
                 return [output.detach(), .. leaves.Select(leaf => leaf.grad!)];
             }
-            SecondCardDeviceTests.Equal(Results(Card.Device), Results(Second));
+            SecondGpuDeviceTests.Equal(Results(Gpu.Device), Results(Second));
         }
     }
 
@@ -85,7 +85,7 @@ public class SecondCardDeviceTests
 
     static void AreNeeded()
     {
-        Card.IsNeeded();
+        Gpu.IsNeeded();
         Assert.SkipUnless(cuda.device_count() > 1, "one CUDA device: nothing was run on a second one");
     }
 

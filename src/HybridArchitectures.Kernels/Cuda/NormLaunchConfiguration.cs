@@ -26,12 +26,12 @@ enum NormMode
 /// <param name="Rest">Whether parts are wider than that.</param>
 /// <param name="Threads">Of a block.</param>
 /// <param name="Blocks">That a multiprocessor is to hold.</param>
-readonly record struct NormCut(bool Backward, int Team, int Kept, bool Rest, int Threads, int Blocks)
+readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept, bool Rest, int Threads, int Blocks)
 {
-    static readonly ConcurrentDictionary<(NormCut Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
+    static readonly ConcurrentDictionary<(NormLaunchConfiguration Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
 
     /// <summary>The cut for parts of so many vectors: measured on an H100, by the sizes alone, so that sums over teams are the same to the bit on every card.</summary>
-    public static NormCut For(long vectors, bool backward, NormMode mode, ScalarType type)
+    public static NormLaunchConfiguration For(long vectors, bool backward, NormMode mode, ScalarType type)
     {
         if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);
         // four vectors instead of two where registers hold them: of float32, without a second input
