@@ -45,7 +45,7 @@ public sealed class AttentionDecodeTests
         var (query, keys, values) = Inputs(2, 2, 30, 4, 2, 8, 8);
         var lengths = Int32(11, 30);
         var expected = AttentionDecodeReference.Forward(query, keys, values, lengths);
-        foreach (var cache in new[] { keys, values }) cache[0].narrow(0, 11, 19).fill_(Scalars.Of(double.NaN));
+        foreach (var cache in new[] { keys, values }) cache[0].narrow(0, 11, 19).fill_(Scalars.From(double.NaN));
         Assert.True(AttentionDecodeReference.Forward(query, keys, values, lengths).Equals(expected));
     }
 

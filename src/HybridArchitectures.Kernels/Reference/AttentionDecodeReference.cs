@@ -22,9 +22,9 @@ public static class AttentionDecodeReference
         // what stands in unseen slots, even NaN, reaches no result
         var absent = hidden.all(-2).squeeze(1).squeeze(1).unsqueeze(-1).unsqueeze(-1);             // (B, C, 1, 1)
         var (k, v) = (Precision.Widen(keys).masked_fill(absent, Scalars.Zero), Precision.Widen(values).masked_fill(absent, Scalars.Zero));
-        var scores = einsum("bqkgd,bckd->bkgqc", q, k) * Scalars.Of(scale ?? 1 / Math.Sqrt(query.size(3)));
-        if (softcap is { } cap) scores = (scores / Scalars.Of(cap)).tanh() * Scalars.Of(cap);
-        scores = scores.masked_fill(hidden, Scalars.Of(-1e30));
+        var scores = einsum("bqkgd,bckd->bkgqc", q, k) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
+        if (softcap is { } cap) scores = (scores / Scalars.From(cap)).tanh() * Scalars.From(cap);
+        scores = scores.masked_fill(hidden, Scalars.From(-1e30));
         if (sinkLogits is not null)
         {
             var logits = sinkLogits.to(scores.dtype).reshape(1, sets, heads / sets, 1, 1);
@@ -39,16 +39,16 @@ public static class AttentionDecodeReference
     {
         using var scope = NewDisposeScope();
         var length = lengths.to(ScalarType.Int64).unsqueeze(-1);                                    // (B, 1)
-        if (!ring) length = length.clamp_max(Scalars.Of(capacity));
+        if (!ring) length = length.clamp_max(Scalars.From(capacity));
         var query = Indices.Range(-queries, queries, lengths.device).unsqueeze(0).add(length, Scalars.One);
         var slot = Indices.Range(0, capacity, lengths.device).unsqueeze(0).expand(lengths.size(0), capacity);
         var key = slot;
         if (ring)
         {
             // the last position up to length - 1 that goes into the slot
-            var first = Scalars.Of((long)sinks);
+            var first = Scalars.From((long)sinks);
             var last = length.sub(Scalars.One);
-            var reused = last - (last - slot).remainder(Scalars.Of(capacity - sinks));
+            var reused = last - (last - slot).remainder(Scalars.From(capacity - sinks));
             key = where(slot.lt(first), slot, reused.masked_fill(reused.lt(first), Scalars.MinusOne));
         }
         key = key.masked_fill(key.ge(length), Scalars.MinusOne);
