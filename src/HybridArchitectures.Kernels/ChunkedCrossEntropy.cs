@@ -13,7 +13,7 @@ namespace HybridArchitectures.Kernels;
 static class ChunkedCrossEntropy
 {
     // float32 logits held at once. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs larger chunks to be busy.
-    const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, LeastTokens = 64;
+    const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, MinTokens = 64;
 
     public static (Tensor Loss, Tensor?[] Gradients) Run(
         Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? tokenWeights, CrossEntropyOptions options, bool[] wanted)
@@ -21,7 +21,7 @@ static class ChunkedCrossEntropy
         long tokens = hidden.size(0);
         var wide = Precision.Wide(hidden);
         var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
-        var kept = targets.ne(Scalars.Of(options.IgnoreIndex));
+        var kept = targets.ne(Scalars.From(options.IgnoreIndex));
         var shares = tokenWeights?.to(wide).masked_fill(kept.logical_not(), Scalars.Zero);
         var counted = (shares is null ? kept.sum().clamp_min(Scalars.One) : WithoutZero(shares.sum())).to(wide);
         var losses = empty([tokens], wide, hidden.device);
@@ -68,7 +68,7 @@ static class ChunkedCrossEntropy
             var logits = Precision.Widen(nn.functional.linear(hidden.narrow(0, start, count), head, shift));
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
             if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, null);
-            else Rowwise(logits, target, target.ne(Scalars.Of(options.IgnoreIndex)), loss, options, null);
+            else Rowwise(logits, target, target.ne(Scalars.From(options.IgnoreIndex)), loss, options, null);
         }
         return losses;
     }
@@ -78,23 +78,23 @@ static class ChunkedCrossEntropy
     {
         var ignored = kept.logical_not();
         var target = targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1);
-        logits.mul_(Scalars.Of(options.LogitScale));
+        logits.mul_(Scalars.From(options.LogitScale));
         var normalizer = logits.logsumexp(-1, true);                                            // (chunk, 1)
-        var loss = normalizer - logits.gather(-1, target) * Scalars.Of(1 - options.LabelSmoothing);
-        if (options.LabelSmoothing > 0) loss -= logits.mean([-1], true) * Scalars.Of(options.LabelSmoothing);
-        if (options.ZLoss > 0) loss = loss.add(normalizer * normalizer, Scalars.Of(options.ZLoss));
+        var loss = normalizer - logits.gather(-1, target) * Scalars.From(1 - options.LabelSmoothing);
+        if (options.LabelSmoothing > 0) loss -= logits.mean([-1], true) * Scalars.From(options.LabelSmoothing);
+        if (options.ZLoss > 0) loss = loss.add(normalizer * normalizer, Scalars.From(options.ZLoss));
         losses.copy_(loss.squeeze(-1).masked_fill(ignored, Scalars.Zero));
         if (counted is null) return;
         logits.sub_(normalizer).exp_();
-        if (options.ZLoss > 0) logits.mul_(ones_like(normalizer).add(normalizer, Scalars.Of(2 * options.ZLoss)));
-        if (options.LabelSmoothing > 0) logits.sub_(Scalars.Of(options.LabelSmoothing / logits.size(1)));
-        logits.scatter_add_(-1, target, full_like(normalizer, Scalars.Of(options.LabelSmoothing - 1)));
-        logits.mul_(Scalars.Of(options.LogitScale) / counted).masked_fill_(ignored.unsqueeze(-1), Scalars.Zero);
+        if (options.ZLoss > 0) logits.mul_(ones_like(normalizer).add(normalizer, Scalars.From(2 * options.ZLoss)));
+        if (options.LabelSmoothing > 0) logits.sub_(Scalars.From(options.LabelSmoothing / logits.size(1)));
+        logits.scatter_add_(-1, target, full_like(normalizer, Scalars.From(options.LabelSmoothing - 1)));
+        logits.mul_(Scalars.From(options.LogitScale) / counted).masked_fill_(ignored.unsqueeze(-1), Scalars.Zero);
     }
 
     static IEnumerable<(long Start, long Count)> Chunks(long tokens, long vocabulary, DeviceType device)
     {
-        long size = Math.Max(LeastTokens, (device == DeviceType.CPU ? LogitsInMainMemory : LogitsOnDevice) / vocabulary);
+        long size = Math.Max(MinTokens, (device == DeviceType.CPU ? LogitsInMainMemory : LogitsOnDevice) / vocabulary);
         for (long start = 0; start < tokens; start += size) yield return (start, Math.Min(size, tokens - start));
     }
 }

@@ -13,10 +13,10 @@ public static class LinearCrossEntropyReference
         ArgumentNullException.ThrowIfNull(targets);
         using var scope = NewDisposeScope();
         var logits = Logits(hidden, weight, bias, logitScale);
-        var kept = targets.ne(Scalars.Of(ignoreIndex));
+        var kept = targets.ne(Scalars.From(ignoreIndex));
         var normalizer = logits.logsumexp(-1);
         var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
-        var losses = (normalizer - target * Scalars.Of(1 - labelSmoothing) - logits.mean([-1]) * Scalars.Of(labelSmoothing)).add(normalizer * normalizer, Scalars.Of(zLoss));
+        var losses = (normalizer - target * Scalars.From(1 - labelSmoothing) - logits.mean([-1]) * Scalars.From(labelSmoothing)).add(normalizer * normalizer, Scalars.From(zLoss));
         if (tokenWeights is not null)
         {
             var counted = tokenWeights.to(losses.dtype).masked_fill(kept.logical_not(), Scalars.Zero);
@@ -33,13 +33,13 @@ public static class LinearCrossEntropyReference
     {
         ArgumentNullException.ThrowIfNull(targets);
         using var scope = NewDisposeScope();
-        using var off = no_grad();
+        using var noGrad = no_grad();
         var logits = Logits(hidden, weight, bias, logitScale);
-        var ignored = targets.eq(Scalars.Of(ignoreIndex));
+        var ignored = targets.eq(Scalars.From(ignoreIndex));
         var target = logits.gather(-1, targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1)).squeeze(-1);
         return (logits.logsumexp(-1) - target).masked_fill(ignored, Scalars.Zero).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
     static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale) =>
-        Precision.Widen(nn.functional.linear(hidden, weight.to(hidden.dtype), bias?.to(hidden.dtype))) * Scalars.Of(logitScale);
+        Precision.Widen(nn.functional.linear(hidden, weight.to(hidden.dtype), bias?.to(hidden.dtype))) * Scalars.From(logitScale);
 }

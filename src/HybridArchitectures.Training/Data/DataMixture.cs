@@ -35,9 +35,7 @@ public sealed class DataMixture : ITrainingData
     public IReadOnlyList<MixtureSource> Sources { get; }
 
     /// <summary>One more than the largest id there may be.</summary>
-    public int Vocabulary => Sources[0].Data.VocabularySize;
-
-    int ITrainingData.VocabularySize => Vocabulary;
+    public int VocabularySize => Sources[0].Data.VocabularySize;
 
     /// <inheritdoc/>
     public string Description => Sources.Count == 1 ? Sources[0].Data.Description

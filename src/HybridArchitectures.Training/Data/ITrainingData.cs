@@ -6,7 +6,7 @@ namespace HybridArchitectures.Training;
 /// </summary>
 public interface ITrainingData
 {
-    /// <summary>Gets the number of tokens of the vocabulary: one more than the largest id a row may hold.</summary>
+    /// <summary>Gets the number of tokens of the vocabularySize: one more than the largest id a row may hold.</summary>
     int VocabularySize { get; }
 
     /// <summary>

@@ -29,11 +29,9 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <summary>One more than the largest id there may be.</summary>
     public int VocabularySize { get; }
 
-    int ITrainingData.VocabularySize => Vocabulary;
-
     /// <inheritdoc/>
     public string Description => string.Create(System.Globalization.CultureInfo.InvariantCulture,
-        $"{Count} tokens of a vocabulary of {Vocabulary}, fingerprint {Fingerprint:x16}");
+        $"{Count} tokens of a vocabulary of {VocabularySize}, fingerprint {Fingerprint:x16}");
 
     /// <summary>Opens a reader of windows of the data, each once an epoch, in shuffled order (see <see cref="WindowSampler"/>).</summary>
     /// <inheritdoc cref="ITrainingData.OpenReader"/>

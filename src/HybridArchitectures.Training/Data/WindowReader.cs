@@ -1,9 +1,9 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>Rows that are windows of a <see cref="TokenDataset"/>, in the order of a <see cref="WindowSampler"/>.</summary>
-sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separateDocuments) : TrainingReader(sampler.Context)
+sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separateDocuments) : TrainingReader(sampler.ContextLength)
 {
-    readonly long[] tokens = new long[sampler.Context + 1], owners = separateDocuments ? new long[sampler.Context + 1] : [];
+    readonly long[] tokens = new long[sampler.ContextLength + 1], owners = separateDocuments ? new long[sampler.ContextLength + 1] : [];
 
     public override DataPosition Position
     {

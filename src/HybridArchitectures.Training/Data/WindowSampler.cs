@@ -15,23 +15,23 @@ public sealed class WindowSampler
 
     /// <summary>A sampler at the data's beginning.</summary>
     /// <param name="data">The tokens.</param>
-    /// <param name="context">Tokens a row.</param>
+    /// <param name="contextLength">Tokens a row.</param>
     /// <param name="seed">Decides the order, and from where on the data is cut into windows.</param>
     /// <param name="shuffle">False: in the order of the data, cut from its first token.</param>
     /// <param name="separateDocuments">Keep the documents of a row apart: no state, no attention and no target crosses from one to the next. Off, as
     /// in arXiv 2510.04800, a row is read as one text.</param>
-    public WindowSampler(TokenDataset data, int context, long seed = 0, bool shuffle = true, bool separateDocuments = false)
+    public WindowSampler(TokenDataset data, int contextLength, long seed = 0, bool shuffle = true, bool separateDocuments = false)
     {
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(context > 0, context, nameof(context), "at least 1 token");
-        if (data.Count <= context)
-            throw new ArgumentOutOfRangeException(nameof(context), context,
-                $"context is {context}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
-        (this.data, Context, this.seed, this.shuffle, this.separateDocuments) = (data, context, (ulong)seed, shuffle, separateDocuments);
+        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 token");
+        if (data.Count <= contextLength)
+            throw new ArgumentOutOfRangeException(nameof(contextLength), contextLength,
+                $"contextLength is {contextLength}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
+        (this.data, ContextLength, this.seed, this.shuffle, this.separateDocuments) = (data, contextLength, (ulong)seed, shuffle, separateDocuments);
     }
 
     /// <summary>Tokens a row.</summary>
-    public int Context { get; }
+    public int ContextLength { get; }
 
     /// <summary>Where the next row stands; may be set to go on from there.</summary>
     public DataPosition Position
@@ -47,10 +47,10 @@ public sealed class WindowSampler
     }
 
     /// <summary>How many rows an epoch has: one less in some epochs, where the cut begins later.</summary>
-    public long CountWindows(long epoch) => (data.Count - 1 - CutStart(epoch)) / Context;
+    public long CountWindows(long epoch) => (data.Count - 1 - CutStart(epoch)) / ContextLength;
 
     // windows begin elsewhere in each epoch, so that a token is not always read with the same ones before it
-    long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * Context ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)Context) : 0;
+    long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * ContextLength ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)ContextLength) : 0;
 
     ulong Key(long epoch) => SeededPermutation.Mix(SeededPermutation.Mix(seed + 0x9e3779b97f4a7c15) + (ulong)epoch);
 
@@ -58,7 +58,7 @@ public sealed class WindowSampler
     public long StartOf(DataPosition at)
     {
         long count = CountWindows(at.Epoch);
-        return CutStart(at.Epoch) + Context * (shuffle ? new SeededPermutation(count, Key(at.Epoch))[at.Index] : at.Index);
+        return CutStart(at.Epoch) + ContextLength * (shuffle ? new SeededPermutation(count, Key(at.Epoch))[at.Index] : at.Index);
     }
 
     /// <summary>The next rows.</summary>
@@ -72,7 +72,7 @@ public sealed class WindowSampler
         {
             var places = new (TokenDataset, long)[rows];
             for (int row = 0; row < rows; row++) places[row] = (data, NextStart());
-            return Read(first, places, Context, separateDocuments, device);
+            return Read(first, places, ContextLength, separateDocuments, device);
         }
         catch
         {
@@ -94,20 +94,20 @@ public sealed class WindowSampler
     /// <summary>Reads rows.</summary>
     /// <param name="position">The position that the batch reports.</param>
     /// <param name="rows">The data and the first token of each row.</param>
-    /// <param name="context">Tokens per row.</param>
+    /// <param name="contextLength">Tokens per row.</param>
     /// <param name="separateDocuments">Whether the documents of a row are kept apart.</param>
     /// <param name="device">Where the tensors go; null for main memory.</param>
     /// <param name="isCounted">Whether the token after the one at a position of the data is a target; null: all are.</param>
-    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int context, bool separateDocuments, Device? device,
+    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int contextLength, bool separateDocuments, Device? device,
         Func<long, bool>? isCounted = null)
     {
-        var tokens = new long[context + 1];
-        var owners = separateDocuments ? new long[context + 1] : [];
+        var tokens = new long[contextLength + 1];
+        var owners = separateDocuments ? new long[contextLength + 1] : [];
         void Fill(int index, TrainingRow row)
         {
             row.Clear();
             WindowReader.Fill(row, rows[index].Data, rows[index].Start, tokens, owners, isCounted);
         }
-        return BatchAssembly.Assemble(position, rows.Count, context, device, Fill, new TrainingRow(context));
+        return BatchAssembly.Assemble(position, rows.Count, contextLength, device, Fill, new TrainingRow(contextLength));
     }
 }

@@ -63,10 +63,10 @@ public sealed partial class Trainer : IDisposable
         options.Check();
         model.RequireAlive();
         CheckVocabulary(training.VocabularySize, model, nameof(training));
-        if (heldOut is not null) CheckVocabulary(heldOut.Vocabulary, model, nameof(heldOut));
+        if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
         if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
-        sampler = training.OpenReader(new TrainingReaderOptions(options.Context, options.Seed, options.SeparateDocuments));
+        sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
             throw new ArgumentException(
@@ -95,10 +95,10 @@ public sealed partial class Trainer : IDisposable
     void RequireTargets()
     {
         if (heldOut is null || !Options.SeparateDocuments) return;
-        for (long start = 0; start < heldOut.Count - 1; start += Options.Context)
+        for (long start = 0; start < heldOut.Count - 1; start += Options.ContextLength)
         {
             using var scope = NewDisposeScope();
-            using var batch = WindowSampler.Read(default, [(heldOut, start)], (int)Math.Min(Options.Context, heldOut.Count - 1 - start), true, CPU);
+            using var batch = WindowSampler.Read(default, [(heldOut, start)], (int)Math.Min(Options.ContextLength, heldOut.Count - 1 - start), true, CPU);
             if (batch.Counted > 0) return;
         }
         throw new ArgumentException(
@@ -107,8 +107,8 @@ public sealed partial class Trainer : IDisposable
 
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
     {
-        if (vocabulary > model.Vocabulary)
-            throw new ArgumentException($"{name} has a vocabulary of {vocabulary}; the model's has {model.Vocabulary}", name);
+        if (vocabulary > model.VocabularySize)
+            throw new ArgumentException($"{name} has a vocabulary of {vocabulary}; the model's has {model.VocabularySize}", name);
     }
 
     /// <summary>The model in training.</summary>
@@ -239,7 +239,7 @@ public sealed partial class Trainer : IDisposable
             double counted = batches.Sum(batch => batch.WeightSum);
             if (counted == 0)
                 throw new InvalidDataException(
-                    $"the {Options.BatchRows} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token, or every weight is 0");
+                    $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token, or every weight is 0");
             var loss = zeros([], ScalarType.Float32, Model.Device);
             foreach (var batch in batches)
                 if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
@@ -277,8 +277,8 @@ public sealed partial class Trainer : IDisposable
 
     void ReadBatches(List<TokenBatch> batches)
     {
-        for (int rows = 0; rows < Options.BatchRows; rows += Options.RowsPerPass)
-            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, Options.BatchRows - rows), Model.Device));
+        for (int rows = 0; rows < Options.BatchSize; rows += Options.RowsPerPass)
+            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, Options.BatchSize - rows), Model.Device));
     }
 
     // the loss is a mean over targets: weighted by its share of the step's targets, the sum over passes is the mean over the step
@@ -331,7 +331,7 @@ public sealed partial class Trainer : IDisposable
         var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
             $"step {step}: the loss or its gradient is not finite, first in {place}; "
-            + $"the {Options.BatchRows} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
+            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
             step, position, place);
     }
 
@@ -362,7 +362,7 @@ public sealed partial class Trainer : IDisposable
         Evaluation result;
         try
         {
-            result = Evaluator.Evaluate(Model, heldOut, Options.Context, Options.RowsPerPass, Options.EvaluationTokens, Options.SeparateDocuments, cancellation);
+            result = Evaluator.Evaluate(Model, heldOut, Options.ContextLength, Options.RowsPerPass, Options.EvaluationTokens, Options.SeparateDocuments, cancellation);
         }
         catch (OperationCanceledException)
         {

@@ -4,11 +4,11 @@ namespace HybridArchitectures.Training.Tests.Data;
 
 public sealed class DataMixtureTests : IDisposable
 {
-    const int Context = 8;
+    const int ContextLength = 8;
 
     // source i holds tokens 4i to 4i + 3 alone, so that a row tells where it is from
     readonly TokenDataset[] data = [.. Enumerable.Range(0, 3).Select(source =>
-        TokenDataset.FromTokens([.. Enumerable.Range(0, 200 + 1000 * source).Select(i => 4 * source + (int)(SeededPermutation.Mix((ulong)i) % 4))], Small.Vocabulary, [0, 50, 120], _ => 1))];
+        TokenDataset.FromTokens([.. Enumerable.Range(0, 200 + 1000 * source).Select(i => 4 * source + (int)(SeededPermutation.Mix((ulong)i) % 4))], Small.VocabularySize, [0, 50, 120], _ => 1))];
 
     DataMixture Mixture => new([new MixtureSource(data[0], 5, "a"), new MixtureSource(data[1], 3, "b"), new MixtureSource(data[2], 2, "c")]);
 
@@ -17,7 +17,7 @@ public sealed class DataMixtureTests : IDisposable
         foreach (var item in data) item.Dispose();
     }
 
-    static TrainingReader Sampler(DataMixture mixture, long seed = 1) => mixture.OpenReader(new(Context, seed, SeparateDocuments: true));
+    static TrainingReader Sampler(DataMixture mixture, long seed = 1) => mixture.OpenReader(new(ContextLength, seed, SeparateDocuments: true));
 
     static long[] Ids(TokenBatch batch) => [.. batch.Ids.data<long>()];
 
@@ -39,7 +39,7 @@ public sealed class DataMixtureTests : IDisposable
     public void A_source_gives_its_rows_in_its_own_order_once_an_epoch()
     {
         var sampler = Sampler(Mixture);
-        var alone = new WindowSampler(data[0], Context, seed: 1, separateDocuments: true);
+        var alone = new WindowSampler(data[0], ContextLength, seed: 1, separateDocuments: true);
         for (int row = 0; row < 200; row++)
         {
             using var batch = sampler.ReadBatch(1);
@@ -67,7 +67,7 @@ public sealed class DataMixtureTests : IDisposable
             using var batch = sampler.ReadBatch(20);
             Assert.Equal(rows.Skip(start).Take(20).SelectMany(row => row), Ids(batch));
             Assert.Equal(new DataPosition(0, start + 20), sampler.Position);
-            Assert.Equal(20 * Context, batch.Layout!.Batch * batch.Layout.Length);
+            Assert.Equal(20 * ContextLength, batch.Layout!.Batch * batch.Layout.Length);
             Assert.Equal(batch.Counted, batch.Bytes);
         }
         var other = Sampler(Mixture, seed: 2);
@@ -80,9 +80,9 @@ public sealed class DataMixtureTests : IDisposable
     {
         using var folder = new TemporaryFolder();
         using var straight = Small.Model(); using var begun = Small.Model();
-        var options = Small.Options with { Steps = 8 };
+        var options = Small.Options with { Duration = Duration.Steps(8) };
         using (var trainer = new Trainer(straight, Mixture, options)) trainer.Run();
-        using (var trainer = new Trainer(begun, Mixture, options with { Steps = 4, Folder = folder["run"], Schedule = options.Schedule })) trainer.Run();
+        using (var trainer = new Trainer(begun, Mixture, options with { Duration = Duration.Steps(4), Folder = folder["run"], Schedule = options.Schedule })) trainer.Run();
         using (var source = new CancellationTokenSource())
         {
             using var other = Small.Model();

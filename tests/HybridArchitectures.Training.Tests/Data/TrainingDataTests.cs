@@ -5,16 +5,16 @@ namespace HybridArchitectures.Training.Tests.Data;
 
 public sealed class TrainingDataTests : IDisposable
 {
-    const int Context = 8;
+    const int ContextLength = 8;
 
     readonly TokenDataset text = Small.Data(300, starts: [0, 50, 120]);
 
     public void Dispose() => text.Dispose();
 
     static ExampleDataset Examples(bool packed = true) => ExampleDataset.FromExamples(
-        [.. Enumerable.Range(0, 20).Select(i => new TrainingExample([.. Enumerable.Range(i % 7, 2 + i % 5)], i % 2, i == 3 ? 0.5 : 1))], Small.Vocabulary, packed);
+        [.. Enumerable.Range(0, 20).Select(i => new TrainingExample([.. Enumerable.Range(i % 7, 2 + i % 5)], i % 2, i == 3 ? 0.5 : 1))], Small.VocabularySize, packed);
 
-    static GeneratedData Generated() => new(Small.Vocabulary, "counts", (random, row) =>
+    static GeneratedData Generated() => new(Small.VocabularySize, "counts", (random, row) =>
     {
         int first = random.Next(10);
         row.SetSequence([first, first + 1, first + 2, first + 3], index => index > 1);
@@ -41,9 +41,9 @@ public sealed class TrainingDataTests : IDisposable
     [InlineData("mixture")]
     public void Any_position_goes_on_alike_and_rows_can_be_skipped(string kind)
     {
-        var options = new TrainingReaderOptions(Context, Seed: 3, SeparateDocuments: true);
+        var options = new TrainingReaderOptions(ContextLength, Seed: 3, SeparateDocuments: true);
         var reader = Data(kind).OpenReader(options);
-        var row = new TrainingRow(Context);
+        var row = new TrainingRow(ContextLength);
         var (rows, positions) = (new List<string>(), new List<DataPosition>());
         for (int i = 0; i < 150; i++)
         {
@@ -74,8 +74,8 @@ public sealed class TrainingDataTests : IDisposable
     [Fact]
     public void Windows_are_those_of_the_sampler()
     {
-        var reader = text.OpenReader(new(Context, Seed: 7, SeparateDocuments: true));
-        var sampler = new WindowSampler(text, Context, seed: 7, separateDocuments: true);
+        var reader = text.OpenReader(new(ContextLength, Seed: 7, SeparateDocuments: true));
+        var sampler = new WindowSampler(text, ContextLength, seed: 7, separateDocuments: true);
         for (int i = 0; i < 30; i++)
         {
             using var expected = sampler.Next(3);
@@ -160,7 +160,7 @@ public sealed class TrainingDataTests : IDisposable
     public void A_run_resumes_bit_equal_and_its_callbacks_see_the_batches(string kind)
     {
         using var folder = new TemporaryFolder();
-        var options = Small.Options with { Context = Context, BatchRows = 4, MicroBatchRows = 3, Steps = 8, Folder = folder["run"] };
+        var options = Small.Options with { ContextLength = ContextLength, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(8), Folder = folder["run"] };
         var (straight, first, second) = (new Observer(), new Observer(), new Observer());
         using var expected = Small.Model();
         using (var trainer = new Trainer(expected, Data(kind), options with { Folder = null }, callbacks: [straight])) trainer.Run();
@@ -173,7 +173,7 @@ public sealed class TrainingDataTests : IDisposable
         Small.AssertBitEqual(expected, model);
         Assert.Equal(straight.Batches, first.Batches.Concat(second.Batches));
         Assert.Equal((3, 5), (first.Batches.Count, second.Batches.Count));
-        var refusal = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], new GeneratedData(Small.Vocabulary, "other", (_, _) => { })));
+        var refusal = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], new GeneratedData(Small.VocabularySize, "other", (_, _) => { })));
         Assert.Contains("the data given is other", refusal.Message);
     }
 
@@ -188,11 +188,11 @@ public sealed class TrainingDataTests : IDisposable
     [Fact]
     public void Accumulation_gives_the_step_of_the_whole_batch_when_weights_and_counts_differ()
     {
-        var options = Small.Options with { Context = Context, BatchRows = 5, Steps = 4 };
+        var options = Small.Options with { ContextLength = ContextLength, BatchSize = 5, Duration = Duration.Steps(4) };
         double[] Losses(int rows)
         {
             using var model = Small.Model();
-            using var trainer = new Trainer(model, Examples(), options with { MicroBatchRows = rows, ReportEvery = 1 });
+            using var trainer = new Trainer(model, Examples(), options with { MicroBatchSize = rows, ReportEvery = 1 });
             return [.. trainer.Run().History.Select(report => report.Loss)];
         }
         var whole = Losses(0);
