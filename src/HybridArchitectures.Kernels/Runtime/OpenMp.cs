@@ -12,7 +12,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 static partial class OpenMp
 {
     /// <summary>Turns of the waiting loop of GNU's OpenMP, about 40 ns each on current processors.</summary>
-    public const string SpinCount = "5000";
+    public const string SpinCount = "1000";
 
     /// <summary>The waiting time of LLVM's and Intel's OpenMP, in milliseconds.</summary>
     public const string BlockTime = "1";
