@@ -12,12 +12,12 @@ sealed record ArmResult(Arm Arm, TrainingResult Training, Evaluation HeldOut)
     public RunSummary ToSummary(IReadOnlyList<RunSample> samples)
     {
         static double Bits(double nats) => nats / Math.Log(2);       // a token is a byte here
-        var points = Training.History.Select(at => new RunPoint(at.Step, at.Tokens, at.Elapsed.TotalSeconds, Bits(at.Loss)))
-            .Concat(Training.Evaluations.Select(at => new RunPoint(at.Step, at.Tokens, at.Elapsed.TotalSeconds, null, at.Result.BitsPerByte)))
-            .OrderBy(point => point.Step).ThenBy(point => point.HeldOutLoss is not null);
+        var points = Training.History.Select(at => new RunPoint(at.Step, at.Tokens, at.Elapsed.TotalSeconds, Bits(at.Loss)));
+        // one measurement for the table and the curves, on the same text
+        var last = new RunPoint(Training.Steps, Training.Tokens, Training.Elapsed.TotalSeconds, null, HeldOut.BitsPerByte);
         return new RunSummary
         {
-            Name = Arm.Name, Design = Arm.Design, Points = [.. points], HeldOutLoss = HeldOut.BitsPerByte,
+            Name = Arm.Name, Design = Arm.Design, Points = [.. points, last], HeldOutLoss = HeldOut.BitsPerByte,
             TokensPerSecond = TokensPerSecond, Samples = samples,
             Facts = [new("peak rate", Arm.Text(Arm.Rate)), new("held-out bits per byte after 700 steps, by rate", Arm.TrialsText)],
         };

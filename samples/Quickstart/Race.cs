@@ -22,8 +22,6 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         BatchSize = Rows,
         Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = CoolDown },
         ReportEvery = 5,
-        EvaluateEvery = 100,
-        EvaluationTokens = 8192,
         KeepLast = 1,
         KeepBest = false,
     };
@@ -104,8 +102,9 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         bool begun = Trainer.HasCheckpoint(armFolder);
         var options = Recipe(plan.Steps) with { LearningRate = arm.Rate, Seed = settings.Seed, Folder = armFolder };
         using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
-        using var trainer = begun ? Trainer.Resume(armFolder, training, heldOut, callbacks, change: saved => saved with { Duration = Duration.Steps(plan.Steps) })
-            : new Trainer(fresh!, training, options, heldOut, callbacks);
+        using var trainer = begun
+            ? Trainer.Resume(armFolder, training, heldOut: null, callbacks, change: saved => saved with { Duration = Duration.Steps(plan.Steps), EvaluateEvery = 0 })
+            : new Trainer(fresh!, training, options, heldOut: null, callbacks);
         using var own = begun ? trainer.Model : null;
         // a run that was stopped within a round has models that are through with it
         if (trainer.Step >= plan.Target && plan.Target < plan.Steps) source.Cancel();
@@ -120,7 +119,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         {
             cancellation.ThrowIfCancellationRequested();
             using var model = arm.Design.CreateModel(seed: settings.Seed);
-            using var trainer = new Trainer(model, training, Recipe(steps: 1) with { EvaluateEvery = 0 });
+            using var trainer = new Trainer(model, training, Recipe(steps: 1));
             trainer.Run(cancellation: cancellation);
         }
         cancellation.ThrowIfCancellationRequested();
