@@ -12,6 +12,8 @@ namespace HybridArchitectures.Reports;
 /// <summary>Training runs side by side: what they were, how they learned, what they reached. Written as a folder of one HTML page, images and JSON.</summary>
 public sealed record RunReport
 {
+    const string JsonFile = "report.json";
+
     static readonly JsonTypeInfo<RunReport> Json = (JsonTypeInfo<RunReport>)new JsonSerializerOptions
     {
         TypeInfoResolver = ReportJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
@@ -82,11 +84,15 @@ public sealed record RunReport
     }
 
     /// <summary>
-    /// Writes <c>index.html</c>, <c>report.json</c>, <c>loss.png</c> and for each run <c>design-NAME.svg</c> and <c>design-NAME.png</c>. Everything is drawn before
-    /// the first file is touched, each file appears whole or not at all, the page last. Other files in the folder stay.
+    /// Writes <c>index.html</c>, <c>report.json</c>, <c>loss.png</c> and for each run <c>design-NAME.svg</c> and <c>design-NAME.png</c>. Everything is
+    /// drawn before the first file is touched, each file appears whole or not at all, the page last. Other files in the folder stay.
+    /// <para>
+    /// If a design cannot be written as JSON, since it holds a mixer that is not registered, <c>report.json</c> is left out (an older one is deleted)
+    /// and the page says why.
+    /// </para>
     /// </summary>
     /// <param name="folder">Where to; made if it does not exist.</param>
-    /// <exception cref="ArgumentException">As <see cref="ToJson"/>, or the folder is a file.</exception>
+    /// <exception cref="ArgumentException">As <see cref="ToHtml"/>, or the folder is a file.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Write(string folder)
     {
@@ -94,11 +100,9 @@ public sealed record RunReport
         if (File.Exists(folder)) throw new ArgumentException($"'{folder}' is a file; expected a folder", nameof(folder));
         Check();
 
-        var files = new List<(string Name, byte[] Content)>
-        {
-            ("report.json", Utf8(ToJson())),
-            ("loss.png", LossPlot.Png(Curves(), Baselines, new() { Title = Title, Unit = Unit })),
-        };
+        var files = new List<(string Name, byte[] Content)> { ("loss.png", LossPlot.Png(Curves(), Baselines, new() { Title = Title, Unit = Unit })) };
+        bool hasJson = WhyNoJson() is null;
+        if (hasJson) files.Add((JsonFile, Utf8(ToJson())));
         foreach (var (run, name) in Runs.Zip(FileNames()))
         {
             files.Add(($"design-{name}.svg", Utf8(DesignStrip.Svg(run.Design))));
@@ -107,7 +111,26 @@ public sealed record RunReport
         files.Add(("index.html", Utf8(ToHtml())));
 
         Directory.CreateDirectory(folder);
+        // one of an earlier report would say something else
+        if (!hasJson) File.Delete(Path.Combine(folder, JsonFile));
         foreach (var (name, content) in files) AtomicWrite.File(Path.Combine(folder, name), temporary => File.WriteAllBytes(temporary, content));
+    }
+
+    /// <summary>Why the report cannot be written as JSON; null if it can.</summary>
+    internal string? WhyNoJson()
+    {
+        foreach (var run in Runs)
+        {
+            try
+            {
+                run.Design.ToJson();
+            }
+            catch (ArgumentException error)
+            {
+                return $"run {run.Name}: {error.Message}";
+            }
+        }
+        return null;
     }
 
     internal IReadOnlyList<LossCurve> Curves() => [.. Runs.Select(run => new LossCurve(run.Name, run.Points) { HeldOutLoss = run.HeldOutLoss })];

@@ -56,6 +56,33 @@ public partial class RunReportTests
         Assert.All(before, file => Assert.Equal(file.Value, File.ReadAllBytes(file.Key)));
     }
 
+    sealed record UnregisteredSpec : CustomMixerSpec
+    {
+        public override string Symbol => "U";
+
+        public override long CountParameters(int width) => width;
+
+        public override HybridArchitectures.Modules.Mixer CreateMixer(HybridArchitectures.Modules.ModuleFactory factory) =>
+            throw new NotSupportedException("for pages only");
+    }
+
+    [Fact]
+    public void A_mixer_that_is_not_registered_costs_the_JSON_and_nothing_else()
+    {
+        using var folder = new TemporaryFolder();
+        Report.Write(folder.Path);
+        var design = new HybridDesign { Name = "own", Width = 8, Vocabulary = 16, Blocks = [new BlockSpec { Mixer = new UnregisteredSpec() }] }.Resolve();
+        var report = Report with { Runs = [.. Report.Runs, Report.Runs[0] with { Name = "own", Design = design }] };
+        report.Write(folder.Path);
+        var page = File.ReadAllText(Path.Combine(folder.Path, "index.html"));
+        Assert.Contains("not written as JSON. run own: ", page);
+        Assert.Contains("MixerSpec.Register&lt;UnregisteredSpec&gt;", page);
+        Assert.DoesNotContain("href=\"report.json\"", page);
+        Assert.False(File.Exists(Path.Combine(folder.Path, "report.json")));
+        Assert.True(File.Exists(Path.Combine(folder.Path, "design-own.png")));
+        Assert.Contains("MixerSpec.Register<UnregisteredSpec>", Assert.Throws<ArgumentException>(report.ToJson).Message);
+    }
+
     [Fact]
     public void A_report_comes_back_from_its_JSON_unchanged()
     {

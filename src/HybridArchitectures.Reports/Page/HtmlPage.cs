@@ -44,9 +44,16 @@ sealed class HtmlPage
         Designs();
         Samples();
         Facts();
-        Add($"<footer>The same numbers: <a href=\"report.json\">report.json</a>. The curves as an image: <a href=\"loss.png\">loss.png</a>.</footer>\n");
+        Footer();
         Add($"</main>\n<script>\n{Resource("page.js")}</script>\n</body>\n</html>\n");
         return text.ToString();
+    }
+
+    void Footer()
+    {
+        if (report.WhyNoJson() is { } why) Add($"<footer>The numbers are not written as JSON. {Escape(why)}");
+        else Add($"<footer>The same numbers: <a href=\"report.json\">report.json</a>.");
+        Add($" The curves as an image: <a href=\"loss.png\">loss.png</a>.</footer>\n");
     }
 
     void Results()
