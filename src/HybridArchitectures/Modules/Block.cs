@@ -96,9 +96,11 @@ public sealed class Block : HybridModule
     // a custom mixer may put tensors into its state that it has just made: the state owns them, not the dispose scope around the pass
     Tensor Mix(Tensor x, SequenceContext context, MixerState? state)
     {
-        if (!isCustom || state is null) return Mixer!.Forward(x, context, state);
+        if (!isCustom) return Mixer!.Forward(x, context, state);
+        if (state is null) return CustomMixing.Forward(Mixer!, x, context, state);
         var before = state.Tensors;
-        var result = Mixer!.Forward(x, context, state);
+        var result = CustomMixing.Forward(Mixer!, x, context, state);
+        CustomMixing.RequireDevice(Mixer!, nameof(Mixer.Forward), state, x.device);
         var after = state.TakeOwnership().Tensors;
         foreach (var tensor in before)
             if (!after.Any(item => ReferenceEquals(item, tensor)) && !ReferenceEquals(tensor, result)) tensor.Dispose();
@@ -110,8 +112,7 @@ public sealed class Block : HybridModule
     {
         RequireAlive();
         var own = Mixer?.CreateState(batch, compute, device);
-        if (isCustom && own is null) throw new InvalidOperationException($"{Mixer!.GetType().Name}.{nameof(CreateState)} returned null; expected a state");
-        if (isCustom) own!.TakeOwnership();
+        if (isCustom) CustomMixing.RequireDevice(Mixer!, nameof(CreateState), own, device).TakeOwnership();
         return shared is null || own is null ? own : new CombinedState(shared.Transformer.CreateState(batch, compute, device), own);
     }
 }

@@ -1,6 +1,9 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Tests.Checkpoints;
+using HybridArchitectures.Tests.Models;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
@@ -84,6 +87,65 @@ public sealed class CustomStateTests : IDisposable
         Same(whole[.., 4..], Read(model, loaded, ids[.., 4..]));
         fork.Dispose();
         both.Dispose();
+    }
+
+    static readonly Device meta = new("meta");
+
+    [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
+    public void States_are_on_the_device_that_is_asked_for(string name)
+    {
+        using var model = TinyDesigns.Model(name);
+        foreach (var block in model.Stack.Blocks)
+        {
+            using var state = block.CreateState(2, ScalarType.Float32, meta);
+            Assert.All(state?.Tensors ?? [], tensor => Assert.Equal(DeviceType.META, tensor.device_type));
+        }
+    }
+
+    [Fact]
+    public void A_mixer_with_a_tensor_on_another_device_is_refused_in_one_sentence()
+    {
+        using var scope = NewDisposeScope();
+        using var mixer = new FaultyMixer(x => x.add(zeros([1, 3, 8])));
+        using var context = new SequenceContext();
+        var message = Assert.Throws<InvalidOperationException>(() => CustomMixing.Forward(mixer, zeros([1, 3, 8], device: meta), context, null)).Message;
+        Assert.StartsWith("FaultyMixer.Forward uses tensors of several devices; expected all on meta, the device of x. Pass x.device", message);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void What_a_mixer_returns_has_the_shape_and_device_of_its_input()
+    {
+        using var scope = NewDisposeScope();
+        using var context = new SequenceContext();
+        string Refused(Func<Tensor, Tensor?> forward)
+        {
+            using var mixer = new FaultyMixer(forward);
+            return Assert.Throws<InvalidOperationException>(() => CustomMixing.Forward(mixer, zeros([1, 3, 8]), context, null)).Message;
+        }
+        // would be added to every position without a word
+        Assert.Contains("of shape (1, 1, 8); expected (1, 3, 8)", Refused(x => x[.., ..1]));
+        Assert.Contains("returned null", Refused(_ => null));
+        Assert.Contains("a tensor that is on meta; expected cpu", Refused(x => x.to(meta)));
+    }
+
+    [Fact]
+    public void A_state_on_another_device_is_refused_where_it_is_made()
+    {
+        using var scope = NewDisposeScope();
+        using var mixer = new FaultyMixer(x => x);
+        var state = mixer.CreateState(1, ScalarType.Float32, meta);
+        Assert.Equal("FaultyMixer.CreateState returned a state whose tensor 0 is on cpu; expected meta. Pass the device to calls such as zeros.",
+            Assert.Throws<InvalidOperationException>(() => CustomMixing.RequireDevice(mixer, nameof(Mixer.CreateState), state, meta)).Message);
+        Assert.Same(state, CustomMixing.RequireDevice(mixer, nameof(Mixer.CreateState), state, CPU));
+    }
+
+    sealed class FaultyMixer(Func<Tensor, Tensor?> forward) : Mixer(nameof(FaultyMixer))
+    {
+        public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => forward(x)!;
+
+        // without its argument
+        public override MixerState CreateState(int batch, ScalarType compute, Device device) => new DecayState(zeros([batch, 8], compute));
     }
 
     [Fact]

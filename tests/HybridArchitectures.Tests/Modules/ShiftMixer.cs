@@ -20,7 +20,7 @@ sealed class ShiftMixer : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         var own = (RecurrentState?)state;
-        var taps = cat([Parameter("weight").unsqueeze(1), zeros([x.size(2), by])], 1);       // (channels, by + 1), oldest first
+        var taps = cat([Parameter("weight").unsqueeze(1), zeros([x.size(2), by], device: x.device)], 1);       // (channels, by + 1), oldest first
         var (shifted, last) = CausalConvolution.Forward(x, taps.to(x.dtype), initialState: own?.Convolution, layout: context.Layout);
         own?.Convolution.copy_(last);
         return shifted;
