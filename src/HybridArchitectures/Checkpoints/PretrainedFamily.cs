@@ -149,7 +149,7 @@ public abstract class PretrainedFamily
         Mamba2Spec spec => spec with
         {
             TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(0.01, 2), ChunkSize = 64, OutputBias = spec.HasOutputBias,
-            NormBeforeGate = spec.GatedNorm && spec.NormBeforeGate, NormGroups = spec.GatedNorm ? spec.NormGroups : 1,
+            NormBeforeGate = spec.GatedNorm && spec.NormBeforeGate, NormGroups = spec.GatedNorm ? spec.GatedNormGroups : 1,
             GatedNormEpsilon = spec.GatedNorm ? spec.GatedNormEpsilon : null,
         },
         GatedDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(0.01, 16), ChunkSize = 64 },
@@ -218,7 +218,7 @@ public abstract class PretrainedFamily
     // one norm for the whole inner width, as transformers computes it, is said where there are several groups
     private protected static void WriteNormGroups(JsonObject config, Mamba2Spec spec)
     {
-        if (!spec.GatedNorm || spec.NormGroups == spec.Groups) return;
+        if (!spec.GatedNorm || spec.GatedNormGroups == spec.Groups) return;
         if (spec.NormGroups != 1)
             throw Unfit($"a gated norm of {spec.NormGroups} groups", $"1, or the {spec.Groups} groups of the state-space layer");
         config[PretrainedConfig.WholeNorm] = 1;

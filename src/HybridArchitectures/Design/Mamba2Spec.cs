@@ -39,8 +39,9 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     /// <summary>Norm the output first and multiply by the gate after; otherwise the product is normed.</summary>
     public bool NormBeforeGate { get; init; }
 
-    /// <summary>Equal parts of the inner width that the gated norm treats each on its own.</summary>
-    public int NormGroups { get; init; } = 1;
+    /// <summary>Equal parts of the inner width that the gated norm normalises separately. The default is 0: as many as <see cref="Groups"/>, as in
+    /// mamba_ssm. 1 normalises the whole inner width.</summary>
+    public int NormGroups { get; init; }
 
     /// <summary>Epsilon of the gated norm; null: as the block's.</summary>
     public double? GatedNormEpsilon { get; init; }
@@ -72,6 +73,9 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     /// <summary>Whether the output projection has a bias.</summary>
     [JsonIgnore]
     public bool HasOutputBias => OutputBias ?? ProjectionBias;
+
+    /// <summary><see cref="NormGroups"/>, also where it is left at 0.</summary>
+    internal int GatedNormGroups => NormGroups == 0 ? Groups : NormGroups;
 
     /// <summary>Channels of the scan: heads times head size.</summary>
     [JsonIgnore]
@@ -106,7 +110,10 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
             Require.Divides(heads, "heads", innerWidth, "inner width");
             headSize = innerWidth / heads;
         }
-        return this with { Heads = heads, HeadSize = headSize, StateSize = StateSize == 0 ? 128 : StateSize };
+        return this with
+        {
+            Heads = heads, HeadSize = headSize, StateSize = StateSize == 0 ? 128 : StateSize, NormGroups = GatedNormGroups,
+        };
     }
 
     /// <inheritdoc/>
@@ -121,8 +128,8 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Defined(Activation, "activation");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
-        Require.AtLeast(NormGroups, 1, "normGroups");
-        Require.Divides(NormGroups, "normGroups", InnerWidth, "inner width");
+        Require.AtLeast(NormGroups, 0, "normGroups");
+        Require.Divides(GatedNormGroups, "normGroups", InnerWidth, "inner width");
         if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
         Require.Positive(InputScale, "inputScale");
         Require.Positive(OutputScale, "outputScale");

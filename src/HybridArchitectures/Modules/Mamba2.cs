@@ -78,7 +78,7 @@ public sealed class Mamba2 : StateSpaceMixer
         }
         y = y.reshape(batch, length, inner);
         y = spec.GatedNorm
-            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.NormGroups, spec.NormBeforeGate)
+            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate)
             : SwiGlu.Forward(gate, y);
         return (y, values);
     }

@@ -179,6 +179,18 @@ public sealed class PretrainedSemanticsTests : IDisposable
     }
 
     [Fact]
+    public void A_design_norms_each_group_unless_it_says_otherwise()
+    {
+        // group_size = d_ssm // ngroups in mamba_ssm's Mamba2
+        var spec = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, Groups = 2 };
+        Assert.Equal(2, ((Mamba2Spec)spec.Resolve(16)).NormGroups);
+        Assert.Equal(1, ((Mamba2Spec)(spec with { NormGroups = 1 }).Resolve(16)).NormGroups);
+        Assert.Equal(1, ((Mamba2Spec)(spec with { Groups = 1 }).Resolve(16)).NormGroups);
+        var built = HybridStack.Design(32, 64).WithMamba2(stateSize: 4, headSize: 8, groups: 2).Depth(1).Pattern("M", 1).Build();
+        Assert.Equal(2, Assert.IsType<Mamba2Spec>(built.Blocks[0].Mixer).NormGroups);
+    }
+
+    [Fact]
     public void A_gated_norm_of_another_number_of_groups_is_refused_when_read_and_when_written()
     {
         var config = Mamba2Config();

@@ -19,7 +19,7 @@ public class BuilderTests
             .Build();
         Assert.Equal("MMMMTMMMTMMMM", design.Pattern);
         Assert.Equal(new AttentionSpec { Heads = 32, KeyValueHeads = 8, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 500_000 } }, design.Blocks[4].Mixer);
-        Assert.Equal(new Mamba2Spec { Heads = 32, HeadSize = 128, StateSize = 128 }, design.Blocks[0].Mixer);
+        Assert.Equal(new Mamba2Spec { Heads = 32, HeadSize = 128, StateSize = 128, NormGroups = 1 }, design.Blocks[0].Mixer);
         Assert.All(design.Blocks, block => Assert.Equal(new SwiGluSpec(8192), block.FeedForward));
         Assert.Equal(958_935_840, design.CountParameters().NonEmbedding);
     }
@@ -28,8 +28,8 @@ public class BuilderTests
     public void Sizes_left_out_follow_from_the_width()
     {
         Assert.Equal(new Mamba1Spec { InnerWidth = 200, StateSize = 16, TimeStepRank = 7 }, new Mamba1Spec().Resolve(100));
-        Assert.Equal(new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 128 }, new Mamba2Spec().Resolve(128));
-        Assert.Equal(new Mamba2Spec { Heads = 8, HeadSize = 32, StateSize = 128 }, new Mamba2Spec { Heads = 8 }.Resolve(128));
+        Assert.Equal(new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 128, NormGroups = 1 }, new Mamba2Spec().Resolve(128));
+        Assert.Equal(new Mamba2Spec { Heads = 8, HeadSize = 32, StateSize = 128, NormGroups = 1 }, new Mamba2Spec { Heads = 8 }.Resolve(128));
         Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 32, ValueHeadSize = 32 }, new AttentionSpec { Heads = 4 }.Resolve(128));
         Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, ValueHeadSize = 10 }, new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10 }.Resolve(128));
         var intra = (IntraHybridSpec)new IntraHybridSpec { Attention = new() { Heads = 4 }, StateSpace = new Mamba2Spec { Heads = 4 } }.Resolve(128);

@@ -20,7 +20,8 @@ static class BuildRules
                 yield return Uneven(layer, "heads", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}", ChangeAttention(layer, spec => spec with { KeyValueHeads = heads }));
         foreach (var (layer, stateSpace) in StateSpaces(design))
             if (stateSpace is Mamba2Spec mamba && Shared(mamba.Heads, mamba.Groups) is { } groups)
-                yield return Uneven(layer, "heads", mamba.Heads, "groups of B and C", mamba.Groups, $"Groups = {groups}", ChangeMamba2(layer, spec => spec with { Groups = groups }));
+                yield return Uneven(layer, "heads", mamba.Heads, "groups of B and C", mamba.Groups, $"Groups = {groups}",
+                    ChangeMamba2(layer, spec => spec with { Groups = groups, NormGroups = spec.NormGroups == spec.Groups ? groups : spec.NormGroups }));
         foreach (var (layer, delta) in Mixers<GatedDeltaSpec>(design))
             if (Shared(delta.ValueHeads, delta.KeyHeads) is { } keys)
                 yield return Uneven(layer, "value heads", delta.ValueHeads, "key heads", delta.KeyHeads, $"KeyHeads = {keys}", Change<GatedDeltaSpec>(layer, spec => spec with { KeyHeads = keys }));

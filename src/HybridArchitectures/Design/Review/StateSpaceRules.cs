@@ -52,8 +52,8 @@ static class StateSpaceRules
 
     static IEnumerable<Finding> NormGroups(HybridDesign design, ReviewOptions options)
     {
-        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.GatedNorm && entry.Mamba.NormGroups != 1 && entry.Mamba.NormGroups != entry.Mamba.Groups))
-            yield return new("norm-groups", Severity.Info, layer, $"the gated norm has {mamba.NormGroups} parts, B and C have {mamba.Groups} groups.",
+        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.GatedNorm && entry.Mamba.GatedNormGroups is var groups && groups != 1 && groups != entry.Mamba.Groups))
+            yield return new("norm-groups", Severity.Info, layer, $"the gated norm has {mamba.GatedNormGroups} parts, B and C have {mamba.Groups} groups.",
                 new("published models norm in 1 part or in as many as groups; other counts have no checkpoint to agree with", "state-spaces/mamba; github.com/ggml-org/llama.cpp, issue 15507"),
                 new($"NormGroups = {mamba.Groups}", ChangeMamba2(layer, spec => spec with { NormGroups = spec.Groups }), Safe: true));
     }
