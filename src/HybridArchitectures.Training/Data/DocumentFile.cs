@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
@@ -43,7 +44,7 @@ public sealed class DocumentFile
         options.Check();
         RegularFile.Require(path);
         (Path, this.options) = (path, options);
-        Length = new FileInfo(path).Length;
+        Length = RegularFile.Describe(path).Bytes;
     }
 
     /// <summary>Gets the file's path.</summary>

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Xml;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
@@ -51,7 +52,7 @@ public static class DocumentationCorpus
         files = [.. files];
         foreach (var file in files) RegularFile.Require(file);
         var assemblies = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
-            .Select(same => same.OrderByDescending(file => new FileInfo(file).Length).ThenBy(file => file, StringComparer.Ordinal).First())
+            .Select(same => same.OrderByDescending(file => RegularFile.Describe(file).Bytes).ThenBy(file => file, StringComparer.Ordinal).First())
             .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal)
             .AsParallel().AsOrdered().Select(Read).OfType<Assembly>().ToArray();
         // within each assembly first, so that the sizes the split goes by are near the final ones

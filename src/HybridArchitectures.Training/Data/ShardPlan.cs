@@ -54,8 +54,14 @@ sealed record ShardPlan
         Version = CurrentVersion, VocabularySize = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
         BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
         Layout = options.Layout, MaxDocumentBytes = options.MaxDocumentBytes,
-        Files = [.. files.Select(path => new Source(System.IO.Path.GetFullPath(path), new FileInfo(path).Length, File.GetLastWriteTimeUtc(path)))],
+        Files = [.. files.Select(Describe)],
     };
+
+    static Source Describe(string path)
+    {
+        var (bytes, changed) = RegularFile.Describe(path);
+        return new(System.IO.Path.GetFullPath(path), bytes, changed);
+    }
 
     /// <summary>Writes the plan.</summary>
     /// <exception cref="ArgumentException">The plan would be longer than <see cref="Read"/> accepts.</exception>

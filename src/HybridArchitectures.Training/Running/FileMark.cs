@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Numerics;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
@@ -15,7 +16,7 @@ sealed record FileMark(long Bytes, string Crc32C)
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     public static FileMark FromFile(string path)
     {
-        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
+        RegularFile.Require(path);
         using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, FileOptions.SequentialScan);
         var buffer = GC.AllocateUninitializedArray<byte>(ChunkBytes);
         uint crc = uint.MaxValue;

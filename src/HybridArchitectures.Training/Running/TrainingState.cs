@@ -97,6 +97,7 @@ sealed record TrainingState
     {
         var path = Path.Combine(folder, FileName);
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a checkpoint of a training run", path);
+        RegularFile.Require(path);
         try
         {
             var text = File.ReadAllText(path);

@@ -36,7 +36,7 @@ public static class PeftAdapters
         ArgumentException.ThrowIfNullOrEmpty(folder);
         LoraAdapters.RequireNone(model);
         var modules = new PeftModules(model, PretrainedModel.Express(model.Design, modelType).Family);
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var config = PeftConfig.Read(folder);
         string path = Path.Combine(folder, WeightsFile);
         if (!File.Exists(path))

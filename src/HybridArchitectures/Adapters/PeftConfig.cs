@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Adapters;
 
@@ -52,11 +53,10 @@ sealed record PeftConfig
         string path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
             throw new FileNotFoundException($"'{folder}' holds no {FileName}; expected a folder as PEFT's save_pretrained writes it");
-        long length = new FileInfo(path).Length;
-        if (length > MaxBytes) throw new InvalidDataException($"{path}: {length} bytes; expected at most {MaxBytes}");
+        var content = BoundedFile.Read(path, MaxBytes);
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllBytes(path));
+            using var document = JsonDocument.Parse(content);
             var root = document.RootElement.Clone();
             if (root.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"{path}: the JSON is {root.ValueKind}; expected an object");
             return Read(path, root);

@@ -1,5 +1,6 @@
 using System.Text;
 using HybridArchitectures.Chat.Jinja;
+using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Chat;
@@ -18,6 +19,7 @@ sealed class FolderTemplate
     /// <summary>Reads the template of a folder.</summary>
     public FolderTemplate(string folder, IReadOnlyDictionary<string, object>? given)
     {
+        if (!Directory.Exists(folder)) throw new FileNotFoundException(HubNames.NoFolder(folder), folder);
         string text = Find(folder) ?? throw new FileNotFoundException(
             $"'{folder}' holds no chat template; expected {Key}.jinja, or {Key} in {Key}.json or tokenizer_config.json");
         try

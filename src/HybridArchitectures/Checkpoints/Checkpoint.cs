@@ -67,6 +67,7 @@ public static class Checkpoint
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} made", path);
         try
         {
+            RegularFile.Require(path);
             return HybridDesign.FromJson(File.ReadAllText(path));
         }
         catch (ArgumentException e)

@@ -13,6 +13,9 @@ static class HubNames
             + $"Get the folder with 'hf download {folder} --local-dir {target}' (pip install huggingface_hub), then give '{target}'.";
     }
 
+    /// <summary>What to say where there is neither such a file nor such a folder.</summary>
+    public static string NoFile(string path) => IsName(path) ? NoFolder(path) : $"no file '{path}'";
+
     static bool IsPart(string part) =>
         part.Length is > 0 and <= 96 && char.IsAsciiLetterOrDigit(part[0]) && part.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
 

@@ -11,7 +11,6 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 public sealed partial class PretrainedConfig
 {
-    const long MaxFileBytes = 16 << 20;
     const int MaxDepth = HybridDesign.MaxDepth;
 
     readonly string path;
@@ -30,14 +29,12 @@ public sealed partial class PretrainedConfig
 
     /// <summary>Reads a file.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">It is no JSON object.</exception>
+    /// <exception cref="InvalidDataException">The file is no regular file, larger than 16 MiB, or holds no JSON object.</exception>
     public static PretrainedConfig Read(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        var file = new FileInfo(path);
-        if (!file.Exists) throw new FileNotFoundException($"no file '{path}'", path);
-        if (file.Length > MaxFileBytes) throw new InvalidDataException($"{path}: {file.Length} bytes; expected a configuration of at most {MaxFileBytes}");
-        return Parse(File.ReadAllText(path), path);
+        using var reader = new StreamReader(new MemoryStream(BoundedFile.Read(path, BoundedFile.MaxConfigBytes)));
+        return Parse(reader.ReadToEnd(), path);
     }
 
     /// <summary>Reads a text; <paramref name="path"/> is what refusals call it.</summary>

@@ -77,11 +77,11 @@ sealed class PretrainedFolder : IDisposable
 
     static Dictionary<string, string> ReadIndex(string path)
     {
-        if (new FileInfo(path).Length > MaxIndexBytes) throw new InvalidDataException($"{path}: more than {MaxIndexBytes} bytes for an index");
+        var content = BoundedFile.Read(path, MaxIndexBytes);
         var places = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllBytes(path));
+            using var document = JsonDocument.Parse(content);
             if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
                 throw new InvalidDataException($"{path}: no object 'weight_map'");
             foreach (var item in map.EnumerateObject())

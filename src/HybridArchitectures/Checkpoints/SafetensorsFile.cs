@@ -40,12 +40,12 @@ public sealed unsafe class SafetensorsFile : IDisposable
 
     /// <summary>Opens a file and checks its header: types, sizes, and that the tensors fill the data without gap or overlap.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is no safetensors file, truncated or inconsistent; the message names file, tensor and
-    /// offset.</exception>
+    /// <exception cref="InvalidDataException">The path is no regular file, or the file is no safetensors file, truncated or inconsistent; the
+    /// message names file, tensor and offset.</exception>
     public static SafetensorsFile Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
+        RegularFile.Require(path);
         var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, FileOptions.SequentialScan);
         try
         {

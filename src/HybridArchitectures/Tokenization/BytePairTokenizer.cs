@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 
@@ -58,7 +59,7 @@ public sealed class BytePairTokenizer : Tokenizer
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         if (Directory.Exists(path)) path = Path.Combine(path, FileName);
-        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'", path);
+        if (!File.Exists(path)) throw new FileNotFoundException(HubNames.NoFile(path), path);
         var file = BytePairFile.Read(path);
         int largest = Math.Max(file.Vocabulary.Values.Max(), file.Added.Select(token => token.Id).DefaultIfEmpty(0).Max());
         var tokens = new byte[]?[largest + 1];

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using HybridArchitectures.Checkpoints;
 using Microsoft.ML.Tokenizers;
 
 namespace HybridArchitectures.Tokenization;
@@ -80,6 +81,7 @@ public sealed class Llama3Tokenizer : Tokenizer
             path = names.Select(name => Path.Combine(path, name)).FirstOrDefault(File.Exists)
                 ?? throw new FileNotFoundException($"no tokenizer.json, tokenizer.model or original/tokenizer.model in {path}", path);
         }
+        if (!File.Exists(path)) throw new FileNotFoundException(HubNames.NoFile(path), path);
         return path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? FromJson(path) : FromRankFile(path);
     }
 

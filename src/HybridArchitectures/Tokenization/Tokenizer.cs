@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text;
+using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 
@@ -47,16 +48,19 @@ public abstract class Tokenizer
     /// </summary>
     /// <param name="folder">The folder. Files that it lacks are passed over.</param>
     /// <returns>The ids; empty if no file names one.</returns>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
     public static IReadOnlyList<int> ReadStopTokens(string folder)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         return FolderTokens.ReadStop(folder);
     }
 
     /// <summary>Loads the tokenizer of a checkpoint: Llama 3's as <see cref="Llama3Tokenizer"/>, which knows its chat template, another byte-level BPE as <see cref="BytePairTokenizer"/>.</summary>
     /// <param name="path">A folder, a <c>tokenizer.json</c>, or a rank file (<c>tokenizer.model</c>).</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="FileNotFoundException">There is no such file. If the path reads like a name on the Hugging Face Hub, the message says how to
+    /// get the folder.</exception>
     /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place and the reason.</exception>
     public static Tokenizer Load(string path)
     {

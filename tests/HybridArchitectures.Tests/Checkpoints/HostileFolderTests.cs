@@ -1,8 +1,11 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json.Nodes;
+using HybridArchitectures.Adapters;
+using HybridArchitectures.Chat;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Conformance;
+using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
@@ -67,6 +70,44 @@ public sealed class HostileFolderTests : IDisposable
         Assert.True(clock.Elapsed < longest, $"{clock.Elapsed}");
         Assert.True(Process.GetCurrentProcess().PeakWorkingSet64 - before < MaxMemory);
     }
+
+    [Theory]
+    [InlineData("config.json")]
+    [InlineData("model.safetensors")]
+    [InlineData("model.safetensors.index.json")]
+    [InlineData("generation_config.json")]
+    [InlineData("tokenizer.json")]
+    [InlineData("tokenizer_config.json")]
+    [InlineData("chat_template.jinja")]
+    [InlineData("adapter_config.json")]
+    [InlineData("adapter_model.safetensors")]
+    [InlineData("design.json")]
+    public async Task A_named_pipe_is_refused_by_name_before_it_is_opened(string file)
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "named pipes are those of Linux");
+        string source = Path.Combine(ConformanceTests.Folder, "llama"), folder = place["pipe"], pipe = Path.Combine(folder, file);
+        Directory.CreateDirectory(folder);
+        foreach (string path in Directory.GetFiles(source)) File.Copy(path, Path.Combine(folder, Path.GetFileName(path)), overwrite: true);
+        if (file == "adapter_model.safetensors") File.WriteAllText(Path.Combine(folder, "adapter_config.json"), PeftConfigText);
+        if (file.EndsWith("index.json", StringComparison.Ordinal)) File.Delete(Path.Combine(folder, "model.safetensors"));
+        File.Delete(pipe);
+        using (var process = Process.Start("mkfifo", [pipe])) process.WaitForExit();
+        Assert.True(File.Exists(pipe));
+        Action read = file switch
+        {
+            "generation_config.json" => () => Tokenizer.ReadStopTokens(folder),
+            "tokenizer.json" => () => Tokenizer.Load(folder),
+            "tokenizer_config.json" or "chat_template.jinja" => () => ChatTemplate.FromFolder(folder, new ByteTokenizer()),
+            "adapter_config.json" or "adapter_model.safetensors" => () => PeftAdapters.Load(PretrainedModel.Load(source), folder, "llama"),
+            "design.json" => () => Checkpoint.LoadDesign(folder),
+            _ => () => PretrainedModel.Load(folder),
+        };
+        // a reader that opened the pipe would wait for its writer
+        var error = await Assert.ThrowsAsync<InvalidDataException>(() => Task.Run(read, TestContext.Current.CancellationToken).WaitAsync(longest));
+        Assert.Contains($"{pipe}: this is a named pipe; expected a regular file", error.Message);
+    }
+
+    const string PeftConfigText = """{"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}""";
 
     static byte[] Header(string json, int data = 0)
     {

@@ -1,7 +1,10 @@
 using System.Text.Json.Nodes;
+using HybridArchitectures.Adapters;
+using HybridArchitectures.Chat;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Conformance;
 using HybridArchitectures.Design;
+using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;
@@ -365,6 +368,15 @@ public sealed class PretrainedSettingsTests : IDisposable
             Assert.Contains(command, message);
         }
         Assert.Contains(command, Assert.Throws<FileNotFoundException>(() => CheckpointDiff.Compare(name, name)).Message);
+        Action[] tokenizers =
+        [
+            () => Tokenizer.Load(name), () => Llama3Tokenizer.Load(name), () => BytePairTokenizer.Load(name),
+            () => ChatTemplate.FromFolder(name, new ByteTokenizer()),
+        ];
+        foreach (var load in tokenizers) Assert.Contains(command, Assert.Throws<FileNotFoundException>(load).Message);
+        Assert.Contains(command, Assert.Throws<DirectoryNotFoundException>(() => Tokenizer.ReadStopTokens(name)).Message);
+        using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, "llama"));
+        Assert.Contains(command, Assert.Throws<DirectoryNotFoundException>(() => PeftAdapters.Load(model, name, "llama")).Message);
         Assert.DoesNotContain("Hub", Assert.Throws<DirectoryNotFoundException>(() => PretrainedModel.Load(place["nowhere"])).Message);
     }
 }

@@ -256,6 +256,38 @@ public sealed class DocumentFileTests : IDisposable
         Assert.Equal("a.txt", Assert.Single(TextCorpus.FromPath(folder["texts"], 0.3).Training).Name);
     }
 
+    [Fact]
+    public async Task A_link_is_read_as_the_file_it_leads_to()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a privilege there");
+        var texts = SampleFiles.Texts(150);
+        await SampleFiles.Parquet(folder["blob1"], texts);
+        Write("blob2", SampleFiles.Zstd(SampleFiles.JsonLines(texts)));
+        foreach (var (name, blob) in new[] { ("a.parquet", "blob1"), ("a.jsonl.zst", "blob2") })
+        {
+            // two links, as in caches of the hub
+            File.CreateSymbolicLink(folder["second"], blob);
+            File.CreateSymbolicLink(folder[name], "second");
+            var file = new DocumentFile(folder[name]);
+            Assert.Equal(new FileInfo(folder[blob]).Length, file.Length);
+            Assert.Equal(texts, file.Read());
+            Assert.Equal(file.Length, file.Position);
+            File.Delete(folder["second"]);
+        }
+    }
+
+    [Fact]
+    public void Shards_of_a_link_notice_that_the_file_behind_it_has_changed()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a privilege there");
+        var tokenizer = new HybridArchitectures.Tokenization.ByteTokenizer();
+        string blob = Write("blob", "one two three"u8.ToArray());
+        File.CreateSymbolicLink(folder["a.txt"], blob);
+        TokenShards.Write([folder["a.txt"]], folder["out"], tokenizer);
+        File.WriteAllText(blob, "one two three four");
+        Assert.Throws<ArgumentException>(() => TokenShards.Write([folder["a.txt"]], folder["out"], tokenizer));
+    }
+
     static void MakePipe(string path)
     {
         using var process = System.Diagnostics.Process.Start("mkfifo", [path])!;

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Checkpoints;
 
 /// <summary>Tells regular files from folders, named pipes, sockets and devices before anything is opened: opening a pipe waits, and a device may have no end.</summary>
 static unsafe partial class RegularFile
@@ -21,6 +21,16 @@ static unsafe partial class RegularFile
 
     /// <summary>Returns whether a path is a regular file or a link to one.</summary>
     public static bool Is(string path) => Kind(path) is null && File.Exists(path);
+
+    /// <summary>Returns the size and the time of the last change of a file. Of a link, they are those of the file it leads to.</summary>
+    /// <exception cref="FileNotFoundException">There is no such file, or the link leads to none.</exception>
+    public static (long Bytes, DateTime ChangedUtc) Describe(string path)
+    {
+        var file = new FileInfo(path);
+        // .NET describes the link itself, whose size is that of the path it holds
+        if (file.LinkTarget is not null && file.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target) file = target;
+        return (file.Length, file.LastWriteTimeUtc);
+    }
 
     static string? Kind(string path)
     {
