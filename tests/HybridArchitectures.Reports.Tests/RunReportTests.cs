@@ -71,7 +71,7 @@ public partial class RunReportTests
     {
         using var folder = new TemporaryFolder();
         Report.Write(folder.Path);
-        var design = new HybridDesign { Name = "own", Width = 8, Vocabulary = 16, Blocks = [new BlockSpec { Mixer = new UnregisteredSpec() }] }.Resolve();
+        var design = new HybridDesign { Name = "own", Width = 8, VocabularySize = 16, Blocks = [new BlockSpec { Mixer = new UnregisteredSpec() }] }.Resolve();
         var report = Report with { Runs = [.. Report.Runs, Report.Runs[0] with { Name = "own", Design = design }] };
         report.Write(folder.Path);
         var page = File.ReadAllText(Path.Combine(folder.Path, "index.html"));

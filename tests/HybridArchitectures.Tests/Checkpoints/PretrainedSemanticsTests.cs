@@ -186,7 +186,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
         Assert.Equal(2, ((Mamba2Spec)spec.Resolve(16)).NormGroups);
         Assert.Equal(1, ((Mamba2Spec)(spec with { NormGroups = 1 }).Resolve(16)).NormGroups);
         Assert.Equal(1, ((Mamba2Spec)(spec with { Groups = 1 }).Resolve(16)).NormGroups);
-        var built = HybridStack.Design(32, 64).WithMamba2(stateSize: 4, headSize: 8, groups: 2).Depth(1).Pattern("M", 1).Build();
+        var built = HybridDesign.Create(32, 64).WithMamba2(stateSize: 4, headSize: 8, groups: 2).Depth(1).Pattern("M", 1).Build();
         Assert.Equal(2, Assert.IsType<Mamba2Spec>(built.Blocks[0].Mixer).NormGroups);
     }
 
