@@ -5,6 +5,8 @@ const string usage = """
     usage: Conformance FOLDER [--device cpu|cuda|cuda:N]          every case folder under it is run, and compared on the CPU
            Conformance verify FOLDER [--device cpu|cuda|cuda:N]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
            Conformance export FOLDER TARGET                       its checkpoints are written anew
+           Conformance export-adapters FOLDER TARGET              adapters of its checkpoints are written
+           Conformance adapters FOLDER                            adapters that check_adapters.py left there are read
     """;
 
 var words = args.ToList();
@@ -17,9 +19,10 @@ if (option >= 0 && option + 1 < words.Count)
 }
 // -1 for none
 int card = where == "cuda" ? 0 : where.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(where[5..], out int number) ? number : -1;
-string? command = words is ["verify" or "export", _, ..] ? words[0] : null;
+string? command = words is ["verify" or "export" or "export-adapters" or "adapters", _, ..] ? words[0] : null;
 if (command is not null) words.RemoveAt(0);
-if (words.Count != (command == "export" ? 2 : 1) || (where != "cpu" && card < 0) || (command == "export" && where != "cpu"))
+bool isWriting = command is "export" or "export-adapters";
+if (words.Count != (isWriting ? 2 : 1) || (where != "cpu" && card < 0) || ((isWriting || command == "adapters") && where != "cpu"))
 {
     Console.Error.WriteLine(usage);
     return 2;
@@ -37,6 +40,8 @@ if (card >= 0 && (!cuda.is_available() || card >= cuda.device_count()))
 }
 root = Path.GetFullPath(root);
 if (command == "export") return ConformanceExport.Run(root, Path.GetFullPath(words[1]));
+if (command == "export-adapters") return ConformanceAdapters.Export(root, Path.GetFullPath(words[1]));
+if (command == "adapters") return ConformanceAdapters.Read(root);
 // products in float32 are to be products of float32
 backends.cuda.matmul.allow_tf32 = false;
 backends.cudnn.allow_tf32 = false;
