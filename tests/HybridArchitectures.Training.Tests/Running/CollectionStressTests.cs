@@ -1,4 +1,6 @@
 using System.Globalization;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
@@ -12,12 +14,22 @@ public sealed class CollectionStressTests : IDisposable
     public void Dispose() => data.Dispose();
 
     [Fact]
-    public void Training_survives_garbage_collection_bit_for_bit()
+    public void Training_survives_garbage_collection_bit_for_bit() => Train(CPU, Effort.Choose(everyday: 6, full: 600));
+
+    [Fact]
+    [Trait("device", "cuda")]
+    public void Training_on_a_GPU_survives_garbage_collection_bit_for_bit()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: training next to garbage collection was not run on a GPU");
+        Train(CUDA, Effort.Choose(everyday: 20, full: 60));
+    }
+
+    void Train(Device device, int seconds)
     {
         var options = Small.Options with { Duration = Duration.Steps(10), ActivationCheckpointing = true, SeparateDocuments = true, MicroBatchSize = 2 };
-        using var expected = Small.Model(experts: true);
+        using var expected = Small.Model(experts: true, device: device);
         using (var trainer = new Trainer(expected, data, options)) trainer.Run();
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(Effort.Choose(everyday: 6, full: 600)));
+        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         var threads = new[]
         {
             new Thread(() =>
@@ -37,7 +49,7 @@ public sealed class CollectionStressTests : IDisposable
         int runs = 0;
         do
         {
-            using var model = Small.Model(experts: true);
+            using var model = Small.Model(experts: true, device: device);
             using (var trainer = new Trainer(model, data, options)) trainer.Run();
             Small.AssertBitEqual(expected, model);
             runs++;

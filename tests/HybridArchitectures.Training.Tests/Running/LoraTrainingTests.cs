@@ -1,5 +1,7 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Models;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
@@ -17,10 +19,20 @@ public sealed class LoraTrainingTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_trainer_changes_adapters_alone_and_goes_on_with_them_bit_for_bit(bool experts)
+    public void A_trainer_changes_adapters_alone_and_goes_on_with_them_bit_for_bit(bool experts) => Train(experts, CPU);
+
+    [Fact]
+    [Trait("device", "cuda")]
+    public void Adapters_with_dropout_train_on_a_GPU_bit_for_bit_again()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: adapters were not trained on a GPU");
+        Train(experts: false, CUDA);
+    }
+
+    void Train(bool experts, Device device)
     {
         var options = Small.Options with { Duration = Duration.Steps(20), CheckpointEvery = 5, KeepLast = 9 };
-        using var model = Small.Model(experts: experts);
+        using var model = Small.Model(experts: experts, device: device);
         using var adapters = LoraAdapters.Attach(model, new() { Rank = 4, Alpha = 8, Dropout = 0.1 });
         var before = Small.Bytes(model);
         TrainingResult result;
@@ -30,7 +42,12 @@ public sealed class LoraTrainingTests : IDisposable
             Assert.True(bytes.AsSpan().SequenceEqual(after[name]) == !name.Contains(".lora_"), $"'{name}' {(name.Contains(".lora_") ? "stayed" : "changed")}");
         Assert.True(result.History[^1].Loss < result.History[0].Loss);
 
-        using var resumed = Trainer.Resume(folder["run/step-00000010"], data);
+        using var second = Small.Model(experts: experts, device: device);
+        using var secondAdapters = LoraAdapters.Attach(second, adapters.Options);
+        using (var trainer = new Trainer(second, data, options)) trainer.Run();
+        Small.AssertBitEqual(model, second);
+
+        using var resumed = Trainer.Resume(folder["run/step-00000010"], data, device: device);
         using var again = resumed.Model;
         Assert.Equal(adapters.Weights, again.Adapters!.Weights);
         resumed.Run();

@@ -19,7 +19,8 @@ static class Small
         ],
     }.Resolve();
 
-    public static HybridLanguageModel Model(long seed = 1, bool experts = false, ScalarType compute = ScalarType.Float32) => Design(experts).CreateModel(compute, seed: seed);
+    public static HybridLanguageModel Model(long seed = 1, bool experts = false, ScalarType compute = ScalarType.Float32, Device? device = null) =>
+        Design(experts).CreateModel(compute, device, seed);
 
     /// <summary>Tokens that follow from the one before, mostly.</summary>
     public static TokenDataset Data(int count = 2000, int seed = 1, long[]? starts = null)
