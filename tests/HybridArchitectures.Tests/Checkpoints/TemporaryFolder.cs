@@ -5,7 +5,8 @@ sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("hybrid-test-").FullName;
 
-    public string this[string name] => System.IO.Path.Combine(Path, name);
+    /// <summary>A path in the folder, with the separators of the system.</summary>
+    public string this[string name] => System.IO.Path.Combine(Path, name.Replace('/', System.IO.Path.DirectorySeparatorChar));
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
 }
