@@ -33,7 +33,7 @@ foreach (var design in new[] { experts, dense })
         LearningRate = Rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300), Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
     });
     var result = trainer.Run();
-    var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 65_536);
+    var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 131_072);
     Console.WriteLine($"  {measured.BitsPerByte:f3} bits per byte held out, after {result.Tokens / 1000} kB in {result.Elapsed.TotalSeconds:f0} s");
     if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 after training:  {Shares(model)}");
 }
