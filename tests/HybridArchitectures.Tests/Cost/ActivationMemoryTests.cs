@@ -33,7 +33,7 @@ public class ActivationMemoryTests
 
     static void Measure()
     {
-        const int batch = 4, length = 256;
+        const int batch = 4, length = 512;
         var plain = HybridDesign.Create(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1().WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 })
             .WithIntraHybrid(new AttentionSpec { Heads = 4, Rotary = new() }, new Mamba2Spec { HeadSize = 64, GatedNorm = false, StateSize = 64 });
         var sharing = plain.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(512) }, 2, 16, 16);
