@@ -252,6 +252,33 @@ def attention():
         rival("attention", f"B4 L8192 H32:8 D64, {name}", "torch compiled, flex_attention", call, (query, key, value))
 
 
+def attention_decode():
+    """One query per row over a cache of 8 key heads. A graph of 20 calls over several caches, because a call is shorter than the host takes for it."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    for b, length, d in ((1, 8192, 64), (1, 8192, 128), (64, 8192, 64), (64, 8192, 128), (1, 512, 64), (1, 131072, 128)):
+        sets = max(1, min(20, (400 << 20) // (b * length * 8 * d * 4)))
+        new = lambda heads, tokens: torch.randn(b, tokens, heads, d, device="cuda", dtype=BF16).transpose(1, 2)
+        inputs = [(new(32, 1), new(8, length), new(8, length)) for _ in range(sets)]
+        for name, backend in {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}.items():
+            try:
+                with torch.no_grad(), sdpa_kernel([backend]):
+                    call = lambda i: F.scaled_dot_product_attention(*inputs[i % sets], enable_gqa=True)
+                    call(0)
+                    torch.cuda.synchronize()
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph):
+                        for i in range(20):
+                            call(i)
+                    forward = median_ms(graph.replay) / 20
+                print(json.dumps({"op": "attention decode", "shape": f"B{b} C{length} H32:8 D{d}", "dtype": "bfloat16", "anchor": f"torch SDPA in a graph, {name}",
+                                  "forward_ms": forward, "total_ms": None}), flush=True)
+            except Exception as e:
+                print(f"attention decode, B{b} C{length} D{d}, {name}: {type(e).__name__}: {str(e).splitlines()[0][:300] if str(e) else ''}", flush=True)
+        del inputs
+        torch.cuda.empty_cache()
+
+
 def state_update():
     b, h, p, n = 64, 64, 64, 128
     states = [torch.zeros(b, h, p, n, device="cuda") for _ in range(3)]
@@ -282,7 +309,7 @@ def state_update():
 
 OPERATORS = {"state-space dual": state_space_dual, "selective scan": selective_scan, "convolution": convolution, "rmsnorm": rmsnorm,
              "gated rmsnorm": gated_rmsnorm, "branch fusion": branch_fusion, "swiglu": swiglu, "linear + cross entropy": linear_cross_entropy, "state update": state_update,
-             "attention": attention}
+             "attention": attention, "attention decode": attention_decode}
 for name in sys.argv[1:] or OPERATORS:
     torch.manual_seed(0)
     try:

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -56,15 +57,25 @@ public static class AttentionDecode
         if (query.size(0) == 0 || keys.size(1) == 0)
             return zeros([query.size(0), query.size(1), query.size(2), values.size(3)], query.dtype, query.device);
         var backend = BackendFor(query);
+        if (backend == KernelBackend.Cuda && AttentionDecodeCuda.Refusal(query, keys, values) is { } refusal)
+        {
+            if (Backend == KernelBackend.Cuda) throw new ArgumentException($"AttentionDecode.Backend is Cuda, but {refusal}");
+            backend = KernelBackend.LibTorch;
+        }
         KernelEvents.Log.Chosen(nameof(AttentionDecode), backend, query);
         return backend switch
         {
             KernelBackend.Reference => AttentionDecodeReference.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
+            KernelBackend.Cuda => AttentionDecodeCuda.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
             _ => Composed(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
         };
     }
 
-    /// <summary>Returns the back end that serves queries like <paramref name="query"/>.</summary>
+    /// <summary>
+    /// Returns the back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> this is
+    /// <see cref="KernelBackend.Cuda"/> for bfloat16 and float32 on a GPU, where head sizes that are no multiple of 16 bytes or above 256 elements are
+    /// still served by <see cref="KernelBackend.LibTorch"/>.
+    /// </summary>
     /// <param name="query">The queries, as in <see cref="Forward"/>.</param>
     /// <returns>The back end; never <see cref="KernelBackend.Auto"/>.</returns>
     public static KernelBackend BackendFor(Tensor query)
@@ -72,8 +83,8 @@ public static class AttentionDecode
         ArgumentNullException.ThrowIfNull(query);
         return Backend switch
         {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
+            KernelBackend.Auto => AttentionDecodeCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.LibTorch or KernelBackend.Reference => Backend,
             _ => SequenceChecks.Choose(Backend, query, nameof(AttentionDecode)),
         };
     }

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
@@ -35,6 +36,7 @@ static class GpuCases
                 yield return Attention(2, 70, 4, 2, 16, 16, type);
                 yield return Attention(2, 70, 4, 2, 16, 24, type, window: 20, sinks: 4);
                 yield return Attention(2, 70, 4, 2, 16, 16, type, document: 30);
+                yield return Decode(2, 70, 4, 2, 16, type);
                 continue;
             }
             yield return StateSpaceDual(8, 8192, 64, 64, 1, 128, type, true);
@@ -56,6 +58,13 @@ static class GpuCases
             yield return Attention(4, 8192, 16, 4, 72, 128, type);
             yield return Attention(4, 8192, 32, 8, 64, 64, type, window: 512, sinks: 64);
             yield return Attention(4, 8192, 32, 8, 64, 64, type, document: 1000);
+            foreach (long batch in new[] { 1, 64 })
+                foreach (long size in new[] { 64, 128 })
+                    yield return Decode(batch, 8192, 32, 8, size, type);
+            yield return Decode(1, 512, 32, 8, 64, type);
+            yield return Decode(1, 131072, 32, 8, 128, type);
+            yield return Decode(64, 8192, 32, 8, 64, type, window: 512, sinks: 64);
+            yield return Decode(1, 8192, 32, 8, 128, type, queries: 8);
         }
     }
 
@@ -142,6 +151,20 @@ static class GpuCases
                 positions = AttentionPositions.FromLayout(layout, inputs.Device);
             }
             return () => FusedAttention.Forward(query, key, value, window: window, sinks: sinks, positions: positions);
+        });
+    }
+
+    // caches that are full, in slots of a cache with room for 64 more
+    static GpuCase Decode(long b, long length, long h, long k, long d, ScalarType type, long queries = 1, int? window = null, int sinks = 0)
+    {
+        double seen = Visible(length - 1, window, sinks) + (window is null ? 0 : queries - 1);
+        string more = (queries > 1 ? $", {queries} queries" : "") + (window is not null ? $", window {window} + {sinks} sinks" : "");
+        return new("attention decode", $"B{b} C{length} H{h}:{k} D{d}{more}", type, GpuLimits.Decode(b, seen, queries * h, k, d, type), inputs =>
+        {
+            Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device));
+            var (query, keys, values) = (New(b, queries, h, d), New(b, length + 64, k, d), New(b, length + 64, k, d));
+            var lengths = inputs.Fixed(full([b], Scalars.From(length), ScalarType.Int32, inputs.Device));
+            return () => AttentionDecode.Forward(query, keys, values, lengths, window: window, sinks: sinks);
         });
     }
 

@@ -60,6 +60,10 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
+    /// <summary>Decoding: each row's keys and values in once for each key head, queries in and outputs out.</summary>
+    public static GpuLimits Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
+        new(Bytes(2 * rows * (keys * keyHeads + queryHeads) * size * Size(type)), null);
+
     /// <summary>x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.</summary>
     public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {

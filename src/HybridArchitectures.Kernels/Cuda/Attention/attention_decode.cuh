@@ -1,0 +1,234 @@
+// Decoding: attention of a few queries per row over a key/value cache whose lengths are on the device. What its kernels share.
+//
+// A row's keys are divided into parts of equal size; a block of four warps takes one part for all query heads that share a key head, and leaves a
+// maximum, a sum of exponentials and a weighted sum of values for each query and head. The block of a row and key head that ends last adds the parts up
+// in their order, so that results do not depend on which block that is. The size of a part follows from the row's own length alone, so that a row's
+// result does not depend on the other rows. Blocks past the end of a row leave at once.
+//
+// Exponents are in base 2: a score s counts as s * scale * log2(e).
+#pragma once
+#include "tensor_cores.cuh"
+
+// the host compiles the kernels once for each shape it meets
+#ifndef DECODE_D
+#define DECODE_D 64             // elements of a query's and a key's head, rounded up to 16 (bfloat16) or 32 (float32)
+#define DECODE_E 64             // elements of a value's head, likewise
+#define DECODE_ROWS 16          // queries times heads that a block takes
+#define DECODE_UNIT 64          // keys of the smallest part
+#define DECODE_CAP 0            // whether scores are capped
+#endif
+
+constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = 4, Unit = DECODE_UNIT;
+constexpr bool Capped = DECODE_CAP;
+// floats between the weighted sums of two rows in shared memory
+constexpr int SumStride = E + 4;
+
+struct DecodeArguments {
+    const void *query, *keys, *values;
+    const int* lengths;             // (batch)
+    const float* sinkLogits;        // (heads), or null
+    void* output;                   // (batch, queries, heads, valueSize)
+    float* sums;                    // (batch, groups, parts, rows, E), where there are several parts
+    Two* states;                    // (batch, groups, parts, rows): maximum and sum
+    int* arrivals;                  // (batch, groups): 0 before and after
+    i64 queryRow, queryToken, queryHead, keyRow, keyToken, keyHead, valueRow, valueToken, valueHead;      // elements between neighbours
+    i64 queries, heads, keyHeads, capacity, headSize, valueSize;
+    i64 window, sinks, ring;        // the window is 2^30 where there is none; ring is 0 or 1
+    i64 maxParts, parts;            // the largest number of parts of a row; the number that the grid has room for
+    i64 rows;                       // of a block that are there: at most Rows
+    float scale, cap;               // what scores are multiplied by before and after the cap, the latter with log2(e)
+};
+static_assert(sizeof(DecodeArguments) == (9 + 9 + 12) * 8 + 2 * 4, "as the host has it");
+
+__device__ __forceinline__ float minus_infinity() { return as_float(0xff800000u); }
+__device__ __forceinline__ int lesser(int a, int b) { return a < b ? a : b; }
+__device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
+
+// Which keys of its row a block takes. Keys are numbered from 0 to `count`: first the sinks, then those of the window (or all, in the order of slots).
+struct DecodePlan {
+    int row, keyHead, group, first, last;           // the batch row; the key head; the first query and head of the block, as rows; its keys
+    int length, count, sinks, shift, parts;
+    int ringLast, ringSize;
+
+    __device__ __forceinline__ explicit DecodePlan(const DecodeArguments& a) {
+        const int queries = static_cast<int>(a.queries), perHead = static_cast<int>(a.heads / a.keyHeads), groups = (queries * perHead + Rows - 1) / Rows;
+        row = static_cast<int>(blockIdx.z);
+        keyHead = static_cast<int>(blockIdx.x) / groups;
+        group = (static_cast<int>(blockIdx.x) - keyHead * groups) * Rows;
+        length = greater(a.lengths[row], 0);
+        sinks = shift = ringLast = ringSize = 0;
+        if (a.ring) {
+            sinks = static_cast<int>(a.sinks);
+            ringSize = static_cast<int>(a.capacity) - sinks;
+            ringLast = length > sinks ? (length - 1 - sinks) % ringSize : -1;
+            count = lesser(length, static_cast<int>(a.capacity));
+        } else {
+            length = lesser(length, static_cast<int>(a.capacity));
+            const int low = greater(length - queries + 1 - static_cast<int>(a.window), 0);
+            sinks = lesser(static_cast<int>(a.sinks), low);
+            shift = low - sinks;
+            count = length - shift;
+        }
+        int size = Unit;
+        while (static_cast<i64>(size) * a.maxParts < count) size *= 2;
+        parts = (count + size - 1) / size;
+        first = static_cast<int>(blockIdx.y) * size;
+        last = lesser(first + size, count);
+    }
+
+    // whether the block has nothing to do; without any key, the first part writes zeros
+    __device__ __forceinline__ bool idle() const { return static_cast<int>(blockIdx.y) >= greater(parts, 1); }
+
+    __device__ __forceinline__ int slot(int key) const { return key < sinks ? key : key + shift; }
+
+    __device__ __forceinline__ int position(int key) const {
+        if (ringSize == 0 || key < sinks) return slot(key);
+        const int back = ringLast - (key - sinks);
+        return length - 1 - (back < 0 ? back + ringSize : back);
+    }
+
+    // whether every query sees all keys from one up to before another
+    __device__ __forceinline__ bool all_see(const DecodeArguments& a, int from, int to) const {
+        if (to > last) return false;
+        if (ringSize > 0) return a.queries == 1 && ringSize == a.window;
+        if (shift == 0 && length <= a.window) return to <= length - static_cast<int>(a.queries) + 1;
+        return from >= sinks && slot(from) > length - 1 - static_cast<int>(a.window) && slot(to - 1) <= length - static_cast<int>(a.queries);
+    }
+
+    __device__ __forceinline__ bool sees(const DecodeArguments& a, int query, int key) const {
+        const int own = length - static_cast<int>(a.queries) + query, other = position(key);
+        return key < last && other <= own && (own - other < a.window || other < a.sinks);
+    }
+};
+
+// a product of query and key as an exponent
+template <class T> __device__ __forceinline__ float exponent_of(const DecodeArguments& a, float product) {
+    const float x = product * a.scale;
+    if constexpr (!Capped) return x;
+    // tanh(x) = 1 - 2 / (1 + e^(2 x)); beyond 40 it is 1 to the last place
+    const float limited = x > 40.f ? 40.f : x;
+    return a.cap * (1 - quotient<T>(2.f, 1 + exponential<T>(2 * limited)));
+}
+
+__device__ __forceinline__ void fence_gpu() {
+#ifndef HYBRID_EMULATION
+    asm volatile("fence.acq_rel.gpu;" : : : "memory");
+#endif
+}
+
+// the next number of a counter
+__device__ __forceinline__ int next_of(int* counter) {
+#ifdef HYBRID_EMULATION
+    return (*counter)++;
+#else
+    int number;
+    asm volatile("atom.relaxed.gpu.global.add.s32 %0, [%1], 1;" : "=r"(number) : "l"(counter) : "memory");
+    return number;
+#endif
+}
+
+// ---- adding parts up: first those of a block's warps, then those of the blocks of a row and key head ----
+
+// What parts of each row amount to: weights of the parts for each row in shared memory, and each row's maximum and sum.
+struct Weights {
+    float* of;                      // (Rows, parts)
+    Two* totals;                    // (Rows)
+    int parts;
+
+    // states: the function of part and row; by the whole block, which must have met before
+    template <class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
+        const int lane = threadIdx.x % 32;
+        for (int row = threadIdx.x / 32; row < rows; row += Warps) {
+            float most = minus_infinity(), total = 0;
+            for (int part = lane; part < parts; part += 32) {
+                const float own = states(part, row).x;
+                most = own > most ? own : most;
+            }
+#pragma unroll
+            for (int offset = 16; offset > 0; offset /= 2) {
+                const float other = from_lane_xor(most, offset);
+                most = other > most ? other : most;
+            }
+            const float base = most == minus_infinity() ? 0.f : most;
+            for (int part = lane; part < parts; part += 32) {
+                const Two state = states(part, row);
+                const float weight = exp2_approximate(state.x - base);
+                of[row * parts + part] = weight;
+                total += weight * state.y;
+            }
+            total = lane_sum(total, 32);
+            if (lane == 0) totals[row] = {most, total};
+        }
+        __syncthreads();
+    }
+
+    // sums: the function of part and row, which points to E floats; give: what is done with four columns of a row
+    template <class Sums, class Give> __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Give& give) const {
+        for (int item = threadIdx.x; item < rows * (E / 4); item += 32 * Warps) {
+            const int row = item / (E / 4), column = item % (E / 4) * 4;
+            float total[4] = {};
+#pragma unroll 8
+            for (int part = 0; part < parts; part++) {
+                const float weight = of[row * parts + part];
+                const Raw<float, 4> own = load_raw<float, 4>(sums(part, row), column);
+#pragma unroll
+                for (int i = 0; i < 4; i++) total[i] += weight * own[i];
+            }
+            give(row, column, total);
+        }
+    }
+};
+
+template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& a, const DecodePlan& plan, int row, int column,
+    const Two& state, const float (&sums)[4]) {
+    if (column >= a.valueSize) return;
+    const int perHead = static_cast<int>(a.heads / a.keyHeads), query = (plan.group + row) / perHead, head = plan.keyHead * perHead + (plan.group + row) % perHead;
+    float most = state.x, total = state.y, factor = 1;
+    if (a.sinkLogits) {
+        const float logit = a.sinkLogits[head] * log2_e, higher = logit > most ? logit : most;
+        factor = exp2_approximate(most - higher);
+        total = total * factor + exp2_approximate(logit - higher);
+    }
+    factor = total > 0 ? factor / total : 0.f;
+    const float output[4] = {sums[0] * factor, sums[1] * factor, sums[2] * factor, sums[3] * factor};
+    store<T, 4>(a.output, ((plan.row * a.queries + query) * a.heads + head) * a.valueSize + column, output);
+}
+
+// The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows totals
+// and (Rows, parts) weights.
+template <class T> __device__ __forceinline__ void finish(const DecodeArguments& a, const DecodePlan& plan, float* shared) {
+    const int perHead = static_cast<int>(a.heads / a.keyHeads), rows = lesser(Rows, static_cast<int>(a.queries) * perHead - plan.group);
+    Two* states = reinterpret_cast<Two*>(shared + Warps * Rows * SumStride);
+    Two* totals = states + Warps * Rows;
+    float* weights = reinterpret_cast<float*>(totals + Rows);
+    const Weights own = {weights, totals, Warps};
+    own.weigh(rows, [&](int part, int row) { return states[part * Rows + row]; });
+    const auto sums = [&](int part, int row) { return shared + (part * Rows + row) * SumStride; };
+    if (plan.parts <= 1) {
+        own.add_up(rows, sums, [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
+        return;
+    }
+    const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * a.parts;
+    const int stride = static_cast<int>(a.rows);
+    float* allSums = a.sums + at * stride * E;
+    Two* allStates = a.states + at * stride;
+    own.add_up(rows, sums, [&](int row, int column, const float (&sum)[4]) {
+        store<float, 4>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
+    });
+    if (static_cast<int>(threadIdx.x) < rows) allStates[blockIdx.y * stride + threadIdx.x] = totals[threadIdx.x];
+    fence_gpu();
+    __syncthreads();
+    int* last = reinterpret_cast<int*>(states);
+    if (threadIdx.x == 0) {
+        const int number = next_of(a.arrivals + line);
+        *last = number == plan.parts - 1;
+        if (*last) a.arrivals[line] = 0;
+    }
+    __syncthreads();
+    if (!*last) return;
+    fence_gpu();
+    const Weights all = {weights, totals, plan.parts};
+    all.weigh(rows, [&](int part, int row) { return allStates[part * stride + row]; });
+    all.add_up(rows, [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; },
+        [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
+}
