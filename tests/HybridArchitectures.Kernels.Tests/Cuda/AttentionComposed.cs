@@ -27,4 +27,33 @@ static class AttentionComposed
             i => Real(Forward(i[0]!, i[1]!, i[2]!, scale, visible)), i =>
                 Real(AttentionReference.Forward(i[0]!, i[1]!, i[2]!, scale, window, sinks, positions)), inputs);
     }
+
+    /// <summary>
+    /// Compares the gradients with those of the formula in float64 that rounds where the kernels round: probabilities, slopes of the scores, and results,
+    /// given the kernels' own output. What is left are numbers halfway between two neighbours, which differ by 4e-3, that fall to either side.
+    /// </summary>
+    public static void GradientsAreThoseOfTheFormulaWithItsRoundings(Tensor[] inputs, double? scale, int? window, int sinks)
+    {
+        using var scope = NewDisposeScope();
+        static Tensor Rounded(Tensor x) => x.to(ScalarType.BFloat16).to(ScalarType.Float64);
+        var narrow = inputs.Select(Rounded).ToArray();
+        var actual = OperatorCheck.Run(i => FusedAttention.Forward(i[0]!, i[1]!, i[2]!, scale, window, sinks), narrow, ScalarType.BFloat16);
+        long perHead = narrow[0].size(2) / narrow[1].size(2), queries = narrow[0].size(1), keys = narrow[1].size(1);
+        Tensor Repeated(Tensor x) => x.repeat_interleave(perHead, 2);
+        Tensor Summed(Tensor x) => x.unflatten(2, x.size(2) / perHead, perHead).sum(3);
+        var (q, k, v, factor) = (narrow[0], Repeated(narrow[1]), Repeated(narrow[2]), scale ?? 1 / Math.Sqrt(narrow[0].size(3)));
+        var hidden = AttentionReference.Visible(queries, keys, window, sinks, null, q.device).logical_not().unsqueeze(1);
+        var scores = (einsum("blhd,bshd->bhls", q, k) * factor).masked_fill(hidden, -1e30);
+        var probabilities = Rounded(scores.softmax(-1).masked_fill(hidden, 0));
+        var direction = OperatorCheck.Direction(actual[0]).to(ScalarType.Float64);
+        var delta = (actual[0] * direction).sum(-1).transpose(1, 2).unsqueeze(-1);
+        var slopes = Rounded(probabilities * (einsum("blhe,bshe->bhls", direction, v) - delta));
+        Tensor[] expected = [einsum("bhls,bshd->blhd", slopes, k) * factor, Summed(einsum("bhls,blhd->bshd", slopes, q)) * factor,
+            Summed(einsum("bhls,blhe->bshe", probabilities, direction))];
+        for (int i = 0; i < 3; i++)
+        {
+            double error = (actual[i + 1] - Rounded(expected[i])).square().mean().sqrt().item<double>(), size = expected[i].square().mean().sqrt().item<double>();
+            Assert.True(error <= 2e-3 * size, $"gradient of input {i}: {error / size:g3} of {size:g3} off the formula with its roundings");
+        }
+    }
 }

@@ -74,9 +74,28 @@ public class FusedAttentionDeviceTests
         foreach (var (queries, keys) in new[] { (2L, 2L), (65, 65), (128, 128), (333, 333), (777, 777), (3, 1000), (200, 1025) })
         {
             using var scope = NewDisposeScope();
-            IsAsGoodAsComposed(Inputs(2, queries, keys, 8, 2, size, valueSize), queries == 333 ? 0.4 : null);
-            IsAsGoodAsComposed(Inputs(1, queries, keys, 3, 3, size, valueSize), window: 100, sinks: 5);
-            IsAsGoodAsComposed(Inputs(1, queries, keys, 6, 1, size, valueSize), window: 200);
+            // where few probabilities meet, two errors of a few numbers would be compared: their ratio is a matter of luck
+            long rows = keys < 10 ? 64 : 1;
+            IsAsGoodAsComposed(Inputs(2 * rows, queries, keys, 8, 2, size, valueSize), queries == 333 ? 0.4 : null);
+            IsAsGoodAsComposed(Inputs(rows, queries, keys, 3, 3, size, valueSize), window: 100, sinks: 5);
+            IsAsGoodAsComposed(Inputs(rows, queries, keys, 6, 1, size, valueSize), window: 200);
+        }
+    }
+
+    [Theory]
+    [InlineData(64, 64), InlineData(128, 128), InlineData(72, 128), InlineData(48, 96), InlineData(16, 16), InlineData(128, 64), InlineData(24, 104),
+        InlineData(8, 120)]
+    public void The_own_kernels_gradients_are_those_of_the_formula_with_its_roundings(long size, long valueSize)
+    {
+        OwnKernelIsNeeded();
+        foreach (var (queries, keys) in new[] { (2L, 2L), (65, 65), (333, 333), (3, 1000), (200, 1025) })
+        {
+            using var scope = NewDisposeScope();
+            long rows = keys < 10 ? 64 : 1;
+            Tensor[] New(long heads, long keyHeads) => Inputs(rows, queries, keys, heads, keyHeads, size, valueSize);
+            AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(New(8, 2), null, null, 0);
+            AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(New(3, 3), null, 100, 5);
+            AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(New(6, 1), 0.4, 200, 0);
         }
     }
 
@@ -114,24 +133,28 @@ public class FusedAttentionDeviceTests
             positions: AttentionPositions.FromLayout(padded, Gpu.Device));
     }
 
-    [Fact]
-    public void Twenty_runs_are_equal_to_the_bit()
+    [Theory]
+    [InlineData(64, 64, 4096, 20), InlineData(128, 128, 2048, 20), InlineData(72, 128, 777, 200), InlineData(20, 100, 777, 200),
+        InlineData(8, 120, 777, 200), InlineData(48, 96, 333, 200), InlineData(128, 64, 200, 200), InlineData(72, 128, 2, 200)]
+    public void All_runs_are_equal_to_the_bit(long size, long valueSize, long length, int runs)
     {
         OwnKernelIsNeeded();
-        using var scope = NewDisposeScope();
-        using var random = manual_seed(4);
-        var leaves = Inputs(2, 4096, 4096, 8, 2, 64, 64).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
-        var direction = randn([2, 4096, 8, 64], ScalarType.BFloat16, Gpu.Device);
-        Tensor[]? first = null;
-        for (int run = 0; run < 20; run++)
+        foreach (var (window, sinks) in new[] { ((int?)null, 0), (100, 5) })
         {
-            using var inner = NewDisposeScope();
-            foreach (var leaf in leaves) leaf.grad = null;
-            var output = FusedAttention.Forward(leaves[0], leaves[1], leaves[2]);
-            Autograd.Backward(output, direction);
-            Tensor[] results = [output.detach(), .. leaves.Select(leaf => leaf.grad!.clone())];
-            if (first is null) first = [.. results.Select(x => x.clone().MoveToOuterDisposeScope())];
-            else Assert.All(results.Zip(first), pair => Assert.True(pair.First.Equals(pair.Second)));
+            using var scope = NewDisposeScope();
+            var leaves = Inputs(2, length, length, 8, 2, size, valueSize).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
+            var direction = randn([2, length, 8, valueSize], ScalarType.BFloat16, Gpu.Device);
+            Tensor[]? first = null;
+            for (int run = 0; run < runs; run++)
+            {
+                using var inner = NewDisposeScope();
+                foreach (var leaf in leaves) leaf.grad = null;
+                var output = FusedAttention.Forward(leaves[0], leaves[1], leaves[2], window: window, sinks: sinks);
+                Autograd.Backward(output, direction);
+                Tensor[] results = [output.detach(), .. leaves.Select(leaf => leaf.grad!.clone())];
+                if (first is null) first = [.. results.Select(x => x.clone().MoveToOuterDisposeScope())];
+                else Assert.All(results.Zip(first), pair => Assert.True(pair.First.Equals(pair.Second), $"run {run}, window {window}"));
+            }
         }
     }
 

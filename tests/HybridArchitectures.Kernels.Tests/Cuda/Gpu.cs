@@ -9,8 +9,15 @@ static class Gpu
 {
     public static Device Device => CUDA;
 
-    /// <summary>Skips the test where there is no card, and says so.</summary>
-    public static void IsNeeded() => Assert.SkipUnless(cuda.is_available(), "no CUDA device: the kernels were not run on a card");
+    /// <summary>
+    /// Skips the test where there is no GPU, and says so. Seeds the GPU's random numbers, so that a test draws the same inputs in every run:
+    /// <c>torch.manual_seed</c> of TorchSharp seeds main memory's generator alone, and libtorch seeds the GPU's with random bits.
+    /// </summary>
+    public static void IsNeeded()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: the kernels were not run on a GPU");
+        cuda.manual_seed_all(1);
+    }
 
     /// <summary>Until disposed, what this library's kernels write to holds NaN before and lies between guards, and what libtorch's allocator hands out next holds NaN.</summary>
     public static IDisposable Poisoned() => new Poison();

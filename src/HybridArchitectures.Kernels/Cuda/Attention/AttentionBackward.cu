@@ -73,8 +73,8 @@ struct Backward {
         if (threadIdx.x == 0) {
             open_barrier(blockFull, 1);
             for (int i = 0; i < 2; i++) {
-                open_barrier(queryFull + 4 * i, 1);
-                open_barrier(queryEmpty + 4 * i, 4 * KeyGroups + 1);
+                open_barrier(queryFull + 4 * i, CardLanes);
+                open_barrier(queryEmpty + 4 * i, CardLanes * (4 * KeyGroups + 1));
                 open_barrier(gradientFull + 4 * i, 1);
                 open_barrier(gradientEmpty + 4 * i, 4 * KeyGroups);
                 open_barrier(sumsFull + 4 * i, 4 * KeyGroups);
@@ -142,7 +142,7 @@ struct Backward {
                 for (int r = 0; r < Queries; r += 64) copy_head(queries + turn.stage * QuerySize + (t * Queries + r) * 64, a.query, 64 * t, head,
                     query + r, row, full);
             copy_in(place_of(reinterpret_cast<u16*>(logarithms + turn.stage * Queries)), a.logarithms + at, 4 * Queries, full);
-        }
+        } else if (lane < CardLanes) arrive_at(queryFull + 4 * turn.stage);
         sync_warp();
         wait_for_copies(gradientEmpty + 4 * turn.stage, turn.parity ^ 1);
         if (lane == 0) {
@@ -178,11 +178,8 @@ struct Backward {
         }
         for (int i = 0; i < 2; i++, turn.next()) {
             wait_for_copies(queryEmpty + 4 * turn.stage, turn.parity ^ 1);
-            if (lane == 0) {
-                cards[turn.stage * CardSize] = -1;
-                arrive_at(queryFull + 4 * turn.stage);
-            }
-            sync_warp();
+            if (lane == 0) cards[turn.stage * CardSize] = -1;
+            release_card(queryFull + 4 * turn.stage);
         }
     }
 
@@ -193,11 +190,17 @@ struct Backward {
         if (lane == 0) arrive_at(barrier);
     }
 
+    // the same at a card's barrier
+    __device__ __forceinline__ void release_card(Place barrier) const {
+        sync_warp();
+        if (lane < CardLanes) arrive_at(barrier);
+    }
+
     __device__ __forceinline__ void add_up(int stage) const {
         for (unsigned parity = 0;; parity ^= 1) {
             wait_for_copies(queryFull + 4 * stage, parity);
             const Card card = read_card(stage);
-            release(queryEmpty + 4 * stage);
+            release_card(queryEmpty + 4 * stage);
             if (card.head < 0) return;
             const i64 at = (row * a.heads + card.head) * queryBlocks + card.query / Queries;
             // while the products are still under way
@@ -398,7 +401,7 @@ struct Backward {
                 if (card.head < 0) break;
                 start_scores(scores, group, turn.stage);
                 wait_for_products<1>();
-                release(queryEmpty + 4 * stage);
+                release_card(queryEmpty + 4 * stage);
                 release(gradientEmpty + 4 * stage);
                 wait_for_copies(gradientFull + 4 * turn.stage, turn.parity);
                 start_slopes(slopes, group, turn.stage);
@@ -413,7 +416,7 @@ struct Backward {
             wait_for_products<0>();
             settle(dKey);
             settle(dValue);
-            release(queryEmpty + 4 * (turn.stage ^ 1));
+            release_card(queryEmpty + 4 * (turn.stage ^ 1));
         }
         finish(dKey, dValue, group);
     }

@@ -75,8 +75,8 @@ struct Forward {
     __device__ __forceinline__ void open() const {
         if (threadIdx.x == 0) {
             for (int i = 0; i < 2; i++) {
-                open_barrier(cardFull + 4 * i, 1);
-                open_barrier(cardEmpty + 4 * i, 4 * Groups + 1);
+                open_barrier(cardFull + 4 * i, CardLanes);
+                open_barrier(cardEmpty + 4 * i, CardLanes * (4 * Groups + 1));
             }
             open_barrier(queryFull, 1);
             open_barrier(queryEmpty, 4 * Groups);
@@ -94,6 +94,12 @@ struct Forward {
     __device__ __forceinline__ void release(Place barrier) const {
         sync_warp();
         if (lane == 0) arrive_at(barrier);
+    }
+
+    // the same at a card's barrier
+    __device__ __forceinline__ void release_card(Place barrier) const {
+        sync_warp();
+        if (lane < CardLanes) arrive_at(barrier);
     }
 
     // ---- the warp that loads ----
@@ -115,7 +121,7 @@ struct Forward {
             const int* card = cards + cardTurn.stage * CardSize;
             const int row = card[0], head = card[1], query_ = card[2], count = card[3], keyHead = head / static_cast<int>(a.heads / a.keyHeads);
             const BlockList blocks = list_of(card + 4);
-            release(cardEmpty + 4 * cardTurn.stage);
+            release_card(cardEmpty + 4 * cardTurn.stage);
             if (row < 0) return;
             wait_for_copies(queryEmpty, parity ^ 1);
             if (lane == 0) load<DTiles, Queries>(query, a.query, head, query_, row, queryFull);
@@ -176,11 +182,11 @@ struct Forward {
                 card[3] = blocks.count();
                 write_list(card + 4, blocks);
             }
-            release(cardFull + 4 * turn.stage);
+            release_card(cardFull + 4 * turn.stage);
         }
         wait_for_copies(cardEmpty + 4 * turn.stage, turn.parity ^ 1);
         if (lane == 0) cards[turn.stage * CardSize] = -1;
-        release(cardFull + 4 * turn.stage);
+        release_card(cardFull + 4 * turn.stage);
     }
 
     // ---- the groups that multiply ----
@@ -387,7 +393,7 @@ struct Forward {
             }
             if (!SharedOutput) release(queryEmpty);
             finish(sums, maximum, sum, card, group);
-            release(cardEmpty + 4 * cardTurn.stage);
+            release_card(cardEmpty + 4 * cardTurn.stage);
             if (SharedOutput) release(queryEmpty);
         }
         if (threadIdx.x % 128 == 0) copied_out();

@@ -176,6 +176,13 @@ __device__ __forceinline__ u16* aligned_tiles(u16* shared) {
 #endif
 }
 
+// Cards, which ordinary loads and stores read and write, change hands at barriers at which each lane of a warp arrives for itself. One lane could arrive
+// for its warp after `sync_warp`, but compute-sanitizer's racecheck does not follow that order and reports hazards.
+#ifndef ATT_LANES
+#define ATT_LANES 32
+#endif
+constexpr int CardLanes = ATT_LANES;
+
 // a place in a ring of `Count` stages, and the parity of the barriers there
 template <int Count> struct Turn {
     int stage = 0;
