@@ -105,6 +105,7 @@ public sealed class CustomStateTests : IDisposable
     [Fact]
     public void A_mixer_with_a_tensor_on_another_device_is_refused_in_one_sentence()
     {
+        Assert.SkipWhen(UnderWine.IsOn, "under Wine an exception out of libtorch leaves gradients off on its thread");
         using var scope = NewDisposeScope();
         using var mixer = new FaultyMixer(x => x.add(zeros([1, 3, 8])));
         using var context = new SequenceContext();
