@@ -5,6 +5,8 @@ namespace HybridArchitectures.Reports.Tests.Packages;
 
 public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackages>
 {
+    const string TutorialSteps = "Duration.Steps(300)";
+
     public static TheoryData<string> Names => [.. PackedPackages.Names];
 
     [Theory]
@@ -18,7 +20,21 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         Assert.Contains($"lib/net10.0/{name}.xml", files);
         using var symbols = ZipFile.OpenRead(packages.File(name, "snupkg"));
         Assert.Contains($"lib/net10.0/{name}.pdb", symbols.Entries.Select(entry => entry.FullName));
-        Assert.Equal("MIT", Manifest(package).Descendants().Single(element => element.Name.LocalName == "license").Value);
+        Assert.Equal("MIT", Value(package, "license"));
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_package_names_its_project_its_icon_and_its_changes(string name)
+    {
+        using var package = ZipFile.OpenRead(packages.File(name));
+        Assert.Equal(PackedPackages.RepositoryUrl, Value(package, "projectUrl"));
+        Assert.NotNull(package.GetEntry(Value(package, "icon")));
+        var changelog = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "CHANGELOG.md")).ReplaceLineEndings("\n");
+        var notes = Value(package, "releaseNotes").ReplaceLineEndings("\n");
+        Assert.StartsWith("## [", notes);
+        Assert.Contains(notes, changelog);
+        Assert.True(notes.Length < 35_000, $"the release notes have {notes.Length} characters; nuget.org takes 35,000");
     }
 
     [Theory]
@@ -84,7 +100,13 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         var docs = Path.Combine(root, "docs");
         foreach (var page in Directory.GetFiles(docs, "*.md", SearchOption.AllDirectories))
             pages[$"Docs/{Path.GetRelativePath(docs, page)}"] = File.ReadAllText(page);
-        foreach (var (name, text) in ScratchProgram.Files(pages)) Write(name, text);
+        // the tutorial trains for minutes; here a few steps show that it runs
+        Assert.Contains(TutorialSteps, pages["Docs/tutorial.md"]);
+        pages["Docs/tutorial.md"] = pages["Docs/tutorial.md"].Replace(TutorialSteps, "Duration.Steps(4)");
+        var documentation = PackedPackages.Names.Select(name => XmlExamples.Read(packages.File(name), name)).ToArray();
+        var examples = documentation.SelectMany(package => package.Examples).ToDictionary();
+        Assert.True(examples.Count >= 20, $"{examples.Count} members have an example");
+        foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces))) Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
         await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");
         var said = await Dotnet.Run(packages.Scratch, "run", "-c", "Release");
@@ -122,6 +144,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     void Write(string name, string text) => File.WriteAllText(Path.Combine(packages.Scratch, name), text);
 
     static IEnumerable<XElement> Dependencies(ZipArchive package) => Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency");
+
+    static string Value(ZipArchive package, string element) => Manifest(package).Descendants().Single(child => child.Name.LocalName == element).Value;
 
     static XDocument Manifest(ZipArchive package)
     {

@@ -7,6 +7,9 @@ public sealed class PackedPackages : IAsyncLifetime
 {
     public static readonly string[] Names = ["HybridArchitectures", "HybridArchitectures.Kernels", "HybridArchitectures.Reports", "HybridArchitectures.Training"];
 
+    /// <summary>The URL of a repository, which a checkout without a remote does not know.</summary>
+    public const string RepositoryUrl = "https://example.org/hybrid-architectures";
+
     readonly TemporaryFolder folder = new();
 
     /// <summary>Not to be met in any cache.</summary>
@@ -26,7 +29,7 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
         await Dotnet.Run(Repository(), "pack", "HybridArchitectures.sln", "--no-build", "-c", configuration, "-o", Feed,
-            $"-p:MinVerVersionOverride={Version}", "-nodeReuse:false");
+            $"-p:MinVerVersionOverride={Version}", $"-p:RepositoryUrl={RepositoryUrl}", "-nodeReuse:false");
     }
 
     public ValueTask DisposeAsync()

@@ -3,7 +3,9 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>A user's program: its first line is TorchSharp's, then it trains one step of a hybrid, then it runs every example of the READMEs and pages.</summary>
+/// <summary>
+/// A user's program. Its first statement calls TorchSharp. Then it trains one step of a hybrid, and runs every example of the READMEs, the pages and the XML docs.
+/// </summary>
 static partial class ScratchProgram
 {
     public const string LastWords = "all examples ran";
@@ -34,38 +36,57 @@ static partial class ScratchProgram
         }
         """;
 
-    /// <summary>The program's files by name; <paramref name="pages"/> are markdown texts by name.</summary>
-    public static IReadOnlyDictionary<string, string> Files(IReadOnlyDictionary<string, string> pages)
+    /// <summary>A page with this comment is one program: its blocks are the parts of it, in order. The blocks of other pages are programs each.</summary>
+    const string OneProgram = "<!-- one program -->";
+
+    /// <summary>Returns the program's files by name.</summary>
+    /// <param name="pages">Markdown texts by name.</param>
+    /// <param name="examples">The <c>example</c> elements of XML docs by name of the member; they need no using directives.</param>
+    /// <param name="namespaces">The namespaces that examples may use.</param>
+    public static IReadOnlyDictionary<string, string> Files(
+        IReadOnlyDictionary<string, string> pages, IReadOnlyDictionary<string, string> examples, IEnumerable<string> namespaces)
     {
         var files = new Dictionary<string, string>();
         var main = new StringBuilder(Main).Append('\n');
         foreach (var (page, text) in pages)
-            foreach (var (code, index) in CSharp().Matches(text).Select((match, index) => (match.Groups[1].Value, index)))
-            {
-                var name = $"{NotLetters().Replace(page, "")}{index}";
-                var lines = code.Split('\n');
-                var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=')).ToArray();
-                // as in a program of top-level statements: statements first, then types
-                var body = lines.Where(line => !usings.Contains(line)).TakeWhile(line => !TypeDeclaration().IsMatch(line)).ToArray();
-                var types = lines.SkipWhile(line => !TypeDeclaration().IsMatch(line));
-                files[$"{name}.cs"] = $$"""
-                    {{string.Join('\n', usings)}}
-                    static class {{name}}
-                    {
-                        public static async Task Run()
-                        {
-                            {{string.Join('\n', body)}}
-                            await Task.CompletedTask;
-                        }
-
-                        {{string.Join('\n', types)}}
-                    }
-                    """;
-                main.Append($"await {name}.Run();\n");
-            }
+        {
+            var blocks = CSharp().Matches(text).Select(match => match.Groups[1].Value).ToArray();
+            if (text.Contains(OneProgram)) blocks = [string.Concat(blocks)];
+            for (int i = 0; i < blocks.Length; i++) Add($"{NotLetters().Replace(page, "")}{i}", blocks[i]);
+        }
+        var usings = string.Concat(namespaces.Select(name => $"using {name};\n")) + "using static TorchSharp.torch;\n";
+        foreach (var (member, code) in examples) Add($"Example{NotLetters().Replace(member, "")}", usings + code);
         main.Append($"Console.WriteLine(\"{LastWords}\");\n");
         files["Program.cs"] = main.ToString();
         return files;
+
+        void Add(string name, string code)
+        {
+            files[$"{name}.cs"] = Wrap(name, code);
+            main.Append($"Console.WriteLine(\"{name}\");\nawait {name}.Run();\n");
+        }
+    }
+
+    static string Wrap(string name, string code)
+    {
+        var lines = code.Split('\n');
+        var usings = lines.Where(line => line.StartsWith("using ", StringComparison.Ordinal) && !line.Contains('=')).ToArray();
+        // as in a program of top-level statements: statements first, then types
+        var body = lines.Where(line => !usings.Contains(line)).TakeWhile(line => !TypeDeclaration().IsMatch(line)).ToArray();
+        var types = lines.SkipWhile(line => !TypeDeclaration().IsMatch(line));
+        return $$"""
+            {{string.Join('\n', usings)}}
+            static class {{name}}
+            {
+                public static async Task Run()
+                {
+                    {{string.Join('\n', body)}}
+                    await Task.CompletedTask;
+                }
+
+                {{string.Join('\n', types)}}
+            }
+            """;
     }
 
     /// <summary>

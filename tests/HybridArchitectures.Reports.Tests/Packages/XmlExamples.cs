@@ -1,0 +1,38 @@
+using System.IO.Compression;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+
+namespace HybridArchitectures.Reports.Tests.Packages;
+
+/// <summary>The <c>example</c> elements of a package's XML docs, and the namespaces of its types.</summary>
+sealed partial record XmlExamples(IReadOnlyDictionary<string, string> Examples, IReadOnlySet<string> Namespaces)
+{
+    public static XmlExamples Read(string package, string name)
+    {
+        using var archive = ZipFile.OpenRead(package);
+        using var stream = archive.GetEntry($"lib/net10.0/{name}.xml")!.Open();
+        var members = XDocument.Load(stream).Descendants("member").ToDictionary(member => (string)member.Attribute("name")!);
+        var examples = new Dictionary<string, string>();
+        foreach (var (member, element) in members)
+        {
+            int index = 0;
+            foreach (var code in element.Elements("example").Elements("code")) examples[$"{member}{new string('x', index++)}"] = Outdent(code.Value);
+        }
+        var spaces = members.Keys.Where(member => member.StartsWith("T:", StringComparison.Ordinal)).Select(member => LastName().Replace(member[2..], ""));
+        return new(examples, spaces.Where(IsNamespace).ToHashSet());
+
+        // a nested type's name without its last part is a type
+        bool IsNamespace(string space) => !members.ContainsKey($"T:{space}");
+    }
+
+    // lines of XML docs are indented; directives and type declarations are looked for at the start of a line
+    static string Outdent(string code)
+    {
+        var lines = code.Trim('\n', '\r').TrimEnd().ReplaceLineEndings("\n").Split('\n');
+        int indent = lines.Where(line => line.Trim().Length > 0).Min(line => line.Length - line.TrimStart().Length);
+        return string.Concat(lines.Select(line => (line.Length < indent ? "" : line[indent..]) + "\n"));
+    }
+
+    [GeneratedRegex(@"\.[^.]+$")]
+    private static partial Regex LastName();
+}
