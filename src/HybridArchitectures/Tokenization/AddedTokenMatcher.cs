@@ -4,16 +4,18 @@ using System.Text;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Finds added tokens in a text: the leftmost one, and of several that begin together the longest.</summary>
+/// <summary>
+/// Finds added tokens in a text. The leftmost token is found first; if several tokens begin at the same character, the longest one.
+/// </summary>
 sealed class AddedTokenMatcher
 {
-    // the text that leads to a node of the tree, as the node before and the next character; and the tokens that end at a node
+    // key: a node of the tree and the next character; value: the node that they lead to, and the tokens that end at a node
     readonly Dictionary<(int Node, char Next), int> tree = [];
     readonly Dictionary<int, AddedToken> ends = [];
     readonly SearchValues<string>? any;
 
     /// <summary>Creates a matcher.</summary>
-    /// <param name="tokens">The tokens, with the text by which each is found.</param>
+    /// <param name="tokens">The tokens, each with the text to search for.</param>
     public AddedTokenMatcher(IEnumerable<(string Text, AddedToken Token)> tokens)
     {
         var texts = new List<string>();
@@ -31,8 +33,8 @@ sealed class AddedTokenMatcher
     }
 
     /// <summary>
-    /// Cuts a text at its added tokens. Each piece reaches from <c>Start</c> to <c>End</c>; <c>Token</c> is null where it holds none. The pieces
-    /// cover the text.
+    /// Splits a text at its added tokens. A piece is the text from <c>Start</c> to <c>End</c>. <c>Token</c> is null for plain text. The pieces cover
+    /// the text.
     /// </summary>
     public List<(int Start, int End, AddedToken? Token)> Cut(string text)
     {

@@ -3,12 +3,12 @@ using System.Diagnostics.CodeAnalysis;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// The printable spelling of bytes that byte-level vocabularies are written in: printable Latin-1 characters stand for themselves, the other 68 bytes for
-/// U+0100 and up, in order (so a space reads "Ġ").
+/// Maps bytes to the printable characters of byte-level vocabularies. Printable Latin-1 characters represent themselves. The other 68 bytes are
+/// represented by U+0100 and the following characters, in order, so a space becomes "Ġ".
 /// </summary>
 static class ByteAlphabet
 {
-    /// <summary>One more than the last character's number.</summary>
+    /// <summary>One more than the code of the last character of the alphabet.</summary>
     public const int Size = 0x144;
 
     static readonly char[] CharOfByte = new char[256];
@@ -25,13 +25,13 @@ static class ByteAlphabet
         }
     }
 
-    /// <summary>The printable spelling of bytes.</summary>
+    /// <summary>Returns the printable spelling of the bytes.</summary>
     public static string Spell(ReadOnlySpan<byte> bytes) => string.Create(bytes.Length, bytes, static (chars, source) =>
     {
         for (int i = 0; i < chars.Length; i++) chars[i] = CharOfByte[source[i]];
     });
 
-    /// <summary>The bytes of a printable spelling; false if a character is not of the alphabet.</summary>
+    /// <summary>Converts a printable spelling to bytes. Returns false if a character is not in the alphabet.</summary>
     public static bool TryRead(string spelling, [NotNullWhen(true)] out byte[]? bytes)
     {
         bytes = new byte[spelling.Length];
@@ -44,6 +44,6 @@ static class ByteAlphabet
         return true;
     }
 
-    /// <summary>Returns whether the byte occurs in UTF-8: 0xC0, 0xC1 and 0xF5 to 0xFF never do.</summary>
+    /// <summary>Returns whether the byte can occur in UTF-8. 0xC0, 0xC1 and 0xF5 to 0xFF cannot.</summary>
     public static bool IsOfUtf8(byte value) => value is not (0xC0 or 0xC1 or >= 0xF5);
 }

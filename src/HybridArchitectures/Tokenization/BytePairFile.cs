@@ -1,16 +1,17 @@
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Reads a <c>tokenizer.json</c> that holds a byte-level BPE, as most families have one: any splits, merges in any order. Anything that would give other tokens is refused.
+/// Reads a <c>tokenizer.json</c> with a byte-level BPE, the format of most model families: any split rules, and merges in any order. Settings that
+/// would change the tokens are refused.
 /// </summary>
-/// <param name="Vocabulary">Spelling in the byte alphabet to id, without the added tokens.</param>
-/// <param name="Merges">The merges, ranked in the file's order.</param>
-/// <param name="TakesWhole">A piece that is a token is that token, whatever the merges say.</param>
+/// <param name="Vocabulary">Maps spellings in the byte alphabet to ids, without the added tokens.</param>
+/// <param name="Merges">The merges, ranked in the order of the file.</param>
+/// <param name="TakesWhole">Whether a piece that is a token becomes that token, regardless of the merges.</param>
 /// <param name="Added">The added tokens.</param>
-/// <param name="Normalizes">Texts are brought to Unicode's form NFC first.</param>
-/// <param name="Steps">From a piece of a text to smaller ones, the last of them in the byte alphabet.</param>
+/// <param name="Normalizes">Whether texts are first converted to Unicode normalization form NFC.</param>
+/// <param name="Steps">The steps that split a piece of text into smaller pieces. The last one converts to the byte alphabet.</param>
 /// <param name="BeginOfText">The text of the token that the template puts before a text, or null.</param>
-/// <param name="Trimming">How blanks are left out of spans; null where spans keep them.</param>
+/// <param name="Trimming">How white space is removed from spans. Null if spans include it.</param>
 sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges, bool TakesWhole, IReadOnlyList<AddedToken> Added, bool Normalizes,
     IReadOnlyList<Func<string, IEnumerable<string>>> Steps, string? BeginOfText, TrimmedSpans? Trimming)
 {
@@ -18,20 +19,20 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
 
     const string Only = "this reader takes byte-level BPE";
 
-    // ASCII punctuation and Unicode's, as the format's own library tells punctuation
+    // ASCII punctuation and Unicode punctuation, as the tokenizers library defines it
     const string Punctuation = @"[!-/:-@\[-`{-~\p{P}]";
 
     const string Words = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
     /// <summary>Reads the file.</summary>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place and the reason.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the position and the reason.</exception>
     public static BytePairFile Read(string path)
     {
         using var document = JsonPart.Parse(path);
         var root = new JsonPart(path, "", document.RootElement);
         root.RequireOnly("version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model");
         root.Optional("version")?.RequireText("1.0", "no other version of the format is known");
-        // truncation and padding are the caller's affair: they cut and fill what is encoded
+        // truncation and padding are left to the caller
         var added = TokenizerParts.Added(root);
         bool normalizes = root.Optional("normalizer") is { } normalizer && ReadNormalizer(normalizer);
         var model = root.Required("model");
@@ -74,7 +75,7 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
         var merges = new MergeTable(vocabulary.Count);
         int rank = 0;
         foreach (var (left, right, whole, part) in TokenizerParts.Merges(list, vocabulary))
-            if (!merges.TryAdd(left, right, rank++, whole)) throw part.Bad("the merge is given twice");
+            if (!merges.TryAdd(left, right, rank++, whole)) throw part.Bad("the merge occurs twice");
         return merges;
     }
 
@@ -87,7 +88,7 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
                 foreach (var step in part.Required("pretokenizers").Elements()) ReadSteps(step, steps, ref spelled);
                 break;
             case "ByteLevel":
-                if (part.Optional("add_prefix_space")?.Flag() ?? true) throw part.Bad("add_prefix_space is not supported: the bytes of a text's tokens are the text here");
+                if (part.Optional("add_prefix_space")?.Flag() ?? true) throw part.Bad("add_prefix_space is not supported; the tokens would not spell the text");
                 if (part.Optional("use_regex")?.Flag() ?? true) steps.Add(Cut(part, Words));
                 steps.Add(piece => [ByteAlphabet.Spell(System.Text.Encoding.UTF8.GetBytes(piece))]);
                 spelled++;
@@ -126,7 +127,7 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
         string.Concat(text.EnumerateRunes().Select(rune =>
             string.Create(System.Globalization.CultureInfo.InvariantCulture, $"\\x{{{rune.Value:X}}}")));
 
-    // pieces of the pattern, and what lies between
+    // the matches of the pattern, and the text between them
     static Func<string, IEnumerable<string>> Cut(JsonPart part, string expression, bool gaps = true)
     {
         SplitPattern pattern;

@@ -4,14 +4,12 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Byte-level BPE as most families of checkpoints have it in their <c>tokenizer.json</c> (Qwen, Granite, Falcon, LFM2, Nemotron, GPT-NeoX and
-/// others): a text is cut by
-/// the file's rules, and each piece's bytes are merged in the file's order.
+/// Implements byte-level BPE as described by a <c>tokenizer.json</c>, the format of Qwen, Granite, Falcon, LFM2, Nemotron, GPT-NeoX and other
+/// families. The rules of the file split a text, and the bytes of each piece are merged in the order of the file.
 /// </summary>
 /// <remarks>
-/// Spans cover a token's bytes, blanks before a word included unless the file asks to trim them (<c>trim_offsets</c>). The span of a character that
-/// was composed from
-/// several is the place of the first.
+/// A span covers all bytes of a token, including spaces before a word unless the file trims them (<c>trim_offsets</c>). If a character was composed
+/// from several characters, its span is that of the first one.
 /// </remarks>
 public sealed class BytePairTokenizer : Tokenizer
 {
@@ -20,7 +18,7 @@ public sealed class BytePairTokenizer : Tokenizer
     readonly byte[]?[] tokens;
     readonly BytePairFile file;
 
-    // the token of each character of the byte alphabet
+    // maps each character of the byte alphabet to its token
     readonly int[] single = new int[ByteAlphabet.Size];
     readonly ConcurrentDictionary<string, int[]> known = new(StringComparer.Ordinal);
     int knownCount;
@@ -37,24 +35,28 @@ public sealed class BytePairTokenizer : Tokenizer
         StopTokens = [.. new[] { EndOfText, Find("<|im_end|>"), Find("<|eot_id|>") }.OfType<int>().Concat(folder.Stop.Where(Contains)).Distinct()];
     }
 
-    /// <summary>The token that the file's template puts before a text; null where it puts none.</summary>
+    /// <summary>Gets the token that the template of the file puts before a text. Null if there is none.</summary>
     public override int? BeginOfText { get; }
 
-    /// <summary>The <c>eos_token</c> of <c>tokenizer_config.json</c>.</summary>
+    /// <summary>Gets the <c>eos_token</c> of <c>tokenizer_config.json</c>. Null if there is none.</summary>
     public override int? EndOfText { get; }
 
-    /// <summary>The <c>pad_token</c> of <c>tokenizer_config.json</c>.</summary>
+    /// <summary>Gets the <c>pad_token</c> of <c>tokenizer_config.json</c>. Null if there is none.</summary>
     public override int? Padding { get; }
 
-    /// <summary>The end of a text, of a turn (<c>&lt;|im_end|&gt;</c>, <c>&lt;|eot_id|&gt;</c>), and the <c>eos_token_id</c> of
-    /// <c>generation_config.json</c> or else of <c>config.json</c>.</summary>
+    /// <summary>
+    /// Gets the tokens that end a text or a turn (<c>&lt;|im_end|&gt;</c>, <c>&lt;|eot_id|&gt;</c>), and the <c>eos_token_id</c> of
+    /// <c>generation_config.json</c>, or else of <c>config.json</c>.
+    /// </summary>
     public override IReadOnlyList<int> StopTokens { get; }
 
-    /// <summary>Loads a <c>tokenizer.json</c>; end and padding are read from <c>tokenizer_config.json</c>, <c>generation_config.json</c> and
-    /// <c>config.json</c> next to it, if they are there.</summary>
-    /// <param name="path">The file, or a folder that holds it.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged or of another kind; the message names the place and the reason.</exception>
+    /// <summary>
+    /// Loads a <c>tokenizer.json</c>. The end-of-text and padding tokens are read from <c>tokenizer_config.json</c>, <c>generation_config.json</c>
+    /// and <c>config.json</c> in the same folder, if these files exist.
+    /// </summary>
+    /// <param name="path">The file, or the folder that contains it.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged or has another format. The message names the position and the reason.</exception>
     public static new BytePairTokenizer Load(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
@@ -81,7 +83,7 @@ public sealed class BytePairTokenizer : Tokenizer
     /// <inheritdoc/>
     protected override void EncodePlain(string text, List<int> ids) => Encode(text, step: 0, ids);
 
-    // the piece after the first steps
+    // encodes a piece that the first steps have produced
     void Encode(string piece, int step, List<int> ids)
     {
         if (step < file.Steps.Count)

@@ -2,21 +2,27 @@ using System.Text;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Every byte of the UTF-8 text is a token with the byte's value as id. The special tokens asked for follow from 256, in the order begin, end, padding.</summary>
+/// <summary>
+/// Encodes each byte of the UTF-8 text as one token whose id is the value of the byte. The requested special tokens follow from id 256 on, in the
+/// order begin, end, padding.
+/// </summary>
 public sealed class ByteTokenizer : Tokenizer
 {
-    /// <summary>How the begin-of-text token is written.</summary>
+    /// <summary>The text of the begin-of-text token.</summary>
     public const string BeginOfTextText = "<|begin_of_text|>";
 
-    /// <summary>How the end-of-text token is written.</summary>
+    /// <summary>The text of the end-of-text token.</summary>
     public const string EndOfTextText = "<|end_of_text|>";
 
-    /// <summary>How the padding token is written.</summary>
+    /// <summary>The text of the padding token.</summary>
     public const string PaddingText = "<|padding|>";
 
     static readonly byte[] AllBytes = [.. Enumerable.Range(0, 256).Select(value => (byte)value)];
 
-    /// <summary>A byte tokenizer with the special tokens asked for.</summary>
+    /// <summary>Creates a byte tokenizer with the requested special tokens.</summary>
+    /// <param name="beginOfText">Whether there is a begin-of-text token. The default is false.</param>
+    /// <param name="endOfText">Whether there is an end-of-text token. The default is false.</param>
+    /// <param name="padding">Whether there is a padding token. The default is false.</param>
     public ByteTokenizer(bool beginOfText = false, bool endOfText = false, bool padding = false) : base(
         256 + (beginOfText ? 1 : 0) + (endOfText ? 1 : 0) + (padding ? 1 : 0), Special(beginOfText, endOfText, padding))
     {

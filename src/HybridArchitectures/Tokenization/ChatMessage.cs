@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>One turn of a conversation.</summary>
-/// <param name="Role">Who speaks.</param>
-/// <param name="Content">What is said; blanks around it are dropped, and special tokens written in it stay text.</param>
+/// <summary>Represents one message of a conversation.</summary>
+/// <param name="Role">The author of the message.</param>
+/// <param name="Content">The text. White space around it is removed. Special tokens in it are treated as plain text.</param>
 public sealed record ChatMessage(ChatRole Role, string Content);

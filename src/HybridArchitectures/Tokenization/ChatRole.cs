@@ -1,17 +1,17 @@
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Who speaks in a <see cref="ChatMessage"/>.</summary>
+/// <summary>Specifies the author of a <see cref="ChatMessage"/>.</summary>
 public enum ChatRole
 {
-    /// <summary>The instructions that stand above the conversation.</summary>
+    /// <summary>The instructions before the conversation.</summary>
     System,
 
-    /// <summary>The person.</summary>
+    /// <summary>The user.</summary>
     User,
 
     /// <summary>The model.</summary>
     Assistant,
 
-    /// <summary>The result of a tool that the model called; Llama 3 writes it "ipython".</summary>
+    /// <summary>The result of a tool that the model called. Llama 3 calls this role "ipython".</summary>
     Tool,
 }

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>A set of Unicode scalar values as ascending intervals that do not touch. Surrogates are never part of it.</summary>
+/// <summary>Represents a set of Unicode scalar values as ascending intervals that do not touch. Surrogates are never part of it.</summary>
 sealed class CodePointSet
 {
     const int Last = 0x10FFFF, FirstSurrogate = 0xD800, LastSurrogate = 0xDFFF;
@@ -17,7 +17,7 @@ sealed class CodePointSet
 
     public static CodePointSet All { get; } = Range(0, Last);
 
-    /// <summary>What <c>\s</c> matches: Unicode's property White_Space.</summary>
+    /// <summary>The characters that <c>\s</c> matches: the Unicode property White_Space.</summary>
     public static CodePointSet WhiteSpace { get; } =
         Normalized(Enumerable.Range(0, 0x10000).Where(code => char.IsWhiteSpace((char)code)).Select(code => (code, code)));
 
@@ -25,10 +25,10 @@ sealed class CodePointSet
 
     public bool IsEmpty => intervals.Length == 0;
 
-    /// <summary>Returns the scalar values between two numbers, both included.</summary>
+    /// <summary>Returns the scalar values from <paramref name="first"/> to <paramref name="last"/>, including both.</summary>
     public static CodePointSet Range(int first, int last) => Normalized([(first, last)]);
 
-    /// <summary>Returns a general category ("Lu") or a group of them ("L"); null for another name.</summary>
+    /// <summary>Returns a general category ("Lu") or a group of categories ("L"). Returns null for an unknown name.</summary>
     public static CodePointSet? Category(string name) => Categories.Value.GetValueOrDefault(name);
 
     public bool Contains(int code)
@@ -61,7 +61,7 @@ sealed class CodePointSet
 
     public CodePointSet Intersect(CodePointSet other) => Complement().Union(other.Complement()).Complement();
 
-    // sorted, joined, without surrogates
+    // sorts and joins the intervals, and removes surrogates
     static CodePointSet Normalized(IEnumerable<(int First, int Last)> given)
     {
         var sorted = new List<(int First, int Last)>();
@@ -82,7 +82,7 @@ sealed class CodePointSet
 
     static Dictionary<string, CodePointSet> ReadCategories()
     {
-        // in the order of the enumeration UnicodeCategory
+        // in the order of the enum UnicodeCategory
         string[] names =
         [
             "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Pc", "Pd", "Ps", "Pe", "Pi",

@@ -4,7 +4,8 @@ using System.Text;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Unicode's form NFC (Unicode Standard Annex 15) by a table of its own: .NET's takes the system's, and in a program with <c>InvariantGlobalization</c> hands every text back as it is.
+/// Converts text to Unicode normalization form NFC (Unicode Standard Annex 15) with a built-in table. .NET uses the normalization of the system, and
+/// in a program with <c>InvariantGlobalization</c> it returns every text unchanged.
 /// </summary>
 static class ComposedText
 {
@@ -37,18 +38,16 @@ static class ComposedText
         }
     }
 
-    /// <summary>The well-formed text in form NFC.</summary>
-    public static string From(string text) => WithOrigins(text).Text;
+    /// <summary>Returns the well-formed text in form NFC.</summary>
+    public static string Of(string text) => WithOrigins(text).Text;
 
     /// <summary>
-    /// Returns the well-formed text in form NFC, and for each of its characters the number of the given text's character that it replaces; null
-    /// where the text is in
-    /// that form already.
+    /// Returns the well-formed text in form NFC and, for each of its characters, the index of the original character that it replaces. The indexes
+    /// are null if the text is already in form NFC.
     /// </summary>
     /// <remarks>
-    /// The numbers are those of the reference library (tokenizers). They ascend: a character that is new takes the place before it, and one that was
-    /// composed from
-    /// several takes the first place and leaves the following ones out, also where marks were reordered.
+    /// The indexes are those of the tokenizers library, and they ascend. An added character gets the index before it. A character that was composed
+    /// from several gets the index of the first one, and the other indexes are skipped, even if marks were reordered.
     /// </remarks>
     public static (string Text, int[]? Origins) WithOrigins(string text)
     {
@@ -76,7 +75,7 @@ static class ComposedText
         return origins;
     }
 
-    // the change is 0 for a character that replaces one, 1 for one that is added
+    // the change is 0 for a character that replaces another, and 1 for an added character
     static void Decompose(int code, int change, List<(int Code, int Change)> codes)
     {
         if (code is >= HangulFirst and < HangulFirst + Syllables)
@@ -93,7 +92,7 @@ static class ComposedText
 
     static int Class(int code) => code < FirstThatChanges ? 0 : classes.GetValueOrDefault(code);
 
-    // marks between two characters that are none, by class, those of one class as they stand
+    // sorts the marks between two other characters by class; the order within a class is preserved
     static void Order(List<(int Code, int Change)> codes)
     {
         for (int start = 0; start < codes.Count; start++)
@@ -109,7 +108,7 @@ static class ComposedText
         }
     }
 
-    // each character joins the last that is no mark, unless one of its class or a higher one stands between
+    // joins each character with the last one that is not a mark, unless a mark of the same or a higher class is between them
     static void Compose(List<(int Code, int Change)> codes)
     {
         int starter = -1, kept = 0, last = 0;

@@ -3,7 +3,7 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>What the files next to a tokenizer say about its tokens.</summary>
+/// <summary>Contains what the files next to a tokenizer say about its tokens.</summary>
 /// <param name="EndOfText">The <c>eos_token</c> of <c>tokenizer_config.json</c>.</param>
 /// <param name="Padding">The <c>pad_token</c> of <c>tokenizer_config.json</c>.</param>
 /// <param name="Stop">The ids that end a text.</param>
@@ -11,8 +11,8 @@ sealed record FolderTokens(string? EndOfText, string? Padding, IReadOnlyList<int
 {
     const string EndKey = "eos_token_id";
 
-    /// <summary>Reads the files of a folder, as far as they are there.</summary>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    /// <summary>Reads those files of a folder that exist.</summary>
+    /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static FolderTokens Read(string folder)
     {
         string path = Path.Combine(folder, "tokenizer_config.json");
@@ -23,13 +23,13 @@ sealed record FolderTokens(string? EndOfText, string? Padding, IReadOnlyList<int
     }
 
     /// <summary>Reads <c>eos_token_id</c>, a number or a list, from <c>generation_config.json</c>, or else from <c>config.json</c>.</summary>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static IReadOnlyList<int> ReadStop(string folder)
     {
         if (Find(Path.Combine(folder, "generation_config.json"), EndKey) is { } generation) return Ids(generation);
         string config = Path.Combine(folder, "config.json");
         if (Find(config, EndKey) is { } own) return Ids(own);
-        // a model of text and pictures describes its text model within
+        // the configuration of a model for text and images contains that of its text model
         return Find(config, "text_config") is { IsObject: true } text && text.Optional(EndKey) is { } inner ? Ids(inner) : [];
     }
 
@@ -43,7 +43,7 @@ sealed record FolderTokens(string? EndOfText, string? Padding, IReadOnlyList<int
 
     static IReadOnlyList<int> Ids(JsonPart value) => [.. (value.IsArray ? value.Elements() : [value]).Select(id => id.Integer()).Distinct()];
 
-    // a text, or an object of an added token
+    // the value is a text, or an object that describes an added token
     internal static string? Text(JsonPart? value)
     {
         if (value is not { } given) return null;

@@ -3,10 +3,10 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>A value inside a JSON file, with its place, for messages that name it.</summary>
+/// <summary>Represents a value in a JSON file together with its position, which appears in messages.</summary>
 readonly struct JsonPart(string file, string place, JsonElement value)
 {
-    /// <summary>The value's place, as in <c>model.vocab</c>.</summary>
+    /// <summary>Gets the position of the value, for example <c>model.vocab</c>.</summary>
     public string Place => place;
 
     public bool IsNull => value.ValueKind == JsonValueKind.Null;
@@ -15,10 +15,10 @@ readonly struct JsonPart(string file, string place, JsonElement value)
 
     public bool IsArray => value.ValueKind == JsonValueKind.Array;
 
-    /// <summary>Parses a file, which may not hold a name twice in one object.</summary>
-    /// <param name="file">The file.</param>
-    /// <param name="maxBytes">The largest file that is read.</param>
-    /// <exception cref="InvalidDataException">The file is not JSON, no regular file, empty or too large.</exception>
+    /// <summary>Parses a file. An object must not contain a name twice.</summary>
+    /// <param name="file">The path of the file.</param>
+    /// <param name="maxBytes">The maximum size of the file in bytes.</param>
+    /// <exception cref="InvalidDataException">The file is not JSON, is not a regular file, is empty, or is too large.</exception>
     public static JsonDocument Parse(string file, long maxBytes = BoundedFile.MaxTokenizerBytes)
     {
         byte[] content = BoundedFile.Read(file, maxBytes);
@@ -41,7 +41,7 @@ readonly struct JsonPart(string file, string place, JsonElement value)
 
     public InvalidDataException Bad(string why) => new($"{file}, {(place.Length > 0 ? place : "top level")}: {why}");
 
-    /// <summary>A property, or null if it is absent or null.</summary>
+    /// <summary>Returns a property, or null if it is absent or null.</summary>
     public JsonPart? Optional(string name)
     {
         Require(JsonValueKind.Object, "an object");
@@ -51,13 +51,13 @@ readonly struct JsonPart(string file, string place, JsonElement value)
         }
         catch (InvalidOperationException)
         {
-            throw Bad("a name is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
+            throw Bad("a name is not Unicode (invalid UTF-8, or an unpaired surrogate)");
         }
     }
 
     public JsonPart Required(string name) => Optional(name) ?? throw Bad($"\"{name}\" is missing");
 
-    /// <summary>The object's properties in the file's order.</summary>
+    /// <summary>Returns the properties of the object in the order of the file.</summary>
     public IEnumerable<(string Name, JsonPart Value)> Properties()
     {
         Require(JsonValueKind.Object, "an object");
@@ -77,11 +77,11 @@ readonly struct JsonPart(string file, string place, JsonElement value)
         }
         catch (InvalidOperationException)
         {
-            throw Bad("a name is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
+            throw Bad("a name is not Unicode (invalid UTF-8, or an unpaired surrogate)");
         }
     }
 
-    /// <summary>The array's elements.</summary>
+    /// <summary>Returns the elements of the array.</summary>
     public IEnumerable<JsonPart> Elements()
     {
         Require(JsonValueKind.Array, "an array");
@@ -98,7 +98,7 @@ readonly struct JsonPart(string file, string place, JsonElement value)
         }
         catch (InvalidOperationException)
         {
-            throw Bad("the text is not Unicode (ill-formed UTF-8, or half of a surrogate pair)");
+            throw Bad("the text is not Unicode (invalid UTF-8, or an unpaired surrogate)");
         }
     }
 
@@ -121,13 +121,13 @@ readonly struct JsonPart(string file, string place, JsonElement value)
             : throw Bad($"the token id is {value.GetRawText()}; expected a whole number from 0 to {RankFile.MaxTokens - 1}");
     }
 
-    /// <summary>Refuses a text other than the one that is understood.</summary>
+    /// <summary>Refuses a text other than the expected one.</summary>
     public void RequireText(string expected, string reason)
     {
         if (Text() != expected) throw Bad($"\"{Text()}\" is not supported, only \"{expected}\": {reason}");
     }
 
-    /// <summary>Refuses names that are not understood: to skip one could change the tokens.</summary>
+    /// <summary>Refuses unknown names, because ignoring one could change the tokens.</summary>
     public void RequireOnly(params ReadOnlySpan<string> names)
     {
         foreach (var (name, _) in Properties())

@@ -6,15 +6,15 @@ using Microsoft.ML.Tokenizers;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// The tokenizer of Llama 3: byte-level BPE by ranks behind a split pattern, with special tokens and the chat template of Llama 3 and 3.2.
-/// A piece of the split that is a token is taken whole.
+/// Implements the tokenizer of Llama 3: a split pattern, byte-level BPE by ranks, and the special tokens and chat template of Llama 3 and 3.2. A
+/// piece of the split that is a token becomes that token.
 /// </summary>
 public sealed class Llama3Tokenizer : Tokenizer
 {
     const string Begin = "<|begin_of_text|>", End = "<|end_of_text|>", Turn = "<|eot_id|>", Message = "<|eom_id|>", HeaderStart = "<|start_header_id|>",
         HeaderEnd = "<|end_header_id|>", Pad = "<|finetune_right_pad_id|>";
 
-    // from this many UTF-16 units on, a piece is merged by our own encoder
+    // pieces of this many UTF-16 units or more are merged by LongPieceEncoder
     const int LongPiece = 4096;
 
     readonly byte[]?[] tokens;
@@ -38,7 +38,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     }
 
     /// <summary>
-    /// The special tokens of Llama 3.2 in the order of their ids, which follow the last rank: 256 of them, those without a use named
+    /// Gets the 256 special tokens of Llama 3.2 in the order of their ids, which follow the last rank. Unused tokens are named
     /// <c>&lt;|reserved_special_token_0|&gt;</c> to <c>_247</c>.
     /// </summary>
     public static IReadOnlyList<string> Llama32SpecialTokens { get; } = MakeLlama32SpecialTokens();
@@ -49,29 +49,31 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <inheritdoc/>
     public override int? EndOfText { get; }
 
-    /// <summary>The token that ends a turn of a conversation, or null if there is none.</summary>
+    /// <summary>Gets the token that ends a turn of a conversation. Null if there is none.</summary>
     public int? EndOfTurn { get; }
 
     /// <inheritdoc/>
     public override int? Padding { get; }
 
     /// <summary>
-    /// The tokens that end a text, a turn or a message, and the <c>eos_token_id</c> of <c>generation_config.json</c>, or else of <c>config.json</c>,
-    /// next to the tokenizer.
+    /// Gets the tokens that end a text, a turn or a message, and the <c>eos_token_id</c> of <c>generation_config.json</c>, or else of
+    /// <c>config.json</c>, in the folder of the tokenizer.
     /// </summary>
     public override IReadOnlyList<int> StopTokens { get; }
 
-    /// <summary>Whether a <c>tokenizer.json</c> has the added tokens of Llama 3's conversations.</summary>
+    /// <summary>Returns whether a <c>tokenizer.json</c> contains the added tokens of Llama 3's conversations.</summary>
     internal static bool IsLlama3(string path)
     {
         using var document = JsonPart.Parse(path);
         return new JsonPart(path, "", document.RootElement).Optional("added_tokens") is { } added && added.Elements().Any(token => token.Optional("content")?.Text() == HeaderStart);
     }
 
-    /// <summary>Loads either kind of file; of a folder, its <c>tokenizer.json</c> or else its <c>tokenizer.model</c> or <c>original/tokenizer.model</c>.</summary>
-    /// <param name="path">A <c>tokenizer.json</c>, a rank file with the special tokens of Llama 3.2, or a folder that holds one.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the line or place.</exception>
+    /// <summary>
+    /// Loads a tokenizer file. In a folder, the file is <c>tokenizer.json</c>, or else <c>tokenizer.model</c> or <c>original/tokenizer.model</c>.
+    /// </summary>
+    /// <param name="path">A <c>tokenizer.json</c>, a rank file with the special tokens of Llama 3.2, or a folder that contains one of them.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the line or position.</exception>
     public static new Llama3Tokenizer Load(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
@@ -86,11 +88,11 @@ public sealed class Llama3Tokenizer : Tokenizer
     }
 
     /// <summary>Loads a rank file (<c>tokenizer.model</c>).</summary>
-    /// <param name="path">The file: each line a token in base64, a blank and its rank.</param>
-    /// <param name="specialTokens">The special tokens, whose ids follow the last rank; those of Llama 3.2 if not given.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the line.</exception>
-    /// <exception cref="ArgumentException">A special token is empty or given twice.</exception>
+    /// <param name="path">The file. Each line contains a token in base64, a space, and its rank.</param>
+    /// <param name="specialTokens">The special tokens, whose ids follow the last rank. The default, null, is the list of Llama 3.2.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the line.</exception>
+    /// <exception cref="ArgumentException">A special token is empty or occurs twice.</exception>
     public static Llama3Tokenizer FromRankFile(string path, IReadOnlyList<string>? specialTokens = null)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
@@ -101,10 +103,12 @@ public sealed class Llama3Tokenizer : Tokenizer
         return new(ranks, added, new SplitPattern(SplitPattern.Llama3), Stop(path));
     }
 
-    /// <summary>Loads a <c>tokenizer.json</c> in the layout of Llama 3; every setting that would give other tokens or spans is refused with the reason.</summary>
+    /// <summary>
+    /// Loads a <c>tokenizer.json</c> in the layout of Llama 3. Settings that would change tokens or spans are refused with the reason.
+    /// </summary>
     /// <param name="path">The file.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged or holds another kind of tokenizer; the message names the place.</exception>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or describes another kind of tokenizer. The message names the position.</exception>
     public static Llama3Tokenizer FromJson(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
@@ -113,14 +117,17 @@ public sealed class Llama3Tokenizer : Tokenizer
     }
 
     /// <summary>
-    /// The tokens of a conversation: begin of text, then for each message its role between header tokens, two line breaks, its content, end of turn.
+    /// Encodes a conversation: begin-of-text, and then for each message its role between header tokens, two line breaks, its content, and
+    /// end-of-turn.
     /// </summary>
-    /// <param name="messages">The turns. Special tokens written in a content stay text.</param>
-    /// <param name="addGenerationPrompt">Whether the header of the assistant's answer follows.</param>
+    /// <param name="messages">The messages. Special tokens in a content are treated as plain text.</param>
+    /// <param name="addGenerationPrompt">Whether the header of the assistant's answer is appended. The default is true.</param>
     /// <param name="today">
-    /// Llama 3.2 was trained with a system turn that always stands first and begins with its knowledge date and today's; given a date, that turn is written so.
+    /// The date for the system message. Llama 3.2 was trained with a system message that always comes first and begins with the knowledge date and
+    /// the current date. The default, null, omits it.
     /// </param>
-    /// <exception cref="InvalidOperationException">The tokenizer lacks one of the special tokens.</exception>
+    /// <returns>The token ids.</returns>
+    /// <exception cref="InvalidOperationException">The tokenizer does not have one of the special tokens.</exception>
     public int[] EncodeChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, DateOnly? today = null)
     {
         List<int> ids = [Control(Begin)];
@@ -146,7 +153,7 @@ public sealed class Llama3Tokenizer : Tokenizer
         }
     }
 
-    /// <summary>The conversation as text, special tokens written out.</summary>
+    /// <summary>Formats a conversation as text in which the special tokens are spelled out.</summary>
     /// <inheritdoc cref="EncodeChat"/>
     public static string FormatChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, DateOnly? today = null)
     {
@@ -177,7 +184,7 @@ public sealed class Llama3Tokenizer : Tokenizer
 
     private protected override TrimmedSpans? Trimming { get; }
 
-    // the published folders hold the rank file in a folder of its own
+    // published checkpoints store the rank file in a separate folder
     static IReadOnlyList<int> Stop(string path)
     {
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
@@ -205,7 +212,7 @@ public sealed class Llama3Tokenizer : Tokenizer
         _ => throw new ArgumentOutOfRangeException(nameof(role), role, "not a role"),
     };
 
-    // the template's trim also drops the separators U+001C to U+001F
+    // the trim of the template also removes the separators U+001C to U+001F
     static string Trim(string content)
     {
         ArgumentNullException.ThrowIfNull(content);

@@ -3,16 +3,17 @@ using System.Text;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Merges one piece by ranks in n log n steps: of all neighbours that make a token together, those with the smallest rank first, of equal ranks the leftmost. The
-/// tokenizer library gives the same in n squared steps, which is faster for words and hopeless for a text of a million letters without a blank.
+/// Merges one piece by ranks in n log n steps. Of all neighbours that form a token, those with the lowest rank are merged first, and of equal ranks
+/// the leftmost. The tokenizers package returns the same result in n squared steps. That is faster for words, but not usable for a text of a million
+/// letters without a space.
 /// </summary>
 sealed class LongPieceEncoder
 {
     readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> idOf;
     readonly int longest;
 
-    /// <summary>An encoder.</summary>
-    /// <param name="tokens">The tokens' bytes by rank; null where there is none.</param>
+    /// <summary>Creates an encoder.</summary>
+    /// <param name="tokens">The bytes of the tokens by rank. Null where there is no token.</param>
     public LongPieceEncoder(byte[]?[] tokens)
     {
         var ids = new Dictionary<string, int>(StringComparer.Ordinal);
@@ -25,22 +26,22 @@ sealed class LongPieceEncoder
         idOf = ids.GetAlternateLookup<ReadOnlySpan<char>>();
     }
 
-    /// <summary>Appends the tokens of a piece that is not itself a token.</summary>
+    /// <summary>Appends the tokens of a piece that is not a token as a whole.</summary>
     public void Encode(ReadOnlySpan<char> piece, List<int> ids)
     {
         var utf8 = new byte[Encoding.UTF8.GetByteCount(piece)];
         Encoding.UTF8.GetBytes(piece, utf8);
         string text = ByteAlphabet.Spell(utf8);
         int count = text.Length;
-        // part i reaches from i to next[i]; next[i] is 0 where no part begins any more
+        // part i spans the characters i to next[i]; next[i] is 0 where no part begins
         int[] next = [.. Enumerable.Range(1, count)], previous = [.. Enumerable.Range(-1, count)];
-        // rank and place in one number
+        // rank and position in one number
         var candidates = new PriorityQueue<(int Start, int End), ulong>(count);
         for (int start = 0; start < count; start++) Offer(start);
         while (candidates.TryDequeue(out var pair, out _))
         {
             int middle = next[pair.Start];
-            // one of the two may have been merged with another neighbour before
+            // one of the two may have been merged with another neighbour already
             if (middle == 0 || middle >= count || next[middle] != pair.End) continue;
             next[pair.Start] = pair.End;
             next[middle] = 0;

@@ -6,17 +6,19 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Reads a rank file (<c>tokenizer.model</c>): each line a token's bytes in base64, a blank, its rank.</summary>
+/// <summary>Reads a rank file (<c>tokenizer.model</c>). Each line contains the bytes of a token in base64, a space, and the rank.</summary>
 static class RankFile
 {
-    /// <summary>No vocabulary comes near this many tokens; a larger id is a damaged file.</summary>
-    public const int MaxTokens = 1 << 22;
+    /// <summary>The maximum number of tokens. A larger id means that the file is damaged.</summary>
+    public const int MostTokens = 1 << 22;
 
-    /// <summary>No token comes near this many bytes.</summary>
-    public const int MaxTokenBytes = 4095;
+    /// <summary>The maximum number of bytes of a token.</summary>
+    public const int LongestToken = 4095;
 
-    /// <summary>The tokens' bytes; the index is the rank.</summary>
-    /// <exception cref="InvalidDataException">The file does not hold every rank from 0 up exactly once, every single byte, and nothing twice.</exception>
+    /// <summary>Reads the bytes of all tokens. The index is the rank.</summary>
+    /// <exception cref="InvalidDataException">
+    /// A rank is missing or occurs twice, a single byte has no token, or a token occurs twice.
+    /// </exception>
     public static byte[][] Read(string path)
     {
         byte[] content = BoundedFile.Read(path, BoundedFile.MaxTokenizerBytes);
@@ -32,27 +34,28 @@ static class RankFile
             start += text.Length + 1;
             if (text.EndsWith("\r"u8)) text = text[..^1];
             int blank = text.IndexOf((byte)' ');
-            if (blank <= 0) throw Bad($"expected a token in base64, a blank and its rank, but found {Show(text)}");
+            if (blank <= 0) throw Bad($"found {Show(text)}; expected a token in base64, a space and its rank");
             var token = new byte[Base64.GetMaxDecodedFromUtf8Length(blank)];
             if (Base64.DecodeFromUtf8(text[..blank], token, out _, out int written) != OperationStatus.Done || written == 0)
                 throw Bad($"{Show(text[..blank])} is not base64");
             if (written > MaxTokenBytes) throw Bad($"the token has {written} bytes; expected at most {MaxTokenBytes}");
             Array.Resize(ref token, written);
-            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MaxTokens)
-                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MaxTokens - 1}");
-            if (!byRank.TryAdd(rank, (token, line))) throw Bad($"rank {rank} stands already on line {byRank[rank].Line}");
-            if (!lineOf.TryAdd(ByteAlphabet.Spell(token), line)) throw Bad($"the token stands already on line {lineOf[ByteAlphabet.Spell(token)]}");
+            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MostTokens)
+                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MostTokens - 1}");
+            if (!byRank.TryAdd(rank, (token, line))) throw Bad($"rank {rank} is already on line {byRank[rank].Line}");
+            if (!lineOf.TryAdd(ByteAlphabet.Spell(token), line)) throw Bad($"the token is already on line {lineOf[ByteAlphabet.Spell(token)]}");
         }
         if (line == 0) throw new InvalidDataException($"{path}: the file is empty; expected a rank file");
         for (int value = 0; value < 256; value++)
             if (ByteAlphabet.IsOfUtf8((byte)value) && !lineOf.ContainsKey(ByteAlphabet.Spell([(byte)value])))
-                throw new InvalidDataException($"{path}: no token for the single byte 0x{value:X2}; is the file whole?");
+                throw new InvalidDataException($"{path}: no token for the single byte 0x{value:X2}; the file may be incomplete");
         for (int rank = 0; rank < byRank.Count; rank++)
-            if (!byRank.ContainsKey(rank)) throw new InvalidDataException($"{path}: no token has rank {rank}, though {line} tokens are there; is the file whole?");
+            if (!byRank.ContainsKey(rank))
+                throw new InvalidDataException($"{path}: no token has rank {rank}, but there are {line} tokens; the file may be incomplete");
         return [.. Enumerable.Range(0, byRank.Count).Select(rank => byRank[rank].Bytes)];
     }
 
-    // the start of what was found, printable
+    // the beginning of the text that was found, in printable form
     static string Show(ReadOnlySpan<byte> text)
     {
         var shown = new StringBuilder("\"");

@@ -3,13 +3,13 @@ using System.Text;
 
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>A class of characters in a split pattern.</summary>
-/// <param name="Inner">The class, or with <paramref name="IsNegated"/> the characters outside it.</param>
-/// <param name="Items">How .NET writes the set's part up to U+FFFF inside brackets; null if it must be written interval by interval.</param>
-/// <param name="IsNegated">Whether the class holds every character outside <paramref name="Inner"/>.</param>
+/// <summary>Represents a class of characters in a split pattern.</summary>
+/// <param name="Inner">The characters of the class or, if <paramref name="IsNegated"/> is true, the characters outside it.</param>
+/// <param name="Items">The notation of .NET for the part of the set up to U+FFFF. Null if it must be written interval by interval.</param>
+/// <param name="IsNegated">Whether the class contains every character outside <paramref name="Inner"/>.</param>
 sealed record SplitClass(CodePointSet Inner, string? Items, bool IsNegated = false)
 {
-    /// <summary>The characters of the class.</summary>
+    /// <summary>Gets the characters of the class.</summary>
     public CodePointSet Set => IsNegated ? Inner.Complement() : Inner;
 
     public static SplitClass Literal(int code) => Interval(code, code);
@@ -22,14 +22,14 @@ sealed record SplitClass(CodePointSet Inner, string? Items, bool IsNegated = fal
 
     public SplitClass Negated() => this with { IsNegated = !IsNegated };
 
-    /// <summary>The class as an item of another one.</summary>
+    /// <summary>Returns the class as an item of another class.</summary>
     public SplitClass Nested() => IsNegated ? new(Set, null) : this;
 
     public SplitClass Union(SplitClass other) =>
         new(Inner.Union(other.Inner), Items is not null && other.Items is not null ? Items + other.Items : null);
 
     /// <summary>Writes the class for .NET.</summary>
-    /// <param name="units">The stand-ins of the characters beyond U+FFFF that <see cref="Inner"/> holds.</param>
+    /// <param name="units">The UTF-16 units that represent the characters beyond U+FFFF in <see cref="Inner"/>.</param>
     public string Write(IEnumerable<char> units)
     {
         string items = (Items ?? Write(Inner)) + string.Concat(units.Select(Unit));

@@ -6,20 +6,18 @@ using Microsoft.ML.Tokenizers;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Cuts a text into the pieces that are tokenised each by itself, by a regular expression over Unicode code points as tokenizer files hold it. The
-/// text between two
-/// matches is a piece too.
+/// Splits a text into pieces that are tokenized separately. The pattern is a regular expression over Unicode code points, as in tokenizer files. The
+/// text between two matches is a piece too.
 /// </summary>
 /// <remarks>
-/// .NET's expressions see UTF-16 units. Each character beyond U+FFFF is therefore shown to them as one unit of the surrogate range: one for all
-/// characters that no
-/// class of the pattern tells apart. Every class names the units of the characters it holds. A text has a time limit. (.NET's engine without
-/// backtracking would need
-/// none, but .NET 10's misses matches: " ?[^(]+" finds only "for" and " i" in "for (int i".)
+/// Regular expressions of .NET operate on UTF-16 units. Each character beyond U+FFFF is therefore replaced by one unit of the surrogate range. All
+/// characters that no class of the pattern distinguishes share one unit, and every class lists the units of its characters. A text has a time limit.
+/// The .NET engine without backtracking would not need one, but the version in .NET 10 misses matches: " ?[^(]+" finds only "for" and " i" in "for
+/// (int i".
 /// </remarks>
 sealed class SplitPattern : PreTokenizer
 {
-    /// <summary>Llama 3's pattern: contractions, words with one leading sign, up to three digits, signs, line breaks, blanks.</summary>
+    /// <summary>The pattern of Llama 3: contractions, words with one leading sign, up to three digits, signs, line breaks, spaces.</summary>
     public const string Llama3 =
         @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -33,15 +31,16 @@ sealed class SplitPattern : PreTokenizer
     readonly Regex regex;
     readonly TimeSpan limit;
 
-    // characters from starts[i] up to starts[i + 1] are shown as units[i]
+    // characters from starts[i] up to starts[i + 1] are represented by units[i]
     readonly int[] starts;
     readonly char[] units;
 
     /// <summary>Creates a splitter.</summary>
     /// <param name="pattern">The pattern.</param>
-    /// <param name="limit">The time for one match, and for a text in addition to <see cref="SecondsPerCharacter"/>. The default, null, is 10
-    /// s.</param>
-    /// <exception cref="FormatException">The pattern is no regular expression, or uses what .NET cannot express with the same meaning.</exception>
+    /// <param name="limit">
+    /// The time limit for one match, and for a text in addition to <see cref="SecondsPerCharacter"/>. The default, null, means 10 s.
+    /// </param>
+    /// <exception cref="FormatException">The pattern is not a regular expression, or .NET cannot express it with the same meaning.</exception>
     public SplitPattern(string pattern, TimeSpan? limit = null)
     {
         this.limit = limit ?? TimeLimit;
@@ -58,7 +57,7 @@ sealed class SplitPattern : PreTokenizer
         }
         catch (ArgumentException error)
         {
-            throw new FormatException($"the split pattern {Shown} is not a regular expression here: {error.Message}", error);
+            throw new FormatException($"the split pattern {Shown} is not a supported regular expression: {error.Message}", error);
         }
     }
 
@@ -70,8 +69,10 @@ sealed class SplitPattern : PreTokenizer
     /// <inheritdoc/>
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => Pieces(text);
 
-    /// <summary>Returns the pieces in order; they cover the text, unless the <paramref name="gaps"/> between matches are to be left out.</summary>
-    /// <exception cref="InvalidDataException">The pattern needs more time for the text than the limit.</exception>
+    /// <summary>Returns the pieces in order. They cover the text, unless <paramref name="gaps"/> is false.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="gaps">Whether the text between matches is returned. The default is true.</param>
+    /// <exception cref="InvalidDataException">The pattern exceeds the time limit on the text.</exception>
     public List<(int Offset, int Length)> Pieces(ReadOnlySpan<char> text, bool gaps = true)
     {
         bool hasPairs = text.IndexOfAnyInRange('\uD800', '\uDFFF') >= 0;
@@ -90,7 +91,7 @@ sealed class SplitPattern : PreTokenizer
                     between.Add(pieces.Count);
                     pieces.Add((end, match.Index - end));
                 }
-                // an empty match cuts, too
+                // an empty match also splits
                 if (match.Length > 0) pieces.Add((match.Index, match.Length));
                 end = match.Index + match.Length;
             }
@@ -128,7 +129,7 @@ sealed class SplitPattern : PreTokenizer
         return units[index >= 0 ? index : ~index - 1];
     }
 
-    // from characters to the UTF-16 units of the text; the pieces cover it without gaps
+    // converts positions in characters to positions in UTF-16 units; the pieces cover the text without gaps
     static void WidenToUnits(ReadOnlySpan<char> text, List<(int Offset, int Length)> pieces)
     {
         int unit = 0;
@@ -140,7 +141,7 @@ sealed class SplitPattern : PreTokenizer
         }
     }
 
-    // characters beyond U+FFFF that are in the same classes share a unit; the last result holds the units of each class
+    // characters beyond U+FFFF that are in the same classes share a unit; the last result contains the units of each class
     (int[] Starts, char[] Units, List<char>[] UnitsOf) AssignUnits(SplitClass[] classes)
     {
         var edges = new SortedSet<int> { FirstBeyond };

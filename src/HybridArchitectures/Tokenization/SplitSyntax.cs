@@ -4,15 +4,14 @@ using System.Text;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Reads a regular expression as tokenizer files hold it (Oniguruma's dialect over Unicode code points) into parts that can be written for .NET.
-/// What .NET cannot
-/// express with the same meaning is refused.
+/// Parses a regular expression of a tokenizer file (the Oniguruma dialect over Unicode code points) into parts that can be written for .NET.
+/// Expressions that .NET cannot represent with the same meaning are refused.
 /// </summary>
 sealed class SplitSyntax
 {
     const int MaxDepth = 100, MaxRepeat = 10_000;
 
-    // sequences of ASCII letters that one character folds to, such as U+00DF for "ss"
+    // sequences of ASCII letters to which one character folds, such as U+00DF to "ss"
     static readonly string[] JointFolds = ["ss", "ff", "fi", "fl", "st"];
 
     readonly string pattern;
@@ -23,9 +22,9 @@ sealed class SplitSyntax
 
     SplitSyntax(string pattern) => (this.pattern, runes) = (pattern, [.. pattern.EnumerateRunes()]);
 
-    /// <summary>Reads an expression.</summary>
-    /// <returns>Texts to be written as they are, and <see cref="SplitClass"/>es.</returns>
-    /// <exception cref="FormatException">The expression is not understood, or .NET would read it otherwise.</exception>
+    /// <summary>Parses an expression.</summary>
+    /// <returns>Texts to be copied unchanged, and <see cref="SplitClass"/>es.</returns>
+    /// <exception cref="FormatException">The expression is not understood, or .NET would interpret it differently.</exception>
     public static IReadOnlyList<object> Read(string pattern)
     {
         var syntax = new SplitSyntax(pattern);
@@ -57,7 +56,7 @@ sealed class SplitSyntax
 
     void Alternatives(bool ignoresCase, int depth)
     {
-        if (depth > MaxDepth) throw Refuse($"more than {MaxDepth} groups within each other");
+        if (depth > MaxDepth) throw Refuse($"more than {MaxDepth} nested groups");
         if (Skip("(?i)")) ignoresCase = true;
         letterBefore = null;
         while (!Ended && !Is(")"))
@@ -119,7 +118,7 @@ sealed class SplitSyntax
         parts.Add(")");
     }
 
-    // the quantifiers of the atom that begins at a part
+    // parses the quantifiers of the atom that begins at a part
     void Quantifiers(int start)
     {
         if (Ended) return;
@@ -132,7 +131,7 @@ sealed class SplitSyntax
         else if (Interval() is { } interval)
         {
             bool exact = !interval.Contains(',', StringComparison.Ordinal);
-            if (Is("?") && exact) throw Refuse("a number of repetitions that is optional");
+            if (Is("?") && exact) throw Refuse("an optional exact number of repetitions");
             parts.Add(Skip("?") ? interval + "?" : interval);
             // Oniguruma reads a plus after an interval as a second quantifier
             if (Skip("+"))
@@ -152,7 +151,7 @@ sealed class SplitSyntax
         parts.Add($"{sign})");
     }
 
-    // {n}, {n,}, {n,m} or {,m}; null if the brace is a character
+    // {n}, {n,}, {n,m} or {,m}; null if the brace is an ordinary character
     string? Interval()
     {
         if (!Is("{")) return null;
@@ -172,7 +171,7 @@ sealed class SplitSyntax
         return bounds.Length == 1 ? $"{{{low}}}" : bounds[1].Length == 0 ? $"{{{low},}}" : $"{{{low},{high}}}";
     }
 
-    // a class such as \p{L}, after the backslash; null if the escape means one character
+    // a class such as \p{L}, after the backslash; null if the escape is a single character
     SplitClass? Escape(bool ignoresCase)
     {
         if (Ended) throw Refuse("a backslash at its end");
@@ -207,7 +206,7 @@ sealed class SplitSyntax
         if (text.StartsWith('^')) (negated, text) = (!negated, text[1..]);
         if (CodePointSet.Category(text) is not { } set) throw Refuse($"\\p{string.Concat(runes[start..at])} (only general categories are known)");
         if (ignoresCase && text is "Lu" or "Ll" or "Lt") throw Refuse($"\\p{{{text}}} without regard to case");
-        // .NET counts surrogates, which stand for characters beyond U+FFFF here, to the category C
+        // .NET counts surrogates, which represent characters beyond U+FFFF here, as category C
         if (negated) return new SplitClass(set.Complement(), null);
         return new SplitClass(set, text is "C" or "Cs" ? null : $"\\p{{{text}}}");
     }
@@ -237,10 +236,10 @@ sealed class SplitSyntax
         int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out int code) && Rune.TryCreate(code, out var rune) ? rune
             : throw Refuse($"the character number \"{digits}\"");
 
-    // after the opening bracket
+    // parses a class after its opening bracket
     SplitClass Class(bool ignoresCase, int depth)
     {
-        if (depth > MaxDepth) throw Refuse($"more than {MaxDepth} classes within each other");
+        if (depth > MaxDepth) throw Refuse($"more than {MaxDepth} nested classes");
         bool negated = Skip("^");
         if (Is("]")) throw Refuse("a class that begins with \"]\"");
         if (depth > 0 && Is(":")) throw Refuse("\"[:\"");
@@ -268,7 +267,7 @@ sealed class SplitSyntax
             first = EscapedCharacter();
         }
         else first = Next();
-        // a hyphen is a character at the end of a class, and where no range can begin
+        // a hyphen is an ordinary character at the end of a class and where no range can begin
         if (!Is("-") || at + 1 >= runes.Length || runes[at + 1].Value is ']' or '[' || first.Value == '-') return One(first, ignoresCase);
         int hyphen = at++;
         Rune last;
@@ -289,7 +288,7 @@ sealed class SplitSyntax
     SplitClass One(Rune character, bool ignoresCase) =>
         Cased(SplitClass.Literal(character.Value), CodePointSet.Range(character.Value, character.Value), ignoresCase);
 
-    // with the other case of its letters; "s" and "k" have a third form each
+    // adds the other case of the letters; "s" and "k" have a third form each
     SplitClass Cased(SplitClass written, CodePointSet set, bool ignoresCase)
     {
         if (!ignoresCase) return written;

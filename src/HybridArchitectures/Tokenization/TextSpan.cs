@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Where a token stands in its text.</summary>
-/// <param name="Start">The first character the token touches, counted in Unicode code points (not UTF-16 units).</param>
-/// <param name="End">One past the last character it touches. A token that holds only part of a character has that character's whole span.</param>
+/// <summary>Specifies the position of a token in its text.</summary>
+/// <param name="Start">The first character of the token, counted in Unicode code points and not in UTF-16 units.</param>
+/// <param name="End">One past the last character. A token that contains a part of a character has the span of the whole character.</param>
 public readonly record struct TextSpan(int Start, int End);

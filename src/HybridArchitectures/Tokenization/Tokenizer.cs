@@ -5,8 +5,8 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Text to token ids and back. The bytes of a text's tokens, one after another, are the text in UTF-8; a lone surrogate in a text counts as U+FFFD.
-/// Safe to use from several threads at once.
+/// Converts text to token ids and back. The concatenated bytes of the tokens are the text in UTF-8. An unpaired surrogate in a text becomes U+FFFD.
+/// Instances are thread-safe.
 /// </summary>
 public abstract class Tokenizer
 {
@@ -15,10 +15,10 @@ public abstract class Tokenizer
     readonly Lazy<(AddedTokenMatcher Given, AddedTokenMatcher Normalized)> anyAdded, ordinaryAdded;
     readonly Lazy<AddedTokenMatcher> specialAlone;
 
-    /// <summary>A tokenizer with these tokens beside its learned vocabulary.</summary>
-    /// <param name="vocabularySize">One more than the largest id, added tokens included.</param>
+    /// <summary>Initializes a tokenizer with tokens in addition to its learned vocabulary.</summary>
+    /// <param name="vocabularySize">One more than the maximum id, including added tokens.</param>
     /// <param name="addedTokens">The added tokens.</param>
-    /// <exception cref="ArgumentException">Two tokens share an id or a text, a text is empty, or an id lies outside the vocabulary.</exception>
+    /// <exception cref="ArgumentException">Two tokens have the same id or text, a text is empty, or an id is outside the vocabulary.</exception>
     protected Tokenizer(int vocabularySize, IEnumerable<AddedToken> addedTokens)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(vocabularySize);
@@ -29,7 +29,7 @@ public abstract class Tokenizer
             if (string.IsNullOrEmpty(token.Text)) throw new ArgumentException($"added token {token.Id} has no text", nameof(addedTokens));
             if (token.Id < 0 || token.Id >= vocabularySize)
                 throw new ArgumentException($"added token \"{token.Text}\" has id {token.Id}; expected 0 to {vocabularySize - 1}", nameof(addedTokens));
-            if (!addedByText.TryAdd(token.Text, token)) throw new ArgumentException($"added token \"{token.Text}\" is given twice", nameof(addedTokens));
+            if (!addedByText.TryAdd(token.Text, token)) throw new ArgumentException($"added token \"{token.Text}\" occurs twice", nameof(addedTokens));
             if (!addedById.TryAdd(token.Id, token))
                 throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}", nameof(addedTokens));
         }
@@ -42,14 +42,13 @@ public abstract class Tokenizer
     private protected const string FileName = "tokenizer.json";
 
     /// <summary>
-    /// Reads the ids that end a text from a checkpoint's folder: <c>eos_token_id</c>, a number or a list, of <c>generation_config.json</c>, or else
-    /// of <c>config.json</c>.
-    /// Loaded tokenizers have them among their <see cref="StopTokens"/>; this is for models without a tokenizer.
+    /// Reads the ids that end a text from the folder of a checkpoint: <c>eos_token_id</c>, a number or a list, of <c>generation_config.json</c>, or
+    /// else of <c>config.json</c>. Use it for models without a tokenizer. Tokenizers include these ids in <see cref="StopTokens"/>.
     /// </summary>
-    /// <param name="folder">The folder. Files that it lacks are passed over.</param>
-    /// <returns>The ids; empty if no file names one.</returns>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    /// <param name="folder">The folder. Missing files are ignored.</param>
+    /// <returns>The ids. Empty if no file contains one.</returns>
+    /// <exception cref="DirectoryNotFoundException">The folder does not exist.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static IReadOnlyList<int> ReadStopTokens(string folder)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(folder);
@@ -57,11 +56,15 @@ public abstract class Tokenizer
         return FolderTokens.ReadStop(folder);
     }
 
-    /// <summary>Loads the tokenizer of a checkpoint: Llama 3's as <see cref="Llama3Tokenizer"/>, which knows its chat template, another byte-level BPE as <see cref="BytePairTokenizer"/>.</summary>
+    /// <summary>
+    /// Loads the tokenizer of a checkpoint. The result is a <see cref="Llama3Tokenizer"/>, which has a chat template, for Llama 3, and a <see
+    /// cref="BytePairTokenizer"/> for any other byte-level BPE.
+    /// </summary>
     /// <param name="path">A folder, a <c>tokenizer.json</c>, or a rank file (<c>tokenizer.model</c>).</param>
-    /// <exception cref="FileNotFoundException">There is no such file. If the path reads like a name on the Hugging Face Hub, the message says how to
-    /// get the folder.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place and the reason.</exception>
+    /// <exception cref="FileNotFoundException">
+    /// The file does not exist. If the path has the form of a name on the Hugging Face Hub, the message explains how to download the folder.
+    /// </exception>
+    /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the position and the reason.</exception>
     public static Tokenizer Load(string path)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
@@ -70,48 +73,53 @@ public abstract class Tokenizer
         return Llama3Tokenizer.IsLlama3(json) ? Llama3Tokenizer.Load(json) : BytePairTokenizer.Load(json);
     }
 
-    /// <summary>One more than the largest id, special tokens included.</summary>
+    /// <summary>Gets the number of token ids: one more than the maximum id, including special tokens.</summary>
     public int VocabularySize { get; }
 
-    /// <summary>The special tokens: text to id.</summary>
+    /// <summary>Gets the special tokens as a map from text to id.</summary>
     public IReadOnlyDictionary<string, int> SpecialTokens { get; }
 
-    /// <summary>The token that begins a text, or null if there is none.</summary>
+    /// <summary>Gets the token that begins a text. Null if there is none.</summary>
     public abstract int? BeginOfText { get; }
 
-    /// <summary>The token that ends a text, or null if there is none.</summary>
+    /// <summary>Gets the token that ends a text. Null if there is none.</summary>
     public abstract int? EndOfText { get; }
 
-    /// <summary>The token that fills up shorter rows, or null if there is none.</summary>
+    /// <summary>Gets the token that pads shorter rows. Null if there is none.</summary>
     public abstract int? Padding { get; }
 
-    /// <summary>The tokens after which a model has nothing more to say.</summary>
+    /// <summary>Gets the tokens at which generation ends.</summary>
     public virtual IReadOnlyList<int> StopTokens => EndOfText is { } id ? [id] : [];
 
-    /// <summary>Whether a token has this id.</summary>
+    /// <summary>Returns whether a token has this id.</summary>
     public bool Contains(int id) => addedById.ContainsKey(id) || (id >= 0 && id < VocabularySize && PlainBytes(id).Length > 0);
 
-    /// <summary>The bytes a token stands for; the UTF-8 of its text for an added token.</summary>
+    /// <summary>Returns the bytes of a token. For an added token, these are the UTF-8 bytes of its text.</summary>
     /// <exception cref="ArgumentOutOfRangeException">No token has this id.</exception>
     public ReadOnlySpan<byte> Bytes(int id)
     {
         if (addedById.TryGetValue(id, out var token)) return Encoding.UTF8.GetBytes(token.Text);
         var bytes = id < 0 || id >= VocabularySize ? default : PlainBytes(id);
-        return bytes.Length > 0 ? bytes : throw new ArgumentOutOfRangeException(nameof(id), id, $"no token has this id; the vocabulary has {VocabularySize}");
+        return bytes.Length > 0
+            ? bytes
+            : throw new ArgumentOutOfRangeException(nameof(id), id, $"no token has this id; the vocabulary has {VocabularySize}");
     }
 
-    /// <summary>The token in the printable spelling of byte-level vocabularies ("Ġhello" for " hello"); an added token as it is written.</summary>
+    /// <summary>Returns the printable spelling of a token ("Ġhello" for " hello"). An added token is returned as its text.</summary>
     /// <exception cref="ArgumentOutOfRangeException">No token has this id.</exception>
     public string Spelling(int id) => addedById.TryGetValue(id, out var token) ? token.Text : ByteAlphabet.Spell(Bytes(id));
 
-    /// <summary>Whether the id is a special token's.</summary>
+    /// <summary>Returns whether the id belongs to a special token.</summary>
     public bool IsSpecial(int id) => addedById.TryGetValue(id, out var token) && token.Special;
 
-    /// <summary>The tokens of a text.</summary>
+    /// <summary>Converts a text to token ids.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="beginOfText">Whether <see cref="BeginOfText"/> is put before it.</param>
-    /// <param name="recognizeSpecial">Whether special tokens written in the text become those tokens. Leave it off for text you do not trust.</param>
-    /// <exception cref="ArgumentException"><paramref name="beginOfText"/> is asked of a tokenizer without such a token.</exception>
+    /// <param name="beginOfText">Whether <see cref="BeginOfText"/> is put before the text. The default is false.</param>
+    /// <param name="recognizeSpecial">
+    /// Whether special tokens in the text are recognized. The default is false. Keep it off for text that you do not trust.
+    /// </param>
+    /// <returns>The token ids.</returns>
+    /// <exception cref="ArgumentException"><paramref name="beginOfText"/> is true, but the tokenizer has no such token.</exception>
     public int[] Encode(string text, bool beginOfText = false, bool recognizeSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -120,7 +128,7 @@ public abstract class Tokenizer
         return [.. ids];
     }
 
-    /// <summary>The tokens of a text and where each stands in it.</summary>
+    /// <summary>Converts a text to token ids with the position of each token in the text.</summary>
     /// <inheritdoc cref="Encode"/>
     public TokenizedText EncodeWithSpans(string text, bool beginOfText = false, bool recognizeSpecial = false)
     {
@@ -129,7 +137,7 @@ public abstract class Tokenizer
         return new(ids, spans, new int[ids.Count]);
     }
 
-    /// <summary>The tokens of two texts one after another, each with its own begin-of-text token if asked for, and its own spans.</summary>
+    /// <summary>Converts a pair of texts to token ids. Each text has a separate begin-of-text token, if requested, and separate spans.</summary>
     /// <inheritdoc cref="Encode"/>
     public TokenizedText EncodePair(string first, string second, bool beginOfText = false, bool recognizeSpecial = false)
     {
@@ -144,9 +152,9 @@ public abstract class Tokenizer
         return new(ids, spans, types);
     }
 
-    /// <summary>The text of tokens. Ill-formed bytes, also a character that the tokens leave unfinished, become U+FFFD.</summary>
-    /// <param name="ids">The tokens.</param>
-    /// <param name="skipSpecialTokens">Whether special tokens are left out of the text.</param>
+    /// <summary>Converts token ids to text. Invalid bytes, including an incomplete character at the end, become U+FFFD.</summary>
+    /// <param name="ids">The token ids.</param>
+    /// <param name="skipSpecialTokens">Whether special tokens are omitted. The default is false.</param>
     /// <exception cref="ArgumentOutOfRangeException">No token has one of the ids.</exception>
     public string Decode(IEnumerable<int> ids, bool skipSpecialTokens = false)
     {
@@ -160,18 +168,21 @@ public abstract class Tokenizer
         return Encoding.UTF8.GetString(bytes.WrittenSpan);
     }
 
-    /// <summary>A decoder that takes tokens one at a time.</summary>
-    /// <param name="skipSpecialTokens">Whether special tokens are left out of the text.</param>
+    /// <summary>Creates a decoder that accepts tokens one at a time.</summary>
+    /// <param name="skipSpecialTokens">Whether special tokens are omitted. The default is false.</param>
     public StreamingDecoder CreateDecoder(bool skipSpecialTokens = false) => new(this, skipSpecialTokens);
 
     /// <summary>Appends the tokens of a text without added tokens. The text is well-formed UTF-16 and not empty.</summary>
     protected abstract void EncodePlain(string text, List<int> ids);
 
-    /// <summary>The bytes of a token of the learned vocabulary, at least one; empty if no token has this id, which lies within the vocabulary size.</summary>
+    /// <summary>
+    /// Returns the bytes of a token of the learned vocabulary, at least one. Empty if no token has this id. The id is below the vocabulary size.
+    /// </summary>
     protected abstract ReadOnlySpan<byte> PlainBytes(int id);
 
     /// <summary>
-    /// Encodes a text whose special tokens become tokens, unless they hold a mark: the mark is dropped, and they stay text.
+    /// Encodes a text and recognizes its special tokens, except those that contain a mark. The mark is removed, and the token is treated as plain
+    /// text.
     /// </summary>
     internal int[] EncodeMarked(string text, char mark)
     {
@@ -198,12 +209,12 @@ public abstract class Tokenizer
     }
 
     /// <summary>
-    /// Returns the text that is tokenised in place of the given one, and for each of its characters the number of the character that it was; null
-    /// where they are the same.
+    /// Returns the text that is tokenized instead of the given text, and for each of its characters the index of the original character. The indexes
+    /// are null if the texts are equal.
     /// </summary>
     private protected virtual (string Text, int[]? Origins) Normalized(string text) => (text, null);
 
-    /// <summary>How blanks are left out of spans; null where spans keep them.</summary>
+    /// <summary>Gets how white space is removed from spans. Null if spans include it.</summary>
     private protected virtual TrimmedSpans? Trimming => null;
 
     int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
@@ -226,7 +237,7 @@ public abstract class Tokenizer
         }
     }
 
-    // the piece begins at the text's character with this number
+    // origin: the index in the text of the first character of the piece
     void EncodeNormalized(string piece, AddedTokenMatcher matcher, List<int> ids, List<TextSpan>? spans, int first)
     {
         var (text, origins) = Normalized(piece);
@@ -245,7 +256,7 @@ public abstract class Tokenizer
         }
     }
 
-    // a token's bytes are the characters it stands for: walks the text's characters alongside
+    // the bytes of a token are the characters of the text; this walks both at the same time
     void Locate(string text, List<int> ids, int known, int begin, Func<int, int, TextSpan> given, List<TextSpan> spans)
     {
         int character = begin - 1, characterEnd = 0, tokenEnd = 0;
@@ -278,7 +289,7 @@ public abstract class Tokenizer
             var characters = new Lazy<Rune[]>(() => [.. WellFormed(text).EnumerateRunes()]);
             for (int i = 0; i < ids.Count; i++) spans[i] = trimming.Trim(Written(ids[i], spans[i]), spans[i], isFirst: i == 0);
 
-            // a token that takes blanks along is written with them
+            // a token that includes white space is spelled with it
             string Written(int id, TextSpan span) => addedById.TryGetValue(id, out var token) && (token.LeftStrip || token.RightStrip)
                 ? string.Concat(characters.Value[span.Start..span.End]) : Spelling(id);
         }
@@ -300,7 +311,7 @@ public abstract class Tokenizer
         new(tokens.Where(token => !token.Normalized).Select(token => (token.Text, token))),
         new(tokens.Where(token => token.Normalized).Select(token => (Normalized(WellFormed(token.Text)).Text, token))));
 
-    // UTF-8 has no lone surrogates
+    // UTF-8 cannot represent unpaired surrogates
     static string WellFormed(string text) => text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF') < 0 ? text
         : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
 }

@@ -1,19 +1,20 @@
 namespace HybridArchitectures.Tokenization;
 
 /// <summary>
-/// Reads a <c>tokenizer.json</c> in the layout of Llama 3: a byte-level BPE behind one split pattern. Anything that would give other tokens is refused.
+/// Reads a <c>tokenizer.json</c> in the layout of Llama 3: a byte-level BPE after one split pattern. Settings that would change the tokens are
+/// refused.
 /// </summary>
-/// <param name="Tokens">The learned tokens' bytes by id; null where an id belongs to an added token or to none.</param>
+/// <param name="Tokens">The bytes of the learned tokens by id. Null if an id belongs to an added token or to no token.</param>
 /// <param name="Added">The added tokens.</param>
 /// <param name="Pattern">The split pattern.</param>
 /// <param name="BeginOfText">The text of the token that the template puts before a text, or null.</param>
-/// <param name="Trimming">How blanks are left out of spans; null where spans keep them.</param>
+/// <param name="Trimming">How white space is removed from spans. Null if spans include it.</param>
 sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, SplitPattern Pattern, string? BeginOfText, TrimmedSpans? Trimming)
 {
     const string OnlyLlama3 = "this reader takes the layout of Llama 3's tokenizer (byte-level BPE behind one split pattern)";
 
     /// <summary>Reads the file.</summary>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place and the reason.</exception>
+    /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the position and the reason.</exception>
     public static TokenizerJson Read(string path)
     {
         using var document = JsonPart.Parse(path);
@@ -39,7 +40,7 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
         return new(tokens, added, pattern, begin, trimming);
     }
 
-    // spelling to id, without the added tokens
+    // maps spellings to ids, without the added tokens
     static Dictionary<string, int> ReadModel(JsonPart model, List<AddedToken> added)
     {
         model.Required("type").RequireText("BPE", OnlyLlama3);

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Parts of a <c>tokenizer.json</c> that readers of different layouts share; <c>layout</c> says in refusals what the reader takes.</summary>
+/// <summary>Contains the parsers that the readers of different layouts share. <c>layout</c> describes the supported layout in messages.</summary>
 static class TokenizerParts
 {
     /// <summary>Reads the added tokens.</summary>
@@ -22,13 +22,15 @@ static class TokenizerParts
             if (token.Text.Length > RankFile.MaxTokenBytes)
                 throw entry.Bad($"the added token has {token.Text.Length} characters; expected at most {RankFile.MaxTokenBytes}");
             if (!ids.Add(token.Id) || !texts.Add(token.Text))
-                throw entry.Bad($"id {token.Id} or text \"{token.Text}\" is given twice among the added tokens");
+                throw entry.Bad($"id {token.Id} or text \"{token.Text}\" occurs twice in the added tokens");
             added.Add(token);
         }
         return added;
     }
 
-    /// <summary>Reads a byte-level vocabulary without the special tokens, from spelling to id. Every single byte that UTF-8 uses is in it.</summary>
+    /// <summary>
+    /// Reads a byte-level vocabulary without the special tokens as a map from spelling to id. It must contain every single byte that UTF-8 uses.
+    /// </summary>
     public static Dictionary<string, int> Vocabulary(JsonPart model, List<AddedToken> added, string layout)
     {
         var vocab = model.Required("vocab");
@@ -44,7 +46,8 @@ static class TokenizerParts
                 if (token.Text != spelling) throw vocab.Bad($"\"{spelling}\" and the added token \"{token.Text}\" share id {id}");
                 if (token.Special || !ByteAlphabet.TryRead(spelling, out _)) continue;
             }
-            if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _)) throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary: {layout}");
+            if (spelling.Length == 0 || !ByteAlphabet.TryRead(spelling, out _))
+                throw vocab.Bad($"\"{spelling}\" is not in the spelling of a byte-level vocabulary: {layout}");
             vocabulary.Add(spelling, id);
         }
         for (int value = 0; value < 256; value++)
@@ -53,7 +56,7 @@ static class TokenizerParts
         return vocabulary;
     }
 
-    /// <summary>Reads a list of merges: the ids of both halves and of the whole, and the place in the file.</summary>
+    /// <summary>Reads a list of merges: the ids of both halves and of the whole, and the position in the file.</summary>
     public static IEnumerable<(int Left, int Right, int Whole, JsonPart Part)> Merges(JsonPart list, Dictionary<string, int> vocabulary)
     {
         foreach (var merge in list.Elements())
@@ -62,13 +65,15 @@ static class TokenizerParts
             if (halves.Length != 2) throw merge.Bad("expected the two halves of a merge");
             if (!vocabulary.TryGetValue(halves[0], out int left) || !vocabulary.TryGetValue(halves[1], out int right)
                 || !vocabulary.TryGetValue(halves[0] + halves[1], out int whole))
-                throw merge.Bad($"\"{halves[0]}\", \"{halves[1]}\" or the two together are not in the vocabulary");
+                throw merge.Bad($"\"{halves[0]}\", \"{halves[1]}\" or their concatenation is not in the vocabulary");
             yield return (left, right, whole, merge);
         }
     }
 
-    /// <summary>Reads what follows the tokens: the text of the token that a template puts before a text, and how spans are trimmed; null for
-    /// neither.</summary>
+    /// <summary>
+    /// Reads the post-processor: the text of the token that a template puts before a text, and how spans are trimmed. Each result is null if there is
+    /// none.
+    /// </summary>
     public static (string? Begin, TrimmedSpans? Trimming) PostProcessor(JsonPart part, List<AddedToken> added, string layout)
     {
         switch (part.Required("type").Text())
@@ -89,15 +94,16 @@ static class TokenizerParts
                     : null);
             case "TemplateProcessing":
                 string? single = ReadTexts(part.Required("single"), 1, layout), pair = ReadTexts(part.Required("pair"), 2, layout);
-                if (single != pair) throw part.Bad("the templates of one text and of a pair begin a text differently");
-                if (single is not null && !added.Exists(token => token.Text == single)) throw part.Bad($"the template's token \"{single}\" is not among the added tokens");
+                if (single != pair) throw part.Bad("the template of one text and that of a pair begin differently");
+                if (single is not null && !added.Exists(token => token.Text == single))
+                    throw part.Bad($"the token \"{single}\" of the template is not in the added tokens");
                 return (single, null);
             case var type:
                 throw part.Bad($"\"{type}\" is not supported: {layout}");
         }
     }
 
-    // each text with at most one token before it, the same for each
+    // each text has at most one token before it, the same for all texts
     static string? ReadTexts(JsonPart template, int texts, string layout)
     {
         string? begin = null;
@@ -111,10 +117,11 @@ static class TokenizerParts
                 if (special.Required("type_id").Id() != text) throw special.Bad($"type_id; expected {text}");
                 pieces.Dequeue();
             }
-            if (!pieces.TryDequeue(out piece) || piece.Optional("Sequence") is not { } sequence) throw template.Bad($"expected text {(text == 0 ? "A" : "B")}: {layout}");
+            if (!pieces.TryDequeue(out piece) || piece.Optional("Sequence") is not { } sequence)
+                throw template.Bad($"expected text {(text == 0 ? "A" : "B")}: {layout}");
             sequence.Required("id").RequireText(text == 0 ? "A" : "B", layout);
             if (sequence.Required("type_id").Id() != text) throw sequence.Bad($"type_id; expected {text}");
-            if (text > 0 && own != begin) throw template.Bad("the second text begins otherwise than the first");
+            if (text > 0 && own != begin) throw template.Bad("the second text begins differently from the first");
             begin = own;
         }
         return pieces.Count == 0 ? begin : throw template.Bad($"a token after the text is not supported: {layout}");

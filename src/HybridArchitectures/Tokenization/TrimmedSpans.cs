@@ -1,10 +1,10 @@
 namespace HybridArchitectures.Tokenization;
 
-/// <summary>Leaves blanks at both ends of a token out of its span, where a tokenizer's file asks for it (<c>trim_offsets</c>).</summary>
-/// <param name="KeepsFirst">Whether one blank before the first token stays, as if it had been put there (<c>add_prefix_space</c>).</param>
+/// <summary>Removes white space at both ends of a token from its span, if the file of the tokenizer requests it (<c>trim_offsets</c>).</summary>
+/// <param name="KeepsFirst">Whether one space before the first token is kept, as if it had been added (<c>add_prefix_space</c>).</param>
 sealed record TrimmedSpans(bool KeepsFirst)
 {
-    /// <summary>Returns the span without the blanks of the token.</summary>
+    /// <summary>Returns the span without the white space of the token.</summary>
     public TextSpan Trim(string spelling, TextSpan span, bool isFirst)
     {
         int leading = spelling.TakeWhile(IsBlank).Count(), trailing = spelling.Reverse().TakeWhile(IsBlank).Count();

@@ -120,7 +120,7 @@ public sealed class BytePairTokenizerTests : IDisposable
         Assert.Contains("\"MergedWithNext\"", Refused(root => root["pre_tokenizer"]!["pretokenizers"]![0]!["behavior"] = "MergedWithNext"));
         Assert.Contains("\"Metaspace\" is not supported", Refused(root => root["pre_tokenizer"]!["pretokenizers"]![0]!["type"] = "Metaspace"));
         Assert.Contains("decoder.type", Refused(root => root["decoder"]!["type"] = "Metaspace"));
-        Assert.Contains("is given twice", Refused(root => root["model"]!["merges"]!.AsArray().Add(root["model"]!["merges"]![0]!.DeepClone())));
+        Assert.Contains("occurs twice", Refused(root => root["model"]!["merges"]!.AsArray().Add(root["model"]!["merges"]![0]!.DeepClone())));
         Assert.Contains("not in the vocabulary", Refused(root => root["model"]!["merges"]!.AsArray().Add("zz qq")));
         Assert.Contains("single byte 0x41", Refused(root => root["model"]!["vocab"]!.AsObject().Remove("A")));
         Assert.Contains("\"surprise\" is not understood", Refused(root => root["surprise"] = 1));

@@ -45,8 +45,8 @@ public sealed class TokenizerFileTests : IDisposable
         Assert.Contains("empty", RefusedRanks(""));
         Assert.Contains("line 7", RefusedRanks(With(7, "KA==")));
         Assert.Contains("line 7: \"K*==\" is not base64", RefusedRanks(With(7, "K*== 6")));
-        Assert.Contains("line 7: rank 3 stands already on line 4", RefusedRanks(With(7, lines[6].Split(' ')[0] + " 3")));
-        Assert.Contains("line 7: the token stands already on line 3", RefusedRanks(With(7, lines[2].Split(' ')[0] + " 6")));
+        Assert.Contains("line 7: rank 3 is already on line 4", RefusedRanks(With(7, lines[6].Split(' ')[0] + " 3")));
+        Assert.Contains("line 7: the token is already on line 3", RefusedRanks(With(7, lines[2].Split(' ')[0] + " 6")));
         Assert.Contains("99999999999999", RefusedRanks(With(7, lines[6].Split(' ')[0] + " 99999999999999")));
         Assert.Contains("line 7", RefusedRanks(With(7, lines[6].Split(' ')[0] + " -6")));
         Assert.Contains("line 7", RefusedRanks(With(7, "")));
@@ -193,7 +193,7 @@ public sealed class TokenizerFileTests : IDisposable
             merges.RemoveAt(merges.Count - 1);
             merges.Insert(0, last);
         }));
-        Assert.Contains("given twice", RefusedJson(root => root["model"]!["merges"]!.AsArray().Insert(1, root["model"]!["merges"]![0]!.DeepClone())));
+        Assert.Contains("occurs twice", RefusedJson(root => root["model"]!["merges"]!.AsArray().Insert(1, root["model"]!["merges"]![0]!.DeepClone())));
     }
 
     [Fact]
