@@ -9,9 +9,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// Low-rank adapters (arXiv 2106.09685) on the projections of a model: attention, state-space mixers, feed-forwards, every expert, mixers of users as far as they use
-/// <see cref="Modules.Linear"/>, and the head if asked for. While they are attached, they alone are trained: <see cref="HybridLanguageModel.Parameters"/> lists nothing else.
+/// Adds low-rank adapters (arXiv 2106.09685) to the projections of a model: attention, state-space mixers, feed-forwards, every expert, custom mixers
+/// as far as they use <see cref="Modules.Linear"/>, and optionally the head.
 /// </summary>
+/// <remarks>
+/// While adapters are attached, only they are trained: <see cref="HybridLanguageModel.Parameters"/> lists nothing else. The adapter of a weight W
+/// adds (alpha / rank) B A to it, with A of shape (rank, inputs) and B of shape (outputs, rank).
+/// </remarks>
 public sealed class LoraAdapters : IDisposable
 {
     const string FormatKey = "lora", Format = "1", RankKey = "rank", AlphaKey = "alpha", DropoutKey = "dropout", SizesKey = "sizes";
@@ -41,32 +45,37 @@ public sealed class LoraAdapters : IDisposable
 
     internal HybridLanguageModel Model => model;
 
-    /// <summary>What they are.</summary>
+    /// <summary>Gets the options with which the adapters were created.</summary>
     public LoraOptions Options { get; }
 
-    /// <summary>Names of the weights that have an adapter.</summary>
+    /// <summary>Gets the names of the weights that have an adapter.</summary>
     public IReadOnlyList<string> Weights => [.. sites.Select(site => site.Name)];
 
-    /// <summary>Whether the updates are part of the weights at the moment.</summary>
+    /// <summary>Gets whether the updates are currently merged into the weights.</summary>
     public bool IsMerged { get; private set; }
 
-    /// <summary>Puts adapters on a model. Its outputs stay what they were: an adapter adds nothing at first. All other parameters are frozen.</summary>
-    /// <param name="model">A model without adapters, on the device where it is to be trained.</param>
-    /// <param name="options">Rank, scale, dropout, and which projections; null for the defaults.</param>
-    /// <exception cref="ArgumentException">The model has adapters already, an option is out of range, or no projection satisfies them.</exception>
+    /// <summary>Adds adapters to a model. The outputs do not change, because a new adapter adds 0. All other parameters are frozen.</summary>
+    /// <param name="model">A model without adapters, on the device on which it will be trained.</param>
+    /// <param name="options">Rank, scale, dropout and targets. The default, null, means the default values.</param>
+    /// <returns>The adapters. Disposing them detaches them.</returns>
+    /// <exception cref="ArgumentException">
+    /// The model already has adapters, an option is out of range, or no projection matches the options.
+    /// </exception>
     public static LoraAdapters Attach(HybridLanguageModel model, LoraOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         options ??= new();
         options.Check(nameof(options));
         RequireNone(model);
-        var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
-        if (sites.Length == 0) throw new ArgumentException($"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
+        var sites = LoraSites.Of(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
+        if (sites.Length == 0)
+            throw new ArgumentException(
+                $"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
         return new LoraAdapters(model, options, sites);
     }
 
-    /// <summary>Begins the random numbers of dropout again with a seed. Training with one seed then drops the same elements in every run.</summary>
-    /// <param name="seed">The seed; any number.</param>
+    /// <summary>Restarts the random numbers of dropout with a seed. Training with the same seed then drops the same elements in every run.</summary>
+    /// <param name="seed">The seed. Any number is valid.</param>
     public void SeedDropout(long seed)
     {
         RequireAttached();
@@ -75,11 +84,12 @@ public sealed class LoraAdapters : IDisposable
     }
 
     /// <summary>
-    /// Returns the state of dropout, (1 + adapters) int64: the seed, and how many masks each adapter has drawn. Null without dropout.
+    /// Returns the state of dropout, shape (1 + adapters), int64: the seed, and the number of masks that each adapter has drawn. Null without
+    /// dropout.
     /// </summary>
     internal Tensor? DropoutState() => Options.Dropout == 0 ? null : tensor([dropoutSeed, .. sites.Select(site => site.Adapter!.Dropout.Draws)]);
 
-    /// <summary>Goes back to a state that <see cref="DropoutState"/> returned.</summary>
+    /// <summary>Restores a state that <see cref="DropoutState"/> returned.</summary>
     internal void RestoreDropout(Tensor state)
     {
         var numbers = TensorMemory.ToArray<long>(state);
@@ -90,10 +100,11 @@ public sealed class LoraAdapters : IDisposable
     internal static void RequireNone(HybridLanguageModel model)
     {
         model.RequireAlive();
-        if (model.Adapters is not null) throw new ArgumentException("the model has adapters already; detach them first", nameof(model));
+        if (model.Adapters is not null)
+            throw new ArgumentException("the model already has adapters; detach them first", nameof(model));
     }
 
-    /// <summary>What share of the model they touch, part by part.</summary>
+    /// <summary>Returns the share of the model that has adapters, part by part.</summary>
     public LoraCoverage Coverage()
     {
         RequireAttached();
@@ -101,7 +112,7 @@ public sealed class LoraAdapters : IDisposable
         var rows = new List<LoraCoverageRow>();
         foreach (var target in Enum.GetValues<LoraTargets>().Where(target => int.IsPow2((int)target)))
         {
-            // a tied head has no parameters of its own
+            // a tied head has no separate parameters
             var own = all.Where(site => site.Target == target).ToArray();
             if (own.Length == 0) continue;
             var adapted = own.Where(site => site.Adapter is not null).ToArray();
@@ -119,17 +130,21 @@ public sealed class LoraAdapters : IDisposable
 
     static bool IsAdapter(string name) => name.Contains(".lora_", StringComparison.Ordinal) || name.StartsWith("lora_", StringComparison.Ordinal);
 
-    /// <summary>Adds the updates to the weights: the same outputs without the work of adapters, and <see cref="Checkpoint.Save"/> writes a plain model.</summary>
-    /// <exception cref="InvalidOperationException">The head has an adapter and is the embedding, which must not change with it.</exception>
+    /// <summary>
+    /// Adds the updates to the weights. The outputs are the same without the cost of adapters, and <see cref="Checkpoint.Save"/> writes a plain
+    /// model.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The head has an adapter and is tied to the embedding, which must not change.</exception>
     public void Merge()
     {
         RequireAttached();
         if (model.Design.TiedHead && sites.Any(site => site.Target == LoraTargets.Head))
-            throw new InvalidOperationException("the head is the embedding: its adapter cannot be merged without changing the embedding; leave the head out of the targets, or untie it");
+            throw new InvalidOperationException(
+                "the head is tied to the embedding, so its adapter cannot be merged; remove the head from the targets, or untie it");
         Set(merged: true);
     }
 
-    /// <summary>Takes the updates out of the weights again, which are then what they were up to rounding.</summary>
+    /// <summary>Subtracts the updates from the weights. They are restored up to rounding.</summary>
     public void Unmerge()
     {
         RequireAttached();
@@ -142,7 +157,7 @@ public sealed class LoraAdapters : IDisposable
         IsMerged = merged;
     }
 
-    /// <summary>Takes the adapters off and lets train what was trained before. What is merged stays in the weights.</summary>
+    /// <summary>Removes the adapters and makes the original parameters trainable again. Merged updates remain in the weights.</summary>
     public void Detach()
     {
         if (detached) return;
@@ -153,8 +168,8 @@ public sealed class LoraAdapters : IDisposable
         foreach (var parameter in frozen) parameter.requires_grad = true;
     }
 
-    /// <summary>Saves the adapters alone as a safetensors file, in one move.</summary>
-    /// <param name="path">The file; its folder exists.</param>
+    /// <summary>Saves the adapters without the model as a safetensors file. The file is replaced atomically.</summary>
+    /// <param name="path">The file. Its folder must exist.</param>
     public void Save(string path)
     {
         RequireAttached();
@@ -170,17 +185,20 @@ public sealed class LoraAdapters : IDisposable
             [AlphaKey] = Options.Alpha.ToString("R", CultureInfo.InvariantCulture),
             [DropoutKey] = Options.Dropout.ToString("R", CultureInfo.InvariantCulture),
         };
-        // a line for each weight of another size
+        // one line for each weight with another rank or alpha
         if (Options.Sizes.Count > 0)
             metadata[SizesKey] = string.Join('\n', Options.Sizes.Select(item => FormattableString.Invariant($"{item.Weight} {item.Size.Rank} {item.Size.Alpha:R}")));
         return metadata;
     }
 
-    /// <summary>Puts adapters on a model as <see cref="Save"/> wrote them.</summary>
-    /// <param name="model">A model of the design they were trained on, without adapters.</param>
+    /// <summary>Adds adapters that <see cref="Save"/> wrote to a model.</summary>
+    /// <param name="model">A model of the design on which they were trained, without adapters.</param>
     /// <param name="path">The file.</param>
-    /// <exception cref="ArgumentException">The model has adapters already.</exception>
-    /// <exception cref="InvalidDataException">The file holds no adapters, or not of this model: weights are named that it lacks, or shapes do not fit.</exception>
+    /// <returns>The adapters. Disposing them detaches them.</returns>
+    /// <exception cref="ArgumentException">The model already has adapters.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file contains no adapters, or those of another model: it names unknown weights, or shapes do not fit.
+    /// </exception>
     public static LoraAdapters Load(HybridLanguageModel model, string path)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -192,7 +210,7 @@ public sealed class LoraAdapters : IDisposable
             { ($"{site.Name}.down", site.Adapter!.Down), ($"{site.Name}.up", site.Adapter.Up) }).ToDictionary(item => item.Name, item => item.Value)), path);
     }
 
-    /// <summary>Puts on the adapters that a checkpoint was saved with, to be filled with its other tensors; does nothing if it had none.</summary>
+    /// <summary>Adds the adapters with which a checkpoint was saved, if any. Their values are read later, together with the other tensors.</summary>
     internal static void AttachAs(HybridLanguageModel model, SafetensorsFile file)
     {
         if (!file.Metadata.ContainsKey(FormatKey)) return;
@@ -226,15 +244,16 @@ public sealed class LoraAdapters : IDisposable
         double Number(string key) => double.TryParse(file.Metadata.GetValueOrDefault(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value
             : throw new InvalidDataException($"{file.Path}: {key} is \"{file.Metadata.GetValueOrDefault(key)}\"; expected a number");
         double rank = Number(RankKey);
-        if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank)) throw new InvalidDataException($"{file.Path}: {RankKey} is {rank}; expected a whole number from 1");
+        if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank))
+            throw new InvalidDataException($"{file.Path}: {RankKey} is {rank}; expected an integer from 1 to {1 << 20}");
         var options = new LoraOptions { Rank = (int)rank, Alpha = Number(AlphaKey), Dropout = Number(DropoutKey), Sizes = ReadSizes(file) };
-        // before memory is taken for a rank that only the metadata claims
+        // checked before memory is allocated for a rank that only the metadata declares
         bool alone = !file.Entries.Any(entry => IsAdapter(entry.Name));
         foreach (var entry in file.Entries.Where(entry => (alone || IsAdapter(entry.Name)) && entry.Name.EndsWith(".down", StringComparison.Ordinal)))
         {
             int expected = options.SizeOf(alone ? entry.Name[..^".down".Length] : WeightOf(entry.Name)).Rank;
             if (entry.Shape.Count < 2 || entry.Shape[^2] != expected)
-                throw new InvalidDataException($"{file.Path}: {entry} is not of rank {expected}");
+                throw new InvalidDataException($"{file.Path}: {entry} does not have rank {expected}");
         }
         try
         {
@@ -247,7 +266,7 @@ public sealed class LoraAdapters : IDisposable
         return options;
     }
 
-    // the weight's name in that of an adapter's tensor in a checkpoint
+    // returns the name of the weight for the tensor of an adapter in a checkpoint
     static string WeightOf(string tensor) => tensor[..^".down".Length].Replace("lora_", "", StringComparison.Ordinal);
 
     static HybridArchitectures.Design.EquatableList<(string, LoraSize)> ReadSizes(SafetensorsFile file)
@@ -261,7 +280,7 @@ public sealed class LoraAdapters : IDisposable
                 && double.TryParse(alpha, NumberStyles.Float, CultureInfo.InvariantCulture, out double scale) && double.IsFinite(scale)
                 && sizes.TryAdd(name, new(size, scale));
             if (!isSize)
-                throw new InvalidDataException($"{file.Path}: {SizesKey} has the line \"{line}\"; expected a weight's name, its rank and its alpha.");
+                throw new InvalidDataException($"{file.Path}: {SizesKey} contains the line \"{line}\"; expected the name of a weight, its rank and its alpha.");
         }
         return [.. sizes.Select(item => (item.Key, item.Value))];
     }
@@ -272,6 +291,6 @@ public sealed class LoraAdapters : IDisposable
         model.RequireAlive();
     }
 
-    /// <summary>Takes them off, as <see cref="Detach"/> does.</summary>
+    /// <summary>Detaches the adapters, see <see cref="Detach"/>.</summary>
     public void Dispose() => Detach();
 }

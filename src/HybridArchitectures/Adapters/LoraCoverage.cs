@@ -4,14 +4,14 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>What share of a model adapters touch, part by part; as text, a table.</summary>
-/// <param name="Parts">The parts the model has.</param>
-/// <param name="Blocks">Blocks of the model.</param>
-/// <param name="AdaptedBlocks">Blocks with at least one adapter.</param>
-/// <param name="Untouched">Names of the projections without adapter.</param>
+/// <summary>Describes the share of a model that has adapters, part by part. Its text is a table.</summary>
+/// <param name="Parts">The parts of the model.</param>
+/// <param name="Blocks">The number of blocks of the model.</param>
+/// <param name="AdaptedBlocks">The number of blocks with at least one adapter.</param>
+/// <param name="Untouched">The names of the projections without an adapter.</param>
 public sealed record LoraCoverage(EquatableList<LoraCoverageRow> Parts, int Blocks, int AdaptedBlocks, EquatableList<string> Untouched)
 {
-    /// <summary>All parts together.</summary>
+    /// <summary>Gets the sum over all parts.</summary>
     public LoraCoverageRow Total => new("total", Parts.Sum(part => part.Projections), Parts.Sum(part => part.Adapted), Parts.Sum(part => part.Parameters),
         Parts.Sum(part => part.AdaptedParameters), Parts.Sum(part => part.AdapterParameters));
 

@@ -6,35 +6,34 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// Dropout of one adapter's inputs. The mask is a hash of the seed, the adapter's number, the number of the draw and the element's index, so that it
-/// is the same
-/// on every device and in every run, and the whole state is the number of draws.
+/// Implements dropout of the inputs of one adapter. The mask is a hash of the seed, the number of the adapter, the number of the draw and the index
+/// of the element. It is therefore the same on every device and in every run, and the number of draws is the complete state.
 /// </summary>
-/// <param name="share">The share of elements that become 0, in [0, 1).</param>
+/// <param name="share">The share of elements that are set to 0, in [0, 1).</param>
 sealed class LoraDropout(double share)
 {
-    // multipliers of a 32-bit integer hash; the shifts keep the sign, which is still a bijection
+    // multipliers of a 32-bit integer hash; the shifts preserve the sign, so the function is still a bijection
     static readonly Scalar FirstFactor = 0x7feb352d.ToScalar(), SecondFactor = (-2073254261).ToScalar();
     static readonly ConcurrentDictionary<(int Value, string Device), Tensor> Shifts = new();
 
     ulong stream;
 
-    /// <summary>Whether elements are dropped at all.</summary>
+    /// <summary>Gets whether elements are dropped.</summary>
     public bool IsActive => share > 0;
 
-    /// <summary>How many masks have been drawn since <see cref="Seed"/>.</summary>
+    /// <summary>Gets or sets the number of masks that were drawn since <see cref="Seed"/>.</summary>
     public long Draws { get; set; }
 
-    /// <summary>Begins again with a seed.</summary>
+    /// <summary>Restarts with a seed.</summary>
     /// <param name="seed">The seed.</param>
-    /// <param name="number">Number of the adapter in its model; adapters of one seed have different masks.</param>
+    /// <param name="number">The number of the adapter in its model. Adapters with the same seed have different masks.</param>
     public void Seed(long seed, int number)
     {
         stream = Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)(number + 1));
         Draws = 0;
     }
 
-    /// <summary>Returns x with elements dropped and the others divided by the share that is kept. One draw.</summary>
+    /// <summary>Returns x with some elements set to 0 and the others divided by the share that remains. Counts as one draw.</summary>
     public Tensor Apply(Tensor x)
     {
         ulong key = Mix(stream ^ Mix((ulong)Draws++ + 1));
@@ -44,7 +43,7 @@ sealed class LoraDropout(double share)
         return x.mul(mask).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Runs a computation that draws again what it drew when the counts were <paramref name="draws"/>.</summary>
+    /// <summary>Runs a computation that draws the same masks as when the numbers of draws were <paramref name="draws"/>.</summary>
     public static T Repeat<T>(IReadOnlyList<LoraDropout> dropouts, long[] draws, Func<T> compute)
     {
         var now = dropouts.Select(dropout => dropout.Draws).ToArray();
@@ -66,7 +65,7 @@ sealed class LoraDropout(double share)
         bits.add_(first, Scalars.One);
         bits.bitwise_xor_(bits.bitwise_right_shift(Shift(16, device))).mul_(FirstFactor).add_(second, Scalars.One);
         bits.bitwise_xor_(bits.bitwise_right_shift(Shift(15, device))).mul_(SecondFactor);
-        // uniform over the 32-bit integers: what lies below the threshold is dropped
+        // uniform over the 32-bit integers: elements below the threshold are dropped
         using var threshold = ((int)Math.Min(int.MaxValue, Math.Round(int.MinValue + share * 4294967296.0))).ToScalar();
         return bits.ge(threshold);
     }
@@ -78,7 +77,7 @@ sealed class LoraDropout(double share)
         return x ^ (x >> 31);
     }
 
-    // made once for each device: a number in main memory would be copied there at every draw
+    // created once per device, because a scalar in main memory would be copied to the device at every draw
     static Tensor Shift(int value, Device device) =>
         Shifts.GetOrAdd((value, device.ToString()), _ => tensor(value, device: device).DetachFromDisposeScope());
 }

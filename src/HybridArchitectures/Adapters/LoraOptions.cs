@@ -2,33 +2,38 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>What low-rank adapters are to be (arXiv 2106.09685).</summary>
+/// <summary>Contains the options of low-rank adapters (arXiv 2106.09685).</summary>
 public sealed record LoraOptions
 {
-    /// <summary>Channels between the two matrices of an adapter, at least 1.</summary>
+    /// <summary>Gets or sets the rank, which is the inner dimension of the two matrices of an adapter, at least 1. The default is 8.</summary>
     public int Rank { get; init; } = 8;
 
-    /// <summary>What an adapter adds is multiplied by this over <see cref="Rank"/>.</summary>
+    /// <summary>Gets or sets alpha. The output of an adapter is multiplied by alpha / <see cref="Rank"/>. The default is 16.</summary>
     public double Alpha { get; init; } = 16;
 
-    /// <summary>Share of an adapter's inputs set to 0 while training, in [0, 1); the head, whose adapter works on its weight, has none.</summary>
+    /// <summary>
+    /// Gets or sets the share of the inputs of an adapter that are set to 0 during training, in [0, 1). The default is 0. The head has no dropout,
+    /// because its adapter changes its weight.
+    /// </summary>
     public double Dropout { get; init; }
 
-    /// <summary>Which projections get one.</summary>
+    /// <summary>Gets or sets which projections get an adapter. The default is <see cref="LoraTargets.Blocks"/>.</summary>
     public LoraTargets Targets { get; init; } = LoraTargets.Blocks;
 
     /// <summary>
-    /// Of these projections, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies this; null for all.
+    /// Gets or sets a filter: of the targets, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies it get an adapter.
+    /// The default, null, means all.
     /// </summary>
     public Func<string, bool>? Only { get; init; }
 
     /// <summary>
-    /// Gets or sets the seed of the initial values and of dropout; a trainer gives dropout the seed of its run. The default value is 0.
+    /// Gets or sets the seed of the initial values and of dropout. A trainer restarts dropout with the seed of its run. The default is 0.
     /// </summary>
     public long Seed { get; init; }
 
     /// <summary>
-    /// Weights whose adapter has another rank and scale than <see cref="Rank"/> and <see cref="Alpha"/>, as in files of other libraries.
+    /// Gets or sets the weights whose adapter has another rank and alpha than <see cref="Rank"/> and <see cref="Alpha"/>, as in files of other
+    /// libraries. The default is empty.
     /// </summary>
     internal EquatableList<(string Weight, LoraSize Size)> Sizes { get; init; } = [];
 
@@ -39,9 +44,10 @@ public sealed record LoraOptions
         return new(Rank, Alpha);
     }
 
-    /// <summary>Rank, alpha, dropout and targets.</summary>
+    /// <summary>Returns rank, alpha, dropout and targets as text.</summary>
     public override string ToString() => FormattableString.Invariant(
-        $"rank {Rank}, alpha {Alpha}, dropout {Dropout}, targets {Targets}{(Only is null ? "" : ", only some weights")}{(Sizes.Count == 0 ? "" : $", {Sizes.Count} weights with another rank or alpha")}");
+        $"rank {Rank}, alpha {Alpha}, dropout {Dropout}, targets {Targets}{(Only is null ? "" : ", only some weights")}"
+            + $"{(Sizes.Count == 0 ? "" : $", {Sizes.Count} weights with another rank or alpha")}");
 
     internal void Check(string name)
     {

@@ -3,17 +3,17 @@ using TorchSharp.Modules;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>A weight that may have an adapter.</summary>
-/// <param name="Name">The weight's name in a checkpoint.</param>
-/// <param name="Owner">The module that uses it.</param>
-/// <param name="Parameter">What the owner calls it.</param>
-/// <param name="Target">The part of the model it belongs to.</param>
-/// <param name="Block">Number of its block from 0; null outside blocks.</param>
+/// <summary>Describes a weight that can have an adapter.</summary>
+/// <param name="Name">The name of the weight in a checkpoint.</param>
+/// <param name="Owner">The module that uses the weight.</param>
+/// <param name="Parameter">The name of the weight in that module.</param>
+/// <param name="Target">The part of the model to which the weight belongs.</param>
+/// <param name="Block">The number of the block, counted from 0. Null outside blocks.</param>
 sealed record LoraSite(string Name, HybridModule Owner, string Parameter, LoraTargets Target, int? Block)
 {
-    /// <summary>The weight as it is now.</summary>
+    /// <summary>Gets the current weight.</summary>
     public Parameter Weight => Owner.ProjectionWeight(Parameter);
 
-    /// <summary>Its adapter, or null.</summary>
+    /// <summary>Gets the adapter, or null.</summary>
     public LoraWeight? Adapter => Owner.Adapter(Parameter);
 }

@@ -4,7 +4,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>Finds every projection of a model.</summary>
+/// <summary>Finds all projections of a model.</summary>
 static class LoraSites
 {
     public static IReadOnlyList<LoraSite> FromModel(HybridLanguageModel model)

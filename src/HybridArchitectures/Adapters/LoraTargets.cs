@@ -1,36 +1,41 @@
 namespace HybridArchitectures.Adapters;
 
-/// <summary>Which projections get an adapter, by the part of the model they belong to.</summary>
+/// <summary>Specifies which projections get an adapter, by the part of the model to which they belong.</summary>
 [Flags]
 public enum LoraTargets
 {
-    /// <summary>None.</summary>
+    /// <summary>No projection.</summary>
     None = 0,
 
-    /// <summary>Queries, keys, values and output of attention, also inside intra-layer hybrids and shared transformers.</summary>
+    /// <summary>Queries, keys, values and output of attention, including those in intra-layer hybrids and shared transformers.</summary>
     Attention = 1,
 
-    /// <summary>Projections into and out of state-space mixers and gated delta nets, also inside intra-layer hybrids: input, output, and in Mamba-1 the selection and the time steps.</summary>
+    /// <summary>
+    /// Input and output projections of state-space mixers and gated delta nets, including those in intra-layer hybrids. For Mamba-1, also the
+    /// projections of B, C and the time steps.
+    /// </summary>
     StateSpace = 2,
 
-    /// <summary>Projections of other mixers, those of users included, and those that join branches or shared transformers to the stream.</summary>
+    /// <summary>
+    /// Projections of other mixers, including custom ones, and those that join branches or shared transformers with the residual stream.
+    /// </summary>
     OtherMixers = 4,
 
-    /// <summary>Feed-forwards, shared experts included, and projections into and out of a latent space.</summary>
+    /// <summary>Feed-forwards, including shared experts, and projections into and out of a latent space.</summary>
     FeedForward = 8,
 
-    /// <summary>Every routed expert, with an adapter of its own.</summary>
+    /// <summary>All routed experts. Each expert has a separate adapter.</summary>
     Experts = 16,
 
-    /// <summary>Routers of experts and gates of shared ones.</summary>
+    /// <summary>Routers of experts and gates of shared experts.</summary>
     Routers = 32,
 
-    /// <summary>The head. If it is the embedding, the adapter serves the head alone.</summary>
+    /// <summary>The head. If it is tied to the embedding, the adapter affects only the head.</summary>
     Head = 64,
 
-    /// <summary>Every projection inside the blocks, routers aside.</summary>
+    /// <summary>All projections inside the blocks, except routers.</summary>
     Blocks = Attention | StateSpace | OtherMixers | FeedForward | Experts,
 
-    /// <summary>Every projection there is.</summary>
+    /// <summary>All projections.</summary>
     All = Blocks | Routers | Head,
 }

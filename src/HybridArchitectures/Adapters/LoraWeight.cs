@@ -7,7 +7,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>The adapter of one weight W, (outputs, inputs) or (experts, outputs, inputs): beside W x comes scale up(down(dropout(x))). up starts at 0.</summary>
+/// <summary>
+/// Implements the adapter of one weight W of shape (outputs, inputs) or (experts, outputs, inputs). It adds scale up(down(dropout(x))) to W x. The
+/// matrix up starts at 0.
+/// </summary>
 sealed class LoraWeight : HybridModule
 {
     readonly double scale;
@@ -31,30 +34,30 @@ sealed class LoraWeight : HybridModule
         return parameter;
     }
 
-    /// <summary>Rank and scale.</summary>
+    /// <summary>Gets rank and alpha.</summary>
     public LoraSize Size { get; }
 
-    /// <summary>Whether the update is part of the weight at the moment.</summary>
+    /// <summary>Gets whether the update is currently merged into the weight.</summary>
     public bool IsMerged { get; private set; }
 
-    /// <summary>What drops inputs while training.</summary>
+    /// <summary>Gets the dropout of the inputs during training.</summary>
     public LoraDropout Dropout { get; }
 
     public Parameter Down => Parameter("down");
 
     public Parameter Up => Parameter("up");
 
-    /// <summary>(..., inputs) to (..., outputs).</summary>
-    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.From(scale));
+    /// <summary>Maps (..., inputs) to (..., outputs).</summary>
+    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.Of(scale));
 
-    /// <summary>Rows expert by expert, as in <see cref="GroupedLinear"/>.</summary>
+    /// <summary>Maps rows that are sorted by expert, as in <see cref="GroupedLinear"/>.</summary>
     public Tensor Forward(Tensor x, Tensor ends) =>
         GroupedLinear.Forward(GroupedLinear.Forward(Dropped(x), Down.to(x.dtype), ends), Up.to(x.dtype), ends).mul(Scalars.From(scale));
 
-    /// <summary>scale up down, in the shape of the weight.</summary>
-    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.From(scale));
+    /// <summary>Returns scale up down in the shape of the weight.</summary>
+    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.Of(scale));
 
-    /// <summary>Adds the update to the weight, or takes it out again.</summary>
+    /// <summary>Adds the update to the weight, or subtracts it.</summary>
     public void Merge(Tensor weight, bool merged)
     {
         if (merged == IsMerged) return;

@@ -8,28 +8,32 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// Adapters in the files of Hugging Face PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>, for the families of <see
-/// cref="PretrainedFamily.All"/>. What is LoRA in both is
-/// read and written: rank, alpha, rank-stabilised scaling, dropout, patterns of ranks and alphas, and adapters on layers that one of the two has
-/// fused. DoRA, trained biases, modules saved as a
-/// whole and other variants are refused by name.
+/// Reads and writes adapters in the files of Hugging Face PEFT, <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>, for the families of
+/// <see cref="PretrainedFamily.All"/>.
 /// </summary>
+/// <remarks>
+/// Supported: rank, alpha, rank-stabilized scaling, dropout, patterns of ranks and alphas, and adapters on layers that one of the two libraries has
+/// fused. Refused by name: DoRA, trained biases, modules saved as a whole, and other variants.
+/// </remarks>
 public static class PeftAdapters
 {
     const string WeightsFile = "adapter_model.safetensors";
     const int NamesShown = 10;
 
-    /// <summary>A module's adapter in a file, with the names of its two tensors.</summary>
+    /// <summary>Describes the adapter of a module in a file, with the names of its two tensors.</summary>
     readonly record struct StoredAdapter(PeftModule Module, LoraSize Size, string Down, string Up);
 
-    /// <summary>Puts adapters from a PEFT folder on a model. All other parameters are frozen.</summary>
-    /// <param name="model">The model that they were trained on, without adapters.</param>
-    /// <param name="folder">A folder as PEFT's <c>save_pretrained</c> writes it.</param>
-    /// <param name="modelType">The model's family, the <c>model_type</c> of its <c>config.json</c>, such as <c>llama</c>.</param>
-    /// <exception cref="ArgumentException">The model has adapters already, or is none of the family.</exception>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    /// <exception cref="FileNotFoundException">It lacks one of the two files.</exception>
-    /// <exception cref="InvalidDataException">The adapters are not plain LoRA, or not of this model; the setting or tensor is named.</exception>
+    /// <summary>Adds adapters from a PEFT folder to a model. All other parameters are frozen.</summary>
+    /// <param name="model">The model on which they were trained, without adapters.</param>
+    /// <param name="folder">A folder that was written by <c>save_pretrained</c> of PEFT.</param>
+    /// <param name="modelType">The family of the model: the <c>model_type</c> of its <c>config.json</c>, for example <c>llama</c>.</param>
+    /// <returns>The adapters. Disposing them detaches them.</returns>
+    /// <exception cref="ArgumentException">The model already has adapters, or does not belong to the family.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder does not exist.</exception>
+    /// <exception cref="FileNotFoundException">One of the two files does not exist.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The adapters are not plain LoRA, or belong to another model. The message names the setting or tensor.
+    /// </exception>
     public static LoraAdapters Load(HybridLanguageModel model, string folder, string modelType)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -42,7 +46,7 @@ public static class PeftAdapters
         if (!File.Exists(path))
         {
             bool hasPickle = File.Exists(Path.Combine(folder, "adapter_model.bin"));
-            throw new FileNotFoundException($"'{folder}' holds no {WeightsFile}"
+            throw new FileNotFoundException($"'{folder}' contains no {WeightsFile}"
                 + (hasPickle ? "; its adapter_model.bin is a pickle, which is never read: let PEFT save it with safe_serialization" : ""));
         }
         using var file = SafetensorsFile.Open(path);
@@ -52,7 +56,7 @@ public static class PeftAdapters
         return LoraAdapters.AttachFrom(model, options, names, _ => Fill(file, stored), path);
     }
 
-    // every tensor belongs to one of two that a module has
+    // every tensor is one of the two tensors of a module
     static IReadOnlyList<StoredAdapter> Modules(SafetensorsFile file, PeftModules modules, PeftConfig config)
     {
         var tensors = new Dictionary<string, (string? Down, string? Up)>(StringComparer.Ordinal);
@@ -74,10 +78,10 @@ public static class PeftAdapters
     static StoredAdapter Checked(SafetensorsFile file, string name, (string? Down, string? Up) tensors, PeftModules modules, PeftConfig config)
     {
         var module = modules.Find(name)
-            ?? throw Refusal(file, tensors.Down ?? tensors.Up!, "linear layers of the model's family that are weights of their own");
+            ?? throw Refusal(file, tensors.Down ?? tensors.Up!, "linear layers of the model's family that are separate weights");
         if (tensors is not ({ } down, { } up)) throw Refusal(file, tensors.Down ?? tensors.Up!, "both lora_A and lora_B of a module");
         if (!config.IsTarget(name))
-            throw Refusal(file, down, $"modules that target_modules of {PeftConfig.FileName} selects, since PEFT would ignore others");
+            throw Refusal(file, down, $"modules that target_modules of {PeftConfig.FileName} selects, because PEFT would ignore others");
         var size = config.SizeOf(name);
         foreach (var (tensor, shape) in new[] { (down, new[] { size.Rank, module.Inputs }), (up, [module.Outputs, size.Rank]) })
         {
@@ -109,7 +113,7 @@ public static class PeftAdapters
         };
     }
 
-    // experts that the file leaves out keep an adapter that adds nothing
+    // experts that the file omits keep an adapter that adds 0
     static void Fill(SafetensorsFile file, IReadOnlyList<StoredAdapter> stored)
     {
         foreach (var (module, _, downName, upName) in stored)
@@ -128,17 +132,18 @@ public static class PeftAdapters
         }
     }
 
-    /// <summary>Saves adapters as PEFT reads them. The folder appears, or replaces one written earlier, when both files are complete.</summary>
+    /// <summary>Saves adapters in the format of PEFT. The folder appears, or replaces an earlier one, when both files are complete.</summary>
     /// <param name="adapters">Adapters of a model that the family can express.</param>
-    /// <param name="folder">A new or empty folder, or one that holds nothing but adapters.</param>
-    /// <param name="modelType">The family's <c>model_type</c>, such as <c>llama</c>.</param>
-    /// <param name="baseModel">Name or folder of the model, which PEFT loads where it is given no model. The default, null, writes none.</param>
-    /// <exception cref="ArgumentException">The family is unknown or cannot express the design, weights with adapters are no linear layers of the
-    /// family (they are named), or the folder holds other
-    /// files.</exception>
+    /// <param name="folder">A new or empty folder, or one that contains only adapters.</param>
+    /// <param name="modelType">The <c>model_type</c> of the family, for example <c>llama</c>.</param>
+    /// <param name="baseModel">The name or folder of the model that PEFT loads by default. The default, null, writes none.</param>
+    /// <exception cref="ArgumentException">
+    /// The family is unknown or cannot express the design, weights with adapters are not linear layers of the family (the message names them), or the
+    /// folder contains other files.
+    /// </exception>
     /// <remarks>
-    /// Where the family keeps two weights of this library in one layer, such as gate and up, the two adapters become one of both ranks together
-    /// with the same result.
+    /// If the family stores two weights of this library in one layer, for example gate and up, the two adapters become one with both ranks together.
+    /// The result is the same.
     /// </remarks>
     public static void Save(LoraAdapters adapters, string folder, string modelType, string? baseModel = null)
     {
@@ -177,7 +182,7 @@ public static class PeftAdapters
         return System.Text.Encoding.UTF8.GetString(stream.ToArray()) + "\n";
     }
 
-    // one adapter for the outputs of all parts: a common matrix from the inputs, or all of them, one after another, and zeros between
+    // one adapter for the outputs of all parts: a common matrix for the inputs, or all matrices stacked, with zeros between the parts
     static (Tensor Down, Tensor Up, LoraSize Size) Joined(PeftModule module)
     {
         var parts = module.Parts.Where(part => part.Site.Adapter is not null).ToArray();

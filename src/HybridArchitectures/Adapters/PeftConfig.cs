@@ -6,9 +6,8 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Adapters;
 
 /// <summary>
-/// The <c>adapter_config.json</c> of PEFT, as far as it is plain LoRA. Settings that change what an adapter computes and are not supported are
-/// refused by name; settings of how it was
-/// initialised or selected are read past, since the tensors say the result.
+/// Represents the <c>adapter_config.json</c> of PEFT for plain LoRA. Unsupported settings that change the output of an adapter are refused by name.
+/// Settings about initialization or selection are ignored, because the tensors contain the result.
 /// </summary>
 sealed record PeftConfig
 {
@@ -17,14 +16,14 @@ sealed record PeftConfig
     const int MaxRank = 1 << 20;
     static readonly TimeSpan MaxMatchTime = TimeSpan.FromSeconds(1);
 
-    // what they say is in the tensors, or is about training and files only
+    // the tensors contain the effect of these settings, or they only concern training and files
     static readonly HashSet<string> Irrelevant = new(StringComparer.Ordinal)
     {
         "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_version", "layers_to_transform", "layers_pattern",
         "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "runtime_config",
     };
 
-    // initial values of the adapter alone; the others also change the base model's weights
+    // these initialize the adapter only; other methods also change the weights of the base model
     static readonly string[] PlainInitialisations = ["gaussian", "eva", "orthogonal"];
 
     readonly string path;
@@ -52,7 +51,7 @@ sealed record PeftConfig
     {
         string path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new FileNotFoundException($"'{folder}' holds no {FileName}; expected a folder as PEFT's save_pretrained writes it");
+            throw new FileNotFoundException($"'{folder}' contains no {FileName}; expected a folder that save_pretrained of PEFT wrote");
         var content = BoundedFile.Read(path, MaxBytes);
         try
         {
@@ -163,13 +162,13 @@ sealed record PeftConfig
         return [.. item.Value.EnumerateObject().Select(entry => (entry.Name, Number(entry, minimum, maximum, whole)))];
     }
 
-    /// <summary>Rank and scale of a module's adapter: the first pattern that matches the end of its name decides, as in PEFT.</summary>
+    /// <summary>Returns rank and alpha of the adapter of a module. The first pattern that matches the end of its name decides, as in PEFT.</summary>
     public LoraSize SizeOf(string module) => Size((int)(Match(Ranks, module) ?? Rank), Match(Alphas, module) ?? Alpha);
 
-    /// <summary>Rank and scale where no pattern matches.</summary>
+    /// <summary>Gets rank and alpha of modules that no pattern matches.</summary>
     public LoraSize UsualSize => Size(Rank, Alpha);
 
-    // alpha / sqrt(rank) is (alpha sqrt(rank)) / rank: arXiv 2312.03732
+    // alpha / sqrt(rank) equals (alpha sqrt(rank)) / rank: arXiv 2312.03732
     LoraSize Size(int rank, double alpha) => new(rank, IsRankStabilized ? alpha * Math.Sqrt(rank) : alpha);
 
     double? Match(IReadOnlyList<(string Pattern, double Value)> patterns, string module)
@@ -179,7 +178,7 @@ sealed record PeftConfig
         return null;
     }
 
-    /// <summary>Whether PEFT would put an adapter on a module of this name.</summary>
+    /// <summary>Returns whether PEFT would add an adapter to a module with this name.</summary>
     public bool IsTarget(string module) =>
         (Targets.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null || IsNamed(Targets, module)) && !IsNamed(Excluded, module);
 
@@ -202,12 +201,12 @@ sealed record PeftConfig
         }
     }
 
-    /// <summary>The text of a file for adapters of one rank and scale but for the modules listed.</summary>
-    /// <param name="usual">What most modules have.</param>
-    /// <param name="dropout">Share of inputs dropped in training.</param>
+    /// <summary>Returns the contents of a file for adapters with one rank and alpha, except for the listed modules.</summary>
+    /// <param name="usual">Rank and alpha of most modules.</param>
+    /// <param name="dropout">The share of inputs that is dropped during training.</param>
     /// <param name="targets">The modules, or the ends of their names.</param>
-    /// <param name="others">Modules that have another rank or scale.</param>
-    /// <param name="baseModel">Name of the model that the adapters belong to; null for none.</param>
+    /// <param name="others">The modules with another rank or alpha.</param>
+    /// <param name="baseModel">The name of the model to which the adapters belong. Null for none.</param>
     public static JsonObject Write(
         LoraSize usual, double dropout, IEnumerable<string> targets, IReadOnlyDictionary<string, LoraSize> others, string? baseModel)
     {

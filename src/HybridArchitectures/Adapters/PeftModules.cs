@@ -3,7 +3,7 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>The linear layers of a family's model by name.</summary>
+/// <summary>Contains the linear layers of a model of a family by name.</summary>
 sealed class PeftModules
 {
     const string Weight = ".weight", Head = "lm_head";
@@ -15,8 +15,8 @@ sealed class PeftModules
     public PeftModules(HybridLanguageModel model, PretrainedFamily family)
     {
         this.family = family;
-        var sites = LoraSites.FromModel(model);
-        // a tied head is the embedding's table, but its adapter serves the head alone
+        var sites = LoraSites.Of(model);
+        // a tied head uses the table of the embedding, but its adapter affects only the head
         var inside = sites.Where(site => site.Target != LoraTargets.Head).ToDictionary(site => site.Name, StringComparer.Ordinal);
         foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
         {
@@ -36,7 +36,7 @@ sealed class PeftModules
 
     public IEnumerable<PeftModule> All => byName.Values;
 
-    /// <summary>The module of a name, in whichever spelling the family knows.</summary>
+    /// <summary>Returns the module with a name, in any spelling that the family uses.</summary>
     public PeftModule? Find(string name)
     {
         string canonical = family.Canonical(name + Weight);
@@ -44,7 +44,8 @@ sealed class PeftModules
     }
 
     /// <summary>
-    /// Names by which PEFT selects just these modules: the last parts of their names, or their names where those would select others too.
+    /// Returns names by which PEFT selects exactly these modules: the last parts of their names, or the full names if the last parts would select
+    /// other modules too.
     /// </summary>
     public IReadOnlyList<string> TargetsOf(IReadOnlyCollection<string> adapted)
     {

@@ -2,12 +2,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Adapters;
 
-/// <summary>A weight, or one expert's slice of it.</summary>
+/// <summary>Describes a weight, or the slice of one expert.</summary>
 sealed record PeftPart(LoraSite Site, int? Expert)
 {
     public long Outputs => Site.Weight.size(-2);
 
-    /// <summary>The adapter's matrices (rank, inputs) and (outputs, rank), as views.</summary>
+    /// <summary>Returns the matrices of the adapter, shapes (rank, inputs) and (outputs, rank), as views.</summary>
     public (Tensor Down, Tensor Up) Matrices()
     {
         var adapter = Site.Adapter!;

@@ -3,14 +3,14 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Chat;
 
-/// <summary>The turns of ChatML as Qwen3 writes them.</summary>
+/// <summary>Formats the messages of ChatML as Qwen3 does.</summary>
 static class ChatMlTurns
 {
     public const string Start = "<|im_start|>", End = "<|im_end|>";
 
     const string ThinkStart = "<think>", ThinkEnd = "</think>", ToolStart = "<tool_response>", ToolEnd = "</tool_response>";
 
-    /// <summary>Returns what stands between the start and the end of each turn.</summary>
+    /// <summary>Returns the text between the start and the end of each turn.</summary>
     public static IEnumerable<string> Write(IReadOnlyList<ChatMessage> messages)
     {
         int question = LastQuestion(messages);
@@ -30,7 +30,7 @@ static class ChatMlTurns
         }
     }
 
-    // the last turn of the user that is no tool's result
+    // the index of the last turn of the user that is not the result of a tool
     static int LastQuestion(IReadOnlyList<ChatMessage> messages)
     {
         for (int i = messages.Count - 1; i >= 0; i--)

@@ -2,15 +2,17 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Chat;
 
-/// <summary>How a conversation becomes the tokens a model was trained on, and what ends its answer.</summary>
+/// <summary>Converts a conversation to the tokens that a model was trained on, and defines what ends its answer.</summary>
 public sealed class ChatTemplate
 {
     readonly Func<IReadOnlyList<ChatMessage>, IReadOnlyList<int>> encode;
 
-    /// <summary>A template of your own.</summary>
-    /// <param name="encode">From the turns to tokens, up to where the model's answer begins. Special tokens written in a turn must stay text.</param>
-    /// <param name="stopTokens">Tokens that end an answer; null for the tokenizer's own.</param>
-    /// <param name="stop">Texts that end an answer and are no part of it.</param>
+    /// <summary>Creates a custom template.</summary>
+    /// <param name="encode">
+    /// Converts the messages to tokens, up to the beginning of the model's answer. Special tokens in a message must be treated as plain text.
+    /// </param>
+    /// <param name="stopTokens">The tokens that end an answer. The default, null, means those of the tokenizer.</param>
+    /// <param name="stop">The texts that end an answer. They are not part of it. The default, null, means none.</param>
     public ChatTemplate(Func<IReadOnlyList<ChatMessage>, IReadOnlyList<int>> encode, IReadOnlyList<int>? stopTokens = null, params IReadOnlyList<string> stop)
     {
         ArgumentNullException.ThrowIfNull(encode);
@@ -18,22 +20,22 @@ public sealed class ChatTemplate
         (this.encode, StopTokens, Stop) = (encode, stopTokens, stop);
     }
 
-    /// <summary>Tokens that end an answer; null for the tokenizer's own.</summary>
+    /// <summary>Gets the tokens that end an answer. Null means those of the tokenizer.</summary>
     public IReadOnlyList<int>? StopTokens { get; }
 
-    /// <summary>Texts that end an answer and are no part of it.</summary>
+    /// <summary>Gets the texts that end an answer. They are not part of it.</summary>
     public IReadOnlyList<string> Stop { get; }
 
-    /// <summary>The tokens of a conversation, up to where the model's answer begins.</summary>
+    /// <summary>Returns the tokens of a conversation, up to the beginning of the model's answer.</summary>
     public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
     {
         ArgumentNullException.ThrowIfNull(messages);
         return encode(messages);
     }
 
-    /// <summary>The template of Llama 3: <see cref="Llama3Tokenizer.EncodeChat"/>.</summary>
+    /// <summary>Creates the template of Llama 3, see <see cref="Llama3Tokenizer.EncodeChat"/>.</summary>
     /// <param name="tokenizer">The tokenizer.</param>
-    /// <param name="today">The date Llama 3.2 is told; null to leave it out.</param>
+    /// <param name="today">The current date for the system message of Llama 3.2. The default, null, omits it.</param>
     public static ChatTemplate Llama3(Llama3Tokenizer tokenizer, DateOnly? today = null)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -41,20 +43,18 @@ public sealed class ChatTemplate
     }
 
     /// <summary>
-    /// ChatML as the published template of Qwen3 writes it without tools to call: <c>&lt;|im_start|&gt;role</c>, a line break, the content,
-    /// <c>&lt;|im_end|&gt;</c>, a
-    /// line break.
+    /// Creates the ChatML template as published for Qwen3, without tool calls: <c>&lt;|im_start|&gt;role</c>, a line break, the content,
+    /// <c>&lt;|im_end|&gt;</c>, a line break.
     /// </summary>
     /// <remarks>
-    /// The results of tools that follow one another are one turn of the user, each in <c>&lt;tool_response&gt;</c>. The thinking of an answer
-    /// (<c>&lt;think&gt;</c> to <c>&lt;/think&gt;</c>) is left out where a question of the user follows it. A begin-of-text token stands first if
-    /// the tokenizer has one.
-    /// Conversations of system, user and assistant without thinking are the same in all published forms of ChatML, such as Qwen2.5's after a system
-    /// turn, and LFM2's.
-    /// For what else another model's template does (a default system turn, tool turns in other words), use <see cref="FromFolder"/>.
+    /// Consecutive tool results form one turn of the user, each in <c>&lt;tool_response&gt;</c>. The thinking of an answer (<c>&lt;think&gt;</c> to
+    /// <c>&lt;/think&gt;</c>) is omitted if a question of the user follows it. A begin-of-text token comes first if the tokenizer has one.
+    /// Conversations of system, user and assistant without thinking are the same in all published forms of ChatML, for example in that of Qwen2.5
+    /// with a system message and in that of LFM2. For other features of a model's own template (a default system message, other formats of tool
+    /// results), use <see cref="FromFolder"/>.
     /// </remarks>
     /// <param name="tokenizer">A tokenizer with these two special tokens.</param>
-    /// <exception cref="ArgumentException">It lacks one of them.</exception>
+    /// <exception cref="ArgumentException">The tokenizer does not have one of them.</exception>
     public static ChatTemplate ChatMl(Tokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -69,24 +69,25 @@ public sealed class ChatTemplate
     }
 
     /// <summary>
-    /// Reads the chat template of a checkpoint's folder and renders it as transformers does: <c>chat_template.jinja</c>, or <c>chat_template</c> in
-    /// <c>chat_template.json</c> or <c>tokenizer_config.json</c> (of several the one named default).
+    /// Reads the chat template of a checkpoint and renders it as transformers does. The template is <c>chat_template.jinja</c>, or else
+    /// <c>chat_template</c> in <c>chat_template.json</c> or <c>tokenizer_config.json</c>. If there are several, the one named "default" is used.
     /// </summary>
     /// <remarks>
-    /// The template sees <c>messages</c> (role and content), <c>add_generation_prompt</c> (true), the special tokens of <c>tokenizer_config.json</c>
-    /// (<c>bos_token</c>, <c>eos_token</c>, ...) and <paramref name="variables"/>. Special tokens that it writes become tokens; those in a message
-    /// stay text.
+    /// The template can use <c>messages</c> (role and content), <c>add_generation_prompt</c> (true), the special tokens of
+    /// <c>tokenizer_config.json</c> (<c>bos_token</c>, <c>eos_token</c>, ...) and <paramref name="variables"/>. Special tokens that the template
+    /// writes are recognized. Those in a message are treated as plain text.
     /// </remarks>
-    /// <param name="folder">The folder.</param>
-    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="folder">The folder of the checkpoint.</param>
+    /// <param name="tokenizer">The tokenizer of the checkpoint.</param>
     /// <param name="variables">
-    /// What the template is told besides, such as <c>enable_thinking</c>: flags, whole numbers, numbers and texts. The default, null, is nothing.
+    /// Additional variables, for example <c>enable_thinking</c>. Values are Booleans, integers, numbers or strings. The default, null, means none.
     /// </param>
-    /// <param name="now">The date and time that the template is told. The default, null, is the clock's at each conversation.</param>
+    /// <param name="now">The date and time for the template. The default, null, means the current time of each conversation.</param>
     /// <exception cref="FileNotFoundException">The folder has no chat template.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged, or the template uses a part of Jinja that is not known; the message names the
-    /// line.</exception>
-    /// <exception cref="ArgumentException">A variable is of another type.</exception>
+    /// <exception cref="InvalidDataException">
+    /// A file is damaged, or the template uses an unsupported part of Jinja. The message names the line.
+    /// </exception>
+    /// <exception cref="ArgumentException">A variable has another type.</exception>
     public static ChatTemplate FromFolder(string folder, Tokenizer tokenizer, IReadOnlyDictionary<string, object>? variables = null,
         DateTime? now = null)
     {
@@ -100,15 +101,17 @@ public sealed class ChatTemplate
         });
     }
 
-    /// <summary>Returns whether a folder holds a chat template that <see cref="FromFolder"/> reads.</summary>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names the place and the reason.</exception>
+    /// <summary>Returns whether a folder contains a chat template that <see cref="FromFolder"/> can read.</summary>
+    /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static bool IsInFolder(string folder)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(folder);
         return FolderTemplate.Find(folder) is not null;
     }
 
-    /// <summary>Turns as lines of plain text, <c>user: ...</c>, for models that know no template; the next line of the user ends an answer.</summary>
+    /// <summary>
+    /// Creates a template that writes plain lines, <c>user: ...</c>, for models without a template. The next line of the user ends an answer.
+    /// </summary>
     public static ChatTemplate Plain(Tokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -117,7 +120,9 @@ public sealed class ChatTemplate
     }
 
     static int Special(Tokenizer tokenizer, string text) =>
-        tokenizer.SpecialTokens.TryGetValue(text, out int id) ? id : throw new ArgumentException($"the tokenizer has no special token {text}, which the template needs", nameof(tokenizer));
+        tokenizer.SpecialTokens.TryGetValue(text, out int id)
+            ? id
+            : throw new ArgumentException($"the tokenizer has no special token {text}, which the template needs", nameof(tokenizer));
 
     internal static string Name(ChatRole role) => role switch
     {

@@ -5,12 +5,12 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Chat;
 
-/// <summary>The chat template in a checkpoint's folder, with the special tokens that it may name.</summary>
+/// <summary>Represents the chat template of a checkpoint, with the special tokens that it can use.</summary>
 sealed class FolderTemplate
 {
     const string Key = "chat_template";
 
-    // characters that Unicode keeps for a program's own use
+    // noncharacters of Unicode, which are reserved for the internal use of a program
     const char FirstMark = '\uFDD0', LastMark = '\uFDEF';
 
     readonly JinjaTemplate template;
@@ -21,7 +21,7 @@ sealed class FolderTemplate
     {
         if (!Directory.Exists(folder)) throw new FileNotFoundException(HubNames.NoFolder(folder), folder);
         string text = Find(folder) ?? throw new FileNotFoundException(
-            $"'{folder}' holds no chat template; expected {Key}.jinja, or {Key} in {Key}.json or tokenizer_config.json");
+            $"'{folder}' contains no chat template; expected {Key}.jinja, or {Key} in {Key}.json or tokenizer_config.json");
         try
         {
             template = JinjaTemplate.Parse(text);
@@ -34,7 +34,7 @@ sealed class FolderTemplate
         foreach (var (name, value) in given ?? new Dictionary<string, object>()) variables[name] = Value(name, value);
     }
 
-    /// <summary>Returns the template's text, or null if the folder has none.</summary>
+    /// <summary>Returns the text of the template, or null if the folder has none.</summary>
     public static string? Find(string folder)
     {
         string alone = Path.Combine(folder, $"{Key}.jinja");
@@ -49,7 +49,7 @@ sealed class FolderTemplate
         return null;
     }
 
-    // a text, or several with names
+    // the value is a text, or a list of named texts
     static string Text(JsonPart part)
     {
         if (!part.IsArray) return part.Text();
@@ -72,15 +72,15 @@ sealed class FolderTemplate
         bool or string or long or double => value,
         int number => (long)number,
         float number => (double)number,
-        _ => throw new ArgumentException($"variables[\"{name}\"] is a {value?.GetType().Name ?? "null"}; expected a flag, a number or a text",
+        _ => throw new ArgumentException($"variables[\"{name}\"] is a {value?.GetType().Name ?? "null"}; expected a Boolean, a number or a string",
             nameof(value)),
     };
 
     /// <summary>Renders a conversation.</summary>
-    /// <param name="messages">The turns.</param>
-    /// <param name="special">The special tokens, which a turn does not write.</param>
-    /// <param name="now">What the template's clock shows.</param>
-    /// <returns>The text, and the mark that is in each special token that came from a turn.</returns>
+    /// <param name="messages">The messages.</param>
+    /// <param name="special">The special tokens, which are treated as plain text in messages.</param>
+    /// <param name="now">The date and time for the template.</param>
+    /// <returns>The text, and the mark that is part of each special token that came from a message.</returns>
     public (string Text, char Mark) Render(IReadOnlyList<ChatMessage> messages, IEnumerable<string> special, DateTime now)
     {
         char mark = FirstMark;

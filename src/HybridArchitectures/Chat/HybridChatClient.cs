@@ -8,10 +8,13 @@ using Microsoft.Extensions.AI;
 namespace HybridArchitectures.Chat;
 
 /// <summary>
-/// A model behind the <see cref="IChatClient"/> of Microsoft.Extensions.AI: whole or streamed answers, sampling by <see cref="ChatOptions"/>, cancellation between two tokens, counts of
-/// tokens. Answers to several calls take turns token by token, and each has a cache of its own; an answer that is left unread hinders no other. Text
-/// alone is understood; tools, images and answers bound to a schema are refused.
+/// Implements the <see cref="IChatClient"/> of Microsoft.Extensions.AI for a model: complete and streamed answers, sampling options in <see
+/// cref="ChatOptions"/>, cancellation between two tokens, and token counts.
 /// </summary>
+/// <remarks>
+/// Several calls at the same time take turns after each token, and each has its own cache. An answer that is not read to its end does not block other
+/// calls. Only text is supported. Tools, images and answers with a schema are refused.
+/// </remarks>
 public sealed class HybridChatClient : IChatClient
 {
     readonly LanguageModel model;
@@ -23,12 +26,17 @@ public sealed class HybridChatClient : IChatClient
     readonly SemaphoreSlim turn = new(1, 1);
     bool disposed;
 
-    /// <summary>A client. Model and tokenizer stay the caller's, and must not be used by anyone else while it answers.</summary>
+    /// <summary>Creates a client. It does not own the model and the tokenizer, which must not be used elsewhere while the client answers.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="tokenizer">Its tokenizer.</param>
-    /// <param name="template">How its conversations are written; null for Llama 3's where the tokenizer is one, else <see cref="ChatTemplate.Plain"/>.</param>
-    /// <param name="defaults">What holds where a call's options say nothing; null for the defaults of <see cref="GenerationOptions"/>.</param>
-    /// <param name="modelId">What answers call the model; null for the name of its design.</param>
+    /// <param name="tokenizer">The tokenizer of the model.</param>
+    /// <param name="template">
+    /// The chat template. The default, null, means the template of Llama 3 for a <see cref="Llama3Tokenizer"/>, and <see cref="ChatTemplate.Plain"/>
+    /// otherwise.
+    /// </param>
+    /// <param name="defaults">
+    /// The options that apply where a call sets none. The default, null, means the defaults of <see cref="GenerationOptions"/>.
+    /// </param>
+    /// <param name="modelId">The model id in answers. The default, null, means the name of the design.</param>
     /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
     public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null)
     {
@@ -41,8 +49,8 @@ public sealed class HybridChatClient : IChatClient
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
-    /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
-    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
+    /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
+    /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         var text = new StringBuilder();
@@ -61,14 +69,14 @@ public sealed class HybridChatClient : IChatClient
 
     /// <inheritdoc/>
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
-    /// <exception cref="NotSupportedException">Something other than text is asked for or given.</exception>
-    /// <exception cref="ObjectDisposedException">The client was disposed.</exception>
+    /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
+    /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
-        // refuse at the call, not at the first piece
-        var turns = ChatTurns.FromMessages(messages, options);
+        // refuse when the method is called, not when the first piece is read
+        var turns = ChatTurns.Of(messages, options);
         return Stream(template.Encode(turns), Settings(options), options?.ModelId ?? metadata.DefaultModelId, cancellationToken);
     }
 
@@ -95,7 +103,7 @@ public sealed class HybridChatClient : IChatClient
         }
     }
 
-    // the turn lasts for one token: a reader who does not come back for the next one blocks nobody
+    // a turn lasts for one token, so a reader who stops reading blocks nobody
     async Task<bool> MoveNext(IAsyncEnumerator<GeneratedPiece> pieces, CancellationToken cancellation)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
@@ -122,7 +130,7 @@ public sealed class HybridChatClient : IChatClient
         };
     }
 
-    // 0.8f is meant as 0.8
+    // 0.8f means 0.8
     static double? Exactly(float? value) => value is { } number ? (double)(decimal)number : null;
 
     /// <inheritdoc/>
@@ -133,7 +141,8 @@ public sealed class HybridChatClient : IChatClient
         return new object[] { this, metadata, model, tokenizer, template }.FirstOrDefault(serviceType.IsInstanceOfType);
     }
 
-    /// <summary>Ends the client; answers that are being read end with an <see cref="ObjectDisposedException"/>. Model and tokenizer stay the
-    /// caller's.</summary>
+    /// <summary>
+    /// Disposes the client. Reading an unfinished answer then throws an <see cref="ObjectDisposedException"/>. Model and tokenizer are not disposed.
+    /// </summary>
     public void Dispose() => disposed = true;
 }

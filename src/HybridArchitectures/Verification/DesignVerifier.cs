@@ -7,14 +7,16 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Verification;
 
 /// <summary>
-/// Tries whether a model keeps what generation and training lean on: later tokens, pads, other documents, other rows, and the sizes in which a prompt is read change nothing,
-/// mixers of users included. Each layer's output is compared, so that a failure names the first layer that breaks.
+/// Verifies that a model satisfies the assumptions of generation and training. Later tokens, padding, other documents, other rows, and the way in
+/// which a prompt is split must not change the result. Custom mixers are supported. The output of each layer is compared, so a failure names the
+/// first layer that breaks.
 /// </summary>
 public static class DesignVerifier
 {
-    /// <summary>Verifies a design on a model of it whose every weight is random, so that no term hides behind a 0 or a 1.</summary>
-    /// <param name="design">The design. The model takes the memory of its parameters.</param>
-    /// <param name="options">Null for the defaults.</param>
+    /// <summary>Verifies a design with a model whose weights are all random, so that no term is hidden by a 0 or a 1.</summary>
+    /// <param name="design">The design. A model with its parameters is created.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <returns>The result of each check.</returns>
     public static VerificationReport Verify(HybridDesign design, VerificationOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -34,16 +36,18 @@ public static class DesignVerifier
         return Verify(model, options);
     }
 
-    /// <summary>Verifies a model with the weights it has. It is in evaluation mode meanwhile.</summary>
+    /// <summary>Verifies a model with its present weights. The model is in evaluation mode during the verification.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="options">Null for the defaults.</param>
-    /// <exception cref="ArgumentException">The options ask for rows too short to divide, or for a tolerance that is none.</exception>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <returns>The result of each check.</returns>
+    /// <exception cref="ArgumentException">The rows are too short to be divided, or the tolerance is not positive.</exception>
     public static VerificationReport Verify(HybridLanguageModel model, VerificationOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         options ??= new();
         if (options.Length < 12) throw new ArgumentException($"options.Length is {options.Length}; expected at least 12", nameof(options));
-        if (options.Tolerance is { } tolerance && !(tolerance > 0)) throw new ArgumentException($"options.Tolerance is {tolerance}; expected more than 0", nameof(options));
+        if (options.Tolerance is { } tolerance && !(tolerance > 0))
+            throw new ArgumentException($"options.Tolerance is {tolerance}; expected more than 0", nameof(options));
         using var scope = NewDisposeScope();
         using var probe = new LayerProbe(model);
         var checks = new InvarianceChecks(model, probe, options);
@@ -62,12 +66,12 @@ public static class DesignVerifier
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
-            // a comparison before the failure may have found a layer already
+            // a comparison before the failure may already have found a layer
             int failed = Math.Min(errors.First ?? probe.Current, model.Stack.Blocks.Count);
             return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.ForLayer(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
         }
     }
 
-    // libtorch appends the frames of its own code to a message
+    // libtorch appends native stack frames to a message
     static string FirstLine(string message) => message.AsSpan().Trim().ToString().Split('\n')[0].TrimEnd();
 }

@@ -1,35 +1,38 @@
 namespace HybridArchitectures.Verification;
 
-/// <summary>What must not change a model's numbers. They stand from the cause to what follows from it: a layer that sees later tokens fails the first, and most others too.</summary>
+/// <summary>
+/// Specifies a change that must not affect the output of a model. The order is from cause to effect: a layer that sees later tokens fails the first
+/// check and most others.
+/// </summary>
 public enum Invariance
 {
-    /// <summary>Later tokens change nothing before them.</summary>
+    /// <summary>Later tokens do not change earlier outputs.</summary>
     Causality,
 
-    /// <summary>A row of a batch gives what it gives alone, in any order of the rows.</summary>
+    /// <summary>The result for a row does not depend on the other rows or on their order.</summary>
     BatchOrder,
 
-    /// <summary>Pads, left or right, with or without a cache, change nothing.</summary>
+    /// <summary>Padding on the left or the right, with or without a cache, changes nothing.</summary>
     Padding,
 
-    /// <summary>Documents packed into a row give what they give alone.</summary>
+    /// <summary>Documents packed into a row give the same result as separate rows.</summary>
     Packing,
 
-    /// <summary>A prompt read in chunks of any sizes gives what one pass gives.</summary>
+    /// <summary>A prompt that is read in chunks of any size gives the same result as one pass.</summary>
     ChunkedPrefill,
 
-    /// <summary>Token by token gives what one pass gives: the step is the scan.</summary>
+    /// <summary>Token-by-token decoding gives the same result as one pass.</summary>
     SingleSteps,
 
-    /// <summary>Rows of unequal length, read in chunks and continued together, give what they give alone.</summary>
+    /// <summary>Rows of unequal length, read in chunks and continued together, give the same result as separate rows.</summary>
     RaggedBatch,
 
-    /// <summary>Rows of a cache may be copied, leave, and join another batch.</summary>
+    /// <summary>Rows of a cache can be copied, removed, and added to another batch.</summary>
     CacheRows,
 
-    /// <summary>A cache comes back to a snapshot, and out of what a file keeps of it, as it was.</summary>
+    /// <summary>A cache can be restored from a snapshot and from a file.</summary>
     CacheReturn,
 
-    /// <summary>A cache holds as many bytes after a prompt and a step as the cost model counts for each block.</summary>
+    /// <summary>A cache has as many bytes after a prompt and a step as the cost model predicts for each block.</summary>
     CacheBytes,
 }

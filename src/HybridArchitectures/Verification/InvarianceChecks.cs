@@ -7,7 +7,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>The checks of <see cref="DesignVerifier"/>. Where a check is not about several rows it takes one, so that what depends on other rows fails only those that are.</summary>
+/// <summary>
+/// Implements the checks of <see cref="DesignVerifier"/>. A check that is not about several rows uses one row, so that a dependence between rows
+/// fails only the checks about rows.
+/// </summary>
 sealed class InvarianceChecks
 {
     const int Rows = 3;
@@ -22,12 +25,12 @@ sealed class InvarianceChecks
     {
         (this.model, this.probe, length) = (model, probe, options.Length);
         using var generator = new Generator((ulong)options.Seed + 1, CPU);
-        ids = randint(model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
-        // nowhere the same token
-        others = model.VocabularySize == 1 ? ids : ids.add(randint(1, model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.From(model.VocabularySize));
+        ids = randint(model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
+        // differs from ids at every position
+        others = model.Vocabulary == 1 ? ids : ids.add(randint(1, model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.Of(model.Vocabulary));
     }
 
-    /// <summary>What the last pass was about.</summary>
+    /// <summary>Gets a description of the last pass.</summary>
     public string Trying { get; private set; } = "";
 
     public void Run(Invariance invariance, LayerErrors errors)
@@ -225,11 +228,11 @@ sealed class InvarianceChecks
         }
     }
 
-    // a state from elsewhere is taken by its tensors, whatever it says of itself
+    // a custom state is counted by its tensors, regardless of its own count
     static long Held(MixerState? state) => state is null ? 0
         : state.GetType().Assembly == typeof(MixerState).Assembly ? state.Bytes : state.Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
-    // tokens of rows of ids, each from its own place
+    // reads the tokens of each row from its own position on
     void Follow(LayerErrors errors, IReadOnlyList<Tensor>[] alone, HybridCache cache, int[] rows, int[] from, int count)
     {
         var more = Continue(cache, cat([.. rows.Select((row, i) => Columns(Row(ids, row), from[i], count))], 0));

@@ -2,16 +2,24 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>What came out of one check.</summary>
-/// <param name="Invariance">What was checked.</param>
-/// <param name="MaxError">The largest error of any layer, as a share of the layer's largest output; infinite where a pass failed or gave numbers that are not finite.</param>
-/// <param name="Tolerance">The largest error allowed.</param>
-/// <param name="Block">The first block, from 1, whose output is wrong; one more than there are for the final norm; null where none is.</param>
-/// <param name="Layer">That block with the kinds of its parts, as in <c>block 2 (Mamba2, SwiGluFeedForward)</c>.</param>
-/// <param name="Errors">The error of each block's output, and of the final norm's; those after the first wrong one follow from it.</param>
-/// <param name="Detail">What was tried when the first error came, and the first line of the message where a pass failed.</param>
+/// <summary>Represents the result of one check.</summary>
+/// <param name="Invariance">The check.</param>
+/// <param name="MaxError">
+/// The maximum error of any layer, relative to the maximum output of that layer. Infinite if a pass failed or returned values that are not finite.
+/// </param>
+/// <param name="Tolerance">The maximum permitted error.</param>
+/// <param name="Block">
+/// The first block, counted from 1, whose output is wrong. The final norm counts as one more block. Null if no output is wrong.
+/// </param>
+/// <param name="Layer">
+/// That block with the kinds of its parts, for example <c>block 2 (Mamba2, SwiGluFeedForward)</c>. Null if no output is wrong.
+/// </param>
+/// <param name="Errors">
+/// The error of the output of each block and of the final norm. Errors after the first wrong output are consequences of it.
+/// </param>
+/// <param name="Detail">What was tried when the first error occurred, and the first line of the message if a pass failed.</param>
 public sealed record InvarianceResult(Invariance Invariance, double MaxError, double Tolerance, int? Block, string? Layer, EquatableList<double> Errors, string? Detail)
 {
-    /// <summary>Whether no layer broke it.</summary>
+    /// <summary>Gets whether no layer exceeded the tolerance.</summary>
     public bool Passed => Block is null && MaxError <= Tolerance;
 }

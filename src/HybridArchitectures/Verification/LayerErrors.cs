@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>The largest error of each layer over all comparisons of a check.</summary>
+/// <summary>Collects the maximum error of each layer over all comparisons of a check.</summary>
 sealed class LayerErrors(int layers, double tolerance)
 {
     readonly double[] errors = new double[layers];
@@ -11,13 +11,13 @@ sealed class LayerErrors(int layers, double tolerance)
 
     public double Max => errors.Max();
 
-    /// <summary>The first layer over the tolerance, from 0, or null.</summary>
+    /// <summary>Gets the first layer that exceeds the tolerance, counted from 0, or null.</summary>
     public int? First => Array.FindIndex(errors, error => !(error <= tolerance)) is >= 0 and var layer ? layer : null;
 
-    /// <summary>What was tried when the tolerance was first exceeded.</summary>
+    /// <summary>Gets what was tried when the tolerance was first exceeded.</summary>
     public string? Detail { get; private set; }
 
-    /// <summary>Takes what each layer should have given and what it gave.</summary>
+    /// <summary>Compares the expected with the actual output of each layer.</summary>
     public void Compare(IReadOnlyList<Tensor> expected, IReadOnlyList<Tensor> actual, string what)
     {
         using var scope = NewDisposeScope();
@@ -32,7 +32,7 @@ sealed class LayerErrors(int layers, double tolerance)
         }
     }
 
-    /// <summary>Takes two counts of one layer, which must be equal.</summary>
+    /// <summary>Compares two counts of one layer, which must be equal.</summary>
     public void Compare(int layer, long expected, long actual, string what)
     {
         if (expected == actual) return;

@@ -2,11 +2,11 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>What reports call a layer.</summary>
+/// <summary>Creates the names of layers in reports.</summary>
 static class LayerNames
 {
-    /// <summary>A block by its number from 0, or the final norm behind the last.</summary>
-    public static string ForLayer(HybridLanguageModel model, int layer)
+    /// <summary>Returns the name of a block, counted from 0. The number after the last block means the final norm.</summary>
+    public static string Of(HybridLanguageModel model, int layer)
     {
         if (layer >= model.Stack.Blocks.Count) return "final norm";
         var block = model.Stack.Blocks[layer];

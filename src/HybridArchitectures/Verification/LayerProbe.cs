@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>Looks at what each layer of a model gives. Rows come with their real tokens first.</summary>
+/// <summary>Records the output of each layer of a model. Rows are returned with their tokens first and padding last.</summary>
 sealed class LayerProbe : IDisposable
 {
     readonly HybridLanguageModel model;
@@ -21,10 +21,13 @@ sealed class LayerProbe : IDisposable
         if (wasTraining) model.eval();
     }
 
-    /// <summary>The layer at work, from 0: where a pass fails, the one that failed.</summary>
+    /// <summary>Gets the layer that is being computed, counted from 0. If a pass failed, this is the layer that failed.</summary>
     public int Current { get; private set; }
 
-    /// <summary>One pass: each block's output (before them, where asked for, what the first block reads), then the final norm's, (batch, length, width) in the current dispose scope.</summary>
+    /// <summary>
+    /// Runs one pass. Returns the output of each block and of the final norm, shape (batch, length, width), in the current dispose scope. On request,
+    /// the input of the first block comes first.
+    /// </summary>
     public IReadOnlyList<Tensor> Run(Tensor ids, SequenceContext? context = null)
     {
         Current = 0;
@@ -48,7 +51,7 @@ sealed class LayerProbe : IDisposable
         observer?.Invoke(layer, output);
     }
 
-    /// <summary>The model as it was.</summary>
+    /// <summary>Restores the model.</summary>
     public void Dispose()
     {
         model.Stack.Observer = observer;

@@ -4,18 +4,18 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Verification;
 
-/// <summary>What <see cref="DesignVerifier"/> found; as text a table with one line a check.</summary>
-/// <param name="Name">What was verified.</param>
-/// <param name="Results">One result a check.</param>
+/// <summary>Contains the results of <see cref="DesignVerifier"/>. Its text is a table with one line per check.</summary>
+/// <param name="Name">The name of the design.</param>
+/// <param name="Results">One result per check.</param>
 public sealed record VerificationReport(string Name, EquatableList<InvarianceResult> Results)
 {
-    /// <summary>Whether every check passed.</summary>
+    /// <summary>Gets whether every check passed.</summary>
     public bool Passed => Results.All(result => result.Passed);
 
-    /// <summary>The checks that failed, causes first.</summary>
+    /// <summary>Gets the failed checks, causes first.</summary>
     public IReadOnlyList<InvarianceResult> Failures => [.. Results.Where(result => !result.Passed)];
 
-    /// <summary>The result of one check.</summary>
+    /// <summary>Gets the result of one check.</summary>
     public InvarianceResult this[Invariance invariance] => Results.First(result => result.Invariance == invariance);
 
     /// <inheritdoc/>

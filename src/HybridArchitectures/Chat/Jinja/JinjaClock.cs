@@ -3,7 +3,7 @@ using System.Text;
 
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>Dates in the format of C's and Python's <c>strftime</c>.</summary>
+/// <summary>Formats dates as <c>strftime</c> of C and Python does.</summary>
 static class JinjaClock
 {
     public static string Format(DateTime time, string format)
@@ -40,7 +40,7 @@ static class JinjaClock
             'F' => Net("yyyy-MM-dd"),
             'T' => Net("HH:mm:ss"),
             '%' => "%",
-            _ => throw JinjaValue.Bad($"the date format %{letter} is not known"),
+            _ => throw JinjaValue.Bad($"the date format %{letter} is not supported"),
         };
     }
 }

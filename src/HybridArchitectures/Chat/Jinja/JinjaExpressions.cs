@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>Reads expressions: each becomes a function from the variables to a value.</summary>
+/// <summary>Parses expressions. Each becomes a function from the variables to a value.</summary>
 class JinjaExpressions
 {
     const int MaxDepth = 200, MaxLinks = 250;
@@ -41,13 +41,13 @@ class JinjaExpressions
         return tokens[At++].Text;
     }
 
-    // each operator adds a level to the evaluation, whose stack is finite
+    // each operator adds a level to the evaluation, and the stack is limited
     void Link()
     {
         if (++links > MaxLinks) throw Bad($"more than {MaxLinks} operators in an expression");
     }
 
-    /// <summary>Reads an expression; several with commas between are a list.</summary>
+    /// <summary>Parses an expression. Several expressions with commas between them form a list.</summary>
     protected Func<JinjaScope, object?> ReadList()
     {
         var first = Read();
@@ -57,11 +57,11 @@ class JinjaExpressions
         return scope => items.ConvertAll(item => item(scope));
     }
 
-    /// <summary>Reads an expression.</summary>
+    /// <summary>Parses an expression.</summary>
     protected Func<JinjaScope, object?> Read()
     {
         if (depth == 0) links = 0;
-        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} expressions within each other");
+        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} nested expressions");
         var value = ReadOr();
         while (Skip("if"))
         {
@@ -101,7 +101,7 @@ class JinjaExpressions
     Func<JinjaScope, object?> ReadNot()
     {
         if (!Skip("not")) return ReadComparison();
-        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} expressions within each other");
+        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} nested expressions");
         var value = ReadNot();
         depth--;
         return scope => !JinjaValue.IsTrue(value(scope));
@@ -174,7 +174,7 @@ class JinjaExpressions
 
     Func<JinjaScope, object?> ReadUnary(bool filtered)
     {
-        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} expressions within each other");
+        if (++depth > MaxDepth) throw Bad($"more than {MaxDepth} nested expressions");
         Func<JinjaScope, object?> value;
         if (Skip("-"))
         {
@@ -209,7 +209,7 @@ class JinjaExpressions
             At++;
             if (long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out long whole)) return _ => whole;
             return double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? _ => real
-                : throw Bad($"\"{token.Text}\" is no number");
+                : throw Bad($"\"{token.Text}\" is not a number");
         }
         if (token.Kind == JinjaKind.Name)
         {
@@ -306,13 +306,13 @@ class JinjaExpressions
         {
             scope.Step();
             if (function(scope) is not JinjaFunction called)
-                throw new InvalidDataException($"chat template, line {line}: what is called is no function that is known");
+                throw new InvalidDataException($"chat template, line {line}: the called value is not a known function");
             var (values, named) = arguments(scope);
             return called(values, named);
         };
     }
 
-    /// <summary>Reads arguments in parentheses.</summary>
+    /// <summary>Parses arguments in parentheses.</summary>
     protected Func<JinjaScope, (IReadOnlyList<object?> Values, IReadOnlyDictionary<string, object?> Named)> ReadArguments()
     {
         var values = new List<Func<JinjaScope, object?>>();
@@ -344,7 +344,7 @@ class JinjaExpressions
         }
     }
 
-    /// <summary>Reads a filter's name and arguments.</summary>
+    /// <summary>Parses the name and the arguments of a filter.</summary>
     protected Func<JinjaScope, object?> ReadFilter(Func<JinjaScope, object?> value)
     {
         Link();

@@ -2,11 +2,11 @@ using System.Globalization;
 
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>The filters and tests of templates.</summary>
+/// <summary>Implements the filters and tests of templates.</summary>
 static class JinjaFilters
 {
     /// <summary>Applies a filter.</summary>
-    /// <exception cref="InvalidDataException">There is no such filter, or it does not fit the value.</exception>
+    /// <exception cref="InvalidDataException">The filter does not exist, or it does not fit the value.</exception>
     public static object? Apply(string name, object? value, IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named)
     {
         object? Argument(int index, string key, object? otherwise = null) => index < values.Count ? values[index]
@@ -60,11 +60,11 @@ static class JinjaFilters
         "replace" => JinjaValue.Replaced(text, JinjaValue.Text(argument(0, "old", null)), JinjaValue.Text(argument(1, "new", null))),
         "indent" => Indented(text, argument(0, "width", 4L), JinjaValue.IsTrue(argument(1, "first", false)),
             JinjaValue.IsTrue(argument(2, "blank", false))),
-        _ => throw JinjaValue.Bad($"the filter \"{name}\" is not known"),
+        _ => throw JinjaValue.Bad($"the filter \"{name}\" is not supported"),
     };
 
     /// <summary>Returns whether a value passes a test.</summary>
-    /// <exception cref="InvalidDataException">There is no such test.</exception>
+    /// <exception cref="InvalidDataException">The test does not exist.</exception>
     public static bool Test(string name, object? value, IReadOnlyList<object?> values) => name switch
     {
         "defined" => value != JinjaValue.Undefined,
@@ -92,13 +92,13 @@ static class JinjaFilters
         "ge" => JinjaValue.Compare(value, values[0]) >= 0,
         "lt" => JinjaValue.Compare(value, values[0]) < 0,
         "le" => JinjaValue.Compare(value, values[0]) <= 0,
-        _ => throw JinjaValue.Bad($"the test \"{name}\" is not known"),
+        _ => throw JinjaValue.Bad($"the test \"{name}\" is not supported"),
     };
 
-    /// <summary>Returns the names and values of a mapping as lists of two.</summary>
+    /// <summary>Returns the entries of a mapping as lists of name and value.</summary>
     public static List<object?> Pairs(object? value) => value is Dictionary<string, object?> map
         ? [.. map.Select(item => new List<object?> { item.Key, item.Value })]
-        : value == JinjaValue.Undefined ? [] : throw JinjaValue.Bad($"{JinjaValue.Kind(value)} where a mapping is expected");
+        : value == JinjaValue.Undefined ? [] : throw JinjaValue.Bad($"{JinjaValue.Kind(value)}; expected a mapping");
 
     public static string Capitalized(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 

@@ -4,9 +4,8 @@ using System.Text.RegularExpressions;
 namespace HybridArchitectures.Chat.Jinja;
 
 /// <summary>
-/// Cuts a template into tokens, with the settings that transformers uses: a line break after a statement and blanks before one on its line are
-/// dropped
-/// (<c>trim_blocks</c>, <c>lstrip_blocks</c>), and so is one line break at the template's end.
+/// Splits a template into tokens with the settings of transformers. A line break after a statement and spaces before a statement on its line are
+/// removed (<c>trim_blocks</c>, <c>lstrip_blocks</c>), as is one line break at the end of the template.
 /// </summary>
 sealed partial class JinjaLexer
 {
@@ -19,8 +18,8 @@ sealed partial class JinjaLexer
 
     JinjaLexer(string template) => this.template = template;
 
-    /// <summary>Returns the tokens, the last of which is <see cref="JinjaKind.End"/>.</summary>
-    /// <exception cref="InvalidDataException">The template is damaged; the message names the line.</exception>
+    /// <summary>Returns the tokens. The last one is <see cref="JinjaKind.End"/>.</summary>
+    /// <exception cref="InvalidDataException">The template is damaged. The message names the line.</exception>
     public static List<JinjaToken> Read(string template)
     {
         template = template.ReplaceLineEndings("\n");
@@ -56,7 +55,7 @@ sealed partial class JinjaLexer
         Add(JinjaKind.End, "");
     }
 
-    // what follows the text decides about the blanks at its end
+    // the tag after the text decides whether the white space at its end is removed
     void ReadText(int end)
     {
         string text = template[at..end];

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>The variable <c>loop</c> of a loop.</summary>
+/// <summary>Represents the variable <c>loop</c> inside a loop.</summary>
 static class JinjaLoop
 {
     public static Dictionary<string, object?> At(List<object?> items, int index) => new(StringComparer.Ordinal)

@@ -1,12 +1,12 @@
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>Attributes, items and methods of values.</summary>
+/// <summary>Implements attributes, items and methods of values.</summary>
 static class JinjaMembers
 {
-    /// <summary>Returns <c>value.name</c>: a method, or else the item of that name.</summary>
+    /// <summary>Returns <c>value.name</c>: a method, or otherwise the item with that name.</summary>
     public static object? Attribute(object? value, string name)
     {
-        if (value == JinjaValue.Undefined) throw JinjaValue.Bad($"\"{name}\" is asked of an undefined value");
+        if (value == JinjaValue.Undefined) throw JinjaValue.Bad($"\"{name}\" is an attribute of an undefined value");
         return value switch
         {
             JinjaNamespace space => space.Values.GetValueOrDefault(name, JinjaValue.Undefined),
@@ -20,7 +20,7 @@ static class JinjaMembers
     /// <summary>Returns <c>value[key]</c>.</summary>
     public static object? Item(object? value, object? key)
     {
-        if (value == JinjaValue.Undefined) throw JinjaValue.Bad("an item is asked of an undefined value");
+        if (value == JinjaValue.Undefined) throw JinjaValue.Bad("an item of an undefined value");
         switch (value, key)
         {
             case (Dictionary<string, object?> map, string name):

@@ -4,7 +4,7 @@ using System.Text;
 
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>The variables that a part of a template sees, and where it writes.</summary>
+/// <summary>Contains the variables that a part of a template can see, and its output.</summary>
 sealed class JinjaScope
 {
     const int MaxSteps = 1_000_000, MaxOutput = 1 << 26, MaxDepth = 100, MaxSeconds = 10;
@@ -16,7 +16,7 @@ sealed class JinjaScope
     readonly long start = Stopwatch.GetTimestamp();
     int steps;
 
-    /// <summary>Creates a scope of a template.</summary>
+    /// <summary>Creates the outermost scope of a template.</summary>
     public JinjaScope(Dictionary<string, object?> variables) => (this.variables, root, Output) = (variables, this, new StringBuilder());
 
     JinjaScope(JinjaScope outer, StringBuilder output)
@@ -25,14 +25,14 @@ sealed class JinjaScope
         if (depth > MaxDepth) throw new InvalidDataException($"the chat template nests more than {MaxDepth} loops and macros");
     }
 
-    /// <summary>What was written.</summary>
+    /// <summary>Gets the output.</summary>
     public StringBuilder Output { get; }
 
-    /// <summary>Set by break and continue, and cleared by their loop.</summary>
+    /// <summary>Gets or sets the statement that leaves the loop: break or continue. The loop resets it to null.</summary>
     public string? Leaves { get; set; }
 
-    /// <summary>Returns a scope within this one.</summary>
-    /// <param name="output">Where it writes; null for where this one does.</param>
+    /// <summary>Returns a scope inside this one.</summary>
+    /// <param name="output">The output of the scope. The default, null, means that of this scope.</param>
     public JinjaScope Inner(StringBuilder? output = null) => new(this, output ?? Output);
 
     /// <summary>Returns a variable, or <see cref="JinjaValue.Undefined"/>.</summary>
@@ -45,7 +45,7 @@ sealed class JinjaScope
 
     public void Set(string name, object? value) => variables[name] = value;
 
-    /// <summary>Counts a step, so that no template runs for ever.</summary>
+    /// <summary>Counts a step, so that no template runs forever.</summary>
     public void Step()
     {
         if (!RuntimeHelpers.TryEnsureSufficientExecutionStack()) throw new InvalidDataException("the chat template nests too deeply");

@@ -4,14 +4,12 @@ using System.Text;
 namespace HybridArchitectures.Chat.Jinja;
 
 /// <summary>
-/// A template in the part of Jinja that chat templates use, with the settings of transformers. It reads no files and runs no code, and its steps and
-/// its output are
-/// bounded.
+/// Parses and renders a template in the subset of Jinja that chat templates use, with the settings of transformers. It reads no files and runs no
+/// code. The number of steps and the length of the output are limited.
 /// </summary>
 /// <remarks>
-/// Statements: if, for (with if, else, break and continue), set, macro, call, filter, raw and generation. Not known: inheritance, imports,
-/// <c>recursive</c> loops and
-/// filters that write HTML.
+/// Supported statements: if, for (with if, else, break and continue), set, macro, call, filter, raw and generation. Not supported: inheritance,
+/// imports, <c>recursive</c> loops, and filters that write HTML.
 /// </remarks>
 sealed class JinjaTemplate : JinjaExpressions
 {
@@ -26,14 +24,14 @@ sealed class JinjaTemplate : JinjaExpressions
         if (Token.Kind != JinjaKind.End) throw Unexpected("no such statement here");
     }
 
-    /// <summary>Reads a template.</summary>
-    /// <exception cref="InvalidDataException">The template is damaged or uses what is not known; the message names the line.</exception>
+    /// <summary>Parses a template.</summary>
+    /// <exception cref="InvalidDataException">The template is damaged or uses an unsupported feature. The message names the line.</exception>
     public static JinjaTemplate Parse(string template) => new(JinjaLexer.Read(template));
 
     /// <summary>Renders the template.</summary>
-    /// <param name="variables">Its variables; see <see cref="JinjaValue"/> for their types.</param>
-    /// <param name="now">What the template's clock shows.</param>
-    /// <exception cref="InvalidDataException">The template asks for what is not there.</exception>
+    /// <param name="variables">The variables. <see cref="JinjaValue"/> lists their types.</param>
+    /// <param name="now">The date and time for the template.</param>
+    /// <exception cref="InvalidDataException">The template uses a value that does not exist.</exception>
     /// <exception cref="ArgumentException">The template refuses the conversation.</exception>
     public string Render(IReadOnlyDictionary<string, object?> variables, DateTime now)
     {
@@ -78,10 +76,10 @@ sealed class JinjaTemplate : JinjaExpressions
         return result;
     }
 
-    // up to a statement that ends the body, which stays to be read: its name is the current token
+    // reads up to the statement that ends the body, which is not consumed: its name is the current token
     Action<JinjaScope> ReadBody(params string[] ends)
     {
-        if (++blocks > MaxBlocks) throw Bad($"more than {MaxBlocks} statements within each other");
+        if (++blocks > MaxBlocks) throw Bad($"more than {MaxBlocks} nested statements");
         var parts = new List<Action<JinjaScope>>();
         while (Token.Kind != JinjaKind.End)
         {
@@ -141,7 +139,7 @@ sealed class JinjaTemplate : JinjaExpressions
                 End("endgeneration");
                 return inner;
             default:
-                throw Bad($"the statement \"{name}\" is not known");
+                throw Bad($"the statement \"{name}\" is not supported");
         }
     }
 
@@ -220,7 +218,7 @@ sealed class JinjaTemplate : JinjaExpressions
             for (int i = 0; i < items.Count && inner.Leaves != "break"; i++)
             {
                 scope.Step();
-                // what a pass sets is gone in the next one
+                // variables that one iteration sets are not visible in the next one
                 inner = scope.Inner();
                 Assign(inner, names, items[i]);
                 inner.Set("loop", JinjaLoop.At(items, i));
@@ -247,7 +245,7 @@ sealed class JinjaTemplate : JinjaExpressions
             TagEnd();
             return scope =>
             {
-                if (scope.Get(first) is not JinjaNamespace space) throw JinjaValue.Bad($"\"{first}\" is no namespace");
+                if (scope.Get(first) is not JinjaNamespace space) throw JinjaValue.Bad($"\"{first}\" is not a namespace");
                 space.Values[member] = assigned(scope);
             };
         }
@@ -267,7 +265,7 @@ sealed class JinjaTemplate : JinjaExpressions
         return scope => Assign(scope, names, Filtered(scope, body, filtered));
     }
 
-    // what a body writes, through filters that take it under a name that no template can write
+    // passes the output of a body through filters, as a variable with a name that no template can contain
     static object? Filtered(JinjaScope scope, Action<JinjaScope> body, Func<JinjaScope, object?> filter)
     {
         var inner = scope.Inner(new StringBuilder());
@@ -335,7 +333,7 @@ sealed class JinjaTemplate : JinjaExpressions
         End("endcall");
         return scope =>
         {
-            if (scope.Get(name) is not JinjaFunction called) throw JinjaValue.Bad($"\"{name}\" is no macro");
+            if (scope.Get(name) is not JinjaFunction called) throw JinjaValue.Bad($"\"{name}\" is not a macro");
             var (values, named) = arguments(scope);
             var withCaller = new Dictionary<string, object?>(named, StringComparer.Ordinal) { ["caller"] = Macro(scope, parameters, body) };
             scope.Write(JinjaValue.Text(called(values, withCaller)));

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>What a token of a template is.</summary>
+/// <summary>Specifies the kind of a token of a template.</summary>
 enum JinjaKind
 {
     /// <summary>Text outside tags.</summary>
@@ -18,7 +18,7 @@ enum JinjaKind
     /// <summary>A name or keyword.</summary>
     Name,
 
-    /// <summary>A quoted text, without its quotes.</summary>
+    /// <summary>A quoted string, without its quotes.</summary>
     String,
 
     /// <summary>A number.</summary>
@@ -31,8 +31,8 @@ enum JinjaKind
     End,
 }
 
-/// <summary>A token of a template.</summary>
-/// <param name="Kind">What it is.</param>
-/// <param name="Text">Its text.</param>
-/// <param name="Line">The line it begins on, from 1.</param>
+/// <summary>Represents a token of a template.</summary>
+/// <param name="Kind">The kind.</param>
+/// <param name="Text">The text.</param>
+/// <param name="Line">The line on which the token begins, counted from 1.</param>
 readonly record struct JinjaToken(JinjaKind Kind, string Text, int Line);

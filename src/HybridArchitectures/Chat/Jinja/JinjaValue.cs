@@ -4,20 +4,20 @@ using System.Text;
 
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>A function that a template calls.</summary>
-/// <param name="values">Arguments by position.</param>
-/// <param name="named">Arguments by name.</param>
+/// <summary>Represents a function that a template can call.</summary>
+/// <param name="values">The arguments by position.</param>
+/// <param name="named">The arguments by name.</param>
 delegate object? JinjaFunction(IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named);
 
 /// <summary>
-/// The values of templates as Python has them: null, <see cref="Undefined"/>, bool, long, double, string, <c>List&lt;object?&gt;</c>,
-/// <c>Dictionary&lt;string, object?&gt;</c> and <see cref="JinjaFunction"/>.
+/// Implements operations on the values of templates, with the semantics of Python. The types are null, <see cref="Undefined"/>, bool, long, double,
+/// string, <c>List&lt;object?&gt;</c>, <c>Dictionary&lt;string, object?&gt;</c> and <see cref="JinjaFunction"/>.
 /// </summary>
 static class JinjaValue
 {
     const int MaxItems = 100_000, MaxText = 1 << 24;
 
-    /// <summary>The value of a name that is not there.</summary>
+    /// <summary>The value of a name that does not exist.</summary>
     public static object Undefined { get; } = new();
 
     public static InvalidDataException Bad(string why) => new($"the chat template cannot be rendered: {why}");
@@ -94,7 +94,7 @@ static class JinjaValue
     {
         (string a, string b) => string.CompareOrdinal(a, b),
         (long or double or bool, long or double or bool) => Real(left).CompareTo(Real(right)),
-        _ => throw Bad($"{Kind(left)} and {Kind(right)} have no order"),
+        _ => throw Bad($"{Kind(left)} and {Kind(right)} cannot be compared"),
     };
 
     public static bool Contains(object? container, object? item) => container switch
@@ -103,7 +103,7 @@ static class JinjaValue
         List<object?> items => items.Exists(other => AreEqual(other, item)),
         Dictionary<string, object?> map => item is string key && map.ContainsKey(key),
         _ when container == Undefined => false,
-        _ => throw Bad($"nothing can be in {Kind(container)}"),
+        _ => throw Bad($"{Kind(container)} cannot contain anything"),
     };
 
     public static double Real(object? value) => value switch
@@ -111,34 +111,34 @@ static class JinjaValue
         long number => number,
         double number => number,
         bool flag => flag ? 1 : 0,
-        _ => throw Bad($"{Kind(value)} where a number is expected"),
+        _ => throw Bad($"{Kind(value)}; expected a number"),
     };
 
     public static long Whole(object? value) => value switch
     {
         long number => number,
         bool flag => flag ? 1 : 0,
-        _ => throw Bad($"{Kind(value)} where a whole number is expected"),
+        _ => throw Bad($"{Kind(value)}; expected an integer"),
     };
 
-    /// <summary>Returns what a loop over the value runs through.</summary>
+    /// <summary>Returns the items over which a loop iterates.</summary>
     public static List<object?> Items(object? value) => value switch
     {
         List<object?> items => items,
         Dictionary<string, object?> map => [.. map.Keys],
         string text => [.. text.EnumerateRunes().Select(rune => rune.ToString())],
         _ when value == Undefined => [],
-        _ => throw Bad($"{Kind(value)} where a list is expected"),
+        _ => throw Bad($"{Kind(value)}; expected a list"),
     };
 
-    /// <summary>Joins texts up to a length that no conversation reaches.</summary>
+    /// <summary>Joins texts. The length of the result is limited.</summary>
     public static string Joined(IReadOnlyList<string> texts, string between)
     {
         RequireLength(texts.Sum(text => (long)text.Length + between.Length));
         return string.Join(between, texts);
     }
 
-    /// <summary>Replaces one text by another up to a length that no conversation reaches.</summary>
+    /// <summary>Replaces a text by another one. The length of the result is limited.</summary>
     public static string Replaced(string text, string old, string by)
     {
         if (old.Length == 0) throw Bad("replace of an empty text");
@@ -179,7 +179,7 @@ static class JinjaValue
         };
     }
 
-    // divisions round down, as in Python
+    // integer division rounds down, as in Python
     static long Whole(string sign, long a, long b) => sign switch
     {
         "+" => a + b,
@@ -189,9 +189,9 @@ static class JinjaValue
         _ => (a % b + b) % b,
     };
 
-    /// <summary>Writes a value as JSON as Python does, with a blank after commas and colons and characters beyond ASCII as they are.</summary>
+    /// <summary>Writes a value as JSON as Python does, with a space after commas and colons, and with characters beyond ASCII unescaped.</summary>
     /// <param name="value">The value.</param>
-    /// <param name="indent">Blanks by level, or null for one line.</param>
+    /// <param name="indent">The number of spaces per level. Null means one line.</param>
     public static string Json(object? value, long? indent)
     {
         var text = new StringBuilder();
