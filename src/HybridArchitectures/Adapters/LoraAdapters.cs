@@ -67,7 +67,7 @@ public sealed class LoraAdapters : IDisposable
         options ??= new();
         options.Check(nameof(options));
         RequireNone(model);
-        var sites = LoraSites.Of(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
+        var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
         if (sites.Length == 0)
             throw new ArgumentException(
                 $"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));

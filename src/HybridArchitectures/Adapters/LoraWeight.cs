@@ -48,14 +48,14 @@ sealed class LoraWeight : HybridModule
     public Parameter Up => Parameter("up");
 
     /// <summary>Maps (..., inputs) to (..., outputs).</summary>
-    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.Of(scale));
+    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.From(scale));
 
     /// <summary>Maps rows that are sorted by expert, as in <see cref="GroupedLinear"/>.</summary>
     public Tensor Forward(Tensor x, Tensor ends) =>
         GroupedLinear.Forward(GroupedLinear.Forward(Dropped(x), Down.to(x.dtype), ends), Up.to(x.dtype), ends).mul(Scalars.From(scale));
 
     /// <summary>Returns scale up down in the shape of the weight.</summary>
-    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.Of(scale));
+    public Tensor Update() => (Up.dim() == 3 ? Up.bmm(Down) : Up.mm(Down)).mul(Scalars.From(scale));
 
     /// <summary>Adds the update to the weight, or subtracts it.</summary>
     public void Merge(Tensor weight, bool merged)

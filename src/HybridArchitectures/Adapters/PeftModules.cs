@@ -15,7 +15,7 @@ sealed class PeftModules
     public PeftModules(HybridLanguageModel model, PretrainedFamily family)
     {
         this.family = family;
-        var sites = LoraSites.Of(model);
+        var sites = LoraSites.FromModel(model);
         // a tied head uses the table of the embedding, but its adapter affects only the head
         var inside = sites.Where(site => site.Target != LoraTargets.Head).ToDictionary(site => site.Name, StringComparer.Ordinal);
         foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))

@@ -76,7 +76,7 @@ public sealed class HybridChatClient : IChatClient
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
         // refuse when the method is called, not when the first piece is read
-        var turns = ChatTurns.Of(messages, options);
+        var turns = ChatTurns.FromMessages(messages, options);
         return Stream(template.Encode(turns), Settings(options), options?.ModelId ?? metadata.DefaultModelId, cancellationToken);
     }
 

@@ -39,7 +39,7 @@ static class ComposedText
     }
 
     /// <summary>Returns the well-formed text in form NFC.</summary>
-    public static string Of(string text) => WithOrigins(text).Text;
+    public static string From(string text) => WithOrigins(text).Text;
 
     /// <summary>
     /// Returns the well-formed text in form NFC and, for each of its characters, the index of the original character that it replaces. The indexes

@@ -10,10 +10,10 @@ namespace HybridArchitectures.Tokenization;
 static class RankFile
 {
     /// <summary>The maximum number of tokens. A larger id means that the file is damaged.</summary>
-    public const int MostTokens = 1 << 22;
+    public const int MaxTokens = 1 << 22;
 
     /// <summary>The maximum number of bytes of a token.</summary>
-    public const int LongestToken = 4095;
+    public const int MaxTokenBytes = 4095;
 
     /// <summary>Reads the bytes of all tokens. The index is the rank.</summary>
     /// <exception cref="InvalidDataException">
@@ -40,8 +40,8 @@ static class RankFile
                 throw Bad($"{Show(text[..blank])} is not base64");
             if (written > MaxTokenBytes) throw Bad($"the token has {written} bytes; expected at most {MaxTokenBytes}");
             Array.Resize(ref token, written);
-            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MostTokens)
-                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MostTokens - 1}");
+            if (!int.TryParse(text[(blank + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out int rank) || rank >= MaxTokens)
+                throw Bad($"the rank is {Show(text[(blank + 1)..])}; expected a whole number from 0 to {MaxTokens - 1}");
             if (!byRank.TryAdd(rank, (token, line))) throw Bad($"rank {rank} is already on line {byRank[rank].Line}");
             if (!lineOf.TryAdd(ByteAlphabet.Spell(token), line)) throw Bad($"the token is already on line {lineOf[ByteAlphabet.Spell(token)]}");
         }

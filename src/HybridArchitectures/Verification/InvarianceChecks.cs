@@ -25,9 +25,9 @@ sealed class InvarianceChecks
     {
         (this.model, this.probe, length) = (model, probe, options.Length);
         using var generator = new Generator((ulong)options.Seed + 1, CPU);
-        ids = randint(model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
+        ids = randint(model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
         // differs from ids at every position
-        others = model.Vocabulary == 1 ? ids : ids.add(randint(1, model.Vocabulary, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.Of(model.Vocabulary));
+        others = model.VocabularySize == 1 ? ids : ids.add(randint(1, model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.From(model.VocabularySize));
     }
 
     /// <summary>Gets a description of the last pass.</summary>

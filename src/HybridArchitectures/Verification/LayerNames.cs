@@ -6,7 +6,7 @@ namespace HybridArchitectures.Verification;
 static class LayerNames
 {
     /// <summary>Returns the name of a block, counted from 0. The number after the last block means the final norm.</summary>
-    public static string Of(HybridLanguageModel model, int layer)
+    public static string ForLayer(HybridLanguageModel model, int layer)
     {
         if (layer >= model.Stack.Blocks.Count) return "final norm";
         var block = model.Stack.Blocks[layer];
