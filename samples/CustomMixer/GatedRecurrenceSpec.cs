@@ -16,7 +16,7 @@ public sealed record GatedRecurrenceSpec : CustomMixerSpec
 
     public override void Check(int width)
     {
-        if (InnerWidth < 1) throw new ArgumentException($"InnerWidth was {InnerWidth}, expected at least 1", nameof(InnerWidth));
+        if (InnerWidth < 1) throw new ArgumentException($"InnerWidth is {InnerWidth}; expected at least 1", nameof(InnerWidth));
     }
 
     // value, forget gate and output gate; a bias of the forget gate; the way back

@@ -45,9 +45,12 @@ public sealed record LoraOptions
     }
 
     /// <summary>Returns rank, alpha, dropout and targets as text.</summary>
-    public override string ToString() => FormattableString.Invariant(
-        $"rank {Rank}, alpha {Alpha}, dropout {Dropout}, targets {Targets}{(Only is null ? "" : ", only some weights")}"
-            + $"{(Sizes.Count == 0 ? "" : $", {Sizes.Count} weights with another rank or alpha")}");
+    public override string ToString()
+    {
+        string only = Only is null ? "" : ", only some weights";
+        string sizes = Sizes.Count == 0 ? "" : $", {Sizes.Count} weights with another rank or alpha";
+        return FormattableString.Invariant($"rank {Rank}, alpha {Alpha}, dropout {Dropout}, targets {Targets}{only}{sizes}");
+    }
 
     internal void Check(string name)
     {

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The nonlinearity of a feed-forward, or of a convolution.</summary>
+/// <summary>Specifies the nonlinearity of a feed-forward or of a convolution.</summary>
 public enum Activation
 {
     /// <summary>x sigmoid(x) (arXiv 1702.03118).</summary>
@@ -12,9 +12,9 @@ public enum Activation
     /// <summary>max(x, 0)^2 (arXiv 2109.08668).</summary>
     ReluSquared,
 
-    /// <summary>x times the normal distribution function of x (arXiv 1606.08415).</summary>
+    /// <summary>x multiplied by the normal distribution function of x (arXiv 1606.08415).</summary>
     Gelu,
 
-    /// <summary>The approximation of <see cref="Gelu"/> by tanh.</summary>
+    /// <summary>The tanh approximation of <see cref="Gelu"/>.</summary>
     GeluTanh,
 }

@@ -2,90 +2,111 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Causal grouped-query attention, over the whole row or a sliding window. Sizes left at 0 are derived by <see cref="Resolve(int)"/>.</summary>
+/// <summary>
+/// Describes causal grouped-query attention over all previous tokens, or over a sliding window. <see cref="Resolve(int)"/> derives sizes that are 0.
+/// </summary>
+/// <example>
+/// <code>
+/// var attention = new AttentionSpec { Heads = 8, KeyValueHeads = 2, Rotary = new RotarySpec { Theta = 10_000 } };
+/// HybridDesign design = HybridDesign.Create(width: 256, vocabularySize: 256).WithAttention(attention)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(704)).Depth(4).Build();
+/// </code>
+/// </example>
 public sealed record AttentionSpec : MixerSpec
 {
-    /// <summary>Query heads.</summary>
+    /// <summary>Gets or sets the number of query heads.</summary>
     public required int Heads { get; init; }
 
-    /// <summary>Key and value heads, a divisor of <see cref="Heads"/>; 0: as many as query heads.</summary>
+    /// <summary>
+    /// Gets or sets the number of key and value heads, a divisor of <see cref="Heads"/>. The default, 0, means the number of query heads.
+    /// </summary>
     public int KeyValueHeads { get; init; }
 
-    /// <summary>Size of a query and key head; 0: model width over heads.</summary>
+    /// <summary>Gets or sets the size of a query and key head. The default, 0, means the model width divided by the number of heads.</summary>
     public int HeadSize { get; init; }
 
-    /// <summary>Size of a value head; 0: as <see cref="HeadSize"/>.</summary>
+    /// <summary>Gets or sets the size of a value head. The default, 0, means <see cref="HeadSize"/>.</summary>
     public int ValueHeadSize { get; init; }
 
-    /// <summary>How many positions a query sees, itself included; null: all before it.</summary>
+    /// <summary>Gets or sets the number of tokens that a query sees, including its own. The default, null, means all previous tokens.</summary>
     public int? Window { get; init; }
 
-    /// <summary>First tokens of a document that stay visible outside the window.</summary>
+    /// <summary>
+    /// Gets or sets the number of first tokens of a document that remain visible outside the window (attention sinks). The default is 0.
+    /// </summary>
     public int Sinks { get; init; }
 
-    /// <summary>Rotary positions; null: none.</summary>
+    /// <summary>Gets or sets the rotary positions. The default, null, means no positions.</summary>
     public RotarySpec? Rotary { get; init; }
 
-    /// <summary>Factor on query-key products; null: 1/sqrt(<see cref="HeadSize"/>).</summary>
+    /// <summary>Gets or sets the scale of query-key products. The default, null, means 1/sqrt(<see cref="HeadSize"/>).</summary>
     public double? Scale { get; init; }
 
-    /// <summary>An RMSNorm with weight over each query and key head before the rotation.</summary>
+    /// <summary>
+    /// Gets or sets whether each query and key head passes through an RMSNorm with weight before the rotation. The default is false.
+    /// </summary>
     public bool QkNorm { get; init; }
 
-    /// <summary>A gate on what the heads give, before the output projection: its sigmoid multiplies, channel by channel (arXiv 2505.06708). It is projected beside each head's query.</summary>
+    /// <summary>
+    /// Gets or sets whether the output of the heads is multiplied, channel by channel, by a sigmoid gate before the output projection (arXiv
+    /// 2505.06708). The gate is projected together with the queries. The default is false.
+    /// </summary>
     public bool OutputGate { get; init; }
 
-    /// <summary>Biases on the query, key and value projections.</summary>
+    /// <summary>Gets or sets whether the query, key and value projections have biases. The default is false.</summary>
     public bool InputBias { get; init; }
 
-    /// <summary>A bias on the output projection.</summary>
+    /// <summary>Gets or sets whether the output projection has a bias. The default is false.</summary>
     public bool OutputBias { get; init; }
 
-    /// <summary>Factor on what enters the mixer.</summary>
+    /// <summary>Gets or sets the multiplier of the input of the mixer. The default is 1.</summary>
     public double InputScale { get; init; } = 1;
 
-    /// <summary>Factor on the keys, before the rotation.</summary>
+    /// <summary>Gets or sets the multiplier of the keys, applied before the rotation. The default is 1.</summary>
     public double KeyScale { get; init; } = 1;
 
-    /// <summary>Factor on what leaves the mixer.</summary>
+    /// <summary>Gets or sets the multiplier of the output of the mixer. The default is 1.</summary>
     public double OutputScale { get; init; } = 1;
 
-    /// <summary>Width of all query heads together.</summary>
+    /// <summary>Gets the total width of all query heads.</summary>
     [JsonIgnore]
     public int QueryWidth => Heads * HeadSize;
 
-    /// <summary>Outputs of the query projection: the queries, and the gates if there are any.</summary>
+    /// <summary>Gets the output width of the query projection: the queries, and the gate if there is one.</summary>
     [JsonIgnore]
     public int QueryProjectionWidth => QueryWidth + (OutputGate ? OutputWidth : 0);
 
-    /// <summary>Width of all key heads together.</summary>
+    /// <summary>Gets the total width of all key heads.</summary>
     [JsonIgnore]
     public int KeyWidth => KeyValueHeads * HeadSize;
 
-    /// <summary>Width of all value heads together.</summary>
+    /// <summary>Gets the total width of all value heads.</summary>
     [JsonIgnore]
     public int ValueWidth => KeyValueHeads * ValueHeadSize;
 
-    /// <summary>Width of what the heads give, before the output projection: heads times value head size.</summary>
+    /// <summary>Gets the width of the output of the heads before the output projection: heads times value head size.</summary>
     [JsonIgnore]
     public int OutputWidth => Heads * ValueHeadSize;
 
-    /// <summary><c>T</c>, or <c>S</c> with a sliding window.</summary>
+    /// <summary>Gets <c>T</c>, or <c>S</c> with a sliding window.</summary>
     [JsonIgnore]
     public override string Symbol => Window is null ? "T" : "S";
 
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => Resolve(width, width, 0);
 
-    /// <summary>Fills in sizes so that queries and keys are <paramref name="queryWidth"/> wide; values too, or
-    /// <paramref name="valueWidth"/> if that is not 0.</summary>
+    /// <summary>
+    /// Derives sizes so that the queries and keys have the width <paramref name="queryWidth"/>. The values have the width <paramref
+    /// name="valueWidth"/>, or <paramref name="queryWidth"/> if it is 0.
+    /// </summary>
     internal AttentionSpec Resolve(int width, int queryWidth, int valueWidth)
     {
         Require.AtLeast(Heads, 1, "heads");
         int headSize = HeadSize;
         if (headSize == 0)
         {
-            Require.That(queryWidth % Heads == 0, "heads", Heads, $"a divisor of the {(queryWidth == width ? "width" : "query width")} {queryWidth}, or a head size");
+            Require.That(
+                queryWidth % Heads == 0, "heads", Heads, $"a divisor of the {(queryWidth == width ? "width" : "query width")} {queryWidth}, or a head size");
             headSize = queryWidth / Heads;
         }
         int valueHeadSize = ValueHeadSize != 0 ? ValueHeadSize : valueWidth != 0 && valueWidth % Heads == 0 ? valueWidth / Heads : headSize;
@@ -110,7 +131,7 @@ public sealed record AttentionSpec : MixerSpec
         Require.Size((long)Heads * ValueHeadSize, "heads x valueHeadSize");
         Require.That(Window is null or >= 1, "window", Window, "at least 1, or none");
         Require.AtLeast(Sinks, 0, "sinks");
-        Require.That(Sinks == 0 || Window is not null, "sinks", Sinks, "0 without a window, since full attention sees every token");
+        Require.That(Sinks == 0 || Window is not null, "sinks", Sinks, "0 without a window, because full attention sees every token");
         if (Scale is { } scale) Require.Positive(scale, "scale");
         Require.Positive(InputScale, "inputScale");
         Require.Positive(KeyScale, "keyScale");

@@ -1,25 +1,29 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Pattern strings: the blocks of a design in order, each a letter for its mixer and, where needed, a mark for its feed-forward.
+/// Parses and prints pattern strings. A pattern lists the blocks of a design in order, with a letter for each mixer and, if necessary, a mark for its
+/// feed-forward.
 /// <list type="bullet">
-/// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (also written <c>1</c>) Mamba-1, <c>H</c> intra-layer hybrid,
-/// <c>C</c> short convolution, <c>G</c> gated delta net, a mixer of your own by its <see cref="MixerSpec.Symbol"/>; <c>-</c> for a block without mixer.</item>
-/// <item><c>+</c> after the letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
-/// <item>Marks: none for the usual feed-forward, <c>e</c> for the mixture of experts in a design that has both, <c>~</c> for none.</item>
+/// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (or <c>1</c>) Mamba-1,</item>
+/// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>G</c> gated delta net, <c>-</c> a block without a mixer.</item>
+/// <item>Another letter is the <see cref="MixerSpec.Symbol"/> of a custom mixer.</item>
+/// <item><c>+</c> after a letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
+/// <item>No mark: the usual feed-forward. <c>e</c>: the mixture of experts in a design that has both. <c>~</c>: no feed-forward.</item>
 /// </list>
-/// White space means nothing. <c>MMT</c> is two Mamba-2 blocks and an attention block, each with its feed-forward; <c>M~ M~ -</c> is two bare Mamba-2 layers
-/// and a feed-forward layer.
+/// White space is ignored. <c>MMT</c> is two Mamba-2 blocks and an attention block, each with a feed-forward. <c>M~ M~ -</c> is two Mamba-2 layers
+/// without a feed-forward, and a feed-forward layer.
 /// </summary>
 public static class BlockPattern
 {
     const string Letters = "TSMmHCG";
 
-    /// <summary>Whether a text can be the <see cref="MixerSpec.Symbol"/> of a user's mixer: one letter that has no other meaning.</summary>
+    /// <summary>Returns whether a text can be the <see cref="MixerSpec.Symbol"/> of a custom mixer: one letter that has no other meaning.</summary>
     public static bool IsFreeSymbol(string? symbol) => symbol is { Length: 1 } && char.IsLetter(symbol[0]) && !Letters.Contains(symbol[0]) && symbol[0] != 'e';
 
-    /// <summary>Reads a pattern string.</summary>
-    /// <exception cref="ArgumentException">A character means nothing here; its 1-based place is named.</exception>
+    /// <summary>Parses a pattern string.</summary>
+    /// <param name="pattern">The pattern.</param>
+    /// <returns>The blocks.</returns>
+    /// <exception cref="ArgumentException">A character has no meaning at its position. The message contains the position, counted from 1.</exception>
     public static EquatableList<PatternBlock> Parse(string pattern)
     {
         ArgumentNullException.ThrowIfNull(pattern);
@@ -48,7 +52,8 @@ public static class BlockPattern
         return blocks.ToEquatableList();
     }
 
-    /// <summary>Writes blocks as a pattern string. Mixtures of experts are marked only beside blocks with another feed-forward.</summary>
+    /// <summary>Prints blocks as a pattern string. Mixtures of experts are marked only if another block has a different feed-forward.</summary>
+    /// <param name="blocks">The blocks.</param>
     public static string Print(IEnumerable<BlockSpec> blocks)
     {
         ArgumentNullException.ThrowIfNull(blocks);
@@ -66,5 +71,5 @@ public static class BlockPattern
     }, block.Shared is not null).ToString();
 
     static ArgumentException Unexpected(string pattern, int index) => Require.Refusal("pattern", pattern,
-        $"letters for mixers, after one '+' once, '-' for a block without one, after either 'e' or '~' once, not '{pattern[index]}' at place {index + 1}");
+        $"letters for mixers, each with at most one '+' and at most one 'e' or '~', or '-'; found '{pattern[index]}' at position {index + 1}");
 }

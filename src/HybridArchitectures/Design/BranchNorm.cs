@@ -1,14 +1,14 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The norm over each branch of an intra-layer hybrid, before its output projection.</summary>
+/// <summary>Specifies the norm of each branch of an intra-layer hybrid, before its output projection.</summary>
 public enum BranchNorm
 {
-    /// <summary>None.</summary>
+    /// <summary>No norm.</summary>
     None,
 
-    /// <summary>One RMSNorm with weight over the branch's width.</summary>
+    /// <summary>One RMSNorm with weight over the width of the branch.</summary>
     Rms,
 
-    /// <summary>An RMSNorm without weight over each head of the branch.</summary>
+    /// <summary>One RMSNorm without weight per head of the branch.</summary>
     Group,
 }

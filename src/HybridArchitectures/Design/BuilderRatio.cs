@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Shares of two kinds of block; letters are null where the kinds are to be found among those described.</summary>
+/// <summary>Contains the shares of two kinds of block. A letter is null if the kind is to be found among those that the builder describes.</summary>
 sealed record BuilderRatio(string? First, int FirstShare, string? Second, int SecondShare)
 {
     public override string ToString() => $"{FirstShare}:{SecondShare}";

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>All that a <see cref="HybridDesignBuilder"/> was told.</summary>
+/// <summary>Contains the settings of a <see cref="HybridDesignBuilder"/>.</summary>
 sealed record BuilderState
 {
     public required int Width { get; init; }

@@ -1,7 +1,9 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Base of mixers written by users. Derive a sealed record, give it a letter, its checks and its count, and
-/// <see cref="MixerSpec.Register{T}"/> it once if its designs are to be saved.</summary>
+/// <summary>
+/// Provides the base class for custom mixers. Derive a sealed record and define its letter, its checks and its counts. Register it with <see
+/// cref="MixerSpec.Register{T}"/> if its designs are to be saved.
+/// </summary>
 public abstract partial record CustomMixerSpec : MixerSpec
 {
     /// <inheritdoc/>

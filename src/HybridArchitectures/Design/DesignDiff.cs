@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Compares designs by their JSON, so that whatever is saved is also compared.</summary>
+/// <summary>Compares designs by their JSON, so that every saved property is compared.</summary>
 static class DesignDiff
 {
     const string Absent = "absent";

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The contents of a design as the serialiser sees them; <see cref="HybridDesign"/> itself carries a converter that leads here.</summary>
+/// <summary>Contains the properties of a design for the serializer. <see cref="HybridDesign"/> has a converter that uses this type.</summary>
 sealed record DesignDocument
 {
     public string? Name { get; init; }

@@ -6,8 +6,10 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Designs as JSON. Reading first holds the document against the shape of the types (keys, kinds, kinds of values), so that a refusal can say
-/// where, what and what instead; only then are objects made of it.</summary>
+/// <summary>
+/// Converts designs to and from JSON. A document is first checked against the shape of the types (keys, kinds, kinds of values), so that a message
+/// can contain the position, the value, and what was expected. Then the objects are created.
+/// </summary>
 static class DesignJson
 {
     public const string Discriminator = "kind";
@@ -25,9 +27,9 @@ static class DesignJson
         {
             Require.That(!type.IsAbstract, "type", type.Name, "a type that is not abstract");
             var taken = BuiltInMixers.FirstOrDefault(entry => entry.Name == name).Type ?? customMixers.GetValueOrDefault(name);
-            Require.That(taken is null || taken == type, "name", name, $"a name that is free, since it stands for {taken?.Name}");
+            Require.That(taken is null || taken == type, "name", name, $"an unused name; it belongs to {taken?.Name}");
             string? other = customMixers.FirstOrDefault(entry => entry.Value == type).Key;
-            Require.That(other is null || other == name, "name", name, $"\"{other}\", under which {type.Name} is registered already");
+            Require.That(other is null || other == name, "name", name, $"\"{other}\", under which {type.Name} is already registered");
             customMixers[name] = type;
             current = null;
         }
@@ -42,7 +44,7 @@ static class DesignJson
     {
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
             Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name,
-                $"a mixer made known by MixerSpec.Register<{custom.GetType().Name}>(name)");
+                $"a mixer that is registered with MixerSpec.Register<{custom.GetType().Name}>(name)");
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>().Distinct()) RequireReadable(custom);
     }
 
@@ -60,7 +62,7 @@ static class DesignJson
         JsonSerializer.Serialize(writer, DesignDocument.FromDesign(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
     }
 
-    // what would be read back as another mixer is not written
+    // a mixer that would be read back differently is not written
     static void RequireReadable(CustomMixerSpec mixer)
     {
         MixerSpec? again;
@@ -71,7 +73,7 @@ static class DesignJson
         }
         catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new ArgumentException($"mixer is {mixer}; expected a mixer that JSON can hold: {Require.Text(error)}", nameof(mixer), error);
+            throw new ArgumentException($"mixer is {mixer}; expected a mixer that JSON can represent: {Require.Text(error)}", nameof(mixer), error);
         }
         if (!mixer.Equals(again))
             throw new ArgumentException($"mixer is {mixer}; expected a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, "
@@ -102,7 +104,7 @@ static class DesignJson
             JsonShape.Check(root, info, "design");
             design = root.Deserialize(info)!.ToDesign();
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException)       // the latter for half characters, such as "\ud83d"
+        catch (Exception error) when (error is JsonException or InvalidOperationException) // the latter for unpaired surrogates, such as "\ud83d"
         {
             throw new ArgumentException($"json is not a design: {error.Message}", "json", error);
         }
@@ -131,7 +133,7 @@ static class DesignJson
                 if (info.Type == typeof(MixerSpec)) info.PolymorphismOptions = Kinds(mixers);
                 else if (info.Type == typeof(FeedForwardSpec)) info.PolymorphismOptions = Kinds(FeedForwards);
             });
-            // a custom mixer is a type of the user's program, which no generator here has seen
+            // a custom mixer is a type of the user's program, which is unknown to the source generator
             var resolver = JsonTypeInfoResolver.Combine(builtIn, new DefaultJsonTypeInfoResolver());
             var options = new JsonSerializerOptions
             {

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Contracts of a design's types, made at compile time: reading and writing works where reflection is switched off.</summary>
+/// <summary>Provides the source-generated contracts of the types of a design. Reading and writing works without reflection.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(DesignDocument))]
 [JsonSerializable(typeof(BlockSpec[]))]

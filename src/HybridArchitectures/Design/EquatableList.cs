@@ -3,7 +3,10 @@ using System.Runtime.CompilerServices;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>An immutable list that is equal to another when their elements are, in order. Made with a collection expression: <c>[a, b, .. rest]</c>.</summary>
+/// <summary>
+/// Represents an immutable list that compares by value: two lists are equal if their elements are equal in order. Create it with a collection
+/// expression: <c>[a, b, .. rest]</c>.
+/// </summary>
 [CollectionBuilder(typeof(EquatableList), nameof(EquatableList.Create))]
 public sealed class EquatableList<T> : IReadOnlyList<T>, IEquatable<EquatableList<T>>
 {
@@ -11,16 +14,16 @@ public sealed class EquatableList<T> : IReadOnlyList<T>, IEquatable<EquatableLis
 
     internal EquatableList(T[] items) => this.items = items;
 
-    /// <summary>The list without elements.</summary>
+    /// <summary>The empty list.</summary>
     public static EquatableList<T> Empty { get; } = new([]);
 
-    /// <summary>How many elements there are.</summary>
+    /// <summary>Gets the number of elements.</summary>
     public int Count => items.Length;
 
-    /// <summary>The element at a 0-based index.</summary>
+    /// <summary>Gets the element at an index, counted from 0.</summary>
     public T this[int index] => items[index];
 
-    /// <summary>The same list with the element at a 0-based index replaced.</summary>
+    /// <summary>Returns the list with the element at an index, counted from 0, replaced.</summary>
     public EquatableList<T> With(int index, T item)
     {
         var copy = (T[])items.Clone();

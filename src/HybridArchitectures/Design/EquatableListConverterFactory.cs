@@ -19,7 +19,7 @@ sealed class EquatableListConverterFactory : JsonConverterFactory
     {
         public override EquatableList<T> Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options) =>
             new(JsonSerializer.Deserialize(ref reader, (JsonTypeInfo<T[]>)options.GetTypeInfo(typeof(T[])))
-                ?? throw new JsonException("a list was null"));
+                ?? throw new JsonException("the list is null; expected an array"));
 
         public override void Write(Utf8JsonWriter writer, EquatableList<T> value, JsonSerializerOptions options)
         {

@@ -1,17 +1,20 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>What keeps the load of experts even.</summary>
+/// <summary>Specifies how the load of experts is balanced.</summary>
 public enum ExpertBalance
 {
-    /// <summary>Nothing.</summary>
+    /// <summary>No balancing.</summary>
     None,
 
-    /// <summary>A bias per expert, used for the choice only and moved after each step against its load (arXiv 2408.15664).</summary>
+    /// <summary>A bias per expert that is used only for the selection, and is adjusted after each step against the load (arXiv 2408.15664).</summary>
     BiasUpdate,
 
-    /// <summary>A term of the loss: experts times the sum over experts of load share times mean score (arXiv 2101.03961).</summary>
+    /// <summary>A term of the loss: the number of experts times the sum over experts of load share times mean score (arXiv 2101.03961).</summary>
     AuxiliaryLoss,
 
-    /// <summary>The same term once for all layers that balance so: shares and scores are means over the tokens of all of them, as in Hugging Face's models.</summary>
+    /// <summary>
+    /// The same term once for all layers with this setting: shares and scores are means over the tokens of all these layers, as in Hugging Face
+    /// Transformers.
+    /// </summary>
     JointAuxiliaryLoss,
 }

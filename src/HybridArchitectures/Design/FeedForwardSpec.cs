@@ -2,21 +2,32 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>What follows the mixer of a block, position by position.</summary>
+/// <summary>Describes the feed-forward after the mixer of a block. It processes each token separately.</summary>
+/// <example>
+/// <code>
+/// FeedForwardSpec dense = FeedForwardSpec.SwiGlu(704);
+/// FeedForwardSpec experts = FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 2, expertWidth: 352, sharedExperts: 1);
+/// Console.WriteLine($"{dense.CountParameters(width: 256):N0} and {experts.CountActiveParameters(width: 256):N0} parameters per token");
+/// </code>
+/// </example>
 public abstract partial record FeedForwardSpec
 {
     private protected FeedForwardSpec() { }
 
-    /// <summary>No feed-forward: the block is its mixer alone.</summary>
+    /// <summary>Gets the absent feed-forward. The block then consists of its mixer.</summary>
     public static FeedForwardSpec None { get; } = new NoFeedForward();
 
-    /// <summary>A gated feed-forward: down(silu(gate(x)) * up(x)), of this hidden width.</summary>
+    /// <summary>Creates a gated feed-forward: down(silu(gate(x)) * up(x)).</summary>
+    /// <param name="width">The hidden width.</param>
     public static SwiGluSpec SwiGlu(int width) => new(width);
 
-    /// <summary>A feed-forward without gate: down(activation(up(x))), of this hidden width.</summary>
+    /// <summary>Creates a feed-forward without a gate: down(activation(up(x))).</summary>
+    /// <param name="width">The hidden width.</param>
+    /// <param name="activation">The nonlinearity. The default is GELU.</param>
+    /// <param name="bias">Whether both projections have biases. The default is false.</param>
     public static MlpSpec Mlp(int width, Activation activation = Activation.Gelu, bool bias = false) => new(width) { Activation = activation, Bias = bias };
 
-    /// <summary>A mixture of SwiGLU experts. See <see cref="MixtureOfExpertsSpec"/>.</summary>
+    /// <summary>Creates a mixture of SwiGLU experts. See <see cref="MixtureOfExpertsSpec"/>.</summary>
     public static MixtureOfExpertsSpec MixtureOfExperts(int experts, int expertsPerToken, int expertWidth, int sharedExperts = 0, int sharedWidth = 0,
         RouterScore score = RouterScore.Sigmoid, bool renormalize = false, double scale = 1, bool scoreBeforeExperts = false,
         ExpertBalance balance = ExpertBalance.BiasUpdate, double balanceRate = 1e-3, double routerZLoss = 0) => new()
@@ -35,23 +46,24 @@ public abstract partial record FeedForwardSpec
             RouterZLoss = routerZLoss,
         };
 
-    /// <summary>Trainable parameters in a model of this width, without the norm before it.</summary>
+    /// <summary>Returns the number of trainable parameters in a model of the given width, without the norm before the feed-forward.</summary>
     public abstract long CountParameters(int width);
 
-    /// <summary>Those of <see cref="CountParameters"/> that one token uses.</summary>
+    /// <summary>Returns the number of parameters that one token uses.</summary>
     public virtual long CountActiveParameters(int width) => CountParameters(width);
 
-    /// <summary>Those of <see cref="CountParameters"/> that are added rather than multiplied with.</summary>
+    /// <summary>Returns the number of parameters that are added and not multiplied.</summary>
     internal virtual long CountBiases(int width) => 0;
 
-    /// <summary>The same feed-forward with every size that was left at 0 filled in.</summary>
+    /// <summary>Returns the feed-forward with every size that is 0 derived from the width.</summary>
     public virtual FeedForwardSpec Resolve(int width) => this;
 
-    /// <summary>Refuses sizes that no module can have.</summary>
-    /// <exception cref="ArgumentException">Names the property, what it was and what was expected.</exception>
+    /// <summary>Checks that a module of these sizes is possible.</summary>
+    /// <param name="width">The model width.</param>
+    /// <exception cref="ArgumentException">A property is invalid. The message contains its name, its value, and what was expected.</exception>
     public abstract void Check(int width);
 
-    /// <summary>Whether the block has no feed-forward.</summary>
+    /// <summary>Gets whether the block has no feed-forward.</summary>
     [JsonIgnore]
     public bool IsNone => this is NoFeedForward;
 }

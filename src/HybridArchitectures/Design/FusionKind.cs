@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>How an intra-layer hybrid makes one output of its two branches.</summary>
+/// <summary>Specifies how an intra-layer hybrid combines the outputs of its two branches.</summary>
 public enum FusionKind
 {
     /// <summary>State-space branch plus attention.</summary>
@@ -9,7 +9,7 @@ public enum FusionKind
     /// <summary>State-space branch minus attention.</summary>
     Difference,
 
-    /// <summary>Both side by side, then one projection.</summary>
+    /// <summary>Concatenation, followed by one projection.</summary>
     Concat,
 
     /// <summary>A learned share per channel: sigmoid(g) times the state-space branch plus (1 - sigmoid(g)) times attention.</summary>

@@ -4,57 +4,59 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// The gated delta net (arXiv 2412.06464) as Qwen3-Next has it: queries, keys and values through a causal convolution, queries and keys of length 1, the gated delta rule, and per head a norm and
-/// then a gate.
+/// Describes the gated delta net (arXiv 2412.06464) of Qwen3-Next: a causal convolution over queries, keys and values, normalization of queries and
+/// keys to length 1, the gated delta rule, and a norm followed by a gate per head.
 /// </summary>
 public sealed record GatedDeltaSpec : MixerSpec
 {
-    /// <summary>Query and key heads, a divisor of <see cref="ValueHeads"/>.</summary>
+    /// <summary>Gets or sets the number of query and key heads, a divisor of <see cref="ValueHeads"/>.</summary>
     public required int KeyHeads { get; init; }
 
-    /// <summary>Value heads, each with a state of its own; 0: as many as key heads.</summary>
+    /// <summary>Gets or sets the number of value heads, each of which has a separate state. The default, 0, means the number of key heads.</summary>
     public int ValueHeads { get; init; }
 
-    /// <summary>Size of a query and key head.</summary>
+    /// <summary>Gets or sets the size of a query and key head.</summary>
     public required int KeyHeadSize { get; init; }
 
-    /// <summary>Size of a value head; 0: as <see cref="KeyHeadSize"/>.</summary>
+    /// <summary>Gets or sets the size of a value head. The default, 0, means <see cref="KeyHeadSize"/>.</summary>
     public int ValueHeadSize { get; init; }
 
-    /// <summary>Taps of the causal convolution.</summary>
+    /// <summary>Gets or sets the width of the causal convolution. The default is 4.</summary>
     public int ConvolutionWidth { get; init; } = 4;
 
-    /// <summary>A bias on the convolution.</summary>
+    /// <summary>Gets or sets whether the convolution has a bias. The default is false.</summary>
     public bool ConvolutionBias { get; init; }
 
-    /// <summary>The nonlinearity after the convolution; the gate's is SiLU.</summary>
+    /// <summary>Gets or sets the nonlinearity after the convolution. The default is SiLU. The nonlinearity of the gate is always SiLU.</summary>
     public Activation Activation { get; init; }
 
-    /// <summary>Positions computed as one matrix product, a power of two.</summary>
+    /// <summary>
+    /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. The default is 64.
+    /// </summary>
     public int ChunkSize { get; init; } = 64;
 
-    /// <summary>-A at the start of training, uniform.</summary>
+    /// <summary>Gets or sets the range of -A at the start of training, uniform. The default is 0.01 to 16.</summary>
     public Interval DecayRange { get; init; } = new(0.01, 16);
 
-    /// <summary>Time steps at the start of training, log-uniform.</summary>
+    /// <summary>Gets or sets the range of time steps at the start of training, log-uniform. The default is 0.001 to 0.1.</summary>
     public Interval TimeStepRange { get; init; } = new(1e-3, 0.1);
 
-    /// <summary>Least time step at the start of training.</summary>
+    /// <summary>Gets or sets the minimum time step at the start of training. The default is 1e-4.</summary>
     public double TimeStepFloor { get; init; } = 1e-4;
 
-    /// <summary>Width of all keys, and of all queries.</summary>
+    /// <summary>Gets the total width of the keys, which is also that of the queries.</summary>
     [JsonIgnore]
     public int KeyWidth => KeyHeads * KeyHeadSize;
 
-    /// <summary>Width of all values, of the gate, and of what goes into the output projection.</summary>
+    /// <summary>Gets the total width of the values, which is also that of the gate and of the input of the output projection.</summary>
     [JsonIgnore]
     public int ValueWidth => ValueHeads * ValueHeadSize;
 
-    /// <summary>Channels of the convolution: queries, keys and values.</summary>
+    /// <summary>Gets the number of channels of the convolution: queries, keys and values.</summary>
     [JsonIgnore]
     public int ConvolutionChannels => 2 * KeyWidth + ValueWidth;
 
-    /// <summary><c>G</c>.</summary>
+    /// <summary>Gets <c>G</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "G";
 
@@ -82,7 +84,7 @@ public sealed record GatedDeltaSpec : MixerSpec
         Require.NotNegative(TimeStepFloor, "timeStepFloor");
     }
 
-    /// <summary>Outputs of the input projections: queries, keys, values, gate; strengths and time steps.</summary>
+    /// <summary>Gets the total width of the input projections: queries, keys, values and gate, update strengths and time steps.</summary>
     internal long ProjectedWidth => 2L * KeyWidth + 2L * ValueWidth + 2L * ValueHeads;
 
     /// <inheritdoc/>

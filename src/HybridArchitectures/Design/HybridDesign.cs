@@ -4,72 +4,105 @@ using HybridArchitectures.Cost;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// A language model written down: vocabulary, width, blocks in order, head. An immutable value, equal to another when all it says is equal, from which model, cost
-/// and files are derived. Made by <see cref="Create"/>, or from JSON; a design made by object initialiser becomes complete by <see cref="Resolve"/>.
+/// Describes a language model: vocabulary size, width, blocks in order, and head. It is an immutable value that compares by value. Models, costs and
+/// files are derived from it.
 /// </summary>
+/// <remarks>
+/// Create it with <see cref="Create"/> or from JSON. A design that is created with an object initializer is completed by <see cref="Resolve"/>.
+/// </remarks>
+/// <example>
+/// <code>
+/// HybridDesign design = HybridDesign.Create(width: 256, vocabularySize: 256)
+///     .WithAttention(heads: 8, keyValueHeads: 2)
+///     .WithMamba2(stateSize: 64, headSize: 64)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(704))
+///     .Depth(6).Ratio(attention: 1, ssm: 5)
+///     .Build();
+/// Console.WriteLine($"{design.Pattern}: {design.CountParameters().Total:N0} parameters");
+/// HybridDesign same = HybridDesign.FromJson(design.ToJson());
+/// Console.WriteLine(design == same);                         // True
+/// </code>
+/// </example>
 [JsonConverter(typeof(HybridDesignConverter))]
 public sealed partial record HybridDesign
 {
     internal const int MaxDepth = 4096;
 
-    /// <summary>A name, if it has one.</summary>
+    /// <summary>Gets or sets the name. The default is null.</summary>
     public string? Name { get; init; }
 
-    /// <summary>Entries of the vocabulary.</summary>
+    /// <summary>Gets or sets the number of tokens in the vocabulary.</summary>
     public required int VocabularySize { get; init; }
 
-    /// <summary>Width of the residual stream.</summary>
+    /// <summary>Gets or sets the width of the residual stream (hidden size).</summary>
     public required int Width { get; init; }
 
-    /// <summary>The blocks, first to last.</summary>
+    /// <summary>Gets or sets the blocks, in order.</summary>
     public required EquatableList<BlockSpec> Blocks { get; init; }
 
-    /// <summary>Transformer layers whose weights are kept once and used by any number of blocks, see <see cref="BlockSpec.Shared"/>.</summary>
+    /// <summary>
+    /// Gets or sets the transformer layers whose weights are stored once and used by any number of blocks, see <see cref="BlockSpec.Shared"/>. The
+    /// default is empty.
+    /// </summary>
     public EquatableList<SharedTransformerSpec> SharedTransformers { get; init; } = [];
 
-    /// <summary>The head is the embedding transposed.</summary>
+    /// <summary>Gets or sets whether the head is the transposed embedding. The default is true.</summary>
     public bool TiedHead { get; init; } = true;
 
-    /// <summary>Epsilon of the norm after the last block.</summary>
+    /// <summary>Gets or sets the epsilon of the norm after the last block. The default is 1e-5.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
 
-    /// <summary>Norms keep what their factors differ from 1 by, so that weights start at 0 and decay would draw factors to 1. Gated norms inside state-space mixers keep the factors themselves.</summary>
+    /// <summary>
+    /// Gets or sets whether norm weights are stored as (scale - 1) and start at 0. The default, false, stores the scale. Gated norms inside
+    /// state-space mixers always store the scale.
+    /// </summary>
     public bool ZeroCenteredNorms { get; init; }
 
-    /// <summary>A token that stands for nothing: its row of the embedding gets no gradient from the look-up (a tied head still teaches it); null: none.</summary>
+    /// <summary>
+    /// Gets or sets the padding token. The look-up gives its embedding no gradient, but a tied head does. The default, null, means none.
+    /// </summary>
     public int? PaddingId { get; init; }
 
-    /// <summary>Coefficient of the head's z-loss: the mean, over the targets that count, of the squared log-sum-exp of the logits (arXiv 2204.02311, section 5), added to the loss.</summary>
+    /// <summary>
+    /// Gets or sets the coefficient of the z-loss of the head, which is added to the loss: the mean squared log-sum-exp of the logits over the
+    /// targets that count (arXiv 2204.02311, section 5). The default is 0.
+    /// </summary>
     public double HeadZLoss { get; init; }
 
-    /// <summary>The z-loss is a mean over all positions instead, those without a target and pads too. It costs two more passes over the head.</summary>
+    /// <summary>
+    /// Gets or sets whether the z-loss is a mean over all positions, including padding and those without a target. It then needs two more passes over
+    /// the head. The default is false.
+    /// </summary>
     public bool HeadZLossEverywhere { get; init; }
 
-    /// <summary>Factor on the embedded tokens.</summary>
+    /// <summary>Gets or sets the multiplier of the embedded tokens. The default is 1.</summary>
     public double EmbeddingScale { get; init; } = 1;
 
-    /// <summary>Factor on the logits.</summary>
+    /// <summary>Gets or sets the multiplier of the logits. The default is 1.</summary>
     public double LogitScale { get; init; } = 1;
 
-    /// <summary>Random weights at the start of training.</summary>
+    /// <summary>Gets or sets the random weights at the start of training.</summary>
     public InitialisationSpec Initialisation { get; init; } = new();
 
-    /// <summary>How many blocks there are.</summary>
+    /// <summary>Gets the number of blocks.</summary>
     [JsonIgnore]
     public int Depth => Blocks.Count;
 
-    /// <summary>The blocks in pattern notation, see <see cref="BlockPattern"/>.</summary>
+    /// <summary>Gets the blocks in pattern notation, see <see cref="BlockPattern"/>.</summary>
     [JsonIgnore]
     public string Pattern => BlockPattern.Print(Blocks);
 
-    /// <summary>Creates a builder, to which mixers, the depth and the order of the blocks are added: <c>HybridDesign.Create(width, vocabularySize).WithAttention(...)...Build()</c>.</summary>
-    /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="vocabularySize">Number of tokens in the vocabulary.</param>
+    /// <summary>Creates a builder. Add mixers, the depth and the order of the blocks, and call <see cref="HybridDesignBuilder.Build"/>.</summary>
+    /// <param name="width">The width of the residual stream (hidden size).</param>
+    /// <param name="vocabularySize">The number of tokens in the vocabulary.</param>
+    /// <returns>A builder without mixers.</returns>
     /// <exception cref="ArgumentException">A size is below 1 or above 1,048,576.</exception>
     public static HybridDesignBuilder Create(int width, int vocabularySize) => new(width, vocabularySize);
 
-    /// <summary>The same design with every size that was left at 0 filled in, checked.</summary>
-    /// <exception cref="ArgumentException">No model can be made of it; names block, property, what it was and what was expected.</exception>
+    /// <summary>Returns the design with every size that is 0 derived, and checks it.</summary>
+    /// <exception cref="ArgumentException">
+    /// A model of this design is not possible. The message names the block and property, the value, and what was expected.
+    /// </exception>
     public HybridDesign Resolve()
     {
         var filled = Fill();
@@ -77,7 +110,7 @@ public sealed partial record HybridDesign
         return filled;
     }
 
-    /// <summary>Every size that was left at 0 filled in, as far as the others allow, not checked.</summary>
+    /// <summary>Returns the design with sizes that are 0 derived as far as possible, without checks.</summary>
     internal HybridDesign Fill()
     {
         Require.Size(Width, "width");
@@ -98,14 +131,16 @@ public sealed partial record HybridDesign
         return this with { Blocks = new(blocks), SharedTransformers = new(transformers) };
     }
 
-    /// <summary>Whether there is anything in it that could be looked at.</summary>
+    /// <summary>Gets whether the design has blocks.</summary>
     internal bool HasBlocks => Blocks is not null && SharedTransformers is not null && Blocks.All(block => block is { FeedForward: not null }) && SharedTransformers.All(transformer => transformer?.Attention is not null);
 
-    /// <summary>Refuses a design of which no model can be made.</summary>
-    /// <exception cref="ArgumentException">Names block, property, what it was and what was expected.</exception>
+    /// <summary>Checks that a model of this design is possible.</summary>
+    /// <exception cref="ArgumentException">
+    /// It is not possible. The message names the block and property, the value, and what was expected.
+    /// </exception>
     public void Check()
     {
-        Require.That(Name is null || IsText(Name), "name", Name, "text without half characters (unpaired surrogates)");
+        Require.That(Name is null || IsText(Name), "name", Name, "text without unpaired surrogates");
         Require.Size(VocabularySize, "vocabularySize");
         Require.Size(Width, "width");
         Require.Present(Blocks, "blocks", "at least one block");
@@ -120,7 +155,8 @@ public sealed partial record HybridDesign
         Require.Present(SharedTransformers, "sharedTransformers", "a list, which may be empty");
         Require.That(SharedTransformers.Count <= MaxDepth, "sharedTransformers", SharedTransformers.Count, $"at most {MaxDepth}");
         for (int i = 0; i < SharedTransformers.Count; i++)
-            Require.Within($"shared transformer {i}", () => (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
+            Require.Within(
+                $"shared transformer {i}", () => (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
         for (int i = 0; i < Blocks.Count; i++)
         {
             Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
@@ -128,10 +164,10 @@ public sealed partial record HybridDesign
         }
     }
 
-    /// <summary>The attention of the shared transformer a block uses, or null.</summary>
+    /// <summary>Returns the attention of the shared transformer that a block uses, or null.</summary>
     internal AttentionSpec? SharedAttention(BlockSpec block) => block.Shared is { } use ? SharedTransformers[use.Transformer].Attention : null;
 
-    // what UTF-8 can hold
+    // text that UTF-8 can represent
     static bool IsText(string text)
     {
         for (int i = 0; i < text.Length; i++)
@@ -143,24 +179,27 @@ public sealed partial record HybridDesign
         return true;
     }
 
-    /// <summary>The design as indented JSON; every number is written.</summary>
+    /// <summary>Returns the design as indented JSON. Every number is written.</summary>
     public string ToJson() => DesignJson.Write(this);
 
-    /// <summary>Reads what <see cref="ToJson"/> writes. Keys may stand in any order; those with a default may be absent.</summary>
-    /// <exception cref="ArgumentException">Not JSON, an unknown, doubled or missing key, a value of the wrong kind, or a design of which no model can be made;
-    /// names the place, what it was and what was expected.</exception>
+    /// <summary>Reads a design from JSON as <see cref="ToJson"/> writes it. Keys can have any order. Keys with a default can be absent.</summary>
+    /// <param name="json">The JSON document.</param>
+    /// <exception cref="ArgumentException">
+    /// The text is not JSON, a key is unknown, duplicate or missing, a value has the wrong kind, or a model of the design is not possible. The
+    /// message names the position, the value, and what was expected.
+    /// </exception>
     public static HybridDesign FromJson(string json) => DesignJson.Read(json);
 
-    /// <summary>What differs between this design and another, by place; equal designs give none.</summary>
+    /// <summary>Returns the differences between this design and another one. The result is empty if they are equal.</summary>
     public EquatableList<DesignDifference> Diff(HybridDesign other)
     {
         ArgumentNullException.ThrowIfNull(other);
         return DesignDiff.Between(this, other);
     }
 
-    /// <summary>Trainable parameters: total, active, by part and by block.</summary>
+    /// <summary>Counts the trainable parameters: total, active, by part, and by block.</summary>
     public ParameterCount CountParameters() => ParameterCount.FromDesign(this);
 
-    /// <summary>One line: name, width, vocabulary and pattern.</summary>
+    /// <summary>Returns name, width, vocabulary size and pattern in one line.</summary>
     public override string ToString() => $"{Name ?? "design"}: width {Width}, vocabulary {VocabularySize}, {Depth} blocks {Pattern}";
 }

@@ -1,13 +1,25 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Writes a <see cref="HybridDesign"/> in a few words: which kinds of block there are (<c>With...</c>), how deep, and where each stands (<see cref="Ratio(int, int)"/> and
-/// <see cref="Place(Placement)"/>, or <see cref="Pattern"/>). Immutable: every call gives a new builder, so that variants can branch off a common start.
-/// Sizes left out are derived from the width. Without <see cref="WithFeedForward"/> blocks are their mixers alone.
+/// Builds a <see cref="HybridDesign"/>: the kinds of blocks (<c>With...</c>), the depth, and the arrangement (<see cref="Ratio(int, int)"/> and <see
+/// cref="Place(Placement)"/>, or <see cref="Pattern"/>).
 /// </summary>
+/// <remarks>
+/// A builder is immutable. Every call returns a new builder, so several variants can start from a common one. Sizes that are omitted are derived from
+/// the width. Without <see cref="WithFeedForward"/>, blocks consist of their mixers.
+/// </remarks>
+/// <example>
+/// <code>
+/// HybridDesignBuilder start = HybridDesign.Create(width: 128, vocabularySize: 256)
+///     .WithAttention(heads: 4).WithMamba2(stateSize: 32, headSize: 32).WithFeedForward(FeedForwardSpec.SwiGlu(352));
+/// HybridDesign spread = start.Depth(8).Ratio(attention: 1, ssm: 3).Build();
+/// HybridDesign byHand = start.Pattern("MMTM", repeat: 2).Build();
+/// Console.WriteLine($"{spread.Pattern} and {byHand.Pattern}");
+/// </code>
+/// </example>
 public sealed class HybridDesignBuilder
 {
-    // the kind that a ratio calls "attention" is the earlier of the two in this order; a user's own mixers stand between S and m
+    // the first kind of a ratio is the earlier one in this order; custom mixers are between S and m
     const string RatioOrder = "HTS?mM";
 
     readonly BuilderState state;
@@ -21,13 +33,18 @@ public sealed class HybridDesignBuilder
 
     HybridDesignBuilder(BuilderState state) => this.state = state;
 
-    /// <summary>What an attention block is here. Sizes left at 0: as many key-value heads as heads, heads of width / heads, values as keys.</summary>
-    /// <param name="heads">Query heads.</param>
-    /// <param name="keyValueHeads">Key and value heads, a divisor of <paramref name="heads"/>.</param>
-    /// <param name="headSize">Size of a query and key head.</param>
-    /// <param name="valueHeadSize">Size of a value head.</param>
-    /// <param name="rotary">Positions; left out: rotary with theta 500,000; <see cref="RotarySpec.None"/>: none.</param>
-    /// <param name="qkNorm">A norm over each query and key head.</param>
+    /// <summary>
+    /// Describes the attention blocks. Sizes that are 0 are derived: as many key and value heads as heads, a head size of width / heads, and value
+    /// heads of the size of key heads.
+    /// </summary>
+    /// <param name="heads">The number of query heads.</param>
+    /// <param name="keyValueHeads">The number of key and value heads, a divisor of <paramref name="heads"/>.</param>
+    /// <param name="headSize">The size of a query and key head.</param>
+    /// <param name="valueHeadSize">The size of a value head.</param>
+    /// <param name="rotary">
+    /// The positions. The default, null, means rotary positions with theta 500,000. <see cref="RotarySpec.None"/> means no positions.
+    /// </param>
+    /// <param name="qkNorm">Whether each query and key head is normalized. The default is false.</param>
     public HybridDesignBuilder WithAttention(int heads, int keyValueHeads = 0, int headSize = 0, int valueHeadSize = 0, RotarySpec? rotary = null,
         bool qkNorm = false) =>
         WithAttention(new()
@@ -40,21 +57,24 @@ public sealed class HybridDesignBuilder
             QkNorm = qkNorm,
         });
 
-    /// <summary>What an attention block is here, in full; its <see cref="AttentionSpec.Rotary"/> null means no positions.</summary>
+    /// <summary>Describes the attention blocks with all options. If <see cref="AttentionSpec.Rotary"/> is null, they have no positions.</summary>
     public HybridDesignBuilder WithAttention(AttentionSpec attention)
     {
         ArgumentNullException.ThrowIfNull(attention);
-        Require.That(attention.Window is null, nameof(attention), $"windowed ({attention.Window})", "attention without a window; see WithSlidingWindow");
+        Require.That(
+            attention.Window is null, nameof(attention), $"windowed ({attention.Window})", "attention without a window; see WithSlidingWindow");
         return WithMixer(attention);
     }
 
-    /// <summary>What a sliding-window block is here. Sizes left at 0 are those of <c>WithAttention</c>.</summary>
-    /// <param name="window">Positions a query sees, itself included.</param>
-    /// <param name="sinks">First tokens of a document that stay visible.</param>
-    /// <param name="heads">Query heads.</param>
-    /// <param name="keyValueHeads">Key and value heads.</param>
-    /// <param name="headSize">Size of a query and key head.</param>
-    /// <param name="rotary">Positions; left out: rotary with theta 10,000; <see cref="RotarySpec.None"/>: none.</param>
+    /// <summary>Describes the sliding-window blocks. Sizes that are 0 are those of <c>WithAttention</c>.</summary>
+    /// <param name="window">The number of tokens that a query sees, including its own.</param>
+    /// <param name="sinks">The number of first tokens of a document that remain visible. The default is 0.</param>
+    /// <param name="heads">The number of query heads.</param>
+    /// <param name="keyValueHeads">The number of key and value heads.</param>
+    /// <param name="headSize">The size of a query and key head.</param>
+    /// <param name="rotary">
+    /// The positions. The default, null, means rotary positions with theta 10,000. <see cref="RotarySpec.None"/> means no positions.
+    /// </param>
     public HybridDesignBuilder WithSlidingWindow(int window, int sinks = 0, int heads = 0, int keyValueHeads = 0, int headSize = 0, RotarySpec? rotary = null) =>
         WithSlidingWindow(new AttentionSpec
         {
@@ -66,7 +86,7 @@ public sealed class HybridDesignBuilder
             Rotary = rotary ?? new() { Theta = 10_000 },
         });
 
-    /// <summary>What a sliding-window block is here, in full.</summary>
+    /// <summary>Describes the sliding-window blocks with all options.</summary>
     public HybridDesignBuilder WithSlidingWindow(AttentionSpec attention)
     {
         ArgumentNullException.ThrowIfNull(attention);
@@ -74,22 +94,30 @@ public sealed class HybridDesignBuilder
         return WithMixer(attention);
     }
 
-    /// <summary>What a Mamba-1 block is here. Sizes left at 0: inner width twice the width, state 16, rank width / 16.</summary>
+    /// <summary>
+    /// Describes the Mamba-1 blocks. Sizes that are 0 are derived: an inner width of twice the model width, a state size of 16, and a rank of width /
+    /// 16.
+    /// </summary>
     public HybridDesignBuilder WithMamba1(int innerWidth = 0, int stateSize = 0, int convolutionWidth = 4, int timeStepRank = 0) =>
         WithMamba1(new() { InnerWidth = innerWidth, StateSize = stateSize, ConvolutionWidth = convolutionWidth, TimeStepRank = timeStepRank });
 
-    /// <summary>What a Mamba-1 block is here, in full.</summary>
+    /// <summary>Describes the Mamba-1 blocks with all options.</summary>
     public HybridDesignBuilder WithMamba1(Mamba1Spec mamba1) => WithMixer(mamba1);
 
-    /// <summary>What a Mamba-2 block is here. Sizes left at 0: state 128, heads of 64, as many as make the inner width twice the width.</summary>
+    /// <summary>
+    /// Describes the Mamba-2 blocks. Sizes that are 0 are derived: a state size of 128, a head size of 64, and heads for an inner width of twice the
+    /// model width.
+    /// </summary>
     public HybridDesignBuilder WithMamba2(int stateSize = 0, int headSize = 0, int heads = 0, int groups = 1, int convolutionWidth = 4) =>
         WithMamba2(new() { StateSize = stateSize, HeadSize = headSize, Heads = heads, Groups = groups, ConvolutionWidth = convolutionWidth });
 
-    /// <summary>What a Mamba-2 block is here, in full.</summary>
+    /// <summary>Describes the Mamba-2 blocks with all options.</summary>
     public HybridDesignBuilder WithMamba2(Mamba2Spec mamba2) => WithMixer(mamba2);
 
-    /// <summary>What an intra-layer hybrid block is here: attention and a state-space layer side by side. Sizes left at 0: see <see cref="IntraHybridSpec"/>.
-    /// An attention branch with <see cref="AttentionSpec.Rotary"/> null has no positions.</summary>
+    /// <summary>
+    /// Describes the intra-layer hybrid blocks, which contain attention and a state-space layer in parallel. <see cref="IntraHybridSpec"/> explains
+    /// how sizes that are 0 are derived. If <see cref="AttentionSpec.Rotary"/> is null, attention has no positions.
+    /// </summary>
     public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference,
         BranchNorm norm = BranchNorm.Group, bool learnedScale = false, OutputProjection output = OutputProjection.Separate, bool sharedValues = false) =>
         WithIntraHybrid(new()
@@ -103,12 +131,14 @@ public sealed class HybridDesignBuilder
             SharedValues = sharedValues,
         });
 
-    /// <summary>What an intra-layer hybrid block is here, in full.</summary>
+    /// <summary>Describes the intra-layer hybrid blocks with all options.</summary>
     public HybridDesignBuilder WithIntraHybrid(IntraHybridSpec intraHybrid) => WithMixer(intraHybrid);
 
-    /// <summary>Adds a kind of block by its mixer, yours or a built-in one. A later one of the same <see cref="MixerSpec.Symbol"/> takes the place of the
-    /// earlier.</summary>
-    /// <exception cref="ArgumentException">The mixer's letter has another meaning in patterns.</exception>
+    /// <summary>
+    /// Adds a kind of block by its mixer, custom or built-in. It replaces an earlier mixer with the same <see cref="MixerSpec.Symbol"/>.
+    /// </summary>
+    /// <param name="mixer">The mixer.</param>
+    /// <exception cref="ArgumentException">The letter of the mixer has another meaning in patterns.</exception>
     public HybridDesignBuilder WithMixer(MixerSpec mixer)
     {
         ArgumentNullException.ThrowIfNull(mixer);
@@ -116,14 +146,14 @@ public sealed class HybridDesignBuilder
         return new(state with { Mixers = [.. state.Mixers.Where(known => known.Symbol != mixer.Symbol), mixer] });
     }
 
-    /// <summary>The feed-forward of every block that asks for no other.</summary>
+    /// <summary>Sets the feed-forward of every block that does not request another one.</summary>
     public HybridDesignBuilder WithFeedForward(FeedForwardSpec feedForward)
     {
         ArgumentNullException.ThrowIfNull(feedForward);
         return new(state with { FeedForward = feedForward });
     }
 
-    /// <summary>The mixture of experts of blocks that a pattern marks <c>e</c>, beside the usual feed-forward.</summary>
+    /// <summary>Sets the mixture of experts of the blocks that a pattern marks with <c>e</c>, in addition to the usual feed-forward.</summary>
     public HybridDesignBuilder WithExperts(MixtureOfExpertsSpec experts)
     {
         ArgumentNullException.ThrowIfNull(experts);
@@ -131,12 +161,13 @@ public sealed class HybridDesignBuilder
     }
 
     /// <summary>
-    /// Transformer layers whose weights blocks share: those that a pattern marks <c>+</c> use them in turn, each with an output projection and adapters of its own.
+    /// Adds transformer layers whose weights are shared by several blocks. The blocks that a pattern marks with <c>+</c> use them in turn. Each use
+    /// has a separate output projection and separate adapters.
     /// </summary>
-    /// <param name="transformer">What each of them is.</param>
-    /// <param name="count">How many there are.</param>
-    /// <param name="attentionAdapterRank">Rank of each use's adapters on queries, keys and values; 0: none.</param>
-    /// <param name="feedForwardAdapterRank">Rank of each use's adapter on gate and up; 0: none.</param>
+    /// <param name="transformer">The layer.</param>
+    /// <param name="count">The number of layers. The default is 1.</param>
+    /// <param name="attentionAdapterRank">The rank of the adapters of each use on queries, keys and values. The default, 0, means none.</param>
+    /// <param name="feedForwardAdapterRank">The rank of the adapter of each use on gate and up. The default, 0, means none.</param>
     public HybridDesignBuilder WithSharedTransformers(SharedTransformerSpec transformer, int count = 1, int attentionAdapterRank = 0, int feedForwardAdapterRank = 0)
     {
         ArgumentNullException.ThrowIfNull(transformer);
@@ -148,7 +179,7 @@ public sealed class HybridDesignBuilder
         });
     }
 
-    /// <summary>How many blocks.</summary>
+    /// <summary>Sets the number of blocks.</summary>
     public HybridDesignBuilder Depth(int blocks)
     {
         Require.That(blocks is >= 1 and <= HybridDesign.MaxDepth, "depth", blocks, $"1 to {HybridDesign.MaxDepth}");
@@ -156,16 +187,20 @@ public sealed class HybridDesignBuilder
     }
 
     /// <summary>
-    /// How many blocks are of either of two kinds: depth x attention / (attention + ssm), rounded half up, are of the first, the rest of the second. With attention and a
-    /// state-space layer the words mean what they say, also among more than two kinds: attention is that of <c>WithAttention</c>, or the only sliding window or
-    /// intra-layer hybrid; ssm is the only Mamba, or the only kind that is no attention. Of two other kinds the first is the earlier in the order intra-layer hybrid,
-    /// attention, sliding window, custom mixers, Mamba-1, Mamba-2. 1:0 and 0:1 give stacks of one kind.
+    /// Sets how many blocks have each of two kinds: depth x attention / (attention + ssm) blocks, rounded half up, have the first kind, and the rest
+    /// the second.
     /// </summary>
-    /// <param name="attention">Share of the first kind, at least 0.</param>
-    /// <param name="ssm">Share of the second kind, at least 0.</param>
+    /// <remarks>
+    /// The first kind is attention and the second a state-space layer. Among more than two kinds, attention is the kind of <c>WithAttention</c>, or
+    /// the only sliding window or intra-layer hybrid, and ssm is the only Mamba, or the only kind that is not attention. Of two other kinds, the
+    /// first is the earlier one in this order: intra-layer hybrid, attention, sliding window, custom mixers, Mamba-1, Mamba-2. 1:0 and 0:1 create a
+    /// stack of one kind.
+    /// </remarks>
+    /// <param name="attention">The share of the first kind, at least 0.</param>
+    /// <param name="ssm">The share of the second kind, at least 0.</param>
     public HybridDesignBuilder Ratio(int attention, int ssm) => WithRatio(new(null, attention, null, ssm), nameof(attention), nameof(ssm));
 
-    /// <summary>The same between two kinds named by their letters in patterns, such as <c>Ratio("m", 1, "M", 3)</c>.</summary>
+    /// <summary>Sets the ratio between two kinds by their letters in patterns, for example <c>Ratio("m", 1, "M", 3)</c>.</summary>
     public HybridDesignBuilder Ratio(string first, int firstShare, string second, int secondShare)
     {
         ArgumentNullException.ThrowIfNull(first);
@@ -182,15 +217,16 @@ public sealed class HybridDesignBuilder
         return new(state with { Ratio = ratio });
     }
 
-    /// <summary>Where the blocks of the ratio's first kind stand; left out: <see cref="Placement.Middle"/>.</summary>
+    /// <summary>Sets where the blocks of the first kind of the ratio are placed. The default is <see cref="Placement.Middle"/>.</summary>
     public HybridDesignBuilder Place(Placement placement)
     {
         Require.Defined(placement, nameof(placement));
         return new(state with { Placement = placement, Positions = null });
     }
 
-    /// <summary>The 1-based positions of the blocks of the ratio's first kind; without a ratio they also say how many there are.</summary>
-    /// <exception cref="ArgumentException">None given, one below 1, or one twice.</exception>
+    /// <summary>Sets the positions of the blocks of the first kind. Without a ratio, the positions also define their number.</summary>
+    /// <param name="positions">The positions, counted from 1.</param>
+    /// <exception cref="ArgumentException">There is no position, a position is below 1, or a position occurs twice.</exception>
     public HybridDesignBuilder Place(params ReadOnlySpan<int> positions)
     {
         int[] sorted = positions.ToArray();
@@ -201,7 +237,9 @@ public sealed class HybridDesignBuilder
         return new(state with { Positions = sorted.ToEquatableList(), Placement = null });
     }
 
-    /// <summary>The blocks one by one, in the notation of <see cref="BlockPattern"/>, the whole as often as said. In place of ratio and placement.</summary>
+    /// <summary>Lists the blocks one by one, instead of a ratio and a placement.</summary>
+    /// <param name="pattern">The blocks in the notation of <see cref="BlockPattern"/>.</param>
+    /// <param name="repeat">How often the pattern is repeated. The default is 1.</param>
     public HybridDesignBuilder Pattern(string pattern, int repeat = 1)
     {
         var blocks = BlockPattern.Parse(pattern);
@@ -210,16 +248,21 @@ public sealed class HybridDesignBuilder
         return new(state with { Pattern = Enumerable.Repeat(blocks, repeat).SelectMany(block => block).ToEquatableList() });
     }
 
-    /// <summary>The blocks one by one, as another notation gives them (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>, <see cref="AttentionIndices"/>,
-    /// <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>). In place of ratio and placement.</summary>
+    /// <summary>
+    /// Lists the blocks one by one, from another notation (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>, <see
+    /// cref="AttentionIndices"/>, <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>), instead of a ratio and a placement.
+    /// </summary>
     public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks)
     {
         ArgumentNullException.ThrowIfNull(blocks);
         return Pattern(string.Concat(blocks));
     }
 
-    /// <summary>Changes the block at a 1-based position, such as <c>Override(1, block =&gt; block with { FeedForward = ... })</c>. It is handed over with all
-    /// its numbers filled in; overrides apply in the order they were made.</summary>
+    /// <summary>Changes one block, for example <c>Override(1, block =&gt; block with { FeedForward = ... })</c>.</summary>
+    /// <param name="position">The position of the block, counted from 1.</param>
+    /// <param name="change">
+    /// Returns the changed block. It receives the block with all sizes derived. Overrides apply in the order of the calls.
+    /// </param>
     public HybridDesignBuilder Override(int position, Func<BlockSpec, BlockSpec> change)
     {
         ArgumentNullException.ThrowIfNull(change);
@@ -227,20 +270,20 @@ public sealed class HybridDesignBuilder
         return new(state with { Overrides = [.. state.Overrides, (position, change)] });
     }
 
-    /// <summary>Whether the head is the embedding transposed; it is, unless said otherwise.</summary>
+    /// <summary>Sets whether the head is the transposed embedding. The default is true.</summary>
     public HybridDesignBuilder TiedHead(bool tied) => new(state with { TiedHead = tied });
 
-    /// <summary>A name for the design.</summary>
+    /// <summary>Sets the name of the design.</summary>
     public HybridDesignBuilder Name(string? name) => new(state with { Name = name });
 
-    /// <summary>Epsilon of all norms of blocks and of the last one.</summary>
+    /// <summary>Sets the epsilon of all norms of blocks and of the last norm.</summary>
     public HybridDesignBuilder NormEpsilon(double epsilon)
     {
         Require.Positive(epsilon, nameof(epsilon));
         return new(state with { NormEpsilon = epsilon });
     }
 
-    /// <summary>Random weights at the start of training.</summary>
+    /// <summary>Sets the random weights at the start of training.</summary>
     public HybridDesignBuilder WithInitialisation(InitialisationSpec initialisation)
     {
         ArgumentNullException.ThrowIfNull(initialisation);
@@ -248,8 +291,10 @@ public sealed class HybridDesignBuilder
         return new(state with { Initialisation = initialisation });
     }
 
-    /// <summary>The design, with every number filled in.</summary>
-    /// <exception cref="ArgumentException">It cannot be built; the message says which argument, what it was and what was expected.</exception>
+    /// <summary>Creates the design with all sizes derived.</summary>
+    /// <exception cref="ArgumentException">
+    /// The design is not possible. The message contains the argument, its value, and what was expected.
+    /// </exception>
     public HybridDesign Build()
     {
         var design = Draft();
@@ -257,9 +302,12 @@ public sealed class HybridDesignBuilder
         return design;
     }
 
-    /// <summary>What is known to go wrong with the design, also where it cannot be built because groups do not divide heads or chunks are no power of two: the findings then say how that is
-    /// cured, and <see cref="DesignReview.Design"/> is what was reviewed.</summary>
-    /// <exception cref="ArgumentException">It cannot be built for another reason, or an option is out of range.</exception>
+    /// <summary>
+    /// Reviews the design for known weaknesses. If it cannot be built because groups do not divide heads or chunk sizes are not powers of two, the
+    /// findings say how to fix that, and <see cref="DesignReview.Design"/> is the reviewed design.
+    /// </summary>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <exception cref="ArgumentException">The design cannot be built for another reason, or an option is out of range.</exception>
     public DesignReview Review(ReviewOptions? options = null) => new(Draft(), options);
 
     HybridDesign Draft()
@@ -290,14 +338,16 @@ public sealed class HybridDesignBuilder
     {
         Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern",
             string.Concat(pattern), "no ratio or placement beside it");
-        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, as many as the pattern has blocks");
+        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, the number of blocks in the pattern");
         return pattern;
     }
 
     EquatableList<BlockSpec> WithUses(IEnumerable<BlockSpec> blocks, EquatableList<PatternBlock> pattern)
     {
         int uses = 0;
-        Require.That(state.Shared.Count == 0 || pattern.Any(block => block.Shared), "pattern", string.Concat(pattern), "a block marked '+', since there are shared transformers");
+        Require.That(
+            state.Shared.Count == 0 || pattern.Any(block => block.Shared), "pattern", string.Concat(pattern),
+            "a block marked '+', because there are shared transformers");
         return blocks.Zip(pattern, (block, asked) =>
         {
             if (!asked.Shared) return block;
@@ -329,7 +379,7 @@ public sealed class HybridDesignBuilder
         return full with { Window = windowed.Window, Sinks = windowed.Sinks, Rotary = windowed.Rotary };
     }
 
-    // a symbol per block
+    // returns one symbol per block
     string[] FromRatio()
     {
         Require.That(state.Mixers.Count > 0, "mixer", null, "at least one kind of block, such as WithAttention or WithMamba2");
@@ -339,7 +389,7 @@ public sealed class HybridDesignBuilder
         if (ratio is { FirstShare: > 0, SecondShare: > 0 })
         {
             Require.That(count > 0, "ratio", ratio.ToString(),
-                $"a ratio that gives at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
+                $"a ratio with at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
             Require.That(count < depth, "ratio", ratio.ToString(), $"a ratio that leaves at least one block of \"{second}\" in a depth of {depth}");
         }
         int[] positions = state.Positions?.ToArray() ?? PlacementRule.Positions(state.Placement ?? Placement.Middle, depth, count);
@@ -347,7 +397,7 @@ public sealed class HybridDesignBuilder
         {
             Require.That(positions[^1] <= depth, "positions", positions[^1], $"1 to depth = {depth}");
             Require.That(positions.Length == count, "positions", $"[{string.Join(", ", positions)}]",
-                $"{count} of them, as ratio {ratio} gives over a depth of {depth}");
+                $"{count} positions, the number of blocks for ratio {ratio} and depth {depth}");
         }
         string[] symbols = new string[depth];
         Array.Fill(symbols, second);
@@ -368,32 +418,36 @@ public sealed class HybridDesignBuilder
         if (kinds.Count == 2)
         {
             Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null,
-                $"Ratio, Place with positions or Pattern, since there are two kinds: {Described()}");
-            Require.That(!IsStateSpace(kinds[0]), "kinds", Described(), "a kind of attention among the two; or name them, as in Ratio(\"m\", 1, \"M\", 3)");
+                $"Ratio, Place with positions or Pattern, because there are two kinds: {Described()}");
+            Require.That(
+                !IsStateSpace(kinds[0]), "kinds", Described(), "a kind of attention among the two; or name them, as in Ratio(\"m\", 1, \"M\", 3)");
             return (kinds[0], kinds[1], state.Ratio);
         }
         string only = kinds[0];
-        Require.That(state.Positions is null, "positions", state.Positions, $"none, since \"{only}\" is the only kind");
+        Require.That(state.Positions is null, "positions", state.Positions, $"none, because \"{only}\" is the only kind");
         if (state.Ratio is { } ratio)
         {
             Require.That(ratio.FirstShare == 0 || !IsStateSpace(only), "attention", ratio.FirstShare, "0 without a kind of attention; see WithAttention");
             Require.That(ratio.SecondShare == 0 || only is not ("T" or "H"), "ssm", ratio.SecondShare, "0 without a state-space kind; see WithMamba2");
-            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(), $"1:0 or 0:1, since \"{only}\" is the only kind");
+            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(), $"1:0 or 0:1, because \"{only}\" is the only kind");
         }
         return (only, only, state.Ratio);
     }
 
-    // of more than two kinds, those that the names of the ratio's arguments mean
+    // finds the two kinds of the ratio among more than two kinds
     (string? First, string? Second, BuilderRatio? Ratio) AmongMany(IReadOnlyList<string> kinds)
     {
-        ArgumentException Unclear(string what) => Require.Refusal("kinds", Described(), $"{what}; name two for the ratio, as in Ratio(\"T\", 1, \"M\", 5), or give a pattern");
+        ArgumentException Unclear(string what) =>
+            Require.Refusal("kinds", Described(), $"{what}; name two for the ratio, as in Ratio(\"T\", 1, \"M\", 5), or set a pattern");
         if (state.Ratio is not { } ratio) throw Unclear("two without a ratio");
         string[] attention = [.. kinds.Where(IsAttention)], others = [.. kinds.Where(symbol => !IsAttention(symbol))];
         string[] spaces = others.Any(IsStateSpace) ? [.. others.Where(IsStateSpace)] : others;
         string? first = attention.Contains("T") ? "T" : attention.Length == 1 ? attention[0] : null;
         string? second = spaces.Length == 1 ? spaces[0] : null;
-        if (first is null && ratio.FirstShare > 0) throw Unclear(attention.Length == 0 ? "a kind of attention among them" : $"one kind of attention, not {string.Join(" and ", attention)}");
-        if (second is null && ratio.SecondShare > 0) throw Unclear(spaces.Length == 0 ? "a state-space kind among them" : $"one state-space kind, not {string.Join(" and ", spaces)}");
+        if (first is null && ratio.FirstShare > 0)
+            throw Unclear(attention.Length == 0 ? "a kind of attention among them" : $"one kind of attention, not {string.Join(" and ", attention)}");
+        if (second is null && ratio.SecondShare > 0)
+            throw Unclear(spaces.Length == 0 ? "a state-space kind among them" : $"one state-space kind, not {string.Join(" and ", spaces)}");
         return (first ?? second, second ?? first, ratio);
     }
 
@@ -417,5 +471,7 @@ public sealed class HybridDesignBuilder
     };
 
     internal static void CheckSymbol(MixerSpec mixer) =>
-        Require.That(BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol, "one letter that means nothing else in patterns (not T, S, M, m, H, C, G, e)");
+        Require.That(
+            BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol,
+            "one letter that has no other meaning in patterns (not T, S, M, m, H, C, G, e)");
 }

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Lets a design stand inside a user's own JSON documents, under the same strict rules as <see cref="HybridDesign.FromJson"/>.</summary>
+/// <summary>Reads and writes a design inside other JSON documents, with the same strict rules as <see cref="HybridDesign.FromJson"/>.</summary>
 sealed class HybridDesignConverter : JsonConverter<HybridDesign>
 {
     public override HybridDesign Read(ref Utf8JsonReader reader, Type type, JsonSerializerOptions options)

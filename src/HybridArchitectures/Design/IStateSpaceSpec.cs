@@ -1,21 +1,23 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>What an intra-layer hybrid needs to know of its state-space branch. <see cref="Mamba1Spec"/> and <see cref="Mamba2Spec"/> have it.</summary>
+/// <summary>
+/// Defines what an intra-layer hybrid needs to know about its state-space branch. <see cref="Mamba1Spec"/> and <see cref="Mamba2Spec"/> implement it.
+/// </summary>
 public interface IStateSpaceSpec
 {
-    /// <summary>Channels of the scan.</summary>
+    /// <summary>Gets the number of channels of the scan.</summary>
     int InnerWidth { get; }
 
-    /// <summary>State values per channel.</summary>
+    /// <summary>Gets the number of state values per channel.</summary>
     int StateSize { get; }
 
-    /// <summary>Taps of the causal convolution.</summary>
+    /// <summary>Gets the width of the causal convolution.</summary>
     int ConvolutionWidth { get; }
 
-    /// <summary>Trainable parameters without the output projection.</summary>
+    /// <summary>Returns the number of trainable parameters without the output projection.</summary>
     long CountInputParameters(int width);
 
-    /// <summary>Trainable parameters of the output projection.</summary>
+    /// <summary>Returns the number of trainable parameters of the output projection.</summary>
     long CountOutputParameters(int width);
 
     internal MixerSpec Resolve(int width, int innerWidth);

@@ -4,9 +4,8 @@ using System.Text.Json.Serialization.Metadata;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Source-generated JSON gives init-only properties that a document leaves out the default value of their type, not the one that the class gives
-/// them. With this
-/// modifier such classes are made by their constructor first, and then only the properties in the document are set.
+/// Modifies source-generated JSON contracts. By default, they set init-only properties that a document omits to the default value of the type. With
+/// this modifier, an object is created by its constructor, and only properties in the document are set.
 /// </summary>
 static class InitOnlyDefaults
 {

@@ -1,19 +1,24 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Random weights at the start of training: normal with mean 0, cut off. Norm weights start at 1, biases at 0; a state-space layer's own
-/// constants (A, D, dt) are described by its spec.</summary>
+/// <summary>
+/// Describes the random weights at the start of training: a truncated normal distribution with mean 0. Norm weights start at 1 and biases at 0. The
+/// specs of state-space layers describe their constants (A, D, dt).
+/// </summary>
 public sealed record InitialisationSpec
 {
-    /// <summary>Standard deviation of projections.</summary>
+    /// <summary>Gets or sets the standard deviation of projections. The default is 0.02.</summary>
     public double StandardDeviation { get; init; } = 0.02;
 
-    /// <summary>Standard deviation of the embedding.</summary>
+    /// <summary>Gets or sets the standard deviation of the embedding. The default is 0.02.</summary>
     public double EmbeddingStandardDeviation { get; init; } = 0.02;
 
-    /// <summary>Values beyond this many standard deviations are drawn again; null: none are.</summary>
+    /// <summary>Gets or sets the number of standard deviations beyond which a value is drawn again. Null means no limit. The default is 3.</summary>
     public double? Cutoff { get; init; } = 3;
 
-    /// <summary>How projections that write into the residual stream are scaled down.</summary>
+    /// <summary>
+    /// Gets or sets how the initial weights of projections into the residual stream are scaled. The default is <see
+    /// cref="ResidualScaling.Position"/>.
+    /// </summary>
     public ResidualScaling Residual { get; init; } = ResidualScaling.Position;
 
     internal void Check()

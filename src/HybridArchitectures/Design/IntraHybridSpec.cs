@@ -2,43 +2,72 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Attention and a state-space layer side by side in one block, both reading the same normed input (arXiv 2510.04800, section 3.2):
-/// out = W(scale_s * norm(ssm(x))) (+) W(scale_a * norm(attention(x))). The gate and the convolution belong to the state-space branch. The defaults are the paper's
-/// final choice: difference, norm per head, no learned scale, own values, separate output projections.</summary>
+/// <summary>
+/// Describes attention and a state-space layer in parallel in one block (arXiv 2510.04800, section 3.2): out = W(scale_s * norm(ssm(x))) (+)
+/// W(scale_a * norm(attention(x))). Both read the same normalized input.
+/// </summary>
+/// <remarks>
+/// The gate and the convolution belong to the state-space branch. The defaults are the final choice of the paper: difference, norm per head, no
+/// learned scale, separate values, and separate output projections.
+/// </remarks>
+/// <example>
+/// <code>
+/// var intra = new IntraHybridSpec
+/// {
+///     Attention = new AttentionSpec { Heads = 4, Rotary = new RotarySpec() },
+///     StateSpace = new Mamba2Spec { HeadSize = 32, StateSize = 32 },
+///     Fusion = FusionKind.Difference,
+/// };
+/// HybridDesign design = HybridDesign.Create(width: 128, vocabularySize: 256).WithIntraHybrid(intra).WithMamba2(32, 32)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(352)).Pattern("MMHM").Build();
+/// </code>
+/// </example>
 public sealed record IntraHybridSpec : MixerSpec
 {
-    /// <summary>The attention branch. Sizes left at 0: queries and keys half the model width, values (summed over query heads) the whole.</summary>
+    /// <summary>
+    /// Gets or sets the attention branch. Sizes that are 0 are derived: queries and keys have half the model width, and values (over all query heads)
+    /// the model width.
+    /// </summary>
     public required AttentionSpec Attention { get; init; }
 
-    /// <summary>The state-space branch, <see cref="Mamba1Spec"/> or <see cref="Mamba2Spec"/>. Sizes left at 0: inner width as the model width.
-    /// Whether its own gated norm applies here is its <see cref="Mamba2Spec.GatedNorm"/>.</summary>
+    /// <summary>
+    /// Gets or sets the state-space branch, a <see cref="Mamba1Spec"/> or a <see cref="Mamba2Spec"/>. An inner width of 0 means the model width. <see
+    /// cref="Mamba2Spec.GatedNorm"/> decides whether its gated norm applies here.
+    /// </summary>
     public required MixerSpec StateSpace { get; init; }
 
-    /// <summary>How the branches become one.</summary>
+    /// <summary>Gets or sets how the branches are combined. The default is <see cref="FusionKind.Difference"/>.</summary>
     public FusionKind Fusion { get; init; } = FusionKind.Difference;
 
-    /// <summary>The norm over each branch.</summary>
+    /// <summary>Gets or sets the norm of each branch. The default is <see cref="BranchNorm.Group"/>.</summary>
     public BranchNorm Norm { get; init; } = BranchNorm.Group;
 
-    /// <summary>A learned factor per channel on each branch, after the norm.</summary>
+    /// <summary>Gets or sets whether each branch has a learned scale per channel after the norm. The default is false.</summary>
     public bool LearnedScale { get; init; }
 
-    /// <summary>One output projection, or one per branch.</summary>
+    /// <summary>
+    /// Gets or sets whether there is one output projection, or one per branch. The default is <see cref="OutputProjection.Separate"/>.
+    /// </summary>
     public OutputProjection Output { get; init; } = OutputProjection.Separate;
 
-    /// <summary>The attention's values are the state-space branch's x (after its convolution) instead of a projection of their own;
-    /// needs key-value heads times value head size to be the inner width.</summary>
+    /// <summary>
+    /// Gets or sets whether attention uses the x of the state-space branch, after its convolution, as its values. The default, false, means a
+    /// separate projection. If true, key/value heads times value head size must equal the inner width.
+    /// </summary>
     public bool SharedValues { get; init; }
 
-    /// <summary><c>H</c>.</summary>
+    /// <summary>Gets <c>H</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "H";
 
-    /// <summary>Channels of the state-space branch before its output projection.</summary>
+    /// <summary>Gets the number of channels of the state-space branch before its output projection.</summary>
     [JsonIgnore]
     public int InnerWidth => Branch.InnerWidth;
 
-    /// <summary>Parts in which a <see cref="BranchNorm.Group"/> norm treats the state-space branch: its heads; for Mamba-1, which has none, the attention's.</summary>
+    /// <summary>
+    /// Gets the number of groups of the state-space branch for a <see cref="BranchNorm.Group"/> norm: its number of heads. Mamba-1 has no heads, so
+    /// it uses that of attention.
+    /// </summary>
     [JsonIgnore]
     public int StateSpaceNormGroups => StateSpace is Mamba2Spec mamba2 ? mamba2.Heads : Attention.Heads;
 
@@ -55,10 +84,11 @@ public sealed record IntraHybridSpec : MixerSpec
         {
             int groups = attention.KeyValueHeads == 0 ? attention.Heads : attention.KeyValueHeads;
             Require.That(groups > 0 && inner % groups == 0, "attention.keyValueHeads", groups,
-                $"a divisor of the state-space branch's inner width {inner}, whose x is shared as values");
+                $"a divisor of the inner width {inner} of the state-space branch, whose x is shared as values");
             attention = attention with { ValueHeadSize = inner / groups };
         }
-        Require.That(attention.HeadSize != 0 || width % 2 == 0, "width", width, "an even number, since queries and keys take half of it, or a head size");
+        Require.That(
+            attention.HeadSize != 0 || width % 2 == 0, "width", width, "an even number, because queries and keys use half of it, or a head size");
         return this with { Attention = attention.Resolve(width, width / 2, width), StateSpace = stateSpace };
     }
 
@@ -73,16 +103,16 @@ public sealed record IntraHybridSpec : MixerSpec
         Require.Defined(Output, "output");
         int inner = InnerWidth, attended = Attention.OutputWidth;
         if (Output == OutputProjection.Separate)
-            Require.That(Fusion != FusionKind.Concat, "output", Output, "Joint, since concatenated branches share one projection");
+            Require.That(Fusion != FusionKind.Concat, "output", Output, "Joint, because concatenated branches share one projection");
         else
         {
             Require.That(Fusion == FusionKind.Concat || attended == inner, "output", Output,
-                $"Separate, Concat, or branches of one width: attention is {attended} wide, the state-space branch {inner}");
-            Require.That(!Attention.OutputBias, "attention.outputBias", true, "false, since the joint projection has no bias");
+                $"Separate, Concat, or branches of equal width; attention has width {attended}, the state-space branch {inner}");
+            Require.That(!Attention.OutputBias, "attention.outputBias", true, "false, because the joint projection has no bias");
         }
         Require.That(!SharedValues || Attention.ValueWidth == inner, "sharedValues", SharedValues,
-            $"false, or keyValueHeads x valueHeadSize = {Attention.ValueWidth} to be the state-space branch's inner width {inner}");
-        if (Norm == BranchNorm.Group) Require.Divides(StateSpaceNormGroups, "attention.heads", inner, "the state-space branch's inner width");
+            $"false, or keyValueHeads x valueHeadSize = {Attention.ValueWidth} equal to the inner width {inner} of the state-space branch");
+        if (Norm == BranchNorm.Group) Require.Divides(StateSpaceNormGroups, "attention.heads", inner, "the inner width of the state-space branch");
     }
 
     void CheckBranches()

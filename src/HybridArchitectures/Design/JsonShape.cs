@@ -3,8 +3,10 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Holds a JSON document against the types it is to become and refuses at the first key or value that does not fit: place, what it was, what was
-/// expected.</summary>
+/// <summary>
+/// Checks a JSON document against the types into which it will be converted. The first invalid key or value is refused with its position and what was
+/// expected.
+/// </summary>
 static class JsonShape
 {
     const int ShownValue = 60;
@@ -42,7 +44,8 @@ static class JsonShape
             if (!seen.Add(property.Name)) throw Refusal($"{place}.{property.Name}", $"{Shown(property.Value)} a second time", "each key once");
             if (property.Name == discriminator) continue;
             if (!members.TryGetValue(property.Name, out var member))
-                throw Refusal($"{place}.{property.Name}", Shown(property.Value), $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");
+                throw Refusal(
+                    $"{place}.{property.Name}", Shown(property.Value), $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");
             CheckValue(property.Value, member.PropertyType, member.IsSetNullable, type.Options, $"{place}.{property.Name}");
         }
         foreach (var member in members.Values)
@@ -93,5 +96,5 @@ static class JsonShape
         return text.Length <= ShownValue ? text : text[..ShownValue] + "...";
     }
 
-    static ArgumentException Refusal(string place, string was, string expected) => new($"{place} was {was}, expected {expected}", "json");
+    static ArgumentException Refusal(string place, string was, string expected) => new($"{place} is {was}; expected {expected}", "json");
 }

@@ -2,43 +2,43 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>The selective state-space layer of Mamba (arXiv 2312.00752). Sizes left at 0 are derived by <see cref="Resolve(int)"/>.</summary>
+/// <summary>Describes the selective state-space layer of Mamba-1 (arXiv 2312.00752). <see cref="Resolve(int)"/> derives sizes that are 0.</summary>
 public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
 {
-    /// <summary>Channels of the scan; 0: twice the model width.</summary>
+    /// <summary>Gets or sets the number of channels of the scan (inner width). The default, 0, means twice the model width.</summary>
     public int InnerWidth { get; init; }
 
-    /// <summary>State values per channel; 0: 16.</summary>
+    /// <summary>Gets or sets the number of state values per channel (N). The default, 0, means 16.</summary>
     public int StateSize { get; init; }
 
-    /// <summary>Taps of the causal convolution.</summary>
+    /// <summary>Gets or sets the width of the causal convolution. The default is 4.</summary>
     public int ConvolutionWidth { get; init; } = 4;
 
-    /// <summary>Rank of the time-step projection; 0: model width over 16, rounded up.</summary>
+    /// <summary>Gets or sets the rank of the time-step projection. The default, 0, means the model width divided by 16, rounded up.</summary>
     public int TimeStepRank { get; init; }
 
-    /// <summary>A bias on the convolution.</summary>
+    /// <summary>Gets or sets whether the convolution has a bias. The default is true.</summary>
     public bool ConvolutionBias { get; init; } = true;
 
-    /// <summary>The nonlinearity after the convolution and on the gate.</summary>
+    /// <summary>Gets or sets the nonlinearity after the convolution and on the gate. The default is SiLU.</summary>
     public Activation Activation { get; init; }
 
-    /// <summary>Biases on the projections in and out.</summary>
+    /// <summary>Gets or sets whether the input and output projections have biases. The default is false.</summary>
     public bool ProjectionBias { get; init; }
 
-    /// <summary>The norm over time step (before its projection), B and C.</summary>
+    /// <summary>Gets or sets the norm of the time step (before its projection), B and C. The default is <see cref="SelectionNorm.None"/>.</summary>
     public SelectionNorm SelectionNorm { get; init; }
 
-    /// <summary>Epsilon of that norm; null: as the block's.</summary>
+    /// <summary>Gets or sets the epsilon of that norm. The default, null, means that of the block.</summary>
     public double? SelectionNormEpsilon { get; init; }
 
-    /// <summary>Time steps at the start of training, log-uniform.</summary>
+    /// <summary>Gets or sets the range of time steps at the start of training, log-uniform. The default is 0.001 to 0.1.</summary>
     public Interval TimeStepRange { get; init; } = new(1e-3, 0.1);
 
-    /// <summary>Least time step at the start of training.</summary>
+    /// <summary>Gets or sets the minimum time step at the start of training. The default is 1e-4.</summary>
     public double TimeStepFloor { get; init; } = 1e-4;
 
-    /// <summary><c>m</c>.</summary>
+    /// <summary>Gets <c>m</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "m";
 
@@ -77,7 +77,8 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     {
         long inner = InnerWidth, input = 2 * inner * width + (ProjectionBias ? 2 * inner : 0);
         long convolution = inner * (ConvolutionWidth + (ConvolutionBias ? 1 : 0));
-        long selection = inner * (TimeStepRank + 2L * StateSize) + TimeStepRank * inner + inner;       // to (dt, B, C), then dt to channels with its bias
+        // projection to (dt, B, C), then projection of dt to channels with its bias
+        long selection = inner * (TimeStepRank + 2L * StateSize) + TimeStepRank * inner + inner;
         if (SelectionNorm == SelectionNorm.Weighted) selection += TimeStepRank + 2L * StateSize;
         return input + convolution + selection + inner * StateSize + inner;                             // A_log, D
     }

@@ -3,89 +3,110 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>The state-space dual layer of Mamba-2 (arXiv 2405.21060). Sizes left at 0 are derived by <see cref="Resolve(int)"/>.</summary>
+/// <summary>Describes the state-space dual layer of Mamba-2 (arXiv 2405.21060). <see cref="Resolve(int)"/> derives sizes that are 0.</summary>
+/// <example>
+/// <code>
+/// var mamba2 = new Mamba2Spec { StateSize = 128, HeadSize = 64, ChunkSize = 128 };
+/// HybridDesign design = HybridDesign.Create(width: 256, vocabularySize: 256).WithMamba2(mamba2)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(704)).Depth(4).Build();
+/// </code>
+/// </example>
 public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
 {
-    /// <summary>Heads; 0: as many as make the inner width twice the model width.</summary>
+    /// <summary>
+    /// Gets or sets the number of heads (H). The default, 0, means as many as are needed for an inner width of twice the model width.
+    /// </summary>
     public int Heads { get; init; }
 
-    /// <summary>Channels of a head; 0: 64, or what the heads leave of twice the model width.</summary>
+    /// <summary>
+    /// Gets or sets the number of channels per head (P). The default, 0, means 64, or twice the model width divided by <see cref="Heads"/> if that is
+    /// set.
+    /// </summary>
     public int HeadSize { get; init; }
 
-    /// <summary>State values per channel; 0: 128.</summary>
+    /// <summary>Gets or sets the number of state values per channel (N). The default, 0, means 128.</summary>
     public int StateSize { get; init; }
 
-    /// <summary>How many B and C projections there are; heads share them in equal parts.</summary>
+    /// <summary>Gets or sets the number of groups (G) with separate B and C. Each group serves the same number of heads. The default is 1.</summary>
     public int Groups { get; init; } = 1;
 
-    /// <summary>Taps of the causal convolution.</summary>
+    /// <summary>Gets or sets the width of the causal convolution. The default is 4.</summary>
     public int ConvolutionWidth { get; init; } = 4;
 
-    /// <summary>A bias on the convolution.</summary>
+    /// <summary>Gets or sets whether the convolution has a bias. The default is true.</summary>
     public bool ConvolutionBias { get; init; } = true;
 
-    /// <summary>The nonlinearity after the convolution; the gate's is SiLU.</summary>
+    /// <summary>Gets or sets the nonlinearity after the convolution. The default is SiLU. The nonlinearity of the gate is always SiLU.</summary>
     public Activation Activation { get; init; }
 
-    /// <summary>Biases on the projections in and out.</summary>
+    /// <summary>Gets or sets whether the input and output projections have biases. The default is false.</summary>
     public bool ProjectionBias { get; init; }
 
-    /// <summary>Positions computed as one matrix product, a power of two.</summary>
+    /// <summary>
+    /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. The default is 64.
+    /// </summary>
     public int ChunkSize { get; init; } = 64;
 
-    /// <summary>An RMSNorm with weight where the gate meets the output; without it the gate only multiplies.</summary>
+    /// <summary>
+    /// Gets or sets whether the gated output passes through an RMSNorm with weight. If false, the gate only multiplies. The default is true.
+    /// </summary>
     public bool GatedNorm { get; init; } = true;
 
-    /// <summary>Norm the output first and multiply by the gate after; otherwise the product is normed.</summary>
+    /// <summary>Gets or sets whether the norm is applied before the gate. The default, false, applies it to the gated output.</summary>
     public bool NormBeforeGate { get; init; }
 
-    /// <summary>Equal parts of the inner width that the gated norm normalises separately. The default is 0: as many as <see cref="Groups"/>, as in
-    /// mamba_ssm. 1 normalises the whole inner width.</summary>
+    /// <summary>
+    /// Gets or sets the number of equal groups of the inner width that the gated norm normalizes separately. The default, 0, means
+    /// <see cref="Groups"/>, as in mamba_ssm. 1 normalizes the whole inner width.
+    /// </summary>
     public int NormGroups { get; init; }
 
-    /// <summary>Epsilon of the gated norm; null: as the block's.</summary>
+    /// <summary>Gets or sets the epsilon of the gated norm. The default, null, means that of the block.</summary>
     public double? GatedNormEpsilon { get; init; }
 
-    /// <summary>A bias on the output projection; null: as <see cref="ProjectionBias"/> says.</summary>
+    /// <summary>Gets or sets whether the output projection has a bias. The default, null, means <see cref="ProjectionBias"/>.</summary>
     public bool? OutputBias { get; init; }
 
-    /// <summary>Factor on what enters the mixer.</summary>
+    /// <summary>Gets or sets the multiplier of the input of the mixer. The default is 1.</summary>
     public double InputScale { get; init; } = 1;
 
-    /// <summary>Factors on the parts of the in-projection's result; null: none.</summary>
+    /// <summary>Gets or sets the multipliers of the parts of the input projection. The default, null, means none.</summary>
     public ProjectionScales? ProjectionScales { get; init; }
 
-    /// <summary>Factor on what leaves the mixer.</summary>
+    /// <summary>Gets or sets the multiplier of the output of the mixer. The default is 1.</summary>
     public double OutputScale { get; init; } = 1;
 
-    /// <summary>-A at the start of training, uniform. The range of arXiv 2510.04800; the original layer has 1 to 16.</summary>
+    /// <summary>
+    /// Gets or sets the range of -A at the start of training, uniform. The default is 0.01 to 2, as in arXiv 2510.04800. The original layer uses 1 to
+    /// 16.
+    /// </summary>
     public Interval DecayRange { get; init; } = new(0.01, 2);
 
-    /// <summary>Time steps at the start of training, log-uniform.</summary>
+    /// <summary>Gets or sets the range of time steps at the start of training, log-uniform. The default is 0.001 to 0.1.</summary>
     public Interval TimeStepRange { get; init; } = new(1e-3, 0.1);
 
-    /// <summary>Least time step at the start of training.</summary>
+    /// <summary>Gets or sets the minimum time step at the start of training. The default is 1e-4.</summary>
     public double TimeStepFloor { get; init; } = 1e-4;
 
-    /// <summary>Ends to which time steps are clamped at every position; null: none.</summary>
+    /// <summary>Gets or sets the limits to which time steps are clamped at every token. The default, null, means no limits.</summary>
     public Interval? TimeStepLimit { get; init; }
 
-    /// <summary>Whether the output projection has a bias.</summary>
+    /// <summary>Gets whether the output projection has a bias.</summary>
     [JsonIgnore]
     public bool HasOutputBias => OutputBias ?? ProjectionBias;
 
-    /// <summary><see cref="NormGroups"/>, also where it is left at 0.</summary>
+    /// <summary>Gets <see cref="NormGroups"/>, with 0 replaced by the derived number.</summary>
     internal int GatedNormGroups => NormGroups == 0 ? Groups : NormGroups;
 
-    /// <summary>Channels of the scan: heads times head size.</summary>
+    /// <summary>Gets the number of channels of the scan (inner width): heads times head size.</summary>
     [JsonIgnore]
     public int InnerWidth => Heads * HeadSize;
 
-    /// <summary>Channels of the convolution: x, B and C.</summary>
+    /// <summary>Gets the number of channels of the convolution: x, B and C.</summary>
     [JsonIgnore]
     public int ConvolutionChannels => InnerWidth + 2 * Groups * StateSize;
 
-    /// <summary><c>M</c>.</summary>
+    /// <summary>Gets <c>M</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "M";
 

@@ -2,28 +2,34 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>What mixes information between positions in a block: attention, a state-space layer, both at once, or a mixer of your own
-/// (derive from <see cref="CustomMixerSpec"/>).</summary>
+/// <summary>
+/// Describes the part of a block that mixes information between tokens: attention, a state-space layer, both in parallel, or a custom mixer (see <see
+/// cref="CustomMixerSpec"/>).
+/// </summary>
 public abstract partial record MixerSpec
 {
     private protected MixerSpec() { }
 
-    /// <summary>The one letter that stands for this mixer in a pattern string (see <see cref="BlockPattern"/>).</summary>
+    /// <summary>Gets the letter of this mixer in a pattern string, see <see cref="BlockPattern"/>.</summary>
     [JsonIgnore]
     public abstract string Symbol { get; }
 
-    /// <summary>The same mixer with every size that was left at 0 filled in for a model of this width.</summary>
+    /// <summary>Returns the mixer with every size that is 0 derived from the model width.</summary>
     public virtual MixerSpec Resolve(int width) => this;
 
-    /// <summary>Refuses sizes that no module can have.</summary>
-    /// <exception cref="ArgumentException">Names the property, what it was and what was expected.</exception>
+    /// <summary>Checks that a module of these sizes is possible.</summary>
+    /// <param name="width">The model width.</param>
+    /// <exception cref="ArgumentException">A property is invalid. The message contains its name, its value, and what was expected.</exception>
     public abstract void Check(int width);
 
-    /// <summary>Trainable parameters of the mixer in a model of this width, without the norm before it.</summary>
+    /// <summary>Returns the number of trainable parameters in a model of the given width, without the norm before the mixer.</summary>
     public abstract long CountParameters(int width);
 
-    /// <summary>Makes a mixer of your own known by name, so that designs holding it can be written to JSON and read back (its key <c>kind</c> is the name).
-    /// Registering the same type under the same name again does nothing.</summary>
-    /// <exception cref="ArgumentException">The name is empty or already stands for another type.</exception>
+    /// <summary>
+    /// Registers a custom mixer under a name, so that its designs can be written to JSON and read back. The key <c>kind</c> contains the name.
+    /// Registering the same type under the same name again has no effect.
+    /// </summary>
+    /// <param name="name">The name.</param>
+    /// <exception cref="ArgumentException">The name is empty or belongs to another type.</exception>
     public static void Register<T>(string name) where T : CustomMixerSpec => DesignJson.Register(typeof(T), name);
 }

@@ -1,66 +1,85 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Experts (SwiGLU, or without gate) of which a router picks some per token, beside shared ones that see every token. No token is dropped.</summary>
+/// <summary>
+/// Describes a mixture of experts: a router selects some routed experts for each token, and shared experts process every token. Experts are SwiGLU
+/// feed-forwards, or feed-forwards without a gate. No token is dropped.
+/// </summary>
 public sealed record MixtureOfExpertsSpec : FeedForwardSpec
 {
-    /// <summary>Routed experts.</summary>
+    /// <summary>Gets or sets the number of routed experts.</summary>
     public required int Experts { get; init; }
 
-    /// <summary>How many of them see a token.</summary>
+    /// <summary>Gets or sets the number of routed experts that process a token.</summary>
     public required int ExpertsPerToken { get; init; }
 
-    /// <summary>Hidden width of a routed expert.</summary>
+    /// <summary>Gets or sets the hidden width of a routed expert.</summary>
     public required int ExpertWidth { get; init; }
 
-    /// <summary>Experts that see every token; they are one feed-forward of <see cref="SharedWidth"/> together.</summary>
+    /// <summary>
+    /// Gets or sets the number of shared experts, which process every token. They form one feed-forward of width <see cref="SharedWidth"/>. The
+    /// default is 0.
+    /// </summary>
     public int SharedExperts { get; init; }
 
-    /// <summary>Hidden width of all shared experts together; 0: their number times <see cref="ExpertWidth"/>.</summary>
+    /// <summary>
+    /// Gets or sets the total hidden width of the shared experts. The default, 0, means <see cref="SharedExperts"/> times <see cref="ExpertWidth"/>.
+    /// </summary>
     public int SharedWidth { get; init; }
 
-    /// <summary>A learned gate on what the shared experts give: the sigmoid of one product per token.</summary>
+    /// <summary>
+    /// Gets or sets whether the output of the shared experts has a learned gate: the sigmoid of one product per token. The default is false.
+    /// </summary>
     public bool SharedGate { get; init; }
 
-    /// <summary>The experts' nonlinearity.</summary>
+    /// <summary>Gets or sets the nonlinearity of the experts. The default is SiLU.</summary>
     public Activation Activation { get; init; }
 
-    /// <summary>Experts are down(activation(gate(x)) * up(x)); without a gate down(activation(up(x))).</summary>
+    /// <summary>
+    /// Gets or sets whether experts are gated: down(activation(gate(x)) * up(x)). If false, they are down(activation(up(x))). The default is true.
+    /// </summary>
     public bool Gated { get; init; } = true;
 
-    /// <summary>Width of the space that routed experts work in, reached by a projection before and left by one after them (arXiv 2601.18089); 0: the model's.</summary>
+    /// <summary>
+    /// Gets or sets the width of the latent space in which routed experts operate, with one projection before and one after them (arXiv 2601.18089).
+    /// The default, 0, means the model width without projections.
+    /// </summary>
     public int LatentWidth { get; init; }
 
-    /// <summary>Biases on the shared feed-forward and on the projections into and out of the latent space; routed experts have none.</summary>
+    /// <summary>
+    /// Gets or sets whether the shared feed-forward and the projections into and out of the latent space have biases. Routed experts have none. The
+    /// default is false.
+    /// </summary>
     public bool DenseBias { get; init; }
 
     /// <summary>
-    /// Gets or sets the number of equal groups of experts (arXiv 2412.19437, section 2.1.2). The default value is 1. A token's experts come from its
-    /// best <see cref="GroupsPerToken"/> groups. A group is rated by the sum of its two best biased scores; experts of other groups are never chosen.
+    /// Gets or sets the number of equal groups of experts (arXiv 2412.19437, section 2.1.2). The default is 1. The experts of a token are selected
+    /// from its best <see cref="GroupsPerToken"/> groups. The score of a group is the sum of its two best biased scores. Experts of other groups are
+    /// never selected.
     /// </summary>
     public int RoutingGroups { get; init; } = 1;
 
-    /// <summary>Groups that a token's experts may come from.</summary>
+    /// <summary>Gets or sets the number of groups from which the experts of a token are selected. The default is 1.</summary>
     public int GroupsPerToken { get; init; } = 1;
 
-    /// <summary>How the router scores.</summary>
+    /// <summary>Gets or sets how the router computes scores. The default is <see cref="RouterScore.Sigmoid"/>.</summary>
     public RouterScore Score { get; init; } = RouterScore.Sigmoid;
 
-    /// <summary>The scores of a token's experts are divided by their sum.</summary>
+    /// <summary>Gets or sets whether the scores of the selected experts are divided by their sum. The default is false.</summary>
     public bool Renormalize { get; init; }
 
-    /// <summary>Factor on the scores.</summary>
+    /// <summary>Gets or sets the multiplier of the scores. The default is 1.</summary>
     public double Scale { get; init; } = 1;
 
-    /// <summary>The score multiplies what enters an expert, not what leaves it.</summary>
+    /// <summary>Gets or sets whether the score multiplies the input of an expert instead of its output. The default is false.</summary>
     public bool ScoreBeforeExperts { get; init; }
 
-    /// <summary>What keeps the load even.</summary>
+    /// <summary>Gets or sets how the load is balanced. The default is <see cref="ExpertBalance.BiasUpdate"/>.</summary>
     public ExpertBalance Balance { get; init; } = ExpertBalance.BiasUpdate;
 
-    /// <summary>Step of the bias, or coefficient of the auxiliary loss.</summary>
+    /// <summary>Gets or sets the step size of the bias, or the coefficient of the auxiliary loss. The default is 0.001.</summary>
     public double BalanceRate { get; init; } = 1e-3;
 
-    /// <summary>Coefficient of the mean squared log-sum-exp of the router's outputs (arXiv 2202.08906).</summary>
+    /// <summary>Gets or sets the coefficient of the mean squared log-sum-exp of the router outputs (arXiv 2202.08906). The default is 0.</summary>
     public double RouterZLoss { get; init; }
 
     /// <inheritdoc/>
@@ -80,7 +99,8 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
         if (LatentWidth != 0) Require.Size(LatentWidth, "latentWidth");
         Require.AtLeast(RoutingGroups, 1, "routingGroups");
         Require.Divides(RoutingGroups, "routingGroups", Experts, "experts");
-        Require.That(GroupsPerToken >= 1 && GroupsPerToken <= RoutingGroups, "groupsPerToken", GroupsPerToken, $"1 to routingGroups = {RoutingGroups}");
+        Require.That(
+            GroupsPerToken >= 1 && GroupsPerToken <= RoutingGroups, "groupsPerToken", GroupsPerToken, $"1 to routingGroups = {RoutingGroups}");
         Require.That(ExpertsPerToken <= GroupsPerToken * (Experts / RoutingGroups), "expertsPerToken", ExpertsPerToken,
             $"at most the {GroupsPerToken * (Experts / RoutingGroups)} experts of groupsPerToken = {GroupsPerToken}");
         Require.Defined(Score, "score");
@@ -96,10 +116,10 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     /// <inheritdoc/>
     public override long CountActiveParameters(int width) => Count(width, ExpertsPerToken);
 
-    /// <summary>Width of what routed experts read and write.</summary>
+    /// <summary>Returns the width of the input and output of routed experts.</summary>
     internal int InnerSpace(int width) => LatentWidth == 0 ? width : LatentWidth;
 
-    /// <summary>Parameters of one routed expert.</summary>
+    /// <summary>Returns the number of parameters of one routed expert.</summary>
     internal long ExpertParameters(int width) => (Gated ? 3L : 2L) * InnerSpace(width) * ExpertWidth;
 
     internal override long CountBiases(int width) => !DenseBias ? 0

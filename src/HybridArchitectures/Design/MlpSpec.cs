@@ -1,13 +1,13 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>A feed-forward without gate: down(activation(up(x))) (arXiv 1706.03762).</summary>
-/// <param name="Width">Hidden width.</param>
+/// <summary>Describes a feed-forward without a gate: down(activation(up(x))) (arXiv 1706.03762).</summary>
+/// <param name="Width">The hidden width.</param>
 public sealed record MlpSpec(int Width) : FeedForwardSpec
 {
-    /// <summary>The nonlinearity.</summary>
+    /// <summary>Gets or sets the nonlinearity. The default is GELU.</summary>
     public Activation Activation { get; init; } = Activation.Gelu;
 
-    /// <summary>Biases on both projections.</summary>
+    /// <summary>Gets or sets whether both projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
 
     /// <inheritdoc/>

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>No feed-forward; see <see cref="FeedForwardSpec.None"/>.</summary>
+/// <summary>Represents the absence of a feed-forward, see <see cref="FeedForwardSpec.None"/>.</summary>
 public sealed record NoFeedForward : FeedForwardSpec
 {
     /// <inheritdoc/>

@@ -1,11 +1,11 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Where the branches of an intra-layer hybrid are projected back to the model width.</summary>
+/// <summary>Specifies how the branches of an intra-layer hybrid are projected to the model width.</summary>
 public enum OutputProjection
 {
-    /// <summary>Each branch by a projection of its own; then they are fused.</summary>
+    /// <summary>Each branch has a separate projection. The results are combined.</summary>
     Separate,
 
-    /// <summary>They are fused first; one projection follows.</summary>
+    /// <summary>The branches are combined first. One projection follows.</summary>
     Joint,
 }

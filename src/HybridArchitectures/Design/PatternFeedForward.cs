@@ -1,14 +1,14 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Which feed-forward a pattern string asks for.</summary>
+/// <summary>Specifies the feed-forward that a pattern string requests.</summary>
 public enum PatternFeedForward
 {
-    /// <summary>The design's usual one; no mark.</summary>
+    /// <summary>The usual feed-forward of the design. It has no mark.</summary>
     Usual,
 
-    /// <summary>The mixture of experts, where a design has it beside another; mark <c>e</c>.</summary>
+    /// <summary>The mixture of experts, in a design that has another feed-forward as well. The mark is <c>e</c>.</summary>
     Experts,
 
-    /// <summary>None; mark <c>~</c>.</summary>
+    /// <summary>No feed-forward. The mark is <c>~</c>.</summary>
     None,
 }

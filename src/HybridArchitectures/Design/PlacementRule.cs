@@ -1,16 +1,16 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>From a ratio to a number of blocks, and from a placement to their positions.</summary>
+/// <summary>Converts a ratio to a number of blocks, and a placement to positions.</summary>
 static class PlacementRule
 {
-    /// <summary>How many of <paramref name="depth"/> blocks are of the first kind at a ratio first:second, rounded half up.</summary>
+    /// <summary>Returns how many of <paramref name="depth"/> blocks have the first kind at the ratio first:second, rounded half up.</summary>
     public static int Count(int depth, int first, int second)
     {
         long parts = (long)first + second;
         return (int)((2L * depth * first + parts) / (2 * parts));
     }
 
-    /// <summary>1-based positions of <paramref name="count"/> blocks among <paramref name="depth"/>, ascending.</summary>
+    /// <summary>Returns the positions, counted from 1 and ascending, of <paramref name="count"/> among <paramref name="depth"/> blocks.</summary>
     public static int[] Positions(Placement placement, int depth, int count)
     {
         if (count == 0) return [];
@@ -25,7 +25,7 @@ static class PlacementRule
             case Placement.Clustered:
                 return Run(CentredStart(depth, count), count);
             case Placement.Sandwich:
-                Require.That(count >= 2, "placement", placement, $"another placement for {count} block, since a sandwich has at least 2");
+                Require.That(count >= 2, "placement", placement, $"another placement for {count} block, because a sandwich needs at least 2");
                 int end = (2 * count + 3) / 6, middle = count - 2 * end;
                 return [.. Run(1, end), .. Run(CentredStart(depth, middle), middle), .. Run(depth - end + 1, end)];
             default:

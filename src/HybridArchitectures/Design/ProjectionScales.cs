@@ -1,11 +1,13 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Factors on the five parts of Mamba-2's in-projection, biases included (the muP multipliers of Falcon-H1, arXiv 2507.22448).</summary>
-/// <param name="Gate">On the gate z.</param>
-/// <param name="Values">On the scan input x.</param>
-/// <param name="B">On B.</param>
-/// <param name="C">On C.</param>
-/// <param name="TimeStep">On the time steps, before their bias.</param>
+/// <summary>
+/// Contains the multipliers of the five parts of Mamba-2's input projection, including biases (the muP multipliers of Falcon-H1, arXiv 2507.22448).
+/// </summary>
+/// <param name="Gate">The multiplier of the gate z.</param>
+/// <param name="Values">The multiplier of the scan input x.</param>
+/// <param name="B">The multiplier of B.</param>
+/// <param name="C">The multiplier of C.</param>
+/// <param name="TimeStep">The multiplier of the time steps, before their bias.</param>
 public sealed record ProjectionScales(double Gate, double Values, double B, double C, double TimeStep)
 {
     internal void Check()

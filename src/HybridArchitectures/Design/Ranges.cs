@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Writes ascending numbers with runs as ranges: <c>1-3, 5</c>.</summary>
+/// <summary>Formats ascending numbers with runs as ranges: <c>1-3, 5</c>.</summary>
 static class Ranges
 {
     public static string Format(IReadOnlyList<int> numbers)

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Refusals that name the argument, what it was and what was expected.</summary>
+/// <summary>Checks arguments. The exceptions contain the argument, its value, and what was expected.</summary>
 static class Require
 {
     public const int MaxSize = 1 << 20;
@@ -14,7 +14,7 @@ static class Require
 
     public static void AtLeast(long value, long minimum, string name) => That(value >= minimum, name, value, $"at least {minimum}");
 
-    /// <summary>A width or a number of things: bounded, so that no count of parameters can overflow.</summary>
+    /// <summary>Checks a width or a count. The maximum prevents an overflow of parameter counts.</summary>
     public static void Size(long value, string name) => That(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
 
     public static void Positive(double value, string name) => That(double.IsFinite(value) && value > 0, name, value, "a finite number above 0");
@@ -29,9 +29,9 @@ static class Require
 
     public static void Present(object? value, string name, string expected) => That(value is not null, name, null, expected);
 
-    public static ArgumentException Refusal(string name, object? was, string expected) => new($"{name} was {Show(was)}, expected {expected}", name);
+    public static ArgumentException Refusal(string name, object? was, string expected) => new($"{name} is {Show(was)}; expected {expected}", name);
 
-    /// <summary>Runs a check and puts the place before the message of a refusal.</summary>
+    /// <summary>Runs a check and prepends the position to the message of its exception.</summary>
     public static void Within(string place, Action check)
     {
         try
@@ -44,7 +44,9 @@ static class Require
         }
     }
 
-    /// <summary>The message of an exception without the suffix "(Parameter 'name')" that the runtime appends, for messages that quote it.</summary>
+    /// <summary>
+    /// Returns the message of an exception without the suffix "(Parameter 'name')" that the runtime appends, so that other messages can contain it.
+    /// </summary>
     public static string Text(Exception error)
     {
         if (error is not ArgumentException { ParamName: { } name }) return error.Message;

@@ -1,14 +1,14 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>By what the initial weights of projections that write into the residual stream are divided.</summary>
+/// <summary>Specifies the divisor of the initial weights of projections into the residual stream.</summary>
 public enum ResidualScaling
 {
-    /// <summary>By nothing.</summary>
+    /// <summary>1.</summary>
     None,
 
-    /// <summary>By sqrt(2 x blocks), the same everywhere (GPT-2).</summary>
+    /// <summary>sqrt(2 x blocks), the same in every block (GPT-2).</summary>
     Depth,
 
-    /// <summary>By sqrt(2 x (1-based position of the block)).</summary>
+    /// <summary>sqrt(2 x position of the block), counted from 1.</summary>
     Position,
 }

@@ -2,22 +2,25 @@ using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Rotary position embedding (arXiv 2104.09864) in the half-split layout of Llama.</summary>
+/// <summary>Describes rotary position embeddings (arXiv 2104.09864) in the half-split layout of Llama.</summary>
 public sealed record RotarySpec
 {
-    /// <summary>Stands for "no positions" where a builder argument left out means the default rotary embedding.</summary>
+    /// <summary>Gets the value that means "no positions" for builder methods, where null means the default rotary positions.</summary>
     public static RotarySpec None { get; } = new() { Fraction = 0 };
 
-    /// <summary>Base of the geometric series of wavelengths.</summary>
+    /// <summary>Gets or sets theta, the base of the geometric series of wavelengths. The default is 500,000.</summary>
     public double Theta { get; init; } = 500_000;
 
-    /// <summary>Which part of each head is rotated, the first dimensions; the rest passes through.</summary>
+    /// <summary>Gets or sets the fraction of each head that is rotated. It consists of the first dimensions. The default is 1.</summary>
     public double Fraction { get; init; } = 1;
 
-    /// <summary>Llama 3's stretch of the long wavelengths, if any.</summary>
+    /// <summary>Gets or sets Llama 3's scaling of long wavelengths. The default, null, means none.</summary>
     public Llama3RotaryScaling? Scaling { get; init; }
 
-    /// <summary>What the wavelengths of a head of this size are spread over: size times <see cref="Fraction"/>, rounded down as Hugging Face's models do. One dimension more is rotated where it is odd.</summary>
+    /// <summary>
+    /// Returns the number of dimensions over which the wavelengths are distributed: the head size times <see cref="Fraction"/>, rounded down as in
+    /// Hugging Face Transformers. If the number is odd, one more dimension is rotated.
+    /// </summary>
     public int Dimensions(int headSize) => (int)(headSize * Fraction);
 
     internal void Check(int headSize)

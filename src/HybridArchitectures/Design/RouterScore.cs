@@ -1,11 +1,11 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>What makes scores of a router's outputs.</summary>
+/// <summary>Specifies how scores are computed from the outputs of a router.</summary>
 public enum RouterScore
 {
-    /// <summary>Each expert's output on its own, between 0 and 1.</summary>
+    /// <summary>The sigmoid of each output, between 0 and 1.</summary>
     Sigmoid,
 
-    /// <summary>Shares of all experts that sum to 1.</summary>
+    /// <summary>The softmax over all experts, which sums to 1.</summary>
     Softmax,
 }

@@ -1,9 +1,9 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>How Mamba-1's time step, B and C are normed, each over its own width, before they drive the scan.</summary>
+/// <summary>Specifies how the time step, B and C of Mamba-1 are normalized, each over its width, before the scan.</summary>
 public enum SelectionNorm
 {
-    /// <summary>Not at all (arXiv 2312.00752).</summary>
+    /// <summary>No norm (arXiv 2312.00752).</summary>
     None,
 
     /// <summary>RMSNorm without weight (Falcon Mamba, arXiv 2410.05355).</summary>

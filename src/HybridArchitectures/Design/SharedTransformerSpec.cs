@@ -1,27 +1,31 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// A transformer layer that several blocks use with one set of weights (arXiv 2405.16712 and 2411.15242): feedForward(norm(attention(norm([x, embedded tokens])))), without residual connections of its
-/// own. Which blocks use it, and what each adds of its own, says <see cref="BlockSpec.Shared"/>.
+/// Describes a transformer layer that several blocks use with one set of weights (arXiv 2405.16712 and 2411.15242):
+/// feedForward(norm(attention(norm([x, embedded tokens])))), without residual connections. <see cref="BlockSpec.Shared"/> describes which blocks use
+/// it and what each use adds.
 /// </summary>
 public sealed record SharedTransformerSpec
 {
-    /// <summary>Its attention; sizes left at 0: query heads that together are as wide as its input.</summary>
+    /// <summary>Gets or sets the attention. Sizes that are 0 are derived so that the query heads together are as wide as the input.</summary>
     public required AttentionSpec Attention { get; init; }
 
-    /// <summary>Its feed-forward.</summary>
+    /// <summary>Gets or sets the feed-forward.</summary>
     public required SwiGluSpec FeedForward { get; init; }
 
-    /// <summary>Beside the residual stream it reads what the first block read, the embedded tokens, so that its input is twice as wide.</summary>
+    /// <summary>
+    /// Gets or sets whether the input also contains the embedded tokens, which are the input of the first block. The input is then twice as wide. The
+    /// default is true.
+    /// </summary>
     public bool ReadsEmbedding { get; init; } = true;
 
-    /// <summary>Epsilon of its two norms.</summary>
+    /// <summary>Gets or sets the epsilon of the two norms. The default is 1e-5.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
 
-    /// <summary>Channels of its input in a model of this width.</summary>
+    /// <summary>Returns the width of the input in a model of the given width.</summary>
     public int InputWidth(int width) => ReadsEmbedding ? 2 * width : width;
 
-    /// <summary>Trainable parameters, norms included; they count once however many blocks use them.</summary>
+    /// <summary>Returns the number of trainable parameters, including norms. They count once, regardless of the number of uses.</summary>
     public long CountParameters(int width) =>
         (long)InputWidth(width) + Attention.CountInputParameters(InputWidth(width)) + Attention.CountOutputParameters(width) + width + FeedForward.CountParameters(width);
 

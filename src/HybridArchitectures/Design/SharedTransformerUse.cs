@@ -1,21 +1,22 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// A block's use of a <see cref="SharedTransformerSpec"/>: what the transformer makes of the residual stream, projected by weights of the block's own, is added to the input of the mixer's norm; the
-/// residual stream itself does not change. Low-rank adapters (arXiv 2106.09685) on its projections, also the block's own, let every use differ.
+/// Describes how a block uses a <see cref="SharedTransformerSpec"/>. The transformer reads the residual stream. Its output is projected by weights of
+/// the block and added to the input of the mixer's norm. The residual stream does not change. Low-rank adapters (arXiv 2106.09685) make each use
+/// different.
 /// </summary>
 public sealed record SharedTransformerUse
 {
-    /// <summary>Which of <see cref="HybridDesign.SharedTransformers"/>, from 0.</summary>
+    /// <summary>Gets or sets the index in <see cref="HybridDesign.SharedTransformers"/>, counted from 0.</summary>
     public int Transformer { get; init; }
 
-    /// <summary>Rank of the adapters on queries, keys and values; 0: none.</summary>
+    /// <summary>Gets or sets the rank of the adapters on queries, keys and values. The default, 0, means none.</summary>
     public int AttentionAdapterRank { get; init; }
 
-    /// <summary>Rank of the adapter on gate and up, which have one together; 0: none.</summary>
+    /// <summary>Gets or sets the rank of the common adapter on gate and up. The default, 0, means none.</summary>
     public int FeedForwardAdapterRank { get; init; }
 
-    /// <summary>Trainable parameters that this use adds: adapters and projection.</summary>
+    /// <summary>Returns the number of trainable parameters that this use adds: adapters and projection.</summary>
     public long CountParameters(SharedTransformerSpec transformer, int width)
     {
         ArgumentNullException.ThrowIfNull(transformer);
@@ -27,8 +28,10 @@ public sealed record SharedTransformerUse
     internal void Check(HybridDesign design)
     {
         Require.That(Transformer >= 0 && Transformer < design.SharedTransformers.Count, "transformer", Transformer,
-            design.SharedTransformers.Count == 0 ? "none, since the design has no shared transformers" : $"0 to {design.SharedTransformers.Count - 1}");
-        Require.That(AttentionAdapterRank is >= 0 and <= Require.MaxSize, "attentionAdapterRank", AttentionAdapterRank, $"0 to {Require.MaxSize}");
-        Require.That(FeedForwardAdapterRank is >= 0 and <= Require.MaxSize, "feedForwardAdapterRank", FeedForwardAdapterRank, $"0 to {Require.MaxSize}");
+            design.SharedTransformers.Count == 0 ? "none, because the design has no shared transformers" : $"0 to {design.SharedTransformers.Count - 1}");
+        Require.That(
+            AttentionAdapterRank is >= 0 and <= Require.MaxSize, "attentionAdapterRank", AttentionAdapterRank, $"0 to {Require.MaxSize}");
+        Require.That(
+            FeedForwardAdapterRank is >= 0 and <= Require.MaxSize, "feedForwardAdapterRank", FeedForwardAdapterRank, $"0 to {Require.MaxSize}");
     }
 }

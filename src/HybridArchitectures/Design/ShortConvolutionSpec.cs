@@ -2,17 +2,19 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>The gated short convolution of LFM2 (arXiv 2511.23404): out(c * conv(b * x)), b, c and x projected from the input, each as wide as the model; the
-/// convolution is causal, per channel and without nonlinearity.</summary>
+/// <summary>
+/// Describes the gated short convolution of LFM2 (arXiv 2511.23404): out(c * conv(b * x)). b, c and x are projections of the input, each as wide as
+/// the model. The convolution is causal, per channel, and has no nonlinearity.
+/// </summary>
 public sealed record ShortConvolutionSpec : MixerSpec
 {
-    /// <summary>Taps of the convolution.</summary>
+    /// <summary>Gets or sets the width of the convolution. The default is 3.</summary>
     public int ConvolutionWidth { get; init; } = 3;
 
-    /// <summary>Biases on the convolution and both projections.</summary>
+    /// <summary>Gets or sets whether the convolution and both projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary><c>C</c>.</summary>
+    /// <summary>Gets <c>C</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "C";
 

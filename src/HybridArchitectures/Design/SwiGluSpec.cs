@@ -1,19 +1,19 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The gated feed-forward of Llama (arXiv 2002.05202): outputScale * down(silu(gateScale * gate(x)) * up(x)).</summary>
-/// <param name="Width">Hidden width.</param>
+/// <summary>Describes the gated feed-forward of Llama (arXiv 2002.05202): outputScale * down(silu(gateScale * gate(x)) * up(x)).</summary>
+/// <param name="Width">The hidden width.</param>
 public sealed record SwiGluSpec(int Width) : FeedForwardSpec
 {
-    /// <summary>The gate's nonlinearity: SiLU, unless another is named.</summary>
+    /// <summary>Gets or sets the nonlinearity of the gate. The default is SiLU.</summary>
     public Activation Activation { get; init; }
 
-    /// <summary>Biases on all three projections.</summary>
+    /// <summary>Gets or sets whether all three projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary>Factor on the gate before its nonlinearity.</summary>
+    /// <summary>Gets or sets the multiplier of the gate before its nonlinearity. The default is 1.</summary>
     public double GateScale { get; init; } = 1;
 
-    /// <summary>Factor on what leaves the feed-forward.</summary>
+    /// <summary>Gets or sets the multiplier of the output. The default is 1.</summary>
     public double OutputScale { get; init; } = 1;
 
     /// <inheritdoc/>

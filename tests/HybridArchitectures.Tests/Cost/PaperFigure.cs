@@ -11,12 +11,12 @@ namespace HybridArchitectures.Tests.Cost;
 /// <param name="Deviation">Why the cost model does not round to it; null if it does.</param>
 sealed record PaperFigure(string Recipe, PaperQuantity Quantity, string Printed, string? Deviation = null)
 {
-    const string Itself = "not what its own tokens at Llama's FLOPs say, which the count gives";
-    const string CutOff = "cut off, not rounded; its tokens at Llama's FLOPs agree with the count";
-    const string Widths = "the widths of the intra-layer hybrid at this ratio are not printed, and no one set fits the cache sizes of all ratios";
+    const string Itself = "the printed tokens at Llama's FLOPs contradict the printed number and agree with the count";
+    const string CutOff = "truncated and not rounded; the printed tokens at Llama's FLOPs agree with the count";
+    const string Widths = "the widths of the intra-layer hybrid at this ratio are not printed, and no single set fits the cache sizes of all ratios";
     const string Composition = "the numbers of blocks of this model are not printed";
     const string OtherModel = "Tables 14-15 print 0.34B parameters for this model, Table 8 0.37B, which the count gives: not the same blocks";
-    const string ScalingMamba = "needs 5 to 7 % more operations per token than Table 1 gives, which the tokens of Table 9 agree with";
+    const string ScalingMamba = "implies 5 to 7 % more FLOPs per token than Table 1, but the tokens of Table 9 agree with Table 1";
 
     public double Value
     {

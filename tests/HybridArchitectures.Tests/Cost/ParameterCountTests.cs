@@ -136,7 +136,7 @@ public class ParameterCountTests
     public void A_design_with_sizes_left_open_is_refused()
     {
         var open = new HybridDesign { VocabularySize = 16, Width = 8, Blocks = [new() { Mixer = new Mamba2Spec() }] };
-        Assert.Contains("block 1: mixer M: heads was 0", Assert.Throws<ArgumentException>(() => ParameterCount.FromDesign(open)).Message);
+        Assert.Contains("block 1: mixer M: heads is 0", Assert.Throws<ArgumentException>(() => ParameterCount.FromDesign(open)).Message);
         Assert.True(ParameterCount.FromDesign((open with { Width = 64 }).Resolve()).Total > 0);
     }
 }

@@ -53,7 +53,7 @@ public class BlockPatternTests
     [InlineData("-+", 2)]
     [InlineData("M~+", 3)]
     public void A_character_without_meaning_is_named_with_its_place(string pattern, int place) =>
-        Assert.Contains($"at place {place}", Assert.Throws<ArgumentException>(() => BlockPattern.Parse(pattern)).Message);
+        Assert.Contains($"at position {place}", Assert.Throws<ArgumentException>(() => BlockPattern.Parse(pattern)).Message);
 
     [Theory]
     [InlineData("X", true)]

@@ -36,10 +36,10 @@ public class NotationTests
     }
 
     [Theory]
-    [InlineData("M-|M*", "place 3 is a bound between pipeline stages")]
-    [InlineData("M-M*/M*", "place 5 is the start of layers for multi-token prediction")]
-    [InlineData("M+", "place 2 is multi-head latent attention")]
-    [InlineData("MX", "place 2 is without meaning")]
+    [InlineData("M-|M*", "position 3 is a boundary between pipeline stages")]
+    [InlineData("M-M*/M*", "position 5 is the start of layers for multi-token prediction")]
+    [InlineData("M+", "position 2 is multi-head latent attention")]
+    [InlineData("MX", "position 2 is unknown")]
     [InlineData("", "at least one layer")]
     public void Megatron_signs_that_no_design_has_are_refused_with_the_reason(string pattern, string reason) =>
         Assert.Contains(reason, Assert.Throws<ArgumentException>(() => MegatronPattern.Parse(pattern)).Message);
@@ -63,7 +63,7 @@ public class NotationTests
         Assert.Equal("offset", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 4, 4).Blocks()).ParamName);
         Assert.Equal("period", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 0, 0).Blocks()).ParamName);
         Assert.Equal("expertOffset", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 4, 0, 2, 2).Blocks()).ParamName);
-        Assert.Contains("indices was 8, expected 0 to 7", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 8])).Message);
+        Assert.Contains("indices is 8; expected 0 to 7", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 8])).Message);
         Assert.Contains("3 twice", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 3])).Message);
         Assert.Contains("place 1", Assert.Throws<ArgumentException>(() => LayerTypes.Parse(["mamba", "mambo"])).Message);
         var kinds = new Dictionary<string, string> { ["a"] = "T", ["m"] = "M", ["two"] = "MM" };

@@ -181,7 +181,7 @@ public class RecipeTests
     public void An_unknown_name_is_refused_with_near_ones()
     {
         var refusal = Assert.Throws<ArgumentException>(() => Recipes.Get("1B-inter-1:6"));
-        Assert.Contains("name was \"1B-inter-1:6\"", refusal.Message);
+        Assert.Contains("name is \"1B-inter-1:6\"", refusal.Message);
         Assert.Contains("1B-inter-1:5", refusal.Message);
     }
 

@@ -14,15 +14,27 @@ static class RecipesDocument
         var text = new StringBuilder("""
             # Recipes
 
-            The models of arXiv 2510.04800 (version 3) that `Recipes.Get(name)` gives, with the parameters counted from their designs beside those the paper prints.
-            Counts are in millions. Active is what one token uses, embedding included; it is the total but for mixtures of experts. Printed figures are without the embedding (those of
-            mixtures of experts too); where the count does not round to one, a letter leads to the reason. A number in the last column leads to what the paper
-            leaves open and how it was read. Patterns: `T` attention, `S` sliding window, `M` Mamba-2, `H` intra-layer hybrid, each with its feed-forward.
+            `Recipes.Get(name)` returns the models of arXiv 2510.04800 (version 3). This page lists them with the parameters that are counted from their
+            designs and the parameters that the paper prints.
 
-            This page is written by the tests, which fail when it is out of date: set `UPDATE_DOCS=1` to write it anew.
+            - Counts are in millions. "Active" is the number that one token uses, including the embedding. It equals the total except for mixtures of
+              experts.
+            - The printed numbers do not include the embedding. If a count does not round to the printed number, a letter refers to the reason.
+            - A number in the last column refers to what the paper leaves open, and how it was interpreted.
+            - Patterns: `T` attention, `S` sliding window, `M` Mamba-2, `H` intra-layer hybrid, each with a feed-forward.
 
-            All recipes: vocabulary 128,256, head tied to the embedding, training as in `Recipe.Training` (8,192 tokens of context, 2M tokens a step, trapezoid schedule with 25 % warm-up and
-            20 % cool-down). Attention: rotary with theta 500,000 and Llama 3's scaling by 32. Sliding window: 512 and 64 sinks, theta 10,000. Mamba-2: expansion 2, convolution of 4, one group.
+            All recipes have a vocabulary of 128,256 tokens and a head that is tied to the embedding. `Recipe.Training` contains the training settings: a
+            context length of 8,192 tokens, 2M tokens per step, and a trapezoid schedule with 25 % warm-up and 20 % cool-down.
+
+            | part | options |
+            |---|---|
+            | attention | rotary positions with theta 500,000 and Llama 3's scaling by 32 |
+            | sliding window | window 512, 64 sinks, theta 10,000 |
+            | Mamba-2 | inner width of twice the model width, convolution width 4, one group |
+
+            The tests write this page and fail if it is out of date. To update it, run them with `UPDATE_DOCS=1`.
+
+            ## Sizes
 
             | size | width | feed-forward | heads (key-value) | Mamba-2 heads x size | state | peak learning rate | embedding |
             |---|---|---|---|---|---|---|---|
@@ -36,7 +48,7 @@ static class RecipesDocument
             text.Append(CultureInfo.InvariantCulture, $"| {size} | {recipe.Design.Width} | {((SwiGluSpec)recipe.Design.Blocks[0].FeedForward).Width} | {attention.Heads} ({attention.KeyValueHeads}) x {attention.HeadSize} ");
             text.Append(CultureInfo.InvariantCulture, $"| {mamba.Heads} x {mamba.HeadSize} | {mamba.StateSize} | {recipe.Training.PeakLearningRate:0.####} | {Millions(recipe.Design.CountParameters().Embedding)} |\n");
         }
-        text.Append("\n| recipe | blocks | total | non-embedding | active | printed | |\n|---|---|---:|---:|---:|---|---|\n");
+        text.Append("\n## Models\n\n| recipe | blocks | total | non-embedding | active | printed | |\n|---|---|---:|---:|---:|---|---|\n");
         var notes = new List<string>();
         var deviations = new List<string>();
         foreach (var recipe in Recipes.All)
@@ -47,10 +59,33 @@ static class RecipesDocument
             text.Append(CultureInfo.InvariantCulture, $"| {recipe.Name} | `{recipe.Design.Pattern}` | {Millions(count.Total)} | {Millions(count.NonEmbedding)} | {Millions(count.Active)} | {printed} | {open} |\n");
         }
         text.Append("\n## Counts that do not round to the printed figure\n\n");
-        for (int i = 0; i < deviations.Count; i++) text.Append(CultureInfo.InvariantCulture, $"- {(char)('a' + i)}: {deviations[i]}.\n");
+        for (int i = 0; i < deviations.Count; i++) Item(text, $"- {(char)('a' + i)}: ", $"{deviations[i]}.");
         text.Append("\n## What the paper leaves open\n\n");
-        for (int i = 0; i < notes.Count; i++) text.Append(CultureInfo.InvariantCulture, $"{i + 1}. {notes[i]}\n");
+        for (int i = 0; i < notes.Count; i++) Item(text, $"{i + 1}. ", notes[i]);
         return text.ToString();
+    }
+
+    // a list item in lines of at most 150 characters
+    static void Item(StringBuilder text, string bullet, string content)
+    {
+        int column = bullet.Length;
+        text.Append(bullet);
+        foreach (string word in content.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (column > bullet.Length && column + 1 + word.Length > 150)
+            {
+                text.Append('\n').Append(' ', bullet.Length);
+                column = bullet.Length;
+            }
+            else if (column > bullet.Length)
+            {
+                text.Append(' ');
+                column++;
+            }
+            text.Append(word);
+            column += word.Length;
+        }
+        text.Append('\n');
     }
 
     static string Millions(long count) => (count / 1e6).ToString("N2", CultureInfo.InvariantCulture);

@@ -128,7 +128,7 @@ public class ReviewTests
         Assert.NotEmpty(HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(16, 16).Pattern("TMMM").Review());
         Assert.Contains("heads", Assert.Throws<ArgumentException>(() => HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
         var open = new HybridDesign { Width = 64, VocabularySize = 100, Blocks = [new() { Mixer = new AttentionSpec { Heads = 4 } }] };
-        Assert.Contains("keyValueHeads was 0", Assert.Throws<ArgumentException>(() => open.Review()).Message);
+        Assert.Contains("keyValueHeads is 0", Assert.Throws<ArgumentException>(() => open.Review()).Message);
         Assert.Contains("groups", Assert.Throws<ArgumentException>(() => start.Review(new() { Off = ["head-groups", "chunk-power"] })).Message);
     }
 

@@ -56,11 +56,11 @@ public class SharedTransformerTests
     public void Uses_that_cannot_be_are_refused_with_the_reason()
     {
         string Refusal(Func<HybridDesign> make) => Assert.Throws<ArgumentException>(() => make().Resolve()).Message;
-        Assert.Contains("block 5: shared: transformer was 2, expected 0 to 1",
+        Assert.Contains("block 5: shared: transformer is 2; expected 0 to 1",
             Refusal(() => Hybrid with { Blocks = Hybrid.Blocks.With(4, Hybrid.Blocks[4] with { Shared = new() { Transformer = 2 } }) }));
-        Assert.Contains("expected none, since the design has no shared transformers", Refusal(() => Hybrid with { SharedTransformers = [] }));
+        Assert.Contains("expected none, because the design has no shared transformers", Refusal(() => Hybrid with { SharedTransformers = [] }));
         Assert.Contains("in a block without mixer", Refusal(() => Hybrid with { Blocks = [new() { FeedForward = FeedForwardSpec.SwiGlu(4), Shared = new() }] }));
-        Assert.Contains("shared transformer 1: attention: keyValueHeads was 3", Refusal(() => Hybrid with
+        Assert.Contains("shared transformer 1: attention: keyValueHeads is 3", Refusal(() => Hybrid with
         {
             SharedTransformers = Hybrid.SharedTransformers.With(1, transformer with { Attention = new() { Heads = 4, KeyValueHeads = 3 } }),
         }));

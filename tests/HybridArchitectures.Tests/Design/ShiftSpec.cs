@@ -15,6 +15,6 @@ public sealed partial record ShiftSpec(int By) : CustomMixerSpec
 
     public override void Check(int width)
     {
-        if (By < 0) throw new ArgumentException($"by was {By}, expected at least 0", nameof(By));
+        if (By < 0) throw new ArgumentException($"by is {By}; expected at least 0", nameof(By));
     }
 }

@@ -31,10 +31,10 @@ public class CustomMixerPromiseTests
     public void Counts_below_0_and_operations_that_are_no_number_are_refused_by_name()
     {
         void Refused(string message, Func<object> act) => Assert.Contains(message, Assert.Throws<ArgumentException>(act).Message);
-        Refused("PromisedSpec.CountParameters was -1, expected at least 0", () => With(new() { ParametersTooMany = -73 }).CountParameters());
-        Refused("PromisedSpec.CountCacheBytes was -8, expected at least 0", () => CacheSize.FromDesign(With(new() { CacheBytes = -8 }), 10));
-        Refused("PromisedSpec.CountMixingFlops was NaN, expected a finite number of at least 0", () => With(new() { Flops = double.NaN }).Cost(10).Flops());
-        Refused("PromisedSpec.CountMixingFlops was -2, expected a finite number of at least 0", () => With(new() { Flops = -2 }).Cost(10).StepFlops());
+        Refused("PromisedSpec.CountParameters is -1; expected at least 0", () => With(new() { ParametersTooMany = -73 }).CountParameters());
+        Refused("PromisedSpec.CountCacheBytes is -8; expected at least 0", () => CacheSize.FromDesign(With(new() { CacheBytes = -8 }), 10));
+        Refused("PromisedSpec.CountMixingFlops is NaN; expected a finite number of at least 0", () => With(new() { Flops = double.NaN }).Cost(10).Flops());
+        Refused("PromisedSpec.CountMixingFlops is -2; expected a finite number of at least 0", () => With(new() { Flops = -2 }).Cost(10).StepFlops());
     }
 
     [Fact]
@@ -53,7 +53,7 @@ public class CustomMixerPromiseTests
     [Fact]
     public void A_mixer_that_is_lost_or_goes_on_changing_when_resolved_is_refused()
     {
-        Assert.Contains("PromisedSpec.Resolve(8) was null, expected a mixer", Assert.Throws<ArgumentException>(() => With(new() { IsLost = true })).Message);
+        Assert.Contains("PromisedSpec.Resolve(8) is null; expected a mixer", Assert.Throws<ArgumentException>(() => With(new() { IsLost = true })).Message);
         Assert.Contains("expected a mixer that resolves to itself", Assert.Throws<ArgumentException>(() => With(new() { Grows = 1 })).Message);
     }
 

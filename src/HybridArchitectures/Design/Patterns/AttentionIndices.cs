@@ -1,15 +1,18 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Lists of 0-based attention layers: <c>attn_layer_idx</c> of state-spaces/mamba, <c>attn_layer_indices</c> of Bamba, <c>full_attn_idxs</c> of LFM2.</summary>
+/// <summary>
+/// Converts lists of attention layers, counted from 0: <c>attn_layer_idx</c> of state-spaces/mamba, <c>attn_layer_indices</c> of Bamba,
+/// <c>full_attn_idxs</c> of LFM2.
+/// </summary>
 public static class AttentionIndices
 {
-    /// <summary>The layers as blocks.</summary>
-    /// <param name="depth">Layers.</param>
-    /// <param name="indices">0-based places of attention.</param>
-    /// <param name="attention">Letter of these layers.</param>
-    /// <param name="other">Letter of all others.</param>
-    /// <param name="bare">Layers have no feed-forward.</param>
-    /// <exception cref="ArgumentException">An index is outside the depth or comes twice.</exception>
+    /// <summary>Returns the layers as blocks.</summary>
+    /// <param name="depth">The number of layers.</param>
+    /// <param name="indices">The indexes of the attention layers, counted from 0.</param>
+    /// <param name="attention">The letter of these layers. The default is <c>T</c>.</param>
+    /// <param name="other">The letter of all other layers.</param>
+    /// <param name="bare">Whether the layers have no feed-forward.</param>
+    /// <exception cref="ArgumentException">An index is outside the depth or occurs twice.</exception>
     public static EquatableList<PatternBlock> Parse(int depth, IEnumerable<int> indices, string attention = "T", string other = "M", bool bare = false)
     {
         ArgumentNullException.ThrowIfNull(indices);
@@ -24,7 +27,7 @@ public static class AttentionIndices
         return letters.Select(letter => new PatternBlock(letter ?? other, bare ? PatternFeedForward.None : PatternFeedForward.Usual)).ToEquatableList();
     }
 
-    /// <summary>0-based places of a mixer.</summary>
+    /// <summary>Returns the positions of a mixer, counted from 0.</summary>
     public static EquatableList<int> Print(IEnumerable<PatternBlock> blocks, string attention = "T")
     {
         ArgumentNullException.ThrowIfNull(blocks);

@@ -1,19 +1,19 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>A unit of blocks said over and over, as OLMo's <c>block_pattern</c> of named blocks.</summary>
-/// <param name="Unit">The blocks of one round.</param>
-/// <param name="Repeat">How many rounds.</param>
+/// <summary>Represents a unit of blocks that is repeated, as in <c>block_pattern</c> of OLMo.</summary>
+/// <param name="Unit">The blocks of the unit.</param>
+/// <param name="Repeat">The number of repetitions.</param>
 public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repeat)
 {
-    /// <summary>All blocks.</summary>
+    /// <summary>Returns all blocks.</summary>
     public EquatableList<PatternBlock> Blocks() => Enumerable.Repeat(Unit, Repeat).SelectMany(unit => unit).ToEquatableList();
 
-    /// <summary>The blocks of named kinds.</summary>
-    /// <param name="depth">Layers; a multiple of the names.</param>
-    /// <param name="names">The names of one round.</param>
-    /// <param name="kinds">What each name is, as one block of a pattern string, such as <c>T</c> or <c>M~</c>.</param>
-    /// <param name="overrides">Names of single layers by their 0-based place.</param>
-    /// <exception cref="ArgumentException">The round does not divide the depth, a name is not known, or a place is outside.</exception>
+    /// <summary>Returns the blocks of named kinds.</summary>
+    /// <param name="depth">The number of layers, a multiple of the number of names.</param>
+    /// <param name="names">The names of one unit.</param>
+    /// <param name="kinds">The block of each name in pattern notation, for example <c>T</c> or <c>M~</c>.</param>
+    /// <param name="overrides">The names of single layers by their index, counted from 0. The default, null, means none.</param>
+    /// <exception cref="ArgumentException">The unit does not divide the depth, a name is unknown, or an index is out of range.</exception>
     public static EquatableList<PatternBlock> Parse(int depth, IReadOnlyList<string> names, IReadOnlyDictionary<string, string> kinds, IReadOnlyDictionary<int, string>? overrides = null)
     {
         ArgumentNullException.ThrowIfNull(names);
@@ -37,7 +37,7 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
         }
     }
 
-    /// <summary>The shortest round that gives these blocks.</summary>
+    /// <summary>Returns the smallest unit whose repetition gives these blocks.</summary>
     public static RepeatedPattern From(IEnumerable<PatternBlock> blocks)
     {
         ArgumentNullException.ThrowIfNull(blocks);
@@ -47,6 +47,6 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
         return new(list.Take(unit).ToEquatableList(), list.Count / unit);
     }
 
-    /// <summary>Such as <c>8 x MMMT</c>.</summary>
+    /// <summary>Returns unit and repetitions as text, for example <c>8 x MMMT</c>.</summary>
     public override string ToString() => $"{Repeat} x {string.Concat(Unit)}";
 }

@@ -3,13 +3,13 @@ using HybridArchitectures.Cost;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>A count of parameters as the paper prints it, always without the embedding.</summary>
-/// <param name="Table">The table it stands in.</param>
-/// <param name="Billions">The figure as printed, in billions; its last digit is what it was rounded to.</param>
-/// <param name="Deviation">Why this design does not round to it; null if it does.</param>
+/// <summary>Represents a parameter count that the paper prints, always without the embedding.</summary>
+/// <param name="Table">The table of the paper.</param>
+/// <param name="Billions">The printed number in billions. It was rounded to its last digit.</param>
+/// <param name="Deviation">Why the count of this design does not round to it. Null if it does.</param>
 public sealed record PrintedCount(string Table, string Billions, string? Deviation = null)
 {
-    /// <summary>Whether a count rounds to the figure.</summary>
+    /// <summary>Returns whether a count rounds to the printed number.</summary>
     public bool Holds(ParameterCount count)
     {
         ArgumentNullException.ThrowIfNull(count);
@@ -17,6 +17,6 @@ public sealed record PrintedCount(string Table, string Billions, string? Deviati
         return Math.Round(count.NonEmbedding / 1e9m, printed.Scale, MidpointRounding.AwayFromZero) == printed;
     }
 
-    /// <summary>Such as <c>0.96B (Table 8)</c>.</summary>
+    /// <summary>Returns number and table as text, for example <c>0.96B (Table 8)</c>.</summary>
     public override string ToString() => $"{Billions}B ({Table})";
 }

@@ -3,16 +3,16 @@ using static HybridArchitectures.Design.DesignRules;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Numbers of which no model can be made. These rules see designs that have not been checked.</summary>
+/// <summary>Contains the rules about numbers with which a model is not possible. They see designs that have not been checked.</summary>
 static class BuildRules
 {
     public static IReadOnlyList<DesignRule> All { get; } =
     [
-        new("head-groups", "Heads that cannot be shared evenly among groups, or among key and value heads.", Groups) { SeesUnchecked = true },
-        new("chunk-power", "Chunks whose length is no power of two.", Chunks) { SeesUnchecked = true },
+        new("head-groups", "A number of heads that is not divisible by that of groups, or of key and value heads.", Groups) { SeesUnchecked = true },
+        new("chunk-power", "A chunk size that is not a power of two.", Chunks) { SeesUnchecked = true },
     ];
 
-    // key and value heads of 0 are left open: as many as heads
+    // 0 key and value heads mean as many as heads
     static IEnumerable<Finding> Groups(HybridDesign design, ReviewOptions options)
     {
         foreach (var (layer, attention) in Attentions(design))
@@ -36,7 +36,7 @@ static class BuildRules
         }
     }
 
-    // the next number below that divides the heads; null if the given one does
+    // the next smaller number that divides the heads; null if the given one does
     static int? Shared(int heads, int among)
     {
         if (heads < 1 || (among >= 1 && heads % among == 0)) return null;
@@ -46,8 +46,8 @@ static class BuildRules
     }
 
     static Finding Uneven(int? layer, string heads, int count, string others, int among, string change, Func<HybridDesign, HybridDesign> apply) =>
-        new("head-groups", Severity.Error, layer, $"{count} {heads} cannot be shared among {among} {others}.",
-            new($"{count} / {among} is no whole number; neighbouring heads share one, as many each", "arXiv 2305.13245, section 2.2; arXiv 2405.21060, section 7"), new(change, apply));
+        new("head-groups", Severity.Error, layer, $"{count} {heads} cannot be divided among {among} {others}.",
+            new($"{count} / {among} is not an integer; each one serves the same number of neighbouring heads", "arXiv 2305.13245, section 2.2; arXiv 2405.21060, section 7"), new(change, apply));
 
     static IEnumerable<Finding> Chunks(HybridDesign design, ReviewOptions options)
     {
@@ -59,7 +59,7 @@ static class BuildRules
                 yield return Uneven(layer, delta.ChunkSize, size, Change<GatedDeltaSpec>(layer, spec => spec with { ChunkSize = size }));
     }
 
-    // null if it is one already
+    // null if the size is already a power of two
     static int? Nearest(int size)
     {
         if (size > 0 && BitOperations.IsPow2(size)) return null;
@@ -69,6 +69,6 @@ static class BuildRules
     }
 
     static Finding Uneven(int layer, int chunk, int size, Func<HybridDesign, HybridDesign> apply) =>
-        new("chunk-power", Severity.Error, layer, $"chunks of {chunk} tokens.", new("NaN with chunks of 40 and of 50: products over a chunk are cut into halves", "github.com/state-spaces/mamba, issue 449"),
+        new("chunk-power", Severity.Error, layer, $"the chunk size is {chunk}.", new("NaN with chunk sizes 40 and 50, because products over a chunk are divided into halves", "github.com/state-spaces/mamba, issue 449"),
             new($"ChunkSize = {size}", apply, Safe: true));
 }

@@ -2,17 +2,31 @@ using System.Collections;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>What the rules have to say of a design, worst first.</summary>
+/// <summary>Contains the findings of the rules about a design, the most severe first.</summary>
+/// <example>
+/// <code>
+/// HybridDesign design = Recipes.Get("1B-inter-1:12-at-1").Design;         // attention is the first of 13 blocks
+/// DesignReview review = design.Review();
+/// foreach (Finding finding in review) Console.WriteLine(finding);
+/// Console.WriteLine(review.Fixed().Pattern);                              // MMMMMMTMMMMMM
+/// </code>
+/// </example>
 public sealed class DesignReview : IReadOnlyList<Finding>
 {
-    // one cure may call for another, as a moved block for its new place; more rounds than rules would be a circle
+    // one fix may require another; more rounds than rules would mean a cycle
     const int Rounds = 32;
 
     readonly IReadOnlyList<Finding> findings;
     readonly ReviewOptions options;
 
-    /// <summary>Reviews a complete design. One that no model can be made of has the findings that say why and how that is cured, and no others.</summary>
-    /// <exception cref="ArgumentException">No model can be made of the design for a reason that is no rule's, or an option names a rule there is not, or two rules have one id.</exception>
+    /// <summary>
+    /// Reviews a design. If a model of it is not possible, the review contains only the findings that explain why and how to fix it.
+    /// </summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <exception cref="ArgumentException">
+    /// A model of the design is not possible for a reason that no rule covers, an option names an unknown rule, or two rules have the same id.
+    /// </exception>
     public DesignReview(HybridDesign design, ReviewOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -22,7 +36,8 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         Require.AtLeast(options.MaxTextLength, 0, "maxTextLength");
         Require.AtLeast(options.RecalledPairs, 0, "recalledPairs");
         List<DesignRule> rules = [.. DesignRules.All, .. options.Rules];
-        foreach (var twice in rules.GroupBy(rule => rule.Id).Where(group => group.Count() > 1)) throw Require.Refusal("rules", twice.Key, "each id once");
+        foreach (var twice in rules.GroupBy(rule => rule.Id).Where(group => group.Count() > 1))
+            throw Require.Refusal("rules", twice.Key, "each id once");
         foreach (string id in options.Off)
             Require.That(rules.Any(rule => rule.Id == id), "off", id, $"the id of a rule: {string.Join(", ", rules.Select(rule => rule.Id))}");
         rules.RemoveAll(rule => options.Off.Contains(rule.Id));
@@ -37,10 +52,10 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         findings = Of(false);
     }
 
-    /// <summary>The design.</summary>
+    /// <summary>Gets the design.</summary>
     public HybridDesign Design { get; }
 
-    /// <summary>The design with every safe cure applied: no weight matrix changes size. What is left needs a decision.</summary>
+    /// <summary>Returns the design with every safe fix applied. No weight matrix changes size. The remaining findings need a decision.</summary>
     public HybridDesign Fixed()
     {
         var (design, review) = (Design, this);
@@ -65,6 +80,6 @@ public sealed class DesignReview : IReadOnlyList<Finding>
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
 
-    /// <summary>A line per finding.</summary>
+    /// <summary>Returns one line per finding.</summary>
     public override string ToString() => Count == 0 ? "nothing found" : string.Join('\n', findings);
 }

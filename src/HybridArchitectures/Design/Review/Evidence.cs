@@ -1,10 +1,10 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Why a finding is to be believed.</summary>
-/// <param name="Number">What was measured or follows, with its number.</param>
-/// <param name="Source">Where it is from.</param>
+/// <summary>Describes the evidence for a finding.</summary>
+/// <param name="Number">The measured or derived effect, with its number.</param>
+/// <param name="Source">The source.</param>
 public sealed record Evidence(string Number, string Source)
 {
-    /// <summary>Number and source.</summary>
+    /// <summary>Returns number and source as text.</summary>
     public override string ToString() => $"{Number} ({Source})";
 }

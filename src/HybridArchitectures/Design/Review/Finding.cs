@@ -1,21 +1,21 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Something a review has to say of a design.</summary>
-/// <param name="Rule">Id of the rule.</param>
-/// <param name="Severity">How much it matters.</param>
-/// <param name="Layer">1-based position of the block, of the first one if there are several; null: the whole design.</param>
-/// <param name="Message">What is the matter.</param>
-/// <param name="Evidence">Why it is to be believed.</param>
-/// <param name="Cure">What makes it go away, in all layers at once.</param>
+/// <summary>Represents a finding of a review.</summary>
+/// <param name="Rule">The id of the rule.</param>
+/// <param name="Severity">The severity.</param>
+/// <param name="Layer">The position of the block, counted from 1, or of the first of several blocks. Null means the whole design.</param>
+/// <param name="Message">The problem.</param>
+/// <param name="Evidence">The evidence.</param>
+/// <param name="Cure">The fix, for all layers together.</param>
 public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Cure Cure)
 {
     /// <summary>
-    /// Gets the 1-based positions of all blocks that the finding is about, ascending. The default is <see cref="Layer"/> alone, or none for the
+    /// Gets or sets the positions of all blocks with this finding, counted from 1 and ascending. The default is <see cref="Layer"/>, or empty for the
     /// whole design.
     /// </summary>
     public EquatableList<int> Layers { get; init; } = Layer is { } layer ? [layer] : [];
 
-    /// <summary>Such as <c>warning attention-first, layer 1: ...</c>.</summary>
+    /// <summary>Returns the finding as text, for example <c>warning attention-first, layer 1: ...</c>.</summary>
     public override string ToString() => $"{Severity.ToString().ToLowerInvariant()} {Rule}{Place}: {Message} Evidence: {Evidence}. Cure: {Cure}";
 
     string Place => Layers.Count switch
@@ -25,7 +25,7 @@ public sealed record Finding(string Rule, Severity Severity, int? Layer, string 
         _ => $", layers {Ranges.Format(Layers)}",
     };
 
-    /// <summary>What several layers have alike as one finding, in the order of the first of each.</summary>
+    /// <summary>Joins equal findings of several layers into one, in the order of their first layers.</summary>
     internal static IEnumerable<Finding> Joined(IEnumerable<Finding> findings) => findings
         .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Cure.Change, one.Cure.Safe, CanApply: one.Cure.Apply is not null))
         .Select(group => Joined([.. group]));

@@ -2,7 +2,8 @@ namespace HybridArchitectures.Design;
 
 public sealed partial record HybridDesign
 {
-    /// <summary>What is known to go wrong with designs like this one, with evidence and cure. See <see cref="DesignRules"/>.</summary>
-    /// <exception cref="ArgumentException">No model can be made of the design, or an option is out of range.</exception>
+    /// <summary>Reviews the design for known weaknesses, with evidence and fixes. See <see cref="DesignRules"/>.</summary>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <exception cref="ArgumentException">A model of the design is not possible, or an option is out of range.</exception>
     public DesignReview Review(ReviewOptions? options = null) => new(this, options);
 }

@@ -1,14 +1,14 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>How much a finding matters.</summary>
+/// <summary>Specifies the severity of a finding.</summary>
 public enum Severity
 {
-    /// <summary>Worth knowing; the effect is small, or a matter of taste.</summary>
+    /// <summary>The effect is small or a matter of preference.</summary>
     Info,
 
-    /// <summary>A measured loss, or a mistake that costs quality or speed.</summary>
+    /// <summary>The finding has a measured loss, or costs quality or speed.</summary>
     Warning,
 
-    /// <summary>The design will fail at what it is for.</summary>
+    /// <summary>The design will fail at its purpose.</summary>
     Error,
 }

@@ -3,17 +3,17 @@ using static HybridArchitectures.Design.DesignRules;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>States, chunks and starting values of state-space layers.</summary>
+/// <summary>Contains the rules about states, chunks and initial values of state-space layers.</summary>
 static class StateSpaceRules
 {
     const int MinChunk = 16, MaxChunk = 256;
 
     public static IReadOnlyList<DesignRule> All { get; } =
     [
-        new("recall", "No full attention, and a state smaller than the pairs it is asked to recall.", Recall),
-        new("chunk-size", "Mamba-2 chunks below 16 or above 256.", Chunk),
-        new("norm-groups", "A gated norm in other parts than one or the groups of B and C.", NormGroups),
-        new("decay-range", "Decay that may start nearer to 0 than 0.01.", Decay),
+        new("recall", "No full attention, and a state size below the number of pairs to recall.", Recall),
+        new("chunk-size", "A Mamba-2 chunk size below 16 or above 256.", Chunk),
+        new("norm-groups", "A gated norm whose number of groups is neither 1 nor that of B and C.", NormGroups),
+        new("decay-range", "A range of initial decays that goes below 0.01.", Decay),
     ];
 
     static IEnumerable<(int Layer, Mamba2Spec Mamba)> Mamba2s(HybridDesign design) =>
@@ -27,8 +27,8 @@ static class StateSpaceRules
         var (layer, best) = layers.MaxBy(entry => entry.StateSpace.StateSize);
         if (best.StateSize >= options.RecalledPairs) yield break;
         int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.MaxSize);
-        yield return new("recall", Severity.Warning, layer, FormattableString.Invariant($"the largest state holds {best.StateSize} keys apart, {options.RecalledPairs} are to be recalled."),
-            new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which keeps no more keys apart"),
+        yield return new("recall", Severity.Warning, layer, FormattableString.Invariant($"the maximum state size {best.StateSize} distinguishes {best.StateSize} keys; {options.RecalledPairs} must be recalled."),
+            new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which cannot distinguish more keys"),
                 "follows from the recurrence; measured for recall in arXiv 2312.04927 and 2402.18668"),
             new($"StateSize = {size}, or one block of full attention", Change<MixerSpec>(layer, mixer => Resized(mixer, size))));
     }
@@ -44,17 +44,20 @@ static class StateSpaceRules
     static IEnumerable<Finding> Chunk(HybridDesign design, ReviewOptions options)
     {
         foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.ChunkSize is < MinChunk or > MaxChunk))
-            yield return new("chunk-size", Severity.Info, layer, $"chunks of {mamba.ChunkSize} positions.",
-                new(FormattableString.Invariant($"products within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} of those with the state; short chunks hold more states, long ones more products"),
+            yield return new("chunk-size", Severity.Info, layer, $"the chunk size is {mamba.ChunkSize}.",
+                new(FormattableString.Invariant($"FLOPs within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} of those with the state; short chunks save more states, long ones need more FLOPs"),
                     "arXiv 2405.21060, section 6"),
                 new("ChunkSize = 64", ChangeMamba2(layer, spec => spec with { ChunkSize = 64 }), Safe: true));
     }
 
     static IEnumerable<Finding> NormGroups(HybridDesign design, ReviewOptions options)
     {
-        foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.GatedNorm && entry.Mamba.GatedNormGroups is var groups && groups != 1 && groups != entry.Mamba.Groups))
-            yield return new("norm-groups", Severity.Info, layer, $"the gated norm has {mamba.GatedNormGroups} parts, B and C have {mamba.Groups} groups.",
-                new("published models norm in 1 part or in as many as groups; other counts have no checkpoint to agree with", "state-spaces/mamba; github.com/ggml-org/llama.cpp, issue 15507"),
+        foreach (var (layer, mamba) in Mamba2s(design)
+            .Where(entry => entry.Mamba.GatedNorm && entry.Mamba.GatedNormGroups is var groups && groups != 1 && groups != entry.Mamba.Groups))
+            yield return new("norm-groups", Severity.Info, layer,
+                $"the gated norm has {mamba.GatedNormGroups} groups, and B and C have {mamba.Groups}.",
+                new("published models use 1 group or the groups of B and C; no published checkpoint uses another number",
+                    "state-spaces/mamba; github.com/ggml-org/llama.cpp, issue 15507"),
                 new($"NormGroups = {mamba.Groups}", ChangeMamba2(layer, spec => spec with { NormGroups = spec.Groups }), Safe: true));
     }
 
@@ -63,8 +66,8 @@ static class StateSpaceRules
         foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.DecayRange.Minimum < 0.01))
         {
             var range = new Interval(0.01, Math.Max(2, mamba.DecayRange.Maximum));
-            yield return new("decay-range", Severity.Warning, layer, FormattableString.Invariant($"decay may start at {mamba.DecayRange.Minimum}."),
-                new("0.01 is the least that keeps heads from freezing in bfloat16; the paper starts in [0.01, 2]", "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
+            yield return new("decay-range", Severity.Warning, layer, FormattableString.Invariant($"the initial decay may be {mamba.DecayRange.Minimum}."),
+                new("0.01 is the minimum that prevents heads from freezing in bfloat16; the paper uses [0.01, 2]", "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
                 new(FormattableString.Invariant($"DecayRange = new({range.Minimum}, {range.Maximum})"), ChangeMamba2(layer, spec => spec with { DecayRange = range }), Safe: true));
         }
     }
