@@ -1,6 +1,9 @@
 namespace HybridArchitectures.Reports;
 
-/// <summary>A held-out loss to compare with, such as that of a byte frequency table: a horizontal line in the plots, a row in the table.</summary>
-/// <param name="Name">What it is.</param>
-/// <param name="HeldOutLoss">In the report's unit.</param>
+/// <summary>
+/// Represents a held-out loss to compare with, for example that of a byte frequency table. It is a horizontal line in the plots and a row in the
+/// table.
+/// </summary>
+/// <param name="Name">The name.</param>
+/// <param name="HeldOutLoss">The loss in the unit of the report.</param>
 public sealed record Baseline(string Name, double HeldOutLoss);

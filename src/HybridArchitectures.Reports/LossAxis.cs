@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Reports;
 
-/// <summary>What the horizontal axis of a loss plot counts.</summary>
+/// <summary>Specifies the horizontal axis of a loss plot.</summary>
 public enum LossAxis
 {
     /// <summary>Tokens trained on.</summary>
@@ -9,6 +9,6 @@ public enum LossAxis
     /// <summary>Optimizer steps.</summary>
     Steps,
 
-    /// <summary>Wall-clock time, in seconds, minutes or hours as it comes.</summary>
+    /// <summary>Wall-clock time, in seconds, minutes or hours depending on the duration.</summary>
     Seconds,
 }

@@ -1,37 +1,41 @@
 namespace HybridArchitectures.Reports;
 
-/// <summary>How a loss plot looks.</summary>
+/// <summary>Contains the options of a loss plot.</summary>
 public sealed record LossPlotOptions
 {
-    /// <summary>Line above the plot; empty for none.</summary>
+    /// <summary>Gets or sets the title above the plot. The default is empty, which means none.</summary>
     public string Title { get; init; } = "";
 
-    /// <summary>The unit all losses are in, as the vertical axis names it.</summary>
+    /// <summary>Gets or sets the unit of all losses, which labels the vertical axis. The default is "bits per byte".</summary>
     public string Unit { get; init; } = "bits per byte";
 
-    /// <summary>What the horizontal axis counts.</summary>
+    /// <summary>Gets or sets the horizontal axis. The default is <see cref="LossAxis.Tokens"/>.</summary>
     public LossAxis Axis { get; init; } = LossAxis.Tokens;
 
-    /// <summary>The share of a curve's points, at most 0.5, that one smoothed value averages over. 0 draws the raw losses only.</summary>
+    /// <summary>
+    /// Gets or sets the fraction of the points of a curve, at most 0.5, over which one smoothed value averages. The default is 0.04. 0 draws only the
+    /// raw losses.
+    /// </summary>
     public double Smoothing { get; init; } = 0.04;
 
-    /// <summary>Width in pixels before <see cref="Scale"/>.</summary>
+    /// <summary>Gets or sets the width in pixels, before <see cref="Scale"/>. The default is 960.</summary>
     public int Width { get; init; } = 960;
 
-    /// <summary>Height in pixels before <see cref="Scale"/>.</summary>
+    /// <summary>Gets or sets the height in pixels, before <see cref="Scale"/>. The default is 480.</summary>
     public int Height { get; init; } = 480;
 
-    /// <summary>How many pixels of the image stand for one: 2 suits paper and sharp screens.</summary>
+    /// <summary>Gets or sets the number of image pixels per pixel. The default, 2, suits paper and high-resolution screens.</summary>
     public double Scale { get; init; } = 2;
 
     internal void Check()
     {
         ArgumentNullException.ThrowIfNull(Title);
         ArgumentNullException.ThrowIfNull(Unit);
-        if (!Enum.IsDefined(Axis)) throw new ArgumentOutOfRangeException(nameof(Axis), Axis, "the axis is not one of LossAxis");
-        if (!(Smoothing is >= 0 and <= 0.5)) throw new ArgumentOutOfRangeException(nameof(Smoothing), Smoothing, $"the smoothing is {Smoothing}; expected 0 to 0.5");
-        if (Width is < 200 or > 8192) throw new ArgumentOutOfRangeException(nameof(Width), Width, $"the width is {Width} pixels; expected 200 to 8192");
-        if (Height is < 150 or > 8192) throw new ArgumentOutOfRangeException(nameof(Height), Height, $"the height is {Height} pixels; expected 150 to 8192");
-        if (!(Scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"the scale is {Scale}; expected 0.5 to 8");
+        if (!Enum.IsDefined(Axis)) throw new ArgumentOutOfRangeException(nameof(Axis), Axis, $"Axis is {(int)Axis}; expected a value of LossAxis");
+        if (!(Smoothing is >= 0 and <= 0.5))
+            throw new ArgumentOutOfRangeException(nameof(Smoothing), Smoothing, $"Smoothing is {Smoothing}; expected 0 to 0.5");
+        if (Width is < 200 or > 8192) throw new ArgumentOutOfRangeException(nameof(Width), Width, $"Width is {Width}; expected 200 to 8192 pixels");
+        if (Height is < 150 or > 8192) throw new ArgumentOutOfRangeException(nameof(Height), Height, $"Height is {Height}; expected 150 to 8192 pixels");
+        if (!(Scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"Scale is {Scale}; expected 0.5 to 8");
     }
 }

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Reports;
 
-/// <summary>Contracts of <see cref="RunReport"/>, made at compile time.</summary>
+/// <summary>Provides the source-generated contracts of <see cref="RunReport"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(RunReport))]
 sealed partial class ReportJsonContext : JsonSerializerContext;

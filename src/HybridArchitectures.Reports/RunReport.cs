@@ -9,7 +9,22 @@ using HybridArchitectures.Reports.Page;
 
 namespace HybridArchitectures.Reports;
 
-/// <summary>Training runs side by side: what they were, how they learned, what they reached. Written as a folder of one HTML page, images and JSON.</summary>
+/// <summary>
+/// Represents a report that compares training runs: designs, loss curves and results. It is written as a folder with one HTML page, images and JSON.
+/// </summary>
+/// <example>
+/// <code>
+/// HybridDesign design = HybridDesign.Create(256, 256).WithAttention(8).WithMamba2().Depth(12).Ratio(attention: 1, ssm: 5).Build();
+/// var run = new RunSummary
+/// {
+///     Name = "hybrid",
+///     Design = design,
+///     Points = [new(Step: 1, Tokens: 8192, Seconds: 0.4, TrainingLoss: 7.9), new(Step: 2, Tokens: 16384, Seconds: 0.8, TrainingLoss: 6.1)],
+///     HeldOutLoss = 6.2,
+/// };
+/// new RunReport { Title = "First run", Runs = [run], Baselines = [new("order-2 bytes", 2.49)] }.Write("example-report");
+/// </code>
+/// </example>
 public sealed record RunReport
 {
     const string JsonFile = "report.json";
@@ -25,49 +40,50 @@ public sealed record RunReport
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = false,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-        // a run that diverged has losses that are no numbers
+        // a run that diverged has losses that are not finite
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     }.GetTypeInfo(typeof(RunReport));
 
-    /// <summary>Heading of the report.</summary>
+    /// <summary>Gets or sets the heading.</summary>
     public required string Title { get; init; }
 
-    /// <summary>A few sentences below the heading; may be empty.</summary>
+    /// <summary>Gets or sets a few sentences below the heading. The default is empty.</summary>
     public string Description { get; init; } = "";
 
-    /// <summary>When it was made; null: not said.</summary>
+    /// <summary>Gets or sets the time at which the report was created. The default, null, omits it.</summary>
     public DateTimeOffset? Created { get; init; }
 
-    /// <summary>The unit of every loss in the report.</summary>
+    /// <summary>Gets or sets the unit of every loss in the report. The default is "bits per byte".</summary>
     public string Unit { get; init; } = "bits per byte";
 
-    /// <summary>The runs, in the order of tables and legends.</summary>
+    /// <summary>Gets or sets the runs, in the order of tables and legends.</summary>
     public required IReadOnlyList<RunSummary> Runs { get; init; }
 
-    /// <summary>Held-out losses to compare with.</summary>
+    /// <summary>Gets or sets the held-out losses to compare with. The default is empty.</summary>
     public IReadOnlyList<Baseline> Baselines { get; init; } = [];
 
-    /// <summary>What is the same for all runs: machine, data, program.</summary>
+    /// <summary>Gets or sets the facts that are the same for all runs: machine, data, program. The default is empty.</summary>
     public IReadOnlyList<ReportFact> Facts { get; init; } = [];
 
-    /// <summary>The report as one HTML page that needs nothing outside itself.</summary>
-    /// <exception cref="ArgumentException">Something in the report is null, doubled or cannot be; the message says what.</exception>
+    /// <summary>Returns the report as one HTML page without external files.</summary>
+    /// <exception cref="ArgumentException">A value is null, duplicate or invalid. The message names it.</exception>
     public string ToHtml()
     {
         Check();
         return HtmlPage.Write(this);
     }
 
-    /// <summary>The report as indented JSON. Losses that are not finite are written as <c>"NaN"</c> or <c>"Infinity"</c>.</summary>
-    /// <exception cref="ArgumentException">As <see cref="ToHtml"/>, or a design holds a mixer that is not registered.</exception>
+    /// <summary>Returns the report as indented JSON. Losses that are not finite are written as <c>"NaN"</c> or <c>"Infinity"</c>.</summary>
+    /// <exception cref="ArgumentException">As for <see cref="ToHtml"/>, or a design contains a mixer that is not registered.</exception>
     public string ToJson()
     {
         Check();
         return JsonSerializer.Serialize(this, Json) + "\n";
     }
 
-    /// <summary>Reads what <see cref="ToJson"/> writes.</summary>
-    /// <exception cref="ArgumentException">Not such JSON; the message says where and why.</exception>
+    /// <summary>Reads a report from JSON as <see cref="ToJson"/> writes it.</summary>
+    /// <param name="json">The JSON.</param>
+    /// <exception cref="ArgumentException">The JSON is not a report. The message contains the position and the reason.</exception>
     public static RunReport FromJson(string json)
     {
         ArgumentNullException.ThrowIfNull(json);
@@ -84,15 +100,15 @@ public sealed record RunReport
     }
 
     /// <summary>
-    /// Writes <c>index.html</c>, <c>report.json</c>, <c>loss.png</c> and for each run <c>design-NAME.svg</c> and <c>design-NAME.png</c>. Everything is
-    /// drawn before the first file is touched, each file appears whole or not at all, the page last. Other files in the folder stay.
+    /// Writes <c>index.html</c>, <c>report.json</c>, <c>loss.png</c>, and for each run <c>design-NAME.svg</c> and <c>design-NAME.png</c>. Everything
+    /// is drawn before the first file is written. Each file is replaced atomically, the page last. Other files in the folder are not changed.
     /// <para>
-    /// If a design cannot be written as JSON, since it holds a mixer that is not registered, <c>report.json</c> is left out (an older one is deleted)
-    /// and the page says why.
+    /// If a design cannot be written as JSON, because it contains a mixer that is not registered, <c>report.json</c> is omitted (an existing one is
+    /// deleted), and the page contains the reason.
     /// </para>
     /// </summary>
-    /// <param name="folder">Where to; made if it does not exist.</param>
-    /// <exception cref="ArgumentException">As <see cref="ToHtml"/>, or the folder is a file.</exception>
+    /// <param name="folder">The folder. It is created if it does not exist.</param>
+    /// <exception cref="ArgumentException">As for <see cref="ToHtml"/>, or the folder is a file.</exception>
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Write(string folder)
     {
@@ -111,12 +127,12 @@ public sealed record RunReport
         files.Add(("index.html", Utf8(ToHtml())));
 
         Directory.CreateDirectory(folder);
-        // one of an earlier report would say something else
+        // the file of an earlier report would contradict this one
         if (!hasJson) File.Delete(Path.Combine(folder, JsonFile));
         foreach (var (name, content) in files) AtomicWrite.File(Path.Combine(folder, name), temporary => File.WriteAllBytes(temporary, content));
     }
 
-    /// <summary>Why the report cannot be written as JSON; null if it can.</summary>
+    /// <summary>Returns why the report cannot be written as JSON, or null if it can.</summary>
     internal string? WhyNoJson()
     {
         foreach (var run in Runs)
@@ -135,7 +151,9 @@ public sealed record RunReport
 
     internal IReadOnlyList<LossCurve> Curves() => [.. Runs.Select(run => new LossCurve(run.Name, run.Points) { HeldOutLoss = run.HeldOutLoss })];
 
-    /// <summary>The runs' names with what file systems and shells dislike replaced by hyphens, each but once.</summary>
+    /// <summary>
+    /// Returns the names of the runs as unique file names: characters that file systems and shells do not allow are replaced by hyphens.
+    /// </summary>
     internal IReadOnlyList<string> FileNames()
     {
         var taken = new HashSet<string>();
@@ -156,10 +174,10 @@ public sealed record RunReport
     {
         if (string.IsNullOrWhiteSpace(Title)) throw new ArgumentException("the report has no title", nameof(Title));
         if (Runs is null || Baselines is null || Facts is null || Unit is null || Description is null)
-            throw new ArgumentException("runs, baselines, facts, unit and description of a report may be empty, not null");
+            throw new ArgumentException("Runs, Baselines, Facts, Unit or Description is null; expected a value, which may be empty");
         foreach (var run in Runs) (run ?? throw new ArgumentException("a run of the report is null", nameof(Runs))).Check();
         if (Runs.GroupBy(run => run.Name).FirstOrDefault(group => group.Count() > 1) is { } doubled)
-            throw new ArgumentException($"{doubled.Count()} runs are called {doubled.Key}; expected names of their own", nameof(Runs));
+            throw new ArgumentException($"{doubled.Count()} runs are called {doubled.Key}; expected unique names", nameof(Runs));
         Checks.Baselines(Baselines);
         Checks.Facts("the report", Facts);
     }

@@ -1,4 +1,4 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>Which part of a text stands at its x.</summary>
+/// <summary>Specifies which part of a text is at its x.</summary>
 enum Anchor { Start, Middle, End }

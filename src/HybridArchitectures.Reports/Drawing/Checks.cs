@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>What every public entry asks of its lists.</summary>
+/// <summary>Checks the arguments of public methods.</summary>
 static class Checks
 {
     public static void Curves(IReadOnlyList<LossCurve> curves)
@@ -9,7 +9,7 @@ static class Checks
         for (int i = 0; i < curves.Count; i++)
         {
             if (curves[i] is not { Name: { } name, Points: { } points })
-                throw new ArgumentException($"curve {i} is null or lacks its name or points", nameof(curves));
+                throw new ArgumentException($"curve {i} is null or has no name or points", nameof(curves));
             Points(name, points, nameof(curves));
         }
     }
@@ -20,9 +20,11 @@ static class Checks
         {
             if (points[i] is not { } point) throw new ArgumentException($"point {i} of {run} is null", argument);
             if (point.Step < 0 || point.Tokens < 0 || !(point.Seconds >= 0 && double.IsFinite(point.Seconds)))
-                throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected none below 0", argument);
+                throw new ArgumentException(
+                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected no number below 0", argument);
             if (i > 0 && (point.Step < points[i - 1].Step || point.Tokens < points[i - 1].Tokens))
-                throw new ArgumentException($"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the one ahead of it; expected them in order of time", argument);
+                throw new ArgumentException(
+                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the previous point; expected points in order of time", argument);
         }
     }
 
@@ -30,7 +32,7 @@ static class Checks
     {
         for (int i = 0; i < baselines.Count; i++)
         {
-            if (baselines[i] is not { Name: not null } baseline) throw new ArgumentException($"baseline {i} is null or lacks its name", nameof(baselines));
+            if (baselines[i] is not { Name: not null } baseline) throw new ArgumentException($"baseline {i} is null or has no name", nameof(baselines));
             if (!double.IsFinite(baseline.HeldOutLoss))
                 throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
         }
@@ -40,6 +42,6 @@ static class Checks
     {
         for (int i = 0; i < facts.Count; i++)
             if (facts[i] is not { Name: not null, Value: not null })
-                throw new ArgumentException($"fact {i} of {owner} is null or lacks its name or value", nameof(facts));
+                throw new ArgumentException($"fact {i} of {owner} is null or has no name or value", nameof(facts));
     }
 }

@@ -2,9 +2,9 @@ using System.Globalization;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>A dash pattern: lengths of strokes and gaps in turn, in pixels.</summary>
+/// <summary>Represents a dash pattern: alternating lengths of strokes and gaps, in pixels.</summary>
 sealed record Dash(params float[] Lengths)
 {
-    /// <summary>The value of SVG's <c>stroke-dasharray</c>.</summary>
+    /// <summary>Gets the value of SVG's <c>stroke-dasharray</c>.</summary>
     public string Svg => string.Join(' ', Lengths.Select(length => length.ToString("0.##", CultureInfo.InvariantCulture)));
 }

@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>Numbers as a reader wants them, the same in every culture.</summary>
+/// <summary>Formats numbers for readers, independent of the culture.</summary>
 static class Figures
 {
-    /// <summary>Three digits and K, M, B or T: 1.23M.</summary>
+    /// <summary>Returns three digits and K, M, B or T: 1.23M.</summary>
     public static string Short(double value)
     {
         var (scaled, unit) = Math.Abs(value) switch
@@ -20,13 +20,13 @@ static class Figures
         return scaled.ToString(digits, CultureInfo.InvariantCulture) + unit;
     }
 
-    /// <summary>A count with all its digits, in groups of three.</summary>
+    /// <summary>Returns all digits in groups of three.</summary>
     public static string Full(long value) => value.ToString("N0", CultureInfo.InvariantCulture);
 
-    /// <summary>A loss with three decimals, or the words "not finite".</summary>
+    /// <summary>Returns three decimals, or the words "not finite".</summary>
     public static string Loss(double value) => double.IsFinite(value) ? value.ToString("0.000", CultureInfo.InvariantCulture) : "not finite";
 
-    /// <summary>A time span: 45 s, 4 min 05 s, 2 h 03 min.</summary>
+    /// <summary>Returns a time span: 45 s, 4 min 05 s, 2 h 03 min.</summary>
     public static string Duration(double seconds)
     {
         var whole = (long)Math.Round(seconds);

@@ -3,9 +3,9 @@ using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>A colour by its purpose: a CSS class name, its RRGGBB on light paper and on dark.</summary>
+/// <summary>Represents a colour by its purpose: a CSS class name, and RRGGBB on light and on dark backgrounds.</summary>
 sealed record Ink(string Name, string Light, string Dark)
 {
-    /// <summary>The colour on light paper, as PNGs are.</summary>
+    /// <summary>Gets the colour on a light background, which PNG images have.</summary>
     public SKColor Skia => new(0xFF000000 | uint.Parse(Light, NumberStyles.HexNumber, CultureInfo.InvariantCulture));
 }

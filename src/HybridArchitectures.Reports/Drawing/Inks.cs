@@ -1,7 +1,8 @@
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
-/// The colours of all pictures but those of runs (<see cref="RunLook"/>). Mixers keep apart for colour-blind readers too (after Okabe and Ito).
+/// Contains the colours of all pictures, except those of runs (<see cref="RunLook"/>). Colour-blind readers can distinguish the mixers too (after
+/// Okabe and Ito).
 /// </summary>
 static class Inks
 {
@@ -19,11 +20,11 @@ static class Inks
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
     public static readonly Ink Experts = new("experts", "7A6FA8", "9A8FCB");
 
-    /// <summary>Letters on the dark and on the light boxes.</summary>
+    /// <summary>The colours of letters on dark and on light boxes.</summary>
     public static readonly Ink OnDark = new("ondark", "FFFFFF", "FFFFFF");
     public static readonly Ink OnLight = new("onlight", "1B2430", "1B2430");
 
-    /// <summary>Every colour of this class.</summary>
+    /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
         [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Custom, FeedForward, Experts, OnDark, OnLight];
 }

@@ -1,9 +1,11 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>The series of a loss chart in their own coordinates, and the window of them that is shown.</summary>
+/// <summary>Contains the series of a loss chart in data coordinates, and the visible window.</summary>
 sealed class LossFrame
 {
-    /// <summary>One run's series: the raw and the smoothed training loss over the same x, the held-out loss, and the final held-out loss.</summary>
+    /// <summary>
+    /// Contains the series of one run: the raw and the smoothed training loss over the same x, the held-out loss, and the final held-out loss.
+    /// </summary>
     public sealed record Series(string Name, double[] X, double[] Raw, double[] Smooth, double[] HeldOutX, double[] HeldOut, double? Final);
 
     public IReadOnlyList<Series> Runs { get; }
@@ -35,13 +37,13 @@ sealed class LossFrame
     }
 
     /// <summary>
-    /// Returns the height at each point of the straight line fitted, by weighted least squares, to the points around it. Unlike a mean it neither
-    /// lags nor bends at the ends. A point weighs the steps it is the mean of. The last report of a run is often the mean of fewer steps than the
-    /// others: with the same weight as they have, its noise would bend the end of the curve.
+    /// Smooths a series. The value at each point is that of a straight line, fitted by weighted least squares to the points around it. Unlike a mean,
+    /// it neither lags nor bends at the ends. The weight of a point is the number of steps of which it is the mean. The last report of a run is often
+    /// the mean of fewer steps; with equal weight, its noise would bend the end of the curve.
     /// </summary>
     /// <param name="values">The loss of each point.</param>
-    /// <param name="steps">The step of each point, in ascending order.</param>
-    /// <param name="share">The share of all points that one fit covers; 0 returns the values themselves.</param>
+    /// <param name="steps">The step of each point, ascending.</param>
+    /// <param name="share">The fraction of all points that one fit covers. 0 returns the values.</param>
     public static double[] Smoothed(double[] values, long[] steps, double share)
     {
         if (share == 0 || values.Length < 2) return values;
@@ -49,14 +51,14 @@ sealed class LossFrame
         double Weight(int i) => Math.Max(1, steps[i] - (i > 0 ? steps[i - 1] : 0));
         if (reach == 0)
         {
-            // too few points for a fit; only a last report of fewer steps is joined with the one before it
+            // too few points for a fit; only a last report with fewer steps is joined with the previous one
             if (Weight(count - 1) >= Weight(count - 2)) return [.. values];
             double joined = (Weight(count - 1) * values[^1] + Weight(count - 2) * values[^2]) / (Weight(count - 1) + Weight(count - 2));
             return [.. values[..^1], joined];
         }
         double length = Math.Max(1, steps[^1] - steps[0]);
         double[] x = [.. steps.Select(step => (step - steps[0]) / length)];
-        // sums up to each index of w, w x, w x^2, w y and w x y
+        // prefix sums of w, w x, w x^2, w y and w x y
         var sums = new double[count + 1, 5];
         for (int i = 0; i < count; i++)
         {
@@ -66,7 +68,7 @@ sealed class LossFrame
         }
         return [.. x.Select((at, i) =>
         {
-            // at the end too a fit covers a whole window: with half of one, the last points would pull it up or down
+            // a fit covers a complete window at the ends too; with half of one, the last points would pull it up or down
             int from = Math.Max(0, Math.Min(i - reach, count - 2 * reach - 1)), to = Math.Min(count, i + reach + 1);
             double Sum(int term) => sums[to, term] - sums[from, term];
             double centre = Sum(1) / Sum(0), mean = Sum(3) / Sum(0), spread = Sum(2) / Sum(0) - centre * centre;
@@ -75,7 +77,7 @@ sealed class LossFrame
         })];
     }
 
-    /// <summary>About <paramref name="count"/> round values from 0 or <paramref name="low"/> to <paramref name="high"/>.</summary>
+    /// <summary>Returns about <paramref name="count"/> round values from 0 or <paramref name="low"/> to <paramref name="high"/>.</summary>
     public static IReadOnlyList<double> Ticks(double low, double high, int count)
     {
         double rough = (high - low) / count, power = Math.Pow(10, Math.Floor(Math.Log10(rough)));
@@ -86,14 +88,14 @@ sealed class LossFrame
     }
 
     /// <summary>
-    /// Finds a place for the label of a baseline, above or below its line, where no curve, no other baseline and no other label is. The rightmost of
-    /// equally free places wins.
+    /// Finds a position for the label of a baseline, above or below its line, without curves, other baselines and other labels. The rightmost of
+    /// equally good positions is used.
     /// </summary>
-    /// <param name="loss">The baseline.</param>
-    /// <param name="width">Width of the label as a share of the window.</param>
-    /// <param name="height">Height of the label, with the gap to its line, as a share of the window.</param>
-    /// <param name="taken">Labels that have a place already.</param>
-    /// <returns>The label's rectangle as shares of the window, from the lower left; null where every place is crossed.</returns>
+    /// <param name="loss">The loss of the baseline.</param>
+    /// <param name="width">The width of the label as a fraction of the window.</param>
+    /// <param name="height">The height of the label, with the gap to its line, as a fraction of the window.</param>
+    /// <param name="taken">The labels that already have a position.</param>
+    /// <returns>The rectangle of the label as fractions of the window, from the lower left. Null if every position is crossed.</returns>
     public LabelPlace? PlaceLabel(double loss, double width, double height, IReadOnlyList<LabelPlace> taken)
     {
         double line = (loss - Bottom) / (Top - Bottom);
@@ -109,7 +111,7 @@ sealed class LossFrame
         return best.Room > 0 ? best.Place : null;
     }
 
-    // How far curves stay from a place, as a share of the window's height; 0 where one goes through it.
+    // the distance of curves to a position, as a fraction of the window height; 0 if a curve crosses it
     double Room(LabelPlace place)
     {
         double room = 1;
@@ -124,7 +126,7 @@ sealed class LossFrame
         return room;
     }
 
-    // the lowest and the highest of each piece of the line through the points, between two x
+    // the minimum and maximum of each segment of the line through the points, between two x
     static IEnumerable<(double Low, double High)> Pieces(double[] xs, double[] ys, double from, double to)
     {
         double? before = null;
@@ -136,7 +138,7 @@ sealed class LossFrame
         }
     }
 
-    // on the line through the points, NaN beside it
+    // on the line through the points; NaN outside its range
     static double Height(double[] xs, double[] ys, double x)
     {
         int after = Array.BinarySearch(xs, x);
@@ -145,14 +147,13 @@ sealed class LossFrame
         return after == 0 ? ys[0] : ys[after - 1] + (ys[after] - ys[after - 1]) * (x - xs[after - 1]) / (xs[after] - xs[after - 1]);
     }
 
-    /// <summary>Whether the baseline's line lies inside the window; those of weak baselines may lie above it.</summary>
+    /// <summary>Returns whether the line of the baseline is inside the window. Weak baselines may be above it.</summary>
     public bool Shows(Baseline baseline) => baseline.HeldOutLoss >= Bottom && baseline.HeldOutLoss <= Top;
 
-    /// <summary>What a legend adds to a baseline that <see cref="Shows"/> is false for.</summary>
+    /// <summary>Returns the text that a legend adds to a baseline that is not shown.</summary>
     public string NoteOutside(Baseline baseline) => Shows(baseline) ? "" : "(above the chart)";
 
-    // The first steps fall from the height of a uniform guess, and weak baselines lie far up; showing them would press everything of interest into
-    // a thin band.
+    // the first steps fall from the loss of a uniform guess, and weak baselines are far above; showing them would compress the relevant part
     (double, double) Window()
     {
         var raw = Runs.SelectMany(run => run.Raw.Concat(run.HeldOut)).Order().ToArray();
@@ -170,7 +171,7 @@ sealed class LossFrame
     static Series Read(LossCurve curve, LossAxis axis, double unit, double smoothing)
     {
         double At(RunPoint point) => axis switch { LossAxis.Tokens => point.Tokens, LossAxis.Steps => point.Step, _ => point.Seconds / unit };
-        // a loss that overflowed cannot be drawn; the rest of its curve can
+        // a loss that overflowed cannot be drawn, but the rest of its curve can
         var training = curve.Points.Where(point => point.TrainingLoss is { } loss && double.IsFinite(loss)).ToArray();
         var heldOut = curve.Points.Where(point => point.HeldOutLoss is { } loss && double.IsFinite(loss)).ToArray();
         double[] raw = [.. training.Select(point => point.TrainingLoss!.Value)];

@@ -1,13 +1,15 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>The legend of a loss chart: an entry for each run and baseline with its final held-out loss, in as many rows as they need.</summary>
+/// <summary>
+/// Draws the legend of a loss chart: one entry for each run and baseline with its final held-out loss, in as many rows as necessary.
+/// </summary>
 sealed class LossLegend
 {
-    /// <summary>Length of the line that stands before an entry.</summary>
+    /// <summary>The length of the line before an entry.</summary>
     public const float Sample = 26;
 
     const float Size = 12, Row = 20, Gap = 22, Edge = 16, Between = 8, Padding = 8;
-    const float MaxShare = 0.45f;                       // of the picture's height
+    const float MaxShare = 0.45f;                       // fraction of the height of the picture
 
     readonly List<Shape> shapes = [];
     readonly float width;
@@ -15,9 +17,9 @@ sealed class LossLegend
 
     LossLegend(float width) => this.width = width;
 
-    /// <summary>Lays the legend out from the height 0 downwards.</summary>
+    /// <summary>Lays out the legend from height 0 downwards.</summary>
     /// <param name="frame">The runs and baselines.</param>
-    /// <param name="layout">The size of the picture. Entries that do not fit into 45 % of its height are counted in a last one.</param>
+    /// <param name="layout">The layout of the picture. Entries that do not fit into 45 % of its height are summarized in a last entry.</param>
     public static (IReadOnlyList<Shape> Shapes, float Height) Create(LossFrame frame, LossLayout layout)
     {
         var legend = new LossLegend(layout.Width);

@@ -3,8 +3,8 @@ using System.Globalization;
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
-/// Draws a loss chart: grid, baselines, raw and smoothed training losses, held-out losses with a dot at each measurement. Labels of baselines lie
-/// below the curves, so that no curve is covered.
+/// Draws a loss chart: grid, baselines, raw and smoothed training losses, and held-out losses with a dot at each measurement. Labels of baselines are
+/// drawn below the curves, so that no curve is covered.
 /// </summary>
 sealed class LossPicture
 {
@@ -22,7 +22,7 @@ sealed class LossPicture
 
     LossPicture(LossFrame frame, LossLayout layout, float legend) => (this.frame, this.layout, bottom) = (frame, layout, layout.Bottom(legend));
 
-    /// <summary>Draws the chart; the window's lower edge is at <see cref="LossLayout.Bottom"/> of the legend's height.</summary>
+    /// <summary>Draws the chart. The lower edge of the window is <see cref="LossLayout.Bottom"/> for the height of the legend.</summary>
     public static Picture Create(LossFrame frame, LossLayout layout)
     {
         var (legend, height) = layout.Legend ? LossLegend.Create(frame, layout) : ([], 0);
@@ -69,7 +69,7 @@ sealed class LossPicture
         shapes.Add(new Shape.Text(14, (layout.Top + bottom) / 2, $"loss, {layout.Unit}", LabelSize, Inks.Text, Anchor.Middle, Turned: true));
     }
 
-    // how many of three decimals a tick needs
+    // the number of decimals that a tick needs, at most three
     static int Decimals(double tick) => tick.ToString("0.###", CultureInfo.InvariantCulture).Split('.').ElementAtOrDefault(1)?.Length ?? 0;
 
     void Baselines()
@@ -81,7 +81,7 @@ sealed class LossPicture
             float line = Y(baseline.HeldOutLoss);
             shapes.Add(new Shape.Segment(layout.Left, line, layout.Right, line, Inks.Soft, 1.2f, Dash: BaselineDash));
             var label = $"{baseline.Name} {Figures.Loss(baseline.HeldOutLoss)}";
-            // a viewer's font may be wider than the one measured with
+            // the font of the viewer may be wider than the measured one
             float length = ReportFont.Measure(label, TickSize) * 1.12f + 12;
             if (frame.PlaceLabel(baseline.HeldOutLoss, length / width, 20 / height, taken) is not { } place) continue;
             taken.Add(place);
@@ -113,14 +113,14 @@ sealed class LossPicture
         }
     }
 
-    /// <summary>Returns evenly spaced points, and the last.</summary>
+    /// <summary>Returns evenly spaced points, and the last one.</summary>
     public static IReadOnlyList<(double X, double Y)> Thinned(double[] x, double[] y, int most)
     {
         int stride = Math.Max(1, (x.Length + most - 1) / most);
         return [.. Enumerable.Range(0, x.Length).Where(i => i % stride == 0 || i == x.Length - 1).Select(i => (x[i], y[i]))];
     }
 
-    // the lowest and the highest of every few points, in their order, so that the noise keeps its width
+    // the minimum and maximum of every few points, in their order, so that the noise keeps its width
     IReadOnlyList<(double X, double Y)> Envelope(double[] x, double[] y)
     {
         if (x.Length <= 2 * layout.MaxPoints) return Thinned(x, y, 2 * layout.MaxPoints);
@@ -134,7 +134,7 @@ sealed class LossPicture
         return points;
     }
 
-    // far above the window nothing is seen; numbers stay short
+    // points far above the window are not visible; clamping them keeps numbers short
     IReadOnlyList<(float X, float Y)> Path(IReadOnlyList<(double X, double Y)> points) =>
         [.. points.Select(point => (X(point.X), Math.Max(Y(point.Y), -2 * layout.Height)))];
 

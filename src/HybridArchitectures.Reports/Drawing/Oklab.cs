@@ -2,16 +2,16 @@ using System.Globalization;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>A colour in Oklab (https://bottosson.github.io/posts/oklab/), where equal distances look about equally large.</summary>
-/// <param name="L">Lightness, 0 for black to 1 for white.</param>
-/// <param name="A">From green to red.</param>
-/// <param name="B">From blue to yellow.</param>
+/// <summary>Represents a colour in Oklab (https://bottosson.github.io/posts/oklab/), where equal distances look approximately equal.</summary>
+/// <param name="L">The lightness, from 0 (black) to 1 (white).</param>
+/// <param name="A">The axis from green to red.</param>
+/// <param name="B">The axis from blue to yellow.</param>
 readonly record struct Oklab(double L, double A, double B)
 {
-    /// <summary>Makes a colour of a lightness, a chroma and a hue in radians.</summary>
+    /// <summary>Creates a colour from lightness, chroma and hue in radians.</summary>
     public static Oklab FromCylinder(double lightness, double chroma, double hue) => new(lightness, chroma * Math.Cos(hue), chroma * Math.Sin(hue));
 
-    /// <summary>Reads RRGGBB of sRGB.</summary>
+    /// <summary>Parses RRGGBB of sRGB.</summary>
     public static Oklab From(string hex)
     {
         double Channel(int at)
@@ -29,7 +29,7 @@ readonly record struct Oklab(double L, double A, double B)
             0.0259040371 * l + 0.7827717662 * m - 0.8086757660 * s);
     }
 
-    /// <summary>Writes RRGGBB of sRGB. The chroma of a colour that sRGB lacks is reduced until it fits.</summary>
+    /// <summary>Returns RRGGBB of sRGB. The chroma of a colour outside sRGB is reduced until it fits.</summary>
     public string ToHex()
     {
         for (double share = 1; ; share -= 0.02)
@@ -39,7 +39,7 @@ readonly record struct Oklab(double L, double A, double B)
         }
     }
 
-    /// <summary>Euclidean distance: about 0.02 is just seen, 1 is black to white.</summary>
+    /// <summary>Returns the Euclidean distance. About 0.02 is just visible; 1 is the distance of black and white.</summary>
     public double DistanceTo(Oklab other) => Math.Sqrt((L - other.L) * (L - other.L) + (A - other.A) * (A - other.A) + (B - other.B) * (B - other.B));
 
     double[] ToLinear()

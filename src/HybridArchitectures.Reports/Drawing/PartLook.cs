@@ -2,16 +2,16 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>How a mixer or feed-forward looks in a strip, and its words in the legend.</summary>
-/// <param name="Letter">What stands in its box.</param>
+/// <summary>Describes how a mixer or feed-forward looks in a strip, and its text in the legend.</summary>
+/// <param name="Letter">The text in its box.</param>
 /// <param name="Name">Its kind.</param>
 /// <param name="Details">Its sizes.</param>
-/// <param name="Fill">Its colour; null for a part that is absent.</param>
-/// <param name="Second">The colour of the box's lower half, for a mixer of two branches.</param>
+/// <param name="Fill">Its colour. Null for an absent part.</param>
+/// <param name="Second">The colour of the lower half of the box, for a mixer with two branches.</param>
 /// <param name="OnFill">The colour of the letter.</param>
 sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, Ink? Second, Ink OnFill)
 {
-    /// <summary>A block's mixer, with the shared transformer before it if there is one.</summary>
+    /// <summary>Returns the look of the mixer of a block, including the shared transformer before it.</summary>
     public static PartLook From(HybridDesign design, BlockSpec block)
     {
         var look = From(block.Mixer);
@@ -75,7 +75,7 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
 
     static string Count(int count, string noun) => count == 1 ? $"1 {noun}" : $"{Figures.Full(count)} {noun}s";
 
-    // MyOwnMixerSpec: My own mixer
+    // MyOwnMixerSpec becomes "My own mixer"
     static string Spaced(string type)
     {
         var name = type.EndsWith("Spec", StringComparison.Ordinal) && type.Length > 4 ? type[..^4] : type;

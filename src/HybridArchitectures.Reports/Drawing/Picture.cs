@@ -1,4 +1,4 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>A drawing of a given size in pixels, with the words a screen reader says for it.</summary>
+/// <summary>Represents a drawing with a size in pixels, and the text for screen readers.</summary>
 sealed record Picture(float Width, float Height, string Title, string Description, IReadOnlyList<Shape> Shapes);

@@ -2,17 +2,19 @@ using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>Draws a picture on white paper and encodes it as PNG.</summary>
+/// <summary>Draws a picture on a white background and encodes it as PNG.</summary>
 static class PngWriter
 {
     const float BaseLine = 0.36f;
 
-    /// <param name="picture">What to draw.</param>
-    /// <param name="scale">Pixels of the PNG per pixel of the picture.</param>
+    /// <summary>Draws a picture.</summary>
+    /// <param name="picture">The picture.</param>
+    /// <param name="scale">The number of pixels of the PNG per pixel of the picture.</param>
     public static byte[] Draw(Picture picture, float scale)
     {
         var size = new SKImageInfo((int)MathF.Ceiling(picture.Width * scale), (int)MathF.Ceiling(picture.Height * scale));
-        using var surface = SKSurface.Create(size) ?? throw new InvalidOperationException($"Skia has no room for a picture of {size.Width} x {size.Height} pixels");
+        using var surface = SKSurface.Create(size)
+            ?? throw new InvalidOperationException($"Skia cannot allocate a picture of {size.Width} x {size.Height} pixels");
         var canvas = surface.Canvas;
         canvas.Clear(Inks.Paper.Skia);
         canvas.Scale(scale);
@@ -127,7 +129,7 @@ static class PngWriter
         }
     }
 
-    // the same line as SVG's gradient over the unit square: from corner to corner, across it in the square's own skewed sense
+    // the same line as the gradient of SVG over the unit square: from corner to corner, skewed like the box
     static SKShader Diagonal(SKRect box, SKColor first, SKColor second)
     {
         var unit = SKMatrix.CreateScale(box.Width, box.Height).PostConcat(SKMatrix.CreateTranslation(box.Left, box.Top));

@@ -1,19 +1,19 @@
 namespace HybridArchitectures.Reports.Drawing;
 
-/// <summary>How the lines of one run look.</summary>
-/// <param name="Ink">The colour on light and on dark paper; no other run has it.</param>
-/// <param name="Dash">The dash pattern of the training loss; null for a solid line.</param>
+/// <summary>Describes the lines of one run.</summary>
+/// <param name="Ink">The colour on light and dark backgrounds, which no other run has.</param>
+/// <param name="Dash">The dash pattern of the training loss. Null means a solid line.</param>
 sealed record RunLook(Ink Ink, Dash? Dash)
 {
-    /// <summary>Runs that share a dash pattern before the next pattern begins.</summary>
+    /// <summary>The number of runs with the same dash pattern.</summary>
     const int RunsPerDash = 7;
 
-    /// <summary>Colours that are tried for each generated one.</summary>
+    /// <summary>The number of candidates for each generated colour.</summary>
     const int Candidates = 96;
 
     static readonly Dash?[] Dashes = [null, new(10, 4), new(10, 4, 2, 4), new(5, 4), new(16, 4), new(16, 4, 2, 4, 2, 4)];
 
-    // The first colours are chosen by hand (after Okabe and Ito, for colour-blind readers too); the rest are generated when asked for.
+    // the first colours are chosen by hand (after Okabe and Ito); the others are generated on demand
     static readonly List<Ink> Inks =
     [
         new("run0", "0072B2", "4FB0E8"), new("run1", "D55E00", "FF8C42"), new("run2", "009E73", "3FCFA4"), new("run3", "B0508F", "E08BC3"),
@@ -22,7 +22,9 @@ sealed record RunLook(Ink Ink, Dash? Dash)
 
     static readonly Lock Gate = new();
 
-    /// <summary>The look of the run at an index of a report, from 0. Any number of runs differ in colour; each seven share a dash pattern.</summary>
+    /// <summary>
+    /// Returns the look of the run at an index of a report, counted from 0. All runs have different colours; groups of seven share a dash pattern.
+    /// </summary>
     public static RunLook At(int index)
     {
         lock (Gate)
@@ -32,10 +34,10 @@ sealed record RunLook(Ink Ink, Dash? Dash)
         }
     }
 
-    /// <summary>The colours of the first runs of a report.</summary>
+    /// <summary>Returns the colours of the first runs of a report.</summary>
     public static IReadOnlyList<Ink> CreateInks(int runs) => [.. Enumerable.Range(0, runs).Select(index => At(index).Ink)];
 
-    // Of a fixed sequence of candidates, the one whose nearest neighbour among the earlier colours is farthest away on either paper.
+    // of a fixed sequence of candidates, the one whose minimum distance to the earlier colours is the maximum, on both backgrounds
     static Ink Farthest(int index)
     {
         var light = Inks.Select(ink => Oklab.From(ink.Light)).ToArray();
@@ -48,7 +50,7 @@ sealed record RunLook(Ink Ink, Dash? Dash)
         return Enumerable.Range(index * Candidates, Candidates).Select(number => Candidate(index, number)).MaxBy(Room)!;
     }
 
-    // Golden-ratio steps cover hue, lightness and chroma evenly. The lightness keeps a contrast of 3:1 or more to the paper (WCAG 2.1, 1.4.11).
+    // golden-ratio steps cover hue, lightness and chroma evenly; the lightness keeps a contrast of 3:1 or more (WCAG 2.1, 1.4.11)
     static Ink Candidate(int index, int number)
     {
         static double Share(double step, int number) => step * number % 1;

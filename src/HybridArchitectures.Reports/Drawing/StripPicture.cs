@@ -4,8 +4,8 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
-/// Lays a design out as a strip: embedding, one column per layer (mixer above, feed-forward below, number under it) in as many rows as it needs, head;
-/// below it a legend of all kinds of parts with their sizes.
+/// Lays out a design as a strip: embedding, one column per layer (mixer, feed-forward, number) in as many rows as necessary, and head. A legend of
+/// all kinds of parts with their sizes is below it.
 /// </summary>
 sealed class StripPicture
 {
@@ -19,10 +19,10 @@ sealed class StripPicture
 
     StripPicture(HybridDesign design, int sequenceLength) => (this.design, costs) = (design, sequenceLength == 0 ? [] : Costs(design, sequenceLength));
 
-    /// <summary>Lays the design out.</summary>
-    /// <param name="design">A complete design.</param>
-    /// <param name="heading">Whether its name and sizes stand above the strip.</param>
-    /// <param name="sequenceLength">The length of text that bars of cost under each layer are for; 0 for no bars.</param>
+    /// <summary>Lays out a design.</summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="heading">Whether name and sizes are above the strip. The default is true.</param>
+    /// <param name="sequenceLength">The sequence length for the bars of cost below each layer. The default, 0, draws no bars.</param>
     public static Picture Create(HybridDesign design, bool heading = true, int sequenceLength = 0)
     {
         var strip = new StripPicture(design, sequenceLength);
@@ -46,10 +46,10 @@ sealed class StripPicture
         ];
     }
 
-    /// <summary>What the design calls itself.</summary>
+    /// <summary>Returns the name of the design.</summary>
     public static string Name(HybridDesign design) => string.IsNullOrWhiteSpace(design.Name) ? design.Pattern : design.Name;
 
-    /// <summary>Depth, width, vocabulary and parameters in words.</summary>
+    /// <summary>Returns depth, width, vocabulary size and parameters as text.</summary>
     public static string Sizes(HybridDesign design)
     {
         var count = ParameterCount.FromDesign(design);
@@ -76,7 +76,7 @@ sealed class StripPicture
             float x = Margin, start = x + End + Gap;
             bool last = first + count == design.Depth;
             float end = start + count * (Cell + Gap);
-            // the residual stream runs behind everything
+            // the residual stream is behind everything
             shapes.Add(new Shape.Segment(row == 0 ? x + End : start - Gap, y + column / 2, last ? end : end - Gap + 10, y + column / 2, Inks.Line, 2));
             if (row == 0) Terminal("embedding", x, column);
             for (int i = 0; i < count; i++) Layer(first + i, start + i * (Cell + Gap));
@@ -89,7 +89,7 @@ sealed class StripPicture
         y += 14;
     }
 
-    // one bar per layer of a row, all rows to one scale
+    // one bar per layer of a row, with one scale for all rows
     void Bars(string caption, double[] values, string unit, int first, int count, float start)
     {
         double most = values.Max();
@@ -129,7 +129,7 @@ sealed class StripPicture
     static IEnumerable<Shape> Letter(PartLook look, float x, float middle, float size)
     {
         if (look.Letter.Length == 0) yield break;
-        // no one colour reads well on both halves of a split box
+        // no single colour is readable on both halves of a split box
         if (look.Second is not null) yield return new Shape.Box(x - size * 0.65f, middle - size * 0.6f, size * 1.3f, size * 1.2f, size * 0.25f, Inks.Paper);
         yield return new Shape.Text(x, middle, look.Letter, size, look.OnFill, Anchor.Middle, Bold: true);
     }
@@ -137,7 +137,7 @@ sealed class StripPicture
     static IEnumerable<Shape> FeedForwardBoxes(FeedForwardSpec spec, PartLook look, float x, float y, float width, float height)
     {
         if (look.Fill is null) return [new Shape.Box(x + 0.5f, y + 0.5f, width - 1, height - 1, 4, null, null, Inks.Line, Dashed: true)];
-        // a mixture is seen as several small ones
+        // a mixture is drawn as several small boxes
         int cells = spec is MixtureOfExpertsSpec ? 3 : 1;
         float cell = (width - 2 * (cells - 1)) / cells;
         return Enumerable.Range(0, cells).Select(i => new Shape.Box(x + i * (cell + 2), y, cell, height, cells == 1 ? 4 : 3, look.Fill, Class: "feed-forward"));
@@ -168,7 +168,7 @@ sealed class StripPicture
         y += Line;
     }
 
-    /// <summary>Ascending numbers with neighbours joined: 1–4, 6.</summary>
+    /// <summary>Formats ascending numbers with neighbours joined: 1–4, 6.</summary>
     public static string Runs(IReadOnlyList<int> numbers)
     {
         var runs = new List<string>();
@@ -187,7 +187,7 @@ sealed class StripPicture
     void Write(float x, float middle, float size, params Shape.Words[] words)
     {
         shapes.Add(new Shape.Sentence(x, middle, size, words));
-        // the font of an SVG's viewer may be wider than ours
+        // the font of an SVG viewer may be wider than ours
         float width = words.Sum(part => ReportFont.Measure(part.Content, size, part.Bold) * 1.15f) + (words.Length - 1) * size * Shape.Sentence.Gap;
         right = Math.Max(right, x + width);
     }

@@ -6,7 +6,9 @@ namespace HybridArchitectures.Reports.Drawing;
 /// <summary>Writes a picture as SVG text.</summary>
 sealed class SvgWriter
 {
-    /// <summary>Share of the letters' size from their middle to the base line, about half the height of a capital.</summary>
+    /// <summary>
+    /// The distance from the middle of letters to the baseline as a fraction of the font size, about half of the height of a capital.
+    /// </summary>
     const float BaseLine = 0.36f;
 
     readonly StringBuilder text = new();
@@ -15,15 +17,17 @@ sealed class SvgWriter
 
     SvgWriter(string idPrefix) => this.idPrefix = idPrefix;
 
-    /// <summary>A file of its own, with its colours for light and dark surroundings.</summary>
+    /// <summary>Returns a separate file, with its colours for light and dark backgrounds.</summary>
     public static string Standalone(Picture picture) => new SvgWriter("ha").Write(picture, standalone: true);
 
-    /// <summary>An element inside a page that holds <see cref="Style"/>; <paramref name="id"/> is unique in that page.</summary>
+    /// <summary>Returns an element inside a page that contains <see cref="Style"/>. <paramref name="id"/> must be unique in that page.</summary>
     public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, standalone: false);
 
-    /// <summary>An element inside a page without a title, since a browser would show it over the whole picture; the title becomes its label.</summary>
-    /// <param name="picture">What to draw.</param>
-    /// <param name="id">The element's id, unique in that page.</param>
+    /// <summary>
+    /// Returns an element inside a page without a title, because a browser would show it over the whole picture. The title becomes its label.
+    /// </summary>
+    /// <param name="picture">The picture.</param>
+    /// <param name="id">The id of the element, unique in that page.</param>
     /// <param name="attributes">Further attributes of the element.</param>
     /// <param name="last">Markup after the shapes.</param>
     public static string Inline(Picture picture, string id, string attributes, string last)
@@ -35,8 +39,11 @@ sealed class SvgWriter
         return writer.text.ToString();
     }
 
-    /// <summary>CSS of all colours: class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>c-NAME</c> colours a half of a split box, <c>t-NAME</c> colours text.</summary>
-    /// <param name="runs">How many runs the page has, whose colours are needed too.</param>
+    /// <summary>
+    /// Returns the CSS of all colours. Class <c>f-NAME</c> fills, <c>s-NAME</c> strokes, <c>c-NAME</c> colours a half of a split box, and
+    /// <c>t-NAME</c> colours text.
+    /// </summary>
+    /// <param name="runs">The number of runs of the page, whose colours are included.</param>
     public static string Style(int runs = 0)
     {
         var inks = Inks.All.Concat(RunLook.CreateInks(runs)).ToArray();
@@ -56,7 +63,7 @@ sealed class SvgWriter
         return css.ToString();
     }
 
-    /// <summary>The text with the characters of markup replaced; control characters that XML forbids become U+FFFD.</summary>
+    /// <summary>Escapes markup. Control characters that XML forbids become U+FFFD.</summary>
     public static string Escape(string value)
     {
         var escaped = new StringBuilder(value.Length);

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Reports.Page;
 
-/// <summary>Contracts of <see cref="ChartData"/>, made at compile time.</summary>
+/// <summary>Provides the source-generated contracts of <see cref="ChartData"/>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(ChartData))]
 sealed partial class ChartJsonContext : JsonSerializerContext;

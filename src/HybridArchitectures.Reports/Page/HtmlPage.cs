@@ -7,7 +7,7 @@ using static HybridArchitectures.Reports.Drawing.SvgWriter;
 
 namespace HybridArchitectures.Reports.Page;
 
-/// <summary>Writes a report as one page: styles, scripts and pictures are inside it, and its security policy lets nothing else in.</summary>
+/// <summary>Writes a report as one page that contains all styles, scripts and pictures. Its security policy blocks everything else.</summary>
 sealed class HtmlPage
 {
     readonly StringBuilder text = new();
@@ -94,7 +94,7 @@ sealed class HtmlPage
         return $"<span class=\"loss\">{bar}<{(best ? "b class=\"best\"" : "span")}>{Figures.Loss(value)}</{(best ? "b" : "span")}></span>";
     }
 
-    // the strip at a glance: one bar per layer in its mixer's colour
+    // a small strip: one bar per layer in the colour of its mixer
     static string Mini(HybridDesign design)
     {
         const int bar = 5, gap = 2;
@@ -165,7 +165,7 @@ sealed class HtmlPage
         Add($"</section>\n");
     }
 
-    // "mixer M" of a count in the words of the strip's legend
+    // converts "mixer M" of a count to the text of the legend
     static string Part(string part, HybridDesign design)
     {
         var named = design.Blocks.Select(block => block.Mixer).FirstOrDefault(mixer => mixer is not null && part == $"mixer {mixer.Symbol}");
@@ -212,7 +212,8 @@ sealed class HtmlPage
 
     static string Resource(string name)
     {
-        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name) ?? throw new InvalidOperationException($"the assembly lacks {name}");
+        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name)
+            ?? throw new InvalidOperationException($"the assembly does not contain {name}");
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }

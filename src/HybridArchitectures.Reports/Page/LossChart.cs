@@ -4,13 +4,13 @@ using HybridArchitectures.Reports.Drawing;
 namespace HybridArchitectures.Reports.Page;
 
 /// <summary>
-/// The loss chart of one axis in a page, once for broad and once for narrow windows, with the numbers that page.js shows under a pointer.
+/// Writes the loss chart of one axis of a page, once for wide and once for narrow windows, with the numbers that page.js shows under a pointer.
 /// </summary>
 static class LossChart
 {
     const int BroadPoints = 400, NarrowPoints = 150;
 
-    /// <summary>Returns the chart's markup.</summary>
+    /// <summary>Returns the markup of the chart.</summary>
     public static string Write(RunReport report, LossAxis axis)
     {
         var frame = new LossFrame(report.Curves(), report.Baselines, axis, new LossPlotOptions().Smoothing);
@@ -29,7 +29,7 @@ static class LossChart
         return SvgWriter.Inline(LossPicture.Create(frame, layout), $"{id}-{kind}", attributes, probe);
     }
 
-    // the default encoder writes no '<', so that the data cannot end its own element
+    // the default encoder writes no '<', so the data cannot end its element
     static string Data(LossFrame frame)
     {
         static double[][] Pairs(double[] x, double[] y) =>

@@ -2,19 +2,19 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>An accelerator, as far as decoding depends on it.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Bandwidth">Memory bandwidth in bytes per second.</param>
-/// <param name="Memory">Memory in bytes.</param>
+/// <summary>Describes an accelerator for estimates of decoding time.</summary>
+/// <param name="Name">The name.</param>
+/// <param name="Bandwidth">The memory bandwidth in bytes per second.</param>
+/// <param name="Memory">The memory in bytes.</param>
 public sealed record Accelerator(string Name, double Bandwidth, double Memory)
 {
-    /// <summary>Where the figures are from; null for a card of one's own.</summary>
+    /// <summary>Gets or sets the source of the numbers. Null for a user-defined accelerator.</summary>
     public string? Source { get; init; }
 
-    /// <summary>The cards known by name.</summary>
+    /// <summary>Gets the known accelerators.</summary>
     public static IReadOnlyList<Accelerator> Known { get; } =
     [
-        // 7,680 bits at 3,996 MHz, twice a clock: a little below the 8 TB/s of its announcement
+        // 7,680 bits at 3,996 MHz, twice per clock: slightly below the announced 8 TB/s
         new("B200", 7.67e12, 180e9) { Source = "memory clock and bus width that the driver reports, github.com/pytorch/ao/pull/4002; memory: NVIDIA DGX B200 data sheet" },
         new("H200", 4.8e12, 141e9) { Source = "NVIDIA H200 data sheet" },
         new("H100-SXM", 3.35e12, 80e9) { Source = "NVIDIA H100 data sheet" },
@@ -27,8 +27,9 @@ public sealed record Accelerator(string Name, double Bandwidth, double Memory)
         new("RTX-3090", 0.936e12, 24e9) { Source = "NVIDIA GeForce RTX 3090 specifications: 384 bits at 19.5 Gbit/s" },
     ];
 
-    /// <summary>A card by its name, in any case.</summary>
-    /// <exception cref="ArgumentException">There is none of this name; the message lists those known.</exception>
+    /// <summary>Returns a known accelerator by its name. The case is ignored.</summary>
+    /// <param name="name">The name, for example <c>H200</c>.</param>
+    /// <exception cref="ArgumentException">The name is unknown. The message lists the known names.</exception>
     public static Accelerator Get(string name) => Known.FirstOrDefault(accelerator => string.Equals(accelerator.Name, name, StringComparison.OrdinalIgnoreCase))
         ?? throw Require.Refusal(nameof(name), name, $"one of {string.Join(", ", Known.Select(accelerator => accelerator.Name))}");
 }

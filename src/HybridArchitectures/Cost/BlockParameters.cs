@@ -1,20 +1,20 @@
 namespace HybridArchitectures.Cost;
 
-/// <summary>Trainable parameters of one block.</summary>
-/// <param name="Position">1-based position.</param>
+/// <summary>Contains the trainable parameters of one block.</summary>
+/// <param name="Position">The position of the block, counted from 1.</param>
 /// <param name="Symbol">The block in pattern notation.</param>
-/// <param name="Mixer">Of the mixer.</param>
-/// <param name="FeedForward">Of the feed-forward, all experts counted.</param>
-/// <param name="Norms">Of the norms before either.</param>
-/// <param name="ActiveFeedForward">Of the feed-forward, as far as one token uses them.</param>
+/// <param name="Mixer">The parameters of the mixer.</param>
+/// <param name="FeedForward">The parameters of the feed-forward, including all experts.</param>
+/// <param name="Norms">The parameters of the norms.</param>
+/// <param name="ActiveFeedForward">The parameters of the feed-forward that one token uses.</param>
 public sealed record BlockParameters(int Position, string Symbol, long Mixer, long FeedForward, long Norms, long ActiveFeedForward)
 {
-    /// <summary>What its use of a shared transformer adds: adapters and projection.</summary>
+    /// <summary>Gets or sets the parameters that the use of a shared transformer adds: adapters and projection.</summary>
     public long SharedUse { get; init; }
 
-    /// <summary>All of the block.</summary>
+    /// <summary>Gets the parameters of the whole block.</summary>
     public long Total => Mixer + FeedForward + Norms + SharedUse;
 
-    /// <summary>What one token uses of the block.</summary>
+    /// <summary>Gets the parameters of the block that one token uses.</summary>
     public long Active => Mixer + ActiveFeedForward + Norms + SharedUse;
 }

@@ -3,20 +3,23 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Cost;
 
 /// <summary>
-/// Bytes a <see cref="Models.HybridCache"/> holds after a prefill, by kind of state. Keys and values grow by half when full, so that a cache filled token by token may hold up to half more of them;
-/// all else does not change with length. The scan's state is float32, or float64 where the activations are.
+/// Contains the bytes of a <see cref="Models.HybridCache"/> after a prefill, by kind of state.
 /// </summary>
-/// <param name="KeysAndValues">Of attention over all positions.</param>
-/// <param name="Windows">Keys, values and positions of sliding windows with their sinks and one spare slot.</param>
-/// <param name="Convolutions">The last inputs of convolutions.</param>
-/// <param name="Scans">States of state-space layers.</param>
-/// <param name="Other">What mixers of users count.</param>
+/// <remarks>
+/// The buffers of keys and values grow by half when they are full, so a cache that was filled token by token may have up to half more of them. All
+/// other parts do not depend on the length. The state of a scan is float32, or float64 if the activations are.
+/// </remarks>
+/// <param name="KeysAndValues">The bytes of full attention.</param>
+/// <param name="Windows">The bytes of keys, values and positions of sliding windows, with their sinks and one spare slot.</param>
+/// <param name="Convolutions">The bytes of the last inputs of convolutions.</param>
+/// <param name="Scans">The bytes of the states of state-space layers.</param>
+/// <param name="Other">The bytes of custom mixers.</param>
 public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutions, long Scans, long Other)
 {
-    /// <summary>All bytes.</summary>
+    /// <summary>Gets the sum.</summary>
     public long Total => KeysAndValues + Windows + Convolutions + Scans + Other;
 
-    /// <summary>The kinds there are, each with its size.</summary>
+    /// <summary>Gets the kinds with a size above 0, each with its size.</summary>
     internal string Kinds
     {
         get
@@ -28,15 +31,15 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         }
     }
 
-    /// <summary>Total and kinds, such as <c>62.6 MiB (keys and values 62.0 MiB, states 640 KiB)</c>.</summary>
+    /// <summary>Returns the sum and the kinds, for example <c>62.6 MiB (keys and values 62.0 MiB, states 640 KiB)</c>.</summary>
     public override string ToString() => $"{Units.Bytes(Total)} ({Kinds})";
 
-    /// <summary>Bytes for rows that have each seen <paramref name="length"/> tokens.</summary>
-    /// <param name="design">A complete design.</param>
-    /// <param name="length">Tokens seen.</param>
-    /// <param name="batch">Rows.</param>
-    /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32.</param>
-    /// <exception cref="ArgumentException">A number is out of range, or no model can be made of the design.</exception>
+    /// <summary>Returns the size of a cache whose rows have each seen <paramref name="length"/> tokens.</summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="length">The number of tokens.</param>
+    /// <param name="batch">The number of rows. The default is 1.</param>
+    /// <param name="elementSize">The bytes per activation: 2 (the default) for bfloat16, 4 for float32.</param>
+    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
     public static CacheSize FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -50,7 +53,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     }
 
     /// <summary>
-    /// Bytes by Table 1 of arXiv 2510.04800, for one row: all in two bytes, keys and values of what a query sees, convolution inputs of as many positions as it has taps.
+    /// Returns the bytes for one row according to Table 1 of arXiv 2510.04800: all numbers have two bytes, attention stores the keys and values that
+    /// a query sees, and a convolution stores as many inputs as it is wide.
     /// </summary>
     public static double Paper(HybridDesign design, long length)
     {
@@ -60,11 +64,11 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         return design.Blocks.Sum(block => Paper(block.Mixer, length) + Paper(design.SharedAttention(block), length));
     }
 
-    /// <summary>Bytes of one block for one row that has seen <paramref name="length"/> tokens.</summary>
-    /// <param name="design">The design the block belongs to.</param>
-    /// <param name="block">One of its blocks.</param>
-    /// <param name="length">Tokens seen.</param>
-    /// <param name="elementSize">Bytes of an activation.</param>
+    /// <summary>Returns the size of the cache of one block for one row that has seen <paramref name="length"/> tokens.</summary>
+    /// <param name="design">The design of the block.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="length">The number of tokens.</param>
+    /// <param name="elementSize">The bytes per activation.</param>
     public static CacheSize FromDesign(HybridDesign design, BlockSpec block, long length, int elementSize) =>
         FromDesign(design.SharedAttention(block), design.Width, length, elementSize) + FromDesign(block.Mixer, design.Width, length, elementSize);
 
@@ -95,7 +99,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         }
     }
 
-    // float32 beside bfloat16 and float32, float64 beside float64
+    // float32 for bfloat16 and float32 activations, float64 for float64 activations
     static int ScanElement(int elementSize) => Math.Max(sizeof(float), elementSize);
 
     static double Paper(MixerSpec? mixer, long length) => mixer switch
@@ -108,7 +112,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         _ => 0,
     };
 
-    /// <summary>The sum, kind by kind.</summary>
+    /// <summary>Returns the sum of two sizes by kind.</summary>
     public static CacheSize operator +(CacheSize left, CacheSize right)
     {
         ArgumentNullException.ThrowIfNull(left);

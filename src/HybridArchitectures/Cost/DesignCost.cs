@@ -3,34 +3,42 @@ using TorchSharp;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>What a design costs for texts of one length.</summary>
+/// <summary>Contains the cost of a design for sequences of one length.</summary>
 /// <param name="Design">The design.</param>
-/// <param name="SequenceLength">Tokens of a text.</param>
+/// <param name="SequenceLength">The sequence length in tokens.</param>
+/// <example>
+/// <code>
+/// DesignCost cost = Recipes.Get("1B-inter-1:5").Design.Cost(sequenceLength: 8192);
+/// Console.WriteLine(cost);
+/// Console.WriteLine($"{cost.Flops().Training:g4} FLOPs per token in training, {cost.Cache(batch: 4).Total:N0} bytes of cache for 4 rows");
+/// Console.WriteLine($"{cost.Decode(Accelerator.Get("H200")).Seconds * 1000:0.00} ms per decoding step at least");
+/// </code>
+/// </example>
 public sealed record DesignCost(HybridDesign Design, int SequenceLength)
 {
-    /// <summary>Trainable parameters.</summary>
+    /// <summary>Gets the trainable parameters.</summary>
     public ParameterCount Parameters { get; } = ParameterCount.FromDesign(Design);
 
-    /// <summary>Operations per token in training and prefill.</summary>
+    /// <summary>Returns the FLOPs per token in training and prefill.</summary>
     public FlopCount Flops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfText(Design, SequenceLength, accounting);
 
-    /// <summary>Operations of the step at <see cref="SequenceLength"/>.</summary>
+    /// <summary>Returns the FLOPs of the decoding step at position <see cref="SequenceLength"/>.</summary>
     public FlopCount StepFlops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfStep(Design, SequenceLength, accounting);
 
-    /// <summary>Bytes of a cache after a text.</summary>
+    /// <summary>Returns the size of a cache after a sequence.</summary>
     public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.FromDesign(Design, SequenceLength, batch, elementSize);
 
-    /// <summary>Bytes that training holds.</summary>
+    /// <summary>Returns the memory of training.</summary>
     public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA) =>
         Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device);
 
-    /// <summary>Bytes and least time of the step at <see cref="SequenceLength"/>.</summary>
+    /// <summary>Returns the bytes and the minimum time of the decoding step at position <see cref="SequenceLength"/>.</summary>
     public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) => DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
 
-    /// <summary>Tokens for which a budget of training operations is enough.</summary>
+    /// <summary>Returns the number of tokens that a budget of training FLOPs allows.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;
 
-    /// <summary>Five lines: parameters, operations without and with the head, cache, training memory.</summary>
+    /// <summary>Returns five lines: parameters, FLOPs without and with the head, cache, and training memory.</summary>
     public override string ToString()
     {
         var (paper, products, cache, memory) = (Flops(), Flops(FlopAccounting.MatrixProducts), Cache(), TrainingMemory());

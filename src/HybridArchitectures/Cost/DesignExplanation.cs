@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Writes a design as a strip of its layers, with what each costs.</summary>
+/// <summary>Prints a design as a list of its layers with the cost of each.</summary>
 static class DesignExplanation
 {
     const int BarWidth = 12;
@@ -36,7 +36,7 @@ static class DesignExplanation
             + Invariant($"texts of {sequenceLength:N0} tokens; operations of training without embedding and head; cache of one row in bfloat16\n");
     }
 
-    /// <summary>Columns of fixed widths.</summary>
+    /// <summary>Formats columns of fixed widths.</summary>
     sealed class Table(int mixerWidth, int feedForwardWidth)
     {
         readonly StringBuilder text = new();

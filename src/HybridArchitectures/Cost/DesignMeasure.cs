@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Cost;
 
-/// <summary>In what two designs are made equal.</summary>
+/// <summary>Specifies the measure in which two designs are made equal.</summary>
 public enum DesignMeasure
 {
     /// <summary>All parameters.</summary>
@@ -9,9 +9,9 @@ public enum DesignMeasure
     /// <summary>Parameters without embedding and head, as the paper compares.</summary>
     NonEmbeddingParameters,
 
-    /// <summary>What one token uses of those.</summary>
+    /// <summary>Parameters without embedding and head that one token uses.</summary>
     ActiveParameters,
 
-    /// <summary>Training operations per token, by <see cref="FlopAccounting.Paper"/>.</summary>
+    /// <summary>Training FLOPs per token according to <see cref="FlopAccounting.Paper"/>.</summary>
     TrainingFlops,
 }

@@ -2,10 +2,19 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Finds the depth or the feed-forward width at which a design has as many parameters or operations as another.</summary>
+/// <summary>Finds the depth or the feed-forward width at which a design has as many parameters or FLOPs as another design.</summary>
+/// <example>
+/// <code>
+/// HybridDesign hybrid = HybridDesign.Create(128, 256).WithAttention(4).WithMamba2(32, 32).WithFeedForward(FeedForwardSpec.SwiGlu(352))
+///     .Depth(6).Ratio(1, 5).Build();
+/// HybridDesign plain = HybridDesign.Create(128, 256).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Build();
+/// SolvedDesign solved = DesignSolver.ByFeedForward(plain, DesignMeasure.Parameters, of: hybrid, multiple: 16);
+/// Console.WriteLine($"{solved.Value:N0} for {solved.Target:N0} parameters, off by {solved.Error:P1}");
+/// </code>
+/// </example>
 public static class DesignSolver
 {
-    /// <summary>What a design has of a measure, for texts of a length.</summary>
+    /// <summary>Returns a measure of a design for sequences of the given length.</summary>
     public static double Measure(HybridDesign design, DesignMeasure measure, int sequenceLength = 8192)
     {
         Require.Defined(measure, nameof(measure));
@@ -19,13 +28,13 @@ public static class DesignSolver
         };
     }
 
-    /// <summary>The design with every feed-forward scaled by one factor, widths rounded to a multiple, that comes nearest to another design.</summary>
+    /// <summary>Scales all feed-forwards of a design by one factor so that it matches another design as closely as possible.</summary>
     /// <param name="design">The design to change.</param>
-    /// <param name="measure">In what they are to be equal.</param>
+    /// <param name="measure">The measure that is made equal.</param>
     /// <param name="of">The design to match.</param>
-    /// <param name="multiple">Of what the widths are multiples.</param>
-    /// <param name="sequenceLength">Tokens of a text, for operations.</param>
-    /// <exception cref="ArgumentException">There is no feed-forward, or the rest of the design is above the target already.</exception>
+    /// <param name="multiple">The number of which the widths are multiples. The default is 64.</param>
+    /// <param name="sequenceLength">The sequence length in tokens, for FLOPs. The default is 8,192.</param>
+    /// <exception cref="ArgumentException">There is no feed-forward, or the rest of the design already exceeds the target.</exception>
     public static SolvedDesign ByFeedForward(HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -43,12 +52,16 @@ public static class DesignSolver
             };
         }
         double least = Measure(Scaled(1), measure, sequenceLength);
-        Require.That(least <= target, nameof(of), target, FormattableString.Invariant($"at least {least}, which the design has with feed-forwards of {multiple}"));
+        Require.That(
+            least <= target, nameof(of), target,
+            FormattableString.Invariant($"at least {least}, the value of the design with feed-forwards of width {multiple}"));
         return Nearest(Scaled, 1, Require.MaxSize / multiple, measure, target, sequenceLength);
     }
 
-    /// <summary>The design of another depth that comes nearest to another design. Its kinds of block keep their order and shares: the i-th of m blocks is that of the n given at
-    /// the same height, (i - 1/2) n / m, rounded up.</summary>
+    /// <summary>
+    /// Changes the depth of a design so that it matches another design as closely as possible. The kinds of blocks keep their order and shares: the
+    /// i-th of m blocks is a copy of the block at the same relative height among the n given ones, (i - 1/2) n / m, rounded up.
+    /// </summary>
     /// <inheritdoc cref="ByDepth(Func{int, HybridDesignBuilder}, DesignMeasure, HybridDesign, int)"/>
     public static SolvedDesign ByDepth(HybridDesign design, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
     {
@@ -56,11 +69,11 @@ public static class DesignSolver
         return ByDepth(depth => Deep(design, depth), measure, Measure(of, measure, sequenceLength), sequenceLength);
     }
 
-    /// <summary>The depth at which what a builder makes comes nearest to another design. Depths that cannot be built are passed over.</summary>
-    /// <param name="build">The builder of a depth, such as <c>depth => start.Depth(depth).Ratio(1, 5)</c>.</param>
-    /// <param name="measure">In what they are to be equal.</param>
+    /// <summary>Finds the depth at which a builder matches another design as closely as possible. Depths that cannot be built are skipped.</summary>
+    /// <param name="build">Returns the builder of a depth, for example <c>depth => start.Depth(depth).Ratio(1, 5)</c>.</param>
+    /// <param name="measure">The measure that is made equal.</param>
     /// <param name="of">The design to match.</param>
-    /// <param name="sequenceLength">Tokens of a text, for operations.</param>
+    /// <param name="sequenceLength">The sequence length in tokens, for FLOPs. The default is 8,192.</param>
     /// <exception cref="ArgumentException">No depth can be built.</exception>
     public static SolvedDesign ByDepth(Func<int, HybridDesignBuilder> build, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
     {
@@ -76,7 +89,7 @@ public static class DesignSolver
         SolvedDesign? best = null;
         ArgumentException? refusal = null;
         int above = 0;
-        // more blocks cost more, but a ratio's counts of either kind move in steps: the search goes a little past the target
+        // more blocks cost more, but the number of blocks of each kind changes in steps, so the search continues a little beyond the target
         for (int depth = 1; depth <= HybridDesign.MaxDepth && above < 4; depth++)
         {
             HybridDesign design;
@@ -99,7 +112,7 @@ public static class DesignSolver
 
     static SolvedDesign Nearest(Func<int, HybridDesign> make, int low, int high, DesignMeasure measure, double target, int sequenceLength)
     {
-        // the last that is not above, and the one after it
+        // the last one that is not above the target, and the next one
         while (high - low > 1)
         {
             int middle = low + (high - low) / 2;

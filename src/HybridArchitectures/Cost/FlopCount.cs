@@ -2,44 +2,48 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Floating point operations per token (a multiplication and an addition are two).</summary>
+/// <summary>Contains the floating-point operations per token. A multiplication and an addition count as two.</summary>
 public sealed record FlopCount
 {
-    /// <summary>What was counted.</summary>
+    /// <summary>Gets or sets what was counted.</summary>
     public required FlopAccounting Accounting { get; init; }
 
-    /// <summary>The blocks, first to last.</summary>
+    /// <summary>Gets or sets the blocks, in order.</summary>
     public required EquatableList<BlockFlops> Blocks { get; init; }
 
-    /// <summary>Of the head, and of the last norm where norms count.</summary>
+    /// <summary>Gets or sets the FLOPs of the head, and of the last norm if norms count.</summary>
     public required double Head { get; init; }
 
-    /// <summary>Forward, per token.</summary>
+    /// <summary>Gets the FLOPs of the forward pass per token.</summary>
     public double Forward => Blocks.Sum(block => block.Total) + Head;
 
-    /// <summary>Forward and backward, per token: three times the forward pass.</summary>
+    /// <summary>Gets the FLOPs of forward and backward per token: three times the forward pass.</summary>
     public double Training => 3 * Forward;
 
-    /// <summary>Forward, backward and the blocks' forward pass again, as with activation checkpointing of every block.</summary>
+    /// <summary>
+    /// Gets the FLOPs of training with activation checkpointing of every block: forward, backward, and the forward pass of the blocks again.
+    /// </summary>
     public double CheckpointedTraining => Training + Blocks.Sum(block => block.Total);
 
-    /// <summary>Mean over the tokens of a text of this length, as in training and prefill.</summary>
-    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    /// <summary>Returns the mean over the tokens of a sequence, as in training and prefill.</summary>
+    /// <exception cref="ArgumentException">The length is below 1, or a model of the design is not possible.</exception>
     public static FlopCount OfText(HybridDesign design, long length, FlopAccounting accounting = FlopAccounting.Paper)
     {
         Require.AtLeast(length, 1, nameof(length));
         return Count(design, accounting, window => VisibleKeys.Mean(length, window), length);
     }
 
-    /// <summary>One token with a cache that holds the <paramref name="position"/> tokens before it.</summary>
-    /// <exception cref="ArgumentException">The position is below 0, or no model can be made of the design.</exception>
+    /// <summary>Returns the FLOPs of one token with a cache that contains the <paramref name="position"/> tokens before it.</summary>
+    /// <exception cref="ArgumentException">The position is below 0, or a model of the design is not possible.</exception>
     public static FlopCount OfStep(HybridDesign design, long position, FlopAccounting accounting = FlopAccounting.Paper)
     {
         Require.AtLeast(position, 0, nameof(position));
         return Count(design, accounting, window => Math.Min(position + 1, window), null);
     }
 
-    /// <summary>Forward pass and training per token, such as <c>1.21 GFLOP forward, 3.63 GFLOP training per token (Paper)</c>.</summary>
+    /// <summary>
+    /// Returns forward and training FLOPs per token as text, for example <c>1.21 GFLOP forward, 3.63 GFLOP training per token (Paper)</c>.
+    /// </summary>
     public override string ToString() => $"{Units.Flops(Forward)} forward, {Units.Flops(Training)} training per token ({Accounting})";
 
     static FlopCount Count(HybridDesign design, FlopAccounting accounting, Func<long, double> visible, long? length)
@@ -69,7 +73,7 @@ public sealed record FlopCount
         return 2.0 * (weights + use.CountParameters(transformer, width)) + Mixing(transformer.Attention, width, accounting, visible, length);
     }
 
-    /// <summary>Entries of the weight matrices that a token is multiplied with.</summary>
+    /// <summary>Returns the number of entries of the weight matrices with which a token is multiplied.</summary>
     static double MatrixWeights(MixerSpec? mixer, int width) => mixer switch
     {
         null => 0,
@@ -107,7 +111,7 @@ public sealed record FlopCount
                 return 2.0 * mamba.Groups * mamba.StateSize * chunk + 2.0 * mamba.InnerWidth * chunk + 4.0 * mamba.InnerWidth * mamba.StateSize;
             case IStateSpaceSpec stateSpace:
                 return 4.0 * stateSpace.InnerWidth * stateSpace.StateSize;
-            // decay, what the key reads, what is written, what the query reads
+            // decay, read by the key, write, read by the query
             case GatedDeltaSpec delta when accounting == FlopAccounting.Paper:
                 return 7.0 * delta.ValueWidth * delta.KeyHeadSize;
             case GatedDeltaSpec delta when length is { } tokens:

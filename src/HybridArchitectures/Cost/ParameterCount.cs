@@ -2,38 +2,44 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Trainable parameters of a model, counted from its design alone. Buffers, such as the balancing bias of a mixture of experts, are none.</summary>
+/// <summary>
+/// Contains the trainable parameters of a model, counted from its design. Buffers, such as the balancing bias of a mixture of experts, do not count.
+/// </summary>
 public sealed record ParameterCount
 {
-    /// <summary>The embedding, which is also the head of a design that ties them.</summary>
+    /// <summary>Gets or sets the parameters of the embedding, which are also those of a tied head.</summary>
     public required long Embedding { get; init; }
 
-    /// <summary>A head of its own; 0 if it is tied.</summary>
+    /// <summary>Gets or sets the parameters of a separate head. 0 if the head is tied.</summary>
     public required long Head { get; init; }
 
-    /// <summary>The norm after the last block.</summary>
+    /// <summary>Gets or sets the parameters of the norm after the last block.</summary>
     public required long FinalNorm { get; init; }
 
-    /// <summary>Shared transformers, each once; what blocks add for their use of them is in <see cref="Blocks"/>.</summary>
+    /// <summary>
+    /// Gets or sets the parameters of the shared transformers, each counted once. The parameters of their uses are in <see cref="Blocks"/>.
+    /// </summary>
     public long SharedTransformers { get; init; }
 
-    /// <summary>The blocks, first to last.</summary>
+    /// <summary>Gets or sets the blocks, in order.</summary>
     public required EquatableList<BlockParameters> Blocks { get; init; }
 
-    /// <summary>All parameters; a tied embedding counts once.</summary>
+    /// <summary>Gets the number of all parameters. A tied embedding counts once.</summary>
     public long Total => Embedding + Head + NonEmbedding;
 
-    /// <summary>All but embedding and head.</summary>
+    /// <summary>Gets the number of parameters without embedding and head.</summary>
     public long NonEmbedding => Blocks.Sum(block => block.Total) + SharedTransformers + FinalNorm;
 
-    /// <summary>What one token uses: as <see cref="Total"/>, of routed experts only those it is sent to.</summary>
+    /// <summary>Gets the number of parameters that one token uses: <see cref="Total"/>, with only the selected routed experts.</summary>
     public long Active => Embedding + Head + ActiveNonEmbedding;
 
-    /// <summary>What one token uses, without embedding and head.</summary>
+    /// <summary>Gets the number of parameters that one token uses, without embedding and head.</summary>
     public long ActiveNonEmbedding => Blocks.Sum(block => block.Active) + SharedTransformers + FinalNorm;
 
-    /// <summary>The total by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and so on by letter, <c>shared transformers</c>, <c>feed-forward</c>, <c>norms</c>; parts without
-    /// parameters are left out.</summary>
+    /// <summary>
+    /// Gets the parameters by part: <c>embedding</c>, <c>head</c>, <c>mixer T</c> and other letters, <c>shared transformers</c>, <c>feed-forward</c>,
+    /// <c>norms</c>. Parts without parameters are omitted.
+    /// </summary>
     public IReadOnlyDictionary<string, long> ByPart
     {
         get
@@ -53,7 +59,7 @@ public sealed record ParameterCount
         }
     }
 
-    /// <summary>Counts the parameters of a complete design.</summary>
+    /// <summary>Counts the parameters of a design with all sizes derived.</summary>
     public static ParameterCount FromDesign(HybridDesign design)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -83,6 +89,8 @@ public sealed record ParameterCount
         return count;
     }
 
-    /// <summary>Such as <c>1,221,604,128 parameters (958,935,840 without embedding, 1,221,604,128 active)</c>.</summary>
+    /// <summary>
+    /// Returns the counts as text, for example <c>1,221,604,128 parameters (958,935,840 without embedding, 1,221,604,128 active)</c>.
+    /// </summary>
     public override string ToString() => FormattableString.Invariant($"{Total:N0} parameters ({NonEmbedding:N0} without embedding, {Active:N0} active)");
 }

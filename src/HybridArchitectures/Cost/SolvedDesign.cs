@@ -2,12 +2,12 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>A design made to match another.</summary>
-/// <param name="Design">The nearest there is.</param>
-/// <param name="Value">What it has of the measure.</param>
-/// <param name="Target">What was wanted.</param>
+/// <summary>Contains a design that was made to match another one.</summary>
+/// <param name="Design">The closest design.</param>
+/// <param name="Value">The value of the measure.</param>
+/// <param name="Target">The target value.</param>
 public sealed record SolvedDesign(HybridDesign Design, double Value, double Target)
 {
-    /// <summary>By which part of the target it is above (below if negative).</summary>
+    /// <summary>Gets the relative difference to the target: positive if the value is above it.</summary>
     public double Error => Value / Target - 1;
 }

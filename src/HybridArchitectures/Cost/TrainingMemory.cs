@@ -3,36 +3,43 @@ using TorchSharp;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>
-/// Bytes that training with AdamW holds at the end of a forward pass, with the gradients of an earlier pass of the same step, if there is one, still there. Parameters, gradients and
-/// optimizer are exact (float32, two moments). Activations are an estimate: what the layers must keep for their backward pass, each tensor once. Working space of kernels and
-/// what an allocator keeps in reserve come on top.
-/// </summary>
-/// <param name="Parameters">4 bytes each.</param>
-/// <param name="Gradients">4 bytes each.</param>
-/// <param name="Optimizer">8 bytes a parameter.</param>
-/// <param name="WeightCopies">Weights in the type of the activations, where that is not float32: kept from a product to its backward pass.</param>
-/// <param name="Loss">What the loss keeps from its forward to its backward pass: in main memory the gradients of the head and of the last norm's output, on CUDA a part of the logits
-/// (<see cref="Kernels.LinearCrossEntropy.LogitsShare"/>) and the head in the type of the activations.</param>
-/// <param name="Activations">The estimate.</param>
+/// <summary>Contains the bytes that training with AdamW needs at the end of a forward pass.</summary>
+/// <remarks>
+/// Gradients of an earlier pass of the same step are included. Parameters, gradients and optimizer are exact (float32, two moments). Activations are
+/// an estimate of the tensors that the layers save for backward, each counted once. The working memory of kernels and the reserve of the allocator
+/// are not included.
+/// </remarks>
+/// <param name="Parameters">The bytes of parameters, 4 each.</param>
+/// <param name="Gradients">The bytes of gradients, 4 per parameter.</param>
+/// <param name="Optimizer">The bytes of the optimizer, 8 per parameter.</param>
+/// <param name="WeightCopies">
+/// The bytes of weights in the dtype of the activations, which are saved from a product to its backward pass. 0 for float32.
+/// </param>
+/// <param name="Loss">
+/// The bytes that the loss needs between its forward and backward pass. On the CPU, these are the gradients of the head and of the output of the last
+/// norm. On CUDA, they are a part of the logits (<see cref="Kernels.LinearCrossEntropy.LogitsShare"/>) and the head in the dtype of the activations.
+/// </param>
+/// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
 {
-    /// <summary>All bytes.</summary>
+    /// <summary>Gets the sum.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
-    /// <summary>Total and parts, each in the unit that fits its size.</summary>
+    /// <summary>Returns the sum and the parts as text, in readable units.</summary>
     public override string ToString() =>
         $"{Units.Bytes(Total)} (parameters {Units.Bytes(Parameters)}, gradients {Units.Bytes(Gradients)}, optimizer {Units.Bytes(Optimizer)}, "
         + $"weight copies {Units.Bytes(WeightCopies)}, loss {Units.Bytes(Loss)}, activations {Units.Bytes(Activations)})";
 
-    /// <summary>For one batch of texts.</summary>
-    /// <param name="design">A complete design.</param>
-    /// <param name="length">Tokens of a row.</param>
-    /// <param name="batch">Rows.</param>
-    /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32.</param>
-    /// <param name="checkpointing">Blocks keep only their input and are computed again in the backward pass, one at a time.</param>
-    /// <param name="device">CUDA (a card of compute capability 9.0) or CPU: scans keep their states at other tokens.</param>
-    /// <exception cref="ArgumentException">A number is out of range, or no model can be made of the design.</exception>
+    /// <summary>Returns the memory for one batch of sequences.</summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="length">The context length in tokens.</param>
+    /// <param name="batch">The number of rows. The default is 1.</param>
+    /// <param name="elementSize">The bytes per activation: 2 (the default) for bfloat16, 4 for float32.</param>
+    /// <param name="checkpointing">
+    /// Whether blocks save only their input and are computed again in the backward pass, one at a time. The default is false.
+    /// </param>
+    /// <param name="device">CUDA (with compute capability 9.0) or CPU. It decides how many states scans save.</param>
+    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
     public static TrainingMemory FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA)
     {
         Require.AtLeast(length, 1, nameof(length));
@@ -45,11 +52,11 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var blocks = design.Blocks.Select(block => kept.Bytes(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
-        // embedding's output is the first block's input; then the last norm's input and output
+        // the output of the embedding is the input of the first block; then the input and output of the last norm
         double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum();
         if (checkpointing)
         {
-            // when a block has been computed again, those before it hold their inputs
+            // when a block has been computed again, the inputs of the blocks before it are still saved
             int worst = Enumerable.Range(0, blocks.Count).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
             (activations, weights) = (2 * input * tokens + (worst + 1) * input * tokens + blocks[worst], copies[worst]);
         }

@@ -2,27 +2,27 @@ using System.Globalization;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Writes quantities with three significant digits and the unit that fits their size: 934 B, 62.6 MiB, 1.21 GFLOP.</summary>
+/// <summary>Formats quantities with three significant digits in readable units: 934 B, 62.6 MiB, 1.21 GFLOP.</summary>
 public static class Units
 {
     static readonly string[] BinaryPrefixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     static readonly string[] DecimalPrefixes = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     static readonly string[] CountSuffixes = ["", "K", "M", "B", "T"];
 
-    /// <summary>Writes an amount of memory in B, KiB, MiB, GiB or more, a unit being 1,024 of the one before it.</summary>
-    /// <param name="bytes">Bytes.</param>
+    /// <summary>Formats an amount of memory in B, KiB, MiB, GiB or more. Each unit is 1,024 times the previous one.</summary>
+    /// <param name="bytes">The number of bytes.</param>
     public static string Bytes(double bytes) => Scaled(bytes, 1024, BinaryPrefixes, " ", "B");
 
-    /// <summary>Writes floating point operations in FLOP, kFLOP, MFLOP, GFLOP or more, a unit being 1,000 of the one before it.</summary>
-    /// <param name="operations">Floating point operations.</param>
+    /// <summary>Formats floating-point operations in FLOP, kFLOP, MFLOP, GFLOP or more. Each unit is 1,000 times the previous one.</summary>
+    /// <param name="operations">The number of floating-point operations.</param>
     public static string Flops(double operations) => Scaled(operations, 1000, DecimalPrefixes, " ", "FLOP");
 
-    /// <summary>Writes a number of things, such as parameters: 934, 62.6K, 1.21M, 3.4B.</summary>
-    /// <param name="count">How many.</param>
+    /// <summary>Formats a count, for example of parameters: 934, 62.6K, 1.21M, 3.4B.</summary>
+    /// <param name="count">The count.</param>
     public static string Count(double count) => Scaled(count, 1000, CountSuffixes, "", "");
 
-    /// <summary>Writes a time in s, ms, µs or ns.</summary>
-    /// <param name="seconds">Seconds.</param>
+    /// <summary>Formats a time in s, ms, µs or ns.</summary>
+    /// <param name="seconds">The time in seconds.</param>
     public static string Seconds(double seconds)
     {
         string[] prefixes = ["n", "µ", "m", ""];
@@ -36,7 +36,7 @@ public static class Units
     {
         double size = Math.Abs(value);
         int index = 0;
-        // what rounds to a whole step belongs to the next unit
+        // a value that rounds to a whole step belongs to the next unit
         while (index + 1 < prefixes.Length && double.IsFinite(size) && double.Parse(Digits(size), CultureInfo.InvariantCulture) >= step)
         {
             size /= step;
@@ -45,6 +45,6 @@ public static class Units
         return $"{(value < 0 ? "-" : "")}{(index == 0 && size == Math.Floor(size) ? size.ToString("0", CultureInfo.InvariantCulture) : Digits(size))}{space}{prefixes[index]}{unit}";
     }
 
-    // three significant digits, never fewer than those before the point
+    // three significant digits, and never fewer than those before the decimal point
     static string Digits(double size) => size.ToString(size < 9.995 ? "0.00" : size < 99.95 ? "0.0" : "0", CultureInfo.InvariantCulture);
 }

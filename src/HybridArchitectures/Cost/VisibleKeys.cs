@@ -2,13 +2,13 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>How many keys queries see: the t-th of a text sees min(t, span), where span is window and sinks together.</summary>
+/// <summary>Counts the keys that queries see. Query t of a sequence sees min(t, span) keys, where the span is the sum of window and sinks.</summary>
 static class VisibleKeys
 {
-    /// <summary>Keys that a late query sees.</summary>
+    /// <summary>Returns the number of keys that a query at the end of a long sequence sees.</summary>
     public static long Span(AttentionSpec attention) => attention.Window is { } window ? (long)window + attention.Sinks : long.MaxValue;
 
-    /// <summary>Mean over the queries of a text.</summary>
+    /// <summary>Returns the mean over the queries of a sequence.</summary>
     public static double Mean(long length, long span)
     {
         double rising = Math.Min(length, span);
