@@ -4,23 +4,24 @@ using HybridArchitectures.Kernels.Runtime;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Writes files and folders so that a reader, a crash or a full disk never meets half of one: everything is written under a temporary name in the
-/// same folder
-/// and then moved. What stood there before is deleted only after the new has taken its place, on the disk too.
-/// On Windows, a file cannot be replaced while another process or a mapping has it open: the write then fails with <see cref="IOException"/> or
-/// <see cref="UnauthorizedAccessException"/>, and what stood there stays.
+/// Writes files and folders atomically: everything is written under a temporary name in the same folder and then moved. A reader, a crash or a full
+/// disk never sees a part of a file. The previous version is deleted only after the new one is in place on the disk.
 /// </summary>
+/// <remarks>
+/// On Windows, a file cannot be replaced while another process or a mapping has it open. The write then throws an <see cref="IOException"/> or <see
+/// cref="UnauthorizedAccessException"/>, and the previous version is unchanged.
+/// </remarks>
 public static class AtomicWrite
 {
-    const int MarkLength = 32;      // of a Guid without dashes
+    const int MarkLength = 32;      // the length of a Guid without dashes
     static readonly TimeSpan Abandoned = TimeSpan.FromHours(1), Patience = TimeSpan.FromMinutes(2);
 
-    /// <summary>For tests: called between the steps of a write, each a place where a process may die.</summary>
+    /// <summary>Test hook: called between the steps of a write, at which a process may die.</summary>
     internal static Action? Passing;
 
     /// <summary>Replaces one file.</summary>
-    /// <param name="path">The file; its folder exists.</param>
-    /// <param name="write">Writes a new file at the path it is given.</param>
+    /// <param name="path">The file. Its folder must exist.</param>
+    /// <param name="write">Writes a new file at the path that it receives.</param>
     public static void File(string path, Action<string> write)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -28,7 +29,7 @@ public static class AtomicWrite
         var full = Path.GetFullPath(path);
         if (Directory.Exists(full)) throw new ArgumentException($"'{path}' is a folder; expected a file", nameof(path));
         if (!Directory.Exists(Path.GetDirectoryName(full)))
-            throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' to write '{Path.GetFileName(full)}' in");
+            throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' for '{Path.GetFileName(full)}'");
         var temporary = Beside(full, NewMark(), "new");
         try
         {
@@ -46,7 +47,7 @@ public static class AtomicWrite
         }
     }
 
-    /// <summary>Replaces one text file (UTF-8, no byte order mark).</summary>
+    /// <summary>Replaces one text file (UTF-8 without a byte order mark).</summary>
     public static void Text(string path, string text) => File(path, temporary =>
     {
         using var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write);
@@ -54,19 +55,21 @@ public static class AtomicWrite
         stream.Flush(flushToDisk: true);
     });
 
-    /// <summary>Replaces one folder; the folders above it are made.</summary>
+    /// <summary>Replaces one folder. Parent folders are created.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="write">Fills the new, empty folder it is given.</param>
-    /// <param name="files">The names of what belongs there; null for anything. Where the old folder holds something else, which would go with it,
-    /// the write is refused.</param>
+    /// <param name="write">Fills the new, empty folder that it receives.</param>
+    /// <param name="files">
+    /// The names of files that belong in the folder. The default, null, allows any. If the existing folder contains other files, which would be lost,
+    /// the write is refused.
+    /// </param>
     /// <remarks>
-    /// Several threads and processes may replace one folder at the same time; the last exchange wins. The protocol:
+    /// Several threads and processes can replace one folder at the same time. The last exchange wins. The protocol:
     /// <para>
-    /// 1. The writer fills <c>.NAME.MARK.new</c> next to the folder. The mark is unique, so writers do not meet.
-    /// 2. It takes the lock <c>.NAME.lock</c> (see <see cref="PathLock"/>), which is held for the exchange only.
-    /// 3. It moves the old folder to <c>.NAME.MARK.old</c> and the new one to <c>NAME</c>, deletes the old one and releases the lock.
-    /// 4. A process that dies between the two moves leaves both under temporary names. Whoever next finds no <c>NAME</c> takes the lock and completes
-    ///    the exchange. Nothing is recovered without the lock, so a live exchange is never taken for an abandoned one.
+    /// 1. The writer fills <c>.NAME.MARK.new</c> next to the folder. The mark is unique, so writers do not collide. 2. It takes the lock
+    /// <c>.NAME.lock</c> (see <see cref="PathLock"/>), which is held only for the exchange. 3. It moves the old folder to <c>.NAME.MARK.old</c> and
+    /// the new one to <c>NAME</c>, deletes the old one, and releases the lock. 4. A process that dies between the two moves leaves both under
+    /// temporary names. The next process that finds no <c>NAME</c> takes the lock and completes the exchange. Nothing is recovered without the lock,
+    /// so an exchange in progress is never mistaken for an abandoned one.
     /// </para>
     /// </remarks>
     public static void Folder(string folder, Action<string> write, IReadOnlyCollection<string>? files = null)
@@ -86,7 +89,7 @@ public static class AtomicWrite
             Directory.CreateDirectory(fresh);
             Passing?.Invoke();
             write(fresh);
-            // what is in it, folders in it too, before its name says that it is whole
+            // flush the contents, including folders, before the name says that the folder is complete
             foreach (string inner in Directory.EnumerateDirectories(fresh, "*", SearchOption.AllDirectories)) FolderSync.Try(inner);
             FolderSync.Try(fresh);
             Passing?.Invoke();
@@ -108,11 +111,11 @@ public static class AtomicWrite
         var there = files is not null && Directory.Exists(full) ? Directory.EnumerateFileSystemEntries(full).Select(Path.GetFileName) : [];
         if (there.FirstOrDefault(name => !files!.Contains(name)) is { } foreign)
             throw new ArgumentException(
-                $"'{folder}' holds '{foreign}', which saving there would take away; "
+                $"'{folder}' contains '{foreign}', which would be deleted; "
                 + $"expected a new folder, or one with only {string.Join(", ", files!)}", nameof(folder));
     }
 
-    // only under the folder's lock
+    // requires the lock of the folder
     static void Exchange(string full, string fresh, string old)
     {
         try
@@ -134,10 +137,10 @@ public static class AtomicWrite
     /// <summary>Takes the lock under which a folder is exchanged.</summary>
     static PathLock Lock(string full) => PathLock.Take(Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.lock"), Patience);
 
-    /// <summary>Reads a folder while nobody exchanges it, after completing an exchange that a dying process left half done.</summary>
+    /// <summary>Reads a folder while no other process exchanges it. An exchange that a dying process left unfinished is completed first.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="open">Opens the files. It should be short: writers wait for it. What is read later through open files stays what it was.</param>
-    /// <remarks>In a place where the reader may not write there is no lock, and <paramref name="open"/> may meet files of two versions.</remarks>
+    /// <param name="open">Opens the files. It should be short, because writers wait for it. Files that are open keep their contents.</param>
+    /// <remarks>If the reader has no write permission, there is no lock, and <paramref name="open"/> may see files of two versions.</remarks>
     internal static T Read<T>(string folder, Func<T> open)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -150,12 +153,12 @@ public static class AtomicWrite
         }
         catch (Exception e) when (e is UnauthorizedAccessException or IOException)
         {
-            // a disk that cannot be written
+            // the disk is read-only
         }
         using (held) return open();
     }
 
-    /// <summary>Completes an exchange of <paramref name="folder"/> that a dying process left half done; does nothing otherwise.</summary>
+    /// <summary>Completes an exchange of <paramref name="folder"/> that a dying process left unfinished, if any.</summary>
     public static void Recover(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -165,7 +168,7 @@ public static class AtomicWrite
         Complete(full);
     }
 
-    // only under the folder's lock: an old one that is seen now is of a dead process, and it was set aside only when its new one was complete
+    // requires the lock of the folder: an old folder that is visible now belongs to a dead process, and its new folder is complete
     static void Complete(string full)
     {
         foreach (var old in Leftovers(full, "old").OrderByDescending(Directory.GetLastWriteTimeUtc))
@@ -179,7 +182,7 @@ public static class AtomicWrite
         }
     }
 
-    /// <summary>Completes every exchange of a folder inside <paramref name="parent"/> that a dying process left half done.</summary>
+    /// <summary>Completes every exchange of a folder inside <paramref name="parent"/> that a dying process left unfinished.</summary>
     public static void RecoverAll(string parent)
     {
         ArgumentException.ThrowIfNullOrEmpty(parent);
@@ -190,7 +193,9 @@ public static class AtomicWrite
         }
     }
 
-    /// <summary>Deletes what dying processes left of the folders inside <paramref name="parent"/>; only for who knows that no other process writes there.</summary>
+    /// <summary>
+    /// Deletes temporary folders of dead processes inside <paramref name="parent"/>. The caller must know that no other process writes there.
+    /// </summary>
     internal static void DeleteLeftovers(string parent, string prefix)
     {
         RecoverAll(parent);
@@ -198,8 +203,8 @@ public static class AtomicWrite
         foreach (var path in Hidden(parent, prefix, ".lock", folders: false)) PathLock.Try(path, out _)?.Dispose();
     }
 
-    /// <summary>The folders, or files, <c>.PREFIX...SUFFIX</c> inside a folder; none where the folder does not exist.</summary>
-    /// <remarks>A pattern such as <c>.*.old</c> is not passed to the system: what it means differs between file systems.</remarks>
+    /// <summary>Returns the folders, or files, <c>.PREFIX...SUFFIX</c> inside a folder. Returns none if the folder does not exist.</summary>
+    /// <remarks>The operating system does not get a pattern such as <c>.*.old</c>, because its meaning differs between file systems.</remarks>
     internal static string[] Hidden(string parent, string prefix, string suffix, bool folders = true) => !Directory.Exists(parent) ? [] :
         new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
         {
@@ -208,10 +213,10 @@ public static class AtomicWrite
                 && entry.FileName[1..].StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith(suffix, StringComparison.Ordinal),
         }.ToArray();
 
-    /// <summary>Moves a folder; on Windows again for a moment while a file in it is open.</summary>
+    /// <summary>Moves a folder. On Windows, the move is tried again for a moment while a file in it is open.</summary>
     internal static void Move(string from, string to) => Retry.Briefly(() => Directory.Move(from, to));
 
-    /// <summary>Deletes a folder if it is there. What cannot be deleted now is deleted by a later write.</summary>
+    /// <summary>Deletes a folder if it exists. If that is not possible now, a later write deletes it.</summary>
     internal static void TryDelete(string folder)
     {
         try
@@ -220,7 +225,7 @@ public static class AtomicWrite
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // on Windows a reader may have a file open
+            // on Windows, a reader may have a file open
         }
     }
 
@@ -231,18 +236,17 @@ public static class AtomicWrite
             try
             {
                 var newest = Directory.EnumerateFileSystemEntries(leftover).Append(leftover).Max(System.IO.File.GetLastWriteTimeUtc);
-                if (DateTime.UtcNow - newest > Abandoned) Directory.Delete(leftover, recursive: true);     // a younger one may be another process at work
+                // a younger one may belong to a running process
+                if (DateTime.UtcNow - newest > Abandoned) Directory.Delete(leftover, recursive: true);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                // another process was quicker, or has a file open
+                // another process was faster, or has a file open
             }
         }
     }
 
-    /// <summary>
-    /// Deletes files <c>.PREFIX...SUFFIX</c> in a folder that were last written more than an hour ago, such as a dead writer leaves.
-    /// </summary>
+    /// <summary>Deletes files <c>.PREFIX...SUFFIX</c> in a folder that were last written more than one hour ago by a process that died.</summary>
     static void DeleteAbandonedFiles(string parent, string prefix)
     {
         foreach (var path in new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(),
@@ -259,7 +263,7 @@ public static class AtomicWrite
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                // another process was quicker, or has the file open
+                // another process was faster, or has the file open
             }
         }
     }

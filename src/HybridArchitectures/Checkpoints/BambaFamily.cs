@@ -3,22 +3,25 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Bamba: Mamba-2 layers with some of attention between them, each with a SwiGLU. The keys of its state-space layers are Granite's and Falcon-H1's too.</summary>
+/// <summary>
+/// Implements Bamba: Mamba-2 layers and some attention layers, each with a SwiGLU. Granite and Falcon-H1 use the same keys for their state-space
+/// layers.
+/// </summary>
 sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skipsPadding: true, paddingId: 0)
 {
     /// <summary>
-    /// Reads the state-space layer of the keys <c>mamba_*</c>. A number of heads that contradicts the inner width is refused, as by the reference.
+    /// Reads the state-space layer from the keys <c>mamba_*</c>. A number of heads that contradicts the inner width is refused, as in transformers.
     /// </summary>
     /// <param name="config">The configuration.</param>
     /// <param name="inner">The inner width.</param>
-    /// <param name="because">What says that.</param>
+    /// <param name="because">The setting that determines the inner width.</param>
     internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int inner, string because)
     {
         int heads = config.Int("mamba_n_heads", 128), groups = config.Int("mamba_n_groups", 1);
         if (heads < 1) throw config.Refusal("mamba_n_heads", heads, "at least 1");
         int headSize = config.IntOrAuto("mamba_d_head", inner / heads);
         if ((long)heads * headSize != inner)
-            throw config.Refusal("mamba_n_heads", heads, $"mamba_n_heads x mamba_d_head ({headSize}) to be {inner}, as {because}");
+            throw config.Refusal("mamba_n_heads", heads, $"mamba_n_heads x mamba_d_head ({headSize}) equal to {inner}, as {because}");
         return new()
         {
             Heads = heads,
@@ -35,7 +38,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         };
     }
 
-    /// <summary>The state-space layer whose inner width <c>mamba_expand</c> states.</summary>
+    /// <summary>Reads the state-space layer whose inner width follows from <c>mamba_expand</c>.</summary>
     internal static Mamba2Spec ReadMamba2(PretrainedConfig config, int width) =>
         ReadMamba2(config, Expanded(config, "mamba_expand", width), "mamba_expand x hidden_size says");
 
@@ -55,8 +58,10 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         WriteLimit(config, spec.TimeStepLimit);
     }
 
-    /// <summary><c>mamba_expand</c>, an integer.</summary>
-    internal static int Expansion(int inner, int width) => inner % width == 0 ? inner / width : throw Unfit($"an inner width of {inner}", $"a multiple of the width {width}");
+    /// <summary>Returns <c>mamba_expand</c>, which is an integer.</summary>
+    internal static int Expansion(int inner, int width) => inner % width == 0
+        ? inner / width
+        : throw Unfit($"an inner width of {inner}", $"a multiple of the width {width}");
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
@@ -75,7 +80,8 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         var attends = new bool[depth];
         foreach (double index in config.Numbers("attn_layer_indices") ?? [])
         {
-            if (!(index >= 0 && index < depth && index == Math.Floor(index))) throw config.Refusal("attn_layer_indices", index, $"layers 0 to {depth - 1}");
+            if (!(index >= 0 && index < depth && index == Math.Floor(index)))
+                throw config.Refusal("attn_layer_indices", index, $"layers 0 to {depth - 1}");
             attends[(int)index] = true;
         }
         return new HybridDesign

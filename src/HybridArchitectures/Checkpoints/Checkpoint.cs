@@ -5,34 +5,47 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>A model in a folder: its design as <c>design.json</c>, its tensors as <c>model.safetensors</c>.</summary>
+/// <summary>Saves and loads models in folders: the design is <c>design.json</c>, and the tensors are <c>model.safetensors</c>.</summary>
+/// <example>
+/// <code>
+/// HybridDesign design = HybridDesign.Create(width: 64, vocabularySize: 256).WithMamba2(stateSize: 16, headSize: 16)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(96)).Depth(2).Build();
+/// using (var model = design.CreateModel(seed: 0)) Checkpoint.Save(model, "example-model");
+/// using var loaded = Checkpoint.Load("example-model", ScalarType.BFloat16);        // bfloat16 activations, float32 parameters
+/// Console.WriteLine(loaded.Design);
+/// </code>
+/// </example>
 public static class Checkpoint
 {
-    /// <summary>The design's file.</summary>
+    /// <summary>The file name of the design.</summary>
     public const string DesignFile = "design.json";
 
-    /// <summary>The tensors' file.</summary>
+    /// <summary>The file name of the tensors.</summary>
     public const string ModelFile = "model.safetensors";
 
-    /// <summary>Saves a model. The folder appears, or replaces the one of an earlier save, when all of it is written.</summary>
-    /// <param name="model">The model. Low-rank adapters that are attached and not merged are saved with it, and attached again by <see cref="Load"/>.</param>
-    /// <param name="folder">A new or empty folder, or one that holds nothing but a model saved earlier.</param>
-    /// <param name="type">The type of the parameters in the file: float32, bfloat16 or float16.</param>
-    /// <exception cref="ArgumentException">The folder holds other files, which the save would take away.</exception>
-    /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
+    /// <summary>Saves a model. The folder appears, or replaces that of an earlier save, when it is complete.</summary>
+    /// <param name="model">
+    /// The model. Attached low-rank adapters that are not merged are saved too, and <see cref="Load"/> attaches them again.
+    /// </param>
+    /// <param name="folder">A new or empty folder, or one that contains only a saved model.</param>
+    /// <param name="type">The dtype of the parameters in the file: float32 (the default), bfloat16 or float16.</param>
+    /// <exception cref="ArgumentException">The folder contains other files, which would be deleted.</exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <remarks>
-    /// Threads and processes may save to one folder and load from it at the same time; <see cref="AtomicWrite.Folder"/> describes how.
+    /// Several threads and processes can save to one folder and load from it at the same time. <see cref="AtomicWrite.Folder"/> describes how.
     /// </remarks>
     public static void Save(HybridLanguageModel model, string folder, ScalarType type = ScalarType.Float32)
     {
         ArgumentNullException.ThrowIfNull(model);
         model.RequireAlive();
-        if (type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)) throw new ArgumentException($"type is {type}; expected Float32, BFloat16 or Float16", nameof(type));
+        if (type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
+            throw new ArgumentException($"type is {type}; expected Float32, BFloat16 or Float16", nameof(type));
         AtomicWrite.Folder(folder, fresh => Write(model, fresh, type), [DesignFile, ModelFile]);
     }
 
-    /// <summary>Writes a model's two files into a folder that exists; to be used inside <see cref="AtomicWrite.Folder"/> where more files belong to
-    /// a checkpoint.</summary>
+    /// <summary>
+    /// Writes the two files of a model to an existing folder. Use it inside <see cref="AtomicWrite.Folder"/> if a checkpoint has more files.
+    /// </summary>
     public static void Write(HybridLanguageModel model, string folder) => Write(model, folder, ScalarType.Float32);
 
     static void Write(HybridLanguageModel model, string folder, ScalarType type)
@@ -43,7 +56,7 @@ public static class Checkpoint
         metadata["format"] = "pt";
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        // parameters alone: the balance of experts moves in steps that half precision would swallow
+        // parameters only: the balancing biases of experts change in steps that half precision would round to 0
         var rounded = type == ScalarType.Float32 ? [] : model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
         var tensors = model.WholeState().ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
@@ -51,9 +64,10 @@ public static class Checkpoint
     }
 
     /// <summary>Reads the design of a saved model.</summary>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="DirectoryNotFoundException">The folder does not exist.</exception>
     /// <exception cref="FileNotFoundException">The folder has no <c>design.json</c>.</exception>
-    /// <exception cref="InvalidDataException">The file holds no design.</exception>
+    /// <exception cref="InvalidDataException">The file does not contain a design.</exception>
     public static HybridDesign LoadDesign(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -64,7 +78,8 @@ public static class Checkpoint
     {
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var path = Path.Combine(folder, DesignFile);
-        if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} made", path);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} wrote", path);
         try
         {
             RegularFile.Require(path);
@@ -76,15 +91,15 @@ public static class Checkpoint
         }
     }
 
-    /// <summary>Makes the model that was saved in a folder.</summary>
+    /// <summary>Creates the model that was saved in a folder.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="compute">The type of activations: float32 or bfloat16.</param>
-    /// <param name="device">Where the model shall live; null for the CPU.</param>
-    /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design; they are named.</exception>
+    /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
+    /// <param name="device">The device of the model. The default, null, means the CPU.</param>
+    /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design. The message names them.</exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        // both files of one save, also while another process saves there
+        // both files of one save, even while another process saves
         var (design, file) = AtomicWrite.Read(folder, () => (ReadDesign(folder), SafetensorsFile.Open(Path.Combine(folder, ModelFile))));
         using var opened = file;
         var model = design.CreateBlankModel(compute, device ?? CPU);
@@ -101,10 +116,10 @@ public static class Checkpoint
         }
     }
 
-    /// <summary>Fills a model with the tensors saved in a folder. If any is missing, unexpected or of another shape, the model stays as it is.</summary>
+    /// <summary>Fills a model with saved tensors. If any is missing, unexpected or of another shape, the model does not change.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">The folder.</param>
-    /// <exception cref="InvalidDataException">The tensors are not the model's; they are named.</exception>
+    /// <exception cref="InvalidDataException">The tensors are not those of the model. The message names them.</exception>
     public static void LoadInto(HybridLanguageModel model, string folder)
     {
         ArgumentNullException.ThrowIfNull(model);

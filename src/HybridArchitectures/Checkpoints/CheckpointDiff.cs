@@ -9,35 +9,41 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// What differs between two checkpoints, models or designs: settings of the design, names, shapes and types of tensors, how far their numbers lie apart, and, given tokens, from which
-/// layer on the outputs diverge. As text, a table.
+/// Describes the differences between two checkpoints, models or designs: settings of the design, names, shapes, dtypes and values of tensors and, if
+/// tokens are given, the first layer whose output differs. Its text is a table.
 /// </summary>
-/// <param name="Left">What stands on the left.</param>
-/// <param name="Right">What stands on the right.</param>
-/// <param name="Design">What differs in the designs; null where one of them is unknown, as in a single file of tensors.</param>
+/// <param name="Left">The name of the left side.</param>
+/// <param name="Right">The name of the right side.</param>
+/// <param name="Design">The differences of the designs. Null if one of them is unknown, as for a single file of tensors.</param>
 /// <param name="Tensors">Every tensor of either side, by name.</param>
-/// <param name="Layers">Every layer's output, in the order of computation; empty where no tokens were given.</param>
+/// <param name="Layers">The output of every layer, in the order of computation. Empty if no tokens were given.</param>
 public sealed record CheckpointDiff(string Left, string Right, EquatableList<DesignDifference>? Design, EquatableList<TensorDifference> Tensors, EquatableList<LayerDifference> Layers)
 {
     const int LinesShown = 60;
 
-    /// <summary>Whether nothing differs.</summary>
+    /// <summary>Gets whether there is no difference.</summary>
     public bool AreEqual => Design is null or { Count: 0 } && Tensors.All(tensor => tensor.Change == TensorChange.None) && FirstDivergence is null;
 
-    /// <summary>The first layer whose output diverges, or null.</summary>
+    /// <summary>Gets the first layer whose output differs, or null.</summary>
     public LayerDifference? FirstDivergence => Layers.FirstOrDefault(layer => layer.Diverges);
 
-    /// <summary>The tensors that differ in a way.</summary>
+    /// <summary>Returns the tensors with a kind of difference.</summary>
     public IReadOnlyList<TensorDifference> WithChange(TensorChange change) => [.. Tensors.Where(tensor => tensor.Change == change)];
 
     /// <summary>Compares two checkpoints.</summary>
     /// <param name="left">A folder of this library or of Hugging Face, or a safetensors file.</param>
-    /// <param name="right">Another. Where the two name their tensors differently (other family, other layout), both are loaded and compared by the names of <see cref="HybridLanguageModel.State"/>.</param>
-    /// <param name="ids">Tokens, (batch, length) int64, to find the first layer that diverges; null to compare files alone, one tensor in memory at a time.</param>
-    /// <param name="tolerance">The largest error of a layer's output that is none, as a share of its largest number.</param>
-    /// <exception cref="FileNotFoundException">There is no such file or folder, or it holds no checkpoint.</exception>
+    /// <param name="right">
+    /// The other checkpoint. If the names of tensors differ (another family or format), both are loaded and compared by the names of <see
+    /// cref="HybridLanguageModel.State"/>.
+    /// </param>
+    /// <param name="ids">
+    /// Tokens, shape (batch, length), int64, to find the first layer that differs. The default, null, compares only the files, one tensor in memory
+    /// at a time.
+    /// </param>
+    /// <param name="tolerance">The maximum permitted error of the output of a layer, relative to its maximum. The default is 1e-5.</param>
+    /// <exception cref="FileNotFoundException">The file or folder does not exist, or contains no checkpoint.</exception>
     /// <exception cref="InvalidDataException">A file is damaged.</exception>
-    /// <exception cref="ArgumentException">Tokens are given, and a side is no model.</exception>
+    /// <exception cref="ArgumentException">Tokens are given, but one side is not a model.</exception>
     public static CheckpointDiff Compare(string left, string right, Tensor? ids = null, double tolerance = 1e-5)
     {
         using var first = CheckpointSource.Open(left);
@@ -53,9 +59,11 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
 
     /// <summary>Compares two models.</summary>
     /// <param name="left">A model.</param>
-    /// <param name="right">Another.</param>
-    /// <param name="ids">Tokens, (batch, length) int64, to find the first layer that diverges; null for none.</param>
-    /// <param name="tolerance">The largest error of a layer's output that is none, as a share of its largest number.</param>
+    /// <param name="right">The other model.</param>
+    /// <param name="ids">
+    /// Tokens, shape (batch, length), int64, to find the first layer that differs. The default, null, compares only the parameters.
+    /// </param>
+    /// <param name="tolerance">The maximum permitted error of the output of a layer, relative to its maximum. The default is 1e-5.</param>
     public static CheckpointDiff Compare(HybridLanguageModel left, HybridLanguageModel right, Tensor? ids = null, double tolerance = 1e-5)
     {
         ArgumentNullException.ThrowIfNull(left);
@@ -64,12 +72,12 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
             ids is null ? [] : CompareLayers(left, right, ids, tolerance));
     }
 
-    /// <summary>Compares two designs: their settings, and the names and shapes of their models' tensors.</summary>
+    /// <summary>Compares two designs: their settings, and the names and shapes of the tensors of their models.</summary>
     public static CheckpointDiff Compare(HybridDesign left, HybridDesign right)
     {
         ArgumentNullException.ThrowIfNull(left);
         ArgumentNullException.ThrowIfNull(right);
-        using var first = left.CreateBlankModel(ScalarType.Float32, CPU);       // memory that nothing touches
+        using var first = left.CreateBlankModel(ScalarType.Float32, CPU);       // this memory is never written
         using var second = right.CreateBlankModel(ScalarType.Float32, CPU);
         return new(left.Name ?? "left", right.Name ?? "right", left.Diff(right), CompareTensors(Shapes(first), Shapes(second)), []);
     }
@@ -95,7 +103,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         if (left.Read is null || right.Read is null) return new(name, change, left.ToString(), right.ToString(), null, null, null, null);
         var (a, b) = (Numbers(left.Read()), Numbers(right.Read()));
         double leftNorm = Norm(a), rightNorm = Norm(b), difference = 0, largest = 0;
-        // the same bits are the same, also where they are no numbers
+        // equal bits are equal, even if they are NaN
         if (!a.equal(b).logical_or(a.isnan().logical_and(b.isnan())).all().item<bool>())
         {
             var gap = a - b;
@@ -109,7 +117,7 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
 
     static double Norm(Tensor numbers) => numbers.NumberOfElements == 0 ? 0 : numbers.norm().to(ScalarType.Float64).item<double>();
 
-    // integers up to 2^53 stay exact; weights are compared in the type they are trained in
+    // integers up to 2^53 remain exact; weights are compared in the dtype in which they are trained
     static Tensor Numbers(Tensor stored) => stored.dtype is ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32 ? stored.to(ScalarType.Float32) : stored.to(ScalarType.Float64);
 
     static EquatableList<LayerDifference> CompareLayers(HybridLanguageModel left, HybridLanguageModel right, Tensor ids, double tolerance)

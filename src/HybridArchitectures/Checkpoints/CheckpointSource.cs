@@ -3,7 +3,7 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>A checkpoint on disk, of whichever layout.</summary>
+/// <summary>Represents a checkpoint on disk in any format.</summary>
 sealed class CheckpointSource : IDisposable
 {
     readonly string path;
@@ -12,7 +12,7 @@ sealed class CheckpointSource : IDisposable
 
     CheckpointSource(string path, string naming, HybridDesign? design, Func<HybridLanguageModel>? load) => (this.path, Naming, Design, this.load) = (path, naming, design, load);
 
-    /// <summary>Two sources of one naming call the same tensor the same.</summary>
+    /// <summary>Gets the naming scheme. Two sources with the same scheme use the same names for the same tensors.</summary>
     public string Naming { get; }
 
     public HybridDesign? Design { get; }
@@ -54,7 +54,7 @@ sealed class CheckpointSource : IDisposable
         }
     }
 
-    // tensors that no text model uses may be named by an index and be absent
+    // an index may name tensors that no text model uses and that are absent
     bool IsIgnored(string name) =>
         Design is not null && PretrainedFamily.Find(Naming) is { } family && family.IsIgnored(family.Canonical(name), Design);
 
@@ -64,14 +64,15 @@ sealed class CheckpointSource : IDisposable
         if (File.Exists(Path.Combine(path, Checkpoint.DesignFile))) return new(path, "own", Checkpoint.LoadDesign(path), () => Checkpoint.Load(path));
         if (!File.Exists(Path.Combine(path, PretrainedFolder.ConfigFile))) return new(path, "tensors", null, null);
         var config = PretrainedConfig.Read(Path.Combine(path, PretrainedFolder.ConfigFile));
-        // a checkpoint that this library cannot load, of another family or quantised, can still be compared tensor by tensor
+        // a checkpoint that this library cannot load (another family, quantized) can still be compared tensor by tensor
         return PretrainedFamily.Find(config.ModelType) is null || config.Quantization is not null
             ? new(path, config.ModelType, null, null)
             : new(path, config.ModelType, PretrainedModel.LoadDesign(path), () => PretrainedModel.Load(path));
     }
 
     public HybridLanguageModel LoadModel(string argument) =>
-        load?.Invoke() ?? throw new ArgumentException($"'{path}' holds tensors but no model this library knows: only files of the same names can be compared with it, without tokens", argument);
+        load?.Invoke() ?? throw new ArgumentException(
+            $"'{path}' contains tensors but not a supported model; it can only be compared with files that have the same names, without tokens", argument);
 
     public void Dispose()
     {

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in every layer, added; muP multipliers throughout.</summary>
+/// <summary>Implements Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 in parallel in every layer, added, with muP multipliers.</summary>
 sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -13,7 +13,7 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         bool bias = config.Flag("attention_bias", false);
         var parts = config.Numbers("ssm_multipliers", 5);
         var multipliers = config.Numbers("mlp_multipliers", 2) ?? [1, 1];
-        // a stated inner width wins over the factor on the width, as in the reference
+        // an explicit inner width takes precedence over the factor on the width, as in transformers
         int expanded = Expanded(config, "mamba_expand", width), inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? expanded : 1024);
         string because = config.Has("mamba_d_ssm") ? "mamba_d_ssm says" : "mamba_expand x hidden_size, or 1024 without mamba_d_ssm, says";
         var mamba = BambaFamily.ReadMamba2(config, inner, because);
@@ -67,7 +67,7 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         config["rms_norm_eps"] = design.NormEpsilon;
         WriteAttention(config, attention);
         WriteRotary(config, attention.Rotary);
-        // mamba_d_ssm says how wide it is, so the factor on the width, an integer, says nothing
+        // mamba_d_ssm defines the width, so the factor on the width, an integer, has no effect
         BambaFamily.WriteMamba2(config, mamba, mamba.InnerWidth);
         config["mamba_d_ssm"] = mamba.InnerWidth;
         config["mamba_rms_norm"] = mamba.GatedNorm;

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Falcon Mamba (arXiv 2410.05355): Mamba whose time step, B and C are normed.</summary>
+/// <summary>Implements Falcon Mamba (arXiv 2410.05355): Mamba-1 with norms of the time step, B and C.</summary>
 sealed class FalconMambaFamily() : MambaFamily("falcon_mamba", "FalconMambaForCausalLM")
 {
     private protected override Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) =>

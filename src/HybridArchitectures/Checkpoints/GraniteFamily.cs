@@ -3,7 +3,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Granite 4: Mamba-2 and attention layers, a shared SwiGLU and, in some sizes, experts beside it; factors on embedding, residual, attention and logits.</summary>
+/// <summary>
+/// Implements Granite 4: Mamba-2 and attention layers, a shared SwiGLU and, in some sizes, experts; multipliers on embedding, residual stream,
+/// attention and logits.
+/// </summary>
 sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeHybridForCausalLM", skipsPadding: true)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -24,7 +27,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             Scale = config.Double("attention_multiplier", 1), Rotary = HasPositions(config) ? config.Rotary() : null,
             InputBias = bias, OutputBias = bias,
         };
-        // attention-only checkpoints carry state-space sizes that no layer uses
+        // attention-only checkpoints contain state-space sizes that no layer uses
         var mamba = attends.All(yes => yes) ? null : BambaFamily.ReadMamba2(config, width);
         config.Only("normalization_function", "rmsnorm");
         config.NoWindow();
@@ -32,7 +35,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         {
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = config.Int("intermediate_size"),
             SharedExperts = shared > 0 ? 1 : 0, SharedWidth = shared, Activation = activation,
-            Score = RouterScore.Softmax, Renormalize = true,        // a softmax over the chosen experts alone
+            Score = RouterScore.Softmax, Renormalize = true,        // a softmax over the selected experts only
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
@@ -54,7 +57,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         var other => throw config.Refusal("position_embedding_type", $"\"{other}\"", "rope or nope"),
     };
 
-    // sizes of layers that the model may not have, and settings of positions where it has none
+    // sizes of layers that the model may not have, and settings of positions if it has none
     private protected override IReadOnlyCollection<string> Unused =>
     [
         .. PretrainedConfig.RotaryKeys, "init_method", "num_experts_per_tok", "intermediate_size", "time_step_min", "time_step_limit",
@@ -78,7 +81,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         }
         config["position_embedding_type"] = attention?.Rotary is null ? "nope" : "rope";
         WriteRotary(config, attention?.Rotary);
-        // where there is none, sizes that the reference accepts
+        // if there is none, sizes that transformers accepts
         BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 }, design.Width);
         config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "attention" : "mamba"))]);
         config["num_local_experts"] = experts?.Experts ?? 0;

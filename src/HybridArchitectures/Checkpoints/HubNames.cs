@@ -1,9 +1,11 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Names on the Hugging Face Hub that are given where a local folder is expected.</summary>
+/// <summary>Recognizes names on the Hugging Face Hub that are passed as local folders.</summary>
 static class HubNames
 {
-    /// <summary>What to say where there is no such folder. If it reads like <c>owner/name</c>, how to get a folder of that name.</summary>
+    /// <summary>
+    /// Returns the message for a folder that does not exist. If its name has the form <c>owner/name</c>, the message explains how to download it.
+    /// </summary>
     public static string NoFolder(string folder)
     {
         string message = $"folder is '{folder}', which does not exist; expected a local folder.";
@@ -19,7 +21,7 @@ static class HubNames
     static bool IsPart(string part) =>
         part.Length is > 0 and <= 96 && char.IsAsciiLetterOrDigit(part[0]) && part.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
 
-    /// <summary>Whether a text has the form <c>owner/name</c> of the hub.</summary>
+    /// <summary>Returns whether a text has the form <c>owner/name</c> of the hub.</summary>
     public static bool IsName(string text)
     {
         string[] parts = text.Split('/');

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Words of Hugging Face configurations, old and new.</summary>
+/// <summary>Contains the old and new names in Hugging Face configurations.</summary>
 static class HuggingFaceNames
 {
     static readonly (string Word, Activation Value)[] activations =
@@ -23,7 +23,7 @@ static class HuggingFaceNames
 
     public static string FromActivation(Activation value) => activations.First(item => item.Value == value).Word;
 
-    /// <summary>Whether two values of a configuration say the same: numbers by value, words of layers in old and new spelling alike.</summary>
+    /// <summary>Returns whether two values of a configuration are equal: numbers by value, and layer types in old and new spelling.</summary>
     public static bool AreSame(JsonElement left, JsonElement right) => (left.ValueKind, right.ValueKind) switch
     {
         (JsonValueKind.Number, JsonValueKind.Number) => left.GetDouble() == right.GetDouble(),
@@ -33,7 +33,7 @@ static class HuggingFaceNames
         _ => left.GetRawText() == right.GetRawText(),
     };
 
-    /// <summary>The newer spelling of a layer-type word.</summary>
+    /// <summary>Returns the newer spelling of a layer type.</summary>
     public static string Layer(string word) => word switch
     {
         "attention" => "full_attention",
@@ -41,7 +41,7 @@ static class HuggingFaceNames
         _ => word,
     };
 
-    /// <summary>Whether a layer-type word stands for attention (true) or a state-space layer (false); null for neither.</summary>
+    /// <summary>Returns whether a layer type is attention (true) or a state-space layer (false). Returns null for other types.</summary>
     public static bool? IsAttention(string word) => word switch
     {
         "attention" or "full_attention" => true,

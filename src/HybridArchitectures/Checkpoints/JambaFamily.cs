@@ -3,7 +3,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Jamba (arXiv 2403.19887): Mamba layers with normed time step, B and C, attention without positions every so many layers, experts in some.</summary>
+/// <summary>
+/// Implements Jamba (arXiv 2403.19887): Mamba-1 layers with norms of the time step, B and C, periodic attention layers without positions, and experts
+/// in some layers.
+/// </summary>
 sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -17,7 +20,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         CheckOffset(config, "expert", expertPeriod, expertOffset);
         var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.HeadSize(width, heads) };
         config.NoWindow();
-        // models of the first version without these norms exist, but not here
+        // models of the first version without these norms exist, but are not supported
         config.Only("mamba_inner_layernorms", true);
         config.Only("attention_bias", false);
         var mamba = new Mamba1Spec
@@ -91,7 +94,7 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         if (offset < 0 || offset >= period) throw config.Refusal($"{what}_layer_offset", offset, $"0 to {period - 1}, below {what}_layer_period");
     }
 
-    // every so many layers from which one on; where there are none, a period longer than the model
+    // returns the period and offset; if there are no such layers, a period longer than the model
     static (int Period, int Offset) Period(HybridDesign design, string what, Func<BlockSpec, bool> holds)
     {
         for (int period = 1; period <= design.Depth + 1; period++)

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>LFM2 (arXiv 2511.23404): gated short convolutions with some layers of attention, whose queries and keys are normed.</summary>
+/// <summary>Implements LFM2 (arXiv 2511.23404): gated short convolutions, and some attention layers with norms of queries and keys.</summary>
 sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPadding: true, paddingId: 0)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -48,10 +48,10 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         return attends;
     }
 
-    // two thirds of what is written, times a factor, rounded up
+    // two thirds of the stated width, times a factor, rounded up
     static int InnerWidth(PretrainedConfig config)
     {
-        // the reference reads block_ff_dim first
+        // transformers reads block_ff_dim first
         int stated = config.Int("intermediate_size", 12288), width = config.Int("block_ff_dim", stated);
         if (!config.Flag("block_auto_adjust_ff_dim", true)) return width;
         int multiple = config.Int("block_multiple_of", 256);

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Llama 2 and 3 (arXiv 2407.21783).</summary>
+/// <summary>Implements Llama 2 and 3 (arXiv 2407.21783).</summary>
 sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skipsPadding: true)
 {
     private protected override HybridDesign Read(PretrainedConfig config)

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Mamba-2 (arXiv 2405.21060).</summary>
+/// <summary>Implements Mamba-2 (arXiv 2405.21060).</summary>
 sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -26,7 +26,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         };
         int inner = Expanded(config, "expand", width);
         if (inner != (long)mixer.Heads * mixer.HeadSize)
-            throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim to be expand x hidden_size = {inner}");
+            throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim equal to expand x hidden_size = {inner}");
         config.Agree("intermediate_size", inner, "expand x hidden_size says");
         config.Only("rms_norm", true);
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
@@ -37,7 +37,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         };
     }
 
-    // the norm follows the gate in the published models, whatever norm_before_gate says
+    // in the published models, the norm follows the gate regardless of norm_before_gate
     private protected override IReadOnlyCollection<string> Unused => ["time_step_min", "time_step_rank", "norm_before_gate"];
 
     private protected override void Write(HybridDesign design, JsonObject config)

@@ -3,10 +3,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Mamba (arXiv 2312.00752).</summary>
+/// <summary>Implements Mamba-1 (arXiv 2312.00752).</summary>
 class MambaFamily : PretrainedFamily
 {
-    /// <summary>Mamba itself.</summary>
+    /// <summary>Initializes the family of Mamba-1.</summary>
     public MambaFamily() : this("mamba", "MambaForCausalLM") { }
 
     private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
@@ -19,7 +19,7 @@ class MambaFamily : PretrainedFamily
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers");
         double epsilon = config.Double("layer_norm_epsilon", 1e-5);
-        // a stated inner width wins over the factor on the width, as in the reference: Falcon Mamba 7B states 16 next to twice the width
+        // an explicit inner width takes precedence, as in transformers: Falcon Mamba 7B states 16 and twice the width
         int inner = config.Int("intermediate_size", Expanded(config, "expand", width));
         config.Agree("d_inner", inner, "intermediate_size or expand says");
         config.Agree("d_model", width, "hidden_size says");
@@ -48,7 +48,7 @@ class MambaFamily : PretrainedFamily
         var mixer = First<Mamba1Spec>(design);
         config["num_hidden_layers"] = design.Depth;
         config["layer_norm_epsilon"] = design.NormEpsilon;
-        config["expand"] = Math.Max(1, mixer.InnerWidth / design.Width);        // intermediate_size counts
+        config["expand"] = Math.Max(1, mixer.InnerWidth / design.Width);        // intermediate_size takes precedence
         config["intermediate_size"] = mixer.InnerWidth;
         config["state_size"] = mixer.StateSize;
         config["conv_kernel"] = mixer.ConvolutionWidth;

@@ -4,7 +4,8 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Nemotron-H and Nemotron 3 (arXiv 2504.03624): layers that are one of Mamba-2, attention without positions, a feed-forward without gate, or experts.
+/// Implements Nemotron-H and Nemotron 3 (arXiv 2504.03624): each layer is one of Mamba-2, attention without positions, an ungated feed-forward, or
+/// experts.
 /// </summary>
 sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCausalLM")
 {
@@ -44,7 +45,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             "attention" or "full_attention" => new() { Mixer = attention, NormEpsilon = epsilon },
             "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias }, NormEpsilon = epsilon },
             "moe" => new() { FeedForward = Experts(config, activation, bias), NormEpsilon = epsilon },
-            _ => throw config.Refusal("layers_block_type", word, "mamba, attention, mlp, moe, or the later words linear_attention and full_attention"),
+            _ => throw config.Refusal(
+                "layers_block_type", word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
         };
         var words = Layers(config);
         return new HybridDesign
@@ -68,7 +70,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     static IReadOnlyList<string>? FromPattern(PretrainedConfig config)
     {
         if (config.Text("hybrid_override_pattern") is not { } pattern) return null;
-        if (pattern.Length is < 1 or > HybridDesign.MaxDepth) throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.MaxDepth}");
+        if (pattern.Length is < 1 or > HybridDesign.MaxDepth)
+            throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.MaxDepth}");
         return [.. pattern.Select(letter => letter switch
         {
             'M' => "linear_attention",
@@ -79,8 +82,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         })];
     }
 
-    // Attention has no positions. The number of shared experts says nothing next to their width. Heads of multi-token prediction
-    // are not used.
+    // attention has no positions; the number of shared experts has no effect, because their width is given; multi-token prediction is not used
     private protected override IReadOnlyCollection<string> Unused =>
     [
         .. PretrainedConfig.RotaryKeys, "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size",
@@ -143,7 +145,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             config["norm_topk_prob"] = experts.Renormalize;
             config["routed_scaling_factor"] = experts.Scale;
         }
-        if (design.TiedHead) throw Unfit("a tied head", "a head of its own, since the reference ties none here");
+        if (design.TiedHead) throw Unfit("a tied head", "a separate head, because transformers does not tie heads here");
         config["layer_norm_epsilon"] = design.NormEpsilon;
         config["num_hidden_layers"] = design.Depth;
         config["hybrid_override_pattern"] = string.Concat(design.Blocks.Select(block => block switch
@@ -152,7 +154,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             { Mixer: AttentionSpec, FeedForward: NoFeedForward } => '*',
             { Mixer: null, FeedForward: MlpSpec } => '-',
             { Mixer: null, FeedForward: MixtureOfExpertsSpec } => 'E',
-            _ => throw Unfit($"a block {block.Symbol}", "blocks that are a mixer alone or a feed-forward without gate alone"),
+            _ => throw Unfit($"a block {block.Symbol}", "blocks that are only a mixer or only an ungated feed-forward"),
         }));
     }
 
@@ -171,7 +173,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
                 { Mixer: AttentionSpec attention } => TensorRules.Attention(file, model, attention),
                 { FeedForward: MlpSpec mlp } => TensorRules.Mlp(file, model, mlp.Bias),
                 { FeedForward: MixtureOfExpertsSpec experts } => Experts(file, model, experts),
-                _ => throw new InvalidOperationException($"block {i + 1} is no layer of {ModelType}"),
+                _ => throw new InvalidOperationException($"block {i + 1} is not a layer of {ModelType}"),
             };
             foreach (var rule in rules) yield return rule;
         }
@@ -188,7 +190,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         foreach (var rule in TensorRules.Linear(file + "fc2_latent_proj", model + "out_of_latent", spec.DenseBias)) yield return rule;
     }
 
-    // the authors' code honours attention_bias, transformers ignores it: the file tells which of them wrote it
+    // the authors' code honours attention_bias, and transformers ignores it: the file shows which of them wrote it
     internal override HybridDesign Fit(HybridDesign design, Func<string, bool> has)
     {
         BlockSpec Fitted(BlockSpec block, int index)
@@ -203,6 +205,6 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     internal override string Canonical(string name) => name.StartsWith("model.", StringComparison.Ordinal) ? "backbone." + name["model.".Length..]
         : name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
 
-    // multi-token prediction heads are left out
+    // heads of multi-token prediction are not loaded
     internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
 }

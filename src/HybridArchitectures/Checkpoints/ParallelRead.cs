@@ -8,19 +8,20 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Numbers of a file brought into tensors of main memory, widened from bfloat16 on the way by all processors: while one reads the next piece into a buffer small enough for the processor's cache,
-/// the others widen theirs. A mapping would save that copy, but ends the process where another shortens the file meanwhile.
+/// Reads numbers of a file into tensors in main memory and converts bfloat16 to float32 with all processors. One thread reads the next piece into a
+/// buffer that fits into the processor's cache, while the others convert theirs. A memory mapping would avoid that copy, but ends the process if
+/// another one shortens the file.
 /// </summary>
 static unsafe class ParallelRead
 {
-    const int PieceElements = 1 << 21;      // 4 MiB of bfloat16: smaller ones read slower, larger ones leave the cache
+    const int PieceElements = 1 << 21;      // 4 MiB of bfloat16: smaller pieces are read more slowly, and larger ones exceed the cache
     const int MaxThreads = 16;
 
-    /// <summary>Whether a tensor can be filled from a file of this type without a copy of the whole between.</summary>
+    /// <summary>Returns whether a tensor can be filled from a file of this dtype without an intermediate copy of the whole.</summary>
     public static bool Serves(ScalarType stored, Tensor target) =>
         target.device_type == TorchSharp.DeviceType.CPU && target.is_contiguous() && (stored == target.dtype ? stored != ScalarType.Bool : stored == ScalarType.BFloat16 && target.dtype == ScalarType.Float32);
 
-    /// <summary>Fills a tensor from the file, from an offset in bytes on.</summary>
+    /// <summary>Fills a tensor from the file, starting at an offset in bytes.</summary>
     public static void Fill(SafeFileHandle file, long offset, ScalarType stored, Tensor target, string path)
     {
         long count = target.NumberOfElements, size = stored == target.dtype ? target.ElementSize : sizeof(ushort);
@@ -28,7 +29,7 @@ static unsafe class ParallelRead
         nint destination = TensorMemory.Pointer(target);
         long pieces = (count + PieceElements - 1) / PieceElements, next = 0;
         var turn = new Lock();
-        // pieces are read one after another, as the system reads ahead, and widened beside that
+        // pieces are read sequentially, which suits the read-ahead of the system, and converted in parallel
         void Work(int _)
         {
             byte[]? buffer = widen ? ArrayPool<byte>.Shared.Rent((int)Math.Min(PieceElements, count) * sizeof(ushort)) : null;
@@ -67,7 +68,7 @@ static unsafe class ParallelRead
         GC.KeepAlive(target);
     }
 
-    /// <summary>bfloat16 is the upper half of a float32.</summary>
+    /// <summary>Converts bfloat16, the upper half of a float32, to float32.</summary>
     static void Widen(ReadOnlySpan<ushort> source, Span<float> target)
     {
         int i = 0, step = Vector<ushort>.Count;

@@ -1,15 +1,13 @@
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// A lock between threads and processes: a file that is open without sharing. The operating system frees it when the process ends, however it ends.
+/// Implements a lock between threads and processes: a file that is open without sharing. The operating system releases it when the process ends.
 /// <para>
-/// 1. Open the file without sharing. If another holder has it open, the lock is taken.
-/// 2. On Unix, give the open file a random time of last write and read the time back by the path. If it differs, an earlier holder has just deleted
-/// the file, and
-///    the lock is tried again on the new file.
-/// 3. To release, delete the file and then close it. Only the holder deletes.
+/// 1. Open the file without sharing. If another holder has it open, the lock is taken. 2. On Unix, set the last write time of the open file to a
+/// random value, and read it back by the path. If it differs, an earlier holder has just deleted the file, and the lock is tried again with the new
+/// file. 3. To release the lock, delete the file and then close it. Only the holder deletes it.
 /// </para>
-/// File systems without locks (some network shares) give no protection; the operating system says nothing about it.
+/// File systems without locks (some network shares) provide no protection, and the operating system does not report that.
 /// </summary>
 sealed class PathLock : IDisposable
 {
@@ -20,12 +18,12 @@ sealed class PathLock : IDisposable
 
     PathLock(string path, FileStream file) => (this.path, this.file) = (path, file);
 
-    /// <summary>Takes the lock if nobody has it.</summary>
-    /// <param name="path">The lock's file; its folder exists.</param>
-    /// <param name="conflict">What the operating system said if another holder has the lock; else null.</param>
+    /// <summary>Takes the lock if it is free.</summary>
+    /// <param name="path">The file of the lock. Its folder must exist.</param>
+    /// <param name="conflict">The error of the operating system if another holder has the lock, or null.</param>
     /// <returns>The lock, or null if another holder has it.</returns>
-    /// <exception cref="IOException">The file cannot be made; not because of another holder.</exception>
-    /// <exception cref="UnauthorizedAccessException">The file may not be made.</exception>
+    /// <exception cref="IOException">The file cannot be created for a reason other than another holder.</exception>
+    /// <exception cref="UnauthorizedAccessException">Access to the file is denied.</exception>
     public static PathLock? Try(string path, out IOException? conflict)
     {
         conflict = null;
@@ -47,11 +45,11 @@ sealed class PathLock : IDisposable
         }
     }
 
-    /// <summary>Takes the lock, after waiting for other holders.</summary>
-    /// <param name="path">The lock's file; its folder exists.</param>
-    /// <param name="patience">How long to wait.</param>
-    /// <exception cref="IOException">Another holder kept the lock for longer, or the file cannot be made.</exception>
-    /// <exception cref="UnauthorizedAccessException">The file may not be made.</exception>
+    /// <summary>Takes the lock and waits for other holders.</summary>
+    /// <param name="path">The file of the lock. Its folder must exist.</param>
+    /// <param name="patience">The maximum time to wait.</param>
+    /// <exception cref="IOException">Another holder kept the lock for a longer time, or the file cannot be created.</exception>
+    /// <exception cref="UnauthorizedAccessException">Access to the file is denied.</exception>
     public static PathLock Take(string path, TimeSpan patience)
     {
         long began = Environment.TickCount64;
@@ -85,7 +83,7 @@ sealed class PathLock : IDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // a file that stays is taken by the next holder
+            // a remaining file is taken by the next holder
         }
         finally
         {

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <content>What is refused: settings that contradict each other, that are not known, or that describe quantised weights.</content>
+/// <content>Checks for settings that contradict each other, are unknown, or describe quantized weights.</content>
 public sealed partial class PretrainedConfig
 {
     const int MaxNamed = 8;
@@ -19,28 +19,28 @@ public sealed partial class PretrainedConfig
         if (Has(key) && Double(key) != expected) throw Refusal(key, Find(key), FormattableString.Invariant($"{expected}, as {because}"));
     }
 
-    /// <summary>Refuses a value other than the only one that the family's models have here.</summary>
+    /// <summary>Refuses a value other than the only one that the family supports here.</summary>
     internal void Only(string key, bool value)
     {
         if (Flag(key, value) != value) throw Refusal(key, Find(key), value ? "true" : "false");
     }
 
-    /// <summary>Refuses a text other than the only one that the family's models have here.</summary>
+    /// <summary>Refuses a text other than the only one that the family supports here.</summary>
     internal void Only(string key, string value)
     {
         if ((Text(key) ?? value) != value) throw Refusal(key, Find(key), $"\"{value}\"");
     }
 
-    /// <summary>Refuses a window: the family's attention sees all earlier tokens here.</summary>
+    /// <summary>Refuses a window, because windows are not supported in the family.</summary>
     internal void NoWindow()
     {
         asked?.Add("max_window_layers");
         bool used = Flag("use_sliding_window", true);
         if (Has("sliding_window") && used)
-            throw Refusal("sliding_window", Find("sliding_window"), "null, since windows are not supported in this family");
+            throw Refusal("sliding_window", Find("sliding_window"), "null, because windows are not supported in this family");
     }
 
-    /// <summary>The size of a head: as stated by <c>head_dim</c>, or <paramref name="width"/> divided by the number of heads.</summary>
+    /// <summary>Returns the head size: <c>head_dim</c>, or <paramref name="width"/> divided by the number of heads.</summary>
     internal int HeadSize(int width, int heads)
     {
         if (Has("head_dim")) return Int("head_dim");
@@ -48,9 +48,9 @@ public sealed partial class PretrainedConfig
         return width / heads;
     }
 
-    /// <summary>Refuses settings that the reading has not asked for and that are not known to change nothing.</summary>
+    /// <summary>Refuses settings that were not read and that may change the result.</summary>
     /// <param name="modelType">The family.</param>
-    /// <param name="unused">Settings of the family that change nothing.</param>
+    /// <param name="unused">The settings of the family that have no effect.</param>
     internal void RefuseUnknown(string modelType, IReadOnlyCollection<string> unused)
     {
         RefuseQuantized();
@@ -59,11 +59,11 @@ public sealed partial class PretrainedConfig
         string[] unknown = [.. items.Select(item => $"{item.Name} is {Shown(item.Value)}")];
         if (unknown.Length == 0) return;
         string named = string.Join(", ", unknown.Take(MaxNamed)) + (unknown.Length > MaxNamed ? ", ..." : "");
-        throw new InvalidDataException($"{path}: {named}; expected settings that this library knows in {modelType}. "
+        throw new InvalidDataException($"{path}: {named}; expected settings that this library supports in {modelType}. "
             + "Where they do not change what the model computes, name them in PretrainedLoadOptions.IgnoredKeys.");
     }
 
-    // a switch that is off and a list that is empty
+    // a switch that is off, or an empty list
     static bool SaysNothing(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Null or JsonValueKind.False => true,
@@ -73,10 +73,10 @@ public sealed partial class PretrainedConfig
         _ => false,
     };
 
-    /// <summary>The key that says that the weights are quantised, or null.</summary>
+    /// <summary>Gets the key that says that the weights are quantized, or null.</summary>
     internal string? Quantization => quantization.FirstOrDefault(key => root.TryGetProperty(key, out var value) && !SaysNothing(value));
 
-    /// <summary>Refuses a configuration that says that the weights are quantised.</summary>
+    /// <summary>Refuses a configuration that says that the weights are quantized.</summary>
     internal void RefuseQuantized()
     {
         if (Quantization is not { } key) return;
@@ -87,7 +87,7 @@ public sealed partial class PretrainedConfig
             + $"This checkpoint is quantised{by}. {NoQuantizedWeights}");
     }
 
-    /// <summary>What can be done about a quantised checkpoint.</summary>
+    /// <summary>The advice for quantized checkpoints.</summary>
     internal const string NoQuantizedWeights = "Quantised weights are not supported: load the original checkpoint, or dequantise this one first.";
 
     static readonly string[] quantization = ["quantization_config", "quantization", "compression_config", "quantize_config"];

@@ -2,10 +2,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <content>Settings of layers that several families share: time steps, gated norms, rotary positions.</content>
+/// <content>Reads settings of layers that several families share: time steps, gated norms, rotary positions.</content>
 public sealed partial class PretrainedConfig
 {
-    /// <summary>The limits to which time steps are clamped, or null where they clamp nothing.</summary>
+    /// <summary>Returns the limits to which time steps are clamped, or null if they have no effect.</summary>
     internal Interval? TimeStepLimit(string key = "time_step_limit")
     {
         if (Numbers(key, 2) is not { } ends) return null;
@@ -15,8 +15,8 @@ public sealed partial class PretrainedConfig
     }
 
     /// <summary>
-    /// The limits to which time steps are clamped in the families whose transformers code clamps them at <c>time_step_min</c>: that lower end alone,
-    /// or <c>time_step_limit</c> as the model was trained. Null where they clamp nothing.
+    /// Returns the limits to which time steps are clamped, for families that transformers clamps at <c>time_step_min</c>: that minimum, or
+    /// <c>time_step_limit</c> as in training. Returns null if the limits have no effect.
     /// </summary>
     internal Interval? TimeStepLimit(string limitKey, string minKey)
     {
@@ -26,11 +26,11 @@ public sealed partial class PretrainedConfig
         return !FollowsTransformers ? limit : least <= NoTimeStep ? null : new(least, float.MaxValue);
     }
 
-    /// <summary>A time step so small that none is smaller: softplus returns less only below -27.</summary>
+    /// <summary>A time step that is small enough to be no limit: softplus returns less only below -27.</summary>
     internal const double NoTimeStep = 1e-12;
 
     /// <summary>
-    /// Groups of the gated norm in the families whose transformers code normalises the whole inner width: as many as the groups of B and C, or 1.
+    /// Returns the groups of the gated norm for families whose inner width transformers normalizes as a whole: the groups of B and C, or 1.
     /// </summary>
     internal int NormGroups(int groups)
     {
@@ -39,15 +39,17 @@ public sealed partial class PretrainedConfig
         return stated == 1 || stated == groups ? stated : throw Refusal(WholeNorm, stated, $"1, or the {groups} groups of the state-space layer");
     }
 
-    /// <summary>The key by which this library states another number of norm groups than the number of groups. Other programs ignore it.</summary>
+    /// <summary>
+    /// The key with which this library states a number of norm groups that differs from the number of groups. Other programs ignore it.
+    /// </summary>
     internal const string WholeNorm = "gated_norm_groups";
 
     /// <summary>
-    /// Rotary positions by <c>rope_scaling</c> or, where that is absent or empty, by <c>rope_parameters</c>. A base in that section wins over
-    /// <c>rope_theta</c> next to it, as in transformers. Keys of the section that its kind does not know are refused.
+    /// Reads rotary positions from <c>rope_scaling</c> or, if that is absent or empty, from <c>rope_parameters</c>. A base in that section takes
+    /// precedence over <c>rope_theta</c>, as in transformers. Unknown keys of the section are refused.
     /// </summary>
-    /// <param name="theta">The base where none is written.</param>
-    /// <param name="fraction">The rotated part where none is written; null in families whose reference rotates whole heads.</param>
+    /// <param name="theta">The default base.</param>
+    /// <param name="fraction">The default rotated fraction. Null for families that rotate whole heads in transformers.</param>
     internal RotarySpec Rotary(double theta = 10_000, double? fraction = null)
     {
         foreach (string key in RotaryKeys) asked?.Add(key);
@@ -64,7 +66,7 @@ public sealed partial class PretrainedConfig
         };
     }
 
-    /// <summary>The settings of rotary positions, which change nothing where there are none.</summary>
+    /// <summary>The settings of rotary positions, which have no effect if there are no positions.</summary>
     internal static readonly string[] RotaryKeys =
         ["rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings"];
 
@@ -85,7 +87,7 @@ public sealed partial class PretrainedConfig
         var place = section?.Has(key) == true ? section : this;
         double stated = place.Double(key, otherwise ?? 1);
         if (otherwise is { } part) return FollowsTransformers && place == this ? part : stated;
-        // the reference rotates whole heads whatever is written here
-        return FollowsTransformers || stated == 1 ? 1 : throw place.Refusal(key, stated, "1, since this family rotates whole heads");
+        // transformers rotates whole heads regardless of this setting
+        return FollowsTransformers || stated == 1 ? 1 : throw place.Refusal(key, stated, "1, because this family rotates whole heads");
     }
 }

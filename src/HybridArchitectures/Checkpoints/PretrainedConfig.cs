@@ -6,8 +6,8 @@ using HybridArchitectures.Kernels;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// The <c>config.json</c> of a Hugging Face folder, in the words of published checkpoints or of later ones (<c>rope_theta</c> or <c>rope_parameters</c>).
-/// A key with the value null counts as absent. Every refusal names the file, the key, its value and what was expected.
+/// Represents the <c>config.json</c> of a Hugging Face folder, with old and new names of settings (<c>rope_theta</c> or <c>rope_parameters</c>). A
+/// key with the value null counts as absent. Every exception names the file, the key, its value, and what was expected.
 /// </summary>
 public sealed partial class PretrainedConfig
 {
@@ -16,20 +16,21 @@ public sealed partial class PretrainedConfig
     readonly string path;
     readonly JsonElement root;
     readonly PretrainedLoadOptions options;
-    readonly HashSet<string>? asked;        // the keys that a family has read; null where nobody counts them
+    readonly HashSet<string>? asked;        // the keys that a family has read; null if they are not recorded
 
     PretrainedConfig(string path, JsonElement root, PretrainedLoadOptions? options = null, HashSet<string>? asked = null) =>
         (this.path, this.root, this.options, this.asked) = (path, root, options ?? new(), asked);
 
-    /// <summary>The same configuration for one reading, which notes the keys that the reading asks for.</summary>
+    /// <summary>Returns the same configuration for one reading, which records the keys that are read.</summary>
     internal PretrainedConfig For(PretrainedLoadOptions? options) => new(path, root, options, new(StringComparer.Ordinal));
 
-    /// <summary>Whether settings mean what they mean in transformers, faults included.</summary>
+    /// <summary>Gets whether settings have the same meaning as in transformers, including its faults.</summary>
     internal bool FollowsTransformers => options.Semantics == PretrainedSemantics.Transformers;
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is no regular file, larger than 16 MiB, or holds no JSON object.</exception>
+    /// <param name="path">The path of the file.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">The path is not a regular file, has more than 16 MiB, or does not contain a JSON object.</exception>
     public static PretrainedConfig Read(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -37,7 +38,7 @@ public sealed partial class PretrainedConfig
         return Parse(reader.ReadToEnd(), path);
     }
 
-    /// <summary>Reads a text; <paramref name="path"/> is what refusals call it.</summary>
+    /// <summary>Parses a text. <paramref name="path"/> is its name in messages.</summary>
     internal static PretrainedConfig Parse(string json, string path)
     {
         try
@@ -53,7 +54,7 @@ public sealed partial class PretrainedConfig
         }
     }
 
-    // the parser checks escapes such as half a surrogate pair only when a text is asked for
+    // the parser checks escapes such as an unpaired surrogate only when a text is read
     static void Unescape(JsonElement element)
     {
         if (element.ValueKind == JsonValueKind.String) _ = element.GetString();
@@ -92,16 +93,16 @@ public sealed partial class PretrainedConfig
     static string? Bare(string json, int index) =>
         new[] { "-Infinity", "Infinity", "NaN" }.FirstOrDefault(word => string.CompareOrdinal(json, index, word, 0, word.Length) == 0);
 
-    /// <summary>The value of <c>model_type</c>.</summary>
+    /// <summary>Gets the value of <c>model_type</c>.</summary>
     public string ModelType => Text("model_type") ?? throw Refusal("model_type", null, "the name of a family");
 
-    /// <summary>All keys with their values as JSON.</summary>
+    /// <summary>Gets all keys with their values as JSON.</summary>
     internal IEnumerable<JsonProperty> Entries => root.EnumerateObject();
 
-    /// <summary>Whether the key is there and not null.</summary>
+    /// <summary>Returns whether the key is present and not null.</summary>
     internal bool Has(string key) => Find(key) is not null;
 
-    /// <summary>A value as it is written, for a refusal.</summary>
+    /// <summary>Returns a value as it is written, for messages.</summary>
     internal object? Value(string key) => Find(key);
 
     JsonElement? Find(string key)
@@ -117,7 +118,7 @@ public sealed partial class PretrainedConfig
     }
 
     /// <summary>
-    /// The first of several spellings of a key that is there; the first of all if none is. Spellings that contradict each other are refused.
+    /// Returns the first of several spellings of a key that is present, or the first spelling if none is. Contradictory spellings are refused.
     /// </summary>
     internal string Spelling(params ReadOnlySpan<string> keys)
     {
@@ -131,17 +132,19 @@ public sealed partial class PretrainedConfig
         return found ?? keys[0];
     }
 
-    /// <summary>Whether the key is written with the value null.</summary>
+    /// <summary>Returns whether the key is present with the value null.</summary>
     internal bool IsNull(string key)
     {
         asked?.Add(key);
         return root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Null;
     }
 
-    /// <summary><c>num_key_value_heads</c>: as many as query heads where null is written, <paramref name="otherwise"/> where nothing is.</summary>
+    /// <summary>
+    /// Returns <c>num_key_value_heads</c>: the number of query heads if it is null, and <paramref name="otherwise"/> if it is absent.
+    /// </summary>
     internal int KeyValueHeads(int heads, int otherwise) => Int("num_key_value_heads", IsNull("num_key_value_heads") ? heads : otherwise);
 
-    /// <summary>An integer, or the word <c>auto</c> for a derived one.</summary>
+    /// <summary>Returns an integer, or a derived one for the word <c>auto</c>.</summary>
     internal int IntOrAuto(string key, int automatic) =>
         Find(key) is { ValueKind: JsonValueKind.String } word && word.ValueEquals("auto") ? automatic : Int(key, automatic);
 
@@ -165,7 +168,7 @@ public sealed partial class PretrainedConfig
         { } value => throw Refusal(key, value, "true or false"),
     };
 
-    /// <summary><c>pad_token_id</c>; null where it is written as null or names no token.</summary>
+    /// <summary>Returns <c>pad_token_id</c>. Null if it is null or not a token.</summary>
     internal int? PaddingId(int vocabulary, int? otherwise)
     {
         asked?.Add("pad_token_id");
@@ -184,7 +187,7 @@ public sealed partial class PretrainedConfig
         { } value => throw Refusal(key, value, "a text"),
     };
 
-    /// <summary>A list of texts; null if the key is absent.</summary>
+    /// <summary>Returns a list of texts, or null if the key is absent.</summary>
     internal IReadOnlyList<string>? Texts(string key)
     {
         if (Find(key) is not { } value) return null;
@@ -193,7 +196,7 @@ public sealed partial class PretrainedConfig
         return [.. value.EnumerateArray().Select(item => item.GetString()!)];
     }
 
-    /// <summary>A list of numbers; null if the key is absent.</summary>
+    /// <summary>Returns a list of numbers, or null if the key is absent.</summary>
     internal IReadOnlyList<double>? Numbers(string key, int? count = null)
     {
         if (Find(key) is not { } value) return null;
@@ -202,7 +205,7 @@ public sealed partial class PretrainedConfig
         return [.. value.EnumerateArray().Select(item => Number(item) ?? throw Refusal(key, value, expected))];
     }
 
-    // a number, or an infinity in one of its spellings
+    // a number, or a spelling of infinity
     static double? Number(JsonElement value)
     {
         if (value.ValueKind == JsonValueKind.Number) return value.GetDouble();
@@ -211,7 +214,7 @@ public sealed partial class PretrainedConfig
         return value.GetString() switch { "Infinity" => double.PositiveInfinity, "-Infinity" => double.NegativeInfinity, _ => null };
     }
 
-    /// <summary>The nonlinearity of a feed-forward.</summary>
+    /// <summary>Returns the nonlinearity of a feed-forward.</summary>
     internal Activation Activation(string key, string otherwise) => HuggingFaceNames.Activation(Text(key) ?? otherwise)
         ?? throw Refusal(key, Find(key), $"one of {HuggingFaceNames.Activations}");
 
@@ -236,7 +239,7 @@ public sealed partial class PretrainedConfig
         return shown.Length <= 80 ? shown : shown[..80] + "...";
     }
 
-    /// <summary>Runs what may refuse a size, and puts the file's name before the refusal.</summary>
+    /// <summary>Runs a function and prepends the name of the file to the message of its exception.</summary>
     internal T Within<T>(Func<T> read)
     {
         try
@@ -245,7 +248,7 @@ public sealed partial class PretrainedConfig
         }
         catch (Exception error) when (error is ArgumentException or DivideByZeroException or OverflowException)
         {
-            throw new InvalidDataException($"{path}: no model can be made of these sizes: {Require.Text(error)}", error);
+            throw new InvalidDataException($"{path}: a model with these sizes is not possible: {Require.Text(error)}", error);
         }
     }
 }

@@ -4,24 +4,28 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// A family of checkpoints: how its <c>config.json</c> and its tensor names relate to a <see cref="HybridDesign"/> and the tensors of its model, in both directions.
+/// Describes a family of checkpoints: how its <c>config.json</c> and its tensor names correspond to a <see cref="HybridDesign"/> and the tensors of
+/// its model, in both directions.
 /// </summary>
 public abstract class PretrainedFamily
 {
     readonly bool skipsPadding;
     readonly int? paddingId;
 
-    /// <summary>A family; <paramref name="skipsPadding"/>: the embedding's look-up gives no gradient to <c>pad_token_id</c>, which is <paramref name="paddingId"/> where the key is absent.</summary>
+    /// <summary>
+    /// Initializes a family. If <paramref name="skipsPadding"/> is true, the embedding look-up gives no gradient to <c>pad_token_id</c>, whose
+    /// default is <paramref name="paddingId"/>.
+    /// </summary>
     private protected PretrainedFamily(string modelType, string architecture, bool skipsPadding = false, int? paddingId = null) =>
         (ModelType, Architecture, this.skipsPadding, this.paddingId) = (modelType, architecture, skipsPadding, paddingId);
 
-    /// <summary>The value of <c>model_type</c>.</summary>
+    /// <summary>Gets the value of <c>model_type</c>.</summary>
     public string ModelType { get; }
 
-    /// <summary>The value in <c>architectures</c>.</summary>
+    /// <summary>Gets the value in <c>architectures</c>.</summary>
     public string Architecture { get; }
 
-    /// <summary>The families there are, by name.</summary>
+    /// <summary>Gets all families, by name.</summary>
     public static IReadOnlyList<PretrainedFamily> All { get; } =
         [.. new PretrainedFamily[]
         {
@@ -30,20 +34,22 @@ public abstract class PretrainedFamily
             new Qwen3NextFamily(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
-    /// <summary>The family of a name, or null.</summary>
+    /// <summary>Returns the family with a name, or null.</summary>
     public static PretrainedFamily? Find(string modelType) => All.FirstOrDefault(family => family.ModelType == modelType);
 
-    /// <summary>The head's name in every family.</summary>
+    /// <summary>The name of the head in every family.</summary>
     internal const string Head = "lm_head.weight";
 
     internal static string Names => string.Join(", ", All.Select(family => family.ModelType));
 
     /// <summary>Returns the design that a configuration describes.</summary>
     /// <param name="config">The configuration.</param>
-    /// <param name="options">How settings are read; null for <see cref="PretrainedSemantics.AsTrained"/> and no ignored settings.</param>
+    /// <param name="options">
+    /// How settings are read. The default, null, means <see cref="PretrainedSemantics.AsTrained"/> without ignored settings.
+    /// </param>
     /// <exception cref="InvalidDataException">
-    /// A setting is missing, of the wrong kind, of a value that no model can have, contradicted by another, or unknown; or the checkpoint is
-    /// quantised.
+    /// A setting is missing, has the wrong kind or an impossible value, is contradicted by another one, or is unknown, or the checkpoint is
+    /// quantized.
     /// </exception>
     public HybridDesign ReadDesign(PretrainedConfig config, PretrainedLoadOptions? options = null)
     {
@@ -59,8 +65,9 @@ public abstract class PretrainedFamily
         });
     }
 
-    /// <summary>The configuration of a design, refused where the family cannot express it.</summary>
-    /// <exception cref="ArgumentException">Names what the family cannot express.</exception>
+    /// <summary>Returns the configuration of a design.</summary>
+    /// <param name="design">The design.</param>
+    /// <exception cref="ArgumentException">The family cannot express the design. The message names the property.</exception>
     public JsonObject WriteConfig(HybridDesign design)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -79,7 +86,7 @@ public abstract class PretrainedFamily
         return config;
     }
 
-    // the reference tells 1.0 from 1: a number that may have a fraction is written with one
+    // transformers distinguishes 1.0 from 1: a number that may have a fraction is written with one
     static void Floats(JsonNode node)
     {
         switch (node)
@@ -102,36 +109,35 @@ public abstract class PretrainedFamily
 
     private protected abstract HybridDesign Read(PretrainedConfig config);
 
-    /// <summary>
-    /// Settings of the family's published configurations that do not change what its models compute, or that only some of its layers use.
-    /// </summary>
+    /// <summary>Gets settings in published configurations of the family that have no effect on its models, or only on some of its layers.</summary>
     private protected virtual IReadOnlyCollection<string> Unused => [];
 
-    /// <summary>Whether a setting can be taken over into a configuration that is written: it does not change what a model computes.</summary>
+    /// <summary>Returns whether a setting can be copied to a written configuration because it does not change the result of a model.</summary>
     internal bool IsUnused(string key) => UnusedSettings.Contains(key) || Unused.Contains(key);
 
     private protected abstract void Write(HybridDesign design, JsonObject config);
 
-    /// <summary>The tensors of a checkpoint.</summary>
+    /// <summary>Returns the tensors of a checkpoint.</summary>
     internal abstract IEnumerable<TensorChoice> Tensors(HybridDesign design);
 
     /// <summary>
-    /// The design that the tensors of a file have, where programs differ in what they make of the configuration. By default the one it describes.
+    /// Returns the design of the tensors in a file, for configurations that programs interpret differently. By default, this is the design that the
+    /// configuration describes.
     /// </summary>
     /// <param name="design">The design that the configuration describes.</param>
-    /// <param name="has">Whether the file has a tensor, by its name in the spelling of <see cref="Tensors"/>.</param>
+    /// <param name="has">Returns whether the file has a tensor, by its name in the spelling of <see cref="Tensors"/>.</param>
     internal virtual HybridDesign Fit(HybridDesign design, Func<string, bool> has) => design;
 
-    /// <summary>A tensor's name in the spelling of <see cref="Tensors"/>.</summary>
+    /// <summary>Returns the name of a tensor in the spelling of <see cref="Tensors"/>.</summary>
     internal virtual string Canonical(string name) => name;
 
-    /// <summary>Whether a tensor may be in a file and is not needed.</summary>
+    /// <summary>Returns whether a tensor may be in a file but is not needed.</summary>
     internal virtual bool IsIgnored(string name, HybridDesign design) =>
         (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
 
     private protected static string Block(int index) => $"stack.blocks.{index}.";
 
-    /// <summary>What reading a configuration cannot tell and writing one need not: names, and settings that matter to training or speed alone.</summary>
+    /// <summary>Returns the design without what a configuration does not contain: names, and settings that only concern training or speed.</summary>
     internal static HybridDesign Essence(HybridDesign design) => design with
     {
         Name = null,
@@ -139,7 +145,7 @@ public abstract class PretrainedFamily
         PaddingId = null,
         HeadZLoss = 0,
         HeadZLossEverywhere = false,
-        LogitScale = Math.Round(design.LogitScale, 12),        // families that divide logits write the inverse
+        LogitScale = Math.Round(design.LogitScale, 12),        // families that divide logits store the inverse
         Blocks = [.. design.Blocks.Select(block => block with { Mixer = Essence(block.Mixer), FeedForward = Essence(block.FeedForward) })],
     };
 
@@ -166,10 +172,11 @@ public abstract class PretrainedFamily
         }
         : feedForward;
 
-    // what a configuration says once for all blocks is taken from the first that has it; reading the result back tells where others differ
+    // settings that a configuration contains once for all blocks are taken from the first block; reading the result back detects differences
     private protected static T First<T>(HybridDesign design) where T : MixerSpec
     {
-        return design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault() ?? throw Unfit($"blocks {design.Pattern}", $"at least one {typeof(T).Name}");
+        return design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault()
+            ?? throw Unfit($"blocks {design.Pattern}", $"at least one {typeof(T).Name}");
     }
 
     private protected static T? FirstOrNone<T>(HybridDesign design) where T : MixerSpec => design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault();
@@ -200,7 +207,7 @@ public abstract class PretrainedFamily
         config["rope_parameters"] = parameters;
     }
 
-    /// <summary>Writes the limits of time steps; nothing where there are none.</summary>
+    /// <summary>Writes the limits of time steps, if there are any.</summary>
     private protected static void WriteLimit(JsonObject config, Interval? limit)
     {
         if (limit is null) return;
@@ -208,14 +215,14 @@ public abstract class PretrainedFamily
             limit.Maximum >= float.MaxValue ? new JsonObject { ["__float__"] = "Infinity" } : JsonValue.Create(limit.Maximum));
     }
 
-    // transformers clamps at time_step_min, other programs at time_step_limit: both are written, so that the lower end is the same in all
+    // transformers clamps at time_step_min and other programs at time_step_limit; both are written, so that the minimum is the same in all
     private protected static void WriteBothLimits(JsonObject config, Interval? limit)
     {
         WriteLimit(config, limit ?? new(0, float.MaxValue));
         config["time_step_min"] = limit is { Minimum: > 0 } ? limit.Minimum : PretrainedConfig.NoTimeStep;
     }
 
-    // one norm for the whole inner width, as transformers computes it, is said where there are several groups
+    // a single norm over the whole inner width, as in transformers, is stated if there are several groups
     private protected static void WriteNormGroups(JsonObject config, Mamba2Spec spec)
     {
         if (!spec.GatedNorm || spec.GatedNormGroups == spec.Groups) return;
@@ -224,7 +231,7 @@ public abstract class PretrainedFamily
         config[PretrainedConfig.WholeNorm] = 1;
     }
 
-    /// <summary>The chunk of the scan: any power of two gives the same numbers.</summary>
+    /// <summary>Returns the chunk size of the scan. Any power of two gives the same result.</summary>
     private protected static int Chunk(PretrainedConfig config, string key, int otherwise)
     {
         int size = config.Int(key, otherwise);
@@ -239,7 +246,7 @@ public abstract class PretrainedFamily
         config["attention_bias"] = spec.InputBias;
     }
 
-    /// <summary>The width times a factor that need not be whole, rounded down.</summary>
+    /// <summary>Returns the width times a factor, which can have a fraction, rounded down.</summary>
     internal static int Expanded(PretrainedConfig config, string key, int width) => checked((int)(config.Double(key, 2) * width));
 
     private protected static EquatableList<BlockSpec> Blocks(int depth, Func<int, BlockSpec> block) => [.. Enumerable.Range(0, depth).Select(block)];

@@ -2,7 +2,9 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>The tensors of a Hugging Face folder: <c>model.safetensors</c>, or shards named by <c>model.safetensors.index.json</c>.</summary>
+/// <summary>
+/// Provides the tensors of a Hugging Face folder: <c>model.safetensors</c>, or shards that <c>model.safetensors.index.json</c> names.
+/// </summary>
 sealed class PretrainedFolder : IDisposable
 {
     public const string ConfigFile = "config.json", SingleFile = "model.safetensors", IndexFile = "model.safetensors.index.json";
@@ -12,16 +14,16 @@ sealed class PretrainedFolder : IDisposable
     readonly List<SafetensorsFile> files = [];
     readonly Dictionary<string, SafetensorsFile> byName = new(StringComparer.Ordinal);
 
-    /// <summary>Every tensor's name and the file it is in.</summary>
+    /// <summary>Gets the name of every tensor and the file that contains it.</summary>
     public IReadOnlyDictionary<string, SafetensorsFile> Tensors => byName;
 
-    /// <summary>Numbers in all tensors together.</summary>
+    /// <summary>Gets the total number of elements of all tensors.</summary>
     public long Elements => files.Sum(file => file.Entries.Sum(entry => entry.Shape.Aggregate(1L, (product, size) => product * size)));
 
-    /// <summary>Opens the files and checks that they hold what the index says.</summary>
+    /// <summary>Opens the files and checks that they contain the tensors of the index.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="isIgnored">
-    /// Whether a tensor is not needed; null for none. Nothing is asked of such a tensor: the file that an index names for it may be absent.
+    /// Returns whether a tensor is not needed. Its file may be absent. The default, null, means that all tensors are needed.
     /// </param>
     public static PretrainedFolder Open(string folder, Func<string, bool>? isIgnored = null)
     {
@@ -32,7 +34,7 @@ sealed class PretrainedFolder : IDisposable
             if (File.Exists(Path.Combine(folder, SingleFile))) opened.AddAll(SafetensorsFile.Open(Path.Combine(folder, SingleFile)), isIgnored);
             else if (File.Exists(Path.Combine(folder, IndexFile))) opened.AddShards(folder, isIgnored);
             else
-                throw new FileNotFoundException($"'{folder}' holds neither {SingleFile} nor {IndexFile}"
+                throw new FileNotFoundException($"'{folder}' contains neither {SingleFile} nor {IndexFile}"
                     + (File.Exists(Path.Combine(folder, "pytorch_model.bin")) ? "; its pytorch_model.bin is a pickle, which is never read: convert it to safetensors" : ""));
             return opened;
         }
@@ -55,9 +57,9 @@ sealed class PretrainedFolder : IDisposable
     {
         string path = Path.Combine(folder, IndexFile);
         var places = ReadIndex(path);
-        // a tensor that is not needed, such as one of multi-token prediction, must not refuse the folder
+        // a tensor that is not needed, such as one of multi-token prediction, must not make the folder invalid
         var needed = places.Where(item => !isIgnored(item.Key)).ToArray();
-        // a head next to a tied embedding is compared with it where it is there
+        // if a file contains a head in addition to a tied embedding, they are compared
         bool IsThere(string shard) => IsPlainName(shard) && File.Exists(Path.Combine(folder, shard));
         var optional = places.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
         var shards = needed.Concat(optional).Select(item => item.Value).Distinct(StringComparer.Ordinal).ToArray();
@@ -65,14 +67,14 @@ sealed class PretrainedFolder : IDisposable
         foreach (string shard in shards)
         {
             if (!IsPlainName(shard))
-                throw new InvalidDataException($"{path}: shard '{shard}' is not the plain name of a .safetensors file beside the index");
+                throw new InvalidDataException($"{path}: shard '{shard}' is not the plain name of a .safetensors file in the same folder");
             string file = Path.Combine(folder, shard);
-            if (!File.Exists(file)) throw new InvalidDataException($"{path}: the shard '{shard}' it names is not there");
+            if (!File.Exists(file)) throw new InvalidDataException($"{path}: the shard '{shard}' does not exist");
             AddAll(SafetensorsFile.Open(file), isIgnored);
         }
         foreach (var (name, shard) in needed)
             if (!byName.TryGetValue(name, out var file) || Path.GetFileName(file.Path) != shard)
-                throw new InvalidDataException($"{path}: tensor '{name}' is said to be in '{shard}', which does not hold it");
+                throw new InvalidDataException($"{path}: tensor '{name}' is not in '{shard}', which the index names");
     }
 
     static Dictionary<string, string> ReadIndex(string path)
@@ -86,8 +88,10 @@ sealed class PretrainedFolder : IDisposable
                 throw new InvalidDataException($"{path}: no object 'weight_map'");
             foreach (var item in map.EnumerateObject())
             {
-                if (item.Value.ValueKind != JsonValueKind.String) throw new InvalidDataException($"{path}: the place of '{item.Name}' is {item.Value.ValueKind}; expected a file name");
-                if (!places.TryAdd(item.Name, item.Value.GetString()!)) throw new InvalidDataException($"{path}: '{item.Name}' stands twice in weight_map");
+                if (item.Value.ValueKind != JsonValueKind.String)
+                    throw new InvalidDataException($"{path}: the file of '{item.Name}' is {item.Value.ValueKind}; expected a file name");
+                if (!places.TryAdd(item.Name, item.Value.GetString()!))
+                    throw new InvalidDataException($"{path}: '{item.Name}' occurs twice in weight_map");
             }
             return places;
         }

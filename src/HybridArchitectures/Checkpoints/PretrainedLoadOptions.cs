@@ -2,19 +2,18 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Options of <see cref="PretrainedModel.Load"/> and <see cref="PretrainedModel.LoadDesign"/>.</summary>
+/// <summary>Contains the options of <see cref="PretrainedModel.Load"/> and <see cref="PretrainedModel.LoadDesign"/>.</summary>
 public sealed record PretrainedLoadOptions
 {
     /// <summary>
-    /// Gets or sets whose reading of the configuration counts where transformers differs from the code that trained the published models.
-    /// The default value is <see cref="PretrainedSemantics.AsTrained"/>. Use <see cref="PretrainedSemantics.Transformers"/> to reproduce the numbers
-    /// of that library.
+    /// Gets or sets how the configuration is interpreted if transformers differs from the code that trained the published models. The default is <see
+    /// cref="PretrainedSemantics.AsTrained"/>. Use <see cref="PretrainedSemantics.Transformers"/> to reproduce the numbers of transformers.
     /// </summary>
     public PretrainedSemantics Semantics { get; init; }
 
     /// <summary>
-    /// Gets or sets the names of top-level settings of <c>config.json</c> that are ignored although the library does not know them.
-    /// The default value is an empty list: an unknown setting is refused, because it may change what the model computes.
+    /// Gets or sets the names of unknown top-level settings of <c>config.json</c> that are ignored. The default is empty: an unknown setting is
+    /// refused, because it may change the result of the model.
     /// </summary>
     public EquatableList<string> IgnoredKeys { get; init; } = [];
 }

@@ -6,18 +6,32 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Models in folders as Hugging Face has them: <c>config.json</c> and safetensors. See <see cref="PretrainedFamily.All"/> for what can be read and written.</summary>
+/// <summary>
+/// Loads and saves models in the format of Hugging Face: <c>config.json</c> and safetensors. <see cref="PretrainedFamily.All"/> lists the supported
+/// families.
+/// </summary>
+/// <example>
+/// <code>
+/// HybridDesign design = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(96)).Depth(2).Build();
+/// using (var model = design.CreateModel(seed: 0)) PretrainedModel.Save(model, "example-llama", "llama");
+/// using var loaded = PretrainedModel.Load("example-llama", ScalarType.BFloat16);
+/// Console.WriteLine(loaded.Design.Pattern);                                          // TT
+/// </code>
+/// </example>
 public static class PretrainedModel
 {
     const int NamesShown = 20;
 
     /// <summary>Reads the design of a checkpoint.</summary>
     /// <param name="folder">A local folder.</param>
-    /// <param name="options">How its settings are read; null for the defaults.</param>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder. The message says how to get one from the Hugging Face Hub.</exception>
-    /// <exception cref="FileNotFoundException">It has no <c>config.json</c>.</exception>
+    /// <param name="options">How settings are read. The default, null, means the default values.</param>
+    /// <exception cref="DirectoryNotFoundException">
+    /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
+    /// </exception>
+    /// <exception cref="FileNotFoundException">The folder has no <c>config.json</c>.</exception>
     /// <exception cref="InvalidDataException">
-    /// The configuration is of an unknown family, damaged, holds unknown settings, or says that the weights are quantised.
+    /// The family is unknown, the configuration is damaged or has unknown settings, or the weights are quantized.
     /// </exception>
     public static HybridDesign LoadDesign(string folder, PretrainedLoadOptions? options = null)
     {
@@ -29,15 +43,17 @@ public static class PretrainedModel
     /// Loads a checkpoint. Its tensors must be exactly those of the design, except for a tied head and tensors that no text model uses.
     /// </summary>
     /// <param name="folder">A local folder.</param>
-    /// <param name="compute">The type of activations: float32 or bfloat16. Weights are float32 whatever the file has.</param>
-    /// <param name="device">Where the model shall live; null for the CPU.</param>
-    /// <param name="progress">Told the share of tensors that are loaded, from 0 to 1.</param>
-    /// <param name="options">How settings are read; null for the defaults: the model as it was trained, unknown settings refused.</param>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder. The message says how to get one from the Hugging Face Hub.</exception>
+    /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16. Weights are converted to float32.</param>
+    /// <param name="device">The device of the model. The default, null, means the CPU.</param>
+    /// <param name="progress">Receives the share of loaded tensors, from 0 to 1.</param>
+    /// <param name="options">How settings are read. The default, null, means the model as it was trained, and refuses unknown settings.</param>
+    /// <exception cref="DirectoryNotFoundException">
+    /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
+    /// </exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     /// <exception cref="InvalidDataException">
-    /// The family is unknown, a file is damaged, a setting is unknown, the weights are quantised, or tensors are missing, unexpected or of another
-    /// shape; they are named.
+    /// The family is unknown, a file is damaged, a setting is unknown, the weights are quantized, or tensors are missing, unexpected or of another
+    /// shape. The message names them.
     /// </exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,
         IProgress<double>? progress = null, PretrainedLoadOptions? options = null)
@@ -50,10 +66,11 @@ public static class PretrainedModel
         var actual = Names(family, files, folder, described);
         var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
-        // before memory is taken for sizes that only the configuration claims
+        // before memory is allocated for sizes that only the configuration declares
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
-            throw new InvalidDataException($"{folder}: {PretrainedFolder.ConfigFile} describes a model of {expected} parameters, but the files hold {files.Elements} numbers");
+            throw new InvalidDataException(
+                $"{folder}: {PretrainedFolder.ConfigFile} describes {expected} parameters, but the files contain {files.Elements} numbers");
         var model = design.CreateBlankModel(compute, device ?? CPU);
         try
         {
@@ -77,7 +94,7 @@ public static class PretrainedModel
         return (family, config);
     }
 
-    // programs that quantise leave a file of their own, or tensors that hold scales next to packed weights
+    // quantization programs leave a separate file, or tensors with scales next to packed weights
     static readonly string[] quantizationFiles = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
     static readonly string[] quantizationParts =
     [
@@ -95,9 +112,10 @@ public static class PretrainedModel
     {
         foreach (var (name, file) in files.Tensors)
         {
-            if (quantizationParts.Any(part => name.EndsWith(part, StringComparison.Ordinal))) throw Quantized(folder, $"it holds the tensor {name}");
+            if (quantizationParts.Any(part => name.EndsWith(part, StringComparison.Ordinal)))
+                throw Quantized(folder, $"it contains the tensor {name}");
             if (name.EndsWith(".weight", StringComparison.Ordinal) && file[name].Type is ScalarType.Byte or ScalarType.Int8 or ScalarType.Int32)
-                throw Quantized(folder, $"the tensor {file[name]} holds integers");
+                throw Quantized(folder, $"the tensor {file[name]} contains integers");
         }
     }
 
@@ -105,7 +123,7 @@ public static class PretrainedModel
         new($"{folder}: this checkpoint is quantised ({because}); expected weights in float32, bfloat16 or float16. "
             + PretrainedConfig.NoQuantizedWeights);
 
-    // the family's spelling of every tensor's name, and the file's
+    // the name of every tensor in the spelling of the family, and in that of the file
     static Dictionary<string, string> Names(PretrainedFamily family, PretrainedFolder files, string folder, HybridDesign design)
     {
         var actual = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -115,7 +133,7 @@ public static class PretrainedModel
         return actual;
     }
 
-    // a file that has a head beside the embedding, with other numbers, is not tied whatever the configuration says
+    // a file with a head that differs from the embedding is not tied, regardless of the configuration
     static HybridDesign WithOwnHead(HybridDesign design, PretrainedFamily family, PretrainedFolder files, Dictionary<string, string> actual)
     {
         if (!design.TiedHead || !actual.TryGetValue(PretrainedFamily.Head, out string? head)) return design;
@@ -156,10 +174,10 @@ public static class PretrainedModel
     static string? Listed(string what, IReadOnlyList<string> names) => names.Count == 0 ? null
         : $"{names.Count} {(names.Count == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
 
-    /// <summary>Tensors by their names in a family's checkpoints.</summary>
+    /// <summary>Returns tensors by their names in checkpoints of a family.</summary>
     /// <param name="design">The design.</param>
-    /// <param name="modelType">The family.</param>
-    /// <param name="state">Tensors as <see cref="HybridLanguageModel.State"/> names them: weights, gradients, moments.</param>
+    /// <param name="modelType">The <c>model_type</c> of the family.</param>
+    /// <param name="state">Tensors with the names of <see cref="HybridLanguageModel.State"/>: weights, gradients or moments.</param>
     /// <returns>New tensors or views, in the current dispose scope.</returns>
     /// <exception cref="ArgumentException">The family is unknown or cannot express the design.</exception>
     public static IReadOnlyDictionary<string, Tensor> Rename(HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state)
@@ -170,16 +188,19 @@ public static class PretrainedModel
         return family.Tensors(design).SelectMany(choice => choice.Forms[0]).ToDictionary(rule => rule.File, rule => rule.Gather(state));
     }
 
-    /// <summary>Saves a model as a checkpoint of a family. The folder appears, or replaces one written earlier, when all of it is written.</summary>
+    /// <summary>Saves a model as a checkpoint of a family. The folder appears, or replaces an earlier one, when it is complete.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="folder">A new or empty folder, or one that holds nothing but a checkpoint's configuration and weights.</param>
-    /// <param name="modelType">The family's <c>model_type</c>.</param>
-    /// <param name="options">Element type, size of files; null for float32 in one file up to 5 GB.</param>
-    /// <exception cref="ArgumentException">The family is unknown or cannot express the design (the message says what differs), or the folder holds other files.</exception>
+    /// <param name="folder">A new or empty folder, or one that contains only the configuration and weights of a checkpoint.</param>
+    /// <param name="modelType">The <c>model_type</c> of the family.</param>
+    /// <param name="options">The dtype and the size of files. The default, null, means float32 in one file of up to 5 GB.</param>
+    /// <exception cref="ArgumentException">
+    /// The family is unknown or cannot express the design (the message lists the differences), or the folder contains other files.
+    /// </exception>
     public static void Save(HybridLanguageModel model, string folder, string modelType, PretrainedSaveOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        if (model.Adapters is { IsMerged: false }) throw new ArgumentException("the model has low-rank adapters, which a family's files have no place for; merge or detach them first", nameof(model));
+        if (model.Adapters is { IsMerged: false })
+            throw new ArgumentException("the model has low-rank adapters, which the format cannot store; merge or detach them first", nameof(model));
         options ??= new();
         if (options.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
             throw new ArgumentException($"options.Type is {options.Type}; expected Float32, BFloat16 or Float16", nameof(options));
@@ -188,7 +209,7 @@ public static class PretrainedModel
         string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
         config["dtype"] = type;
         config["torch_dtype"] = type;
-        // only settings that do not change what the model computes are taken over
+        // only settings that do not change the result of the model are copied
         foreach (var entry in options.SettingsFrom?.Entries ?? [])
             if (!config.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && family.IsUnused(entry.Name))
                 config[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
@@ -201,7 +222,7 @@ public static class PretrainedModel
         }, [.. own, .. shards]);
     }
 
-    // settings in another dialect than the one written
+    // settings in another dialect than the written one
     static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];
 
     static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
@@ -228,7 +249,7 @@ public static class PretrainedModel
             string name = shards.Count == 1 ? PretrainedFolder.SingleFile : $"model-{i + 1:d5}-of-{shards.Count:d5}.safetensors";
             using (NewDisposeScope())
             {
-                // one file's weights at a time
+                // the weights of one file at a time
                 var tensors = shards[i].ToDictionary(rule => rule.File, rule => rule.Gather(state).to(options.Type));
                 SafetensorsFile.Write(Path.Combine(folder, name), tensors, new Dictionary<string, string> { ["format"] = "pt" });
             }
@@ -249,7 +270,7 @@ public static class PretrainedModel
         try
         {
             config = family.WriteConfig(design);
-            // what is read back must be what was meant
+            // the design that is read back must be the intended one
             var again = family.ReadDesign(PretrainedConfig.Parse(config.ToJsonString(), $"{modelType} configuration"));
             differences = PretrainedFamily.Essence(design).Diff(PretrainedFamily.Essence(again));
         }
@@ -258,7 +279,8 @@ public static class PretrainedModel
             throw new ArgumentException($"{modelType} cannot express the design: {Require.Text(error)}", nameof(design), error);
         }
         if (differences.Count > 0)
-            throw new ArgumentException($"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));
+            throw new ArgumentException(
+                $"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));
         return (family, config);
     }
 }

@@ -2,15 +2,19 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>How <see cref="PretrainedModel.Save"/> writes.</summary>
+/// <summary>Contains the options of <see cref="PretrainedModel.Save"/>.</summary>
 public sealed record PretrainedSaveOptions
 {
-    /// <summary>Element type of the weights: float32, bfloat16 or float16.</summary>
+    /// <summary>Gets or sets the dtype of the weights: float32 (the default), bfloat16 or float16.</summary>
     public ScalarType Type { get; init; } = ScalarType.Float32;
 
-    /// <summary>Weights beyond this many bytes go into another file, and an index tells which is where.</summary>
+    /// <summary>
+    /// Gets or sets the maximum size of a file in bytes. Further weights are written to other files with an index. The default is 5 GB.
+    /// </summary>
     public long ShardBytes { get; init; } = 5_000_000_000;
 
-    /// <summary>A configuration whose other keys (token ids, context length and so on) are kept; null for none.</summary>
+    /// <summary>
+    /// Gets or sets a configuration from which other settings (token ids, context length) are copied. The default, null, means none.
+    /// </summary>
     public PretrainedConfig? SettingsFrom { get; init; }
 }

@@ -3,7 +3,9 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Qwen3-Next: gated delta nets with a layer of gated attention every so often, experts beside a gated shared one, norms whose weights are centred on zero.</summary>
+/// <summary>
+/// Implements Qwen3-Next: gated delta nets and periodic layers of gated attention, experts and a gated shared expert, and zero-centered norms.
+/// </summary>
 sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCausalLM", skipsPadding: true)
 {
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -69,7 +71,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         return [.. Enumerable.Range(0, depth).Select(i => (i + 1) % interval == 0)];
     }
 
-    // some sizes count only where there are experts or no list of layers; heads of multi-token prediction are left out
+    // some sizes have an effect only with experts or without a list of layers; heads of multi-token prediction are not loaded
     private protected override IReadOnlyCollection<string> Unused =>
     [
         "full_attention_interval", "num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size", "norm_topk_prob",
@@ -92,7 +94,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["linear_value_head_dim"] = delta.ValueHeadSize;
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
         config["hidden_act"] = HuggingFaceNames.FromActivation(delta.Activation);
-        config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
+        config["intermediate_size"] =
+            FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
         config["decoder_sparse_step"] = 1;
         config["mlp_only_layers"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
         config["num_experts"] = experts?.Experts ?? 0;
@@ -139,6 +142,6 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)), TensorRules.Rename(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
     ];
 
-    // multi-token prediction heads are left out
+    // heads of multi-token prediction are not loaded
     internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
 }

@@ -1,14 +1,14 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Tries file operations again that Windows refuses for a moment, while a virus scanner, an indexer or a reader has a file open.</summary>
+/// <summary>Repeats file operations that Windows refuses for a moment, because a virus scanner, an indexer or a reader has a file open.</summary>
 static class Retry
 {
     const int Attempts = 12;        // 1 + 2 + 4 + ... ms with a limit of 500 ms: about 2.5 s
 
-    /// <summary>Runs an operation, on Windows several times within about 2.5 s. Elsewhere a refusal is final.</summary>
+    /// <summary>Runs an operation, on Windows several times within about 2.5 s. On other systems, a refusal is final.</summary>
     public static void Briefly(Action operation) => Briefly(operation, OperatingSystem.IsWindows());
 
-    /// <summary>Runs an operation, on Windows several times within about 2.5 s. Elsewhere a refusal is final.</summary>
+    /// <summary>Runs an operation, on Windows several times within about 2.5 s. On other systems, a refusal is final.</summary>
     public static T Briefly<T>(Func<T> operation)
     {
         T result = default!;
@@ -16,7 +16,7 @@ static class Retry
         return result;
     }
 
-    /// <summary>Runs an operation; where refusals may pass, several times within about 2.5 s.</summary>
+    /// <summary>Runs an operation, several times within about 2.5 s if refusals may be temporary.</summary>
     public static void Briefly(Action operation, bool mayPass)
     {
         for (int attempt = 1; ; attempt++)

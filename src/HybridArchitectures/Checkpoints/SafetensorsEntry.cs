@@ -2,12 +2,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>One tensor of a <see cref="SafetensorsFile"/>, as its header describes it.</summary>
-/// <param name="Name">The tensor's name.</param>
-/// <param name="Type">The element type it is stored in.</param>
-/// <param name="Shape">Its sizes; empty for a single number.</param>
-/// <param name="Offset">Where its first byte stands, counted from the start of the file.</param>
-/// <param name="ByteCount">How many bytes it takes: the product of <paramref name="Shape"/> times the element size.</param>
+/// <summary>Describes one tensor of a <see cref="SafetensorsFile"/>, as in its header.</summary>
+/// <param name="Name">The name.</param>
+/// <param name="Type">The dtype in the file.</param>
+/// <param name="Shape">The shape. Empty for a single number.</param>
+/// <param name="Offset">The offset of the first byte from the start of the file.</param>
+/// <param name="ByteCount">The number of bytes: the product of <paramref name="Shape"/> times the element size.</param>
 public sealed record SafetensorsEntry(string Name, ScalarType Type, IReadOnlyList<long> Shape, long Offset, long ByteCount)
 {
     /// <inheritdoc/>

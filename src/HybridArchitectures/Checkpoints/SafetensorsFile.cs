@@ -7,15 +7,14 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// A file of named tensors in the safetensors format: 8 bytes little-endian header length, a JSON header, the data
-/// (<see href="https://huggingface.co/docs/safetensors"/>). Tensors are read from the file when asked for, straight into their memory; nothing in a
-/// file is ever run.
-/// One instance may be read from several threads.
+/// Reads and writes files of named tensors in the safetensors format: 8 bytes of header length (little-endian), a JSON header, and the data (<see
+/// href="https://huggingface.co/docs/safetensors"/>). Tensors are read directly into their memory on request. Nothing in a file is executed. One
+/// instance can be read from several threads.
 /// </summary>
 public sealed unsafe class SafetensorsFile : IDisposable
 {
     const int ChunkBytes = 1 << 28;
-    const int NamesShown = 10;      // in an error message
+    const int NamesShown = 10;      // in an exception message
 
     readonly SafeFileHandle file;
     readonly Dictionary<string, SafetensorsEntry> byName;
@@ -29,19 +28,22 @@ public sealed unsafe class SafetensorsFile : IDisposable
         byName = entries.ToDictionary(entry => entry.Name, StringComparer.Ordinal);
     }
 
-    /// <summary>The file's path.</summary>
+    /// <summary>Gets the path of the file.</summary>
     public string Path { get; }
 
-    /// <summary>The tensors, in the order of their data.</summary>
+    /// <summary>Gets the tensors, in the order of their data.</summary>
     public IReadOnlyList<SafetensorsEntry> Entries { get; }
 
-    /// <summary>Free texts of the header (<c>__metadata__</c>).</summary>
+    /// <summary>Gets the texts of the header (<c>__metadata__</c>).</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
-    /// <summary>Opens a file and checks its header: types, sizes, and that the tensors fill the data without gap or overlap.</summary>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The path is no regular file, or the file is no safetensors file, truncated or inconsistent; the
-    /// message names file, tensor and offset.</exception>
+    /// <summary>Opens a file and checks its header: dtypes, sizes, and that the tensors fill the data without gaps or overlaps.</summary>
+    /// <param name="path">The path of the file.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The path is not a regular file, or the file is not a safetensors file, is truncated, or is inconsistent. The message contains the file, the
+    /// tensor and the offset.
+    /// </exception>
     public static SafetensorsFile Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -72,17 +74,18 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
     }
 
-    /// <summary>Whether the file holds a tensor of this name.</summary>
+    /// <summary>Returns whether the file contains a tensor with this name.</summary>
     public bool Contains(string name) => byName.ContainsKey(name);
 
-    /// <summary>The entry of a name.</summary>
-    /// <exception cref="KeyNotFoundException">The file holds no such tensor.</exception>
-    public SafetensorsEntry this[string name] => byName.TryGetValue(name, out var entry) ? entry : throw new KeyNotFoundException($"{Path}: no tensor '{name}'");
+    /// <summary>Gets the entry of a tensor.</summary>
+    /// <exception cref="KeyNotFoundException">The file does not contain the tensor.</exception>
+    public SafetensorsEntry this[string name] =>
+        byName.TryGetValue(name, out var entry) ? entry : throw new KeyNotFoundException($"{Path}: no tensor '{name}'");
 
     /// <summary>Reads one tensor.</summary>
-    /// <param name="name">Its name.</param>
-    /// <param name="type">The element type wanted; null for the stored one.</param>
-    /// <param name="device">Where it shall live; null for main memory.</param>
+    /// <param name="name">The name.</param>
+    /// <param name="type">The dtype of the result. The default, null, means that in the file.</param>
+    /// <param name="device">The device of the result. The default, null, means the CPU.</param>
     public Tensor Read(string name, ScalarType? type = null, Device? device = null)
     {
         var entry = this[name];
@@ -94,7 +97,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads one tensor into <paramref name="target"/>, which keeps its element type and device.</summary>
+    /// <summary>Reads one tensor into <paramref name="target"/>, which keeps its dtype and device.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="target">The tensor to fill.</param>
     /// <exception cref="ArgumentException"><paramref name="target"/> has another shape.</exception>
     public void ReadInto(string name, Tensor target)
     {
@@ -109,7 +114,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         else target.copy_(Read(name));
     }
 
-    /// <summary>Fills tensors, one after another, with what a stored tensor holds in the order of its numbers; false, with nothing done, where that needs more than a plain reading.</summary>
+    /// <summary>
+    /// Fills consecutive tensors from one stored tensor, in the order of its numbers. Returns false without any change if that needs more than
+    /// reading.
+    /// </summary>
     internal bool TryReadSpans(string name, IReadOnlyList<Tensor> targets)
     {
         var entry = this[name];
@@ -124,9 +132,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return true;
     }
 
-    /// <summary>Fills tensors by name: all of them must be in the file with their shapes, and nothing else. If not, none is changed.</summary>
-    /// <param name="targets">The tensors to fill; each keeps its element type (floating-point numbers are cast to it) and device.</param>
-    /// <exception cref="InvalidDataException">Tensors are missing, unexpected or of another shape; they are named.</exception>
+    /// <summary>Fills tensors by name. All of them must be in the file with their shapes, and nothing else. Otherwise, none is changed.</summary>
+    /// <param name="targets">The tensors to fill. Each keeps its dtype (floating-point numbers are cast to it) and device.</param>
+    /// <exception cref="InvalidDataException">Tensors are missing, unexpected or of another shape. The message names them.</exception>
     public void ReadInto(IReadOnlyDictionary<string, Tensor> targets)
     {
         ArgumentNullException.ThrowIfNull(targets);
@@ -160,8 +168,9 @@ public sealed unsafe class SafetensorsFile : IDisposable
             if (isBool && chunk.IndexOfAnyExcept((byte)0, (byte)1) is >= 0 and var at)
             {
                 byte found = chunk[at];
-                chunk.Clear();      // nothing that is no truth value stays in the tensor
-                throw new InvalidDataException($"{Path}: tensor '{entry.Name}' holds {found} at offset {entry.Offset + done + at}; a BOOL is 0 or 1");
+                chunk.Clear();      // no value that is not a Boolean remains in the tensor
+                throw new InvalidDataException(
+                    $"{Path}: tensor '{entry.Name}' contains {found} at offset {entry.Offset + done + at}; expected a BOOL, which is 0 or 1");
             }
             done += chunk.Length;
         }
@@ -179,11 +188,11 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
     }
 
-    /// <summary>Writes tensors to a file, replacing it in one move when it is complete.</summary>
-    /// <param name="path">The file; its folder exists.</param>
-    /// <param name="tensors">Names and tensors, on any device; one at a time is brought to main memory.</param>
-    /// <param name="metadata">Free texts for the header.</param>
-    /// <exception cref="ArgumentException">A name stands twice or is reserved, or a tensor has an element type the format lacks.</exception>
+    /// <summary>Writes tensors to a file. The file is replaced atomically.</summary>
+    /// <param name="path">The file. Its folder must exist.</param>
+    /// <param name="tensors">The names and tensors, on any device. One tensor at a time is copied to main memory.</param>
+    /// <param name="metadata">Texts for the header. The default, null, means none.</param>
+    /// <exception cref="ArgumentException">A name occurs twice or is reserved, or the format does not support the dtype of a tensor.</exception>
     public static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -193,12 +202,12 @@ public sealed unsafe class SafetensorsFile : IDisposable
         foreach (var (name, tensor) in tensors)
         {
             if (name == "__metadata__" || !names.Add(name))
-                throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "stands twice")}", nameof(tensors));
+                throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "occurs twice")}", nameof(tensors));
             var (type, size) = SafetensorsTypes.FromScalarType(tensor.dtype)
                 ?? throw new ArgumentException($"tensor '{name}' is {tensor.dtype}; the format has {SafetensorsTypes.Names}", nameof(tensors));
             items.Add((name, tensor, type, size));
         }
-        // large elements first: every tensor then begins at a multiple of its element size
+        // large elements first, so that every tensor begins at a multiple of its element size
         items.Sort((a, b) => a.Size != b.Size ? b.Size.CompareTo(a.Size) : string.CompareOrdinal(a.Name, b.Name));
         var header = SafetensorsHeader.Format(items.ConvertAll(item => (item.Name, item.Type, item.Value.shape, item.Value.NumberOfElements * item.Size)), metadata);
         AtomicWrite.File(path, temporary =>
@@ -233,6 +242,6 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return bytes;
     }
 
-    /// <summary>Closes the file; tensors read from it stay.</summary>
+    /// <summary>Closes the file. Tensors that were read from it remain valid.</summary>
     public void Dispose() => file.Dispose();
 }

@@ -5,15 +5,15 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// The JSON head of a safetensors file: <c>{"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, "__metadata__": {...}}</c>.
-/// Read as strictly as the format's own reader: every byte of the data belongs to exactly one tensor, and nothing is allocated on the word of the file
-/// that the file's length does not back.
+/// Reads and writes the JSON header of a safetensors file: <c>{"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]},
+/// "__metadata__": {...}}</c>. It is as strict as the reader of the format: every byte of the data belongs to exactly one tensor, and sizes that
+/// exceed the length of the file allocate no memory.
 /// </summary>
 static class SafetensorsHeader
 {
-    public const int MaximumBytes = 100_000_000;    // the limit of the format's own reader
-    const int MaximumRank = 64;                     // libtorch's
-    const int MaximumName = 4096;                   // so that a message about a hostile file stays readable
+    public const int MaximumBytes = 100_000_000;    // the limit of the reader of the format
+    const int MaximumRank = 64;                     // the limit of libtorch
+    const int MaximumName = 4096;                   // keeps messages about malicious files readable
 
     public static (List<SafetensorsEntry> Entries, Dictionary<string, string> Metadata) Parse(ReadOnlySpan<byte> json, long dataStart, long dataBytes, string path)
     {
@@ -38,12 +38,12 @@ static class SafetensorsHeader
         {
             var name = reader.GetString()!;
             if (name.Length > MaximumName) throw new InvalidDataException($"{path}: a tensor name of {name.Length} characters; expected at most {MaximumName}");
-            if (!names.Add(name)) throw new InvalidDataException($"{path}: '{name}' stands twice in the header");
+            if (!names.Add(name)) throw new InvalidDataException($"{path}: '{name}' occurs twice in the header");
             if (name == "__metadata__") ReadMetadata(ref reader, metadata, path);
             else entries.Add(ReadEntry(ref reader, name, dataStart, dataBytes, path));
         }
         if (reader.TokenType != JsonTokenType.EndObject) throw new InvalidDataException($"{path}: the header does not end with its object");
-        while (reader.Read()) throw new InvalidDataException($"{path}: something follows the header's object");
+        while (reader.Read()) throw new InvalidDataException($"{path}: the object of the header is followed by more text");
         entries.Sort((a, b) => a.Offset != b.Offset ? a.Offset.CompareTo(b.Offset) : a.ByteCount.CompareTo(b.ByteCount));
         CheckCoverage(entries, dataStart, dataBytes, path);
         return (entries, metadata);
@@ -56,7 +56,8 @@ static class SafetensorsHeader
         {
             var key = reader.GetString()!;
             Expect(ref reader, JsonTokenType.String, $"__metadata__ '{Shortened(key)}'", path);
-            if (!metadata.TryAdd(key, reader.GetString()!)) throw new InvalidDataException($"{path}: '{Shortened(key)}' stands twice in __metadata__");
+            if (!metadata.TryAdd(key, reader.GetString()!))
+                throw new InvalidDataException($"{path}: '{Shortened(key)}' occurs twice in __metadata__");
         }
     }
 
@@ -87,14 +88,15 @@ static class SafetensorsHeader
             }
         }
         if (typeName is null || shape is null || offsets is null)
-            throw new InvalidDataException($"{path}: tensor '{name}' lacks {(typeName is null ? "dtype" : shape is null ? "shape" : "data_offsets")}");
+            throw new InvalidDataException(
+                $"{path}: tensor '{name}' has no {(typeName is null ? "dtype" : shape is null ? "shape" : "data_offsets")}");
         if (!SafetensorsTypes.TryParse(typeName, out var type, out int size))
             throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}"
                 + (SafetensorsTypes.IsQuantized(typeName) ? $". This file is quantised. {PretrainedConfig.NoQuantizedWeights}" : ""));
         if (offsets.Count != 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes)
             throw new InvalidDataException($"{path}: tensor '{name}' has data_offsets [{string.Join(", ", offsets)}]; the data is {dataBytes} bytes long");
         long bytes = ByteCount(shape, size)
-            ?? throw new InvalidDataException($"{path}: tensor '{name}' has shape [{string.Join(", ", shape)}], more elements than can be");
+            ?? throw new InvalidDataException($"{path}: tensor '{name}' has shape [{string.Join(", ", shape)}], which has too many elements");
         if (bytes != offsets[1] - offsets[0])
             throw new InvalidDataException(
                 $"{path}: tensor '{name}' at offset {offsets[0]} is {typeName}[{string.Join(", ", shape)}], "
@@ -104,7 +106,7 @@ static class SafetensorsHeader
 
     static long? ByteCount(List<long> shape, int size)
     {
-        // sizes beside a zero must not overflow either: libtorch multiplies them for its strides
+        // sizes next to a zero must not overflow either, because libtorch multiplies them for its strides
         Int128 bytes = size;
         foreach (long extent in shape)
         {
@@ -151,7 +153,7 @@ static class SafetensorsHeader
         if (!reader.Read() || reader.TokenType != token) throw new InvalidDataException($"{path}: {what} is {reader.TokenType}; expected {token}");
     }
 
-    /// <summary>The header's bytes, its length first, padded with blanks so that the data begins at a multiple of 8.</summary>
+    /// <summary>Returns the bytes of the header, starting with its length, padded with spaces so that the data begins at a multiple of 8.</summary>
     public static byte[] Format(IReadOnlyList<(string Name, string Type, long[] Shape, long Bytes)> entries, IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
@@ -182,7 +184,8 @@ static class SafetensorsHeader
         }
         int length = (int)(buffer.Length + 7) / 8 * 8;
         if (length > MaximumBytes)
-            throw new ArgumentException($"the names, shapes and metadata take {length} bytes; a safetensors header holds {MaximumBytes}");
+            throw new ArgumentException(
+                $"the names, shapes and metadata have {length} bytes; expected at most {MaximumBytes}, the limit of a safetensors header");
         var result = new byte[8 + length];
         System.Buffers.Binary.BinaryPrimitives.WriteInt64LittleEndian(result, length);
         buffer.GetBuffer().AsSpan(0, (int)buffer.Length).CopyTo(result.AsSpan(8));

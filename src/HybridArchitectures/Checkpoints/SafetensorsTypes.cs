@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>The element types of the format that libtorch has too.</summary>
+/// <summary>Contains the dtypes that both the format and libtorch support.</summary>
 static class SafetensorsTypes
 {
     static readonly (string Name, ScalarType Type, int Size)[] All =
@@ -12,7 +12,7 @@ static class SafetensorsTypes
         ("U8", ScalarType.Byte, 1), ("BOOL", ScalarType.Bool, 1),
     ];
 
-    /// <summary>Whether a type of the format that is not supported here holds quantised weights, in 8 bits or fewer.</summary>
+    /// <summary>Returns whether an unsupported dtype of the format contains quantized weights, in 8 bits or fewer.</summary>
     public static bool IsQuantized(string name) =>
         name is "F4" or "I4" or "U4" || name.StartsWith("F8_", StringComparison.Ordinal) || name.StartsWith("F6_", StringComparison.Ordinal);
 
@@ -30,7 +30,7 @@ static class SafetensorsTypes
         return false;
     }
 
-    /// <summary>The format's name and element size of a type; null where it has none (complex numbers, say).</summary>
+    /// <summary>Returns the name and the element size of a dtype in the format, or null if it has none (for example for complex numbers).</summary>
     public static (string Name, int Size)? FromScalarType(ScalarType type)
     {
         foreach (var item in All)

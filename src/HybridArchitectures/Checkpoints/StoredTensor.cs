@@ -2,10 +2,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>A tensor somewhere.</summary>
-/// <param name="Type">Its element type there.</param>
-/// <param name="Shape">Its shape.</param>
-/// <param name="Read">Brings it to main memory, in the current dispose scope; null where it has a shape but no numbers.</param>
+/// <summary>Represents a tensor in a checkpoint or model.</summary>
+/// <param name="Type">The dtype.</param>
+/// <param name="Shape">The shape.</param>
+/// <param name="Read">Copies it to main memory, in the current dispose scope. Null if it has a shape but no values.</param>
 sealed record StoredTensor(ScalarType Type, IReadOnlyList<long> Shape, Func<Tensor>? Read)
 {
     public override string ToString() => $"{Type}[{string.Join(", ", Shape)}]";

@@ -1,23 +1,23 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>How a tensor of one checkpoint differs from that of the same name in another; where several hold, the later one here.</summary>
+/// <summary>Specifies how a tensor differs between two checkpoints. If several kinds apply, the last one in this order is used.</summary>
 public enum TensorChange
 {
-    /// <summary>Not at all.</summary>
+    /// <summary>No difference.</summary>
     None,
 
-    /// <summary>In its numbers.</summary>
+    /// <summary>Different values.</summary>
     Values,
 
-    /// <summary>In its element type, and perhaps in its numbers.</summary>
+    /// <summary>Different dtypes, and possibly different values.</summary>
     Type,
 
-    /// <summary>In its shape.</summary>
+    /// <summary>Different shapes.</summary>
     Shape,
 
-    /// <summary>It is missing on the right.</summary>
+    /// <summary>Missing on the right.</summary>
     OnlyLeft,
 
-    /// <summary>It is missing on the left.</summary>
+    /// <summary>Missing on the left.</summary>
     OnlyRight,
 }

@@ -1,9 +1,9 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Tensors that files write in one of several forms; the first is the one to write.</summary>
+/// <summary>Describes tensors that files contain in one of several forms. The first form is written.</summary>
 sealed record TensorChoice(params IReadOnlyList<TensorRule>[] Forms)
 {
-    /// <summary>The form a file has; the first where it has none.</summary>
+    /// <summary>Returns the form of a file, or the first form if the file has none.</summary>
     public IReadOnlyList<TensorRule> In(Func<string, bool> has) => Forms.FirstOrDefault(form => form.Any(rule => has(rule.File))) ?? Forms[0];
 
     public static implicit operator TensorChoice(TensorRule rule) => new([rule]);

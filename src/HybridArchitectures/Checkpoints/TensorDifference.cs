@@ -1,12 +1,15 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>A tensor of two checkpoints. Numbers are null where there is nothing to compare: another shape, one side only, or designs without weights.</summary>
-/// <param name="Name">Its name.</param>
-/// <param name="Change">How it differs.</param>
-/// <param name="Left">Type and shape on the left, such as <c>BFloat16[64, 32]</c>; null if it is not there.</param>
-/// <param name="Right">Type and shape on the right.</param>
+/// <summary>
+/// Describes a tensor of two checkpoints. Numbers are null if there is nothing to compare: different shapes, one side only, or designs without
+/// weights.
+/// </summary>
+/// <param name="Name">The name.</param>
+/// <param name="Change">The kind of difference.</param>
+/// <param name="Left">The dtype and shape on the left, for example <c>BFloat16[64, 32]</c>. Null if it is missing.</param>
+/// <param name="Right">The dtype and shape on the right. Null if it is missing.</param>
 /// <param name="LeftNorm">The Euclidean norm on the left.</param>
 /// <param name="RightNorm">The Euclidean norm on the right.</param>
 /// <param name="DifferenceNorm">The Euclidean norm of left minus right.</param>
-/// <param name="MaxDifference">The largest absolute difference of two numbers at one place.</param>
+/// <param name="MaxDifference">The maximum absolute difference of two corresponding values.</param>
 public sealed record TensorDifference(string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm, double? MaxDifference);

@@ -2,14 +2,14 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>One tensor of a file: the tensors of the model it holds, one after another along a dimension.</summary>
-/// <param name="File">Its name in the file.</param>
-/// <param name="Parts">What it holds.</param>
-/// <param name="Dimension">Along which the parts follow each other.</param>
-/// <param name="IsFilter">The file has the convolution's (channels, taps) as (channels, 1, taps).</param>
+/// <summary>Maps one tensor of a file to the tensors of the model that it contains, concatenated along a dimension.</summary>
+/// <param name="File">The name in the file.</param>
+/// <param name="Parts">The tensors of the model.</param>
+/// <param name="Dimension">The dimension of the concatenation. The default is 0.</param>
+/// <param name="IsFilter">Whether the file stores the (channels, width) of a convolution as (channels, 1, width). The default is false.</param>
 sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimension = 0, bool IsFilter = false)
 {
-    /// <summary>The shape the file must have.</summary>
+    /// <summary>Returns the shape that the file must have.</summary>
     public long[] Shape(IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();
@@ -19,7 +19,9 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         return IsFilter ? [shape[0], 1, .. shape[1..]] : shape;
     }
 
-    /// <summary>Reads from the file straight into the model, where its numbers lie there in the same order; else does nothing and is false.</summary>
+    /// <summary>
+    /// Reads from the file directly into the model, if its numbers have the same order there. Otherwise, does nothing and returns false.
+    /// </summary>
     public bool TryFill(SafetensorsFile file, string name, IReadOnlyDictionary<string, Tensor> state)
     {
         if (Dimension != 0 && Parts.Count > 1) return false;
@@ -28,7 +30,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         return file.TryReadSpans(name, [.. Parts.Select(part => part.Select(state))]);
     }
 
-    /// <summary>Copies what a file holds into the model.</summary>
+    /// <summary>Copies a tensor of a file into the model.</summary>
     public void Fill(Tensor stored, IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();
@@ -43,7 +45,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         }
     }
 
-    /// <summary>What the file is to hold, in the current dispose scope.</summary>
+    /// <summary>Returns the tensor for a file, in the current dispose scope.</summary>
     public Tensor Gather(IReadOnlyDictionary<string, Tensor> state)
     {
         using var scope = NewDisposeScope();

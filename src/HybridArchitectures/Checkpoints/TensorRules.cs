@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Rules that several families share. <c>file</c> and <c>model</c> are prefixes ending in a dot.</summary>
+/// <summary>Contains rules that several families share. <c>file</c> and <c>model</c> are prefixes that end with a dot.</summary>
 static class TensorRules
 {
     public static TensorRule Rename(string file, string model) => new(file, [new(model)]);
@@ -61,7 +61,10 @@ static class TensorRules
     public static IEnumerable<TensorChoice> Mlp(string file, string model, bool bias) =>
         [.. Linear(file + "up_proj", model + "up", bias), .. Linear(file + "down_proj", model + "down", bias)];
 
-    /// <summary>Experts as one matrix each (<c>experts.3.up_proj.weight</c>), or all in one tensor (<c>experts.up_proj</c>, gate and up in <c>gate_up_proj</c>).</summary>
+    /// <summary>
+    /// Returns the rules of experts: one matrix each (<c>experts.3.up_proj.weight</c>), or one tensor for all (<c>experts.up_proj</c>, or
+    /// <c>gate_up_proj</c> with gate and up).
+    /// </summary>
     public static TensorChoice Experts(string file, string model, MixtureOfExpertsSpec spec)
     {
         string[] matrices = spec.Gated ? ["gate", "up", "down"] : ["up", "down"];

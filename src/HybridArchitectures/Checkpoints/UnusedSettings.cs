@@ -1,6 +1,9 @@
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Settings of published configurations that do not change what a model computes. Settings of one family are listed by the family.</summary>
+/// <summary>
+/// Contains settings of published configurations that do not change the result of a model. Settings of a single family are in the class of the
+/// family.
+/// </summary>
 static class UnusedSettings
 {
     // files, versions and tools
@@ -13,7 +16,7 @@ static class UnusedSettings
         "use_flash_attention_2", "attn_implementation", "attention_implementation",
     ];
 
-    // lengths and token ids: positions are not limited, and token ids matter to generation
+    // lengths and token ids: positions are not limited, and token ids only concern generation
     static readonly string[] tokens =
     [
         "max_position_embeddings", "model_max_length", "max_sequence_length", "max_seq_len", "max_seq_length", "seq_length", "n_positions", "n_ctx",
@@ -22,7 +25,7 @@ static class UnusedSettings
         "video_token_id", "vision_start_token_id", "vision_end_token_id", "additional_special_tokens", "chat_template",
     ];
 
-    // what earlier versions wrote for text generation
+    // settings of earlier versions for text generation
     static readonly string[] generation =
     [
         "do_sample", "temperature", "top_k", "top_p", "typical_p", "min_p", "repetition_penalty", "encoder_repetition_penalty", "length_penalty",
@@ -52,8 +55,8 @@ static class UnusedSettings
     static readonly HashSet<string> all = new([.. provenance, .. tokens, .. generation, .. training, .. stateSpace], StringComparer.Ordinal);
 
     /// <summary>
-    /// Whether a setting changes nothing in any family. Names that begin with an underscore are private to the program that wrote them. Dropout
-    /// belongs to training.
+    /// Returns whether a setting has no effect in any family. Names that begin with an underscore are private to the program that wrote them. Dropout
+    /// concerns training only.
     /// </summary>
     public static bool Contains(string key) => key.StartsWith('_') || all.Contains(key) || key.Contains("dropout", StringComparison.Ordinal);
 }

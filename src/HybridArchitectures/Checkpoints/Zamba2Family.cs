@@ -3,13 +3,16 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Zamba2 (arXiv 2411.15242): Mamba-2 layers, before some of which one of a few shared transformers reads the residual stream and the embedded tokens.</summary>
+/// <summary>
+/// Implements Zamba2 (arXiv 2411.15242): Mamba-2 layers, some of which are preceded by one of a few shared transformers that read the residual stream
+/// and the embedded tokens.
+/// </summary>
 sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", skipsPadding: true, paddingId: 0)
 {
-    // the reference ignores the configuration's epsilon here
+    // transformers ignores the epsilon of the configuration here
     const double GatedNormEpsilon = 1e-5;
 
-    // contexts of published models are this many times those they were trained with
+    // the context of published models is longer than that of their training by this factor
     const double LongContextFactor = 8;
 
     private protected override HybridDesign Read(PretrainedConfig config)
@@ -34,7 +37,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         };
         var hybrid = Hybrid(config);
         int uses = hybrid.Count(isHybrid => isHybrid), headSize = HeadSize(config, width, heads);
-        // the reference ties shared weights as it ties the head: where it does not, every use has weights of its own
+        // transformers ties shared weights if it ties the head; otherwise, every use has separate weights
         bool tied = config.Flag("tie_word_embeddings", true);
         int transformers = tied ? Math.Min(config.Int("num_mem_blocks", 1), uses) : uses;
         if (uses > 0 && transformers < 1) throw config.Refusal("num_mem_blocks", transformers, "at least 1");
@@ -79,7 +82,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         return both / heads;
     }
 
-    // the authors' code stretches the base for long contexts, and so did transformers before 5
+    // the authors' code scales the base for long contexts, as transformers did before version 5
     static RotarySpec Rotary(PretrainedConfig config, int headSize)
     {
         var rotary = config.Rotary();
@@ -106,14 +109,16 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         if (words is null) return listed ?? throw config.Refusal("layers_block_type", null, "a list of layer words");
         bool[] hybrid = [.. words.Select(word => word switch
         {
-            "hybrid" => true, "mamba" or "linear_attention" => false, _ => throw config.Refusal("layers_block_type", word, "mamba, hybrid, or the later word linear_attention"),
+            "hybrid" => true,
+            "mamba" or "linear_attention" => false,
+            _ => throw config.Refusal("layers_block_type", word, "mamba, hybrid, or the newer word linear_attention"),
         })];
         if (listed is not null && !listed.SequenceEqual(hybrid))
             throw config.Refusal("hybrid_layer_ids", config.Value("hybrid_layer_ids"), "the layers that layers_block_type calls hybrid");
         return hybrid;
     }
 
-    // sizes of attention that follow from others, settings of positions where there are none, and tensors that every model of the family has
+    // sizes of attention that follow from others, settings of positions if there are none, and tensors that every model of the family has
     private protected override IReadOnlyCollection<string> Unused =>
     [
         .. PretrainedConfig.RotaryKeys, "use_shared_mlp_adapter", "use_conv_bias", "use_shared_block_lora", "num_mem_blocks", "use_long_context",
@@ -141,10 +146,12 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         config["num_mem_blocks"] = Math.Max(1, design.SharedTransformers.Count);
         WriteBothLimits(config, mamba.TimeStepLimit);
         if (!design.TiedHead && Uses(design).Count() > design.SharedTransformers.Count)
-            throw Unfit("shared transformers beside a head of its own", "a tied head, or a transformer for each use, since the reference ties both or neither");
+            throw Unfit(
+                "shared transformers and a separate head", "a tied head, or one transformer per use, because transformers ties both or neither");
         if (design.SharedTransformers.Count == 0) return;
         var transformer = design.SharedTransformers[0];
-        var use = design.Blocks.Select(block => block.Shared).FirstOrDefault(shared => shared is not null) ?? throw Unfit("shared transformers that no block uses", "none");
+        var use = design.Blocks.Select(block => block.Shared).FirstOrDefault(shared => shared is not null)
+            ?? throw Unfit("shared transformers that no block uses", "none");
         config["num_attention_heads"] = transformer.Attention.Heads;
         config["num_key_value_heads"] = transformer.Attention.KeyValueHeads;
         config["attention_head_dim"] = transformer.Attention.HeadSize;
@@ -163,7 +170,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
     {
         foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.final_layernorm.weight")) yield return rule;
-        var first = new Dictionary<int, string>();       // where a transformer's weights are: at the layer that uses it first
+        var first = new Dictionary<int, string>();       // the weights of a transformer are stored at the first layer that uses it
         int uses = 0;
         for (int i = 0; i < design.Depth; i++)
         {
@@ -194,7 +201,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         return spec.FeedForward.Bias ? [.. always, Together("bias")] : always;
     }
 
-    // adapters stand with the weights they adapt, numbered by their use
+    // adapters are stored with the weights that they adapt, numbered by their use
     static IEnumerable<TensorChoice> Adapters(string file, int use, string model, SharedTransformerUse spec)
     {
         var adapters = new List<(string File, string Model)>();
@@ -207,7 +214,7 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         }
     }
 
-    // some files repeat the shared weights at every layer that uses them, or hold adapters of uses that are elsewhere
+    // some files repeat the shared weights at every layer that uses them, or contain adapters of uses that are elsewhere
     internal override bool IsIgnored(string name, HybridDesign design)
     {
         if (base.IsIgnored(name, design)) return true;

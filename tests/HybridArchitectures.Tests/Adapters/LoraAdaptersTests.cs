@@ -235,7 +235,7 @@ public sealed class LoraAdaptersTests : IDisposable
         Assert.Contains("stack.blocks.2.mixer.query.weight", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["a"])).Message);
         Assert.Null(other.Adapters);
         SafetensorsFile.Write(folder["b"], new Dictionary<string, Tensor> { ["x.down"] = zeros(2, 3) }, new Dictionary<string, string> { ["lora"] = "1", ["rank"] = "999999", ["alpha"] = "1", ["dropout"] = "0" });
-        Assert.Contains("not of rank", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["b"])).Message);
+        Assert.Contains("does not have rank", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["b"])).Message);
         SafetensorsFile.Write(folder["c"], new Dictionary<string, Tensor> { ["x"] = zeros(2) });
         Assert.Contains("lora", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["c"])).Message);
         adapters.Detach();

@@ -350,7 +350,7 @@ public sealed class PretrainedModelTests : IDisposable
         Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00001-of-00003.safetensors");
         Assert.Contains("'model.other.weight' is said to be in", Refused(folder));
         Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00009-of-00003.safetensors");
-        Assert.Contains("'model-00009-of-00003.safetensors' it names is not there", Refused(folder));
+        Assert.Contains("'model-00009-of-00003.safetensors' does not exist", Refused(folder));
         File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), "{\"weight_map\": 3}");
         Assert.Contains("weight_map", Refused(folder));
     }

@@ -233,7 +233,7 @@ public sealed class PretrainedSettingsTests : IDisposable
             (config["gamma"], config["_private"], config["unsloth_version"]) = (false, 3, "2025.1");
         });
         string message = Refused(folder);
-        Assert.Contains("alpha_scale is 2, beta_scale is true; expected settings that this library knows in llama", message);
+        Assert.Contains("alpha_scale is 2, beta_scale is true; expected settings that this library supports in llama", message);
         Assert.Contains("PretrainedLoadOptions.IgnoredKeys", message);
         Assert.DoesNotContain("gamma", message);
         var expected = PretrainedModel.LoadDesign(Path.Combine(ConformanceTests.Folder, "llama"));
@@ -333,7 +333,7 @@ public sealed class PretrainedSettingsTests : IDisposable
         // one that is needed is still asked for
         index["weight_map"]!["lm_head.weight"] = "model-00099-of-00099.safetensors";
         File.WriteAllText(path, index.ToJsonString());
-        Assert.Contains("'model-00099-of-00099.safetensors' it names is not there", RefusedToLoad(folder));
+        Assert.Contains("'model-00099-of-00099.safetensors' does not exist", RefusedToLoad(folder));
     }
 
     [Fact]

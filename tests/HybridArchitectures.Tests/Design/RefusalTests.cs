@@ -51,13 +51,13 @@ public class RefusalTests
         ["override to nothing"] = (() => Hybrid.Pattern("MT").Override(1, _ => null!).Build(), "change is null; expected a block for position 1"),
 
         ["pattern with ratio"] = (() => Hybrid.Pattern("MT").Ratio(1, 1).Build(), "pattern is \"MT\"; expected no ratio or placement beside it"),
-        ["pattern against depth"] = (() => Hybrid.Pattern("MT").Depth(3).Build(), "depth is 3; expected 2, as many as the pattern has blocks"),
+        ["pattern against depth"] = (() => Hybrid.Pattern("MT").Depth(3).Build(), "depth is 3; expected 2, the number of blocks in the pattern"),
         ["empty pattern"] = (() => Hybrid.Pattern(" "), "pattern is \" \"; expected at least one block"),
         ["pattern with a stray mark"] = (() => Hybrid.Pattern("M|T"), "found '|' at position 2"),
         ["pattern of a kind not described"] = (() => Hybrid.Pattern("MQ").Build(), "kind is \"Q\"; expected one that is described: T, M; see WithMixer"),
         ["pattern with experts not described"] = (() => Hybrid.Pattern("Me").Build(), "pattern is \"Me\"; expected a mixture of experts; see WithExperts"),
         ["pattern repeated not at all"] = (() => Hybrid.Pattern("M", 0), "repeat is 0; expected at least 1"),
-        ["block of nothing"] = (() => HybridDesign.Create(64, 256).WithMamba2(16).Pattern("M-").Build(), "block 2: mixer is null; expected a mixer in a block without feed-forward"),
+        ["block of nothing"] = (() => HybridDesign.Create(64, 256).WithMamba2(16).Pattern("M-").Build(), "block 2: mixer is null; expected a mixer in a block without a feed-forward"),
 
         ["heads not dividing the width"] = (() => With(new AttentionSpec { Heads = 7 }), "block 1: heads is 7; expected a divisor of the width 64, or a head size"),
         ["no heads"] = (() => With(new AttentionSpec { Heads = 0 }), "heads is 0; expected at least 1"),

@@ -121,7 +121,7 @@ public class ReviewTests
         var review = start.Review();
         Assert.Equal([("head-groups", "[1, 2, 4]"), ("chunk-power", "[1, 2, 4]")], review.Select(finding => (finding.Rule, finding.Layers.ToString())));
         Assert.All(review, finding => Assert.Equal(Severity.Error, finding.Severity));
-        Assert.Contains("layers 1-2, 4: 8 heads cannot be shared among 3 groups of B and C", review.ToString());
+        Assert.Contains("layers 1-2, 4: 8 heads cannot be divided among 3 groups of B and C", review.ToString());
         var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
         Assert.Equal([(2, 32), (2, 32), (2, 32)], cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
         // the rest of the rules see it then
@@ -155,7 +155,7 @@ public class ReviewTests
         Assert.Equal(cure.Change, cure.ToString());
         Assert.StartsWith(".Pattern(\"", cure.ToString());
         Assert.DoesNotContain("System.", Recipes.Get("1B-inter-1:5-front").Design.Review().ToString());
-        Assert.Equal("head-size: Heads whose size is no multiple of 8.", DesignRules.All.Single(rule => rule.Id == "head-size").ToString());
+        Assert.Equal("head-size: A head size that is not a multiple of 8.", DesignRules.All.Single(rule => rule.Id == "head-size").ToString());
     }
 
     [Theory]

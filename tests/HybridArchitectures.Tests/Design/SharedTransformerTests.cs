@@ -59,14 +59,14 @@ public class SharedTransformerTests
         Assert.Contains("block 5: shared: transformer is 2; expected 0 to 1",
             Refusal(() => Hybrid with { Blocks = Hybrid.Blocks.With(4, Hybrid.Blocks[4] with { Shared = new() { Transformer = 2 } }) }));
         Assert.Contains("expected none, because the design has no shared transformers", Refusal(() => Hybrid with { SharedTransformers = [] }));
-        Assert.Contains("in a block without mixer", Refusal(() => Hybrid with { Blocks = [new() { FeedForward = FeedForwardSpec.SwiGlu(4), Shared = new() }] }));
+        Assert.Contains("in a block without a mixer", Refusal(() => Hybrid with { Blocks = [new() { FeedForward = FeedForwardSpec.SwiGlu(4), Shared = new() }] }));
         Assert.Contains("shared transformer 1: attention: keyValueHeads is 3", Refusal(() => Hybrid with
         {
             SharedTransformers = Hybrid.SharedTransformers.With(1, transformer with { Attention = new() { Heads = 4, KeyValueHeads = 3 } }),
         }));
         Assert.Contains("no '+' without shared transformers", Refusal(() => Start.Pattern("MM+").Build()));
         Assert.Contains("a block marked '+'", Refusal(() => Start.WithSharedTransformers(transformer).Pattern("MM").Build()));
-        Assert.Contains("Megatron cannot say it", Assert.Throws<ArgumentException>(() => MegatronPattern.Print(BlockPattern.Parse("M~M+~"))).Message);
+        Assert.Contains("Megatron cannot express it", Assert.Throws<ArgumentException>(() => MegatronPattern.Print(BlockPattern.Parse("M~M+~"))).Message);
     }
 
     [Fact]

@@ -47,7 +47,7 @@ public class CustomMixerPromiseTests
             var refusal = Assert.Throws<ArgumentException>("mixer", () => With(lost).ToJson());
             Assert.Contains("expected a mixer that is equal when read back from JSON", refusal.Message);
         }
-        Assert.Contains("expected a mixer that JSON can hold", Assert.Throws<ArgumentException>("mixer", () => (With(new()) with { Blocks = [new() { Mixer = new PromisedSpec { Flops = double.NaN } }] }).ToJson()).Message);
+        Assert.Contains("expected a mixer that JSON can represent", Assert.Throws<ArgumentException>("mixer", () => (With(new()) with { Blocks = [new() { Mixer = new PromisedSpec { Flops = double.NaN } }] }).ToJson()).Message);
     }
 
     [Fact]
