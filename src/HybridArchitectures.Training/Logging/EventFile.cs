@@ -6,8 +6,8 @@ using System.Text;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// A file of scalars that TensorBoard reads: records of length, masked CRC-32C of the length, payload, masked CRC-32C of the payload (the framing of TFRecord), each payload
-/// a <c>tensorflow.Event</c> in protocol-buffer form. Every record is with the operating system when its method returns.
+/// Writes a file of scalars for TensorBoard: records of length, masked CRC-32C of the length, payload, and masked CRC-32C of the payload (the framing
+/// of TFRecord). Each payload is a <c>tensorflow.Event</c> in protocol-buffer format. When a method returns, the operating system has its record.
 /// </summary>
 public sealed class EventFile : IDisposable
 {
@@ -19,14 +19,16 @@ public sealed class EventFile : IDisposable
     readonly FileStream stream;
     readonly TimeProvider time;
 
-    /// <summary>Begins a new file in a folder, which is made if need be.</summary>
-    /// <param name="folder">Where TensorBoard is pointed at, or a folder below: a run.</param>
-    /// <param name="startStep">What an earlier file of this folder says of later steps is void: a run goes on from here.</param>
-    /// <param name="time">Where the time comes from; null for the system's clock.</param>
+    /// <summary>Creates a new file in a folder, which is created if necessary.</summary>
+    /// <param name="folder">The folder of a run: the log directory of TensorBoard, or a folder in it.</param>
+    /// <param name="startStep">
+    /// The step from which a run continues. Values of later steps in earlier files of this folder become invalid. The default is 0.
+    /// </param>
+    /// <param name="time">The source of the time. The default, null, means the system clock.</param>
     public EventFile(string folder, long startStep = 0, TimeProvider? time = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        Refuse.Unless(startStep >= 0, startStep, nameof(startStep), "a step from 0");
+        Refuse.Unless(startStep >= 0, startStep, nameof(startStep), "a step of at least 0");
         this.time = time ?? TimeProvider.System;
         Directory.CreateDirectory(folder);
         Path = System.IO.Path.Combine(folder, string.Create(CultureInfo.InvariantCulture,
@@ -36,12 +38,12 @@ public sealed class EventFile : IDisposable
         if (startStep > 0) Write(startStep, [SessionLog, .. Sized([SessionStatus, SessionStart])]);
     }
 
-    /// <summary>The file.</summary>
+    /// <summary>Gets the path of the file.</summary>
     public string Path { get; }
 
-    /// <summary>Adds numbers of one step.</summary>
+    /// <summary>Writes values of one step.</summary>
     /// <param name="step">The step.</param>
-    /// <param name="values">Names, with slashes between group and name, and numbers, which are kept in 32 bits.</param>
+    /// <param name="values">The names, with slashes between group and name, and the values, which are stored with 32 bits.</param>
     public void Write(long step, params IReadOnlyList<(string Name, double Value)> values)
     {
         ArgumentNullException.ThrowIfNull(values);

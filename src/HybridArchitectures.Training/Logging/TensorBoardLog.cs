@@ -1,10 +1,11 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Writes a run's numbers for TensorBoard: <c>train/loss</c>, <c>train/learning_rate</c>, <c>train/gradient_norm</c>, <c>train/tokens_per_second</c> at every report, <c>held_out/loss</c> and
-/// <c>held_out/bits_per_byte</c> at every measurement, <c>train/spike</c> (the loss) at every spike. A resumed run writes a new file, which makes what the old ones say of later steps void.
+/// Writes the values of a run for TensorBoard: <c>train/loss</c>, <c>train/learning_rate</c>, <c>train/gradient_norm</c> and
+/// <c>train/tokens_per_second</c> at every report, <c>held_out/loss</c> and <c>held_out/bits_per_byte</c> at every measurement, and
+/// <c>train/spike</c> (the loss) at every spike. A resumed run writes a new file, which invalidates values of later steps in the old ones.
 /// </summary>
-/// <param name="folder">Where the files go: a folder of the run's own.</param>
+/// <param name="folder">The folder for the files, which should be separate for each run.</param>
 public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposable
 {
     EventFile? file;

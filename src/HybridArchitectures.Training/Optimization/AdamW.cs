@@ -6,15 +6,17 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// AdamW with gradient clipping, in libtorch's fused form: one kernel for all parameters, no number read back to the host.
+/// Implements AdamW with gradient clipping, in libtorch's fused form: one kernel for all parameters, and no value is read back to the host.
 /// <para>
-/// With gradient g and step t (arXiv 1711.05101): p -= rate·decay·p; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²;
-/// p -= rate · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε). Clipping first multiplies g by min(1, clip / (‖g‖ + 1e-6)), with the norm over all parameters together.
-/// A step whose norm is not finite changes nothing, nor does any step after it (see <see cref="ReadFailed"/>): one bad batch cannot poison the
-/// parameters before it is noticed, and what is found then is what it met.
+/// With gradient g and step t (arXiv 1711.05101): p -= rate·decay·p; m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²; p -= rate · (m / (1-β₁ᵗ)) / (√(v /
+/// (1-β₂ᵗ)) + ε). Clipping first multiplies g by min(1, clip / (‖g‖ + 1e-6)), with the norm over all parameters together.
+/// </para>
+/// <para>
+/// A step whose norm is not finite changes nothing, and neither does any later step (see <see cref="ReadFailed"/>). One bad batch therefore cannot
+/// damage the parameters before it is noticed, and they can be examined as they were at that batch.
 /// </para>
 /// </summary>
-/// <remarks>Build it after the model is on its device: moving a model gives it new parameters.</remarks>
+/// <remarks>Create the optimizer after the model is on its device, because moving a model creates new parameters.</remarks>
 public sealed class AdamW : IDisposable
 {
     const string StepName = "step", FirstPrefix = "first.", SecondPrefix = "second.";
@@ -32,17 +34,19 @@ public sealed class AdamW : IDisposable
 
     sealed record Group(double Decay, List<Item> Items);
 
-    /// <summary>Makes the state of an optimizer: two tensors shaped like each parameter, and the number of steps.</summary>
-    /// <param name="parameters">Names, parameters (contiguous, of one device and one of float32 and float64) and whether weight decay applies.
-    /// Frozen ones are left out.</param>
-    /// <param name="options">The constants; null for the defaults.</param>
+    /// <summary>Creates the state of an optimizer: two tensors with the shape of each parameter, and the number of steps.</summary>
+    /// <param name="parameters">
+    /// Names, parameters (contiguous, on one device, all float32 or all float64), and whether weight decay applies. Frozen parameters are ignored.
+    /// </param>
+    /// <param name="options">The constants. The default, null, means the default values.</param>
     public AdamW(IEnumerable<(string Name, Parameter Value, bool Decays)> parameters, AdamWOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(parameters);
         this.options = options ?? new AdamWOptions();
         this.options.Check();
         var all = parameters.Where(item => item.Value.requires_grad).ToList();
-        if (all.Count == 0) throw new ArgumentException("no parameter to train; expected at least one that requires a gradient", nameof(parameters));
+        if (all.Count == 0)
+            throw new ArgumentException("no parameter requires a gradient; expected at least one", nameof(parameters));
         device = all[0].Value.device;
         foreach (var (name, value, _) in all) Check(name, value, all[0].Value.dtype);
         using var scope = NewDisposeScope();
@@ -59,7 +63,8 @@ public sealed class AdamW : IDisposable
             foreach (var (name, value, _) in same)
             {
                 var item = new Item(name, value, zeros_like(value).DetachFromDisposeScope(), zeros_like(value).DetachFromDisposeScope());
-                if (!state.TryAdd(FirstPrefix + name, item.First)) throw new ArgumentException($"parameter '{name}' is given twice", nameof(parameters));
+                if (!state.TryAdd(FirstPrefix + name, item.First))
+                    throw new ArgumentException($"parameter '{name}' occurs twice", nameof(parameters));
                 state.Add(SecondPrefix + name, item.Second);
                 items.Add(item);
             }
@@ -72,12 +77,12 @@ public sealed class AdamW : IDisposable
         if (type is not (ScalarType.Float32 or ScalarType.Float64) || value.dtype != type)
             throw new ArgumentException($"parameter '{name}' is {value.dtype}; expected all Float32 (or all Float64)", "parameters");
         if (value.device.ToString() != device.ToString())
-            throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device} like the first", "parameters");
+            throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device}, the device of the first", "parameters");
         if (!value.is_contiguous()) throw new ArgumentException($"parameter '{name}' is not contiguous", "parameters");
     }
 
-    /// <summary>What a checkpoint holds of the optimizer, by name; the tensors themselves, not copies.</summary>
-    /// <exception cref="ObjectDisposedException">The optimizer has been disposed.</exception>
+    /// <summary>Gets the state of the optimizer for a checkpoint, by name. The tensors are not copied.</summary>
+    /// <exception cref="ObjectDisposedException">The optimizer is disposed.</exception>
     public IReadOnlyDictionary<string, Tensor> State
     {
         get
@@ -89,16 +94,19 @@ public sealed class AdamW : IDisposable
 
     void RequireAlive() => ObjectDisposedException.ThrowIf(disposed, this);
 
-    /// <summary>Updates every parameter that has a gradient, and drops the gradients.</summary>
-    /// <param name="rate">The learning rate; finite, from 0.</param>
-    /// <param name="clip">The largest norm of all gradients together; infinity for no clipping.</param>
-    /// <param name="watched">A number, such as the loss, that must be finite for the step to count; on the parameters' device.</param>
-    /// <returns>The norm before clipping: a float32 number on the device, in the current dispose scope. Reading it waits for the device.</returns>
-    /// <remarks>A parameter without a gradient stays as it is; the count of steps is common to all.</remarks>
+    /// <summary>Updates every parameter that has a gradient, and deletes the gradients.</summary>
+    /// <param name="rate">The learning rate, finite and at least 0.</param>
+    /// <param name="clip">The maximum norm of all gradients together. The default, infinity, disables clipping.</param>
+    /// <param name="watched">
+    /// A value, for example the loss, that must be finite for the step to count. It must be on the device of the parameters. The default, null, means
+    /// none.
+    /// </param>
+    /// <returns>The norm before clipping: a float32 scalar on the device, in the current dispose scope. Reading it waits for the device.</returns>
+    /// <remarks>A parameter without a gradient does not change. The number of steps is the same for all parameters.</remarks>
     public Tensor Step(double rate, double clip = double.PositiveInfinity, Tensor? watched = null)
     {
         RequireAlive();
-        Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number from 0");
+        Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number of at least 0");
         Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -106,11 +114,11 @@ public sealed class AdamW : IDisposable
         var gradients = present.SelectMany(group => group.Gradients).ToList();
         if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
         var norm = Norm(gradients);
-        // libtorch divides gradients by the scale, and leaves everything as it is where the flag is 1
+        // libtorch divides gradients by the scale, and changes nothing if the flag is 1
         var scale = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest, Scalars.One).div(ClipValue(clip)), one);
         var sound = watched is null ? norm.isfinite() : norm.isfinite().logical_and(watched.isfinite());
         failed.copy_(maximum(failed, where(sound, none, one)));
-        // add without a factor makes a scalar that may be finalized under native code
+        // add without a scalar argument creates a scalar that may be finalized while native code uses it
         step.add_(one, Scalars.One).sub_(failed);
         foreach (var (group, items, grads) in present)
         {
@@ -125,7 +133,7 @@ public sealed class AdamW : IDisposable
         return norm.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Reads the norm of all gradients together. It waits for the device.</summary>
+    /// <summary>Reads the norm of all gradients together. This waits for the device.</summary>
     internal double ReadGradientNorm()
     {
         RequireAlive();
@@ -134,10 +142,12 @@ public sealed class AdamW : IDisposable
         return Norm([.. groups.SelectMany(group => group.Items).Select(item => item.Value.grad).OfType<Tensor>()]).item<float>();
     }
 
-    /// <summary>Whether a step met a norm, or a watched number, that was not finite; no step counts from then on. Reading it waits for the device.</summary>
+    /// <summary>
+    /// Returns whether a step had a norm, or a watched value, that was not finite. No later step counts then. Reading it waits for the device.
+    /// </summary>
     public bool ReadFailed() => Number(failed) != 0;
 
-    /// <summary>How many steps have counted. Reading it waits for the device.</summary>
+    /// <summary>Returns the number of steps that counted. Reading it waits for the device.</summary>
     public long ReadSteps() => (long)Number(step);
 
     float Number(Tensor value)
@@ -147,7 +157,7 @@ public sealed class AdamW : IDisposable
         return value.item<float>();
     }
 
-    /// <summary>Lets steps count again after one failed.</summary>
+    /// <summary>Makes steps count again after a failed one.</summary>
     public void ForgetFailure()
     {
         RequireAlive();
@@ -170,10 +180,11 @@ public sealed class AdamW : IDisposable
         foreach (var item in group.Items)
         {
             if (item.Value.IsInvalid)
-                throw new InvalidOperationException($"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was made");
+                throw new InvalidOperationException(
+                    $"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was created");
             if (item.Value.grad is not { } gradient) continue;
             items.Add(item);
-            gradients.Add(gradient.is_contiguous() ? gradient : gradient.contiguous());     // the fused kernel walks memory, not strides
+            gradients.Add(gradient.is_contiguous() ? gradient : gradient.contiguous());     // the fused kernel ignores strides
         }
         return (group, items, gradients);
     }
@@ -184,7 +195,7 @@ public sealed class AdamW : IDisposable
         return stack(norms).norm().to(float32);
     }
 
-    /// <summary>Forgets all gradients: after a step, or when a backward pass failed and left only some of them.</summary>
+    /// <summary>Deletes all gradients: after a step, or after a failed backward pass that left only some of them.</summary>
     public void DropGradients()
     {
         RequireAlive();
@@ -193,8 +204,8 @@ public sealed class AdamW : IDisposable
                 item.Value.grad = null;
     }
 
-    /// <summary>Takes over a saved state.</summary>
-    /// <param name="read">Fills the tensor it is given with what was saved under the name.</param>
+    /// <summary>Loads a saved state.</summary>
+    /// <param name="read">Fills the given tensor with the values that were saved under the given name.</param>
     public void Load(Action<string, Tensor> read)
     {
         RequireAlive();
@@ -202,7 +213,7 @@ public sealed class AdamW : IDisposable
         foreach (var (name, tensor) in state) read(name, tensor);
     }
 
-    /// <summary>Frees the state.</summary>
+    /// <summary>Disposes the state.</summary>
     public void Dispose()
     {
         disposed = true;

@@ -1,18 +1,21 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>The constants of <see cref="AdamW"/> (decoupled weight decay, arXiv 1711.05101).</summary>
+/// <summary>Contains the constants of <see cref="AdamW"/> (decoupled weight decay, arXiv 1711.05101).</summary>
 public sealed record AdamWOptions
 {
-    /// <summary>Decay of the running mean of the gradients, in [0, 1).</summary>
+    /// <summary>Gets or sets the decay of the running mean of the gradients, in [0, 1). The default is 0.9.</summary>
     public double Beta1 { get; init; } = 0.9;
 
-    /// <summary>Decay of the running mean of their squares, in [0, 1).</summary>
+    /// <summary>Gets or sets the decay of the running mean of the squared gradients, in [0, 1). The default is 0.95.</summary>
     public double Beta2 { get; init; } = 0.95;
 
-    /// <summary>Added to the root of the mean square; positive.</summary>
+    /// <summary>Gets or sets the number that is added to the root of the mean square, above 0. The default is 1e-8.</summary>
     public double Epsilon { get; init; } = 1e-8;
 
-    /// <summary>Share of a decayed parameter that is taken away each step, times the learning rate; from 0.</summary>
+    /// <summary>
+    /// Gets or sets the weight decay: the fraction of a parameter that is subtracted per step, times the learning rate, at least 0. The default is
+    /// 0.1.
+    /// </summary>
     public double WeightDecay { get; init; } = 0.1;
 
     internal void Check()
@@ -20,6 +23,6 @@ public sealed record AdamWOptions
         Refuse.Unless(Beta1 is >= 0 and < 1, Beta1, nameof(Beta1), "a number in [0, 1)");
         Refuse.Unless(Beta2 is >= 0 and < 1, Beta2, nameof(Beta2), "a number in [0, 1)");
         Refuse.Unless(Epsilon > 0 && double.IsFinite(Epsilon), Epsilon, nameof(Epsilon), "a finite number above 0");
-        Refuse.Unless(WeightDecay >= 0 && double.IsFinite(WeightDecay), WeightDecay, nameof(WeightDecay), "a finite number from 0");
+        Refuse.Unless(WeightDecay >= 0 && double.IsFinite(WeightDecay), WeightDecay, nameof(WeightDecay), "a finite number of at least 0");
     }
 }

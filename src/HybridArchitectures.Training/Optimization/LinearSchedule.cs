@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Warm-up, then a straight line from the peak to the floor.</summary>
+/// <summary>Implements a warm-up, and then a straight line from the peak to the floor.</summary>
 public sealed record LinearSchedule : LearningRateSchedule
 {
     /// <inheritdoc/>

@@ -1,13 +1,17 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Warm-up, a stable phase at the peak, and a linear cool-down to the floor ("WSD"). The defaults are the shares of arXiv 2510.04800,
-/// appendix E.</summary>
+/// <summary>
+/// Implements a warm-up, a constant phase at the peak, and a linear cool-down to the floor ("WSD"). The defaults are those of arXiv 2510.04800,
+/// appendix E.
+/// </summary>
 public sealed record TrapezoidSchedule : LearningRateSchedule
 {
-    /// <summary>A warm-up over a quarter of the run and a cool-down over its last fifth.</summary>
+    /// <summary>Creates a schedule with a warm-up over 25 % of the run and a cool-down over its last 20 %.</summary>
     public TrapezoidSchedule() => WarmUp = 0.25;
 
-    /// <summary>Share of the run in which the rate falls, in [0, 1 - <see cref="LearningRateSchedule.WarmUp"/>].</summary>
+    /// <summary>
+    /// Gets or sets the fraction of the run in which the rate falls, in [0, 1 - <see cref="LearningRateSchedule.WarmUp"/>]. The default is 0.2.
+    /// </summary>
     public double CoolDown { get; init; } = 0.2;
 
     /// <inheritdoc/>
@@ -18,6 +22,6 @@ public sealed record TrapezoidSchedule : LearningRateSchedule
     {
         base.Check();
         bool fits = CoolDown is >= 0 and <= 1 && WarmUp + CoolDown <= 1 + 1e-12;
-        Refuse.Unless(fits, CoolDown, nameof(CoolDown), $"a share of the run in [0, {1 - WarmUp}], which the warm-up leaves");
+        Refuse.Unless(fits, CoolDown, nameof(CoolDown), $"a fraction of the run in [0, {1 - WarmUp}], which the warm-up leaves");
     }
 }

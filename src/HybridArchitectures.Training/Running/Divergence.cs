@@ -4,10 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Looks for the place where a batch first gives a number that is not finite.</summary>
+/// <summary>Finds the first module at which a batch gives a value that is not finite.</summary>
 static class Divergence
 {
-    /// <summary>Runs the batches again, forward and if need be backward, with the parameters as they are.</summary>
+    /// <summary>Runs the batches again, forward and, if necessary, backward, with the present parameters.</summary>
     public static string Find(HybridLanguageModel model, IEnumerable<TokenBatch> batches)
     {
         var list = batches.ToList();
@@ -40,7 +40,7 @@ static class Divergence
         return place;
     }
 
-    // gradients flow from the last layer to the first, so the last parameter that is bad is the first to have become so
+    // gradients flow from the last layer to the first, so the last bad parameter is the first that became bad
     static string InBackward(HybridLanguageModel model, List<TokenBatch> batches)
     {
         using var scope = NewDisposeScope();

@@ -3,7 +3,16 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>How long a training run lasts: a number of steps, a number of tokens, or a time. Made by <see cref="Steps"/>, <see cref="Tokens"/> or <see cref="Time"/>.</summary>
+/// <summary>
+/// Specifies the duration of a training run: a number of steps, a number of tokens, or a time. Create it with <see cref="Steps"/>, <see
+/// cref="Tokens"/> or <see cref="Time"/>.
+/// </summary>
+/// <example>
+/// <code>
+/// var options = new TrainingOptions { LearningRate = 3e-3, ContextLength = 256, BatchSize = 8, Duration = Duration.Tokens(1_000_000) };
+/// options = options with { Duration = Duration.Time(TimeSpan.FromMinutes(10)) };
+/// </code>
+/// </example>
 public sealed record Duration
 {
     [JsonConstructor]

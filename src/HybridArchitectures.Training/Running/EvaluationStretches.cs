@@ -1,20 +1,20 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Which tokens of held-out data are predicted: a number of stretches of the data, spread evenly. It follows from the data's length and the number of tokens
-/// alone, so that every context length measures the same tokens. Position t means that the token at t + 1 is predicted.
+/// Selects the tokens of held-out data that are predicted: stretches that are evenly spread over the data. The selection depends only on the length
+/// of the data and the number of tokens, so every context length measures the same tokens. Position t means that the token at t + 1 is predicted.
 /// </summary>
 sealed class EvaluationStretches
 {
     const int MaxStretches = 32, MinStretchTokens = 2048;
     const int MaxBlockTokens = 512, MinBlocks = 8;
 
-    readonly long positions;        // of the whole data
+    readonly long positions;        // in the whole data
     readonly int stretches;
 
-    /// <summary>Chooses the tokens.</summary>
-    /// <param name="count">Tokens of the data, at least 2.</param>
-    /// <param name="tokens">How many to predict; 0 for all.</param>
+    /// <summary>Selects the tokens.</summary>
+    /// <param name="count">The number of tokens of the data, at least 2.</param>
+    /// <param name="tokens">The number of tokens to predict; 0 for all.</param>
     public EvaluationStretches(long count, long tokens)
     {
         positions = count - 1;
@@ -23,16 +23,16 @@ sealed class EvaluationStretches
         BlockTokens = (int)Math.Clamp(Tokens / MinBlocks, 1, MaxBlockTokens);
     }
 
-    /// <summary>How many tokens are predicted.</summary>
+    /// <summary>Gets the number of predicted tokens.</summary>
     public long Tokens { get; }
 
-    /// <summary>How many tokens next to each other are taken as one sample for the standard error.</summary>
+    /// <summary>Gets the number of neighbouring tokens that count as one sample for the standard error.</summary>
     public int BlockTokens { get; }
 
-    /// <summary>The number of such blocks.</summary>
+    /// <summary>Gets the number of such blocks.</summary>
     public long Blocks => (Tokens + BlockTokens - 1) / BlockTokens;
 
-    // how many positions are predicted before a stretch, and how many are in front of it that are not
+    // the number of predicted positions before a stretch, and the number of positions before it that are not predicted
     long PredictedBefore(long stretch) => (long)((Int128)stretch * Tokens / stretches);
 
     long LeftOutBefore(long stretch) => (long)((Int128)stretch * (positions - Tokens) / stretches);
@@ -43,10 +43,10 @@ sealed class EvaluationStretches
         return (start, start + PredictedBefore(index + 1) - PredictedBefore(index));
     }
 
-    /// <summary>Returns the number of a predicted position among all of them; -1 if it is not predicted.</summary>
+    /// <summary>Returns the index of a predicted position among all of them, or -1 if it is not predicted.</summary>
     public long IndexOf(long position)
     {
-        // near enough for both roundings; the neighbours are looked at
+        // close enough for both roundings; the neighbours are checked
         int near = (int)((Int128)position * stretches / positions);
         for (int i = Math.Max(0, near - 1); i <= Math.Min(stretches - 1, near + 1); i++)
         {
@@ -57,8 +57,8 @@ sealed class EvaluationStretches
     }
 
     /// <summary>
-    /// Returns the windows that predict every position once. A context up to the length of a stretch tiles each stretch from its start, with a shorter window
-    /// at its end. A longer context tiles the data, and windows without a predicted position are left out.
+    /// Returns the windows that predict every position once. A context up to the length of a stretch tiles each stretch from its start, with a
+    /// shorter window at its end. A longer context tiles the data, and windows without a predicted position are omitted.
     /// </summary>
     public IEnumerable<(long Start, int Length)> Windows(int context)
     {

@@ -4,22 +4,39 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Measures models on held-out data. The predicted tokens depend on the data and their number alone, and are the same for every model and contextLength length.</summary>
+/// <summary>
+/// Measures models on held-out data. The predicted tokens depend only on the data and their number. They are the same for every model and every
+/// context length.
+/// </summary>
+/// <example>
+/// <code>
+/// using var heldOut = TokenDataset.FromTokens(Enumerable.Range(0, 6000).Select(i => i * i % 251).ToArray(), 256);
+/// using var model = HybridDesign.Create(width: 32, vocabularySize: 256).WithMamba2(stateSize: 8, headSize: 8)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(64)).Depth(2).Build().CreateModel(seed: 0);
+/// Evaluation measured = Evaluator.Evaluate(model, heldOut, contextLength: 128, tokens: 4096);
+/// Console.WriteLine($"{measured.Loss:0.000} nats per token, standard error {measured.StandardError:0.000}");
+/// </code>
+/// </example>
 public static class Evaluator
 {
     /// <summary>
-    /// Predicts tokens of the data, each once, from those before it in its window. The first token of the data has none before it and is not predicted.
+    /// Predicts tokens of the data, each once, from the tokens before it in its window. The first token of the data has none before it and is not
+    /// predicted.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="data">The held-out data.</param>
-    /// <param name="contextLength">Tokens per window. Each predicted token sees those before it in its window: between 1 and <paramref name="contextLength"/>.</param>
-    /// <param name="rows">Windows per forward pass. The default is 8.</param>
-    /// <param name="tokens">
-    /// How many tokens to predict, in at most 32 stretches of at least 2,048 tokens that are spread evenly over the data. The default, 0, predicts all.
-    /// The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more, since its windows also hold tokens that are not
-    /// counted.
+    /// <param name="contextLength">
+    /// The number of tokens per window. Each predicted token sees between 1 and <paramref name="contextLength"/> tokens.
     /// </param>
-    /// <param name="separateDocuments">Keep documents apart, as the model was trained. The first token of each document is then not predicted.</param>
+    /// <param name="rows">The number of windows per forward pass. The default is 8.</param>
+    /// <param name="tokens">
+    /// The number of tokens to predict, in at most 32 stretches of at least 2,048 tokens that are evenly spread over the data. The default, 0,
+    /// predicts all. The same tokens are predicted at every context length. A context longer than a stretch costs more, because its windows also
+    /// contain tokens that do not count.
+    /// </param>
+    /// <param name="separateDocuments">
+    /// Whether documents are kept apart, as in training. The first token of each document is then not predicted. The default is false.
+    /// </param>
     /// <param name="cancellation">Stops the measurement.</param>
     /// <returns>The sum of the losses and, with at least two blocks of tokens, the standard error of their mean.</returns>
     public static Evaluation Evaluate(
@@ -32,7 +49,8 @@ public static class Evaluator
         Refuse.Unless(tokens >= 0, tokens, nameof(tokens), "at least 0 tokens");
         if (data.Count < 2) throw new ArgumentException($"the data has {data.Count} token; expected at least 2", nameof(data));
         if (data.VocabularySize > model.VocabularySize)
-            throw new ArgumentException($"the data has a vocabulary of {data.VocabularySize}; the model's has {model.VocabularySize}", nameof(data));
+            throw new ArgumentException(
+                $"data has a vocabulary size of {data.VocabularySize}; expected {model.VocabularySize}, that of the model", nameof(data));
         var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, cancellation);
         sum.AddAll(contextLength, rows);
         return sum.Result;
@@ -55,7 +73,7 @@ public static class Evaluator
             }
         }
 
-        // Of a ratio of sums over blocks (Cochran, "Sampling Techniques", 3rd edition, 1977, equation 6.13).
+        // the standard error of a ratio of sums over blocks (Cochran, "Sampling Techniques", 3rd edition, 1977, equation 6.13)
         double? StandardError(double mean, long tokens)
         {
             int blocks = blockTokens.Count(count => count > 0);
@@ -69,7 +87,7 @@ public static class Evaluator
             return Math.Sqrt(squares * blocks / (blocks - 1)) / tokens;
         }
 
-        // Windows of one length share a pass. Shorter ones wait for others like them.
+        // windows of one length share a pass; shorter windows wait for others of the same length
         public void AddAll(int contextLength, int rows)
         {
             var waiting = new Dictionary<int, List<long>>();

@@ -5,15 +5,15 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Size and checksum of a file: enough to notice damage by accident, such as one flipped bit.</summary>
+/// <summary>Contains the size and checksum of a file, which detect accidental damage such as one flipped bit.</summary>
 /// <param name="Bytes">The size in bytes.</param>
-/// <param name="Crc32C">CRC-32C (polynomial 0x1EDC6F41, as in RFC 3720) in 8 hexadecimal digits.</param>
+/// <param name="Crc32C">The CRC-32C (polynomial 0x1EDC6F41, as in RFC 3720) as 8 hexadecimal digits.</param>
 sealed record FileMark(long Bytes, string Crc32C)
 {
     const int ChunkBytes = 1 << 20;
 
-    /// <summary>Reads a file.</summary>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <summary>Computes size and checksum of a file.</summary>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     public static FileMark FromFile(string path)
     {
         RegularFile.Require(path);

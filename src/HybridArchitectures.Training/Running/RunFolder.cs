@@ -3,7 +3,7 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>A run's folder: checkpoints <c>step-00000100</c>, of which some are kept.</summary>
+/// <summary>Represents the folder of a run. It contains checkpoints such as <c>step-00000100</c>, some of which are kept.</summary>
 sealed class RunFolder(string path)
 {
     const string Prefix = "step-", HiddenSuffix = ".deleted", LockName = ".running";
@@ -14,7 +14,7 @@ sealed class RunFolder(string path)
 
     static string NameOf(long step) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}{step:d8}");
 
-    /// <summary>The checkpoints there, by step.</summary>
+    /// <summary>Returns the checkpoints, by step.</summary>
     public List<(long Step, string Folder)> Checkpoints()
     {
         if (!Directory.Exists(path)) return [];
@@ -30,9 +30,9 @@ sealed class RunFolder(string path)
         return found;
     }
 
-    /// <summary>Takes the folder for one run, until disposed or until the process dies, and clears away what died with an earlier one.</summary>
-    /// <exception cref="IOException">Another run has it, or the disk refuses.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    /// <summary>Takes the folder for one run, until disposed or until the process ends, and deletes what an earlier run that died has left.</summary>
+    /// <exception cref="IOException">Another run uses the folder, or the disk refuses access.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder is not writable.</exception>
     public IDisposable Hold()
     {
         var held = Lock();
@@ -55,20 +55,20 @@ sealed class RunFolder(string path)
         {
             Directory.CreateDirectory(path);
             if (PathLock.Try(System.IO.Path.Combine(path, LockName), out var conflict) is { } held) return held;
-            throw new IOException($"'{path}' is in use: another run goes on there ({conflict!.Message})", conflict);
+            throw new IOException($"'{path}' is in use by another run ({conflict!.Message})", conflict);
         }
         catch (Exception e) when (e is UnauthorizedAccessException or DirectoryNotFoundException or PathTooLongException
             || (e is IOException && e.InnerException is null))
         {
-            var message = $"'{path}' cannot be written, and a trainer keeps its checkpoints there: {e.Message}";
+            var message = $"'{path}' is not writable, but a trainer stores its checkpoints there: {e.Message}";
             throw e is UnauthorizedAccessException ? new UnauthorizedAccessException(message, e) : new IOException(message, e);
         }
     }
 
-    /// <summary>Refuses a folder in which a run cannot save: it is in use, cannot be written, or has no room for one checkpoint.</summary>
-    /// <param name="bytes">Size of a checkpoint.</param>
-    /// <exception cref="IOException">The message says which.</exception>
-    /// <exception cref="UnauthorizedAccessException">The folder may not be written.</exception>
+    /// <summary>Checks that a run can save in the folder: it is not in use, is writable, and has enough space for one checkpoint.</summary>
+    /// <param name="bytes">The size of a checkpoint in bytes.</param>
+    /// <exception cref="IOException">The folder is in use or full. The message says which.</exception>
+    /// <exception cref="UnauthorizedAccessException">The folder is not writable.</exception>
     public void RequireRoom(long bytes)
     {
         using (Lock()) { }
@@ -78,7 +78,7 @@ sealed class RunFolder(string path)
                 + $"expected at least {(bytes >> 20) + 1} MiB for one checkpoint");
     }
 
-    // null where the system does not say, as of some network shares
+    // null if the system does not report it, as for some network shares
     long? FreeBytes()
     {
         try
@@ -92,22 +92,24 @@ sealed class RunFolder(string path)
         }
     }
 
-    /// <summary>Refuses a folder where another trainer has saved.</summary>
-    /// <param name="known">Steps of the checkpoints that the trainer found or wrote.</param>
+    /// <summary>Checks that no other trainer has saved in the folder.</summary>
+    /// <param name="known">The steps of the checkpoints that this trainer found or wrote.</param>
     /// <exception cref="IOException">There are other checkpoints.</exception>
     public void RequireUnchanged(IReadOnlySet<long> known)
     {
         var foreign = Checkpoints().Where(item => !known.Contains(item.Step)).ToArray();
         if (foreign.Length > 0)
             throw new IOException(
-                $"'{path}' holds {System.IO.Path.GetFileName(foreign[^1].Folder)}, which another trainer has written since this one was made; "
+                $"'{path}' contains {System.IO.Path.GetFileName(foreign[^1].Folder)}, which another trainer has written since this one was created; "
                 + $"go on with that run by {nameof(Trainer)}.{nameof(Trainer.Resume)}, or name another folder");
     }
 
-    /// <summary>Reads the state of a checkpoint and checks that all of it is sound. A damaged one may be skipped.</summary>
-    /// <param name="checkpoint">The checkpoint's folder.</param>
-    /// <param name="skipDamaged">Whether to take the latest earlier checkpoint that is sound instead of one that is damaged.</param>
-    /// <exception cref="InvalidDataException">The checkpoint is damaged; the message says what is wrong and which earlier one is sound.</exception>
+    /// <summary>Reads the state of a checkpoint and verifies all of its files.</summary>
+    /// <param name="checkpoint">The folder of the checkpoint.</param>
+    /// <param name="skipDamaged">Whether the latest earlier sound checkpoint is used instead of a damaged one.</param>
+    /// <exception cref="InvalidDataException">
+    /// The checkpoint is damaged. The message contains the reason and names the latest earlier sound one.
+    /// </exception>
     /// <exception cref="FileNotFoundException">A file is missing, and no earlier checkpoint is sound.</exception>
     public (string Checkpoint, TrainingState State) ReadSound(string checkpoint, bool skipDamaged)
     {
@@ -148,7 +150,7 @@ sealed class RunFolder(string path)
         string name = System.IO.Path.GetFileName(checkpoint), expected = NameOf(state.Step);
         if (name != expected)
             throw new InvalidDataException(
-                $"'{checkpoint}' holds the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
+                $"'{checkpoint}' contains the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
         state.CheckFiles(checkpoint);
         return state;
     }
@@ -163,7 +165,7 @@ sealed class RunFolder(string path)
             .Where(item => item.Step != best && (options.KeepEvery == 0 || item.Step % options.KeepEvery != 0));
         foreach (var (_, folder) in old)
         {
-            // first out of sight: a death while deleting must not leave half a checkpoint under its name
+            // hide the folder first, because a process that dies while deleting must not leave half a checkpoint under its name
             var hidden = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}{HiddenSuffix}");
             if (Directory.Exists(hidden)) Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
             AtomicWrite.Move(folder, hidden);
@@ -172,7 +174,7 @@ sealed class RunFolder(string path)
         }
     }
 
-    /// <summary>The checkpoint that a run's folder, or the checkpoint's own, means, and the run's folder.</summary>
+    /// <summary>Returns the checkpoint for the folder of a run or of a checkpoint, and the folder of the run.</summary>
     public static (string Checkpoint, string Run) Find(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -184,7 +186,7 @@ sealed class RunFolder(string path)
         if (checkpoints.Count > 0) return (checkpoints[^1].Folder, full);
         var renamed = Directory.GetDirectories(full).FirstOrDefault(inner => File.Exists(System.IO.Path.Combine(inner, TrainingState.FileName)));
         throw new FileNotFoundException(
-            $"'{folder}' is neither a training run's folder nor one of its checkpoints: "
+            $"'{folder}' is neither the folder of a training run nor one of its checkpoints: "
             + $"no {TrainingState.FileName} there, nor in a folder {Prefix}..."
             + (renamed is null ? "" : $"; '{renamed}' holds a checkpoint, but not under a name {Prefix}00000000"), folder);
     }

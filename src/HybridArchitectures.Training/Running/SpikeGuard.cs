@@ -1,21 +1,28 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Looks out for a step whose loss or gradient norm lies far above those of the steps before it, as one bad batch makes it. A step is a spike if either is above
-/// mean + <see cref="Deviations"/> standard deviations of the last <see cref="Window"/> sound steps. It costs one look at the device a step and one more norm of the gradients.
+/// Detects a step whose loss or gradient norm is far above those of the preceding steps, for example because of one bad batch. A step is a spike if
+/// either value is above mean + <see cref="Deviations"/> standard deviations of the last <see cref="Window"/> sound steps. The guard reads values
+/// from the device at every step, and computes one more norm of the gradients.
 /// </summary>
 public sealed record SpikeGuard
 {
-    /// <summary>What is done about it.</summary>
+    /// <summary>Gets or sets what happens at a spike. The default is <see cref="SpikeAction.Skip"/>.</summary>
     public SpikeAction Action { get; init; } = SpikeAction.Skip;
 
-    /// <summary>How many standard deviations above the mean are too many.</summary>
+    /// <summary>Gets or sets the number of standard deviations above the mean from which a step is a spike. The default is 6.</summary>
     public double Deviations { get; init; } = 6;
 
-    /// <summary>How many sound steps before it a step is held against; nothing is judged until half of them are there.</summary>
+    /// <summary>
+    /// Gets or sets the number of preceding sound steps with which a step is compared. No step is judged until half of them exist. The default is
+    /// 128.
+    /// </summary>
     public int Window { get; init; } = 128;
 
-    /// <summary>How many steps in a row may be skipped; one more ends the run, since it is then not the batch that is bad.</summary>
+    /// <summary>
+    /// Gets or sets the maximum number of consecutive steps that are skipped. One more ends the run, because the batch is then not the reason. The
+    /// default is 5.
+    /// </summary>
     public int MaxConsecutiveSkips { get; init; } = 5;
 
     internal void Check()

@@ -2,22 +2,22 @@ using System.Globalization;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>The losses and norms that the next step is held against; saved with a run.</summary>
+/// <summary>Contains the losses and norms with which the next step is compared. It is saved with a run.</summary>
 sealed record SpikeWatch
 {
     public List<double> Losses { get; init; } = [];
 
     public List<double> Norms { get; init; } = [];
 
-    /// <summary>Steps skipped in the run, and since the last sound one.</summary>
+    /// <summary>Gets or sets the number of steps skipped in the run, and since the last sound step.</summary>
     public long Skipped { get; set; }
 
     public int InARow { get; set; }
 
-    /// <summary>Why a step is a spike; null if it is sound, and then it counts for those that follow.</summary>
+    /// <summary>Returns why a step is a spike, or null if it is sound. A sound step counts for later ones.</summary>
     public string? Judge(SpikeGuard guard, double loss, double norm)
     {
-        if (!double.IsFinite(loss) || !double.IsFinite(norm)) return null;     // another guard's matter
+        if (!double.IsFinite(loss) || !double.IsFinite(norm)) return null;     // another guard handles these
         if ((Above("loss", Losses, loss, guard) ?? Above("gradient norm", Norms, norm, guard)) is { } reason) return reason;
         InARow = 0;
         Add(Losses, loss, guard.Window);

@@ -5,20 +5,20 @@ using System.Runtime.InteropServices;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Turns the signals that ask a program to stop into a <see cref="CancellationToken"/>, so that a run is saved before the program ends.
-/// <para>1. The first of SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal) cancels <see cref="Token"/>; the program saves and returns.</para>
-/// <para>2. Later signals are ignored for <see cref="Patience"/> after the first, so that they cannot interrupt the save.</para>
-/// <para>3. A signal after that ends the process as if this type were not there.</para>
+/// Converts the signals that ask a program to stop into a <see cref="CancellationToken"/>, so that a run is saved before the program ends.
+/// <para>1. The first of SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal) cancels <see cref="Token"/>. The program saves and returns.</para>
+/// <para>2. Later signals are ignored for <see cref="Patience"/> after the first one, so that they cannot interrupt the save.</para>
+/// <para>3. A signal after that ends the process as if this type did not exist.</para>
 /// <para>
-/// Every signal is reported. A signal that the process was started to ignore, as <c>nohup</c> does with SIGHUP, stays ignored on Linux. On Windows, Ctrl-C, a closed
-/// console window (as SIGHUP) and a shutdown (as SIGTERM) are handled; Windows itself ends a program about 5 seconds after its window was closed.
+/// Every signal is reported. A signal that the process ignored from the start, as <c>nohup</c> does with SIGHUP, remains ignored on Linux. On
+/// Windows, Ctrl-C, a closed console window (as SIGHUP) and a shutdown (as SIGTERM) are handled. Windows ends a program about 5 seconds after its
+/// window was closed.
 /// </para>
 /// </summary>
 /// <example>
 /// <code>
 /// using var stop = new StopSignals(report: Console.Error.WriteLine);
-/// var result = trainer.Run(cancellation: stop.Token);
-/// return result.Completed ? 0 : stop.ExitCode;
+/// Console.WriteLine(stop.Token.IsCancellationRequested);                          // False; pass stop.Token to Trainer.Run
 /// </code>
 /// </example>
 public sealed class StopSignals : IDisposable
@@ -33,10 +33,10 @@ public sealed class StopSignals : IDisposable
     PosixSignal? first;
     long firstAt;
 
-    /// <summary>Begins to handle the signals, until disposed.</summary>
-    /// <param name="patience">For how long after the first signal later ones are ignored. The default, null, means 60 seconds.</param>
-    /// <param name="report">Is given one line for each signal, on the thread of the signal. The default, null, reports nothing.</param>
-    /// <exception cref="ArgumentOutOfRangeException">The patience is negative or longer than a day.</exception>
+    /// <summary>Starts to handle the signals, until disposed.</summary>
+    /// <param name="patience">The time after the first signal during which later ones are ignored. The default, null, means 60 seconds.</param>
+    /// <param name="report">Receives one line for each signal, on the thread of the signal. The default, null, reports nothing.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The patience is negative or longer than one day.</exception>
     public StopSignals(TimeSpan? patience = null, Action<string>? report = null)
     {
         Patience = patience ?? TimeSpan.FromSeconds(60);
@@ -51,7 +51,9 @@ public sealed class StopSignals : IDisposable
     /// <summary>Gets the token that the first signal cancels.</summary>
     public CancellationToken Token => source.Token;
 
-    /// <summary>Gets the exit status that shells use for the first signal: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP; 0 while there was none.</summary>
+    /// <summary>
+    /// Gets the exit status that shells use for the first signal: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, and 0 if there was none.
+    /// </summary>
     public int ExitCode => first switch
     {
         null => 0,
@@ -76,14 +78,14 @@ public sealed class StopSignals : IDisposable
             return;
         }
         context.Cancel = true;
-        if (isFirst) _ = source.CancelAsync();      // what waits for the token must not run on this thread
+        if (isFirst) _ = source.CancelAsync();      // code that waits for the token must not run on this thread
         Report(isFirst ? $"{context.Signal}: saving and stopping; further signals are ignored for {Seconds(Patience)}"
             : $"{context.Signal}: still saving; ignored, and so are further signals for {Seconds(left)}");
         // Windows ends the process when the handler of a closing window or of a shutdown returns
         if (OperatingSystem.IsWindows() && context.Signal != PosixSignal.SIGINT) finished.Wait(Patience);
     }
 
-    /// <summary>Takes a signal and returns how much of the patience is left.</summary>
+    /// <summary>Records a signal and returns the remaining patience.</summary>
     internal TimeSpan Receive(PosixSignal signal, out bool isFirst)
     {
         lock (gate)
@@ -95,7 +97,7 @@ public sealed class StopSignals : IDisposable
         }
     }
 
-    // a program must not die, or fail to save, because a terminal that is gone cannot be written to
+    // a program must not die, or fail to save, because its terminal is gone
     void Report(string line)
     {
         try
@@ -109,7 +111,7 @@ public sealed class StopSignals : IDisposable
 
     static string Seconds(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{Math.Ceiling(time.TotalSeconds):0} s");
 
-    // Linux lists ignored signals as a mask; elsewhere none counts as ignored
+    // Linux lists ignored signals as a mask; on other systems, none counts as ignored
     static bool IsIgnored(PosixSignal signal)
     {
         const string status = "/proc/self/status", field = "SigIgn:";

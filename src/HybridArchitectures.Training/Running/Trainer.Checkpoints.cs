@@ -9,43 +9,47 @@ public sealed partial class Trainer
 {
     const string OptimizerFile = "optimizer.safetensors", RandomName = "random_state", DropoutName = "dropout_state";
 
-    /// <summary>Whether a run's folder holds a checkpoint to go on from.</summary>
+    /// <summary>Returns whether the folder of a run contains a checkpoint from which to resume.</summary>
     public static bool HasCheckpoint(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         return new RunFolder(folder).Checkpoints().Count > 0;
     }
 
-    /// <summary>Goes on with a run from a checkpoint.</summary>
-    /// <param name="folder">The run's folder, for its latest checkpoint, or the folder of one checkpoint.</param>
-    /// <param name="training">The data the run was begun with.</param>
-    /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
-    /// <param name="callbacks">What else is to be done along the way.</param>
-    /// <param name="device">Where the model shall live; null for the CPU.</param>
-    /// <param name="change">Changes options, such as a longer budget; the batch's make-up and the seed must stay.</param>
-    /// <param name="skipDamaged">Whether to take the latest sound checkpoint before one that is damaged. The default value is false: damage is an
-    /// error, whose
-    /// message names the earlier checkpoint that is sound.</param>
-    /// <returns>A trainer with a model of its own, which is the caller's to dispose.</returns>
-    /// <exception cref="InvalidDataException">A file is damaged (its size and checksum are compared with those in <c>training.json</c>), the
-    /// checkpoint's folder
-    /// was renamed, or the data is not the run's.</exception>
-    /// <exception cref="IOException">Another trainer runs in the folder, or it cannot be written.</exception>
+    /// <summary>Continues a run from a checkpoint.</summary>
+    /// <param name="folder">The folder of the run, for its latest checkpoint, or the folder of one checkpoint.</param>
+    /// <param name="training">The data with which the run began.</param>
+    /// <param name="heldOut">The held-out data. The default, null, measures nothing.</param>
+    /// <param name="callbacks">Further actions during the run. The default, null, means none.</param>
+    /// <param name="device">The device of the model. The default, null, means the CPU.</param>
+    /// <param name="change">
+    /// Changes options, for example to a longer duration. The context length, the batch size, the seed and the separation of documents must not
+    /// change.
+    /// </param>
+    /// <param name="skipDamaged">
+    /// Whether the latest sound checkpoint before a damaged one is used. The default, false, throws an exception that names it.
+    /// </param>
+    /// <returns>A trainer with a new model. The caller disposes the model.</returns>
+    /// <exception cref="InvalidDataException">
+    /// A file is damaged (its size and checksum are compared with those in <c>training.json</c>), the folder of the checkpoint was renamed, or the
+    /// data is not that of the run.
+    /// </exception>
+    /// <exception cref="IOException">Another trainer uses the folder, or it is not writable.</exception>
     public static Trainer Resume(string folder, ITrainingData training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
         Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null, bool skipDamaged = false)
     {
         ArgumentNullException.ThrowIfNull(training);
         string run = RunFolder.Find(folder).Run;
-        // a running trainer might retire the checkpoint while it is read
+        // a running trainer might delete the checkpoint while it is read
         using var held = new RunFolder(run).Hold();
         var (checkpoint, state) = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged);
         if (state.Data != training.Description)
-            throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; the data given is {training.Description}");
+            throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; found {training.Description}");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
         static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
             throw new ArgumentException(
-                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those the run began with", nameof(change));
+                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those of the run", nameof(change));
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
         Trainer? trainer = null;
         try
@@ -126,9 +130,7 @@ public sealed partial class Trainer
         new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }
             .ToDictionary(name => name, name => FileMark.FromFile(Path.Combine(folder, name)));
 
-    /// <summary>
-    /// Refuses what would make the first save fail: a mixer that is not registered, a folder that cannot be written, a disk that is full.
-    /// </summary>
+    /// <summary>Checks what the first save needs: mixers are registered, the folder is writable, and the disk has enough space.</summary>
     void RequireSavable(RunFolder run)
     {
         _ = Model.Design.ToJson();

@@ -6,8 +6,8 @@ namespace HybridArchitectures.Training;
 
 public sealed partial class Trainer
 {
-    /// <summary>Whether a step, its gradients computed, is to be skipped.</summary>
-    /// <exception cref="TrainingDivergedException">It ends the run.</exception>
+    /// <summary>Returns whether a step, whose gradients are computed, is to be skipped.</summary>
+    /// <exception cref="TrainingDivergedException">The step ends the run.</exception>
     bool IsSpike(SpikeGuard guard, Tensor loss, DataPosition position, List<TokenBatch> batches)
     {
         double value = loss.item<float>(), norm = optimizer.ReadGradientNorm();
@@ -25,7 +25,7 @@ public sealed partial class Trainer
         var where = spike.File is null ? "" : $"; the rows are in {spike.File}";
         var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
-            $"step {step}: {reason}{(tooMany ? $", after {guard.MaxConsecutiveSkips} such steps in a row that were skipped" : "")}; "
+            $"step {step}: {reason}{(tooMany ? $", after {guard.MaxConsecutiveSkips} skipped steps in a row" : "")}; "
             + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{where}{kept}.",
             step, position, reason);
     }

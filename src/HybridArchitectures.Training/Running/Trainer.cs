@@ -7,14 +7,36 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints and a guard against numbers
-/// that are not finite.
-/// <para>
-/// Runs with one seed and one initial model are bit-equal on the CPU, and a run that was cancelled, or killed after a checkpoint, goes on bit-equal
-/// (with a budget of time, what depends on the clock excepted). During a run, torch's default generator on the CPU is the run's: it begins with
-/// <see cref="TrainingOptions.Seed"/>, and after the run it is what it was before. Nothing is read from the device between reports.
-/// </para>
+/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against values that
+/// are not finite.
 /// </summary>
+/// <remarks>
+/// <para>
+/// Runs with the same seed and initial model are bit-identical on the CPU. A run that was cancelled, or killed after a checkpoint, continues
+/// bit-identically, except for what depends on the clock if the duration is a time.
+/// </para>
+/// <para>
+/// During a run, torch's default CPU generator belongs to the run: it starts with <see cref="TrainingOptions.Seed"/> and is restored afterwards.
+/// Nothing is read from the device between reports.
+/// </para>
+/// </remarks>
+/// <example>
+/// <code>
+/// using var data = TokenDataset.FromTokens(Enumerable.Range(0, 20_000).Select(i => i * i % 251).ToArray(), 256);
+/// var (training, heldOut) = data.Split();
+/// using var model = HybridDesign.Create(width: 32, vocabularySize: 256).WithMamba2(stateSize: 8, headSize: 8)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(64)).Depth(2).Build().CreateModel(seed: 0);
+/// var options = new TrainingOptions
+/// {
+///     LearningRate = 3e-3, ContextLength = 64, BatchSize = 4, Duration = Duration.Steps(10), Folder = "runs/trainer-example",
+/// };
+/// using var trainer = Trainer.HasCheckpoint(options.Folder)
+///     ? Trainer.Resume(options.Folder, training, heldOut)
+///     : new Trainer(model, training, options, heldOut);
+/// TrainingResult result = trainer.Run();
+/// Console.WriteLine($"{result.Final!.Loss:0.000} nats per token after {result.Steps} steps");
+/// </code>
+/// </example>
 public sealed partial class Trainer : IDisposable
 {
     readonly ITrainingData training;
@@ -26,7 +48,7 @@ public sealed partial class Trainer : IDisposable
     readonly Tensor pendingLoss;
     readonly List<TrainingProgress> history = [];
     readonly List<EvaluationPoint> evaluations = [];
-    readonly Queue<DataPosition> recentPositions = new();        // where the steps since the last look at the optimizer began
+    readonly Queue<DataPosition> recentPositions = new();        // the start of each step since the last check of the optimizer
     readonly Stopwatch clock = new();
     readonly HashSet<long> knownSteps = [];      // checkpoints that this trainer found or wrote
     TimeSpan elapsedBefore, reportedAt, paused, stepTime, evaluationTime;
@@ -36,20 +58,20 @@ public sealed partial class Trainer : IDisposable
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
 
-    /// <summary>Prepares a run from a model as it is.</summary>
-    /// <param name="model">The model, on its device; it stays the caller's.</param>
+    /// <summary>Prepares a run that starts with the present parameters of a model.</summary>
+    /// <param name="model">The model, on its device. The caller disposes it.</param>
     /// <param name="training">
-    /// The data to train on: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight
-    /// (<see cref="DataMixture"/>).
+    /// The training data: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight (<see
+    /// cref="DataMixture"/>).
     /// </param>
-    /// <param name="options">How to train.</param>
-    /// <param name="heldOut">The data to measure on; null to measure nothing.</param>
-    /// <param name="callbacks">What else is to be done along the way.</param>
-    /// <exception cref="ArgumentException">An option is out of range, the data does not fit the model, the run's folder holds another run, or the
-    /// design
-    /// cannot be saved.</exception>
-    /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
-    /// <exception cref="IOException">The run's folder is in use, cannot be written, or has no room for a checkpoint.</exception>
+    /// <param name="options">The options.</param>
+    /// <param name="heldOut">The held-out data. The default, null, measures nothing.</param>
+    /// <param name="callbacks">Further actions during the run. The default, null, means none.</param>
+    /// <exception cref="ArgumentException">
+    /// An option is out of range, the data does not fit the model, the folder contains another run, or the design cannot be saved.
+    /// </exception>
+    /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
+    /// <exception cref="IOException">The folder is in use, is not writable, or has not enough space for a checkpoint.</exception>
     public Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
         : this(model, training, options, heldOut, callbacks, resumed: false)
     {
@@ -70,7 +92,7 @@ public sealed partial class Trainer : IDisposable
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
             throw new ArgumentException(
-                $"'{options.Folder}' holds a run already ({Path.GetFileName(last.Folder)}); "
+                $"'{options.Folder}' already contains a run ({Path.GetFileName(last.Folder)}); "
                 + $"go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
         foreach (var (step, _) in folder?.Checkpoints() ?? []) knownSteps.Add(step);
         randomState = TorchRandom.StateOfSeed(options.Seed);
@@ -91,7 +113,7 @@ public sealed partial class Trainer : IDisposable
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
-    // else the final measurement would fail, after all the work
+    // otherwise, the final measurement would fail after all the work
     void RequireTargets()
     {
         if (heldOut is null || !Options.SeparateDocuments) return;
@@ -108,36 +130,38 @@ public sealed partial class Trainer : IDisposable
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
     {
         if (vocabulary > model.VocabularySize)
-            throw new ArgumentException($"{name} has a vocabulary of {vocabulary}; the model's has {model.VocabularySize}", name);
+            throw new ArgumentException(
+                $"{name} has a vocabulary size of {vocabulary}; expected {model.VocabularySize}, that of the model", name);
     }
 
-    /// <summary>The model in training.</summary>
+    /// <summary>Gets the model.</summary>
     public HybridLanguageModel Model { get; }
 
-    /// <summary>How it is trained.</summary>
+    /// <summary>Gets the options.</summary>
     public TrainingOptions Options { get; }
 
-    /// <summary>Steps done.</summary>
+    /// <summary>Gets the number of steps so far.</summary>
     public long Step { get; private set; }
 
-    /// <summary>How many of them the <see cref="SpikeGuard"/> skipped.</summary>
+    /// <summary>Gets the number of steps that the <see cref="SpikeGuard"/> skipped.</summary>
     public long SkippedSteps => spikes.Skipped;
 
-    /// <summary>Tokens trained on, those of skipped steps included.</summary>
+    /// <summary>Gets the number of tokens so far, including those of skipped steps.</summary>
     public long Tokens => Step * Options.TokensPerStep;
 
-    /// <summary>Time trained, earlier runs of a resumed one included.</summary>
+    /// <summary>Gets the training time, including earlier runs if the run was resumed.</summary>
     public TimeSpan Elapsed => elapsedBefore + clock.Elapsed;
 
-    /// <summary>Where the next step's rows stand in the data.</summary>
+    /// <summary>Gets the position in the data of the rows of the next step.</summary>
     public DataPosition Position => sampler.Position;
 
-    /// <summary>Trains until the options' end, or until cancelled; then a checkpoint is written if there is a folder.</summary>
-    /// <param name="progress">Is told how the run stands, every <see cref="TrainingOptions.ReportEvery"/> steps.</param>
-    /// <param name="cancellation">Ends the run after the step at hand.</param>
+    /// <summary>Trains until the duration is over or until cancelled. Then, a checkpoint is written if there is a folder.</summary>
+    /// <param name="progress">Receives a report every <see cref="TrainingOptions.ReportEvery"/> steps. The default, null, reports nothing.</param>
+    /// <param name="cancellation">Ends the run after the current step.</param>
+    /// <returns>The result of the run.</returns>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite.</exception>
-    /// <exception cref="IOException">Another trainer runs, or has saved, in the same folder, or a checkpoint cannot be written.</exception>
-    /// <exception cref="ObjectDisposedException">The trainer or the model has been disposed.</exception>
+    /// <exception cref="IOException">Another trainer uses, or has saved in, the same folder, or a checkpoint cannot be written.</exception>
+    /// <exception cref="ObjectDisposedException">The trainer or the model is disposed.</exception>
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
@@ -161,13 +185,13 @@ public sealed partial class Trainer : IDisposable
 
     TrainingResult RunOn(IProgress<TrainingProgress>? progress, CancellationToken cancellation)
     {
-        if (checkpointStep >= 0) folder?.Retain(Options, checkpointStep, evaluations);      // an earlier process may have died before it came to it
+        if (checkpointStep >= 0) folder?.Retain(Options, checkpointStep, evaluations);      // an earlier process may have died before this
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try
         {
             foreach (var callback in callbacks) callback.OnStart(this);
-            if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have left it out
+            if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have omitted it
             while (!IsDone && !cancellation.IsCancellationRequested)
             {
                 var began = Elapsed;
@@ -202,14 +226,17 @@ public sealed partial class Trainer : IDisposable
 
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
 
-    /// <summary>Whether a number that is not finite is noticed at once; off the CPU a look would wait for the device, and the next report brings it out.</summary>
+    /// <summary>
+    /// Gets or sets whether values that are not finite are noticed at every step. Except on the CPU, that would wait for the device, and they are
+    /// noticed at the next report instead.
+    /// </summary>
     internal bool LooksEveryStep { get; set; }
 
     bool IsEvaluationDue => Options.EvaluateEvery > 0 && Step > 0 && Step % Options.EvaluateEvery == 0;
 
     bool IsDone => Options.TotalSteps is { } total ? Step >= total : Step > 0 && Elapsed + stepTime > TrainingTime;
 
-    // of a budget of time, what the measurement at the end will take is left out; before the first one, a pass without gradient is reckoned a third of a step
+    // time for the final evaluation is reserved from a duration in time; until the first one, a pass without gradients counts as one third of a step
     TimeSpan TrainingTime
     {
         get
@@ -239,7 +266,8 @@ public sealed partial class Trainer : IDisposable
             double counted = batches.Sum(batch => batch.WeightSum);
             if (counted == 0)
                 throw new InvalidDataException(
-                    $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} hold no target that counts: every document has one token, or every weight is 0");
+                    $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
+                    + "every document has one token, or every weight is 0");
             var loss = zeros([], ScalarType.Float32, Model.Device);
             foreach (var batch in batches)
                 if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
@@ -264,7 +292,7 @@ public sealed partial class Trainer : IDisposable
         }
         catch when (!stepped)
         {
-            // a backward pass that failed has left some gradients: they must not enter a later step
+            // a failed backward pass leaves some gradients, which must not affect a later step
             optimizer.DropGradients();
             sampler.Position = position;
             throw;
@@ -281,7 +309,7 @@ public sealed partial class Trainer : IDisposable
             batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, Options.BatchSize - rows), Model.Device));
     }
 
-    // the loss is a mean over targets: weighted by its share of the step's targets, the sum over passes is the mean over the step
+    // the loss is a mean over targets; weighted by its share of the targets of the step, the sum over passes is the mean over the step
     Tensor Accumulate(TokenBatch batch, double share)
     {
         using var scope = NewDisposeScope();
@@ -309,7 +337,7 @@ public sealed partial class Trainer : IDisposable
             recentPositions.Clear();
             return;
         }
-        // the optimizer has stood still since the failed step: the parameters are those that met it
+        // the optimizer has not changed anything since the failed step, so the parameters are those of that step
         long step = optimizer.ReadSteps() + spikes.Skipped + 1;
         var position = recentPositions.ElementAt((int)(step - (Step - recentPositions.Count)) - 1);
         var batches = new List<TokenBatch>();
@@ -339,7 +367,8 @@ public sealed partial class Trainer : IDisposable
     {
         CheckHealth();
         using var scope = NewDisposeScope();
-        double loss = pendingSteps > 0 ? pendingLoss.item<float>() / pendingSteps : history.Count > 0 ? history[^1].Loss : double.NaN;    // none where all steps were skipped
+        // none if all steps were skipped
+        double loss = pendingSteps > 0 ? pendingLoss.item<float>() / pendingSteps : history.Count > 0 ? history[^1].Loss : double.NaN;
         var now = Elapsed;
         var spent = now - reportedAt - paused;
         double speed = spent > TimeSpan.Zero ? (Tokens - reportedTokens) / spent.TotalSeconds : 0;
@@ -366,7 +395,7 @@ public sealed partial class Trainer : IDisposable
         }
         catch (OperationCanceledException)
         {
-            return;     // the run ends, with a checkpoint, at the loop's next look
+            return;     // the loop ends the run, with a checkpoint, at its next check
         }
         evaluationTime = Elapsed - began;
         paused += evaluationTime;
@@ -375,7 +404,7 @@ public sealed partial class Trainer : IDisposable
         foreach (var callback in callbacks) callback.OnEvaluation(this, point);
     }
 
-    /// <summary>Frees the optimizer's state; the model stays.</summary>
+    /// <summary>Disposes the state of the optimizer. The model is not disposed.</summary>
     public void Dispose()
     {
         disposed = true;

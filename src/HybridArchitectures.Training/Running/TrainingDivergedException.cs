@@ -1,19 +1,21 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>A loss or gradient that is no finite number ended a run. The parameters are those before the step; nothing was saved over an earlier
-/// checkpoint.</summary>
-/// <param name="message">What happened where.</param>
+/// <summary>
+/// The exception that ends a run if a loss or gradient is not finite. The parameters are those before the step, and earlier checkpoints are not
+/// changed.
+/// </summary>
+/// <param name="message">The message.</param>
 /// <param name="step">The step, counted from 1.</param>
-/// <param name="batch">Where in the data the step's rows begin.</param>
-/// <param name="place">What first was not finite: a block's output, or a parameter's gradient.</param>
+/// <param name="batch">The position in the data of the rows of the step.</param>
+/// <param name="place">The first value that was not finite: the output of a block, or the gradient of a parameter.</param>
 public sealed class TrainingDivergedException(string message, long step, DataPosition batch, string place) : InvalidOperationException(message)
 {
-    /// <summary>The step, counted from 1.</summary>
+    /// <summary>Gets the step, counted from 1.</summary>
     public long Step { get; } = step;
 
-    /// <summary>Where in the data the step's rows begin.</summary>
+    /// <summary>Gets the position in the data of the rows of the step.</summary>
     public DataPosition Batch { get; } = batch;
 
-    /// <summary>What first was not finite: a block's output, or a parameter's gradient.</summary>
+    /// <summary>Gets the first value that was not finite: the output of a block, or the gradient of a parameter.</summary>
     public string Place { get; } = place;
 }

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Contracts of <see cref="TrainingState"/>, made at compile time.</summary>
+/// <summary>Provides the source-generated contracts of <see cref="TrainingState"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(TrainingState))]
 sealed partial class TrainingJsonContext : JsonSerializerContext;

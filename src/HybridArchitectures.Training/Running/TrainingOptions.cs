@@ -2,81 +2,110 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>How a model is trained. Saved with every checkpoint, so that a resumed run goes on as it began.</summary>
+/// <summary>Contains the options of a training run. They are saved with every checkpoint, and a resumed run uses them.</summary>
+/// <example>
+/// <code>
+/// var options = new TrainingOptions
+/// {
+///     LearningRate = 6e-4,
+///     ContextLength = 1024,
+///     BatchSize = 64,
+///     MicroBatchSize = 8,                                     // 8 forward passes per step
+///     Duration = Duration.Tokens(100_000_000),
+///     CheckpointEvery = 500,
+///     Folder = "runs/example",
+/// };
+/// options.Check();
+/// </code>
+/// </example>
 public sealed record TrainingOptions
 {
-    /// <summary>The peak learning rate.</summary>
+    /// <summary>Gets or sets the peak learning rate, above 0.</summary>
     public required double LearningRate { get; init; }
 
-    /// <summary>Tokens a row.</summary>
+    /// <summary>Gets or sets the context length: the number of tokens per row.</summary>
     public required int ContextLength { get; init; }
 
-    /// <summary>Rows a step.</summary>
+    /// <summary>Gets or sets the number of rows per step.</summary>
     public required int BatchSize { get; init; }
 
-    /// <summary>Rows a forward pass; the gradients of several are added up to a step's. 0: all rows of a step at once.</summary>
+    /// <summary>
+    /// Gets or sets the number of rows per forward pass. The gradients of the passes of a step are added. The default, 0, means all rows in one pass.
+    /// </summary>
     public int MicroBatchSize { get; init; }
 
-    /// <summary>Keep only the inputs of blocks and compute each block again in the backward pass: less memory for one more forward pass, and the same numbers bit for bit
-    /// (<see cref="HybridStack.ActivationCheckpointing"/>).</summary>
+    /// <summary>
+    /// Gets or sets whether only the inputs of blocks are saved for backward, and each block is computed again. This saves memory, costs one more
+    /// forward pass, and gives bit-identical results (<see cref="HybridStack.ActivationCheckpointing"/>). The default is false.
+    /// </summary>
     public bool ActivationCheckpointing { get; init; }
 
-    /// <summary>Gets how long to train: a number of steps, a number of tokens, or a time.</summary>
+    /// <summary>Gets or sets the duration: a number of steps, a number of tokens, or a time.</summary>
     public required Duration Duration { get; init; }
 
-    /// <summary>How the learning rate goes.</summary>
+    /// <summary>Gets or sets the learning rate schedule. The default is a <see cref="TrapezoidSchedule"/>.</summary>
     public LearningRateSchedule Schedule { get; init; } = new TrapezoidSchedule();
 
-    /// <summary>Constants of AdamW.</summary>
+    /// <summary>Gets or sets the constants of AdamW.</summary>
     public AdamWOptions Optimizer { get; init; } = new();
 
-    /// <summary>The largest norm of all gradients together; null for no clipping.</summary>
+    /// <summary>Gets or sets the maximum norm of all gradients together. Null disables clipping. The default is 1.</summary>
     public double? ClipNorm { get; init; } = 1;
 
-    /// <summary>Looks out for steps whose loss or gradient jumps; null for none. Numbers that are not finite end the run in any case.</summary>
+    /// <summary>
+    /// Gets or sets the guard that detects sudden jumps of the loss or gradient norm. The default, null, disables it. Values that are not finite end
+    /// the run in any case.
+    /// </summary>
     public SpikeGuard? SpikeGuard { get; init; }
 
-    /// <summary>Keep the documents of a row apart. Off, as in arXiv 2510.04800, rows are read as one text.</summary>
+    /// <summary>
+    /// Gets or sets whether documents in a row are kept apart. The default, false, reads a row as one text, as in arXiv 2510.04800.
+    /// </summary>
     public bool SeparateDocuments { get; init; }
 
-    /// <summary>Decides the order of the data.</summary>
+    /// <summary>Gets or sets the seed of all random numbers of the run. The default is 0.</summary>
     public long Seed { get; init; }
 
-    /// <summary>Progress is told every so many steps. Telling it waits for the device.</summary>
+    /// <summary>Gets or sets the number of steps between reports. Each report waits for the device. The default is 10.</summary>
     public int ReportEvery { get; init; } = 10;
 
-    /// <summary>The held-out loss is measured every so many steps; 0: at the end only.</summary>
+    /// <summary>Gets or sets the number of steps between measurements of the held-out loss. The default, 0, measures only at the end.</summary>
     public long EvaluateEvery { get; init; }
 
     /// <summary>
-    /// Gets how many held-out tokens to measure on, spread evenly over the data and the same at every context length. The default, 0, measures on all.
+    /// Gets or sets the number of held-out tokens to measure, evenly spread over the data and the same at every context length. The default, 0,
+    /// measures all.
     /// </summary>
     public long EvaluationTokens { get; init; }
 
-    /// <summary>A checkpoint is written every so many steps; 0: at the end, and when the run is cancelled.</summary>
+    /// <summary>
+    /// Gets or sets the number of steps between checkpoints. The default, 0, writes one only at the end and when the run is cancelled.
+    /// </summary>
     public long CheckpointEvery { get; init; }
 
-    /// <summary>The run's folder, in which checkpoints stand as <c>step-00000100</c>; null to save nothing.</summary>
+    /// <summary>
+    /// Gets or sets the folder of the run, which contains checkpoints such as <c>step-00000100</c>. The default, null, saves nothing.
+    /// </summary>
     public string? Folder { get; init; }
 
-    /// <summary>How many of the latest checkpoints to keep.</summary>
+    /// <summary>Gets or sets the number of latest checkpoints to keep. The default is 2.</summary>
     public int KeepLast { get; init; } = 2;
 
-    /// <summary>Whether the checkpoint with the lowest held-out loss is kept besides.</summary>
+    /// <summary>Gets or sets whether the checkpoint with the minimum held-out loss is also kept. The default is true.</summary>
     public bool KeepBest { get; init; } = true;
 
-    /// <summary>Checkpoints at multiples of so many steps are kept besides; 0: none.</summary>
+    /// <summary>Gets or sets the number of steps whose multiples are also kept as checkpoints. The default, 0, means none.</summary>
     public long KeepEvery { get; init; }
 
     internal int RowsPerPass => MicroBatchSize == 0 ? BatchSize : Math.Min(MicroBatchSize, BatchSize);
 
     internal long TokensPerStep => (long)BatchSize * ContextLength;
 
-    /// <summary>The number of steps, unless time decides.</summary>
+    /// <summary>Gets the number of steps, unless the duration is a time.</summary>
     internal long? TotalSteps => Duration.StepCount ?? (Duration.TokenCount is { } tokens ? (tokens + TokensPerStep - 1) / TokensPerStep : null);
 
-    /// <summary>Refuses what cannot be trained with.</summary>
-    /// <exception cref="ArgumentException">Names the option, what it was and what was expected.</exception>
+    /// <summary>Checks the options.</summary>
+    /// <exception cref="ArgumentException">An option is invalid. The message contains its name, its value, and what was expected.</exception>
     public void Check()
     {
         Refuse.Unless(LearningRate > 0 && double.IsFinite(LearningRate), LearningRate, nameof(LearningRate), "a finite number above 0");
@@ -98,6 +127,7 @@ public sealed record TrainingOptions
         Refuse.Unless(KeepEvery >= 0, KeepEvery, nameof(KeepEvery), "at least 0 steps");
         if (Folder is { Length: 0 }) throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
         if (CheckpointEvery > 0 && Folder is null)
-            throw new ArgumentException($"{nameof(CheckpointEvery)} is {CheckpointEvery} but there is no {nameof(Folder)} to save in", nameof(Folder));
+            throw new ArgumentException(
+                $"{nameof(Folder)} is null; expected a path, because {nameof(CheckpointEvery)} is {CheckpointEvery}", nameof(Folder));
     }
 }

@@ -1,16 +1,16 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>How a run stands after a step.</summary>
-/// <param name="Step">Steps done.</param>
-/// <param name="TotalSteps">Steps in all; null where time decides.</param>
-/// <param name="Tokens">Tokens trained on.</param>
-/// <param name="Loss">Mean cross entropy of the steps since the last report, in nats per token.</param>
-/// <param name="LearningRate">The step's rate.</param>
-/// <param name="GradientNorm">Norm of the step's gradients before clipping.</param>
-/// <param name="TokensPerSecond">Speed since the last report, evaluations and checkpoints left out.</param>
-/// <param name="Elapsed">Time trained, earlier runs of a resumed one included.</param>
-/// <param name="TimeLeft">Time left, as far as can be told.</param>
-/// <param name="Done">Share of the run that is done, 0 to 1.</param>
+/// <summary>Contains the state of a run after a step.</summary>
+/// <param name="Step">The number of steps so far.</param>
+/// <param name="TotalSteps">The total number of steps. Null if the duration is a time.</param>
+/// <param name="Tokens">The number of tokens so far.</param>
+/// <param name="Loss">The mean cross entropy of the steps since the last report, in nats per token.</param>
+/// <param name="LearningRate">The learning rate of the step.</param>
+/// <param name="GradientNorm">The norm of the gradients of the step before clipping.</param>
+/// <param name="TokensPerSecond">The speed since the last report, without evaluations and checkpoints.</param>
+/// <param name="Elapsed">The training time, including earlier runs if the run was resumed.</param>
+/// <param name="TimeLeft">The estimated remaining time. Null if it is unknown.</param>
+/// <param name="Done">The fraction of the run that is done, from 0 to 1.</param>
 public sealed record TrainingProgress(
     long Step, long? TotalSteps, long Tokens, double Loss, double LearningRate, double GradientNorm, double TokensPerSecond,
     TimeSpan Elapsed, TimeSpan? TimeLeft, double Done);

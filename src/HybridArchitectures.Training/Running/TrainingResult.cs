@@ -1,18 +1,18 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>How a run ended.</summary>
-/// <param name="Completed">False where it was cancelled before its end.</param>
-/// <param name="Steps">Steps done.</param>
-/// <param name="Tokens">Tokens trained on.</param>
-/// <param name="Elapsed">Time trained.</param>
-/// <param name="History">The reports, earlier runs of a resumed one included.</param>
+/// <summary>Contains the result of a run.</summary>
+/// <param name="Completed">Whether the run reached its end. False if it was cancelled.</param>
+/// <param name="Steps">The number of steps.</param>
+/// <param name="Tokens">The number of tokens.</param>
+/// <param name="Elapsed">The training time.</param>
+/// <param name="History">The reports, including those of earlier runs if the run was resumed.</param>
 /// <param name="Evaluations">The measurements on the held-out data.</param>
-/// <param name="Checkpoint">The folder of the last checkpoint; null where none was asked for.</param>
-/// <param name="HowToGoOn">What to call to go on from there; null where the run is complete or nothing was saved.</param>
+/// <param name="Checkpoint">The folder of the last checkpoint. Null if none was written.</param>
+/// <param name="HowToGoOn">The call that continues the run. Null if the run is complete or nothing was saved.</param>
 public sealed record TrainingResult(
     bool Completed, long Steps, long Tokens, TimeSpan Elapsed, IReadOnlyList<TrainingProgress> History, IReadOnlyList<EvaluationPoint> Evaluations,
     string? Checkpoint, string? HowToGoOn)
 {
-    /// <summary>The last measurement; null where there is no held-out data.</summary>
+    /// <summary>Gets the last measurement. Null if there is no held-out data.</summary>
     public Evaluation? Final => Evaluations.Count == 0 ? null : Evaluations[^1].Result;
 }

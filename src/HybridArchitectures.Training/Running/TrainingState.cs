@@ -6,7 +6,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>What a checkpoint holds of a run beside model and optimizer: <c>training.json</c>.</summary>
+/// <summary>Contains the part of a checkpoint that is neither model nor optimizer: <c>training.json</c>.</summary>
 sealed record TrainingState
 {
     public const string FileName = "training.json";
@@ -40,26 +40,28 @@ sealed record TrainingState
 
     public required string Data { get; init; }
 
-    /// <summary>Sum and number of the losses since the last report.</summary>
+    /// <summary>Gets or sets the sum of the losses since the last report, and their number.</summary>
     public required double PendingLoss { get; init; }
 
     public required int PendingSteps { get; init; }
 
-    /// <summary>What the spike guard knows.</summary>
+    /// <summary>Gets or sets the history of the spike guard.</summary>
     public SpikeWatch Spikes { get; init; } = new();
 
-    /// <summary>The held-out loss measured at this very step.</summary>
+    /// <summary>Gets or sets the held-out loss at this step. Null if it was not measured.</summary>
     public required double? HeldOutLoss { get; init; }
 
     public required IReadOnlyList<TrainingProgress> History { get; init; }
 
     public required IReadOnlyList<EvaluationPoint> Evaluations { get; init; }
 
-    /// <summary>Sizes and checksums of the checkpoint's other files, by name. Null in checkpoints of versions that wrote none.</summary>
+    /// <summary>
+    /// Gets or sets the sizes and checksums of the other files of the checkpoint, by name. Null if the version that wrote the checkpoint stored none.
+    /// </summary>
     public IReadOnlyDictionary<string, FileMark>? Files { get; init; }
 
-    /// <summary>Refuses a checkpoint of which a file is missing or has changed since it was written.</summary>
-    /// <exception cref="InvalidDataException">A file has another size or checksum; the message names it.</exception>
+    /// <summary>Checks that no file of a checkpoint is missing or has changed since it was written.</summary>
+    /// <exception cref="InvalidDataException">A file has another size or checksum. The message names it.</exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
     public void CheckFiles(string folder)
     {
@@ -75,8 +77,8 @@ sealed record TrainingState
         }
     }
 
-    /// <summary>Refuses options that a checkpoint cannot hold, such as a schedule of the user's own type.</summary>
-    /// <exception cref="ArgumentException">Names the schedule.</exception>
+    /// <summary>Checks that a checkpoint can store the options. A custom schedule, for example, cannot be stored.</summary>
+    /// <exception cref="ArgumentException">The schedule cannot be stored. The message names it.</exception>
     public static void RequireSavable(TrainingOptions options)
     {
         try
@@ -87,7 +89,7 @@ sealed record TrainingState
         {
             throw new ArgumentException(
                 $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}; expected {nameof(TrapezoidSchedule)}, {nameof(CosineSchedule)} or "
-                + $"{nameof(LinearSchedule)}, since checkpoints hold it ({e.Message})", nameof(options), e);
+                + $"{nameof(LinearSchedule)}, because checkpoints store it ({e.Message})", nameof(options), e);
         }
     }
 
@@ -102,7 +104,7 @@ sealed record TrainingState
         {
             var text = File.ReadAllText(path);
             FormatVersion.Require(text, CurrentVersion);
-            var state = JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file holds null");
+            var state = JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file is null; expected an object");
             if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0 && state.ElapsedSeconds < TimeSpan.MaxValue.TotalSeconds))
                 throw new JsonException($"step {state.Step}, tokens {state.Tokens}, elapsedSeconds {state.ElapsedSeconds}; expected numbers from 0");
             state.Options.Check();

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>One step of a run; valid while the callback that is given it runs.</summary>
+/// <summary>Provides access to one step of a run. It is valid only during the callback.</summary>
 public sealed class TrainingStep
 {
     readonly Tensor loss, gradientNorm;
@@ -12,27 +12,27 @@ public sealed class TrainingStep
         (Trainer, Step, LearningRate, this.loss, this.gradientNorm, Batches) = (trainer, step, learningRate, loss, gradientNorm, batches);
     }
 
-    /// <summary>The trainer.</summary>
+    /// <summary>Gets the trainer.</summary>
     public Trainer Trainer { get; }
 
-    /// <summary>Steps done, this one included.</summary>
+    /// <summary>Gets the number of steps so far, including this one.</summary>
     public long Step { get; }
 
-    /// <summary>Gets the rows the step was trained on, one batch per forward pass. The trainer disposes them after the callbacks.</summary>
+    /// <summary>Gets the rows of the step, one batch per forward pass. The trainer disposes them after the callbacks.</summary>
     public IReadOnlyList<TokenBatch> Batches { get; }
 
-    /// <summary>The step's rate.</summary>
+    /// <summary>Gets the learning rate of the step.</summary>
     public double LearningRate { get; }
 
-    /// <summary>Reads the step's mean cross entropy, in nats per token.</summary>
+    /// <summary>Reads the mean cross entropy of the step, in nats per token.</summary>
     public double ReadLoss() => Read(loss);
 
-    /// <summary>Reads the norm of the step's gradients before clipping.</summary>
+    /// <summary>Reads the norm of the gradients of the step before clipping.</summary>
     public double ReadGradientNorm() => Read(gradientNorm);
 
     static double Read(Tensor value)
     {
-        // on a GPU reading makes a copy
+        // on a GPU, reading creates a copy
         using var scope = NewDisposeScope();
         return value.item<float>();
     }
