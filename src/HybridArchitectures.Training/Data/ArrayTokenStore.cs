@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Tokens in an array: 16 bits each for vocabularies of up to 65,536, else 32.</summary>
+/// <summary>Stores tokens in an array: 16 bits each for vocabularies of up to 65,536, and 32 bits otherwise.</summary>
 sealed class ArrayTokenStore : ITokenStore
 {
     volatile Array? tokens;

@@ -5,16 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Puts rows together as the tensors of a <see cref="TokenBatch"/>.</summary>
+/// <summary>Assembles rows to the tensors of a <see cref="TokenBatch"/>.</summary>
 static class BatchAssembly
 {
     /// <summary>Assembles a batch.</summary>
-    /// <param name="position">The position that the batch reports.</param>
-    /// <param name="rows">Rows of the batch.</param>
-    /// <param name="contextLength">Positions per row.</param>
-    /// <param name="device">Where the tensors go; null for main memory.</param>
-    /// <param name="fill">Fills the row of an index.</param>
-    /// <param name="row">A row to work with.</param>
+    /// <param name="position">The position of the batch.</param>
+    /// <param name="rows">The number of rows.</param>
+    /// <param name="contextLength">The number of positions per row.</param>
+    /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
+    /// <param name="fill">Fills the row with an index.</param>
+    /// <param name="row">A row to reuse.</param>
     public static TokenBatch Assemble(DataPosition position, int rows, int contextLength, Device? device, Action<int, TrainingRow> fill, TrainingRow row)
     {
         using var scope = NewDisposeScope();
@@ -41,7 +41,7 @@ static class BatchAssembly
         return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(Place, device), counted, bytes ?? 0, weights is null ? null : Place(weights), sum);
     }
 
-    /// <summary>What most rows lack: documents, weights and padding.</summary>
+    /// <summary>Contains the parts that most rows do not have: documents, weights and padding.</summary>
     sealed class OptionalParts(int rows, int contextLength)
     {
         readonly long[] lengths = new long[rows];
@@ -73,7 +73,8 @@ static class BatchAssembly
             for (int i = 0; i < weights.Length; i++)
             {
                 if (!(weights[i] >= 0) || !float.IsFinite(weights[i]))
-                    throw new InvalidDataException($"the weight at row {i / contextLength}, position {i % contextLength} is {weights[i]}; expected a finite number from 0");
+                    throw new InvalidDataException(
+                        $"the weight at row {i / contextLength}, position {i % contextLength} is {weights[i]}; expected a finite number of at least 0");
                 if (targets[i] != TrainingRow.NoTarget) sum += weights[i];
             }
             return (tensor(weights, [rows, contextLength]), sum);

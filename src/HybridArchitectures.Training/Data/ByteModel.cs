@@ -1,10 +1,11 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// A byte model by counting: the next byte given the last 0, 1 or 2. What a language model must beat to have learnt anything beyond letter statistics.
+/// Represents an n-gram model over bytes: it predicts the next byte from the last 0, 1 or 2 bytes. A language model must be better to have learned
+/// more than letter statistics.
 /// <para>
-/// p(b | context) = (n(context b) + t(context) p(b | shorter context)) / (n(context) + t(context)), with n how often something was seen and t how many
-/// different bytes followed the context (Witten and Bell 1991, method C); the shortest context falls back on 1/256.
+/// p(b | context) = (n(context b) + t(context) p(b | shorter context)) / (n(context) + t(context)), with n the number of occurrences and t the number
+/// of different bytes after the context (Witten and Bell 1991, method C). The shortest context falls back to 1/256.
 /// </para>
 /// </summary>
 public sealed class ByteModel
@@ -14,7 +15,7 @@ public sealed class ByteModel
     readonly ushort[][] kinds;      // [order][context]: t
 
     /// <summary>Counts a text.</summary>
-    /// <param name="order">How many bytes back the model looks: 0, 1 or 2 (80 MB of counts).</param>
+    /// <param name="order">The number of preceding bytes that the model uses: 0, 1 or 2. Order 2 needs 80 MB.</param>
     /// <param name="text">The training text, up to 2^32 bytes.</param>
     public ByteModel(int order, ReadOnlySpan<byte> text)
     {
@@ -40,11 +41,11 @@ public sealed class ByteModel
         }
     }
 
-    /// <summary>How many bytes back the model looks.</summary>
+    /// <summary>Gets the number of preceding bytes that the model uses.</summary>
     public int Order { get; }
 
-    /// <summary>Mean of -log2 p over the bytes of a text.</summary>
-    /// <param name="text">Text the model has not been given.</param>
+    /// <summary>Returns the mean of -log2 p over the bytes of a text.</summary>
+    /// <param name="text">Text that the model has not counted.</param>
     public double BitsPerByte(ReadOnlySpan<byte> text)
     {
         if (text.IsEmpty) throw new ArgumentException("the text is empty", nameof(text));

@@ -1,6 +1,8 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>The part of a stream that is being looked at, with its position in lines and bytes. It grows as far as one document may.</summary>
+/// <summary>
+/// Represents the part of a stream that is being read, with its position in lines and bytes. It grows up to the maximum size of a document.
+/// </summary>
 sealed class ByteWindow(CompressedSource source, int maxBytes) : IDisposable
 {
     const int FirstBytes = 1 << 16;
@@ -8,23 +10,23 @@ sealed class ByteWindow(CompressedSource source, int maxBytes) : IDisposable
     byte[] buffer = new byte[Math.Min(FirstBytes, maxBytes)];
     int start, end;
 
-    /// <summary>The bytes from the current position on that have been read.</summary>
+    /// <summary>Gets the bytes that have been read, from the current position on.</summary>
     public ReadOnlySpan<byte> Bytes => buffer.AsSpan(start, end - start);
 
-    /// <summary>The current position in the uncompressed stream.</summary>
+    /// <summary>Gets the current position in the uncompressed stream.</summary>
     public long Offset { get; private set; }
 
-    /// <summary>The number of the line at the current position, from 1.</summary>
+    /// <summary>Gets the number of the line at the current position, counted from 1.</summary>
     public long Line { get; private set; } = 1;
 
-    /// <summary>Whether no more bytes follow those of <see cref="Bytes"/>.</summary>
+    /// <summary>Gets whether no bytes follow those of <see cref="Bytes"/>.</summary>
     public bool IsComplete { get; private set; }
 
-    /// <summary>Whether <see cref="Bytes"/> are as many as a document may have.</summary>
+    /// <summary>Gets whether <see cref="Bytes"/> has the maximum size of a document.</summary>
     public bool IsFull => end - start == maxBytes;
 
-    /// <summary>Reads more bytes behind those that are there.</summary>
-    /// <returns>Whether there were more. False at the end and where the window is full.</returns>
+    /// <summary>Reads more bytes after the present ones.</summary>
+    /// <returns>Whether there were more. False at the end, and if the window is full.</returns>
     public bool Read()
     {
         if (IsComplete || IsFull) return false;
@@ -43,7 +45,7 @@ sealed class ByteWindow(CompressedSource source, int maxBytes) : IDisposable
         return got > 0;
     }
 
-    /// <summary>Moves the position on.</summary>
+    /// <summary>Advances the position.</summary>
     public void Advance(int count)
     {
         Line += Bytes[..count].Count((byte)'\n');
@@ -51,7 +53,7 @@ sealed class ByteWindow(CompressedSource source, int maxBytes) : IDisposable
         Offset += count;
     }
 
-    /// <summary>Moves behind a byte order mark, if one is here.</summary>
+    /// <summary>Skips a byte order mark at the position, if there is one.</summary>
     public void SkipMark()
     {
         while (end - start < 3 && Read()) { }

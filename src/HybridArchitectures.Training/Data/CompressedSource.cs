@@ -4,7 +4,10 @@ using ZstdSharp.Unsafe;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>The uncompressed bytes of a file, as a stream. Whatever a decompressor throws becomes an <see cref="InvalidDataException"/> that names the file.</summary>
+/// <summary>
+/// Provides the uncompressed bytes of a file as a stream. Every exception of a decompressor becomes an <see cref="InvalidDataException"/> that names
+/// the file.
+/// </summary>
 sealed class CompressedSource : IDisposable
 {
     const int BlockBytes = 1 << 16;
@@ -21,7 +24,7 @@ sealed class CompressedSource : IDisposable
         stream = compression switch
         {
             Compression.Zstandard => Zstandard(file, maxWindow),
-            // The framework's own stream takes a truncated file for a shorter one.
+            // the stream of .NET treats a truncated file as a shorter one
             Compression.Gzip => new GZipInputStream(file, BlockBytes),
             _ => file,
         };
@@ -30,12 +33,12 @@ sealed class CompressedSource : IDisposable
     static DecompressionStream Zstandard(FileStream file, long maxWindow)
     {
         var stream = new DecompressionStream(file);
-        // The limit is a power of 2; a limit between two of them means the smaller one.
+        // the limit is a power of 2; other values are rounded down
         stream.SetParameter(ZSTD_dParameter.ZSTD_d_windowLogMax, System.Numerics.BitOperations.Log2((ulong)maxWindow));
         return stream;
     }
 
-    /// <summary>Returns how many bytes were read; 0 at the end.</summary>
+    /// <summary>Returns the number of bytes read; 0 at the end.</summary>
     public int Read(Span<byte> target)
     {
         try
@@ -46,7 +49,8 @@ sealed class CompressedSource : IDisposable
         }
         catch (ZstdException e) when (e.Code == ZSTD_ErrorCode.ZSTD_error_frameParameter_windowTooLarge)
         {
-            throw new InvalidDataException($"{owner.Path}: a Zstandard frame needs a larger window than {maxWindow} bytes, which is the limit set for reading and "
+            throw new InvalidDataException(
+                $"{owner.Path}: a Zstandard frame needs a larger window than {maxWindow} bytes, the limit for reading, and "
                 + $"not damage; expected a smaller window, or {nameof(DocumentFileOptions.MaxZstandardWindow)} raised (to 2147483648 for every file)", e);
         }
         catch (Exception e) when (IsDamage(e))
@@ -55,7 +59,7 @@ sealed class CompressedSource : IDisposable
         }
     }
 
-    // The decompressors throw exceptions of every kind on damaged input, errors of their own indexing included.
+    // decompressors throw exceptions of every kind on damaged input, including index errors
     static bool IsDamage(Exception e) => e is EndOfStreamException || e is not (OutOfMemoryException or IOException or UnauthorizedAccessException);
 
     public void Dispose()

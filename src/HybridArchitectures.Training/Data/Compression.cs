@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>How a file of documents is compressed.</summary>
+/// <summary>Specifies how a file of documents is compressed.</summary>
 enum Compression
 {
     None,

@@ -4,13 +4,21 @@ using System.Globalization;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// What a run is trained on: one data set, or several by weight. Row n comes from the source that lies furthest behind its share of n + 1 rows, so that the shares hold at every place in
-/// the run to within a row, and the order depends on nothing but the weights; a source that runs out begins its next epoch. The data sets stay the caller's.
+/// Represents one data set, or several data sets that are mixed by weight. Row n comes from the source that is furthest behind its share of n + 1
+/// rows. The shares are therefore exact to within one row at every point of the run, and the order depends only on the weights. A source that is
+/// exhausted starts its next epoch. The mixture does not own the data sets.
 /// </summary>
+/// <example>
+/// <code>
+/// using var code = TokenDataset.FromTokens(Enumerable.Range(0, 5000).Select(i => i % 200).ToArray(), 256);
+/// using var prose = TokenDataset.FromTokens(Enumerable.Range(0, 9000).Select(i => i * 7 % 200).ToArray(), 256);
+/// var mixture = new DataMixture(new MixtureSource(code, 0.3, "code"), new MixtureSource(prose, 0.7, "prose"));
+/// </code>
+/// </example>
 public sealed class DataMixture : ITrainingData
 {
-    /// <summary>A mixture.</summary>
-    /// <param name="sources">At least one, of one vocabulary.</param>
+    /// <summary>Creates a mixture.</summary>
+    /// <param name="sources">The sources, at least one, all with the same vocabulary size.</param>
     public DataMixture(params IReadOnlyList<MixtureSource> sources)
     {
         ArgumentNullException.ThrowIfNull(sources);
@@ -20,21 +28,24 @@ public sealed class DataMixture : ITrainingData
             ArgumentNullException.ThrowIfNull(source, nameof(sources));
             ArgumentNullException.ThrowIfNull(source.Data, nameof(sources));
             if (!(source.Weight > 0) || !double.IsFinite(source.Weight))
-                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"source '{source.Name}' has weight {source.Weight}; expected a finite number above 0"), nameof(sources));
+                throw new ArgumentException(
+                    string.Create(CultureInfo.InvariantCulture, $"source '{source.Name}' has weight {source.Weight}; expected a finite number above 0"), nameof(sources));
             if (source.Data.VocabularySize != sources[0].Data.VocabularySize)
-                throw new ArgumentException($"source '{source.Name}' has a vocabulary of {source.Data.VocabularySize}; '{sources[0].Name}' has {sources[0].Data.VocabularySize}", nameof(sources));
+                throw new ArgumentException(
+                    $"source '{source.Name}' has a vocabulary size of {source.Data.VocabularySize}; '{sources[0].Name}' has {sources[0].Data.VocabularySize}",
+                    nameof(sources));
         }
         Sources = [.. sources];
     }
 
-    /// <summary>A data set alone.</summary>
+    /// <summary>Converts a single data set.</summary>
     [return: NotNullIfNotNull(nameof(data))]
     public static implicit operator DataMixture?(TokenDataset? data) => data is null ? null : new(new MixtureSource(data, 1, "data"));
 
-    /// <summary>The sources.</summary>
+    /// <summary>Gets the sources.</summary>
     public IReadOnlyList<MixtureSource> Sources { get; }
 
-    /// <summary>One more than the largest id there may be.</summary>
+    /// <summary>Gets the vocabulary size: one more than the maximum id.</summary>
     public int VocabularySize => Sources[0].Data.VocabularySize;
 
     /// <inheritdoc/>

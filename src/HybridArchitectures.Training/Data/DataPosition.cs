@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Where a run stands in its data.</summary>
-/// <param name="Epoch">How often all windows have been read.</param>
-/// <param name="Index">How many windows of this epoch have been read.</param>
+/// <summary>Represents a position in the data.</summary>
+/// <param name="Epoch">The number of completed epochs.</param>
+/// <param name="Index">The number of windows that were read in this epoch.</param>
 public readonly record struct DataPosition(long Epoch, long Index);

@@ -1,6 +1,9 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Reads 32-bit integers as parquet packs their differences (https://parquet.apache.org/docs/file-format/data-pages/encodings/, DELTA_BINARY_PACKED).</summary>
+/// <summary>
+/// Reads 32-bit integers that are stored as packed differences (https://parquet.apache.org/docs/file-format/data-pages/encodings/,
+/// DELTA_BINARY_PACKED).
+/// </summary>
 sealed class DeltaDecoder
 {
     const int MaxBlock = 1 << 20;
@@ -11,9 +14,9 @@ sealed class DeltaDecoder
     int at, given, value, minimum, miniature, inMiniature;
     long bit;
 
-    /// <summary>Begins to read.</summary>
-    /// <param name="data">The integers, and what follows them.</param>
-    /// <param name="maxCount">How many there may be at most.</param>
+    /// <summary>Creates a decoder.</summary>
+    /// <param name="data">The integers and the data after them.</param>
+    /// <param name="maxCount">The maximum number of integers.</param>
     public DeltaDecoder(ReadOnlyMemory<byte> data, int maxCount)
     {
         this.data = data;
@@ -27,10 +30,10 @@ sealed class DeltaDecoder
         (miniature, inMiniature) = (miniatures, perMiniature);
     }
 
-    /// <summary>How many integers there are.</summary>
+    /// <summary>Gets the number of integers.</summary>
     public int Count => count;
 
-    /// <summary>Returns where the integers end in the data, without reading them.</summary>
+    /// <summary>Returns the end of the integers in the data, without reading them.</summary>
     public int End()
     {
         var walk = new DeltaDecoder(data, count);

@@ -5,16 +5,16 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// The documents of one file: JSON records (<c>.jsonl</c>, <c>.ndjson</c>, <c>.json</c>), as DCLM, Dolma and C4 come; parquet (<c>.parquet</c>), as FineWeb comes;
-/// or text. JSON and text may be compressed (<c>.gz</c>, <c>.zst</c>) and may begin with the byte order mark of UTF-8. The file is read as a stream, and memory is
-/// bounded by <see cref="DocumentFileOptions.MaxDocumentBytes"/>.
+/// Reads the documents of one file: JSON records (<c>.jsonl</c>, <c>.ndjson</c>, <c>.json</c>), as in DCLM, Dolma and C4; parquet (<c>.parquet</c>),
+/// as in FineWeb; or text. JSON and text can be compressed (<c>.gz</c>, <c>.zst</c>) and can begin with the byte order mark of UTF-8. The file is
+/// streamed, and <see cref="DocumentFileOptions.MaxDocumentBytes"/> limits the memory.
 /// <para>
-/// <see cref="DocumentLayout"/> says how names decide the layout. A <c>.json</c> file holds one array of objects, one object per line, or objects one after
-/// another. A <c>.json</c> file that holds anything else is refused: <see cref="DocumentLayout.Text"/> reads it as prose.
+/// <see cref="DocumentLayout"/> describes how names decide the layout. A <c>.json</c> file contains one array of objects, one object per line, or
+/// objects one after another. Any other content of a <c>.json</c> file is refused. <see cref="DocumentLayout.Text"/> reads it as prose.
 /// </para>
 /// <para>
-/// Parquet columns must be strings without repetition, at any depth of groups. Encodings: plain, dictionary and both delta encodings of strings. Codecs: none,
-/// Snappy, Gzip, Brotli, LZ4, LZ4_RAW and Zstandard. Not supported: encryption and LZO.
+/// Parquet columns must be strings without repetition, at any depth of groups. Supported encodings: plain, dictionary and both delta encodings of
+/// strings. Supported codecs: none, Snappy, Gzip, Brotli, LZ4, LZ4_RAW and Zstandard. Not supported: encryption and LZO.
 /// </para>
 /// </summary>
 public sealed class DocumentFile
@@ -23,19 +23,19 @@ public sealed class DocumentFile
     readonly DocumentFileOptions options;
     long replaced;
 
-    /// <summary>Names a file to read.</summary>
+    /// <summary>Creates a reader of a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="textColumn">The property or column that holds the text. Others are ignored.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <param name="textColumn">The property or column that contains the text. Others are ignored. The default is "text".</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
     public DocumentFile(string path, string textColumn = "text") : this(path, new DocumentFileOptions { TextColumn = textColumn })
     {
     }
 
-    /// <summary>Names a file to read.</summary>
+    /// <summary>Creates a reader of a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">How it is read.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <param name="options">How the file is read.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
     public DocumentFile(string path, DocumentFileOptions options)
     {
@@ -47,24 +47,25 @@ public sealed class DocumentFile
         Length = RegularFile.Describe(path).Bytes;
     }
 
-    /// <summary>Gets the file's path.</summary>
+    /// <summary>Gets the path of the file.</summary>
     public string Path { get; }
 
-    /// <summary>Gets the file's size in bytes.</summary>
+    /// <summary>Gets the size of the file in bytes.</summary>
     public long Length { get; }
 
-    /// <summary>Gets how many bytes of the file have been read, approximately.</summary>
+    /// <summary>Gets the approximate number of bytes of the file that have been read.</summary>
     public long Position { get; internal set; }
 
-    /// <summary>Gets how many half surrogate pairs, which are not characters, were replaced by U+FFFD in the documents read so far.</summary>
+    /// <summary>Gets the number of unpaired surrogates that were replaced by U+FFFD in the documents so far.</summary>
     public long ReplacedCharacters => replaced;
 
-    /// <summary>Gets the layout that the file is read in.</summary>
+    /// <summary>Gets the layout in which the file is read.</summary>
     internal DocumentLayout Layout => options.Layout != DocumentLayout.Automatic ? options.Layout : LayoutOf(Split(Path).Name);
 
-    /// <summary>Returns the texts in order. Those that are empty or null are left out.</summary>
-    /// <exception cref="InvalidDataException">The file is damaged, truncated or of another layout; the message names the file, the position and what was
-    /// expected.</exception>
+    /// <summary>Returns the texts in order. Empty and null texts are omitted.</summary>
+    /// <exception cref="InvalidDataException">
+    /// The file is damaged, truncated or has another layout. The message contains the file, the position, and what was expected.
+    /// </exception>
     public IEnumerable<string> Read()
     {
         replaced = 0;
@@ -72,7 +73,7 @@ public sealed class DocumentFile
         var texts = Layout switch
         {
             DocumentLayout.Parquet when compression != Compression.None =>
-                throw new InvalidDataException($"{Path}: a parquet file is compressed inside; expected it without .gz or .zst around it"),
+                throw new InvalidDataException($"{Path}: a parquet file is compressed internally; expected a file without .gz or .zst"),
             DocumentLayout.Parquet => FromParquet(),
             DocumentLayout.JsonLines => FromLines(compression),
             DocumentLayout.Json => FromJson(compression),
@@ -133,7 +134,7 @@ public sealed class DocumentFile
         yield return Decode(window.Bytes, window.Offset);
     }
 
-    // Records under the name of a text would be read as prose without a word.
+    // records in a file with the name of a text would otherwise be read as prose without a warning
     void RefuseRecords(ByteWindow window)
     {
         if (options.Layout != DocumentLayout.Automatic || window.Bytes is not [(byte)'{', ..]) return;
@@ -145,7 +146,7 @@ public sealed class DocumentFile
             + $"Name the file .jsonl, or set {nameof(DocumentFileOptions.Layout)} to {DocumentLayout.JsonLines} or {DocumentLayout.Text}");
     }
 
-    // Behind the last paragraph that ends near the end; else behind a line, or between two characters.
+    // after the last paragraph that ends near the end; otherwise after a line, or between two characters
     static int CutPoint(ReadOnlySpan<byte> text)
     {
         int from = Math.Max(text.Length / 2, text.Length - CutSearchBytes);
@@ -166,7 +167,7 @@ public sealed class DocumentFile
         }
         catch (DecoderFallbackException e)
         {
-            throw new InvalidDataException($"{Path}: bytes that are no UTF-8 at offset {offset + e.Index} of the text", e);
+            throw new InvalidDataException($"{Path}: invalid UTF-8 at offset {offset + e.Index} of the text", e);
         }
     }
 
@@ -190,7 +191,7 @@ public sealed class DocumentFile
             if (window.Bytes.IsEmpty) yield break;
             var line = end < 0 ? window.Bytes : window.Bytes[..(searched + end)];
             int length = line.Length;
-            if (line.StartsWith("\uFEFF"u8)) line = line[3..];      // files with marks that were strung together
+            if (line.StartsWith("\uFEFF"u8)) line = line[3..];      // concatenated files with marks
             if (line.IndexOfAnyExcept(" \t\r"u8) >= 0) yield return Record(line, window);
             window.Advance(end < 0 ? length : length + 1);
             searched = 0;
@@ -228,7 +229,7 @@ public sealed class DocumentFile
             yield return Record(window.Bytes[..length], window);
             window.Advance(length);
             if (!oneLine || !values.IsAtLineEnd()) continue;
-            // A damaged line is then known by its own end.
+            // the end of a damaged line is then known
             foreach (var text in Lines(window)) yield return text;
             yield break;
         }

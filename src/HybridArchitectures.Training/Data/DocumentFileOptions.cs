@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>How <see cref="DocumentFile"/> reads a file.</summary>
+/// <summary>Contains the options of <see cref="DocumentFile"/>.</summary>
 public sealed record DocumentFileOptions
 {
     internal const int DefaultMaxDocumentBytes = 1 << 28;
@@ -9,22 +9,27 @@ public sealed record DocumentFileOptions
     const long MinZstandardWindowLimit = 1L << 10, MaxZstandardWindowLimit = 1L << 31;
 
     /// <summary>
-    /// Gets the property of JSON records, or the column of parquet files, that holds the text. Columns inside groups are named with dots. The default is "text".
+    /// Gets or sets the property of JSON records, or the column of parquet files, that contains the text. Columns inside groups are named with dots.
+    /// The default is "text".
     /// </summary>
     public string TextColumn { get; init; } = "text";
 
-    /// <summary>Gets how the file is read. The default, <see cref="DocumentLayout.Automatic"/>, goes by its name and, for <c>.json</c>, its content.</summary>
+    /// <summary>
+    /// Gets or sets how the file is read. The default, <see cref="DocumentLayout.Automatic"/>, depends on its name and, for <c>.json</c>, on its
+    /// content.
+    /// </summary>
     public DocumentLayout Layout { get; init; }
 
     /// <summary>
-    /// Gets the largest document in bytes, from 1 KiB to 1 GiB. The default is 256 MiB. Reading takes a small multiple of it at most, whatever a file says about
-    /// its sizes. Longer plain text becomes several documents; a longer JSON record or uncompressed parquet page is refused.
+    /// Gets or sets the maximum size of a document in bytes, from 1 KiB to 1 GiB. The default is 256 MiB. Reading uses at most a small multiple of
+    /// it, regardless of the sizes that a file declares. Longer plain text becomes several documents. A longer JSON record or uncompressed parquet
+    /// page is refused.
     /// </summary>
     public int MaxDocumentBytes { get; init; } = DefaultMaxDocumentBytes;
 
     /// <summary>
-    /// Gets the largest window in bytes that is allocated for a Zstandard file, from 1 KiB to 2 GiB. The default is 128 MiB, which is that of the zstd program.
-    /// Files of <c>zstd --long=31</c> need 2 GiB.
+    /// Gets or sets the maximum window in bytes that is allocated for a Zstandard file, from 1 KiB to 2 GiB. The default is 128 MiB, as in the zstd
+    /// program. Files of <c>zstd --long=31</c> need 2 GiB.
     /// </summary>
     public long MaxZstandardWindow { get; init; } = DefaultMaxZstandardWindow;
 

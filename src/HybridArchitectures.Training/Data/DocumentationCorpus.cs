@@ -6,22 +6,23 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Real English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting
-/// pack or, where an SDK lacks it, of the restored NuGet packages.
+/// Provides English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting
+/// pack or, if the SDK has none, of the restored NuGet packages.
 /// <para>
-/// Tags are removed. A sentence is kept only where it stands first, so nothing is read twice, and no sentence of the training text stands in the held-out text.
-/// The split is by assembly. All of it is decided by names and contents alone: the same files give the same text.
+/// Tags are removed. Only the first occurrence of a sentence is kept, so no sentence of the training text is in the held-out text. The split is by
+/// assembly. It depends only on names and contents, so the same files give the same text.
 /// </para>
 /// </summary>
 public static class DocumentationCorpus
 {
-    /// <summary>The share of the text that is held out unless asked otherwise.</summary>
+    /// <summary>The default share of held-out text.</summary>
     public const double DefaultHeldOutShare = 0.07;
 
-    /// <summary>Finds the documentation and makes a corpus of it.</summary>
-    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5]; whole assemblies come as near to it as they can.</param>
-    /// <exception cref="DirectoryNotFoundException">Neither a targeting pack nor packages with documentation were found; the message says where they
-    /// were looked for.</exception>
+    /// <summary>Finds the documentation and creates a corpus.</summary>
+    /// <param name="heldOutShare">The share of held-out text, in (0, 0.5], as closely as complete assemblies allow. The default is 0.07.</param>
+    /// <exception cref="DirectoryNotFoundException">
+    /// Neither a targeting pack nor packages with documentation were found. The message lists the searched folders.
+    /// </exception>
     public static TextCorpus Load(double heldOutShare = DefaultHeldOutShare)
     {
         foreach (var root in DotnetRoots())
@@ -40,33 +41,33 @@ public static class DocumentationCorpus
             + $"and for packages under {string.Join(", ", PackageRoots())}; name a text file or folder instead");
     }
 
-    /// <summary>Makes a corpus of XML documentation files, one document for each.</summary>
-    /// <param name="files">The files; of several with one name the largest counts. Those that are not XML documentation are passed over.</param>
-    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
-    /// <param name="source">Where the files come from, in words.</param>
-    /// <exception cref="InvalidDataException">The files hold no text, or all text is in one of them, or one is no regular file.</exception>
+    /// <summary>Creates a corpus from XML documentation files, one document per file.</summary>
+    /// <param name="files">The files. Of several files with one name, the largest is used. Files that are not XML documentation are ignored.</param>
+    /// <param name="heldOutShare">The share of held-out text, in (0, 0.5]. The default is 0.07.</param>
+    /// <param name="source">A description of the files.</param>
+    /// <exception cref="InvalidDataException">The files contain no text, all text is in one file, or a path is not a regular file.</exception>
     public static TextCorpus FromFiles(IEnumerable<string> files, double heldOutShare = DefaultHeldOutShare, string source = "XML documentation")
     {
         ArgumentNullException.ThrowIfNull(files);
-        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a share in (0, 0.5]");
+        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a fraction in (0, 0.5]");
         files = [.. files];
         foreach (var file in files) RegularFile.Require(file);
         var assemblies = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
             .Select(same => same.OrderByDescending(file => RegularFile.Describe(file).Bytes).ThenBy(file => file, StringComparer.Ordinal).First())
             .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal)
             .AsParallel().AsOrdered().Select(Read).OfType<Assembly>().ToArray();
-        // within each assembly first, so that the sizes the split goes by are near the final ones
+        // within each assembly first, so that the sizes for the split are close to the final ones
         Parallel.ForEach(assemblies, assembly => assembly.DropRepeated([]));
         var heldOut = HeldOutSplit.Choose(assemblies, assembly => assembly.Name, assembly => assembly.Size, heldOutShare);
         var seen = new HashSet<string>(StringComparer.Ordinal);
-        // held out first: what stands in both stays held-out text, which so reads as it was written
+        // held-out text first: a sentence that is in both stays there, so the held-out text is complete
         foreach (var assembly in assemblies.OrderByDescending(heldOut.Contains)) assembly.DropRepeated(seen);
         TextDocument[] Documents(bool held) =>
             [.. assemblies.Where(assembly => heldOut.Contains(assembly) == held && assembly.Size > 0).Select(assembly => assembly.ToDocument())];
         var corpus = new TextCorpus(source, Documents(false), Documents(true));
         if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0)
             throw new InvalidDataException(
-                $"{source}: {assemblies.Length} files with documentation are too few to hold some out; expected several of similar size");
+                $"{source}: {assemblies.Length} files with documentation are too few for a split; expected several of similar size");
         return corpus;
     }
 
@@ -79,11 +80,11 @@ public static class DocumentationCorpus
         }
         catch (XmlException)
         {
-            return null;        // packages carry other XML files too
+            return null;        // packages contain other XML files too
         }
     }
 
-    /// <summary>Splits a line after each full stop, question mark or exclamation mark that a blank follows.</summary>
+    /// <summary>Splits a line after each full stop, question mark or exclamation mark that is followed by a space.</summary>
     internal static List<string> Sentences(string line)
     {
         var sentences = new List<string>();
@@ -98,7 +99,7 @@ public static class DocumentationCorpus
         return sentences;
     }
 
-    /// <summary>Folders of .NET installations, the running one first.</summary>
+    /// <summary>Returns the folders of .NET installations, that of the running process first.</summary>
     static IEnumerable<string> DotnetRoots()
     {
         var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);

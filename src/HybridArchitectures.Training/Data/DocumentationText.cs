@@ -3,11 +3,13 @@ using System.Xml;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>The prose of one XML documentation file: one line for each summary, parameter, exception and so on, tags gone, references by their short
-/// names.</summary>
+/// <summary>
+/// Extracts the prose of one XML documentation file: one line for each summary, parameter, exception and so on, without tags, and with short names of
+/// references.
+/// </summary>
 static class DocumentationText
 {
-    // inside these a new line begins; other tags (c, see, sup, b) stand inside a sentence
+    // these elements begin a new line; other tags (c, see, sup, b) are inside a sentence
     static readonly HashSet<string> Blocks =
         ["para", "p", "br", "list", "listheader", "item", "term", "description", "ul", "ol", "li", "note", "block", "table", "tr", "td", "h2", "h3"];
 
@@ -16,6 +18,7 @@ static class DocumentationText
         DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreComments = true, IgnoreProcessingInstructions = true,
     };
 
+    /// <summary>Returns the lines of a file.</summary>
     /// <exception cref="XmlException">The file is not XML.</exception>
     public static List<string> Lines(string file)
     {
@@ -53,7 +56,7 @@ static class DocumentationText
     {
         switch (reader.Name)
         {
-            case "code" or "math":      // no prose; passed over with all that is in it
+            case "code" or "math":      // not prose; skipped with its content
                 if (!reader.IsEmptyElement)
                 {
                     int depth = reader.Depth;
@@ -76,7 +79,7 @@ static class DocumentationText
     static void End(StringBuilder line, List<string> lines)
     {
         int length = 0;
-        bool blank = true;      // leading blanks go too
+        bool blank = true;      // removes leading spaces too
         for (int i = 0; i < line.Length; i++)
         {
             char c = line[i];
@@ -86,12 +89,14 @@ static class DocumentationText
             blank = isBlank;
         }
         if (blank && length > 0) length--;
-        // what does not end like a sentence is a signature or an instruction's name, mostly
+        // a line without the end of a sentence is usually a signature or the name of an instruction
         if (length > 0 && line[length - 1] is '.' or '!' or '?' or ':') lines.Add(line.ToString(0, length));
         line.Clear();
     }
 
-    /// <summary>The name a reader would say for a documentation identifier: <c>M:System.Math.Max(System.Int32,System.Int32)</c> is <c>Max</c>.</summary>
+    /// <summary>
+    /// Returns the short name of a documentation identifier: <c>M:System.Math.Max(System.Int32,System.Int32)</c> becomes <c>Max</c>.
+    /// </summary>
     public static string? ShortName(string? reference)
     {
         if (string.IsNullOrEmpty(reference)) return null;

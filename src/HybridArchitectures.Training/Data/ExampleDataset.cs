@@ -4,13 +4,13 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Examples that are never cut, such as prompts with answers. Each is read once an epoch, in an order that depends on seed and epoch. By default a row holds as
-/// many whole examples as fit, kept apart as documents; the rest of the row is padding.
+/// Represents examples that are never cut, such as prompts with answers. Each is read once per epoch, in an order that depends on seed and epoch. By
+/// default, a row contains as many complete examples as fit, kept apart as documents, and padding.
 /// </summary>
 public sealed class ExampleDataset : ITrainingData
 {
     readonly int[] tokens, prompts;
-    readonly long[] starts;         // and, last, the end
+    readonly long[] starts;         // the last entry is the end
     readonly float[]? weights;
     readonly ulong fingerprint;
     readonly bool packed;
@@ -32,11 +32,13 @@ public sealed class ExampleDataset : ITrainingData
         fingerprint = ComputeFingerprint();
     }
 
-    /// <summary>Takes examples as they are.</summary>
-    /// <param name="examples">At least one.</param>
-    /// <param name="vocabularySize">One more than the largest id there may be.</param>
-    /// <param name="packed">Whether a row holds as many examples as fit. False: one example per row. The default value is true.</param>
-    /// <exception cref="ArgumentException">An example is too short, has an id outside the vocabulary, or no token that counts; the message names it.</exception>
+    /// <summary>Creates a data set from examples.</summary>
+    /// <param name="examples">The examples, at least one.</param>
+    /// <param name="vocabularySize">The vocabulary size: one more than the maximum id.</param>
+    /// <param name="packed">Whether a row contains as many examples as fit. False means one example per row. The default is true.</param>
+    /// <exception cref="ArgumentException">
+    /// An example is too short, has an id outside the vocabulary, or has no token that counts. The message names it.
+    /// </exception>
     public static ExampleDataset FromExamples(IEnumerable<TrainingExample> examples, int vocabularySize, bool packed = true)
     {
         ArgumentNullException.ThrowIfNull(examples);
@@ -48,9 +50,11 @@ public sealed class ExampleDataset : ITrainingData
     }
 
     /// <summary>Tokenizes prompts and answers. Only the answers, and the end-of-text token after them, count in the loss.</summary>
-    /// <param name="pairs">Prompts, which may be empty if the tokenizer has a begin-of-text token, and answers. They are tokenized separately.</param>
-    /// <param name="tokenizer">Text to ids.</param>
-    /// <param name="packed">Whether a row holds as many examples as fit. The default value is true.</param>
+    /// <param name="pairs">
+    /// The prompts and answers, which are tokenized separately. A prompt can be empty if the tokenizer has a begin-of-text token.
+    /// </param>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="packed">Whether a row contains as many examples as fit. The default is true.</param>
     /// <exception cref="ArgumentException">An example has no prompt and there is no begin-of-text token, or its answer is empty.</exception>
     public static ExampleDataset FromPairs(IEnumerable<(string Prompt, string Answer)> pairs, Tokenizer tokenizer, bool packed = true)
     {
@@ -75,13 +79,13 @@ public sealed class ExampleDataset : ITrainingData
         if (!(example.Weight > 0) || !double.IsFinite(example.Weight))
             throw Refusal(string.Create(CultureInfo.InvariantCulture, $"has weight {example.Weight}; expected a finite number above 0"));
         foreach (int id in example.Tokens)
-            if (id < 0 || id >= vocabularySize) throw Refusal($"holds id {id}; expected 0 to {vocabularySize - 1}");
+            if (id < 0 || id >= vocabularySize) throw Refusal($"contains id {id}; expected 0 to {vocabularySize - 1}");
     }
 
     /// <summary>Gets the number of examples.</summary>
     public int Count => prompts.Length;
 
-    /// <summary>Gets the number of tokens of the longest example. Rows need a context length of at least one less.</summary>
+    /// <summary>Gets the maximum length of an example in tokens. The context length must be at least one less.</summary>
     public int MaxLength => Enumerable.Range(0, Count).Max(Length);
 
     /// <inheritdoc/>
@@ -100,7 +104,7 @@ public sealed class ExampleDataset : ITrainingData
         for (int i = 0; i < Count; i++)
             if (Length(i) > options.ContextLength + 1)
                 throw new ArgumentException(
-                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, since examples are never cut",
+                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, because examples are never cut",
                     nameof(options));
         return new Reader(this, options);
     }

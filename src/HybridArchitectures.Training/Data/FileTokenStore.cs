@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Tokens in a file, read as they are used. The file is read and not mapped: where a mapped file is shortened, or unmapped by another thread, the system
-/// ends the process at the next access. A read that meets the new end is an exception.
+/// Reads tokens from a file on demand. The file is read and not mapped: if a mapped file is shortened, or unmapped by another thread, the operating
+/// system ends the process at the next access. A read beyond the new end throws an exception.
 /// </summary>
 sealed unsafe class FileTokenStore : ITokenStore
 {
@@ -48,7 +48,7 @@ sealed unsafe class FileTokenStore : ITokenStore
         }
     }
 
-    // Both return the index of the first token outside the vocabulary, or -1.
+    // both return the index of the first token outside the vocabulary, or -1
     int Widen(ReadOnlySpan<ushort> source, Span<long> target)
     {
         target = target[..source.Length];
@@ -80,13 +80,13 @@ sealed unsafe class FileTokenStore : ITokenStore
             int got = RandomAccess.Read(file, target, from);
             if (got == 0)
                 throw new InvalidDataException(
-                    $"{path}: the file ends at offset {RandomAccess.GetLength(file)}; expected {offset + Count * TokenBytes} bytes (shortened after it was opened?)");
+                    $"{path}: the file ends at offset {RandomAccess.GetLength(file)}; expected {offset + Count * TokenBytes} bytes (the file may have been shortened)");
             target = target[got..];
             from += got;
         }
     }
 
-    // 16-bit tokens travel as Int16, the format's only 16-bit integers, bit for bit.
+    // 16-bit tokens are stored as the bits of Int16, the only 16-bit integers of the format
     public Tensor ToTensor()
     {
         ObjectDisposedException.ThrowIf(file.IsClosed, typeof(TokenDataset));

@@ -1,19 +1,22 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Rows that a function makes from a random number generator, without end. Row n depends on the reader's seed and n alone, so any row can be made again.
+/// Represents rows that a function generates from random numbers, without end. Row n depends only on the seed of the reader and on n, so any row can
+/// be generated again.
 /// </summary>
 public sealed class GeneratedData : ITrainingData
 {
     readonly Action<SeededRandom, TrainingRow> generate;
 
     /// <summary>Creates a source of generated rows.</summary>
-    /// <param name="vocabularySize">One more than the largest id the function writes.</param>
-    /// <param name="description">Names the function and all its settings; a checkpoint is only continued with an equal text.</param>
-    /// <param name="generate">
-    /// Fills the row from the generator, whose numbers are the same for equal seed and row. It must depend on nothing else that changes.
+    /// <param name="vocabularySize">The vocabulary size: one more than the maximum id that the function writes.</param>
+    /// <param name="description">
+    /// A description of the function and all its settings. A checkpoint is continued only with the same description.
     /// </param>
-    /// <exception cref="ArgumentException">The vocabulary is empty or the description is blank.</exception>
+    /// <param name="generate">
+    /// Fills the row from the generator, whose numbers are the same for the same seed and row. It must not depend on anything else that changes.
+    /// </param>
+    /// <exception cref="ArgumentException">The vocabulary size is below 1, or the description is empty.</exception>
     public GeneratedData(int vocabularySize, string description, Action<SeededRandom, TrainingRow> generate)
     {
         Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
@@ -45,8 +48,8 @@ public sealed class GeneratedData : ITrainingData
             get => new(0, index);
             set
             {
-                Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, since rows are generated without end");
-                Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index from 0");
+                Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, because rows are generated without end");
+                Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index of at least 0");
                 index = value.Index;
             }
         }
@@ -69,7 +72,8 @@ public sealed class GeneratedData : ITrainingData
         void RequireToken(long id, string name)
         {
             if (id < 0 || id >= data.VocabularySize)
-                throw new InvalidDataException($"{name} of generated row {index} holds {id}; expected 0 to {data.VocabularySize - 1} ({data.Description})");
+                throw new InvalidDataException(
+                    $"{name} of generated row {index} contains {id}; expected 0 to {data.VocabularySize - 1} ({data.Description})");
         }
     }
 }

@@ -1,12 +1,11 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Which texts are held out: decided by their names and sizes alone, so that every run and machine decides alike.</summary>
+/// <summary>Selects which texts are held out, by their names and sizes only, so that every run and machine selects the same texts.</summary>
 static class HeldOutSplit
 {
     /// <summary>
-    /// Takes items in the order of a hash of their names until the share is reached: small ones first, so that many kinds of text are held out and
-    /// not one long one;
-    /// then larger ones, passing over those that would go beyond one and a half times the share.
+    /// Selects items in the order of a hash of their names until the share is reached. Small items come first, so that many kinds of text are held
+    /// out instead of one long text. Then larger items follow, except those that would exceed one and a half times the share.
     /// </summary>
     public static HashSet<T> Choose<T>(IReadOnlyCollection<T> items, Func<T, string> name, Func<T, long> size, double share) where T : class
     {
@@ -24,7 +23,7 @@ static class HeldOutSplit
         return chosen;
     }
 
-    // FNV-1a (64 bit, http://www.isthe.com/chongo/tech/comp/fnv/): the runtime's own string hash differs from process to process
+    // FNV-1a (64 bit, http://www.isthe.com/chongo/tech/comp/fnv/): the string hash of .NET differs between processes
     static ulong Hash(string text)
     {
         ulong hash = 14695981039346656037;
@@ -32,7 +31,9 @@ static class HeldOutSplit
         return hash ^ (hash >> 32);
     }
 
-    /// <summary>Where the last share of a text begins: after a line's end near it if there is one, never inside a character.</summary>
+    /// <summary>
+    /// Returns the start of the last share of a text: after the end of a line if there is one nearby, and never inside a character.
+    /// </summary>
     public static int CutPoint(string text, double share)
     {
         int cut = (int)(text.Length * (1 - share));

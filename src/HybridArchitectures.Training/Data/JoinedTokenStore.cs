@@ -2,11 +2,11 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Several stores one after another.</summary>
+/// <summary>Concatenates several stores.</summary>
 sealed class JoinedTokenStore : ITokenStore
 {
     readonly ITokenStore[] parts;
-    readonly long[] firsts;      // where each part begins
+    readonly long[] firsts;      // the start of each part
 
     public JoinedTokenStore(IEnumerable<ITokenStore> stores)
     {
@@ -43,7 +43,7 @@ sealed class JoinedTokenStore : ITokenStore
     {
         using var scope = NewDisposeScope();
         var all = parts.Select(part => part.ToTensor()).ToArray();
-        // 16 bits are unsigned, whatever the tensor's type says
+        // 16-bit values are unsigned, regardless of the dtype of the tensor
         return cat(IsSmall ? all : Array.ConvertAll(all, part => part.dtype == ScalarType.Int16 ? part.to(ScalarType.Int32).bitwise_and(tensor(0xffff)) : part)).MoveToOuterDisposeScope();
     }
 

@@ -4,16 +4,18 @@ using System.Text.Json;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Finds the text of one JSON object. The object is read strictly first. Where that fails, a second look is lenient about what nobody reads: numbers that are
-/// NaN or infinite, as Python writes them, nesting of any depth, and damage inside other properties that leaves their quotes and brackets whole.
+/// Finds the text of one JSON object. The object is first parsed strictly. If that fails, a second pass tolerates problems outside the text property:
+/// NaN and infinity, as Python writes them, nesting of any depth, and damage that leaves quotes and brackets intact.
 /// </summary>
 static class JsonRecord
 {
-    /// <summary>Returns the text; null where the property is null or NaN.</summary>
+    /// <summary>Returns the text, or null if the property is null or NaN.</summary>
     /// <param name="json">One object.</param>
-    /// <param name="column">The property that holds the text.</param>
-    /// <param name="replaced">Is raised by the number of half surrogate pairs that became U+FFFD.</param>
-    /// <exception cref="JsonException">The object is damaged or has no such property; the message says what was expected, and the position in the line is set.</exception>
+    /// <param name="column">The property that contains the text.</param>
+    /// <param name="replaced">Incremented by the number of unpaired surrogates that became U+FFFD.</param>
+    /// <exception cref="JsonException">
+    /// The object is damaged or does not have the property. The message says what was expected, and the position in the line is set.
+    /// </exception>
     public static string? Text(ReadOnlySpan<byte> json, string column, ref long replaced)
     {
         try
@@ -26,7 +28,7 @@ static class JsonRecord
         return new LenientJson(json).Text(Encoding.UTF8.GetBytes(column), column, ref replaced);
     }
 
-    /// <summary>Returns whether bytes are one JSON object with the text property, a string.</summary>
+    /// <summary>Returns whether the bytes are one JSON object whose text property is a string.</summary>
     public static bool IsRecord(ReadOnlySpan<byte> json, string column)
     {
         try

@@ -1,23 +1,23 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Finds where JSON objects begin and end in a stream, by their quotes and brackets alone.</summary>
+/// <summary>Finds the start and end of JSON objects in a stream, by their quotes and brackets only.</summary>
 sealed class JsonValues(ByteWindow window)
 {
-    /// <summary>Skips blanks and returns whether the stream ends there.</summary>
+    /// <summary>Skips white space and returns whether the stream ends there.</summary>
     public bool AtEnd()
     {
         SkipBlanks();
         return window.Bytes.IsEmpty;
     }
 
-    /// <summary>Skips blanks and returns whether a character is there.</summary>
+    /// <summary>Skips white space and returns whether a character follows.</summary>
     public bool IsAt(char c)
     {
         SkipBlanks();
         return window.Bytes.Length > 0 && window.Bytes[0] == c;
     }
 
-    /// <summary>Skips blanks and a character, if it is there.</summary>
+    /// <summary>Skips white space and a character, if it follows.</summary>
     public bool TryTake(char c)
     {
         if (!IsAt(c)) return false;
@@ -25,7 +25,7 @@ sealed class JsonValues(ByteWindow window)
         return true;
     }
 
-    /// <summary>Returns whether nothing but blanks is left of the line, and skips them and the line's end.</summary>
+    /// <summary>Returns whether only white space is left in the line, and skips it and the end of the line.</summary>
     public bool IsAtLineEnd()
     {
         for (int length = 0; ;)
@@ -42,7 +42,7 @@ sealed class JsonValues(ByteWindow window)
         }
     }
 
-    /// <summary>Returns the length of the object that begins here; null where the window ends before the object does.</summary>
+    /// <summary>Returns the length of the object that begins here, or null if the window ends before the object.</summary>
     public int? ObjectLength()
     {
         int depth = 0;

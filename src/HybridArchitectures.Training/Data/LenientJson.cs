@@ -5,7 +5,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>A reader of one JSON object that looks closely at one string property and only at quotes, brackets and commas of the others.</summary>
+/// <summary>Reads one JSON object. Only one string property is parsed completely; of others, only quotes, brackets and commas.</summary>
 ref struct LenientJson(ReadOnlySpan<byte> json)
 {
     readonly ReadOnlySpan<byte> json = json;
@@ -92,7 +92,7 @@ ref struct LenientJson(ReadOnlySpan<byte> json)
         }
     }
 
-    // The bytes between the quotes.
+    // returns the bytes between the quotes
     ReadOnlySpan<byte> TakeString(string expected, out int start)
     {
         if (!TryTake('"')) throw Problem(expected);
@@ -154,7 +154,7 @@ ref struct LenientJson(ReadOnlySpan<byte> json)
 
     byte[] Unescape(ReadOnlySpan<byte> raw, int start, bool strict, ref long replaced)
     {
-        var result = new byte[raw.Length];      // no escape is shorter than what it stands for
+        var result = new byte[raw.Length];      // no escape is shorter than the character that it represents
         int length = 0;
         for (int i = 0; i < raw.Length;)
         {
@@ -175,7 +175,7 @@ ref struct LenientJson(ReadOnlySpan<byte> json)
         return result[..length];
     }
 
-    // Returns how many bytes of the source the escape takes; 0 where it is none.
+    // returns the number of bytes of the escape in the source, or 0 if it is invalid
     static int UnescapeOne(ReadOnlySpan<byte> source, Span<byte> target, out int written, ref long replaced)
     {
         written = 1;

@@ -1,15 +1,15 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Rows of a <see cref="DataMixture"/> of several sources. The position counts rows in one epoch without end; which source row n is from, and which of its rows,
-/// follows from n.
+/// Reads rows of a <see cref="DataMixture"/> with several sources. The position counts rows in one endless epoch. The source of row n, and the row of
+/// that source, follow from n.
 /// </summary>
 sealed class MixtureReader : TrainingReader
 {
     readonly TrainingReader[] readers;
     readonly DataPosition[] beginnings;
     readonly double[] shares;
-    readonly long[] drawn;      // rows of each source before the position
+    readonly long[] drawn;      // the number of rows of each source before the position
     long rows;
 
     public MixtureReader(DataMixture mixture, TrainingReaderOptions options) : base(options.ContextLength)
@@ -28,8 +28,8 @@ sealed class MixtureReader : TrainingReader
         get => new(0, rows);
         set
         {
-            Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, since several sources are mixed without end");
-            Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index from 0");
+            Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, because several sources are mixed without end");
+            Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index of at least 0");
             Array.Clear(drawn);
             for (rows = 0; rows < value.Index; rows++) drawn[NextSource()]++;
             for (int i = 0; i < readers.Length; i++)
@@ -40,7 +40,7 @@ sealed class MixtureReader : TrainingReader
         }
     }
 
-    // the same sums in the same order whenever they are formed: no rounding can tell a resumed run from the first
+    // the same sums are always computed in the same order, so rounding does not depend on whether the run was resumed
     int NextSource()
     {
         int best = 0;

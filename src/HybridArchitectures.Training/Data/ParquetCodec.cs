@@ -6,15 +6,15 @@ using ZstdSharp.Unsafe;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Decompresses pages of parquet files. A declared size is taken only where the compressed bytes can reach it, and what has no such bound grows with what is
-/// really there.
+/// Decompresses pages of parquet files. A declared size is allocated only if the compressed bytes can reach it. Otherwise, memory grows with the
+/// actual data.
 /// </summary>
 static class ParquetCodec
 {
     const int Uncompressed = 0, Snappy = 1, Gzip = 2, Brotli = 4, FramedLz4 = 5, Zstandard = 6, Lz4 = 7;
     const int FirstBytes = 1 << 16;
 
-    // three bytes stand for 64 at most; one byte of a long match stands for 255
+    // three bytes represent 64 at most; one byte of a long match represents 255
     const long SnappyExpansion = 22, Lz4Expansion = 256;
 
     public const string Known = "UNCOMPRESSED, SNAPPY, GZIP, BROTLI, ZSTD, LZ4 or LZ4_RAW";
@@ -26,9 +26,9 @@ static class ParquetCodec
     /// <summary>Decompresses a page.</summary>
     /// <param name="codec">A known codec.</param>
     /// <param name="source">The compressed bytes.</param>
-    /// <param name="size">The declared size of the result, which is not larger than the caller allows.</param>
-    /// <param name="maxWindow">The largest window of Zstandard in bytes.</param>
-    /// <exception cref="InvalidDataException">The bytes are damaged, or their size is another than declared.</exception>
+    /// <param name="size">The declared size of the result, which the caller has limited.</param>
+    /// <param name="maxWindow">The maximum window of Zstandard in bytes.</param>
+    /// <exception cref="InvalidDataException">The bytes are damaged, or their size differs from the declared one.</exception>
     public static byte[] Decompress(int codec, ReadOnlyMemory<byte> source, int size, long maxWindow)
     {
         switch (codec)
@@ -42,7 +42,7 @@ static class ParquetCodec
             case Lz4 or FramedLz4:
                 Require(size <= Lz4Expansion * source.Length, source.Length, size);
                 var target = new byte[size];
-                // some writers name the framed form and write the plain one
+                // some writers declare the framed form and write the plain one
                 if (codec == Lz4 || !TryFromFramedLz4(source.Span, target)) FromLz4(source.Span, target);
                 return target;
         }
@@ -129,7 +129,7 @@ static class ParquetCodec
             for (int i = written; i < written + length; i++) target[i] = target[i - distance];
     }
 
-    // As Hadoop frames it: the size of a block and its compressed size, 32 bits each with the highest first, then the block.
+    // the framing of Hadoop: the size of a block and its compressed size, 32 bits each (big-endian), and then the block
     static bool TryFromFramedLz4(ReadOnlySpan<byte> source, Span<byte> target)
     {
         while (source.Length >= 8)

@@ -6,8 +6,8 @@ using Microsoft.Win32.SafeHandles;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// The texts of one column of a parquet file, read page by page. Every size in the file is checked before memory is taken for it, runs of nulls are skipped as
-/// a whole, and whatever is wrong is an <see cref="InvalidDataException"/> that names the file.
+/// Reads the texts of one column of a parquet file page by page. Every size in the file is checked before memory is allocated, runs of nulls are
+/// skipped as a whole, and every fault is an <see cref="InvalidDataException"/> that names the file.
 /// </summary>
 sealed class ParquetColumn : IDisposable
 {
@@ -18,8 +18,8 @@ sealed class ParquetColumn : IDisposable
     readonly SafeFileHandle file;
     readonly ParquetDirectory directory;
     int group = -1;
-    long at, end, row, valuesLeft;       // of the column's part of the row group
-    int pageLeft, runLeft;              // values of the page, and of those at hand that are alike
+    long at, end, row, valuesLeft;       // of the part of the column in the row group
+    int pageLeft, runLeft;              // the remaining values of the page, and of the current run
     RunDecoder? levels;
     ParquetValues? values;
     IReadOnlyList<ReadOnlyMemory<byte>>? dictionary;
@@ -60,8 +60,8 @@ sealed class ParquetColumn : IDisposable
 
     /// <summary>Reads the next text that is not null.</summary>
     /// <param name="text">The text.</param>
-    /// <param name="replaced">Is raised by the number of half surrogate pairs that became U+FFFD.</param>
-    /// <returns>False at the file's end.</returns>
+    /// <param name="replaced">Incremented by the number of unpaired surrogates that became U+FFFD.</param>
+    /// <returns>False at the end of the file.</returns>
     public bool TryRead(out string? text, ref long replaced)
     {
         long begun = at;
@@ -84,12 +84,12 @@ sealed class ParquetColumn : IDisposable
         }
     }
 
-    // Decompressors throw exceptions of every kind on damaged input, errors of their own indexing included.
+    // decompressors throw exceptions of every kind on damaged input, including index errors
     static bool IsDamage(Exception e) => e is EndOfStreamException || e is not (OutOfMemoryException or IOException or UnauthorizedAccessException or ObjectDisposedException);
 
     string Place(long begun) => $"{owner.Path}: row group {group} of {directory.Chunks.Count}, column '{options.TextColumn}' at offset {begun}";
 
-    // Sets runLeft to how many values that are not null come next.
+    // sets runLeft to the number of following values that are not null
     bool MoveToValue()
     {
         while (runLeft == 0)
@@ -150,8 +150,8 @@ sealed class ParquetColumn : IDisposable
 
     ParquetPage ReadHeader()
     {
-        // most headers are short; one with long statistics is read again
-        // statistics of the page hold four of its strings at most: the first and the last, under an old and a new name
+        // most headers are short; one with long statistics is read again. Statistics contain at most four strings of the page: the first and the
+        // last, under an old and a new name
         long limit = Math.Min(4L * options.MaxDocumentBytes + HeaderBytes, Array.MaxLength);
         for (long size = HeaderBytes; ; size = Math.Min(2 * size, limit))
         {
@@ -178,7 +178,7 @@ sealed class ParquetColumn : IDisposable
         if ((uint)crc.Value != expected) throw new InvalidDataException($"a page whose checksum is {(uint)crc.Value:x8}; expected {expected:x8}");
     }
 
-    // four bytes of length before the levels, and all of it compressed together
+    // four bytes of length before the levels, and everything compressed together
     void OpenVersion1(ParquetPage page, ReadOnlyMemory<byte> data)
     {
         levels = null;

@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// What the end of a parquet file says about it (https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift, FileMetaData): the columns,
-/// and where one of them lies in each row group. All sizes and positions are checked against the file's.
+/// Parses the directory at the end of a parquet file (https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift,
+/// FileMetaData): the columns, and the position of one of them in each row group. All sizes and positions are compared with those of the file.
 /// </summary>
 sealed class ParquetDirectory
 {
@@ -15,10 +15,10 @@ sealed class ParquetDirectory
     ParquetLeaf? column;
     long rows = -1;
 
-    /// <summary>Reads a directory.</summary>
+    /// <summary>Parses a directory.</summary>
     /// <param name="bytes">The directory.</param>
-    /// <param name="dataEnd">Where the data before it ends.</param>
-    /// <param name="wanted">The column to look for.</param>
+    /// <param name="dataEnd">The end of the data before it.</param>
+    /// <param name="wanted">The column to find.</param>
     public ParquetDirectory(ReadOnlySpan<byte> bytes, long dataEnd, string wanted)
     {
         (this.dataEnd, this.wanted) = (dataEnd, wanted);
@@ -47,17 +47,17 @@ sealed class ParquetDirectory
         if (rows != sum) throw new InvalidDataException($"the file has {rows} rows by its directory; its {chunks.Count} row groups have {sum}");
     }
 
-    /// <summary>The column.</summary>
+    /// <summary>Gets the column.</summary>
     public ParquetLeaf Column => column!;
 
-    /// <summary>The column's part of each row group.</summary>
+    /// <summary>Gets the part of the column in each row group.</summary>
     public IReadOnlyList<ParquetChunk> Chunks => chunks;
 
     void ReadSchema(ref ThriftReader reader)
     {
         int count = reader.ReadStructList();
         if (column is not null) throw new InvalidDataException("the directory describes its columns twice");
-        // of each group around the element at hand: how many children follow, and what holds for all of them
+        // for each group around the current element: the number of remaining children, and what applies to all of them
         var groups = new Stack<(int Left, string Prefix, int Levels, bool IsRepeated)>();
         for (int i = 0; i < count; i++)
         {
@@ -218,7 +218,7 @@ sealed class ParquetDirectory
         }
         var place = $"row group {chunks.Count}, column '{wanted}'";
         if (stored != (long)ParquetType.ByteArray) throw new InvalidDataException($"{place}: values of type {stored}; the columns are described as {Column.Type}");
-        // some writers say 0 where there is no dictionary
+        // some writers store 0 if there is no dictionary
         long start = dictionary > 0 && dictionary < data ? dictionary : data;
         if (start < 4 || start > dataEnd || bytes < 0 || bytes > dataEnd - start)
             throw new InvalidDataException($"{place} at offset {start}: {bytes} bytes; expected offsets from 4 to {dataEnd}");

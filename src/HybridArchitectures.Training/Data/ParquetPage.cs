@@ -1,23 +1,23 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>The header of a page.</summary>
-/// <param name="Kind">0: values, 2: the dictionary, 3: values, of version 2; others are passed over.</param>
-/// <param name="HeaderBytes">How long the header is.</param>
-/// <param name="CompressedBytes">How many bytes follow it.</param>
-/// <param name="Bytes">How many they are uncompressed.</param>
-/// <param name="Checksum">CRC-32 of the bytes that follow; null where there is none.</param>
-/// <param name="Values">How many values the page has, those that are null included.</param>
-/// <param name="Encoding">How values are encoded.</param>
-/// <param name="LevelEncoding">How definition levels are encoded, in version 1.</param>
-/// <param name="DefinitionBytes">How long definition levels are, in version 2.</param>
-/// <param name="RepetitionBytes">How long repetition levels are, in version 2.</param>
+/// <summary>Represents the header of a page.</summary>
+/// <param name="Kind">0: values, 2: the dictionary, 3: values, version 2. Other kinds are skipped.</param>
+/// <param name="HeaderBytes">The size of the header.</param>
+/// <param name="CompressedBytes">The number of bytes after it.</param>
+/// <param name="Bytes">The number of these bytes when uncompressed.</param>
+/// <param name="Checksum">The CRC-32 of these bytes. Null if there is none.</param>
+/// <param name="Values">The number of values of the page, including nulls.</param>
+/// <param name="Encoding">The encoding of values.</param>
+/// <param name="LevelEncoding">The encoding of definition levels, in version 1.</param>
+/// <param name="DefinitionBytes">The size of definition levels, in version 2.</param>
+/// <param name="RepetitionBytes">The size of repetition levels, in version 2.</param>
 /// <param name="IsCompressed">Whether the values are compressed, in version 2.</param>
 readonly record struct ParquetPage(
     int Kind, int HeaderBytes, int CompressedBytes, int Bytes, uint? Checksum, int Values, int Encoding, int LevelEncoding, int DefinitionBytes, int RepetitionBytes, bool IsCompressed)
 {
     public const int Data = 0, Dictionary = 2, DataOfVersion2 = 3;
 
-    /// <summary>Reads a header.</summary>
+    /// <summary>Parses a header.</summary>
     /// <exception cref="EndOfStreamException">The header is longer than the bytes.</exception>
     public static ParquetPage Read(ReadOnlySpan<byte> bytes)
     {

@@ -2,19 +2,19 @@ using System.Buffers.Binary;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>The strings of one page, one after another; each is valid until the next is asked for.</summary>
+/// <summary>Reads the strings of one page. Each is valid until the next one is read.</summary>
 abstract class ParquetValues
 {
     public const int Plain = 0, PlainDictionary = 2, DeltaLength = 6, DeltaStrings = 7, RunsDictionary = 8;
 
     public abstract ReadOnlyMemory<byte> Next();
 
-    /// <summary>Begins to read.</summary>
-    /// <param name="encoding">How strings are encoded.</param>
-    /// <param name="data">The page from its values on.</param>
-    /// <param name="count">How many values the page has at most.</param>
-    /// <param name="dictionary">The column's dictionary; null if it has none.</param>
-    /// <param name="maxBytes">The longest string there may be.</param>
+    /// <summary>Creates a reader.</summary>
+    /// <param name="encoding">The encoding of strings.</param>
+    /// <param name="data">The page, starting with its values.</param>
+    /// <param name="count">The maximum number of values.</param>
+    /// <param name="dictionary">The dictionary of the column. Null if it has none.</param>
+    /// <param name="maxBytes">The maximum size of a string.</param>
     public static ParquetValues Create(int encoding, ReadOnlyMemory<byte> data, int count, IReadOnlyList<ReadOnlyMemory<byte>>? dictionary, int maxBytes) => encoding switch
     {
         Plain => new PlainStrings(data),
@@ -24,7 +24,7 @@ abstract class ParquetValues
         _ => throw new InvalidDataException($"strings in encoding {encoding}; expected plain, a dictionary, DELTA_LENGTH_BYTE_ARRAY or DELTA_BYTE_ARRAY"),
     };
 
-    /// <summary>Reads a dictionary, whose strings stay in <paramref name="data"/>.</summary>
+    /// <summary>Reads a dictionary. Its strings remain in <paramref name="data"/>.</summary>
     public static List<ReadOnlyMemory<byte>> ReadDictionary(ReadOnlyMemory<byte> data, int count)
     {
         if (count < 0 || 4L * count > data.Length) throw new InvalidDataException($"a dictionary of {count} strings in {data.Length} bytes");

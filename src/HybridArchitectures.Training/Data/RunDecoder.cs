@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Reads parquet's hybrid of repeated and packed integers (https://parquet.apache.org/docs/file-format/data-pages/encodings/, RLE) as runs, so that a long run
-/// costs no more than a short one.
+/// Reads the hybrid of repeated and packed integers of parquet (https://parquet.apache.org/docs/file-format/data-pages/encodings/, RLE) as runs, so
+/// that a long run costs no more than a short one.
 /// </summary>
 sealed class RunDecoder
 {
@@ -13,9 +13,9 @@ sealed class RunDecoder
     int repeated;
     bool isPacked;
 
-    /// <summary>Begins to read.</summary>
+    /// <summary>Creates a decoder.</summary>
     /// <param name="data">The runs.</param>
-    /// <param name="width">Bits of an integer.</param>
+    /// <param name="width">The number of bits of an integer.</param>
     public RunDecoder(ReadOnlyMemory<byte> data, int width)
     {
         if (width is < 0 or > 32) throw new InvalidDataException($"integers of {width} bits; expected 0 to 32");
@@ -23,9 +23,9 @@ sealed class RunDecoder
     }
 
     /// <summary>Reads equal integers.</summary>
-    /// <param name="max">How many at most; at least 1.</param>
+    /// <param name="max">The maximum number to read, at least 1.</param>
     /// <param name="value">The integer.</param>
-    /// <returns>How many were read, at least 1.</returns>
+    /// <returns>The number of integers read, at least 1.</returns>
     public int Take(int max, out int value)
     {
         while (left == 0) NextRun();
@@ -56,7 +56,7 @@ sealed class RunDecoder
         if (isPacked)
         {
             packedBit = 8L * at;
-            at = (int)Math.Min(bytes.Length, at + (long)(header >> 1) * width);      // the last run may be cut short
+            at = (int)Math.Min(bytes.Length, at + (long)(header >> 1) * width);      // the last run may be truncated
             return;
         }
         int size = (width + 7) / 8;

@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// A shuffled order of 0 … count-1 that is computed item by item, not stored: a four-round Feistel network over the next even number of bits, walked
-/// until it falls inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+/// Represents a random order of 0 … count-1 that is computed item by item and not stored: a four-round Feistel network over the next even number of
+/// bits, iterated until the value is in the range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
 /// </summary>
 readonly struct SeededPermutation
 {
@@ -34,7 +34,9 @@ readonly struct SeededPermutation
         }
     }
 
-    /// <summary>The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the result hangs on every bit of the value.</summary>
+    /// <summary>
+    /// Applies the finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit of the result depends on every bit of the value.
+    /// </summary>
     public static ulong Mix(ulong value)
     {
         value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;

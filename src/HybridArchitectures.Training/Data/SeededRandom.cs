@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// A random number generator whose numbers are the same on every machine and in every version: xoshiro256** 1.0 (Blackman and Vigna, "Scrambled linear
-/// pseudorandom number generators", 2021), seeded by SplitMix64. Not for cryptography.
+/// Generates random numbers that are the same on every machine and in every version: xoshiro256** 1.0 (Blackman and Vigna, "Scrambled linear
+/// pseudorandom number generators", 2021), seeded by SplitMix64. Do not use it for cryptography.
 /// </summary>
 public sealed class SeededRandom
 {
@@ -12,7 +12,7 @@ public sealed class SeededRandom
 
     /// <summary>Creates a generator.</summary>
     /// <param name="seed">The seed.</param>
-    /// <param name="stream">Generators of one seed and different streams are independent. The default value is 0.</param>
+    /// <param name="stream">The stream. Generators with the same seed and different streams are independent. The default is 0.</param>
     public SeededRandom(long seed, long stream = 0)
     {
         ulong state = SeededPermutation.Mix((ulong)seed + 0x9e3779b97f4a7c15) ^ SeededPermutation.Mix((ulong)stream * 0xd1342543de82ef95 + 1);
@@ -41,7 +41,7 @@ public sealed class SeededRandom
     public int Next(int end)
     {
         Refuse.Unless(end >= 1, end, nameof(end), "at least 1");
-        // numbers above the largest multiple of `end` are drawn again, which keeps all equally likely
+        // numbers above the last multiple of `end` are drawn again, which makes all results equally likely
         ulong limit = ulong.MaxValue - ulong.MaxValue % (ulong)end;
         ulong bits;
         do bits = NextBits();
@@ -60,7 +60,7 @@ public sealed class SeededRandom
     /// <summary>Returns a number in [0, 1).</summary>
     public double NextDouble() => (NextBits() >> 11) * (1.0 / (1ul << 53));
 
-    /// <summary>Puts items in random order, each order equally likely.</summary>
+    /// <summary>Shuffles items. Every order is equally likely.</summary>
     public void Shuffle<T>(Span<T> items)
     {
         for (int i = items.Length - 1; i > 0; i--)
@@ -71,12 +71,12 @@ public sealed class SeededRandom
     }
 
     /// <summary>Returns different integers from 0 to <paramref name="end"/> - 1, in random order.</summary>
-    /// <param name="count">How many; 0 to <paramref name="end"/>.</param>
-    /// <param name="end">One more than the largest.</param>
+    /// <param name="count">The number of integers, 0 to <paramref name="end"/>.</param>
+    /// <param name="end">One more than the maximum integer.</param>
     public int[] Sample(int count, int end)
     {
         Refuse.Unless(count >= 0 && count <= end, count, nameof(count), $"0 to {end}");
-        // Floyd's method draws a set; the shuffle draws its order
+        // Floyd's method draws a set, and the shuffle draws its order
         var chosen = new HashSet<int>(count);
         var order = new List<int>(count);
         for (int i = end - count; i < end; i++)

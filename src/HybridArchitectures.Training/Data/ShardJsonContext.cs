@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Contracts of <see cref="ShardPlan"/>, made at compile time.</summary>
+/// <summary>Provides the source-generated contracts of <see cref="ShardPlan"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(ShardPlan))]
 sealed partial class ShardJsonContext : JsonSerializerContext;

@@ -7,7 +7,10 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>What a folder of shards is made from: <c>shards.json</c>, written before the first shard. By it a later run knows that it may go on.</summary>
+/// <summary>
+/// Describes the input of a folder of shards: <c>shards.json</c>, which is written before the first shard. A later run compares it to decide whether
+/// it can continue.
+/// </summary>
 sealed record ShardPlan
 {
     public const string FileName = "shards.json";
@@ -31,7 +34,7 @@ sealed record ShardPlan
 
     public required int VocabularySize { get; init; }
 
-    /// <summary>What the tokenizer makes of a probe.</summary>
+    /// <summary>Gets or sets the tokens of a probe text, which identify the tokenizer.</summary>
     public required string Tokenizer { get; init; }
 
     public required string TextColumn { get; init; }
@@ -44,7 +47,7 @@ sealed record ShardPlan
 
     public required IReadOnlyList<Source> Files { get; init; }
 
-    // Plans of earlier versions lack these two.
+    // plans of earlier versions do not have these two
     public DocumentLayout Layout { get; init; } = DocumentLayout.Automatic;
 
     public int MaxDocumentBytes { get; init; } = DocumentFileOptions.DefaultMaxDocumentBytes;
@@ -64,11 +67,12 @@ sealed record ShardPlan
     }
 
     /// <summary>Writes the plan.</summary>
-    /// <exception cref="ArgumentException">The plan would be longer than <see cref="Read"/> accepts.</exception>
+    /// <exception cref="ArgumentException">The plan is longer than <see cref="Read"/> accepts.</exception>
     public void Write(string folder)
     {
         var json = JsonSerializer.Serialize(this, Json);
-        if (json.Length > MaxBytes) throw new ArgumentException($"files has {Files.Count} files, whose names take {json.Length} bytes; expected at most {MaxBytes}");
+        if (json.Length > MaxBytes)
+            throw new ArgumentException($"files has {Files.Count} files, whose names have {json.Length} bytes; expected at most {MaxBytes}");
         AtomicWrite.Text(System.IO.Path.Combine(folder, FileName), json);
     }
 
@@ -84,7 +88,7 @@ sealed record ShardPlan
             using var reader = new StreamReader(stream);
             var text = reader.ReadToEnd();
             FormatVersion.Require(text, CurrentVersion);
-            return JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file holds null");
+            return JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file is null; expected an object");
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException)
         {
@@ -92,7 +96,7 @@ sealed record ShardPlan
         }
     }
 
-    /// <summary>What another plan has otherwise, in words; null if nothing.</summary>
+    /// <summary>Returns the difference to another plan as text, or null if there is none.</summary>
     public string? Difference(ShardPlan other)
     {
         if (VocabularySize != other.VocabularySize || Tokenizer != other.Tokenizer) return "the tokenizer";

@@ -1,32 +1,41 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>How files are turned into token shards.</summary>
+/// <summary>Contains the options for writing token shards.</summary>
 public sealed record ShardingOptions
 {
     /// <summary>
-    /// Gets the property of JSON records, or the column of parquet files, that holds the text. Columns inside groups are named with dots. The default is "text".
+    /// Gets or sets the property of JSON records, or the column of parquet files, that contains the text. Columns inside groups are named with dots.
+    /// The default is "text".
     /// </summary>
     public string TextColumn { get; init; } = "text";
 
-    /// <summary>Gets how the files are read. The default, <see cref="DocumentLayout.Automatic"/>, goes by their names and, for <c>.json</c>, their content.</summary>
+    /// <summary>
+    /// Gets or sets how the files are read. The default, <see cref="DocumentLayout.Automatic"/>, depends on their names and, for <c>.json</c>, on
+    /// their content.
+    /// </summary>
     public DocumentLayout Layout { get; init; }
 
-    /// <summary>Gets the largest document, JSON record and uncompressed parquet page in bytes. The default is 256 MiB.</summary>
+    /// <summary>Gets or sets the maximum size of a document, JSON record or uncompressed parquet page in bytes. The default is 256 MiB.</summary>
     public int MaxDocumentBytes { get; init; } = DocumentFileOptions.DefaultMaxDocumentBytes;
 
-    /// <summary>Gets the largest Zstandard window in bytes that is allocated for a file. The default is 128 MiB; 2 GiB reads every file.</summary>
+    /// <summary>
+    /// Gets or sets the maximum Zstandard window in bytes that is allocated for a file. The default is 128 MiB. 2 GiB is enough for every file.
+    /// </summary>
     public long MaxZstandardWindow { get; init; } = DocumentFileOptions.DefaultMaxZstandardWindow;
 
-    /// <summary>Whether the tokenizer's begin-of-text token stands before each document.</summary>
+    /// <summary>Gets or sets whether the begin-of-text token of the tokenizer is put before each document. The default is false.</summary>
     public bool BeginOfText { get; init; }
 
-    /// <summary>Whether its end-of-text token stands after each document.</summary>
+    /// <summary>Gets or sets whether the end-of-text token of the tokenizer is put after each document. The default is false.</summary>
     public bool EndOfText { get; init; }
 
-    /// <summary>A shard is closed after the document with which it reaches so many tokens. A worker holds one shard in memory, 4 bytes a token.</summary>
+    /// <summary>
+    /// Gets or sets the number of tokens from which a shard is closed after the current document. A worker keeps one shard in memory, with 4 bytes
+    /// per token. The default is 2^26.
+    /// </summary>
     public int TokensPerShard { get; init; } = 1 << 26;
 
-    /// <summary>How many files are read at a time; 0: as many as there are cores.</summary>
+    /// <summary>Gets or sets the number of files that are read at the same time. The default, 0, means the number of cores.</summary>
     public int Workers { get; init; }
 
     internal DocumentFileOptions ForFiles => new()

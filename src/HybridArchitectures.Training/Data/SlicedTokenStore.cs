@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>A part of another store, which it does not own.</summary>
+/// <summary>Represents a part of another store, which it does not own.</summary>
 sealed class SlicedTokenStore(ITokenStore whole, long first, long count) : ITokenStore
 {
     public long Count => count;

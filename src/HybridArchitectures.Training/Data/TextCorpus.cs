@@ -4,32 +4,34 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Texts to train on and texts held out to measure on.</summary>
-/// <param name="Source">Where the texts come from, in words.</param>
-/// <param name="Training">The texts to train on.</param>
-/// <param name="HeldOut">The texts that training never sees.</param>
+/// <summary>Contains training texts and held-out texts.</summary>
+/// <param name="Source">A description of the source of the texts.</param>
+/// <param name="Training">The training texts.</param>
+/// <param name="HeldOut">The held-out texts, which training never sees.</param>
 public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Training, IReadOnlyList<TextDocument> HeldOut)
 {
     const long MaxBytes = int.MaxValue, MaxTextBytes = 1 << 30;
 
     static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
-    /// <summary>Bytes of the training texts in UTF-8.</summary>
+    /// <summary>Gets the number of bytes of the training texts in UTF-8.</summary>
     public long TrainingBytes => Training.Sum(document => (long)Encoding.UTF8.GetByteCount(document.Text));
 
-    /// <summary>Bytes of the held-out texts in UTF-8.</summary>
+    /// <summary>Gets the number of bytes of the held-out texts in UTF-8.</summary>
     public long HeldOutBytes => HeldOut.Sum(document => (long)Encoding.UTF8.GetByteCount(document.Text));
 
-    /// <summary>Reads the corpus of a file, or of all files of text in a folder and its subfolders.</summary>
+    /// <summary>Reads a file, or all text files in a folder and its subfolders.</summary>
     /// <param name="path">
-    /// A file or a folder. Files are read as <see cref="DocumentFile"/> reads them: text, JSON records with the property <c>text</c>, or parquet with the column
-    /// <c>text</c>. In a folder, documents are named by their path inside it with <c>/</c> between the parts on every system. Hidden files, links, files that
-    /// are not regular, files that are not UTF-8 text, and <c>.json</c> files without such records are left out.
+    /// A file or a folder. Files are read as <see cref="DocumentFile"/> reads them: text, JSON records with the property <c>text</c>, or parquet with
+    /// the column <c>text</c>. In a folder, the name of a document is its relative path with <c>/</c> as the separator on every system. Hidden files,
+    /// links, files that are not regular, files that are not UTF-8 text, and <c>.json</c> files without such records are omitted.
     /// </param>
-    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
-    /// <exception cref="FileNotFoundException">There is neither a file nor a folder.</exception>
-    /// <exception cref="InvalidDataException">The file is empty, damaged or not text, the folder has no text file, or there are more than 2 GiB of text, which
-    /// <see cref="TokenShards"/> streams.</exception>
+    /// <param name="heldOutShare">The share of held-out text, in (0, 0.5]. The default is 0.05.</param>
+    /// <exception cref="FileNotFoundException">The file or folder does not exist.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is empty, damaged or not text, the folder has no text file, or there are more than 2 GiB of text, which <see cref="TokenShards"/> can
+    /// stream.
+    /// </exception>
     public static TextCorpus FromPath(string path, double heldOutShare = 0.05)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -47,7 +49,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         return FromDocuments(path, all, heldOutShare);
     }
 
-    // A file's own error, not the one of the threads that met it.
+    // throws the error of the file, not that of the threads
     static List<TextDocument> Unwrapped(Func<List<TextDocument>> read)
     {
         try
@@ -61,7 +63,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         }
     }
 
-    // The split goes by names, so they are the same on every system.
+    // the split depends on names, so they must be the same on every system
     static string NameIn(string folder, string file) => Path.GetRelativePath(folder, file).Replace(Path.DirectorySeparatorChar, '/');
 
     static bool IsCompressed(string path) =>
@@ -75,7 +77,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         {
             bytes += Encoding.UTF8.GetByteCount(document.Text);
             if (bytes > MaxBytes)
-                throw new InvalidDataException($"{path}: more than {MaxBytes} bytes of text; expected at most as many in memory. {nameof(TokenShards)} streams more");
+                throw new InvalidDataException(
+                    $"{path}: more than {MaxBytes} bytes of text; expected at most that number in memory. Use {nameof(TokenShards)} for more");
             all.Add(document);
         }
         return all;
@@ -99,7 +102,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             yield return new TextDocument(number == 1 && file.Layout == DocumentLayout.Text ? name : $"{name}#{number}", texts.Current);
         }
 
-        // Settings and the like are JSON, too.
+        // settings and similar files are JSON too
         bool MoveNext(bool first)
         {
             try
@@ -113,7 +116,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         }
     }
 
-    // Null if the file is not text, which its first block says of most.
+    // null if the file is not text, which its first block usually shows
     static TextDocument? ReadText(string file, string name)
     {
         using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 1);
@@ -125,7 +128,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             if (memory.Length == 0 && !BeginsAsUtf8(buffer.AsSpan(0, got))) return null;
             if (memory.Length == 0) RefuseRecords(file, buffer.AsSpan(0, got));
             if (memory.Length + got > MaxTextBytes)
-                throw new InvalidDataException($"{file}: a text of more than {MaxTextBytes} bytes; expected at most as many in memory. {nameof(TokenShards)} streams more");
+                throw new InvalidDataException(
+                    $"{file}: a text of more than {MaxTextBytes} bytes; expected at most that number in memory. Use {nameof(TokenShards)} for more");
         }
         try
         {
@@ -145,7 +149,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             throw new InvalidDataException($"{file}: the first line is a JSON object with the property 'text'; expected text. Name the file .jsonl");
     }
 
-    // The last character of a block may be cut.
+    // the last character of a block may be incomplete
     static bool BeginsAsUtf8(ReadOnlySpan<byte> block)
     {
         for (int cut = 0; cut < 4 && cut <= block.Length; cut++)
@@ -154,18 +158,17 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     }
 
     /// <summary>
-    /// Splits texts into those to train on and those to hold out: whole texts, chosen by their names, where that comes near the share asked for;
-    /// else the last part of each.
-    /// The same texts are always split the same way.
+    /// Splits texts into training texts and held-out texts: complete texts, selected by their names, if that is close to the requested share, and the
+    /// last part of each text otherwise. The same texts are always split in the same way.
     /// </summary>
-    /// <param name="source">Where the texts come from, in words.</param>
+    /// <param name="source">A description of the source of the texts.</param>
     /// <param name="documents">The texts.</param>
-    /// <param name="heldOutShare">The share of the text to hold out, in (0, 0.5].</param>
+    /// <param name="heldOutShare">The share of held-out text, in (0, 0.5]. The default is 0.05.</param>
     public static TextCorpus FromDocuments(string source, IEnumerable<TextDocument> documents, double heldOutShare = 0.05)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(documents);
-        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a share in (0, 0.5]");
+        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a fraction in (0, 0.5]");
         var all = documents.Where(document => document.Text.Length > 0).ToArray();
         if (all.Length == 0) throw new InvalidDataException($"{source}: there is no text");
         long total = all.Sum(document => (long)document.Text.Length);
@@ -178,7 +181,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             parts.Where(part => part.Cut > 0).Select(part => new TextDocument(part.Name, part.Text[..part.Cut])).ToArray(),
             parts.Where(part => part.Cut < part.Text.Length).Select(part => new TextDocument(part.Name, part.Text[part.Cut..])).ToArray());
         if (corpus.Training.Count == 0 || corpus.HeldOut.Count == 0)
-            throw new InvalidDataException($"{source}: {total} characters are too few to hold some out");
+            throw new InvalidDataException($"{source}: {total} characters are too few for a split");
         return corpus;
     }
 }

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>One text.</summary>
-/// <param name="Name">Where it comes from: a file's path, an assembly's name.</param>
+/// <summary>Represents one text.</summary>
+/// <param name="Name">The source of the text: the path of a file, or the name of an assembly.</param>
 /// <param name="Text">The text.</param>
 public sealed record TextDocument(string Name, string Text);

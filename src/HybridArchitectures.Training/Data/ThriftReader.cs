@@ -3,24 +3,25 @@ using System.Text;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Reads Thrift's compact protocol (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md) from bytes that are not trusted. Nothing
-/// is allocated by a declared size, and every element takes at least one byte, so that no count leads to a long loop.
+/// Reads Thrift's compact protocol (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md) from untrusted bytes. Declared
+/// sizes allocate nothing, and every element has at least one byte, so no count causes a long loop.
 /// </summary>
-/// <remarks>Where the bytes end too early an <see cref="EndOfStreamException"/> is thrown, for anything else that is wrong an
-/// <see cref="InvalidDataException"/>.</remarks>
+/// <remarks>
+/// If the bytes end too early, an <see cref="EndOfStreamException"/> is thrown. Any other fault is an <see cref="InvalidDataException"/>.
+/// </remarks>
 ref struct ThriftReader(ReadOnlySpan<byte> bytes)
 {
     const int MaxDepth = 32;
     readonly ReadOnlySpan<byte> bytes = bytes;
     int depth;
 
-    /// <summary>How many bytes have been read.</summary>
+    /// <summary>Gets the number of bytes that have been read.</summary>
     public int Position { get; private set; }
 
-    /// <summary>Reads the header of a structure's next field.</summary>
-    /// <param name="id">The number of the field before, 0 at the structure's beginning; becomes that of the field.</param>
-    /// <param name="type">The field's type.</param>
-    /// <returns>False at the structure's end.</returns>
+    /// <summary>Reads the header of the next field of a structure.</summary>
+    /// <param name="id">The number of the previous field, or 0 at the start of the structure. It becomes the number of the field.</param>
+    /// <param name="type">The type of the field.</param>
+    /// <returns>False at the end of the structure.</returns>
     public bool NextField(ref int id, out ThriftType type)
     {
         int header = ReadByte();
@@ -93,13 +94,13 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
         return count == 0 || element == ThriftType.Struct ? count : throw new InvalidDataException($"a list of {element}; expected structures");
     }
 
-    /// <summary>Refuses a field of another type than the one expected.</summary>
+    /// <summary>Checks the type of a field.</summary>
     public static void Expect(ThriftType type, ThriftType expected)
     {
         if (type != expected) throw new InvalidDataException($"a field of type {type}; expected {expected}");
     }
 
-    /// <summary>Skips a field's value.</summary>
+    /// <summary>Skips the value of a field.</summary>
     public void Skip(ThriftType type)
     {
         if (type is ThriftType.True or ThriftType.False) return;
@@ -112,7 +113,7 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
     {
         switch (type)
         {
-            case ThriftType.True or ThriftType.False or ThriftType.Byte:        // of a list: a byte each
+            case ThriftType.True or ThriftType.False or ThriftType.Byte:        // in a list, one byte each
                 ReadByte();
                 break;
             case ThriftType.Int16 or ThriftType.Int32 or ThriftType.Int64:

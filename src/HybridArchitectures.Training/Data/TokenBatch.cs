@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Rows of tokens and what is to be predicted after each.</summary>
+/// <summary>Contains rows of tokens and the token to predict after each of them.</summary>
 public sealed class TokenBatch : IDisposable
 {
     internal TokenBatch(DataPosition position, Tensor ids, Tensor targets, SequenceLayout? layout, long counted, long bytes, Tensor? weights, double weightSum)
@@ -14,34 +14,34 @@ public sealed class TokenBatch : IDisposable
         Targets = targets.DetachFromDisposeScope();
     }
 
-    /// <summary>Where in the data the first row stands.</summary>
+    /// <summary>Gets the position of the first row in the data.</summary>
     public DataPosition Position { get; }
 
-    /// <summary>(rows, context) int64.</summary>
+    /// <summary>Gets the token ids, shape (rows, context), int64.</summary>
     public Tensor Ids { get; }
 
     /// <summary>
-    /// (rows, context) int64: the token to predict after each of <see cref="Ids"/>; -100 where the loss does not count, such as at padding, at the end of a
-    /// document that is kept apart, or in a prompt.
+    /// Gets the token to predict after each of <see cref="Ids"/>, shape (rows, context), int64. -100 marks positions whose loss does not count:
+    /// padding, the end of a document that is kept apart, and prompts.
     /// </summary>
     public Tensor Targets { get; }
 
-    /// <summary>Padding, and the documents of the rows where they are kept apart; null where rows are full and read as one text.</summary>
+    /// <summary>Gets padding, and the documents of the rows if they are kept apart. Null if rows are full and read as one text.</summary>
     public SequenceLayout? Layout { get; }
 
-    /// <summary>How many targets count (are not -100).</summary>
+    /// <summary>Gets the number of targets that count (are not -100).</summary>
     public long Counted { get; }
 
-    /// <summary>(rows, context) float32: the weight of the loss at each position; null where all are 1.</summary>
+    /// <summary>Gets the weight of the loss at each position, shape (rows, context), float32. Null if all are 1.</summary>
     public Tensor? Weights { get; }
 
-    /// <summary>The sum of the weights of the targets that count; <see cref="Counted"/> where all weights are 1.</summary>
+    /// <summary>Gets the sum of the weights of the targets that count. It equals <see cref="Counted"/> if all weights are 1.</summary>
     public double WeightSum { get; }
 
-    /// <summary>How many bytes of text the counted targets stand for; 0 where the data does not know.</summary>
+    /// <summary>Gets the number of bytes of text that the counted targets represent; 0 if unknown.</summary>
     public long Bytes { get; }
 
-    /// <summary>Frees the tensors.</summary>
+    /// <summary>Disposes the tensors.</summary>
     public void Dispose()
     {
         Ids.Dispose();

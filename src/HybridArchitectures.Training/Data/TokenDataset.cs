@@ -5,9 +5,19 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// One long sequence of token ids with the positions where documents begin. The tokens are in memory (2 bytes each for vocabularies up to 65,536, else 4) or
-/// are read from a file as they are used. Several threads may read at a time.
+/// Represents one long sequence of token ids with the positions at which documents begin. The tokens are in memory (2 bytes each for vocabularies of
+/// up to 65,536, and 4 otherwise), or are read from a file on demand. Instances are thread-safe.
 /// </summary>
+/// <example>
+/// <code>
+/// TextCorpus corpus = DocumentationCorpus.Load();
+/// using TokenDataset bytes = TokenDataset.FromBytes(corpus.Training);
+/// bytes.Save("documentation.safetensors");
+/// using TokenDataset opened = TokenDataset.Open("documentation.safetensors");
+/// var (training, heldOut) = opened.Split(heldOutShare: 0.05);
+/// Console.WriteLine($"{training.Count:N0} and {heldOut.Count:N0} tokens");
+/// </code>
+/// </example>
 public sealed class TokenDataset : ITrainingData, IDisposable
 {
     const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary_size", UnsignedKey = "tokens_unsigned_16_bit";
@@ -26,14 +36,16 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         VocabularySize = vocabularySize;
     }
 
-    /// <summary>One more than the largest id there may be.</summary>
+    /// <summary>Gets the vocabulary size: one more than the maximum id.</summary>
     public int VocabularySize { get; }
 
     /// <inheritdoc/>
     public string Description => string.Create(System.Globalization.CultureInfo.InvariantCulture,
         $"{Count} tokens of a vocabulary of {VocabularySize}, fingerprint {Fingerprint:x16}");
 
-    /// <summary>Opens a reader of windows of the data, each once an epoch, in shuffled order (see <see cref="WindowSampler"/>).</summary>
+    /// <summary>
+    /// Opens a reader of windows of the data. Each window is read once per epoch, in random order (see <see cref="WindowSampler"/>).
+    /// </summary>
     /// <inheritdoc cref="ITrainingData.OpenReader"/>
     public TrainingReader OpenReader(TrainingReaderOptions options)
     {
@@ -43,39 +55,45 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return new WindowReader(this, sampler, options.SeparateDocuments);
     }
 
-    /// <summary>How many tokens there are.</summary>
+    /// <summary>Gets the number of tokens.</summary>
     public long Count => store.Count;
 
-    /// <summary>Where documents begin; the first is 0.</summary>
+    /// <summary>Gets the positions at which documents begin. The first one is 0.</summary>
     public IReadOnlyList<long> DocumentStarts => documentStarts;
 
-    /// <summary>Whether the bytes each token stands for are known, so that a loss can be told in bits per byte.</summary>
+    /// <summary>Gets whether the number of bytes per token is known, so that a loss can be converted to bits per byte.</summary>
     public bool KnowsBytes => tokenBytes is not null;
 
-    /// <summary>A number that differs for other tokens or document boundaries (of more than 16 million tokens a sample is looked at): by it a
-    /// resumed run knows its data.</summary>
+    /// <summary>
+    /// Gets a number that differs for other tokens or document boundaries. A resumed run recognizes its data by it. Only a sample of the tokens is
+    /// used if there are more than 16 million.
+    /// </summary>
     public ulong Fingerprint => fingerprint ??= ComputeFingerprint();
 
-    /// <summary>Tokenizes documents, in parallel, and strings them together.</summary>
+    /// <summary>Tokenizes documents in parallel and concatenates them.</summary>
     /// <param name="documents">The texts.</param>
-    /// <param name="tokenizer">Text to ids.</param>
-    /// <param name="beginOfText">Whether the tokenizer's begin-of-text token stands before each document.</param>
-    /// <param name="endOfText">Whether its end-of-text token stands after each document.</param>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="beginOfText">Whether the begin-of-text token is put before each document. The default is false.</param>
+    /// <param name="endOfText">Whether the end-of-text token is put after each document. The default is false.</param>
     public static TokenDataset FromDocuments(IEnumerable<TextDocument> documents, Tokenizer tokenizer, bool beginOfText = false, bool endOfText = false)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
-        int? begin = beginOfText ? tokenizer.BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(beginOfText)) : null;
-        int? end = endOfText ? tokenizer.EndOfText ?? throw new ArgumentException("the tokenizer has no end-of-text token", nameof(endOfText)) : null;
+        int? begin = beginOfText
+            ? tokenizer.BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(beginOfText))
+            : null;
+        int? end = endOfText
+            ? tokenizer.EndOfText ?? throw new ArgumentException("the tokenizer has no end-of-text token", nameof(endOfText))
+            : null;
         return FromDocuments(documents, text => tokenizer.Encode(text), tokenizer.VocabularySize, begin, end, id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
     }
 
-    /// <summary>Tokenizes documents, in parallel, by any function and strings them together.</summary>
+    /// <summary>Tokenizes documents in parallel with a function and concatenates them.</summary>
     /// <param name="documents">The texts.</param>
-    /// <param name="encode">Text to ids; called from several threads.</param>
-    /// <param name="vocabularySize">One more than the largest id.</param>
-    /// <param name="beginOfText">The id to put before each document, or null.</param>
-    /// <param name="endOfText">The id to put after each document, or null.</param>
-    /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
+    /// <param name="encode">Converts text to ids. It is called from several threads.</param>
+    /// <param name="vocabularySize">The vocabulary size: one more than the maximum id.</param>
+    /// <param name="beginOfText">The id to put before each document. The default, null, means none.</param>
+    /// <param name="endOfText">The id to put after each document. The default, null, means none.</param>
+    /// <param name="byteCount">Returns the number of bytes of text of an id, 0 for special ones. The default, null, means unknown.</param>
     public static TokenDataset FromDocuments(
         IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabularySize, int? beginOfText = null, int? endOfText = null, Func<int, int>? byteCount = null)
     {
@@ -98,19 +116,19 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return FromTokens(tokens, vocabularySize, [.. starts], byteCount);
     }
 
-    /// <summary>The bytes of documents in UTF-8 as ids 0 to 255.</summary>
+    /// <summary>Creates a data set from the bytes of documents in UTF-8, with ids from 0 to 255.</summary>
     public static TokenDataset FromBytes(IEnumerable<TextDocument> documents) =>
         FromDocuments(documents, text => Array.ConvertAll(System.Text.Encoding.UTF8.GetBytes(text), b => (int)b), 256, byteCount: _ => 1);
 
-    /// <summary>Takes tokens as they are.</summary>
+    /// <summary>Creates a data set from tokens.</summary>
     /// <param name="tokens">The ids, from 0 to <paramref name="vocabularySize"/> - 1.</param>
-    /// <param name="vocabularySize">One more than the largest id there may be.</param>
-    /// <param name="documentStarts">Where documents begin, rising from 0; null for one document.</param>
-    /// <param name="byteCount">How many bytes of text an id stands for, 0 for special ones; null where that is unknown.</param>
+    /// <param name="vocabularySize">The vocabulary size: one more than the maximum id.</param>
+    /// <param name="documentStarts">The positions at which documents begin, ascending from 0. The default, null, means one document.</param>
+    /// <param name="byteCount">Returns the number of bytes of text of an id, 0 for special ones. The default, null, means unknown.</param>
     public static TokenDataset FromTokens(ReadOnlySpan<int> tokens, int vocabularySize, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
     {
         Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
-        if (tokens.IsEmpty) throw new ArgumentException("there are no tokens: the texts are empty", nameof(tokens));
+        if (tokens.IsEmpty) throw new ArgumentException("tokens is empty; expected at least one token", nameof(tokens));
         for (int i = 0; i < tokens.Length; i++)
             if ((uint)tokens[i] >= (uint)vocabularySize)
                 throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabularySize - 1}");
@@ -140,10 +158,10 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     }
 
     /// <summary>Copies tokens.</summary>
-    /// <param name="start">The first one's place.</param>
-    /// <param name="target">Filled to its end.</param>
-    /// <exception cref="ObjectDisposedException">The data set was disposed.</exception>
-    /// <exception cref="InvalidDataException">The file was shortened or holds ids outside the vocabulary.</exception>
+    /// <param name="start">The position of the first token.</param>
+    /// <param name="target">Receives the tokens. It is filled completely.</param>
+    /// <exception cref="ObjectDisposedException">The data set is disposed.</exception>
+    /// <exception cref="InvalidDataException">The file was shortened or contains ids outside the vocabulary.</exception>
     public void CopyTo(long start, Span<long> target)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
@@ -151,7 +169,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         store.CopyTo(start, target);
     }
 
-    /// <summary>Copies the number of the document each token belongs to.</summary>
+    /// <summary>Copies the number of the document of each token.</summary>
     /// <inheritdoc cref="CopyTo"/>
     public void CopyDocumentsTo(long start, Span<long> target)
     {
@@ -166,20 +184,22 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         }
     }
 
-    /// <summary>How many bytes of text these ids stand for.</summary>
-    /// <exception cref="InvalidOperationException">The bytes of tokens are not known, see <see cref="KnowsBytes"/>.</exception>
+    /// <summary>Returns the number of bytes of text that ids represent.</summary>
+    /// <exception cref="InvalidOperationException">The number of bytes per token is unknown, see <see cref="KnowsBytes"/>.</exception>
     public long CountBytes(ReadOnlySpan<long> ids)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        if (tokenBytes is null) throw new InvalidOperationException("the data does not say how many bytes a token stands for");
+        if (tokenBytes is null) throw new InvalidOperationException("the number of bytes per token is unknown");
         long sum = 0;
         foreach (long id in ids)
             if (id >= 0) sum += tokenBytes[id];
         return sum;
     }
 
-    /// <summary>Writes the data to a file that <see cref="Open"/> reads: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c>
-    /// and, where known, <c>token_bytes</c>.</summary>
+    /// <summary>
+    /// Writes the data to a file for <see cref="Open"/>: safetensors with <c>tokens</c> (16 or 32 bits each), <c>document_starts</c> and, if known,
+    /// <c>token_bytes</c>.
+    /// </summary>
     public void Save(string path) => Save(path, []);
 
     internal void Save(string path, IEnumerable<KeyValuePair<string, string>> notes)
@@ -195,8 +215,9 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         });
     }
 
-    /// <summary>Opens what <see cref="Save(string)"/> wrote; the tokens stay in the file and are read as they are used.</summary>
-    /// <exception cref="InvalidDataException">The file is not one of these, or damaged.</exception>
+    /// <summary>Opens a file that <see cref="Save(string)"/> wrote. The tokens stay in the file and are read on demand.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InvalidDataException">The file has another format or is damaged.</exception>
     public static TokenDataset Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -206,7 +227,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         if (!file.Contains(TokensName) || !file.Contains(StartsName) || !file.Metadata.TryGetValue(VocabularyKey, out var text)
             || !int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out int vocabularySize) || vocabularySize < 1)
             throw new InvalidDataException(
-                $"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and the '{VocabularyKey}' among the metadata");
+                $"{path}: no token data; expected tensors '{TokensName}' and '{StartsName}' and '{VocabularyKey}' in the metadata");
         var entry = file[TokensName];
         bool small = entry.Type == ScalarType.Int16;
         if (small && file.Metadata.GetValueOrDefault(UnsignedKey) != "true")
@@ -228,16 +249,16 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return new TokenDataset(new FileTokenStore(path, entry.Offset, entry.Shape[0], small, vocabularySize), vocabularySize, starts, bytes);
     }
 
-    /// <summary>Strings data sets together, one after another.</summary>
-    /// <param name="parts">Of one vocabulary. They become the result's, which disposes them.</param>
+    /// <summary>Concatenates data sets.</summary>
+    /// <param name="parts">The data sets, all with the same vocabulary size. The result owns and disposes them.</param>
     public static TokenDataset Join(params IReadOnlyList<TokenDataset> parts)
     {
         ArgumentNullException.ThrowIfNull(parts);
-        if (parts.Count == 0) throw new ArgumentException("no data sets to join", nameof(parts));
+        if (parts.Count == 0) throw new ArgumentException("parts is empty; expected at least one data set", nameof(parts));
         foreach (var part in parts) ObjectDisposedException.ThrowIf(part.disposed, part);
         int vocabularySize = parts[0].VocabularySize;
         if (parts.FirstOrDefault(part => part.VocabularySize != vocabularySize) is { } other)
-            throw new ArgumentException($"vocabularies of {vocabularySize} and {other.VocabularySize}; expected one", nameof(parts));
+            throw new ArgumentException($"vocabulary sizes {vocabularySize} and {other.VocabularySize}; expected equal ones", nameof(parts));
         var starts = new long[parts.Sum(part => part.documentStarts.Length)];
         int at = 0;
         long first = 0;
@@ -246,7 +267,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
             foreach (long start in part.documentStarts) starts[at++] = first + start;
             first += part.Count;
         }
-        // a part knows the bytes of the ids that occur in it
+        // a part knows the bytes of the ids that it contains
         var bytes = parts.All(part => part.KnowsBytes) ? new int[vocabularySize] : null;
         if (bytes is not null)
             foreach (var part in parts)
@@ -254,19 +275,22 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return new TokenDataset(new JoinedTokenStore(parts.Select(part => part.store)), vocabularySize, starts, bytes);
     }
 
-    /// <summary>The data but for its end, and its end: cut where a document begins, or inside the last document if that alone is too long. Both look into this data set, which must outlive them.</summary>
-    /// <param name="heldOutShare">The share of the tokens in the second part, in (0, 1), as nearly as documents allow.</param>
-    /// <exception cref="InvalidOperationException">There are too few tokens to cut.</exception>
+    /// <summary>
+    /// Splits the data at the start of a document, or inside the last document if that alone is too long. Both parts are views of this data set,
+    /// which must not be disposed before them.
+    /// </summary>
+    /// <param name="heldOutShare">The share of tokens in the second part, in (0, 1), as closely as documents allow. The default is 0.05.</param>
+    /// <exception cref="InvalidOperationException">There are too few tokens.</exception>
     public (TokenDataset Training, TokenDataset HeldOut) Split(double heldOutShare = 0.05)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(heldOutShare is > 0 and < 1, heldOutShare, nameof(heldOutShare), "a share in (0, 1)");
+        Refuse.Unless(heldOutShare is > 0 and < 1, heldOutShare, nameof(heldOutShare), "a fraction in (0, 1)");
         long wanted = Math.Max(2, (long)(Count * heldOutShare)), cut = Count - wanted;
-        if (cut < 2) throw new InvalidOperationException($"{Count} tokens are too few to hold some out");
+        if (cut < 2) throw new InvalidOperationException($"{Count} tokens are too few for a split");
         int document = Array.BinarySearch(documentStarts, cut);
         if (document < 0)
         {
-            // the nearer of the beginnings around the cut, if it leaves each part no less than half of what it should have
+            // the nearer document start around the cut, if each part has at least half of its intended size
             int after = ~document;
             var near = new[] { documentStarts[after - 1], after < documentStarts.Length ? documentStarts[after] : -1 }.Where(start => start >= 2 && Count - start >= wanted / 2 && Count - start <= 2 * wanted);
             cut = near.DefaultIfEmpty(cut).MinBy(start => Math.Abs(start - (Count - wanted)));
@@ -291,7 +315,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         Mix(Count);
         Mix(documentStarts.Length);
         foreach (long start in documentStarts) Mix(start);
-        long stride = Math.Max(1, Count / (16 * block));     // every stride-th buffer
+        long stride = Math.Max(1, Count / (16 * block));     // every n-th buffer
         for (long at = 0; at < Count; at += buffer.Length * stride)
         {
             var part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, Count - at));
@@ -301,7 +325,10 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return hash;
     }
 
-    /// <summary>Frees the tokens or closes their file. Threads that are reading finish their read; later calls throw <see cref="ObjectDisposedException"/>.</summary>
+    /// <summary>
+    /// Disposes the tokens or closes their file. Threads that are reading finish their read. Later calls throw an <see
+    /// cref="ObjectDisposedException"/>.
+    /// </summary>
     public void Dispose()
     {
         disposed = true;

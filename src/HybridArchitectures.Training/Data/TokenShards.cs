@@ -5,27 +5,35 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Writes files of text as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> opens as one data set. Several
-/// files are read at a time. A shard appears when it is whole. After a stop, or a kill at any instant, the same call continues after the last shard of each
-/// file, and the result is the same byte for byte.
+/// Writes text files as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> opens as one data set.
+/// Several files are read at the same time. A shard appears when it is complete. After a stop or a kill, the same call continues after the last shard
+/// of each file, and the result is identical byte for byte.
 /// </summary>
+/// <example>
+/// <code>
+/// File.WriteAllLines("lines.jsonl", Enumerable.Range(0, 100).Select(i => $"{{\"text\": \"Line {i} of the example.\"}}"));
+/// TokenShards.Write(["lines.jsonl"], "example-shards", new ByteTokenizer(endOfText: true), new ShardingOptions { EndOfText = true });
+/// using TokenDataset tokens = TokenShards.Open("example-shards");
+/// Console.WriteLine($"{tokens.Count} tokens in {tokens.DocumentStarts.Count} documents");
+/// </code>
+/// </example>
 public static class TokenShards
 {
     const string LastKey = "last_of_file", DocumentsKey = "documents", ReplacedKey = "replaced_characters";
     static readonly TimeSpan BetweenReports = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>Writes the shards that are not there yet.</summary>
-    /// <param name="files">The files, see <see cref="DocumentFile"/>; their order is the data's.</param>
+    /// <summary>Writes the shards that do not exist yet.</summary>
+    /// <param name="files">The files, see <see cref="DocumentFile"/>. Their order is that of the data.</param>
     /// <param name="folder">A new folder, or that of an earlier call with the same files, tokenizer and options.</param>
-    /// <param name="tokenizer">Text to ids.</param>
-    /// <param name="options">How; null for the defaults.</param>
-    /// <param name="progress">Is told how far it is, a few times a second and at the end; from any thread.</param>
-    /// <param name="cancellation">Ends the work within a document; what is whole stays.</param>
-    /// <returns>The last progress: all files, documents and tokens, and how many half surrogate pairs were replaced.</returns>
-    /// <exception cref="IOException">Another call is writing into the folder.</exception>
-    /// <exception cref="ArgumentException">The folder holds shards of other files or options, or an option is out of range.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names file and place.</exception>
-    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
+    /// <param name="progress">Receives the progress a few times per second and at the end, from any thread.</param>
+    /// <param name="cancellation">Stops the work within a document. Complete shards remain.</param>
+    /// <returns>The final progress: all files, documents and tokens, and the number of replaced unpaired surrogates.</returns>
+    /// <exception cref="IOException">Another call is writing to the folder.</exception>
+    /// <exception cref="ArgumentException">The folder contains shards of other files or options, or an option is out of range.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged. The message contains the file and the position.</exception>
+    /// <exception cref="OperationCanceledException">The call was cancelled.</exception>
     public static ShardingProgress Write(IReadOnlyList<string> files, string folder, Tokenizer tokenizer, ShardingOptions? options = null,
         IProgress<ShardingProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -35,8 +43,10 @@ public static class TokenShards
         options ??= new ShardingOptions();
         options.Check();
         if (files.Count == 0) throw new ArgumentException("no files", nameof(files));
-        if (options.BeginOfText && tokenizer.BeginOfText is null) throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(options));
-        if (options.EndOfText && tokenizer.EndOfText is null) throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
+        if (options.BeginOfText && tokenizer.BeginOfText is null)
+            throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(options));
+        if (options.EndOfText && tokenizer.EndOfText is null)
+            throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
         var sources = files.Select(file => new DocumentFile(file, options.ForFiles)).ToArray();
         Directory.CreateDirectory(folder);
         using var held = Begin(folder, ShardPlan.Create(files, tokenizer, options));
@@ -49,48 +59,54 @@ public static class TokenShards
         }
         catch (AggregateException e)
         {
-            // one clear error; the others ended because of it, or speak of other files
+            // one clear error; the others were caused by it, or concern other files
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? e.InnerExceptions[0]);
         }
         return work.Report();
     }
 
-    /// <summary>Writes the plan, or compares it with the one that is there, and keeps other writers out until the result is disposed.</summary>
+    /// <summary>Writes the plan, or compares it with the existing one, and excludes other writers until the result is disposed.</summary>
     static IDisposable Begin(string folder, ShardPlan plan)
     {
         try
         {
             if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
             else if (plan.Difference(earlier) is { } difference)
-                throw new ArgumentException($"'{folder}' holds shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
+                throw new ArgumentException(
+                    $"'{folder}' contains shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
             return File.OpenHandle(Path.Combine(folder, ShardPlan.FileName), FileMode.Open, FileAccess.Read, FileShare.None);
         }
         catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
         {
-            throw new IOException($"'{folder}' cannot be written now; expected no other {nameof(TokenShards)}.{nameof(Write)} at work there ({e.Message})", e);
+            throw new IOException(
+                $"'{folder}' is not writable now; expected no other {nameof(TokenShards)}.{nameof(Write)} in the folder ({e.Message})", e);
         }
     }
 
-    // What AtomicWrite leaves behind where a process dies. The names are compared here, since systems read a pattern such as ".*.new" differently.
+    // what AtomicWrite leaves if a process dies; names are compared here, because systems interpret a pattern such as ".*.new" differently
     static bool IsAbandoned(string path) => Path.GetFileName(path) is ['.', ..] name && name.EndsWith(".new", StringComparison.Ordinal);
 
     /// <summary>Opens all shards of a folder as one data set.</summary>
-    /// <exception cref="InvalidDataException">A shard is missing or damaged, or the writing did not come to its end.</exception>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="InvalidDataException">A shard is missing or damaged, or the writing was not completed.</exception>
     public static TokenDataset Open(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        var plan = ShardPlan.Read(folder) ?? throw new FileNotFoundException($"no file '{Path.Combine(folder, ShardPlan.FileName)}'; expected a folder that {nameof(TokenShards)}.{nameof(Write)} made");
+        var plan = ShardPlan.Read(folder) ?? throw new FileNotFoundException(
+            $"no file '{Path.Combine(folder, ShardPlan.FileName)}'; expected a folder that {nameof(TokenShards)}.{nameof(Write)} wrote");
         var parts = new List<TokenDataset>();
         try
         {
             for (int file = 0; file < plan.Files.Count; file++)
             {
                 var (shards, finished, _, _) = Existing(folder, file);
-                if (!finished) throw new InvalidDataException($"{folder}: the shards of '{plan.Files[file].Path}' are not complete; {nameof(Write)} goes on with them");
+                if (!finished)
+                    throw new InvalidDataException($"{folder}: the shards of '{plan.Files[file].Path}' are not complete; call {nameof(Write)} to continue");
                 foreach (var path in shards)
                 {
                     if (HasTokens(path)) parts.Add(TokenDataset.Open(path));
-                    if (parts.Count > 0 && parts[^1].VocabularySize != plan.VocabularySize) throw new InvalidDataException($"{path}: a vocabulary of {parts[^1].VocabularySize}; the folder's is {plan.VocabularySize}");
+                    if (parts.Count > 0 && parts[^1].VocabularySize != plan.VocabularySize)
+                        throw new InvalidDataException($"{path}: a vocabulary size of {parts[^1].VocabularySize}; expected {plan.VocabularySize}, that of the folder");
                 }
             }
             return parts.Count > 0 ? TokenDataset.Join(parts) : throw new InvalidDataException($"{folder}: none of the files has text");
@@ -110,7 +126,9 @@ public static class TokenShards
         return shard.Entries.Count > 0;
     }
 
-    /// <summary>The shards of a file that are there, whether they are all, how many documents they hold and what was replaced in those.</summary>
+    /// <summary>
+    /// Returns the existing shards of a file, whether they are complete, the number of their documents, and the number of replaced surrogates.
+    /// </summary>
     static (List<string> Paths, bool Finished, long Documents, long Replaced) Existing(string folder, int file, Action<long>? countTokens = null)
     {
         var paths = new List<string>();
@@ -122,7 +140,8 @@ public static class TokenShards
             RegularFile.Require(path);
             using var shard = SafetensorsFile.Open(path);
             if (!shard.Metadata.TryGetValue(DocumentsKey, out var text) || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
-                throw new InvalidDataException($"{path}: no '{DocumentsKey}' among the metadata; expected a shard that {nameof(TokenShards)}.{nameof(Write)} made");
+                throw new InvalidDataException(
+                    $"{path}: no '{DocumentsKey}' in the metadata; expected a shard that {nameof(TokenShards)}.{nameof(Write)} wrote");
             paths.Add(path);
             documents += count;
             if (shard.Metadata.TryGetValue(ReplacedKey, out text) && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out count)) replaced += count;
@@ -162,7 +181,7 @@ public static class TokenShards
                 long replacedHere = sources[file].ReplacedCharacters - replacedBefore;
                 replacedBefore += replacedHere;
                 if (--skipped >= 0) continue;
-                // a shard is written when one more document is known to follow: so the last one can say that it is the last
+                // a shard is written when another document is known to follow, so that the last shard can be marked as the last
                 if (ids.Count >= options.TokensPerShard) Flush(file, part++, ids, starts, ref replacedInShard, last: false);
                 replacedInShard += replacedHere;
                 Interlocked.Add(ref replaced, replacedHere);
@@ -183,7 +202,7 @@ public static class TokenShards
             var notes = new Dictionary<string, string> { [DocumentsKey] = starts.Count.ToString(CultureInfo.InvariantCulture), [LastKey] = last ? "true" : "false" };
             if (replacedInShard > 0) notes[ReplacedKey] = replacedInShard.ToString(CultureInfo.InvariantCulture);
             var path = PathOf(folder, file, part);
-            if (ids.Count == 0) SafetensorsFile.Write(path, [], notes);      // a file without text is done, too
+            if (ids.Count == 0) SafetensorsFile.Write(path, [], notes);      // a file without text is complete too
             else
             {
                 using var shard = TokenDataset.FromTokens(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ids), tokenizer.VocabularySize, starts,

@@ -4,15 +4,15 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Reads the rows of training data one after another, without end. The rows after a position depend on that position alone, so the position is all that a
-/// checkpoint saves, and the number of rows asked for at a time changes nothing. Not safe for use by several threads at once.
+/// Reads the rows of training data in order, without end. The rows after a position depend only on that position. A checkpoint therefore saves only
+/// the position, and the number of rows per read does not matter. Instances are not thread-safe.
 /// </summary>
 public abstract class TrainingReader
 {
     readonly TrainingRow scratch;
 
-    /// <summary>Creates a reader.</summary>
-    /// <param name="contextLength">Positions per row.</param>
+    /// <summary>Initializes a reader.</summary>
+    /// <param name="contextLength">The number of positions per row.</param>
     protected TrainingReader(int contextLength)
     {
         Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 position");
@@ -23,15 +23,15 @@ public abstract class TrainingReader
     /// <summary>Gets the number of positions per row.</summary>
     public int ContextLength { get; }
 
-    /// <summary>Gets or sets the position of the next row. A reader that is set to a position gives the rows that followed it before.</summary>
+    /// <summary>Gets or sets the position of the next row. A reader that is set to a position returns the rows that followed it before.</summary>
     /// <exception cref="ArgumentException">No row has this position.</exception>
     public abstract DataPosition Position { get; set; }
 
-    /// <summary>Fills a row, which arrives empty (<see cref="TrainingRow.Clear"/>), and moves on to the next.</summary>
+    /// <summary>Fills a row, which is empty (<see cref="TrainingRow.Clear"/>), and advances to the next one.</summary>
     protected abstract void FillNext(TrainingRow row);
 
-    /// <summary>Passes by rows without using them. The default implementation reads them.</summary>
-    /// <param name="rows">How many; at least 0.</param>
+    /// <summary>Skips rows. The default implementation reads them.</summary>
+    /// <param name="rows">The number of rows, at least 0.</param>
     public virtual void Skip(long rows)
     {
         Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
@@ -39,7 +39,7 @@ public abstract class TrainingReader
     }
 
     /// <summary>Reads the next row.</summary>
-    /// <param name="row">Is overwritten; has <see cref="ContextLength"/> positions.</param>
+    /// <param name="row">The row to overwrite. It must have <see cref="ContextLength"/> positions.</param>
     public void ReadRow(TrainingRow row)
     {
         ArgumentNullException.ThrowIfNull(row);
@@ -49,9 +49,9 @@ public abstract class TrainingReader
     }
 
     /// <summary>Reads the next rows as one batch.</summary>
-    /// <param name="rows">How many; at least 1.</param>
-    /// <param name="device">Where the tensors go; null for main memory.</param>
-    /// <returns>Tensors of shape (rows, <see cref="ContextLength"/>); the caller disposes the batch.</returns>
+    /// <param name="rows">The number of rows, at least 1.</param>
+    /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
+    /// <returns>Tensors of shape (rows, <see cref="ContextLength"/>). The caller disposes the batch.</returns>
     public TokenBatch ReadBatch(int rows, Device? device = null)
     {
         Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
@@ -67,6 +67,6 @@ public abstract class TrainingReader
         }
     }
 
-    /// <summary>Gets the position that a batch beginning here reports. The default is <see cref="Position"/>.</summary>
+    /// <summary>Gets the position of a batch that begins here. The default is <see cref="Position"/>.</summary>
     protected virtual DataPosition FirstPosition => Position;
 }

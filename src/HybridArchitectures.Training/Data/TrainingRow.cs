@@ -1,6 +1,8 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>One row of a batch in main memory, for <see cref="TrainingReader"/> to fill. Positions after <see cref="Length"/> are padding.</summary>
+/// <summary>
+/// Represents one row of a batch in main memory, which <see cref="TrainingReader"/> fills. Positions after <see cref="Length"/> are padding.
+/// </summary>
 public sealed class TrainingRow
 {
     /// <summary>The target of a position whose loss does not count.</summary>
@@ -10,7 +12,7 @@ public sealed class TrainingRow
     readonly float[] weights;
 
     /// <summary>Creates an empty row.</summary>
-    /// <param name="contextLength">Positions of the row; at least 1.</param>
+    /// <param name="contextLength">The number of positions, at least 1.</param>
     public TrainingRow(int contextLength)
     {
         Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 position");
@@ -18,7 +20,7 @@ public sealed class TrainingRow
         Clear();
     }
 
-    /// <summary>Gets the number of positions, padding included.</summary>
+    /// <summary>Gets the number of positions, including padding.</summary>
     public int ContextLength => ids.Length;
 
     /// <summary>Gets the token ids. The default of each is 0.</summary>
@@ -39,17 +41,19 @@ public sealed class TrainingRow
         }
     }
 
-    /// <summary>Gets or sets how many bytes of text the targets stand for. The default value, null, means unknown.</summary>
+    /// <summary>Gets or sets the number of bytes of text that the targets represent. The default, null, means unknown.</summary>
     public long? Bytes { get; set; }
 
-    /// <summary>Gets the document number of each position, not decreasing along the row. Calling this makes the row one of separate documents.</summary>
+    /// <summary>
+    /// Returns the document number of each position, which must not decrease along the row. After this call, the row has separate documents.
+    /// </summary>
     public Span<long> UseDocuments()
     {
         HasDocuments = true;
         return documents;
     }
 
-    /// <summary>Gets the weight of the loss at each position, at least 0; all are 1 until changed. Calling this makes the row a weighted one.</summary>
+    /// <summary>Returns the weight of the loss at each position, at least 0. All are 1 until changed. After this call, the row is weighted.</summary>
     public Span<float> UseWeights()
     {
         HasWeights = true;
@@ -62,7 +66,7 @@ public sealed class TrainingRow
     /// <summary>Gets whether <see cref="UseWeights"/> was called since the row was cleared.</summary>
     public bool HasWeights { get; private set; }
 
-    /// <summary>Sets everything to its default.</summary>
+    /// <summary>Resets everything to the defaults.</summary>
     public void Clear()
     {
         ids.AsSpan().Clear();
@@ -74,7 +78,7 @@ public sealed class TrainingRow
 
     /// <summary>Fills the row with one sequence: position i reads token i and predicts token i + 1, if it counts.</summary>
     /// <param name="tokens">2 to <see cref="ContextLength"/> + 1 tokens.</param>
-    /// <param name="isTarget">Whether the token at an index from 1 on counts as a target; null if all do.</param>
+    /// <param name="isTarget">Returns whether the token at an index, from 1 on, is a target. The default, null, means that all are.</param>
     /// <exception cref="ArgumentOutOfRangeException">The sequence does not fit.</exception>
     public void SetSequence(ReadOnlySpan<int> tokens, Func<int, bool>? isTarget = null)
     {

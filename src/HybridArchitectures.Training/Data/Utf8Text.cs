@@ -2,15 +2,15 @@ using System.Text;
 
 namespace HybridArchitectures.Training;
 
-/// <summary>Decodes UTF-8 and refuses what is not, except for half surrogate pairs, which other programs write and which become U+FFFD.</summary>
+/// <summary>Decodes UTF-8 and refuses invalid bytes, except unpaired surrogates, which some programs write and which become U+FFFD.</summary>
 static class Utf8Text
 {
     static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     /// <summary>Returns the text.</summary>
     /// <param name="bytes">The text in UTF-8.</param>
-    /// <param name="replaced">Is raised by the number of half surrogate pairs.</param>
-    /// <exception cref="DecoderFallbackException">The bytes are not UTF-8; the exception's index says where.</exception>
+    /// <param name="replaced">Incremented by the number of unpaired surrogates.</param>
+    /// <exception cref="DecoderFallbackException">The bytes are not UTF-8. The index of the exception is the position.</exception>
     public static string Decode(ReadOnlySpan<byte> bytes, ref long replaced)
     {
         try
@@ -37,7 +37,7 @@ static class Utf8Text
     static bool IsHalfPair(ReadOnlySpan<byte> bytes, int at) =>
         at >= 0 && at + 2 < bytes.Length && bytes[at] == 0xed && bytes[at + 1] is >= 0xa0 and <= 0xbf && bytes[at + 2] is >= 0x80 and <= 0xbf;
 
-    /// <summary>Returns the name of an encoding that these first bytes of a file announce and that is not read; null where there is none.</summary>
+    /// <summary>Returns the name of an unsupported encoding that the first bytes of a file indicate, or null.</summary>
     public static string? ForeignMark(ReadOnlySpan<byte> bytes)
     {
         if (bytes.StartsWith((ReadOnlySpan<byte>)[0xff, 0xfe, 0, 0]) || bytes.StartsWith((ReadOnlySpan<byte>)[0, 0, 0xfe, 0xff])) return "UTF-32";

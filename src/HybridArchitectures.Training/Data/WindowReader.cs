@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Training;
 
-/// <summary>Rows that are windows of a <see cref="TokenDataset"/>, in the order of a <see cref="WindowSampler"/>.</summary>
+/// <summary>Reads rows that are windows of a <see cref="TokenDataset"/>, in the order of a <see cref="WindowSampler"/>.</summary>
 sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separateDocuments) : TrainingReader(sampler.ContextLength)
 {
     readonly long[] tokens = new long[sampler.ContextLength + 1], owners = separateDocuments ? new long[sampler.ContextLength + 1] : [];
@@ -24,13 +24,13 @@ sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separat
         sampler.Position = new DataPosition(epoch, index);
     }
 
-    /// <summary>Fills a row with a window of data.</summary>
+    /// <summary>Fills a row with a window of the data.</summary>
     /// <param name="row">The row.</param>
     /// <param name="data">The tokens.</param>
-    /// <param name="start">The window's first token.</param>
-    /// <param name="tokens">Room for the window and the token after it.</param>
-    /// <param name="owners">Room for as many document numbers; empty where documents are not kept apart.</param>
-    /// <param name="isCounted">Whether the token after the one at a position of the data is a target; null: all are.</param>
+    /// <param name="start">The position of the first token of the window.</param>
+    /// <param name="tokens">A buffer for the window and the token after it.</param>
+    /// <param name="owners">A buffer for the same number of document numbers. Empty if documents are not kept apart.</param>
+    /// <param name="isCounted">Returns whether the token after a position of the data is a target. Null means that all are.</param>
     public static void Fill(TrainingRow row, TokenDataset data, long start, Span<long> tokens, Span<long> owners, Func<long, bool>? isCounted)
     {
         int context = row.ContextLength;

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Cuts the data into windows of one context length and gives them out as rows, each once an epoch, in an order that depends on seed and epoch alone. So the
-/// <see cref="Position"/> is all there is to save, and how many rows are asked for at a time changes nothing.
+/// Splits the data into windows of one context length and returns them as rows, each once per epoch, in an order that depends only on seed and epoch.
+/// The <see cref="Position"/> is therefore the complete state, and the number of rows per read does not matter.
 /// </summary>
 public sealed class WindowSampler
 {
@@ -13,27 +13,31 @@ public sealed class WindowSampler
     readonly ulong seed;
     DataPosition position;
 
-    /// <summary>A sampler at the data's beginning.</summary>
+    /// <summary>Creates a sampler at the start of the data.</summary>
     /// <param name="data">The tokens.</param>
-    /// <param name="contextLength">Tokens a row.</param>
-    /// <param name="seed">Decides the order, and from where on the data is cut into windows.</param>
-    /// <param name="shuffle">False: in the order of the data, cut from its first token.</param>
-    /// <param name="separateDocuments">Keep the documents of a row apart: no state, no attention and no target crosses from one to the next. Off, as
-    /// in arXiv 2510.04800, a row is read as one text.</param>
+    /// <param name="contextLength">The number of tokens per row.</param>
+    /// <param name="seed">The seed of the order, and of the position at which the first window begins. The default is 0.</param>
+    /// <param name="shuffle">
+    /// Whether windows are read in random order. False means the order of the data, starting with its first token. The default is true.
+    /// </param>
+    /// <param name="separateDocuments">
+    /// Whether documents in a row are kept apart: no state, no attention and no target crosses a boundary. The default, false, reads a row as one
+    /// text, as in arXiv 2510.04800.
+    /// </param>
     public WindowSampler(TokenDataset data, int contextLength, long seed = 0, bool shuffle = true, bool separateDocuments = false)
     {
         ArgumentNullException.ThrowIfNull(data);
         Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 token");
         if (data.Count <= contextLength)
             throw new ArgumentOutOfRangeException(nameof(contextLength), contextLength,
-                $"contextLength is {contextLength}; expected less than the data's {data.Count} tokens (a row needs one more than it holds)");
+                $"contextLength is {contextLength}; expected less than {data.Count}, the number of tokens (a row needs one more than its length)");
         (this.data, ContextLength, this.seed, this.shuffle, this.separateDocuments) = (data, contextLength, (ulong)seed, shuffle, separateDocuments);
     }
 
-    /// <summary>Tokens a row.</summary>
+    /// <summary>Gets the number of tokens per row.</summary>
     public int ContextLength { get; }
 
-    /// <summary>Where the next row stands; may be set to go on from there.</summary>
+    /// <summary>Gets or sets the position of the next row.</summary>
     public DataPosition Position
     {
         get => position;
@@ -41,29 +45,30 @@ public sealed class WindowSampler
         {
             Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
             long windows = CountWindows(value.Epoch);
-            Refuse.Unless(value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position), $"an index from 0 to the epoch's {windows} windows");
+            Refuse.Unless(
+                value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position), $"an index from 0 to {windows}, the number of windows of the epoch");
             position = value;
         }
     }
 
-    /// <summary>How many rows an epoch has: one less in some epochs, where the cut begins later.</summary>
+    /// <summary>Returns the number of rows of an epoch. Some epochs have one less, because their first window begins later.</summary>
     public long CountWindows(long epoch) => (data.Count - 1 - CutStart(epoch)) / ContextLength;
 
-    // windows begin elsewhere in each epoch, so that a token is not always read with the same ones before it
+    // windows begin at a different position in each epoch, so that the same tokens do not always precede a token
     long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * ContextLength ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)ContextLength) : 0;
 
     ulong Key(long epoch) => SeededPermutation.Mix(SeededPermutation.Mix(seed + 0x9e3779b97f4a7c15) + (ulong)epoch);
 
-    /// <summary>The token where the window at a position begins.</summary>
+    /// <summary>Returns the position of the first token of the window at a position.</summary>
     public long StartOf(DataPosition at)
     {
         long count = CountWindows(at.Epoch);
         return CutStart(at.Epoch) + ContextLength * (shuffle ? new SeededPermutation(count, Key(at.Epoch))[at.Index] : at.Index);
     }
 
-    /// <summary>The next rows.</summary>
-    /// <param name="rows">How many.</param>
-    /// <param name="device">Where they shall live; null for main memory.</param>
+    /// <summary>Returns the next rows.</summary>
+    /// <param name="rows">The number of rows.</param>
+    /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public TokenBatch Next(int rows, Device? device = null)
     {
         Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
@@ -81,7 +86,7 @@ public sealed class WindowSampler
         }
     }
 
-    /// <summary>Where the next row begins, which is passed by.</summary>
+    /// <summary>Returns the position of the next row, and advances.</summary>
     internal long NextStart()
     {
         var at = Normalised(position);
@@ -92,12 +97,12 @@ public sealed class WindowSampler
     internal DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
 
     /// <summary>Reads rows.</summary>
-    /// <param name="position">The position that the batch reports.</param>
+    /// <param name="position">The position of the batch.</param>
     /// <param name="rows">The data and the first token of each row.</param>
-    /// <param name="contextLength">Tokens per row.</param>
-    /// <param name="separateDocuments">Whether the documents of a row are kept apart.</param>
-    /// <param name="device">Where the tensors go; null for main memory.</param>
-    /// <param name="isCounted">Whether the token after the one at a position of the data is a target; null: all are.</param>
+    /// <param name="contextLength">The number of tokens per row.</param>
+    /// <param name="separateDocuments">Whether documents in a row are kept apart.</param>
+    /// <param name="device">The device of the tensors. Null means the CPU.</param>
+    /// <param name="isCounted">Returns whether the token after a position of the data is a target. Null means that all are.</param>
     internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int contextLength, bool separateDocuments, Device? device,
         Func<long, bool>? isCounted = null)
     {

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Tells regular files from folders, named pipes, sockets and devices before anything is opened: opening a pipe waits, and a device may have no end.</summary>
+/// <summary>
+/// Distinguishes regular files from folders, named pipes, sockets and devices before a file is opened, because opening a pipe waits, and a device may
+/// be endless.
+/// </summary>
 static unsafe partial class RegularFile
 {
     const int TypeMask = 0xf000, Pipe = 0x1000, CharacterDevice = 0x2000, Folder = 0x4000, BlockDevice = 0x6000, Regular = 0x8000, Socket = 0xc000;
@@ -10,8 +13,8 @@ static unsafe partial class RegularFile
     const uint TypeOnly = 1;                // STATX_TYPE
     const int StatBytes = 512;              // both structures are smaller
 
-    /// <summary>Refuses a path that is not a regular file or a link to one.</summary>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <summary>Checks that a path is a regular file or a link to one.</summary>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
     public static void Require(string path)
     {
@@ -48,7 +51,7 @@ static unsafe partial class RegularFile
         };
     }
 
-    // A system without the call counts every file as regular.
+    // a system without the call treats every file as regular
     static int Mode(string path)
     {
         var stat = stackalloc byte[StatBytes];
