@@ -326,8 +326,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     }
 
     /// <summary>
-    /// Disposes the tokens or closes their file. Threads that are reading finish their read. Later calls throw an <see
-    /// cref="ObjectDisposedException"/>.
+    /// Disposes the tokens or closes their file. Threads that are reading finish their read. Later calls throw an
+    /// <see cref="ObjectDisposedException"/>.
     /// </summary>
     public void Dispose()
     {

@@ -4,8 +4,8 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Training;
 
 /// <summary>
-/// Specifies the duration of a training run: a number of steps, a number of tokens, or a time. Create it with <see cref="Steps"/>, <see
-/// cref="Tokens"/> or <see cref="Time"/>.
+/// Specifies the duration of a training run: a number of steps, a number of tokens, or a time. Create it with <see cref="Steps"/>,
+/// <see cref="Tokens"/> or <see cref="Time"/>.
 /// </summary>
 /// <example>
 /// <code>

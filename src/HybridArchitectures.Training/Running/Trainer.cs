@@ -61,8 +61,8 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Prepares a run that starts with the present parameters of a model.</summary>
     /// <param name="model">The model, on its device. The caller disposes it.</param>
     /// <param name="training">
-    /// The training data: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight (<see
-    /// cref="DataMixture"/>).
+    /// The training data: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight (
+    /// <see cref="DataMixture"/>).
     /// </param>
     /// <param name="options">The options.</param>
     /// <param name="heldOut">The held-out data. The default, null, measures nothing.</param>

@@ -8,8 +8,8 @@ using Microsoft.Extensions.AI;
 namespace HybridArchitectures.Chat;
 
 /// <summary>
-/// Implements the <see cref="IChatClient"/> of Microsoft.Extensions.AI for a model: complete and streamed answers, sampling options in <see
-/// cref="ChatOptions"/>, cancellation between two tokens, and token counts.
+/// Implements the <see cref="IChatClient"/> of Microsoft.Extensions.AI for a model: complete and streamed answers, sampling options in
+/// <see cref="ChatOptions"/>, cancellation between two tokens, and token counts.
 /// </summary>
 /// <remarks>
 /// Several calls at the same time take turns after each token, and each has its own cache. An answer that is not read to its end does not block other

@@ -8,8 +8,8 @@ namespace HybridArchitectures.Checkpoints;
 /// disk never sees a part of a file. The previous version is deleted only after the new one is in place on the disk.
 /// </summary>
 /// <remarks>
-/// On Windows, a file cannot be replaced while another process or a mapping has it open. The write then throws an <see cref="IOException"/> or <see
-/// cref="UnauthorizedAccessException"/>, and the previous version is unchanged.
+/// On Windows, a file cannot be replaced while another process or a mapping has it open. The write then throws an <see cref="IOException"/> or
+/// <see cref="UnauthorizedAccessException"/>, and the previous version is unchanged.
 /// </remarks>
 public static class AtomicWrite
 {

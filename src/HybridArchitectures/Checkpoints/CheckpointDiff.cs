@@ -33,8 +33,8 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     /// <summary>Compares two checkpoints.</summary>
     /// <param name="left">A folder of this library or of Hugging Face, or a safetensors file.</param>
     /// <param name="right">
-    /// The other checkpoint. If the names of tensors differ (another family or format), both are loaded and compared by the names of <see
-    /// cref="HybridLanguageModel.State"/>.
+    /// The other checkpoint. If the names of tensors differ (another family or format), both are loaded and compared by the names of
+    /// <see cref="HybridLanguageModel.State"/>.
     /// </param>
     /// <param name="ids">
     /// Tokens, shape (batch, length), int64, to find the first layer that differs. The default, null, compares only the files, one tensor in memory

@@ -6,8 +6,8 @@ namespace HybridArchitectures.Checkpoints;
 public sealed record PretrainedLoadOptions
 {
     /// <summary>
-    /// Gets or sets how the configuration is interpreted if transformers differs from the code that trained the published models. The default is <see
-    /// cref="PretrainedSemantics.AsTrained"/>. Use <see cref="PretrainedSemantics.Transformers"/> to reproduce the numbers of transformers.
+    /// Gets or sets how the configuration is interpreted if transformers differs from the code that trained the published models. The default is
+    /// <see cref="PretrainedSemantics.AsTrained"/>. Use <see cref="PretrainedSemantics.Transformers"/> to reproduce the numbers of transformers.
     /// </summary>
     public PretrainedSemantics Semantics { get; init; }
 

@@ -25,12 +25,12 @@ static unsafe partial class RegularFile
     /// <summary>Returns whether a path is a regular file or a link to one.</summary>
     public static bool Is(string path) => Kind(path) is null && File.Exists(path);
 
-    /// <summary>Returns the size and the time of the last change of a file. Of a link, they are those of the file it leads to.</summary>
-    /// <exception cref="FileNotFoundException">There is no such file, or the link leads to none.</exception>
+    /// <summary>Returns the size and the time of the last change of a file. For a link, these are those of the target.</summary>
+    /// <exception cref="FileNotFoundException">The file does not exist, or the target of the link does not.</exception>
     public static (long Bytes, DateTime ChangedUtc) Describe(string path)
     {
         var file = new FileInfo(path);
-        // .NET describes the link itself, whose size is that of the path it holds
+        // .NET describes the link itself, whose size is the length of its path
         if (file.LinkTarget is not null && file.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target) file = target;
         return (file.Length, file.LastWriteTimeUtc);
     }

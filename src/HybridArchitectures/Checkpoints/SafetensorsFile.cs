@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// Reads and writes files of named tensors in the safetensors format: 8 bytes of header length (little-endian), a JSON header, and the data (<see
-/// href="https://huggingface.co/docs/safetensors"/>). Tensors are read directly into their memory on request. Nothing in a file is executed. One
+/// Reads and writes files of named tensors in the safetensors format: 8 bytes of header length (little-endian), a JSON header, and the data (
+/// <see href="https://huggingface.co/docs/safetensors"/>). Tensors are read directly into their memory on request. Nothing in a file is executed. One
 /// instance can be read from several threads.
 /// </summary>
 public sealed unsafe class SafetensorsFile : IDisposable

@@ -96,8 +96,8 @@ public sealed record AttentionSpec : MixerSpec
     public override MixerSpec Resolve(int width) => Resolve(width, width, 0);
 
     /// <summary>
-    /// Derives sizes so that the queries and keys have the width <paramref name="queryWidth"/>. The values have the width <paramref
-    /// name="valueWidth"/>, or <paramref name="queryWidth"/> if it is 0.
+    /// Derives sizes so that the queries and keys have the width <paramref name="queryWidth"/>. The values have the width
+    /// <paramref name="valueWidth"/>, or <paramref name="queryWidth"/> if it is 0.
     /// </summary>
     internal AttentionSpec Resolve(int width, int queryWidth, int valueWidth)
     {

@@ -1,8 +1,8 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Builds a <see cref="HybridDesign"/>: the kinds of blocks (<c>With...</c>), the depth, and the arrangement (<see cref="Ratio(int, int)"/> and <see
-/// cref="Place(Placement)"/>, or <see cref="Pattern"/>).
+/// Builds a <see cref="HybridDesign"/>: the kinds of blocks (<c>With...</c>), the depth, and the arrangement (<see cref="Ratio(int, int)"/> and
+/// <see cref="Place(Placement)"/>, or <see cref="Pattern"/>).
 /// </summary>
 /// <remarks>
 /// A builder is immutable. Every call returns a new builder, so several variants can start from a common one. Sizes that are omitted are derived from
@@ -249,8 +249,8 @@ public sealed class HybridDesignBuilder
     }
 
     /// <summary>
-    /// Lists the blocks one by one, from another notation (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>, <see
-    /// cref="AttentionIndices"/>, <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>), instead of a ratio and a placement.
+    /// Lists the blocks one by one, from another notation (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>,
+    /// <see cref="AttentionIndices"/>, <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>), instead of a ratio and a placement.
     /// </summary>
     public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks)
     {

@@ -16,8 +16,8 @@ public sealed record InitialisationSpec
     public double? Cutoff { get; init; } = 3;
 
     /// <summary>
-    /// Gets or sets how the initial weights of projections into the residual stream are scaled. The default is <see
-    /// cref="ResidualScaling.Position"/>.
+    /// Gets or sets how the initial weights of projections into the residual stream are scaled. The default is
+    /// <see cref="ResidualScaling.Position"/>.
     /// </summary>
     public ResidualScaling Residual { get; init; } = ResidualScaling.Position;
 

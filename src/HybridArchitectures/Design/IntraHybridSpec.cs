@@ -31,8 +31,8 @@ public sealed record IntraHybridSpec : MixerSpec
     public required AttentionSpec Attention { get; init; }
 
     /// <summary>
-    /// Gets or sets the state-space branch, a <see cref="Mamba1Spec"/> or a <see cref="Mamba2Spec"/>. An inner width of 0 means the model width. <see
-    /// cref="Mamba2Spec.GatedNorm"/> decides whether its gated norm applies here.
+    /// Gets or sets the state-space branch, a <see cref="Mamba1Spec"/> or a <see cref="Mamba2Spec"/>. An inner width of 0 means the model width.
+    /// <see cref="Mamba2Spec.GatedNorm"/> decides whether its gated norm applies here.
     /// </summary>
     public required MixerSpec StateSpace { get; init; }
 

@@ -3,8 +3,8 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes the part of a block that mixes information between tokens: attention, a state-space layer, both in parallel, or a custom mixer (see <see
-/// cref="CustomMixerSpec"/>).
+/// Describes the part of a block that mixes information between tokens: attention, a state-space layer, both in parallel, or a custom mixer (see
+/// <see cref="CustomMixerSpec"/>).
 /// </summary>
 public abstract partial record MixerSpec
 {

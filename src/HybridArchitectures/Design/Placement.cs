@@ -2,8 +2,8 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// Specifies where the n blocks of the first kind of a ratio are placed among <c>depth</c> blocks. The even rule puts the k-th of them, counted from
-/// 1, at position k (depth + 1) / (n + 1), rounded half up. The names are those of the placement studies of arXiv 2510.04800, where <see
-/// cref="Middle"/> was best.
+/// 1, at position k (depth + 1) / (n + 1), rounded half up. The names are those of the placement studies of arXiv 2510.04800, where
+/// <see cref="Middle"/> was best.
 /// </summary>
 public enum Placement
 {

@@ -5,15 +5,15 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Runs mixers of users and says in one sentence what is wrong where they break a rule that errors of libtorch explain badly.</summary>
+/// <summary>Runs custom mixers and throws a clear exception if they break a rule that errors of libtorch explain badly.</summary>
 static class CustomMixing
 {
-    // libtorch has no error code for it
+    // libtorch has no error code for this
     const string TwoDevices = "on the same device";
 
     /// <summary>Runs <see cref="Mixer.Forward"/>.</summary>
     /// <exception cref="InvalidOperationException">
-    /// The mixer used tensors of several devices, or returned another shape or device than that of <paramref name="x"/>.
+    /// The mixer used tensors on several devices, or returned another shape or device than that of <paramref name="x"/>.
     /// </exception>
     public static Tensor Forward(Mixer mixer, Tensor x, SequenceContext context, MixerState? state)
     {
@@ -38,11 +38,11 @@ static class CustomMixing
         return result;
     }
 
-    /// <summary>Refuses an absent state, and one with a tensor on another device.</summary>
-    /// <param name="mixer">The mixer whose state it is.</param>
-    /// <param name="method">The method that made or changed the state.</param>
+    /// <summary>Refuses a missing state, and a state with a tensor on another device.</summary>
+    /// <param name="mixer">The mixer of the state.</param>
+    /// <param name="method">The method that created or changed the state.</param>
     /// <param name="state">The state.</param>
-    /// <param name="device">Where its tensors have to be.</param>
+    /// <param name="device">The required device of its tensors.</param>
     /// <returns>The state.</returns>
     public static MixerState RequireDevice(Mixer mixer, string method, MixerState? state, Device device)
     {

@@ -4,8 +4,8 @@ namespace HybridArchitectures.Tokenization;
 
 /// <summary>
 /// Converts tokens to text one at a time. The bytes of an incomplete character are held back until it is complete, or until <see cref="Flush"/>. Each
-/// maximal invalid sequence of bytes becomes one U+FFFD, as the Unicode standard recommends. The concatenated texts equal the result of <see
-/// cref="Tokenizer.Decode"/>.
+/// maximal invalid sequence of bytes becomes one U+FFFD, as the Unicode standard recommends. The concatenated texts equal the result of
+/// <see cref="Tokenizer.Decode"/>.
 /// </summary>
 public sealed class StreamingDecoder
 {

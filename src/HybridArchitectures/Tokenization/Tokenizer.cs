@@ -57,8 +57,8 @@ public abstract class Tokenizer
     }
 
     /// <summary>
-    /// Loads the tokenizer of a checkpoint. The result is a <see cref="Llama3Tokenizer"/>, which has a chat template, for Llama 3, and a <see
-    /// cref="BytePairTokenizer"/> for any other byte-level BPE.
+    /// Loads the tokenizer of a checkpoint. The result is a <see cref="Llama3Tokenizer"/>, which has a chat template, for Llama 3, and a
+    /// <see cref="BytePairTokenizer"/> for any other byte-level BPE.
     /// </summary>
     /// <param name="path">A folder, a <c>tokenizer.json</c>, or a rank file (<c>tokenizer.model</c>).</param>
     /// <exception cref="FileNotFoundException">
