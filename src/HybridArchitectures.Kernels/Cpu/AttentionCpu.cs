@@ -5,12 +5,14 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Attention in pieces: libtorch's fused kernel for each piece of an <see cref="AttentionPlan"/>. Memory grows linearly with length, for a window as well as for
-/// packed documents, since no mask covers all queries and keys at once.
+/// Computes attention in pieces: libtorch's fused kernel for each piece of an <see cref="AttentionPlan"/>. Memory grows linearly with the length, for
+/// windows and for packed documents, because no mask covers all queries and keys.
 /// </summary>
 static class AttentionCpu
 {
-    /// <summary>softmax(scale * query key^T) value; the arguments are those of <see cref="FusedAttention.Forward"/>, with value as wide as query.</summary>
+    /// <summary>
+    /// Computes softmax(scale * query key^T) value. The arguments are those of <see cref="FusedAttention.Forward"/>, with value as wide as query.
+    /// </summary>
     public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, AttentionPositions? positions) =>
         Autograd.Apply([query, key, value],
             context =>
@@ -28,7 +30,7 @@ static class AttentionCpu
                 return rows.Backward(context.Gradients[0]!.contiguous(), saved[3]!, saved[4]!);
             })[0];
 
-    // the fused kernel reads heads without gaps
+    // the fused kernel requires heads without gaps
     static Tensor Dense(Tensor x) => x.stride(-1) == 1 ? x : x.contiguous();
 
     sealed class Call(
@@ -38,7 +40,7 @@ static class AttentionCpu
         (long, long, long, long) maskShape;
         PieceMask? mask;
 
-        // the logarithms of the softmax's sums are (batch, queries, heads)
+        // the logarithms of the sums of the softmax have shape (batch, queries, heads)
         public (Tensor Output, Tensor LogSum) Forward()
         {
             var output = zeros([query.size(0), query.size(1), query.size(2), value.size(3)], query.dtype);
@@ -60,7 +62,7 @@ static class AttentionCpu
 
         public Tensor?[] Backward(Tensor gradient, Tensor output, Tensor logSum)
         {
-            // several pieces add to a key's gradient: sums in 16 bits would round each time
+            // several pieces add to the gradient of a key, and sums in 16 bits would be rounded each time
             var sums = SequenceChecks.StateType(query);
             var dQuery = zeros(query.shape, query.dtype);
             var (dKey, dValue) = (zeros(key.shape, sums), zeros(value.shape, sums));
@@ -108,7 +110,7 @@ static class AttentionCpu
         {
             if (piece.Causal) return default;
             if (positions is not null) return Create(piece, Sliced(piece));
-            // blocks in the middle of a text look alike
+            // blocks in the middle of a sequence are identical
             long position = shift + piece.Queries.First;
             var main = piece.Keys[^1];
             var shape = (piece.Queries.Count, main.First - position, main.Count, piece.Keys.Count == 2 ? piece.Keys[0].Count : 0);
@@ -137,6 +139,6 @@ static class AttentionCpu
         }
     }
 
-    // Hidden: what is added to the scores, (queries, keys); Blind: the queries (1, queries) that see nothing, if there are any
+    // Hidden: added to the scores, (queries, keys); Blind: the queries (1, queries) that see no key, if there are any
     readonly record struct PieceMask(Tensor? Hidden, Tensor? Blind);
 }

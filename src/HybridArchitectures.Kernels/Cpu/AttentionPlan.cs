@@ -4,23 +4,24 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Cuts attention into pieces whose scores fit into little memory.
+/// Divides attention into pieces whose scores need little memory.
 /// <list type="number">
-/// <item>Neighbouring tokens of one document whose positions rise by 1 form a run.</item>
-/// <item>A run of queries without a window that stands over a run of keys of the same positions is one causal piece, of any length.</item>
-/// <item>Other runs are cut into blocks. The keys of a block are those between its first query's window and its last query, and the sinks.</item>
+/// <item>Neighbouring tokens of one document whose positions increase by 1 form a run.</item>
+/// <item>A run of queries without a window, together with a run of keys with the same positions, is one causal piece of any length.</item>
+/// <item>Other runs are divided into blocks. The keys of a block are those from the window of its first query to its last query, and the
+/// sinks.</item>
 /// <item>Short neighbouring blocks become one piece. A mask hides what they do not see of each other.</item>
-/// <item>Where the pieces together would cost more than one call with a mask over all scores, and that mask is small, there is no plan.</item>
+/// <item>There is no plan if the pieces would cost more than one call with a mask over all scores, and that mask is small.</item>
 /// </list>
 /// </summary>
 static class AttentionPlan
 {
     const long MinBlock = 128, MaxBlock = 512, MinCausal = 64;
-    const long MaxMask = 1L << 24;              // scores of one mask
-    const long MaxRuns = 1024;                  // of keys in a row; beyond, every block is given all keys
-    const long PieceCost = 15_000_000;          // multiply-adds that take as long as the calls of one piece
+    const long MaxMask = 1L << 24;              // maximum number of scores of one mask
+    const long MaxRuns = 1024;                  // maximum number of key runs in a row; with more, every block gets all keys
+    const long PieceCost = 15_000_000;          // the number of multiply-adds that take as long as the overhead of one piece
 
-    /// <summary>The pieces, which together hold every query that sees a key; null where one call serves as well.</summary>
+    /// <summary>Returns the pieces, which together contain every query that sees a key. Returns null if one call is as good.</summary>
     public static IReadOnlyList<AttentionPiece>? Create(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions)
     {
         var (batch, queries, keys) = (query.size(0), query.size(1), key.size(1));
@@ -35,7 +36,7 @@ static class AttentionPlan
         return cheaper || mask > MaxMask ? pieces : null;
     }
 
-    /// <summary>The pieces, with blocks of <paramref name="block"/> queries.</summary>
+    /// <summary>Returns the pieces, with blocks of <paramref name="block"/> queries.</summary>
     public static IReadOnlyList<AttentionPiece> Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions, long block) =>
         positions is null ? Plain(query.size(1), key.size(1), window, sinks, block) : OfRows(query, key, window, sinks, positions, block);
 
@@ -45,7 +46,7 @@ static class AttentionPlan
         return Math.Clamp(Math.Min(wanted, MaxMask / Math.Max(1, Math.Min(keys, (window ?? keys) + MaxBlock))), MinBlock, MaxBlock);
     }
 
-    // each row is one text, and the last query stands at the last key
+    // each row is one sequence, and the last query is at the last key
     static List<AttentionPiece> Plain(long queries, long keys, int? window, int sinks, long size)
     {
         var run = new Run(0, queries, keys - queries);
@@ -76,7 +77,7 @@ static class AttentionPlan
 
     static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) => numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
 
-    // columns of one document with positions that rise by 1; absent tokens belong to none
+    // columns of one document with positions that increase by 1; absent tokens belong to no run
     static List<(long Document, Run Run)> Runs(ReadOnlySpan<long> positions, ReadOnlySpan<long> documents)
     {
         var runs = new List<(long, Run)>();
@@ -121,7 +122,7 @@ static class AttentionPlan
         return merged;
     }
 
-    /// <summary>Columns whose positions rise by 1 from <paramref name="Position"/>.</summary>
+    /// <summary>Represents columns whose positions increase by 1 from <paramref name="Position"/>.</summary>
     readonly record struct Run(long First, long Count, long Position);
 
     sealed class RowPlan(long row, long block, int? window, int sinks, long keys)
@@ -141,7 +142,7 @@ static class AttentionPlan
             return pieces;
         }
 
-        // what stands over keys of the same positions is one piece; the rest, pads behind the last key, is left
+        // queries over keys with the same positions are one piece; the rest, padding after the last key, remains
         Run AddCausal(Run queries, Run others)
         {
             long count = Math.Min(queries.Count, others.Count);

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>The causal convolution on CPU cores; <see cref="CausalConvolutionTask{TElement}"/> holds the loops.</summary>
+/// <summary>Implements the causal convolution on the CPU. <see cref="CausalConvolutionTask{TElement}"/> contains the loops.</summary>
 static unsafe class CausalConvolutionCpu
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout) =>
@@ -27,7 +27,7 @@ static unsafe class CausalConvolutionCpu
         return (results[0], results[1]);
     }
 
-    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
     static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool silu, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement => context =>
     {
         var (x, weight, bias, initialState, starts) = (context.Saved[0]!, context.Saved[1]!, context.Saved[2], context.Saved[3], context.Saved[4]);
@@ -38,7 +38,7 @@ static unsafe class CausalConvolutionCpu
         return [dInput, CpuRows.As(dWeight, weight), bias is null ? null : CpuRows.As(dBias, bias), dInitial];
     };
 
-    /// <summary>One token for every row, its state shifted in the same pass.</summary>
+    /// <summary>Computes one token for every row and shifts its state in the same pass.</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) =>
         x.dtype == ScalarType.BFloat16 ? Step<BFloat16Element>(state, x, weight, bias, silu) : Step<Float32Element>(state, x, weight, bias, silu);
 
@@ -73,7 +73,7 @@ static unsafe class CausalConvolutionCpu
         return output.MoveToOuterDisposeScope();
     }
 
-    // one tap of eight channels, or of as many as are left
+    // one filter weight of eight channels, or of the remaining ones
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> Taps(float* w, long width, long channels)
     {

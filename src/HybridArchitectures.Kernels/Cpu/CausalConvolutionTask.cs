@@ -6,21 +6,22 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// One call of the causal convolution.
+/// Performs one call of the causal convolution.
 /// <para>
-/// Bound by memory: forward reads x and writes y once; backward reads x and dy and writes dx once. Time runs outside and channels inside, so that memory
-/// streams and a token's W-1 predecessors are still in the first cache level; with a few thousand channels the work is cut there as well. Predecessors of
-/// another document, and those before an absent initial state, are read from a row of zeros, which keeps the inner loop without branches.
-/// In the backward pass a piece of up to 128 tokens keeps its pre-activation gradients (float32, and the W-1 after it once more) in the second cache level.
+/// The operator is memory-bound: forward reads x and writes y once; backward reads x and dy and writes dx once. The outer loop is over time and the
+/// inner loop over channels, so memory is streamed, and the W-1 predecessors of a token are still in the L1 cache. With a few thousand channels, the
+/// channels are divided as well. Predecessors in another document, and those before an absent initial state, are read from a row of zeros, so the
+/// inner loop has no branches. In the backward pass, a piece of up to 128 tokens keeps its pre-activation gradients (float32, and those of the next
+/// W-1 tokens) in the L2 cache.
 /// </para>
 /// </summary>
 sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IElement
 {
     const int PieceTokens = 128, PieceChannels = 512, MaxParts = 32;
 
-    readonly Tensor?[] roots;           // keeps what the pointers point to
+    readonly Tensor?[] roots;           // keeps the memory of the pointers alive
     readonly byte* x, initial;
-    readonly float* weights;            // (W + 1, padded channels): the taps, oldest first, then the bias
+    readonly float* weights;            // (W + 1, padded channels): the filter weights, oldest first, then the bias
     readonly bool* starts;
     readonly IReadOnlyList<long>? rowLengths;
     readonly long batch, length, channels, padded, xRow, xTime;
@@ -93,7 +94,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
 
     long RowLength(long row) => rowLengths?[(int)row] ?? length;
 
-    // how many tokens before t belong to its document, as far as the convolution sees
+    // the number of tokens before t that belong to its document, as far as the convolution sees
     int Reach(long row, long t)
     {
         if (starts == null) return width - 1;
@@ -102,7 +103,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         return width - 1;
     }
 
-    // the input of a token, which may be before column 0; null where there is none
+    // the input of a token, which may be before column 0; null if there is none
     byte* Input(long row, long t)
     {
         if (t >= 0) return x + row * xRow + t * xTime;
@@ -178,19 +179,19 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         return sum;
     }
 
-    // The usual width, with everything of a token and eight channels in registers: tokens from behind, sixteen at a time so that their rows stream, channels
-    // outside of them; the gradients of the last three sums are handed from one sixteen to the one before.
+    // The usual width, with all values of a token and eight channels in registers: sixteen tokens at a time from the end, so that their rows are
+    // streamed, and channels outside; the gradients of the last three sums are passed from one group of sixteen to the previous one.
     void BackwardPiece4(long row, long from, long firstChannel, long count, byte* dOutput, long dTime, byte* dFinal, byte* dInput, float* dWeights,
         float* scratch)
     {
         const int Tile = 16;
         long to = Math.Min(from + PieceTokens, length), end = RowLength(row), real = Math.Min(to, end), wholeEnd = firstChannel + (count & ~7L);
-        byte* none = (byte*)scratch - firstChannel * TElement.Size;     // a row of zeros, then the gradients of the three sums behind the tile
+        byte* none = (byte*)scratch - firstChannel * TElement.Size;     // a row of zeros, then the gradients of the three sums after the tile
         new Span<float>(scratch, 4 * PieceChannels).Clear();
         byte** taps = stackalloc byte*[4 * (Tile + 3)], kept = stackalloc byte*[Tile + 3];
         float* seen = stackalloc float[3 * (Tile + 3)];
         var tile = new Tile4 { Taps = taps, Kept = kept, Seen = seen, After = scratch + PieceChannels - firstChannel, DWeights = dWeights, DTime = dTime };
-        // the next piece's first tokens are repeated for their sums' gradients
+        // the first tokens of the next piece are repeated for the gradients of their sums
         for (long tileEnd = Math.Min(real + 3, end), tileFrom; tileEnd > from; tileEnd = tileFrom)
         {
             tileFrom = tileEnd > real ? real : Math.Max(from, tileEnd - Tile);
@@ -218,7 +219,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             Unsafe.InitBlockUnaligned(dInput + (row * length + t) * Bytes + firstChannel * TElement.Size, 0, (uint)(count * TElement.Size));
     }
 
-    // tokens that follow each other: their taps, their places in a final state's gradient, whether the tokens 1, 2 and 3 behind see them (1 or 0)
+    // consecutive tokens: their filter weights, their positions in the gradient of a final state, and whether the tokens 1, 2 and 3 later see them (1
+    // or 0)
     ref struct Tile4
     {
         public byte** Taps, Kept;
@@ -226,7 +228,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         public byte* DOutput, DInput;
         public long DTime;
         public int Tokens;
-        public bool Own, AllSeen;       // false: only what they hand on is wanted; false: Seen must be looked at
+        public bool Own, AllSeen;       // false: only what is passed on is needed; false: Seen must be checked
     }
 
     void BackwardTile4<TWidth>(in Tile4 tile, long from, long end) where TWidth : struct, IVectorWidth
@@ -309,7 +311,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             Taps(row, t, noInput, taps);
             byte* dy = dOutput + t * dTime;
             float* dSum = dSums + (t - from) * wide;
-            bool own = t < real;        // the others' share in the weights is their own piece's
+            bool own = t < real;        // the share of other tokens in the weight gradient belongs to their piece
             for (long c = firstChannel; c < end; c += 8)
             {
                 var gradient = RowMath.Load<TElement>(dy, c, channels);
@@ -326,7 +328,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
                 (Vector256.Load(dw) + gradient).Store(dw);
             }
         }
-        // token t is the tap `back` steps before token t + back; before column 0 stands the initial state
+        // token t is the filter position `back` steps before token t + back; the initial state is before column 0
         for (long t = from == 0 && dInitial != null ? 1 - width : from; t < real || t < 0; t++)
         {
             for (int back = 0; back < width; back++)
@@ -349,7 +351,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
             Unsafe.InitBlockUnaligned(dInput + (row * length + t) * Bytes + firstChannel * TElement.Size, 0, (uint)(count * TElement.Size));
     }
 
-    // where in a (B, W-1, C) final state the input of token t stands; null where it does not
+    // the position of the input of token t in a (B, W-1, C) final state; null if it is not there
     byte* FinalPlace(long row, long t, byte* final)
     {
         long last = RowLength(row) - 1, place = t - (last + 1 - (width - 1));
@@ -361,7 +363,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
     {
         long end = RowLength(row);
         int reach = end == 0 ? width : Reach(row, end - 1);
-        for (int place = 0; place < width - 1; place++)     // oldest first, so that a state may be moved on in place
+        for (int place = 0; place < width - 1; place++)     // oldest first, so that a state can be shifted in place
         {
             long t = end - (width - 1) + place;
             byte* input = end - 1 - t <= reach ? Input(row, t) : null;

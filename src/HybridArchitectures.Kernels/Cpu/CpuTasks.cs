@@ -6,14 +6,15 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Independent pieces of work on the very threads that libtorch itself computes with (as many as <c>torch.set_num_threads</c> says), and their working memory.
-/// Threads of a pool of our own would have to be woken for every operator, and libtorch's, which wait for work without sleeping, would hold their cores meanwhile.
+/// Runs independent tasks on the threads of libtorch (their number is set by <c>torch.set_num_threads</c>), and provides their working memory.
+/// Threads of a separate pool would have to be woken for every operator, while libtorch's threads, which spin while they wait, would occupy the
+/// cores.
 /// </summary>
 static unsafe class CpuTasks
 {
-    const long FewElements = 1 << 15;        // below, handing work to another thread costs more than it saves
+    const long FewElements = 1 << 15;        // with fewer elements, passing work to another thread costs more than it saves
 
-    /// <summary>Runs the tasks; <paramref name="elements"/> is how many elements they handle together.</summary>
+    /// <summary>Runs the tasks. <paramref name="elements"/> is the total number of elements that they process.</summary>
     public static void Run(long count, long elements, Action<long> task)
     {
         int degree = elements < FewElements ? 1 : (int)Math.Min(count, get_num_threads());
@@ -24,14 +25,15 @@ static unsafe class CpuTasks
         }
         var shared = new Shared(count, task);
         using var handle = new GCHandle<Shared>(shared);
-        if (LibTorch.torch_parallel_for(0, degree, 1, &Enter, GCHandle<Shared>.ToIntPtr(handle)) != 0) throw new InvalidOperationException("libtorch could not start its threads");
+        if (LibTorch.torch_parallel_for(0, degree, 1, &Enter, GCHandle<Shared>.ToIntPtr(handle)) != 0)
+            throw new InvalidOperationException("libtorch could not start its threads");
         shared.Error?.Throw();
     }
 
     [UnmanagedCallersOnly]
     static void Enter(long begin, long end, nint shared) => GCHandle<Shared>.FromIntPtr(shared).Target.Work();
 
-    // every thread takes the next task until none is left, so that one which others hold up does less
+    // every thread takes the next task until none is left, so a thread that is delayed does less
     sealed class Shared(long count, Action<long> task)
     {
         long next;
@@ -44,7 +46,7 @@ static unsafe class CpuTasks
             {
                 for (long i; (i = Interlocked.Increment(ref next) - 1) < count;) task(i);
             }
-            catch (Exception e)         // none may reach libtorch's frames
+            catch (Exception e)         // no exception may reach the frames of libtorch
             {
                 Error = ExceptionDispatchInfo.Capture(e);
                 Volatile.Write(ref next, count);
@@ -63,18 +65,23 @@ static unsafe class CpuTasks
         else Run(parts, elements, part => body(rows * part / parts, rows * (part + 1) / parts));
     }
 
-    /// <summary>Calls <paramref name="body"/> with (block, from, to); the cut into blocks does not depend on the number of threads, and so neither do sums over them.</summary>
+    /// <summary>
+    /// Calls <paramref name="body"/> with (block, from, to). The division into blocks does not depend on the number of threads, so sums over blocks
+    /// do not either.
+    /// </summary>
     public static void ShareBlocks(long rows, long elementsPerRow, long blocks, Action<long, long, long> body) =>
         Run(blocks, rows * elementsPerRow, block => body(block, rows * block / blocks, rows * (block + 1) / blocks));
 
-    /// <summary>Into how many blocks to cut rows whose sum is wanted.</summary>
+    /// <summary>Returns the number of blocks for rows whose sum is computed.</summary>
     public static long Blocks(long rows) => Math.Clamp(rows / 64, 1, 16);
 
-    /// <summary>Whether working memory and results are filled with NaN first, so that a test sees whatever is read before it is written, or not
-    /// written at all.</summary>
+    /// <summary>
+    /// Gets or sets whether working memory and results are first filled with NaN, so that a test detects values that are read before they are
+    /// written, or not written.
+    /// </summary>
     internal static bool Poison { get; set; }
 
-    /// <summary>Working memory of one task, on a cache line's boundary, not cleared.</summary>
+    /// <summary>Provides the working memory of one task, aligned to a cache line and not cleared.</summary>
     public readonly struct Scratch : IDisposable
     {
         readonly float* memory;

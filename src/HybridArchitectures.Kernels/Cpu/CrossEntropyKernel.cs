@@ -4,14 +4,17 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>The loss of each row of logits, and in their place the gradient with respect to them: three passes over a row, which mostly stay in cache.</summary>
+/// <summary>
+/// Computes the loss of each row of logits, and replaces the logits by their gradient, in three passes over a row that mostly stays in the cache.
+/// </summary>
 static unsafe class CrossEntropyKernel
 {
-    /// <param name="logits">(rows, V) float32, contiguous; overwritten.</param>
-    /// <param name="targets">(rows) int64.</param>
-    /// <param name="losses">(rows) float32, written.</param>
-    /// <param name="options">What the loss is made of.</param>
-    /// <param name="factor">What the gradient is multiplied by; null where none is wanted.</param>
+    /// <summary>Processes the rows.</summary>
+    /// <param name="logits">The logits, shape (rows, V), float32, contiguous. They are overwritten.</param>
+    /// <param name="targets">The targets, shape (rows), int64.</param>
+    /// <param name="losses">Receives the losses, shape (rows), float32.</param>
+    /// <param name="options">The terms of the loss.</param>
+    /// <param name="factor">The multiplier of the gradient. Null means that no gradient is needed.</param>
     public static void Run(Tensor logits, Tensor targets, Tensor losses, CrossEntropyOptions options, float? factor)
     {
         using var scope = NewDisposeScope();
@@ -51,14 +54,14 @@ static unsafe class CrossEntropyKernel
         for (int lane = 0; lane < RowMath.Lanes; lane++) largest = Larger(largest, most[lane]);
         for (long i = whole; i < classes; i++) largest = Larger(largest, z[i] * scale);
         if (smoothing > 0) mean = (float)(Sum(z, classes) * scale / classes);
-        // relative to the largest, so that nothing overflows
+        // relative to the maximum, so that nothing overflows
         float targetLogit = z[target] * scale - largest;
         var origin = Vector256.Create(-largest);
         var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
         for (long i = 0; i < classes; i += RowMath.Lanes)
         {
             var below = Vector256.FusedMultiplyAdd(RowMath.Load<Float32Element>((byte*)z, i, classes), scales, origin);
-            // nothing is left of what is that far below, a logit of minus infinity among them
+            // values that are far below the maximum, including a logit of minus infinity, contribute 0
             var value = Vector256.AndNot(VectorMath.Exp(below), Vector256.LessThan(below, Vector256.Create(VectorMath.MinLogarithm)));
             if (i >= whole) value = Keep(value, classes - whole);
             (even, odd) = (odd, even + value);
@@ -75,7 +78,7 @@ static unsafe class CrossEntropyKernel
         return (float)loss;
     }
 
-    // a NaN may get lost here: it shows in the sum of exponentials
+    // a NaN may be lost here, but the sum of exponentials shows it
     static float Larger(float a, float b) => a > b ? a : b;
 
     static double Sum(float* z, long classes)
@@ -88,7 +91,7 @@ static unsafe class CrossEntropyKernel
         return sum + Vector256.Sum(lanes);
     }
 
-    // the first `count` lanes, zeros after
+    // the first `count` lanes, followed by zeros
     static Vector256<float> Keep(Vector256<float> values, long count) =>
         Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(0, 1, 2, 3, 4, 5, 6, 7), Vector256.Create((int)count)).AsSingle(), values, Vector256<float>.Zero);
 }

@@ -7,15 +7,16 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// A weight read once, row after row as memory streams best, against a few inputs that stay in the first cache level. Bound by the bytes of the weight, which
-/// are asked for ahead, since hardware does so only up to the end of a page: measured, weights of 78 MB, at 22 GB/s on one core of a Zen 4 server, where
-/// libtorch's product of one row reaches 10, and at 28 on one and 45 on two cores of a Sapphire Rapids server, where libtorch's reaches 29 and 50.
+/// Multiplies a weight with a few input rows. The weight is read once, row by row, and the inputs stay in the L1 cache. The operator is bound by the
+/// bytes of the weight, which are prefetched, because hardware prefetches only up to the end of a page. Measured with weights of 78 MB: 22 GB/s on
+/// one core of a Zen 4 server, where libtorch's product of one row reaches 10; 28 GB/s on one core and 45 GB/s on two cores of a Sapphire Rapids
+/// server, where libtorch reaches 29 and 50.
 /// </summary>
 static unsafe class FewRowsLinearCpu
 {
-    const int BlockElements = 1 << 15;      // of the weight in one task
+    const int BlockElements = 1 << 15;      // elements of the weight per task
     const int BytesAhead = 2048;
-    const int ElementsPerTask = 8;          // reading one is that much less work than what CpuTasks counts as one
+    const int ElementsPerTask = 8;          // reading an element is less work than an element in CpuTasks, by this factor
 
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias)
     {

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>How eight elements of a row are read as float32 and written back, so that one kernel serves both types without a branch.</summary>
+/// <summary>Defines how eight elements of a row are read as float32 and written, so that one kernel serves both dtypes without a branch.</summary>
 unsafe interface IElement
 {
     static abstract int Size { get; }
@@ -16,7 +16,7 @@ unsafe interface IElement
     static abstract void Copy(byte* from, long index, byte* to, long target);
 }
 
-/// <summary>Rows of float32.</summary>
+/// <summary>Accesses rows of float32.</summary>
 readonly unsafe struct Float32Element : IElement
 {
     public static int Size => sizeof(float);
@@ -30,7 +30,7 @@ readonly unsafe struct Float32Element : IElement
     public static void Copy(byte* from, long index, byte* to, long target) => ((float*)to)[target] = ((float*)from)[index];
 }
 
-/// <summary>Rows of bfloat16, the upper half of a float32; written with rounding to nearest, ties to even.</summary>
+/// <summary>Accesses rows of bfloat16, the upper half of a float32. Values are rounded to nearest, ties to even.</summary>
 readonly unsafe struct BFloat16Element : IElement
 {
     public static int Size => sizeof(ushort);
@@ -48,7 +48,7 @@ readonly unsafe struct BFloat16Element : IElement
     {
         var bits = values.AsUInt32();
         var rounded = (bits + Vector256.Create(0x7FFFu) + ((bits >> 16) & Vector256<uint>.One)) >> 16;
-        // rounding up could carry a NaN's low bits into infinity or zero
+        // rounding up could change a NaN to infinity or zero
         var result = Vector256.ConditionalSelect(Vector256.Equals(values, values).AsUInt32(), rounded, Vector256.Create(0x7FC0u));
         var narrow = Sse41.IsSupported
             ? Sse41.PackUnsignedSaturate(result.GetLower().AsInt32(), result.GetUpper().AsInt32())

@@ -3,7 +3,10 @@ using System.Runtime.Intrinsics;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Decays of a scan whose exponents are known to need no limits, and of one where they may: two instances of one loop, equal to the bit where both serve.</summary>
+/// <summary>
+/// Selects one of two instances of a loop: decays of a scan whose exponents are known to need no limits, and decays whose exponents may need them.
+/// Both give bit-identical results where both apply.
+/// </summary>
 interface IExponent
 {
     static abstract Vector256<float> Exp2(Vector256<float> step, Vector256<float> rate);
@@ -16,7 +19,7 @@ readonly struct BoundedExponent : IExponent
     public static Vector256<float> Exp2(Vector256<float> step, Vector256<float> rate) => VectorMath.Exp2Product(step, rate);
 }
 
-/// <summary>Any exponents, NaN among them.</summary>
+/// <summary>Any exponents, including NaN.</summary>
 readonly struct AnyExponent : IExponent
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -4,8 +4,8 @@ using System.Runtime.Intrinsics;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Whether a loop over a row handles whole vectors or the part of one at its end. Two instances of one loop, so that the one for whole vectors holds no call
-/// for the rest: a call in a loop, even one never taken, has all vectors pushed out of their registers.
+/// Selects one of two instances of a loop over a row: whole vectors, or the partial vector at its end. The instance for whole vectors then contains
+/// no call for the rest. A call in a loop, even one that is never executed, forces all vectors out of their registers.
 /// </summary>
 unsafe interface IVectorWidth
 {

@@ -25,7 +25,9 @@ static unsafe class RowMath
         return TElement.Load((byte*)&part, 0);
     }
 
-    /// <summary>Writes as many elements as the row of <paramref name="count"/> has from <paramref name="index"/> on, at most eight.</summary>
+    /// <summary>
+    /// Writes at most eight elements: as many as the row of <paramref name="count"/> elements has from <paramref name="index"/> on.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store<TElement>(byte* row, long index, long count, Vector256<float> values) where TElement : struct, IElement
     {

@@ -3,11 +3,11 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>A tensor in main memory seen as equally spaced rows of neighbouring elements.</summary>
+/// <summary>Represents a tensor in main memory as equally spaced rows of contiguous elements.</summary>
 readonly unsafe struct Rows
 {
     readonly byte* start;
-    readonly long stride;       // bytes
+    readonly long stride;       // in bytes
 
     Rows(Tensor tensor, long count, long width, long stride)
     {
@@ -18,7 +18,7 @@ readonly unsafe struct Rows
         this.stride = stride;
     }
 
-    /// <summary>What keeps the memory: hold it past the last use.</summary>
+    /// <summary>Gets the tensor that owns the memory. It must be kept alive until after the last use.</summary>
     public Tensor Tensor { get; }
 
     public long Count { get; }
@@ -27,7 +27,7 @@ readonly unsafe struct Rows
 
     public byte* this[long row] => start + row * stride;
 
-    /// <summary>The last dimension as rows; a copy, in the current scope, only where the tensor's strides are not those of rows.</summary>
+    /// <summary>Returns the last dimension as rows. The tensor is copied, in the current scope, only if its strides are not those of rows.</summary>
     public static Rows From(Tensor tensor)
     {
         int last = (int)tensor.dim() - 1;
@@ -49,7 +49,7 @@ readonly unsafe struct Rows
         return new Rows(tensor, count, width, stride * tensor.ElementSize);
     }
 
-    /// <summary>A new contiguous tensor of the same shape and type.</summary>
+    /// <summary>Creates a contiguous tensor of the same shape and dtype.</summary>
     public static Tensor NewLike(Tensor tensor)
     {
         var sizes = new long[tensor.dim()];         // the shape property is slow

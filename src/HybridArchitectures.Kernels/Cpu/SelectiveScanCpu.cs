@@ -4,15 +4,17 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>The selective scan on CPU cores; <see cref="SelectiveScanTask{TElement}"/> holds the loops. Saved for the gradient: the inputs and the
-/// states every 32 tokens.</summary>
+/// <summary>
+/// Implements the selective scan on the CPU. <see cref="SelectiveScanTask{TElement}"/> contains the loops. The inputs, and the states at every 32nd
+/// token, are saved for backward.
+/// </summary>
 static class SelectiveScanCpu
 {
-    /// <summary>b and c are (B, L, G, N).</summary>
+    /// <summary>Computes the scan. b and c have shape (B, L, G, N).</summary>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,
         Tensor? timeStepBias, bool softplus, Tensor? initialState, SequenceLayout? layout)
     {
-        // one type for all rows; where they differ, float32 holds either
+        // one dtype for all rows; if they differ, float32 can represent both
         bool half = x.dtype == ScalarType.BFloat16 && timeStep.dtype == ScalarType.BFloat16 && gate is not { dtype: ScalarType.Float32 };
         return half ? Forward<BFloat16Element>(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout)
             : Forward<Float32Element>(x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, initialState, layout);
@@ -36,7 +38,7 @@ static class SelectiveScanCpu
         return (results[0], results[1]);
     }
 
-    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
     static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool softplus, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement => context =>
     {
         var saved = context.Saved;
@@ -58,7 +60,7 @@ static class SelectiveScanCpu
 
     static Tensor? Rows<TElement>(Tensor? tensor) => tensor is null || tensor.dtype == Type<TElement>() ? tensor : tensor.to(Type<TElement>());
 
-    /// <summary>One token for every row, each channel's states in one pass over them: b and c are (B, G, N).</summary>
+    /// <summary>Computes one token for every row, with one pass over the states of each channel. b and c have shape (B, G, N).</summary>
     public static unsafe Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,
         Tensor? timeStepBias, bool softplus)
     {

@@ -7,23 +7,25 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// One call of the selective scan, in both directions.
+/// Performs one call of the selective scan, in both directions.
 /// <para>
-/// A task is one row and up to 128 neighbouring channels of a group. It walks the row in pieces of 32 tokens, eight channels to a vector, channels outside
-/// and tokens inside, so that a vector's N states and rates stay in the first cache level; b and c of a token are read as single numbers for all lanes.
-/// Forward takes one exponential and three more vector operations per token, state and vector, and is bound by them: memory is read and written once, and
-/// while a piece is scanned the next is fetched ahead. Backward repeats a piece from its saved first state, keeping decays and states (in the second cache
-/// level), then walks it from behind. Gradients of b and c are summed over the channels of a vector lane by lane and across lanes once per piece; tasks of one
-/// group leave theirs side by side, to be summed in a fixed order.
-/// Measured on two cores of a Sapphire Rapids server with <c>benchmarks -- cpu</c> (2048 tokens, 1024 channels, 16 states): 7 ms forward, where the instructions
-/// alone take 4, and 28 forward and backward; 25 to 31 and 19 to 22 times as fast as the reference.
+/// A task is one row and up to 128 neighbouring channels of a group. It processes the row in pieces of 32 tokens, eight channels per vector, with
+/// channels outside and tokens inside, so that the N states and rates of a vector stay in the L1 cache. b and c of a token are read as single numbers
+/// for all lanes. Forward needs one exponential and three more vector operations per token, state and vector, and is bound by them. Memory is read
+/// and written once, and the next piece is prefetched. Backward computes a piece again from its saved first state, and keeps decays and states in the
+/// L2 cache. Then it processes the piece from the end. Gradients of b and c are summed over the channels of a vector lane by lane, and across lanes
+/// once per piece. Tasks of one group store theirs separately, and they are summed in a fixed order.
+/// </para>
+/// <para>
+/// Measured on two cores of a Sapphire Rapids server with <c>benchmarks -- cpu</c> (2048 tokens, 1024 channels, 16 states): 7 ms forward, where the
+/// instructions alone take 4 ms, and 28 ms forward and backward. That is 25 to 31 and 19 to 22 times as fast as the reference.
 /// </para>
 /// </summary>
 sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElement
 {
     const int Piece = 32, MaxBlock = 128, EnoughTasks = 8, Lanes = 8;
 
-    readonly Tensor?[] roots;               // keeps what the pointers point to
+    readonly Tensor?[] roots;               // keeps the memory of the pointers alive
     readonly byte* x, timeStep, gate;
     readonly float* a, b, c, skip, bias;
     readonly bool* starts;
@@ -32,7 +34,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     readonly int states, block;
     readonly bool softplus;
 
-    /// <summary>Rows of TElement whose last dimension may be without gaps or not; the rest contiguous float32.</summary>
+    /// <summary>Creates a task. The last dimension of the rows of TElement can have gaps. All other tensors are contiguous float32.</summary>
     public SelectiveScanTask(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? bias, bool softplus,
         IReadOnlyList<long>? rowLengths, Tensor? starts)
     {
@@ -54,21 +56,21 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         (xRow, xTime) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size);
         (stepRow, stepTime) = (timeStep.stride(0) * TElement.Size, timeStep.stride(1) * TElement.Size);
         if (gate is not null) (gateRow, gateTime) = (gate.stride(0) * TElement.Size, gate.stride(1) * TElement.Size);
-        // by the sizes alone, not by the number of cores: results are the same to the bit on any
+        // depends only on the sizes and not on the number of cores, so results are bit-identical on any number
         block = MaxBlock;
         while (block > 16 && batch * groups * Blocks < EnoughTasks) block /= 2;
     }
 
     long Share => channels / groups;
 
-    /// <summary>Tasks per row and group.</summary>
+    /// <summary>Gets the number of tasks per row and group.</summary>
     long Blocks => (Share + block - 1) / block;
 
     long Pieces => (length + Piece - 1) / Piece;
 
     long Work => batch * length * channels * states;
 
-    /// <summary>Room for the states at the start of each piece.</summary>
+    /// <summary>Creates a tensor for the states at the start of each piece.</summary>
     public Tensor NewStates() => CpuRows.New(ScalarType.Float32, batch * groups * Blocks, Pieces, (long)block * states);
 
     public void Forward(Tensor output, Tensor final, Tensor? initial, Tensor? kept)
@@ -79,7 +81,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         GC.KeepAlive((output, final, initial, kept, roots));
     }
 
-    /// <summary>The gradients of x, timeStep, a, b, c, skip, gate, bias and the initial state.</summary>
+    /// <summary>Returns the gradients of x, the time step, a, b, c, skip, gate, bias and the initial state.</summary>
     public Tensor?[] Backward(Tensor dOutput, Tensor? dFinal, Tensor kept, bool hasInitial)
     {
         if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
@@ -109,16 +111,16 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         public required long Row, Time;
     }
 
-    // where a task works, and its working memory
+    // the position of a task, and its working memory
     ref struct Place
     {
         public long Row, Group, Part, First, Length;        // First: the first channel
-        public int Count, Vectors;                          // channels, and vectors of eight of them
-        public float* Rates, Running;                       // a log2(e) and the state (or its gradient): (vectors, N, 8)
-        public float* Delta, Input, Output, Raw;            // (Piece, block): delta, delta x, y before the gate, x
-        public float* Skips, Biases;                        // (block), zeros where absent
-        public float* Steepest, Largest;                    // (block): the largest |rate| of a channel, and of a piece the largest |delta|
-        public readonly int Whole => Count / Lanes;         // whole vectors
+        public int Count, Vectors;                          // the number of channels, and of vectors of eight channels
+        public float* Rates, Running;                       // a log2(e), and the state or its gradient: (vectors, N, 8)
+        public float* Delta, Input, Output, Raw;            // (Piece, block): dt, dt x, y before the gate, x
+        public float* Skips, Biases;                        // (block), zeros if absent
+        public float* Steepest, Largest;                    // (block): the maximum |rate| of a channel, and the maximum |dt| of a piece
+        public readonly int Whole => Count / Lanes;         // the number of whole vectors
     }
 
     Place Begin(long task, float* memory)
@@ -155,7 +157,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     long PlaceFloats => 2L * block * states + 4L * Piece * block + 4 * block;
 
-    // (channels, N) in memory to and from (vectors, N, 8)
+    // converts (channels, N) in memory to and from (vectors, N, 8)
     void Gather(float* from, int count, float factor, float* to)
     {
         new Span<float>(to, (count + 7) / 8 * Lanes * states).Clear();
@@ -172,11 +174,11 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     bool Starts(in Place place, long t) => starts != null && starts[place.Row * length + t];
 
-    // as integers, so that NaN is larger than any number
+    // compared as integers, so that NaN is greater than any number
     static Vector256<int> Magnitude(Vector256<float> value) => Vector256.Abs(value).AsInt32();
 
-    // What the next piece will read, half a cache line for each vector of this one: rows are a page apart, which no hardware prefetches, and what
-    // runs over this piece leaves memory idle.
+    // The addresses that the next piece will read, half a cache line per vector of this piece: rows are one page apart, which hardware does not
+    // prefetch, and the work on this piece leaves memory idle.
     static byte* Ahead(byte* rows, int v) => rows + (v & ~1) * Lanes * TElement.Size;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -189,11 +191,11 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     byte* StepAt(in Place place, long t) => timeStep + place.Row * stepRow + t * stepTime + place.First * TElement.Size;
 
-    // whether no exponent of a piece needs limits; false where one is NaN
+    // whether no exponent of a piece needs limits; false if one is NaN
     static bool Bounded(in Place place, int v) => Vector256.LessThanOrEqualAll(
         Vector256.Load(place.Steepest + v * Lanes) * Vector256.Load(place.Largest + v * Lanes), Vector256.Create(VectorMath.Unlimited));
 
-    // x, delta and delta x of a piece
+    // x, dt and dt x of a piece
     void Load(in Place place, long from, int tokens)
     {
         new Span<float>(place.Largest, block).Clear();
@@ -268,7 +270,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     void Clear(byte* rows, in Place place, long t) =>
         Unsafe.InitBlockUnaligned(rows + ((place.Row * length + t) * channels + place.First) * TElement.Size, 0, (uint)(place.Count * TElement.Size));
 
-    // eight channels through a piece: state and y
+    // processes eight channels of a piece: state and y
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* b, float* c) where TExponent : struct, IExponent
     {
@@ -313,7 +315,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         using var scratch = new CpuTasks.Scratch(PlaceFloats + size + 4L * cube + 2 * row + 3L * Piece * block + 2 * block);
         var place = Begin(task, scratch.Memory);
         float* dRates = scratch.Memory + PlaceFloats, none = dRates + size;         // the gradient of a: (vectors, N, 8); a state of zeros: (N, 8)
-        float* decays = none + row, history = decays + cube;                        // of one vector: (Piece, N, 8), the states (1 + Piece, N, 8)
+        float* decays = none + row, history = decays + cube;                        // of one vector: (Piece, N, 8), and the states (1 + Piece, N, 8)
         float* dB = history + row + cube, dC = dB + cube;                           // of all vectors, lane by lane: (Piece, N, 8)
         float* dInput = dC + cube, dDelta = dInput + Piece * block;                 // (Piece, block)
         float* dy = dDelta + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
@@ -362,7 +364,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         }
     }
 
-    // the scan once more from a saved state, leaving decays and states of every token, and y where the gate needs it
+    // repeats the scan from a saved state and stores decays and states of every token, and y if the gate needs it
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void Repeat<TExponent>(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c)
         where TExponent : struct, IExponent
@@ -390,7 +392,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         }
     }
 
-    // through the gate: dy, and the gate's own gradient
+    // the backward pass of the gate: dy, and the gradient of the gate
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void OutputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy) where TWidth : struct, IVectorWidth
     {
@@ -416,8 +418,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             }
     }
 
-    // From behind: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1], and the exponent's gradient is decay[t] g[t] h[t-1].
-    // Two tokens at a time, so that g, a and its gradient are read and written half as often.
+    // From the end: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1], and the gradient of the exponent is decay[t] g[t]
+    // h[t-1]. Two tokens at a time, so that g, a and its gradient are read and written half as often.
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c, float* dy, float* dB,
         float* dC, float* dRates, float* dInput, float* dDelta)

@@ -5,14 +5,14 @@ using System.Runtime.Intrinsics.X86;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Products of matrices that fit a core's first cache levels (up to about 128 x 128), on one core.
-/// Row-major float32; rows are multiples of 4 and columns multiples of 8, the caller pads. Eight sums of 4 x 16 tiles stay in registers: per step of the
-/// depth two vectors of b and four numbers of a are read for eight fused multiply-adds, which keeps those units and not the load ports busy.
-/// With 512-bit vectors a tile is 4 x 32. Every sum is taken in the order of the depth, so the result does not depend on the tile.
+/// Multiplies matrices that fit into the first cache levels of a core (up to about 128 x 128), on one core. Matrices are row-major float32. The
+/// numbers of rows are multiples of 4 and those of columns multiples of 8; the caller pads them. Eight sums of a 4 x 16 tile stay in registers. Per
+/// step of the depth, two vectors of b and four numbers of a are read for eight fused multiply-adds, so the arithmetic units and not the load ports
+/// are the limit. With 512-bit vectors, a tile is 4 x 32. Every sum is computed in the order of the depth, so the result does not depend on the tile.
 /// </summary>
 static unsafe class SmallMatrix
 {
-    /// <summary>c (+)= a b, with a (rows x depth), b (depth x columns).</summary>
+    /// <summary>Computes c (+)= a b, with a (rows x depth) and b (depth x columns).</summary>
     public static void Product(int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
     {
         int j = 0;
@@ -25,7 +25,7 @@ static unsafe class SmallMatrix
             for (int i = 0; i < rows; i += 4) Tile8(depth, a + (nint)i * aStride, aStride, 1, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
     }
 
-    /// <summary>c (+)= a^T b, with a (depth x rows), b (depth x columns).</summary>
+    /// <summary>Computes c (+)= a^T b, with a (depth x rows) and b (depth x columns).</summary>
     public static void TransposedProduct(int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
     {
         int j = 0;
@@ -38,7 +38,7 @@ static unsafe class SmallMatrix
             for (int i = 0; i < rows; i += 4) Tile8(depth, a + i, 1, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
     }
 
-    /// <summary>to (columns x rows) = from (rows x columns), both multiples of 8.</summary>
+    /// <summary>Transposes from (rows x columns) to (columns x rows). Both are multiples of 8.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(int rows, int columns, float* from, int fromStride, float* to, int toStride)
     {
@@ -153,7 +153,7 @@ static unsafe class SmallMatrix
         Put(c, c30, c31, add);
     }
 
-    // the last eight columns where they are not sixteen; a number of a is aRow apart from the next row's and aColumn from the next in depth
+    // the last eight columns if they are not sixteen; consecutive rows of a are aRow apart, and consecutive depths aColumn
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Tile8(int depth, float* a, int aRow, int aColumn, float* b, int bStride, float* c, int cStride, bool add)
     {

@@ -4,13 +4,16 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// The state-space dual on CPU cores, forward and backward; <see cref="StateSpaceDualTile"/> holds the arithmetic.
+/// Implements the state-space dual on the CPU, forward and backward. <see cref="StateSpaceDualTile"/> contains the arithmetic.
 /// <para>
-/// A task is one row and a few heads of one group; it walks the row in tiles of up to 64 tokens with the states of its heads in cache, and the products of a
-/// tile (64 x 64 x state and head size) never leave it. Saved for the gradient: the inputs and the state at each tile's start.
-/// Per token and head 2 N P + 32 (P + N / heads of a task) multiply-adds forward, about twice that backward; memory is read and written once.
-/// Measured on one core of a Zen 4 server: 69 GFLOP/s forward at 8 x 256 tokens, 4 heads of 64, 64 states, where libtorch's batched product of 64 x 64
-/// matrices alone reaches 88, and the chunked form composed of it takes 3 to 4 times as long.
+/// A task is one row and a few heads of one group. It processes the row in tiles of up to 64 tokens with the states of its heads in the cache, which
+/// the products of a tile (64 x 64 x state and head size) never leave. The inputs and the state at the start of each tile are saved for backward. Per
+/// token and head, forward needs 2 N P + 32 (P + N / heads of a task) multiply-adds, and backward about twice that number. Memory is read and written
+/// once.
+/// </para>
+/// <para>
+/// Measured on one core of a Zen 4 server: 69 GFLOP/s forward with 8 x 256 tokens, 4 heads of size 64 and state size 64. libtorch's batched product
+/// of 64 x 64 matrices alone reaches 88 GFLOP/s, and the chunked form composed of it takes 3 to 4 times as long.
 /// </para>
 /// </summary>
 static unsafe class StateSpaceDualCpu
@@ -40,7 +43,7 @@ static unsafe class StateSpaceDualCpu
 
     sealed record Options(bool Softplus, (double Minimum, double Maximum)? Limit, IReadOnlyList<long>? RowLengths);
 
-    // of what is saved alone: a caller's tensors may be gone when gradients are asked for
+    // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
     static Func<BackwardContext, Tensor?[]> Gradient(Shape shape, Options options) => context =>
     {
         var saved = context.Saved;
@@ -54,7 +57,7 @@ static unsafe class StateSpaceDualCpu
         new(shape, CpuRows.From(inputs[0]!), CpuRows.From(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.From(inputs[3]!), CpuRows.From(inputs[4]!),
             CpuRows.Whole(inputs[5]), CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
 
-    /// <summary>One token for every row: the state is decayed, added to and read in one pass over it.</summary>
+    /// <summary>Computes one token for every row: the state is decayed, updated and read in one pass.</summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
         bool softplus, (double Minimum, double Maximum)? timeStepLimit)
     {
@@ -80,7 +83,7 @@ static unsafe class StateSpaceDualCpu
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Sizes, and how the work is cut.</summary>
+    /// <summary>Contains the sizes, and how the work is divided.</summary>
     public sealed record Shape(long Batch, long Length, long Heads, int HeadSize, long Groups, int StateSize, int Tile, int HeadsPerTask)
     {
         public int PaddedHead => (HeadSize + 7) & ~7;
@@ -89,7 +92,7 @@ static unsafe class StateSpaceDualCpu
         public long HeadsPerGroup => Heads / Groups;
         public long TasksPerGroup => (HeadsPerGroup + HeadsPerTask - 1) / HeadsPerTask;
 
-        // by the sizes alone, not by the number of cores: results are the same to the bit on any
+        // depends only on the sizes and not on the number of cores, so results are bit-identical on any number
         public static Shape From(Tensor x, Tensor b, int chunkSize)
         {
             long batch = x.size(0), heads = x.size(2), groups = b.size(2), share = heads / groups;

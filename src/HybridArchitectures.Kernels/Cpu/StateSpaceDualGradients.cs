@@ -2,8 +2,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Where the state-space dual's backward pass puts its results: float32, and for what several tasks add to one part per task, summed at the
-/// end in a fixed order.</summary>
+/// <summary>
+/// Contains the results of the backward pass of the state-space dual: float32. Results to which several tasks add have one part per task, and the
+/// parts are summed in a fixed order.
+/// </summary>
 sealed unsafe class StateSpaceDualGradients
 {
     readonly Tensor x, timeStep, a, b, c;
@@ -24,13 +26,13 @@ sealed unsafe class StateSpaceDualGradients
         Skip = CpuRows.Pointer(skip); Bias = CpuRows.Pointer(bias); Initial = CpuRows.Pointer(initial);
     }
 
-    /// <summary>(B, L, H, P), (B, L, H), (B, H), and (tasks, B, L, G, N) twice.</summary>
+    /// <summary>The gradients of x (B, L, H, P), the time step (B, L, H) and a (B, H), and of b and c (tasks, B, L, G, N).</summary>
     public readonly float* X, TimeStep, A, B, C;
 
-    /// <summary>(B, H) twice and (B, H, P, N), or null.</summary>
+    /// <summary>The gradients of skip and bias (B, H), and of the initial state (B, H, P, N), or null.</summary>
     public readonly float* Skip, Bias, Initial;
 
-    /// <summary>The gradients in the order and the types of the inputs.</summary>
+    /// <summary>Returns the gradients in the order and the dtypes of the inputs.</summary>
     public Tensor?[] As(IReadOnlyList<Tensor?> inputs)
     {
         var results = new Tensor?[8];

@@ -4,11 +4,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>One call of the state-space dual: where its inputs lie, and the walk over the tiles of a row in both directions.</summary>
+/// <summary>
+/// Performs one call of the state-space dual: it knows the memory of the inputs and processes the tiles of a row in both directions.
+/// </summary>
 sealed unsafe class StateSpaceDualTask
 {
     readonly StateSpaceDualCpu.Shape shape;
-    readonly Tensor?[] roots;       // keeps what the pointers point to
+    readonly Tensor?[] roots;       // keeps the memory of the pointers alive
     readonly float* x, timeStep, a, b, c, skip, bias;
     readonly long xRow, xTime, xHead, stepRow, stepTime, stepHead, bRow, bTime, bGroup, cRow, cTime, cGroup;
     readonly bool* starts;

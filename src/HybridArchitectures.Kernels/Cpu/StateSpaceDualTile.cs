@@ -5,31 +5,31 @@ using System.Runtime.Intrinsics;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// The arithmetic of the state-space dual over one tile of at most Q tokens, in working memory that fits a core's second cache level.
+/// Implements the arithmetic of the state-space dual over one tile of at most Q tokens, in working memory that fits into the L2 cache of a core.
 /// <para>
-/// With u[j] = delta[j] x[j], s[i] = sum of delta a over the tile up to token i, and S the state before the tile (kept as states x head size):
-/// <c>y[i] = sum over j up to i of (c[i]·b[j]) exp(s[i] - s[j]) u[j] + exp(s[i]) c[i]·S</c> and
-/// <c>S' = exp(s[last]) S + sum over j of exp(s[last] - s[j]) b[j] u[j]^T</c> (arXiv 2405.21060, section 6), all as products of small matrices.
-/// Tokens of other documents drop out of both. s is summed in double and kept as two floats, so that differences of large sums stay exact.
-/// Rows and columns are padded with zeros to multiples of eight.
+/// With u[j] = dt[j] x[j], s[i] = the sum of dt a over the tile up to token i, and S the state before the tile (stored as states x head size):
+/// <c>y[i] = sum over j up to i of (c[i]·b[j]) exp(s[i] - s[j]) u[j] + exp(s[i]) c[i]·S</c> and <c>S' = exp(s[last]) S + sum over j of exp(s[last] -
+/// s[j]) b[j] u[j]^T</c> (arXiv 2405.21060, section 6), all as products of small matrices. Tokens of other documents are omitted from both. s is
+/// summed in double and stored as two floats, so that differences of large sums are exact. Rows and columns are padded with zeros to multiples of
+/// eight.
 /// </para>
 /// </summary>
 sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState)
 {
     readonly int Q = (tile + 7) & ~7, P = paddedHead, N = paddedState;
-    int rows, padded;               // tokens of this tile, and that rounded up to eight
-    int carried;                    // how many of them still belong to the document the state comes from
-    float carry;                    // what is left of the state after the tile
+    int rows, padded;               // the number of tokens of this tile, and that number rounded up to a multiple of eight
+    int carried;                    // the number of tokens that belong to the document of the state
+    float carry;                    // the decay of the state over the tile
     bool oneDocument;
 
     float* transposed, affinity, mixing, weighted;              // (N, Q), (Q, Q), (Q, Q), (Q, P)
     float* delta, high, low, inflow, outflow, slope;            // (Q) each
-    int* first;                                                 // (Q): the first token of each one's document
+    int* first;                                                 // (Q): the first token of the document of each token
     float* scores, dAffinity, wide, turned, stateTurned;        // backward: (Q, Q), (Q, Q), (Q, N), (P, Q), (P, N)
     float* dAfterTurned, dDelta;                                // (P, N), (Q)
     double* dSum;                                               // (Q)
 
-    /// <summary>The tile's b and c (Q, N), x and y (Q, P); in the backward pass Y is the output's gradient.</summary>
+    /// <summary>The b and c (Q, N), x and y (Q, P) of the tile. In the backward pass, Y is the gradient of the output.</summary>
     public float* B, C, X, Y;
 
     /// <summary>The gradients of x (Q, P), b and c (Q, N).</summary>
@@ -39,7 +39,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
 
     public long BackwardFloats => ForwardFloats + 2L * Q * Q + 3L * Q * N + 2L * Q * P + (long)P * N + 3 * Q;
 
-    /// <summary>Places the arrays; returns what follows them.</summary>
+    /// <summary>Assigns memory to the arrays and returns the memory after them.</summary>
     public float* PlaceForward(float* memory)
     {
         float* Take(long count) { float* taken = memory; memory += count; return taken; }
@@ -52,7 +52,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         return memory;
     }
 
-    /// <inheritdoc cref="PlaceForward"/>
+    /// <summary>Assigns memory to the arrays of the backward pass and returns the memory after them.</summary>
     public float* PlaceBackward(float* memory)
     {
         memory = PlaceForward(memory);
@@ -72,7 +72,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         padded = (tokens + 7) & ~7;
     }
 
-    /// <summary>Notes where documents begin; null for nowhere.</summary>
+    /// <summary>Finds where documents begin. Null means that none begins in the tile.</summary>
     public void FindDocuments(bool* starts)
     {
         oneDocument = true;
@@ -106,7 +106,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int i = 0; i < rows; i++) Unsafe.CopyBlockUnaligned(to + i * stride, from + (nint)i * paddedColumns, (uint)columns * sizeof(float));
     }
 
-    /// <summary>A state (head size, states) into its padded form (states, head size); null for zero.</summary>
+    /// <summary>Converts a state (head size, states) to its padded form (states, head size). Null means zero.</summary>
     public void LoadState(float* from, int headSize, int stateSize, float* to)
     {
         if (from == null)
@@ -125,7 +125,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int p = 0; p < headSize; p++) Unsafe.CopyBlockUnaligned(to + (nint)p * stateSize, stateTurned + (nint)p * N, (uint)stateSize * sizeof(float));
     }
 
-    /// <summary>c[i]·b[j] for j up to the end of i's block of eight.</summary>
+    /// <summary>Computes c[i]·b[j] for j up to the end of the block of eight that contains i.</summary>
     public void Affinities()
     {
         SmallMatrix.Transpose(padded, N, B, N, transposed, Q);
@@ -133,7 +133,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             SmallMatrix.Product(8, i + 8, N, C + (nint)i * N, N, transposed, Q, affinity + (nint)i * Q, Q, false);
     }
 
-    /// <summary>One head's step sizes and decays.</summary>
+    /// <summary>Computes the time steps and decays of one head.</summary>
     public void Steps(float* raw, long stride, float bias, bool softplus, (double Minimum, double Maximum)? limit, float rate)
     {
         for (int i = 0; i < rows; i++) delta[i] = raw[i * stride] + bias;
@@ -174,7 +174,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int i = rows; i < padded; i++) outflow[i] = 0;
     }
 
-    /// <summary>The outputs of one head into Y.</summary>
+    /// <summary>Computes the outputs of one head into Y.</summary>
     public void Outputs(float* state, bool hasState, float skip)
     {
         for (int i = 0; i < rows; i++)
@@ -198,7 +198,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int i = 0; i < rows * P; i += 8) Vector256.MultiplyAddEstimate(weight, Vector256.Load(X + i), Vector256.Load(Y + i)).Store(Y + i);
     }
 
-    /// <summary>Moves one head's state behind the tile.</summary>
+    /// <summary>Advances the state of one head to the end of the tile.</summary>
     public void Advance(float* state, bool hasState)
     {
         for (int j = 0; j < padded; j++) ScaleTo(X + (nint)j * P, outflow[j] * delta[j], weighted + (nint)j * P, P);
@@ -213,16 +213,18 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         new Span<float>(dAffinity, padded * Q).Clear();
     }
 
-    /// <summary>One head's gradients: DX, the time steps', its share in b's and c's, and the state's, which moves before the tile.</summary>
+    /// <summary>
+    /// Computes the gradients of one head: DX, the time steps, its share of b and c, and the state, which moves to the start of the tile.
+    /// </summary>
     /// <param name="state">The state before the tile.</param>
-    /// <param name="hasState">Whether it can be other than zero.</param>
-    /// <param name="dState">The gradient of the state after the tile; becomes that of the state before it.</param>
-    /// <param name="hasAfter">Whether it can be other than zero.</param>
-    /// <param name="rate">The head's a.</param>
-    /// <param name="skip">The head's skip weight.</param>
-    /// <param name="totals">The gradients of a, skip and bias, added to.</param>
-    /// <param name="dStep">Where the time steps' go.</param>
-    /// <param name="stride">How far apart they are.</param>
+    /// <param name="hasState">Whether it may differ from zero.</param>
+    /// <param name="dState">The gradient of the state after the tile. It becomes that of the state before the tile.</param>
+    /// <param name="hasAfter">Whether it may differ from zero.</param>
+    /// <param name="rate">The a of the head.</param>
+    /// <param name="skip">The skip weight of the head.</param>
+    /// <param name="totals">The gradients of a, skip and bias, which are incremented.</param>
+    /// <param name="dStep">Receives the gradients of the time steps.</param>
+    /// <param name="stride">The distance between them.</param>
     public void Gradients(float* state, bool hasState, float* dState, bool hasAfter, float rate, float skip, double* totals, float* dStep, long stride)
     {
         SmallMatrix.Transpose(padded, P, X, P, turned, Q);
@@ -276,7 +278,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             SmallMatrix.TransposedProduct(N, P, padded, C, N, weighted, P, dState, P, hasAfter);
         }
 
-        // time steps and a: s[i] sums delta a, so its gradient is summed from behind
+        // time steps and a: s[i] is a sum of dt a, so its gradient is summed from the end
         dSum[rows - 1] += afterSum;
         double behind = 0;
         for (int i = rows - 1; i >= 0; i--)
@@ -289,7 +291,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         }
     }
 
-    /// <summary>The share of b's and c's gradients that all heads of the group have in common.</summary>
+    /// <summary>Computes the share of the gradients of b and c that all heads of the group have in common.</summary>
     public void GroupGradients()
     {
         for (int i = 0; i < padded; i += 8)
@@ -299,8 +301,9 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         }
     }
 
-    // from the scores dy[i]·x[j]: the mixing matrix once more, the affinities' gradient, and the begin of delta's and the sums'.
-    // A pair (i, j) adds to the gradient of s[i] what it takes from s[j]; for all tokens before both that must cancel, whatever their delta, hence the doubles.
+    // from the scores dy[i]·x[j]: the mixing matrix again, the gradient of the affinities, and the beginning of those of dt and the sums. A pair (i,
+    // j) adds to the gradient of s[i] what it subtracts from that of s[j]. For all tokens before both, this must cancel regardless of dt, which is
+    // why doubles are used.
     void MixingGradients()
     {
         new Span<float>(dDelta, padded).Clear();
@@ -333,7 +336,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int i = rows; i < padded; i++) new Span<float>(mixing + (nint)i * Q, padded).Clear();
     }
 
-    // exp(s[i] - s[j]) for eight j; 0 for later tokens and other documents', which are cleared before exp, where they could be large
+    // exp(s[i] - s[j]) for eight j; 0 for later tokens and other documents, whose exponents are cleared first, because they could be large
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     Vector256<float> Decay(int i, int j)
     {
@@ -370,14 +373,17 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         return Vector256.Sum(even + odd);
     }
 
-    /// <summary>One step size from a raw, biased one.</summary>
+    /// <summary>Computes one time step from a raw, biased one.</summary>
     public static float TimeStep(float raw, bool softplus, (double Minimum, double Maximum)? limit)
     {
         if (softplus) raw = VectorMath.Softplus(Vector256.Create(raw)).ToScalar();
         return limit is { } range ? MathF.Min(MathF.Max(raw, (float)range.Minimum), (float)range.Maximum) : raw;
     }
 
-    /// <summary>One token and head over a state (head size, states) in memory: read and written once, four rows at a time so that no sum waits for another.</summary>
+    /// <summary>
+    /// Processes one token and head over a state (head size, states) in memory. It is read and written once, four rows at a time, so that no sum
+    /// waits for another.
+    /// </summary>
     public static void Step(float* state, float* x, float delta, float decay, float* b, float* c, float skip, float* y, int headSize, int stateSize)
     {
         int p = 0;

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>silu(gate) * up and its gradients, each in one pass: two reads and one write forward, three and two backward; only the inputs are kept.</summary>
+/// <summary>
+/// Computes silu(gate) * up and its gradients, each in one pass: two reads and one write forward, three reads and two writes backward. Only the
+/// inputs are saved.
+/// </summary>
 static class SwiGluKernel
 {
     public static Tensor Forward(Tensor gate, Tensor up)

@@ -4,11 +4,11 @@ using System.Runtime.Intrinsics;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Elementary functions on eight floats, to one or two units in the last place, without tables or branches.
+/// Provides elementary functions on eight floats, accurate to one or two units in the last place, without tables or branches.
 /// <para>
-/// All rest on 2^x with x = n + r, |r| at most 1/2. Adding 1.5 * 2^23 rounds x to n and leaves n in the sum's lowest bits, from where a shift takes it to the
-/// exponent: neither a rounding nor a conversion is needed, which cost two slots each where a sum costs one. 2^r is 1 + r q(r) with q of degree 4, fitted for the
-/// least relative error (2^-23.1, coefficients rounded); 1 stays exact at r = 0.
+/// All are based on 2^x with x = n + r, |r| at most 1/2. Adding 1.5 * 2^23 rounds x to n and leaves n in the lowest bits of the sum. A shift moves it
+/// to the exponent, so neither a rounding nor a conversion is needed, which cost two slots each where an addition costs one. 2^r is 1 + r q(r) with q
+/// of degree 4, fitted for minimum relative error (2^-23.1, coefficients rounded). The result is exactly 1 at r = 0.
 /// </para>
 /// </summary>
 static class VectorMath
@@ -16,24 +16,24 @@ static class VectorMath
     public const float Log2E = 1.44269504f;
     const float Log2ERest = 1.925963033e-8f;        // log2(e) - Log2E
     const float Rounder = 12582912f;                // 1.5 * 2^23
-    const float Least = -126;                       // of the exponents of normal numbers
+    const float Least = -126;                       // the minimum exponent of normal numbers
 
-    /// <summary>Below, <see cref="Exp"/> is no smaller.</summary>
+    /// <summary>The argument below which <see cref="Exp"/> does not decrease.</summary>
     public const float MinLogarithm = -87.33f;
 
-    /// <summary>The largest |x| that needs no limit before <see cref="Power"/>.</summary>
+    /// <summary>The maximum |x| that needs no limit before <see cref="Power"/>.</summary>
     public const float Unlimited = 126;
 
-    /// <summary>2^x; below -126 it stays at the smallest normal number, from 128 on it is infinite. NaN stays NaN.</summary>
+    /// <summary>Computes 2^x. Below -126, the result is the minimum normal number, and from 128 on, it is infinite. NaN remains NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2(Vector256<float> x)
     {
-        x = Limited(x, Least, 128);         // 128 exactly: r is 0, and no mantissa makes a NaN of infinity
+        x = Limited(x, Least, 128);         // 128 exactly: r is 0, and no mantissa changes infinity to NaN
         var shifted = x + Vector256.Create(Rounder);
         return Power(shifted, x - (shifted - Vector256.Create(Rounder)));
     }
 
-    /// <summary>2^(x y), the product unrounded. |x y| must be at most <see cref="Unlimited"/>.</summary>
+    /// <summary>Computes 2^(x y) without rounding the product. |x y| must be at most <see cref="Unlimited"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2Product(Vector256<float> x, Vector256<float> y)
     {
@@ -41,7 +41,10 @@ static class VectorMath
         return Power(shifted, Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted));
     }
 
-    /// <summary>The same for any x and y, to the bit where both serve; beyond, about 2^-126 and 2^127. NaN stays NaN.</summary>
+    /// <summary>
+    /// Computes 2^(x y) for any x and y, bit-identical where both functions apply. Beyond that, the results are about 2^-126 and 2^127. NaN remains
+    /// NaN.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2AnyProduct(Vector256<float> x, Vector256<float> y)
     {
@@ -49,7 +52,7 @@ static class VectorMath
         return Power(shifted, Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted), -0.5f, 0.5f));
     }
 
-    /// <summary>e^x; below -87.3 it stays at the smallest normal number and above 88.7 at the largest. NaN stays NaN.</summary>
+    /// <summary>Computes e^x. Below -87.3, the result is the minimum normal number, and above 88.7 the maximum. NaN remains NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp(Vector256<float> x)
     {
@@ -59,7 +62,9 @@ static class VectorMath
         return Power(shifted, Vector256.MultiplyAddEstimate(x, Vector256.Create(Log2ERest), r));
     }
 
-    /// <summary>2^(n + r), with n in the lowest bits of <paramref name="shifted"/>; where both are NaN those bits are 0 and NaN it stays.</summary>
+    /// <summary>
+    /// Computes 2^(n + r), with n in the lowest bits of <paramref name="shifted"/>. If both are NaN, those bits are 0 and the result is NaN.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> Power(Vector256<float> shifted, Vector256<float> r)
     {
@@ -71,7 +76,7 @@ static class VectorMath
         return (p.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
     }
 
-    // by comparisons: of which operand a plain minimum makes its result where one is NaN, the compiler makes no promise
+    // uses comparisons, because the compiler does not guarantee which operand a minimum returns if one is NaN
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<float> Limited(Vector256<float> x, float least, float most)
     {
@@ -79,17 +84,19 @@ static class VectorMath
         return Vector256.ConditionalSelect(Vector256.GreaterThan(x, Vector256.Create(most)), Vector256.Create(most), x);
     }
 
-    /// <summary>1 / (1 + e^-x).</summary>
+    /// <summary>Computes 1 / (1 + e^-x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Sigmoid(Vector256<float> x) => Vector256<float>.One / (Vector256<float>.One + Exp2(x * Vector256.Create(-Log2E)));
 
-    /// <summary>The derivative of x sigmoid(x), given sigmoid(x).</summary>
+    /// <summary>Computes the derivative of x sigmoid(x) from sigmoid(x).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> SiluSlope(Vector256<float> x, Vector256<float> sigmoid) =>
         sigmoid * Vector256.MultiplyAddEstimate(x, Vector256<float>.One - sigmoid, Vector256<float>.One);
 
-    /// <summary>log(1 + e^x), with full relative accuracy also where it is tiny.</summary>
-    /// <remarks>max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3: s (2 + q P(q)) with q = s^2, fitted to 2^-27.</remarks>
+    /// <summary>Computes log(1 + e^x) with full relative accuracy, including tiny results.</summary>
+    /// <remarks>
+    /// max(x, 0) + log(1 + u) with u = e^-|x|; log(1 + u) = 2 artanh(s), s = u / (2 + u), at most 1/3: s (2 + q P(q)) with q = s^2, fitted to 2^-27.
+    /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Softplus(Vector256<float> x)
     {
@@ -103,7 +110,7 @@ static class VectorMath
         return Vector256.MultiplyAddEstimate(p, s, Vector256.AndNot(x, Vector256.LessThan(x, Vector256<float>.Zero)));
     }
 
-    /// <summary>The derivative of <see cref="Softplus"/> where it has this value: 1 - e^-value, by its series where that would cancel.</summary>
+    /// <summary>Computes the derivative of <see cref="Softplus"/> from its value: 1 - e^-value, by its series if that would cancel.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> SoftplusSlope(Vector256<float> value)
     {

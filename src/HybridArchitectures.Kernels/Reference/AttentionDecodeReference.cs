@@ -3,9 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="AttentionDecode"/> as its formula reads, with all scores in memory, for any floating type and device.</summary>
+/// <summary>Implements the formula of <see cref="AttentionDecode"/> with all scores in memory, for any floating-point dtype and device.</summary>
 public static class AttentionDecodeReference
 {
+    /// <summary>Computes the operator.</summary>
     /// <inheritdoc cref="AttentionDecode.Forward"/>
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale = null, int? window = null, int sinks = 0,
         bool ring = false, double? softcap = null, Tensor? sinkLogits = null)
@@ -19,7 +20,7 @@ public static class AttentionDecodeReference
         var positions = Positions(queries, keys.size(1), lengths, sinks, ring);
         var hidden = AttentionReference.Visible(queries, keys.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                           // (B, Q, K, H/K, D)
-        // what stands in unseen slots, even NaN, reaches no result
+        // values in unseen slots, even NaN, must not affect a result
         var absent = hidden.all(-2).squeeze(1).squeeze(1).unsqueeze(-1).unsqueeze(-1);             // (B, C, 1, 1)
         var (k, v) = (Precision.Widen(keys).masked_fill(absent, Scalars.Zero), Precision.Widen(values).masked_fill(absent, Scalars.Zero));
         var scores = einsum("bqkgd,bckd->bkgqc", q, k) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
@@ -45,7 +46,7 @@ public static class AttentionDecodeReference
         var key = slot;
         if (ring)
         {
-            // the last position up to length - 1 that goes into the slot
+            // the last position up to length - 1 that is stored in the slot
             var first = Scalars.From((long)sinks);
             var last = length.sub(Scalars.One);
             var reused = last - (last - slot).remainder(Scalars.From(capacity - sinks));

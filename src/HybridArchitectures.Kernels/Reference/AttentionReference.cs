@@ -3,9 +3,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="FusedAttention"/> as its formula reads, with all scores in memory, for any floating type and device, with libtorch's gradients.</summary>
+/// <summary>
+/// Implements the formula of <see cref="FusedAttention"/> with all scores in memory, for any floating-point dtype and device, with libtorch's
+/// gradients.
+/// </summary>
 public static class AttentionReference
 {
+    /// <summary>Computes the operator.</summary>
     /// <inheritdoc cref="FusedAttention.Forward"/>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
@@ -17,13 +21,13 @@ public static class AttentionReference
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                          // (B, L, K, H/K, D)
         var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
         var hidden = Visible(query.size(1), key.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
-        // finite, so that a query without any key is a mean that the second fill makes 0, and not NaN
+        // finite, so that a query without keys gives a mean, which the second fill sets to 0, and not NaN
         var weights = scores.masked_fill(hidden, Scalars.From(-1e30)).softmax(-1).masked_fill(hidden, Scalars.Zero);
         var output = einsum("bkgls,bske->blkge", weights, Precision.Widen(value)).flatten(2, 3);  // (B, L, H, E)
         return output.to(query.dtype).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Which keys each query sees: bool (1 or B, L, S).</summary>
+    /// <summary>Returns which keys each query sees: bool, shape (1 or B, L, S).</summary>
     public static Tensor Visible(long queries, long keys, int? window, int sinks, AttentionPositions? positions, Device device)
     {
         using var scope = NewDisposeScope();

@@ -3,9 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="BranchFusion"/> as its formula reads, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="BranchFusion"/>, with libtorch's gradients.</summary>
 public static class BranchFusionReference
 {
+    /// <summary>Computes the operator.</summary>
     /// <inheritdoc cref="BranchFusion.Forward"/>
     public static Tensor Forward(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate = null, double epsilon = 1e-5)
     {

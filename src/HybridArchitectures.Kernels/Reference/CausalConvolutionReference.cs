@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>The causal convolution as a sum over its taps, with libtorch's gradients. Arguments as <see cref="CausalConvolution.Forward"/>.</summary>
+/// <summary>
+/// Implements the causal convolution as a sum over its filter, with libtorch's gradients. The arguments are those of
+/// <see cref="CausalConvolution.Forward"/>.
+/// </summary>
 static class CausalConvolutionReference
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
@@ -13,8 +16,8 @@ static class CausalConvolutionReference
         long batch = x.size(0), length = x.size(1), channels = x.size(2), width = weight.size(1), history = width - 1;
         var inputs = SequenceMasks.WithoutPads(x, layout);
         var past = initialState ?? zeros([batch, history, channels], x.dtype, x.device);
-        var joined = history == 0 ? inputs : cat([past, inputs], 1);                                    // (B, W-1 + L, C): token t stands at t + W-1
-        var document = layout?.Starts is { } starts                                                     // the document of each, the past being of the first
+        var joined = history == 0 ? inputs : cat([past, inputs], 1);                                    // (B, W-1 + L, C): token t is at t + W-1
+        var document = layout?.Starts is { } starts // the document of each token; the past belongs to the first one
             ? cat([zeros([batch, history], ScalarType.Int64, x.device), starts.to(ScalarType.Int64).cumsum(1)], 1) : null;
 
         var output = zeros([batch, length, channels], type, x.device);
@@ -29,7 +32,7 @@ static class CausalConvolutionReference
         if (silu) output = nn.functional.silu(output);
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
 
-        // the last W-1 inputs of each row's last document
+        // the last W-1 inputs of the last document of each row
         var lengths = layout?.Lengths ?? Indices.From(Enumerable.Repeat(length, (int)batch), x.device);
         var places = lengths.unsqueeze(1).add(Indices.Range(0, history, x.device), Scalars.One);                // (B, W-1), in `joined`
         var final = joined.gather(1, places.unsqueeze(-1).expand(batch, history, channels));

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>The gated delta rule as the recurrence it is, token by token, with libtorch's gradients. Arguments as <see cref="GatedDeltaRule.Forward"/>.</summary>
+/// <summary>
+/// Implements the gated delta rule as a recurrence, token by token, with libtorch's gradients. The arguments are those of
+/// <see cref="GatedDeltaRule.Forward"/>.
+/// </summary>
 static class GatedDeltaRuleReference
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout)
@@ -15,7 +18,8 @@ static class GatedDeltaRuleReference
         var queries = Tokens(SequenceMasks.Spread(query, heads).unsqueeze(-1));                      // each (B, H, K, 1)
         var keys = Tokens(SequenceMasks.Spread(key, heads).unsqueeze(-1));
         var values = Tokens(value.unsqueeze(-2));                                                    // each (B, H, 1, V)
-        var (decays, strengths) = (Tokens(decay.unsqueeze(-1).unsqueeze(-1)), Tokens(strength.unsqueeze(-1).unsqueeze(-1)));     // 0 at pads: the state stays
+        // 0 at padding, so the state does not change
+        var (decays, strengths) = (Tokens(decay.unsqueeze(-1).unsqueeze(-1)), Tokens(strength.unsqueeze(-1).unsqueeze(-1)));
         var state = initialState ?? zeros([value.size(0), heads, key.size(3), value.size(3)], type, value.device);
         var outputs = new Tensor[values.Length];
         for (int t = 0; t < values.Length; t++)

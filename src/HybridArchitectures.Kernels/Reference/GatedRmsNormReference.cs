@@ -2,10 +2,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="GatedRmsNorm"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="GatedRmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class GatedRmsNormReference
 {
-    /// <summary>norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) where the norm comes first.</summary>
+    /// <summary>Computes norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) if the norm comes first.</summary>
     public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
     {
         ArgumentNullException.ThrowIfNull(x);

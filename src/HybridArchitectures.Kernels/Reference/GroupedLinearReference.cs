@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>One product per group, over TorchSharp operators.</summary>
+/// <summary>Implements one product per group over TorchSharp operators.</summary>
 static class GroupedLinearReference
 {
     public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)

@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="RmsNorm"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="RmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class RmsNormReference
 {
-    /// <summary>x / sqrt(mean(x^2) + epsilon) * weight over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
+    /// <summary>Computes x / sqrt(mean(x^2) + epsilon) * weight over each of <paramref name="groups"/> equal groups of the last dimension.</summary>
     public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
         ArgumentNullException.ThrowIfNull(x);

@@ -3,10 +3,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="Rotary"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="Rotary"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class RotaryReference
 {
-    /// <summary>Turns each pair (x[j], x[j + R/2]) by the angle of its row in the table; what lies past the first R of the head size passes through.</summary>
+    /// <summary>
+    /// Rotates each pair (x[j], x[j + R/2]) by the angle of its row in the table. Dimensions after the first R of a head do not change.
+    /// </summary>
     public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
     {
         ArgumentNullException.ThrowIfNull(x);

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>The selective scan token by token, with libtorch's gradients. Arguments as <see cref="SelectiveScan.Forward"/>; b and c are (B, L, G, N).</summary>
+/// <summary>
+/// Implements the selective scan token by token, with libtorch's gradients. The arguments are those of <see cref="SelectiveScan.Forward"/>; b and c
+/// have shape (B, L, G, N).
+/// </summary>
 static class SelectiveScanReference
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,

@@ -3,8 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>The state-space dual as the recurrence it stands for, token by token, with libtorch's gradients. Arguments as
-/// <see cref="StateSpaceDual.Forward"/>.</summary>
+/// <summary>
+/// Implements the state-space dual as a recurrence, token by token, with libtorch's gradients. The arguments are those of
+/// <see cref="StateSpaceDual.Forward"/>.
+/// </summary>
 static class StateSpaceDualReference
 {
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,

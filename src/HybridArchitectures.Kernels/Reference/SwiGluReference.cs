@@ -2,10 +2,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary><see cref="SwiGlu"/> as its formula reads, for any floating type and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="SwiGlu"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class SwiGluReference
 {
-    /// <summary>silu(gate) * up.</summary>
+    /// <summary>Computes silu(gate) * up.</summary>
     public static Tensor Forward(Tensor gate, Tensor up)
     {
         ArgumentNullException.ThrowIfNull(gate);
