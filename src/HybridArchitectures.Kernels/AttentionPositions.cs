@@ -5,29 +5,34 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Where queries and keys stand, for rows that are not one plain text: ragged caches, packed documents, padding. A query sees the keys of its own
-/// document with
-/// 0 &lt;= key position &lt;= query position.
+/// Contains the positions of queries and keys, for rows that are not one plain sequence: ragged caches, packed documents, padding. A query sees the
+/// keys of its document with 0 &lt;= key position &lt;= query position.
 /// </summary>
-/// <param name="Query">(B, L) int64 positions in tokens from the start of the query's document; negative for a pad, which then sees nothing.</param>
-/// <param name="Key">(B, S) int64 positions in tokens from the start of the key's document; negative for an absent key.</param>
-/// <param name="QueryDocuments">(B, L) int64, equal within a document; null where each row is one document.</param>
-/// <param name="KeyDocuments">(B, S) int64, given if and only if <paramref name="QueryDocuments"/> is.</param>
+/// <param name="Query">
+/// The positions of queries, shape (B, L), int64, in tokens from the start of the document. A negative number marks padding, which sees nothing.
+/// </param>
+/// <param name="Key">
+/// The positions of keys, shape (B, S), int64, in tokens from the start of the document. A negative number marks an absent key.
+/// </param>
+/// <param name="QueryDocuments">
+/// The documents of queries, shape (B, L), int64, equal within a document. The default, null, means that each row is one document.
+/// </param>
+/// <param name="KeyDocuments">The documents of keys, shape (B, S), int64. It must be set if and only if <paramref name="QueryDocuments"/> is.</param>
 public sealed record AttentionPositions(Tensor Query, Tensor Key, Tensor? QueryDocuments = null, Tensor? KeyDocuments = null)
 {
     /// <summary>
-    /// Where keys stand in the order of their positions, document after document: the first key that each query sees and one past the last, (B, L
-    /// rounded up to 64, 2) int32; else null.
+    /// Gets, if the keys are ordered by document and position, the first key that each query sees and one past the last, shape (B, L rounded up to
+    /// 64, 2), int32. Otherwise null.
     /// </summary>
     internal Tensor? Bounds { get; init; }
 
     /// <summary>
-    /// The positions of packed documents or padded rows whose tokens attend to each other. CUDA kernels of this library skip what such positions
-    /// exclude.
+    /// Returns the positions of packed documents or padded rows whose tokens attend to each other. The CUDA kernels of this library skip what such
+    /// positions exclude.
     /// </summary>
     /// <param name="layout">The documents and lengths of the rows.</param>
-    /// <param name="device">Where queries and keys are; null for main memory.</param>
-    /// <returns>Positions whose tensors belong to the current dispose scope. They share no memory with <paramref name="layout"/>.</returns>
+    /// <param name="device">The device of queries and keys. The default, null, means the CPU.</param>
+    /// <returns>Positions whose tensors are in the current dispose scope. They share no memory with <paramref name="layout"/>.</returns>
     /// <exception cref="ArgumentNullException"><paramref name="layout"/> is null.</exception>
     public static AttentionPositions FromLayout(SequenceLayout layout, Device? device = null)
     {

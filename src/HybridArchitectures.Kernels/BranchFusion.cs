@@ -6,29 +6,34 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// What stands between the two branches of an intra-layer hybrid and their joint projection (arXiv 2510.04800, section 3.2), in one pass: each branch is normed by itself,
-/// multiplied by a factor per channel, and the two are joined. Statistics are float32, also for bfloat16.
+/// Combines the two branches of an intra-layer hybrid before their joint projection (arXiv 2510.04800, section 3.2), in one pass: each branch is
+/// normalized and scaled per channel, and the two are combined. Statistics are float32, also for bfloat16.
 /// </summary>
 public static class BranchFusion
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set. On the CPU the norms are our own and the rest is libtorch's.</summary>
+    /// <summary>
+    /// Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>. On the CPU, the norms are this library's and the rest is
+    /// libtorch's.
+    /// </summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves branches like <paramref name="value"/>.</summary>
+    /// <summary>Returns the back end that serves branches like <paramref name="value"/>.</summary>
     public static KernelBackend BackendFor(Tensor value)
     {
         ArgumentNullException.ThrowIfNull(value);
         return SequenceChecks.Choose(Backend, value, nameof(BranchFusion));
     }
 
-    /// <summary>Norms and joins. Differentiable in both values, both weights and the gate.</summary>
+    /// <summary>Normalizes and combines the branches. Differentiable in both values, both weights and the gate.</summary>
     /// <param name="first">The state-space branch.</param>
-    /// <param name="second">The attention branch: as the first in everything but, for <see cref="BranchFusionKind.Concat"/>, the width.</param>
-    /// <param name="kind">How they are joined.</param>
-    /// <param name="gate">(width), before the sigmoid, for <see cref="BranchFusionKind.Gate"/> and only there.</param>
-    /// <param name="epsilon">What the norms add to the mean of squares.</param>
-    /// <returns>(..., width), or (..., width of the first + width of the second), in the type of the branches.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above; the message names the argument.</exception>
+    /// <param name="second">
+    /// The attention branch. It has the shape and dtype of the first, except that its width can differ for <see cref="BranchFusionKind.Concat"/>.
+    /// </param>
+    /// <param name="kind">How the branches are combined.</param>
+    /// <param name="gate">The gate before the sigmoid, shape (width). It must be set for <see cref="BranchFusionKind.Gate"/> only.</param>
+    /// <param name="epsilon">The epsilon of the norms. The default is 1e-5.</param>
+    /// <returns>The result, shape (..., width), or (..., width of the first + width of the second), in the dtype of the branches.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate = null, double epsilon = 1e-5)
     {
         ArgumentNullException.ThrowIfNull(first);
@@ -36,7 +41,9 @@ public static class BranchFusion
         Check(first, nameof(first));
         Check(second, nameof(second));
         Checks.Positive(epsilon);
-        if (!Enum.IsDefined(kind)) throw new ArgumentOutOfRangeException(nameof(kind), kind, $"kind is {kind}; expected one of {string.Join(", ", Enum.GetNames<BranchFusionKind>())}");
+        if (!Enum.IsDefined(kind))
+            throw new ArgumentOutOfRangeException(
+                nameof(kind), kind, $"kind is {kind}; expected one of {string.Join(", ", Enum.GetNames<BranchFusionKind>())}");
         Tensor a = first.Value, b = second.Value;
         if (a.dtype != b.dtype) throw new ArgumentException($"second is {b.dtype}; expected {a.dtype}, the type of first", nameof(second));
         Checks.SameDevice(b, a, nameof(first), nameof(second));

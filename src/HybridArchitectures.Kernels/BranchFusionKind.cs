@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Kernels;
 
-/// <summary>How <see cref="BranchFusion"/> joins two branches.</summary>
+/// <summary>Specifies how <see cref="BranchFusion"/> combines two branches.</summary>
 public enum BranchFusionKind
 {
     /// <summary>First plus second.</summary>
@@ -9,9 +9,9 @@ public enum BranchFusionKind
     /// <summary>First minus second.</summary>
     Difference,
 
-    /// <summary>share first + (1 - share) second, with share = sigmoid(gate) per channel.</summary>
+    /// <summary>share * first + (1 - share) * second, with share = sigmoid(gate) per channel.</summary>
     Gate,
 
-    /// <summary>The first's channels, then the second's.</summary>
+    /// <summary>The channels of the first branch, followed by those of the second.</summary>
     Concat,
 }

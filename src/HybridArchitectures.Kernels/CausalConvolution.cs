@@ -6,27 +6,31 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The short depthwise convolution along the sequence that stands before a state-space layer:
-/// <c>y[t, c] = bias[c] + sum over k of weight[c, k] x[t - (W-1) + k, c]</c>, and with <c>silu</c> the SiLU of it. A token sees itself and the W-1 before it.
-/// Sums are float32, also for bfloat16 activations.
+/// Implements the short depthwise convolution before a state-space layer: <c>y[t, c] = bias[c] + sum over k of weight[c, k] x[t - (W-1) + k, c]</c>,
+/// optionally followed by SiLU. A token sees itself and the W-1 tokens before it. Sums are float32, also for bfloat16 activations.
 /// </summary>
 public static class CausalConvolution
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution));
 
-    /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
-    /// <param name="x">(B, L, C) float32, bfloat16 or float64.</param>
-    /// <param name="weight">(C, W): the last tap is the token itself.</param>
-    /// <param name="bias">(C).</param>
-    /// <param name="silu">Whether the SiLU is taken of the sum.</param>
-    /// <param name="initialState">(B, W-1, C) in x's type: the inputs before column 0, newest last; null for zero.</param>
-    /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <returns>The output (B, L, C), and the last W-1 inputs of each row (B, W-1, C), zeros before its last document's start; both in x's type.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="x">The input, shape (B, L, C), float32, bfloat16 or float64.</param>
+    /// <param name="weight">The filter, shape (C, W). The last element multiplies the token itself.</param>
+    /// <param name="bias">The bias, shape (C). The default, null, means none.</param>
+    /// <param name="silu">Whether SiLU is applied to the sum. The default is false.</param>
+    /// <param name="initialState">
+    /// The inputs before column 0, shape (B, W-1, C), in the dtype of x, newest last. The default, null, means zero.
+    /// </param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <returns>
+    /// The output, shape (B, L, C), and the last W-1 inputs of each row, shape (B, W-1, C), zeros before the start of its last document. Both are in
+    /// the dtype of x.
+    /// </returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null,
         SequenceLayout? layout = null)
     {
@@ -42,16 +46,19 @@ public static class CausalConvolution
         };
     }
 
-    /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
-    /// <param name="state">(B, W-1, C) in x's type: the last inputs, newest last; updated in place.</param>
-    /// <param name="x">(B, C).</param>
-    /// <param name="weight">(C, W).</param>
-    /// <param name="bias">(C).</param>
-    /// <param name="silu">Whether the SiLU is taken of the sum.</param>
-    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
-    /// is 0 and which touches no state. Null where sequence i has state i.</param>
-    /// <returns>The output (B, C) in x's type.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The last inputs, shape (B, W-1, C), in the dtype of x, newest last. It is updated in place.</param>
+    /// <param name="x">The input, shape (B, C).</param>
+    /// <param name="weight">The filter, shape (C, W).</param>
+    /// <param name="bias">The bias, shape (C). The default, null, means none.</param>
+    /// <param name="silu">Whether SiLU is applied to the sum. The default is false.</param>
+    /// <param name="slots">
+    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
+    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
+    /// i.
+    /// </param>
+    /// <returns>The output, shape (B, C), in the dtype of x.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? slots = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, channels)", 2);
@@ -74,7 +81,8 @@ public static class CausalConvolution
     {
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
-            throw new ArgumentException($"weight has {width} taps; the CUDA back end takes up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to Reference", "weight");
+            throw new ArgumentException(
+                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to Reference", "weight");
         return backend;
     }
 

@@ -3,12 +3,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Refusals at the door of an operator: each names the argument, what it was and what was expected.</summary>
+/// <summary>Checks the arguments of operators. The exceptions contain the argument, its value, and what was expected.</summary>
 static class Checks
 {
     public static string Describe(Tensor tensor) => $"({string.Join(", ", tensor.shape)})";
 
-    /// <summary>Refuses a tensor whose shape is not <paramref name="sizes"/>; -1 stands for any size.</summary>
+    /// <summary>Checks that a tensor has the shape <paramref name="sizes"/>. -1 means any size.</summary>
     public static void Shape(Tensor tensor, ReadOnlySpan<long> sizes, string meaning, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
@@ -17,7 +17,7 @@ static class Checks
         if (fits) return;
         var expected = new string[sizes.Length];
         for (int i = 0; i < expected.Length; i++) expected[i] = sizes[i] < 0 ? "*" : $"{sizes[i]}";
-        throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected ({string.Join(", ", expected)}), that is {meaning}", name);
+        throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected ({string.Join(", ", expected)}), which is {meaning}", name);
     }
 
     public static void SameShape(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
@@ -28,7 +28,7 @@ static class Checks
         if (!fits) throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected that of {otherName}, {Describe(other)}", name);
     }
 
-    /// <summary>Refuses anything but float32, bfloat16, float16 and float64.</summary>
+    /// <summary>Checks that a tensor is float32, bfloat16, float16 or float64.</summary>
     public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
@@ -42,7 +42,7 @@ static class Checks
         if (tensor.dtype != type) throw new ArgumentException($"{name} is {tensor.dtype}; expected {type}", name);
     }
 
-    /// <summary>Refuses a parameter that is neither in the activations' type nor in float32 (or wider, beside float64 activations).</summary>
+    /// <summary>Checks that a parameter has the dtype of the activations or float32 (or wider, for float64 activations).</summary>
     public static void ParameterType(Tensor parameter, Tensor activations, string activationsName, [CallerArgumentExpression(nameof(parameter))] string name = "")
     {
         if (parameter.dtype != activations.dtype && parameter.dtype != ScalarType.Float32)

@@ -7,12 +7,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Linear cross entropy over chunks of tokens: logits = hidden weight^T of a chunk, then in place the gradient with respect to them, then its products with weight and
-/// hidden. Three matrix products in all, as many as with all logits in memory.
+/// Computes linear cross entropy over chunks of tokens: the logits hidden weight^T of a chunk, their gradient in place, and its products with weight
+/// and hidden. These are three matrix products, the same number as with all logits in memory.
 /// </summary>
 static class ChunkedCrossEntropy
 {
-    // float32 logits held at once. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs larger chunks to be busy.
+    // the number of float32 logits in memory. A chunk of fewer than 64 tokens would read the weight more often than it computes with it; a GPU needs
+    // larger chunks to be busy.
     const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, MinTokens = 64;
 
     public static (Tensor Loss, Tensor?[] Gradients) Run(
@@ -33,7 +34,7 @@ static class ChunkedCrossEntropy
         {
             using var scope = NewDisposeScope();
             var part = hidden.narrow(0, start, count);
-            var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), from here on worked on in place
+            var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), modified in place from here on
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
             if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
             else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
@@ -55,7 +56,7 @@ static class ChunkedCrossEntropy
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
     }
 
-    // where all weights are 0 the loss is 0, not 0 / 0
+    // if all weights are 0, the loss is 0, not 0 / 0
     static Tensor WithoutZero(Tensor sum) => sum.masked_fill(sum.eq(Scalars.Zero), Scalars.One);
 
     public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
@@ -73,7 +74,7 @@ static class ChunkedCrossEntropy
         return losses;
     }
 
-    // losses of each row, and where `counted` is given the logits become the gradient of the mean loss with respect to them
+    // computes the losses of each row and, if `counted` is set, replaces the logits by the gradient of the mean loss with respect to them
     static void Rowwise(Tensor logits, Tensor targets, Tensor kept, Tensor losses, CrossEntropyOptions options, Tensor? counted)
     {
         var ignored = kept.logical_not();

@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The gated delta rule in chunks of libtorch's batched products, with libtorch's gradients: any device and type. What the tokens of a chunk write follows from one another by a unit triangular system
-/// (arXiv 2406.06484, section 3.2, with the decays of arXiv 2412.06464), which is solved for all chunks at once; only the states go from chunk to chunk. Arguments as
-/// <see cref="GatedDeltaRule.Forward"/>.
+/// Computes the gated delta rule in chunks with libtorch's batched products and gradients, for any device and dtype. The values that the tokens of a
+/// chunk write follow from a unit triangular system (arXiv 2406.06484, section 3.2, with the decays of arXiv 2412.06464), which is solved for all
+/// chunks together. Only the states are passed from chunk to chunk. The arguments are those of <see cref="GatedDeltaRule.Forward"/>.
 /// </summary>
 static class ChunkedGatedDeltaRule
 {
@@ -17,7 +17,7 @@ static class ChunkedGatedDeltaRule
         var type = SequenceChecks.StateType(value);
         long batch = value.size(0), length = value.size(1), heads = value.size(2), keySize = key.size(3), valueSize = value.size(3), rows = batch * heads;
         long size = Math.Min(chunkSize, length), chunks = (length + size - 1) / size, missing = chunks * size - length;
-        // (B, L, H, ...) to (C B H, Q, ...), with zeros at pads and past the end: there nothing is forgotten and nothing written
+        // (B, L, H, ...) to (C B H, Q, ...), with zeros at padding and past the end, where nothing is forgotten or written
         Tensor Chunked(Tensor tensor)
         {
             var clean = SequenceMasks.WithoutPads(tensor.to(type), layout);
@@ -27,7 +27,7 @@ static class ChunkedGatedDeltaRule
         var (queries, keys, values) = (Chunked(SequenceMasks.Spread(query, heads)), Chunked(SequenceMasks.Spread(key, heads)), Chunked(value));      // (N, Q, K or V), N = C B H
         var (logarithms, strengths) = (Chunked(decay), Chunked(strength).unsqueeze(-1));                                                             // (N, Q), (N, Q, 1)
 
-        // between[i, j]: the logarithm of what is left at token i of what token j wrote, a sum of its own for each pair, without cancellation
+        // between[i, j]: the logarithm of the remainder at token i of what token j wrote, a separate sum for each pair, without cancellation
         var order = Indices.Range(0, size, value.device);
         var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
         var between = logarithms.unsqueeze(-1).expand(chunks * rows, size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
@@ -46,11 +46,12 @@ static class ChunkedGatedDeltaRule
         var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();                               // (N, Q, Q), 1 on the diagonal
         fromStart = fromStart.exp().unsqueeze(-1);                                                           // (N, Q, 1)
 
-        // (1 + A) written = strength (value - decayed key^T state), A strictly lower: solved for the part of the values and for the part of the state
+        // (1 + A) written = strength (value - decayed key^T state), A strictly lower triangular: solved for the part of the values and for the part
+        // of the state
         var keysTransposed = keys.transpose(1, 2);
         var corrections = (bmm(keys * strengths, keysTransposed) * decays).masked_fill(later.logical_not(), Scalars.Zero);
         var sides = cat([values * strengths, keys * (strengths * fromStart)], -1);
-        var solved = TorchOperator.Call("aten::linalg_solve_triangular", "", corrections, sides, false, true, true);       // upper, left, unitriangular
+        var solved = TorchOperator.Call("aten::linalg_solve_triangular", "", corrections, sides, false, true, true); // upper, left, unit triangular
         Tensor[] PerChunk(Tensor tensor) => tensor.unflatten(0, chunks, rows).unbind(0);
         var (ofValues, ofState) = (PerChunk(solved.narrow(-1, 0, valueSize)), PerChunk(solved.narrow(-1, valueSize, keySize)));
 

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The state-space dual in chunks (arXiv 2405.21060, section 6) of libtorch's batched products, with libtorch's gradients: any device and type. Per chunk of Q
-/// tokens and head it holds two Q x Q matrices in the state's type. Arguments as <see cref="StateSpaceDual.Forward"/>.
+/// Computes the state-space dual in chunks (arXiv 2405.21060, section 6) with libtorch's batched products and gradients, for any device and dtype.
+/// Per chunk of Q tokens and head, it stores two Q x Q matrices in the dtype of the state. The arguments are those of
+/// <see cref="StateSpaceDual.Forward"/>.
 /// </summary>
 static class ChunkedStateSpaceDual
 {
@@ -17,7 +18,7 @@ static class ChunkedStateSpaceDual
         var type = SequenceChecks.StateType(x);
         long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3), stateSize = b.size(3);
         long size = Math.Min(chunkSize, length), chunks = (length + size - 1) / size, missing = chunks * size - length;
-        // (B, L, ...) to (B, chunks, Q, ...), with zeros at pads and past the end: there a step of 0 keeps the state
+        // (B, L, ...) to (B, chunks, Q, ...), with zeros at padding and past the end, where a time step of 0 preserves the state
         Tensor Chunked(Tensor tensor)
         {
             var clean = SequenceMasks.WithoutPads(tensor.to(type), layout);
@@ -30,7 +31,7 @@ static class ChunkedStateSpaceDual
         var logarithms = (delta * a.to(type)).permute(0, 1, 3, 2);                                           // (B, C, H, Q), at most 0
         var added = inputs * delta.unsqueeze(-1);
 
-        // between[i, j]: the logarithm of what is left of token j at token i, a sum of its own for each pair, without cancellation
+        // between[i, j]: the logarithm of the remainder of token j at token i, a separate sum for each pair, without cancellation
         var order = Indices.Range(0, size, x.device);
         var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
         var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
@@ -42,7 +43,7 @@ static class ChunkedStateSpaceDual
         var scores = einsum("bcihn,bcjhn->bchij", queries, keys) * decays;
         var output = einsum("bchij,bcjhp->bcihp", scores, added);
 
-        // what a chunk adds to the state, and what it leaves of the one before
+        // what a chunk adds to the state, and the remainder of the previous state
         var toEnd = decays.select(3, size - 1).permute(0, 1, 3, 2);                                          // (B, C, Q, H)
         var contributions = einsum("bcjhp,bcjhn->bchpn", added * toEnd.unsqueeze(-1), keys).unbind(1);
         var fromStart = logarithms.cumsum(-1);                                                               // (B, C, H, Q)
@@ -70,7 +71,7 @@ static class ChunkedStateSpaceDual
     // (B, C, Q, G, N) to (B, C, Q, H, N): neighbouring heads share a group
     static Tensor SpreadGroups(Tensor grouped, long heads) => grouped.size(3) == heads ? grouped : grouped.repeat_interleave(heads / grouped.size(3), 3);
 
-    // the number of each token's document, (B, C, Q) int64; null for one document a row
+    // the number of the document of each token, (B, C, Q), int64; null for one document per row
     static Tensor? Documents(SequenceLayout? layout, long missing, long chunks, long size)
     {
         if (layout?.Starts is not { } starts) return null;

@@ -1,8 +1,9 @@
 namespace HybridArchitectures.Kernels;
 
-/// <param name="IgnoreIndex">The target that marks a token as not counted.</param>
-/// <param name="LabelSmoothing">The share of the target's probability spread over all classes.</param>
-/// <param name="ZLoss">Weight of the squared log-normaliser.</param>
-/// <param name="LogitScale">Factor on the logits.</param>
-/// <param name="Backend">What works on the logits' rows.</param>
+/// <summary>Contains the options of cross entropy.</summary>
+/// <param name="IgnoreIndex">The target that marks a token that does not count.</param>
+/// <param name="LabelSmoothing">The share of the target's probability that is spread over all classes.</param>
+/// <param name="ZLoss">The weight of the squared log-normalizer.</param>
+/// <param name="LogitScale">The multiplier of the logits.</param>
+/// <param name="Backend">The back end for the rows of logits.</param>
 sealed record CrossEntropyOptions(long IgnoreIndex, double LabelSmoothing, double ZLoss, double LogitScale, KernelBackend Backend);

@@ -7,19 +7,22 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv 2309.17453).
-/// Bfloat16 on compute capability 9.0 runs on this library's own kernels, for head sizes up to 256 (128 where gradients are recorded) and more
-/// than one query; they skip keys that no query sees. All other calls run on libtorch's fused kernels.
+/// Implements causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv
+/// 2309.17453).
 /// </summary>
+/// <remarks>
+/// bfloat16 on compute capability 9.0 uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more than one query.
+/// They skip keys that no query sees. All other calls use libtorch's fused kernels.
+/// </remarks>
 public static class FusedAttention
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
     /// <summary>
-    /// The back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> calls that
-    /// <see cref="KernelBackend.Cuda"/> does not take (head sizes, positions given token by token) are served by
-    /// <see cref="KernelBackend.LibTorch"/>; <see cref="KernelFor"/> tells.
+    /// Returns the back end that serves queries like <paramref name="query"/>. With <see cref="KernelBackend.Auto"/>, calls that
+    /// <see cref="KernelBackend.Cuda"/> does not support (because of head sizes or explicit positions) use <see cref="KernelBackend.LibTorch"/>.
+    /// <see cref="KernelFor"/> returns the kernel of a call.
     /// </summary>
     public static KernelBackend BackendFor(Tensor query)
     {
@@ -32,17 +35,23 @@ public static class FusedAttention
         };
     }
 
-    /// <summary>softmax(scale * query key^T) value over the keys each query sees. A query that sees none gives 0, and passes no gradient.</summary>
-    /// <param name="query">(B, L, H, D), floating point.</param>
-    /// <param name="key">(B, S, K, D); H is a multiple of K, and each key head serves H / K query heads that follow one another.</param>
-    /// <param name="value">(B, S, K, E); E may differ from D.</param>
-    /// <param name="scale">Factor on the scores; 1 / sqrt(D) if null.</param>
-    /// <param name="window">How many tokens back a query sees, itself included: key j of query i where i - j &lt; window; null for all.</param>
-    /// <param name="sinks">The first so many tokens of a document are seen past the window too.</param>
-    /// <param name="positions">Where queries and keys stand; if null, each row is one text, S is at least L, and the last query stands at the last
-    /// key.</param>
-    /// <returns>(B, L, H, E) in the type of <paramref name="query"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <summary>
+    /// Computes softmax(scale * query key^T) value over the keys that each query sees. A query that sees none gives 0 and passes no gradient.
+    /// </summary>
+    /// <param name="query">The queries, shape (B, L, H, D), floating point.</param>
+    /// <param name="key">The keys, shape (B, S, K, D). H is a multiple of K, and each key head serves H / K consecutive query heads.</param>
+    /// <param name="value">The values, shape (B, S, K, E). E may differ from D.</param>
+    /// <param name="scale">The scale of the scores. The default, null, means 1 / sqrt(D).</param>
+    /// <param name="window">
+    /// The number of tokens that a query sees, including itself: key j of query i if i - j &lt; window. The default, null, means all.
+    /// </param>
+    /// <param name="sinks">The number of first tokens of a document that are also visible outside the window. The default is 0.</param>
+    /// <param name="positions">
+    /// The positions of queries and keys. The default, null, means that each row is one sequence, S is at least L, and the last query is at the last
+    /// key.
+    /// </param>
+    /// <returns>The output, shape (B, L, H, E), in the dtype of <paramref name="query"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
         Check(query, key, value, scale, window, sinks, positions);
@@ -67,12 +76,11 @@ public static class FusedAttention
     }
 
     /// <summary>
-    /// Which kernel <see cref="Forward"/> runs for these arguments on their device: this library's own, or the one of its kernels that libtorch
-    /// decides for.
+    /// Returns the kernel that <see cref="Forward"/> uses for these arguments on their device: this library's, or the one that libtorch selects.
     /// </summary>
     /// <inheritdoc cref="Forward" path="/param"/>
-    /// <returns>The kernel; <see cref="AttentionKernel.Math"/> where all scores are held in memory.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as <see cref="Forward"/> wants it.</exception>
+    /// <returns>The kernel. <see cref="AttentionKernel.Math"/> means that all scores are stored in memory.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid for <see cref="Forward"/>.</exception>
     public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
         Check(query, key, value, scale, window, sinks, positions);
@@ -82,7 +90,7 @@ public static class FusedAttention
         return Choice(Plan(query, key, value, scale, window, sinks, positions));
     }
 
-    // In main memory a mask over all queries and keys may cost more memory and time than several calls.
+    // on the CPU, a mask over all queries and keys may need more memory and time than several calls
     static IReadOnlyList<AttentionPiece>? Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions) =>
         query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
             ? AttentionPlan.Create(query, key, window, sinks, positions)
@@ -101,7 +109,7 @@ public static class FusedAttention
 
     static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
 
-    // An explicit choice of the CUDA back end is an error where it cannot be had; a choice by default is not.
+    // an explicit choice of the CUDA back end is an error if it is not available; a default choice is not
     static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions)
     {
         var refusal = AttentionCuda.Refusal(query, key, value, scale, positions);
@@ -109,7 +117,7 @@ public static class FusedAttention
         return refusal is null;
     }
 
-    // What libtorch's operator is given, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any.
+    // the arguments of libtorch's operator, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any
     readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);
 
     static FusedCall Plan(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
@@ -126,15 +134,15 @@ public static class FusedAttention
         }
         else if (queries == 1)
         {
-            // one query sees all that its window leaves: no mask
+            // one query sees everything that its window leaves, so no mask is needed
             if (window is { } width && width + sinks < keys) (key, value) = (Seen(key, width, sinks), Seen(value, width, sinks));
         }
         else if (window is null && queries == keys) causal = true;
         else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
         var factor = scale ?? 1 / Math.Sqrt(query.size(3));
-        // on a card only plain operators take grouped heads with a mask or in float32, and they hold all scores
+        // on a GPU, only plain operators support grouped heads with a mask or in float32, and they store all scores
         if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2) && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
-        // the fused kernels want equal head sizes: zeros change neither scores nor the kept part of the values
+        // the fused kernels require equal head sizes: zeros change neither scores nor the used part of the values
         long size = query.size(3), valueSize = value.size(3);
         if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
         if (valueSize < size) value = Pad(value, size);

@@ -5,17 +5,22 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The gated delta rule (arXiv 2412.06464): per head a K x V state that forgets, and that a token corrects where its key already points,
+/// Implements the gated delta rule (arXiv 2412.06464). Each head has a K x V state that decays, and that a token corrects where its key points:
 /// <c>S[t] = exp(decay[t]) S[t-1] + strength[t] key[t] (value[t] - key[t]^T exp(decay[t]) S[t-1])</c>, <c>y[t] = S[t]^T query[t]</c>.
-/// Computed chunk by chunk as matrix products (section 3.3 there), with memory linear in the length. Sums and states are float32, also for bfloat16 activations. Keys should have length 1 or less:
-/// a longer one with a strength of 1 makes the state grow.
 /// </summary>
+/// <remarks>
+/// It is computed chunk by chunk as matrix products (section 3.3 of the paper), with memory linear in the length. Sums and states are float32, also
+/// for bfloat16 activations. Keys should have length 1 or less: with a longer key and a strength of 1, the state grows.
+/// </remarks>
 public static class GatedDeltaRule
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/>, on any device, unless the reference is asked for.</summary>
+    /// <summary>
+    /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
+    /// reference is selected.
+    /// </summary>
     public static KernelBackend BackendFor(Tensor value)
     {
         ArgumentNullException.ThrowIfNull(value);
@@ -27,17 +32,19 @@ public static class GatedDeltaRule
         };
     }
 
-    /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
-    /// <param name="query">(B, L, G, K): each H/G neighbouring heads share a group.</param>
-    /// <param name="key">(B, L, G, K).</param>
-    /// <param name="value">(B, L, H, V) float32, bfloat16 or float64.</param>
-    /// <param name="decay">(B, L, H): logarithms of what a token leaves of the state before it, at most 0.</param>
-    /// <param name="strength">(B, L, H): how far a token corrects the state, 0 to 1.</param>
-    /// <param name="initialState">(B, H, K, V) float32; null for zero.</param>
-    /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result.</param>
-    /// <returns>The output (B, L, H, V) in value's type, and the state (B, H, K, V) float32 after each row's last token.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="query">The queries, shape (B, L, G, K). H/G neighbouring heads share a group.</param>
+    /// <param name="key">The keys, shape (B, L, G, K).</param>
+    /// <param name="value">The values, shape (B, L, H, V), float32, bfloat16 or float64.</param>
+    /// <param name="decay">The logarithm of the factor by which a token decays the state before it, shape (B, L, H), at most 0.</param>
+    /// <param name="strength">The strength of the correction, shape (B, L, H), 0 to 1.</param>
+    /// <param name="initialState">The initial state, shape (B, H, K, V), float32. The default, null, means zero.</param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <param name="chunkSize">The number of tokens per chunk, a power of two. It affects speed and memory, but not the result.</param>
+    /// <returns>
+    /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
+    /// </returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
     {
@@ -59,15 +66,15 @@ public static class GatedDeltaRule
             : ChunkedGatedDeltaRule.Forward(query, key, value, decay, strength, initialState, layout, chunkSize);
     }
 
-    /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
-    /// <param name="state">(B, H, K, V) float32, updated in place.</param>
-    /// <param name="query">(B, G, K).</param>
-    /// <param name="key">(B, G, K).</param>
-    /// <param name="value">(B, H, V).</param>
-    /// <param name="decay">(B, H), at most 0.</param>
-    /// <param name="strength">(B, H).</param>
-    /// <returns>The output (B, H, V) in value's type.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The state, shape (B, H, K, V), float32. It is updated in place.</param>
+    /// <param name="query">The queries, shape (B, G, K).</param>
+    /// <param name="key">The keys, shape (B, G, K).</param>
+    /// <param name="value">The values, shape (B, H, V).</param>
+    /// <param name="decay">The logarithm of the decay, shape (B, H), at most 0.</param>
+    /// <param name="strength">The strength of the correction, shape (B, H).</param>
+    /// <returns>The output, shape (B, H, V), in the dtype of value.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength)
     {
         SequenceChecks.Activations(value, nameof(value), "(batch, heads, value size)", 3);

@@ -4,24 +4,26 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Root-mean-square normalisation with a SiLU gate, as Mamba-2 blocks end with (arXiv 2405.21060).</summary>
+/// <summary>Implements RMSNorm with a SiLU gate, as at the end of Mamba-2 blocks (arXiv 2405.21060).</summary>
 public static class GatedRmsNorm
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(GatedRmsNorm));
 
-    /// <summary>norm(x * silu(gate)) * weight, or with <paramref name="normBeforeGate"/> norm(x) * weight * silu(gate).</summary>
-    /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>
-    /// <param name="gate">Shape and type of <paramref name="x"/>.</param>
-    /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
-    /// <param name="epsilon">Added to the mean square; above 0.</param>
-    /// <param name="groups">A divisor of the width: each of so many equal parts is normed by itself.</param>
-    /// <param name="normBeforeGate">Whether the gate is applied to the normed value (true) or to the value that is normed (false).</param>
-    /// <returns>Shape and type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <summary>Computes norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) if <paramref name="normBeforeGate"/> is true.</summary>
+    /// <param name="x">
+    /// The input, shape (..., width), floating point. For bfloat16, statistics and products are float32 and rounded once at the end.
+    /// </param>
+    /// <param name="gate">The gate, with the shape and dtype of <paramref name="x"/>.</param>
+    /// <param name="weight">The weight, shape (width), float32 or in the dtype of <paramref name="x"/>. Null means none.</param>
+    /// <param name="epsilon">The number added to the mean square, above 0. The default is 1e-5.</param>
+    /// <param name="groups">The number of equal groups that are normalized separately, a divisor of the width. The default is 1.</param>
+    /// <param name="normBeforeGate">Whether the gate multiplies the normalized value. The default, false, normalizes the gated value.</param>
+    /// <returns>The output, with the shape and dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
     {
         Checks.Floating(x);

@@ -5,18 +5,20 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The products of a mixture of experts: rows that lie group by group, each group with a weight of its own. One operator of libtorch's serves all groups, and their
-/// sizes stay on the device.
+/// Implements the products of a mixture of experts: rows that are sorted by group, and one weight per group. One operator of libtorch serves all
+/// groups, and their sizes stay on the device.
 /// </summary>
 public static class GroupedLinear
 {
-    const int Alignment = 16;       // bytes that libtorch's operator asks of every row
+    const int Alignment = 16;       // the alignment of rows in bytes that libtorch's operator requires
 
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves rows like <paramref name="x"/> with weights like <paramref name="weight"/>: libtorch's operator for float32, float16 and
-    /// bfloat16 where both widths take whole multiples of 16 bytes, else the reference.</summary>
+    /// <summary>
+    /// Returns the back end that serves rows like <paramref name="x"/> with weights like <paramref name="weight"/>: libtorch's operator for float32,
+    /// float16 and bfloat16 if both widths are multiples of 16 bytes, and the reference otherwise.
+    /// </summary>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
         ArgumentNullException.ThrowIfNull(x);
@@ -34,12 +36,17 @@ public static class GroupedLinear
         };
     }
 
-    /// <summary>Row r of group g becomes weight[g] x[r].</summary>
-    /// <param name="x">(rows, inputs), floating point: first the rows of group 0, then those of group 1, and so on.</param>
-    /// <param name="weight">(groups, outputs, inputs), type of <paramref name="x"/>.</param>
-    /// <param name="ends">(groups), int32: where each group ends. Non-decreasing, the last is the number of rows; a group may be empty and then has gradient zero.</param>
-    /// <returns>(rows, outputs), type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device is not as said above. Values of <paramref name="ends"/> are checked in main memory only.</exception>
+    /// <summary>Computes weight[g] x[r] for each row r of group g.</summary>
+    /// <param name="x">The input, shape (rows, inputs), floating point: the rows of group 0, then those of group 1, and so on.</param>
+    /// <param name="weight">The weights, shape (groups, outputs, inputs), in the dtype of <paramref name="x"/>.</param>
+    /// <param name="ends">
+    /// The end of each group, shape (groups), int32, non-decreasing. The last one is the number of rows. A group can be empty; its gradient is then
+    /// zero.
+    /// </param>
+    /// <returns>The output, shape (rows, outputs), in the dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">
+    /// A shape, dtype or device is invalid. The values of <paramref name="ends"/> are checked only on the CPU.
+    /// </exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
     {
         Checks.Floating(x);
@@ -66,7 +73,7 @@ public static class GroupedLinear
                 var (gradient, input, weights, last) = (context.Gradients[0]!.contiguous(), context.Saved[0]!, context.Saved[1]!, context.Saved[2]!);
                 var dX = context.Needs(0) ? Product(gradient, weights.contiguous(), last) : null;
                 var dWeight = context.Needs(1) ? Product(gradient.transpose(0, 1), input.contiguous(), last) : null;
-                // libtorch leaves what it does not compute as it finds it
+                // libtorch does not initialize what it does not compute
                 dWeight?.masked_fill_(Empty(last).view(-1, 1, 1), Scalars.Zero);
                 return [dX, dWeight];
             })[0];

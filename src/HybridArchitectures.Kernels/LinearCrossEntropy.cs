@@ -6,58 +6,74 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// A language model's head and its cross entropy as one operator, which holds a small part of the logits at a time (arXiv 2411.09009 tells why that matters). In main memory tokens are
-/// taken in chunks, and where gradients are wanted they are computed chunk by chunk in the forward pass; on a card classes are taken in chunks, and logits are computed once more for the
-/// gradients. The weight's gradient is summed in float32.
+/// Computes the head of a language model and its cross entropy as one operator, which stores only a small part of the logits at a time (arXiv
+/// 2411.09009 explains why that matters).
 /// </summary>
+/// <remarks>
+/// On the CPU, tokens are processed in chunks, and gradients are computed in the forward pass. On a GPU, classes are processed in chunks, and logits
+/// are computed again for the gradients. The gradient of the weight is summed in float32.
+/// </remarks>
 public static class LinearCrossEntropy
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The most logits that a card holds at a time, as a part of all, in (0, 1]; 1/16 unless set. Those of the last chunk are kept for the gradients and the others computed once
-    /// more, so that a training step takes four matrix products with few logits held and three with all of them, 1. (Where all are few, they are held in any case.)</summary>
-    /// <exception cref="ArgumentOutOfRangeException">Set to a number outside of (0, 1].</exception>
+    /// <summary>
+    /// Gets or sets the maximum share of the logits that a GPU stores at a time, in (0, 1]. The default is 1/16. The logits of the last chunk are
+    /// saved for the gradients and the others are computed again. A training step therefore needs four matrix products with a small share, and three
+    /// with a share of 1. A small number of logits is always stored completely.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">The value is outside (0, 1].</exception>
     public static double LogitsShare
     {
         get;
-        set => field = value is > 0 and <= 1 ? value : throw new ArgumentOutOfRangeException(nameof(value), value, $"LogitsShare is {value}; expected a number in (0, 1]");
+        set => field = value is > 0 and <= 1
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, $"LogitsShare is {value}; expected a number in (0, 1]");
     } = 1.0 / 16;
 
-    /// <summary>The back end that serves activations like <paramref name="hidden"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="hidden"/>.</summary>
     public static KernelBackend BackendFor(Tensor hidden)
     {
         Checks.Floating(hidden);
         if (Backend == KernelBackend.LibTorch) return KernelBackend.LibTorch;
         var chosen = SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy));
-        // in chunks, where neither of ours serves
+        // in chunks, if none of this library's kernels serves
         return Backend == KernelBackend.Auto && chosen == KernelBackend.Reference ? KernelBackend.LibTorch : chosen;
     }
 
     /// <summary>
-    /// The mean over tokens of -log softmax(logitScale * (hidden weight^T + bias))[target], in nats, plus <paramref name="zLoss"/> times the mean of logsumexp^2.
-    /// Tokens whose target is <paramref name="ignoreIndex"/> count nowhere; where all are, loss and gradients are 0.
+    /// Computes the mean over tokens of -log softmax(logitScale * (hidden weight^T + bias))[target], in nats, plus <paramref name="zLoss"/> times the
+    /// mean of logsumexp^2. Tokens whose target is <paramref name="ignoreIndex"/> do not count. If no token counts, loss and gradients are 0.
     /// </summary>
-    /// <param name="hidden">(T, d), floating point.</param>
-    /// <param name="weight">(V, d), float32 or of the type of <paramref name="hidden"/>; products are in the type of <paramref name="hidden"/>.</param>
-    /// <param name="targets">(T) int64, each in [0, V) or <paramref name="ignoreIndex"/>.</param>
-    /// <param name="ignoreIndex">The target that marks a token as not counted.</param>
-    /// <param name="labelSmoothing">The share of the target's probability spread evenly over all V classes, in [0, 1).</param>
-    /// <param name="zLoss">Weight of the penalty on the squared log-normaliser (arXiv 2204.02311, section 5), at least 0.</param>
-    /// <param name="bias">(V), float32 or of the type of <paramref name="hidden"/>; null for none.</param>
-    /// <param name="logitScale">Factor on the logits.</param>
-    /// <param name="tokenWeights">
-    /// (T) float32 without gradient, each finite and at least 0: the mean over tokens is weighted by them, and a sum of 0 gives 0. Null, the default, weighs all
-    /// tokens alike. On a GPU a weighted loss is computed by the LibTorch back end.
+    /// <param name="hidden">The input, shape (T, d), floating point.</param>
+    /// <param name="weight">
+    /// The weight of the head, shape (V, d), float32 or in the dtype of <paramref name="hidden"/>. Products are in the dtype of
+    /// <paramref name="hidden"/>.
     /// </param>
-    /// <returns>One number, float32 (float64 for float64 input).</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <param name="targets">The targets, shape (T), int64, each in [0, V) or <paramref name="ignoreIndex"/>.</param>
+    /// <param name="ignoreIndex">The target that marks a token that does not count. The default is -100.</param>
+    /// <param name="labelSmoothing">
+    /// The share of the target's probability that is spread evenly over all V classes, in [0, 1). The default is 0.
+    /// </param>
+    /// <param name="zLoss">
+    /// The weight of the penalty on the squared log-normalizer (arXiv 2204.02311, section 5), at least 0. The default is 0.
+    /// </param>
+    /// <param name="bias">The bias, shape (V), float32 or in the dtype of <paramref name="hidden"/>. The default, null, means none.</param>
+    /// <param name="logitScale">The multiplier of the logits. The default is 1.</param>
+    /// <param name="tokenWeights">
+    /// The weights of tokens in the mean, shape (T), float32 without a gradient, each finite and at least 0. A sum of 0 gives 0. The default, null,
+    /// means equal weights. On a GPU, the LibTorch back end computes a weighted loss.
+    /// </param>
+    /// <returns>A scalar, float32 (float64 for float64 input).</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
         Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
         if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
-        if (!(labelSmoothing is >= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
+        if (!(labelSmoothing is >= 0 and < 1))
+            throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
         Checks.NotNegative(zLoss);
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Cuda && tokenWeights is not null)
@@ -80,7 +96,7 @@ public static class LinearCrossEntropy
             },
             context =>
             {
-                // computed already, for an incoming gradient of 1
+                // already computed, for an incoming gradient of 1
                 var incoming = context.Gradients[0]!;
                 bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
                 return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
@@ -103,16 +119,16 @@ public static class LinearCrossEntropy
                 var saved = context.Saved;
                 var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, chunk, saved[6]!);
                 bool last = !LibTorch.CurrentBackwardKeepsGraph();
-                // another pass may follow, and is to find what this one found
+                // another pass may follow and must find the same values
                 if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
                 return CrossEntropyCuda.Backward(saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
             })[0];
     }
 
-    /// <summary>The cross entropy of every token by itself, in nats, without gradient.</summary>
+    /// <summary>Computes the cross entropy of each token in nats, without a gradient.</summary>
     /// <inheritdoc cref="Forward" path="/param"/>
-    /// <returns>(T) float32; 0 where the target is <paramref name="ignoreIndex"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <returns>The losses, shape (T), float32; 0 if the target is <paramref name="ignoreIndex"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
@@ -135,7 +151,7 @@ public static class LinearCrossEntropy
         var values = tokenWeights.contiguous();
         foreach (float value in TensorMemory.Span<float>(values))
             if (!(value >= 0) || !float.IsFinite(value))
-                throw new ArgumentOutOfRangeException(nameof(tokenWeights), value, $"tokenWeights holds {value}; expected finite numbers from 0");
+                throw new ArgumentOutOfRangeException(nameof(tokenWeights), value, $"tokenWeights contains {value}; expected finite numbers of at least 0");
         GC.KeepAlive(values);
     }
 
@@ -157,7 +173,7 @@ public static class LinearCrossEntropy
             Checks.SameDevice(bias, hidden, nameof(hidden));
         }
         if (!double.IsFinite(logitScale)) throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
-        // on CUDA reading the targets would stall the device; there a target out of range shows as a NaN loss
+        // on CUDA, reading the targets would stall the device; a target out of range gives a NaN loss there
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
         var (values, index) = (targets.contiguous(), 0L);

@@ -1,14 +1,15 @@
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// How Llama 3.1 and later stretch rotary frequencies to contexts longer than they were first trained for ("llama3" in their configurations): waves longer than
-/// <paramref name="OriginalContextLength"/> / <paramref name="LowFrequencyFactor"/> tokens are slowed by <paramref name="Factor"/>, waves shorter than
-/// <paramref name="OriginalContextLength"/> / <paramref name="HighFrequencyFactor"/> stay, and those between are blended linearly in frequency.
+/// Describes how Llama 3.1 and later scale rotary frequencies for contexts longer than in the first training ("llama3" in configurations). Waves
+/// longer than <paramref name="OriginalContextLength"/> / <paramref name="LowFrequencyFactor"/> tokens are slowed by <paramref name="Factor"/>, waves
+/// shorter than <paramref name="OriginalContextLength"/> / <paramref name="HighFrequencyFactor"/> do not change, and waves between them are blended
+/// linearly in frequency.
 /// </summary>
-/// <param name="Factor">By how much slow waves are stretched (<c>factor</c>), such as 32 in Llama 3.2; at least 1.</param>
-/// <param name="LowFrequencyFactor"><c>low_freq_factor</c>, such as 1; above 0.</param>
-/// <param name="HighFrequencyFactor"><c>high_freq_factor</c>, such as 4; above the low one.</param>
-/// <param name="OriginalContextLength"><c>original_max_position_embeddings</c> in tokens, such as 8192.</param>
+/// <param name="Factor">The factor of slow waves (<c>factor</c>), for example 32 in Llama 3.2, at least 1.</param>
+/// <param name="LowFrequencyFactor"><c>low_freq_factor</c>, for example 1, above 0.</param>
+/// <param name="HighFrequencyFactor"><c>high_freq_factor</c>, for example 4, above the low one.</param>
+/// <param name="OriginalContextLength"><c>original_max_position_embeddings</c> in tokens, for example 8192.</param>
 public sealed record Llama3RotaryScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalContextLength)
 {
     internal double Apply(double frequency)

@@ -6,22 +6,28 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Root-mean-square normalisation (arXiv 1910.07467), over the whole last dimension or over equal parts of it.</summary>
+/// <summary>Implements RMSNorm (arXiv 1910.07467), over the whole last dimension or over equal groups of it.</summary>
 public static class RmsNorm
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm));
 
-    /// <summary>x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal parts of the last dimension.</summary>
-    /// <param name="x">(..., width), floating point. Statistics and products are float32 for bfloat16 input, rounded once at the end.</param>
-    /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
-    /// <param name="epsilon">Added to the mean square; above 0.</param>
-    /// <param name="groups">A divisor of the width; with as many groups as heads each head is normed by itself.</param>
-    /// <returns>Shape and type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <summary>
+    /// Computes x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal groups of the last dimension.
+    /// </summary>
+    /// <param name="x">
+    /// The input, shape (..., width), floating point. For bfloat16, statistics and products are float32 and rounded once at the end.
+    /// </param>
+    /// <param name="weight">The weight, shape (width), float32 or in the dtype of <paramref name="x"/>. Null means none.</param>
+    /// <param name="epsilon">The number added to the mean square, above 0. The default is 1e-5.</param>
+    /// <param name="groups">
+    /// The number of groups, a divisor of the width. With the number of heads, each head is normalized separately. The default is 1.
+    /// </param>
+    /// <returns>The output, with the shape and dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
         Checks.Floating(x);
@@ -36,14 +42,14 @@ public static class RmsNorm
         };
     }
 
-    /// <summary>The norm of x + residual, and that sum, which goes on as the next residual: one pass on a card.</summary>
-    /// <param name="x">(..., width), floating point.</param>
-    /// <param name="residual">Shape and type of <paramref name="x"/>.</param>
-    /// <param name="weight">(width), float32 or of the type of <paramref name="x"/>; null for none.</param>
-    /// <param name="epsilon">Added to the mean square; above 0.</param>
-    /// <param name="groups">A divisor of the width: each of so many equal parts is normed by itself.</param>
-    /// <returns>The normed sum, and the sum as rounded to the type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type, device or number is not as said above.</exception>
+    /// <summary>Computes the norm of x + residual, and the sum, which is the next residual. On a GPU, this is one pass.</summary>
+    /// <param name="x">The input, shape (..., width), floating point.</param>
+    /// <param name="residual">The residual, with the shape and dtype of <paramref name="x"/>.</param>
+    /// <param name="weight">The weight, shape (width), float32 or in the dtype of <paramref name="x"/>. Null means none.</param>
+    /// <param name="epsilon">The number added to the mean square, above 0. The default is 1e-5.</param>
+    /// <param name="groups">The number of equal groups that are normalized separately, a divisor of the width. The default is 1.</param>
+    /// <returns>The normalized sum, and the sum rounded to the dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
         Checks.Floating(x);

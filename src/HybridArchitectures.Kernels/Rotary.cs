@@ -7,25 +7,29 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Rotary position embedding (arXiv 2104.09864) in the half-split layout of Llama: x[j] and x[j + R/2] are turned as a pair, by the position times the pair's frequency.
+/// Implements rotary position embeddings (arXiv 2104.09864) in the half-split layout of Llama: x[j] and x[j + R/2] are rotated as a pair, by the
+/// position times the frequency of the pair.
 /// </summary>
 public static class Rotary
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary));
 
-    /// <summary>The frequencies theta^(-2j/R) in radians per token: (R/2) float32, rounded up, computed in double precision.</summary>
-    /// <param name="rotaryDimensions">R, how many of each head's channels are rotated, at least 1. Where it is odd one channel more is, as in Hugging Face's models: pairs are.</param>
-    /// <param name="theta">The base, such as 500000; above 0.</param>
-    /// <param name="scaling">Stretches slow frequencies for long contexts; null for none.</param>
-    /// <param name="device">Where the result lives; main memory if null.</param>
-    /// <exception cref="ArgumentException">A number is not as said above.</exception>
+    /// <summary>Returns the frequencies theta^(-2j/R) in radians per token, shape (R/2 rounded up), float32, computed in double precision.</summary>
+    /// <param name="rotaryDimensions">
+    /// R, the number of channels per head that are rotated, at least 1. If it is odd, one more channel is rotated, as in Hugging Face Transformers.
+    /// </param>
+    /// <param name="theta">The base, for example 500000, above 0.</param>
+    /// <param name="scaling">The scaling of slow frequencies for long contexts. The default, null, means none.</param>
+    /// <param name="device">The device of the result. The default, null, means the CPU.</param>
+    /// <exception cref="ArgumentException">A number is invalid. The message names the argument.</exception>
     public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
     {
-        if (rotaryDimensions < 1) throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
+        if (rotaryDimensions < 1)
+            throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
         Checks.Positive(theta);
         scaling?.Check(nameof(scaling));
         var frequencies = new float[(rotaryDimensions + 1) / 2];
@@ -37,11 +41,13 @@ public static class Rotary
         return tensor(frequencies, ScalarType.Float32, device);
     }
 
-    /// <summary>Cosine and sine of every position's angles, computed in double precision, so that far positions stay exact.</summary>
-    /// <param name="positions">(L) or (B, L) int64, in tokens from the start of the text; what pads hold does not matter.</param>
-    /// <param name="inverseFrequencies">(R/2) float32, see <see cref="InverseFrequencies"/>.</param>
-    /// <returns>Both (1 or B, L, R/2) float32.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    /// <summary>Returns cosine and sine of the angles of every position, computed in double precision, so that distant positions are exact.</summary>
+    /// <param name="positions">
+    /// The positions, shape (L) or (B, L), int64, in tokens from the start of the sequence. Values at padding do not matter.
+    /// </param>
+    /// <param name="inverseFrequencies">The frequencies, shape (R/2), float32, see <see cref="InverseFrequencies"/>.</param>
+    /// <returns>Both with shape (1 or B, L, R/2), float32.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies)
     {
         Checks.Type(positions, ScalarType.Int64);
@@ -55,12 +61,12 @@ public static class Rotary
         return (cos(angles).to(ScalarType.Float32).MoveToOuterDisposeScope(), sin(angles).to(ScalarType.Float32).MoveToOuterDisposeScope());
     }
 
-    /// <summary>Turns queries or keys by their positions.</summary>
-    /// <param name="x">(B, L, H, D), floating point, with D at least R; channels past the first R pass through.</param>
-    /// <param name="cosine">(1 or B, L, R/2) float32, see <see cref="Table"/>; no gradient flows to it.</param>
-    /// <param name="sine">Shape and type of <paramref name="cosine"/>.</param>
-    /// <returns>Shape and type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    /// <summary>Rotates queries or keys by their positions.</summary>
+    /// <param name="x">The input, shape (B, L, H, D), floating point, with D at least R. Channels after the first R do not change.</param>
+    /// <param name="cosine">The cosines, shape (1 or B, L, R/2), float32, see <see cref="Table"/>. They receive no gradient.</param>
+    /// <param name="sine">The sines, with the shape and dtype of <paramref name="cosine"/>.</param>
+    /// <returns>The output, with the shape and dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
     {
         Checks.Floating(x);

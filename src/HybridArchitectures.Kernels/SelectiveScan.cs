@@ -6,33 +6,41 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The selective scan of Mamba (arXiv 2312.00752, algorithm 2): per channel d a diagonal linear recurrence over N states whose input, output and step
-/// size depend on the token,
-/// <c>h[t] = exp(delta[t] a) h[t-1] + delta[t] b[t] x[t]</c>, <c>y[t] = c[t]·h[t] + skip x[t]</c>, and with a gate <c>y[t] silu(gate[t])</c>.
-/// Sums and states are float32, also for bfloat16 activations.
+/// Implements the selective scan of Mamba-1 (arXiv 2312.00752, algorithm 2). Each channel has a diagonal linear recurrence over N states whose input,
+/// output and time step depend on the token: <c>h[t] = exp(dt[t] a) h[t-1] + dt[t] b[t] x[t]</c>, <c>y[t] = c[t]·h[t] + skip x[t]</c>, and with a
+/// gate <c>y[t] silu(gate[t])</c>. Sums and states are float32, also for bfloat16 activations.
 /// </summary>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// Tensor x = randn(2, 100, 64), dt = randn(2, 100, 64);                                       // (batch, length, channels)
+/// Tensor A = -rand(64, 16), B = randn(2, 100, 16), C = randn(2, 100, 16);
+/// var (output, state) = SelectiveScan.Forward(x, dt, A, B, C, softplus: true);
+/// Console.WriteLine($"{string.Join(" x ", output.shape)}, state {string.Join(" x ", state.shape)}");      // 2 x 100 x 64, state 2 x 64 x 16
+/// </code>
+/// </example>
 public static class SelectiveScan
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SelectiveScan));
 
-    /// <summary>Scans whole rows. Differentiable in every tensor, the final state included.</summary>
-    /// <param name="x">(B, L, D) float32, bfloat16 or float64.</param>
-    /// <param name="timeStep">(B, L, D): the step sizes delta, before bias and softplus.</param>
-    /// <param name="a">(D, N) float32, negative for a state that decays.</param>
-    /// <param name="b">(B, L, N), or (B, L, G, N) where each D/G neighbouring channels share a group.</param>
-    /// <param name="c">Shaped like <paramref name="b"/>.</param>
-    /// <param name="skip">(D): the weight of x in the output.</param>
-    /// <param name="gate">(B, L, D): the output is multiplied by silu of it.</param>
-    /// <param name="timeStepBias">(D), added to <paramref name="timeStep"/>.</param>
-    /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
-    /// <param name="initialState">(B, D, N) float32; null for zero.</param>
-    /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <returns>The output (B, L, D) in x's type, and the state (B, D, N) float32 after each row's last token.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Scans complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="x">The input, shape (B, L, D), float32, bfloat16 or float64.</param>
+    /// <param name="timeStep">The time steps dt before bias and softplus, shape (B, L, D).</param>
+    /// <param name="a">The decay A, shape (D, N), float32, negative for a state that decays.</param>
+    /// <param name="b">The input projection B, shape (B, L, N), or (B, L, G, N) if D/G neighbouring channels share a group.</param>
+    /// <param name="c">The output projection C, with the shape of <paramref name="b"/>.</param>
+    /// <param name="skip">The weight D of x in the output, shape (D). The default, null, means none.</param>
+    /// <param name="gate">The gate z, shape (B, L, D). The output is multiplied by silu(gate). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias, shape (D), which is added to <paramref name="timeStep"/>. The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="initialState">The initial state, shape (B, D, N), float32. The default, null, means zero.</param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <returns>The output, shape (B, L, D), in the dtype of x, and the state after the last token of each row, shape (B, D, N), float32.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? gate = null,
         Tensor? timeStepBias = null, bool softplus = false, Tensor? initialState = null, SequenceLayout? layout = null)
     {
@@ -58,21 +66,24 @@ public static class SelectiveScan
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }
 
-    /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
-    /// <param name="state">(B, D, N) float32, updated in place.</param>
-    /// <param name="x">(B, D).</param>
-    /// <param name="timeStep">(B, D).</param>
-    /// <param name="a">(D, N) float32.</param>
-    /// <param name="b">(B, N) or (B, G, N).</param>
-    /// <param name="c">Shaped like <paramref name="b"/>.</param>
-    /// <param name="skip">(D).</param>
-    /// <param name="gate">(B, D).</param>
-    /// <param name="timeStepBias">(D).</param>
-    /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
-    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
-    /// is 0 and which touches no state. Null where sequence i has state i.</param>
-    /// <returns>The output (B, D) in x's type.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The state, shape (B, D, N), float32. It is updated in place.</param>
+    /// <param name="x">The input, shape (B, D).</param>
+    /// <param name="timeStep">The time steps, shape (B, D).</param>
+    /// <param name="a">The decay A, shape (D, N), float32.</param>
+    /// <param name="b">The input projection B, shape (B, N) or (B, G, N).</param>
+    /// <param name="c">The output projection C, with the shape of <paramref name="b"/>.</param>
+    /// <param name="skip">The weight of x in the output, shape (D). The default, null, means none.</param>
+    /// <param name="gate">The gate z, shape (B, D). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias of the time steps, shape (D). The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="slots">
+    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
+    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
+    /// i.
+    /// </param>
+    /// <returns>The output, shape (B, D), in the dtype of x.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? gate = null,
         Tensor? timeStepBias = null, bool softplus = false, Tensor? slots = null)
     {
@@ -105,7 +116,8 @@ public static class SelectiveScan
     {
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaxStates)
-            throw new ArgumentException($"a has {stateSize} states; the CUDA back end takes up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference", "a");
+            throw new ArgumentException(
+                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference", "a");
         return backend;
     }
 
@@ -119,7 +131,7 @@ public static class SelectiveScan
         if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(channels)", channels);
     }
 
-    // checks (outer..., [G,] N) and gives G
+    // checks (outer..., [G,] N) and returns G
     static long Grouped(Tensor tensor, string name, Tensor x, int dimensions, long stateSize, string meaning, params ReadOnlySpan<long> outer)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);

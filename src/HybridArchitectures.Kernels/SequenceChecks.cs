@@ -4,15 +4,15 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>What the operators along a sequence refuse, and how they choose a back end.</summary>
+/// <summary>Checks the arguments of operators along a sequence, and selects their back ends.</summary>
 static class SequenceChecks
 {
-    /// <summary>The type sums and states are kept in.</summary>
+    /// <summary>Returns the dtype of sums and states.</summary>
     public static ScalarType StateType(Tensor x) => StateType(x.dtype);
 
     public static ScalarType StateType(ScalarType activations) => activations == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
 
-    /// <summary>Refuses activations that are not float32, bfloat16 or float64, or have the wrong number of dimensions or an empty one.</summary>
+    /// <summary>Checks that activations are float32, bfloat16 or float64, with the given number of dimensions, none of them empty.</summary>
     public static void Activations(Tensor x, string name, string meaning, int dimensions)
     {
         ArgumentNullException.ThrowIfNull(x, name);
@@ -23,7 +23,7 @@ static class SequenceChecks
             if (x.size(i) == 0) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning} with every size at least 1", name);
     }
 
-    /// <summary>Refuses a tensor of another shape, on another device, or neither of x's type nor float32.</summary>
+    /// <summary>Checks the shape and device of a tensor, and that it has the dtype of x or float32.</summary>
     public static void Beside(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
@@ -36,7 +36,7 @@ static class SequenceChecks
         throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
     }
 
-    /// <summary>Refuses a state of another shape, device or type than the sums are kept in.</summary>
+    /// <summary>Checks the shape, device and dtype of a state.</summary>
     public static void State(Tensor? state, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         if (state is null) return;
@@ -45,7 +45,7 @@ static class SequenceChecks
             throw new ArgumentException($"{name} is {state.dtype}; expected {StateType(x)}: states are kept in it when x is {x.dtype}", name);
     }
 
-    /// <summary>Refuses a state that cannot be updated in place.</summary>
+    /// <summary>Checks that a state can be updated in place.</summary>
     public static void Updatable(Tensor state, string name)
     {
         ArgumentNullException.ThrowIfNull(state, name);
@@ -59,7 +59,7 @@ static class SequenceChecks
             throw new ArgumentException($"{name} is on {tensor.device}; expected {x.device}, where x is", name);
     }
 
-    /// <summary>The number of groups of a (B, L, N) or (B, L, G, N) tensor that <paramref name="shared"/> channels or heads share.</summary>
+    /// <summary>Returns the number of groups of a (B, L, N) or (B, L, G, N) tensor that <paramref name="shared"/> channels or heads share.</summary>
     public static long Groups(long groups, long shared, string name, string what)
     {
         if (groups < 1 || shared % groups != 0) throw new ArgumentException($"{name} has {groups} groups; expected a divisor of the {shared} {what}", name);
@@ -76,7 +76,7 @@ static class SequenceChecks
         if (layout.Starts is { } starts) OnDevice(starts, nameof(layout), x);
     }
 
-    /// <summary>The back end for these activations, given the one asked for.</summary>
+    /// <summary>Returns the back end for these activations, given the selected one.</summary>
     public static KernelBackend Choose(KernelBackend asked, Tensor x, string op, [CallerArgumentExpression(nameof(x))] string name = "x")
     {
         ArgumentNullException.ThrowIfNull(x, name);

@@ -4,13 +4,21 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// How the rows of a batch are filled: real tokens first, pads after them (rows are right-padded), and the real tokens of a row may be several documents.
+/// Describes how the rows of a batch are filled: tokens first, then padding (rows are right-padded). The tokens of a row can be several documents.
 /// <para>
-/// What every operator along the sequence makes of it: at a pad the state stays as it is, the output is 0 and no gradient flows; at the first token of a
-/// document the state is as before an empty row (zero); the final state is the one after a row's last real token, so a row without tokens gives its
-/// initial state back. A given initial state belongs to the document of column 0.
+/// Every operator along the sequence uses it in the same way. At padding, the state does not change, the output is 0, and no gradient flows. At the
+/// first token of a document, the state is zero. The final state is that after the last token of a row, so a row without tokens returns its initial
+/// state. An initial state belongs to the document of column 0.
 /// </para>
 /// </summary>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// using var layout = SequenceLayout.Packed([[100, 200], [250]], length: 300);        // two documents in row 0; 50 padding tokens in row 1
+/// Tensor x = randn(2, 300, 32), weight = randn(32, 4);
+/// var (output, state) = CausalConvolution.Forward(x, weight, silu: true, layout: layout);
+/// </code>
+/// </example>
 public sealed class SequenceLayout : IDisposable
 {
     readonly long[]? rowLengths;
@@ -24,32 +32,34 @@ public sealed class SequenceLayout : IDisposable
         Lengths = lengths?.DetachFromDisposeScope();
     }
 
-    /// <summary>The number of rows.</summary>
+    /// <summary>Gets the number of rows.</summary>
     public long Batch { get; }
 
-    /// <summary>The number of columns, pads included.</summary>
+    /// <summary>Gets the number of columns, including padding.</summary>
     public long Length { get; }
 
-    /// <summary>The number of real tokens of each row; null when every row is full.</summary>
+    /// <summary>Gets the number of tokens of each row. Null if every row is full.</summary>
     public IReadOnlyList<long>? RowLengths => rowLengths;
 
-    /// <summary>(batch, length) int64, not decreasing along a row: the document each token belongs to. Null: one document per row.</summary>
+    /// <summary>Gets the document of each token, shape (batch, length), int64, not decreasing along a row. Null means one document per row.</summary>
     public Tensor? DocumentIds { get; }
 
-    /// <summary>(batch, length) bool, false at pads. Null: no pads.</summary>
+    /// <summary>Gets whether each position is a token, shape (batch, length), bool, false at padding. Null means no padding.</summary>
     public Tensor? Valid { get; }
 
-    /// <summary>(batch, length) bool, true where a real token begins a new document; never in column 0, where a given initial state goes on. Null:
-    /// nowhere.</summary>
+    /// <summary>
+    /// Gets whether a token starts a new document, shape (batch, length), bool. It is never true in column 0, where an initial state continues. Null
+    /// means that none starts.
+    /// </summary>
     public Tensor? Starts { get; }
 
-    /// <summary>(batch) int64: <see cref="RowLengths"/> as a tensor; null when every row is full.</summary>
+    /// <summary>Gets <see cref="RowLengths"/> as a tensor, shape (batch), int64. Null if every row is full.</summary>
     public Tensor? Lengths { get; }
 
-    /// <summary>One document per row, of the given lengths.</summary>
-    /// <param name="rowLengths">The real tokens of each row, 0 to <paramref name="length"/>.</param>
+    /// <summary>Creates a layout with one document per row.</summary>
+    /// <param name="rowLengths">The number of tokens of each row, 0 to <paramref name="length"/>.</param>
     /// <param name="length">The number of columns.</param>
-    /// <param name="device">Where the tensors live; null for main memory.</param>
+    /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public static SequenceLayout Padded(IReadOnlyList<long> rowLengths, long length, Device? device = null)
     {
         var lengths = CheckedLengths(rowLengths, length);
@@ -57,16 +67,18 @@ public sealed class SequenceLayout : IDisposable
         return Create(lengths, length, null, null, device);
     }
 
-    /// <summary>Rows of several documents, one after another; what they leave of a row is pads.</summary>
-    /// <param name="documentLengths">For each row the lengths of its documents (0 is allowed), together at most <paramref name="length"/>.</param>
+    /// <summary>Creates a layout of rows with several consecutive documents. The rest of a row is padding.</summary>
+    /// <param name="documentLengths">The lengths of the documents of each row, at least 0, and together at most <paramref name="length"/>.</param>
     /// <param name="length">The number of columns.</param>
-    /// <param name="device">Where the tensors live; null for main memory.</param>
+    /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public static SequenceLayout Packed(IReadOnlyList<IReadOnlyList<long>> documentLengths, long length, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(documentLengths);
         for (int row = 0; row < documentLengths.Count; row++)
             for (int i = 0; i < documentLengths[row]?.Count; i++)
-                if (documentLengths[row][i] < 0) throw new ArgumentException($"documentLengths[{row}][{i}] is {documentLengths[row][i]}; expected at least 0", nameof(documentLengths));
+                if (documentLengths[row][i] < 0)
+                    throw new ArgumentException(
+                        $"documentLengths[{row}][{i}] is {documentLengths[row][i]}; expected at least 0", nameof(documentLengths));
         var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(),
             length, nameof(documentLengths));
         var ids = new long[checked(lengths.Length * length)];
@@ -88,9 +100,9 @@ public sealed class SequenceLayout : IDisposable
         return Create(lengths, length, tensor(ids, [lengths.Length, length]), tensor(starts, [lengths.Length, length]), device);
     }
 
-    /// <summary>Rows whose documents are told by a number at each token; a change of number begins a new document.</summary>
-    /// <param name="documentIds">(batch, length) int64, not decreasing along a row. It is copied.</param>
-    /// <param name="rowLengths">The real tokens of each row; null when every row is full.</param>
+    /// <summary>Creates a layout from a document number at each token. A change of the number starts a new document.</summary>
+    /// <param name="documentIds">The document numbers, shape (batch, length), int64, not decreasing along a row. They are copied.</param>
+    /// <param name="rowLengths">The number of tokens of each row. The default, null, means that every row is full.</param>
     public static SequenceLayout FromDocumentIds(Tensor documentIds, IReadOnlyList<long>? rowLengths = null)
     {
         ArgumentNullException.ThrowIfNull(documentIds);
@@ -124,10 +136,10 @@ public sealed class SequenceLayout : IDisposable
         Lengths?.Dispose();
     }
 
-    /// <summary>Its tensors, for a gradient to keep.</summary>
+    /// <summary>Gets the tensors, to save them for backward.</summary>
     internal Tensor?[] Tensors => [DocumentIds, Valid, Starts, Lengths];
 
-    /// <summary>The same layout, which may be disposed by now, over its <see cref="Tensors"/> as they were kept.</summary>
+    /// <summary>Returns the same layout, which may be disposed by now, with its saved <see cref="Tensors"/>.</summary>
     internal SequenceLayout Over(IReadOnlyList<Tensor?> kept) => new(Batch, Length, rowLengths, kept[0], kept[1], kept[2], kept[3]);
 
     internal long RowLength(long row) => rowLengths is null ? Length : rowLengths[row];

@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Steps over states that lie in more slots than there are sequences: what the operators refuse, and the form for back ends that know nothing of slots.</summary>
+/// <summary>Implements steps over states in more slots than there are sequences: the checks, and the form for back ends without slots.</summary>
 static class SlotRows
 {
-    /// <summary>What the state's first dimension must be: the batch, or any where slots are given; refuses slots that do not fit.</summary>
+    /// <summary>Returns the required size of the first dimension of the state: the batch, or any if slots are given. Checks the slots.</summary>
     public static long StateRows(Tensor state, Tensor? slots, Tensor x)
     {
         if (slots is null) return x.size(0);
@@ -15,19 +15,22 @@ static class SlotRows
         if (slots.dtype != ScalarType.Int64) throw new ArgumentException($"slots is {slots.dtype}; expected Int64", nameof(slots));
         SequenceChecks.OnDevice(slots, nameof(slots), x);
         if (state.dim() == 0) throw new ArgumentException("state has no dimension; expected (slots, ...)", nameof(state));
-        // on CUDA reading them would stall the device; there a slot that is not there counts as padding
+        // on CUDA, reading them would stall the device; a slot that does not exist counts as padding there
         if (slots.device_type != TorchSharp.DeviceType.CPU) return state.size(0);
         var (values, seen) = (Read(slots), new HashSet<long>());
         for (int i = 0; i < values.Length; i++)
         {
             if (values[i] < -1 || values[i] >= state.size(0)) throw new ArgumentException($"slots[{i}] is {values[i]}; expected -1 or a slot in [0, {state.size(0)})", nameof(slots));
-            if (values[i] >= 0 && !seen.Add(values[i])) throw new ArgumentException($"slots[{i}] is {values[i]}, as one before; a state can follow one sequence alone", nameof(slots));
+            if (values[i] >= 0 && !seen.Add(values[i]))
+                throw new ArgumentException($"slots[{i}] is {values[i]}, which occurs twice; expected each slot at most once", nameof(slots));
         }
         return state.size(0);
     }
 
-    /// <summary>Gathers the states of the rows that have one, takes the step with these rows alone, and puts the states back. The step is given the gathered states and the
-    /// rows' numbers (int64), updates the states and gives the rows' output.</summary>
+    /// <summary>
+    /// Gathers the states of the rows that have one, performs the step with these rows, and writes the states back. The step receives the gathered
+    /// states and the row indexes (int64), updates the states, and returns the output of the rows.
+    /// </summary>
     public static Tensor Step(Tensor state, Tensor slots, Tensor x, Func<Tensor, Tensor, Tensor> step)
     {
         using var scope = NewDisposeScope();

@@ -7,44 +7,60 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The state-space dual of Mamba-2 (arXiv 2405.21060): per head a recurrence over a P x N state with one decay per token,
-/// <c>S[t] = exp(delta[t] a) S[t-1] + delta[t] x[t] b[t]^T</c>, <c>y[t] = S[t] c[t] + skip x[t]</c>,
-/// computed chunk by chunk as matrix products (section 6 there), with memory linear in the length.
-/// Sums and states are float32, also for bfloat16 activations. No exponential of a positive number is taken as long as <c>a</c> is negative,
-/// so strong decay is as safe as weak.
+/// Implements the state-space dual of Mamba-2 (arXiv 2405.21060). Each head has a recurrence over a P x N state with one decay per token: <c>S[t] =
+/// exp(dt[t] a) S[t-1] + dt[t] x[t] b[t]^T</c>, <c>y[t] = S[t] c[t] + skip x[t]</c>.
 /// </summary>
+/// <remarks>
+/// It is computed chunk by chunk as matrix products (section 6 of the paper), with memory linear in the length. Sums and states are float32, also for
+/// bfloat16 activations. If <c>a</c> is negative, no exponential of a positive number is computed, so a strong decay is as accurate as a weak one.
+/// </remarks>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// Tensor x = randn(2, 128, 4, 32), dt = rand(2, 128, 4);                                     // (batch, length, heads, head size)
+/// Tensor A = -rand(4), B = randn(2, 128, 1, 16), C = randn(2, 128, 1, 16);                   // one group, state size 16
+/// var (output, state) = StateSpaceDual.Forward(x, dt, A, B, C);
+/// Console.WriteLine($"{string.Join(" x ", output.shape)}, state {string.Join(" x ", state.shape)}");      // 2 x 128 x 4 x 32, state 2 x 4 x 32 x 16
+/// </code>
+/// </example>
 public static class StateSpaceDual
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>Whether a forward pass on CUDA that records gradients keeps the states between chunks, which spares the backward pass one of its walks; true unless set. They hold
-    /// N / 64 times as much as x; more than 2 GB are never kept.</summary>
+    /// <summary>
+    /// Gets or sets whether a forward pass on CUDA that records gradients saves the states between chunks, so that the backward pass does not compute
+    /// them again. They need N / 64 times the memory of x; more than 2 GB are never saved. The default is true.
+    /// </summary>
     public static bool KeepStates { get; set; } = true;
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x)
     {
         ArgumentNullException.ThrowIfNull(x);
         return Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
     }
 
-    /// <summary>Runs over whole rows. Differentiable in every tensor, the final state included.</summary>
-    /// <param name="x">(B, L, H, P) float32, bfloat16 or float64: H heads of size P.</param>
-    /// <param name="timeStep">(B, L, H): the step sizes delta, before bias, softplus and limits.</param>
-    /// <param name="a">(H) float32, negative for a state that decays.</param>
-    /// <param name="b">(B, L, G, N): each H/G neighbouring heads share a group.</param>
-    /// <param name="c">(B, L, G, N).</param>
-    /// <param name="skip">(H): the weight of x in the output.</param>
-    /// <param name="timeStepBias">(H), added to <paramref name="timeStep"/>.</param>
-    /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
-    /// <param name="timeStepLimit">The range delta is held in, after the softplus; null for none.</param>
-    /// <param name="initialState">(B, H, P, N) float32; null for zero.</param>
-    /// <param name="layout">Pads and documents; null for full rows of one document.</param>
-    /// <param name="chunkSize">Tokens per chunk, a power of two; it changes speed and memory, not the result. In main memory chunks hold 8 to 64
-    /// tokens, on CUDA 16 to 64, whatever is asked for.</param>
-    /// <returns>The output (B, L, H, P) in x's type, and the state (B, H, P, N) float32 after each row's last token.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="x">The input, shape (B, L, H, P), float32, bfloat16 or float64: H heads of size P.</param>
+    /// <param name="timeStep">The time steps dt before bias, softplus and limits, shape (B, L, H).</param>
+    /// <param name="a">The decay A, shape (H), float32, negative for a state that decays.</param>
+    /// <param name="b">The input projection B, shape (B, L, G, N). H/G neighbouring heads share a group.</param>
+    /// <param name="c">The output projection C, shape (B, L, G, N).</param>
+    /// <param name="skip">The weight D of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias, shape (H), which is added to <paramref name="timeStep"/>. The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="timeStepLimit">The range to which dt is clamped after the softplus. The default, null, means none.</param>
+    /// <param name="initialState">The initial state, shape (B, H, P, N), float32. The default, null, means zero.</param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <param name="chunkSize">
+    /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. It is limited to 8 to 64 tokens on the CPU
+    /// and 16 to 64 on CUDA.
+    /// </param>
+    /// <returns>
+    /// The output, shape (B, L, H, P), in the dtype of x, and the state after the last token of each row, shape (B, H, P, N), float32.
+    /// </returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null,
         Tensor? timeStepBias = null, bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
@@ -72,21 +88,24 @@ public static class StateSpaceDual
         };
     }
 
-    /// <summary>One token, without gradient: the same as <see cref="Forward"/> over rows of one token.</summary>
-    /// <param name="state">(B, H, P, N) float32, updated in place.</param>
-    /// <param name="x">(B, H, P).</param>
-    /// <param name="timeStep">(B, H).</param>
-    /// <param name="a">(H) float32.</param>
-    /// <param name="b">(B, G, N).</param>
-    /// <param name="c">(B, G, N).</param>
-    /// <param name="skip">(H).</param>
-    /// <param name="timeStepBias">(H).</param>
-    /// <param name="softplus">Whether delta is the softplus of the biased step.</param>
-    /// <param name="timeStepLimit">The range delta is held in; null for none.</param>
-    /// <param name="slots">(B) int64: the states lie in a larger tensor (slots, ...), and sequence i's at slots[i], each at most once; -1 marks a row that is padding, whose output
-    /// is 0 and which touches no state. Null where sequence i has state i.</param>
-    /// <returns>The output (B, H, P) in x's type.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device does not fit; the message names the argument.</exception>
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The state, shape (B, H, P, N), float32. It is updated in place.</param>
+    /// <param name="x">The input, shape (B, H, P).</param>
+    /// <param name="timeStep">The time steps, shape (B, H).</param>
+    /// <param name="a">The decay A, shape (H), float32.</param>
+    /// <param name="b">The input projection B, shape (B, G, N).</param>
+    /// <param name="c">The output projection C, shape (B, G, N).</param>
+    /// <param name="skip">The weight of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias of the time steps, shape (H). The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="timeStepLimit">The range to which dt is clamped. The default, null, means none.</param>
+    /// <param name="slots">
+    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
+    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
+    /// i.
+    /// </param>
+    /// <returns>The output, shape (B, H, P), in the dtype of x.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
         bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? slots = null)
     {

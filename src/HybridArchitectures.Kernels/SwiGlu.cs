@@ -6,20 +6,20 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>The gated activation of SwiGLU feed-forward layers (arXiv 2002.05202).</summary>
+/// <summary>Implements the gated activation of SwiGLU feed-forwards (arXiv 2002.05202).</summary>
 public static class SwiGlu
 {
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>The back end that serves activations like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SwiGlu));
 
-    /// <summary>silu(gate) * up.</summary>
-    /// <param name="gate">Any shape, floating point. Computed in float32 for bfloat16 input, rounded once at the end.</param>
-    /// <param name="up">Shape and type of <paramref name="gate"/>.</param>
-    /// <returns>Shape and type of <paramref name="gate"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    /// <summary>Computes silu(gate) * up.</summary>
+    /// <param name="gate">The gate, any shape, floating point. bfloat16 is computed in float32 and rounded once at the end.</param>
+    /// <param name="up">The up projection, with the shape and dtype of <paramref name="gate"/>.</param>
+    /// <returns>The output, with the shape and dtype of <paramref name="gate"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor gate, Tensor up)
     {
         Checks.Floating(gate);

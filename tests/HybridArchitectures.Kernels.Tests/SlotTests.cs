@@ -73,6 +73,6 @@ public class SlotTests : IDisposable
         Refused("(3)", zeros(3, ScalarType.Int64));
         Refused("Float32", zeros(2));
         Refused("slots[1] is 6", tensor(new long[] { 0, 6 }));
-        Refused("as one before", tensor(new long[] { 3, 3 }));
+        Refused("occurs twice", tensor(new long[] { 3, 3 }));
     }
 }

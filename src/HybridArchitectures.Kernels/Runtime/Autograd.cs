@@ -11,6 +11,20 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// keep no shadow buffers, saved tensors are released as soon as they are used, and no gradient can be finalized under native code.
 /// </para>
 /// </summary>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// Tensor x = randn(4, 8).requires_grad_();
+/// Tensor y = Autograd.Apply([x],
+///     forward: context =>
+///     {
+///         context.Save(x);                                    // saved for backward
+///         return [x.square()];
+///     },
+///     backward: context => [context.Saved[0]!.mul(Scalars.Two).mul(context.Gradients[0]!)])[0];
+/// Autograd.Backward(y.sum());
+/// </code>
+/// </example>
 public static class Autograd
 {
     /// <summary>Runs <paramref name="forward"/> and, where gradients are wanted, records <paramref name="backward"/> for it.</summary>

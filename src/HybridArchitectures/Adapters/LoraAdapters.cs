@@ -16,6 +16,15 @@ namespace HybridArchitectures.Adapters;
 /// While adapters are attached, only they are trained: <see cref="HybridLanguageModel.Parameters"/> lists nothing else. The adapter of a weight W
 /// adds (alpha / rank) B A to it, with A of shape (rank, inputs) and B of shape (outputs, rank).
 /// </remarks>
+/// <example>
+/// <code>
+/// using var model = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(96))
+///     .Depth(2).Build().CreateModel(seed: 0);
+/// using var adapters = LoraAdapters.Attach(model, new LoraOptions { Rank = 8, Alpha = 16 });
+/// Console.WriteLine(adapters.Coverage());                     // train the model now: only the adapters change
+/// adapters.Save("example-adapters.safetensors");
+/// </code>
+/// </example>
 public sealed class LoraAdapters : IDisposable
 {
     const string FormatKey = "lora", Format = "1", RankKey = "rank", AlphaKey = "alpha", DropoutKey = "dropout", SizesKey = "sizes";

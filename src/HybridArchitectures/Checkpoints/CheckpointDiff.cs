@@ -17,6 +17,12 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="Design">The differences of the designs. Null if one of them is unknown, as for a single file of tensors.</param>
 /// <param name="Tensors">Every tensor of either side, by name.</param>
 /// <param name="Layers">The output of every layer, in the order of computation. Empty if no tokens were given.</param>
+/// <example>
+/// <code>
+/// HybridDesign left = Recipes.Get("1B-inter-1:5").Design, right = Recipes.Get("1B-inter-1:3").Design;
+/// Console.WriteLine(CheckpointDiff.Compare(left, right));
+/// </code>
+/// </example>
 public sealed record CheckpointDiff(string Left, string Right, EquatableList<DesignDifference>? Design, EquatableList<TensorDifference> Tensors, EquatableList<LayerDifference> Layers)
 {
     const int LinesShown = 60;

@@ -4,6 +4,14 @@ namespace HybridArchitectures.Design;
 /// Describes a mixture of experts: a router selects some routed experts for each token, and shared experts process every token. Experts are SwiGLU
 /// feed-forwards, or feed-forwards without a gate. No token is dropped.
 /// </summary>
+/// <example>
+/// <code>
+/// var experts = FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 2, expertWidth: 176, sharedExperts: 1);
+/// HybridDesign design = HybridDesign.Create(width: 128, vocabularySize: 256).WithMamba2(stateSize: 32, headSize: 32)
+///     .WithFeedForward(experts).Depth(4).Build();
+/// Console.WriteLine($"{design.CountParameters().Total:N0} parameters, {design.CountParameters().Active:N0} per token");
+/// </code>
+/// </example>
 public sealed record MixtureOfExpertsSpec : FeedForwardSpec
 {
     /// <summary>Gets or sets the number of routed experts.</summary>

@@ -10,6 +10,15 @@ namespace HybridArchitectures.Generation;
 /// rounding of the model's arithmetic, which may depend on the batch). While it computes a token, the model is in evaluation mode and must not be
 /// used by anyone else.
 /// </summary>
+/// <example>
+/// <code>
+/// using var model = HybridDesign.Create(width: 32, vocabularySize: 256).WithMamba2(stateSize: 8, headSize: 8)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(48)).Depth(2).Build().CreateModel(seed: 0);
+/// var generator = new TextGenerator(model, new ByteTokenizer());
+/// GenerationResult result = generator.Generate("Hello", new GenerationOptions { MaxNewTokens = 8, Temperature = 0.8, Seed = 1 });
+/// Console.WriteLine(result.Text);
+/// </code>
+/// </example>
 public sealed class TextGenerator
 {
     readonly LanguageModel model;
@@ -44,7 +53,7 @@ public sealed class TextGenerator
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
     /// <returns>One result a prompt.</returns>
-    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(Encode(prompts, options ??= new()), options), options, cancellation);
 
@@ -52,7 +61,7 @@ public sealed class TextGenerator
     /// <param name="prompt">The tokens, at least one.</param>
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
-    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
+    /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Generate([prompt], options, cancellation)[0];
 
@@ -60,7 +69,7 @@ public sealed class TextGenerator
     /// <param name="prompts">The tokens of each prompt, at least one each.</param>
     /// <param name="options">How; null for the defaults.</param>
     /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
-    /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
+    /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(prompts, options ??= new()), options, cancellation);
 

@@ -9,6 +9,17 @@ namespace HybridArchitectures.Models;
 /// What a model remembers of a batch of rows: keys and values, convolution inputs and state-space states, one <see cref="MixerState"/> a mixer. Rows may have seen
 /// different numbers of tokens.
 /// </summary>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// using var model = HybridDesign.Create(width: 64, vocabularySize: 256).WithMamba2(stateSize: 16, headSize: 16)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(96)).Depth(2).Build().CreateModel(seed: 0);
+/// using HybridCache cache = model.CreateCache(1);
+/// using (var context = new SequenceContext(cache: cache)) model.NextLogits(randint(256, [1, 40], ScalarType.Int64), context);
+/// using HybridCache samples = cache.Fork(4);                                         // four continuations of one prompt
+/// Console.WriteLine($"{samples.Batch} rows, {samples.Bytes:N0} bytes");
+/// </code>
+/// </example>
 public sealed partial class HybridCache : IDisposable
 {
     readonly long[] lengths;

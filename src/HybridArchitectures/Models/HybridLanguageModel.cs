@@ -9,6 +9,17 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Models;
 
 /// <summary>The language model of a <see cref="HybridDesign"/>: embedding, stack, and a head that is the embedding again or a projection of its own.</summary>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// using HybridLanguageModel model = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4)
+///     .WithMamba2(stateSize: 16, headSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(96)).Pattern("MTM").Build().CreateModel(seed: 0);
+/// Tensor ids = randint(256, [2, 33], ScalarType.Int64);                              // (batch, length)
+/// Tensor logits = model.Forward(ids);                                                // (batch, length, vocabulary size)
+/// ModelLoss loss = model.Loss(ids[.., ..32], ids[.., 1..]);
+/// Autograd.Backward(loss.Total);
+/// </code>
+/// </example>
 public sealed class HybridLanguageModel : LanguageModel
 {
     readonly HybridStack stack;

@@ -6,6 +6,13 @@ namespace HybridArchitectures.Tokenization;
 /// Encodes each byte of the UTF-8 text as one token whose id is the value of the byte. The requested special tokens follow from id 256 on, in the
 /// order begin, end, padding.
 /// </summary>
+/// <example>
+/// <code>
+/// var tokenizer = new ByteTokenizer(endOfText: true);
+/// int[] ids = tokenizer.Encode("Mamba");
+/// Console.WriteLine($"{string.Join(" ", ids)}: {tokenizer.Decode(ids)}");           // 77 97 109 98 97: Mamba
+/// </code>
+/// </example>
 public sealed class ByteTokenizer : Tokenizer
 {
     /// <summary>The text of the begin-of-text token.</summary>

@@ -11,6 +11,14 @@ namespace HybridArchitectures.Verification;
 /// which a prompt is split must not change the result. Custom mixers are supported. The output of each layer is compared, so a failure names the
 /// first layer that breaks.
 /// </summary>
+/// <example>
+/// <code>
+/// HybridDesign design = HybridDesign.Create(width: 32, vocabularySize: 50).WithAttention(heads: 4).WithMamba2(stateSize: 8, headSize: 8)
+///     .WithFeedForward(FeedForwardSpec.SwiGlu(48)).Pattern("MT").Build();
+/// VerificationReport report = DesignVerifier.Verify(design);
+/// Console.WriteLine(report.Passed ? "all checks passed" : report.ToString());
+/// </code>
+/// </example>
 public static class DesignVerifier
 {
     /// <summary>Verifies a design with a model whose weights are all random, so that no term is hidden by a 0 or a 1.</summary>
