@@ -348,7 +348,7 @@ public sealed class PretrainedModelTests : IDisposable
     {
         string folder = CopyShards();
         Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00001-of-00003.safetensors");
-        Assert.Contains("'model.other.weight' is said to be in", Refused(folder));
+        Assert.Contains("'model.other.weight' is not in 'model-00001-of-00003.safetensors'", Refused(folder));
         Change(folder, "model.safetensors.index.json", index => index["weight_map"]!["model.other.weight"] = "model-00009-of-00003.safetensors");
         Assert.Contains("'model-00009-of-00003.safetensors' does not exist", Refused(folder));
         File.WriteAllText(Path.Combine(folder, "model.safetensors.index.json"), "{\"weight_map\": 3}");
