@@ -70,7 +70,7 @@ public static class PretrainedModel
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
             throw new InvalidDataException(
-                $"{folder}: {PretrainedFolder.ConfigFile} describes {expected} parameters, but the files contain {files.Elements} numbers");
+                $"{folder}: {PretrainedFolder.ConfigFile} describes {expected} parameters, but the files contain {files.Elements} elements");
         var model = design.CreateBlankModel(compute, device ?? CPU);
         try
         {

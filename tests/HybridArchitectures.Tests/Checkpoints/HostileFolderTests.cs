@@ -129,7 +129,7 @@ public sealed class HostileFolderTests : IDisposable
         ["too many elements"] = (_ => Header("""{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}""", 16), "too many elements"),
         ["a shape that its bytes do not back"] = (_ => Header("""{"model.norm.weight":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,16]}}""", 16), "data_offsets"),
         ["a tensor of another kind"] = (_ => Header("""{"a":{"dtype":"PICKLE","shape":[4],"data_offsets":[0,16]}}""", 16), "expected one of"),
-        ["no tensors"] = (_ => Header("{}"), "the files hold 0 numbers"),
+        ["no tensors"] = (_ => Header("{}"), "the files contain 0 elements"),
     };
 
     [Theory, MemberData(nameof(Damages))]

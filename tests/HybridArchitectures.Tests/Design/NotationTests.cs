@@ -65,7 +65,7 @@ public class NotationTests
         Assert.Equal("expertOffset", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 4, 0, 2, 2).Blocks()).ParamName);
         Assert.Contains("indices is 8; expected 0 to 7", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 8])).Message);
         Assert.Contains("3 twice", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 3])).Message);
-        Assert.Contains("place 1", Assert.Throws<ArgumentException>(() => LayerTypes.Parse(["mamba", "mambo"])).Message);
+        Assert.Contains("position 1", Assert.Throws<ArgumentException>(() => LayerTypes.Parse(["mamba", "mambo"])).Message);
         var kinds = new Dictionary<string, string> { ["a"] = "T", ["m"] = "M", ["two"] = "MM" };
         Assert.Contains("divides depth = 8", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["a", "m", "m"], kinds)).Message);
         Assert.Contains("one of a, m", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["x"], kinds)).Message);

@@ -139,7 +139,7 @@ public class ReviewTests
         var review = start.Pattern("MMTMTM").Build().Review();
         var chunks = Assert.Single(review, finding => finding.Rule == "chunk-size");
         Assert.Equal((1, "[1, 2, 4, 6]"), (chunks.Layer!.Value, chunks.Layers.ToString()));
-        Assert.Contains("info chunk-size, layers 1-2, 4, 6: chunks of 8 positions.", review.ToString());
+        Assert.Contains("info chunk-size, layers 1-2, 4, 6: the chunk size is 8.", review.ToString());
         Assert.All(chunks.Cure.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(), spec => Assert.Equal(64, spec.ChunkSize));
         Assert.Equal("[3, 5]", Assert.Single(review, finding => finding.Rule == "head-size").Layers.ToString());
         // another size is another finding
