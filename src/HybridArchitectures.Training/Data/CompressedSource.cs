@@ -50,8 +50,8 @@ sealed class CompressedSource : IDisposable
         catch (ZstdException e) when (e.Code == ZSTD_ErrorCode.ZSTD_error_frameParameter_windowTooLarge)
         {
             throw new InvalidDataException(
-                $"{owner.Path}: a Zstandard frame needs a larger window than {maxWindow} bytes, the limit for reading, and "
-                + $"not damage; expected a smaller window, or {nameof(DocumentFileOptions.MaxZstandardWindow)} raised (to 2147483648 for every file)", e);
+                $"{owner.Path}: a Zstandard frame needs a larger window than {maxWindow} bytes, the limit for reading; the file is not "
+                + $"damaged. Expected a smaller window, or {nameof(DocumentFileOptions.MaxZstandardWindow)} raised (to 2147483648 for every file)", e);
         }
         catch (Exception e) when (IsDamage(e))
         {
