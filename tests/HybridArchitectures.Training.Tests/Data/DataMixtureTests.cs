@@ -113,6 +113,6 @@ public sealed class DataMixtureTests : IDisposable
         foreach (double weight in new[] { 0, -1, double.NaN, double.PositiveInfinity })
             Assert.Contains("'a' has weight", Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], weight, "a"))).Message);
         using var foreign = TokenDataset.FromTokens([0, 1], 2);
-        Assert.Contains("'b' has a vocabulary of 2; 'a' has 20", Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], 1, "a"), new MixtureSource(foreign, 1, "b"))).Message);
+        Assert.Contains("'b' has a vocabulary size of 2; 'a' has 20", Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], 1, "a"), new MixtureSource(foreign, 1, "b"))).Message);
     }
 }

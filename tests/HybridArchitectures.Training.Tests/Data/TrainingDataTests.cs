@@ -123,12 +123,12 @@ public sealed class TrainingDataTests : IDisposable
         static string Message(params TrainingExample[] examples) => Assert.ThrowsAny<ArgumentException>(() => ExampleDataset.FromExamples(examples, 5)).Message;
         Assert.Contains("example 1 has 1 tokens; expected at least 2", Message(new([1, 2]), new([1])));
         Assert.Contains("example 0 has a prompt of 2 tokens; expected 0 to 1", Message(new TrainingExample([1, 2], 2)));
-        Assert.Contains("example 0 holds id 5; expected 0 to 4", Message(new TrainingExample([1, 5])));
+        Assert.Contains("example 0 contains id 5; expected 0 to 4", Message(new TrainingExample([1, 5])));
         Assert.Contains("example 0 has weight 0;", Message(new TrainingExample([1, 2], 0, 0)));
         var data = ExampleDataset.FromExamples([new([1, 2, 3, 4])], 5);
         Assert.Contains("example 0 has 4 tokens; expected at most 3", Assert.Throws<ArgumentException>(() => data.OpenReader(new(2))).Message);
         var wrong = new GeneratedData(3, "out of range", (_, row) => row.SetSequence([1, 3]));
-        Assert.Contains("generated row 0 holds 3; expected 0 to 2", Assert.Throws<InvalidDataException>(() => wrong.OpenReader(new(4)).ReadBatch(1)).Message);
+        Assert.Contains("generated row 0 contains 3; expected 0 to 2", Assert.Throws<InvalidDataException>(() => wrong.OpenReader(new(4)).ReadBatch(1)).Message);
     }
 
     [Fact]
@@ -174,7 +174,7 @@ public sealed class TrainingDataTests : IDisposable
         Assert.Equal(straight.Batches, first.Batches.Concat(second.Batches));
         Assert.Equal((3, 5), (first.Batches.Count, second.Batches.Count));
         var refusal = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], new GeneratedData(Small.VocabularySize, "other", (_, _) => { })));
-        Assert.Contains("the data given is other", refusal.Message);
+        Assert.Contains("found other", refusal.Message);
     }
 
     sealed class StopAt(long step, CancellationTokenSource source) : TrainingCallback

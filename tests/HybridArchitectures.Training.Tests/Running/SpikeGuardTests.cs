@@ -110,7 +110,7 @@ public sealed class SpikeGuardTests : IDisposable
         using var trainer = new Trainer(model, data, Options(SpikeAction.Skip), callbacks: [new Spoiler(model, step => step >= SpikeStep)]);
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal(SpikeStep + 2, error.Step);
-        Assert.Contains("after 2 such steps in a row", error.Message);
+        Assert.Contains("after 2 skipped steps in a row", error.Message);
     }
 
     [Fact]

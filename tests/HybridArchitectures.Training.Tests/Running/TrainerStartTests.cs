@@ -74,7 +74,7 @@ public sealed class TrainerStartTests : IDisposable
         File.WriteAllText(folder["file"], "");
         var error = Assert.ThrowsAny<IOException>(() => new Trainer(model, data, Small.Options with { Folder = folder["file/run"] }));
         Assert.DoesNotContain("in use", error.Message);
-        Assert.Contains("cannot be written", error.Message);
+        Assert.Contains("is not writable", error.Message);
         Assert.SkipUnless(OperatingSystem.IsLinux(), "/proc is Linux's");
         var refused = Record.Exception(() => new Trainer(model, data, Small.Options with { Folder = "/proc/sys/run" }));
         Assert.True(refused is IOException or UnauthorizedAccessException, $"{refused}");

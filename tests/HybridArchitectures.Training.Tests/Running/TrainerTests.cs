@@ -292,7 +292,7 @@ public sealed class TrainerTests : IDisposable
         Refused("Folder", Small.Options with { CheckpointEvery = 5 });
         Refused("Folder", Small.Options with { Folder = "" });
         using var foreign = TokenDataset.FromTokens(new int[100], Small.VocabularySize + 1);
-        Assert.Contains("vocabulary of 21", Assert.Throws<ArgumentException>(() => new Trainer(model, foreign, Small.Options)).Message);
+        Assert.Contains("vocabulary size of 21", Assert.Throws<ArgumentException>(() => new Trainer(model, foreign, Small.Options)).Message);
         Assert.Contains("heldOut", Assert.Throws<ArgumentException>(() => new Trainer(model, data, Small.Options, foreign)).Message);
     }
 }
