@@ -29,7 +29,7 @@ root.SetAction((arguments, _) => Task.Run(() =>
         var named = Recipes.Get(arguments.GetValue(recipe)!);
         bool whole = arguments.GetValue(full), onCuda = arguments.GetValue(device) == "cuda";
         if (!onCuda && arguments.GetValue(device) != "cpu") throw new ArgumentException($"--device is '{arguments.GetValue(device)}'; expected cpu or cuda");
-        if (onCuda && !cuda.is_available()) throw new ArgumentException("--device is cuda, but libtorch finds no card; build with -p:TorchBackend=cuda, or name a libtorch by HYBRID_LIBTORCH_PATH");
+        if (onCuda && !cuda.is_available()) throw new ArgumentException("--device is cuda, but libtorch finds no GPU; build with -p:TorchBackend=cuda, or name a libtorch by HYBRID_LIBTORCH_PATH");
         int length = arguments.GetValue(context) ?? (whole ? named.Training.ContextLength : 256);
         int batch = arguments.GetValue(rows) ?? (whole ? named.Training.BatchTokens / length : 4);
         return RecipeRun.Execute(new Settings

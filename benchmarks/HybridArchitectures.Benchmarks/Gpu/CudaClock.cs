@@ -3,7 +3,7 @@ using TorchSharp;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The CUDA driver's events on libtorch's default stream, and the card's free memory.</summary>
+/// <summary>The CUDA driver's events on libtorch's default stream, and the GPU's free memory.</summary>
 sealed unsafe class CudaClock
 {
     readonly delegate* unmanaged<nint*, uint, int> eventCreate;
@@ -31,7 +31,7 @@ sealed unsafe class CudaClock
         memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Export("cuMemGetInfo_v2");
     }
 
-    /// <summary>The name of the card in use.</summary>
+    /// <summary>The name of the GPU in use.</summary>
     public string DeviceName
     {
         get
@@ -85,7 +85,7 @@ sealed unsafe class CudaClock
         return elapsed;
     }
 
-    /// <summary>Gives what libtorch's allocator holds free back to the card: it does so before it refuses a request that cannot be met.</summary>
+    /// <summary>Gives what libtorch's allocator holds free back to the GPU: it does so before it refuses a request that cannot be met.</summary>
     public static void ReleaseFreeBlocks()
     {
         torch.cuda.synchronize();
@@ -97,7 +97,7 @@ sealed unsafe class CudaClock
         {
             return;
         }
-        throw new InvalidOperationException("a card with more than 4 TB of memory: ask for more");
+        throw new InvalidOperationException("a GPU with more than 4 TB of memory: ask for more");
     }
 
     static void Check(int code, string what)

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Op">The operator's name in the records.</param>
 /// <param name="Shape">Its sizes as the records print them.</param>
 /// <param name="Type">The activations' type.</param>
-/// <param name="Limits">What the card could do at best.</param>
+/// <param name="Limits">What the GPU could do at best.</param>
 /// <param name="Prepare">Makes a set of inputs and gives one call over it, whose result gradients are taken of.</param>
 sealed record GpuCase(string Op, string Shape, ScalarType Type, GpuLimits Limits, Func<GpuInputs, Func<Tensor>> Prepare)
 {

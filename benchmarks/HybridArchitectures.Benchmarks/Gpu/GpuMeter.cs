@@ -6,12 +6,12 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Measures cases on one device. Runs are put into the stream behind copies that keep the card busy until the host has issued them all, each run between two events, so that what
-/// counts is the card's time and not the host's; the median is taken. Successive runs take other inputs wherever one set would fit into the card's cache.
+/// Measures cases on one device. Runs are put into the stream behind copies that keep the GPU busy until the host has issued them all, each run between two events, so that what
+/// counts is the GPU's time and not the host's; the median is taken. Successive runs take other inputs wherever one set would fit into the GPU's cache.
 /// </summary>
 sealed class GpuMeter(Device device, double seconds) : IDisposable
 {
-    // more than the second-level cache of any card holds
+    // more than the second-level cache of any GPU holds
     const long CacheBytes = 400 << 20;
     const int MinRuns = 7, MaxRuns = 60, WarmUp = 3;
 
@@ -21,10 +21,10 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
     readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device), work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
 
-    /// <summary>The card's name, or cpu.</summary>
+    /// <summary>The GPU's name, or cpu.</summary>
     public string DeviceName => clock?.DeviceName ?? "cpu";
 
-    /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the card; null in main memory.</summary>
+    /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the GPU; null in main memory.</summary>
     public double? CopyRate()
     {
         if (clock is null) return null;

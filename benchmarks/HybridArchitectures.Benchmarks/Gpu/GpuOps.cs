@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The command gpu-ops: every operator at its sizes, beside what the card could do and beside Python.</summary>
+/// <summary>The command gpu-ops: every operator at its sizes, beside what the GPU could do and beside Python.</summary>
 static class GpuOps
 {
     /// <summary>Names of operators hold a plus sign, which stays as it is.</summary>
@@ -85,7 +85,7 @@ static class GpuOps
 
     static void Show(List<GpuRecord> records)
     {
-        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the least time the card could take; anchor: the fastest rival in Python");
+        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the least time the GPU could take; anchor: the fastest rival in Python");
         foreach (var name in new[] { "operator", "shape", "type" }) table.AddColumn(name);
         foreach (var name in new[] { "forward", "share", "anchor", "faster", "both", "share", "anchor", "faster", "extra MB" }) table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var record in records)

@@ -22,7 +22,7 @@ sealed record GpuRecord
     [JsonPropertyName("total_ms")]
     public double? TotalMs { get; init; }
 
-    /// <summary>The least time the card could take forwards.</summary>
+    /// <summary>The least time the GPU could take forwards.</summary>
     [JsonPropertyName("limit_ms")]
     public required double LimitMs { get; init; }
 
@@ -48,11 +48,11 @@ sealed record GpuRecord
     [JsonPropertyName("device")]
     public required string Device { get; init; }
 
-    /// <summary>The card's name.</summary>
+    /// <summary>The GPU's name.</summary>
     [JsonPropertyName("card")]
     public string? DeviceName { get; init; }
 
-    /// <summary>Bytes a second that a copy on the card moved in the same run, read and written; the limits rest on it.</summary>
+    /// <summary>Bytes a second that a copy on the GPU moved in the same run, read and written; the limits rest on it.</summary>
     [JsonPropertyName("copy_bytes_per_second")]
     public double? BytesPerSecond { get; init; }
 

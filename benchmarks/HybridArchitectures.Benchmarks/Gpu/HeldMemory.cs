@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a card each tensor is then the driver's own allocation, given back
+/// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is then the driver's own allocation, given back
 /// at once when it is freed; in main memory each large one is a mapping of its own.
 /// </summary>
 sealed class HeldMemory(Device device)
@@ -60,6 +60,6 @@ sealed class HeldMemory(Device device)
         return most;
     }
 
-    // what is free on a card falls as more is held: only differences count
+    // what is free on a GPU falls as more is held: only differences count
     long Quick() => clock is null ? long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * System.Environment.SystemPageSize : -clock.FreeBytes;
 }

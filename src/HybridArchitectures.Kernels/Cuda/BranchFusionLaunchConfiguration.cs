@@ -55,7 +55,7 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
     /// <summary>Blocks that share a row.</summary>
     public long Tiles => Form == BranchFusionForm.Heads ? (Vectors + Threads - 1) / Threads : 1;
 
-    /// <summary>Rows that are worked on at a time; backward each has sums of its own, so by the sizes alone and not by the card: their total is the same to the bit everywhere.</summary>
+    /// <summary>Rows that are worked on at a time; backward each has sums of its own, so by the sizes alone and not by the GPU: their total is the same to the bit everywhere.</summary>
     public long Slices(long rows) => Plain || (!Backward && Form == BranchFusionForm.Rows) ? rows
         : !Backward ? (rows + 3) / 4
         : Math.Clamp(132L * (Form == BranchFusionForm.Heads ? 768 : 512) / (Threads * Tiles), 1, rows);

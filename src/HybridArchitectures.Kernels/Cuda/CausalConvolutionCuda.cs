@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The causal convolution on a card, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
+/// <summary>The causal convolution on a GPU, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
 static class CausalConvolutionCuda
 {
     public const long MaxWidth = 8;
@@ -97,7 +97,7 @@ static class CausalConvolutionCuda
             bool backward = gradient is not null;
             plain = weight.size(1) == 4 && starts is null && lengths is null && (!backward || (initial is null && finalGradient is null));
             long groups = channels / (wide ? 4 : 1);
-            // by the sizes alone, not by the card: sums over tiles are the same to the bit everywhere
+            // by the sizes alone, not by the GPU: sums over tiles are the same to the bit everywhere
             long tile = (plain, backward) switch { (true, false) => PlainTokens, (true, true) => PlainTile, (_, false) => 128, _ => 256 };
             while (!plain && tile > 32 && batch * ((length + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
             long span = plain && backward ? Warps * tile : tile;                                        // tokens of a block, where its sums are added up

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// Linear cross entropy on a card, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the activations' type, of which
+/// Linear cross entropy on a GPU, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the activations' type, of which
 /// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows of the weight's gradient are then one product
 /// over all tokens, summed by the tensor cores and rounded once: nothing as large as the weight is held beside it.
 /// </summary>
@@ -16,7 +16,7 @@ static class CrossEntropyCuda
     // the tiles that cuBLAS cuts products into
     const long TileRows = 128, TileColumns = 256;
 
-    /// <summary>Logits that are held in any case: fewer would not fill a card.</summary>
+    /// <summary>Logits that are held in any case: fewer would not fill a GPU.</summary>
     internal static long MinLogits { get; set; } = 16 << 20;
 
     /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk, and the buffer, which holds the

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>RMS normalisation on a card: plain, gated, or of a sum; <c>RmsNorm.cu</c> holds the kernel.</summary>
+/// <summary>RMS normalisation on a GPU: plain, gated, or of a sum; <c>RmsNorm.cu</c> holds the kernel.</summary>
 static class NormCuda
 {
     const string Kernel = "norm_parts";

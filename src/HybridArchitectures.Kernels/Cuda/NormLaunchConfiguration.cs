@@ -30,7 +30,7 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
 {
     static readonly ConcurrentDictionary<(NormLaunchConfiguration Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
 
-    /// <summary>The cut for parts of so many vectors: measured on an H100, by the sizes alone, so that sums over teams are the same to the bit on every card.</summary>
+    /// <summary>The cut for parts of so many vectors: measured on an H100, by the sizes alone, so that sums over teams are the same to the bit on every GPU.</summary>
     public static NormLaunchConfiguration For(long vectors, bool backward, NormMode mode, ScalarType type)
     {
         if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);

@@ -8,7 +8,7 @@
 // float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
 // A multiprocessor holds only 8 such warps, two for each of its schedulers. They hide each other's latencies only where each has much to do at any time: forward, all that
 // is done for a tile is one stretch of instructions without a branch (see `walk`), for which the host compiles gate, softplus and documents in or out.
-// Where there are too few channels for the card, rows are cut into chunks that are walked side by side, in two launches that fill the card alike: in the first, the walk
+// Where there are too few channels for the GPU, rows are cut into chunks that are walked side by side, in two launches that fill the GPU alike: in the first, the walk
 // proper of the first chunk and, beside it, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
 // times the sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end.
 // Forward, up to 16 states of not too few channels are taken by SelectiveScanFewChannels.cu instead, which leaves the same states.

@@ -53,9 +53,9 @@ __device__ __forceinline__ float softplus_polynomial(float x) {
     return p * e + (x > 0 ? x : 0.f);
 }
 
-// What the exponent of every decay gets where 2^x is the card's, which is low: on an H100, averages over octaves, by 5e-9 to 9e-9 of it for x from -2^-9 to -2^-19, by 1.6e-8 to
+// What the exponent of every decay gets where 2^x is the GPU's, which is low: on an H100, averages over octaves, by 5e-9 to 9e-9 of it for x from -2^-9 to -2^-19, by 1.6e-8 to
 // 2.7e-8 from -1 to -2^-8. A state that lasts is multiplied by it hundreds of times; this gives back what those lose that last longest. It costs nothing, as an immediate of a multiply-add.
-// A step of 0 still leaves a state as it is: the card's 2^x is 1 for |x| below 2^-23.
+// A step of 0 still leaves a state as it is: the GPU's 2^x is 1 for |x| below 2^-23.
 constexpr float decay_raise = 9e-9f;
 
 struct ScanArguments {

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The selective scan on a card, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the states at
+/// <summary>The selective scan on a GPU, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the states at
 /// every tile's start.</summary>
 static class SelectiveScanCuda
 {
@@ -11,7 +11,7 @@ static class SelectiveScanCuda
 
     const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
 
-    /// <summary>Warps that a card of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
+    /// <summary>Warps that a GPU of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
     internal static long Warps { get; set; } = 1024;
 
     /// <summary>A chunk has at least so many tiles.</summary>
@@ -106,7 +106,7 @@ static class SelectiveScanCuda
             shape = Shape.For(states);
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
-            // by the sizes alone, not by the card: sums over chunks are the same to the bit everywhere
+            // by the sizes alone, not by the GPU: sums over chunks are the same to the bit everywhere
             long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
             // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;

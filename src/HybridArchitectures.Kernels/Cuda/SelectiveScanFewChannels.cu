@@ -1,4 +1,4 @@
-// The selective scan forward (see SelectiveScan.cu), for rows of so few channels that a thread with the states of two channels leaves most of the card idle.
+// The selective scan forward (see SelectiveScan.cu), for rows of so few channels that a thread with the states of two channels leaves most of the GPU idle.
 //
 // How it is cut. A lane holds two states of one channel, 8 lanes a channel, 4 channels a warp; each warp walks its row once, so that rows need not be cut into chunks, whose first
 // pass doubles the exponentials. One row of 4096 channels is 1024 warps, two for each scheduler of an H100. A block is 4 warps, 16 channels, 32 bytes of a token in bfloat16.

@@ -6,12 +6,12 @@
 //
 // walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32 sums and is rounded in
 // place where it is an operand. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied meanwhile.
-// The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the card, rows are cut into
+// The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the GPU, rows are cut into
 // segments: one walk for each segment's own state, `combine` over the segments, and the main walk with what comes in.
 // pairs: gradients of b, c and the time steps. A block owns one chunk of one group and goes through the heads: dy x^T, dy S and x dS, S and dS being what the walks
 // in both directions left for each chunk. Gradients of b and c stay in registers over all heads; the part within the chunk is (sum over heads) x (Q x N) once.
 // steps, step_gradients: delta and cum before, and what they lead back to after.
-// This file has single warps multiply (mma.sync), for every size and card; StateSpaceDualGroups.cuh has four together (wgmma), for bfloat16, P a multiple of 64 and N 64 or 128 on
+// This file has single warps multiply (mma.sync), for every size and GPU; StateSpaceDualGroups.cuh has four together (wgmma), for bfloat16, P a multiple of 64 and N 64 or 128 on
 // compute capability 9.0.
 //
 // Float32 is cut into three bfloat16 planes, and the six products that matter are summed: about as exact as float32. Every sum has one fixed order.

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>One call of the state-space dual on a card: what its launches in both directions share.</summary>
+/// <summary>One call of the state-space dual on a GPU: what its launches in both directions share.</summary>
 sealed class StateSpaceDualCall
 {
     /// <summary>The most rows a launch takes.</summary>
@@ -71,7 +71,7 @@ sealed class StateSpaceDualCall
     /// <summary>Room for the states before all chunks of so many rows, in the activations' type.</summary>
     public Tensor NewStates(long rows) => CudaMemory.New(X, X.dtype, rows, Chunks, start.Heads, Shape.HeadSize, Shape.States);
 
-    /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the card.</summary>
+    /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the GPU.</summary>
     public long Splits(long rows) => Math.Clamp(device.Multiprocessors / (rows * Chunks * start.Groups), 1, start.Heads / start.Groups);
 
     /// <summary>The time steps and their sums.</summary>
@@ -168,7 +168,7 @@ sealed class StateSpaceDualCall
         GC.KeepAlive((X, B, C, step, parameters));
     }
 
-    // Segments so that the blocks fill the card in few rounds; the states of segments cost about a third of a walk on top.
+    // Segments so that the blocks fill the GPU in few rounds; the states of segments cost about a third of a walk on top.
     long ChunksPerSegment(long blocks)
     {
         long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;

@@ -71,14 +71,14 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
         + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
         + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
 
-    /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller cards.</summary>
+    /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller GPUs.</summary>
     public static long MaxStates(bool splitFloat32, int sharedMemory) => splitFloat32 && sharedMemory < 128 * 1024 ? 128 : 256;
 
     public static int StepShared(int chunk) => 3 * sizeof(float) * 32 * (chunk + 1);
 
     public int StepBackShared => StepShared(Chunk) + SumSize * 32 * (Chunk + 1);
 
-    /// <summary>The first cut that fits a card.</summary>
+    /// <summary>The first cut that fits a GPU.</summary>
     public static StateSpaceDualShape For(long headSize, long states, bool splitFloat32, long headsPerGroup, bool documents, int capability, int sharedMemory)
     {
         if (capability == 90 && !splitFloat32 && headSize % 64 == 0 && states is 64 or 128)

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>silu(gate) * up on a card; <c>SwiGlu.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
+/// <summary>silu(gate) * up on a GPU; <c>SwiGlu.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
 static unsafe class SwiGluCuda
 {
     internal struct Arguments

@@ -1,4 +1,4 @@
-// What every kernel here uses: element types, vectors of 16 bytes, warp sums, and the card's approximate functions.
+// What every kernel here uses: element types, vectors of 16 bytes, warp sums, and the GPU's approximate functions.
 // Each piece of PTX stands beside a plain C++ twin for the emulation on a CPU, which defines HYBRID_EMULATION.
 // Compiled by NVRTC without any header of the toolkit. Offsets into tensors are 64-bit throughout.
 #pragma once
@@ -136,7 +136,7 @@ template <class T, int V> __device__ __forceinline__ void store_stream(void* bas
 template <class T> __device__ __forceinline__ float load_one(const void* base, i64 at) { return to_float(static_cast<const T*>(base)[at]); }
 template <class T> __device__ __forceinline__ void store_one(void* base, i64 at, float value) { static_cast<T*>(base)[at] = from_float<T>(value); }
 
-// ---- the card's approximate functions, relative errors near 2^-22 ----
+// ---- the GPU's approximate functions, relative errors near 2^-22 ----
 
 __device__ __forceinline__ float exp2_approximate(float x) {
 #ifdef HYBRID_EMULATION
@@ -195,7 +195,7 @@ __device__ __forceinline__ float reciprocal_root(float x) {
 
 constexpr float log2_e = 1.4426950408889634f;
 
-// In kernels whose results are float32 (E) functions are rounded: along a sequence errors add up. For bfloat16 the card's approximations are far below what rounding costs.
+// In kernels whose results are float32 (E) functions are rounded: along a sequence errors add up. For bfloat16 the GPU's approximations are far below what rounding costs.
 template <class E> __device__ __forceinline__ float exp2_of(float x) {
     if constexpr (sizeof(E) == 4) return exp2_polynomial(x); else return exp2_approximate(x);
 }

@@ -1,4 +1,4 @@
-// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every card from compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
+// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every GPU from compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
 //
 // In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row r + 8, in words
 // 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q), (r, 2q + 1), and both of row r + 8.
@@ -34,7 +34,7 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
 #endif
 }
 
-// A place in shared memory as the instructions below take it: 32 bits on a card, so that addresses cost one addition or none.
+// A place in shared memory as the instructions below take it: 32 bits on a GPU, so that addresses cost one addition or none.
 #ifdef HYBRID_EMULATION
 using Place = u16*;
 __device__ __forceinline__ Place place_of(u16* pointer) { return pointer; }

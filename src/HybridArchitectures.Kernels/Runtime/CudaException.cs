@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The CUDA driver or compiler is missing, refused something, or the card is not supported; the message says what.</summary>
+/// <summary>The CUDA driver or compiler is missing, refused something, or the GPU is not supported; the message says what.</summary>
 public sealed class CudaException : InvalidOperationException
 {
     /// <summary>An error with the text that says what happened.</summary>

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The runtime on a card.</summary>
+/// <summary>The runtime on a GPU.</summary>
 [Trait("device", "cuda")]
 public class CudaDeviceTests
 {

@@ -5,7 +5,7 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// An operator along a sequence on a card. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the same type; whatever
+/// An operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the same type; whatever
 /// the kernels write to holds NaN before.
 /// </summary>
 public abstract class SequenceDeviceTests
@@ -179,7 +179,7 @@ public abstract class SequenceDeviceTests
         }
     }
 
-    /// <summary>More than 2^31 elements of activations in several rows, on the card.</summary>
+    /// <summary>More than 2^31 elements of activations in several rows, on the GPU.</summary>
     protected abstract Tensors HugeInputs();
 
     protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>What <see cref="ConformanceTests"/> holds on the CPU, on a card with its back ends: the same cases within the same tolerances.</summary>
+/// <summary>What <see cref="ConformanceTests"/> holds on the CPU, on a GPU with its back ends: the same cases within the same tolerances.</summary>
 [Trait("device", "cuda")]
 public class ConformanceDeviceTests
 {
@@ -16,7 +16,7 @@ public class ConformanceDeviceTests
 
     static void NeedsACard()
     {
-        Assert.SkipUnless(cuda.is_available(), "no CUDA device: the cases were not run on a card");
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: the cases were not run on a GPU");
         backends.cuda.matmul.allow_tf32 = false;
     }
 
