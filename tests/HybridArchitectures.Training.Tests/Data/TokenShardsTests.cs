@@ -227,7 +227,7 @@ public sealed class TokenShardsTests : IDisposable
         Exception? refusal = null;
         var progress = new Told(_ => refusal ??= Record.Exception(() => TokenShards.Write(files, folder["out"], tokenizer, Options)));
         TokenShards.Write(files, folder["out"], tokenizer, Options, progress);
-        Assert.Contains("expected no other TokenShards.Write in the folder", Assert.IsType<IOException>(refusal).Message.Replace("TokenShards.", ""));
+        Assert.Contains("expected no other Write in the folder", Assert.IsType<IOException>(refusal).Message.Replace("TokenShards.", ""));
         TokenShards.Write(files, folder["out"], tokenizer, Options);
     }
 
