@@ -1,0 +1,25 @@
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>A question with several answers, one of them right.</summary>
+/// <param name="Options">The answers; at least two.</param>
+/// <param name="Answer">The index of the right one.</param>
+public sealed record ChoiceQuestion(IReadOnlyList<ChoiceOption> Options, int Answer)
+{
+    /// <summary>Creates a question whose answers follow one prompt after a blank.</summary>
+    /// <param name="prompt">The text before the answers.</param>
+    /// <param name="choices">The answers; at least two.</param>
+    /// <param name="answer">The index of the right one.</param>
+    /// <exception cref="ArgumentException">There are fewer than two answers, one is empty, or the index is none of theirs.</exception>
+    public static ChoiceQuestion FromChoices(string prompt, IReadOnlyList<string> choices, int answer)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        ArgumentNullException.ThrowIfNull(choices);
+        Refuse.Unless(choices.Count >= 2, choices.Count, nameof(choices), "at least 2 answers");
+        if (choices.Any(string.IsNullOrEmpty)) throw new ArgumentException("choices holds an empty answer; expected texts.", nameof(choices));
+        Refuse.Unless(answer >= 0 && answer < choices.Count, answer, nameof(answer), $"0 to {choices.Count - 1}");
+        return new([.. choices.Select(choice => new ChoiceOption(prompt, " " + choice, choice))], answer);
+    }
+
+    /// <summary>Gets the question with its right answer, as an example before other questions.</summary>
+    internal string Solved => Options[Answer].Prompt + Options[Answer].Continuation;
+}

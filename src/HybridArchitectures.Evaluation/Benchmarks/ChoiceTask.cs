@@ -1,0 +1,91 @@
+using System.Text;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Multiple choice by log-likelihood, with the semantics of lm-evaluation-harness: the model does not write, it says how probable each answer is after its
+/// prompt (<see cref="ContinuationScorer"/>), and the most probable one is its choice.
+/// </summary>
+public sealed class ChoiceTask : EvaluationTask
+{
+    readonly ChoiceFormat format;
+    readonly IReadOnlyList<ChoiceQuestion> questions;
+    readonly Tokenizer tokenizer;
+    readonly FewShot? fewShot;
+    readonly ScoringOptions options;
+
+    /// <summary>Creates a task.</summary>
+    /// <param name="format">Gives the name and the main metric.</param>
+    /// <param name="questions">At least one, such as <see cref="ChoiceFormat.Read"/> returns.</param>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="fewShot">Solved examples before each question; null for none.</param>
+    /// <param name="options">How prompts are read; null for the defaults.</param>
+    /// <exception cref="ArgumentException">There are no questions, or too few examples.</exception>
+    public ChoiceTask(ChoiceFormat format, IReadOnlyList<ChoiceQuestion> questions, Tokenizer tokenizer, FewShot? fewShot = null, ScoringOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        ArgumentNullException.ThrowIfNull(questions);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        Refuse.Unless(questions.Count > 0, questions.Count, nameof(questions), "at least 1 question");
+        fewShot?.Check();
+        (this.format, this.questions, this.tokenizer, this.fewShot, this.options) = (format, questions, tokenizer, fewShot, options ?? new());
+    }
+
+    /// <inheritdoc/>
+    public override string Name => format.Name;
+
+    /// <summary>Asks a model all questions.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    public ChoiceResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        var scorer = new ContinuationScorer(model, tokenizer, options);
+        var requests = questions.SelectMany((question, index) =>
+        {
+            string prefix = fewShot?.Prefix(question, index) ?? "";
+            return question.Options.Select(option => (prefix + option.Prompt, option.Continuation));
+        }).ToArray();
+        var scores = scorer.Score(requests, cancellation);
+        var outcomes = new List<ChoiceOutcome>();
+        int at = 0;
+        foreach (var question in questions)
+        {
+            var logs = Enumerable.Range(at, question.Options.Count).Select(i => scores[i].LogProbability).ToArray();
+            at += logs.Length;
+            outcomes.Add(Decide(question, logs));
+        }
+        Estimate Share(Func<ChoiceOutcome, int> chosen) => Estimate.FromSamples(outcomes.Select(outcome => chosen(outcome) == outcome.Answer ? 1.0 : 0));
+        return new(Share(outcome => outcome.Chosen), Share(outcome => outcome.ChosenByCharacters), Share(outcome => outcome.ChosenByBytes), outcomes);
+    }
+
+    internal static ChoiceOutcome Decide(ChoiceQuestion question, double[] logs)
+    {
+        int Best(Func<string, double> length)
+        {
+            int best = 0;
+            double highest = double.NegativeInfinity;
+            for (int i = 0; i < logs.Length; i++)
+            {
+                double value = logs[i] / length(question.Options[i].LengthText);
+                if (value > highest) (best, highest) = (i, value);
+            }
+            return best;
+        }
+        return new(logs, Best(_ => 1), Best(text => text.EnumerateRunes().Count()), Best(text => Encoding.UTF8.GetByteCount(text)), question.Answer);
+    }
+
+    /// <inheritdoc/>
+    public override TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        var result = Measure(model, cancellation);
+        Metric[] metrics =
+        [
+            Metric.From("accuracy", result.Accuracy), Metric.From("accuracy by characters", result.AccuracyByCharacters), Metric.From("accuracy by bytes", result.AccuracyByBytes),
+        ];
+        string shots = fewShot is null ? "0 examples" : $"{fewShot.Count} examples of seed {fewShot.Seed}";
+        return new(Name, $"Multiple choice by log-likelihood over {questions.Count} questions with {shots}; {format.Source}.",
+            [.. metrics.OrderBy(metric => metric.Name == format.MainMetric ? 0 : 1)]);
+    }
+}

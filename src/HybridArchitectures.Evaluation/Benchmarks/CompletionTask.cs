@@ -1,0 +1,50 @@
+using HybridArchitectures.Models;
+using HybridArchitectures.Tokenization;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Predicts the ends of texts, as LAMBADA does in lm-evaluation-harness: accuracy is a greedy match of every token, and perplexity is exp of the mean negative
+/// log-likelihood of a completion.
+/// </summary>
+public sealed class CompletionTask : EvaluationTask
+{
+    readonly IReadOnlyList<CompletionItem> items;
+    readonly Tokenizer tokenizer;
+    readonly ScoringOptions options;
+
+    /// <summary>Creates a task.</summary>
+    /// <param name="name">The task's name, such as <c>lambada_openai</c>.</param>
+    /// <param name="items">At least one, such as <see cref="CompletionItem.ReadLambada"/> returns.</param>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="options">How prompts are read; null for the defaults.</param>
+    public CompletionTask(string name, IReadOnlyList<CompletionItem> items, Tokenizer tokenizer, ScoringOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        ArgumentNullException.ThrowIfNull(items);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        Refuse.Unless(items.Count > 0, items.Count, nameof(items), "at least 1 item");
+        (Name, this.items, this.tokenizer, this.options) = (name, items, tokenizer, options ?? new());
+    }
+
+    /// <inheritdoc/>
+    public override string Name { get; }
+
+    /// <summary>Measures a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    public CompletionResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        var scores = new ContinuationScorer(model, tokenizer, options).Score([.. items.Select(item => (item.Prompt, item.Completion))], cancellation);
+        return new(Estimate.FromSamples(scores.Select(score => score.IsGreedy ? 1.0 : 0)), Estimate.FromSamples(scores.Select(score => -score.LogProbability)));
+    }
+
+    /// <inheritdoc/>
+    public override TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        var result = Measure(model, cancellation);
+        return new(Name, $"Greedy match and log-likelihood of the completions of {items.Count} texts, as in lm-evaluation-harness.",
+            Metric.From("accuracy", result.Accuracy), Metric.From("loss", result.Loss, "nats per completion", higherIsBetter: false),
+            new Metric("perplexity", result.Perplexity, result.Perplexity * result.Loss.StandardError, result.Loss.Count, "", HigherIsBetter: false));
+    }
+}

@@ -1,0 +1,30 @@
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>Solved questions that stand before each question, such as those of the training split.</summary>
+/// <param name="Examples">The questions to draw from.</param>
+/// <param name="Count">How many are drawn per question; at least 0.</param>
+/// <param name="Seed">Decides which. The default value is 1234.</param>
+/// <remarks>
+/// The form is that of lm-evaluation-harness: examples with their answers, two line breaks after each. Which are drawn differs from the harness, whose generator
+/// is Python's; it depends on the seed and the index of the question.
+/// </remarks>
+public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, long Seed = 1234)
+{
+    internal void Check()
+    {
+        ArgumentNullException.ThrowIfNull(Examples);
+        Refuse.Unless(Count >= 0 && Count <= Math.Max(0, Examples.Count - 1), Count, nameof(Count), $"0 to {Math.Max(0, Examples.Count - 1)}, one less than the examples");
+    }
+
+    /// <summary>The text before a question, which itself is never among the examples.</summary>
+    internal string Prefix(ChoiceQuestion question, int index)
+    {
+        if (Count == 0) return "";
+        // one more is drawn, in case the question is among them
+        var drawn = new SeededRandom(Seed, index).Sample(Math.Min(Count + 1, Examples.Count), Examples.Count)
+            .Select(i => Examples[i].Solved).Where(text => text != question.Solved).Take(Count);
+        return string.Concat(drawn.Select(text => text + "\n\n"));
+    }
+}

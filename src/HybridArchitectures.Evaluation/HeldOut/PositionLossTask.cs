@@ -1,0 +1,106 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Held-out loss by position in the window, also beyond the training length (the curve that arXiv 2510.04800 draws over PG19 up to 3 times the training length).
+/// The data is cut into windows of equal length, one after another from its first token, and every token but the first is predicted once, from those before it in
+/// its window. A position is averaged with its neighbours in a bucket.
+/// </summary>
+public sealed class PositionLossTask : EvaluationTask
+{
+    readonly TokenDataset data;
+    readonly int contextLength, bucketSize, batchSize;
+    readonly int? trainingLength;
+    readonly long maxWindows;
+
+    /// <summary>Creates a task.</summary>
+    /// <param name="data">The held-out tokens; they stay the caller's.</param>
+    /// <param name="contextLength">Tokens per window, such as 1.5 or 2 times the training length.</param>
+    /// <param name="buckets">How many buckets the positions are divided into, 1 to <paramref name="contextLength"/>. The default value is 16.</param>
+    /// <param name="batchSize">Windows per forward pass. The default value is 4.</param>
+    /// <param name="maxWindows">The largest number of windows, spread evenly over the data. The default value, 0, means all.</param>
+    /// <param name="trainingLength">Tokens of a window in training, to report the rise of the loss beyond it; null if unknown.</param>
+    public PositionLossTask(TokenDataset data, int contextLength, int buckets = 16, int batchSize = 4, long maxWindows = 0, int? trainingLength = null)
+    {
+        ArgumentNullException.ThrowIfNull(data);
+        Refuse.Unless(contextLength >= 1 && contextLength < data.Count, contextLength, nameof(contextLength), $"1 to {data.Count - 1}, less than the data's tokens");
+        Refuse.Unless(buckets >= 1 && buckets <= contextLength, buckets, nameof(buckets), $"1 to {contextLength}");
+        Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1 window");
+        Refuse.Unless(maxWindows >= 0, maxWindows, nameof(maxWindows), "at least 0 windows");
+        (this.data, this.contextLength, this.batchSize, this.maxWindows, this.trainingLength) = (data, contextLength, batchSize, maxWindows, trainingLength);
+        bucketSize = (contextLength + buckets - 1) / buckets;
+    }
+
+    /// <inheritdoc/>
+    public override string Name => $"loss by position to {contextLength}";
+
+    /// <summary>Measures a model.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    public PositionLossResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using var mode = new EvaluationModeScope(model);
+        long windows = (data.Count - 1) / contextLength, count = maxWindows == 0 ? windows : Math.Min(windows, maxWindows);
+        int buckets = (contextLength + bucketSize - 1) / bucketSize;
+        var sums = new double[count, buckets];
+        var bytes = new double[count];
+        for (long start = 0; start < count; start += batchSize)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int rows = (int)Math.Min(batchSize, count - start);
+            long[] places = [.. Enumerable.Range(0, rows).Select(row => (long)((Int128)(start + row) * windows / count) * contextLength)];
+            Add(model, places, start, sums, bytes);
+        }
+        return Result(sums, bytes, buckets);
+    }
+
+    void Add(HybridLanguageModel model, long[] places, long first, double[,] sums, double[] bytes)
+    {
+        using var scope = NewDisposeScope();
+        var (ids, targets) = (new long[places.Length * contextLength], new long[places.Length * contextLength]);
+        var window = new long[contextLength + 1];
+        for (int row = 0; row < places.Length; row++)
+        {
+            data.CopyTo(places[row], window);
+            window.AsSpan(0, contextLength).CopyTo(ids.AsSpan(row * contextLength));
+            window.AsSpan(1).CopyTo(targets.AsSpan(row * contextLength));
+            if (data.KnowsBytes) bytes[first + row] = data.CountBytes(window.AsSpan(1));
+        }
+        Tensor Place(long[] values) => tensor(values, [places.Length, contextLength], device: model.Device);
+        var losses = TensorMemory.ToArray<float>(model.TokenLosses(Place(ids), Place(targets)).cpu().contiguous());
+        for (int row = 0; row < places.Length; row++)
+            for (int i = 0; i < contextLength; i++) sums[first + row, i / bucketSize] += losses[row * contextLength + i];
+    }
+
+    PositionLossResult Result(double[,] sums, double[] bytes, int buckets)
+    {
+        int windows = bytes.Length;
+        double Sum(int window) => Enumerable.Range(0, buckets).Sum(bucket => sums[window, bucket]);
+        var found = Enumerable.Range(0, buckets).Select(bucket =>
+        {
+            int start = bucket * bucketSize, end = Math.Min(contextLength, start + bucketSize);
+            return new PositionBucket(start, end, Estimate.FromSamples(Enumerable.Range(0, windows).Select(window => sums[window, bucket] / (end - start))));
+        });
+        var bits = data.KnowsBytes && bytes.Any(value => value > 0)
+            ? Estimate.FromRatio(Enumerable.Range(0, windows).Select(window => (Sum(window) / Math.Log(2), bytes[window]))) : null;
+        return new(contextLength, Estimate.FromSamples(Enumerable.Range(0, windows).Select(window => Sum(window) / contextLength)), bits, [.. found]);
+    }
+
+    /// <inheritdoc/>
+    public override TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default)
+    {
+        var result = Measure(model, cancellation);
+        List<Metric> metrics = [Metric.From("loss", result.Loss, "nats per token", higherIsBetter: false)];
+        if (result.BitsPerByte is { } bits) metrics.Add(Metric.From("bits per byte", bits, "bits per byte", higherIsBetter: false));
+        if (trainingLength is { } length && result.RiseBeyond(length) is { } rise)
+            metrics.Add(new Metric($"rise beyond {length}", rise, null, result.Loss.Count, "nats per token", HigherIsBetter: false));
+        var points = result.Buckets.Select(bucket => new CurvePoint((bucket.Start + bucket.End) / 2.0, bucket.Loss.Value, bucket.Loss.StandardError));
+        return new(Name, $"Mean cross entropy over {result.Loss.Count} windows of {contextLength} tokens, in buckets of {bucketSize} positions.", metrics, [],
+            [new MeasuredCurve("Loss by position", "position (tokens)", "nats per token", [.. points])]);
+    }
+}

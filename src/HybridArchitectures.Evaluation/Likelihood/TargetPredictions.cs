@@ -1,0 +1,48 @@
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>What a model says of the targets of a batch, in row order.</summary>
+/// <param name="Row">The row of each target.</param>
+/// <param name="LogProbability">The natural logarithm of the target's probability.</param>
+/// <param name="IsGreedy">Whether the target is the most probable token; of equally probable ones the lowest id counts.</param>
+sealed record TargetPredictions(int[] Row, float[] LogProbability, bool[] IsGreedy)
+{
+    // float32 logits held at once
+    const long MaxLogits = 16 << 20;
+
+    /// <summary>Computes them; only the logits at targets are formed.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">(rows, length) int64 in main memory.</param>
+    /// <param name="targets">(rows, length) int64 in main memory; -100 where there is none.</param>
+    /// <param name="rowLengths">Tokens of each row; the rest is padding. Null: all rows are full.</param>
+    public static TargetPredictions Measure(HybridLanguageModel model, Tensor ids, Tensor targets, IReadOnlyList<long>? rowLengths)
+    {
+        using var scope = NewDisposeScope();
+        using var mode = new EvaluationModeScope(model);
+        int length = (int)targets.size(1);
+        var wanted = TensorMemory.ToArray<long>(targets.contiguous());
+        var places = Enumerable.Range(0, wanted.Length).Where(i => wanted[i] >= 0).Select(i => (long)i).ToArray();
+        using var layout = rowLengths is null ? null : SequenceLayout.Padded(rowLengths, length, model.Device);
+        using var context = new SequenceContext(layout);
+        var hidden = model.Hidden(ids.to(model.Device), context).reshape(-1, model.Design.Width);
+        var (logs, greedy) = (new float[places.Length], new bool[places.Length]);
+        int step = (int)Math.Clamp(MaxLogits / model.Design.Vocabulary, 1, int.MaxValue);
+        for (int start = 0; start < places.Length; start += step)
+        {
+            using var inner = NewDisposeScope();
+            var part = places[start..Math.Min(places.Length, start + step)];
+            // three dimensions, so that a single row is not taken for a decoding step of another arithmetic
+            var logits = model.Logits(hidden.index_select(0, tensor(part, device: model.Device)).unsqueeze(0)).squeeze(0).to(ScalarType.Float32);
+            var target = tensor(part.Select(place => wanted[place]).ToArray(), device: model.Device);
+            var chosen = logits.log_softmax(1).gather(1, target.unsqueeze(1)).squeeze(1);
+            TensorMemory.ToArray<float>(chosen.cpu().contiguous()).CopyTo(logs, start);
+            var best = TensorMemory.ToArray<long>(logits.argmax(1).cpu().contiguous());
+            for (int i = 0; i < part.Length; i++) greedy[start + i] = best[i] == wanted[part[i]];
+        }
+        return new TargetPredictions([.. places.Select(place => (int)(place / length))], logs, greedy);
+    }
+}

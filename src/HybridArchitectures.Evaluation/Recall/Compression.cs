@@ -1,0 +1,47 @@
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Compression of MAD (arXiv 2403.17844), for causal models: random tokens, then a compression token; the model must hold the tokens in the state at that position.
+/// </summary>
+/// <remarks>
+/// The published task reads the state at the compression token with a separate two-layer decoder, which gets the position to reconstruct. A language model has no
+/// such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and the model predicts the token that stood there.
+/// </remarks>
+public sealed record Compression : SyntheticTask
+{
+    /// <inheritdoc/>
+    public override string Name => "compression";
+
+    /// <inheritdoc/>
+    public override int VocabularySize => Vocabulary + Tokens;
+
+    /// <summary>Gets the number of tokens that are compressed, the compression token included. The default value is 16.</summary>
+    public int Vocabulary { get; init; } = 16;
+
+    /// <summary>Gets the positions per row; the first half and one are compressed, the others ask. The default value is 63.</summary>
+    public override int Length { get; init; } = 63;
+
+    int Tokens => Length / 2;
+
+    /// <inheritdoc/>
+    public override void Check()
+    {
+        Refuse.Unless(Vocabulary >= 3, Vocabulary, nameof(Vocabulary), "at least 3");
+        Refuse.Unless(Length >= 3 && Length % 2 == 1, Length, nameof(Length), "an odd number from 3");
+    }
+
+    /// <inheritdoc/>
+    protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
+    {
+        for (int i = 0; i < Tokens; i++) row.Ids[i] = random.Next(Vocabulary - 1);
+        row.Ids[Tokens] = Vocabulary - 1;
+        int at = Tokens + 1;
+        foreach (int position in random.Sample(Tokens, Tokens))
+        {
+            row.Ids[at] = Vocabulary + position;
+            row.Targets[at++] = row.Ids[position];
+        }
+    }
+}

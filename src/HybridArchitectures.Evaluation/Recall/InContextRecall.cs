@@ -1,0 +1,86 @@
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// In-context recall and noisy in-context recall of MAD (arXiv 2403.17844): a sequence of key-value pairs, in which a key always has the same value within the row;
+/// last comes a key that was shown before, whose value is predicted. With noise, pairs are replaced by pairs of noise tokens.
+/// </summary>
+/// <remarks>
+/// As in the published generator, training rows have every next token as a target, and test rows the value of each key that returns (the multi-query form) or, with
+/// <see cref="MultiQuery"/> off, the last value alone, after a copy token.
+/// </remarks>
+public sealed record InContextRecall : SyntheticTask
+{
+    /// <inheritdoc/>
+    public override string Name => NoiseShare > 0 ? "noisy in-context recall" : "in-context recall";
+
+    /// <inheritdoc/>
+    public override int VocabularySize => Vocabulary;
+
+    /// <summary>Gets the number of tokens of the vocabulary, noise included. The default value is 16; MAD's noisy task has 32.</summary>
+    public int Vocabulary { get; init; } = 16;
+
+    /// <summary>Gets the positions per row, an even number. The default value is 128.</summary>
+    public override int Length { get; init; } = 128;
+
+    /// <summary>Gets how many tokens of the vocabulary are noise. The default value is 0; MAD's noisy task has 16.</summary>
+    public int NoiseVocabulary { get; init; }
+
+    /// <summary>Gets the probability that a pair is noise, in [0, 1). The default value is 0; MAD's noisy task has 0.2.</summary>
+    public double NoiseShare { get; init; }
+
+    /// <summary>Gets whether every key that returns is asked for. The default value is true.</summary>
+    public bool MultiQuery { get; init; } = true;
+
+    /// <summary>Gets MAD's noisy in-context recall with its published sizes.</summary>
+    public static InContextRecall Noisy { get; } = new() { Vocabulary = 32, NoiseVocabulary = 16, NoiseShare = 0.2 };
+
+    int PlainVocabulary => Vocabulary - NoiseVocabulary - (MultiQuery ? 0 : 1);
+
+    /// <inheritdoc/>
+    public override void Check()
+    {
+        Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
+        Refuse.Unless(NoiseVocabulary >= 0, NoiseVocabulary, nameof(NoiseVocabulary), "at least 0");
+        Refuse.Unless(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), NoiseShare, nameof(NoiseShare), "0, or below 1 with noise tokens");
+        Refuse.Unless(PlainVocabulary >= 2, Vocabulary, nameof(Vocabulary), $"at least {Vocabulary - PlainVocabulary + 2}, with noise tokens");
+    }
+
+    /// <inheritdoc/>
+    protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
+    {
+        int keys = PlainVocabulary / 2, pairs = Length / 2;
+        var values = new Dictionary<int, int>();
+        var (tokens, isAsked) = (new List<int>(), new List<bool>());
+        void Add(int token, bool asked)
+        {
+            tokens.Add(token);
+            isAsked.Add(asked);
+        }
+        int certain = random.Next(pairs - 1);      // at least one pair is not noise
+        for (int i = 0; i < pairs - 1; i++)
+        {
+            if (i != certain && NoiseShare > 0 && random.NextDouble() < NoiseShare)
+            {
+                for (int j = 0; j < 2; j++) Add(PlainVocabulary + random.Next(NoiseVocabulary), false);
+                continue;
+            }
+            int key = random.Next(keys);
+            bool isKnown = values.TryGetValue(key, out int value);
+            if (!isKnown) values[key] = value = keys + random.Next(PlainVocabulary - keys);
+            Add(key, false);
+            Add(value, MultiQuery && isKnown);
+        }
+        if (!MultiQuery) Add(Vocabulary - 1, false);
+        int probe = values.Keys.Order().ElementAt(random.Next(values.Count));
+        Add(probe, false);
+        Add(values[probe], true);
+        // the multi-query form has no token after the last position, which predicts nothing
+        for (int i = 0; i < Length; i++)
+        {
+            row.Ids[i] = tokens[i];
+            if (i + 1 < tokens.Count && (isTraining || isAsked[i + 1])) row.Targets[i] = tokens[i + 1];
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random gaps among random tokens; at
+/// each the model predicts its value.
+/// <para>
+/// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs stand first. Each key returns once, at gap g of the remaining positions in
+/// pairs; the gaps are different and their probability is proportional to g^(a - 1), g from 1. All other positions hold random tokens.
+/// </para>
+/// </summary>
+public sealed record MultiQueryRecall : SyntheticTask
+{
+    /// <inheritdoc/>
+    public override string Name => $"recall of {Pairs} pairs in {Length}";
+
+    /// <inheritdoc/>
+    public override int VocabularySize => Vocabulary;
+
+    /// <summary>Gets the number of tokens of the vocabulary. The default value is 8,192.</summary>
+    public int Vocabulary { get; init; } = 8192;
+
+    /// <summary>Gets the positions per row, an even number. The default value is 64.</summary>
+    public override int Length { get; init; } = 64;
+
+    /// <summary>Gets the number of key-value pairs, at most a quarter of <see cref="Length"/>. The default value is 4.</summary>
+    public int Pairs { get; init; } = 4;
+
+    /// <summary>Gets the exponent a of the gaps; 1 makes all gaps equally likely. The default value is 0.01.</summary>
+    public double PowerA { get; init; } = 0.01;
+
+    /// <summary>Gets whether positions between queries hold random tokens rather than 0. The default value is true.</summary>
+    public bool RandomFiller { get; init; } = true;
+
+    /// <inheritdoc/>
+    public override void Check()
+    {
+        Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
+        Refuse.Unless(Pairs >= 1 && 4 * Pairs <= Length, Pairs, nameof(Pairs), $"1 to {Length / 4}, a quarter of the length");
+        Refuse.Unless(Vocabulary > Length && Vocabulary / 2 - 1 >= Pairs, Vocabulary, nameof(Vocabulary), $"more than {Math.Max(Length, 2 * Pairs + 1)}");
+        Refuse.Unless(PowerA > 0 && double.IsFinite(PowerA), PowerA, nameof(PowerA), "a finite number above 0");
+    }
+
+    /// <inheritdoc/>
+    protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
+    {
+        int keyEnd = Vocabulary / 2, context = 2 * Pairs, space = (Length - context) / 2;
+        var keys = random.Sample(Pairs, keyEnd - 1).Select(key => key + 1).ToArray();
+        var values = random.Sample(Pairs, Vocabulary - keyEnd).Select(value => value + keyEnd).ToArray();
+        var isSet = new bool[Length];
+        void Set(int position, int id)
+        {
+            row.Ids[position] = id;
+            isSet[position] = true;
+        }
+        for (int i = 0; i < Pairs; i++)
+        {
+            Set(2 * i, keys[i]);
+            Set(2 * i + 1, values[i]);
+        }
+        // drawing one after another in proportion to weights is taking the smallest of exponential variables with these rates
+        var gaps = Enumerable.Range(0, space).OrderBy(gap => -Math.Log(1 - random.NextDouble()) / Math.Pow(gap + 1, PowerA - 1)).Take(Pairs).ToArray();
+        for (int i = 0; i < Pairs; i++)
+        {
+            Set(context + 2 * gaps[i], keys[i]);
+            row.Targets[context + 2 * gaps[i]] = values[i];
+        }
+        for (int position = 0; RandomFiller && position < Length; position++)
+            if (!isSet[position]) row.Ids[position] = random.Next(Vocabulary);
+    }
+}

@@ -1,0 +1,60 @@
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887), in tokens: entries of a name and a number, then one of the names; its number is predicted
+/// digit by digit. A name is a run of letters, no two alike in a row; a number is a run of digits.
+/// </summary>
+/// <remarks>Ids 0 to 9 are digits, 10 to 35 letters, 36 parts a name from its number, 37 ends an entry and 38 begins the question.</remarks>
+public sealed record Phonebook : SyntheticTask
+{
+    const int Letters = 10, Colon = 36, End = 37, Question = 38;
+
+    /// <inheritdoc/>
+    public override string Name => $"phonebook of {Entries}";
+
+    /// <inheritdoc/>
+    public override int VocabularySize => 39;
+
+    /// <summary>Gets the letters per name, 1 to 8. The default value is 4.</summary>
+    public int NameLength { get; init; } = 4;
+
+    /// <summary>Gets the digits per number. The default value is 7.</summary>
+    public int NumberLength { get; init; } = 7;
+
+    /// <summary>Gets the positions per row; as many entries as fit are written. The default value is 256.</summary>
+    public override int Length { get; init; } = 256;
+
+    /// <summary>Gets how many entries a row has.</summary>
+    public int Entries => (Length - NameLength - NumberLength - 1) / (NameLength + NumberLength + 2);
+
+    /// <inheritdoc/>
+    public override void Check()
+    {
+        Refuse.Unless(NameLength is >= 1 and <= 8, NameLength, nameof(NameLength), "1 to 8");
+        Refuse.Unless(NumberLength >= 1, NumberLength, nameof(NumberLength), "at least 1");
+        Refuse.Unless(Entries >= 1, Length, nameof(Length), $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its question");
+        Refuse.Unless(Entries <= Math.Pow(26, NameLength) / 2, Length, nameof(Length), "a length of at most half as many entries as there are names");
+    }
+
+    /// <inheritdoc/>
+    protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
+    {
+        var names = new HashSet<string>();
+        var entries = new List<(int[] Name, int[] Number)>();
+        while (entries.Count < Entries)
+        {
+            int[] name = [.. Enumerable.Range(0, NameLength).Select(_ => Letters + random.Next(26))];
+            if (names.Add(string.Join(' ', name))) entries.Add((name, [.. Enumerable.Range(0, NumberLength).Select(_ => random.Next(10))]));
+        }
+        var (asked, answer) = entries[random.Next(entries.Count)];
+        int[] tokens = [.. entries.SelectMany(entry => (int[])[.. entry.Name, Colon, .. entry.Number, End]), Question, .. asked, Colon, .. answer];
+        int padding = Length + 1 - tokens.Length;
+        for (int i = 0; i < Length; i++)
+        {
+            row.Ids[i] = i < padding ? End : tokens[i - padding];
+            if (i + 1 > Length - NumberLength) row.Targets[i] = tokens[i + 1 - padding];
+        }
+    }
+}

@@ -1,0 +1,121 @@
+using System.Globalization;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// A task whose rows are made from a seed, to train on and to measure: no download, any amount of data. Targets are given where the answer follows from the row;
+/// all other positions do not count.
+/// </summary>
+public abstract record SyntheticTask
+{
+    /// <summary>The seed of the rows that <see cref="Measure"/> uses by default. Training seeds should differ from it.</summary>
+    public const long TestSeed = 0x7e57_5eed;
+
+    /// <summary>Gets the task's name.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Gets the number of tokens of the vocabulary.</summary>
+    public abstract int VocabularySize { get; }
+
+    /// <summary>Gets the number of positions per row: the context length to train with.</summary>
+    public abstract int Length { get; init; }
+
+    /// <summary>Fills a row.</summary>
+    /// <param name="random">Where all chance comes from.</param>
+    /// <param name="row">An empty row of at least <see cref="Length"/> positions.</param>
+    /// <param name="isTraining">Whether the row is trained on; tests may give fewer targets or harder questions.</param>
+    protected abstract void Fill(SeededRandom random, TrainingRow row, bool isTraining);
+
+    /// <summary>Refuses settings that no row can have.</summary>
+    /// <exception cref="ArgumentException">Names the setting, its value and what was expected.</exception>
+    public abstract void Check();
+
+    /// <summary>Creates the data to train on. Its rows need a context length of at least <see cref="Length"/>.</summary>
+    public GeneratedData ToTrainingData() => ToData(isTraining: true);
+
+    internal GeneratedData ToData(bool isTraining)
+    {
+        Check();
+        return new GeneratedData(VocabularySize, $"{Describe()}, {(isTraining ? "training" : "test")} rows", (random, row) =>
+        {
+            Refuse.Unless(row.ContextLength >= Length, row.ContextLength, nameof(row.ContextLength), $"at least {Length}, the length of {Name}");
+            Fill(random, row, isTraining);
+            row.Length = Length;
+        });
+    }
+
+    // every setting, the same in every culture
+    string Describe()
+    {
+        var culture = CultureInfo.CurrentCulture;
+        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        try
+        {
+            return ToString();
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = culture;
+        }
+    }
+
+    /// <summary>Measures a model on test rows.</summary>
+    /// <param name="model">The model; its vocabulary has at least <see cref="VocabularySize"/> tokens.</param>
+    /// <param name="rows">How many rows. The default value is 256.</param>
+    /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
+    /// <param name="batchSize">Rows per forward pass. The default value is 16.</param>
+    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    public SyntheticResult Measure(HybridLanguageModel model, int rows = 256, long seed = TestSeed, int batchSize = 16, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        Refuse.Unless(rows >= 1, rows, nameof(rows), "at least 1");
+        Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1");
+        if (model.Vocabulary < VocabularySize)
+            throw new ArgumentException($"model has a vocabulary of {model.Vocabulary}; expected at least {VocabularySize}, that of {Name}.", nameof(model));
+        var reader = ToData(isTraining: false).OpenReader(new TrainingReaderOptions(Length, seed));
+        var (correct, nats, counts) = (new double[rows], new double[rows], new double[rows]);
+        for (int start = 0; start < rows; start += batchSize)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            using var batch = reader.ReadBatch(Math.Min(batchSize, rows - start));
+            var found = TargetPredictions.Measure(model, batch.Ids, batch.Targets, batch.Layout?.RowLengths);
+            for (int i = 0; i < found.Row.Length; i++)
+            {
+                int row = start + found.Row[i];
+                counts[row]++;
+                nats[row] -= found.LogProbability[i];
+                if (found.IsGreedy[i]) correct[row]++;
+            }
+        }
+        return new(Estimate.FromRatio(correct.Zip(counts)), Estimate.FromSamples(correct.Zip(counts, (right, all) => right == all ? 1.0 : 0)), Estimate.FromRatio(nats.Zip(counts)));
+    }
+
+    /// <summary>Creates the task that measures a model in a sweep.</summary>
+    /// <param name="rows">How many test rows. The default value is 256.</param>
+    /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
+    public EvaluationTask ToEvaluationTask(int rows = 256, long seed = TestSeed) => EvaluationTask.Create(Name, (model, cancellation) =>
+    {
+        var result = Measure(model, rows, seed, cancellation: cancellation);
+        return new TaskResult(Name, $"{Describe()}; {rows} test rows of seed {seed}.", Metric.From("accuracy", result.Accuracy),
+            Metric.From("accuracy of whole rows", result.RowAccuracy), Metric.From("loss", result.Loss, "nats per target", higherIsBetter: false));
+    });
+
+    /// <summary>Measures models trained at some lengths on rows of other lengths.</summary>
+    /// <param name="models">Models with the length each was trained at.</param>
+    /// <param name="testLengths">The lengths to measure at.</param>
+    /// <param name="rows">Test rows per cell. The default value is 64.</param>
+    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <returns>Accuracy by training length (rows) and test length (columns).</returns>
+    public HeatMap MeasureGrid(
+        IReadOnlyList<(int TrainingLength, HybridLanguageModel Model)> models, IReadOnlyList<int> testLengths, int rows = 64, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(models);
+        ArgumentNullException.ThrowIfNull(testLengths);
+        static string Text(int length) => length.ToString(CultureInfo.InvariantCulture);
+        var values = models.Select(item => (IReadOnlyList<double?>)[.. testLengths.Select(length =>
+            (double?)(this with { Length = length }).Measure(item.Model, rows, cancellation: cancellation).Accuracy.Value)]);
+        return new HeatMap($"Accuracy of {Name}", "trained at", [.. models.Select(item => Text(item.TrainingLength))], "tested at", [.. testLengths.Select(Text)], [.. values]);
+    }
+}
