@@ -18,7 +18,7 @@ static class Bigram
         int count = logits.GetLength(0);
         var model = new HybridDesign
         {
-            Width = count, Vocabulary = count, TiedHead = false, NormEpsilon = 1e-12,
+            Width = count, VocabularySize = count, TiedHead = false, NormEpsilon = 1e-12,
             Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 1, HeadSize = 2, Rotary = null } }],
         }.Resolve().CreateModel(seed: 1);
         using var scope = NewDisposeScope();

@@ -98,7 +98,8 @@ public sealed class LongContextTests
         Assert.Equal([(8, 0.95), (16, 0.75), (32, 1)], result.ByLength());
         Assert.Equal((8, null, 32), (result.MaxLengthAt(), result.MaxLengthAt(0.97), result.MaxLengthAt(0.7)));
         var map = result.ToHeatMap();
-        Assert.Equal((["0 %", "100 %"], ["8", "16", "32"]), (map.Rows, map.Columns));
+        Assert.Equal(["0 %", "100 %"], map.Rows);
+        Assert.Equal(["8", "16", "32"], map.Columns);
         Assert.Equal([0.9, 1, 1], map.Values[1]);
         Assert.Contains("0.950", new HeatMap("x", "a", ["r"], "b", ["c"], [[0.95]]).ToString());
     }
@@ -133,7 +134,7 @@ public sealed class LongContextTests
     [Fact]
     public void Inference_cost_has_the_cache_of_the_cost_model()
     {
-        using var model = HybridStack.Design(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
+        using var model = HybridDesign.Create(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
         var options = new InferenceCostOptions { BatchSizes = [1, 3], PromptLength = 20, TotalLengths = [24, 40], TimedSteps = 4 };
         var rows = new InferenceCostTask(options).Measure(model);
         Assert.Equal([(1, 24), (1, 40), (3, 24), (3, 40)], rows.Select(row => (row.BatchSize, row.TotalLength)));

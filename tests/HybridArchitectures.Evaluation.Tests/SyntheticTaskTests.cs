@@ -14,7 +14,7 @@ public sealed class SyntheticTaskTests
         {
             reader.ReadRow(row);
             Assert.Equal(task.Length, row.Length);
-            Assert.All(row.Ids.ToArray(), id => Assert.InRange(id, 0, task.VocabularySize - 1));
+            Assert.All(row.Ids.ToArray(), id => Assert.InRange(id, 0, task.RequiredVocabularySize - 1));
             yield return (Array.ConvertAll(row.Ids.ToArray(), id => (int)id), Array.ConvertAll(row.Targets.ToArray(), id => (int)id));
         }
     }
@@ -24,7 +24,7 @@ public sealed class SyntheticTaskTests
     [InlineData(128, 32, 8)]
     public void Recall_asks_for_the_value_of_every_key_once(int vocabulary, int length, int pairs)
     {
-        foreach (var (ids, targets) in Rows(new MultiQueryRecall { Vocabulary = vocabulary, Length = length, Pairs = pairs }))
+        foreach (var (ids, targets) in Rows(new MultiQueryRecall { VocabularySize = vocabulary, Length = length, Pairs = pairs }))
         {
             var values = Enumerable.Range(0, pairs).ToDictionary(i => ids[2 * i], i => ids[2 * i + 1]);
             Assert.Equal(pairs, values.Count);
@@ -40,7 +40,7 @@ public sealed class SyntheticTaskTests
     public void Gaps_of_recall_follow_the_power_law()
     {
         // 4 pairs in 16 fill all gaps; one pair in 64 stands at gap g with probability proportional to g^(0.01 - 1)
-        var task = new MultiQueryRecall { Vocabulary = 128, Length = 64, Pairs = 1 };
+        var task = new MultiQueryRecall { VocabularySize = 128, Length = 64, Pairs = 1 };
         var counts = new int[31];
         foreach (var (_, targets) in Rows(task, count: 4000)) counts[(Array.FindIndex(targets, target => target >= 0) - 2) / 2]++;
         double sum = Enumerable.Range(1, 31).Sum(gap => Math.Pow(gap, -0.99));
@@ -57,7 +57,7 @@ public sealed class SyntheticTaskTests
     [InlineData(0.2, false)]
     public void In_context_recall_asks_for_values_that_were_shown(double noise, bool multiQuery)
     {
-        var task = new InContextRecall { Vocabulary = 32, NoiseVocabulary = 16, NoiseShare = noise, MultiQuery = multiQuery };
+        var task = new InContextRecall { VocabularySize = 32, NoiseVocabulary = 16, NoiseShare = noise, MultiQuery = multiQuery };
         int asked = 0, noisy = 0;
         foreach (var (ids, targets) in Rows(task))
         {
@@ -131,7 +131,7 @@ public sealed class SyntheticTaskTests
             foreach (var (ids, targets) in Rows(task, count: 200))
                 for (int i = 0; i < ids.Length; i += 2)
                 {
-                    Assert.Equal((-100, task.VocabularySize - 1), (targets[i], ids[i + 1]));
+                    Assert.Equal((-100, task.RequiredVocabularySize - 1), (targets[i], ids[i + 1]));
                     if (!map.TryAdd(ids[i], targets[i + 1])) Assert.Equal(map[ids[i]], targets[i + 1]);
                 }
             return map;
@@ -143,7 +143,7 @@ public sealed class SyntheticTaskTests
         Assert.All(map.Values, value => Assert.InRange(value, 127, 254));
         Assert.Equal(map, Map(task with { Length = 64 }));
         Assert.NotEqual(map, Map(task with { MapSeed = 1 }));
-        Assert.Equal(7, Map(task with { Vocabulary = 16 }).Count);
+        Assert.Equal(7, Map(task with { VocabularySize = 16 }).Count);
     }
 
     [Fact]
@@ -213,21 +213,22 @@ public sealed class SyntheticTaskTests
     [Fact]
     public void The_trainer_learns_a_task_and_the_grid_shows_it()
     {
-        var task = new Memorization { Vocabulary = 8, Length = 8 };
-        using var model = HybridStack.Design(16, 8).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(1).Build().CreateModel(seed: 1);
+        var task = new Memorization { VocabularySize = 8, Length = 8 };
+        using var model = HybridDesign.Create(16, 8).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(1).Build().CreateModel(seed: 1);
         Assert.True(task.Measure(model).Accuracy.Value < 0.6);
-        using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions { LearningRate = 0.02, Context = 8, BatchRows = 16, Steps = 60, Seed = 1 });
+        using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions { LearningRate = 0.02, ContextLength = 8, BatchSize = 16, Duration = Duration.Steps(60), Seed = 1 });
         trainer.Run();
         Assert.True(task.Measure(model).Accuracy.Value > 0.95, $"accuracy {task.Measure(model).Accuracy}");
         var grid = task.MeasureGrid([(8, model)], [4, 8], rows: 16);
-        Assert.Equal((["8"], ["4", "8"]), (grid.Rows, grid.Columns));
+        Assert.Equal(["8"], grid.Rows);
+        Assert.Equal(["4", "8"], grid.Columns);
         Assert.True(grid.Values[0][1] > 0.95);
     }
 
     [Fact]
     public void Mad_has_its_published_sizes()
     {
-        Assert.Equal([(16, 128), (16, 128), (32, 128), (16, 256), (47, 63), (256, 32)], MadTasks.All.Select(task => (task.VocabularySize, task.Length)));
+        Assert.Equal([(16, 128), (16, 128), (32, 128), (16, 256), (47, 63), (256, 32)], MadTasks.All.Select(task => (task.RequiredVocabularySize, task.Length)));
         foreach (var task in MadTasks.All) task.Check();
     }
 

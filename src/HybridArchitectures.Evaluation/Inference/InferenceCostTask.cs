@@ -37,14 +37,14 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
         using var scope = NewDisposeScope();
         using var cache = model.CreateCache(batch);
         var random = new SeededRandom(options.Seed);
-        var ids = tensor(Enumerable.Range(0, batch * prompt).Select(_ => (long)random.Next(model.Vocabulary)).ToArray(), [batch, prompt], device: model.Device);
+        var ids = tensor(Enumerable.Range(0, batch * prompt).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, prompt], device: model.Device);
         var clock = Stopwatch.StartNew();
         var next = Step(model, cache, ids);
         var first = clock.Elapsed;
         int written = 1, skipped = options.TimedSteps is { } timed ? Math.Max(0, total - prompt - 1 - timed) : 0;
         if (skipped > 0)
         {
-            var filler = tensor(Enumerable.Range(0, batch * skipped).Select(_ => (long)random.Next(model.Vocabulary)).ToArray(), [batch, skipped], device: model.Device);
+            var filler = tensor(Enumerable.Range(0, batch * skipped).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, skipped], device: model.Device);
             next = Step(model, cache, filler);
             written += skipped;
         }
@@ -57,7 +57,7 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
         }
         var decoding = clock.Elapsed;
         cache.Trim();
-        long length = cache.Lengths[0], predicted = CacheSize.Of(model.Design, length, batch, ElementSize(model.ComputeType)).Total;
+        long length = cache.Lengths[0], predicted = CacheSize.FromDesign(model.Design, length, batch, ElementSize(model.ComputeType)).Total;
         return new InferenceCostRow(batch, prompt, total, first, (double)batch * prompt / first.TotalSeconds,
             steps == 0 ? 0 : (double)batch * steps / decoding.TotalSeconds, cache.Bytes, predicted);
     }

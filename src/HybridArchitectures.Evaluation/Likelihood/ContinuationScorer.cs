@@ -30,8 +30,8 @@ public sealed class ContinuationScorer
         ArgumentNullException.ThrowIfNull(model);
         (this.model, this.tokenizer, this.options) = (model, tokenizer, options ?? new());
         this.options.Check();
-        if (tokenizer is not null && tokenizer.VocabularySize > model.Vocabulary)
-            throw new ArgumentException($"tokenizer has {tokenizer.VocabularySize} ids; expected at most {model.Vocabulary}, the model's vocabulary.", nameof(tokenizer));
+        if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
+            throw new ArgumentException($"tokenizer has {tokenizer.VocabularySize} ids; expected at most {model.VocabularySize}, the model's vocabulary.", nameof(tokenizer));
     }
 
     /// <summary>Scores one continuation.</summary>

@@ -30,7 +30,7 @@ sealed record TargetPredictions(int[] Row, float[] LogProbability, bool[] IsGree
         using var context = new SequenceContext(layout);
         var hidden = model.Hidden(ids.to(model.Device), context).reshape(-1, model.Design.Width);
         var (logs, greedy) = (new float[places.Length], new bool[places.Length]);
-        int step = (int)Math.Clamp(MaxLogits / model.Design.Vocabulary, 1, int.MaxValue);
+        int step = (int)Math.Clamp(MaxLogits / model.Design.VocabularySize, 1, int.MaxValue);
         for (int start = 0; start < places.Length; start += step)
         {
             using var inner = NewDisposeScope();

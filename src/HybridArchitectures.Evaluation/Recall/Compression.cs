@@ -15,10 +15,10 @@ public sealed record Compression : SyntheticTask
     public override string Name => "compression";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary + Tokens;
+    public override int RequiredVocabularySize => VocabularySize + Tokens;
 
     /// <summary>Gets the number of tokens that are compressed, the compression token included. The default value is 16.</summary>
-    public int Vocabulary { get; init; } = 16;
+    public int VocabularySize { get; init; } = 16;
 
     /// <summary>Gets the positions per row; the first half and one are compressed, the others ask. The default value is 63.</summary>
     public override int Length { get; init; } = 63;
@@ -28,19 +28,19 @@ public sealed record Compression : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Vocabulary >= 3, Vocabulary, nameof(Vocabulary), "at least 3");
+        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
         Refuse.Unless(Length >= 3 && Length % 2 == 1, Length, nameof(Length), "an odd number from 3");
     }
 
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        for (int i = 0; i < Tokens; i++) row.Ids[i] = random.Next(Vocabulary - 1);
-        row.Ids[Tokens] = Vocabulary - 1;
+        for (int i = 0; i < Tokens; i++) row.Ids[i] = random.Next(VocabularySize - 1);
+        row.Ids[Tokens] = VocabularySize - 1;
         int at = Tokens + 1;
         foreach (int position in random.Sample(Tokens, Tokens))
         {
-            row.Ids[at] = Vocabulary + position;
+            row.Ids[at] = VocabularySize + position;
             row.Targets[at++] = row.Ids[position];
         }
     }

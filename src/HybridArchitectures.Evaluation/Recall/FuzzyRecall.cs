@@ -12,10 +12,10 @@ public sealed record FuzzyRecall : SyntheticTask
     public override string Name => "fuzzy in-context recall";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary, one for padding included. The default value is 16.</summary>
-    public int Vocabulary { get; init; } = 16;
+    public int VocabularySize { get; init; } = 16;
 
     /// <summary>Gets the positions per row. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
@@ -26,7 +26,7 @@ public sealed record FuzzyRecall : SyntheticTask
     /// <summary>Gets the largest number of tokens of a value. The default value is 3.</summary>
     public int ValueLength { get; init; } = 3;
 
-    int Plain => Vocabulary - 1;
+    int Plain => VocabularySize - 1;
 
     /// <inheritdoc/>
     public override void Check()
@@ -71,7 +71,7 @@ public sealed record FuzzyRecall : SyntheticTask
         for (int i = 0; i < Length; i++)
         {
             int at = i - padding;
-            row.Ids[i] = at < 0 ? Vocabulary - 1 : tokens[at];
+            row.Ids[i] = at < 0 ? VocabularySize - 1 : tokens[at];
             if (at + 1 >= 0 && (isTraining || isAsked[at + 1])) row.Targets[i] = tokens[at + 1];
         }
     }

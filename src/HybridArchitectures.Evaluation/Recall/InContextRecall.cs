@@ -16,10 +16,10 @@ public sealed record InContextRecall : SyntheticTask
     public override string Name => NoiseShare > 0 ? "noisy in-context recall" : "in-context recall";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary, noise included. The default value is 16; MAD's noisy task has 32.</summary>
-    public int Vocabulary { get; init; } = 16;
+    public int VocabularySize { get; init; } = 16;
 
     /// <summary>Gets the positions per row, an even number. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
@@ -34,9 +34,9 @@ public sealed record InContextRecall : SyntheticTask
     public bool MultiQuery { get; init; } = true;
 
     /// <summary>Gets MAD's noisy in-context recall with its published sizes.</summary>
-    public static InContextRecall Noisy { get; } = new() { Vocabulary = 32, NoiseVocabulary = 16, NoiseShare = 0.2 };
+    public static InContextRecall Noisy { get; } = new() { VocabularySize = 32, NoiseVocabulary = 16, NoiseShare = 0.2 };
 
-    int PlainVocabulary => Vocabulary - NoiseVocabulary - (MultiQuery ? 0 : 1);
+    int PlainVocabulary => VocabularySize - NoiseVocabulary - (MultiQuery ? 0 : 1);
 
     /// <inheritdoc/>
     public override void Check()
@@ -44,7 +44,7 @@ public sealed record InContextRecall : SyntheticTask
         Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
         Refuse.Unless(NoiseVocabulary >= 0, NoiseVocabulary, nameof(NoiseVocabulary), "at least 0");
         Refuse.Unless(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), NoiseShare, nameof(NoiseShare), "0, or below 1 with noise tokens");
-        Refuse.Unless(PlainVocabulary >= 2, Vocabulary, nameof(Vocabulary), $"at least {Vocabulary - PlainVocabulary + 2}, with noise tokens");
+        Refuse.Unless(PlainVocabulary >= 2, VocabularySize, nameof(VocabularySize), $"at least {VocabularySize - PlainVocabulary + 2}, with noise tokens");
     }
 
     /// <inheritdoc/>
@@ -72,7 +72,7 @@ public sealed record InContextRecall : SyntheticTask
             Add(key, false);
             Add(value, MultiQuery && isKnown);
         }
-        if (!MultiQuery) Add(Vocabulary - 1, false);
+        if (!MultiQuery) Add(VocabularySize - 1, false);
         int probe = values.Keys.Order().ElementAt(random.Next(values.Count));
         Add(probe, false);
         Add(values[probe], true);

@@ -12,10 +12,10 @@ public sealed record InductionHeads : SyntheticTask
     public override string Name => $"induction heads in {Length}";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary; the last is the special token. The default value is 16.</summary>
-    public int Vocabulary { get; init; } = 16;
+    public int VocabularySize { get; init; } = 16;
 
     /// <summary>Gets the positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
@@ -23,16 +23,16 @@ public sealed record InductionHeads : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Vocabulary >= 2, Vocabulary, nameof(Vocabulary), "at least 2");
+        Refuse.Unless(VocabularySize >= 2, VocabularySize, nameof(VocabularySize), "at least 2");
         Refuse.Unless(Length >= 3, Length, nameof(Length), "at least 3");
     }
 
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        for (int i = 0; i < Length; i++) row.Ids[i] = random.Next(Vocabulary - 1);
+        for (int i = 0; i < Length; i++) row.Ids[i] = random.Next(VocabularySize - 1);
         int place = random.Next(Length - 2);
-        row.Ids[place] = row.Ids[Length - 1] = Vocabulary - 1;
+        row.Ids[place] = row.Ids[Length - 1] = VocabularySize - 1;
         row.Targets[Length - 1] = row.Ids[place + 1];
     }
 }

@@ -16,16 +16,16 @@ public sealed record Memorization : SyntheticTask
     }
 
     // a copy whose settings are then changed has another map
-    Memorization(Memorization original) : base(original) => (Vocabulary, Length, MapSeed) = (original.Vocabulary, original.Length, original.MapSeed);
+    Memorization(Memorization original) : base(original) => (VocabularySize, Length, MapSeed) = (original.VocabularySize, original.Length, original.MapSeed);
 
     /// <inheritdoc/>
     public override string Name => "memorisation";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary; the last is the insert token. The default value is 256.</summary>
-    public int Vocabulary { get; init; } = 256;
+    public int VocabularySize { get; init; } = 256;
 
     /// <summary>Gets the positions per row, an even number. The default value is 32.</summary>
     public override int Length { get; init; } = 32;
@@ -36,27 +36,27 @@ public sealed record Memorization : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Vocabulary >= 3, Vocabulary, nameof(Vocabulary), "at least 3");
+        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
         Refuse.Unless(Length >= 2 && Length % 2 == 0, Length, nameof(Length), "an even number from 2");
     }
 
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        int keys = (Vocabulary - 1) / 2, values = Vocabulary - 1 - keys;
+        int keys = (VocabularySize - 1) / 2, values = VocabularySize - 1 - keys;
         var known = map ??= new SeededRandom(MapSeed).Sample(keys, values);
         for (int i = 0; i < Length; i += 2)
         {
             int key = random.Next(keys);
             row.Ids[i] = key;
-            row.Ids[i + 1] = Vocabulary - 1;
+            row.Ids[i + 1] = VocabularySize - 1;
             row.Targets[i + 1] = keys + known[key];
         }
     }
 
     /// <summary>Returns whether another task has the same settings.</summary>
-    public bool Equals(Memorization? other) => other is not null && (Vocabulary, Length, MapSeed) == (other.Vocabulary, other.Length, other.MapSeed);
+    public bool Equals(Memorization? other) => other is not null && (VocabularySize, Length, MapSeed) == (other.VocabularySize, other.Length, other.MapSeed);
 
     /// <inheritdoc/>
-    public override int GetHashCode() => HashCode.Combine(Vocabulary, Length, MapSeed);
+    public override int GetHashCode() => HashCode.Combine(VocabularySize, Length, MapSeed);
 }

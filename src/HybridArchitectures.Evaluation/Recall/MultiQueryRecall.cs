@@ -16,10 +16,10 @@ public sealed record MultiQueryRecall : SyntheticTask
     public override string Name => $"recall of {Pairs} pairs in {Length}";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary. The default value is 8,192.</summary>
-    public int Vocabulary { get; init; } = 8192;
+    public int VocabularySize { get; init; } = 8192;
 
     /// <summary>Gets the positions per row, an even number. The default value is 64.</summary>
     public override int Length { get; init; } = 64;
@@ -38,16 +38,16 @@ public sealed record MultiQueryRecall : SyntheticTask
     {
         Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
         Refuse.Unless(Pairs >= 1 && 4 * Pairs <= Length, Pairs, nameof(Pairs), $"1 to {Length / 4}, a quarter of the length");
-        Refuse.Unless(Vocabulary > Length && Vocabulary / 2 - 1 >= Pairs, Vocabulary, nameof(Vocabulary), $"more than {Math.Max(Length, 2 * Pairs + 1)}");
+        Refuse.Unless(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, VocabularySize, nameof(VocabularySize), $"more than {Math.Max(Length, 2 * Pairs + 1)}");
         Refuse.Unless(PowerA > 0 && double.IsFinite(PowerA), PowerA, nameof(PowerA), "a finite number above 0");
     }
 
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        int keyEnd = Vocabulary / 2, context = 2 * Pairs, space = (Length - context) / 2;
+        int keyEnd = VocabularySize / 2, context = 2 * Pairs, space = (Length - context) / 2;
         var keys = random.Sample(Pairs, keyEnd - 1).Select(key => key + 1).ToArray();
-        var values = random.Sample(Pairs, Vocabulary - keyEnd).Select(value => value + keyEnd).ToArray();
+        var values = random.Sample(Pairs, VocabularySize - keyEnd).Select(value => value + keyEnd).ToArray();
         var isSet = new bool[Length];
         void Set(int position, int id)
         {
@@ -67,6 +67,6 @@ public sealed record MultiQueryRecall : SyntheticTask
             row.Targets[context + 2 * gaps[i]] = values[i];
         }
         for (int position = 0; RandomFiller && position < Length; position++)
-            if (!isSet[position]) row.Ids[position] = random.Next(Vocabulary);
+            if (!isSet[position]) row.Ids[position] = random.Next(VocabularySize);
     }
 }

@@ -15,7 +15,7 @@ public sealed record Phonebook : SyntheticTask
     public override string Name => $"phonebook of {Entries}";
 
     /// <inheritdoc/>
-    public override int VocabularySize => 39;
+    public override int RequiredVocabularySize => 39;
 
     /// <summary>Gets the letters per name, 1 to 8. The default value is 4.</summary>
     public int NameLength { get; init; } = 4;

@@ -11,10 +11,10 @@ public sealed record SelectiveCopying : SyntheticTask
     public override string Name => "selective copying";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Vocabulary;
+    public override int RequiredVocabularySize => VocabularySize;
 
     /// <summary>Gets the number of tokens of the vocabulary; the last two are the blank and the copy token. The default value is 16.</summary>
-    public int Vocabulary { get; init; } = 16;
+    public int VocabularySize { get; init; } = 16;
 
     /// <summary>Gets the positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
@@ -25,21 +25,21 @@ public sealed record SelectiveCopying : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Vocabulary >= 3, Vocabulary, nameof(Vocabulary), "at least 3");
+        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
         Refuse.Unless(Tokens >= 1 && 2 * Tokens + 1 < Length, Tokens, nameof(Tokens), $"1 to {(Length - 2) / 2}");
     }
 
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        int copy = Vocabulary - 1, blank = Vocabulary - 2, blanks = Length - 2 * Tokens - 1;
+        int copy = VocabularySize - 1, blank = VocabularySize - 2, blanks = Length - 2 * Tokens - 1;
         var before = new int[Tokens];       // blanks before each token
         for (int i = 0; i < blanks; i++) before[random.Next(Tokens)]++;
         int at = 0;
         for (int i = 0; i < Tokens; i++)
         {
             for (; before[i] > 0; before[i]--) row.Ids[at++] = blank;
-            int token = random.Next(Vocabulary - 2);
+            int token = random.Next(VocabularySize - 2);
             row.Ids[at++] = token;
             row.Targets[Length - Tokens + i] = token;
         }

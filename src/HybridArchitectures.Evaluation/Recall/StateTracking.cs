@@ -16,7 +16,7 @@ public sealed record StateTracking : SyntheticTask
     public override string Name => $"state tracking, {Description}";
 
     /// <inheritdoc/>
-    public override int VocabularySize => Order;
+    public override int RequiredVocabularySize => Order;
 
     /// <summary>Gets the group. The default value is <see cref="TrackedGroup.Parity"/>.</summary>
     public TrackedGroup Group

@@ -16,8 +16,8 @@ public abstract record SyntheticTask
     /// <summary>Gets the task's name.</summary>
     public abstract string Name { get; }
 
-    /// <summary>Gets the number of tokens of the vocabulary.</summary>
-    public abstract int VocabularySize { get; }
+    /// <summary>Gets the smallest vocabulary that a model needs.</summary>
+    public abstract int RequiredVocabularySize { get; }
 
     /// <summary>Gets the number of positions per row: the context length to train with.</summary>
     public abstract int Length { get; init; }
@@ -38,7 +38,7 @@ public abstract record SyntheticTask
     internal GeneratedData ToData(bool isTraining)
     {
         Check();
-        return new GeneratedData(VocabularySize, $"{Describe()}, {(isTraining ? "training" : "test")} rows", (random, row) =>
+        return new GeneratedData(RequiredVocabularySize, $"{Describe()}, {(isTraining ? "training" : "test")} rows", (random, row) =>
         {
             Refuse.Unless(row.ContextLength >= Length, row.ContextLength, nameof(row.ContextLength), $"at least {Length}, the length of {Name}");
             Fill(random, row, isTraining);
@@ -62,7 +62,7 @@ public abstract record SyntheticTask
     }
 
     /// <summary>Measures a model on test rows.</summary>
-    /// <param name="model">The model; its vocabulary has at least <see cref="VocabularySize"/> tokens.</param>
+    /// <param name="model">The model; its vocabulary has at least <see cref="RequiredVocabularySize"/> tokens.</param>
     /// <param name="rows">How many rows. The default value is 256.</param>
     /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
     /// <param name="batchSize">Rows per forward pass. The default value is 16.</param>
@@ -72,8 +72,8 @@ public abstract record SyntheticTask
         ArgumentNullException.ThrowIfNull(model);
         Refuse.Unless(rows >= 1, rows, nameof(rows), "at least 1");
         Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1");
-        if (model.Vocabulary < VocabularySize)
-            throw new ArgumentException($"model has a vocabulary of {model.Vocabulary}; expected at least {VocabularySize}, that of {Name}.", nameof(model));
+        if (model.VocabularySize < RequiredVocabularySize)
+            throw new ArgumentException($"model has a vocabulary of {model.VocabularySize}; expected at least {RequiredVocabularySize}, that of {Name}.", nameof(model));
         var reader = ToData(isTraining: false).OpenReader(new TrainingReaderOptions(Length, seed));
         var (correct, nats, counts) = (new double[rows], new double[rows], new double[rows]);
         for (int start = 0; start < rows; start += batchSize)

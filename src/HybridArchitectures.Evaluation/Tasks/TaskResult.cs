@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>What a task measured of one model.</summary>
@@ -6,6 +8,7 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Metrics">The numbers; the first is the one to compare models by.</param>
 /// <param name="HeatMaps">Tables to draw; may be empty.</param>
 /// <param name="Curves">Curves to draw, such as the loss by position; may be empty.</param>
+[method: JsonConstructor]
 public sealed record TaskResult(
     string Task, string Protocol, IReadOnlyList<Metric> Metrics, IReadOnlyList<HeatMap> HeatMaps, IReadOnlyList<MeasuredCurve> Curves)
 {

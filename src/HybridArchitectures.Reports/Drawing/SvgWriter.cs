@@ -18,10 +18,12 @@ sealed class SvgWriter
     SvgWriter(string idPrefix) => this.idPrefix = idPrefix;
 
     /// <summary>Returns a separate file, with its colours for light and dark backgrounds.</summary>
-    public static string Standalone(Picture picture) => new SvgWriter("ha").Write(picture, standalone: true);
+    /// <param name="picture">The picture.</param>
+    /// <param name="runs">The number of runs in the picture, whose colours are needed too.</param>
+    public static string Standalone(Picture picture, int runs = 0) => new SvgWriter("ha").Write(picture, runs);
 
     /// <summary>Returns an element inside a page that contains <see cref="Style"/>. <paramref name="id"/> must be unique in that page.</summary>
-    public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, standalone: false);
+    public static string Inline(Picture picture, string id) => new SvgWriter(id).Write(picture, null);
 
     /// <summary>
     /// Returns an element inside a page without a title, because a browser would show it over the whole picture. The title becomes its label.
@@ -88,13 +90,13 @@ sealed class SvgWriter
         return escaped.ToString();
     }
 
-    string Write(Picture picture, bool standalone)
+    string Write(Picture picture, int? runs)
     {
         Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\"");
         Add($" width=\"{picture.Width:0.##}\" height=\"{picture.Height:0.##}\"");
         Add($" role=\"img\" aria-labelledby=\"{idPrefix}-title {idPrefix}-desc\" font-family=\"Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n");
         Add($"<title id=\"{idPrefix}-title\">{Escape(picture.Title)}</title>\n<desc id=\"{idPrefix}-desc\">{Escape(picture.Description)}</desc>\n");
-        if (standalone) Add($"<style>\n{Style()}</style>\n");
+        if (runs is { } count) Add($"<style>\n{Style(count)}</style>\n");
         foreach (var shape in picture.Shapes) Write(shape);
         Add($"</svg>\n");
         return text.ToString();

@@ -1,0 +1,32 @@
+using System.CommandLine;
+using HybridArchitectures.Checkpoints;
+
+namespace HybridArchitectures.Cli.Commands;
+
+/// <summary><c>hybrid diff</c>: what differs between two designs or checkpoints.</summary>
+static class DiffCommand
+{
+    public static Command Create()
+    {
+        var left = new Argument<string>("left") { Description = DesignArgument.Description };
+        var right = new Argument<string>("right") { Description = "The other." };
+        var command = CommandTree.Command("diff", "Says what differs between two checkpoints (design and weights) or two designs. Exit code 1 if anything does.", "runs/a/step-00000100 runs/b/step-00000100");
+        command.Add(left);
+        command.Add(right);
+        command.SetGuardedAction(parsed =>
+        {
+            string a = parsed.GetValue(left)!, b = parsed.GetValue(right)!;
+            if (Directory.Exists(a) && Directory.Exists(b))
+            {
+                var checkpoints = CheckpointDiff.Compare(a, b);
+                Terminal.Line($"{checkpoints}");
+                return checkpoints.Design is { Count: > 0 } || checkpoints.Tensors.Any(tensor => tensor.Change != TensorChange.None) ? ExitCode.Found : ExitCode.Success;
+            }
+            var designs = DesignArgument.Parse(a).Diff(DesignArgument.Parse(b));
+            if (designs.Count == 0) Terminal.Line($"the designs are equal");
+            foreach (var difference in designs) Terminal.Line($"{difference}");
+            return designs.Count > 0 ? ExitCode.Found : ExitCode.Success;
+        });
+        return command;
+    }
+}

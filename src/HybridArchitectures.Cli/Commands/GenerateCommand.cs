@@ -1,0 +1,34 @@
+using System.CommandLine;
+using HybridArchitectures.Generation;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Cli.Commands;
+
+/// <summary><c>hybrid generate</c>: continues a text.</summary>
+static class GenerateCommand
+{
+    public static Command Create()
+    {
+        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or a run's folder." };
+        var prompt = new Option<string>("--prompt") { Description = "The text to continue.", Required = true };
+        var sampling = new SamplingFlags();
+        var command = CommandTree.Command("generate", "Continues a text with a checkpoint.", "runs/first --prompt \"Gets the\" --tokens 64");
+        command.Add(folder);
+        foreach (var option in (Option[])[prompt, .. sampling.All]) command.Add(option);
+        command.SetGuardedAction(parsed =>
+        {
+            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed));
+            using var signals = new StopSignals();
+            Console.Write(parsed.GetValue(prompt));
+            Write(new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token)).GetAwaiter().GetResult();
+            return ExitCode.Success;
+        });
+        return command;
+    }
+
+    static async Task Write(IAsyncEnumerable<GeneratedPiece> pieces)
+    {
+        await foreach (var piece in pieces.ConfigureAwait(false)) Console.Write(piece.Text);
+        Console.WriteLine();
+    }
+}

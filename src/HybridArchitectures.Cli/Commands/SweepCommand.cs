@@ -1,0 +1,59 @@
+using System.CommandLine;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Cli.Commands;
+
+/// <summary><c>hybrid sweep</c>: designs x seeds, trained and measured.</summary>
+static class SweepCommand
+{
+    public static Command Create()
+    {
+        var file = new Argument<string?>("file") { Description = "The sweep as JSON; 'hybrid new sweep.json --kind sweep' writes one to begin with.", Arity = ArgumentArity.ZeroOrOne };
+        var schema = new Option<bool>("--schema") { Description = "Writes the JSON schema of the file instead." };
+        var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.", AllowMultipleArgumentsPerToken = true };
+        var command = CommandTree.Command("sweep", "Trains and measures designs with several seeds. Ctrl-C saves; the same command goes on, and does nothing when all is done.", "sweep.json");
+        command.Add(file);
+        command.Add(schema);
+        command.Add(merge);
+        command.SetGuardedAction(parsed =>
+        {
+            if (parsed.GetValue(schema))
+            {
+                Console.WriteLine(SweepFile.JsonSchema);
+                return ExitCode.Success;
+            }
+            string path = parsed.GetValue(file) ?? throw new ArgumentException("file is missing; expected the file of a sweep, or --schema.");
+            return Run(SweepFile.Read(path), parsed.GetValue(merge) ?? []);
+        });
+        return command;
+    }
+
+    static int Run(SweepFile file, string[] merged)
+    {
+        using var text = TextData.Load(file.Data, file.Tokenizer);
+        using var signals = new StopSignals();
+        var options = file.ToOptions(text);
+        if (merged.Length > 0) Sweep.Merge(merged, options.Folder);
+        var sweep = new Sweep(options);
+        var result = sweep.IsComplete ? sweep.Run() : Terminal.Progress(report => sweep.Run(new Reporter(report), signals.Token));
+        SweepTable.Write(result);
+        if (!result.IsComplete)
+        {
+            Terminal.Line($"not complete; the same command goes on");
+            return signals.Token.IsCancellationRequested ? ExitCode.Interrupted : ExitCode.Found;
+        }
+        Terminal.Line($"complete in {options.Folder}; next: hybrid report {options.Folder}");
+        return result.Runs.Any(run => run.Training?.Failure is not null) ? ExitCode.Found : ExitCode.Success;
+    }
+
+    sealed class Reporter(Action<string, double, string> report) : IProgress<SweepProgress>
+    {
+        public void Report(SweepProgress value)
+        {
+            string left = value.TimeLeft is { } time ? FormattableString.Invariant($", {time:hh\\:mm\\:ss} left") : "";
+            string text = value.Training is { } training ? FormattableString.Invariant($"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s{left}") : value.Phase + left;
+            report(value.Run, value.Phase == "done" ? 1 : value.Training?.Done ?? 0.99, text);
+        }
+    }
+}

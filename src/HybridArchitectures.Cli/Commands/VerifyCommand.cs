@@ -1,0 +1,23 @@
+using System.CommandLine;
+using HybridArchitectures.Verification;
+
+namespace HybridArchitectures.Cli.Commands;
+
+/// <summary><c>hybrid verify</c>: whether a design's model keeps what is promised.</summary>
+static class VerifyCommand
+{
+    public static Command Create()
+    {
+        var design = new Argument<string>("design") { Description = DesignArgument.Description };
+        var command = CommandTree.Command("verify", "Checks a design's model: causality, caches, packed documents, padding. Exit code 1 if a check fails.",
+            "MMTM:width=64,vocabulary=64,heads=4,state=16,head=16,feed=128");
+        command.Add(design);
+        command.SetGuardedAction(parsed =>
+        {
+            var report = DesignVerifier.Verify(DesignArgument.Parse(parsed.GetValue(design)!));
+            Terminal.Line($"{report}");
+            return report.Passed ? ExitCode.Success : ExitCode.Found;
+        });
+        return command;
+    }
+}

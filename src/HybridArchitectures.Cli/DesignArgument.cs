@@ -1,0 +1,69 @@
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cli;
+
+/// <summary>
+/// A design on the command line: a file of JSON, a checkpoint's folder, a recipe's name, or a pattern with sizes such as
+/// <c>MMTM:width=256,vocabulary=256,heads=4,state=16,feed=512</c>.
+/// </summary>
+static class DesignArgument
+{
+    public const string Description =
+        "A design file (.json), a checkpoint's folder, a recipe's name, or a pattern with sizes: MMTM:width=256,vocabulary=256,heads=4,kv=2,state=16,head=32,window=128,feed=512,repeat=2.";
+
+    static readonly string[] Known = ["width", "vocabulary", "heads", "kv", "state", "head", "window", "feed", "repeat"];
+
+    /// <summary>Reads a design.</summary>
+    /// <param name="text">The argument.</param>
+    /// <param name="name">The design's name; null for its own.</param>
+    public static HybridDesign Parse(string text, string? name = null)
+    {
+        var design = Find(text);
+        return name is null ? design : design with { Name = name };
+    }
+
+    static HybridDesign Find(string text)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(text);
+        if (Directory.Exists(text)) return LoadFolder(text);
+        if (File.Exists(text)) return HybridDesign.FromJson(File.ReadAllText(text));
+        if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text, StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
+        if (text.Contains(':', StringComparison.Ordinal)) return FromPattern(text);
+        throw new ArgumentException($"design is '{text}'; expected a file, a folder, a recipe (such as {string.Join(", ", Recipes.All.Take(3).Select(known => known.Name))}) "
+            + "or a pattern with sizes (such as MMTM:width=256,vocabulary=256,heads=4).");
+    }
+
+    public static HybridDesign LoadFolder(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.LoadDesign(folder) : PretrainedModel.LoadDesign(folder);
+
+    static HybridDesign FromPattern(string text)
+    {
+        int colon = text.IndexOf(':', StringComparison.Ordinal);
+        string pattern = text[..colon];
+        var sizes = Sizes(text[(colon + 1)..]);
+        int Size(string key, int otherwise) => sizes.GetValueOrDefault(key, otherwise);
+        int width = sizes.TryGetValue("width", out int given) ? given : throw new ArgumentException($"design '{text}' has no width; expected width=N after the pattern.");
+        var builder = HybridDesign.Create(width, Size("vocabulary", 256)).Name(text);
+        int heads = Size("heads", Math.Max(1, width / 64));
+        if (pattern.Contains('T', StringComparison.Ordinal)) builder = builder.WithAttention(heads, Size("kv", 0));
+        if (pattern.Contains('S', StringComparison.Ordinal)) builder = builder.WithSlidingWindow(Size("window", 128), heads: heads, keyValueHeads: Size("kv", 0));
+        if (pattern.Contains('M', StringComparison.Ordinal)) builder = builder.WithMamba2(Size("state", 0), Size("head", 0));
+        if (pattern.Contains('m', StringComparison.Ordinal)) builder = builder.WithMamba1(stateSize: Size("state", 0));
+        if (Size("feed", 0) is > 0 and var feed) builder = builder.WithFeedForward(FeedForwardSpec.SwiGlu(feed));
+        return builder.Pattern(pattern, Size("repeat", 1)).Build();
+    }
+
+    static Dictionary<string, int> Sizes(string text)
+    {
+        var sizes = new Dictionary<string, int>();
+        foreach (string part in text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+        {
+            string[] pair = part.Split('=');
+            if (pair.Length != 2 || !Known.Contains(pair[0]) || !int.TryParse(pair[1], NumberStyles.None, CultureInfo.InvariantCulture, out int value))
+                throw new ArgumentException($"design size is '{part}'; expected one of {string.Join(", ", Known)} with a whole number, such as width=256.");
+            sizes[pair[0]] = value;
+        }
+        return sizes;
+    }
+}

@@ -1,0 +1,104 @@
+using System.Text.Json;
+using System.Text.Json.Schema;
+using System.Text.Json.Serialization;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Cli;
+
+/// <summary>A sweep as a readable file of JSON. <c>hybrid sweep --schema</c> writes its schema.</summary>
+sealed record SweepFile
+{
+    [JsonPropertyName("$schema")]
+    public string? Schema { get; init; }
+
+    public required string Folder { get; init; }
+
+    public required IReadOnlyList<SweepFileDesign> Designs { get; init; }
+
+    public IReadOnlyList<long> Seeds { get; init; } = [1, 2];
+
+    public required string Data { get; init; }
+
+    public string? Tokenizer { get; init; }
+
+    public double LearningRate { get; init; } = 3e-3;
+
+    public int ContextLength { get; init; } = 256;
+
+    public int BatchSize { get; init; } = 8;
+
+    public long? Steps { get; init; }
+
+    public long? Tokens { get; init; }
+
+    public double? Seconds { get; init; }
+
+    public double? TrainingFlops { get; init; }
+
+    public bool MatchParameters { get; init; }
+
+    public IReadOnlyList<string> Tasks { get; init; } = ["held-out"];
+
+    /// <summary>Gets a sweep to begin with.</summary>
+    public static string Example => """
+        {
+          "folder": "runs/sweep",
+          "designs": [
+            { "name": "attention", "design": "TTTT:width=128,vocabulary=256,heads=4,feed=256" },
+            { "name": "mamba", "design": "MMMM:width=128,vocabulary=256,state=16,head=32,feed=256" },
+            { "name": "hybrid 1:3", "design": "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" }
+          ],
+          "seeds": [1, 2],
+          "data": "documentation",
+          "learningRate": 0.003,
+          "contextLength": 256,
+          "batchSize": 4,
+          "steps": 200,
+          "matchParameters": true,
+          "tasks": ["held-out", "inference"]
+        }
+
+        """;
+
+    static readonly JsonSerializerOptions Json = new(SweepFileJson.Default.Options)
+    {
+        ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+        RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true,
+    };
+
+    /// <summary>Gets the JSON schema of the file.</summary>
+    public static string JsonSchema => Json.GetTypeInfo(typeof(SweepFile)).GetJsonSchemaAsNode().ToJsonString(new JsonSerializerOptions { WriteIndented = true });
+
+    /// <summary>Reads a file.</summary>
+    public static SweepFile Read(string path)
+    {
+        if (!File.Exists(path)) throw new FileNotFoundException($"file is '{path}'; expected the file of a sweep. 'hybrid new {path} --kind sweep' writes one to begin with.", path);
+        try
+        {
+            return (SweepFile?)JsonSerializer.Deserialize(File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile))) ?? throw new JsonException("the file holds null");
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{path}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Creates the sweep's options over data that stays the caller's.</summary>
+    public SweepOptions ToOptions(TextData text)
+    {
+        IReadOnlyList<SweepDesign> designs = [.. Designs.Select(item => new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate))];
+        if (MatchParameters) designs = SweepDesign.MatchSizes(designs);
+        var settings = new TaskSettings(ContextLength, [ContextLength], 5, text.HeldOut, Data, () => text.Tokenizer);
+        return new SweepOptions
+        {
+            Folder = Folder, Designs = designs, Seeds = Seeds, Data = text.Training, HeldOut = text.HeldOut, TrainingFlops = TrainingFlops,
+            Tasks = [.. Tasks.Select(task => TaskArgument.Parse(task, settings))],
+            Training = new TrainingOptions
+            {
+                LearningRate = LearningRate, ContextLength = ContextLength, BatchSize = BatchSize, EvaluationTokens = 65_536,
+                Duration = TrainingFlops is not null && Steps is null && Tokens is null && Seconds is null ? Duration.Tokens(1) : TrainingFlags.Duration(Steps, Tokens, Seconds),
+            },
+        };
+    }
+}

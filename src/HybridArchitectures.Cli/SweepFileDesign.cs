@@ -1,0 +1,7 @@
+namespace HybridArchitectures.Cli;
+
+/// <summary>A design of a sweep's file.</summary>
+/// <param name="Name">What tables call it.</param>
+/// <param name="Design">As on the command line: a file, a folder, a recipe or a pattern with sizes.</param>
+/// <param name="LearningRate">Its peak rate; that of the sweep if left out.</param>
+sealed record SweepFileDesign(string Name, string Design, double? LearningRate = null);

@@ -1,0 +1,46 @@
+using System.Globalization;
+using Spectre.Console;
+
+namespace HybridArchitectures.Cli;
+
+/// <summary>Output: tables and progress in a terminal, plain lines where output is piped.</summary>
+static class Terminal
+{
+    public static bool IsPlain => Console.IsOutputRedirected;
+
+    public static void Line(FormattableString text) => Console.WriteLine(text.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>Writes a table: aligned in a terminal, values between tabs where output is piped.</summary>
+    public static void Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<string>> rows)
+    {
+        if (IsPlain)
+        {
+            Console.WriteLine(string.Join('\t', columns));
+            foreach (var row in rows) Console.WriteLine(string.Join('\t', row));
+            return;
+        }
+        var table = new Table { Border = TableBorder.Rounded };
+        foreach (string column in columns) table.AddColumn(new TableColumn(Markup.Escape(column)));
+        foreach (var row in rows) table.AddRow([.. row.Select(Markup.Escape)]);
+        AnsiConsole.Write(table);
+    }
+
+    /// <summary>Runs work that reports its progress: as one bar per name in a terminal, as lines where output is piped.</summary>
+    /// <param name="work">The work; it is given a way to report a name, a share of 0 to 1, and a text.</param>
+    public static T Progress<T>(Func<Action<string, double, string>, T> work)
+    {
+        if (IsPlain) return work((name, share, text) => Line($"{name}: {share:0 %} {text}"));
+        return AnsiConsole.Progress().AutoClear(false).HideCompleted(false)
+            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn())
+            .Start(context =>
+            {
+                var bars = new Dictionary<string, ProgressTask>();
+                return work((name, share, text) =>
+                {
+                    if (!bars.TryGetValue(name, out var bar)) bars[name] = bar = context.AddTask(Markup.Escape(name), maxValue: 1);
+                    bar.Description = Markup.Escape($"{name} {text}");
+                    bar.Value = share;
+                });
+            });
+    }
+}

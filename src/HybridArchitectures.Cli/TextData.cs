@@ -1,0 +1,44 @@
+using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Cli;
+
+/// <summary>Text to train on and to measure on, as tokens.</summary>
+sealed class TextData : IDisposable
+{
+    public const string Description = "A file or folder of text, JSON lines or parquet; 'documentation' for the API documentation of the installed .NET.";
+
+    TextData(TokenDataset training, TokenDataset heldOut, Tokenizer tokenizer) => (Training, HeldOut, Tokenizer) = (training, heldOut, tokenizer);
+
+    public TokenDataset Training { get; }
+
+    public TokenDataset HeldOut { get; }
+
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>Reads text and divides it.</summary>
+    /// <param name="path">Where it is.</param>
+    /// <param name="tokenizerPath">A tokenizer's file or folder; null for bytes.</param>
+    /// <param name="heldOutShare">The share of the documents that is held out.</param>
+    public static TextData Load(string path, string? tokenizerPath, double heldOutShare = 0.05)
+    {
+        Tokenizer tokenizer = tokenizerPath is null ? new ByteTokenizer() : Tokenizer.Load(tokenizerPath);
+        var corpus = path == "documentation" ? DocumentationCorpus.Load(heldOutShare) : Corpus(path, heldOutShare);
+        return new TextData(TokenDataset.FromDocuments(corpus.Training, tokenizer), TokenDataset.FromDocuments(corpus.HeldOut, tokenizer), tokenizer);
+    }
+
+    static TextCorpus Corpus(string path, double heldOutShare)
+    {
+        if (Directory.Exists(path)) return TextCorpus.FromPath(path, heldOutShare);
+        if (!File.Exists(path)) throw new FileNotFoundException($"data is '{path}'; expected a file or folder of text, or 'documentation'.", path);
+        return Path.GetExtension(path) is ".jsonl" or ".ndjson" or ".json" or ".parquet" or ".gz" or ".zst"
+            ? TextCorpus.FromDocuments(path, new DocumentFile(path).Read().Select((text, index) => new TextDocument($"{index}", text)), heldOutShare)
+            : TextCorpus.FromPath(path, heldOutShare);
+    }
+
+    public void Dispose()
+    {
+        Training.Dispose();
+        HeldOut.Dispose();
+    }
+}

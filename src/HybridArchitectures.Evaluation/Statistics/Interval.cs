@@ -1,0 +1,26 @@
+using System.Globalization;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>A number with a bootstrap interval.</summary>
+/// <param name="Value">The number from all samples.</param>
+/// <param name="Low">The 2.5 % quantile of the resampled numbers.</param>
+/// <param name="High">The 97.5 % quantile.</param>
+public sealed record Interval(double Value, double Low, double High)
+{
+    internal static Interval From(double value, IEnumerable<double> resampled)
+    {
+        double[] sorted = [.. resampled.Where(double.IsFinite).Order()];
+        if (sorted.Length == 0) return new(value, double.NaN, double.NaN);
+        double At(double share)
+        {
+            double place = share * (sorted.Length - 1);
+            int below = (int)place, above = Math.Min(below + 1, sorted.Length - 1);
+            return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+        }
+        return new(value, At(0.025), At(0.975));
+    }
+
+    /// <summary>Returns a text such as <c>0.34 [0.31, 0.36]</c>.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Value:0.####} [{Low:0.####}, {High:0.####}]");
+}

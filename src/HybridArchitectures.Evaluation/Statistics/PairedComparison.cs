@@ -1,0 +1,81 @@
+using System.Globalization;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Whether one of two designs is better, by runs in pairs of equal seed: the seeds' common part of the noise (order of the data, in part the initial weights) falls
+/// out of the differences.
+/// </summary>
+/// <param name="Difference">The mean of second minus first over pairs, with its standard error.</param>
+/// <param name="TTestP">Two-sided p of the paired t test; null for fewer than two pairs, or where all differences are equal.</param>
+/// <param name="PermutationP">
+/// Two-sided p of the permutation test, which swaps the two of each pair: the share of sign patterns whose mean difference is at least as large. Exact up to 16 pairs,
+/// beyond that from 100,000 patterns of a fixed seed. With n pairs it is never below 2 / 2^n. Null for fewer than two pairs.
+/// </param>
+public sealed record PairedComparison(Estimate Difference, double? TTestP, double? PermutationP)
+{
+    const int MaxExactPairs = 16, Patterns = 100_000;
+
+    /// <summary>Gets the number of pairs.</summary>
+    public int Pairs => (int)Difference.Count;
+
+    /// <summary>
+    /// Gets whether the difference may be noise: there are fewer than two pairs, or the p of the t test is 0.05 or more. The permutation test cannot reach 0.05 with
+    /// fewer than six pairs, so it is shown and not decided by.
+    /// </summary>
+    public bool IsBelowNoise => Pairs < 2 || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
+
+    /// <summary>Compares pairs.</summary>
+    /// <param name="first">The numbers of the first design, by seed.</param>
+    /// <param name="second">The numbers of the second, of the same seeds in the same order.</param>
+    /// <exception cref="ArgumentException">The counts differ or are 0.</exception>
+    public static PairedComparison Compare(IReadOnlyList<double> first, IReadOnlyList<double> second)
+    {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
+        Refuse.Unless(first.Count > 0, first.Count, nameof(first), "at least 1 number");
+        Refuse.Unless(second.Count == first.Count, second.Count, nameof(second), $"{first.Count} numbers, as many as in first");
+        double[] differences = [.. first.Zip(second, (a, b) => b - a)];
+        var mean = Estimate.FromSamples(differences);
+        double? t = mean.StandardError is > 0 ? StudentT.TwoSidedP(mean.Value / mean.StandardError.Value, differences.Length - 1) : null;
+        return new(mean, t, differences.Length < 2 ? null : Permuted(differences));
+    }
+
+    static double Permuted(double[] differences)
+    {
+        // a hair less than the observed, so that rounding does not hide the pattern itself
+        double observed = Math.Abs(differences.Sum()) * (1 - 1e-12);
+        if (differences.Length <= MaxExactPairs)
+        {
+            int all = 1 << differences.Length;
+            return (double)Enumerable.Range(0, all).Count(pattern => Math.Abs(Signed(differences, i => (pattern >> i & 1) == 1)) >= observed) / all;
+        }
+        var random = new SeededRandom(0);
+        int reached = 1;        // the observed pattern itself
+        for (int i = 1; i < Patterns; i++)
+            if (Math.Abs(Signed(differences, _ => random.Next(2) == 1)) >= observed) reached++;
+        return (double)reached / Patterns;
+    }
+
+    static double Signed(double[] differences, Func<int, bool> isSwapped)
+    {
+        double sum = 0;
+        for (int i = 0; i < differences.Length; i++) sum += isSwapped(i) ? -differences[i] : differences[i];
+        return sum;
+    }
+
+    /// <summary>Gets a text such as <c>-0.021 +- 0.004 over 3 seeds, p 0.03</c>; a difference that may be noise is labelled so.</summary>
+    public string Text
+    {
+        get
+        {
+            string seeds = Pairs == 1 ? "1 seed" : $"{Pairs} seeds";
+            string p = TTestP is { } value ? string.Create(CultureInfo.InvariantCulture, $", p {value:0.###}") : "";
+            return $"{Difference} over {seeds}{p}{(IsBelowNoise ? " (below noise)" : "")}";
+        }
+    }
+
+    /// <summary>Returns <see cref="Text"/>.</summary>
+    public override string ToString() => Text;
+}

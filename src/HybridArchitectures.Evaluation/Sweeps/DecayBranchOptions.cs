@@ -1,0 +1,28 @@
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>The branches of <see cref="DecayBranches"/>.</summary>
+public sealed record DecayBranchOptions
+{
+    /// <summary>Gets the folder of trunk and branches.</summary>
+    public required string Folder { get; init; }
+
+    /// <summary>Gets the steps of each decayed model, such as powers of two of a base; rising.</summary>
+    public required IReadOnlyList<long> Steps { get; init; }
+
+    /// <summary>Gets the steps in which the rate rises to its peak, before the first branch begins. The default value is 0.</summary>
+    public long WarmUpSteps { get; init; }
+
+    /// <summary>Gets the share of a branch's steps in which the rate falls to 0, in (0, 1). The default value is 0.2.</summary>
+    public double DecayShare { get; init; } = 0.2;
+
+    internal long Start(long steps) => Math.Max(1, steps - Math.Max(1, (long)Math.Round(DecayShare * steps)));
+
+    internal void Check()
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(Folder);
+        Refuse.Unless(Steps is { Count: > 0 } && Steps[0] >= 2, Steps?.Count ?? 0, nameof(Steps), "at least 1 number of steps, each at least 2");
+        for (int i = 1; i < Steps!.Count; i++) Refuse.Unless(Steps[i] > Steps[i - 1], Steps[i], nameof(Steps), $"more than {Steps[i - 1]}, rising");
+        Refuse.Unless(DecayShare is > 0 and < 1, DecayShare, nameof(DecayShare), "a share in (0, 1)");
+        Refuse.Unless(WarmUpSteps >= 0 && WarmUpSteps <= Start(Steps[0]), WarmUpSteps, nameof(WarmUpSteps), $"0 to {Start(Steps[0])}, where the first branch begins");
+    }
+}

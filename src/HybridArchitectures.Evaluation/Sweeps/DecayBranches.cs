@@ -1,0 +1,84 @@
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using TorchSharp;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak rate, from which a branch decays at each of several lengths. All the decayed
+/// models cost little more than the longest, and each is as if trained alone with a <see cref="TrapezoidSchedule"/> of its length.
+/// <para>
+/// 1. The trunk trains to where the first branch begins.
+/// 2. Its checkpoint is copied to the branch's folder, and the branch decays from there.
+/// 3. The trunk goes on to where the next branch begins, and so forth.
+/// </para>
+/// An interrupted call goes on where it was when it is made again.
+/// </summary>
+public static class DecayBranches
+{
+    /// <summary>Trains trunk and branches.</summary>
+    /// <param name="createModel">Creates the model to begin with.</param>
+    /// <param name="data">The data to train on.</param>
+    /// <param name="options">How to train; duration, schedule and folder are set here.</param>
+    /// <param name="branches">Lengths and folder.</param>
+    /// <param name="heldOut">The data to measure on at the end of each branch; null for none.</param>
+    /// <param name="progress">Is told how the run at work stands.</param>
+    /// <param name="device">Where models live; null for the CPU.</param>
+    /// <param name="cancellation">Ends it after the step at hand, with a checkpoint.</param>
+    /// <returns>The branches that are complete; fewer than asked for where it was cancelled.</returns>
+    public static IReadOnlyList<DecayBranch> Run(Func<HybridLanguageModel> createModel, ITrainingData data, TrainingOptions options, DecayBranchOptions branches,
+        TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(createModel);
+        ArgumentNullException.ThrowIfNull(data);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(branches);
+        branches.Check();
+        string trunk = Path.Combine(branches.Folder, "trunk");
+        var done = new List<DecayBranch>();
+        foreach (long steps in branches.Steps)
+        {
+            long start = branches.Start(steps);
+            string folder = Path.Combine(branches.Folder, FormattableString.Invariant($"branch-{steps:d8}"));
+            if (!Trainer.HasCheckpoint(folder))
+            {
+                // the trunk has no cool-down: its rate stays at the peak whatever its length
+                var result = Train(trunk, data, null, progress, device, cancellation, options with
+                {
+                    Duration = Duration.Steps(start), Schedule = Schedule(branches.WarmUpSteps, start, start), Folder = trunk, EvaluateEvery = 0,
+                }, createModel);
+                if (!result.Completed) return done;
+                string name = Path.GetFileName(result.Checkpoint!);
+                AtomicWrite.Folder(Path.Combine(folder, name), fresh =>
+                {
+                    foreach (string file in Directory.GetFiles(result.Checkpoint!)) File.Copy(file, Path.Combine(fresh, Path.GetFileName(file)));
+                });
+            }
+            var branch = Train(folder, data, heldOut, progress, device, cancellation, options with
+            {
+                Duration = Duration.Steps(steps), Schedule = Schedule(branches.WarmUpSteps, start, steps), Folder = folder,
+            }, createModel: null);
+            if (!branch.Completed) return done;
+            done.Add(new DecayBranch(steps, branch));
+        }
+        return done;
+    }
+
+    static TrapezoidSchedule Schedule(long warmUp, long start, long steps) =>
+        new() { WarmUp = (double)warmUp / steps, CoolDown = (double)(steps - start) / steps };
+
+    static TrainingResult Train(string folder, ITrainingData data, TokenDataset? heldOut, IProgress<TrainingProgress>? progress, torch.Device? device,
+        CancellationToken cancellation, TrainingOptions options, Func<HybridLanguageModel>? createModel)
+    {
+        if (createModel is not null && !Trainer.HasCheckpoint(folder))
+        {
+            using var model = createModel();
+            using var trainer = new Trainer(model, data, options, heldOut);
+            return trainer.Run(progress, cancellation);
+        }
+        using var resumed = Trainer.Resume(folder, data, heldOut, device: device, change: saved => options with { Seed = saved.Seed });
+        using var owned = resumed.Model;
+        return resumed.Run(progress, cancellation);
+    }
+}

@@ -1,0 +1,236 @@
+using System.Diagnostics;
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// Trains and measures designs with several seeds, each run in a folder.
+/// <para>
+/// 1. Runs go by seed and then by design, so that an interrupted sweep has whole pairs.
+/// 2. A run whose folder is complete is passed by; one that was interrupted goes on from its last checkpoint, bit for bit as if it had not been.
+/// 3. Every file is written whole or not at all, and in the order in which they depend on each other. The process may end at any instant.
+/// 4. Several processes, on one machine or several with a common disk, may run the same sweep: each takes runs that no other works on.
+/// 5. Folders of machines without a common disk are put together by <see cref="Merge"/>.
+/// </para>
+/// </summary>
+public sealed class Sweep
+{
+    readonly SweepOptions options;
+    readonly List<SweepPlan> plans;
+
+    /// <summary>Prepares a sweep.</summary>
+    /// <param name="options">What to train and measure.</param>
+    /// <exception cref="ArgumentException">An option is out of range, or names are doubled.</exception>
+    public Sweep(SweepOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        this.options = options;
+        plans = [.. options.Seeds.SelectMany(seed => options.Designs.Select(design => Plan(design, seed)))];
+    }
+
+    SweepPlan Plan(SweepDesign design, long seed)
+    {
+        var training = options.Training with { Seed = seed, LearningRate = design.LearningRate ?? options.Training.LearningRate, Folder = null, CheckpointEvery = 0, KeepEvery = 0 };
+        if (options.TrainingFlops is { } flops)
+            training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
+        string text = Text(training);
+        string identity = string.Join('\n', design.Design.ToJson(), text, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
+        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, identity));
+    }
+
+    static string Text(TrainingOptions training)
+    {
+        var culture = CultureInfo.CurrentCulture;
+        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        try
+        {
+            return training.ToString();
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = culture;
+        }
+    }
+
+    /// <summary>Gets whether every run is complete; a run that failed in training is.</summary>
+    public bool IsComplete => plans.All(IsDone);
+
+    bool IsDone(SweepPlan plan) => plan.Folder.HasTraining && (plan.Folder.ReadTraining().Failure is not null || options.Tasks.All(task => plan.Folder.HasTask(task.Name)));
+
+    /// <summary>Trains and measures what is not complete. Does nothing if all is.</summary>
+    /// <param name="progress">Is told how the sweep stands, at every report of a training run and every task.</param>
+    /// <param name="cancellation">Ends the sweep after the step at hand, with a checkpoint; run it again to go on.</param>
+    /// <returns>The runs of this sweep as far as they are; <see cref="SweepResult.IsComplete"/> says whether that is all.</returns>
+    /// <exception cref="InvalidDataException">A file of a run is damaged.</exception>
+    public SweepResult Run(IProgress<SweepProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        var times = new List<TimeSpan>();
+        foreach (var plan in plans)
+        {
+            if (cancellation.IsCancellationRequested) break;
+            if (IsDone(plan)) continue;
+            using var held = plan.Folder.TryLock();
+            // another process may have the run, or have completed it just now
+            if (held is null || IsDone(plan)) continue;
+            var clock = Stopwatch.StartNew();
+            if (!RunOne(plan, times, progress, cancellation)) break;
+            times.Add(clock.Elapsed);
+            Report(progress, plan, "done", times);
+        }
+        return new SweepResult([.. plans.Where(plan => plan.Folder.HasSettings).Select(plan => plan.Folder.Read())], IsComplete);
+    }
+
+    void Report(IProgress<SweepProgress>? progress, SweepPlan plan, string phase, List<TimeSpan> times, TrainingProgress? training = null)
+    {
+        if (progress is null) return;
+        int completed = plans.Count(IsDone);
+        double left = plans.Count - completed - (training?.Done ?? 0);
+        TimeSpan? time = times.Count > 0 ? TimeSpan.FromTicks((long)(times.Average(taken => taken.Ticks) * Math.Max(0, left))) : null;
+        progress.Report(new SweepProgress($"{plan.Design.Name}, seed {plan.Seed}", phase, completed, plans.Count, training, time));
+    }
+
+    // returns false where it was cancelled
+    bool RunOne(SweepPlan plan, List<TimeSpan> times, IProgress<SweepProgress>? progress, CancellationToken cancellation)
+    {
+        if (!plan.Folder.HasSettings)
+        {
+            plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, plan.Text, plan.Training.LearningRate, plan.Training.ContextLength,
+                options.Data.Description, options.HeldOut?.Description, SweepEnvironment.Current(options.Device?.ToString() ?? "cpu")));
+        }
+        HybridLanguageModel? model = null;
+        try
+        {
+            if (plan.Folder.HasTraining) model = LoadTrained(plan);
+            else if (!Train(plan, times, progress, cancellation, out model)) return false;
+            if (model is null) return true;     // it failed
+            foreach (var task in options.Tasks)
+            {
+                if (plan.Folder.HasTask(task.Name)) continue;
+                if (cancellation.IsCancellationRequested) return false;
+                Report(progress, plan, task.Name, times);
+                var result = task.Run(model, cancellation);
+                plan.Folder.Write(result with { Task = task.Name });
+            }
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+            return false;
+        }
+        finally
+        {
+            model?.Dispose();
+        }
+        if (!options.KeepModels) plan.Folder.DeleteCheckpoints();
+        return true;
+    }
+
+    bool Train(SweepPlan plan, List<TimeSpan> times, IProgress<SweepProgress>? progress, CancellationToken cancellation, out HybridLanguageModel? model)
+    {
+        var (trainer, owned) = OpenTrainer(plan);
+        model = owned;
+        using (trainer)
+        {
+            try
+            {
+                var result = trainer.Run(progress is null ? null : new TrainingReport(report => Report(progress, plan, "training", times, report)), cancellation);
+                if (!result.Completed) return false;
+                plan.Folder.Write(SweepTraining.From(result));
+                return true;
+            }
+            catch (TrainingDivergedException e)
+            {
+                plan.Folder.Write(new SweepTraining(trainer.Step, trainer.Tokens, trainer.Elapsed.TotalSeconds, 0, [], [], e.Message));
+                model.Dispose();
+                model = null;
+                return true;
+            }
+        }
+    }
+
+    (Trainer Trainer, HybridLanguageModel Model) OpenTrainer(SweepPlan plan)
+    {
+        var training = plan.Training with { Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false, CheckpointEvery = CheckpointEvery(plan.Training) };
+        if (Trainer.HasCheckpoint(plan.Folder.CheckpointsFolder))
+        {
+            var resumed = Trainer.Resume(plan.Folder.CheckpointsFolder, options.Data, options.HeldOut, device: options.Device, skipDamaged: true);
+            return (resumed, resumed.Model);
+        }
+        var model = plan.Design.Design.CreateModel(options.ComputeType, options.Device, plan.Seed);
+        try
+        {
+            return (new Trainer(model, options.Data, training, options.HeldOut), model);
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    long CheckpointEvery(TrainingOptions training)
+    {
+        if (options.Training.CheckpointEvery > 0) return options.Training.CheckpointEvery;
+        long tokens = (long)training.BatchSize * training.ContextLength;
+        long? steps = training.Duration.StepCount ?? (training.Duration.TokenCount is { } count ? (count + tokens - 1) / tokens : null);
+        return steps is { } total ? Math.Max(1, total / 10) : 100;
+    }
+
+    HybridLanguageModel? LoadTrained(SweepPlan plan)
+    {
+        if (plan.Folder.ReadTraining().Failure is not null) return null;
+        string? last = Directory.Exists(plan.Folder.CheckpointsFolder)
+            ? Directory.GetDirectories(plan.Folder.CheckpointsFolder, "step-*").Order(StringComparer.Ordinal).LastOrDefault() : null;
+        if (last is null)
+            throw new InvalidDataException($"{plan.Folder.Path}: the trained model is gone; expected a checkpoint in {plan.Folder.CheckpointsFolder}. "
+                + "Delete training.json to train it again.");
+        return Checkpoint.Load(last, options.ComputeType, options.Device);
+    }
+
+    /// <summary>Reads all runs in a sweep's folder.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged; the message names it.</exception>
+    public static SweepResult Read(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a sweep.");
+        SweepRun[] runs = [.. SweepRunFolder.All(folder).Select(run => run.Read())];
+        return new SweepResult(runs, runs.All(run => run.Training is not null));
+    }
+
+    /// <summary>
+    /// Adds the runs of other folders to a folder. A run that both have is kept, with the tasks of both; a complete training takes the place of an incomplete one.
+    /// </summary>
+    /// <param name="sources">The folders to read.</param>
+    /// <param name="target">The folder to write; made if it does not exist.</param>
+    /// <exception cref="DirectoryNotFoundException">A source does not exist.</exception>
+    /// <exception cref="IOException">A run of the target is at work.</exception>
+    public static void Merge(IEnumerable<string> sources, string target)
+    {
+        ArgumentNullException.ThrowIfNull(sources);
+        ArgumentException.ThrowIfNullOrEmpty(target);
+        foreach (string source in sources)
+        {
+            if (!Directory.Exists(source)) throw new DirectoryNotFoundException($"source is '{source}'; expected the folder of a sweep.");
+            foreach (var run in SweepRunFolder.All(source))
+            {
+                var copy = new SweepRunFolder(Path.Combine(target, Path.GetRelativePath(source, run.Path)));
+                using var held = copy.TryLock() ?? throw new IOException($"{copy.Path} is in use; expected a run that no process works on.");
+                run.CopyTo(copy);
+            }
+        }
+    }
+
+    sealed record SweepPlan(SweepDesign Design, long Seed, TrainingOptions Training, string Text, SweepRunFolder Folder);
+
+    // at once and on this thread, unlike Progress<T>
+    sealed class TrainingReport(Action<TrainingProgress> report) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => report(value);
+    }
+}

@@ -1,0 +1,118 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using HybridArchitectures.Checkpoints;
+
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>
+/// The folder of a run: <c>run.json</c> (settings), <c>training.json</c> (written when training is complete), <c>tasks/NAME.json</c> (one per task), and
+/// <c>training/</c> with the trainer's checkpoints.
+/// </summary>
+sealed class SweepRunFolder(string path)
+{
+    const string RunsName = "runs", SettingsName = "run.json", TrainingName = "training.json", LockName = ".lock";
+
+    public string Path => path;
+
+    public string CheckpointsFolder => System.IO.Path.Combine(path, "training");
+
+    string TasksFolder => System.IO.Path.Combine(path, "tasks");
+
+    string SettingsFile => System.IO.Path.Combine(path, SettingsName);
+
+    string TrainingFile => System.IO.Path.Combine(path, TrainingName);
+
+    string TaskFile(string task) => System.IO.Path.Combine(TasksFolder, $"{Slug(task)}-{Mark(task)}.json");
+
+    public bool HasSettings => File.Exists(SettingsFile);
+
+    public bool HasTraining => File.Exists(TrainingFile);
+
+    public bool HasTask(string task) => File.Exists(TaskFile(task));
+
+    /// <summary>The folder of a run in a sweep's folder. Its name tells the design and seed, and a mark all that decides the result.</summary>
+    public static SweepRunFolder For(string sweep, string name, long seed, string identity) => new(System.IO.Path.Combine(sweep, RunsName,
+        string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity)}-seed-{seed}")));
+
+    /// <summary>All runs in a sweep's folder that have settings.</summary>
+    public static IReadOnlyList<SweepRunFolder> All(string sweep)
+    {
+        string runs = System.IO.Path.Combine(sweep, RunsName);
+        if (!Directory.Exists(runs)) return [];
+        return [.. Directory.GetDirectories(runs).Where(run => !System.IO.Path.GetFileName(run).StartsWith('.')).Order(StringComparer.Ordinal)
+            .Select(run => new SweepRunFolder(run)).Where(run => run.HasSettings)];
+    }
+
+    public void Write(SweepRunSettings settings)
+    {
+        Directory.CreateDirectory(TasksFolder);
+        SweepJson.Write(SettingsFile, settings, SweepJson.Default.SweepRunSettings);
+    }
+
+    public void Write(SweepTraining training) => SweepJson.Write(TrainingFile, training, SweepJson.Default.SweepTraining);
+
+    public void Write(TaskResult result)
+    {
+        Directory.CreateDirectory(TasksFolder);
+        SweepJson.Write(TaskFile(result.Task), result, SweepJson.Default.TaskResult);
+    }
+
+    public SweepTraining ReadTraining() => SweepJson.Read(TrainingFile, SweepJson.Default.SweepTraining);
+
+    public SweepRun Read() => new(path, SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings), HasTraining ? ReadTraining() : null,
+        [.. TaskFiles().Select(file => SweepJson.Read(file, SweepJson.Default.TaskResult))]);
+
+    IEnumerable<string> TaskFiles() => !Directory.Exists(TasksFolder) ? []
+        : Directory.GetFiles(TasksFolder, "*.json").Where(file => !System.IO.Path.GetFileName(file).StartsWith('.')).Order(StringComparer.Ordinal);
+
+    /// <summary>Takes the run until disposed, or until the process ends in any way; null if another has it.</summary>
+    public IDisposable? TryLock()
+    {
+        Directory.CreateDirectory(path);
+        try
+        {
+            return new FileStream(System.IO.Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException) when (Directory.Exists(path))
+        {
+            return null;
+        }
+    }
+
+    public void DeleteCheckpoints() => AtomicWrite.TryDelete(CheckpointsFolder);
+
+    /// <summary>Adds what this run has and another folder of the same run lacks.</summary>
+    public void CopyTo(SweepRunFolder target)
+    {
+        if (!target.HasSettings) target.Write(SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings));
+        bool isNews = HasTraining && !target.HasTraining;
+        if (isNews && Directory.Exists(CheckpointsFolder)) AtomicWrite.Folder(target.CheckpointsFolder, fresh => CopyFolder(CheckpointsFolder, fresh));
+        foreach (string file in TaskFiles())
+        {
+            string name = System.IO.Path.Combine(target.TasksFolder, System.IO.Path.GetFileName(file));
+            Directory.CreateDirectory(target.TasksFolder);
+            if (!File.Exists(name)) AtomicWrite.File(name, temporary => File.Copy(file, temporary));
+        }
+        // last, since it says that the model is there
+        if (isNews) target.Write(ReadTraining());
+    }
+
+    static void CopyFolder(string from, string to)
+    {
+        Directory.CreateDirectory(to);
+        foreach (string file in Directory.GetFiles(from))
+            if (!System.IO.Path.GetFileName(file).StartsWith('.')) File.Copy(file, System.IO.Path.Combine(to, System.IO.Path.GetFileName(file)));
+        foreach (string folder in Directory.GetDirectories(from))
+            if (!System.IO.Path.GetFileName(folder).StartsWith('.')) CopyFolder(folder, System.IO.Path.Combine(to, System.IO.Path.GetFileName(folder)));
+    }
+
+    static string Slug(string text)
+    {
+        var letters = string.Concat(text.ToLowerInvariant().Select(letter => char.IsAsciiLetterOrDigit(letter) ? letter : '-'));
+        var plain = string.Join('-', letters.Split('-', StringSplitOptions.RemoveEmptyEntries));
+        return plain.Length == 0 ? "run" : plain.Length > 40 ? plain[..40] : plain;
+    }
+
+    static string Mark(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8];
+}

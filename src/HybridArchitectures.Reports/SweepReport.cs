@@ -1,0 +1,102 @@
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Reports.Sweeps;
+
+namespace HybridArchitectures.Reports;
+
+/// <summary>A sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG and SVG.</summary>
+public sealed class SweepReport
+{
+    /// <summary>Creates a report.</summary>
+    /// <param name="result">The runs, such as <see cref="Sweep.Read"/> returns; at least one.</param>
+    /// <exception cref="ArgumentException">There are no runs.</exception>
+    public SweepReport(SweepResult result)
+    {
+        ArgumentNullException.ThrowIfNull(result);
+        if (result.Runs.Count == 0) throw new ArgumentException("result has 0 runs; expected at least 1.", nameof(result));
+        Result = result;
+    }
+
+    /// <summary>Gets the runs.</summary>
+    public SweepResult Result { get; }
+
+    /// <summary>Gets the heading. The default value is "Sweep".</summary>
+    public string Title { get; init; } = "Sweep";
+
+    /// <summary>Gets a few sentences below the heading. The default value is empty.</summary>
+    public string Description { get; init; } = "";
+
+    /// <summary>Gets the design that others are compared with; null, the default, for the first.</summary>
+    public string? Baseline { get; init; }
+
+    /// <summary>Gets the task and the metric of the charts of quality; null, the default, for the first task and its first metric, or the held-out loss of training.</summary>
+    public (string Task, string Metric)? Quality { get; init; }
+
+    internal string BaselineName => Baseline ?? Result.Designs[0];
+
+    internal (string Task, Metric? Metric) QualityMetric
+    {
+        get
+        {
+            if (Quality is { } wanted)
+                return Result.Metrics.FirstOrDefault(item => item.Task == wanted.Task && item.Metric.Name == wanted.Metric);
+            var tasks = Result.Metrics.Where(item => item.Task != SweepRun.TrainingTask && item.Task != new InferenceCostTask().Name);
+            return tasks.Concat(Result.Metrics).FirstOrDefault();
+        }
+    }
+
+    internal int IndexOf(SweepRun run) => Result.Designs.ToList().IndexOf(run.Settings.Name);
+
+    internal IReadOnlyList<ScatterPoint> Points(SweepAxis axis)
+    {
+        var (task, metric) = QualityMetric;
+        var points = new List<ScatterPoint>();
+        for (int index = 0; metric is not null && index < Result.Designs.Count; index++)
+        {
+            string design = Result.Designs[index];
+            if (Result.Mean(design, task, metric.Name) is { } mean && double.IsFinite(mean.Value) && axis.Cost(design) is { } cost && double.IsFinite(cost))
+                points.Add(new(design, index, cost, mean.Value, mean.StandardError));
+        }
+        return points;
+    }
+
+    internal IReadOnlyList<(int Index, IReadOnlyList<CurvePoint> Points)> LossCurves(Func<SweepTraining, IReadOnlyList<SweepLossPoint>> curve) =>
+        [.. Result.Runs.Where(run => run.Training is { } training && curve(training).Count > 0)
+            .Select(run => (IndexOf(run), (IReadOnlyList<CurvePoint>)[.. curve(run.Training!).Select(point => new CurvePoint(point.Tokens, point.Loss, point.StandardError))]))];
+
+    /// <summary>Returns the page, which needs nothing outside itself.</summary>
+    /// <exception cref="ArgumentException"><see cref="Baseline"/> is no design of the sweep.</exception>
+    public string ToHtml()
+    {
+        if (!Result.Designs.Contains(BaselineName))
+            throw new ArgumentException($"Baseline is '{Baseline}'; expected one of {string.Join(", ", Result.Designs)}.", nameof(Baseline));
+        return new SweepPage(this).Write();
+    }
+
+    /// <summary>
+    /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c> and <c>quality-COST</c>. Everything is drawn before the first file is touched; each file appears whole or
+    /// not at all, the page last.
+    /// </summary>
+    /// <param name="folder">Where to; made if it does not exist.</param>
+    /// <exception cref="IOException">A file cannot be written.</exception>
+    public void Write(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        var files = new List<(string Name, byte[] Content)>();
+        void Add(string name, Picture picture)
+        {
+            files.Add(($"{name}.svg", Utf8(SvgWriter.Standalone(picture, Result.Designs.Count))));
+            files.Add(($"{name}.png", PngWriter.Draw(picture, 2)));
+        }
+        if (LossCurves(training => training.Loss) is { Count: > 0 } curves) Add("loss", SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", curves));
+        foreach (var axis in SweepAxis.ForResult(Result))
+            if (QualityMetric.Metric is { } metric && Points(axis) is { Count: > 0 } points)
+                Add($"quality-{axis.Id}", SweepPictures.Scatter(points, axis, metric.Name, metric.HigherIsBetter));
+        files.Add(("index.html", Utf8(ToHtml())));
+        Directory.CreateDirectory(folder);
+        foreach (var (name, content) in files) AtomicWrite.File(Path.Combine(folder, name), temporary => File.WriteAllBytes(temporary, content));
+    }
+
+    static byte[] Utf8(string text) => System.Text.Encoding.UTF8.GetBytes(text);
+}

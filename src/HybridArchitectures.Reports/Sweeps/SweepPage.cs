@@ -1,0 +1,215 @@
+using System.Globalization;
+using System.Text;
+using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Reports.Drawing;
+using static HybridArchitectures.Reports.Drawing.SvgWriter;
+
+namespace HybridArchitectures.Reports.Sweeps;
+
+/// <summary>Writes a sweep as one page: styles, script and pictures are inside it, and its security policy lets nothing else in. It reads without the script.</summary>
+sealed class SweepPage(SweepReport report)
+{
+    readonly StringBuilder text = new();
+    readonly SweepResult result = report.Result;
+    int pictures;
+
+    public string Write()
+    {
+        Add($"""
+            <!doctype html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <title>{Escape(report.Title)}</title>
+            <style>
+            {Resource("page.css")}{Resource("sweep.css")}{Style(result.Designs.Count)}{HeatStyle()}</style>
+            </head>
+            <body>
+            <main>
+            <header>
+            <h1>{Escape(report.Title)}</h1>
+
+            """);
+        if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
+        Add($"<p class=\"soft\">{result.Designs.Count} designs, {result.Runs.Select(run => run.Settings.Seed).Distinct().Count()} seeds, {result.Runs.Count} runs");
+        Add($"{(result.IsComplete ? "" : "; not complete")}</p>\n</header>\n");
+        Legend();
+        foreach (var group in result.Metrics.GroupBy(item => item.Task)) Results(group.Key, [.. group.Select(item => item.Metric)]);
+        Quality();
+        Losses();
+        TaskCurves();
+        HeatMaps();
+        Designs();
+        Runs();
+        Add($"</main>\n<script>\n{Resource("sweep.js")}</script>\n</body>\n</html>\n");
+        return text.ToString();
+    }
+
+    void Legend()
+    {
+        Add($"<div class=\"legend designs\">");
+        foreach (var (design, index) in result.Designs.Select((design, index) => (design, index)))
+            Add($"<label><input type=\"checkbox\" checked data-design=\"{index}\">{Swatch(index)}{Escape(design)}</label>");
+        Add($"</div>\n");
+    }
+
+    void Results(string task, IReadOnlyList<Metric> metrics)
+    {
+        Add($"<section>\n<h2>{Escape(task)}</h2>\n<p class=\"soft\">{Escape(Protocol(task))} Mean over seeds ± standard error; differences from ");
+        Add($"{Escape(report.BaselineName)} in pairs of equal seeds, with the p of the paired t test.</p>\n<div class=\"wide\"><table class=\"sortable\">\n<thead><tr><th>design</th><th>seeds</th>");
+        foreach (var metric in metrics) Add($"<th>{Escape(metric.Name)}{(metric.Unit.Length > 0 ? $"<br><span class=\"soft\">{Escape(metric.Unit)}</span>" : "")}</th><th>difference</th>");
+        Add($"</tr></thead>\n<tbody>\n");
+        foreach (var (design, index) in result.Designs.Select((design, index) => (design, index)))
+        {
+            int seeds = metrics.Max(metric => result.Values(design, task, metric.Name).Count);
+            Add($"<tr data-design=\"{index}\"><td>{Swatch(index)}{Escape(design)}</td><td>{seeds}</td>");
+            foreach (var metric in metrics) Cells(design, task, metric);
+            Add($"</tr>\n");
+        }
+        Add($"</tbody></table></div>\n</section>\n");
+    }
+
+    string Protocol(string task) => result.Runs.SelectMany(run => run.AllTasks).First(found => found.Task == task).Protocol;
+
+    void Cells(string design, string task, Metric metric)
+    {
+        var mean = result.Mean(design, task, metric.Name);
+        var best = result.Designs.Select(name => result.Mean(name, task, metric.Name)?.Value).OfType<double>().Where(double.IsFinite).DefaultIfEmpty(double.NaN);
+        bool isBest = mean is not null && mean.Value.Equals(metric.HigherIsBetter ? best.Max() : best.Min()) && result.Designs.Count > 1;
+        string value = mean is null ? "–" : $"{Number(mean.Value)}{(mean.StandardError is { } error ? $"<span class=\"soft\"> ± {Number(error)}</span>" : "")}";
+        Add($"<td data-value=\"{mean?.Value ?? double.NaN:r}\">{(isBest ? $"<b class=\"best\">{value}</b>" : value)}</td>");
+        var comparison = design == report.BaselineName ? null : result.Compare(report.BaselineName, design, task, metric.Name);
+        if (comparison is null)
+        {
+            Add($"<td class=\"soft\">–</td>");
+            return;
+        }
+        string p = comparison.TTestP is { } probability ? $", p {probability.ToString("0.000", CultureInfo.InvariantCulture)}" : "";
+        string sign = comparison.Difference.Value > 0 ? "+" : "";
+        Add($"<td data-value=\"{comparison.Difference.Value:r}\" class=\"{(comparison.IsBelowNoise ? "soft" : "")}\">{sign}{Number(comparison.Difference.Value)}{p}");
+        Add($"{(comparison.IsBelowNoise ? "<br>below noise" : "")}</td>");
+    }
+
+    void Quality()
+    {
+        var (task, metric) = report.QualityMetric;
+        if (metric is null) return;
+        Add($"<section>\n<h2>Quality against cost</h2>\n<p class=\"soft\">{Escape(task)}: {Escape(metric.Name)}. Filled: on the frontier; hollow: another design is at least as good in both.</p>\n<div class=\"charts\">\n");
+        foreach (var axis in SweepAxis.ForResult(result))
+        {
+            var points = report.Points(axis);
+            if (points.Count == 0) continue;
+            Add($"<figure>{Chart(SweepPictures.Scatter(points, axis, Label(metric), metric.HigherIsBetter))}<figcaption class=\"soft\">");
+            var lines = points.Select(point => (point, better: ParetoFront.Dominators(points, point, axis.IsCheapLow, metric.HigherIsBetter))).Where(item => item.better.Count > 0)
+                .Select(item => $"{Escape(item.point.Name)} is dominated by {string.Join(", ", item.better.Select(other => Escape(other.Name)))}.").ToArray();
+            Add($"{(lines.Length == 0 ? "No design is dominated." : string.Join(" ", lines))}</figcaption></figure>\n");
+        }
+        Add($"</div>\n</section>\n");
+    }
+
+    static string Label(Metric metric) => metric.Unit.Length > 0 && metric.Unit != metric.Name ? $"{metric.Name} ({metric.Unit})" : metric.Name;
+
+    void Losses()
+    {
+        var training = report.LossCurves(run => run.Loss);
+        var heldOut = report.LossCurves(run => run.HeldOutLoss);
+        if (training.Count + heldOut.Count == 0) return;
+        Add($"<section>\n<h2>Loss</h2>\n<p class=\"soft\">One colour per design, one line per seed.</p>\n<div class=\"charts\">\n");
+        if (training.Count > 0) Add($"<figure>{Chart(SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", training))}</figure>\n");
+        if (heldOut.Any(curve => curve.Points.Count > 1))
+            Add($"<figure>{Chart(SweepPictures.Curves("Held-out loss", "tokens", "held-out loss (nats per token)", heldOut))}</figure>\n");
+        Add($"</div>\n</section>\n");
+    }
+
+    void TaskCurves()
+    {
+        var groups = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.Curves.Select(curve => (run, curve)))).GroupBy(item => item.curve.Title).ToArray();
+        if (groups.Length == 0) return;
+        Add($"<section>\n<h2>Curves</h2>\n<div class=\"charts\">\n");
+        foreach (var group in groups)
+        {
+            var first = group.First().curve;
+            Add($"<figure>{Chart(SweepPictures.Curves(group.Key, first.XTitle, first.YTitle, [.. group.Select(item => (report.IndexOf(item.run), item.curve.Points))]))}");
+            Add($"<figcaption class=\"soft\">{Escape(group.Key)}</figcaption></figure>\n");
+        }
+        Add($"</div>\n</section>\n");
+    }
+
+    void HeatMaps()
+    {
+        var maps = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.HeatMaps.Select(map => (run, map)))).ToArray();
+        if (maps.Length == 0) return;
+        Add($"<section>\n<h2>Heat maps</h2>\n<div class=\"charts\">\n");
+        foreach (var (run, map) in maps)
+        {
+            Add($"<figure data-design=\"{report.IndexOf(run)}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(report.IndexOf(run))}");
+            Add($"{Escape(map.Title)}, {Escape(run.Settings.Name)}, seed {run.Settings.Seed}</figcaption></figure>\n");
+        }
+        Add($"</div>\n</section>\n");
+    }
+
+    void Designs()
+    {
+        Add($"<section>\n<h2>Designs</h2>\n");
+        foreach (var (name, index) in result.Designs.Select((name, index) => (name, index)))
+        {
+            var settings = result.Runs.First(run => run.Settings.Name == name).Settings;
+            Add($"<div class=\"design\" data-design=\"{index}\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(name)}</h3>");
+            Add($"<span class=\"soft\">{Escape(settings.Design.Pattern)}, {Figures.Full(settings.Design.CountParameters().Total)} parameters, peak rate {settings.LearningRate:0.######}</span></div>\n");
+            Add($"<div class=\"wide\">{Inline(StripPicture.Create(settings.Design, heading: false), $"strip{index}")}</div>\n");
+            var review = settings.Design.Review(new ReviewOptions { TrainingLength = settings.ContextLength });
+            Add($"<details><summary>{review.Count} review findings</summary><ul>\n");
+            foreach (var finding in review) Add($"<li>{Escape(finding.ToString())}</li>\n");
+            Add($"</ul></details>\n</div>\n");
+        }
+        Add($"</section>\n");
+    }
+
+    void Runs()
+    {
+        Add($"<section>\n<h2>Runs</h2>\n<p class=\"soft\">A run is made again by its design (design.json of its checkpoint), seed and options.</p>\n");
+        foreach (var run in result.Runs)
+        {
+            var (settings, training) = (run.Settings, run.Training);
+            Add($"<details data-design=\"{report.IndexOf(run)}\"><summary>{Swatch(report.IndexOf(run))}{Escape(settings.Name)}, seed {settings.Seed}");
+            Add($"{(training is null ? ", not complete" : training.Failure is null ? $", {Figures.Full(training.Tokens)} tokens in {Figures.Duration(training.Seconds)}" : ", failed")}</summary>\n<table class=\"facts\">\n");
+            (string, string)[] facts =
+            [
+                ("folder", Path.GetFileName(run.Folder)), ("options", settings.Options), ("data", settings.Data), ("held-out data", settings.HeldOut ?? "none"),
+                ("library", settings.Environment.Library), ("runtime", $"{settings.Environment.Runtime}, {settings.Environment.System}"),
+                ("device", $"{settings.Environment.Device}, {settings.Environment.Processors} processors, {settings.Environment.Threads} threads"),
+            ];
+            foreach (var (name, value) in facts.Concat(training?.Failure is { } failure ? [("failure", failure)] : []))
+                Add($"<tr><td class=\"soft\">{Escape(name)}</td><td>{Escape(value)}</td></tr>\n");
+            Add($"</table></details>\n");
+        }
+        Add($"</section>\n");
+    }
+
+    string Chart(Picture picture) => Inline(picture, $"chart{pictures++}");
+
+    static string Number(double value) => Math.Abs(value) switch
+    {
+        >= 10_000 => Figures.Short(value),
+        >= 100 => value.ToString("0", CultureInfo.InvariantCulture),
+        >= 10 => value.ToString("0.0", CultureInfo.InvariantCulture),
+        _ => value.ToString("0.0000", CultureInfo.InvariantCulture),
+    };
+
+    static string HeatStyle() => string.Concat(HeatInks.All.Select(ink => $".f-{ink.Name}{{fill:#{ink.Light}}}\n"));
+
+    static string Swatch(int index) =>
+        $"<span class=\"swatch\"><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><circle class=\"f-{RunLook.At(index).Ink.Name}\" cx=\"6\" cy=\"5\" r=\"5\"/></svg></span>";
+
+    static string Resource(string name)
+    {
+        using var stream = typeof(SweepPage).Assembly.GetManifestResourceStream(name) ?? throw new InvalidOperationException($"the assembly lacks {name}");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    void Add(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));
+}

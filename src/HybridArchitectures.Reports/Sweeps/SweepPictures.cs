@@ -1,0 +1,85 @@
+using System.Globalization;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Reports.Drawing;
+
+namespace HybridArchitectures.Reports.Sweeps;
+
+/// <summary>The pictures of a sweep's report.</summary>
+static class SweepPictures
+{
+    const float Width = 560, Height = 340;
+
+    /// <summary>Quality against cost, with the frontier drawn. Designs off the frontier are pale.</summary>
+    public static Picture Scatter(IReadOnlyList<ScatterPoint> points, SweepAxis axis, string quality, bool isHighBetter)
+    {
+        var frame = new ChartFrame(Width, Height, points.Select(point => point.Cost),
+            points.SelectMany(point => (double[])[point.Quality - (point.Error ?? 0), point.Quality + (point.Error ?? 0)]), axis.IsLogarithmic);
+        var front = ParetoFront.Find(points, axis.IsCheapLow, isHighBetter);
+        var shapes = new List<Shape>(frame.Axes(axis.Title, quality));
+        if (front.Count > 1) shapes.Add(new Shape.Curve([.. Stairs(front, frame, axis.IsCheapLow == !isHighBetter)], Inks.Soft, 1.5f, 0.8f, new Dash(5, 4)));
+        foreach (var point in points)
+        {
+            var ink = RunLook.At(point.Index).Ink;
+            float x = frame.X(point.Cost), y = frame.Y(point.Quality);
+            if (point.Error is { } error) shapes.Add(new Shape.Segment(x, frame.Y(point.Quality - error), x, frame.Y(point.Quality + error), ink, 1.5f));
+            string title = string.Create(CultureInfo.InvariantCulture, $"{point.Name}: {point.Quality:0.####}, {axis.Title} {Figures.Short(point.Cost)}");
+            shapes.Add(front.Contains(point) ? new Shape.Circle(x, y, 6, ink, Title: title) : new Shape.Circle(x, y, 5, Inks.Paper, ink, title));
+            bool isRight = x > Width * 0.7f;
+            shapes.Add(new Shape.Text(isRight ? x - 10 : x + 10, y - 10, point.Name, 11, Inks.Text, isRight ? Anchor.End : Anchor.Start));
+        }
+        return new Picture(Width, Height, $"{quality} against {axis.Title}", $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
+    }
+
+    // between two designs of the frontier there is only what either reaches
+    static IEnumerable<(float X, float Y)> Stairs(IReadOnlyList<ScatterPoint> front, ChartFrame frame, bool keepsQuality)
+    {
+        for (int i = 0; i < front.Count; i++)
+        {
+            if (i > 0)
+            {
+                var (corner, other) = keepsQuality ? (front[i], front[i - 1]) : (front[i - 1], front[i]);
+                yield return (frame.X(corner.Cost), frame.Y(other.Quality));
+            }
+            yield return (frame.X(front[i].Cost), frame.Y(front[i].Quality));
+        }
+    }
+
+    /// <summary>Curves of all runs, one colour per design and one line per seed.</summary>
+    public static Picture Curves(string title, string xTitle, string yTitle, IReadOnlyList<(int Index, IReadOnlyList<CurvePoint> Points)> curves)
+    {
+        var all = curves.SelectMany(curve => curve.Points).ToArray();
+        // the first steps of training would press all else flat
+        double[] losses = [.. all.Select(point => point.Y).Where(double.IsFinite).Order()];
+        double top = losses.Length == 0 ? 1 : losses[(int)(0.98 * (losses.Length - 1))];
+        var frame = new ChartFrame(Width, Height, all.Select(point => point.X), all.Select(point => Math.Min(top, point.Y)));
+        var lines = curves.Where(curve => curve.Points.Count > 0).Select(Shape (curve) => new Shape.Curve(
+            [.. curve.Points.Where(point => double.IsFinite(point.Y)).Select(point => (frame.X(point.X), frame.Y(point.Y)))], RunLook.At(curve.Index).Ink, 1.6f, 0.85f));
+        return new Picture(Width, Height, title, $"{curves.Count} curves of {yTitle} by {xTitle}",
+            [new Shape.Clip(0, 0, Width, Height, [.. lines]), .. frame.Axes(xTitle, yTitle)]);
+    }
+
+    /// <summary>A table of numbers as colours, with the numbers in the cells.</summary>
+    public static Picture Heat(HeatMap map, string name)
+    {
+        const float cell = 46, row = 26, left = 74, top = 26;
+        var shapes = new List<Shape>();
+        for (int column = 0; column < map.Columns.Count; column++)
+            shapes.Add(new Shape.Text(left + (column + 0.5f) * cell, top - 12, map.Columns[column], 11, Inks.Soft, Anchor.Middle));
+        for (int i = 0; i < map.Rows.Count; i++)
+        {
+            shapes.Add(new Shape.Text(left - 8, top + (i + 0.5f) * row, map.Rows[i], 11, Inks.Soft, Anchor.End));
+            for (int column = 0; column < map.Columns.Count; column++)
+            {
+                if (map.Values[i][column] is not { } value) continue;
+                double share = Math.Clamp((value - map.Min) / (map.Max - map.Min), 0, 1);
+                var ink = HeatInks.At(share);
+                shapes.Add(new Shape.Box(left + column * cell, top + i * row, cell - 2, row - 2, 3, ink));
+                shapes.Add(new Shape.Text(left + (column + 0.5f) * cell - 1, top + (i + 0.5f) * row - 1, value.ToString("0.00", CultureInfo.InvariantCulture), 11,
+                    share > 0.55 ? Inks.OnDark : Inks.OnLight, Anchor.Middle));
+            }
+        }
+        float bottom = top + map.Rows.Count * row + 14;
+        shapes.Add(new Shape.Text(left, bottom, $"{map.RowTitle} by {map.ColumnTitle}", 11, Inks.Soft));
+        return new Picture(Math.Max(220, left + map.Columns.Count * cell + 10), bottom + 12, $"{map.Title}, {name}", $"{map.RowTitle} by {map.ColumnTitle}", shapes);
+    }
+}

@@ -1,0 +1,272 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+using HybridArchitectures.Training.Tests;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Evaluation.Tests;
+
+public sealed class SweepTests : IDisposable
+{
+    const int Vocabulary = 20;
+
+    readonly TemporaryFolder folder = new();
+    readonly TokenDataset data = Tokens(600), heldOut = Tokens(100);
+
+    public void Dispose()
+    {
+        data.Dispose();
+        heldOut.Dispose();
+        folder.Dispose();
+    }
+
+    static TokenDataset Tokens(int count)
+    {
+        var random = new SeededRandom(count);
+        var tokens = new int[count];
+        for (int i = 1; i < count; i++) tokens[i] = random.Next(4) == 0 ? random.Next(Vocabulary) : (tokens[i - 1] * 3 + 1) % Vocabulary;
+        return TokenDataset.FromTokens(tokens, Vocabulary);
+    }
+
+    static HybridDesign Design(string name, bool attention)
+    {
+        var start = HybridDesign.Create(8, Vocabulary).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Depth(2).Name(name);
+        return attention ? start.WithAttention(heads: 2).Build() : start.WithMamba2(stateSize: 4, headSize: 4).Build();
+    }
+
+    SweepOptions Options(string name) => new()
+    {
+        Folder = folder[name], Designs = [Design("attention", true), Design("mamba", false)], Seeds = [1, 2], Data = data, HeldOut = heldOut,
+        Tasks = [new HeldOutTask(heldOut, 16)],
+        Training = new TrainingOptions { LearningRate = 0.01, ContextLength = 16, BatchSize = 4, Duration = Duration.Steps(12), ReportEvery = 3 },
+    };
+
+    sealed class Lines : IProgress<SweepProgress>
+    {
+        public List<SweepProgress> All { get; } = [];
+
+        public void Report(SweepProgress value) => All.Add(value);
+    }
+
+    // every result, without times
+    static SortedDictionary<string, string> Results(string sweep)
+    {
+        var results = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        foreach (string file in Directory.GetFiles(sweep, "*.json", SearchOption.AllDirectories).Where(file => !file.Contains("step-", StringComparison.Ordinal)))
+        {
+            var json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
+            json.Remove("environment");
+            foreach (string name in new[] { "seconds", "tokensPerSecond" }) json.Remove(name);
+            foreach (string list in new[] { "loss", "heldOutLoss" })
+                foreach (var point in json[list]?.AsArray() ?? []) point!.AsObject().Remove("seconds");
+            results[Path.GetRelativePath(sweep, file)] = json.ToJsonString();
+        }
+        return results;
+    }
+
+    [Fact]
+    public void A_sweep_trains_and_measures_every_design_with_every_seed_once()
+    {
+        var lines = new Lines();
+        var result = new Sweep(Options("sweep")).Run(lines);
+        Assert.True(result.IsComplete);
+        Assert.Equal([("attention", 1L), ("mamba", 1), ("attention", 2), ("mamba", 2)], result.Runs.Select(run => (run.Settings.Name, run.Settings.Seed)));
+        Assert.All(result.Runs, run => Assert.Equal((12, 12 * 64, 5), (run.Training!.Steps, run.Training.Tokens, run.Training.Loss.Count)));
+        // the task on the trained model and the trainer's own measurement are over the same tokens
+        Assert.All(result.Runs, run => Assert.Equal(run.Training!.HeldOutLoss[^1].Loss, run.Find("held-out loss", "loss")!.Value, 1e-6));
+        Assert.Equal(4, lines.All.Count(line => line.Phase == "done"));
+        Assert.Equal((4, 4), (lines.All[^1].CompletedRuns, lines.All[^1].TotalRuns));
+        Assert.Contains(lines.All, line => line.TimeLeft is not null && line.Training is not null);
+        var (values, comparison) = (result.Values("mamba", "held-out loss", "loss"), result.Compare("attention", "mamba", "held-out loss", "loss"));
+        Assert.Equal([1, 2], values.Select(value => value.Seed));
+        Assert.Equal(values.Average(value => value.Value) - result.Mean("attention", "held-out loss", "loss")!.Value, comparison!.Difference.Value, 1e-12);
+
+        var again = new Lines();
+        var before = Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order().Select(file => (file, File.GetLastWriteTimeUtc(file))).ToArray();
+        Assert.True(new Sweep(Options("sweep")).Run(again).IsComplete);
+        Assert.Empty(again.All);
+        Assert.Equal(before, Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order().Select(file => (file, File.GetLastWriteTimeUtc(file))));
+    }
+
+    [Fact]
+    public void A_task_that_is_added_is_measured_without_training_again()
+    {
+        new Sweep(Options("sweep") with { Seeds = [1] }).Run();
+        int calls = 0;
+        var counted = EvaluationTask.Create("count", (model, _) => new TaskResult("count", "", new Metric("parameters", ++calls + 0 * model.VocabularySize)));
+        var options = Options("sweep") with { Seeds = [1], Tasks = [new HeldOutTask(heldOut, 16), counted] };
+        Assert.False(new Sweep(options).IsComplete);
+        var lines = new Lines();
+        var result = new Sweep(options).Run(lines);
+        Assert.Equal(2, calls);
+        Assert.DoesNotContain(lines.All, line => line.Phase == "training");
+        Assert.Equal([1.0, 2], result.Runs.Select(run => run.Find("count", "parameters")!.Value));
+    }
+
+    [Fact]
+    public void A_cancelled_sweep_goes_on_to_the_same_results()
+    {
+        new Sweep(Options("straight")).Run();
+        for (int stops = 0; !new Sweep(Options("stopped")).IsComplete; stops++)
+        {
+            Assert.True(stops < 40);
+            using var source = new CancellationTokenSource();
+            new Sweep(Options("stopped")).Run(new StopAfter(3, source), source.Token);
+        }
+        Assert.Equal(Results(folder["straight"]), Results(folder["stopped"]));
+    }
+
+    sealed class StopAfter(int reports, CancellationTokenSource source) : IProgress<SweepProgress>
+    {
+        int left = reports;
+
+        public void Report(SweepProgress value)
+        {
+            if (--left == 0) source.Cancel();
+        }
+    }
+
+    [Fact]
+    public void Folders_of_two_machines_merge()
+    {
+        new Sweep(Options("whole")).Run();
+        new Sweep(Options("first") with { Seeds = [1] }).Run();
+        new Sweep(Options("second") with { Seeds = [2] }).Run();
+        Sweep.Merge([folder["first"], folder["second"]], folder["both"]);
+        Assert.Equal(Results(folder["whole"]), Results(folder["both"]));
+        Assert.True(new Sweep(Options("both")).IsComplete);
+        Assert.Equal(4, Sweep.Read(folder["both"]).Runs.Count);
+        Sweep.Merge([folder["first"]], folder["both"]);
+        Assert.Equal(Results(folder["whole"]), Results(folder["both"]));
+        Assert.Throws<DirectoryNotFoundException>(() => Sweep.Merge([folder["none"]], folder["both"]));
+        // models came along: a new task needs no training
+        var options = Options("both") with { Tasks = [EvaluationTask.Create("new", (_, _) => new TaskResult("new", "", new Metric("one", 1)))] };
+        Assert.True(new Sweep(options).Run().IsComplete);
+    }
+
+    [Fact]
+    public void Other_options_are_other_runs_and_a_run_at_work_is_left_out()
+    {
+        var options = Options("sweep") with { Designs = [Design("attention", true)], Seeds = [1] };
+        var plan = new Sweep(options).Run().Runs[0].Folder;
+        string other = new Sweep(options with { Training = options.Training with { BatchSize = 2 } }).Run().Runs[0].Folder;
+        Assert.NotEqual(plan, other);
+        Assert.Equal(2, Sweep.Read(folder["sweep"]).Runs.Count);
+        var task = options with { Tasks = [EvaluationTask.Create("new", (_, _) => new TaskResult("new", "", new Metric("one", 1)))] };
+        using (new FileStream(Path.Combine(plan, ".lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
+            Assert.False(new Sweep(task).Run().IsComplete);
+        Assert.True(new Sweep(task).Run().IsComplete);
+    }
+
+    [Fact]
+    public void A_run_that_diverges_is_recorded_and_the_others_go_on()
+    {
+        var options = Options("sweep") with { Designs = [new("wild", Design("x", true), LearningRate: 1e30), Design("mamba", false)], Seeds = [1] };
+        var result = new Sweep(options).Run();
+        Assert.True(result.IsComplete);
+        Assert.Contains("not finite", result.Runs[0].Training!.Failure);
+        Assert.Null(result.Runs[1].Training!.Failure);
+        Assert.NotNull(result.Runs[1].Find("held-out loss", "loss"));
+    }
+
+    [Fact]
+    public void Sizes_match_and_flops_decide_the_tokens()
+    {
+        var designs = SweepDesign.MatchSizes([Design("attention", true), Design("mamba", false)], multiple: 1);
+        double[] counts = [.. designs.Select(design => (double)design.Design.CountParameters().Total)];
+        Assert.Equal(counts[0], counts[1], 0.05 * counts[0]);
+        double flops = 2e6;
+        var result = new Sweep(Options("sweep") with { Seeds = [1], TrainingFlops = flops }).Run();
+        foreach (var run in result.Runs)
+        {
+            double tokens = flops / DesignSolver.Measure(run.Settings.Design, DesignMeasure.TrainingFlops, 16);
+            Assert.InRange(run.Training!.Tokens, (long)tokens, (long)tokens + 64);
+        }
+    }
+
+    [Fact]
+    public void Doubled_names_are_refused()
+    {
+        Assert.Contains("'attention' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Designs = [Design("attention", true), Design("attention", false)] })).Message);
+        Assert.Contains("Seeds holds '1' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Seeds = [1, 1] })).Message);
+        Assert.Contains("expected at least 1 design", Assert.ThrowsAny<ArgumentException>(() => new Sweep(Options("s") with { Designs = [] })).Message);
+    }
+
+    [Fact]
+    public void Decay_branches_are_as_if_trained_alone()
+    {
+        HybridLanguageModel Create() => Design("attention", true).CreateModel(seed: 1);
+        var options = Options("x").Training with { Seed = 3 };
+        var branches = new DecayBranchOptions { Folder = folder["wsd"], Steps = [8, 16], WarmUpSteps = 3, DecayShare = 0.25 };
+        // stopped in the trunk, and again in a branch
+        foreach (int stop in new[] { 2, 7 })
+        {
+            using var source = new CancellationTokenSource();
+            Assert.True(DecayBranches.Run(Create, data, options with { ReportEvery = 1 }, branches, heldOut, new CancelAt(stop, source), cancellation: source.Token).Count < 2);
+        }
+        var found = DecayBranches.Run(Create, data, options, branches, heldOut);
+        Assert.Equal([8L, 16], found.Select(branch => branch.Steps));
+        foreach (var branch in found)
+        {
+            using var model = Create();
+            using var trainer = new Trainer(model, data, options with
+            {
+                Duration = Duration.Steps(branch.Steps), Schedule = new TrapezoidSchedule { WarmUp = 3.0 / branch.Steps, CoolDown = 0.25 },
+            }, heldOut);
+            Assert.Equal(trainer.Run().Final!.Loss, branch.Result.Final!.Loss, 1e-5);
+            Assert.Equal(new ScalingPoint(branch.Steps * 64, branch.Result.Final.Loss), branch.Point);
+        }
+    }
+
+    sealed class CancelAt(long step, CancellationTokenSource source) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value)
+        {
+            if (value.Step == step) source.Cancel();
+        }
+    }
+
+    static readonly string Program = Path.GetFullPath(
+        Path.Combine(AppContext.BaseDirectory, "../../../../KilledSweep/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledSweep.dll"));
+
+    static async Task<bool> RunProcess(string sweep, int killAfterLines, int milliseconds)
+    {
+        var start = new ProcessStartInfo("dotnet", [Program, sweep]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["OMP_NUM_THREADS"] = "1";
+        using var process = Process.Start(start)!;
+        var errors = process.StandardError.ReadToEndAsync();
+        for (int lines = 0; await process.StandardOutput.ReadLineAsync() is not null;)
+        {
+            if (++lines != killAfterLines) continue;
+            await Task.Delay(milliseconds);
+            process.Kill();
+        }
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode is 0 or 137, $"exit code {process.ExitCode}: {await errors}");
+        return process.ExitCode == 0;
+    }
+
+    [Fact]
+    public async Task A_sweep_killed_at_random_instants_ends_with_equal_results()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux() || OperatingSystem.IsMacOS(), "exit codes of killed processes are those of Unix");
+        Assert.True(File.Exists(Program), $"no program '{Program}'; the build of this project makes it");
+        Assert.True(await RunProcess(folder["straight"], 0, 0));
+        int wanted = Effort.Choose(everyday: 4, full: 20), kills = 0;
+        var random = new Random(20261129);
+        for (int sweeps = 0; kills < wanted; sweeps++)
+        {
+            Assert.True(sweeps < wanted, "no process was killed");
+            string sweep = folder[$"killed{sweeps}"];
+            for (bool finished = false; !finished;)
+            {
+                finished = await RunProcess(sweep, kills < wanted ? random.Next(1, 16) : 0, random.Next(40));
+                if (!finished) kills++;
+            }
+            Assert.Equal(Results(folder["straight"]), Results(sweep));
+        }
+    }
+}
