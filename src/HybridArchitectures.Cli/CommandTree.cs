@@ -6,7 +6,8 @@ namespace HybridArchitectures.Cli;
 /// <summary>The commands, and how their errors end the process.</summary>
 static class CommandTree
 {
-    static readonly string ExitCodes = "Exit codes: 0 success; 1 a check found something; 2 refused, with the reason and the cure in one line; 130 stopped by Ctrl-C, saved.";
+    static readonly string ExitCodes = "Exit codes: 0 success; 1 a check found something; 2 refused, with the reason and the cure in one line; 130 "
+        + "stopped by Ctrl-C, saved.";
 
     /// <summary>Runs a command line.</summary>
     public static int Run(params string[] arguments)
@@ -14,7 +15,8 @@ static class CommandTree
         var parsed = Create().Parse(arguments);
         if (parsed.Errors.Count > 0)
         {
-            foreach (var error in parsed.Errors) Console.Error.WriteLine($"{error.Message} See 'hybrid {parsed.CommandResult.Command.Name} --help'.");
+            string errors = string.Join(' ', parsed.Errors.Select(error => error.Message));
+            Console.Error.WriteLine($"{errors} See 'hybrid {parsed.CommandResult.Command.Name} --help'.");
             return ExitCode.Refused;
         }
         return parsed.Invoke();
@@ -23,8 +25,8 @@ static class CommandTree
     /// <summary>Creates the tree.</summary>
     public static RootCommand Create() => new($"Designs, trains, evaluates and compares hybrid Transformer-Mamba language models.\n\n{ExitCodes}")
     {
-        NewCommand.Create(), ReviewCommand.Create(), CostCommand.Create(), TrainCommand.Create(), EvalCommand.Create(), SweepCommand.Create(), ReportCommand.Create(),
-        GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), VerifyCommand.Create(), DiffCommand.Create(), BenchCommand.Create(),
+        NewCommand.Create(), ReviewCommand.Create(), CostCommand.Create(), TrainCommand.Create(), EvalCommand.Create(), SweepCommand.Create(),
+        ReportCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), VerifyCommand.Create(), DiffCommand.Create(), BenchCommand.Create(),
     };
 
     /// <summary>Creates a command whose help ends with an example.</summary>
@@ -41,7 +43,8 @@ static class CommandTree
         {
             return ExitCode.Interrupted;
         }
-        catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or UnauthorizedAccessException
+        catch (Exception e) when (
+            e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or UnauthorizedAccessException
             or NotSupportedException or DllNotFoundException or KeyNotFoundException)
         {
             Console.Error.WriteLine(OneLine(e));

@@ -11,7 +11,8 @@ namespace HybridArchitectures.Cli;
 static class DesignArgument
 {
     public const string Description =
-        "A design file (.json), a checkpoint's folder, a recipe's name, or a pattern with sizes: MMTM:width=256,vocabulary=256,heads=4,kv=2,state=16,head=32,window=128,feed=512,repeat=2.";
+        "A design file (.json), a checkpoint's folder, a recipe's name, or a pattern with sizes: "
+            + "MMTM:width=256,vocabulary=256,heads=4,kv=2,state=16,head=32,window=128,feed=512,repeat=2.";
 
     static readonly string[] Known = ["width", "vocabulary", "heads", "kv", "state", "head", "window", "feed", "repeat"];
 
@@ -29,13 +30,16 @@ static class DesignArgument
         ArgumentException.ThrowIfNullOrWhiteSpace(text);
         if (Directory.Exists(text)) return LoadFolder(text);
         if (File.Exists(text)) return HybridDesign.FromJson(File.ReadAllText(text));
-        if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text, StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
+        if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text,
+            StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
         if (text.Contains(':', StringComparison.Ordinal)) return FromPattern(text);
-        throw new ArgumentException($"design is '{text}'; expected a file, a folder, a recipe (such as {string.Join(", ", Recipes.All.Take(3).Select(known => known.Name))}) "
+        throw new ArgumentException($"design is '{text}'; expected a file, a folder, a recipe (such as "
+            + $"{string.Join(", ", Recipes.All.Take(3).Select(known => known.Name))}) "
             + "or a pattern with sizes (such as MMTM:width=256,vocabulary=256,heads=4).");
     }
 
-    public static HybridDesign LoadFolder(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.LoadDesign(folder) : PretrainedModel.LoadDesign(folder);
+    public static HybridDesign LoadFolder(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.LoadDesign(folder)
+        : PretrainedModel.LoadDesign(folder);
 
     static HybridDesign FromPattern(string text)
     {
@@ -43,11 +47,13 @@ static class DesignArgument
         string pattern = text[..colon];
         var sizes = Sizes(text[(colon + 1)..]);
         int Size(string key, int otherwise) => sizes.GetValueOrDefault(key, otherwise);
-        int width = sizes.TryGetValue("width", out int given) ? given : throw new ArgumentException($"design '{text}' has no width; expected width=N after the pattern.");
+        int width = sizes.TryGetValue("width", out int given) ? given
+            : throw new ArgumentException($"design '{text}' has no width; expected width=N after the pattern.");
         var builder = HybridDesign.Create(width, Size("vocabulary", 256)).Name(text);
         int heads = Size("heads", Math.Max(1, width / 64));
         if (pattern.Contains('T', StringComparison.Ordinal)) builder = builder.WithAttention(heads, Size("kv", 0));
-        if (pattern.Contains('S', StringComparison.Ordinal)) builder = builder.WithSlidingWindow(Size("window", 128), heads: heads, keyValueHeads: Size("kv", 0));
+        if (pattern.Contains('S', StringComparison.Ordinal)) builder = builder.WithSlidingWindow(Size("window", 128), heads: heads,
+            keyValueHeads: Size("kv", 0));
         if (pattern.Contains('M', StringComparison.Ordinal)) builder = builder.WithMamba2(Size("state", 0), Size("head", 0));
         if (pattern.Contains('m', StringComparison.Ordinal)) builder = builder.WithMamba1(stateSize: Size("state", 0));
         if (Size("feed", 0) is > 0 and var feed) builder = builder.WithFeedForward(FeedForwardSpec.SwiGlu(feed));
@@ -60,8 +66,10 @@ static class DesignArgument
         foreach (string part in text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
         {
             string[] pair = part.Split('=');
-            if (pair.Length != 2 || !Known.Contains(pair[0]) || !int.TryParse(pair[1], NumberStyles.None, CultureInfo.InvariantCulture, out int value))
-                throw new ArgumentException($"design size is '{part}'; expected one of {string.Join(", ", Known)} with a whole number, such as width=256.");
+            if (pair.Length != 2 || !Known.Contains(pair[0]) || !int.TryParse(pair[1], NumberStyles.None, CultureInfo.InvariantCulture,
+                out int value))
+                throw new ArgumentException($"design size is '{part}'; expected one of {string.Join(", ", Known)} with a whole number, such as "
+                    + $"width=256.");
             sizes[pair[0]] = value;
         }
         return sizes;

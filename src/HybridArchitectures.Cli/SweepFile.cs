@@ -7,38 +7,40 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Cli;
 
 /// <summary>A sweep as a readable file of JSON. <c>hybrid sweep --schema</c> writes its schema.</summary>
-sealed record SweepFile
+sealed class SweepFile
 {
+    // settable, not init-only: a generated contract keeps the defaults of those alone
+
     [JsonPropertyName("$schema")]
-    public string? Schema { get; init; }
+    public string? Schema { get; set; }
 
     public required string Folder { get; init; }
 
     public required IReadOnlyList<SweepFileDesign> Designs { get; init; }
 
-    public IReadOnlyList<long> Seeds { get; init; } = [1, 2];
+    public IReadOnlyList<long> Seeds { get; set; } = [1, 2];
 
     public required string Data { get; init; }
 
-    public string? Tokenizer { get; init; }
+    public string? Tokenizer { get; set; }
 
-    public double LearningRate { get; init; } = 3e-3;
+    public double LearningRate { get; set; } = 3e-3;
 
-    public int ContextLength { get; init; } = 256;
+    public int ContextLength { get; set; } = 256;
 
-    public int BatchSize { get; init; } = 8;
+    public int BatchSize { get; set; } = 8;
 
-    public long? Steps { get; init; }
+    public long? Steps { get; set; }
 
-    public long? Tokens { get; init; }
+    public long? Tokens { get; set; }
 
-    public double? Seconds { get; init; }
+    public double? Seconds { get; set; }
 
-    public double? TrainingFlops { get; init; }
+    public double? TrainingFlops { get; set; }
 
-    public bool MatchParameters { get; init; }
+    public bool MatchParameters { get; set; }
 
-    public IReadOnlyList<string> Tasks { get; init; } = ["held-out"];
+    public IReadOnlyList<string> Tasks { get; set; } = ["held-out"];
 
     /// <summary>Gets a sweep to begin with.</summary>
     public static string Example => """
@@ -68,15 +70,18 @@ sealed record SweepFile
     };
 
     /// <summary>Gets the JSON schema of the file.</summary>
-    public static string JsonSchema => Json.GetTypeInfo(typeof(SweepFile)).GetJsonSchemaAsNode().ToJsonString(new JsonSerializerOptions { WriteIndented = true });
+    public static string JsonSchema => Json.GetTypeInfo(typeof(SweepFile)).GetJsonSchemaAsNode()
+        .ToJsonString(new JsonSerializerOptions { WriteIndented = true });
 
     /// <summary>Reads a file.</summary>
     public static SweepFile Read(string path)
     {
-        if (!File.Exists(path)) throw new FileNotFoundException($"file is '{path}'; expected the file of a sweep. 'hybrid new {path} --kind sweep' writes one to begin with.", path);
+        if (!File.Exists(path)) throw new FileNotFoundException($"file is '{path}'; expected the file of a sweep. 'hybrid new {path} --kind sweep' "
+            + $"writes one to begin with.", path);
         try
         {
-            return (SweepFile?)JsonSerializer.Deserialize(File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile))) ?? throw new JsonException("the file holds null");
+            return (SweepFile?)JsonSerializer.Deserialize(File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile)))
+                ?? throw new JsonException("the file holds null");
         }
         catch (JsonException e)
         {
@@ -87,17 +92,19 @@ sealed record SweepFile
     /// <summary>Creates the sweep's options over data that stays the caller's.</summary>
     public SweepOptions ToOptions(TextData text)
     {
-        IReadOnlyList<SweepDesign> designs = [.. Designs.Select(item => new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate))];
+        IReadOnlyList<SweepDesign> designs = [.. Designs.Select(item =>
+            new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate))];
         if (MatchParameters) designs = SweepDesign.MatchSizes(designs);
         var settings = new TaskSettings(ContextLength, [ContextLength], 5, text.HeldOut, Data, () => text.Tokenizer);
         return new SweepOptions
         {
             Folder = Folder, Designs = designs, Seeds = Seeds, Data = text.Training, HeldOut = text.HeldOut, TrainingFlops = TrainingFlops,
-            Tasks = [.. Tasks.Select(task => TaskArgument.Parse(task, settings))],
+            Tasks = [.. Tasks.SelectMany(task => TaskArgument.Parse(task, settings))],
             Training = new TrainingOptions
             {
                 LearningRate = LearningRate, ContextLength = ContextLength, BatchSize = BatchSize, EvaluationTokens = 65_536,
-                Duration = TrainingFlops is not null && Steps is null && Tokens is null && Seconds is null ? Duration.Tokens(1) : TrainingFlags.Duration(Steps, Tokens, Seconds),
+                Duration = TrainingFlops is not null && Steps is null && Tokens is null && Seconds is null ? Duration.Tokens(1)
+                    : TrainingFlags.Duration(Steps, Tokens, Seconds),
             },
         };
     }

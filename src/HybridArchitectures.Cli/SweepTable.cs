@@ -10,7 +10,8 @@ static class SweepTable
         foreach (var group in result.Metrics.GroupBy(item => item.Task))
         {
             Terminal.Line($"{group.Key}: mean over seeds +- standard error; difference from {result.Designs[0]} in pairs of seeds");
-            Terminal.Table(["design", .. group.SelectMany(item => (string[])[item.Metric.Name, "difference"])], result.Designs.Select(design => (IReadOnlyList<string>)
+            Terminal.Table(["design", .. group.SelectMany(item => (string[])[item.Metric.Name, "difference"])],
+                result.Designs.Select(design => (IReadOnlyList<string>)
                 [design, .. group.SelectMany(item => Cells(result, design, item.Task, item.Metric))]));
         }
         foreach (var run in result.Runs.Where(run => run.Training?.Failure is not null))

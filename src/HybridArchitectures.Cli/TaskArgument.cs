@@ -3,16 +3,24 @@ using HybridArchitectures.Training;
 
 namespace HybridArchitectures.Cli;
 
-/// <summary>A task by its name, such as <c>held-out</c>, <c>recall</c> or <c>hellaswag=validation.jsonl</c>.</summary>
+/// <summary>Tasks by a name, such as <c>held-out</c>, <c>mad</c> (six tasks) or <c>hellaswag=validation.jsonl</c>.</summary>
 static class TaskArgument
 {
-    static readonly string[] Plain = ["held-out", "position", "document", "needle", "passkey", "ruler", "recall", "mad", "induction", "phonebook", "parity", "s3", "s5", "inference"];
+    static readonly string[] Plain = ["held-out", "position", "document", "needle", "passkey", "ruler", "recall", "mad", "induction", "phonebook",
+        "parity", "s3", "s5", "inference"];
 
     /// <summary>Gets all names.</summary>
     public static IEnumerable<string> Names => [.. Plain, "lambada=FILE", .. ChoiceFormats.All.Select(format => $"{format.Name}=FILE")];
 
-    /// <summary>Creates a task.</summary>
-    public static EvaluationTask Parse(string text, TaskSettings settings)
+    /// <summary>Creates the tasks of a name.</summary>
+    public static IReadOnlyList<EvaluationTask> Parse(string text, TaskSettings settings) => text switch
+    {
+        "mad" => [.. MadTasks.All.Select(task => task.ToEvaluationTask())],
+        "ruler" => [.. RulerTask.All.Select(task => LongContext(task, settings))],
+        _ => [Single(text, settings)],
+    };
+
+    static EvaluationTask Single(string text, TaskSettings settings)
     {
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         if (equals > 0) return Benchmark(text[..equals], text[(equals + 1)..], settings);
@@ -24,21 +32,21 @@ static class TaskArgument
             "document" => new DocumentLossTask(HeldOut(), settings.ContextLength, maxDocuments: 100),
             "needle" => LongContext(new Needle(Haystack(settings)), settings),
             "passkey" => LongContext(new Passkey(), settings),
-            "ruler" => LongContext(new RulerTask(RulerKind.SingleRepeat), settings),
             "recall" => new MultiQueryRecall().ToEvaluationTask(),
-            "mad" => new InContextRecall().ToEvaluationTask(),
             "induction" => new InductionHeads().ToEvaluationTask(),
             "phonebook" => new Phonebook().ToEvaluationTask(),
             "parity" => new StateTracking().ToEvaluationTask(),
             "s3" => new StateTracking { Group = TrackedGroup.S3 }.ToEvaluationTask(),
             "s5" => new StateTracking { Group = TrackedGroup.S5 }.ToEvaluationTask(),
-            "inference" => new InferenceCostTask(new() { BatchSizes = [1], PromptLength = settings.ContextLength, TotalLengths = [settings.ContextLength + 32] }),
+            "inference" => new InferenceCostTask(new() { BatchSizes = [1], PromptLength = settings.ContextLength,
+                TotalLengths = [settings.ContextLength + 32] }),
             _ => throw new ArgumentException($"task is '{text}'; expected one of {string.Join(", ", Names)}."),
         };
     }
 
     static LongContextEvaluation LongContext(LongContextTask task, TaskSettings settings) =>
-        new(task, settings.Tokenizer(), new LongContextOptions { Lengths = settings.Lengths, Depths = [0, 0.25, 0.5, 0.75, 1], Trials = settings.Trials });
+        new(task, settings.Tokenizer(), new LongContextOptions { Lengths = settings.Lengths, Depths = [0, 0.25, 0.5, 0.75, 1],
+            Trials = settings.Trials });
 
     static string Haystack(TaskSettings settings) => settings.Haystack is { } path && File.Exists(path) ? File.ReadAllText(path)
         : throw new ArgumentException("task 'needle' needs a text file for the haystack; name it with --data.");
@@ -47,7 +55,8 @@ static class TaskArgument
     {
         if (name == "lambada") return new CompletionTask("lambada", CompletionItem.ReadLambada(file), settings.Tokenizer());
         var format = ChoiceFormats.All.FirstOrDefault(format => format.Name == name)
-            ?? throw new ArgumentException($"task is '{name}={file}'; expected one of {string.Join(", ", Names.Where(known => known.Contains('=', StringComparison.Ordinal)))}.");
+            ?? throw new ArgumentException($"task is '{name}={file}'; expected one of "
+                + $"{string.Join(", ", Names.Where(known => known.Contains('=', StringComparison.Ordinal)))}.");
         return new ChoiceTask(format, format.Read(file), settings.Tokenizer());
     }
 }

@@ -6,9 +6,11 @@ using HybridArchitectures.Evaluation;
 namespace HybridArchitectures.Cli;
 
 /// <summary>Results as a file of JSON.</summary>
-[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
+[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(TaskResult[]))]
 sealed partial class TaskResultFile : JsonSerializerContext
 {
-    public static void Write(string path, TaskResult[] results) => AtomicWrite.Text(path, JsonSerializer.Serialize(results, Default.TaskResultArray) + "\n");
+    public static void Write(string path, TaskResult[] results) => AtomicWrite.Text(path, JsonSerializer.Serialize(results, Default.TaskResultArray)
+        + "\n");
 }

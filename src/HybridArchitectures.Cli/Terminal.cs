@@ -1,4 +1,3 @@
-using System.Globalization;
 using Spectre.Console;
 
 namespace HybridArchitectures.Cli;
@@ -8,7 +7,8 @@ static class Terminal
 {
     public static bool IsPlain => Console.IsOutputRedirected;
 
-    public static void Line(FormattableString text) => Console.WriteLine(text.ToString(CultureInfo.InvariantCulture));
+    /// <summary>Writes a line. The program's culture is the invariant one.</summary>
+    public static void Line(string text) => Console.WriteLine(text);
 
     /// <summary>Writes a table: aligned in a terminal, values between tabs where output is piped.</summary>
     public static void Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<string>> rows)

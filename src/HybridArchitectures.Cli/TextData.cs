@@ -6,7 +6,8 @@ namespace HybridArchitectures.Cli;
 /// <summary>Text to train on and to measure on, as tokens.</summary>
 sealed class TextData : IDisposable
 {
-    public const string Description = "A file or folder of text, JSON lines or parquet; 'documentation' for the API documentation of the installed .NET.";
+    public const string Description = "A file or folder of text, JSON lines or parquet; 'documentation' for the API documentation of the installed "
+        + ".NET.";
 
     TextData(TokenDataset training, TokenDataset heldOut, Tokenizer tokenizer) => (Training, HeldOut, Tokenizer) = (training, heldOut, tokenizer);
 

@@ -21,7 +21,8 @@ sealed class TrainingFlags
 
     public TrainingOptions Read(ParseResult parsed, string? folder) => new()
     {
-        LearningRate = parsed.GetValue(rate), ContextLength = parsed.GetValue(context), BatchSize = parsed.GetValue(batch), MicroBatchSize = parsed.GetValue(micro),
+        LearningRate = parsed.GetValue(rate), ContextLength = parsed.GetValue(context), BatchSize = parsed.GetValue(batch),
+            MicroBatchSize = parsed.GetValue(micro),
         Duration = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds)), Seed = parsed.GetValue(seed), Folder = folder,
         CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
     };
@@ -29,7 +30,9 @@ sealed class TrainingFlags
     internal static Duration Duration(long? steps, long? tokens, double? seconds)
     {
         int given = (steps is null ? 0 : 1) + (tokens is null ? 0 : 1) + (seconds is null ? 0 : 1);
-        if (given != 1) throw new ArgumentException($"{given} of --steps, --tokens and --seconds are given; expected exactly one, such as --steps 1000.");
-        return steps is { } count ? Training.Duration.Steps(count) : tokens is { } number ? Training.Duration.Tokens(number) : Training.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
+        if (given != 1) throw new ArgumentException($"{given} of --steps, --tokens and --seconds are given; expected exactly one, such as --steps "
+            + $"1000.");
+        return steps is { } count ? Training.Duration.Steps(count) : tokens is { } number ? Training.Duration.Tokens(number)
+            : Training.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
     }
 }

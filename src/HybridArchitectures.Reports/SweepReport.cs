@@ -5,7 +5,8 @@ using HybridArchitectures.Reports.Sweeps;
 
 namespace HybridArchitectures.Reports;
 
-/// <summary>A sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG and SVG.</summary>
+/// <summary>A sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG
+/// and SVG.</summary>
 public sealed class SweepReport
 {
     /// <summary>Creates a report.</summary>
@@ -30,7 +31,8 @@ public sealed class SweepReport
     /// <summary>Gets the design that others are compared with; null, the default, for the first.</summary>
     public string? Baseline { get; init; }
 
-    /// <summary>Gets the task and the metric of the charts of quality; null, the default, for the first task and its first metric, or the held-out loss of training.</summary>
+    /// <summary>Gets the task and the metric of the charts of quality; null, the default, for the first task and its first metric, or the held-out
+    /// loss of training.</summary>
     public (string Task, string Metric)? Quality { get; init; }
 
     internal string BaselineName => Baseline ?? Result.Designs[0];
@@ -55,7 +57,8 @@ public sealed class SweepReport
         for (int index = 0; metric is not null && index < Result.Designs.Count; index++)
         {
             string design = Result.Designs[index];
-            if (Result.Mean(design, task, metric.Name) is { } mean && double.IsFinite(mean.Value) && axis.Cost(design) is { } cost && double.IsFinite(cost))
+            if (Result.Mean(design, task, metric.Name) is { } mean && double.IsFinite(mean.Value) && axis.Cost(design) is { } cost
+                && double.IsFinite(cost))
                 points.Add(new(design, index, cost, mean.Value, mean.StandardError));
         }
         return points;
@@ -63,7 +66,8 @@ public sealed class SweepReport
 
     internal IReadOnlyList<(int Index, IReadOnlyList<CurvePoint> Points)> LossCurves(Func<SweepTraining, IReadOnlyList<SweepLossPoint>> curve) =>
         [.. Result.Runs.Where(run => run.Training is { } training && curve(training).Count > 0)
-            .Select(run => (IndexOf(run), (IReadOnlyList<CurvePoint>)[.. curve(run.Training!).Select(point => new CurvePoint(point.Tokens, point.Loss, point.StandardError))]))];
+            .Select(run => (IndexOf(run), (IReadOnlyList<CurvePoint>)[.. curve(run.Training!)
+            .Select(point => new CurvePoint(point.Tokens, point.Loss, point.StandardError))]))];
 
     /// <summary>Returns the page, which needs nothing outside itself.</summary>
     /// <exception cref="ArgumentException"><see cref="Baseline"/> is no design of the sweep.</exception>
@@ -75,7 +79,8 @@ public sealed class SweepReport
     }
 
     /// <summary>
-    /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c> and <c>quality-COST</c>. Everything is drawn before the first file is touched; each file appears whole or
+    /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c> and <c>quality-COST</c>. Everything is drawn before the first file is touched; each
+    /// file appears whole or
     /// not at all, the page last.
     /// </summary>
     /// <param name="folder">Where to; made if it does not exist.</param>
@@ -89,7 +94,8 @@ public sealed class SweepReport
             files.Add(($"{name}.svg", Utf8(SvgWriter.Standalone(picture, Result.Designs.Count))));
             files.Add(($"{name}.png", PngWriter.Draw(picture, 2)));
         }
-        if (LossCurves(training => training.Loss) is { Count: > 0 } curves) Add("loss", SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", curves));
+        if (LossCurves(training => training.Loss) is { Count: > 0 } curves) Add("loss",
+            SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", curves));
         foreach (var axis in SweepAxis.ForResult(Result))
             if (QualityMetric.Metric is { } metric && Points(axis) is { Count: > 0 } points)
                 Add($"quality-{axis.Id}", SweepPictures.Scatter(points, axis, metric.Name, metric.HigherIsBetter));

@@ -28,29 +28,41 @@ public sealed class BenchmarkFileTests : IDisposable
 
     [Fact]
     public void HellaSwag_joins_contexts_and_drops_marks() => Is(
-        Only(ChoiceFormats.HellaSwag, """{"activity_label": "Cleaning [step] sinks", "ctx_a": "A man", "ctx_b": "he IS here", "endings": ["goes [title] on", " waits  now"], "label": "1"}"""),
+        Only(ChoiceFormats.HellaSwag, """
+            [{
+              "activity_label": "Cleaning [step] sinks", "ctx_a": "A man", "ctx_b": "he IS here",
+              "endings": ["goes [title] on", " waits  now"], "label": "1"
+            }]
+            """, "json"),
         "Cleaning sinks: A man He is here", [" goes. on", " waits now"], 1);
 
     [Fact]
     public void Piqa_asks_for_a_goal() => Is(
-        Only(ChoiceFormats.Piqa, """[{"goal": "Open a jar", "sol1": "Twist", "sol2": "Wait", "label": 0}]""", "json"), "Question: Open a jar\nAnswer:", [" Twist", " Wait"], 0);
+        Only(ChoiceFormats.Piqa, """[{"goal": "Open a jar", "sol1": "Twist", "sol2": "Wait", "label": 0}]""", "json"),
+        "Question: Open a jar\nAnswer:", [" Twist", " Wait"], 0);
 
     [Theory]
     [InlineData("B", 1)]
     [InlineData("C", 2)]
     public void Arc_finds_its_key_among_the_labels(string key, int answer) => Is(
-        Only(ChoiceFormats.ArcEasy, $$"""{"question": "Why?", "choices": {"text": ["x", "y", "z"], "label": ["A", "B", "C"]}, "answerKey": "{{key}}"}"""),
+        Only(ChoiceFormats.ArcEasy, $$"""
+            [{"question": "Why?", "choices": {"text": ["x", "y", "z"], "label": ["A", "B", "C"]}, "answerKey": "{{key}}"}]
+            """, "json"),
         "Question: Why?\nAnswer:", [" x", " y", " z"], answer);
 
     [Fact]
     public void OpenBookQa_is_its_stem() => Is(
-        Only(ChoiceFormats.OpenBookQa, """{"question_stem": "The sun", "choices": {"text": ["sets", "eats"], "label": ["1", "2"]}, "answerKey": " 1"}"""),
+        Only(ChoiceFormats.OpenBookQa, """
+            [{"question_stem": "The sun", "choices": {"text": ["sets", "eats"], "label": ["1", "2"]}, "answerKey": " 1"}]
+            """, "json"),
         "The sun", [" sets", " eats"], 0);
 
     [Fact]
     public void WinoGrande_scores_the_rest_after_each_filling()
     {
-        var question = Only(ChoiceFormats.WinoGrande, """{"sentence": "The cup fit the box as _ was small.", "option1": "the cup", "option2": "the box", "answer": "1"}""");
+        var question = Only(ChoiceFormats.WinoGrande, """
+            [{"sentence": "The cup fit the box as _ was small.", "option1": "the cup", "option2": "the box", "answer": "1"}]
+            """, "json");
         Assert.Equal(["The cup fit the box as the cup", "The cup fit the box as the box"], question.Options.Select(option => option.Prompt));
         Assert.All(question.Options, option => Assert.Equal(" was small.", option.Continuation));
         Assert.Equal(0, question.Answer);
@@ -61,11 +73,15 @@ public sealed class BenchmarkFileTests : IDisposable
     [InlineData("\"answer\": false", 0)]
     [InlineData("\"label\": 1", 1)]
     public void BoolQ_takes_both_layouts(string answer, int expected) => Is(
-        Only(ChoiceFormats.BoolQ, $$"""{"passage": "Snow is cold.", "question": "is snow cold", {{answer}}}"""), "Snow is cold.\nQuestion: is snow cold?\nAnswer:", [" no", " yes"], expected);
+        Only(ChoiceFormats.BoolQ, $$"""{"passage": "Snow is cold.", "question": "is snow cold", {{answer}}}"""),
+        "Snow is cold.\nQuestion: is snow cold?\nAnswer:", [" no", " yes"], expected);
 
     [Fact]
     public void SocialIqa_counts_labels_from_one() => Is(
-        Only(ChoiceFormats.SocialIqa, """{"context": "A fell.", "question": "What now?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "3"}"""), "Q: A fell. What now?\nA:", [" a", " b", " c"], 2);
+        Only(ChoiceFormats.SocialIqa, """
+            [{"context": "A fell.", "question": "What now?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "3"}]
+            """, "json"),
+        "Q: A fell. What now?\nA:", [" a", " b", " c"], 2);
 
     [Fact]
     public void Lambada_predicts_the_last_word()
@@ -104,7 +120,8 @@ public sealed class BenchmarkFileTests : IDisposable
     [Fact]
     public async Task Parquet_files_with_lists_and_records_read_as_json()
     {
-        await ParquetSerializer.SerializeAsync([new ArcRow { question = "Why?", choices = new() { text = ["x", "y"], label = ["A", "B"] }, answerKey = "B" }], folder["arc.parquet"]);
+        await ParquetSerializer.SerializeAsync([new ArcRow { question = "Why?", choices = new() { text = ["x", "y"], label = ["A", "B"] },
+            answerKey = "B" }], folder["arc.parquet"]);
         Is(Assert.Single(ChoiceFormats.ArcChallenge.Read(folder["arc.parquet"])), "Question: Why?\nAnswer:", [" x", " y"], 1);
         await ParquetSerializer.SerializeAsync([new PiqaRow { goal = "g", sol1 = "a", sol2 = "b", label = 1 }], folder["piqa.parquet"]);
         Is(Assert.Single(ChoiceFormats.Piqa.Read(folder["piqa.parquet"])), "Question: g\nAnswer:", [" a", " b"], 1);
@@ -131,6 +148,7 @@ public sealed class BenchmarkFileTests : IDisposable
         File.WriteAllText(folder["a.csv"], "x");
         Assert.Contains("the extension is '.CSV'", Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.csv"])).Message);
         File.WriteAllText(folder["a.parquet"], "no parquet");
-        Assert.Contains("a.parquet: the file cannot be read as parquet", Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.parquet"])).Message);
+        Assert.Contains("a.parquet: the file cannot be read as parquet",
+            Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.parquet"])).Message);
     }
 }

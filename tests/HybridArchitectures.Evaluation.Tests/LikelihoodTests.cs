@@ -8,7 +8,8 @@ public sealed class LikelihoodTests : IDisposable
     static readonly ByteTokenizer Tokenizer = new(endOfText: true);
 
     // after 'a' comes 'b', after a blank 'x'; all else is equally likely
-    static readonly float[,] Logits = Bigram.Table(Tokenizer.VocabularySize, ('a', 'b', 5), (' ', 'x', 4), ('b', ' ', 3), (Tokenizer.EndOfText!.Value, 'a', 2));
+    static readonly float[,] Logits = Bigram.Table(Tokenizer.VocabularySize, ('a', 'b', 5), (' ', 'x', 4), ('b', ' ', 3),
+        (Tokenizer.EndOfText!.Value, 'a', 2));
 
     readonly HybridLanguageModel model = Bigram.Create(Logits);
 

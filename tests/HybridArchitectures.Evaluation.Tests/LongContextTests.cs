@@ -27,7 +27,8 @@ public sealed class LongContextTests
                 Assert.Equal(sample.Prompt, task.Create(text => text.Length, length, 0.3, new SeededRandom(5)).Prompt);
                 Assert.NotEqual(sample.Prompt, task.Create(text => text.Length, length, 0.3, new SeededRandom(6)).Prompt);
             }
-            Assert.Contains($"for {task.Name}", Assert.Throws<ArgumentOutOfRangeException>(() => task.Create(text => text.Length, 40, 0, new SeededRandom(1))).Message);
+            Assert.Contains($"for {task.Name}", Assert.Throws<ArgumentOutOfRangeException>(() =>
+                task.Create(text => text.Length, 40, 0, new SeededRandom(1))).Message);
         }
     }
 
@@ -75,7 +76,8 @@ public sealed class LongContextTests
         foreach (int length in new[] { 700, 5000 })
         {
             var sample = new RulerTask(RulerKind.FrequentWords).Create(text => text.Length, length, 0, new SeededRandom(4));
-            string text = sample.Prompt[(sample.Prompt.IndexOf("coded words. ", StringComparison.Ordinal) + 13)..sample.Prompt.IndexOf('\n', StringComparison.Ordinal)];
+            string text = sample.Prompt[(sample.Prompt.IndexOf("coded words. ", StringComparison.Ordinal) + 13)..sample.Prompt.IndexOf('\n',
+                StringComparison.Ordinal)];
             var counts = text.Split(' ').Where(word => word != "....").GroupBy(word => word).OrderByDescending(group => group.Count()).ToArray();
             Assert.Equal(sample.Answers, counts.Take(3).Select(group => group.Key));
             Assert.True(counts.Length < 4 || counts[3].Count() < counts[2].Count());
@@ -111,7 +113,8 @@ public sealed class LongContextTests
         // the digit 7 without end
         using var model = Bigram.Create(Bigram.Table(tokenizer.VocabularySize, (':', ' ', 9), (' ', '7', 9), ('7', '7', 9)));
         var options = new LongContextOptions { Lengths = [300, 500], Depths = [0, 1], Trials = 3, BatchSize = 2, TrainingLength = 250 };
-        Assert.All(new LongContextEvaluation(new Fixed("7777777"), tokenizer, options).Measure(model).Cells, cell => Assert.Equal((1, 3), (cell.Score.Value, cell.Score.Count)));
+        Assert.All(new LongContextEvaluation(new Fixed("7777777"), tokenizer, options).Measure(model).Cells, cell =>
+            Assert.Equal((1, 3), (cell.Score.Value, cell.Score.Count)));
         var result = new LongContextEvaluation(new Fixed("1234567"), tokenizer, options).Run(model);
         Assert.Equal(0, result.Metrics[0].Value);
         var full = new LongContextEvaluation(new Fixed("7777777"), tokenizer, options).Run(model);
@@ -134,7 +137,8 @@ public sealed class LongContextTests
     [Fact]
     public void Inference_cost_has_the_cache_of_the_cost_model()
     {
-        using var model = HybridDesign.Create(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2).Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
+        using var model = HybridDesign.Create(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2)
+            .Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
         var options = new InferenceCostOptions { BatchSizes = [1, 3], PromptLength = 20, TotalLengths = [24, 40], TimedSteps = 4 };
         var rows = new InferenceCostTask(options).Measure(model);
         Assert.Equal([(1, 24), (1, 40), (3, 24), (3, 40)], rows.Select(row => (row.BatchSize, row.TotalLength)));

@@ -58,7 +58,8 @@ public class StatisticsTests
     }
 
     static ScalingPoint[] Points(double e, double a, double alpha, double stretch = 1, double noise = 0) =>
-        [.. Enumerable.Range(0, 8).Select(i => Math.Pow(2, i) * 1e6).Select((x, i) => new ScalingPoint(x, e + a * Math.Pow(x / stretch, -alpha) + (i % 2 == 0 ? noise : -noise)))];
+        [.. Enumerable.Range(0, 8).Select(i => Math.Pow(2, i) * 1e6)
+            .Select((x, i) => new ScalingPoint(x, e + a * Math.Pow(x / stretch, -alpha) + (i % 2 == 0 ? noise : -noise)))];
 
     [Fact]
     public void A_law_is_found_again()
@@ -76,7 +77,8 @@ public class StatisticsTests
     public void Efficiency_is_the_ratio_of_tokens_and_has_an_interval()
     {
         // the other design needs twice the tokens everywhere
-        var (mine, other) = (ScalingFit.Fit(Points(1.7, 80, 0.3, noise: 1e-3), seed: 1), ScalingFit.Fit(Points(1.7, 80, 0.3, stretch: 2, noise: 1e-3), seed: 2));
+        var (mine, other) = (ScalingFit.Fit(Points(1.7, 80, 0.3, noise: 1e-3), seed: 1),
+            ScalingFit.Fit(Points(1.7, 80, 0.3, stretch: 2, noise: 1e-3), seed: 2));
         var ratio = mine.EfficiencyOver(other, 3e7);
         Assert.Equal(2, ratio.Value, 0.02);
         Assert.InRange(ratio.Low, 1.8, 2);

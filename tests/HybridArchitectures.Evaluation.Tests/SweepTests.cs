@@ -55,7 +55,8 @@ public sealed class SweepTests : IDisposable
     static SortedDictionary<string, string> Results(string sweep)
     {
         var results = new SortedDictionary<string, string>(StringComparer.Ordinal);
-        foreach (string file in Directory.GetFiles(sweep, "*.json", SearchOption.AllDirectories).Where(file => !file.Contains("step-", StringComparison.Ordinal)))
+        foreach (string file in Directory.GetFiles(sweep, "*.json", SearchOption.AllDirectories)
+            .Where(file => !file.Contains("step-", StringComparison.Ordinal)))
         {
             var json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
             json.Remove("environment");
@@ -73,7 +74,8 @@ public sealed class SweepTests : IDisposable
         var lines = new Lines();
         var result = new Sweep(Options("sweep")).Run(lines);
         Assert.True(result.IsComplete);
-        Assert.Equal([("attention", 1L), ("mamba", 1), ("attention", 2), ("mamba", 2)], result.Runs.Select(run => (run.Settings.Name, run.Settings.Seed)));
+        Assert.Equal([("attention", 1L), ("mamba", 1), ("attention", 2), ("mamba", 2)],
+            result.Runs.Select(run => (run.Settings.Name, run.Settings.Seed)));
         Assert.All(result.Runs, run => Assert.Equal((12, 12 * 64, 5), (run.Training!.Steps, run.Training.Tokens, run.Training.Loss.Count)));
         // the task on the trained model and the trainer's own measurement are over the same tokens
         Assert.All(result.Runs, run => Assert.Equal(run.Training!.HeldOutLoss[^1].Loss, run.Find("held-out loss", "loss")!.Value, 1e-6));
@@ -82,13 +84,16 @@ public sealed class SweepTests : IDisposable
         Assert.Contains(lines.All, line => line.TimeLeft is not null && line.Training is not null);
         var (values, comparison) = (result.Values("mamba", "held-out loss", "loss"), result.Compare("attention", "mamba", "held-out loss", "loss"));
         Assert.Equal([1, 2], values.Select(value => value.Seed));
-        Assert.Equal(values.Average(value => value.Value) - result.Mean("attention", "held-out loss", "loss")!.Value, comparison!.Difference.Value, 1e-12);
+        Assert.Equal(values.Average(value => value.Value) - result.Mean("attention", "held-out loss", "loss")!.Value, comparison!.Difference.Value,
+            1e-12);
 
         var again = new Lines();
-        var before = Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order().Select(file => (file, File.GetLastWriteTimeUtc(file))).ToArray();
+        var before = Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order()
+            .Select(file => (file, File.GetLastWriteTimeUtc(file))).ToArray();
         Assert.True(new Sweep(Options("sweep")).Run(again).IsComplete);
         Assert.Empty(again.All);
-        Assert.Equal(before, Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order().Select(file => (file, File.GetLastWriteTimeUtc(file))));
+        Assert.Equal(before, Directory.GetFiles(folder["sweep"], "*", SearchOption.AllDirectories).Order()
+            .Select(file => (file, File.GetLastWriteTimeUtc(file))));
     }
 
     [Fact]
@@ -96,7 +101,8 @@ public sealed class SweepTests : IDisposable
     {
         new Sweep(Options("sweep") with { Seeds = [1] }).Run();
         int calls = 0;
-        var counted = EvaluationTask.Create("count", (model, _) => new TaskResult("count", "", new Metric("parameters", ++calls + 0 * model.VocabularySize)));
+        var counted = EvaluationTask.Create("count", (model, _) => new TaskResult("count", "",
+            new Metric("parameters", ++calls + 0 * model.VocabularySize)));
         var options = Options("sweep") with { Seeds = [1], Tasks = [new HeldOutTask(heldOut, 16), counted] };
         Assert.False(new Sweep(options).IsComplete);
         var lines = new Lines();
@@ -175,7 +181,7 @@ public sealed class SweepTests : IDisposable
     [Fact]
     public void Sizes_match_and_flops_decide_the_tokens()
     {
-        var designs = SweepDesign.MatchSizes([Design("attention", true), Design("mamba", false)], multiple: 1);
+        var designs = SweepDesign.MatchSizes([Design("mamba", false), Design("attention", true)], multiple: 1);
         double[] counts = [.. designs.Select(design => (double)design.Design.CountParameters().Total)];
         Assert.Equal(counts[0], counts[1], 0.05 * counts[0]);
         double flops = 2e6;
@@ -190,9 +196,11 @@ public sealed class SweepTests : IDisposable
     [Fact]
     public void Doubled_names_are_refused()
     {
-        Assert.Contains("'attention' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Designs = [Design("attention", true), Design("attention", false)] })).Message);
+        Assert.Contains("'attention' 2 times", Assert.Throws<ArgumentException>(() =>
+            new Sweep(Options("s") with { Designs = [Design("attention", true), Design("attention", false)] })).Message);
         Assert.Contains("Seeds holds '1' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Seeds = [1, 1] })).Message);
-        Assert.Contains("expected at least 1 design", Assert.ThrowsAny<ArgumentException>(() => new Sweep(Options("s") with { Designs = [] })).Message);
+        Assert.Contains("expected at least 1 design", Assert.ThrowsAny<ArgumentException>(() => new Sweep(Options("s") with { Designs = [] }))
+            .Message);
     }
 
     [Fact]
@@ -205,7 +213,8 @@ public sealed class SweepTests : IDisposable
         foreach (int stop in new[] { 2, 7 })
         {
             using var source = new CancellationTokenSource();
-            Assert.True(DecayBranches.Run(Create, data, options with { ReportEvery = 1 }, branches, heldOut, new CancelAt(stop, source), cancellation: source.Token).Count < 2);
+            Assert.True(DecayBranches.Run(Create, data, options with { ReportEvery = 1 }, branches, heldOut, new CancelAt(stop, source),
+                cancellation: source.Token).Count < 2);
         }
         var found = DecayBranches.Run(Create, data, options, branches, heldOut);
         Assert.Equal([8L, 16], found.Select(branch => branch.Steps));
@@ -230,7 +239,8 @@ public sealed class SweepTests : IDisposable
     }
 
     static readonly string Program = Path.GetFullPath(
-        Path.Combine(AppContext.BaseDirectory, "../../../../KilledSweep/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledSweep.dll"));
+        Path.Combine(AppContext.BaseDirectory, "../../../../KilledSweep/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0",
+            "KilledSweep.dll"));
 
     static async Task<bool> RunProcess(string sweep, int killAfterLines, int milliseconds)
     {

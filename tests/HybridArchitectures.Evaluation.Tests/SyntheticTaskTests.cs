@@ -214,9 +214,11 @@ public sealed class SyntheticTaskTests
     public void The_trainer_learns_a_task_and_the_grid_shows_it()
     {
         var task = new Memorization { VocabularySize = 8, Length = 8 };
-        using var model = HybridDesign.Create(16, 8).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(1).Build().CreateModel(seed: 1);
+        using var model = HybridDesign.Create(16, 8).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(1).Build()
+            .CreateModel(seed: 1);
         Assert.True(task.Measure(model).Accuracy.Value < 0.6);
-        using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions { LearningRate = 0.02, ContextLength = 8, BatchSize = 16, Duration = Duration.Steps(60), Seed = 1 });
+        using var trainer = new Trainer(model, task.ToTrainingData(),
+            new TrainingOptions { LearningRate = 0.02, ContextLength = 8, BatchSize = 16, Duration = Duration.Steps(60), Seed = 1 });
         trainer.Run();
         Assert.True(task.Measure(model).Accuracy.Value > 0.95, $"accuracy {task.Measure(model).Accuracy}");
         var grid = task.MeasureGrid([(8, model)], [4, 8], rows: 16);
@@ -228,15 +230,18 @@ public sealed class SyntheticTaskTests
     [Fact]
     public void Mad_has_its_published_sizes()
     {
-        Assert.Equal([(16, 128), (16, 128), (32, 128), (16, 256), (47, 63), (256, 32)], MadTasks.All.Select(task => (task.RequiredVocabularySize, task.Length)));
+        Assert.Equal([(16, 128), (16, 128), (32, 128), (16, 256), (47, 63), (256, 32)],
+            MadTasks.All.Select(task => (task.RequiredVocabularySize, task.Length)));
         foreach (var task in MadTasks.All) task.Check();
     }
 
     [Fact]
     public void Settings_that_cannot_be_are_refused()
     {
-        Assert.Contains("Pairs is 5; expected 1 to 4", Assert.Throws<ArgumentOutOfRangeException>(() => new MultiQueryRecall { Length = 16, Pairs = 5 }.ToTrainingData()).Message);
-        Assert.Contains("Length is 4; expected an odd", Assert.Throws<ArgumentOutOfRangeException>(() => new Compression { Length = 4 }.ToTrainingData()).Message);
+        Assert.Contains("Pairs is 5; expected 1 to 4", Assert.Throws<ArgumentOutOfRangeException>(() =>
+            new MultiQueryRecall { Length = 16, Pairs = 5 }.ToTrainingData()).Message);
+        Assert.Contains("Length is 4; expected an odd", Assert.Throws<ArgumentOutOfRangeException>(() =>
+            new Compression { Length = 4 }.ToTrainingData()).Message);
         var data = new InductionHeads { Length = 32 }.ToTrainingData();
         Assert.Contains("expected at least 32", Assert.ThrowsAny<ArgumentException>(() => data.OpenReader(new(16)).ReadBatch(1)).Message);
     }

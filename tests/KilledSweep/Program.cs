@@ -11,13 +11,16 @@ for (int i = 1; i < tokens.Length; i++) tokens[i] = random.Next(4) == 0 ? random
 using var training = TokenDataset.FromTokens(tokens, vocabulary);
 using var heldOut = TokenDataset.FromTokens(tokens.AsSpan(0, 100), vocabulary);
 var start = HybridDesign.Create(8, vocabulary).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Depth(2);
-HybridDesign attention = start.WithAttention(heads: 2).Name("attention").Build(), mamba = start.WithMamba2(stateSize: 4, headSize: 4).Name("mamba").Build();
+HybridDesign attention = start.WithAttention(heads: 2).Name("attention").Build(), mamba = start.WithMamba2(stateSize: 4, headSize: 4).Name("mamba")
+    .Build();
 var task = new MultiQueryRecall { VocabularySize = vocabulary, Length = 16, Pairs = 2 };
 var sweep = new Sweep(new SweepOptions
 {
-    Folder = args[0], Designs = [attention, mamba], Seeds = [1, 2], Data = new DataMixture(new(training, 1, "text"), new(task.ToTrainingData(), 1, "recall")),
+    Folder = args[0], Designs = [attention, mamba], Seeds = [1, 2], Data = new DataMixture(new(training, 1, "text"),
+        new(task.ToTrainingData(), 1, "recall")),
     HeldOut = heldOut, Tasks = [task.ToEvaluationTask(rows: 16), new HeldOutTask(heldOut, 16)],
-    Training = new TrainingOptions { LearningRate = 0.01, ContextLength = 16, BatchSize = 4, Duration = Duration.Steps(24), ReportEvery = 2, EvaluateEvery = 8, CheckpointEvery = 3 },
+    Training = new TrainingOptions { LearningRate = 0.01, ContextLength = 16, BatchSize = 4, Duration = Duration.Steps(24), ReportEvery = 2,
+        EvaluateEvery = 8, CheckpointEvery = 3 },
 });
 var result = sweep.Run(new Lines());
 Console.WriteLine(result.IsComplete ? "complete" : "incomplete");

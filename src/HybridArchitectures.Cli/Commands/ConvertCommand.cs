@@ -9,16 +9,19 @@ namespace HybridArchitectures.Cli.Commands;
 static class ConvertCommand
 {
     static readonly string[] Companions =
-        ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt", "generation_config.json"];
+        ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt",
+            "generation_config.json"];
 
     public static Command Create()
     {
         var source = new Argument<string>("source") { Description = "A folder of Hugging Face or of this library." };
         var target = new Argument<string>("target") { Description = "The folder to write, which must not exist." };
-        var to = new Option<string>("--to") { Description = $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.", Required = true };
+        var to = new Option<string>("--to") { Description =
+            $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.", Required = true };
         var type = new Option<string>("--dtype") { Description = "float32 or bfloat16.", DefaultValueFactory = _ => "float32" };
         type.AcceptOnlyFromAmong("float32", "bfloat16");
-        var command = CommandTree.Command("convert", "Converts a checkpoint and compares what was written with what was read. Exit code 1 if it differs.", "models/bamba own/bamba --to own");
+        var command = CommandTree.Command("convert", "Converts a checkpoint and compares what was written with what was read. Exit code 1 if it "
+            + "differs.", "models/bamba own/bamba --to own");
         command.Add(source);
         command.Add(target);
         command.Add(to);
@@ -30,12 +33,14 @@ static class ConvertCommand
 
     static int Run(string source, string target, string to, ScalarType type)
     {
-        if (Directory.Exists(target) || File.Exists(target)) throw new ArgumentException($"target is '{target}', which exists; expected a new folder.");
+        if (Directory.Exists(target) || File.Exists(target)) throw new ArgumentException(
+            $"target is '{target}', which exists; expected a new folder.");
         using var model = Load(source);
         if (to == "own") Checkpoint.Save(model, target, type);
         else PretrainedModel.Save(model, target, to, new() { Type = type });
         foreach (string name in Companions)
-            if (File.Exists(Path.Combine(source, name)) && !File.Exists(Path.Combine(target, name))) File.Copy(Path.Combine(source, name), Path.Combine(target, name));
+            if (File.Exists(Path.Combine(source, name)) && !File.Exists(Path.Combine(target, name))) File.Copy(Path.Combine(source, name),
+                Path.Combine(target, name));
         using var scope = NewDisposeScope();
         if (type != ScalarType.Float32)
         {
@@ -43,12 +48,14 @@ static class ConvertCommand
             foreach (var parameter in model.Parameters) parameter.Value.copy_(parameter.Value.to(type));
         }
         using var written = Load(target);
-        using var ids = arange(Math.Min(32, model.VocabularySize), ScalarType.Int64).unsqueeze(0);
+        using var ids = tensor(Enumerable.Range(0, Math.Min(32, model.VocabularySize)).Select(id => (long)id).ToArray()).unsqueeze(0);
         var diff = CheckpointDiff.Compare(model, written, ids, tolerance: 0);
         bool isSame = diff.Tensors.All(tensor => tensor.Change == TensorChange.None) && diff.FirstDivergence is null;
-        Terminal.Line($"{(isSame ? $"wrote {target}; {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit" : $"{diff}")}");
+        if (!isSame) Terminal.Line($"{diff}");
+        else Terminal.Line($"wrote {target}; {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit");
         return isSame ? ExitCode.Success : ExitCode.Found;
     }
 
-    static HybridLanguageModel Load(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.Load(folder) : PretrainedModel.Load(folder);
+    static HybridLanguageModel Load(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.Load(folder)
+        : PretrainedModel.Load(folder);
 }

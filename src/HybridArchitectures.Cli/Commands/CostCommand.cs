@@ -10,9 +10,11 @@ static class CostCommand
     {
         var designs = new Argument<string[]>("designs") { Description = DesignArgument.Description, Arity = ArgumentArity.OneOrMore };
         var context = new Option<int>("--context") { Description = "Tokens of a text.", DefaultValueFactory = _ => 8192 };
-        var accelerator = new Option<string?>("--accelerator") { Description = $"Adds the least time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}." };
+        var accelerator = new Option<string?>("--accelerator") { Description =
+            $"Adds the least time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}." };
         var batch = new Option<int>("--batch") { Description = "Rows of the decoding step.", DefaultValueFactory = _ => 1 };
-        var command = CommandTree.Command("cost", "Tells what designs cost: parameters, operations, cache and memory.", "MMTM:width=2048,heads=32,state=128,feed=8192,repeat=8 --context 32768");
+        var command = CommandTree.Command("cost", "Tells what designs cost: parameters, operations, cache and memory.",
+            "MMTM:width=2048,heads=32,state=128,feed=8192,repeat=8 --context 32768");
         command.Add(designs);
         command.Add(context);
         command.Add(accelerator);
@@ -24,7 +26,8 @@ static class CostCommand
                 var cost = DesignArgument.Parse(text).Cost(parsed.GetValue(context));
                 Terminal.Line($"{cost.Design.Name ?? text}: {cost.Design.Pattern}\n{cost}");
                 if (parsed.GetValue(accelerator) is { } name)
-                    Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(name), parsed.GetValue(batch)).Seconds * 1e3:0.###} ms at least on {name}, {parsed.GetValue(batch)} rows");
+                    Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(name), parsed.GetValue(batch)).Seconds * 1e3:0.###} ms at least "
+                        + $"on {name}, {parsed.GetValue(batch)} rows");
             }
             return ExitCode.Success;
         });

@@ -10,7 +10,8 @@ static class DiffCommand
     {
         var left = new Argument<string>("left") { Description = DesignArgument.Description };
         var right = new Argument<string>("right") { Description = "The other." };
-        var command = CommandTree.Command("diff", "Says what differs between two checkpoints (design and weights) or two designs. Exit code 1 if anything does.", "runs/a/step-00000100 runs/b/step-00000100");
+        var command = CommandTree.Command("diff", "Says what differs between two checkpoints (design and weights) or two designs. Exit code 1 if "
+            + "anything does.", "runs/a/step-00000100 runs/b/step-00000100");
         command.Add(left);
         command.Add(right);
         command.SetGuardedAction(parsed =>
@@ -20,7 +21,8 @@ static class DiffCommand
             {
                 var checkpoints = CheckpointDiff.Compare(a, b);
                 Terminal.Line($"{checkpoints}");
-                return checkpoints.Design is { Count: > 0 } || checkpoints.Tensors.Any(tensor => tensor.Change != TensorChange.None) ? ExitCode.Found : ExitCode.Success;
+                return checkpoints.Design is { Count: > 0 } || checkpoints.Tensors.Any(tensor => tensor.Change != TensorChange.None) ? ExitCode.Found
+                    : ExitCode.Success;
             }
             var designs = DesignArgument.Parse(a).Diff(DesignArgument.Parse(b));
             if (designs.Count == 0) Terminal.Line($"the designs are equal");

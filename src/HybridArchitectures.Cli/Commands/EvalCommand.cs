@@ -11,28 +11,34 @@ static class EvalCommand
         var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or a run's folder." };
         var tasks = new Option<string[]>("--task")
         {
-            Description = $"What to measure, any number: {string.Join(", ", TaskArgument.Names)}. A benchmark takes its file after '=', as in piqa=valid.jsonl.", Required = true,
+            Description = $"What to measure, any number: {string.Join(", ", TaskArgument.Names)}. A benchmark takes its file after '=', as in "
+                + $"piqa=valid.jsonl.", Required = true,
         };
         var data = new Option<string?>("--data") { Description = $"Text for held-out, position, document and needle. {TextData.Description}" };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer's file or folder; the folder's own, or bytes, if left out." };
         var context = new Option<int>("--context") { Description = "Tokens per window.", DefaultValueFactory = _ => 1024 };
-        var lengths = new Option<int[]>("--lengths") { Description = "Tokens of prompts of needle, passkey and RULER.", DefaultValueFactory = _ => [512, 1024] };
+        var lengths = new Option<int[]>("--lengths") { Description = "Tokens of prompts of needle, passkey and RULER.", DefaultValueFactory = _ =>
+            [512, 1024] };
         var trials = new Option<int>("--trials") { Description = "Prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var json = new Option<string?>("--json") { Description = "Writes the results to this file." };
-        var command = CommandTree.Command("eval", "Measures a checkpoint; every number comes with its standard error.", "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
+        var command = CommandTree.Command("eval", "Measures a checkpoint; every number comes with its standard error.",
+            "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
         command.Add(folder);
         foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, json]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer));
             using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
-            var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut, parsed.GetValue(data), () => loaded.Tokenizer);
-            var results = parsed.GetValue(tasks)!.Select(name => TaskArgument.Parse(name, settings)).ToArray().Select(task => task.Run(loaded.Model)).ToArray();
+            var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,
+                parsed.GetValue(data), () => loaded.Tokenizer);
+            var results = parsed.GetValue(tasks)!.SelectMany(name => TaskArgument.Parse(name, settings)).ToArray()
+                .Select(task => task.Run(loaded.Model)).ToArray();
             foreach (var result in results)
             {
                 Terminal.Line($"{result.Task}: {result.Protocol}");
                 Terminal.Table(["metric", "value", "standard error", "unit"], result.Metrics.Select(metric => (IReadOnlyList<string>)
-                    [metric.Name, FormattableString.Invariant($"{metric.Value:0.####}"), metric.StandardError is { } error ? FormattableString.Invariant($"{error:0.####}") : "", metric.Unit]));
+                    [metric.Name, FormattableString.Invariant($"{metric.Value:0.####}"), metric.StandardError is { } error
+                        ? FormattableString.Invariant($"{error:0.####}") : "", metric.Unit]));
                 foreach (var map in result.HeatMaps) Terminal.Line($"{map}");
             }
             if (parsed.GetValue(json) is { } file) TaskResultFile.Write(file, results);

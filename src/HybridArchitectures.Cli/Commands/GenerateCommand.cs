@@ -20,7 +20,8 @@ static class GenerateCommand
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed));
             using var signals = new StopSignals();
             Console.Write(parsed.GetValue(prompt));
-            Write(new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token)).GetAwaiter().GetResult();
+            Write(new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token))
+                .GetAwaiter().GetResult();
             return ExitCode.Success;
         });
         return command;

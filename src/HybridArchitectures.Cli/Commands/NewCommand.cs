@@ -11,7 +11,8 @@ static class NewCommand
         var path = new Argument<string>("path") { Description = "The file, or for a project the folder, to write; it must not exist." };
         var kind = new Option<string>("--kind") { Description = "design, sweep or project.", DefaultValueFactory = _ => "design" };
         kind.AcceptOnlyFromAmong("design", "sweep", "project");
-        var design = new Option<string>("--design") { Description = DesignArgument.Description, DefaultValueFactory = _ => "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" };
+        var design = new Option<string>("--design") { Description = DesignArgument.Description, DefaultValueFactory = _ =>
+            "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" };
         var command = CommandTree.Command("new", "Writes a design file, a sweep file or a project to begin with.", "sweep.json --kind sweep");
         command.Add(path);
         command.Add(kind);
@@ -70,7 +71,8 @@ static class NewCommand
             using var training = TokenDataset.FromBytes(corpus.Training);
             using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
             using var model = design.CreateModel(seed: 1);
-            using var trainer = new Trainer(model, training, new TrainingOptions { LearningRate = 3e-3, ContextLength = 256, BatchSize = 8, Duration = Duration.Steps(200) }, heldOut);
+            var options = new TrainingOptions { LearningRate = 3e-3, ContextLength = 256, BatchSize = 8, Duration = Duration.Steps(200) };
+            using var trainer = new Trainer(model, training, options, heldOut);
             trainer.Run(new Progress<TrainingProgress>(report => Console.WriteLine($"step {report.Step}, loss {report.Loss:0.000}")));
 
             """);

@@ -10,9 +10,11 @@ static class ReviewCommand
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var length = new Option<int>("--max-length") { Description = "The longest text in use, in tokens; 0 for the training length.", DefaultValueFactory = _ => 0 };
+        var length = new Option<int>("--max-length") { Description = "The longest text in use, in tokens; 0 for the training length.",
+            DefaultValueFactory = _ => 0 };
         var fix = new Option<string?>("--fix") { Description = "Writes the design with the safe cures applied to this file." };
-        var command = CommandTree.Command("review", "Says what is known against a design, with evidence and cure. Exit code 1 if there is an error.", "design.json --fix cured.json");
+        var command = CommandTree.Command("review", "Says what is known against a design, with evidence and cure. Exit code 1 if there is an error.",
+            "design.json --fix cured.json");
         command.Add(design);
         command.Add(length);
         command.Add(fix);

@@ -9,10 +9,13 @@ static class SweepCommand
 {
     public static Command Create()
     {
-        var file = new Argument<string?>("file") { Description = "The sweep as JSON; 'hybrid new sweep.json --kind sweep' writes one to begin with.", Arity = ArgumentArity.ZeroOrOne };
+        var file = new Argument<string?>("file") { Description = "The sweep as JSON; 'hybrid new sweep.json --kind sweep' writes one to begin with.",
+            Arity = ArgumentArity.ZeroOrOne };
         var schema = new Option<bool>("--schema") { Description = "Writes the JSON schema of the file instead." };
-        var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.", AllowMultipleArgumentsPerToken = true };
-        var command = CommandTree.Command("sweep", "Trains and measures designs with several seeds. Ctrl-C saves; the same command goes on, and does nothing when all is done.", "sweep.json");
+        var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.",
+            AllowMultipleArgumentsPerToken = true };
+        var command = CommandTree.Command("sweep", "Trains and measures designs with several seeds. Ctrl-C saves; the same command goes on, and "
+            + "does nothing when all is done.", "sweep.json");
         command.Add(file);
         command.Add(schema);
         command.Add(merge);
@@ -52,7 +55,8 @@ static class SweepCommand
         public void Report(SweepProgress value)
         {
             string left = value.TimeLeft is { } time ? FormattableString.Invariant($", {time:hh\\:mm\\:ss} left") : "";
-            string text = value.Training is { } training ? FormattableString.Invariant($"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s{left}") : value.Phase + left;
+            string text = value.Training is { } training ? FormattableString.Invariant(
+                $"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s{left}") : value.Phase + left;
             report(value.Run, value.Phase == "done" ? 1 : value.Training?.Done ?? 0.99, text);
         }
     }

@@ -24,7 +24,8 @@ static class TrainCommand
             using var signals = new StopSignals();
             string run = parsed.GetValue(folder)!;
             using var trainer = Trainer.HasCheckpoint(run) ? Trainer.Resume(run, text.Training, text.HeldOut)
-                : new Trainer(DesignArgument.Parse(parsed.GetValue(design)!).CreateModel(seed: flags.Seed(parsed)), text.Training, flags.Read(parsed, run), text.HeldOut);
+                : new Trainer(DesignArgument.Parse(parsed.GetValue(design)!).CreateModel(seed: flags.Seed(parsed)), text.Training,
+                flags.Read(parsed, run), text.HeldOut);
             using var model = trainer.Model;
             var result = Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token));
             if (!result.Completed)
@@ -33,7 +34,8 @@ static class TrainCommand
                 return ExitCode.Interrupted;
             }
             string bits = result.Final?.BitsPerByte is { } value ? FormattableString.Invariant($", {value:0.0000} bits per byte") : "";
-            Terminal.Line($"{result.Steps} steps, {result.Tokens} tokens in {result.Elapsed.TotalSeconds:0} s; held-out loss {result.Final?.Loss:0.0000} nats per token{bits}; {result.Checkpoint}");
+            Terminal.Line($"{result.Steps} steps, {result.Tokens} tokens in {result.Elapsed.TotalSeconds:0} s; held-out loss "
+                + $"{result.Final?.Loss:0.0000} nats per token{bits}; {result.Checkpoint}");
             return ExitCode.Success;
         });
         return command;
@@ -41,7 +43,8 @@ static class TrainCommand
 
     sealed class Reporter(Action<string, double, string> report) : IProgress<TrainingProgress>
     {
-        public void Report(TrainingProgress value) => report("training", value.Done, FormattableString.Invariant(
-            $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s{(value.TimeLeft is { } left ? $", {left:hh\\:mm\\:ss} left" : "")}"));
+        public void Report(TrainingProgress value) => report("training", value.Done,
+            $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} "
+                + $"tokens/s{(value.TimeLeft is { } left ? $", {left:hh\\:mm\\:ss} left" : "")}");
     }
 }

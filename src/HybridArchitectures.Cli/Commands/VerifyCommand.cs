@@ -9,7 +9,8 @@ static class VerifyCommand
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var command = CommandTree.Command("verify", "Checks a design's model: causality, caches, packed documents, padding. Exit code 1 if a check fails.",
+        var command = CommandTree.Command("verify", "Checks a design's model: causality, caches, packed documents, padding. Exit code 1 if a check "
+            + "fails.",
             "MMTM:width=64,vocabulary=64,heads=4,state=16,head=16,feed=128");
         command.Add(design);
         command.SetGuardedAction(parsed =>

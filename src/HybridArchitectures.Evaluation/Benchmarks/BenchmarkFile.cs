@@ -4,7 +4,8 @@ using Parquet.Serialization;
 
 namespace HybridArchitectures.Evaluation;
 
-/// <summary>Reads the records of a local benchmark file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), a JSON array (<c>.json</c>) or parquet (<c>.parquet</c>).</summary>
+/// <summary>Reads the records of a local benchmark file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), a JSON array (<c>.json</c>) or parquet
+/// (<c>.parquet</c>).</summary>
 public static class BenchmarkFile
 {
     /// <summary>Reads all records, in order.</summary>
@@ -53,7 +54,8 @@ public static class BenchmarkFile
         {
             using var stream = File.OpenRead(path);
             using var document = JsonDocument.Parse(stream);
-            if (document.RootElement.ValueKind != JsonValueKind.Array) throw new InvalidDataException($"{path}: the file holds no array; expected an array of objects.");
+            if (document.RootElement.ValueKind != JsonValueKind.Array) throw new InvalidDataException(
+                $"{path}: the file holds no array; expected an array of objects.");
             return [.. document.RootElement.EnumerateArray().Select((item, index) => FromElement(item, $"{path}: record {index}"))];
         }
         catch (JsonException e)
@@ -90,7 +92,8 @@ public static class BenchmarkFile
         {
             using var stream = File.OpenRead(path);
             var read = ParquetSerializer.DeserializeUntypedAsync(stream).GetAwaiter().GetResult();
-            return [.. read.Data.Select((row, index) => new BenchmarkRecord(Plain(row.Select(item => KeyValuePair.Create(item.Key, (object?)item.Value))), $"{path}: row {index}"))];
+            return [.. read.Data.Select((row, index) => new BenchmarkRecord(
+                Plain(row.Select(item => KeyValuePair.Create(item.Key, (object?)item.Value))), $"{path}: row {index}"))];
         }
         catch (Exception e) when (e is not (InvalidDataException or OutOfMemoryException))
         {
@@ -99,7 +102,8 @@ public static class BenchmarkFile
         }
     }
 
-    static Dictionary<string, object?> Plain(IEnumerable<KeyValuePair<string, object?>> row) => row.ToDictionary(item => item.Key, item => Plain(item.Value));
+    static Dictionary<string, object?> Plain(IEnumerable<KeyValuePair<string, object?>> row) =>
+        row.ToDictionary(item => item.Key, item => Plain(item.Value));
 
     static object? Plain(object? value) => value switch
     {

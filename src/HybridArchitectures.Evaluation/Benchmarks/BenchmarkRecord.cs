@@ -27,7 +27,8 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     {
         bool truth => truth ? 1 : 0,
         string text when int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) => value,
-        IConvertible number and not string when number.ToDouble(CultureInfo.InvariantCulture) is var value && value == Math.Truncate(value) && Math.Abs(value) < int.MaxValue =>
+        IConvertible number and not string when number.ToDouble(CultureInfo.InvariantCulture) is var value && value == Math.Truncate(value)
+            && Math.Abs(value) < int.MaxValue =>
             (int)value,
         _ => throw Unfit(name, "an integer"),
     };
@@ -57,7 +58,8 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     /// <param name="name">The value's name.</param>
     /// <param name="expected">What was expected.</param>
     public InvalidDataException Unfit(string name, string expected) =>
-        new($"{place}: '{name}' is {(Has(name) ? Describe(values[name]) : "absent")}; expected {expected}. The record has {string.Join(", ", values.Keys)}.");
+        new($"{place}: '{name}' is {(Has(name) ? Describe(values[name]) : "absent")}; expected {expected}. The record has "
+            + $"{string.Join(", ", values.Keys)}.");
 
     static string Describe(object? value) => value is string or IFormattable or bool ? $"\"{value}\"" : "a list or record";
 

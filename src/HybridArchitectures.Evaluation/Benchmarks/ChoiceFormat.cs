@@ -9,6 +9,7 @@ public sealed record ChoiceFormat(string Name, string Source, string MainMetric,
 {
     /// <summary>Reads the questions of a local file.</summary>
     /// <param name="path">JSON lines, a JSON array or parquet, in the columns of the benchmark's Hugging Face files.</param>
-    /// <exception cref="InvalidDataException">A record lacks a column or has an unfit value; the message names the file, the record and the column.</exception>
+    /// <exception cref="InvalidDataException">A record lacks a column or has an unfit value; the message names the file, the record and the
+    /// column.</exception>
     public IReadOnlyList<ChoiceQuestion> Read(string path) => [.. BenchmarkFile.Read(path).Select(Convert)];
 }

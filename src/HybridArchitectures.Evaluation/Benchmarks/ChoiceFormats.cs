@@ -3,7 +3,8 @@ using System.Text.RegularExpressions;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Multiple-choice benchmarks with the prompt forms of lm-evaluation-harness (EleutherAI), read from the columns of their Hugging Face files. Answers follow
+/// Multiple-choice benchmarks with the prompt forms of lm-evaluation-harness (EleutherAI), read from the columns of their Hugging Face files. Answers
+/// follow
 /// their prompt after one blank.
 /// </summary>
 public static partial class ChoiceFormats
@@ -15,12 +16,14 @@ public static partial class ChoiceFormats
     {
         string context = record.Text("ctx_a") + " " + Capitalized(record.Text("ctx_b"));
         return ChoiceQuestion.FromChoices(
-            WithoutMarks(record.Text("activity_label") + ": " + context), [.. record.Texts("endings").Select(WithoutMarks)], Label(record, "label", record.Texts("endings").Count));
+            WithoutMarks(record.Text("activity_label") + ": " + context), [.. record.Texts("endings").Select(WithoutMarks)],
+                Label(record, "label", record.Texts("endings").Count));
     });
 
     /// <summary>Gets PIQA (arXiv 1911.11641, <c>ybisk/piqa</c>): columns goal, sol1, sol2, label.</summary>
     public static ChoiceFormat Piqa { get; } = new("piqa", $"arXiv 1911.11641, {Harness}", Accuracy, record =>
-        ChoiceQuestion.FromChoices($"Question: {record.Text("goal")}\nAnswer:", [record.Text("sol1"), record.Text("sol2")], Label(record, "label", 2)));
+        ChoiceQuestion.FromChoices($"Question: {record.Text("goal")}\nAnswer:", [record.Text("sol1"), record.Text("sol2")],
+            Label(record, "label", 2)));
 
     /// <summary>Gets ARC-Easy (arXiv 1803.05457, <c>allenai/ai2_arc</c>): columns question, choices (text, label), answerKey.</summary>
     public static ChoiceFormat ArcEasy { get; } = Arc("arc_easy", Accuracy);
@@ -33,7 +36,8 @@ public static partial class ChoiceFormats
         ChoiceQuestion.FromChoices(record.Text("question_stem"), record.Record("choices").Texts("text"), Key(record)));
 
     /// <summary>
-    /// Gets WinoGrande (arXiv 1907.10641, <c>allenai/winogrande</c>): columns sentence, option1, option2, answer. The prompts differ and the continuation is the same:
+    /// Gets WinoGrande (arXiv 1907.10641, <c>allenai/winogrande</c>): columns sentence, option1, option2, answer. The prompts differ and the
+    /// continuation is the same:
     /// the text after the gap, given each filling (partial scoring, arXiv 1806.02847).
     /// </summary>
     public static ChoiceFormat WinoGrande { get; } = new("winogrande", $"arXiv 1907.10641, {Harness}", Accuracy, record =>
@@ -48,14 +52,17 @@ public static partial class ChoiceFormats
         return new([.. fillings.Select(filling => new ChoiceOption(sentence[..gap] + filling, rest, sentence[..gap] + filling))], answer - 1);
     });
 
-    /// <summary>Gets BoolQ (arXiv 1905.10044, <c>google/boolq</c> or SuperGLUE): columns passage, question, and answer (truth value) or label (1 is yes).</summary>
+    /// <summary>Gets BoolQ (arXiv 1905.10044, <c>google/boolq</c> or SuperGLUE): columns passage, question, and answer (truth value) or label (1 is
+    /// yes).</summary>
     public static ChoiceFormat BoolQ { get; } = new("boolq", $"arXiv 1905.10044, {Harness}", Accuracy, record =>
     {
-        int label = record.Has("label") ? Label(record, "label", 2) : string.Equals(record.Text("answer"), "true", StringComparison.OrdinalIgnoreCase) ? 1 : 0;
+        int label = record.Has("label") ? Label(record, "label", 2) : string.Equals(record.Text("answer"), "true",
+            StringComparison.OrdinalIgnoreCase) ? 1 : 0;
         return ChoiceQuestion.FromChoices($"{record.Text("passage")}\nQuestion: {record.Text("question")}?\nAnswer:", ["no", "yes"], label);
     });
 
-    /// <summary>Gets Social IQa (arXiv 1904.09728, <c>allenai/social_i_qa</c>): columns context, question, answerA, answerB, answerC, label (1 to 3).</summary>
+    /// <summary>Gets Social IQa (arXiv 1904.09728, <c>allenai/social_i_qa</c>): columns context, question, answerA, answerB, answerC, label (1 to
+    /// 3).</summary>
     public static ChoiceFormat SocialIqa { get; } = new("social_iqa", $"arXiv 1904.09728, {Harness}", Accuracy, record =>
     {
         int label = record.Integer("label");

@@ -5,7 +5,8 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Multiple choice by log-likelihood, with the semantics of lm-evaluation-harness: the model does not write, it says how probable each answer is after its
+/// Multiple choice by log-likelihood, with the semantics of lm-evaluation-harness: the model does not write, it says how probable each answer is
+/// after its
 /// prompt (<see cref="ContinuationScorer"/>), and the most probable one is its choice.
 /// </summary>
 public sealed class ChoiceTask : EvaluationTask
@@ -23,7 +24,8 @@ public sealed class ChoiceTask : EvaluationTask
     /// <param name="fewShot">Solved examples before each question; null for none.</param>
     /// <param name="options">How prompts are read; null for the defaults.</param>
     /// <exception cref="ArgumentException">There are no questions, or too few examples.</exception>
-    public ChoiceTask(ChoiceFormat format, IReadOnlyList<ChoiceQuestion> questions, Tokenizer tokenizer, FewShot? fewShot = null, ScoringOptions? options = null)
+    public ChoiceTask(ChoiceFormat format, IReadOnlyList<ChoiceQuestion> questions, Tokenizer tokenizer, FewShot? fewShot = null,
+        ScoringOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(format);
         ArgumentNullException.ThrowIfNull(questions);
@@ -56,7 +58,8 @@ public sealed class ChoiceTask : EvaluationTask
             at += logs.Length;
             outcomes.Add(Decide(question, logs));
         }
-        Estimate Share(Func<ChoiceOutcome, int> chosen) => Estimate.FromSamples(outcomes.Select(outcome => chosen(outcome) == outcome.Answer ? 1.0 : 0));
+        Estimate Share(Func<ChoiceOutcome, int> chosen) => Estimate.FromSamples(outcomes.Select(outcome => chosen(outcome) == outcome.Answer ? 1.0
+            : 0));
         return new(Share(outcome => outcome.Chosen), Share(outcome => outcome.ChosenByCharacters), Share(outcome => outcome.ChosenByBytes), outcomes);
     }
 
@@ -82,7 +85,8 @@ public sealed class ChoiceTask : EvaluationTask
         var result = Measure(model, cancellation);
         Metric[] metrics =
         [
-            Metric.From("accuracy", result.Accuracy), Metric.From("accuracy by characters", result.AccuracyByCharacters), Metric.From("accuracy by bytes", result.AccuracyByBytes),
+            Metric.From("accuracy", result.Accuracy), Metric.From("accuracy by characters", result.AccuracyByCharacters),
+                Metric.From("accuracy by bytes", result.AccuracyByBytes),
         ];
         string shots = fewShot is null ? "0 examples" : $"{fewShot.Count} examples of seed {fewShot.Seed}";
         return new(Name, $"Multiple choice by log-likelihood over {questions.Count} questions with {shots}; {format.Source}.",

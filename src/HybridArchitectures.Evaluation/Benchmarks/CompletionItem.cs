@@ -12,7 +12,8 @@ public sealed record CompletionItem(string Prompt, string Completion)
     {
         string text = record.Text("text");
         int last = text.LastIndexOf(' ');
-        return last > 0 && last < text.Length - 1 ? new CompletionItem(text[..last], text[last..]) : throw record.Unfit("text", "at least two words with a blank between");
+        return last > 0 && last < text.Length - 1 ? new CompletionItem(text[..last], text[last..])
+            : throw record.Unfit("text", "at least two words with a blank between");
     })];
 
     /// <summary>Reads own items: columns prompt and completion. A blank is put between them.</summary>

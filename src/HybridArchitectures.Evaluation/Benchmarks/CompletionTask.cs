@@ -4,7 +4,8 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Predicts the ends of texts, as LAMBADA does in lm-evaluation-harness: accuracy is a greedy match of every token, and perplexity is exp of the mean negative
+/// Predicts the ends of texts, as LAMBADA does in lm-evaluation-harness: accuracy is a greedy match of every token, and perplexity is exp of the mean
+/// negative
 /// log-likelihood of a completion.
 /// </summary>
 public sealed class CompletionTask : EvaluationTask
@@ -36,7 +37,8 @@ public sealed class CompletionTask : EvaluationTask
     public CompletionResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {
         var scores = new ContinuationScorer(model, tokenizer, options).Score([.. items.Select(item => (item.Prompt, item.Completion))], cancellation);
-        return new(Estimate.FromSamples(scores.Select(score => score.IsGreedy ? 1.0 : 0)), Estimate.FromSamples(scores.Select(score => -score.LogProbability)));
+        return new(Estimate.FromSamples(scores.Select(score => score.IsGreedy ? 1.0 : 0)),
+            Estimate.FromSamples(scores.Select(score => -score.LogProbability)));
     }
 
     /// <inheritdoc/>

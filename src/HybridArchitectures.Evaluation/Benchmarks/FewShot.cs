@@ -7,7 +7,8 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Count">How many are drawn per question; at least 0.</param>
 /// <param name="Seed">Decides which. The default value is 1234.</param>
 /// <remarks>
-/// The form is that of lm-evaluation-harness: examples with their answers, two line breaks after each. Which are drawn differs from the harness, whose generator
+/// The form is that of lm-evaluation-harness: examples with their answers, two line breaks after each. Which are drawn differs from the harness,
+/// whose generator
 /// is Python's; it depends on the seed and the index of the question.
 /// </remarks>
 public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, long Seed = 1234)
@@ -15,7 +16,8 @@ public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, 
     internal void Check()
     {
         ArgumentNullException.ThrowIfNull(Examples);
-        Refuse.Unless(Count >= 0 && Count <= Math.Max(0, Examples.Count - 1), Count, nameof(Count), $"0 to {Math.Max(0, Examples.Count - 1)}, one less than the examples");
+        Refuse.Unless(Count >= 0 && Count <= Math.Max(0, Examples.Count - 1), Count, nameof(Count),
+            $"0 to {Math.Max(0, Examples.Count - 1)}, one less than the examples");
     }
 
     /// <summary>The text before a question, which itself is never among the examples.</summary>

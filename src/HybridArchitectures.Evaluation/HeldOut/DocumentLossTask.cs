@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Held-out loss by document: each document is read alone, from its first token, in windows of the context length. Its first token has none before it and is not
+/// Held-out loss by document: each document is read alone, from its first token, in windows of the context length. Its first token has none before it
+/// and is not
 /// predicted; nor is the first of each later window.
 /// </summary>
 public sealed class DocumentLossTask : EvaluationTask
@@ -35,7 +36,8 @@ public sealed class DocumentLossTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => "loss by document";
 
-    long Length(int document) => (document + 1 < data.DocumentStarts.Count ? data.DocumentStarts[document + 1] : data.Count) - data.DocumentStarts[document];
+    long Length(int document) => (document + 1 < data.DocumentStarts.Count ? data.DocumentStarts[document + 1]
+        : data.Count) - data.DocumentStarts[document];
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
@@ -64,7 +66,8 @@ public sealed class DocumentLossTask : EvaluationTask
             var window = new long[Math.Min(left, contextLength + 1)];
             data.CopyTo(start, window);
             Tensor Place(long[] values) => tensor(values, [1, values.Length], device: model.Device);
-            nats += TensorMemory.ToArray<float>(model.TokenLosses(Place(window[..^1]), Place(window[1..])).cpu().contiguous()).Sum(value => (double)value);
+            nats += TensorMemory.ToArray<float>(model.TokenLosses(Place(window[..^1]), Place(window[1..])).cpu().contiguous())
+                .Sum(value => (double)value);
             tokens += window.Length - 1;
             if (data.KnowsBytes) bytes += data.CountBytes(window.AsSpan(1));
             start += window.Length;
@@ -79,7 +82,8 @@ public sealed class DocumentLossTask : EvaluationTask
         var losses = Measure(model, cancellation);
         List<Metric> metrics =
         [
-            Metric.From("loss", Estimate.FromRatio(losses.Select(loss => (loss.Loss * loss.Tokens, (double)loss.Tokens))), "nats per token", higherIsBetter: false),
+            Metric.From("loss", Estimate.FromRatio(losses.Select(loss => (loss.Loss * loss.Tokens, (double)loss.Tokens))), "nats per token",
+                higherIsBetter: false),
             Metric.From("mean of documents", Estimate.FromSamples(losses.Select(loss => loss.Loss)), "nats per token", higherIsBetter: false),
         ];
         return new(Name, $"Mean cross entropy over {losses.Count} documents, each read alone in windows of {contextLength} tokens.", metrics);

@@ -6,8 +6,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Held-out loss by position in the window, also beyond the training length (the curve that arXiv 2510.04800 draws over PG19 up to 3 times the training length).
-/// The data is cut into windows of equal length, one after another from its first token, and every token but the first is predicted once, from those before it in
+/// Held-out loss by position in the window, also beyond the training length (the curve that arXiv 2510.04800 draws over PG19 up to 3 times the
+/// training length).
+/// The data is cut into windows of equal length, one after another from its first token, and every token but the first is predicted once, from those
+/// before it in
 /// its window. A position is averaged with its neighbours in a bucket.
 /// </summary>
 public sealed class PositionLossTask : EvaluationTask
@@ -24,14 +26,17 @@ public sealed class PositionLossTask : EvaluationTask
     /// <param name="batchSize">Windows per forward pass. The default value is 4.</param>
     /// <param name="maxWindows">The largest number of windows, spread evenly over the data. The default value, 0, means all.</param>
     /// <param name="trainingLength">Tokens of a window in training, to report the rise of the loss beyond it; null if unknown.</param>
-    public PositionLossTask(TokenDataset data, int contextLength, int buckets = 16, int batchSize = 4, long maxWindows = 0, int? trainingLength = null)
+    public PositionLossTask(TokenDataset data, int contextLength, int buckets = 16, int batchSize = 4, long maxWindows = 0,
+        int? trainingLength = null)
     {
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(contextLength >= 1 && contextLength < data.Count, contextLength, nameof(contextLength), $"1 to {data.Count - 1}, less than the data's tokens");
+        Refuse.Unless(contextLength >= 1 && contextLength < data.Count, contextLength, nameof(contextLength),
+            $"1 to {data.Count - 1}, less than the data's tokens");
         Refuse.Unless(buckets >= 1 && buckets <= contextLength, buckets, nameof(buckets), $"1 to {contextLength}");
         Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1 window");
         Refuse.Unless(maxWindows >= 0, maxWindows, nameof(maxWindows), "at least 0 windows");
-        (this.data, this.contextLength, this.batchSize, this.maxWindows, this.trainingLength) = (data, contextLength, batchSize, maxWindows, trainingLength);
+        (this.data, this.contextLength, this.batchSize, this.maxWindows, this.trainingLength) = (data, contextLength, batchSize, maxWindows,
+            trainingLength);
         bucketSize = (contextLength + buckets - 1) / buckets;
     }
 
@@ -84,7 +89,8 @@ public sealed class PositionLossTask : EvaluationTask
         var found = Enumerable.Range(0, buckets).Select(bucket =>
         {
             int start = bucket * bucketSize, end = Math.Min(contextLength, start + bucketSize);
-            return new PositionBucket(start, end, Estimate.FromSamples(Enumerable.Range(0, windows).Select(window => sums[window, bucket] / (end - start))));
+            return new PositionBucket(start, end, Estimate.FromSamples(Enumerable.Range(0, windows)
+                .Select(window => sums[window, bucket] / (end - start))));
         });
         var bits = data.KnowsBytes && bytes.Any(value => value > 0)
             ? Estimate.FromRatio(Enumerable.Range(0, windows).Select(window => (Sum(window) / Math.Log(2), bytes[window]))) : null;
@@ -100,7 +106,8 @@ public sealed class PositionLossTask : EvaluationTask
         if (trainingLength is { } length && result.RiseBeyond(length) is { } rise)
             metrics.Add(new Metric($"rise beyond {length}", rise, null, result.Loss.Count, "nats per token", HigherIsBetter: false));
         var points = result.Buckets.Select(bucket => new CurvePoint((bucket.Start + bucket.End) / 2.0, bucket.Loss.Value, bucket.Loss.StandardError));
-        return new(Name, $"Mean cross entropy over {result.Loss.Count} windows of {contextLength} tokens, in buckets of {bucketSize} positions.", metrics, [],
+        return new(Name, $"Mean cross entropy over {result.Loss.Count} windows of {contextLength} tokens, in buckets of {bucketSize} positions.",
+            metrics, [],
             [new MeasuredCurve("Loss by position", "position (tokens)", "nats per token", [.. points])]);
     }
 }

@@ -13,7 +13,8 @@ public sealed record InferenceCostOptions
     public IReadOnlyList<int> TotalLengths { get; init; } = [2048];
 
     /// <summary>
-    /// Gets the largest number of decoding steps that are timed at the end of each continuation; earlier tokens are read at once as a longer prompt. The default
+    /// Gets the largest number of decoding steps that are timed at the end of each continuation; earlier tokens are read at once as a longer prompt.
+    /// The default
     /// value, null, times every step, as the table does.
     /// </summary>
     public int? TimedSteps { get; init; }
@@ -23,9 +24,11 @@ public sealed record InferenceCostOptions
 
     internal void Check()
     {
-        Refuse.Unless(BatchSizes is { Count: > 0 } && BatchSizes.All(size => size >= 1), BatchSizes?.Count ?? 0, nameof(BatchSizes), "at least 1 batch size, each at least 1");
+        Refuse.Unless(BatchSizes is { Count: > 0 } && BatchSizes.All(size => size >= 1), BatchSizes?.Count ?? 0, nameof(BatchSizes),
+            "at least 1 batch size, each at least 1");
         Refuse.Unless(PromptLength >= 1, PromptLength, nameof(PromptLength), "at least 1 token");
-        Refuse.Unless(TotalLengths is { Count: > 0 } && TotalLengths.All(length => length > PromptLength), TotalLengths?.Count ?? 0, nameof(TotalLengths),
+        Refuse.Unless(TotalLengths is { Count: > 0 } && TotalLengths.All(length => length > PromptLength), TotalLengths?.Count ?? 0,
+            nameof(TotalLengths),
             $"at least 1 length, each more than {PromptLength}, the prompt");
         Refuse.Unless(TimedSteps is null or >= 1, TimedSteps, nameof(TimedSteps), "at least 1 step, or null");
     }

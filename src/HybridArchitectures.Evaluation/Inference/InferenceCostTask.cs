@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Measures inference as arXiv 2510.04800, table 13, does: prompts of random tokens are read, and each row is continued greedily to a total length. Every step ends
+/// Measures inference as arXiv 2510.04800, table 13, does: prompts of random tokens are read, and each row is continued greedily to a total length.
+/// Every step ends
 /// with its tokens in main memory, so that the device has finished. One short continuation before the first measurement warms up.
 /// </summary>
 /// <param name="options">Batch sizes and lengths; null for the defaults.</param>
@@ -29,7 +30,8 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
         options.Check();
         using var mode = new EvaluationModeScope(model);
         Measure(model, options.BatchSizes[0], Math.Min(options.PromptLength, 16), Math.Min(options.PromptLength, 16) + 4, cancellation);
-        return [.. options.BatchSizes.SelectMany(batch => options.TotalLengths.Select(total => Measure(model, batch, options.PromptLength, total, cancellation)))];
+        return [.. options.BatchSizes.SelectMany(batch => options.TotalLengths.Select(total =>
+            Measure(model, batch, options.PromptLength, total, cancellation)))];
     }
 
     InferenceCostRow Measure(HybridLanguageModel model, int batch, int prompt, int total, CancellationToken cancellation)
@@ -37,14 +39,16 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
         using var scope = NewDisposeScope();
         using var cache = model.CreateCache(batch);
         var random = new SeededRandom(options.Seed);
-        var ids = tensor(Enumerable.Range(0, batch * prompt).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, prompt], device: model.Device);
+        var ids = tensor(Enumerable.Range(0, batch * prompt).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, prompt],
+            device: model.Device);
         var clock = Stopwatch.StartNew();
         var next = Step(model, cache, ids);
         var first = clock.Elapsed;
         int written = 1, skipped = options.TimedSteps is { } timed ? Math.Max(0, total - prompt - 1 - timed) : 0;
         if (skipped > 0)
         {
-            var filler = tensor(Enumerable.Range(0, batch * skipped).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, skipped], device: model.Device);
+            var filler = tensor(Enumerable.Range(0, batch * skipped).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, skipped],
+                device: model.Device);
             next = Step(model, cache, filler);
             written += skipped;
         }
@@ -85,10 +89,12 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
             string at = $"{row.BatchSize} x {row.TotalLength}";
             metrics.Add(new($"decode throughput, {at}", row.DecodeTokensPerSecond, null, 1, "tokens/s"));
             metrics.Add(new($"prefill throughput, {row.BatchSize} x {row.PromptLength}", row.PrefillTokensPerSecond, null, 1, "tokens/s"));
-            metrics.Add(new($"time to first token, {row.BatchSize} x {row.PromptLength}", row.TimeToFirstToken.TotalMilliseconds, null, 1, "ms", HigherIsBetter: false));
+            metrics.Add(new($"time to first token, {row.BatchSize} x {row.PromptLength}", row.TimeToFirstToken.TotalMilliseconds, null, 1, "ms",
+                HigherIsBetter: false));
             metrics.Add(new($"cache, {at}", row.CacheBytes, null, 1, "bytes", HigherIsBetter: false));
             metrics.Add(new($"cache by the cost model, {at}", row.PredictedCacheBytes, null, 1, "bytes", HigherIsBetter: false));
         }
-        return new(Name, $"Greedy decoding of random prompts of {options.PromptLength} tokens on {model.Device.type}.", [.. metrics.DistinctBy(metric => metric.Name)]);
+        return new(Name, $"Greedy decoding of random prompts of {options.PromptLength} tokens on {model.Device.type}.",
+            [.. metrics.DistinctBy(metric => metric.Name)]);
     }
 }

@@ -31,7 +31,8 @@ public sealed class ContinuationScorer
         (this.model, this.tokenizer, this.options) = (model, tokenizer, options ?? new());
         this.options.Check();
         if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
-            throw new ArgumentException($"tokenizer has {tokenizer.VocabularySize} ids; expected at most {model.VocabularySize}, the model's vocabulary.", nameof(tokenizer));
+            throw new ArgumentException($"tokenizer has {tokenizer.VocabularySize} ids; expected at most {model.VocabularySize}, the model's "
+                + $"vocabulary.", nameof(tokenizer));
     }
 
     /// <summary>Scores one continuation.</summary>
@@ -43,7 +44,8 @@ public sealed class ContinuationScorer
     /// <param name="requests">Prompts and continuations.</param>
     /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>One score per request, in their order.</returns>
-    public IReadOnlyList<ContinuationScore> Score(IReadOnlyList<(string Prompt, string Continuation)> requests, CancellationToken cancellation = default)
+    public IReadOnlyList<ContinuationScore> Score(IReadOnlyList<(string Prompt, string Continuation)> requests,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
         return ScoreTokens([.. requests.Select(request => Encode(request.Prompt, request.Continuation))], cancellation);
@@ -84,7 +86,8 @@ public sealed class ContinuationScorer
         if (prompt.Length == 0)
         {
             int first = texts.BeginOfText ?? texts.EndOfText
-                ?? throw new ArgumentException("prompt is empty and the tokenizer has no begin-of-text or end-of-text token; expected a prompt.", nameof(prompt));
+                ?? throw new ArgumentException("prompt is empty and the tokenizer has no begin-of-text or end-of-text token; expected a prompt.",
+                nameof(prompt));
             return ([first], texts.Encode(continuation));
         }
         bool begin = options.BeginOfText;
@@ -100,12 +103,15 @@ public sealed class ContinuationScorer
 
     (int[] Tokens, int Continuation) Row(IReadOnlyList<int> prompt, IReadOnlyList<int> continuation, int index)
     {
-        if (prompt is null || prompt.Count == 0) throw new ArgumentException($"request {index} has an empty prompt; expected at least 1 token.", "requests");
-        if (continuation is null || continuation.Count == 0) throw new ArgumentException($"request {index} has an empty continuation; expected at least 1 token.", "requests");
+        if (prompt is null || prompt.Count == 0) throw new ArgumentException($"request {index} has an empty prompt; expected at least 1 token.",
+            "requests");
+        if (continuation is null || continuation.Count == 0) throw new ArgumentException(
+            $"request {index} has an empty continuation; expected at least 1 token.", "requests");
         int[] tokens = [.. prompt, .. continuation];
         if (options.MaxLength is not { } limit || tokens.Length <= limit + 1) return (tokens, continuation.Count);
         if (continuation.Count > limit)
-            throw new ArgumentException($"request {index} has a continuation of {continuation.Count} tokens; expected at most {limit}, the maximum length.", "requests");
+            throw new ArgumentException($"request {index} has a continuation of {continuation.Count} tokens; expected at most {limit}, the maximum "
+                + $"length.", "requests");
         return (tokens[^(limit + 1)..], continuation.Count);
     }
 
@@ -126,7 +132,8 @@ public sealed class ContinuationScorer
         }
         long[] lengths = [.. rows.Select(row => row.Tokens.Length - 1L)];
         bool isFull = lengths.All(value => value == length);
-        var found = TargetPredictions.Measure(model, tensor(ids, [rows.Length, length]), tensor(targets, [rows.Length, length]), isFull ? null : lengths);
+        var found = TargetPredictions.Measure(model, tensor(ids, [rows.Length, length]), tensor(targets, [rows.Length, length]), isFull ? null
+            : lengths);
         var scores = new ContinuationScore[rows.Length];
         int at = 0;
         for (int row = 0; row < rows.Length; row++)

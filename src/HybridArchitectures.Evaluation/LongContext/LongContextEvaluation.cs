@@ -5,7 +5,8 @@ using HybridArchitectures.Training;
 
 namespace HybridArchitectures.Evaluation;
 
-/// <summary>Measures a long-context task over lengths and depths: prompts are written, the model continues each greedily, and the answers are looked for.</summary>
+/// <summary>Measures a long-context task over lengths and depths: prompts are written, the model continues each greedily, and the answers are looked
+/// for.</summary>
 public sealed class LongContextEvaluation : EvaluationTask
 {
     readonly LongContextTask task;
@@ -59,7 +60,8 @@ public sealed class LongContextEvaluation : EvaluationTask
                 var random = new SeededRandom(options.Seed, ((long)length << 32) + ((long)Math.Round((depth ?? 0) * 1000) << 20) + trial);
                 return task.Create(text => tokenizer.Encode(text).Length + begin, length, depth ?? random.NextDouble(), random);
             }).ToArray();
-            var written = generator.Generate([.. samples.Select(sample => sample.Prompt)], new GenerationOptions { MaxNewTokens = task.MaxNewTokens, Temperature = 0 }, cancellation);
+            var written = generator.Generate([.. samples.Select(sample => sample.Prompt)],
+                new GenerationOptions { MaxNewTokens = task.MaxNewTokens, Temperature = 0 }, cancellation);
             scores.AddRange(samples.Zip(written, (sample, result) => sample.Score(result.Text)));
         }
         return scores;
@@ -73,7 +75,9 @@ public sealed class LongContextEvaluation : EvaluationTask
         foreach (var (length, score) in result.ByLength()) metrics.Add(new Metric($"score at {length}", score, null, options.Trials));
         metrics.Add(new Metric("longest length at 0.9", result.MaxLengthAt() ?? 0, null, options.Trials, "tokens"));
         if (options.TrainingLength is { } trained)
-            metrics.Add(new Metric("longest length at 0.9 over training length", (double)(result.MaxLengthAt() ?? 0) / trained, null, options.Trials));
-        return new(Name, $"{task.Source}: {options.Trials} trials per length and depth, greedy, {task.MaxNewTokens} tokens written, seed {options.Seed}.", metrics, [result.ToHeatMap()], []);
+            metrics.Add(new Metric("longest length at 0.9 over training length", (double)(result.MaxLengthAt() ?? 0) / trained, null,
+                options.Trials));
+        return new(Name, $"{task.Source}: {options.Trials} trials per length and depth, greedy, {task.MaxNewTokens} tokens written, seed "
+            + $"{options.Seed}.", metrics, [result.ToHeatMap()], []);
     }
 }

@@ -23,8 +23,10 @@ public sealed record LongContextOptions
 
     internal void Check()
     {
-        Refuse.Unless(Lengths is { Count: > 0 } && Lengths.All(length => length > 0), Lengths?.Count ?? 0, nameof(Lengths), "at least 1 length, each at least 1 token");
-        Refuse.Unless(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), Depths?.Count ?? 0, nameof(Depths), "at least 1 depth, each 0 to 1");
+        Refuse.Unless(Lengths is { Count: > 0 } && Lengths.All(length => length > 0), Lengths?.Count ?? 0, nameof(Lengths),
+            "at least 1 length, each at least 1 token");
+        Refuse.Unless(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), Depths?.Count ?? 0, nameof(Depths),
+            "at least 1 depth, each 0 to 1");
         Refuse.Unless(Trials >= 1, Trials, nameof(Trials), "at least 1");
         Refuse.Unless(BatchSize >= 1, BatchSize, nameof(BatchSize), "at least 1");
         Refuse.Unless(TrainingLength is null or > 0, TrainingLength, nameof(TrainingLength), "at least 1 token, or null");

@@ -12,7 +12,8 @@ public sealed record LongContextResult(string Task, IReadOnlyList<LongContextCel
         [.. Cells.GroupBy(cell => cell.Length).OrderBy(group => group.Key).Select(group => (group.Key, group.Average(cell => cell.Score.Value)))];
 
     /// <summary>
-    /// Returns the longest length up to which every measured length has at least a score, or null if the shortest has not. Over the training length, this is how far a
+    /// Returns the longest length up to which every measured length has at least a score, or null if the shortest has not. Over the training length,
+    /// this is how far a
     /// model extrapolates.
     /// </summary>
     /// <param name="score">The score, 0 to 1. The default value is 0.9.</param>
@@ -35,6 +36,7 @@ public sealed record LongContextResult(string Task, IReadOnlyList<LongContextCel
         string Text(double? depth) => depth is { } value ? value.ToString("0 %", CultureInfo.InvariantCulture) : "random";
         var values = depths.Select(depth => (IReadOnlyList<double?>)[.. lengths.Select(length =>
             Cells.FirstOrDefault(cell => cell.Length == length && cell.Depth == depth)?.Score.Value)]);
-        return new HeatMap(Task, "depth", [.. depths.Select(Text)], "tokens", [.. lengths.Select(length => length.ToString(CultureInfo.InvariantCulture))], [.. values]);
+        return new HeatMap(Task, "depth", [.. depths.Select(Text)], "tokens",
+            [.. lengths.Select(length => length.ToString(CultureInfo.InvariantCulture))], [.. values]);
     }
 }

@@ -4,14 +4,18 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Needle in a haystack, in the form of arXiv 2510.04800 for base models: a sentence with a random number of seven digits stands in a text inside context tags; then
-/// come the question and the start of the needle's sentence, which the model completes. The answer is right if the number occurs in the 20 tokens it writes.
+/// Needle in a haystack, in the form of arXiv 2510.04800 for base models: a sentence with a random number of seven digits stands in a text inside
+/// context tags; then
+/// come the question and the start of the needle's sentence, which the model completes. The answer is right if the number occurs in the 20 tokens it
+/// writes.
 /// </summary>
-/// <remarks>The haystack is any text. It is repeated where it is too short and cut between sentences; the needle goes between two sentences.</remarks>
+/// <remarks>The haystack is any text. It is repeated where it is too short and cut between sentences; the needle goes between two
+/// sentences.</remarks>
 public sealed partial class Needle : LongContextTask
 {
     static readonly string[] Cities =
-        ["Chicago", "Paris", "Sydney", "Tokyo", "Nairobi", "Lima", "Oslo", "Cairo", "Mumbai", "Toronto", "Lisbon", "Seoul", "Vienna", "Havana", "Dublin", "Jakarta"];
+        ["Chicago", "Paris", "Sydney", "Tokyo", "Nairobi", "Lima", "Oslo", "Cairo", "Mumbai", "Toronto", "Lisbon", "Seoul", "Vienna", "Havana",
+            "Dublin", "Jakarta"];
 
     readonly string[] sentences;
 
@@ -41,7 +45,8 @@ public sealed partial class Needle : LongContextTask
         ArgumentNullException.ThrowIfNull(count);
         ArgumentNullException.ThrowIfNull(random);
         Refuse.Unless(depth is >= 0 and <= 1, depth, nameof(depth), "0 to 1");
-        string city = Cities[random.Next(Cities.Length)], number = random.Next(1_000_000, 10_000_000).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        string city = Cities[random.Next(Cities.Length)], number = random.Next(1_000_000, 10_000_000)
+            .ToString(System.Globalization.CultureInfo.InvariantCulture);
         int first = random.Next(sentences.Length);
         string start = $"The special magic {city} number is:", needle = $"{start} {number}.";
         string Prompt(int units)

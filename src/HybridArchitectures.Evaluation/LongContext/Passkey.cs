@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Passkey retrieval (arXiv 2305.16300, appendix): a pass key of five digits stands among sentences that say nothing, at a given depth. The answer is right if it
+/// Passkey retrieval (arXiv 2305.16300, appendix): a pass key of five digits stands among sentences that say nothing, at a given depth. The answer is
+/// right if it
 /// occurs in the 10 tokens the model writes.
 /// </summary>
 public sealed class Passkey : LongContextTask
@@ -33,7 +34,8 @@ public sealed class Passkey : LongContextTask
         {
             var lines = Enumerable.Repeat(Filler, units).ToList();
             lines.Insert((int)Math.Round(depth * units), $"The pass key is {key}. Remember it. {key} is the pass key.");
-            return "There is an important info hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about the important information there.\n"
+            return "There is an important info hidden inside a lot of irrelevant text. Find it and memorize it. I will quiz you about the important "
+                + "information there.\n"
                 + string.Join('\n', lines) + "\nWhat is the pass key? The pass key is";
         }
         return new LongContextSample(Prompt(MaxUnits(Prompt, count, maxTokens, Name)), [key]);

@@ -4,8 +4,10 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// The tasks of RULER (arXiv 2404.06654) that need no text: needles among repeated sentences (<c>niah_single_1</c>), among other needles (<c>niah_multikey_2</c>,
-/// <c>niah_multikey_3</c>), variable tracking (<c>vt</c>) and frequent words (<c>fwe</c>). Prompts and scores are RULER's; words and random numbers are this library's.
+/// The tasks of RULER (arXiv 2404.06654) that need no text: needles among repeated sentences (<c>niah_single_1</c>), among other needles
+/// (<c>niah_multikey_2</c>,
+/// <c>niah_multikey_3</c>), variable tracking (<c>vt</c>) and frequent words (<c>fwe</c>). Prompts and scores are RULER's; words and random numbers
+/// are this library's.
 /// </summary>
 public sealed class RulerTask : LongContextTask
 {
@@ -75,7 +77,8 @@ public sealed class RulerTask : LongContextTask
         return Question("number", key, number, string.Join('\n', lines));
     }
 
-    static LongContextSample MultiKey(int units, SeededRandom random, string kind, Func<SeededRandom, string> newKey, Func<SeededRandom, string> newValue)
+    static LongContextSample MultiKey(int units, SeededRandom random, string kind, Func<SeededRandom, string> newKey, Func<SeededRandom,
+        string> newValue)
     {
         var pairs = new Dictionary<string, string>();
         while (pairs.Count < units + 1) pairs.TryAdd(newKey(random), newValue(random));
@@ -87,8 +90,10 @@ public sealed class RulerTask : LongContextTask
     static string Hidden(string kind, string key, string value) => $"One of the special magic {kind}s for {key} is: {value}.";
 
     static LongContextSample Question(string kind, string key, string value, string context) => new(
-        $"A special magic {kind} is hidden within the following text. Make sure to memorize it. I will quiz you about the {kind} afterwards.\n{context}\n"
-        + $"What is the special magic {kind} for {key} mentioned in the provided text? The special magic {kind} for {key} mentioned in the provided text is", [value]);
+        $"A special magic {kind} is hidden within the following text. Make sure to memorize it. I will quiz you about the {kind} "
+            + $"afterwards.\n{context}\n"
+        + $"What is the special magic {kind} for {key} mentioned in the provided text? The special magic {kind} for {key} mentioned in the provided "
+            + $"text is", [value]);
 
     // one solved example of a short text stands in front, as in RULER
     static LongContextSample Variables(int units, SeededRandom random)
@@ -112,7 +117,8 @@ public sealed class RulerTask : LongContextTask
             lines.Insert(places[i], i == 0 ? $"VAR {variables[0]} = {value}" : $"VAR {variables[i]} = VAR {variables[i - 1]}");
         return new($"Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{string.Join('\n', lines)}\n"
             + $"Question: Find all variables that are assigned the value {value} in the text above. "
-            + $"Answer: According to the chain(s) of variable assignment in the text above, {variables.Length} variables are assigned the value {value}, they are:", variables);
+            + $"Answer: According to the chain(s) of variable assignment in the text above, {variables.Length} variables are assigned the value "
+                + $"{value}, they are:", variables);
     }
 
     // word k of a random vocabulary comes in proportion to k^-2 (alpha 2); the first is noise, written as dots
@@ -132,7 +138,8 @@ public sealed class RulerTask : LongContextTask
         }
         random.Shuffle(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(words));
         return new("Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words. "
-            + string.Join(' ', words) + "\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared words in the "
+            + string.Join(' ', words) + "\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most "
+                + "frequently appeared words in the "
             + "above coded text? Answer: According to the coded text above, the three most frequently appeared words are:", vocabulary[1..4]);
     }
 
@@ -142,7 +149,8 @@ public sealed class RulerTask : LongContextTask
     static string Word(SeededRandom random)
     {
         const string consonants = "bdfgklmnprstvz", vowels = "aeiou";
-        string Half() => string.Concat(Enumerable.Range(0, 2).Select(_ => $"{consonants[random.Next(consonants.Length)]}{vowels[random.Next(vowels.Length)]}"))
+        string Half() => string.Concat(Enumerable.Range(0, 2).Select(_ =>
+            $"{consonants[random.Next(consonants.Length)]}{vowels[random.Next(vowels.Length)]}"))
             + consonants[random.Next(consonants.Length)];
         return $"{Half()}-{Half()}";
     }
@@ -155,5 +163,6 @@ public sealed class RulerTask : LongContextTask
         return new Guid(bytes).ToString("D");
     }
 
-    static string Letters(SeededRandom random, int count, char first) => string.Concat(Enumerable.Range(0, count).Select(_ => (char)(first + random.Next(26))));
+    static string Letters(SeededRandom random, int count, char first) =>
+        string.Concat(Enumerable.Range(0, count).Select(_ => (char)(first + random.Next(26))));
 }

@@ -3,11 +3,14 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Compression of MAD (arXiv 2403.17844), for causal models: random tokens, then a compression token; the model must hold the tokens in the state at that position.
+/// Compression of MAD (arXiv 2403.17844), for causal models: random tokens, then a compression token; the model must hold the tokens in the state at
+/// that position.
 /// </summary>
 /// <remarks>
-/// The published task reads the state at the compression token with a separate two-layer decoder, which gets the position to reconstruct. A language model has no
-/// such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and the model predicts the token that stood there.
+/// The published task reads the state at the compression token with a separate two-layer decoder, which gets the position to reconstruct. A language
+/// model has no
+/// such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and the model
+/// predicts the token that stood there.
 /// </remarks>
 public sealed record Compression : SyntheticTask
 {

@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Fuzzy in-context recall of MAD (arXiv 2403.17844): as <see cref="InContextRecall"/>, but keys and values are runs of 1 to 3 different tokens. In test rows every key
+/// Fuzzy in-context recall of MAD (arXiv 2403.17844): as <see cref="InContextRecall"/>, but keys and values are runs of 1 to 3 different tokens. In
+/// test rows every key
 /// has the full length. A row ends with a key that was shown before and its value; padding stands at the start.
 /// </summary>
 public sealed record FuzzyRecall : SyntheticTask
@@ -32,7 +33,8 @@ public sealed record FuzzyRecall : SyntheticTask
     public override void Check()
     {
         Refuse.Unless(KeyLength >= 1 && KeyLength <= Plain / 2, KeyLength, nameof(KeyLength), $"1 to {Plain / 2}, the number of key tokens");
-        Refuse.Unless(ValueLength >= 1 && ValueLength <= Plain - Plain / 2, ValueLength, nameof(ValueLength), $"1 to {Plain - Plain / 2}, the number of value tokens");
+        Refuse.Unless(ValueLength >= 1 && ValueLength <= Plain - Plain / 2, ValueLength, nameof(ValueLength),
+            $"1 to {Plain - Plain / 2}, the number of value tokens");
         Refuse.Unless(Length > 3 * (KeyLength + ValueLength), Length, nameof(Length), $"more than {3 * (KeyLength + ValueLength)}");
     }
 

@@ -3,11 +3,13 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// In-context recall and noisy in-context recall of MAD (arXiv 2403.17844): a sequence of key-value pairs, in which a key always has the same value within the row;
+/// In-context recall and noisy in-context recall of MAD (arXiv 2403.17844): a sequence of key-value pairs, in which a key always has the same value
+/// within the row;
 /// last comes a key that was shown before, whose value is predicted. With noise, pairs are replaced by pairs of noise tokens.
 /// </summary>
 /// <remarks>
-/// As in the published generator, training rows have every next token as a target, and test rows the value of each key that returns (the multi-query form) or, with
+/// As in the published generator, training rows have every next token as a target, and test rows the value of each key that returns (the multi-query
+/// form) or, with
 /// <see cref="MultiQuery"/> off, the last value alone, after a copy token.
 /// </remarks>
 public sealed record InContextRecall : SyntheticTask
@@ -43,8 +45,10 @@ public sealed record InContextRecall : SyntheticTask
     {
         Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
         Refuse.Unless(NoiseVocabulary >= 0, NoiseVocabulary, nameof(NoiseVocabulary), "at least 0");
-        Refuse.Unless(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), NoiseShare, nameof(NoiseShare), "0, or below 1 with noise tokens");
-        Refuse.Unless(PlainVocabulary >= 2, VocabularySize, nameof(VocabularySize), $"at least {VocabularySize - PlainVocabulary + 2}, with noise tokens");
+        Refuse.Unless(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), NoiseShare, nameof(NoiseShare),
+            "0, or below 1 with noise tokens");
+        Refuse.Unless(PlainVocabulary >= 2, VocabularySize, nameof(VocabularySize),
+            $"at least {VocabularySize - PlainVocabulary + 2}, with noise tokens");
     }
 
     /// <inheritdoc/>

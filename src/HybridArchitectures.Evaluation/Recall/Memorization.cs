@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Memorisation of MAD (arXiv 2403.17844): a fixed map from keys to values, the same in all rows, that only the weights can hold. A row is keys, each followed by an
+/// Memorisation of MAD (arXiv 2403.17844): a fixed map from keys to values, the same in all rows, that only the weights can hold. A row is keys, each
+/// followed by an
 /// insert token, at which the key's value is predicted.
 /// </summary>
 public sealed record Memorization : SyntheticTask
@@ -16,7 +17,8 @@ public sealed record Memorization : SyntheticTask
     }
 
     // a copy whose settings are then changed has another map
-    Memorization(Memorization original) : base(original) => (VocabularySize, Length, MapSeed) = (original.VocabularySize, original.Length, original.MapSeed);
+    Memorization(Memorization original) : base(original) => (VocabularySize, Length, MapSeed) = (original.VocabularySize, original.Length,
+        original.MapSeed);
 
     /// <inheritdoc/>
     public override string Name => "memorisation";
@@ -55,7 +57,8 @@ public sealed record Memorization : SyntheticTask
     }
 
     /// <summary>Returns whether another task has the same settings.</summary>
-    public bool Equals(Memorization? other) => other is not null && (VocabularySize, Length, MapSeed) == (other.VocabularySize, other.Length, other.MapSeed);
+    public bool Equals(Memorization? other) => other is not null && (VocabularySize, Length, MapSeed) == (other.VocabularySize, other.Length,
+        other.MapSeed);
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(VocabularySize, Length, MapSeed);

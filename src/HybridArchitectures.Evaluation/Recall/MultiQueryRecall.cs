@@ -3,10 +3,12 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random gaps among random tokens; at
+/// Multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random gaps among
+/// random tokens; at
 /// each the model predicts its value.
 /// <para>
-/// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs stand first. Each key returns once, at gap g of the remaining positions in
+/// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs stand first. Each key returns once, at gap g of the remaining
+/// positions in
 /// pairs; the gaps are different and their probability is proportional to g^(a - 1), g from 1. All other positions hold random tokens.
 /// </para>
 /// </summary>
@@ -38,7 +40,8 @@ public sealed record MultiQueryRecall : SyntheticTask
     {
         Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
         Refuse.Unless(Pairs >= 1 && 4 * Pairs <= Length, Pairs, nameof(Pairs), $"1 to {Length / 4}, a quarter of the length");
-        Refuse.Unless(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, VocabularySize, nameof(VocabularySize), $"more than {Math.Max(Length, 2 * Pairs + 1)}");
+        Refuse.Unless(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, VocabularySize, nameof(VocabularySize),
+            $"more than {Math.Max(Length, 2 * Pairs + 1)}");
         Refuse.Unless(PowerA > 0 && double.IsFinite(PowerA), PowerA, nameof(PowerA), "a finite number above 0");
     }
 
@@ -60,7 +63,8 @@ public sealed record MultiQueryRecall : SyntheticTask
             Set(2 * i + 1, values[i]);
         }
         // drawing one after another in proportion to weights is taking the smallest of exponential variables with these rates
-        var gaps = Enumerable.Range(0, space).OrderBy(gap => -Math.Log(1 - random.NextDouble()) / Math.Pow(gap + 1, PowerA - 1)).Take(Pairs).ToArray();
+        var gaps = Enumerable.Range(0, space).OrderBy(gap => -Math.Log(1 - random.NextDouble()) / Math.Pow(gap + 1, PowerA - 1)).Take(Pairs)
+            .ToArray();
         for (int i = 0; i < Pairs; i++)
         {
             Set(context + 2 * gaps[i], keys[i]);

@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887), in tokens: entries of a name and a number, then one of the names; its number is predicted
+/// Phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887), in tokens: entries of a name and a number, then one of the names; its number
+/// is predicted
 /// digit by digit. A name is a run of letters, no two alike in a row; a number is a run of digits.
 /// </summary>
 /// <remarks>Ids 0 to 9 are digits, 10 to 35 letters, 36 parts a name from its number, 37 ends an entry and 38 begins the question.</remarks>
@@ -34,7 +35,8 @@ public sealed record Phonebook : SyntheticTask
     {
         Refuse.Unless(NameLength is >= 1 and <= 8, NameLength, nameof(NameLength), "1 to 8");
         Refuse.Unless(NumberLength >= 1, NumberLength, nameof(NumberLength), "at least 1");
-        Refuse.Unless(Entries >= 1, Length, nameof(Length), $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its question");
+        Refuse.Unless(Entries >= 1, Length, nameof(Length), $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its "
+            + $"question");
         Refuse.Unless(Entries <= Math.Pow(26, NameLength) / 2, Length, nameof(Length), "a length of at most half as many entries as there are names");
     }
 

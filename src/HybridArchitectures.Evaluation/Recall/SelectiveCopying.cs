@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Selective copying of MAD (arXiv 2403.17844): tokens to copy stand in order among blanks; after a copy token, at blanks, the model predicts them in order.
+/// Selective copying of MAD (arXiv 2403.17844): tokens to copy stand in order among blanks; after a copy token, at blanks, the model predicts them in
+/// order.
 /// </summary>
 public sealed record SelectiveCopying : SyntheticTask
 {

@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Word problems of groups (arXiv 2404.08819): each position reads a group element, and the product of all elements so far is predicted. A new element is
+/// Word problems of groups (arXiv 2404.08819): each position reads a group element, and the product of all elements so far is predicted. A new
+/// element is
 /// multiplied on the left: as permutations, the new one is applied after those before.
 /// </summary>
 public sealed record StateTracking : SyntheticTask
@@ -73,7 +74,8 @@ public sealed record StateTracking : SyntheticTask
     static int[,] SymmetricGroup(int points)
     {
         var elements = Permutations([.. Enumerable.Range(0, points)]).ToArray();
-        var numbers = elements.Select((element, number) => (Key: string.Join(' ', element), number)).ToDictionary(item => item.Key, item => item.number);
+        var numbers = elements.Select((element, number) => (Key: string.Join(' ', element), number))
+            .ToDictionary(item => item.Key, item => item.number);
         var table = new int[elements.Length, elements.Length];
         for (int second = 0; second < elements.Length; second++)
             for (int first = 0; first < elements.Length; first++)

@@ -5,7 +5,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// A task whose rows are made from a seed, to train on and to measure: no download, any amount of data. Targets are given where the answer follows from the row;
+/// A task whose rows are made from a seed, to train on and to measure: no download, any amount of data. Targets are given where the answer follows
+/// from the row;
 /// all other positions do not count.
 /// </summary>
 public abstract record SyntheticTask
@@ -67,13 +68,15 @@ public abstract record SyntheticTask
     /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
     /// <param name="batchSize">Rows per forward pass. The default value is 16.</param>
     /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
-    public SyntheticResult Measure(HybridLanguageModel model, int rows = 256, long seed = TestSeed, int batchSize = 16, CancellationToken cancellation = default)
+    public SyntheticResult Measure(HybridLanguageModel model, int rows = 256, long seed = TestSeed, int batchSize = 16,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         Refuse.Unless(rows >= 1, rows, nameof(rows), "at least 1");
         Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1");
         if (model.VocabularySize < RequiredVocabularySize)
-            throw new ArgumentException($"model has a vocabulary of {model.VocabularySize}; expected at least {RequiredVocabularySize}, that of {Name}.", nameof(model));
+            throw new ArgumentException($"model has a vocabulary of {model.VocabularySize}; expected at least {RequiredVocabularySize}, that of "
+                + $"{Name}.", nameof(model));
         var reader = ToData(isTraining: false).OpenReader(new TrainingReaderOptions(Length, seed));
         var (correct, nats, counts) = (new double[rows], new double[rows], new double[rows]);
         for (int start = 0; start < rows; start += batchSize)
@@ -89,7 +92,8 @@ public abstract record SyntheticTask
                 if (found.IsGreedy[i]) correct[row]++;
             }
         }
-        return new(Estimate.FromRatio(correct.Zip(counts)), Estimate.FromSamples(correct.Zip(counts, (right, all) => right == all ? 1.0 : 0)), Estimate.FromRatio(nats.Zip(counts)));
+        return new(Estimate.FromRatio(correct.Zip(counts)), Estimate.FromSamples(correct.Zip(counts, (right, all) => right == all ? 1.0 : 0)),
+            Estimate.FromRatio(nats.Zip(counts)));
     }
 
     /// <summary>Creates the task that measures a model in a sweep.</summary>
@@ -109,13 +113,15 @@ public abstract record SyntheticTask
     /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>Accuracy by training length (rows) and test length (columns).</returns>
     public HeatMap MeasureGrid(
-        IReadOnlyList<(int TrainingLength, HybridLanguageModel Model)> models, IReadOnlyList<int> testLengths, int rows = 64, CancellationToken cancellation = default)
+        IReadOnlyList<(int TrainingLength, HybridLanguageModel Model)> models, IReadOnlyList<int> testLengths, int rows = 64,
+            CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(models);
         ArgumentNullException.ThrowIfNull(testLengths);
         static string Text(int length) => length.ToString(CultureInfo.InvariantCulture);
         var values = models.Select(item => (IReadOnlyList<double?>)[.. testLengths.Select(length =>
             (double?)(this with { Length = length }).Measure(item.Model, rows, cancellation: cancellation).Accuracy.Value)]);
-        return new HeatMap($"Accuracy of {Name}", "trained at", [.. models.Select(item => Text(item.TrainingLength))], "tested at", [.. testLengths.Select(Text)], [.. values]);
+        return new HeatMap($"Accuracy of {Name}", "trained at", [.. models.Select(item => Text(item.TrainingLength))], "tested at",
+            [.. testLengths.Select(Text)], [.. values]);
     }
 }

@@ -3,7 +3,8 @@ using HybridArchitectures.Training;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// The law loss = E + A x^-alpha (arXiv 2203.15556, equation 2, of one variable), fitted to points by least squares. For each alpha in (0, 2] E and A follow linearly;
+/// The law loss = E + A x^-alpha (arXiv 2203.15556, equation 2, of one variable), fitted to points by least squares. For each alpha in (0, 2] E and A
+/// follow linearly;
 /// alpha is searched. E is at least 0 and A above 0.
 /// </summary>
 public sealed class ScalingFit
@@ -109,7 +110,8 @@ public sealed class ScalingFit
         loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.NaN;
 
     /// <summary>
-    /// Returns how many times the tokens (or other scale) of this design another one needs to reach the loss that this one has at a scale. Above 1, this design is the
+    /// Returns how many times the tokens (or other scale) of this design another one needs to reach the loss that this one has at a scale. Above 1,
+    /// this design is the
     /// more efficient.
     /// </summary>
     /// <param name="other">The other design's fit, with as many resamples.</param>

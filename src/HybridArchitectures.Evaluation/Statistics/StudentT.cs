@@ -3,7 +3,8 @@ namespace HybridArchitectures.Evaluation;
 /// <summary>Student's t distribution.</summary>
 static class StudentT
 {
-    /// <summary>Returns the probability of a value at least as far from 0: I_x(n / 2, 1 / 2) with x = n / (n + t^2), the regularised incomplete beta function.</summary>
+    /// <summary>Returns the probability of a value at least as far from 0: I_x(n / 2, 1 / 2) with x = n / (n + t^2), the regularised incomplete beta
+    /// function.</summary>
     /// <param name="t">The value.</param>
     /// <param name="degrees">Degrees of freedom n, at least 1.</param>
     public static double TwoSidedP(double t, int degrees) => double.IsInfinity(t) ? 0 : Beta(degrees / (degrees + t * t), degrees / 2.0, 0.5);
@@ -21,7 +22,8 @@ static class StudentT
         for (int i = 0; i <= 400; i++)
         {
             int m = i / 2;
-            double term = i == 0 ? 1 : i % 2 == 0 ? m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) : -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+            double term = i == 0 ? 1 : i % 2 == 0 ? m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+                : -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
             d = 1 + term * d;
             d = 1 / (Math.Abs(d) < tiny ? tiny : d);
             c = 1 + term / c;
@@ -40,6 +42,7 @@ static class StudentT
         double shift = 0;
         for (; x < 10; x++) shift += Math.Log(x);
         double square = 1 / (x * x);
-        return (x - 0.5) * Math.Log(x) - x + 0.5 * Math.Log(2 * Math.PI) + (1.0 / 12 - square * (1.0 / 360 - square * (1.0 / 1260 - square / 1680))) / x - shift;
+        return (x - 0.5) * Math.Log(x) - x + 0.5 * Math.Log(2 * Math.PI)
+            + (1.0 / 12 - square * (1.0 / 360 - square * (1.0 / 1260 - square / 1680))) / x - shift;
     }
 }

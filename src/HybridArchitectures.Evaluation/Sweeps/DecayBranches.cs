@@ -6,7 +6,8 @@ using TorchSharp;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// Warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak rate, from which a branch decays at each of several lengths. All the decayed
+/// Warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak rate, from which a branch decays at each of several lengths. All
+/// the decayed
 /// models cost little more than the longest, and each is as if trained alone with a <see cref="TrapezoidSchedule"/> of its length.
 /// <para>
 /// 1. The trunk trains to where the first branch begins.
@@ -27,8 +28,10 @@ public static class DecayBranches
     /// <param name="device">Where models live; null for the CPU.</param>
     /// <param name="cancellation">Ends it after the step at hand, with a checkpoint.</param>
     /// <returns>The branches that are complete; fewer than asked for where it was cancelled.</returns>
-    public static IReadOnlyList<DecayBranch> Run(Func<HybridLanguageModel> createModel, ITrainingData data, TrainingOptions options, DecayBranchOptions branches,
-        TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null, CancellationToken cancellation = default)
+    public static IReadOnlyList<DecayBranch> Run(Func<HybridLanguageModel> createModel, ITrainingData data, TrainingOptions options,
+        DecayBranchOptions branches,
+        TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null,
+            CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(createModel);
         ArgumentNullException.ThrowIfNull(data);
@@ -59,7 +62,7 @@ public static class DecayBranches
             {
                 Duration = Duration.Steps(steps), Schedule = Schedule(branches.WarmUpSteps, start, steps), Folder = folder,
             }, createModel: null);
-            if (!branch.Completed) return done;
+            if (!branch.Completed || (heldOut is not null && branch.Evaluations.LastOrDefault()?.Step != branch.Steps)) return done;
             done.Add(new DecayBranch(steps, branch));
         }
         return done;

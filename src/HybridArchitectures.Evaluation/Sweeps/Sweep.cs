@@ -35,11 +35,13 @@ public sealed class Sweep
 
     SweepPlan Plan(SweepDesign design, long seed)
     {
-        var training = options.Training with { Seed = seed, LearningRate = design.LearningRate ?? options.Training.LearningRate, Folder = null, CheckpointEvery = 0, KeepEvery = 0 };
+        var training = options.Training with { Seed = seed, LearningRate = design.LearningRate ?? options.Training.LearningRate, Folder = null,
+            CheckpointEvery = 0, KeepEvery = 0 };
         if (options.TrainingFlops is { } flops)
             training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
         string text = Text(training);
-        string identity = string.Join('\n', design.Design.ToJson(), text, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
+        string identity = string.Join('\n', design.Design.ToJson(), text, options.ComputeType, options.Data.Description,
+            options.HeldOut?.Description);
         return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, identity));
     }
 
@@ -60,7 +62,8 @@ public sealed class Sweep
     /// <summary>Gets whether every run is complete; a run that failed in training is.</summary>
     public bool IsComplete => plans.All(IsDone);
 
-    bool IsDone(SweepPlan plan) => plan.Folder.HasTraining && (plan.Folder.ReadTraining().Failure is not null || options.Tasks.All(task => plan.Folder.HasTask(task.Name)));
+    bool IsDone(SweepPlan plan) => plan.Folder.HasTraining && (plan.Folder.ReadTraining().Failure is not null
+        || options.Tasks.All(task => plan.Folder.HasTask(task.Name)));
 
     /// <summary>Trains and measures what is not complete. Does nothing if all is.</summary>
     /// <param name="progress">Is told how the sweep stands, at every report of a training run and every task.</param>
@@ -99,7 +102,8 @@ public sealed class Sweep
     {
         if (!plan.Folder.HasSettings)
         {
-            plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, plan.Text, plan.Training.LearningRate, plan.Training.ContextLength,
+            plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, plan.Text, plan.Training.LearningRate,
+                plan.Training.ContextLength,
                 options.Data.Description, options.HeldOut?.Description, SweepEnvironment.Current(options.Device?.ToString() ?? "cpu")));
         }
         HybridLanguageModel? model = null;
@@ -129,7 +133,8 @@ public sealed class Sweep
         return true;
     }
 
-    bool Train(SweepPlan plan, List<TimeSpan> times, IProgress<SweepProgress>? progress, CancellationToken cancellation, out HybridLanguageModel? model)
+    bool Train(SweepPlan plan, List<TimeSpan> times, IProgress<SweepProgress>? progress, CancellationToken cancellation,
+        out HybridLanguageModel? model)
     {
         var (trainer, owned) = OpenTrainer(plan);
         model = owned;
@@ -137,8 +142,10 @@ public sealed class Sweep
         {
             try
             {
-                var result = trainer.Run(progress is null ? null : new TrainingReport(report => Report(progress, plan, "training", times, report)), cancellation);
-                if (!result.Completed) return false;
+                var result = trainer.Run(progress is null ? null : new TrainingReport(report => Report(progress, plan, "training", times, report)),
+                    cancellation);
+                // a stop in the last step leaves the measurement after it to the next start
+                if (!result.Completed || (options.HeldOut is not null && result.Evaluations.LastOrDefault()?.Step != result.Steps)) return false;
                 plan.Folder.Write(SweepTraining.From(result));
                 return true;
             }
@@ -154,7 +161,8 @@ public sealed class Sweep
 
     (Trainer Trainer, HybridLanguageModel Model) OpenTrainer(SweepPlan plan)
     {
-        var training = plan.Training with { Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false, CheckpointEvery = CheckpointEvery(plan.Training) };
+        var training = plan.Training with { Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false,
+            CheckpointEvery = CheckpointEvery(plan.Training) };
         if (Trainer.HasCheckpoint(plan.Folder.CheckpointsFolder))
         {
             var resumed = Trainer.Resume(plan.Folder.CheckpointsFolder, options.Data, options.HeldOut, device: options.Device, skipDamaged: true);
@@ -186,7 +194,8 @@ public sealed class Sweep
         string? last = Directory.Exists(plan.Folder.CheckpointsFolder)
             ? Directory.GetDirectories(plan.Folder.CheckpointsFolder, "step-*").Order(StringComparer.Ordinal).LastOrDefault() : null;
         if (last is null)
-            throw new InvalidDataException($"{plan.Folder.Path}: the trained model is gone; expected a checkpoint in {plan.Folder.CheckpointsFolder}. "
+            throw new InvalidDataException($"{plan.Folder.Path}: the trained model is gone; expected a checkpoint in "
+                + $"{plan.Folder.CheckpointsFolder}. "
                 + "Delete training.json to train it again.");
         return Checkpoint.Load(last, options.ComputeType, options.Device);
     }
@@ -204,7 +213,8 @@ public sealed class Sweep
     }
 
     /// <summary>
-    /// Adds the runs of other folders to a folder. A run that both have is kept, with the tasks of both; a complete training takes the place of an incomplete one.
+    /// Adds the runs of other folders to a folder. A run that both have is kept, with the tasks of both; a complete training takes the place of an
+    /// incomplete one.
     /// </summary>
     /// <param name="sources">The folders to read.</param>
     /// <param name="target">The folder to write; made if it does not exist.</param>

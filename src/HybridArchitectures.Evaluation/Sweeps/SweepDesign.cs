@@ -18,7 +18,8 @@ public sealed record SweepDesign(string Name, HybridDesign Design, double? Learn
     }
 
     /// <summary>
-    /// Changes the feed-forward widths of designs so that each has as many parameters, or operations, as the first (<see cref="DesignSolver.ByFeedForward"/>).
+    /// Changes the feed-forward widths of designs so that each has as many parameters, or operations, as the first (<see
+    /// cref="DesignSolver.ByFeedForward"/>).
     /// </summary>
     /// <param name="designs">At least one; the first stays as it is.</param>
     /// <param name="measure">What is to be equal.</param>

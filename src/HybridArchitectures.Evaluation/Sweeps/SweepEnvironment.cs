@@ -11,7 +11,8 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Processors">Processor cores of the machine.</param>
 /// <param name="Threads">Threads of libtorch's operators.</param>
 /// <param name="Started">When the run was first started.</param>
-public sealed record SweepEnvironment(string System, string Runtime, string Library, string Device, int Processors, int Threads, DateTimeOffset Started)
+public sealed record SweepEnvironment(string System, string Runtime, string Library, string Device, int Processors, int Threads,
+    DateTimeOffset Started)
 {
     internal static SweepEnvironment Current(string device) => new(
         RuntimeInformation.OSDescription, RuntimeInformation.FrameworkDescription,

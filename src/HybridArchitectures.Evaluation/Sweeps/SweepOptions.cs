@@ -12,17 +12,20 @@ public sealed record SweepOptions
     /// <summary>Gets the designs, of different names.</summary>
     public required IReadOnlyList<SweepDesign> Designs { get; init; }
 
-    /// <summary>Gets the seeds; each design is trained with each. A seed sets the initial weights and the order of the data. The default value is 1.</summary>
+    /// <summary>Gets the seeds; each design is trained with each. A seed sets the initial weights and the order of the data. The default value is
+    /// 1.</summary>
     public IReadOnlyList<long> Seeds { get; init; } = [1];
 
     /// <summary>
-    /// Gets how every run is trained. Seed and folder are set by the sweep. With <see cref="TrainingOptions.CheckpointEvery"/> 0 a checkpoint is written every tenth of
+    /// Gets how every run is trained. Seed and folder are set by the sweep. With <see cref="TrainingOptions.CheckpointEvery"/> 0 a checkpoint is
+    /// written every tenth of
     /// the run, or every 100 steps where time ends it.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 
     /// <summary>
-    /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass): each design is trained on as many tokens as they allow. The default value, null,
+    /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass): each design is trained on as many tokens as they allow. The
+    /// default value, null,
     /// trains all for <see cref="TrainingOptions.Duration"/>.
     /// </summary>
     public double? TrainingFlops { get; init; }
@@ -52,7 +55,7 @@ public sealed record SweepOptions
         ArgumentException.ThrowIfNullOrWhiteSpace(Folder);
         ArgumentNullException.ThrowIfNull(Data);
         ArgumentNullException.ThrowIfNull(Training);
-        Training.Check();
+        (Training with { Folder = Folder }).Check();
         Refuse.Unless(Designs is { Count: > 0 }, Designs?.Count ?? 0, nameof(Designs), "at least 1 design");
         Refuse.Unless(Seeds is { Count: > 0 }, Seeds?.Count ?? 0, nameof(Seeds), "at least 1 seed");
         Refuse.Unless(TrainingFlops is null or > 0, TrainingFlops, nameof(TrainingFlops), "above 0, or null");

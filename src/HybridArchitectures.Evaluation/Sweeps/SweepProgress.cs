@@ -9,8 +9,10 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="CompletedRuns">Runs that are complete.</param>
 /// <param name="TotalRuns">Runs of the sweep.</param>
 /// <param name="Training">The last report of the training; null outside of it.</param>
-/// <param name="TimeLeft">Time left for the runs that this process still has to do, by the mean of those it did; null before the first is done.</param>
-public sealed record SweepProgress(string Run, string Phase, int CompletedRuns, int TotalRuns, TrainingProgress? Training = null, TimeSpan? TimeLeft = null)
+/// <param name="TimeLeft">Time left for the runs that this process still has to do, by the mean of those it did; null before the first is
+/// done.</param>
+public sealed record SweepProgress(string Run, string Phase, int CompletedRuns, int TotalRuns, TrainingProgress? Training = null,
+    TimeSpan? TimeLeft = null)
 {
     /// <summary>Returns one line.</summary>
     public override string ToString()

@@ -10,7 +10,8 @@ public sealed record SweepResult(IReadOnlyList<SweepRun> Runs, bool IsComplete)
 
     /// <summary>Gets the metrics that any run has, as task and metric names, in order.</summary>
     public IReadOnlyList<(string Task, Metric Metric)> Metrics =>
-        [.. Runs.SelectMany(run => run.AllTasks.SelectMany(task => task.Metrics.Select(metric => (task.Task, metric)))).DistinctBy(item => (item.Task, item.metric.Name))];
+        [.. Runs.SelectMany(run => run.AllTasks.SelectMany(task => task.Metrics.Select(metric => (task.Task, metric))))
+            .DistinctBy(item => (item.Task, item.metric.Name))];
 
     /// <summary>Returns a design's numbers by seed, in the order of the seeds.</summary>
     /// <param name="design">The design's name.</param>

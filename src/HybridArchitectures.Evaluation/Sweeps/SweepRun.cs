@@ -17,7 +17,8 @@ public sealed record SweepRun(string Folder, SweepRunSettings Settings, SweepTra
         AllTasks.FirstOrDefault(result => result.Task == task)?.Metrics.FirstOrDefault(found => found.Name == metric);
 
     /// <summary>Gets the tasks, preceded by the numbers of training.</summary>
-    internal IEnumerable<TaskResult> AllTasks => TrainingMetrics is { Count: > 0 } metrics ? Tasks.Prepend(new TaskResult(TrainingTask, "Numbers of the training run.", metrics)) : Tasks;
+    internal IEnumerable<TaskResult> AllTasks => TrainingMetrics is { Count: > 0 } metrics
+        ? Tasks.Prepend(new TaskResult(TrainingTask, "Numbers of the training run.", metrics)) : Tasks;
 
     List<Metric> TrainingMetrics
     {
@@ -25,7 +26,8 @@ public sealed record SweepRun(string Folder, SweepRunSettings Settings, SweepTra
         {
             if (Training is null) return [];
             var metrics = new List<Metric>();
-            if (Training.HeldOutLoss is [.., var last]) metrics.Add(new("held-out loss", last.Loss, last.StandardError, 1, "nats per token", HigherIsBetter: false));
+            if (Training.HeldOutLoss is [.., var last]) metrics.Add(new("held-out loss", last.Loss, last.StandardError, 1, "nats per token",
+                HigherIsBetter: false));
             if (Training.Loss is [.., var latest]) metrics.Add(new("training loss", latest.Loss, null, 1, "nats per token", HigherIsBetter: false));
             if (Training.Failure is null) metrics.Add(new("training speed", Training.TokensPerSecond, null, 1, "tokens/s"));
             return metrics;

@@ -6,7 +6,8 @@ using HybridArchitectures.Checkpoints;
 namespace HybridArchitectures.Evaluation;
 
 /// <summary>
-/// The folder of a run: <c>run.json</c> (settings), <c>training.json</c> (written when training is complete), <c>tasks/NAME.json</c> (one per task), and
+/// The folder of a run: <c>run.json</c> (settings), <c>training.json</c> (written when training is complete), <c>tasks/NAME.json</c> (one per task),
+/// and
 /// <c>training/</c> with the trainer's checkpoints.
 /// </summary>
 sealed class SweepRunFolder(string path)
@@ -87,7 +88,8 @@ sealed class SweepRunFolder(string path)
     {
         if (!target.HasSettings) target.Write(SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings));
         bool isNews = HasTraining && !target.HasTraining;
-        if (isNews && Directory.Exists(CheckpointsFolder)) AtomicWrite.Folder(target.CheckpointsFolder, fresh => CopyFolder(CheckpointsFolder, fresh));
+        if (isNews && Directory.Exists(CheckpointsFolder)) AtomicWrite.Folder(target.CheckpointsFolder, fresh =>
+            CopyFolder(CheckpointsFolder, fresh));
         foreach (string file in TaskFiles())
         {
             string name = System.IO.Path.Combine(target.TasksFolder, System.IO.Path.GetFileName(file));
@@ -104,7 +106,8 @@ sealed class SweepRunFolder(string path)
         foreach (string file in Directory.GetFiles(from))
             if (!System.IO.Path.GetFileName(file).StartsWith('.')) File.Copy(file, System.IO.Path.Combine(to, System.IO.Path.GetFileName(file)));
         foreach (string folder in Directory.GetDirectories(from))
-            if (!System.IO.Path.GetFileName(folder).StartsWith('.')) CopyFolder(folder, System.IO.Path.Combine(to, System.IO.Path.GetFileName(folder)));
+            if (!System.IO.Path.GetFileName(folder).StartsWith('.')) CopyFolder(folder,
+                System.IO.Path.Combine(to, System.IO.Path.GetFileName(folder)));
     }
 
     static string Slug(string text)

@@ -13,4 +13,5 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="HeldOut">What identifies the held-out data; null for none.</param>
 /// <param name="Environment">Where it was started.</param>
 public sealed record SweepRunSettings(
-    string Name, long Seed, HybridDesign Design, string Options, double LearningRate, int ContextLength, string Data, string? HeldOut, SweepEnvironment Environment);
+    string Name, long Seed, HybridDesign Design, string Options, double LearningRate, int ContextLength, string Data, string? HeldOut,
+        SweepEnvironment Environment);

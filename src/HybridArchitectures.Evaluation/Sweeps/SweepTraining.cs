@@ -11,10 +11,12 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="HeldOutLoss">The held-out loss: one point per measurement.</param>
 /// <param name="Failure">Why the run ended early, such as a loss that is not finite; null if it did not.</param>
 public sealed record SweepTraining(
-    long Steps, long Tokens, double Seconds, double TokensPerSecond, IReadOnlyList<SweepLossPoint> Loss, IReadOnlyList<SweepLossPoint> HeldOutLoss, string? Failure = null)
+    long Steps, long Tokens, double Seconds, double TokensPerSecond, IReadOnlyList<SweepLossPoint> Loss, IReadOnlyList<SweepLossPoint> HeldOutLoss,
+        string? Failure = null)
 {
     internal static SweepTraining From(TrainingResult result) => new(
         result.Steps, result.Tokens, result.Elapsed.TotalSeconds, result.Tokens / Math.Max(1e-9, result.Elapsed.TotalSeconds),
         [.. result.History.Select(point => new SweepLossPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Loss))],
-        [.. result.Evaluations.Select(point => new SweepLossPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Result.Loss, point.Result.StandardError))]);
+        [.. result.Evaluations.Select(point => new SweepLossPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Result.Loss,
+            point.Result.StandardError))]);
 }

@@ -13,7 +13,8 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Min">The number drawn in the first colour. The default value is 0.</param>
 /// <param name="Max">The number drawn in the last colour. The default value is 1.</param>
 public sealed record HeatMap(
-    string Title, string RowTitle, IReadOnlyList<string> Rows, string ColumnTitle, IReadOnlyList<string> Columns, IReadOnlyList<IReadOnlyList<double?>> Values,
+    string Title, string RowTitle, IReadOnlyList<string> Rows, string ColumnTitle, IReadOnlyList<string> Columns,
+        IReadOnlyList<IReadOnlyList<double?>> Values,
     double Min = 0, double Max = 1)
 {
     /// <summary>Writes the table as plain text, one line per row.</summary>

@@ -38,7 +38,8 @@ sealed class ChartFrame
         foreach (double tick in LossFrame.Ticks(minY, maxY, 5))
         {
             yield return new Shape.Segment(Left, Y(tick), Width - RightRoom, Y(tick), Inks.Line, 1, 0.6f);
-            yield return new Shape.Text(Left - 8, Y(tick), tick.ToString("0.###", System.Globalization.CultureInfo.InvariantCulture), 11, Inks.Soft, Anchor.End);
+            yield return new Shape.Text(Left - 8, Y(tick), tick.ToString("0.###", System.Globalization.CultureInfo.InvariantCulture), 11, Inks.Soft,
+                Anchor.End);
         }
         foreach (double tick in XTicks())
         {
@@ -54,6 +55,7 @@ sealed class ChartFrame
         if (!isLogarithmic) return LossFrame.Ticks(minX, maxX, 6);
         double[] steps = maxX - minX > 1.2 ? [1] : maxX - minX > 0.5 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9];
         var decades = Enumerable.Range((int)Math.Floor(minX), (int)Math.Ceiling(maxX) - (int)Math.Floor(minX) + 1);
-        return decades.SelectMany(decade => steps.Select(step => step * Math.Pow(10, decade))).Where(tick => Math.Log10(tick) >= minX && Math.Log10(tick) <= maxX);
+        return decades.SelectMany(decade => steps.Select(step => step * Math.Pow(10, decade)))
+            .Where(tick => Math.Log10(tick) >= minX && Math.Log10(tick) <= maxX);
     }
 }

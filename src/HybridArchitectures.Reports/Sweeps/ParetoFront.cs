@@ -16,6 +16,7 @@ static class ParetoFront
     {
         double Cost(ScatterPoint of) => isCheapLow ? of.Cost : -of.Cost;
         double Loss(ScatterPoint of) => isHighBetter ? -of.Quality : of.Quality;
-        return [.. points.Where(other => Cost(other) <= Cost(point) && Loss(other) <= Loss(point) && (Cost(other) < Cost(point) || Loss(other) < Loss(point)))];
+        return [.. points.Where(other => Cost(other) <= Cost(point) && Loss(other) <= Loss(point)
+            && (Cost(other) < Cost(point) || Loss(other) < Loss(point)))];
     }
 }

@@ -7,7 +7,8 @@ using static HybridArchitectures.Reports.Drawing.SvgWriter;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>Writes a sweep as one page: styles, script and pictures are inside it, and its security policy lets nothing else in. It reads without the script.</summary>
+/// <summary>Writes a sweep as one page: styles, script and pictures are inside it, and its security policy lets nothing else in. It reads without the
+/// script.</summary>
 sealed class SweepPage(SweepReport report)
 {
     readonly StringBuilder text = new();
@@ -34,7 +35,8 @@ sealed class SweepPage(SweepReport report)
 
             """);
         if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
-        Add($"<p class=\"soft\">{result.Designs.Count} designs, {result.Runs.Select(run => run.Settings.Seed).Distinct().Count()} seeds, {result.Runs.Count} runs");
+        Add($"<p class=\"soft\">{result.Designs.Count} designs, {result.Runs.Select(run => run.Settings.Seed).Distinct().Count()} seeds, ");
+        Add($"{result.Runs.Count} runs");
         Add($"{(result.IsComplete ? "" : "; not complete")}</p>\n</header>\n");
         Legend();
         foreach (var group in result.Metrics.GroupBy(item => item.Task)) Results(group.Key, [.. group.Select(item => item.Metric)]);
@@ -59,8 +61,13 @@ sealed class SweepPage(SweepReport report)
     void Results(string task, IReadOnlyList<Metric> metrics)
     {
         Add($"<section>\n<h2>{Escape(task)}</h2>\n<p class=\"soft\">{Escape(Protocol(task))} Mean over seeds ± standard error; differences from ");
-        Add($"{Escape(report.BaselineName)} in pairs of equal seeds, with the p of the paired t test.</p>\n<div class=\"wide\"><table class=\"sortable\">\n<thead><tr><th>design</th><th>seeds</th>");
-        foreach (var metric in metrics) Add($"<th>{Escape(metric.Name)}{(metric.Unit.Length > 0 ? $"<br><span class=\"soft\">{Escape(metric.Unit)}</span>" : "")}</th><th>difference</th>");
+        Add($"{Escape(report.BaselineName)} in pairs of equal seeds, with the p of the paired t test.</p>\n<div class=\"wide\"><table ");
+        Add($"class=\"sortable\">\n<thead><tr><th>design</th><th>seeds</th>");
+        foreach (var metric in metrics)
+        {
+            string unit = metric.Unit.Length > 0 ? $"<br><span class=\"soft\">{Escape(metric.Unit)}</span>" : "";
+            Add($"<th>{Escape(metric.Name)}{unit}</th><th>difference</th>");
+        }
         Add($"</tr></thead>\n<tbody>\n");
         foreach (var (design, index) in result.Designs.Select((design, index) => (design, index)))
         {
@@ -77,9 +84,11 @@ sealed class SweepPage(SweepReport report)
     void Cells(string design, string task, Metric metric)
     {
         var mean = result.Mean(design, task, metric.Name);
-        var best = result.Designs.Select(name => result.Mean(name, task, metric.Name)?.Value).OfType<double>().Where(double.IsFinite).DefaultIfEmpty(double.NaN);
+        var best = result.Designs.Select(name => result.Mean(name, task, metric.Name)?.Value).OfType<double>().Where(double.IsFinite)
+            .DefaultIfEmpty(double.NaN);
         bool isBest = mean is not null && mean.Value.Equals(metric.HigherIsBetter ? best.Max() : best.Min()) && result.Designs.Count > 1;
-        string value = mean is null ? "–" : $"{Number(mean.Value)}{(mean.StandardError is { } error ? $"<span class=\"soft\"> ± {Number(error)}</span>" : "")}";
+        string value = mean is null ? "–"
+            : $"{Number(mean.Value)}{(mean.StandardError is { } error ? $"<span class=\"soft\"> ± {Number(error)}</span>" : "")}";
         Add($"<td data-value=\"{mean?.Value ?? double.NaN:r}\">{(isBest ? $"<b class=\"best\">{value}</b>" : value)}</td>");
         var comparison = design == report.BaselineName ? null : result.Compare(report.BaselineName, design, task, metric.Name);
         if (comparison is null)
@@ -89,7 +98,8 @@ sealed class SweepPage(SweepReport report)
         }
         string p = comparison.TTestP is { } probability ? $", p {probability.ToString("0.000", CultureInfo.InvariantCulture)}" : "";
         string sign = comparison.Difference.Value > 0 ? "+" : "";
-        Add($"<td data-value=\"{comparison.Difference.Value:r}\" class=\"{(comparison.IsBelowNoise ? "soft" : "")}\">{sign}{Number(comparison.Difference.Value)}{p}");
+        Add($"<td data-value=\"{comparison.Difference.Value:r}\" ");
+        Add($"class=\"{(comparison.IsBelowNoise ? "soft" : "")}\">{sign}{Number(comparison.Difference.Value)}{p}");
         Add($"{(comparison.IsBelowNoise ? "<br>below noise" : "")}</td>");
     }
 
@@ -97,14 +107,17 @@ sealed class SweepPage(SweepReport report)
     {
         var (task, metric) = report.QualityMetric;
         if (metric is null) return;
-        Add($"<section>\n<h2>Quality against cost</h2>\n<p class=\"soft\">{Escape(task)}: {Escape(metric.Name)}. Filled: on the frontier; hollow: another design is at least as good in both.</p>\n<div class=\"charts\">\n");
+        Add($"<section>\n<h2>Quality against cost</h2>\n<p class=\"soft\">{Escape(task)}: {Escape(metric.Name)}. Filled: on the frontier; hollow: ");
+        Add($"another design is at least as good in both.</p>\n<div class=\"charts\">\n");
         foreach (var axis in SweepAxis.ForResult(result))
         {
             var points = report.Points(axis);
             if (points.Count == 0) continue;
             Add($"<figure>{Chart(SweepPictures.Scatter(points, axis, Label(metric), metric.HigherIsBetter))}<figcaption class=\"soft\">");
-            var lines = points.Select(point => (point, better: ParetoFront.Dominators(points, point, axis.IsCheapLow, metric.HigherIsBetter))).Where(item => item.better.Count > 0)
-                .Select(item => $"{Escape(item.point.Name)} is dominated by {string.Join(", ", item.better.Select(other => Escape(other.Name)))}.").ToArray();
+            var lines = points.Select(point => (point, better: ParetoFront.Dominators(points, point, axis.IsCheapLow, metric.HigherIsBetter)))
+                .Where(item => item.better.Count > 0)
+                .Select(item => $"{Escape(item.point.Name)} is dominated by {string.Join(", ", item.better.Select(other => Escape(other.Name)))}.")
+                .ToArray();
             Add($"{(lines.Length == 0 ? "No design is dominated." : string.Join(" ", lines))}</figcaption></figure>\n");
         }
         Add($"</div>\n</section>\n");
@@ -118,7 +131,8 @@ sealed class SweepPage(SweepReport report)
         var heldOut = report.LossCurves(run => run.HeldOutLoss);
         if (training.Count + heldOut.Count == 0) return;
         Add($"<section>\n<h2>Loss</h2>\n<p class=\"soft\">One colour per design, one line per seed.</p>\n<div class=\"charts\">\n");
-        if (training.Count > 0) Add($"<figure>{Chart(SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", training))}</figure>\n");
+        if (training.Count > 0) Add(
+            $"<figure>{Chart(SweepPictures.Curves("Training loss", "tokens", "training loss (nats per token)", training))}</figure>\n");
         if (heldOut.Any(curve => curve.Points.Count > 1))
             Add($"<figure>{Chart(SweepPictures.Curves("Held-out loss", "tokens", "held-out loss (nats per token)", heldOut))}</figure>\n");
         Add($"</div>\n</section>\n");
@@ -126,13 +140,16 @@ sealed class SweepPage(SweepReport report)
 
     void TaskCurves()
     {
-        var groups = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.Curves.Select(curve => (run, curve)))).GroupBy(item => item.curve.Title).ToArray();
+        var groups = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.Curves.Select(curve => (run, curve))))
+            .GroupBy(item => item.curve.Title).ToArray();
         if (groups.Length == 0) return;
         Add($"<section>\n<h2>Curves</h2>\n<div class=\"charts\">\n");
         foreach (var group in groups)
         {
             var first = group.First().curve;
-            Add($"<figure>{Chart(SweepPictures.Curves(group.Key, first.XTitle, first.YTitle, [.. group.Select(item => (report.IndexOf(item.run), item.curve.Points))]))}");
+            var picture = SweepPictures.Curves(group.Key, first.XTitle, first.YTitle,
+                [.. group.Select(item => (report.IndexOf(item.run), item.curve.Points))]);
+            Add($"<figure>{Chart(picture)}");
             Add($"<figcaption class=\"soft\">{Escape(group.Key)}</figcaption></figure>\n");
         }
         Add($"</div>\n</section>\n");
@@ -145,7 +162,8 @@ sealed class SweepPage(SweepReport report)
         Add($"<section>\n<h2>Heat maps</h2>\n<div class=\"charts\">\n");
         foreach (var (run, map) in maps)
         {
-            Add($"<figure data-design=\"{report.IndexOf(run)}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(report.IndexOf(run))}");
+            int index = report.IndexOf(run);
+            Add($"<figure data-design=\"{index}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(index)}");
             Add($"{Escape(map.Title)}, {Escape(run.Settings.Name)}, seed {run.Settings.Seed}</figcaption></figure>\n");
         }
         Add($"</div>\n</section>\n");
@@ -158,7 +176,8 @@ sealed class SweepPage(SweepReport report)
         {
             var settings = result.Runs.First(run => run.Settings.Name == name).Settings;
             Add($"<div class=\"design\" data-design=\"{index}\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(name)}</h3>");
-            Add($"<span class=\"soft\">{Escape(settings.Design.Pattern)}, {Figures.Full(settings.Design.CountParameters().Total)} parameters, peak rate {settings.LearningRate:0.######}</span></div>\n");
+            Add($"<span class=\"soft\">{Escape(settings.Design.Pattern)}, {Figures.Full(settings.Design.CountParameters().Total)} parameters, peak ");
+            Add($"rate {settings.LearningRate:0.######}</span></div>\n");
             Add($"<div class=\"wide\">{Inline(StripPicture.Create(settings.Design, heading: false), $"strip{index}")}</div>\n");
             var review = settings.Design.Review(new ReviewOptions { TrainingLength = settings.ContextLength });
             Add($"<details><summary>{review.Count} review findings</summary><ul>\n");
@@ -170,15 +189,20 @@ sealed class SweepPage(SweepReport report)
 
     void Runs()
     {
-        Add($"<section>\n<h2>Runs</h2>\n<p class=\"soft\">A run is made again by its design (design.json of its checkpoint), seed and options.</p>\n");
+        Add($"<section>\n<h2>Runs</h2>\n");
+        Add($"<p class=\"soft\">A run is made again by its design (design.json of its checkpoint), seed and options.</p>\n");
         foreach (var run in result.Runs)
         {
             var (settings, training) = (run.Settings, run.Training);
-            Add($"<details data-design=\"{report.IndexOf(run)}\"><summary>{Swatch(report.IndexOf(run))}{Escape(settings.Name)}, seed {settings.Seed}");
-            Add($"{(training is null ? ", not complete" : training.Failure is null ? $", {Figures.Full(training.Tokens)} tokens in {Figures.Duration(training.Seconds)}" : ", failed")}</summary>\n<table class=\"facts\">\n");
+            int index = report.IndexOf(run);
+            string state = training is null ? "not complete" : training.Failure is not null ? "failed"
+                : $"{Figures.Full(training.Tokens)} tokens in {Figures.Duration(training.Seconds)}";
+            Add($"<details data-design=\"{index}\"><summary>{Swatch(index)}{Escape(settings.Name)}, seed {settings.Seed}, {state}</summary>\n");
+            Add($"<table class=\"facts\">\n");
             (string, string)[] facts =
             [
-                ("folder", Path.GetFileName(run.Folder)), ("options", settings.Options), ("data", settings.Data), ("held-out data", settings.HeldOut ?? "none"),
+                ("folder", Path.GetFileName(run.Folder)), ("options", settings.Options), ("data", settings.Data),
+                    ("held-out data", settings.HeldOut ?? "none"),
                 ("library", settings.Environment.Library), ("runtime", $"{settings.Environment.Runtime}, {settings.Environment.System}"),
                 ("device", $"{settings.Environment.Device}, {settings.Environment.Processors} processors, {settings.Environment.Threads} threads"),
             ];
@@ -202,11 +226,13 @@ sealed class SweepPage(SweepReport report)
     static string HeatStyle() => string.Concat(HeatInks.All.Select(ink => $".f-{ink.Name}{{fill:#{ink.Light}}}\n"));
 
     static string Swatch(int index) =>
-        $"<span class=\"swatch\"><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><circle class=\"f-{RunLook.At(index).Ink.Name}\" cx=\"6\" cy=\"5\" r=\"5\"/></svg></span>";
+        $"<span class=\"swatch\"><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><circle class=\"f-{RunLook.At(index).Ink.Name}\" cx=\"6\" "
+            + $"cy=\"5\" r=\"5\"/></svg></span>";
 
     static string Resource(string name)
     {
-        using var stream = typeof(SweepPage).Assembly.GetManifestResourceStream(name) ?? throw new InvalidOperationException($"the assembly lacks {name}");
+        using var stream = typeof(SweepPage).Assembly.GetManifestResourceStream(name)
+            ?? throw new InvalidOperationException($"the assembly lacks {name}");
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }

@@ -16,18 +16,22 @@ static class SweepPictures
             points.SelectMany(point => (double[])[point.Quality - (point.Error ?? 0), point.Quality + (point.Error ?? 0)]), axis.IsLogarithmic);
         var front = ParetoFront.Find(points, axis.IsCheapLow, isHighBetter);
         var shapes = new List<Shape>(frame.Axes(axis.Title, quality));
-        if (front.Count > 1) shapes.Add(new Shape.Curve([.. Stairs(front, frame, axis.IsCheapLow == !isHighBetter)], Inks.Soft, 1.5f, 0.8f, new Dash(5, 4)));
+        if (front.Count > 1) shapes.Add(new Shape.Curve([.. Stairs(front, frame, axis.IsCheapLow == !isHighBetter)], Inks.Soft, 1.5f, 0.8f,
+            new Dash(5, 4)));
         foreach (var point in points)
         {
             var ink = RunLook.At(point.Index).Ink;
             float x = frame.X(point.Cost), y = frame.Y(point.Quality);
-            if (point.Error is { } error) shapes.Add(new Shape.Segment(x, frame.Y(point.Quality - error), x, frame.Y(point.Quality + error), ink, 1.5f));
-            string title = string.Create(CultureInfo.InvariantCulture, $"{point.Name}: {point.Quality:0.####}, {axis.Title} {Figures.Short(point.Cost)}");
+            if (point.Error is { } error) shapes.Add(new Shape.Segment(x, frame.Y(point.Quality - error), x, frame.Y(point.Quality + error), ink,
+                1.5f));
+            string title = string.Create(CultureInfo.InvariantCulture,
+                $"{point.Name}: {point.Quality:0.####}, {axis.Title} {Figures.Short(point.Cost)}");
             shapes.Add(front.Contains(point) ? new Shape.Circle(x, y, 6, ink, Title: title) : new Shape.Circle(x, y, 5, Inks.Paper, ink, title));
             bool isRight = x > Width * 0.7f;
             shapes.Add(new Shape.Text(isRight ? x - 10 : x + 10, y - 10, point.Name, 11, Inks.Text, isRight ? Anchor.End : Anchor.Start));
         }
-        return new Picture(Width, Height, $"{quality} against {axis.Title}", $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
+        return new Picture(Width, Height, $"{quality} against {axis.Title}",
+            $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
     }
 
     // between two designs of the frontier there is only what either reaches
@@ -53,7 +57,8 @@ static class SweepPictures
         double top = losses.Length == 0 ? 1 : losses[(int)(0.98 * (losses.Length - 1))];
         var frame = new ChartFrame(Width, Height, all.Select(point => point.X), all.Select(point => Math.Min(top, point.Y)));
         var lines = curves.Where(curve => curve.Points.Count > 0).Select(Shape (curve) => new Shape.Curve(
-            [.. curve.Points.Where(point => double.IsFinite(point.Y)).Select(point => (frame.X(point.X), frame.Y(point.Y)))], RunLook.At(curve.Index).Ink, 1.6f, 0.85f));
+            [.. curve.Points.Where(point => double.IsFinite(point.Y)).Select(point => (frame.X(point.X), frame.Y(point.Y)))], RunLook.At(curve.Index)
+                .Ink, 1.6f, 0.85f));
         return new Picture(Width, Height, title, $"{curves.Count} curves of {yTitle} by {xTitle}",
             [new Shape.Clip(0, 0, Width, Height, [.. lines]), .. frame.Axes(xTitle, yTitle)]);
     }
@@ -74,12 +79,14 @@ static class SweepPictures
                 double share = Math.Clamp((value - map.Min) / (map.Max - map.Min), 0, 1);
                 var ink = HeatInks.At(share);
                 shapes.Add(new Shape.Box(left + column * cell, top + i * row, cell - 2, row - 2, 3, ink));
-                shapes.Add(new Shape.Text(left + (column + 0.5f) * cell - 1, top + (i + 0.5f) * row - 1, value.ToString("0.00", CultureInfo.InvariantCulture), 11,
+                shapes.Add(new Shape.Text(left + (column + 0.5f) * cell - 1, top + (i + 0.5f) * row - 1,
+                    value.ToString("0.00", CultureInfo.InvariantCulture), 11,
                     share > 0.55 ? Inks.OnDark : Inks.OnLight, Anchor.Middle));
             }
         }
         float bottom = top + map.Rows.Count * row + 14;
         shapes.Add(new Shape.Text(left, bottom, $"{map.RowTitle} by {map.ColumnTitle}", 11, Inks.Soft));
-        return new Picture(Math.Max(220, left + map.Columns.Count * cell + 10), bottom + 12, $"{map.Title}, {name}", $"{map.RowTitle} by {map.ColumnTitle}", shapes);
+        return new Picture(Math.Max(220, left + map.Columns.Count * cell + 10), bottom + 12, $"{map.Title}, {name}",
+            $"{map.RowTitle} by {map.ColumnTitle}", shapes);
     }
 }

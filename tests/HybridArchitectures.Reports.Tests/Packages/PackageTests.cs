@@ -132,7 +132,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
             Assert.True(File.Exists(Path.Combine(folder, file)), $"no {file}; the program said:\n{said}");
     }
 
-    // our four packages go to a folder of their own; everything else is taken from where this machine has it
+    // our packages go to a folder of their own; everything else is taken from where this machine has it
     static string Configuration(string feed, string cache, string installed) => $"""
         <configuration>
           <config><add key="globalPackagesFolder" value="{installed}" /></config>

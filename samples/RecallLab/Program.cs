@@ -1,0 +1,39 @@
+// How many pairs can a model recall? Mamba-2 and a hybrid of the same size learn multi-query associative recall; accuracy by training length and test
+// length.
+//   dotnet run -c Release --project samples/RecallLab
+//   dotnet run -c Release --project samples/RecallLab -- 600 16      steps and pairs
+using System.Globalization;
+using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training;
+
+SampleConsole.Prepare();
+long steps = args.Length > 0 ? long.Parse(args[0], CultureInfo.InvariantCulture) : 600;
+int pairs = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 8;
+var task = new MultiQueryRecall { VocabularySize = 16 * Math.Max(8, pairs), Length = 8 * pairs, Pairs = pairs };
+var start = HybridDesign.Create(width: 32, vocabularySize: task.RequiredVocabularySize).WithAttention(heads: 2)
+    .WithMamba2(stateSize: 4, headSize: 16);
+using var stop = new StopSignals(report: Console.Error.WriteLine);
+foreach (var design in new[] { start.Pattern("MM").Name("Mamba-2").Build(), start.Pattern("MT").Name("hybrid").Build() })
+{
+    using var model = design.CreateModel(seed: 1);
+    using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions
+    {
+        LearningRate = 5e-3, ContextLength = task.Length, BatchSize = 32, Duration = Duration.Steps(steps), Seed = 1,
+            ReportEvery = (int)Math.Max(1, steps / 6),
+    });
+    var result = trainer.Run(new Lines(design.Name!), stop.Token);
+    if (!result.Completed) return stop.ExitCode;
+    var measured = task.Measure(model);
+    long state = design.Cost(task.Length).Cache(elementSize: 4).Total;
+    Console.WriteLine($"{design.Name}: accuracy {measured.Accuracy} over {pairs} pairs, {state:N0} bytes of state per row, "
+        + $"{result.Elapsed.TotalSeconds:0} s");
+    Console.WriteLine(task.MeasureGrid([(task.Length, model)], [4 * pairs, 8 * pairs, 12 * pairs, 15 * pairs]));
+}
+return 0;
+
+sealed class Lines(string name) : IProgress<TrainingProgress>
+{
+    public void Report(TrainingProgress value) => Console.WriteLine($"{name}: step {value.Step}, loss {value.Loss:0.000}");
+}

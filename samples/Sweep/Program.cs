@@ -1,0 +1,51 @@
+// Four designs of equal size, two seeds each, the same time for each: trained, measured, compared and drawn.
+//   dotnet run -c Release --project samples/Sweep
+//   dotnet run -c Release --project samples/Sweep -- 10        seconds per run; 40 if left out
+using System.Globalization;
+using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Reports;
+using HybridArchitectures.Training;
+
+SampleConsole.Prepare();
+double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 40;
+var corpus = DocumentationCorpus.Load();
+using var training = TokenDataset.FromBytes(corpus.Training);
+using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
+var start = HybridDesign.Create(width: 96, vocabularySize: 256)
+    .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 32).WithFeedForward(FeedForwardSpec.SwiGlu(192));
+SweepDesign[] designs =
+[
+    start.Pattern("TTTT").Name("attention").Build(), start.Pattern("MMMM").Name("Mamba-2").Build(),
+    start.Pattern("MMTM").Name("hybrid 1:3").Build(), start.Pattern("MTMT").Name("hybrid 1:1").Build(),
+];
+using var stop = new StopSignals(report: Console.Error.WriteLine);
+var sweep = new Sweep(new SweepOptions
+{
+    Folder = Path.Combine("runs", "sweep"), Designs = SweepDesign.MatchSizes(designs), Seeds = [1, 2], Data = training, HeldOut = heldOut,
+    Training = new TrainingOptions { LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, Duration = Duration.Time(TimeSpan.FromSeconds(seconds)),
+        EvaluationTokens = 32_768 },
+    Tasks =
+    [
+        new HeldOutTask(heldOut, 128, tokens: 65_536), new PositionLossTask(heldOut, contextLength: 256, buckets: 8, maxWindows: 32,
+            trainingLength: 128),
+        new InferenceCostTask(new() { BatchSizes = [1], PromptLength = 128, TotalLengths = [192] }),
+    ],
+});
+var result = sweep.Run(new Lines(), stop.Token);
+foreach (string design in result.Designs)
+{
+    var difference = design == result.Designs[0] ? null : result.Compare(result.Designs[0], design, "held-out loss", "loss");
+    Console.WriteLine($"{design,-12} {result.Mean(design, "held-out loss", "loss")} nats per "
+        + $"byte{(difference is null ? "" : $"; against {result.Designs[0]}: {difference}")}");
+}
+string report = Path.Combine("runs", "sweep", "report");
+new SweepReport(result) { Title = "Attention, Mamba-2 and hybrids", Description = $"Equal parameters, {seconds:0} s of training each." }.Write(
+    report);
+Console.WriteLine(result.IsComplete ? $"report: {Path.Combine(report, "index.html")}" : "stopped; the same command goes on");
+return result.IsComplete ? 0 : stop.ExitCode;
+
+sealed class Lines : IProgress<SweepProgress>
+{
+    public void Report(SweepProgress value) => Console.WriteLine(value);
+}

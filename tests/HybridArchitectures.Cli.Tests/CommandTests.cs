@@ -1,0 +1,161 @@
+using System.Text.Json.Nodes;
+using HybridArchitectures.Design;
+using HybridArchitectures.Training.Tests;
+
+namespace HybridArchitectures.Cli.Tests;
+
+public sealed class CommandTests : IDisposable
+{
+    const string Small = "MT:width=16,vocabulary=256,heads=2,state=4,head=8,feed=16";
+
+    readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    static (int Code, string Output, string Error) Run(params string[] arguments)
+    {
+        var (output, error) = (Console.Out, Console.Error);
+        var (said, complained) = (new StringWriter(), new StringWriter());
+        Console.SetOut(said);
+        Console.SetError(complained);
+        try
+        {
+            return (CommandTree.Run(arguments), said.ToString(), complained.ToString());
+        }
+        finally
+        {
+            Console.SetOut(output);
+            Console.SetError(error);
+        }
+    }
+
+    static string Fails(params string[] arguments)
+    {
+        var (code, _, error) = Run(arguments);
+        Assert.Equal(ExitCode.Refused, code);
+        Assert.Single(error.Trim().Split('\n'));
+        return error;
+    }
+
+    [Fact]
+    public void Every_command_has_a_description_and_an_example()
+    {
+        var commands = CommandTree.Create().Subcommands;
+        Assert.Equal(["bench", "chat", "convert", "cost", "diff", "eval", "generate", "new", "report", "review", "sweep", "train", "verify"],
+            commands.Select(command => command.Name).Order());
+        foreach (var command in commands)
+        {
+            Assert.Contains($"Example: hybrid {command.Name} ", command.Description);
+            Assert.All(command.Options.Where(option => option.Name.StartsWith("--", StringComparison.Ordinal) && option.Name != "--help"), option =>
+                Assert.False(string.IsNullOrEmpty(option.Description)));
+            Assert.All(command.Arguments, argument => Assert.False(string.IsNullOrEmpty(argument.Description)));
+        }
+        Assert.Contains("Exit codes: 0 success", CommandTree.Create().Description);
+    }
+
+    [Fact]
+    public void Errors_are_one_line_with_the_cure()
+    {
+        Assert.Contains("expected a file, a folder, a recipe", Fails("cost", "nothing"));
+        Assert.Contains("expected width=N", Fails("cost", "MT:heads=2"));
+        Assert.Contains("design size is 'wide=3'; expected one of width,", Fails("review", "MT:wide=3"));
+        Assert.Contains("expected a checkpoint's folder", Fails("generate", folder["none"], "--prompt", "x"));
+        Assert.Contains("hybrid new", Fails("sweep", folder["none.json"]));
+        Assert.Contains("expected exactly one, such as --steps 1000",
+            Fails("train", Small, "--data", File("data.txt", "some text, long enough to be divided into two parts. " + new string('x', 400)),
+                "--folder", folder["run"]));
+        Assert.Contains("--help", Fails("train"));
+        File("sweep.json", "{ \"folder\": \"f\", \"designs\": [], \"data\": \"d\", \"stepz\": 3 }");
+        Assert.Contains("stepz", Fails("sweep", folder["sweep.json"]));
+    }
+
+    string File(string name, string text)
+    {
+        System.IO.File.WriteAllText(folder[name], text);
+        return folder[name];
+    }
+
+    [Fact]
+    public void A_design_is_written_reviewed_compared_and_verified()
+    {
+        Assert.Equal(0, Run("new", folder["design.json"], "--design", Small).Code);
+        Assert.Contains("which exists", Fails("new", folder["design.json"]));
+        var design = HybridDesign.FromJson(System.IO.File.ReadAllText(folder["design.json"]));
+        Assert.Equal(("MT", 16, 256), (design.Pattern, design.Width, design.VocabularySize));
+        Assert.Contains("parameters", Run("cost", folder["design.json"], "--context", "1024", "--accelerator", "H200").Output);
+        Assert.Equal(0, Run("diff", folder["design.json"], Small).Code);
+        var (code, output, _) = Run("diff", folder["design.json"], Small.Replace("feed=16", "feed=32"));
+        Assert.Equal(ExitCode.Found, code);
+        Assert.Contains("16", output);
+        Assert.Equal(0, Run("verify", Small.Replace("vocabulary=256", "vocabulary=32")).Code);
+        Assert.InRange(Run("review", folder["design.json"], "--fix", folder["cured.json"]).Code, 0, 1);
+        HybridDesign.FromJson(System.IO.File.ReadAllText(folder["cured.json"])).Check();
+        Assert.Equal(0, Run("new", folder["project"], "--kind", "project").Code);
+        Assert.True(System.IO.File.Exists(Path.Combine(folder["project"], "project.csproj")));
+    }
+
+    string Text() => File("data.txt", string.Join('\n', Enumerable.Range(0, 1500).Select(i => $"line {i % 7} of {i % 11}.\n")));
+
+    [Fact]
+    public void A_run_is_trained_continued_measured_and_converted()
+    {
+        string data = Text(), run = folder["run"];
+        string[] train = ["train", Small, "--data", data, "--folder", run, "--steps", "4", "--context", "32", "--batch", "2"];
+        var (code, output, error) = Run(train);
+        Assert.True(code == 0, error);
+        Assert.Contains("4 steps, 256 tokens", output);
+        Assert.Contains("bits per byte", output);
+        Assert.Equal(0, Run(train).Code);       // complete already
+        var measured = Run("eval", run, "--task", "held-out", "--task", "position", "--data", data, "--context", "32", "--json",
+            folder["results.json"]);
+        Assert.True(measured.Code == 0, measured.Error);
+        Assert.StartsWith("held-out loss: Mean cross entropy", measured.Output);
+        Assert.Contains("metric\tvalue\tstandard error\tunit", measured.Output);
+        Assert.Equal(2, JsonNode.Parse(System.IO.File.ReadAllText(folder["results.json"]))!.AsArray().Count);
+        Assert.Contains("task is 'x'; expected one of held-out", Fails("eval", run, "--task", "x"));
+        var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
+        Assert.StartsWith("line", written.Output);
+        Assert.Equal(0, written.Code);
+        string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
+        Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
+        Assert.Equal(0, Run("diff", last, folder["own"]).Code);
+    }
+
+    [Fact]
+    public void A_sweep_runs_once_and_has_a_report()
+    {
+        string data = Text();
+        File("sweep.json", $$"""
+            {
+              // comments are allowed
+              "folder": {{System.Text.Json.JsonSerializer.Serialize(folder["sweep"])}},
+              "designs": [ { "name": "attention", "design": "TT:width=16,heads=2,feed=64" },
+                { "name": "mamba", "design": "MM:width=16,state=4,head=8,feed=64" } ],
+              "seeds": [1, 2], "data": {{System.Text.Json.JsonSerializer.Serialize(data)}}, 
+              "contextLength": 32, "batchSize": 2, "steps": 4, "matchParameters": true,
+              "tasks": ["held-out"],
+            }
+            """);
+        var first = Run("sweep", folder["sweep.json"]);
+        Assert.True(first.Code == 0, first.Error);
+        Assert.Contains("attention, seed 1", first.Output);
+        Assert.Contains("design\tloss\tdifference", first.Output);
+        var second = Run("sweep", folder["sweep.json"]);
+        Assert.Equal(0, second.Code);
+        Assert.DoesNotContain("seed 1:", second.Output);
+        Assert.Equal(0, Run("report", folder["sweep"], "--title", "Two designs").Code);
+        Assert.Contains("<h1>Two designs</h1>", System.IO.File.ReadAllText(Path.Combine(folder["sweep"], "report", "index.html")));
+        Assert.Contains("\"designs\"", Run("sweep", "--schema").Output);
+        var example = SweepFile.Read(File("example.json", SweepFile.Example));
+        Assert.Equal(3, example.Designs.Count);
+    }
+
+    [Fact]
+    public void Bench_measures_next_to_the_cost_model()
+    {
+        var (code, output, error) = Run("bench", Small, "--prompt-length", "16", "--total-length", "20");
+        Assert.True(code == 0, error);
+        string[] row = output.Trim().Split('\n')[^1].Split('\t');
+        Assert.Equal(row[^1].Trim(), row[^2]);
+    }
+}

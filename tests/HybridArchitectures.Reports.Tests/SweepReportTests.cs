@@ -1,0 +1,100 @@
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation;
+using HybridArchitectures.Reports.Sweeps;
+
+namespace HybridArchitectures.Reports.Tests;
+
+public sealed class SweepReportTests : IDisposable
+{
+    readonly TemporaryFolder folder = new();
+
+    public void Dispose() => folder.Dispose();
+
+    static SweepRun Run(string name, string pattern, long seed, double loss, double speed)
+    {
+        var start = HybridDesign.Create(32, 256).WithFeedForward(FeedForwardSpec.SwiGlu(64)).WithAttention(heads: 2)
+            .WithMamba2(stateSize: 16, headSize: 16);
+        var settings = new SweepRunSettings(name, seed, start.Pattern(pattern).Build(), "options <&>", 1e-3, 128, "data", "held out",
+            new SweepEnvironment("Linux", ".NET", "1.0", "cpu", 2, 1, DateTimeOffset.UnixEpoch));
+        SweepLossPoint[] points = [.. Enumerable.Range(1, 20).Select(i => new SweepLossPoint(i, 100 * i, i, loss + 3.0 / i))];
+        var map = new HeatMap("needle", "depth", ["0 %", "100 %"], "tokens", ["128", "256"], [[1, 0.5], [0.25, null]]);
+        var curve = new MeasuredCurve("Loss by position", "position", "nats per token", [new(8, loss), new(24, loss + 0.1)]);
+        return new SweepRun($"/runs/{name}-{seed}", settings, new SweepTraining(20, 2000, 20, speed, points, [points[^1]]),
+            [new TaskResult("held-out loss", "Over <some> tokens.", [new Metric("loss", loss, 0.01, 100, "nats per token", HigherIsBetter: false)],
+                [map], [curve])]);
+    }
+
+    static SweepResult Result => new(
+    [
+        Run("attention", "TT", 1, 1.50, 100), Run("Mamba <2>", "MM", 1, 1.60, 90), Run("hybrid", "MT", 1, 1.40, 150),
+        Run("attention", "TT", 2, 1.52, 100), Run("Mamba <2>", "MM", 2, 1.58, 90), Run("hybrid", "MT", 2, 1.42, 150),
+    ], true);
+
+    [Fact]
+    public void The_frontier_is_what_no_other_design_betters()
+    {
+        static ScatterPoint Point(string name, double cost, double quality) => new(name, 0, cost, quality, null);
+        // low losses at low costs are good: c is worse than a in both, d costs more than b for the same
+        ScatterPoint[] points = [Point("a", 1, 2), Point("b", 3, 1), Point("c", 2, 2.5), Point("d", 4, 1)];
+        Assert.Equal(["a", "b"], ParetoFront.Find(points, isCheapLow: true, isHighBetter: false).Select(point => point.Name));
+        Assert.Equal(["b"], ParetoFront.Dominators(points, points[3], true, false).Select(point => point.Name));
+        // with speeds, and accuracies: d is the fastest, c the most accurate
+        Assert.Equal(["c", "d"], ParetoFront.Find([Point("a", 1, 2), Point("b", 2, 1), Point("c", 3, 2.5), Point("d", 4, 1)], false, true)
+            .Select(point => point.Name));
+    }
+
+    [Fact]
+    public void The_page_needs_nothing_outside_itself_and_names_what_is_dominated()
+    {
+        string html = new SweepReport(Result) { Title = "Ratios & <designs>" }.ToHtml();
+        Assert.Contains("<h1>Ratios &amp; &lt;designs&gt;</h1>", html);
+        Assert.DoesNotContain("Mamba <2>", html);
+        Assert.DoesNotContain("http://", html.Replace("http://www.w3.org/2000/svg", "", StringComparison.Ordinal));
+        Assert.DoesNotContain("https://", html);
+        Assert.DoesNotMatch("<(img|link|script src)", html);
+        Assert.Contains("Content-Security-Policy", html);
+        // the hybrid is better and faster than the others
+        Assert.Contains("attention is dominated by hybrid.", html);
+        Assert.Contains("Mamba &lt;2&gt; is dominated by attention, hybrid.", html);
+        foreach (string part in new[] { "Quality against cost", "Loss", "Heat maps", "Designs", "Runs", "review findings", "1.5100",
+            "options &lt;&amp;&gt;" }) Assert.Contains(part, html);
+    }
+
+    [Fact]
+    public void Differences_are_paired_and_noise_is_labelled()
+    {
+        string html = new SweepReport(Result).ToHtml();
+        // hybrid minus attention is -0.1 for both seeds; Mamba minus attention is 0.1 and 0.06, with a p of 0.156
+        Assert.Contains(">-0.1000", html);
+        Assert.Contains(">+0.0800, p 0.156<br>below noise", html);
+        Assert.Contains("expected one of attention", Assert.Throws<ArgumentException>(() => new SweepReport(Result) { Baseline = "x" }.ToHtml())
+            .Message);
+        Assert.Contains("differences from hybrid", new SweepReport(Result) { Baseline = "hybrid" }.ToHtml());
+    }
+
+    [Fact]
+    public void Its_markup_is_well_formed_and_its_ids_are_unique()
+    {
+        string html = new SweepReport(Result).ToHtml();
+        var ids = Regex.Matches(html, " id=\"([^\"]*)\"").Select(match => match.Groups[1].Value).ToArray();
+        Assert.Equal(ids.Length, ids.Distinct().Count());
+        foreach (Match svg in Regex.Matches(html, "<svg.*?</svg>", RegexOptions.Singleline)) XElement.Parse(svg.Value);
+        foreach (string tag in new[] { "section", "table", "figure", "details", "div", "tr", "td" })
+            Assert.Equal(Regex.Matches(html, $"<{tag}[ >]").Count, Regex.Matches(html, $"</{tag}>").Count);
+        // every colour that is used is defined
+        foreach (Match used in Regex.Matches(html, "class=\"(?:f|s)-(run\\d+|heat\\d+)")) Assert.Contains($"-{used.Groups[1].Value}{{", html);
+    }
+
+    [Fact]
+    public void Files_are_written_with_their_figures()
+    {
+        new SweepReport(Result).Write(Path.Combine(folder.Path, "report"));
+        Assert.Equal(["index.html", "loss.png", "loss.svg", "quality-cache.png", "quality-cache.svg", "quality-flops.png", "quality-flops.svg",
+            "quality-speed.png", "quality-speed.svg"],
+            Directory.GetFiles(Path.Combine(folder.Path, "report")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        XElement.Parse(File.ReadAllText(Path.Combine(Path.Combine(folder.Path, "report"), "quality-cache.svg")));
+        Assert.Throws<ArgumentException>(() => new SweepReport(new SweepResult([], true)));
+    }
+}
