@@ -26,7 +26,8 @@ static class CommandTree
     public static RootCommand Create() => new($"Designs, trains, evaluates and compares hybrid Transformer-Mamba language models.\n\n{ExitCodes}")
     {
         NewCommand.Create(), ReviewCommand.Create(), CostCommand.Create(), TrainCommand.Create(), EvalCommand.Create(), SweepCommand.Create(),
-        ReportCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), VerifyCommand.Create(), DiffCommand.Create(), BenchCommand.Create(),
+        ReportCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), VerifyCommand.Create(),
+        DiffCommand.Create(), BenchCommand.Create(),
     };
 
     /// <summary>Creates a command whose help ends with an example.</summary>
