@@ -146,7 +146,7 @@ public sealed class Sweep
                     cancellation);
                 // a stop in the last step leaves the measurement after it to the next start
                 if (!result.Completed || (options.HeldOut is not null && result.Evaluations.LastOrDefault()?.Step != result.Steps)) return false;
-                plan.Folder.Write(SweepTraining.From(result));
+                plan.Folder.Write(SweepTraining.From(result, trainer.Options.EvaluateEvery));
                 return true;
             }
             catch (TrainingDivergedException e)
@@ -161,8 +161,12 @@ public sealed class Sweep
 
     (Trainer Trainer, HybridLanguageModel Model) OpenTrainer(SweepPlan plan)
     {
-        var training = plan.Training with { Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false,
-            CheckpointEvery = CheckpointEvery(plan.Training) };
+        long every = CheckpointEvery(plan.Training);
+        var training = plan.Training with
+        {
+            Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false, CheckpointEvery = every,
+            EvaluateEvery = plan.Training.EvaluateEvery == 0 ? every : plan.Training.EvaluateEvery,
+        };
         if (Trainer.HasCheckpoint(plan.Folder.CheckpointsFolder))
         {
             var resumed = Trainer.Resume(plan.Folder.CheckpointsFolder, options.Data, options.HeldOut, device: options.Device, skipDamaged: true);

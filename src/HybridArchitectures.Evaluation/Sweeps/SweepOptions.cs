@@ -19,7 +19,8 @@ public sealed record SweepOptions
     /// <summary>
     /// Gets how every run is trained. Seed and folder are set by the sweep. With <see cref="TrainingOptions.CheckpointEvery"/> 0 a checkpoint is
     /// written every tenth of
-    /// the run, or every 100 steps where time ends it.
+    /// the run, or every 100 steps where time ends it;
+    /// with <see cref="TrainingOptions.EvaluateEvery"/> 0 the held-out loss is measured as often.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 

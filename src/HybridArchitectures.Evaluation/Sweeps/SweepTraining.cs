@@ -14,9 +14,12 @@ public sealed record SweepTraining(
     long Steps, long Tokens, double Seconds, double TokensPerSecond, IReadOnlyList<SweepLossPoint> Loss, IReadOnlyList<SweepLossPoint> HeldOutLoss,
         string? Failure = null)
 {
-    internal static SweepTraining From(TrainingResult result) => new(
+    // a measurement that comes with a checkpoint only is left out: a run that was stopped there lacks it
+    internal static SweepTraining From(TrainingResult result, long evaluateEvery) => new(
         result.Steps, result.Tokens, result.Elapsed.TotalSeconds, result.Tokens / Math.Max(1e-9, result.Elapsed.TotalSeconds),
         [.. result.History.Select(point => new SweepLossPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Loss))],
-        [.. result.Evaluations.Select(point => new SweepLossPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Result.Loss,
-            point.Result.StandardError))]);
+        [.. result.Evaluations.Where(point => point.Step == result.Steps || point.Step % evaluateEvery == 0).Select(Point)]);
+
+    static SweepLossPoint Point(EvaluationPoint point) =>
+        new(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Result.Loss, point.Result.StandardError);
 }
