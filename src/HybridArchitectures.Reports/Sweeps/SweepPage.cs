@@ -39,11 +39,13 @@ sealed class SweepPage(SweepReport report)
         Add($"{result.Runs.Count} runs");
         Add($"{(result.IsComplete ? "" : "; not complete")}</p>\n</header>\n");
         Legend();
-        foreach (var group in result.Metrics.GroupBy(item => item.Task)) Results(group.Key, [.. group.Select(item => item.Metric)]);
         Quality();
+        var tasks = result.Metrics.GroupBy(item => item.Task).ToArray();
+        foreach (var group in tasks.Where(group => group.Key != SweepRun.TrainingTask)) Results(group.Key, [.. group.Select(item => item.Metric)]);
         Losses();
         TaskCurves();
         HeatMaps();
+        foreach (var group in tasks.Where(group => group.Key == SweepRun.TrainingTask)) Results(group.Key, [.. group.Select(item => item.Metric)]);
         Designs();
         Runs();
         Add($"</main>\n<script>\n{Resource("sweep.js")}</script>\n</body>\n</html>\n");
@@ -65,7 +67,7 @@ sealed class SweepPage(SweepReport report)
         Add($"class=\"sortable\">\n<thead><tr><th>design</th><th>seeds</th>");
         foreach (var metric in metrics)
         {
-            string unit = metric.Unit.Length > 0 ? $"<br><span class=\"soft\">{Escape(metric.Unit)}</span>" : "";
+            string unit = metric.Unit.Length > 0 && metric.Unit != metric.Name ? $"<br><span class=\"soft\">{Escape(metric.Unit)}</span>" : "";
             Add($"<th>{Escape(metric.Name)}{unit}</th><th>difference</th>");
         }
         Add($"</tr></thead>\n<tbody>\n");

@@ -27,11 +27,27 @@ static class SweepPictures
             string title = string.Create(CultureInfo.InvariantCulture,
                 $"{point.Name}: {point.Quality:0.####}, {axis.Title} {Figures.Short(point.Cost)}");
             shapes.Add(front.Contains(point) ? new Shape.Circle(x, y, 6, ink, Title: title) : new Shape.Circle(x, y, 5, Inks.Paper, ink, title));
-            bool isRight = x > Width * 0.7f;
-            shapes.Add(new Shape.Text(isRight ? x - 10 : x + 10, y - 10, point.Name, 11, Inks.Text, isRight ? Anchor.End : Anchor.Start));
         }
+        shapes.AddRange(Labels([.. points.Select(point => (point.Name, frame.X(point.Cost), frame.Y(point.Quality)))]));
         return new Picture(Width, Height, $"{quality} against {axis.Title}",
             $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
+    }
+
+    // each name at the first of several places around its point that is inside the picture and off other points and names
+    static IEnumerable<Shape> Labels(IReadOnlyList<(string Name, float X, float Y)> points)
+    {
+        const float size = 11, half = 8;
+        var taken = points.Select(point => (Left: point.X - 7, Top: point.Y - 7, Right: point.X + 7, Bottom: point.Y + 7)).ToList();
+        foreach (var (name, x, y) in points)
+        {
+            float width = ReportFont.Measure(name, size, bold: false);
+            var places = from shift in (float[])[-14, 14, -30, 30, -46, 46] from left in (float[])[x + 6, x - 6 - width] select (left, y: y + shift);
+            bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50 && !taken.Any(box =>
+                place.Left < box.Right && place.Left + width > box.Left && place.Y - half < box.Bottom && place.Y + half > box.Top);
+            var (chosenLeft, chosenY) = places.Where(IsFree).DefaultIfEmpty((x + 6, y - 14)).First();
+            taken.Add((chosenLeft, chosenY - half, chosenLeft + width, chosenY + half));
+            yield return new Shape.Text(chosenLeft, chosenY, name, size, Inks.Text);
+        }
     }
 
     // between two designs of the frontier there is only what either reaches
