@@ -42,7 +42,8 @@ static class SweepPictures
         {
             float width = ReportFont.Measure(name, size, bold: false);
             var places = from shift in (float[])[-14, 14, -30, 30, -46, 46] from left in (float[])[x + 6, x - 6 - width] select (left, y: y + shift);
-            bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50 && !taken.Any(box =>
+            bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50
+                && !taken.Any(box =>
                 place.Left < box.Right && place.Left + width > box.Left && place.Y - half < box.Bottom && place.Y + half > box.Top);
             var (chosenLeft, chosenY) = places.Where(IsFree).DefaultIfEmpty((x + 6, y - 14)).First();
             taken.Add((chosenLeft, chosenY - half, chosenLeft + width, chosenY + half));
