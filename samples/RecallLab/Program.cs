@@ -1,7 +1,7 @@
 // How many pairs can a model recall? Mamba-2 and a hybrid of the same size learn multi-query associative recall; accuracy by training length and test
 // length.
 //   dotnet run -c Release --project samples/RecallLab
-//   dotnet run -c Release --project samples/RecallLab -- 600 16      steps and pairs
+//   dotnet run -c Release --project samples/RecallLab -- 1500 4      steps and pairs
 using System.Globalization;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation;
@@ -9,10 +9,11 @@ using HybridArchitectures.Models;
 using HybridArchitectures.Training;
 
 SampleConsole.Prepare();
-long steps = args.Length > 0 ? long.Parse(args[0], CultureInfo.InvariantCulture) : 600;
-int pairs = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 8;
-var task = new MultiQueryRecall { VocabularySize = 16 * Math.Max(8, pairs), Length = 8 * pairs, Pairs = pairs };
-var start = HybridDesign.Create(width: 32, vocabularySize: task.RequiredVocabularySize).WithAttention(heads: 2)
+long steps = args.Length > 0 ? long.Parse(args[0], CultureInfo.InvariantCulture) : 1500;
+int pairs = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 4;
+double rate = args.Length > 2 ? double.Parse(args[2], CultureInfo.InvariantCulture) : 3e-3;
+var task = new MultiQueryRecall { VocabularySize = 16 * pairs, Length = 8 * pairs, Pairs = pairs };
+var start = HybridDesign.Create(width: 64, vocabularySize: task.RequiredVocabularySize).WithAttention(heads: 2)
     .WithMamba2(stateSize: 4, headSize: 16);
 using var stop = new StopSignals(report: Console.Error.WriteLine);
 foreach (var design in new[] { start.Pattern("MM").Name("Mamba-2").Build(), start.Pattern("MT").Name("hybrid").Build() })
@@ -20,8 +21,8 @@ foreach (var design in new[] { start.Pattern("MM").Name("Mamba-2").Build(), star
     using var model = design.CreateModel(seed: 1);
     using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions
     {
-        LearningRate = 5e-3, ContextLength = task.Length, BatchSize = 32, Duration = Duration.Steps(steps), Seed = 1,
-            ReportEvery = (int)Math.Max(1, steps / 6),
+        LearningRate = rate, ContextLength = task.Length, BatchSize = 32, Duration = Duration.Steps(steps), Seed = 1,
+            ReportEvery = (int)Math.Max(1, steps / 10),
     });
     var result = trainer.Run(new Lines(design.Name!), stop.Token);
     if (!result.Completed) return stop.ExitCode;
