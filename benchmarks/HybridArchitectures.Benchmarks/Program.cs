@@ -10,7 +10,7 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), LoadCommand() };
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -104,6 +104,23 @@ static class Program
         var file = new Argument<string>("file") { Description = "Records that gpu-ops wrote." };
         var command = new Command("gpu-table", "The records of gpu-ops as a table in Markdown.") { file };
         command.SetAction(arguments => Guarded(() => GpuOps.Print(arguments.GetValue(file)!)));
+        return command;
+    }
+
+    static Command GpuDecodeCommand()
+    {
+        var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
+        var parts = new Option<string>("--parts")
+        {
+            Description = "What to measure, separated by commas: decode, eager, prefill, load.", DefaultValueFactory = _ => "decode,eager,prefill,load",
+        };
+        var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
+        var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };
+        var device = DeviceOption();
+        var command = new Command("gpu-decode", "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
+            { filter, parts, tiny, anchors, device };
+        command.SetAction(arguments => Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','), arguments.GetValue(tiny),
+            arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
         return command;
     }
 

@@ -14,6 +14,8 @@ namespace HybridArchitectures.Benchmarks.Cpu;
 /// <summary>The library's claims of speed in main memory: each a ratio to what a user would write instead, beside the machine's limit.</summary>
 static class CpuRatios
 {
+    const int DecodeTokens = 32;
+
     static readonly JsonSerializerOptions indented = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
 
     public static int Run(string? json, string? filter, int rounds)
@@ -85,6 +87,7 @@ static class CpuRatios
         yield return () => TrainingStep(machine, KernelBackend.Reference);
         yield return () => Decoding(machine, ScalarType.Float32);
         yield return () => Decoding(machine, ScalarType.BFloat16);
+        yield return () => HeldWeights(machine);
     }
 
     static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.From(0.5)).requires_grad_();
@@ -158,35 +161,58 @@ static class CpuRatios
             Step, With(() => new PlainOperators(dual), Step), limit.Ms, limit.Text);
     }
 
-    // weights are float32 for either type of activations
-    static CpuRatio Decoding(CpuMachine machine, ScalarType type)
+    static HybridDesign DecodedDesign => HybridDesign.Create(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(1024)).Depth(9).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
+
+    // the same model twice: a step reads all weights once
+    static CpuRatio HeldWeights(CpuMachine machine)
     {
-        const int Tokens = 32;
-        var design = HybridDesign.Create(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(1024))
-            .Depth(9).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
+        var design = DecodedDesign;
         long parameters = design.CountParameters().Total;
-        var model = design.CreateModel(type, CPU, seed: 1);
-        var prompt = randint(0, 4096, [1, 256], ScalarType.Int64);
-        var token = prompt.narrow(1, 0, 1);
-        Action Steps(HybridCache cache) => () =>
+        Action Steps(ScalarType weightType)
+        {
+            var model = design.CreateModel(seed: 1, weightType: weightType);
+            return DecodeSteps(model, Prefilled(model));
+        }
+        var limit = machine.Limit(DecodeTokens * 2.0 * parameters, DecodeTokens * 2.0 * parameters, 0);
+        return new($"{DecodeTokens} decode steps, weights held in bfloat16", $"hybrid of {parameters / 1e6:f1}M, 1 row, Float32", "weights held in float32",
+            Steps(ScalarType.BFloat16), Steps(ScalarType.Float32), limit.Ms, limit.Text);
+    }
+
+    static Tensor DecodePrompt => randint(0, 4096, [1, 256], ScalarType.Int64);
+
+    static HybridCache Prefilled(HybridLanguageModel model)
+    {
+        using var noGrad = no_grad();
+        var cache = model.CreateCache(1);
+        using var context = new SequenceContext(cache: cache);
+        model.Forward(DecodePrompt, context);
+        return cache;
+    }
+
+    static Action DecodeSteps(HybridLanguageModel model, HybridCache cache)
+    {
+        var token = DecodePrompt.narrow(1, 0, 1);
+        return () =>
         {
             using var noGrad = no_grad();
-            for (int i = 0; i < Tokens; i++)
+            for (int i = 0; i < DecodeTokens; i++)
             {
                 using var scope = NewDisposeScope();
                 using var context = new SequenceContext(cache: cache);
                 model.Forward(token, context);
             }
         };
-        HybridCache Prefilled()
-        {
-            using var noGrad = no_grad();
-            var cache = model.CreateCache(1);
-            using var context = new SequenceContext(cache: cache);
-            model.Forward(prompt, context);
-            return cache;
-        }
-        var limit = machine.Limit(Tokens * 4.0 * parameters, Tokens * 2.0 * parameters, 0);
-        return new($"{Tokens} decode steps", $"hybrid of {parameters / 1e6:f1}M, 1 row, {type}", "composed operators", Steps(Prefilled()), With(Sequential, Steps(Prefilled())), limit.Ms, limit.Text);
+    }
+
+    // weights are float32 for either type of activations
+    static CpuRatio Decoding(CpuMachine machine, ScalarType type)
+    {
+        var design = DecodedDesign;
+        long parameters = design.CountParameters().Total;
+        var model = design.CreateModel(type, CPU, seed: 1);
+        var limit = machine.Limit(DecodeTokens * 4.0 * parameters, DecodeTokens * 2.0 * parameters, 0);
+        return new($"{DecodeTokens} decode steps", $"hybrid of {parameters / 1e6:f1}M, 1 row, {type}", "composed operators",
+            DecodeSteps(model, Prefilled(model)), With(Sequential, DecodeSteps(model, Prefilled(model))), limit.Ms, limit.Text);
     }
 }

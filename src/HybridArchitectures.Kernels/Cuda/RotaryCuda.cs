@@ -13,6 +13,45 @@ static class RotaryCuda
         public float Sign;
     }
 
+    struct AppendArguments
+    {
+        public nint Query, Key, Value, Cosine, Sine, Lengths, Turned, Keys, Values, Positions;
+        public long Length, QueryHeads, KeyHeads, Size, ValueSize, Half, TableLength, Slots, Sinks, Window;
+        public long QueryRow, QueryToken, QueryHead, KeyRow, KeyToken, KeyHead, ValueRow, ValueToken, ValueHead;
+        public long KeysRow, KeysSlot, KeysHead, ValuesRow, ValuesSlot, ValuesHead, PositionsRow;
+    }
+
+    /// <summary>Arguments as <see cref="CacheAppend.Forward"/>.</summary>
+    public static Tensor Append(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys, Tensor values,
+        Tensor? positions, int window, int sinks)
+    {
+        using var scope = NewDisposeScope();
+        (query, key, value) = (Packed(query), Packed(key), Packed(value));
+        var turned = table is null ? query.alias() : CudaMemory.NewLike(query);
+        var arguments = new AppendArguments
+        {
+            Query = table is null ? 0 : CudaMemory.Address(query), Key = CudaMemory.Address(key), Value = CudaMemory.Address(value),
+            Cosine = CudaMemory.Address(table?.Cosine), Sine = CudaMemory.Address(table?.Sine), Lengths = CudaMemory.Address(lengths),
+            Turned = CudaMemory.Address(turned), Keys = CudaMemory.Address(keys), Values = CudaMemory.Address(values), Positions = CudaMemory.Address(positions),
+            Length = query.size(1), QueryHeads = query.size(2), KeyHeads = key.size(2), Size = key.size(3), ValueSize = value.size(3),
+            Half = table?.Cosine.size(1) ?? 0, TableLength = table?.Cosine.size(0) ?? 1, Slots = keys.size(1), Sinks = sinks, Window = window,
+            QueryRow = query.stride(0), QueryToken = query.stride(1), QueryHead = query.stride(2), KeyRow = key.stride(0), KeyToken = key.stride(1),
+            KeyHead = key.stride(2), ValueRow = value.stride(0), ValueToken = value.stride(1), ValueHead = value.stride(2),
+            KeysRow = keys.stride(0), KeysSlot = keys.stride(1), KeysHead = keys.stride(2), ValuesRow = values.stride(0), ValuesSlot = values.stride(1),
+            ValuesHead = values.stride(2), PositionsRow = positions?.stride(0) ?? 0,
+        };
+        long strides = arguments.QueryRow | arguments.QueryToken | arguments.QueryHead | arguments.KeyRow | arguments.KeyToken | arguments.KeyHead
+            | arguments.ValueRow | arguments.ValueToken | arguments.ValueHead | arguments.KeysRow | arguments.KeysSlot | arguments.KeysHead
+            | arguments.ValuesRow | arguments.ValuesSlot | arguments.ValuesHead | arguments.Size | arguments.ValueSize | arguments.Half;
+        nint addresses = arguments.Query | arguments.Key | arguments.Value | arguments.Keys | arguments.Values | arguments.Turned;
+        bool wide = (strides * query.ElementSize | addresses) % 16 == 0;
+        CudaRuntime.DeviceOf(query).Launch("Rotary.cu", $"append_{CudaMemory.Suffix(query.dtype, wide)}", (query.size(0) * query.size(1), 1, 1), 256, 0, arguments);
+        GC.KeepAlive((query, key, value, table, lengths, keys, values, positions));
+        return turned.MoveToOuterDisposeScope();
+    }
+
+    static Tensor Packed(Tensor x) => x.size(3) > 1 && x.stride(3) != 1 ? x.contiguous() : x;
+
     public static Tensor Turn(Tensor x, Tensor cosine, Tensor sine, bool back)
     {
         using var scope = NewDisposeScope();

@@ -15,6 +15,7 @@ struct StepArguments {
     float* state;                                    // (slots, heads, headSize, N), updated in place
     TypedOutput output;
     i64 rows, heads, headSize, groups, states, lanes, ratePerState, softplus, slotCount;
+    i64 xRow, timeStepRow, gateRow, bRow, cRow;      // elements from one sequence to the next
     float minimum, maximum;
 };
 
@@ -35,18 +36,18 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     float sum = 0, x = 0;
     if (slot >= 0) {
         float* state = a.state + ((slot * heads + head) * headSize + (row - place * headSize)) * a.states;
-        const i64 group = (static_cast<i64>(sequence) * a.groups + head / (heads / static_cast<Index>(a.groups))) * a.states;
-        float delta = a.timeStep[place] + (a.bias ? a.bias[head] : 0.f);
+        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(a.groups))) * a.states, keysAt = sequence * a.bRow + group, queriesAt = sequence * a.cRow + group;
+        float delta = a.timeStep[sequence * a.timeStepRow + head] + (a.bias ? a.bias[head] : 0.f);
         if (a.softplus) delta = softplus<float>(delta);
         delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
-        x = a.x[row];
+        x = a.x[sequence * a.xRow + (row - sequence * heads * headSize)];
         const float added = delta * x, exponent = delta * log2_e;
         float decay = a.ratePerState ? 0 : exp2_of<float>(exponent * a.a[head]);
         for (i64 n = lane * V; n < a.states; n += lanes * V) {
             float old[V], keys[V], queries[V];
             load<float, V>(state, n, old);
-            load_typed<V>(a.b, group + n, keys);
-            load_typed<V>(a.c, group + n, queries);
+            load_typed<V>(a.b, keysAt + n, keys);
+            load_typed<V>(a.c, queriesAt + n, queries);
 #pragma unroll
             for (int i = 0; i < V; i++) {
                 if (a.ratePerState) decay = exp2_of<float>(exponent * a.a[head * a.states + n + i]);
@@ -60,7 +61,7 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     if (row >= a.rows || lane) return;
     if (a.skip) sum += a.skip[head] * x;
     if (a.gate.base && slot >= 0) {
-        float gate = a.gate[row];
+        float gate = a.gate[sequence * a.gateRow + (row - sequence * heads * headSize)];
         sum *= gate * sigmoid<float>(gate);
     }
     a.output.set(row, slot >= 0 ? sum : 0);
@@ -74,24 +75,24 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
     const i64 head = blockIdx.y, sequence = blockIdx.z, place = sequence * a.heads + head, within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
     i64 slot = sequence;
     if (a.slots) slot = a.slots[sequence] < a.slotCount ? a.slots[sequence] : -1;
-    const i64 row = place * a.headSize + within;
+    const i64 row = place * a.headSize + within, inSequence = head * a.headSize + within;
     float sum[Rows];
-    Raw<E, Rows> input = load_raw<E, Rows>(a.x.base, row);
+    Raw<E, Rows> input = load_raw<E, Rows>(a.x.base, sequence * a.xRow + inSequence);
 #pragma unroll
     for (int r = 0; r < Rows; r++) sum[r] = 0;
     if (slot >= 0) {
         float* state = a.state + ((slot * a.heads + head) * a.headSize + within) * N + lane * 4;
-        const i64 group = (sequence * a.groups + head / (a.heads / a.groups)) * N + lane * 4;
+        const i64 group = head / (a.heads / a.groups) * N + lane * 4;
         Raw<float, 4> old[Parts][Rows];
         Raw<E, 4> keys[Parts], queries[Parts];
 #pragma unroll
         for (int part = 0; part < Parts; part++) {
 #pragma unroll
             for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(state, r * N + part * Lanes * 4);
-            keys[part] = load_raw<E, 4>(a.b.base, group + part * Lanes * 4);
-            queries[part] = load_raw<E, 4>(a.c.base, group + part * Lanes * 4);
+            keys[part] = load_raw<E, 4>(a.b.base, sequence * a.bRow + group + part * Lanes * 4);
+            queries[part] = load_raw<E, 4>(a.c.base, sequence * a.cRow + group + part * Lanes * 4);
         }
-        float delta = load_one<E>(a.timeStep.base, place) + (a.bias ? a.bias[head] : 0.f);
+        float delta = load_one<E>(a.timeStep.base, sequence * a.timeStepRow + head) + (a.bias ? a.bias[head] : 0.f);
         if (a.softplus) delta = softplus<float>(delta);
         delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
         const float decay = exp2_of<float>(delta * log2_e * a.a[head]);
@@ -116,7 +117,7 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
     for (int r = 0; r < Rows; r++) x = own == r ? input[r] : x;
     float result = sum[0] + (a.skip ? a.skip[head] * x : 0.f);
     if (a.gate.base) {
-        const float gate = load_one<E>(a.gate.base, row + own);
+        const float gate = load_one<E>(a.gate.base, sequence * a.gateRow + inSequence + own);
         result *= gate * sigmoid<float>(gate);
     }
     store_one<E>(a.output.base, row + own, slot >= 0 ? result : 0.f);

@@ -11,7 +11,7 @@ static class StateUpdateCuda
         public CudaTyped X, TimeStep, Gate, B, C;
         public nint A, Skip, Bias, Slots, State;
         public CudaTyped Output;
-        public long Rows, Heads, HeadSize, Groups, States, Lanes, RatePerState, Softplus, SlotCount;
+        public long Rows, Heads, HeadSize, Groups, States, Lanes, RatePerState, Softplus, SlotCount, XRow, TimeStepRow, GateRow, BRow, CRow;
         public float Minimum, Maximum;
     }
 
@@ -24,14 +24,16 @@ static class StateUpdateCuda
     {
         using var scope = NewDisposeScope();
         var output = CudaMemory.NewLike(x);
-        (x, timeStep, gate, b, c, a, slots) = (x.contiguous(), timeStep.contiguous(), gate?.contiguous(), b.contiguous(), c.contiguous(), a.contiguous(), slots?.contiguous());
+        (x, timeStep, gate, b, c) = (Sequences(x), Sequences(timeStep), gate is null ? null : Sequences(gate), Sequences(b), Sequences(c));
+        (a, slots) = (a.contiguous(), slots?.contiguous());
         var (skips, biases) = (CudaMemory.Float32(skip), CudaMemory.Float32(timeStepBias));
         long states = b.size(2), rows = x.NumberOfElements;
-        bool wide = states % 4 == 0 && CudaMemory.Address(state) % 16 == 0 && CudaMemory.Address(b) % (4 * b.ElementSize) == 0 && CudaMemory.Address(c) % (4 * c.ElementSize) == 0;
+        bool wide = states % 4 == 0 && CudaMemory.Address(state) % 16 == 0 && CudaMemory.Address(b) % (4 * b.ElementSize) == 0 && CudaMemory.Address(c) % (4 * c.ElementSize) == 0 && (b.stride(0) | c.stride(0)) % 4 == 0;
         // what the kernel for several rows of a head at once takes
         int teams = states is 32 or 64 or 128 or 256 ? 128 / (int)Math.Min(32, states / 4) : 0;
         bool together = wide && teams > 0 && a.dim() == 1 && x.dim() == 3 && x.size(2) % (teams * RowsTogether) == 0 && x.size(0) <= 65535 && x.size(1) <= 65535;
         foreach (var tensor in (ReadOnlySpan<Tensor?>)[x, timeStep, gate, b, c]) together &= tensor is null || (tensor.dtype == x.dtype && CudaMemory.Address(tensor) % 16 == 0);
+        together &= x.stride(0) % 4 == 0;
         if (!together && rows >= int.MaxValue) throw new ArgumentException($"state has {rows} rows of {states} numbers; the CUDA back end takes up to 2^31 - 1 of other than 32, 64, 128 or 256", nameof(state));
         long lanes = 1;
         while (lanes < 32 && lanes * (wide ? 4 : 1) < states) lanes *= 2;
@@ -40,7 +42,8 @@ static class StateUpdateCuda
             X = CudaTyped.From(x), TimeStep = CudaTyped.From(timeStep), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c),
             A = CudaMemory.Address(a), Skip = CudaMemory.Address(skips), Bias = CudaMemory.Address(biases), Slots = CudaMemory.Address(slots), State = CudaMemory.Address(state), Output = CudaTyped.From(output),
             Rows = rows, Heads = x.size(1), HeadSize = x.dim() == 3 ? x.size(2) : 1, Groups = b.size(1), States = states, Lanes = lanes, RatePerState = a.dim() == 2 ? 1 : 0,
-            Softplus = softplus ? 1 : 0, SlotCount = state.size(0), Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
+            Softplus = softplus ? 1 : 0, SlotCount = state.size(0),
+            XRow = x.stride(0), TimeStepRow = timeStep.stride(0), GateRow = gate?.stride(0) ?? 0, BRow = b.stride(0), CRow = c.stride(0), Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
         };
         var device = CudaRuntime.DeviceOf(x);
         if (together)
@@ -49,5 +52,14 @@ static class StateUpdateCuda
         else device.Launch("StateUpdate.cu", wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0, arguments);
         GC.KeepAlive((x, timeStep, gate, b, c, a, skips, biases, slots, state));
         return output.MoveToOuterDisposeScope();
+    }
+
+    // itself where what belongs to a sequence lies without gaps, as in a slice of a projection
+    static Tensor Sequences(Tensor tensor)
+    {
+        long expected = 1;
+        for (int dimension = (int)tensor.dim() - 1; dimension > 0; expected *= tensor.size(dimension--))
+            if (tensor.size(dimension) > 1 && tensor.stride(dimension) != expected) return tensor.contiguous();
+        return tensor;
     }
 }

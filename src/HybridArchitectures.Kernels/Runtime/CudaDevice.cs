@@ -96,6 +96,20 @@ sealed unsafe class CudaDevice
         }
     }
 
+    /// <summary>Does work with the device's context on this thread.</summary>
+    public void Within(Action work)
+    {
+        nint before = Enter();
+        try
+        {
+            work();
+        }
+        finally
+        {
+            Leave(before);
+        }
+    }
+
     // a thread of .NET's has no context until one is set; where libtorch works on another card, that one is put back
     nint Enter()
     {

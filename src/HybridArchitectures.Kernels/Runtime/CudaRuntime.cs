@@ -50,6 +50,9 @@ sealed class CudaRuntime
         return ForTensor(tensor).Device(cuda ? tensor.device_index : 0);
     }
 
+    /// <summary>The GPU of a number.</summary>
+    internal static CudaDevice DeviceAt(int index) => Current().Device(index);
+
     /// <summary>The runtime that serves the tensor.</summary>
     internal static CudaRuntime ForTensor(Tensor tensor)
     {

@@ -41,6 +41,16 @@ sealed class KernelEvents : EventSource
     [Event(2, Level = EventLevel.Informational, Message = "{0} compiled for {1} in {2} ms")]
     public void KernelCompiled(string source, string architecture, long milliseconds) => WriteEvent(2, source, architecture, milliseconds);
 
+    /// <summary>Tells once why decoding does not run as captured graphs.</summary>
+    [NonEvent]
+    public void EagerSteps(string reason)
+    {
+        if (IsEnabled(EventLevel.Warning, EventKeywords.None) && told.TryAdd(("decoding", reason, default, ""), true)) DecodingIsEager(reason);
+    }
+
+    [Event(3, Level = EventLevel.Warning, Message = "decoding launches every kernel of a step by itself: {0}")]
+    void DecodingIsEager(string reason) => WriteEvent(3, reason);
+
     /// <summary>A new listener is told everything anew.</summary>
     protected override void OnEventCommand(EventCommandEventArgs command)
     {

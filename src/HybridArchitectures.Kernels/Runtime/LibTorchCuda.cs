@@ -12,11 +12,20 @@ static partial class LibTorchCuda
         return stream;
     }
 
+    /// <summary>Makes a stream libtorch's current one on this thread and its device.</summary>
+    public static void SetStream(nint stream, int device)
+    {
+        if (torch_set_current_cuda_stream(stream, device) != 0) throw new CudaException($"libtorch does not take the stream on device {device}");
+    }
+
     /// <summary>Makes a device libtorch's current one on this thread, until disposed.</summary>
     public static DeviceGuard On(int device) => new(device);
 
     [LibraryImport(NativeNames.TorchCuda)]
     private static partial int aoti_torch_get_current_cuda_stream(int device, out nint stream);
+
+    [LibraryImport(NativeNames.TorchCuda)]
+    private static partial int torch_set_current_cuda_stream(nint stream, int device);
 
     [LibraryImport(NativeNames.TorchCuda)]
     private static partial int aoti_torch_create_cuda_guard(int device, out nint guard);

@@ -37,10 +37,14 @@ public sealed class HybridChatClient : IChatClient
     /// The options that apply where a call sets none. The default, null, means the defaults of <see cref="GenerationOptions"/>.
     /// </param>
     /// <param name="modelId">The model id in answers. The default, null, means the name of the design.</param>
+    /// <param name="weightType">
+    /// The type in which weights are held while answering, as in <see cref="TextGenerator"/>. The default, null, means the model as it is.
+    /// </param>
     /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
-    public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null)
+    public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null,
+        TorchSharp.torch.ScalarType? weightType = null)
     {
-        generator = new TextGenerator(model, tokenizer);
+        generator = new TextGenerator(model, tokenizer, weightType);
         (this.model, this.tokenizer) = (model, tokenizer);
         this.template = template ?? (tokenizer is Llama3Tokenizer llama ? ChatTemplate.Llama3(llama) : ChatTemplate.Plain(tokenizer));
         this.defaults = defaults ?? new();
@@ -144,5 +148,9 @@ public sealed class HybridChatClient : IChatClient
     /// <summary>
     /// Disposes the client. Reading an unfinished answer then throws an <see cref="ObjectDisposedException"/>. Model and tokenizer are not disposed.
     /// </summary>
-    public void Dispose() => disposed = true;
+    public void Dispose()
+    {
+        disposed = true;
+        generator.Dispose();
+    }
 }

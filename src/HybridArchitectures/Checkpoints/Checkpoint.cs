@@ -57,7 +57,7 @@ public static class Checkpoint
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         // parameters only: the balancing biases of experts change in steps that half precision would round to 0
-        var rounded = type == ScalarType.Float32 ? [] : model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
+        var rounded = model.AllParameters().Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
         var tensors = model.WholeState().ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
         SafetensorsFile.Write(Path.Combine(folder, ModelFile), tensors, metadata);
@@ -95,14 +95,19 @@ public static class Checkpoint
     /// <param name="folder">The folder.</param>
     /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
+    /// <param name="weightType">
+    /// The type in which weights are held, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or bfloat16. The file
+    /// is read straight into it; next to the model, memory holds one tensor at most.
+    /// </param>
     /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design. The message names them.</exception>
-    public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null)
+    public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,
+        ScalarType weightType = ScalarType.Float32)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
         // both files of one save, even while another process saves
         var (design, file) = AtomicWrite.Read(folder, () => (ReadDesign(folder), SafetensorsFile.Open(Path.Combine(folder, ModelFile))));
         using var opened = file;
-        var model = design.CreateBlankModel(compute, device ?? CPU);
+        var model = design.CreateBlankModel(compute, device ?? CPU, weightType);
         try
         {
             LoraAdapters.AttachAs(model, file);

@@ -65,7 +65,15 @@ static unsafe class ParallelRead
         {
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(errors.InnerExceptions[0]);
         }
-        GC.KeepAlive(target);
+        MarkChanged(target);
+    }
+
+    // what is kept of a tensor goes by its version, which memory written past libtorch does not change
+    static void MarkChanged(Tensor target)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        target.view(-1).narrow(0, 0, 0).zero_();
     }
 
     /// <summary>Converts bfloat16, the upper half of a float32, to float32.</summary>

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
@@ -43,10 +44,14 @@ public static class PretrainedModel
     /// Loads a checkpoint. Its tensors must be exactly those of the design, except for a tied head and tensors that no text model uses.
     /// </summary>
     /// <param name="folder">A local folder.</param>
-    /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16. Weights are converted to float32.</param>
+    /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
     /// <param name="progress">Receives the share of loaded tensors, from 0 to 1.</param>
     /// <param name="options">How settings are read. The default, null, means the model as it was trained, and refuses unknown settings.</param>
+    /// <param name="weightType">
+    /// The type in which weights are held whatever the file has, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or bfloat16. The file
+    /// is read straight into it; next to the model, memory holds one tensor at most.
+    /// </param>
     /// <exception cref="DirectoryNotFoundException">
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
@@ -56,8 +61,9 @@ public static class PretrainedModel
     /// shape. The message names them.
     /// </exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,
-        IProgress<double>? progress = null, PretrainedLoadOptions? options = null)
+        IProgress<double>? progress = null, PretrainedLoadOptions? options = null, ScalarType weightType = ScalarType.Float32)
     {
+        ModuleChecks.WeightType(weightType);
         var (family, config) = ReadConfig(folder);
         config.RefuseQuantized();
         RefuseQuantized(folder);
@@ -71,7 +77,7 @@ public static class PretrainedModel
         if (expected / 2 > files.Elements + (1 << 20))
             throw new InvalidDataException(
                 $"{folder}: {PretrainedFolder.ConfigFile} describes {expected} parameters, but the files contain {files.Elements} elements");
-        var model = design.CreateBlankModel(compute, device ?? CPU);
+        var model = design.CreateBlankModel(compute, device ?? CPU, weightType);
         try
         {
             Fill(model, family, files, actual, folder, progress);

@@ -58,8 +58,42 @@ public sealed record GenerationOptions
     /// <summary>Whether special tokens that the model gives are left out of the text.</summary>
     public bool SkipSpecialTokens { get; init; } = true;
 
-    /// <summary>Prompts are read this many tokens at a time, which bounds memory.</summary>
-    public int PrefillChunk { get; init => field = Bounds.AtLeastOne(value, nameof(PrefillChunk)); } = 512;
+    /// <summary>
+    /// Gets or sets the number of tokens a row that are read at a time from prompts, which bounds memory. The default, null, means 512 in
+    /// main memory,
+    /// and on a GPU as many as make 16,384 tokens over all rows, at least 512.
+    /// </summary>
+    public int? PrefillChunk { get; init => field = value is { } tokens ? Bounds.AtLeastOne(tokens, nameof(PrefillChunk)) : null; }
+
+    /// <summary>
+    /// Gets or sets whether decoding steps on a GPU are captured as CUDA graphs, one for each number of rows. The default value is true.
+    /// Tokens are the
+    /// same with and without. Steps run eagerly where a model has custom mixers, or where <see cref="Processors"/>, <see
+    /// cref="RepetitionPenalty"/> or
+    /// <see cref="NoRepeatNgrams"/> need the tokens on the host; an event of the source "HybridArchitectures" says why.
+    /// </summary>
+    public bool CudaGraphs { get; init; } = true;
+
+    /// <summary>
+    /// Gets or sets how many draft tokens are verified in one pass, from 1 to 7. Drafts are what followed the last tokens where they stood
+    /// before in the
+    /// same text (prompt lookup, as in transformers), so no second model is needed: text that repeats, such as code or quotations, takes
+    /// fewer passes. The
+    /// tokens are those of greedy decoding, where the two best scores are not as close as rounding. The default, null, verifies none. Used where
+    /// <see cref="Temperature"/> is 0, no rule needs the tokens on the host, and the model has no custom mixer.
+    /// </summary>
+    public int? DraftTokens
+    {
+        get;
+        init => field = value is null or (>= 1 and <= MaxDraftTokens) ? value
+            : throw new ArgumentOutOfRangeException(nameof(DraftTokens), value, $"DraftTokens is {value}; expected 1 to {MaxDraftTokens}, or null");
+    }
+
+    internal const int MaxDraftTokens = 7;
+
+    /// <summary>Why tokens cannot be chosen without the host; null where they can.</summary>
+    internal string? HostRule =>
+        Processors.Count > 0 ? nameof(Processors) : RepetitionPenalty != 1 ? nameof(RepetitionPenalty) : NoRepeatNgrams is not null ? nameof(NoRepeatNgrams) : null;
 
     /// <summary>
     /// The rules these options ask for, in order: own ones, repetition, runs, and unless greedy temperature, top-k, top-p, min-p, typical, epsilon.

@@ -35,7 +35,10 @@ sealed class GenerationRow
     public bool IsFinished { get; private set; }
 
     /// <summary>The random number for the next token.</summary>
-    public double NextNumber => random.At(GeneratedCount);
+    public double NextNumber => NumberAt(GeneratedCount);
+
+    /// <summary>The random number for the token generated after <paramref name="count"/> others.</summary>
+    public double NumberAt(int count) => random.At(count);
 
     /// <summary>Takes the next token.</summary>
     public GeneratedPiece Accept(int id)

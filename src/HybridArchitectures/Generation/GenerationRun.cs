@@ -9,17 +9,27 @@ namespace HybridArchitectures.Generation;
 /// <summary>A batch of prompts being continued, one token a row and step. Rows that have ended leave the batch.</summary>
 sealed class GenerationRun : IDisposable
 {
+    const int HostChunk = 512, DeviceTokens = 16_384;
+
+    // tokens to come that a graph makes room for at once: memory grows, and the step is captured again, where there are more
+    const int MaxRoom = 2048;
+
     readonly LanguageModel model;
     readonly GenerationOptions options;
     readonly IReadOnlyList<LogitsProcessor> processors;
     readonly int vocabulary;
     readonly int[] absent;
+    readonly Action ended;
     List<GenerationRow> active;
     HybridCache? cache;
+    DecodeLoop? loop;
+    Tensor? absentIds;
+    List<GenerationRow> slots = [];         // the rows of the cache, those that have ended among them
+    bool disposed;
 
-    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows)
+    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, Action ended)
     {
-        (this.model, this.options) = (model, options);
+        (this.model, this.options, this.ended) = (model, options, ended);
         active = [.. rows];
         processors = options.CreateProcessors();
         vocabulary = tokenizer?.VocabularySize ?? model.VocabularySize;
@@ -49,6 +59,8 @@ sealed class GenerationRun : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        if (cache is not null && Drafts() is { } drafts) return Verify(drafts);
+        if (cache is not null && (loop is not null || StartLoop())) return ComputeLoop();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
         var ids = Choose(logits);
         var pieces = active.Select((row, i) => row.Accept(ids[i])).ToArray();
@@ -58,8 +70,13 @@ sealed class GenerationRun : IDisposable
 
     public void Dispose()
     {
+        if (disposed) return;
+        disposed = true;
+        loop?.Dispose();
+        absentIds?.Dispose();
         cache?.Dispose();
         cache = null;
+        ended();
     }
 
     // (rows, vocabulary) after each prompt's last token
@@ -68,11 +85,12 @@ sealed class GenerationRun : IDisposable
         cache = model.CreateCache(active.Count);
         int longest = active.Max(row => row.Prompt.Count);
         var last = new Tensor[active.Count];
-        for (int start = 0; start < longest; start += options.PrefillChunk)
+        int chunk = options.PrefillChunk ?? DefaultChunk();
+        for (int start = 0; start < longest; start += chunk)
         {
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
-            int width = Math.Min(options.PrefillChunk, longest - start);
+            int width = Math.Min(chunk, longest - start);
             var ids = new long[active.Count * width];
             var lengths = new long[active.Count];
             for (int row = 0; row < active.Count; row++)
@@ -89,6 +107,106 @@ sealed class GenerationRun : IDisposable
         return cat(last, 0);
     }
 
+    // (rows, drafts) of a model whose states can take tokens back; null where none are wanted
+    int[][]? Drafts()
+    {
+        if (options.DraftTokens is not { } count || options.Temperature != 0 || options.HostRule is not null) return null;
+        if (model is not HybridLanguageModel hybrid || hybrid.HasCustomMixers) return null;
+        return [.. active.Select(row => PromptLookup.Guess(row.History, count))];
+    }
+
+    // one pass over the last token of each row and its drafts; drafts that the model would have chosen itself are kept
+    GeneratedPiece[] Verify(int[][] drafts)
+    {
+        int width = 1 + drafts.Max(guess => guess.Length);
+        var ids = new long[active.Count * width];
+        for (int row = 0; row < active.Count; row++)
+        {
+            ids[row * width] = active[row].History[^1];
+            // rows with fewer drafts are filled with tokens that are not taken
+            for (int i = 1; i < width; i++) ids[row * width + i] = i <= drafts[row].Length ? drafts[row][i - 1] : 0;
+        }
+        using var context = new SequenceContext(cache: cache) { IsStepwise = true };
+        var logits = model.Forward(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), context);
+        var scores = RuledOnDevice(logits.flatten(0, 1));
+        var (values, indices) = scores.max(1);
+        var best = TensorMemory.ToArray<float>(values);
+        var chosen = TensorMemory.ToArray<long>(indices);
+        var counts = new int[active.Count];
+        var pieces = new List<GeneratedPiece>();
+        for (int row = 0; row < active.Count; row++)
+        {
+            do
+            {
+                int at = row * width + counts[row]++;
+                if (!float.IsFinite(best[at])) throw NotFinite(row);
+                pieces.Add(active[row].Accept((int)chosen[at]));
+            }
+            while (!active[row].IsFinished && counts[row] <= drafts[row].Length && drafts[row][counts[row] - 1] == active[row].History[^1]);
+        }
+        cache!.KeepTokens(counts, width);
+        DropFinished();
+        return [.. pieces];
+    }
+
+    int DefaultChunk() => model.Device.type == TorchSharp.DeviceType.CUDA ? Math.Max(HostChunk, DeviceTokens / active.Count) : HostChunk;
+
+    // whether steps run as a graph from now on
+    bool StartLoop()
+    {
+        if (!options.CudaGraphs || model is not HybridLanguageModel hybrid || model.Device.type != TorchSharp.DeviceType.CUDA) return false;
+        if ((options.HostRule ?? StepGraph.Refusal(hybrid)) is { } reason)
+        {
+            KernelEvents.Log.EagerSteps(reason);
+            return false;
+        }
+        slots = [.. active];
+        long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.History.Count);
+        cache!.Reserve(room);
+        loop = new DecodeLoop(hybrid, cache, slots, RuledOnDevice, options.Temperature != 0);
+        return true;
+    }
+
+    Tensor RuledOnDevice(Tensor logits)
+    {
+        // none of these rules looks at the tokens so far
+        var history = Enumerable.Repeat((IReadOnlyList<int>)[], (int)logits.size(0)).ToArray();
+        var scores = Restricted(logits);
+        foreach (var processor in processors) scores = processor.Apply(scores, history);
+        return scores;
+    }
+
+    // the step whose tokens are wanted runs already, unless it is the first
+    GeneratedPiece[] ComputeLoop()
+    {
+        if (loop!.Pending == 0) loop.Launch();
+        // rows that have ended compute on beside the others until few are left; then the others go on alone
+        bool shrink = active.Count <= slots.Count / 2;
+        bool another = active.Any(row => row.GeneratedCount + loop.Pending < options.MaxNewTokens);
+        if (another && !shrink) loop.Launch();
+        var ids = loop.Take();
+        var pieces = new List<GeneratedPiece>();
+        for (int slot = 0; slot < slots.Count; slot++)
+        {
+            if (slots[slot].IsFinished) continue;
+            if (ids[slot] < 0) throw NotFinite(active.IndexOf(slots[slot]));
+            pieces.Add(slots[slot].Accept(ids[slot]));
+        }
+        active.RemoveAll(row => row.IsFinished);
+        if (shrink && active.Count > 0 && loop.Pending == 0) Shrink();
+        return [.. pieces];
+    }
+
+    void Shrink()
+    {
+        var staying = Enumerable.Range(0, slots.Count).Where(slot => !slots[slot].IsFinished).ToArray();
+        loop!.Dispose();
+        loop = null;
+        var smaller = cache!.Select(staying);
+        cache.Dispose();
+        cache = smaller;
+    }
+
     Tensor Continue() => Next(tensor(active.Select(row => (long)row.History[^1]).ToArray(), [active.Count, 1], ScalarType.Int64, device: model.Device), null);
 
     Tensor Next(Tensor ids, SequenceLayout? layout)
@@ -100,14 +218,30 @@ sealed class GenerationRun : IDisposable
         return logits;
     }
 
-    int[] Choose(Tensor logits)
+    // float32 scores of the tokens that there are
+    Tensor Restricted(Tensor logits)
     {
         // a model may have more rows in its embedding than the tokenizer has tokens
         var scores = logits.size(1) > vocabulary ? logits.narrow(1, 0, vocabulary) : logits;
         if (scores.dtype != ScalarType.Float32) scores = scores.to(ScalarType.Float32);
-        if (absent.Length > 0) scores = scores.index_fill(1, tensor(absent.Select(id => (long)id).ToArray(), device: scores.device), Scalars.MinusInfinity);
+        if (absent.Length > 0)
+        {
+            absentIds ??= tensor(absent.Select(id => (long)id).ToArray(), device: scores.device).DetachFromDisposeScope();
+            scores = scores.index_fill(1, absentIds, Scalars.MinusInfinity);
+        }
+        return scores;
+    }
+
+    Tensor Ruled(Tensor scores)
+    {
         var history = active.Select(row => row.History).ToArray();
         foreach (var processor in processors) scores = processor.Apply(scores, history);
+        return scores;
+    }
+
+    int[] Choose(Tensor logits)
+    {
+        var scores = Ruled(Restricted(logits));
         return options.Temperature == 0 ? Likeliest(scores) : Sample(scores);
     }
 

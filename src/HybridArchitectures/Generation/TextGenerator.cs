@@ -1,7 +1,9 @@
 using System.Runtime.CompilerServices;
 using System.Text;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Tokenization;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
@@ -19,10 +21,16 @@ namespace HybridArchitectures.Generation;
 /// Console.WriteLine(result.Text);
 /// </code>
 /// </example>
-public sealed class TextGenerator
+public sealed class TextGenerator : IDisposable
 {
     readonly LanguageModel model;
     readonly Tokenizer? tokenizer;
+    readonly ScalarType? weightType;
+    readonly Lock gate = new();
+    HybridLanguageModel? copy;
+    long copied;
+    int runs;
+    bool disposed;
 
     /// <summary>Creates a generator. Model and tokenizer stay the caller's.</summary>
     /// <param name="model">The model.</param>
@@ -30,13 +38,90 @@ public sealed class TextGenerator
     /// Its tokenizer. The default, null, is for models of token ids alone: prompts are ids, results hold ids and no text, and only
     /// <see cref="GenerationOptions.StopTokens"/> and <see cref="GenerationOptions.MaxNewTokens"/> end them.
     /// </param>
-    /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
-    public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null)
+    /// <param name="weightType">
+    /// The type in which weights are held while generating. The default, null, uses the model as it is. Where a model under training holds float32
+    /// weights, bfloat16 makes a copy on first use that reads half the bytes a token; the generator keeps it, and fills it again when the
+    /// model's weights have changed since.
+    /// </param>
+    /// <exception cref="ArgumentException">
+    /// The tokenizer has more tokens than the model, or a type of weights is asked for that models do not have, or of another model than a
+    /// <see cref="HybridLanguageModel"/>.
+    /// </exception>
+    public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null, ScalarType? weightType = null)
     {
         ArgumentNullException.ThrowIfNull(model);
+        if (weightType is { } type)
+        {
+            ModuleChecks.WeightType(type);
+            if (model is not HybridLanguageModel)
+                throw new ArgumentException($"weightType is {type}, and model is a {model.GetType().Name}; expected a {nameof(HybridLanguageModel)}, or null", nameof(weightType));
+        }
+        this.weightType = weightType;
         if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
             throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.VocabularySize}", nameof(tokenizer));
         (this.model, this.tokenizer) = (model, tokenizer);
+    }
+
+    /// <summary>
+    /// Frees the copy of the model, if there is one, as soon as no generation uses it. Model and tokenizer stay the caller's.
+    /// </summary>
+    public void Dispose()
+    {
+        lock (gate)
+        {
+            disposed = true;
+            Free();
+        }
+    }
+
+    void Free()
+    {
+        if (!disposed || runs > 0) return;
+        copy?.Dispose();
+        copy = null;
+    }
+
+    GenerationRun Begin(GenerationOptions options, IReadOnlyList<GenerationRow> rows)
+    {
+        var running = Running();
+        try
+        {
+            return new GenerationRun(running, tokenizer, options, rows, End);
+        }
+        catch
+        {
+            End();
+            throw;
+        }
+    }
+
+    void End()
+    {
+        lock (gate)
+        {
+            runs--;
+            Free();
+        }
+    }
+
+    // the model that computes: the caller's, or a copy that is as the caller's is now
+    LanguageModel Running()
+    {
+        lock (gate)
+        {
+            ObjectDisposedException.ThrowIf(disposed, this);
+            var used = model;
+            if (weightType is { } type && model is HybridLanguageModel original && original.WeightType != type)
+            {
+                long version = original.Version();
+                if (copy is null) copy = original.Copy(type);
+                else if (version != copied) copy.Take(original);
+                copied = version;
+                used = copy;
+            }
+            runs++;
+            return used;
+        }
     }
 
     /// <summary>Continues a text.</summary>
@@ -105,7 +190,7 @@ public sealed class TextGenerator
         IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellation = default)
     {
         using var thread = new WorkThread("text generation");
-        var run = await thread.Run(() => new GenerationRun(model, tokenizer, options, Rows(prompts, options))).ConfigureAwait(false);
+        var run = await thread.Run(() => Begin(options, Rows(prompts, options))).ConfigureAwait(false);
         try
         {
             while (!run.IsFinished)
@@ -126,7 +211,7 @@ public sealed class TextGenerator
     {
         var texts = rows.Select(_ => new StringBuilder()).ToArray();
         var reasons = new FinishReason[rows.Count];
-        using var run = new GenerationRun(model, tokenizer, options, rows);
+        using var run = Begin(options, rows);
         while (!run.IsFinished)
         {
             foreach (var piece in run.Step(cancellation))

@@ -72,7 +72,7 @@ public sealed partial class HybridCache : IDisposable
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
         var index = Indices.From(rows.Select(row => (long)row), device);
         var states = States.Select(state => state?.Select(index).TakeOwnership());
-        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design };
+        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design, StepsOnDevice = StepsOnDevice };
     }
 
     /// <summary>A copy of everything.</summary>
@@ -121,7 +121,7 @@ public sealed partial class HybridCache : IDisposable
             foreach (var state in joined) state?.Dispose();
             throw;
         }
-        return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design };
+        return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design, StepsOnDevice = StepsOnDevice };
     }
 
     /// <summary>Gives back memory kept for tokens to come: what is left is what the cost model counts for the longest row's length.</summary>
@@ -166,11 +166,13 @@ public sealed partial class HybridCache : IDisposable
             States[block]?.TakeOwnership();
         }
         snapshot.Lengths.ToArray().CopyTo(lengths, 0);
+        areCurrent = false;
     }
 
     internal void SetLengths(IReadOnlyList<long> values)
     {
         for (int row = 0; row < lengths.Length; row++) lengths[row] = values[row];
+        areCurrent = false;
     }
 
     internal void Forget(long snapshot)
@@ -186,6 +188,7 @@ public sealed partial class HybridCache : IDisposable
     internal void Advance(SequenceContext context)
     {
         for (int row = 0; row < lengths.Length; row++) lengths[row] += context.RowLength(row);
+        areCurrent = context.StepLengths is not null;
     }
 
     /// <summary>Refuses a cache that has been disposed.</summary>
@@ -197,5 +200,6 @@ public sealed partial class HybridCache : IDisposable
     {
         disposed = true;
         foreach (var state in States) state?.Dispose();
+        DisposeSteps();
     }
 }

@@ -20,7 +20,7 @@ namespace HybridArchitectures.Models;
 /// Autograd.Backward(loss.Total);
 /// </code>
 /// </example>
-public sealed class HybridLanguageModel : LanguageModel
+public sealed partial class HybridLanguageModel : LanguageModel
 {
     readonly HybridStack stack;
     readonly IReadOnlyList<string> stateNames;
@@ -28,9 +28,11 @@ public sealed class HybridLanguageModel : LanguageModel
     internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
     {
         Design = factory.Design;
-        AddParameter("embedding", factory.Normal(Design.Initialisation.EmbeddingStandardDeviation, Design.VocabularySize, Design.Width), decays: true);
+        WeightType = factory.WeightType;
+        AddParameter("embedding", factory.Weight(Design.Initialisation.EmbeddingStandardDeviation, Design.VocabularySize, Design.Width), decays: true);
         stack = Add("stack", new HybridStack(factory, compute));
         if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.VocabularySize, Design.Width), decays: true);
+        HasCustomMixers = Design.Blocks.Any(block => block.Mixer is CustomMixerSpec);
         stateNames = [.. AllState().Select(item => item.Name)];
     }
 
@@ -49,14 +51,23 @@ public sealed class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     public override ScalarType ComputeType => stack.ComputeType;
 
-    /// <summary>(vocabulary, width), float32.</summary>
+    /// <summary>
+    /// The type in which weights of projections are held: float32 in a model that can be trained, or bfloat16. Parameters that enter the arithmetic
+    /// in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers.
+    /// </summary>
+    public ScalarType WeightType { get; }
+
+    /// <summary>(vocabulary, width), in <see cref="WeightType"/>.</summary>
     public Parameter Embedding => Parameter("embedding");
 
-    /// <summary>(vocabulary, width), float32: the embedding itself if the head is tied.</summary>
+    /// <summary>(vocabulary, width), in <see cref="WeightType"/>: the embedding itself if the head is tied.</summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
     /// <summary>The low-rank adapters attached to it, or null.</summary>
     public LoraAdapters? Adapters { get; internal set; }
+
+    /// <summary>Whether it has mixers of a user's program.</summary>
+    internal bool HasCustomMixers { get; }
 
     string HeadName => Design.TiedHead ? "embedding" : "head";
 
@@ -189,7 +200,7 @@ public sealed class HybridLanguageModel : LanguageModel
 
     Tensor AdaptedHead => Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
 
-    Tensor HeadFor(Tensor hidden) => hidden.dtype == ScalarType.Float32 ? AdaptedHead : AdaptedHead.to(hidden.dtype);
+    Tensor HeadFor(Tensor hidden) => AdaptedHead.to(hidden.dtype);
 
     void CheckIds(Tensor ids, string name)
     {

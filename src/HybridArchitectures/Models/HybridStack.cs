@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
@@ -57,7 +58,10 @@ public sealed class HybridStack : HybridModule
         ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
-        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch]) { Design = design };
+        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch])
+        {
+            Design = design, StepsOnDevice = device.type == TorchSharp.DeviceType.CUDA,
+        };
     }
 
     /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>
@@ -82,9 +86,16 @@ public sealed class HybridStack : HybridModule
         Observer?.Invoke(-1, x);
         // nodes of their own: the readers' gradients meet, and the first block's, before the two are added: one order of sums, also with checkpointing
         if (keepsEmbedded) (context.Embedded, x) = (x.view_as(x), x.view_as(x));
+        Tensor? added = null;
         for (int i = 0; i < blocks.Count; i++)
         {
             context.Block = i;
+            if (context.StepLengths is not null && blocks[i].HasPlainSums && Observer is null)
+            {
+                (x, added) = blocks[i].Step(x, added, context, context.Cache!.States[i]);
+                continue;
+            }
+            if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
             var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context) : blocks[i].Forward(x, context, context.Cache?.States[i]);
             if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
             x = next;
@@ -92,7 +103,7 @@ public sealed class HybridStack : HybridModule
         }
         context.Embedded = null;
         context.Cache?.Advance(context);
-        x = norm.Forward(x);
+        x = added is null ? norm.Forward(x) : norm.ForwardSum(x, added).Output;
         Observer?.Invoke(blocks.Count, x);
         return context.FromRightPadded(x).MoveToOuterDisposeScope();
     }

@@ -18,7 +18,8 @@ public sealed class SequenceContext : IDisposable
     readonly List<RouterRecord> routing = [];
     readonly bool ownsLayout;
     AttentionPositions? attentionPositions;
-    Tensor? order, inverse;
+    Tensor? order, inverse, positions;
+    bool begun;
 
     /// <summary>A context.</summary>
     /// <param name="layout">Pads and documents; null when every row is one full document. Stays the caller's.</param>
@@ -78,7 +79,13 @@ public sealed class SequenceContext : IDisposable
     public Device Device { get; private set; } = CPU;
 
     /// <summary>Position of every token in its document: (length) if the same in each row, else (batch, length); int64.</summary>
-    public Tensor Positions { get; private set; } = null!;
+    public Tensor Positions => positions ??= ComputePositions();
+
+    /// <summary>
+    /// Tokens of each row with those of this pass, (batch) int32 on the device, where the pass is a decoding step that takes no numbers of
+    /// the host; else null.
+    /// </summary>
+    internal Tensor? StepLengths { get; private set; }
 
     /// <summary>Tokens each row had seen before this pass.</summary>
     public IReadOnlyList<long> PastLengths { get; private set; } = [];
@@ -106,6 +113,13 @@ public sealed class SequenceContext : IDisposable
 
     /// <summary>What the routers of the last pass decided, in the order of the blocks, if <see cref="KeepsRouting"/>; without gradient, valid until the next pass.</summary>
     public IReadOnlyList<RouterRecord> Routing => routing;
+
+    /// <summary>
+    /// Whether the few tokens of the pass are computed as so many steps would: weights are read once for all, states move token by token and
+    /// remember what
+    /// they were after each, so that <see cref="HybridCache.KeepTokens"/> can take tokens back.
+    /// </summary>
+    internal bool IsStepwise { get; init; }
 
     /// <summary>The block at work, from 0.</summary>
     internal int Block { get; set; }
@@ -156,17 +170,26 @@ public sealed class SequenceContext : IDisposable
         long first = PastLengths.Count > 0 ? PastLengths[0] : 0;
         IsUniform = Layout?.RowLengths is null && PastLengths.All(past => past == first);
         TotalLength = Enumerable.Range(0, (int)batch).Select(row => PastLengths[row] + RowLength(row)).DefaultIfEmpty(0).Max();
-        using var scope = NewDisposeScope();
-        using var noGrad = no_grad();
-        Positions = Own(ComputePositions(first));
+        begun = true;
+        bool isStep = Cache is not null && Layout is null && batch > 0 && !is_grad_enabled()
+            && (IsStepwise ? length <= AttentionDecode.MaxQueries : length == 1 && Cache.StepsOnDevice);
+        StepLengths = isStep ? Cache!.BeginStep(length, device) : null;
     }
 
     /// <summary>Starts a pass over these activations, (batch, length, ...), unless one of their size has been started.</summary>
     internal void BeginFor(Tensor x)
     {
-        if (Positions is null) Begin(x.size(0), x.size(1), x.device);
+        if (!begun) Begin(x.size(0), x.size(1), x.device);
         else if (Batch != x.size(0) || Length != x.size(1))
             throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected ({Batch}, {Length}, width), as the context's pass", nameof(x));
+    }
+
+    Tensor ComputePositions()
+    {
+        if (!begun) return null!;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        return Own(ComputePositions(PastLengths.Count > 0 ? PastLengths[0] : 0));
     }
 
     Tensor ComputePositions(long first)
@@ -196,6 +219,9 @@ public sealed class SequenceContext : IDisposable
         var (cosine, sine) = Rotary.Table(Positions, frequencies);
         return tables[(spec, headSize)] = (Own(cosine), Own(sine));
     }
+
+    /// <summary>The same tables for a decoding step: all positions, (positions, half) each.</summary>
+    internal (Tensor Cosine, Tensor Sine) StepTable(RotarySpec spec, int headSize) => Cache!.StepTable(spec, headSize, TotalLength, Device);
 
     /// <summary>
     /// Positions of queries and of keys stored from position 0 on, for attention over all a row has seen; null where plain causal order says it all
@@ -267,6 +293,7 @@ public sealed class SequenceContext : IDisposable
         owned.Clear();
         tables.Clear();
         attentionPositions = null;
+        positions = null;
     }
 
     /// <inheritdoc/>

@@ -36,10 +36,10 @@ public sealed class Attention : Mixer
             keyNorm = Add("key_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
         }
         if (ownOutput)
-            output = Add("output", new Linear(factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Constant(0, factory.Width) : null));
+            output = Add("output", new Linear(factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Bias(factory.Width) : null));
     }
 
-    Linear Project(ModuleFactory factory, int outputs, int inputs) => new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Constant(0, outputs) : null);
+    Linear Project(ModuleFactory factory, int outputs, int inputs) => new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null);
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
@@ -54,12 +54,14 @@ public sealed class Attention : Mixer
         ModuleChecks.Input(x, inputWidth, context);
         long batch = x.size(0), length = x.size(1);
         x = Scaled(x, spec.InputScale);
-        var q = Adapted(query.Forward(x), x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
+        var projected = givenValues is null ? Linear.ForwardMany(x, query, key, value!) : Linear.ForwardMany(x, query, key);
+        var q = Adapted(projected[0], x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
         Tensor? gate = null;
         if (spec.OutputGate) (q, gate) = (q.narrow(-1, 0, spec.HeadSize), q.narrow(-1, spec.HeadSize, spec.ValueHeadSize).flatten(2));
-        var k = Scaled(Adapted(key.Forward(x), x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
-        var v = (givenValues ?? Adapted(value!.Forward(x), x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
+        var k = Scaled(Adapted(projected[1], x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
+        var v = (givenValues ?? Adapted(projected[2], x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
+        if (state is not null && context.StepLengths is not null) return Gated(Step(q, k, v, context, state).reshape(batch, length, spec.OutputWidth), gate);
         if (spec.Rotary is { } rotary)
         {
             var (cosine, sine) = context.RotaryTable(rotary, spec.HeadSize);
@@ -74,8 +76,17 @@ public sealed class Attention : Mixer
             default: throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state));
         }
         var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
-        return gate is null ? attended : attended * gate.sigmoid();
+        return Gated(attended, gate);
     }
+
+    static Tensor Gated(Tensor attended, Tensor? gate) => gate is null ? attended : attended * gate.sigmoid();
+
+    Tensor Step(Tensor query, Tensor key, Tensor value, SequenceContext context, MixerState state) => state switch
+    {
+        KeyValueState all => all.Step(query, key, value, spec, context),
+        WindowState window => window.Step(query, key, value, spec, context),
+        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state)),
+    };
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) => adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);
 

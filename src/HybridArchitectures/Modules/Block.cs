@@ -93,6 +93,33 @@ public sealed class Block : HybridModule
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Whether <see cref="Step"/> serves the block: its sums are plain, so that each can be formed together with the norm that follows it.
+    /// </summary>
+    internal bool HasPlainSums => residualScale == 1 && shared is null && !isCustom && (Mixer is not null || FeedForward is not null);
+
+    /// <summary>
+    /// The block in a decoding step, without gradient: takes the residual stream and what is still to be added to it, and returns both again.
+    /// A sum is
+    /// formed by the norm that follows it, in one pass on a GPU.
+    /// </summary>
+    internal (Tensor Stream, Tensor? Added) Step(Tensor stream, Tensor? added, SequenceContext context, MixerState? state)
+    {
+        RequireAlive();
+        using var scope = NewDisposeScope();
+        var given = stream;
+        Tensor Normed(RootMeanSquareNorm norm)
+        {
+            if (added is null) return norm.Forward(stream);
+            (var normed, stream) = norm.ForwardSum(stream, added);
+            return normed;
+        }
+        if (Mixer is not null) added = Mix(Normed(mixerNorm!), context, state);
+        if (FeedForward is not null) added = FeedForward.Forward(Normed(feedForwardNorm!), context);
+        if (!ReferenceEquals(stream, given)) stream.MoveToOuterDisposeScope();
+        return (stream, added?.MoveToOuterDisposeScope());
+    }
+
     // a custom mixer may put tensors into its state that it has just made: the state owns them, not the dispose scope around the pass
     Tensor Mix(Tensor x, SequenceContext context, MixerState? state)
     {

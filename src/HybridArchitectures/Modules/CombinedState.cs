@@ -63,6 +63,18 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
         StateSpace.Trim(length);
     }
 
+    internal override void KeepTokens(IReadOnlyList<int> counts, int length)
+    {
+        Attention.KeepTokens(counts, length);
+        StateSpace.KeepTokens(counts, length);
+    }
+
+    internal override void Reserve(long length)
+    {
+        Attention.Reserve(length);
+        StateSpace.Reserve(length);
+    }
+
     /// <inheritdoc/>
     public override void Dispose()
     {

@@ -53,9 +53,8 @@ public sealed class GatedDelta : Mixer
         Tensor Part(int start, int size) => projected.narrow(-1, start, size).flatten(2);
         var mixed = cat([Part(0, spec.KeyHeadSize), Part(spec.KeyHeadSize, spec.KeyHeadSize), Part(2 * spec.KeyHeadSize, values)], -1);
         var gate = Part(2 * spec.KeyHeadSize + values, values).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        var (convolved, last) = CausalConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation == Activation.Silu, recurrent?.Convolution,
-            context.Layout);
-        recurrent?.Convolution.copy_(last);
+        var convolved = StatefulConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null,
+            spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
 
         var query = Unit(convolved.narrow(-1, 0, spec.KeyWidth), 1 / Math.Sqrt(spec.KeyHeadSize));
@@ -64,13 +63,13 @@ public sealed class GatedDelta : Mixer
         var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
         var strength = rate.narrow(-1, 0, group).flatten(2).sigmoid();                                       // (B, L, value heads)
         var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias", x), Scalars.One);
-        var decay = step.logaddexp(zeros_like(step)) * Parameter("A_log", x).exp().neg();                       // softplus, as log(e^x + e^0)
+        var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());                       // softplus, as log(e^x + e^0)
 
         Tensor mixing;
-        if (recurrent is not null && length == 1 && context.Layout?.Valid is null)
+        if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
         {
-            Tensor First(Tensor tensor) => tensor.select(1, 0);
-            mixing = GatedDeltaRule.Step(recurrent.Scan, First(query), First(key), First(value), First(decay), First(strength)).unsqueeze(1);
+            mixing = recurrent.EachToken(length, 1, context, token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
+                value.select(1, token), decay.select(1, token), strength.select(1, token)));
         }
         else
         {

@@ -14,6 +14,7 @@ public abstract class HybridModule : nn.Module
 {
     readonly HashSet<string> neverDecayed = [];
     Dictionary<string, LoraWeight>? adapters;
+    Dictionary<string, (nint Handle, long Version, Tensor Value)>? derived;
 
     /// <summary>Makes a module; <paramref name="kind"/> is what error messages call it.</summary>
     protected HybridModule(string kind) : base(kind) { }
@@ -29,6 +30,9 @@ public abstract class HybridModule : nn.Module
     protected override void Dispose(bool disposing)
     {
         IsDisposed = true;
+        if (derived is not null)
+            foreach (var kept in derived.Values) kept.Value.Dispose();
+        derived = null;
         base.Dispose(disposing);
     }
 
@@ -80,6 +84,31 @@ public abstract class HybridModule : nn.Module
 
     /// <summary>The parameter of this name as operators along a sequence take it beside x: float64 beside float64, else as it is.</summary>
     private protected Tensor Parameter(string name, Tensor x) => x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
+
+    /// <summary>
+    /// What a pass without gradient computes of a parameter alone, such as -exp(A_log): kept until the parameter changes, so that a step does
+    /// not compute it
+    /// again. With gradients, or for float64 activations, it is computed.
+    /// </summary>
+    private protected Tensor Derived(string name, Tensor x, Func<Tensor, Tensor> compute)
+    {
+        if (x.dtype == ScalarType.Float64 || is_grad_enabled()) return compute(Parameter(name, x));
+        var parameter = Parameter(name);
+        long version = TorchOperator.CallInteger("aten::_version", "", parameter);
+        derived ??= [];
+        lock (derived)
+        {
+            if (derived.TryGetValue(name, out var kept))
+            {
+                if (kept.Handle == parameter.Handle && kept.Version == version) return kept.Value;
+                kept.Value.Dispose();
+            }
+            using var scope = NewDisposeScope();
+            var value = compute(parameter).DetachFromDisposeScope();
+            derived[name] = (parameter.Handle, version, value);
+            return value;
+        }
+    }
 
     /// <summary>x times a constant; x itself for 1.</summary>
     private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.From(factor));

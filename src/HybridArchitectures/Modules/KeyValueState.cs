@@ -1,3 +1,4 @@
+using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -8,6 +9,9 @@ namespace HybridArchitectures.Modules;
 /// <summary>Keys and values of all tokens a row has seen; slot j holds position j. Grows by half when full.</summary>
 public sealed class KeyValueState : MixerState
 {
+    // decoding steps make room for this many tokens at a time: launches, and graphs of them, depend on the room
+    const long StepSlots = 256;
+
     Tensor keys, values;
 
     /// <summary>An empty state.</summary>
@@ -127,12 +131,22 @@ public sealed class KeyValueState : MixerState
         return (keys.narrow(1, 0, context.TotalLength), values.narrow(1, 0, context.TotalLength), context.FullAttentionPositions());
     }
 
-    void Reserve(long slots)
+    /// <summary>A decoding step: adds the new tokens and attends to all that their rows have seen. Nothing depends on numbers of the host but
+    /// the room.</summary>
+    internal Tensor Step(Tensor query, Tensor key, Tensor value, AttentionSpec spec, SequenceContext context)
+    {
+        if (context.TotalLength > keys.size(1)) Reserve((context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);
+        var table = spec.Rotary is { } rotary ? context.StepTable(rotary, spec.HeadSize) : ((Tensor, Tensor)?)null;
+        var turned = CacheAppend.Forward(query, key, value, table, context.StepLengths!, keys, values);
+        return AttentionDecode.Forward(turned, keys, values, context.StepLengths!, spec.Scale);
+    }
+
+    internal override void Reserve(long length)
     {
         long capacity = keys.size(1);
-        if (slots <= capacity) return;
-        keys = Grown(keys, Math.Max(slots, capacity + capacity / 2));
-        values = Grown(values, Math.Max(slots, capacity + capacity / 2));
+        if (length <= capacity) return;
+        keys = Grown(keys, Math.Max(length, capacity + capacity / 2));
+        values = Grown(values, Math.Max(length, capacity + capacity / 2));
     }
 
     static Tensor Grown(Tensor old, long slots)

@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>y = x W^T + b. The weight is kept in float32 and cast to the type of x, so that activations decide the arithmetic.</summary>
+/// <summary>
+/// y = x W^T + b. Activations decide the arithmetic: a weight held in another type than x is cast to it. Where a few rows are computed without
+/// gradient in main memory, the weight is read as it is held, without a copy.
+/// </summary>
 public sealed class Linear : HybridModule
 {
     readonly bool biased;
@@ -21,10 +24,10 @@ public sealed class Linear : HybridModule
         biased = bias is not null;
     }
 
-    /// <summary>(outputs, inputs), float32.</summary>
+    /// <summary>(outputs, inputs), in the type the model's weights are held in.</summary>
     public Parameter Weight => Parameter("weight");
 
-    /// <summary>(outputs), float32, or null.</summary>
+    /// <summary>(outputs), in the type the model's weights are held in, or null.</summary>
     public Parameter? Bias => biased ? Parameter("bias") : null;
 
     /// <inheritdoc/>
@@ -39,13 +42,40 @@ public sealed class Linear : HybridModule
             throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected a last dimension of {weight.size(1)}, the inputs of the weight", nameof(x));
         Checks.SameDevice(x, weight, "the weight");
         if (IsStep(x)) return Adapted("weight", x, FewRowsLinear.Forward(x, weight, bias));
-        if (weight.dtype == x.dtype) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
-        using var castWeight = weight.to(x.dtype);
-        using var castBias = bias?.to(x.dtype);
-        return Adapted("weight", x, nn.functional.linear(x, castWeight, castBias));
+        if (weight.dtype == x.dtype && (bias is null || bias.dtype == x.dtype)) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
+        using var scope = NewDisposeScope();
+        return Adapted("weight", x, nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype))).MoveToOuterDisposeScope();
     }
 
     /// <summary>Whether x is so few rows, and no gradient wanted, that reading the weight is all that counts.</summary>
-    internal static bool IsStep(Tensor x) =>
-        x.device_type == TorchSharp.DeviceType.CPU && x.NumberOfElements <= FewRowsLinear.MaxRows * x.size(-1) && x.dtype is ScalarType.Float32 or ScalarType.BFloat16 && !is_grad_enabled();
+    internal static bool IsStep(Tensor x)
+    {
+        if (is_grad_enabled()) return false;
+        return x.device_type == TorchSharp.DeviceType.CPU
+            ? x.NumberOfElements <= FewRowsLinear.MaxRows * x.size(-1) && x.dtype is ScalarType.Float32 or ScalarType.BFloat16
+            : x.NumberOfElements <= FewRowsLinear.MaxCudaRows * x.size(-1) && x.dtype is ScalarType.BFloat16;
+    }
+
+    /// <summary>Weight and bias where nothing else takes part in the projection; null where an adapter does.</summary>
+    (Tensor Weight, Tensor? Bias)? Plain => Adapter("weight") is null or { IsMerged: true } ? (Weight, Bias) : null;
+
+    /// <summary>Several projections of one x; those of a step from one launch on a GPU.</summary>
+    internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<Linear> projections)
+    {
+        var results = new Tensor[projections.Length];
+        var plain = new (Tensor, Tensor?)[projections.Length];
+        bool together = IsStep(x);
+        for (int i = 0; i < plain.Length && together; i++)
+        {
+            together = projections[i].Plain is not null;
+            if (together) plain[i] = projections[i].Plain!.Value;
+        }
+        if (together) return FewRowsLinear.ForwardMany(x, plain);
+        for (int i = 0; i < results.Length; i++) results[i] = projections[i].Forward(x);
+        return results;
+    }
+
+    /// <summary>silu(gate(x)) * up(x) of a step, from one launch on a GPU; null where that is not to be had.</summary>
+    internal static Tensor? ForwardGated(Tensor x, Linear gate, Linear up) =>
+        IsStep(x) && gate.Plain is { } first && up.Plain is { } second ? FewRowsLinear.ForwardGated(x, first, second) : null;
 }

@@ -16,7 +16,7 @@ public sealed class LowRankAdapter : HybridModule
         ModuleChecks.Size(inputs, nameof(inputs));
         ModuleChecks.Size(rank, nameof(rank));
         down = Add("down", new Linear(factory.Projection(rank, inputs)));
-        up = Add("up", new Linear(factory.Constant(0, outputs, rank)));
+        up = Add("up", new Linear(factory.Bias(outputs, rank)));
     }
 
     /// <summary>(..., inputs) to (..., outputs).</summary>

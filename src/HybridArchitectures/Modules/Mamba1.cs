@@ -28,7 +28,7 @@ public sealed class Mamba1 : StateSpaceMixer
         (this.spec, width) = (spec, factory.Width);
         selectionEpsilon = spec.SelectionNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth;
-        input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Constant(0, 2 * inner) : null));
+        input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Bias(2 * inner) : null));
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, inner, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, inner), decays: false);
@@ -40,12 +40,12 @@ public sealed class Mamba1 : StateSpaceMixer
             AddParameter("c_norm", factory.Constant(1, spec.StateSize), decays: false);
         }
         double rankBound = 1 / Math.Sqrt(spec.TimeStepRank);
-        AddParameter("dt_weight", factory.Uniform(-rankBound, rankBound, inner, spec.TimeStepRank), decays: true);
+        AddParameter("dt_weight", factory.UniformWeight(-rankBound, rankBound, inner, spec.TimeStepRank), decays: true);
         AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, inner), decays: false);
         // S4D-real: A = -(1, 2, ..., N) in every channel
         AddParameter("A_log", factory.From(() => Indices.Range(1, spec.StateSize, CPU).to(ScalarType.Float32).log().repeat(inner, 1)), decays: false);
         AddParameter("D", factory.Constant(1, inner), decays: false);
-        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Constant(0, factory.Width) : null));
+        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Bias(factory.Width) : null));
     }
 
     /// <inheritdoc/>
@@ -66,10 +66,13 @@ public sealed class Mamba1 : StateSpaceMixer
         var timeStep = Adapted("dt_weight", ranks, nn.functional.linear(ranks, Parameter("dt_weight").to(x.dtype)));
         var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
-        var a = Parameter("A_log", x).exp().neg();
+        var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         if (IsStep(x, recurrent, context))
-            return (Gated(SelectiveScan.Step(recurrent!.Scan, values.squeeze(1), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D", x), inScan?.squeeze(1), Parameter("dt_bias", x), softplus: true)
-                .unsqueeze(1)), values);
+        {
+            var steps = recurrent!.EachToken(x.size(1), 1, context, token => SelectiveScan.Step(recurrent!.Scan, values.select(1, token), timeStep.select(1, token), a,
+                b.select(1, token), c.select(1, token), Parameter("D", x), inScan?.select(1, token), Parameter("dt_bias", x), softplus: true));
+            return (Gated(steps), values);
+        }
         var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (Gated(y), values);

@@ -29,7 +29,7 @@ public sealed class Mamba2 : StateSpaceMixer
         (this.spec, width) = (spec, factory.Width);
         normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth, channels = spec.ConvolutionChannels, projected = inner + channels + spec.Heads;
-        input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Constant(0, projected) : null));
+        input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Bias(projected) : null));
         if (spec.ProjectionScales is { } scales)
         {
             int shared = spec.Groups * spec.StateSize;
@@ -47,7 +47,7 @@ public sealed class Mamba2 : StateSpaceMixer
         AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.Heads), decays: false);
         AddParameter("D", factory.Constant(1, spec.Heads), decays: false);
         if (spec.GatedNorm) AddParameter("norm_weight", factory.Constant(1, inner), decays: false);
-        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.HasOutputBias ? factory.Constant(0, factory.Width) : null));
+        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.HasOutputBias ? factory.Bias(factory.Width) : null));
     }
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
@@ -64,12 +64,14 @@ public sealed class Mamba2 : StateSpaceMixer
         var values = convolved.narrow(-1, 0, inner);
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
         var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
-        var a = Parameter("A_log", x).exp().neg();
+        var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
         Tensor y;
         if (IsStep(x, recurrent, context))
-            y = StateSpaceDual.Step(recurrent!.Scan, values.view(batch, spec.Heads, spec.HeadSize), timeStep.squeeze(1), a, b.squeeze(1), c.squeeze(1), Parameter("D", x), Parameter("dt_bias", x),
-                softplus: true, limit);
+        {
+            y = recurrent!.EachToken(length, 1, context, token => StateSpaceDual.Step(recurrent!.Scan, values.select(1, token).view(batch, spec.Heads, spec.HeadSize),
+                timeStep.select(1, token), a, b.select(1, token), c.select(1, token), Parameter("D", x), Parameter("dt_bias", x), softplus: true, limit));
+        }
         else
         {
             (y, var final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D", x), Parameter("dt_bias", x),

@@ -11,6 +11,8 @@ namespace HybridArchitectures.Modules;
 /// </summary>
 public abstract class MixerState : IDisposable
 {
+    Dictionary<(int Token, int Index), Tensor>? remembered;
+
     /// <summary>The tensors it consists of, batch first; they are all it remembers. They are owned by the state and change as tokens are seen.</summary>
     public abstract IReadOnlyList<Tensor> Tensors { get; }
 
@@ -71,6 +73,45 @@ public abstract class MixerState : IDisposable
 
     /// <summary>Gives memory back that is kept for more than <paramref name="length"/> tokens a row.</summary>
     public virtual void Trim(long length) { }
+
+    /// <summary>In a stepwise pass: keeps a copy of a tensor as it is after a token, unless it is the last.</summary>
+    internal void Remember(int token, int index, Models.SequenceContext context)
+    {
+        if (token >= context.Length - 1) return;
+        remembered ??= [];
+        remembered[(token, index)] = Tensors[index].clone().DetachFromDisposeScope();
+    }
+
+    /// <summary>
+    /// Returns (batch, length, ...) of steps (batch, ...), one after another; <paramref name="index"/> names the tensor of the state that they move.
+    /// </summary>
+    internal Tensor EachToken(long length, int index, Models.SequenceContext context, Func<int, Tensor> step)
+    {
+        if (length == 1) return step(0).unsqueeze(1);
+        var results = new Tensor[length];
+        for (int token = 0; token < results.Length; token++)
+        {
+            results[token] = step(token);
+            Remember(token, index, context);
+        }
+        return stack(results, 1);
+    }
+
+    /// <summary>Puts each row back to what it was after its first tokens of the last stepwise pass.</summary>
+    internal virtual void KeepTokens(IReadOnlyList<int> counts, int length)
+    {
+        if (remembered is null) return;
+        foreach (int index in remembered.Keys.Select(key => key.Index).Distinct())
+        {
+            for (int row = 0; row < counts.Count; row++)
+                if (counts[row] < length) Tensors[index].select(0, row).copy_(remembered[(counts[row] - 1, index)].select(0, row));
+        }
+        foreach (var copy in remembered.Values) copy.Dispose();
+        remembered = null;
+    }
+
+    /// <summary>Makes room for <paramref name="length"/> tokens a row, where the state grows.</summary>
+    internal virtual void Reserve(long length) { }
 
     /// <inheritdoc/>
     public virtual void Dispose()

@@ -25,15 +25,16 @@ public sealed class MixtureOfExperts : FeedForward
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         int experts = spec.Experts, inner = spec.ExpertWidth, width = spec.LatentWidth == 0 ? factory.Width : spec.LatentWidth;
-        router = Add("router", new Linear(factory.Projection(experts, factory.Width)));
+        // routers are computed in float32, and a rounded one would choose other experts
+        router = Add("router", new Linear(factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, factory.Width)));
         if (spec.LatentWidth != 0)
         {
             intoLatent = Add("into_latent", new Linear(factory.Projection(width, factory.Width), Bias(factory, width)));
             outOfLatent = Add("out_of_latent", new Linear(factory.Projection(factory.Width, width, intoResidual: true), Bias(factory, factory.Width)));
         }
-        if (spec.Gated) AddParameter("gate", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
-        AddParameter("up", factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
-        AddParameter("down", factory.Normal(factory.ResidualDeviation, experts, width, inner), decays: true);
+        if (spec.Gated) AddParameter("gate", factory.Weight(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
+        AddParameter("up", factory.Weight(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
+        AddParameter("down", factory.Weight(factory.ResidualDeviation, experts, width, inner), decays: true);
         if (spec.SharedWidth > 0) shared = Add<FeedForward>("shared", spec.Gated
             ? new SwiGluFeedForward(factory, new SwiGluSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias })
             : new MlpFeedForward(factory, new MlpSpec(spec.SharedWidth) { Activation = spec.Activation, Bias = spec.DenseBias }));
@@ -45,7 +46,7 @@ public sealed class MixtureOfExperts : FeedForward
         }
     }
 
-    TorchSharp.Modules.Parameter? Bias(ModuleFactory factory, int outputs) => spec.DenseBias ? factory.Constant(0, outputs) : null;
+    TorchSharp.Modules.Parameter? Bias(ModuleFactory factory, int outputs) => spec.DenseBias ? factory.Bias(outputs) : null;
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context)
@@ -104,6 +105,7 @@ public sealed class MixtureOfExperts : FeedForward
     {
         long count = tokens.size(0), choices = spec.ExpertsPerToken;
         if (count == 0) return zeros_like(tokens);
+        if (!is_grad_enabled() && IsFew(tokens) && IsPlain) return RouteFew(tokens, chosen, weights);
         Tensor order, inverse, source, ends;
         using (no_grad())
         {
@@ -127,6 +129,32 @@ public sealed class MixtureOfExperts : FeedForward
         var output = Project("down", inner);
         if (!spec.ScoreBeforeExperts) output = output * visitWeights;
         return output.index_select(0, inverse).view(count, choices, -1).sum(1);
+    }
+
+    bool IsFew(Tensor tokens) =>
+        tokens.device_type == DeviceType.CPU ? tokens.size(0) <= FewRowsLinear.MaxRows : tokens.size(0) * spec.ExpertsPerToken <= SelectedLinear.MaxSelections;
+
+    bool IsPlain => ProjectionWeights.All(name => Adapter(name) is null or { IsMerged: true });
+
+    /// <summary>A few tokens name their experts' weights: no others are read, and nothing is sorted.</summary>
+    Tensor RouteFew(Tensor tokens, Tensor chosen, Tensor weights)
+    {
+        long count = tokens.size(0), choices = spec.ExpertsPerToken;
+        var experts = chosen.flatten();
+        var visitWeights = weights.flatten().unsqueeze(-1);
+        var visits = spec.ScoreBeforeExperts ? tokens.repeat_interleave(choices, 0, output_size: count * choices) * visitWeights : tokens;
+        Tensor inner;
+        if (spec is { Gated: true, Activation: Activation.Silu })
+            inner = SelectedLinear.ForwardGated(visits, Parameter("gate"), Parameter("up"), experts);
+        else
+        {
+            inner = SelectedLinear.Forward(visits, Parameter("up"), experts);
+            inner = spec.Gated ? Activations.Gated(spec.Activation, SelectedLinear.Forward(visits, Parameter("gate"), experts), inner)
+                : Activations.Apply(spec.Activation, inner);
+        }
+        var output = SelectedLinear.Forward(inner, Parameter("down"), experts);
+        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
+        return output.view(count, choices, -1).sum(1);
     }
 
     /// <summary>Losses and loads of a training pass; pads count for nothing.</summary>

@@ -15,8 +15,8 @@ public sealed class MlpFeedForward : FeedForward
     {
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
-        up = Add("up", new Linear(factory.Projection(spec.Width, factory.Width), spec.Bias ? factory.Constant(0, spec.Width) : null));
-        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Constant(0, factory.Width) : null));
+        up = Add("up", new Linear(factory.Projection(spec.Width, factory.Width), spec.Bias ? factory.Bias(spec.Width) : null));
+        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
     }
 
     /// <inheritdoc/>

@@ -41,6 +41,13 @@ static class ModuleChecks
             throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
     }
 
+    /// <summary>Refuses types that weights are not held in.</summary>
+    public static void WeightType(ScalarType weightType)
+    {
+        if (weightType is not (ScalarType.Float32 or ScalarType.BFloat16))
+            throw new ArgumentException($"weightType is {weightType}; expected Float32 or BFloat16", nameof(weightType));
+    }
+
     /// <summary>Refuses what no state can be made of.</summary>
     public static void State(long batch, ScalarType compute, Device device)
     {

@@ -25,6 +25,11 @@ public sealed class RootMeanSquareNorm : HybridModule
     /// <summary>(width), float32: the factors, or what they differ from 1 by.</summary>
     public Parameter Weight => Parameter("weight");
 
+    Tensor Scale(Tensor x) => zeroCentered ? Derived("weight", x, weight => ones_like(weight).add(weight, Scalars.One)) : Weight;
+
+    /// <summary>The norm of x + residual, and that sum as rounded to the type of x: one pass on a GPU. Without gradient.</summary>
+    internal (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
+
     /// <summary>(..., width) to the same shape and type.</summary>
-    public Tensor Forward(Tensor x) => RmsNorm.Forward(x, zeroCentered ? ones_like(Weight).add(Weight, Scalars.One) : Weight, epsilon);
+    public Tensor Forward(Tensor x) => RmsNorm.Forward(x, Scale(x), epsilon);
 }

@@ -18,11 +18,11 @@ public sealed class ShortConvolution : Mixer
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         width = factory.Width;
-        input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Constant(0, 3L * width) : null));
+        input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Bias(3L * width) : null));
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, width, spec.ConvolutionWidth), decays: true);
         if (spec.Bias) AddParameter("conv_bias", factory.Uniform(-bound, bound, width), decays: false);
-        output = Add("output", new Linear(factory.Projection(width, width, intoResidual: true), spec.Bias ? factory.Constant(0, width) : null));
+        output = Add("output", new Linear(factory.Projection(width, width, intoResidual: true), spec.Bias ? factory.Bias(width) : null));
     }
 
     /// <inheritdoc/>
@@ -36,9 +36,7 @@ public sealed class ShortConvolution : Mixer
             _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a short convolution", nameof(state)),
         };
         var parts = input.Forward(x).chunk(3, -1);
-        var (y, last) = CausalConvolution.Forward(parts[0] * parts[2], Parameter("conv_weight", x), spec.Bias ? Parameter("conv_bias", x) : null, silu: false,
-            own?.Convolution, context.Layout);
-        own?.Convolution.copy_(last);
+        var y = StatefulConvolution.Forward(parts[0] * parts[2], Parameter("conv_weight", x), spec.Bias ? Parameter("conv_bias", x) : null, silu: false, own, context);
         return output.Forward(parts[1] * y);
     }
 

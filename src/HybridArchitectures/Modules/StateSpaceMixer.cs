@@ -27,14 +27,15 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
 
     /// <summary>Whether x (batch, 1, ...) is the next token of every row: its state is then updated in place.</summary>
     private protected static bool IsStep(Tensor x, RecurrentState? state, SequenceContext context) =>
-        state is not null && x.size(1) == 1 && context.Layout is null && !is_grad_enabled();
+        state is not null && (x.size(1) == 1 || context.IsStepwise) && context.Layout is null && !is_grad_enabled();
 
     /// <summary>Causal convolution with its nonlinearity, continuing from and updating the state.</summary>
     private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
         bool silu = activation == Activation.Silu;
         Tensor output;
-        if (IsStep(x, state, context)) output = CausalConvolution.Step(state!.Convolution, x.squeeze(1), weight, bias, silu).unsqueeze(1);
+        if (IsStep(x, state, context))
+            output = state!.EachToken(x.size(1), 0, context, token => CausalConvolution.Step(state!.Convolution, x.select(1, token), weight, bias, silu));
         else
         {
             (output, var last) = CausalConvolution.Forward(x, weight, bias, silu, state?.Convolution, context.Layout);

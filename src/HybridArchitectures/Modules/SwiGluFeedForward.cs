@@ -21,10 +21,10 @@ public sealed class SwiGluFeedForward : FeedForward
         this.spec = spec;
         gate = Add("gate", Project(factory, spec.Width));
         up = Add("up", Project(factory, spec.Width));
-        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Constant(0, factory.Width) : null));
+        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
     }
 
-    Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Constant(0, outputs) : null);
+    Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Bias(outputs) : null);
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context) => Forward(x, adapter: null);
@@ -32,6 +32,8 @@ public sealed class SwiGluFeedForward : FeedForward
     /// <summary>With what an adapter adds to gate and up, which follow each other in its output.</summary>
     internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
     {
+        if (adapter is null && spec is { Activation: Activation.Silu, GateScale: 1 } && Linear.ForwardGated(x, gate, up) is { } inner)
+            return Scaled(down.Forward(inner), spec.OutputScale);
         Tensor gated = gate.Forward(x), raised = up.Forward(x);
         if (adapter?.Forward(x) is { } added)
         {

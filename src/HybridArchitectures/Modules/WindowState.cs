@@ -1,3 +1,4 @@
+using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -59,6 +60,26 @@ public sealed class WindowState : MixerState
         var allPositions = cat([positions.narrow(1, 0, slots), newPositions], 1);
         Write(newKeys, newValues, newPositions, context);
         return (allKeys, allValues, new AttentionPositions(queries, allPositions));
+    }
+
+    /// <summary>A decoding step: adds the new tokens of each row, one after another, and attends to what the window and the sinks leave.</summary>
+    internal Tensor Step(Tensor query, Tensor key, Tensor value, AttentionSpec spec, SequenceContext context)
+    {
+        int slots = window + sinks;
+        var (ownKeys, ownValues, own) = (keys.narrow(1, 0, slots), values.narrow(1, 0, slots), positions.narrow(1, 0, slots));
+        var table = spec.Rotary is { } rotary ? context.StepTable(rotary, spec.HeadSize) : ((Tensor, Tensor)?)null;
+        var attended = new Tensor[context.Length];
+        for (int token = 0; token < attended.Length; token++)
+        {
+            // the slot of a later token may still be seen by an earlier one: one after another
+            int after = attended.Length - 1 - token;
+            var lengths = after == 0 ? context.StepLengths! : context.StepLengths!.sub(Scalars.From((long)after));
+            Tensor One(Tensor all) => attended.Length == 1 ? all : all.narrow(1, token, 1);
+            var turned = CacheAppend.Forward(One(query), One(key), One(value), table, lengths, ownKeys, ownValues, own, window, sinks);
+            attended[token] = AttentionDecode.Forward(turned, ownKeys, ownValues, lengths, spec.Scale, window, sinks, ring: true);
+            for (int index = 0; index < 3; index++) Remember(token, index, context);
+        }
+        return attended.Length == 1 ? attended[0] : cat(attended, 1);
     }
 
     void Write(Tensor newKeys, Tensor newValues, Tensor newPositions, SequenceContext context)

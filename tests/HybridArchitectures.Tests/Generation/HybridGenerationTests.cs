@@ -110,4 +110,33 @@ public class HybridGenerationTests
         for (int i = 0; i < 3; i++) await Work();
         Assert.Equal(before, Tensor.TotalCount);
     }
+
+    public static TheoryData<string> AllDesigns => TinyDesigns.Names;
+
+    [Theory, MemberData(nameof(AllDesigns))]
+    public void Drafts_change_the_passes_and_not_the_tokens(string name)
+    {
+        using var model = TinyDesigns.Model(name);
+        using var generator = new TextGenerator(model, Letters);
+        string[] prompts = ["ABCABCABCAB", "THECATTHECATTHE", "XY"];
+        var options = Sharp() with { MaxNewTokens = 40 };
+        var expected = generator.Generate(prompts, options);
+        foreach (int drafts in new[] { 1, 3, 7 })
+        {
+            var actual = generator.Generate(prompts, options with { DraftTokens = drafts });
+            for (int row = 0; row < prompts.Length; row++)
+                Assert.Equal((expected[row].Text, expected[row].FinishReason), (actual[row].Text, actual[row].FinishReason));
+        }
+    }
+
+    [Fact]
+    public void Guesses_follow_the_longest_match()
+    {
+        Assert.Equal([5, 6, 7], PromptLookup.Guess([4, 5, 6, 7, 4], 3));
+        Assert.Equal([9, 1], PromptLookup.Guess([1, 2, 9, 1, 5, 2, 8, 1, 2], 2));
+        Assert.Equal([3], PromptLookup.Guess([3, 3, 3], 2));
+        Assert.Empty(PromptLookup.Guess([1, 2, 3], 4));
+        Assert.Empty(PromptLookup.Guess([1], 4));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new GenerationOptions { DraftTokens = 8 });
+    }
 }

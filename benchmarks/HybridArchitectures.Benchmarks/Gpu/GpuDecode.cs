@@ -1,0 +1,190 @@
+using System.Diagnostics;
+using System.Globalization;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
+using HybridArchitectures.Generation;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Benchmarks.Gpu;
+
+/// <summary>
+/// Decoding and prefill of the 1B recipes: tokens a second as graphs and eagerly, the first and the second call at each length, prompts, the time
+/// to the first token, and the
+/// memory of loading. Weights are random and held in bfloat16.
+/// </summary>
+/// <param name="Filter">Part of a design's name; null for all.</param>
+/// <param name="Parts">What is measured: letters of "decode", "eager", "prefill", "load".</param>
+/// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
+/// <param name="Anchors">Whether transformers is measured too.</param>
+/// <param name="Device">Where.</param>
+sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, bool Anchors, Device Device)
+{
+    const int PromptLength = 512, Short = 128, Long = 384;
+
+    static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+
+    sealed record Rival(string design, int batch, double tokens_per_second, double step_ms, double first_ms);
+
+    /// <summary>Measures and prints; 0.</summary>
+    public int Run()
+    {
+        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        if (Parts.Contains("decode")) Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms | transformers tokens/s |");
+        var rivals = Anchors ? ReadRivals() : [];
+        foreach (string name in (string[])["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe"])
+        {
+            if (Filter is not null && !name.Contains(Filter, StringComparison.OrdinalIgnoreCase)) continue;
+            using var model = Create(name);
+            model.eval();
+            if (Parts.Contains("decode"))
+                foreach (int batch in (int[])[1, 4, 64]) Decode(name, model, batch, rivals);
+            if (Parts.Contains("eager")) Eager(name, model);
+            if (Parts.Contains("prefill"))
+                foreach (int length in Tiny ? (int[])[512] : [8192, 32_768]) Prefill(name, model, length);
+            if (Parts.Contains("load") && name == "1B-llama") Load(model);
+        }
+        return 0;
+    }
+
+    static IReadOnlyList<Rival> ReadRivals()
+    {
+        var start = new ProcessStartInfo("python3");
+        start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "anchors", "gpu_decode.py"));
+        return JsonLines.FromProcess<Rival>(start, "anchors", Patience, Console.Error.WriteLine);
+    }
+
+    HybridDesign Design(string name)
+    {
+        if (Tiny)
+        {
+            var small = HybridDesign.Create(256, 1000).WithAttention(4, 2).WithMamba2(64, 64)
+                .WithIntraHybrid(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 32, ValueHeadSize = 64, Rotary = new() }, new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 64, GatedNorm = false })
+                .WithFeedForward(name.EndsWith("moe", StringComparison.Ordinal) ? FeedForwardSpec.MixtureOfExperts(8, 2, 256) : FeedForwardSpec.SwiGlu(512));
+            return small.Pattern(name.Contains("llama", StringComparison.Ordinal) ? "TTTT" : name.Contains("intra", StringComparison.Ordinal) ? "MHMM" : name.Contains("mamba", StringComparison.Ordinal) ? "MMMM" : "MTMM").Build();
+        }
+        return Recipes.Get(name).Design;
+    }
+
+    // numbers of the size that training begins with, made where the model lives
+    HybridLanguageModel Create(string name)
+    {
+        var model = Design(name).CreateBlankModel(ScalarType.BFloat16, Device, ScalarType.BFloat16);
+        using var noGrad = no_grad();
+        foreach (var (key, value, _) in model.AllParameters())
+        {
+            if (key.EndsWith("A_log", StringComparison.Ordinal) || key.EndsWith(".D", StringComparison.Ordinal) || key.Contains("norm", StringComparison.Ordinal)) nn.init.constant_(value, 1);
+            else if (key.EndsWith("dt_bias", StringComparison.Ordinal)) nn.init.constant_(value, -3);
+            else nn.init.normal_(value, 0, 0.02);
+        }
+        return model;
+    }
+
+    int[][] Prompts(HybridLanguageModel model, int batch, int length)
+    {
+        var random = new Random(7);
+        return [.. Enumerable.Range(0, batch).Select(_ => Enumerable.Range(0, length).Select(_ => random.Next(Math.Min(1000, model.VocabularySize))).ToArray())];
+    }
+
+    double Seconds(Action work)
+    {
+        Synchronize();
+        var watch = Stopwatch.StartNew();
+        work();
+        Synchronize();
+        return watch.Elapsed.TotalSeconds;
+    }
+
+    void Synchronize()
+    {
+        if (Device.type == DeviceType.CUDA) cuda.synchronize();
+    }
+
+    void Decode(string name, HybridLanguageModel model, int batch, IReadOnlyList<Rival> rivals)
+    {
+        var generator = new TextGenerator(model);
+        var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
+        double Generate(int count, bool graphs = true) => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0, MaxNewTokens = count, CudaGraphs = graphs }));
+        Generate(4);
+        double first = Generate(1), few = Generate(Short), many = Generate(Long), step = (many - few) / (Long - Short);
+        double eager = (Generate(40, graphs: false) - Generate(8, graphs: false)) / 32;
+        var rival = rivals.FirstOrDefault(line => line.design == name && line.batch == batch);
+        Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | {batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
+    }
+
+    // a loop over NextLogits, which waits for each step
+    void Eager(string name, HybridLanguageModel model)
+    {
+        var times = new List<double>[] { [], [] };
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var ids = zeros([1, 1], ScalarType.Int64, Device);
+        foreach (var times1 in times)
+        {
+            using var cache = model.CreateCache(1);
+            using (var context = new SequenceContext(cache: cache)) model.NextLogits(zeros([1, 600], ScalarType.Int64, Device), context).Dispose();
+            for (int step = 0; step < 64; step++)
+            {
+                times1.Add(Seconds(() =>
+                {
+                    using var context = new SequenceContext(cache: cache);
+                    model.NextLogits(ids, context).Dispose();
+                }));
+            }
+        }
+        Print($"{name}, eager steps one by one at lengths never seen before: median {1e3 * Median(times[0].Skip(2)):f2} ms, longest {1e3 * times[0].Skip(2).Max():f2}; "
+            + $"the second time: median {1e3 * Median(times[1].Skip(2)):f2} ms, longest {1e3 * times[1].Skip(2).Max():f2}");
+    }
+
+    void Prefill(string name, HybridLanguageModel model, int length)
+    {
+        var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 1 };
+        var prompts = Prompts(model, 1, length);
+        double first = Seconds(() => generator.Generate(prompts, options)), second = Math.Min(Seconds(() => generator.Generate(prompts, options)), Seconds(() => generator.Generate(prompts, options)));
+        var few = Prompts(model, 1, 32);
+        Seconds(() => generator.Generate(few, options));
+        double shortTime = Enumerable.Range(0, 5).Select(_ => Seconds(() => generator.Generate(few, options))).Min();
+        Print($"{name}, a prompt of {length}: {length / second:f0} tokens/s ({1e3 * second:f1} ms; the first time {1e3 * first:f1} ms); first token after a prompt of 32: {1e3 * shortTime:f1} ms");
+    }
+
+    void Load(HybridLanguageModel model)
+    {
+        string folder = Path.Combine(Path.GetTempPath(), $"gpu-decode-{Environment.ProcessId}");
+        try
+        {
+            Checkpoint.Save(model, folder, ScalarType.BFloat16);
+            long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize), before = Free(), least = before;
+            bool stop = false;
+            var watch = new Thread(() =>
+            {
+                while (!Volatile.Read(ref stop)) least = Math.Min(least, Free());
+            });
+            watch.Start();
+            double seconds = Seconds(() => Checkpoint.Load(folder, ScalarType.BFloat16, Device, ScalarType.BFloat16).Dispose());
+            Volatile.Write(ref stop, true);
+            watch.Join();
+            Print($"loading {bytes / 1e9:f2} GB held in bfloat16: {seconds:f2} s, {(before - least) / 1e9:f2} GB of device memory at most");
+        }
+        finally
+        {
+            if (Directory.Exists(folder)) Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    long Free() => Device.type == DeviceType.CUDA ? CudaGraphDriver.FreeMemory(Math.Max(0, Device.index)) : 0;
+
+    static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted[sorted.Length / 2];
+    }
+
+    static void Print(string line)
+    {
+        Console.WriteLine(line);
+        Console.Out.Flush();
+    }
+}

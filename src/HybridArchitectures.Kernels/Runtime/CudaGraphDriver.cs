@@ -1,0 +1,108 @@
+using System.Runtime.InteropServices;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>The part of the CUDA driver's plain C interface that captured graphs need: streams, events, graphs.</summary>
+static unsafe class CudaGraphDriver
+{
+    const uint NonBlocking = 1, WithoutTiming = 2;
+    const int RelaxedCapture = 2;
+
+    static readonly Lazy<Exports> Driver = new(() => new Exports(CudaRuntime.LoadDriver()));
+
+    sealed class Exports(nint library)
+    {
+        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuStreamCreate");
+        public readonly delegate* unmanaged<nint, nint, uint, int> StreamWaitEvent = (delegate* unmanaged<nint, nint, uint, int>)NativeLibrary.GetExport(library, "cuStreamWaitEvent");
+        public readonly delegate* unmanaged<nint, int, int> BeginCapture = (delegate* unmanaged<nint, int, int>)NativeLibrary.GetExport(library, "cuStreamBeginCapture_v2");
+        public readonly delegate* unmanaged<nint, nint*, int> EndCapture = (delegate* unmanaged<nint, nint*, int>)NativeLibrary.GetExport(library, "cuStreamEndCapture");
+        public readonly delegate* unmanaged<nint*, uint, int> EventCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuEventCreate");
+        public readonly delegate* unmanaged<nint, nint, int> EventRecord = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library, "cuEventRecord");
+        public readonly delegate* unmanaged<nint, int> EventSynchronize = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuEventSynchronize");
+        public readonly delegate* unmanaged<nint, int> EventDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuEventDestroy_v2");
+        public readonly delegate* unmanaged<nint*, nint, ulong, int> Instantiate = (delegate* unmanaged<nint*, nint, ulong, int>)NativeLibrary.GetExport(library, "cuGraphInstantiateWithFlags");
+        public readonly delegate* unmanaged<nint, nint, int> Launch = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library, "cuGraphLaunch");
+        public readonly delegate* unmanaged<nint, int> GraphDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuGraphDestroy");
+        public readonly delegate* unmanaged<nint, int> ExecDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuGraphExecDestroy");
+        public readonly delegate* unmanaged<nint, nint*, nuint*, int> GetNodes = (delegate* unmanaged<nint, nint*, nuint*, int>)NativeLibrary.GetExport(library, "cuGraphGetNodes");
+        public readonly delegate* unmanaged<nuint*, nuint*, int> MemoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)NativeLibrary.GetExport(library, "cuMemGetInfo_v2");
+        public readonly delegate* unmanaged<int, byte**, int> ErrorText = (delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library, "cuGetErrorString");
+    }
+
+    public static nint CreateStream()
+    {
+        nint stream;
+        Check(Driver.Value.StreamCreate(&stream, NonBlocking), "cuStreamCreate");
+        return stream;
+    }
+
+    public static nint CreateEvent()
+    {
+        nint made;
+        Check(Driver.Value.EventCreate(&made, WithoutTiming), "cuEventCreate");
+        return made;
+    }
+
+    public static void DestroyEvent(nint handle) => Driver.Value.EventDestroy(handle);
+
+    public static void Record(nint handle, nint stream) => Check(Driver.Value.EventRecord(handle, stream), "cuEventRecord");
+
+    public static void Wait(nint stream, nint handle) => Check(Driver.Value.StreamWaitEvent(stream, handle, 0), "cuStreamWaitEvent");
+
+    public static void Synchronize(nint handle) => Check(Driver.Value.EventSynchronize(handle), "cuEventSynchronize");
+
+    public static void BeginCapture(nint stream) => Check(Driver.Value.BeginCapture(stream, RelaxedCapture), "cuStreamBeginCapture");
+
+    /// <summary>Ends a capture that failed; the stream can be used again.</summary>
+    public static void AbandonCapture(nint stream)
+    {
+        nint graph;
+        if (Driver.Value.EndCapture(stream, &graph) == 0 && graph != 0) Driver.Value.GraphDestroy(graph);
+    }
+
+    /// <summary>Ends a capture and makes what can be launched of it; also returns the number of its nodes.</summary>
+    public static (nint Executable, long Nodes) EndCapture(nint stream)
+    {
+        nint graph, executable;
+        Check(Driver.Value.EndCapture(stream, &graph), "cuStreamEndCapture");
+        try
+        {
+            nuint nodes;
+            Check(Driver.Value.GetNodes(graph, null, &nodes), "cuGraphGetNodes");
+            Check(Driver.Value.Instantiate(&executable, graph, 0), "cuGraphInstantiate");
+            return (executable, (long)nodes);
+        }
+        finally
+        {
+            Driver.Value.GraphDestroy(graph);
+        }
+    }
+
+    public static void Launch(nint executable, nint stream) => Check(Driver.Value.Launch(executable, stream), "cuGraphLaunch");
+
+    public static void Destroy(nint executable) => Driver.Value.ExecDestroy(executable);
+
+    /// <summary>Free memory of the current device in bytes, as the driver counts it.</summary>
+    public static long FreeMemory()
+    {
+        nuint free, total;
+        Check(Driver.Value.MemoryInfo(&free, &total), "cuMemGetInfo");
+        return (long)free;
+    }
+
+    /// <summary>The same of a device, whatever this thread's context is.</summary>
+    public static long FreeMemory(int device)
+    {
+        long free = 0;
+        CudaRuntime.DeviceAt(device).Within(() => free = FreeMemory());
+        return free;
+    }
+
+    static void Check(int code, string what)
+    {
+        if (code == 0) return;
+        byte* text;
+        var reason = Driver.Value.ErrorText(code, &text) == 0 ? Marshal.PtrToStringUTF8((nint)text) : "unknown";
+        throw new CudaException($"CUDA: {what} failed with error {code}: {reason}");
+    }
+}

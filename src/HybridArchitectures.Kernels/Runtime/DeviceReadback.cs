@@ -1,0 +1,42 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Runtime;
+
+/// <summary>Brings a small tensor from a GPU to the host without waiting for what is queued after the copy.</summary>
+sealed class DeviceReadback : IDisposable
+{
+    readonly Tensor pinned;
+    readonly CudaDevice device;
+    readonly nint arrived;
+
+    /// <summary>For tensors like this one, on a GPU.</summary>
+    public DeviceReadback(Tensor like)
+    {
+        device = CudaRuntime.DeviceOf(like);
+        using var plain = empty(like.shape, like.dtype);
+        pinned = plain.pin_memory().DetachFromDisposeScope();
+        nint made = 0;
+        device.Within(() => made = CudaGraphDriver.CreateEvent());
+        arrived = made;
+    }
+
+    /// <summary>Queues the copy on the current stream.</summary>
+    public void Begin(Tensor source)
+    {
+        pinned.copy_(source, true);
+        device.Within(() => CudaGraphDriver.Record(arrived, LibTorchCuda.CurrentStream(device.Index)));
+    }
+
+    /// <summary>Waits for the copy and returns its elements.</summary>
+    public T[] End<T>() where T : unmanaged
+    {
+        device.Within(() => CudaGraphDriver.Synchronize(arrived));
+        return TensorMemory.ToArray<T>(pinned);
+    }
+
+    public void Dispose()
+    {
+        device.Within(() => CudaGraphDriver.DestroyEvent(arrived));
+        pinned.Dispose();
+    }
+}

@@ -1,0 +1,120 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// Decoding on a GPU as a captured graph, from the embedding of the last tokens to the choice of the next. The host sees token ids one step
+/// behind: while it
+/// handles those of a step, the next one runs.
+/// </summary>
+sealed class DecodeLoop : IDisposable
+{
+    const int Block = 64;           // random numbers uploaded at a time
+
+    readonly HybridLanguageModel model;
+    readonly HybridCache cache;
+    readonly IReadOnlyList<GenerationRow> rows;
+    readonly Func<Tensor, Tensor> prepare;
+    readonly bool samples;
+    readonly Tensor ids, result, numbers, at;
+    readonly StepGraph graph;
+    readonly DeviceReadback[] readbacks;
+    int launched, taken;
+
+    /// <summary>A loop over the rows of a cache, which stays the caller's.</summary>
+    /// <param name="model">The model, on a GPU.</param>
+    /// <param name="cache">What the rows have read: all but their last token.</param>
+    /// <param name="rows">The rows, in the order of the cache.</param>
+    /// <param name="prepare">Changes the scores (rows, vocabulary) before one is chosen, without numbers of the host.</param>
+    /// <param name="samples">Whether tokens are drawn; the likeliest are taken otherwise.</param>
+    public DecodeLoop(HybridLanguageModel model, HybridCache cache, IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare, bool samples)
+    {
+        (this.model, this.cache, this.rows, this.prepare, this.samples) = (model, cache, rows, prepare, samples);
+        using var scope = NewDisposeScope();
+        var device = model.Device;
+        ids = Own(tensor(rows.Select(row => (long)row.History[^1]).ToArray(), [rows.Count, 1], ScalarType.Int64, device: device));
+        result = Own(zeros([2, rows.Count], ScalarType.Int64, device));
+        numbers = Own(zeros([rows.Count, Block], ScalarType.Float64, device));
+        at = Own(zeros([1], ScalarType.Int64, device));
+        graph = new StepGraph(cache, Step);
+        readbacks = [new(result), new(result)];
+    }
+
+    static Tensor Own(Tensor tensor) => tensor.DetachFromDisposeScope();
+
+    /// <summary>Steps that run and whose tokens have not been taken.</summary>
+    public int Pending => launched - taken;
+
+    /// <summary>Kernels, copies and fills of a captured step; 0 before the capture.</summary>
+    public long Nodes => graph.Nodes;
+
+    /// <summary>Starts the next step of all rows.</summary>
+    public void Launch()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        if (samples && launched % Block == 0) UploadNumbers();
+        graph.Step();
+        readbacks[launched % readbacks.Length].Begin(result);
+        launched++;
+    }
+
+    /// <summary>The tokens of the oldest step not taken, one a row; -1 where none could be chosen.</summary>
+    public int[] Take()
+    {
+        var values = readbacks[taken++ % readbacks.Length].End<long>();
+        return [.. Enumerable.Range(0, rows.Count).Select(row => values[rows.Count + row] == 0 ? -1 : (int)values[row])];
+    }
+
+    void UploadNumbers()
+    {
+        int pending = Pending;
+        var values = new double[rows.Count * Block];
+        for (int row = 0; row < rows.Count; row++)
+            for (int i = 0; i < Block; i++) values[row * Block + i] = rows[row].NumberAt(rows[row].GeneratedCount + pending + i);
+        numbers.copy_(tensor(values, [rows.Count, Block], ScalarType.Float64, device: model.Device));
+        at.zero_();
+    }
+
+    // what is captured: nothing here may depend on numbers of the host
+    void Step()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var context = new SequenceContext(cache: cache);
+        var scores = prepare(model.NextLogits(ids, context));
+        var (next, chosen) = samples ? Sample(scores) : Likeliest(scores);
+        ids.copy_(next.unsqueeze(1));
+        result.select(0, 0).copy_(next);
+        result.select(0, 1).copy_(chosen);
+    }
+
+    static (Tensor Next, Tensor Chosen) Likeliest(Tensor scores)
+    {
+        var (values, indices) = scores.max(1);
+        return (indices, values.isfinite());
+    }
+
+    // as RowRandom.Pick: the first token at which the sum of the weights exceeds its number's share of the total
+    (Tensor Next, Tensor Chosen) Sample(Tensor scores)
+    {
+        var weights = scores.softmax(1);
+        var sums = weights.to(ScalarType.Float64).cumsum(1);
+        var total = sums.narrow(1, sums.size(1) - 1, 1);
+        var target = numbers.index_select(1, at) * total;
+        var below = sums.le(target).sum(1);
+        var order = Indices.Range(0, sums.size(1), sums.device);
+        var last = weights.gt(Scalars.Zero).to(ScalarType.Int64).mul(order).amax([1]);
+        at.add_(ones_like(at), Scalars.One);
+        return (below.minimum(last), total.squeeze(1).isfinite().logical_and(total.squeeze(1).gt(Scalars.Zero)));
+    }
+
+    public void Dispose()
+    {
+        graph.Dispose();
+        foreach (var readback in readbacks) readback.Dispose();
+        foreach (var tensor in new[] { ids, result, numbers, at }) tensor.Dispose();
+    }
+}

@@ -1,0 +1,26 @@
+namespace HybridArchitectures.Generation;
+
+/// <summary>Guesses the next tokens of a text: those that followed its last tokens where they stood before.</summary>
+static class PromptLookup
+{
+    const int LongestMatch = 3;
+
+    /// <summary>The guess; empty where the last token has not stood before.</summary>
+    /// <param name="history">The text so far.</param>
+    /// <param name="count">Tokens to guess.</param>
+    /// <returns>At most <paramref name="count"/> tokens. Of several places the one with the longest match counts, and of those the last.</returns>
+    public static int[] Guess(IReadOnlyList<int> history, int count)
+    {
+        int best = -1, longest = 0;
+        for (int end = history.Count - 2; end >= 0 && longest < LongestMatch; end--)
+        {
+            int length = 0;
+            while (length < LongestMatch && end - length >= 0 && history[end - length] == history[history.Count - 1 - length]) length++;
+            if (length > longest) (best, longest) = (end, length);
+        }
+        if (best < 0) return [];
+        var guess = new int[Math.Min(count, history.Count - 1 - best)];
+        for (int i = 0; i < guess.Length; i++) guess[i] = history[best + 1 + i];
+        return guess;
+    }
+}

@@ -1,0 +1,59 @@
+using HybridArchitectures.Adapters;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+public sealed partial class HybridLanguageModel
+{
+    /// <summary>
+    /// Returns a separate model of the same design for running: its weights are copies, held in another type. Low-rank adapters that are attached and
+    /// not merged become part of the copied weights, with one rounding.
+    /// </summary>
+    /// <param name="weightType">The type the copied weights are held in: bfloat16, the default, or float32.</param>
+    /// <param name="compute">The type of activations. The default, null, is that of this model.</param>
+    /// <returns>A model on the same device, which the caller disposes. Later changes of this model do not reach it.</returns>
+    /// <exception cref="ArgumentException">A type is none that models have.</exception>
+    /// <exception cref="InvalidOperationException">The head has an adapter and is the embedding, which must not change with it.</exception>
+    public HybridLanguageModel Copy(ScalarType weightType = ScalarType.BFloat16, ScalarType? compute = null)
+    {
+        RequireAlive();
+        var copy = Design.CreateBlankModel(compute ?? ComputeType, Device, weightType);
+        try
+        {
+            copy.Take(this);
+            return copy;
+        }
+        catch
+        {
+            copy.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Fills this model, which has no adapters, with the weights of another of its design.</summary>
+    internal void Take(HybridLanguageModel source)
+    {
+        source.RequireAlive();
+        var adapted = LoraSites.FromModel(source).Where(site => site.Adapter is { IsMerged: false }).ToDictionary(site => site.Name, site => site.Adapter!);
+        if (Design.TiedHead && adapted.ContainsKey(HeadName))
+            throw new InvalidOperationException("the head is the embedding: a copy cannot hold its adapter; leave the head out of the targets, or untie it");
+        var given = source.State;
+        foreach (var (name, target) in State)
+        {
+            using var scope = NewDisposeScope();
+            using var noGrad = no_grad();
+            target.copy_(adapted.TryGetValue(name, out var adapter) ? given[name].add(adapter.Update(), Scalars.One) : given[name]);
+        }
+    }
+
+    /// <summary>A number that changes whenever a tensor of the model is changed in place.</summary>
+    internal long Version()
+    {
+        RequireAlive();
+        long version = 17;
+        foreach (var (_, value) in AllState()) version = unchecked(version * 31 + TorchOperator.CallInteger("aten::_version", "", value));
+        return version;
+    }
+}

@@ -1,0 +1,89 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Models;
+
+/// <summary>
+/// The decoding steps of one cache as a CUDA graph. The first step runs eagerly, the second is captured, and later ones are launched. Where
+/// memory that a
+/// graph uses has been replaced, as when the cache grows, the next two steps do the same again.
+/// </summary>
+/// <param name="cache">The cache, whose rows all take part.</param>
+/// <param name="step">A step: one pass over a token of every row, with all that follows on the device.</param>
+sealed class StepGraph(HybridCache cache, Action step) : IDisposable
+{
+    readonly List<nint> addresses = [];
+    CudaGraph? graph;
+    int epoch;
+    bool isReady;
+
+    /// <summary>Kernels, copies and fills of a captured step; 0 before the capture.</summary>
+    public long Nodes => graph?.Nodes ?? 0;
+
+    /// <summary>How often a step has been captured.</summary>
+    public int Captures { get; private set; }
+
+    /// <summary>Why steps of a model cannot be captured; null where they can.</summary>
+    public static string? Refusal(HybridLanguageModel model)
+    {
+        if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";
+        if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
+        if (model.Stack.Observer is not null) return "an observer looks at the stack";
+        foreach (var module in model.AllModules())
+            if (module is Mixer && module.GetType().Assembly != typeof(StepGraph).Assembly) return $"{module.GetType().Name} is a custom mixer";
+        return CudaGraphPool.Refusal();
+    }
+
+    /// <summary>Runs one step.</summary>
+    public void Step()
+    {
+        cache.Reserve(cache.Lengths.Max() + 1);
+        if (graph is not null && IsCurrent())
+        {
+            cache.Upload();
+            graph.Launch();
+            cache.CountStep();
+            return;
+        }
+        if (graph is not null || (isReady && !IsCurrent()))
+        {
+            graph?.Dispose();
+            (graph, isReady) = (null, false);
+        }
+        var pool = CudaGraphPool.For(Index());
+        if (!isReady)
+        {
+            isReady = pool.Run(step);
+            Remember();
+            return;
+        }
+        cache.Upload();
+        graph = pool.Capture(step);
+        Captures++;
+        Remember();
+        graph.Launch();
+    }
+
+    int Index() => cache.States.OfType<MixerState>().SelectMany(state => state.Tensors).First().device_index;
+
+    bool IsCurrent()
+    {
+        if (epoch != cache.Epoch) return false;
+        int at = 0;
+        foreach (var state in cache.States)
+            foreach (var tensor in state?.Tensors ?? [])
+                if (at >= addresses.Count || addresses[at++] != TensorMemory.Pointer(tensor)) return false;
+        return true;
+    }
+
+    void Remember()
+    {
+        addresses.Clear();
+        foreach (var state in cache.States)
+            foreach (var tensor in state?.Tensors ?? []) addresses.Add(TensorMemory.Pointer(tensor));
+        epoch = cache.Epoch;
+    }
+
+    public void Dispose() => graph?.Dispose();
+}

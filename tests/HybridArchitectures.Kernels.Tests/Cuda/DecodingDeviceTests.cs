@@ -1,0 +1,56 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>Products of decoding steps on a GPU, at the sizes of 1B models and beyond, over memory that held NaN.</summary>
+[Trait("device", "cuda")]
+public sealed class DecodingDeviceTests : IDisposable
+{
+    readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+
+    public void Dispose() => scope.Dispose();
+
+    static Tensor Normal(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);
+
+    static void IsNear(Tensor x, Tensor weight, Tensor? bias, Tensor actual)
+    {
+        var expected = nn.functional.linear(x.to(ScalarType.Float64), weight.to(ScalarType.Float64), bias?.to(ScalarType.Float64));
+        var error = (actual.to(ScalarType.Float64) - expected).abs();
+        Assert.True((error <= expected.abs() / 250 + 2e-3).all().item<bool>(), $"errs by {error.max().item<double>()}");
+    }
+
+    [Theory]
+    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000), InlineData(1, 128_256, 2048)]
+    public void Products(int rows, int outputs, int inputs)
+    {
+        Gpu.IsNeeded();
+        using var random = manual_seed(1);
+        Tensor x = Normal(rows, inputs), weight = Normal(outputs, inputs), bias = randn([outputs], ScalarType.Float32, Gpu.Device);
+        Assert.Equal(KernelBackend.Cuda, FewRowsLinear.BackendFor(x, weight));
+        Gpu.PoisonFreeBlocks();
+        using var poisoned = Gpu.Poisoned();
+        IsNear(x, weight, null, FewRowsLinear.Forward(x, weight));
+        var all = FewRowsLinear.Forward(x, weight, bias);
+        IsNear(x, weight, bias, all);
+        for (int row = 0; row < rows; row += 3)
+            Assert.True(FewRowsLinear.Forward(x.narrow(0, row, 1), weight, bias)[0].equal(all[row]).all().item<bool>());
+        var two = FewRowsLinear.ForwardMany(x, (weight, bias), (weight, null));
+        Assert.True(two[0].equal(all).all().item<bool>());
+        var gated = FewRowsLinear.ForwardGated(x, (weight, bias), (weight, null));
+        Assert.True(gated.equal(SwiGlu.Forward(two[0], two[1])).all().item<bool>());
+    }
+
+    [Fact]
+    public void Products_with_a_weight_per_row()
+    {
+        Gpu.IsNeeded();
+        using var random = manual_seed(2);
+        Tensor x = Normal(9, 1024), gate = Normal(16, 768, 1024), up = Normal(16, 768, 1024), index = randint(0, 16, [18], ScalarType.Int64, Gpu.Device);
+        using var poisoned = Gpu.Poisoned();
+        var chosen = SelectedLinear.Forward(x, gate, index);
+        var numbers = TensorMemory.ToArray<long>(index);
+        for (int row = 0; row < 18; row++) Assert.True(FewRowsLinear.Forward(x.narrow(0, row / 2, 1), gate[numbers[row]])[0].equal(chosen[row]).all().item<bool>());
+        Assert.True(SelectedLinear.ForwardGated(x, gate, up, index).equal(SwiGlu.Forward(chosen, SelectedLinear.Forward(x, up, index))).all().item<bool>());
+    }
+}

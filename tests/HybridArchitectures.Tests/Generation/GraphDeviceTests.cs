@@ -1,0 +1,142 @@
+using HybridArchitectures.Generation;
+using HybridArchitectures.Models;
+using HybridArchitectures.Tests.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Generation;
+
+/// <summary>Decoding on a GPU: captured graphs give what eager steps give, and a row what it gives alone.</summary>
+[Trait("device", "cuda")]
+public sealed class GraphDeviceTests : IDisposable
+{
+    readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+
+    public void Dispose() => scope.Dispose();
+
+    public static TheoryData<string> Names => [.. TinyDesigns.Names.Select(row => row.Data).Where(name => name != "own mixer")];
+
+    static HybridLanguageModel Model(string name)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: decoding was not run on a GPU");
+        using var master = TinyDesigns.Model(name);
+        using var model = TinyDesigns.Get(name).CreateModel(ScalarType.BFloat16, CUDA);
+        using (no_grad())
+            foreach (var (key, value) in master.State) model.State[key].copy_(value);
+        var held = model.Copy();
+        held.eval();
+        return held;
+    }
+
+    static int[][] Prompts(int count)
+    {
+        var random = new Random(5);
+        return [.. Enumerable.Range(0, count).Select(row => Enumerable.Range(0, 3 + 7 * row).Select(_ => random.Next(37)).ToArray())];
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Graphs_give_the_tokens_of_eager_steps(string name)
+    {
+        using var model = Model(name);
+        using var generator = new TextGenerator(model);
+        foreach (double temperature in new[] { 0, 0.8 })
+        {
+            var options = new GenerationOptions { Temperature = temperature, Seed = 9, TopP = 0.95, MaxNewTokens = 70 };
+            foreach (int rows in temperature == 0 ? new[] { 1, 3 } : [3])
+            {
+                var graphs = generator.Generate(Prompts(rows), options);
+                var eager = generator.Generate(Prompts(rows), options with { CudaGraphs = false });
+                for (int row = 0; row < rows; row++) Assert.Equal(eager[row].Ids, graphs[row].Ids);
+            }
+        }
+    }
+
+    [Fact]
+    public void Rows_that_end_leave_the_others_as_they_are()
+    {
+        using var model = Model("inter");
+        using var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 1, Seed = 4, MaxNewTokens = 120, StopTokens = [3, 11] };
+        var graphs = generator.Generate(Prompts(9), options);
+        var eager = generator.Generate(Prompts(9), options with { CudaGraphs = false });
+        Assert.True(graphs.Select(result => result.Ids.Count).Distinct().Count() > 3);
+        for (int row = 0; row < graphs.Count; row++)
+        {
+            Assert.Equal(eager[row].Ids, graphs[row].Ids);
+            Assert.Equal(eager[row].FinishReason, graphs[row].FinishReason);
+        }
+    }
+
+    [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1")]
+    public void A_graph_follows_a_growing_cache_a_rewind_and_a_fork(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = Model(name);
+        var results = new List<Tensor>[] { [], [] };
+        foreach (bool captured in new[] { false, true })
+        {
+            using var cache = model.CreateCache(2);
+            var ids = ones([2, 1], ScalarType.Int64, CUDA);
+            Tensor? logits = null;
+            void Body()
+            {
+                using var context = new SequenceContext(cache: cache);
+                using var next = model.NextLogits(ids, context);
+                if (logits is null) logits = next.clone().DetachFromDisposeScope();
+                else logits.copy_(next);
+                ids.copy_(next.argmax(1).unsqueeze(1));
+            }
+            using var graph = new StepGraph(cache, Body);
+            void Steps(int count)
+            {
+                for (int step = 0; step < count; step++)
+                {
+                    if (captured) graph.Step();
+                    else Body();
+                }
+                results[captured ? 1 : 0].Add(logits!.clone());
+            }
+            Steps(300);
+            using (var snapshot = cache.Snapshot())
+            {
+                Steps(20);
+                cache.Rewind(snapshot);
+                ids.fill_(HybridArchitectures.Kernels.Runtime.Scalars.Two);
+                Steps(20);
+            }
+            Steps(300);
+            Assert.Equal(620, cache.Lengths[1]);
+            if (captured) Assert.True(graph.Captures >= (name == "inter" ? 2 : 1) && graph.Nodes > 0);
+            logits!.Dispose();
+        }
+        for (int i = 0; i < results[0].Count; i++) Assert.True(results[0][i].equal(results[1][i]).all().item<bool>(), $"{name}, result {i}");
+    }
+
+    [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference"), InlineData("gated delta")]
+    public void A_rows_logits_do_not_depend_on_the_rows_beside_it(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = Model(name);
+        var prompts = Prompts(5);
+        HybridCache Read(int row)
+        {
+            var cache = model.CreateCache(1);
+            using var context = new SequenceContext(cache: cache);
+            model.NextLogits(tensor(prompts[row].Select(id => (long)id).ToArray(), [1, prompts[row].Length], device: CUDA), context).Dispose();
+            return cache;
+        }
+        Tensor Step(HybridCache cache, params long[] ids)
+        {
+            using var context = new SequenceContext(cache: cache);
+            return model.NextLogits(tensor(ids, [ids.Length, 1], device: CUDA), context);
+        }
+        var caches = Enumerable.Range(0, 5).Select(Read).ToArray();
+        var together = caches.Skip(1).Aggregate(caches[0].Fork(), (all, one) => all.Append(one));
+        for (int step = 0; step < 6; step++)
+        {
+            long[] ids = [.. Enumerable.Range(0, 5).Select(row => (long)(row * 7 + step))];
+            var all = Step(together, ids);
+            for (int row = 0; row < 5; row++)
+                Assert.True(Step(caches[row], ids[row])[0].equal(all[row]).all().item<bool>(), $"{name}, row {row}, step {step}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+using HybridArchitectures.Models;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Tests.Models;
+
+/// <summary>Decoding steps as a GPU takes them, whose lengths and positions are tensors, here in main memory: they give what steps with numbers
+/// of the host give.</summary>
+public sealed class DeviceStepTests : IDisposable
+{
+    readonly TorchSharp.DisposeScope scope = NewDisposeScope();
+
+    public void Dispose() => scope.Dispose();
+
+    public static TheoryData<string> Names => TinyDesigns.Names;
+
+    static Tensor Step(HybridLanguageModel model, HybridCache cache, long[] ids)
+    {
+        using var context = new SequenceContext(cache: cache);
+        return model.NextLogits(tensor(ids, [ids.Length, 1]), context);
+    }
+
+    static void Read(HybridLanguageModel model, HybridCache cache, Tensor ids, params long[] lengths)
+    {
+        using var layout = HybridArchitectures.Kernels.SequenceLayout.Padded(lengths, ids.size(1));
+        using var context = new SequenceContext(layout, cache);
+        model.Forward(ids, context).Dispose();
+    }
+
+    static void Near(Tensor expected, Tensor actual, string what)
+    {
+        Assert.Equal(expected.shape, actual.shape);
+        Assert.True(expected.allclose(actual, 2e-4, 2e-4), $"{what}: differ by {(expected - actual).abs().max().item<float>()}");
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Steps_are_those_of_the_host(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model(name);
+        model.eval();
+        using HybridCache host = model.CreateCache(3), device = model.CreateCache(3);
+        Assert.False(host.StepsOnDevice);
+        device.StepsOnDevice = true;
+        var prompt = randint(0, 37, [3, 9], int64);
+        foreach (var cache in new[] { host, device }) Read(model, cache, prompt, 9, 0, 4);
+        for (int step = 0; step < 12; step++)
+        {
+            long[] ids = [step, 36 - step, 7];
+            Near(Step(model, host, ids), Step(model, device, ids), $"{name}, step {step}");
+        }
+        Assert.Equal(host.Lengths, device.Lengths);
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Rows_leave_join_fork_and_go_back_between_steps(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model(name);
+        model.eval();
+        var results = new List<Tensor>[] { [], [] };
+        foreach (bool onDevice in new[] { false, true })
+        {
+            var logits = results[onDevice ? 1 : 0];
+            using var first = model.CreateCache(2);
+            first.StepsOnDevice = onDevice;
+            Read(model, first, tensor(new long[] { 1, 2, 3, 4, 5, 6 }, [2, 3]), 3, 2);
+            logits.Add(Step(model, first, [7, 8]));
+            using var snapshot = first.Snapshot();
+            logits.Add(Step(model, first, [9, 10]));
+            logits.Add(Step(model, first, [11, 12]));
+            first.Rewind(snapshot);
+            logits.Add(Step(model, first, [13, 14]));
+            using var other = model.CreateCache(1);
+            other.StepsOnDevice = onDevice;
+            Read(model, other, tensor(new long[] { 30, 31, 32, 33, 34 }, [1, 5]), 5);
+            using var joined = first.Append(other);
+            Assert.Equal(onDevice, joined.StepsOnDevice);
+            logits.Add(Step(model, joined, [15, 16, 17]));
+            using var forked = joined.Select(2, 0, 2);
+            logits.Add(Step(model, forked, [18, 19, 20]));
+            // a prompt in between goes by the host's numbers again
+            Read(model, forked, tensor(new long[] { 21, 22, 23, 24, 25, 26 }, [3, 2]), 2, 1, 2);
+            logits.Add(Step(model, forked, [27, 28, 29]));
+            using var fewer = forked.Drop(1);
+            logits.Add(Step(model, fewer, [1, 2]));
+        }
+        for (int i = 0; i < results[0].Count; i++) Near(results[0][i], results[1][i], $"{name}, result {i}");
+    }
+
+    [Fact]
+    public void Reserved_room_keeps_the_addresses_of_a_step()
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model("inter");
+        using var cache = model.CreateCache(1);
+        cache.StepsOnDevice = true;
+        Step(model, cache, [1]).Dispose();
+        cache.Reserve(600);
+        nint[] Addresses() => [.. cache.States.SelectMany(state => state?.Tensors ?? []).Select(HybridArchitectures.Kernels.Runtime.TensorMemory.Pointer)];
+        var (before, epoch) = (Addresses(), cache.Epoch);
+        for (int step = 0; step < 300; step++) Step(model, cache, [step % 37]).Dispose();
+        Assert.Equal(before, Addresses());
+        Assert.Equal(epoch, cache.Epoch);
+    }
+
+    public static TheoryData<string> WithoutCustom => [.. TinyDesigns.Names.Select(row => row.Data).Where(name => name != "own mixer")];
+
+    [Theory, MemberData(nameof(WithoutCustom))]
+    public void A_stepwise_pass_is_its_steps_and_gives_tokens_back(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model(name);
+        model.eval();
+        using HybridCache single = model.CreateCache(2), several = model.CreateCache(2);
+        foreach (var cache in new[] { single, several }) Read(model, cache, tensor(new long[] { 1, 2, 3, 4, 5, 6, 7, 8 }, [2, 4]), 4, 2);
+        var ids = randint(0, 37, [2, 5], int64);
+        var expected = Enumerable.Range(0, 5).Select(token => Step(model, single, [ids[0, token].item<long>(), ids[1, token].item<long>()])).ToArray();
+        using (var context = new SequenceContext(cache: several) { IsStepwise = true })
+        {
+            var actual = model.Forward(ids, context);
+            for (int token = 0; token < 5; token++) Near(expected[token], actual.select(1, token), $"{name}, token {token}");
+        }
+        // rows keep different numbers of tokens, and go on as if the others had never been
+        several.KeepTokens([2, 5], 5);
+        Assert.Equal([6L, 7L], several.Lengths);
+        using var first = model.CreateCache(1);
+        Read(model, first, tensor(new long[] { 1, 2, 3, 4 }, [1, 4]), 4);
+        for (int token = 0; token < 2; token++) Step(model, first, [ids[0, token].item<long>()]).Dispose();
+        var next = Step(model, several, [9, 10]);
+        Near(Step(model, first, [9])[0], next[0], $"{name}, the row that went back");
+        using var second = single.Select(1);
+        Near(Step(model, second, [10])[0], next[1], $"{name}, the row that did not");
+    }
+}
