@@ -10,7 +10,7 @@ SampleConsole.Prepare();
 var folder = new Argument<string>("folder") { Description = "config.json or design.json with safetensors, and tokenizer.json where there is one." };
 var prompt = new Option<string?>("--prompt") { Description = "Text to continue; token numbers with blanks between where the folder has no tokenizer." };
 var chat = new Option<bool>("--chat") { Description = "Talk line by line instead." };
-var tokens = NumberOption.Create("--tokens", "The most tokens of an answer.", 128, 1, int.MaxValue);
+var tokens = NumberOption.Create("--tokens", "The maximum number of tokens of an answer.", 128, 1, int.MaxValue);
 var temperature = NumberOption.Create("--temperature", "0 for the likeliest token each time.", 0.7, 0, 100);
 var topP = NumberOption.Optional("--top-p", "Sample from the likeliest tokens that reach this probability.", 1e-6, 1.0);
 var topK = NumberOption.Optional("--top-k", "Sample from this many likeliest tokens.", 1, int.MaxValue);

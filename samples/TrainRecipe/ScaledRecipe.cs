@@ -44,7 +44,7 @@ static class ScaledRecipe
         Heads = heads, HeadSize = Math.Max(8, 8 * (int)Math.Round(mamba.InnerWidth * factor / heads / 8)), StateSize = Math.Min(mamba.StateSize, Math.Max(16, width / 4)),
     };
 
-    /// <summary>The most heads, dividing the recipe's, that leave each of them a size.</summary>
+    /// <summary>Returns the largest divisor of the recipe's number of heads with which each head has a size.</summary>
     static int Heads(int heads, double width, int smallest) => Enumerable.Range(1, heads).Last(fewer => heads % fewer == 0 && (fewer == 1 || width / fewer >= smallest));
 
     static FeedForwardSpec FeedForward(FeedForwardSpec feedForward, double factor)

@@ -36,7 +36,7 @@ static class ConformanceRunner
         return results;
     }
 
-    /// <summary>Runs one comparison in a scope of its own.</summary>
+    /// <summary>Runs one comparison in a separate scope.</summary>
     public static ConformanceResult Try(string name, string kind, double tolerance, Func<double> error)
     {
         try

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 const string usage = """
     usage: Conformance FOLDER [--device cpu|cuda|cuda:N]          every case folder under it is run, and compared on the CPU
            Conformance verify FOLDER [--device cpu|cuda|cuda:N]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
-           Conformance export FOLDER TARGET                       its checkpoints are written anew
+           Conformance export FOLDER TARGET                       writes its checkpoints again
            Conformance export-adapters FOLDER TARGET              adapters of its checkpoints are written
            Conformance adapters FOLDER                            adapters that check_adapters.py left there are read
     """;

@@ -18,7 +18,7 @@ static unsafe class OperatorTrace
     static readonly delegate* unmanaged<void> Disable = (delegate* unmanaged<void>)Export("29disableExecutionTraceObserverEv");
     static readonly delegate* unmanaged<void> Remove = (delegate* unmanaged<void>)Export("28removeExecutionTraceObserverEv");
 
-    /// <summary>Writes what is executed meanwhile, as JSON.</summary>
+    /// <summary>Writes what is executed until disposal, as JSON.</summary>
     public static void Write(string path, Action work)
     {
         byte[] bytes = [.. Encoding.UTF8.GetBytes(path), 0];

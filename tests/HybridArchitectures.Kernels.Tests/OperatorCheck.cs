@@ -43,7 +43,7 @@ static class OperatorCheck
         (expected, actual) = (expected.to(ScalarType.Float64), actual.to(ScalarType.Float64));
         Assert.False(actual.isnan().any().item<bool>(), $"{name} has NaN");
         double error = (expected - actual).abs().max().item<double>(), size = Math.Max(1, expected.abs().max().item<double>());
-        Assert.True(error <= relative * size, $"{name}: error {error:g3} beside values up to {size:g3}");
+        Assert.True(error <= relative * size, $"{name}: error {error:g3} with values up to {size:g3}");
     }
 
     /// <summary>What gradients are taken of is the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.</summary>

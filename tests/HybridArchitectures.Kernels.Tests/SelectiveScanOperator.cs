@@ -69,7 +69,7 @@ public sealed class SelectiveScanOperator : SequenceOperator
         SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
             i.GetValueOrDefault("timeStepBias"), true);
 
-    /// <summary>Steps of 0 leave a state, and the gradient that goes back to it, as they are to the bit; a document that follows begins anew.</summary>
+    /// <summary>Steps of 0 leave a state, and the gradient that goes back to it, bit-equal; a document that follows begins from zero.</summary>
     public static void StepsOf0LeaveStatesAsTheyAre(ScalarType type, int length, Device? device = null)
     {
         using var scope = NewDisposeScope();

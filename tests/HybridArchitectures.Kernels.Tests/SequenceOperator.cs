@@ -32,7 +32,7 @@ public abstract class SequenceOperator
 
     public abstract KernelBackend BackendFor(Tensor x);
 
-    /// <summary>What a whole row's float32 state may differ by from that of single steps, beside an output like this one.</summary>
+    /// <summary>The permitted difference between the float32 states of a whole row and of single steps, for an output like this one.</summary>
     public virtual double StateTolerance(Tensor output) => Tolerance;
 
     /// <summary>Random float64 inputs in main memory with every option in use; sizes differ with the variant.</summary>

@@ -10,7 +10,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
     Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0, long row = 0) =>
         op.Evaluate(inputs, type, layout, output, final, offset, row, device: device);
 
-    /// <summary>Documents packed into a row, empty ones among them, give what each gives in a row of its own: outputs and every gradient.</summary>
+    /// <summary>Documents packed into a row, including empty ones, have the same outputs and gradients as each in a separate row.</summary>
     public void PackedDocumentsEqualRowsOfTheirOwn(ScalarType type, long[] lengths, long pads, int variant = 0)
     {
         using var scope = NewDisposeScope();

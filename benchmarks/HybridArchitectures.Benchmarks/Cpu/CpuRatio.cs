@@ -6,7 +6,7 @@ namespace HybridArchitectures.Benchmarks.Cpu;
 /// <param name="Against">What the other way is.</param>
 /// <param name="Ours">This library's way.</param>
 /// <param name="Theirs">The other way.</param>
-/// <param name="LimitMs">The least time this machine could take.</param>
+/// <param name="LimitMs">The minimum time of this machine.</param>
 /// <param name="Limit">What that time is made of.</param>
 sealed record CpuRatio(string Name, string Sizes, string Against, Action Ours, Action Theirs, double LimitMs, string Limit);
 

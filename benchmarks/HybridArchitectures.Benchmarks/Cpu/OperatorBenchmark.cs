@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>One operator forwards, and forwards and backwards, beside the same composed of TorchSharp's operators.</summary>
+/// <summary>Measures one operator, forward only and forward with backward, and the same function composed of TorchSharp operators.</summary>
 [GroupBenchmarksBy(BenchmarkDotNet.Configs.BenchmarkLogicalGroupRule.ByCategory), CategoriesColumn]
 public abstract class OperatorBenchmark
 {

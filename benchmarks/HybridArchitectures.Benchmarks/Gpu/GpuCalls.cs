@@ -77,7 +77,7 @@ static class GpuCalls
         };
     }
 
-    // the least of several batches: what the host needs when nothing else is in its way
+    // the minimum of several batches: the time of the host when nothing else runs
     static (double Microseconds, long Bytes) Cost(Action call, Device device)
     {
         // .NET compiles what runs often once more, a tenth of a second after it saw that

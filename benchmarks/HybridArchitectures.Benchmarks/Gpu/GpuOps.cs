@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The command gpu-ops: every operator at its sizes, beside what the GPU could do and beside Python.</summary>
+/// <summary>The command gpu-ops: measures every operator at its sizes and compares it with the limits of the GPU and with Python.</summary>
 static class GpuOps
 {
     /// <summary>Names of operators hold a plus sign, which stays as it is.</summary>
@@ -21,7 +21,7 @@ static class GpuOps
     {
         if (GpuCases.Matching(settings.Filter, settings.Tiny).Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
         var device = Named(settings.Device);
-        // a file or a pipe has no width of its own
+        // a file or a pipe has no width
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
         var watch = Stopwatch.StartNew();
         var records = new List<GpuRecord>();
@@ -85,7 +85,7 @@ static class GpuOps
 
     static void Show(List<GpuRecord> records)
     {
-        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the least time the GPU could take; anchor: the fastest rival in Python");
+        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the minimum time of the GPU; anchor: the fastest rival in Python");
         foreach (var name in new[] { "operator", "shape", "type" }) table.AddColumn(name);
         foreach (var name in new[] { "forward", "share", "anchor", "faster", "both", "share", "anchor", "faster", "extra MB" }) table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var record in records)

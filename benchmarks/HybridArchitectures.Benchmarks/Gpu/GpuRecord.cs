@@ -22,7 +22,7 @@ sealed record GpuRecord
     [JsonPropertyName("total_ms")]
     public double? TotalMs { get; init; }
 
-    /// <summary>The least time the GPU could take forwards.</summary>
+    /// <summary>Gets the minimum time of the GPU forward.</summary>
     [JsonPropertyName("limit_ms")]
     public required double LimitMs { get; init; }
 
@@ -30,7 +30,7 @@ sealed record GpuRecord
     [JsonPropertyName("anchor_ms")]
     public double? AnchorMs { get; init; }
 
-    /// <summary>The most device memory that forward and backward held beside inputs, result and gradients; for an operator without backward, beside inputs and result.</summary>
+    /// <summary>Gets the peak device memory of forward and backward without inputs, result and gradients; for an operator without backward, without inputs and result.</summary>
     [JsonPropertyName("peak_bytes")]
     public long? PeakBytes { get; init; }
 

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is then the driver's own allocation, given back
-/// at once when it is freed; in main memory each large one is a mapping of its own.
+/// at once when it is freed; in main memory each large one is a separate mapping.
 /// </summary>
 sealed class HeldMemory(Device device)
 {
@@ -30,7 +30,7 @@ sealed class HeldMemory(Device device)
         return Quick();
     }
 
-    /// <summary>The most held meanwhile, looked at without pause; 0 in main memory, where looking is too slow.</summary>
+    /// <summary>The peak during the run, polled without pause; 0 in main memory, where polling is too slow.</summary>
     public long Most(Action work)
     {
         if (clock is null)

@@ -4,7 +4,7 @@
 // Heads: a part lies within a warp's lanes. A thread has one vector of 16 bytes of each branch, parts are summed by exchanges, nothing waits for a whole row. Without weights
 // and gate a block takes a row, or 256 vectors of it; else it keeps to its columns over several rows, their factors in registers, backward with the next row loaded ahead.
 // Rows: a part is a row, of up to 1024 vectors. A block has a row, a thread two vectors of each branch; backward it keeps to its columns over many rows, the next of which
-// is copied to shared memory meanwhile. Parts: the same for parts that are neither, whose vectors leave their sums in shared memory. Rest: the same for any width, and for
+// is copied to shared memory at the same time. Parts: the same for parts that are neither, whose vectors leave their sums in shared memory. Rest: the same for any width, and for
 // elements that no vector fits: what is wider than a block holds is read again, and its gradients gather in memory.
 //
 // The gradients of weights and gate all follow from one sum over rows a branch and channel, of dy x / rms: it gathers in registers and is written once a block, to be added
@@ -39,7 +39,7 @@ struct FusionArguments {
     int kind;
 };
 
-// what a branch's normed channels are multiplied by in the output, besides their weight
+// what a branch's normed channels are multiplied by in the output, in addition to their weight
 template <int V> __device__ __forceinline__ void shares_of(const FusionArguments& a, int branch, i64 at, float (&shares)[V]) {
     const bool mixed = a.kind == Mixed;
     channels_of<V>(mixed ? a.gate : nullptr, at, 0, shares);

@@ -30,7 +30,7 @@ struct CrossEntropyArguments {
 // the sum of exp2(value - largest) of both, and the largest of both
 __device__ __forceinline__ void join(float& largest, float& sum, float otherLargest, float otherSum) {
     const float most = largest > otherLargest ? largest : otherLargest;
-    // -inf beside -inf would be NaN
+    // -inf minus -inf would be NaN
     sum = (largest == most ? sum : sum * exp2_approximate(largest - most)) + (otherLargest == most ? otherSum : otherSum * exp2_approximate(otherLargest - most));
     largest = most;
 }

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>
 /// Linear cross entropy on a GPU, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the activations' type, of which
 /// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows of the weight's gradient are then one product
-/// over all tokens, summed by the tensor cores and rounded once: nothing as large as the weight is held beside it.
+/// over all tokens, summed by the tensor cores and rounded once: no other tensor as large as the weight is stored.
 /// </summary>
 static class CrossEntropyCuda
 {

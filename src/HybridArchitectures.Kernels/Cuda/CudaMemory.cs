@@ -11,7 +11,7 @@ static unsafe class CudaMemory
     internal static Func<long[], ScalarType, Device, Tensor> Allocator { get; set; } = static (sizes, type, device) => empty(sizes, type, device);
 
     /// <summary>A new contiguous tensor, not filled.</summary>
-    public static Tensor New(Tensor beside, ScalarType type, params long[] sizes) => Allocator(sizes, type, beside.device);
+    public static Tensor New(Tensor like, ScalarType type, params long[] sizes) => Allocator(sizes, type, like.device);
 
     /// <summary>A new contiguous tensor of the same shape and type.</summary>
     public static Tensor NewLike(Tensor tensor)
@@ -30,7 +30,7 @@ static unsafe class CudaMemory
     /// <summary>The elements between neighbouring rows.</summary>
     public static long Stride(Rows rows) => rows.Count > 1 ? (rows[1] - rows[0]) / rows.Tensor.ElementSize : rows.Width;
 
-    /// <summary>Whether every row, cut into so many parts of <paramref name="part"/> elements, can be read in 16-byte pieces.</summary>
+    /// <summary>Returns whether every row, divided into parts of <paramref name="part"/> elements, can be read in pieces of 16 bytes.</summary>
     public static bool Wide(long part, params ReadOnlySpan<Rows> all)
     {
         foreach (var rows in all)

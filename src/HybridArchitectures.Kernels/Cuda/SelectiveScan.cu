@@ -9,7 +9,7 @@
 // A multiprocessor holds only 8 such warps, two for each of its schedulers. They hide each other's latencies only where each has much to do at any time: forward, all that
 // is done for a tile is one stretch of instructions without a branch (see `walk`), for which the host compiles gate, softplus and documents in or out.
 // Where there are too few channels for the GPU, rows are cut into chunks that are walked side by side, in two launches that fill the GPU alike: in the first, the walk
-// proper of the first chunk and, beside it, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
+// proper of the first chunk and, at the same time, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
 // times the sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end.
 // Forward, up to 16 states of not too few channels are taken by SelectiveScanFewChannels.cu instead, which leaves the same states.
 // Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
@@ -18,8 +18,8 @@
 //
 // Limits on one H100 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.64 ms (x, delta, gate in, y out), backward 1.1 ms; special functions
 // 1.26 ms forward (an exponential a state, 3 a channel), 2.3 ms backward; instructions 1.1 ms forward (8.2 a state), 3.6 ms backward (27).
-// Registers come from two banks, one operand a cycle each: a multiply-add of three of its own takes 1.5 cycles, which makes 1.0 to 1.4 ms forward, 2.7 to 3.9 ms in backward's
-// walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be made anew or need not be kept is not. lab/kernels-log.md tells what was tried.
+// Registers come from two banks, one operand a cycle each: a multiply-add of three different ones takes 1.5 cycles, which makes 1.0 to 1.4 ms forward, 2.7 to 3.9 ms in backward's
+// walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be recomputed is not kept. lab/kernels-log.md lists the attempts.
 #include "SelectiveScan.cuh"
 
 #ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions; in float32 one, whose exponentials fill as much
@@ -56,7 +56,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // reverse: the walk begins at the row's end
     __device__ __forceinline__ Scan(const ScanArguments& arguments, bool reverse) : a(arguments) {
         warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        if (!reverse) lane = static_cast<int>(as_bits(from_lane_xor(as_float(lane), 0)));           // what follows from it is kept, not made anew from the thread's number
+        if (!reverse) lane = static_cast<int>(as_bits(from_lane_xor(as_float(lane), 0)));           // what follows from it is kept, not recomputed from the thread's number
         s = lane % S, own = lane / S * K;
         const i64 perGroup = a.channels / a.groups;
         group = blockIdx.x / a.blocksPerGroup;
@@ -235,7 +235,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         }
     }
 
-    // A tile of `Columns` columns copied in pieces of so many bytes; where a thread's first piece lies in it
+    // A tile of `Columns` columns copied in pieces of a number of bytes; where a thread's first piece lies in it
     template <int Columns, int Bytes, int Threads> struct Pieces {
         static constexpr int Each = Bytes / sizeof(E), Wide = Columns / Each, Step = Threads / Wide < Tile ? Threads / Wide : Tile;      // a thread keeps to its column
         static_assert(Wide <= Threads && Tile % Step == 0, "a column a thread");
@@ -259,12 +259,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         return static_cast<int>((2 * BlockStage + Warps * 3 * WarpStage) * sizeof(E) + (2 * BlockStage + 2 * Tile + Warps * PerWarp) * sizeof(float));
     }
 
-    // Everything that is not the walk is done beside it, so that every stretch of the program has the same mix of instructions: while four tokens are walked, delta and
+    // Everything that is not the walk is done during it, so that every stretch of the program has the same mix of instructions: while four tokens are walked, delta and
     // delta x of the next four are made and the results of the four before are finished. Copies run two tiles ahead, b and c are made float32 one tile ahead.
     // Local: only what a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse) the state's gradient at its start, from a gradient
     // of zeros at its end. And the sum of its steps, from which the decay over it follows; 1e30 and more where a document starts in it.
     template <bool Local, bool Reverse> __device__ __forceinline__ void walk() const {
-        static_assert(Local || !Reverse, "backward has a walk of its own");
+        static_assert(Local || !Reverse, "backward has a separate walk");
         DYNAMIC_SHARED(float, shared);
         float *cuts = shared + 2 * BlockStage, *ring = cuts + 2 * Tile + warp * PerWarp;
         E *rawStates = reinterpret_cast<E*>(cuts + 2 * Tile + Warps * PerWarp), *raw = rawStates + 2 * BlockStage + warp * 3 * WarpStage;
@@ -472,7 +472,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     struct Finished {
         float outputs[Lines][V], inputs[Lines][V], stepSums[Lines][V], deltas[Lines][V];       // sums over states; delta
         const E* raw;
-        int counted, rest;                                                      // so many of its tokens are the row's; so many are to be written
+        int counted, rest;                                                      // its tokens in the row; those to be written
         i64 to;                                                                 // and where to; of the part after it
         float dSkip[V] = {}, dBias[V] = {};
     };
@@ -514,7 +514,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 
     // The states before each part of a tile but the first are made again from those that forward left at the tile's start; then the parts are walked from the last: forward once
-    // more with all states and decays in registers, and back. The results of a part are finished beside the forward walk of the next.
+    // more with all states and decays in registers, and back. The results of a part are finished during the forward walk of the next.
     __device__ __forceinline__ void backward() const {
         DYNAMIC_SHARED(float, shared);
         float *cut = shared + Copies * CopyStride, *folded = cut + Tile, *deltas = folded + Warps * 2 * Fold * Padded + warp * BackwardPerWarp;      // folded: (warps, Fold, b and c, Padded)
@@ -524,7 +524,7 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         const int turn = lane / S / LeftGroups * Kept;
         const i64 stateToken = a.groups * a.states, lastBegin = (endTile - 1) * Tile;
 
-        // the n-th tile from the last; `slot` gets the states at its start. Addresses are made anew each time: the registers they would hold in between, the walk needs.
+        // the n-th tile from the last; `slot` gets the states at its start. Addresses are computed each time: the registers they would hold in between, the walk needs.
         const auto fetch = [&](int n, float* slot) {
             const int ownLane = opaque(lane), ownThread = opaque(static_cast<int>(threadIdx.x));
             const i64 begin = lastBegin - n * static_cast<i64>(Tile);

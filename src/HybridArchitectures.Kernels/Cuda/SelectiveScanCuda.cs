@@ -14,10 +14,10 @@ static class SelectiveScanCuda
     /// <summary>Warps that a GPU of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
     internal static long Warps { get; set; } = 1024;
 
-    /// <summary>A chunk has at least so many tiles.</summary>
+    /// <summary>The smallest number of tiles of a chunk.</summary>
     internal static long MinTilesPerChunk { get; set; } = 8;
 
-    /// <summary>Up to so many warps forward takes whole rows, in more warps with fewer states a lane.</summary>
+    /// <summary>Up to this number of warps, forward processes whole rows, in more warps with fewer states per lane.</summary>
     internal static long MaxWarpsForWholeRows { get; set; } = 768;
 
     // except where more chunks than this can be walked at once and rows have more tiles than that; and, as in the kernel, the channels of a block
@@ -125,7 +125,7 @@ static class SelectiveScanCuda
             };
         }
 
-        // Of so many chunks at once there is one more: the one where the walk begins is walked while the others find out what they add, and so long (in thousandths of the
+        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find out what they add, and so long (in thousandths of the
         // others) that both end together. As short as can be for float32 forward, whose two loops slow each other down on a multiprocessor: they do not fit its cache.
         static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, long lead)
         {
@@ -151,7 +151,7 @@ static class SelectiveScanCuda
 
         int ElementSize => narrow ? 2 : 4;
 
-        // whether rows of so many elements, taken `most` at a time, can be copied in pieces of up to 16 bytes
+        // whether rows of a number of elements, at most `most` at a time, can be copied in pieces of up to 16 bytes
         bool Whole(long elements, int most, params ReadOnlySpan<Tensor?> tensors)
         {
             long size = x.ElementSize, piece = Math.Min(16, most * size);

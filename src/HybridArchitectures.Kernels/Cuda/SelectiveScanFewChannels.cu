@@ -3,11 +3,11 @@
 // How it is cut. A lane holds two states of one channel, 8 lanes a channel, 4 channels a warp; each warp walks its row once, so that rows need not be cut into chunks, whose first
 // pass doubles the exponentials. One row of 4096 channels is 1024 warps, two for each scheduler of an H100. A block is 4 warps, 16 channels, 32 bytes of a token in bfloat16.
 // What lives where. States in registers. Raw inputs come by asynchronous copies, `Stages` tiles of 16 tokens ahead. b and c stand in shared memory as float32, a row a state, so
-// that a lane reads four tokens at once; delta and delta x beside each other, a row a channel, two tokens at once. What belongs to a token and channel (softplus, delta x, gate,
+// that a lane reads four tokens at once; delta and delta x next to each other, a row a channel, two tokens at once. What belongs to a token and channel (softplus, delta x, gate,
 // skip, the result) is done by one lane for one token and two channels. Sums over a channel's lanes go by halving exchanges, in float32.
 // What binds is what shared memory gives to registers, 128 bytes a cycle and multiprocessor, also where lanes read the same: a warp's 16 bytes a lane take four cycles, two where
 // neighbours, or lanes two apart, read the same place. Hence the order of the lanes: bit 0 is a channel's, bits 1 to 3 a state's, bit 4 a channel's. Every stretch of the walk is
-// without a branch: beside a tile's walk the next one is prepared and the results of the one before are finished.
+// without a branch: during a tile's walk the next one is prepared and the results of the one before are finished.
 // Per warp and token: 22.8 instructions, 2.4 special functions, 6.3 cycles of shared memory. Limits on one H100 at 8192 tokens x 4096 channels x 16 states, bfloat16: special
 // functions 0.155 ms, instructions 0.18, shared memory 0.2, bytes 0.09. Reached: 0.267 ms. lab/kernels-log.md tells what was tried.
 #include "SelectiveScan.cuh"

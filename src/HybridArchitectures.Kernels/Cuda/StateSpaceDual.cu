@@ -5,7 +5,7 @@
 // Only differences that are at most 0 are raised.
 //
 // walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32 sums and is rounded in
-// place where it is an operand. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied meanwhile.
+// place where it is an operand. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied at the same time.
 // The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the GPU, rows are cut into
 // segments: one walk for each segment's own state, `combine` over the segments, and the main walk with what comes in.
 // pairs: gradients of b, c and the time steps. A block owns one chunk of one group and goes through the heads: dy x^T, dy S and x dS, S and dS being what the walks
@@ -181,7 +181,7 @@ template <class T> __device__ __forceinline__ void put(u16* tile, int row, int c
 
 __device__ __forceinline__ Two pair_of(const float* values, int at) { return *reinterpret_cast<const Two*>(values + at); }
 
-// Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros beside them. Pieces of 16 bytes fit both with `wide`.
+// Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros around them. Pieces of 16 bytes fit both with `wide`.
 template <class T, int TileRows, int Columns, int Count> __device__ __forceinline__ void stage(u16* tile, const Element* from, i64 stride, i64 rows, int width, bool wide) {
     const int left_ = rows < TileRows ? static_cast<int>(rows) : TileRows;
     constexpr int PerRow = Columns / Vector, All = TileRows * PerRow;
@@ -308,7 +308,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         const i64 head = first + threadIdx.x, to = (row * a.chunks + chunk) * a.heads + head;
         const int line = threadIdx.x * Line;
         const float rate = a.a[head];
-        // what passes a token is little beside the sums it is the difference of, in which pairs within the chunk cancel
+        // what passes a token is small relative to the sums whose difference it is, in which pairs within the chunk cancel
         double after = 0, before = begin < valid ? a.inner[to] : 0.f, dA = 0;
 #pragma unroll 16
         for (int t = 0; t < Q; t++) after += suffix[line + t];

@@ -68,7 +68,7 @@ sealed class StateSpaceDualCall
         return !dense ? tensor.contiguous() : !Shape.Grouped || (Whole(tensor) && Apart(tensor)) ? tensor : tensor.clone();
     }
 
-    /// <summary>Room for the states before all chunks of so many rows, in the activations' type.</summary>
+    /// <summary>Allocates the states before all chunks of a number of rows, in the type of the activations.</summary>
     public Tensor NewStates(long rows) => CudaMemory.New(X, X.dtype, rows, Chunks, start.Heads, Shape.HeadSize, Shape.States);
 
     /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the GPU.</summary>

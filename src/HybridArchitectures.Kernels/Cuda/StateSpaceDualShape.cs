@@ -36,7 +36,7 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
 
     int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (SplitFloat32 ? 3 : 2) + 1) + 2 * Heads);
 
-    // of a walk's stages with what stands beside them; without output it has no queries and two stages more
+    // of a walk's stages with the data that belongs to them; without output it has no queries and two stages more
     int GroupStages(int stages, int tiles) =>
         stages * (tiles * GroupTile + Chunk * sizeof(float) * (4 * Heads + 1) + (1 + Groups) * sizeof(long)) + Chunk * sizeof(float) * 8 * Heads
             + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;

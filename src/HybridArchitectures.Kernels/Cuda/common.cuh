@@ -1,5 +1,5 @@
 // What every kernel here uses: element types, vectors of 16 bytes, warp sums, and the GPU's approximate functions.
-// Each piece of PTX stands beside a plain C++ twin for the emulation on a CPU, which defines HYBRID_EMULATION.
+// Each piece of PTX has a C++ equivalent for the emulation on a CPU, which defines HYBRID_EMULATION.
 // Compiled by NVRTC without any header of the toolkit. Offsets into tensors are 64-bit throughout.
 #pragma once
 

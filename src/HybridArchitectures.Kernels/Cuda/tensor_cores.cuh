@@ -150,7 +150,7 @@ __device__ __forceinline__ int uniform(int value) {
 #endif
 }
 
-// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run beside the threads ----
+// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run at the same time as the threads ----
 //
 // Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes a row, whose piece of 16 bytes number i lies at i ^ row % 8, from a multiple of 1024 bytes on. Sums and left
 // operands are held as above, warp w rows 16 w to 16 w + 15: sums[4 n + e] is number e of the 8 columns from 8 n on.
@@ -314,7 +314,7 @@ __device__ __forceinline__ unsigned long long address_of(const TensorMap& map) {
 }
 #endif
 
-// a barrier of 8 bytes that so many arrivals end a phase of; all threads must meet before it is used
+// a barrier of 8 bytes, of which a number of arrivals ends a phase; all threads must meet before it is used
 __device__ __forceinline__ void open_barrier(Place at, int arrivals) {
 #ifdef HYBRID_EMULATION
     emulation::open_landing(at, arrivals);
@@ -323,7 +323,7 @@ __device__ __forceinline__ void open_barrier(Place at, int arrivals) {
 #endif
 }
 
-// arrives, and has the phase wait for so many bytes of copies
+// arrives, and has the phase wait for a number of bytes of copies
 __device__ __forceinline__ void expect(Place at, int bytes) {
 #ifdef HYBRID_EMULATION
     emulation::expect(at, bytes);

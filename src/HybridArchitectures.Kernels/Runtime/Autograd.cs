@@ -5,10 +5,11 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Operators with gradients of their own, and the backward pass that goes with them.
+/// Records operators with custom gradients, and runs the backward pass.
 /// <para>
-/// Unlike TorchSharp's own function classes: an exception in a gradient reaches the caller of <see cref="Backward(Tensor, Tensor?, bool)"/> instead of ending the process, outputs
-/// keep no shadow buffers, saved tensors are released as soon as they are used, and no gradient can be finalized under native code.
+/// Unlike with the function classes of TorchSharp, an exception in a gradient reaches the caller of <see cref="Backward(Tensor, Tensor?, bool)"/> and
+/// does not end the process, outputs have no shadow buffers, saved tensors are released as soon as they are used, and no gradient can be finalized
+/// while native code uses it.
 /// </para>
 /// </summary>
 /// <example>
@@ -27,12 +28,17 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </example>
 public static class Autograd
 {
-    /// <summary>Runs <paramref name="forward"/> and, where gradients are wanted, records <paramref name="backward"/> for it.</summary>
-    /// <param name="inputs">Tensors that the operator is differentiable in; null where an optional one is absent.</param>
-    /// <param name="forward">Computes the outputs (floating point, each a tensor of its own, none of the inputs) without recording, and saves what the gradient needs.
-    /// It runs in a scope of its own: what it neither returns nor saves is disposed.</param>
-    /// <param name="backward">Gives one gradient for each of <paramref name="inputs"/>, null where there is none. It runs in a scope of its own, on CUDA on a thread of libtorch's.
-    /// A leaf keeps the memory of its gradient: return none that shares memory with a tensor that lives on outside of the context (its gradients and saved tensors may be returned).</param>
+    /// <summary>Runs <paramref name="forward"/> and, if gradients are needed, records <paramref name="backward"/> for it.</summary>
+    /// <param name="inputs">The tensors in which the operator is differentiable; null where an optional one is absent.</param>
+    /// <param name="forward">
+    /// Computes the outputs without recording, and saves what the gradient needs. Each output is a new floating-point tensor and none of the inputs.
+    /// The function runs in a dispose scope: everything that it neither returns nor saves is disposed.
+    /// </param>
+    /// <param name="backward">
+    /// Returns one gradient for each of <paramref name="inputs"/>, or null where there is none. The function runs in a dispose scope, and on CUDA on
+    /// a thread of libtorch. A leaf keeps the memory of its gradient. Do not return a gradient that shares memory with a tensor that is used outside
+    /// the context (its gradients and saved tensors can be returned).
+    /// </param>
     /// <returns>The outputs, in the current dispose scope.</returns>
     public static Tensor[] Apply(IReadOnlyList<Tensor?> inputs, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
     {
@@ -58,29 +64,34 @@ public static class Autograd
         return results;
     }
 
-    /// <summary>Adds the gradient of <paramref name="output"/> to every leaf it was computed from.</summary>
-    /// <param name="output">What to differentiate; one element, unless <paramref name="gradient"/> is given.</param>
-    /// <param name="gradient">The vector of the vector-Jacobian product, shaped like <paramref name="output"/>; null for 1.</param>
-    /// <param name="retainGraph">Keep what was saved, so that a second backward pass may follow.</param>
-    /// <remarks>In main memory, intermediate results below the least normal number (1.2e-38 in float32) count as zero. When it throws, gradients of other branches may have been added already: drop
-    /// them all before going on.</remarks>
+    /// <summary>Adds the gradient of <paramref name="output"/> to every leaf from which it was computed.</summary>
+    /// <param name="output">The tensor to differentiate: one element, unless <paramref name="gradient"/> is given.</param>
+    /// <param name="gradient">
+    /// The vector of the vector-Jacobian product, with the shape of <paramref name="output"/>. The default, null, is 1.
+    /// </param>
+    /// <param name="retainGraph">Whether saved tensors are kept for a second backward pass. The default is false.</param>
+    /// <remarks>
+    /// On the CPU, intermediate results below the smallest normal number (1.2e-38 in float32) are treated as zero. If this method throws an
+    /// exception, gradients of other branches may already have been added: clear all gradients before you continue.
+    /// </remarks>
     public static void Backward(Tensor output, Tensor? gradient = null, bool retainGraph = false)
     {
         ArgumentNullException.ThrowIfNull(output);
         Run([output], gradient is null ? null : [gradient], retainGraph);
     }
 
-    /// <summary>Adds the gradients of several outputs to every leaf they were computed from, in one pass.</summary>
-    /// <param name="outputs">What to differentiate; at least one.</param>
-    /// <param name="gradients">The vector of the vector-Jacobian product for each, shaped like it.</param>
-    /// <param name="retainGraph">Keep what was saved, so that a second backward pass may follow.</param>
+    /// <summary>Adds the gradients of several outputs to every leaf from which they were computed, in one pass.</summary>
+    /// <param name="outputs">The tensors to differentiate; at least one.</param>
+    /// <param name="gradients">The vector of the vector-Jacobian product for each output, with its shape.</param>
+    /// <param name="retainGraph">Whether saved tensors are kept for a second backward pass. The default is false.</param>
     /// <inheritdoc cref="Backward(Tensor, Tensor?, bool)" path="/remarks"/>
     public static void Backward(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor> gradients, bool retainGraph = false)
     {
         ArgumentNullException.ThrowIfNull(outputs);
         ArgumentNullException.ThrowIfNull(gradients);
         if (outputs.Count == 0 || outputs.Count != gradients.Count)
-            throw new ArgumentException($"{gradients.Count} gradients for {outputs.Count} outputs; expected one each, and at least one", nameof(gradients));
+            throw new ArgumentException(
+                $"gradients has {gradients.Count} tensors; expected {outputs.Count}, one for each output, and at least one", nameof(gradients));
         Run(outputs, gradients, retainGraph);
     }
 
@@ -92,14 +103,14 @@ public static class Autograd
         {
             try
             {
-#pragma warning disable RS0030 // the one place that may
+#pragma warning disable RS0030 // the only permitted call
                 autograd.backward([.. outputs], gradients is null ? null : [.. gradients], retainGraph);
 #pragma warning restore RS0030
             }
             catch (Exception e)
             {
-                // Where an exception is caught, Windows restores the thread's floating-point control as it was at the throw. Thrown on from here, it would
-                // undo the end of the scope above. A managed exception lies behind libtorch's own.
+                // When an exception is caught, Windows restores the floating-point control of the thread as it was at the throw. Thrown again from
+                // here, it would undo the end of the scope above. A managed exception is the cause of libtorch's exception.
                 failure = (e is ExternalException ? AutogradNode.TakeError() : null) ?? ExceptionDispatchInfo.Capture(e);
             }
             finally

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>One recorded operator in libtorch's graph, over the plain C exports that TorchSharp's own function classes are made of.</summary>
+/// <summary>
+/// Represents one recorded operator in the graph of libtorch, using the C exports on which TorchSharp's function classes are built.
+/// </summary>
 sealed unsafe class AutogradNode
 {
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
@@ -16,33 +18,33 @@ sealed unsafe class AutogradNode
     [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
     delegate nint AllocateCallback(nint count);
 
-    static readonly HashSet<AutogradNode> Alive = [];       // roots the callbacks until libtorch deletes the node
-    static ExceptionDispatchInfo? lastError;                // of a thread of libtorch's (CUDA)
-    [ThreadStatic] static ExceptionDispatchInfo? error;     // of this thread (CPU)
-    [ThreadStatic] static List<nint>? pending;              // gradients last returned on this thread; native code has copied them by the next callback
+    static readonly HashSet<AutogradNode> Alive = [];       // keeps the callbacks alive until libtorch deletes the node
+    static ExceptionDispatchInfo? lastError;                // from a thread of libtorch (CUDA)
+    [ThreadStatic] static ExceptionDispatchInfo? error;     // from this thread (CPU)
+    [ThreadStatic] static List<nint>? pending; // gradients last returned on this thread; native code has copied them before the next callback
 
     readonly ApplyCallback apply;
     readonly DeletedCallback deleted;
     readonly Func<BackwardContext, Tensor?[]> backward;
-    readonly bool[] needs, leaves;                          // of the inputs: whose gradient is wanted, and which of these are leaves
-    readonly int[] edges;                                   // which of the inputs are given, since absent ones have no edge
-    readonly nint* slots;                                   // the returned gradients' handles
+    readonly bool[] needs, leaves;                          // per input: whether its gradient is needed, and whether it is such a leaf
+    readonly int[] edges;                                   // which inputs are given, because absent ones have no edge
+    readonly nint* slots;                                   // the handles of the returned gradients
     NativeNode handle;
     nint[]? saved;
 
-    /// <summary>How many nodes libtorch holds; tests look at it for leaks.</summary>
+    /// <summary>Gets the number of nodes that libtorch keeps. Tests use it to find leaks.</summary>
     internal static int Count
     {
         get { lock (Alive) return Alive.Count; }
     }
 
-    /// <summary>The nodes libtorch holds; tests look at what they keep.</summary>
+    /// <summary>Gets the nodes that libtorch keeps. Tests use them to see what is saved.</summary>
     internal static AutogradNode[] Nodes
     {
         get { lock (Alive) return [.. Alive]; }
     }
 
-    /// <summary>The size of the tensors kept for the gradient.</summary>
+    /// <summary>Returns the size in bytes of the tensors saved for the gradient.</summary>
     internal long SavedBytes()
     {
         using var scope = NewDisposeScope();
@@ -94,8 +96,8 @@ sealed unsafe class AutogradNode
         return Array.ConvertAll(wrapped, Tensor.UnsafeCreateTensor);
     }
 
-    // libtorch makes a leaf's gradient of what arrives, without a copy, only where nobody else holds that tensor; here the handle in `pending` still does. What
-    // a view's backward passes on is a tensor of its own over the same memory. OnApply sees to it that this memory is nobody else's.
+    // libtorch uses an incoming tensor as the gradient of a leaf without a copy only if nothing else refers to it. Here the handle in `pending` still
+    // does. The backward function of a view passes on a separate tensor over the same memory. OnApply ensures that nothing else uses this memory.
     static Tensor Behind(Tensor leaf) => leaf.view(leaf.shape);
 
     static nint Memory(Tensor tensor) => TensorMemory.Pointer(tensor) - (nint)(tensor.storage_offset() * tensor.ElementSize);
@@ -127,7 +129,7 @@ sealed unsafe class AutogradNode
         return wrapped;
     }
 
-    // from here on the outputs alone keep the node
+    // from here on, only the outputs keep the node alive
     void Release()
     {
         var owner = handle;
@@ -145,23 +147,26 @@ sealed unsafe class AutogradNode
             var incoming = new Tensor?[count];
             for (int i = 0; i < count; i++) incoming[i] = gradients[i] == 0 ? null : Tensor.UnsafeCreateTensor(gradients[i]);
             if (Array.TrueForAll(incoming, gradient => gradient is null)) return WithoutGradients();
-            if (is_grad_enabled()) throw new NotSupportedException("this operator has first derivatives only: a backward pass with create_graph cannot go through it");
-            var kept = saved ?? throw new InvalidOperationException("backward a second time: the saved tensors are released; keep them with retainGraph");
+            if (is_grad_enabled())
+                throw new NotSupportedException("this operator has first derivatives only; expected a backward pass without create_graph");
+            var kept = saved ?? throw new InvalidOperationException("the saved tensors were released by an earlier backward pass; keep them with retainGraph");
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
-            // asked before the gradient function, which may dispose of what it was given
+            // before the gradient function, which may dispose its arguments
             var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             var results = backward(new BackwardContext(incoming, unpacked, needs));
-            if (results.Length != needs.Length) throw new InvalidOperationException($"a gradient function returned {results.Length} gradients for {needs.Length} inputs");
+            if (results.Length != needs.Length)
+                throw new InvalidOperationException($"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
             pending ??= [];
             for (int i = 0; i < edges.Length; i++)
             {
                 if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
-                // an alias of its own, so that a gradient returned for two inputs, or one handed through, stays valid for both; a leaf keeps the memory itself
+                // a separate alias, so that a gradient returned for two inputs, or one that is passed through, stays valid for both; a leaf keeps the
+                // memory
                 bool own = scope.Contains(result) && taken.Add(Memory(result));
                 using var alias = own || !leaves[edges[i]] ? result.alias() : result.clone();
                 pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
             }
-            if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // else memory is held until the node dies
+            if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // otherwise memory is kept until the node is deleted
             return new NativeTensors { Data = slots, Count = edges.Length };
         }
         catch (Exception e)
@@ -172,7 +177,7 @@ sealed unsafe class AutogradNode
         }
     }
 
-    // a gradient function behind this one gave only nulls: there is nothing to pass on
+    // the gradient function of a later operator returned only nulls: there is nothing to pass on
     NativeTensors WithoutGradients()
     {
         if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();
@@ -184,7 +189,7 @@ sealed unsafe class AutogradNode
         var tensor = LibTorchSharp.THSAutograd_SavedVariable_unpack(item, handle);
         if (tensor != 0) return Tensor.UnsafeCreateTensor(tensor);
         CheckForNativeError();
-        throw new InvalidOperationException("a tensor saved for the gradient cannot be had: it was changed in place since");
+        throw new InvalidOperationException("a tensor saved for the gradient was changed in place; expected an unchanged tensor");
     }
 
     void OnDeleted()
@@ -223,6 +228,6 @@ sealed unsafe class AutogradNode
         return taken;
     }
 
-    // TorchSharp keeps the text of the last native error; its own check raises and clears it
+    // TorchSharp stores the text of the last native error; its check throws and clears it
     static void CheckForNativeError() => CheckForErrors();
 }

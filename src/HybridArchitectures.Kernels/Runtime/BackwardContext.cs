@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>What a gradient computation is given.</summary>
+/// <summary>Provides the arguments of a gradient computation.</summary>
 public sealed class BackwardContext
 {
     readonly bool[] needs;
@@ -14,12 +14,14 @@ public sealed class BackwardContext
         this.needs = needs;
     }
 
-    /// <summary>The gradient of each output, shaped like it; null for an output that no gradient reaches. At least one is given.</summary>
+    /// <summary>
+    /// Gets the gradient of each output, with the shape of the output; null for an output that no gradient reaches. At least one is not null.
+    /// </summary>
     public IReadOnlyList<Tensor?> Gradients { get; }
 
-    /// <summary>The tensors given to <see cref="ForwardContext.Save"/>, in that order.</summary>
+    /// <summary>Gets the tensors that were passed to <see cref="ForwardContext.Save"/>, in that order.</summary>
     public IReadOnlyList<Tensor?> Saved { get; }
 
-    /// <summary>Whether the gradient of this input is wanted.</summary>
+    /// <summary>Returns whether the gradient of an input is needed.</summary>
     public bool Needs(int input) => needs[input];
 }

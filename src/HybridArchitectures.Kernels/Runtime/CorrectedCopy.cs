@@ -6,26 +6,27 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// <summary>
 /// Loads a copy of TorchSharp's native library that is corrected for an older libstdc++ (Linux).
 /// <para>
-/// The copy is written to memory that this process owns, or else to a new file in a folder, which is removed as soon as it is loaded. It is loaded through the handle it was
-/// written with, so no other file can take its place, and nothing that another process left behind is ever loaded.
+/// The copy is written to memory of this process, or otherwise to a new file in a folder, which is removed as soon as it is loaded. The library is
+/// loaded through the handle with which it was written. No other file can therefore take its place, and nothing that another process created is ever
+/// loaded.
 /// </para>
 /// </summary>
 static partial class CorrectedCopy
 {
-    /// <summary>Stands for memory in a list of places.</summary>
+    /// <summary>Represents memory in a list of places.</summary>
     public const string Memory = "memory";
 
-    // GCC 13's iostream initialiser carries this version; it is named in the symbol table and never called.
+    // the iostream initialiser of GCC 13 has this version; it is in the symbol table but never called
     static readonly string[] UnusedVersions = ["GLIBCXX_3.4.31", "GLIBCXX_3.4.32"];
 
-    // one that is closed could give its number, and with it its name under /proc, to another file
+    // a closed handle could give its number, and with it its name in /proc, to another file
     static readonly List<SafeHandle> Loaded = [];
 
     [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
     private static partial int CreateMemoryFile(string name, uint flags);
 
     /// <summary>Loads the corrected copy of <paramref name="original"/>.</summary>
-    /// <exception cref="DllNotFoundException">The file cannot be corrected, or no place lets the copy be loaded.</exception>
+    /// <exception cref="DllNotFoundException">The file cannot be corrected, or no place allows the copy to be loaded.</exception>
     public static nint Load(string original)
     {
         var bytes = File.ReadAllBytes(original);
@@ -39,7 +40,7 @@ static partial class CorrectedCopy
     /// <param name="library">The bytes of the library.</param>
     /// <param name="fileName">Its name.</param>
     /// <param name="places">Folders, or <see cref="Memory"/>.</param>
-    /// <param name="load">Loads the library at a path; throws where the system refuses.</param>
+    /// <param name="load">Loads the library at a path; throws an exception if the system refuses.</param>
     internal static nint Load(byte[] library, string fileName, IReadOnlyList<string> places, Func<string, nint> load)
     {
         var refusals = new List<string>();

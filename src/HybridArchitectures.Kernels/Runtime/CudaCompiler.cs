@@ -3,7 +3,7 @@ using System.Text;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>NVRTC, the compiler of CUDA C++ that ships with every CUDA libtorch.</summary>
+/// <summary>Compiles CUDA C++ with NVRTC, which is part of every CUDA build of libtorch.</summary>
 sealed unsafe class CudaCompiler
 {
     readonly delegate* unmanaged<int, byte*> getErrorString;
@@ -31,8 +31,8 @@ sealed unsafe class CudaCompiler
 
     public string Version { get; }
 
-    /// <summary>Compiles a source and the headers it includes to an image for the driver.</summary>
-    /// <exception cref="CudaException">It does not compile; the message is the compiler's log, with line numbers.</exception>
+    /// <summary>Compiles a source and the headers that it includes to an image for the driver.</summary>
+    /// <exception cref="CudaException">The source does not compile. The message is the log of the compiler with line numbers.</exception>
     public byte[] Compile(CudaSource source, IReadOnlyList<string> options)
     {
         using var texts = new Utf8Texts();
@@ -84,7 +84,7 @@ sealed unsafe class CudaCompiler
         }
     }
 
-    // zero-ended texts that live as long as this
+    // zero-terminated texts that live as long as this object
     sealed class Utf8Texts : IDisposable
     {
         readonly List<nint> blocks = [];

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The part of the CUDA driver's plain C interface that compiled kernels need.</summary>
+/// <summary>Declares the part of the C interface of the CUDA driver that compiled kernels need.</summary>
 sealed unsafe class CudaDriver
 {
     public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76, MaxSharedMemory = 97;
@@ -19,7 +19,8 @@ sealed unsafe class CudaDriver
     readonly delegate* unmanaged<nint*, nint, byte*, int> moduleGetFunction;
     readonly delegate* unmanaged<nint, int, int, int> functionSetAttribute;
     readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> launchKernel;
-    readonly delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int> encodeTensorMap;   // null in drivers before CUDA 12
+    // null in drivers before CUDA 12
+    readonly delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int> encodeTensorMap;
 
     public CudaDriver(nint library)
     {
@@ -54,7 +55,7 @@ sealed unsafe class CudaDriver
         return value;
     }
 
-    /// <summary>The context that libtorch uses on the device too. It is kept for the life of the process, as libtorch keeps it.</summary>
+    /// <summary>Returns the context that libtorch also uses on the device. Like libtorch, the process keeps it until it ends.</summary>
     public nint PrimaryContext(int device)
     {
         nint context;
@@ -73,7 +74,7 @@ sealed unsafe class CudaDriver
         set => Check(contextSetCurrent(value), "cuCtxSetCurrent");
     }
 
-    /// <summary>Loads a compiled image into the current context; false where the driver does not take it.</summary>
+    /// <summary>Loads a compiled image into the current context. Returns false if the driver does not accept it.</summary>
     public bool TryLoad(ReadOnlySpan<byte> image, out nint module)
     {
         fixed (byte* bytes = image)
@@ -104,12 +105,17 @@ sealed unsafe class CudaDriver
         Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),
             $"the launch of {name} over {grid} blocks of {threads} threads");
 
-    /// <summary>For copies of 64 tokens of 64 elements of a bfloat16 tensor (rows, tokens, elements), whose last dimension has no gaps and whose strides, in bytes, 16 divides;
-    /// into shared memory swizzled over 128 bytes, zeros outside of the tensor.</summary>
+    /// <summary>
+    /// Returns a map for copies of 64 tokens of 64 elements of a bfloat16 tensor (rows, tokens, elements). The last dimension is contiguous, and the
+    /// strides in bytes are multiples of 16. Copies to shared memory are swizzled over 128 bytes, with zeros outside the tensor.
+    /// </summary>
     public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides) =>
         Encode(address, [(ulong)sizes.Elements, (ulong)sizes.Tokens, (ulong)sizes.Rows], [(ulong)strides.Token, (ulong)strides.Row], [64, 64, 1]);
 
-    /// <summary>For copies of 64 tokens of 64 elements of one head of a bfloat16 tensor (rows, tokens, heads, elements of a head); otherwise as the other one.</summary>
+    /// <summary>
+    /// Returns a map for copies of 64 tokens of 64 elements of one head of a bfloat16 tensor (rows, tokens, heads, elements of a head), otherwise as
+    /// in the other overload.
+    /// </summary>
     public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides) => Encode(address,
         [(ulong)sizes.Elements, (ulong)sizes.Heads, (ulong)sizes.Tokens, (ulong)sizes.Rows],
             [(ulong)strides.Head, (ulong)strides.Token, (ulong)strides.Row], [64, 1, 64, 1]);

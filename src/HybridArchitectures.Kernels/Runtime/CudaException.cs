@@ -1,11 +1,11 @@
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The CUDA driver or compiler is missing, refused something, or the GPU is not supported; the message says what.</summary>
+/// <summary>The exception that is thrown if the CUDA driver or compiler is missing or reports an error, or if the GPU is not supported.</summary>
 public sealed class CudaException : InvalidOperationException
 {
-    /// <summary>An error with the text that says what happened.</summary>
+    /// <summary>Creates an exception with a message.</summary>
     public CudaException(string message) : base(message) { }
 
-    /// <summary>An error with its cause.</summary>
+    /// <summary>Creates an exception with a message and a cause.</summary>
     public CudaException(string message, Exception cause) : base(message, cause) { }
 }

@@ -4,23 +4,23 @@ using System.Text;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Compiled kernels on disk, each under the hash of everything it was made from. A file begins with the hash of its contents, so one that is cut short or changed is
-/// compiled again. Any number of processes of one user may share the folder: each writes a separate file and moves it into place. Kernels run on the GPU, so only files
-/// of a <see cref="PrivateFolder"/> are used.
+/// Stores compiled kernels on disk, each under the hash of everything from which it was compiled. A file begins with the hash of its contents: a
+/// truncated or changed file is compiled again. Several processes of one user can share the folder, because each writes a separate file and moves it
+/// into place. Kernels run on the GPU, so only files of a <see cref="PrivateFolder"/> are used.
 /// </summary>
 static class CudaImageCache
 {
-    /// <summary>What names the image of a source for an architecture.</summary>
+    /// <summary>Returns the key of the image of a source for an architecture.</summary>
     public static string Key(CudaSource source, IReadOnlyList<string> options, string compilerVersion)
     {
         var parts = new List<string> { "1", source.Name, source.Text, compilerVersion };
         foreach (var (name, text) in source.Headers) parts.AddRange([name, text]);
         parts.AddRange(options);
-        // lengths keep two lists of parts from reading the same
+        // lengths distinguish lists of parts with equal concatenations
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(parts.Select(part => $"{part.Length}:{part}")))));
     }
 
-    /// <summary>The image kept under a key; null where there is none that this user wrote.</summary>
+    /// <summary>Returns the image with a key, or null if there is none that this user wrote.</summary>
     public static byte[]? Read(string folder, string key)
     {
         try
@@ -37,7 +37,7 @@ static class CudaImageCache
         }
     }
 
-    /// <summary>Keeps an image. A folder that cannot be written, or that is not this user's, costs the next process a compilation.</summary>
+    /// <summary>Stores an image. If the folder is not writable, or belongs to another user, the next process compiles again.</summary>
     public static void Write(string folder, string key, ReadOnlySpan<byte> image)
     {
         try

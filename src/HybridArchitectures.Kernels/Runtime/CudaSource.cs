@@ -3,16 +3,16 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>A kernel source and the headers it includes, as they stand in this assembly.</summary>
+/// <summary>Represents a kernel source and the headers that it includes, as embedded in this assembly.</summary>
 sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string Name, string Text)> Headers)
 {
-    /// <summary>Every kernel source of this assembly.</summary>
+    /// <summary>Gets every kernel source of this assembly.</summary>
     public static IEnumerable<CudaSource> All =>
         Assembly.GetManifestResourceNames().Where(name => name.EndsWith(".cu", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(Embedded);
 
     static Assembly Assembly => typeof(CudaSource).Assembly;
 
-    /// <summary>A source by its name; what follows after spaces, NAME=VALUE each, is defined for it.</summary>
+    /// <summary>Returns a source by its name. Definitions NAME=VALUE can follow the name, separated by spaces.</summary>
     public static CudaSource Embedded(string name)
     {
         var parts = name.Split(' ');

@@ -5,15 +5,15 @@ namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
 /// Marks version requirements of a 64-bit little-endian ELF file as weak (flag <c>VER_FLG_WEAK</c> of section <c>SHT_GNU_verneed</c>, System V gABI
-/// and the GNU symbol versioning specification), so that the dynamic loader warns at most where it would refuse.
+/// and the GNU symbol versioning specification). The dynamic loader then prints a warning at most, where it would otherwise refuse to load the file.
 /// </summary>
 static class ElfVersionNeeds
 {
     const uint VersionNeedSection = 0x6ffffffe;
     const ushort WeakFlag = 2;
 
-    /// <summary>Changes <paramref name="elf"/> in place and returns how many requirements were marked.</summary>
-    /// <exception cref="BadImageFormatException">The bytes are not such a file, or an offset points outside it.</exception>
+    /// <summary>Changes <paramref name="elf"/> in place and returns the number of requirements that were marked.</summary>
+    /// <exception cref="BadImageFormatException">The bytes are not such a file, or an offset is outside the file.</exception>
     public static int Weaken(Span<byte> elf, IReadOnlyCollection<string> versions)
     {
         if (elf.Length < 64 || !elf[..6].SequenceEqual<byte>([0x7f, (byte)'E', (byte)'L', (byte)'F', 2, 1]))

@@ -5,17 +5,17 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Until disposed, results below the least normal number (1.2e-38 in float32) are zero on this thread and on those that libtorch computes with for it. Processors take such numbers many
-/// times as slowly as others, and sharp attention fills its gradients with them.
+/// Treats results below the smallest normal number (1.2e-38 in float32) as zero until it is disposed, on this thread and on the threads with which
+/// libtorch computes for it. Processors are many times slower with such numbers, and sharp attention fills its gradients with them.
 /// </summary>
 readonly unsafe ref struct FlushedDenormals
 {
-    /// <summary>at::Context::setFlushDenormal, which acts on the calling thread alone, under the name of each compiler.</summary>
+    /// <summary>Names at::Context::setFlushDenormal, which affects only the calling thread, as each compiler encodes it.</summary>
     internal const string Name = "_ZN2at7Context16setFlushDenormalEb", WindowsName = "?setFlushDenormal@Context@at@@SA_N_N@Z";
 
     static float tiny = 1e-30f, tenth = 1e-10f;
 
-    // 0 where libtorch does not export it, and then numbers stay as they are
+    // 0 if libtorch does not export it; numbers then stay as they are
     static readonly Lazy<nint> Setter = new(() => NativeLibrary.TryLoad(NativeNames.TorchCpu, typeof(FlushedDenormals).Assembly, null, out var library)
         && (NativeLibrary.TryGetExport(library, Name, out var export)
             || NativeLibrary.TryGetExport(library, WindowsName, out export)) ? export : 0);
@@ -24,7 +24,7 @@ readonly unsafe ref struct FlushedDenormals
 
     FlushedDenormals(bool set) => this.set = set;
 
-    /// <summary>Begins, where there is a gradient in main memory and nobody has begun already.</summary>
+    /// <summary>Begins if there is a gradient on the CPU and no other instance has begun.</summary>
     public static FlushedDenormals For(IReadOnlyList<Tensor> outputs)
     {
         if (Setter.Value == 0 || IsOn || !outputs.Any(output => output.device_type == DeviceType.CPU)) return default;
@@ -32,7 +32,7 @@ readonly unsafe ref struct FlushedDenormals
         return new(true);
     }
 
-    /// <summary>Whether such results are zero on this thread now.</summary>
+    /// <summary>Gets whether such results are zero on this thread now.</summary>
     public static bool IsOn => Volatile.Read(ref tiny) * Volatile.Read(ref tenth) == 0;
 
     public void Dispose()
@@ -40,7 +40,7 @@ readonly unsafe ref struct FlushedDenormals
         if (set) Everywhere(false);
     }
 
-    // a part for each of libtorch's threads, this one among them
+    // one part for each thread of libtorch, including this one
     static void Everywhere(bool on)
     {
         if (LibTorch.torch_parallel_for(0, get_num_threads(), 1, &Set, on ? 1 : 0) != 0) throw new InvalidOperationException("libtorch could not start its threads");

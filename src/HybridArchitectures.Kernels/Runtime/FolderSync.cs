@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Brings a folder's entries to the disk: a file that has been renamed into it is under its new name after a loss of power only then.</summary>
+/// <summary>Writes the entries of a folder to the disk. Only then does a renamed file have its new name after a loss of power.</summary>
 static partial class FolderSync
 {
     [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
@@ -14,7 +14,10 @@ static partial class FolderSync
     [LibraryImport("libc", EntryPoint = "close")]
     private static partial int Close(int descriptor);
 
-    /// <summary>Waits until the folder's entries are on the disk; true if they are. A wish where the system or the file system knows no such thing (Windows writes them in their order).</summary>
+    /// <summary>
+    /// Waits until the entries of the folder are on the disk, and returns whether they are. Systems or file systems without this function return
+    /// false (Windows writes them in order).
+    /// </summary>
     public static bool Try(string folder)
     {
         if (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS()) return false;

@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Large pages for large tensors: fresh memory is then handed over by two megabytes at a time instead of four kilobytes, which is most of the time that filling it takes.</summary>
+/// <summary>
+/// Requests large pages for large tensors. New memory is then provided in units of 2 MB instead of 4 kB, which otherwise takes the greater part of
+/// the time of filling it.
+/// </summary>
 static partial class LargePages
 {
     const long PageBytes = 2 << 20;
@@ -13,7 +16,7 @@ static partial class LargePages
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int Advise(nint address, nint length, int advice);
 
-    /// <summary>Asks for them for a tensor in main memory that nothing has touched yet. A wish: where the system has none, nothing changes.</summary>
+    /// <summary>Requests large pages for a tensor on the CPU that has not been written yet. Nothing changes if the system has none.</summary>
     public static void Advise(Tensor fresh)
     {
         if (!OperatingSystem.IsLinux() || fresh.device_type != DeviceType.CPU) return;

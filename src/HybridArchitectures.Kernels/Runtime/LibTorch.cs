@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>libtorch's plain C interface for extensions (the stable-ABI shim). Functions return 0 on success; their error text goes to stderr.</summary>
+/// <summary>
+/// Declares the C interface of libtorch for extensions (the stable-ABI shim). Functions return 0 on success; their error text goes to stderr.
+/// </summary>
 static unsafe partial class LibTorch
 {
     const string Library = NativeNames.TorchCpu;
@@ -28,15 +30,19 @@ static unsafe partial class LibTorch
     [LibraryImport(Library)]
     public static partial int aoti_torch_get_data_ptr(nint tensor, out nint pointer);
 
-    /// <summary>Calls <paramref name="body"/> with ranges that cover [begin, end), each of at least <paramref name="grain"/>, on libtorch's threads, this one among them; in
-    /// one call here where it is called from such a range.</summary>
+    /// <summary>
+    /// Calls <paramref name="body"/> with ranges that cover [begin, end), each with at least <paramref name="grain"/> indices, on the threads of
+    /// libtorch, including this one. From inside such a range it makes one call.
+    /// </summary>
     [LibraryImport(Library)]
     public static partial int torch_parallel_for(long begin, long end, long grain, delegate* unmanaged<long, long, nint, void> body, nint context);
 
-    /// <summary><c>torch::autograd::get_current_graph_task_keep_graph()</c>: retain_graph of the backward pass that is running on this thread.</summary>
+    /// <summary>
+    /// Returns <c>torch::autograd::get_current_graph_task_keep_graph()</c>: retain_graph of the backward pass that runs on this thread.
+    /// </summary>
     public static bool CurrentBackwardKeepsGraph() => OperatingSystem.IsWindows() ? KeepsGraphOnWindows() : KeepsGraph();
 
-    // a C++ function has another name for each compiler
+    // each compiler encodes the name of a C++ function differently
     [LibraryImport(Library, EntryPoint = "_ZN5torch8autograd33get_current_graph_task_keep_graphEv")]
     [return: MarshalAs(UnmanagedType.U1)]
     private static partial bool KeepsGraph();

@@ -16,8 +16,8 @@ struct NativeNode
 }
 
 /// <summary>
-/// Exports of TorchSharp's native library that its managed surface does not offer. They are not promised to stay, so the package takes exactly the
-/// TorchSharp version they were read from.
+/// Declares exports of TorchSharp's native library that its managed API does not offer. They can change with every version, so the package depends on
+/// exactly one version of TorchSharp.
 /// </summary>
 static unsafe partial class LibTorchSharp
 {

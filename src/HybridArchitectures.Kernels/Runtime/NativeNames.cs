@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The names native files have on each system, and where to look for them.</summary>
+/// <summary>Provides the names of native files on each system, and the places to search.</summary>
 static class NativeNames
 {
     public const string TorchSharp = "LibTorchSharp";
@@ -12,10 +12,12 @@ static class NativeNames
 
     static readonly string[] Libtorch = ["c10", "torch_cpu", "torch", "c10_cuda", "torch_cuda"];
 
-    /// <summary>The CUDA driver, found by the system.</summary>
+    /// <summary>Gets the names of the CUDA driver, which the system finds.</summary>
     public static IReadOnlyList<string> CudaDriver => OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so"];
 
-    /// <summary>Where NVRTC may be, best first: beside libtorch, in the packages beside a Python PyTorch, on the system's path.</summary>
+    /// <summary>
+    /// Returns the places of NVRTC, best first: the folder of libtorch, the packages next to a Python PyTorch, the search path of the system.
+    /// </summary>
     public static IEnumerable<string> Nvrtc(string torchFolder)
     {
         var (pattern, plain) = OperatingSystem.IsWindows() ? ("nvrtc64_*.dll", new[] { "nvrtc64_130_0.dll", "nvrtc64_120_0.dll" })
@@ -28,7 +30,7 @@ static class NativeNames
             .Concat(plain);
     }
 
-    /// <summary>cuBLAS as libtorch has loaded it, or where it lies beside it.</summary>
+    /// <summary>Returns the places of cuBLAS: as loaded by libtorch, or in the folder of libtorch.</summary>
     public static IEnumerable<string> Blas(string torchFolder)
     {
         string[] plain = OperatingSystem.IsWindows() ? ["cublas64_13.dll", "cublas64_12.dll"] : ["libcublas.so.13", "libcublas.so.12"];
@@ -39,14 +41,14 @@ static class NativeNames
 
     public static bool IsLibtorch(string name) => Libtorch.Contains(name);
 
-    /// <summary>The file of a library: <c>libtorch_cpu.so</c>, <c>torch_cpu.dll</c>, <c>libtorch_cpu.dylib</c>.</summary>
+    /// <summary>Returns the file name of a library: <c>libtorch_cpu.so</c>, <c>torch_cpu.dll</c>, <c>libtorch_cpu.dylib</c>.</summary>
     public static string File(string name) =>
         OperatingSystem.IsWindows() ? $"{name}.dll" : OperatingSystem.IsMacOS() ? $"lib{name}.dylib" : $"lib{name}.so";
 
-    /// <summary>What must be in the process before TorchSharp's library, in order, of what the folder holds.</summary>
+    /// <summary>Returns the files of a folder that must be loaded before TorchSharp's library, in order.</summary>
     public static IEnumerable<string> Preloaded(string folder) => Libtorch.Where(name => System.IO.File.Exists(Path.Combine(folder, File(name))));
 
-    /// <summary>A native file among those the host announces for this program, or beside it.</summary>
+    /// <summary>Returns the path of a native file that the host lists for this program, or that is in its folder; null if there is none.</summary>
     public static string? Find(string file) =>
         ((string?)AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Append(AppContext.BaseDirectory)
@@ -54,7 +56,7 @@ static class NativeNames
             .Select(folder => Path.Combine(folder, file))
             .FirstOrDefault(System.IO.File.Exists);
 
-    /// <summary>The user's cache folder of this library: <c>$HYBRID_CACHE_PATH</c>, else the system's place for caches.</summary>
+    /// <summary>Gets the cache folder of this library: <c>$HYBRID_CACHE_PATH</c>, or else the cache folder of the user.</summary>
     public static string CacheFolder
     {
         get

@@ -3,12 +3,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>One argument of a <see cref="TorchOperator"/> call: a tensor, a number, a truth value, a list, or none.</summary>
+/// <summary>Represents one argument of a <see cref="TorchOperator"/> call: a tensor, a number, a Boolean, a list, or nothing.</summary>
 public readonly unsafe struct OperatorArgument
 {
     readonly object? reference;     // Tensor, IReadOnlyList<Tensor>, long[]
     readonly ulong bits;
-    readonly bool optional;         // a value for an optional parameter travels behind a pointer
+    readonly bool optional;         // a value for an optional parameter is passed by pointer
 
     OperatorArgument(object? reference, ulong bits = 0, bool optional = false)
     {
@@ -17,34 +17,34 @@ public readonly unsafe struct OperatorArgument
         this.optional = optional;
     }
 
-    /// <summary>No value, for an optional parameter.</summary>
+    /// <summary>Gets the absent value of an optional parameter.</summary>
     public static OperatorArgument None => default;
 
-    /// <summary>A value for a parameter of type <c>float?</c>.</summary>
+    /// <summary>Creates a value for a parameter of type <c>float?</c>.</summary>
     public static OperatorArgument Optional(double? value) => value is { } number ? new(null, BitConverter.DoubleToUInt64Bits(number), true) : default;
 
-    /// <summary>A value for a parameter of type <c>int?</c>.</summary>
+    /// <summary>Creates a value for a parameter of type <c>int?</c>.</summary>
     public static OperatorArgument Optional(long? value) => value is { } number ? new(null, (ulong)number, true) : default;
 
-    /// <summary>A tensor for a parameter of type <c>Tensor?</c>, or none.</summary>
+    /// <summary>Creates a value for a parameter of type <c>Tensor?</c>.</summary>
     public static OperatorArgument Optional(Tensor? value) => value is null ? default : new(value, 0, true);
 
-    /// <summary>A tensor.</summary>
+    /// <summary>Converts a tensor.</summary>
     public static implicit operator OperatorArgument(Tensor value) => new(value ?? throw new ArgumentNullException(nameof(value)));
 
-    /// <summary>A list of tensors.</summary>
+    /// <summary>Converts a list of tensors.</summary>
     public static implicit operator OperatorArgument(Tensor[] value) => new(value ?? throw new ArgumentNullException(nameof(value)));
 
-    /// <summary>A list of integers.</summary>
+    /// <summary>Converts a list of integers.</summary>
     public static implicit operator OperatorArgument(long[] value) => new(value ?? throw new ArgumentNullException(nameof(value)));
 
-    /// <summary>A floating-point number.</summary>
+    /// <summary>Converts a floating-point number.</summary>
     public static implicit operator OperatorArgument(double value) => new(null, BitConverter.DoubleToUInt64Bits(value));
 
-    /// <summary>An integer.</summary>
+    /// <summary>Converts an integer.</summary>
     public static implicit operator OperatorArgument(long value) => new(null, (ulong)value);
 
-    /// <summary>A truth value.</summary>
+    /// <summary>Converts a Boolean.</summary>
     public static implicit operator OperatorArgument(bool value) => new(null, value ? 1ul : 0ul);
 
     internal ulong ToSlot()

@@ -4,12 +4,12 @@ using Microsoft.Win32.SafeHandles;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// A folder whose files this process may trust, since only its user can have written them.
+/// Opens a folder whose files this process can trust, because only its user can have written them.
 /// <list type="number">
-/// <item>On Linux the folder is opened, and must be a folder of this user and no symbolic link. What others may do there is taken away.</item>
-/// <item>All files are reached through the open folder, so that another one in its place changes nothing.</item>
+/// <item>On Linux the folder is opened, and must be a folder of this user and no symbolic link. Write access of other users is removed.</item>
+/// <item>All files are reached through the open folder, so that replacing the folder has no effect.</item>
 /// <item>A file is read only if it is a regular file of this user that nobody else can write.</item>
-/// <item>Elsewhere the system's rights on the user's own folder are relied on.</item>
+/// <item>On other systems, the access rights of the user's folder are relied on.</item>
 /// </list>
 /// </summary>
 sealed partial class PrivateFolder : IDisposable
@@ -25,12 +25,12 @@ sealed partial class PrivateFolder : IDisposable
         Path = handle is null ? path : $"/proc/self/fd/{handle.DangerousGetHandle()}";
     }
 
-    /// <summary>The path under which files are reached until disposed.</summary>
+    /// <summary>Gets the path under which files are reached until disposal.</summary>
     public string Path { get; }
 
-    /// <summary>Opens a folder, which is made if it is not there.</summary>
-    /// <exception cref="UnauthorizedAccessException">It belongs to another user, or is a symbolic link.</exception>
-    /// <exception cref="IOException">It cannot be made or opened.</exception>
+    /// <summary>Opens a folder, and creates it if it does not exist.</summary>
+    /// <exception cref="UnauthorizedAccessException">The folder belongs to another user, or is a symbolic link.</exception>
+    /// <exception cref="IOException">The folder cannot be created or opened.</exception>
     public static PrivateFolder Open(string path)
     {
         path = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(path));
@@ -53,13 +53,13 @@ sealed partial class PrivateFolder : IDisposable
         }
     }
 
-    /// <summary>The contents of a file.</summary>
-    /// <exception cref="UnauthorizedAccessException">Another user may have written it.</exception>
-    /// <exception cref="IOException">It is not there or cannot be read.</exception>
+    /// <summary>Returns the contents of a file.</summary>
+    /// <exception cref="UnauthorizedAccessException">Another user may have written the file.</exception>
+    /// <exception cref="IOException">The file does not exist or is not readable.</exception>
     public byte[] Read(string name)
     {
         var path = System.IO.Path.Combine(Path, name);
-        // a reader must not keep another process from replacing the file (Windows)
+        // a reader must not prevent another process from replacing the file (Windows)
         using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
         if (OperatingSystem.IsLinux())
         {
@@ -73,7 +73,7 @@ sealed partial class PrivateFolder : IDisposable
     }
 
     /// <summary>Writes a file under a temporary name and moves it into place.</summary>
-    /// <exception cref="IOException">It cannot be written.</exception>
+    /// <exception cref="IOException">The file is not writable.</exception>
     public void Write(string name, params ReadOnlySpan<byte[]> parts)
     {
         var path = System.IO.Path.Combine(Path, name);
@@ -110,7 +110,7 @@ sealed partial class PrivateFolder : IDisposable
     [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
     private static partial int OpenFile(string path, int flags);
 
-    // the kernel's own structure, the same on every processor; the owner stands at byte 20
+    // the structure of the kernel, the same on every processor; the owner is at byte 20
     [LibraryImport("libc", EntryPoint = "statx", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]
     private static partial int Status(SafeFileHandle folder, string path, int flags, uint mask, Span<byte> status);
 

@@ -4,32 +4,34 @@ using TorchSharp;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Numbers as libtorch scalars that live as long as the process. An implicit conversion (<c>x * 2</c>) makes a temporary that the garbage collector may
-/// finalize while native code reads it; one of these never is.
+/// Provides numbers as libtorch scalars that live as long as the process. An implicit conversion (<c>x * 2</c>) creates a temporary object that the
+/// garbage collector may finalize while native code reads it.
 /// </summary>
 public static class Scalars
 {
     static readonly ConcurrentDictionary<double, Scalar> Cache = new();
     static readonly ConcurrentDictionary<long, Scalar> Integers = new();
 
-    /// <summary>1, an integer: it leaves the type of any tensor as it is.</summary>
+    /// <summary>The integer 1, which does not change the type of a tensor.</summary>
     public static readonly Scalar One = 1L.ToScalar();
 
-    /// <summary>0, an integer.</summary>
+    /// <summary>The integer 0.</summary>
     public static readonly Scalar Zero = 0L.ToScalar();
 
-    /// <summary>-1, an integer.</summary>
+    /// <summary>The integer -1.</summary>
     public static readonly Scalar MinusOne = (-1L).ToScalar();
 
-    /// <summary>2, an integer.</summary>
+    /// <summary>The integer 2.</summary>
     public static readonly Scalar Two = 2L.ToScalar();
 
     /// <summary>Minus infinity.</summary>
     public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
 
-    /// <summary>The scalar of a number, made once. For constants of a model (an epsilon, a scale), not for values that change every step.</summary>
+    /// <summary>
+    /// Returns the scalar of a number, created once. Use it for constants of a model (an epsilon, a scale), not for values that change in every step.
+    /// </summary>
     public static Scalar From(double value) => Cache.GetOrAdd(value, static number => number.ToScalar());
 
-    /// <summary>The scalar of an integer, made once; it leaves integer tensors integer.</summary>
+    /// <summary>Returns the scalar of an integer, created once. It does not change the type of integer tensors.</summary>
     public static Scalar From(long value) => Integers.GetOrAdd(value, static number => number.ToScalar());
 }

@@ -2,10 +2,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The memory behind a tensor.</summary>
+/// <summary>Gives access to the memory of tensors.</summary>
 public static unsafe class TensorMemory
 {
-    /// <summary>The address of the tensor's first element, on whichever device it lives. Valid while <paramref name="tensor"/> is: keep it alive past the last use.</summary>
+    /// <summary>
+    /// Returns the address of the first element of a tensor on any device. It is valid as long as <paramref name="tensor"/>: keep the tensor alive
+    /// beyond the last use.
+    /// </summary>
     public static nint Pointer(Tensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
@@ -14,9 +17,11 @@ public static unsafe class TensorMemory
         return pointer;
     }
 
-    /// <summary>Returns a copy of a tensor's elements in row-major order, from any device. The tensor lives until the copy is made.</summary>
-    /// <param name="tensor">The tensor; its element size is that of <typeparamref name="T"/>.</param>
-    /// <exception cref="ArgumentException">The tensor is too long, or of another element size than <typeparamref name="T"/>.</exception>
+    /// <summary>
+    /// Returns a copy of the elements of a tensor in row-major order, from any device. The tensor stays alive until the copy is complete.
+    /// </summary>
+    /// <param name="tensor">The tensor, with the element size of <typeparamref name="T"/>.</param>
+    /// <exception cref="ArgumentException">The tensor is too long, or has another element size than <typeparamref name="T"/>.</exception>
     /// <remarks>TorchSharp's <c>data&lt;T&gt;().ToArray()</c> copies from memory that the garbage collector may already have freed.</remarks>
     public static T[] ToArray<T>(Tensor tensor) where T : unmanaged
     {
@@ -28,16 +33,23 @@ public static unsafe class TensorMemory
         return result;
     }
 
-    /// <summary>The elements of a contiguous tensor in main memory, at most <see cref="int.MaxValue"/> of them, as a view: no copy. Valid while <paramref name="tensor"/> is.</summary>
-    /// <exception cref="ArgumentException">The tensor is elsewhere, not contiguous, too long, or of another element size than <typeparamref name="T"/>.</exception>
+    /// <summary>
+    /// Returns the elements of a contiguous tensor on the CPU, at most <see cref="int.MaxValue"/>, without a copy. The span is valid as long as
+    /// <paramref name="tensor"/>.
+    /// </summary>
+    /// <exception cref="ArgumentException">
+    /// The tensor is on another device, not contiguous, too long, or has another element size than <typeparamref name="T"/>.
+    /// </exception>
     public static Span<T> Span<T>(Tensor tensor) where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        if (tensor.device_type != TorchSharp.DeviceType.CPU) throw new ArgumentException($"the tensor is on {tensor.device}; expected main memory", nameof(tensor));
-        if (!tensor.is_contiguous()) throw new ArgumentException("the tensor is not contiguous", nameof(tensor));
-        if (tensor.ElementSize != sizeof(T)) throw new ArgumentException($"the tensor is {tensor.dtype}; expected elements of {sizeof(T)} bytes ({typeof(T).Name})", nameof(tensor));
+        if (tensor.device_type != TorchSharp.DeviceType.CPU)
+            throw new ArgumentException($"{nameof(tensor)} is on {tensor.device}; expected cpu", nameof(tensor));
+        if (!tensor.is_contiguous()) throw new ArgumentException($"{nameof(tensor)} is not contiguous; expected a contiguous tensor", nameof(tensor));
+        if (tensor.ElementSize != sizeof(T))
+            throw new ArgumentException($"{nameof(tensor)} is {tensor.dtype}; expected elements of {sizeof(T)} bytes ({typeof(T).Name})", nameof(tensor));
         long count = tensor.NumberOfElements;
-        if (count > int.MaxValue) throw new ArgumentException($"the tensor has {count} elements; a span holds {int.MaxValue}", nameof(tensor));
+        if (count > int.MaxValue) throw new ArgumentException($"{nameof(tensor)} has {count} elements; expected at most {int.MaxValue}", nameof(tensor));
         return count == 0 ? [] : new Span<T>((void*)Pointer(tensor), (int)count);
     }
 }

@@ -3,13 +3,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Says what is missing where a device cannot be used.</summary>
+/// <summary>Throws exceptions that say what is missing if a device cannot be used.</summary>
 static class TorchDevices
 {
-    /// <summary>Refuses a CUDA device that this program's libtorch or this machine does not have.</summary>
-    /// <param name="device">The device asked for.</param>
-    /// <param name="name">The argument's name.</param>
-    /// <exception cref="ArgumentException">The device cannot be used; the message says what to install.</exception>
+    /// <summary>Throws an exception for a CUDA device that the libtorch of this program or this machine does not have.</summary>
+    /// <param name="device">The requested device.</param>
+    /// <param name="name">The name of the argument.</param>
+    /// <exception cref="ArgumentException">The device cannot be used. The message says what to install.</exception>
     public static void Require(Device device, string name)
     {
         if (device.type != DeviceType.CUDA) return;

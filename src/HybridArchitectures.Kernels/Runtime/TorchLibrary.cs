@@ -5,16 +5,16 @@ using System.Runtime.Loader;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Finds and loads libtorch and TorchSharp's native library.
+/// Finds and loads libtorch and the native library of TorchSharp.
 /// <para>
-/// Default probing is tried first by the runtime; only what it does not find or cannot load is answered here: a libtorch named by the environment
-/// variable <c>HYBRID_LIBTORCH_PATH</c> (the <c>torch/lib</c> folder of a Python PyTorch will do), and TorchSharp's own library on systems whose
-/// libstdc++ is older than the one it was built with (Debian 12, Ubuntu 22.04), as a corrected copy in memory.
+/// The runtime first uses its default search. This class provides only what that does not find or cannot load: a libtorch named by the environment
+/// variable <c>HYBRID_LIBTORCH_PATH</c> (for example the <c>torch/lib</c> folder of a Python PyTorch), and the library of TorchSharp on systems whose
+/// libstdc++ is older than the one with which it was built (Debian 12, Ubuntu 22.04), as a corrected copy in memory.
 /// </para>
 /// </summary>
 public static class TorchLibrary
 {
-    /// <summary>The environment variable that names a folder with libtorch, for programs that carry none themselves.</summary>
+    /// <summary>The environment variable with the path of a folder with libtorch, for programs that do not contain libtorch.</summary>
     public const string PathVariable = "HYBRID_LIBTORCH_PATH";
 
     static readonly Lock Gate = new();
@@ -22,10 +22,10 @@ public static class TorchLibrary
     static nint correctedCopy;
 
     /// <summary>
-    /// Puts the loader in place. Cheap, loads nothing, may be called any number of times. The package compiles a call to it into every program that
-    /// references it, so that it precedes the first use of TorchSharp.
+    /// Registers the loader. The call is cheap, loads nothing, and can be repeated. The package adds a call to every program that references it, so
+    /// that it precedes the first use of TorchSharp.
     /// </summary>
-    /// <exception cref="InvalidOperationException">The program carries a libtorch and <c>HYBRID_LIBTORCH_PATH</c> names another one.</exception>
+    /// <exception cref="InvalidOperationException">The program contains a libtorch, and <c>HYBRID_LIBTORCH_PATH</c> names another one.</exception>
     public static void Initialize()
     {
         lock (Gate)
@@ -38,14 +38,16 @@ public static class TorchLibrary
         RefuseTwoLibtorches();
     }
 
-    // A class of this assembly that is touched first must find the loader in place as well.
-#pragma warning disable CA2255 // the one place of a library where a module initialiser is meant
+    // a class of this assembly that is used first must find the loader registered as well
+#pragma warning disable CA2255 // the one place of a library where a module initialiser is intended
     [ModuleInitializer]
     internal static void InitializeModule() => Initialize();
 #pragma warning restore CA2255
 
-    /// <summary>Loads libtorch and TorchSharp's native library now, or says in one exception what is missing and what cures it.</summary>
-    /// <exception cref="DllNotFoundException">No libtorch is there, or it cannot be loaded.</exception>
+    /// <summary>
+    /// Loads libtorch and the native library of TorchSharp now, or throws one exception that says what is missing and how to install it.
+    /// </summary>
+    /// <exception cref="DllNotFoundException">There is no libtorch, or it cannot be loaded.</exception>
     public static void EnsureLoaded()
     {
         if (Volatile.Read(ref loaded)) return;
@@ -68,11 +70,14 @@ public static class TorchLibrary
     }
 
     /// <summary>
-    /// Returns a GPU as a device. TorchSharp's own <c>torch.CUDA</c> fails with "did not initialise" where there is none; this says what to install.
+    /// Returns a GPU as a device. If there is none, the exception says what to install. TorchSharp's <c>torch.CUDA</c> fails with "did not
+    /// initialise" in this case.
     /// </summary>
-    /// <param name="index">Number of the GPU, from 0. The default is 0.</param>
-    /// <exception cref="ArgumentException">libtorch is built without CUDA, finds no GPU, or has no GPU of this number; the message says which, and the cure.</exception>
-    /// <exception cref="DllNotFoundException">No libtorch is there, or it cannot be loaded.</exception>
+    /// <param name="index">The number of the GPU, from 0. The default is 0.</param>
+    /// <exception cref="ArgumentException">
+    /// libtorch is built without CUDA, finds no GPU, or has no GPU with this number. The message says which, and gives the remedy.
+    /// </exception>
+    /// <exception cref="DllNotFoundException">There is no libtorch, or it cannot be loaded.</exception>
     public static TorchSharp.torch.Device Gpu(int index = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
@@ -81,7 +86,7 @@ public static class TorchLibrary
         return device;
     }
 
-    /// <summary>The folder of the libtorch this program uses.</summary>
+    /// <summary>Gets the folder of the libtorch that this program uses.</summary>
     /// <exception cref="DllNotFoundException">There is none.</exception>
     public static string Folder => FindFolder() ?? throw new DllNotFoundException(Missing(NativeNames.TorchCpu));
 
@@ -92,7 +97,7 @@ public static class TorchLibrary
         + $"(for a GPU TorchSharp-cuda-linux or TorchSharp-cuda-windows). Or let {PathVariable} name the folder of an existing one; for a Python PyTorch, "
         + "python3 -c \"import torch, os; print(os.path.join(torch.__path__[0], 'lib'))\" prints it.";
 
-    /// <summary>The message for a library that is there but that the system does not load.</summary>
+    /// <summary>Returns the message for a library that exists but that the system does not load.</summary>
     internal static string Unloadable(string name, string folder, string reason)
     {
         var text = $"{NativeNames.File(name)} of the libtorch in {folder} cannot be loaded: {reason.Split('\n')[0].TrimEnd('.', '\r')}. ";
@@ -110,7 +115,7 @@ public static class TorchLibrary
         return Path.GetFullPath(folder);
     }
 
-    // Two libtorches in one process end it with an unrelated message, so the contradiction is refused before either is loaded.
+    // two libtorches in one process end it with an unrelated message, so the contradiction is refused before either is loaded
     static void RefuseTwoLibtorches()
     {
         var folder = Environment.GetEnvironmentVariable(PathVariable);
@@ -118,13 +123,13 @@ public static class TorchLibrary
         var own = Path.GetDirectoryName(NativeNames.Find(NativeNames.File(NativeNames.TorchCpu)));
         if (own is not null && Path.GetFullPath(own) != Path.GetFullPath(folder))
             throw new InvalidOperationException(
-                $"{PathVariable} is '{folder}', but this program carries a libtorch of its own in '{own}'. Two in one process end it: unset the variable, "
+                $"{PathVariable} is '{folder}', but this program contains its own libtorch in '{own}'. Two in one process end it: unset the variable, "
                 + "or build the program without TorchSharp-cpu / TorchSharp-cuda (in this repository: -p:TorchBackend=none).");
     }
 
     static nint Resolve(string name)
     {
-        // the message about a missing libtorch is given once, for the library that TorchSharp asks for first
+        // the message about a missing libtorch is given once, for the library that TorchSharp requests first
         if (name == NativeNames.TorchSharp) return FindFolder() is null ? 0 : LoadTorchSharp();
         if (!NativeNames.IsLibtorch(name)) return 0;
         return NativeLibrary.TryLoad(Path.Combine(Folder, NativeNames.File(name)), out var handle) ? handle : 0;
@@ -136,11 +141,11 @@ public static class TorchLibrary
         {
             if (correctedCopy != 0) return correctedCopy;
             var folder = Folder;
-            // its dependencies are met by soname once these are in the process
+            // its dependencies are resolved by soname once these are loaded
             foreach (var name in NativeNames.Preloaded(folder)) NativeLibrary.Load(Path.Combine(folder, NativeNames.File(name)));
             var original = NativeNames.Find(NativeNames.File(NativeNames.TorchSharp))
                 ?? throw new DllNotFoundException($"{NativeNames.File(NativeNames.TorchSharp)} of the package TorchSharp is not next to the program; publish it with its native files.");
-            // with an own libtorch elsewhere the file may simply load now; where libstdc++ is too old it cannot, and a copy is corrected
+            // with a libtorch elsewhere the file may simply load now; if libstdc++ is too old, a copy is corrected
             if (NativeLibrary.TryLoad(original, out correctedCopy)) return correctedCopy;
             return correctedCopy = OperatingSystem.IsLinux() ? CorrectedCopy.Load(original) : NativeLibrary.Load(original);
         }

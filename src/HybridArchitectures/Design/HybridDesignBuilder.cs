@@ -337,7 +337,7 @@ public sealed class HybridDesignBuilder
     EquatableList<PatternBlock> CheckedPattern(EquatableList<PatternBlock> pattern)
     {
         Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern",
-            string.Concat(pattern), "no ratio or placement beside it");
+            string.Concat(pattern), "no ratio or placement with it");
         Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, the number of blocks in the pattern");
         return pattern;
     }

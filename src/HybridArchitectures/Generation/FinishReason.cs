@@ -9,6 +9,6 @@ public enum FinishReason
     /// <summary>The text came to one of the stop strings, which is not part of the text.</summary>
     StopString,
 
-    /// <summary>The most tokens allowed were reached.</summary>
+    /// <summary>The maximum number of tokens was reached.</summary>
     MaxNewTokens,
 }

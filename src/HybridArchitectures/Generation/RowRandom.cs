@@ -2,7 +2,7 @@ namespace HybridArchitectures.Generation;
 
 /// <summary>
 /// The random numbers of one row: a function of the row's seed and the token's number alone (SplitMix64 over a counter), so that they do not depend on the device,
-/// on the rows beside it, or on how often the generation was interrupted.
+/// on other rows, or on how often the generation was interrupted.
 /// </summary>
 readonly struct RowRandom(long seed)
 {

@@ -17,7 +17,7 @@ public class GroupedLinearDeviceTests
         using var random = manual_seed(1);
         Gpu.PoisonFreeBlocks();
         // the places lie where the operands lie
-        Tensor Places(Tensor beside) => tensor(ends, ScalarType.Int32).to(beside.device);
+        Tensor Places(Tensor like) => tensor(ends, ScalarType.Int32).to(like.device);
         Assert.Equal(KernelBackend.LibTorch, GroupedLinear.BackendFor(zeros(1, inputs, type, Gpu.Device), zeros(1, outputs, inputs, type, Gpu.Device)));
         OperatorCheck.IsAsGoodAsComposed(type,
             given => GroupedLinear.Forward(given[0]!.to(Gpu.Device), given[1]!.to(Gpu.Device), Places(zeros(1, device: Gpu.Device))).cpu(),

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Linear cross entropy on a GPU, beside the same with all logits in memory.</summary>
+/// <summary>Linear cross entropy on a GPU, compared with the same function with all logits in memory.</summary>
 [Trait("device", "cuda")]
 public class LinearCrossEntropyDeviceTests
 {

@@ -185,7 +185,7 @@ public abstract class SequenceDeviceTests
     protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);
 
     // Errors are taken over several draws where composed operators are quick: of a gradient of a few numbers, a single draw tells little.
-    // `ofA`: as `order` of OperatorCheck, for the gradient of a beside bfloat16.
+    // `ofA`: as `order` of OperatorCheck, for the gradient of a with bfloat16.
     protected void ErrsAtMostTwice(Func<Tensors> draw, SequenceLayout? layout = null, double ofA = OperatorCheck.Order)
     {
         const int Draws = 6, Short = 300;

@@ -26,7 +26,7 @@ public class StateSpaceDualCudaTests : IDisposable
     static Tensor Reference(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
         Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
 
-    // lengths beside the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step and of several
+    // lengths next to the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step and of several
     [Theory]
     [InlineData(1, 1, 3, 1, 7)]
     [InlineData(33, 4, 32, 2, 16)]

@@ -8,7 +8,7 @@ public sealed class TorchLibraryTests : IDisposable
 {
     static readonly string Probe = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../NativeProbe/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0"));
     static readonly bool HasProbe = File.Exists(Path.Combine(Probe, "NativeProbe.dll"));
-    const string NoProbe = "the probe program is not beside these tests";
+    const string NoProbe = "the probe program is not in the folder of these tests";
 
     readonly string folder = Directory.CreateTempSubdirectory("native-").FullName;
 
@@ -150,6 +150,6 @@ public sealed class TorchLibraryTests : IDisposable
         Assert.SkipUnless(HasProbe, NoProbe);
         var outcome = await Run(Probe, torch: folder);
         Assert.NotEqual(0, outcome.Code);
-        Assert.Contains("carries a libtorch of its own", outcome.Errors);
+        Assert.Contains("contains its own libtorch", outcome.Errors);
     }
 }

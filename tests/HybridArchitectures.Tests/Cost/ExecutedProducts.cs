@@ -16,7 +16,7 @@ public sealed record ExecutedProducts(double Products, double Attention)
             var inputs = node.GetProperty("inputs");
             var shapes = inputs.GetProperty("shapes");
             long Size(int input, int dimension) => shapes[input][dimension].GetInt64();
-            // each operator that another one is made of has a node of its own: only those that multiply count
+            // each operator that is part of another has a separate node: only those that multiply count
             switch (node.GetProperty("name").GetString())
             {
                 case "aten::mm": products += 2.0 * Size(0, 0) * Size(0, 1) * Size(1, 1); break;
@@ -29,7 +29,7 @@ public sealed record ExecutedProducts(double Products, double Attention)
                 case "aten::baddbmm" or "aten::dot" or "aten::mv" or "aten::addmv" or "aten::_scaled_dot_product_attention_math": throw new InvalidDataException($"{path}: {node.GetProperty("name")}, which is not counted");
             }
 
-            // query (B, H, L, D) and key (B, K, S, D); so many products of queries and keys, or of weights and values
+            // query (B, H, L, D) and key (B, K, S, D); the products of queries and keys, or of weights and values
             double Attention(int query, int count)
             {
                 bool causal = inputs.GetProperty("values").EnumerateArray().First(value => value.ValueKind is JsonValueKind.True or JsonValueKind.False).GetBoolean();

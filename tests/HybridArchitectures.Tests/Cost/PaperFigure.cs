@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Cost;
 
-/// <summary>A cost printed in arXiv 2510.04800 beside what the cost model gives.</summary>
+/// <summary>A cost printed in arXiv 2510.04800 and the result of the cost model.</summary>
 /// <param name="Recipe">The model.</param>
 /// <param name="Quantity">What is printed.</param>
 /// <param name="Printed">As printed; its last digit is what it was rounded to.</param>

@@ -50,7 +50,7 @@ public class RefusalTests
         ["override beyond the depth"] = (() => Hybrid.Pattern("MT").Override(3, block => block).Build(), "position is 3; expected 1 to depth = 2"),
         ["override to nothing"] = (() => Hybrid.Pattern("MT").Override(1, _ => null!).Build(), "change is null; expected a block for position 1"),
 
-        ["pattern with ratio"] = (() => Hybrid.Pattern("MT").Ratio(1, 1).Build(), "pattern is \"MT\"; expected no ratio or placement beside it"),
+        ["pattern with ratio"] = (() => Hybrid.Pattern("MT").Ratio(1, 1).Build(), "pattern is \"MT\"; expected no ratio or placement with it"),
         ["pattern against depth"] = (() => Hybrid.Pattern("MT").Depth(3).Build(), "depth is 3; expected 2, the number of blocks in the pattern"),
         ["empty pattern"] = (() => Hybrid.Pattern(" "), "pattern is \" \"; expected at least one block"),
         ["pattern with a stray mark"] = (() => Hybrid.Pattern("M|T"), "found '|' at position 2"),

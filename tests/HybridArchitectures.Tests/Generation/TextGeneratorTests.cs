@@ -204,7 +204,7 @@ public class TextGeneratorTests
     [Fact]
     public void Tokens_the_tokenizer_lacks_are_never_given()
     {
-        // the model's vocabulary is padded, and would like most of all to give the padding
+        // the model's vocabulary is padded, and the padding has the largest logits
         using var scope = NewDisposeScope();
         var logits = zeros(300, 300);
         logits[.., 258..] = 50;

@@ -80,7 +80,7 @@ public sealed class BytePairTokenizerTests : IDisposable
         });
         string text = string.Concat(Enumerable.Range(0, 100_000).Select(i => $"<extra {i}>"));
         Assert.Equal(Enumerable.Range(1000, 100_000), tokenizer.Encode(text, recognizeSpecial: true));
-        // compared with one another, they took over 90 s
+        // compared with each other, they took over 90 s
         Assert.InRange((Environment.CpuUsage.TotalTime - start).TotalSeconds, 0, 45);
     }
 

@@ -17,7 +17,7 @@ public sealed class RunRandomTests : IDisposable
         folder.Dispose();
     }
 
-    /// <summary>Moves the embedding by numbers of torch's default generator, as a module with dropout of its own would.</summary>
+    /// <summary>Moves the embedding by numbers of torch's default generator, as a module with dropout would.</summary>
     sealed class Noise : TrainingCallback
     {
         public override void OnStep(TrainingStep step)
