@@ -8,7 +8,10 @@ using BenchmarkDotNet.Toolchains.InProcess.Emit;
 
 namespace HybridArchitectures.Benchmarks;
 
-/// <summary>Short runs in this very process (a new project per benchmark would restore half a gigabyte of libtorch each time), with managed memory. Compare the ratio column.</summary>
+/// <summary>
+/// Short runs in this very process (a new project per benchmark would restore half a gigabyte of libtorch each time), with managed memory. Compare
+/// the ratio column.
+/// </summary>
 sealed class CpuConfig : ManualConfig
 {
     public CpuConfig()

@@ -20,7 +20,10 @@ sealed record Settings
     public required string Folder { get; init; }
     public required long Seed { get; init; }
 
-    /// <summary>The paper's schedule and optimizer. Of its rates the one of this size, for a narrower model in inverse proportion to the width, as far as the highest it uses.</summary>
+    /// <summary>
+    /// The paper's schedule and optimizer. Of its rates the one of this size, for a narrower model in inverse proportion to the width, as far as the
+    /// highest it uses.
+    /// </summary>
     public TrainingOptions Training => new()
     {
         LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,

@@ -24,8 +24,10 @@ static class ChunkedGatedDeltaRule
             if (missing > 0) clean = cat([clean, zeros([batch, missing, .. clean.shape[2..]], type, value.device)], 1);
             return clean.unflatten(1, chunks, size).transpose(2, 3).transpose(0, 1).flatten(0, 2);
         }
-        var (queries, keys, values) = (Chunked(SequenceMasks.Spread(query, heads)), Chunked(SequenceMasks.Spread(key, heads)), Chunked(value));      // (N, Q, K or V), N = C B H
-        var (logarithms, strengths) = (Chunked(decay), Chunked(strength).unsqueeze(-1));                                                             // (N, Q), (N, Q, 1)
+        // (N, Q, K or V), N = C B H
+        var (queries, keys, values) = (Chunked(SequenceMasks.Spread(query, heads)), Chunked(SequenceMasks.Spread(key, heads)), Chunked(value));
+        // (N, Q), (N, Q, 1)
+        var (logarithms, strengths) = (Chunked(decay), Chunked(strength).unsqueeze(-1));
 
         // between[i, j]: the logarithm of the remainder at token i of what token j wrote, a separate sum for each pair, without cancellation
         var order = Indices.Range(0, size, value.device);

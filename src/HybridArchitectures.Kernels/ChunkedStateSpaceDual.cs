@@ -35,7 +35,8 @@ static class ChunkedStateSpaceDual
         var order = Indices.Range(0, size, x.device);
         var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
         var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
-        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0));                                              // (Q, Q), or (B, C, 1, Q, Q) with documents
+        // (Q, Q), or (B, C, 1, Q, Q) with documents
+        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0));
         var document = Documents(layout, missing, chunks, size);                                             // (B, C, Q)
         if (document is not null) hidden = hidden.logical_or(document.unsqueeze(-1).ne(document.unsqueeze(-2))).unsqueeze(2);
         var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();                               // (B, C, H, Q, Q)

@@ -3,7 +3,9 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>A tokenizer's recorded texts: ids, spellings, spans and decoded texts, from its JSON file and from its rank file. The error is how many differ.</summary>
+/// <summary>
+/// A tokenizer's recorded texts: ids, spellings, spans and decoded texts, from its JSON file and from its rank file. The error is how many differ.
+/// </summary>
 static class ConformanceTokenizer
 {
     public static bool Is(string folder) => File.Exists(Path.Combine(folder, "cases.json")) && File.Exists(Path.Combine(folder, "tokenizer.json"));

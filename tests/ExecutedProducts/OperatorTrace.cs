@@ -5,7 +5,8 @@ using System.Text;
 namespace ExecutedProducts;
 
 /// <summary>
-/// libtorch's own record of the operators it executes, with the shapes they were given: what PyTorch calls an execution trace. TorchSharp does not offer it; the functions lie in libtorch
+/// libtorch's own record of the operators it executes, with the shapes they were given: what PyTorch calls an execution trace. TorchSharp does not
+/// offer it; the functions lie in libtorch
 /// under the names that C++ gave them, those of Linux here.
 /// </summary>
 static unsafe class OperatorTrace

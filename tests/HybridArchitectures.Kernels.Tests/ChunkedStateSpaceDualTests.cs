@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>The state-space dual in chunks of libtorch's products, against the token-by-token reference in float64: output, final state and every gradient.</summary>
+/// <summary>
+/// The state-space dual in chunks of libtorch's products, against the token-by-token reference in float64: output, final state and every gradient.
+/// </summary>
 public class ChunkedStateSpaceDualTests : IDisposable
 {
     public ChunkedStateSpaceDualTests() => StateSpaceDual.Backend = KernelBackend.LibTorch;

@@ -4,7 +4,9 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>The gated delta rule in chunks against the token-by-token recurrence in float64, and the recurrence against numbers worked out by hand.</summary>
+/// <summary>
+/// The gated delta rule in chunks against the token-by-token recurrence in float64, and the recurrence against numbers worked out by hand.
+/// </summary>
 public class GatedDeltaRuleTests
 {
     static readonly GatedDeltaRuleOperator op = new();

@@ -6,7 +6,10 @@ namespace HybridArchitectures.Kernels.Tests;
 /// <summary>Holds an operator, output and every gradient, against its reference in float64.</summary>
 static class OperatorCheck
 {
-    /// <summary>A file that gets a line of class, result, error, error of the composed operators and size for every comparison of the two; none unless the variable is set.</summary>
+    /// <summary>
+    /// A file that gets a line of class, result, error, error of the composed operators and size for every comparison of the two; none unless the
+    /// variable is set.
+    /// </summary>
     static readonly string? ErrorLog = Environment.GetEnvironmentVariable("HYBRID_ERROR_LOG");
 
     static readonly Lock Gate = new();
@@ -46,7 +49,9 @@ static class OperatorCheck
         Assert.True(error <= relative * size, $"{name}: error {error:g3} with values up to {size:g3}");
     }
 
-    /// <summary>What gradients are taken of is the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.</summary>
+    /// <summary>
+    /// What gradients are taken of is the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.
+    /// </summary>
     public static Tensor Direction(Tensor output)
     {
         using var scope = NewDisposeScope();
@@ -58,7 +63,8 @@ static class OperatorCheck
     public static void BFloat16IsAsGoodAsComposed(Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32) =>
         IsAsGoodAsComposed(ScalarType.BFloat16, op, composed, reference, inputs, float32);
 
-    /// <summary>The operator in a type is at most twice as far from the float64 reference as what a user would compose of operators in that type. A single number is left out:
+    /// <summary>The operator in a type is at most twice as far from the float64 reference as what a user would compose of operators in that type. A
+    /// single number is left out:
     /// how far that of composed operators is off is a matter of luck.</summary>
     public static void IsAsGoodAsComposed(ScalarType type, Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32)
     {
@@ -74,7 +80,10 @@ static class OperatorCheck
     /// <summary>A few units of float32's last place: what another order of the same sums changes.</summary>
     public const double Order = 1e-6;
 
-    /// <summary>The root mean square error of one result is at most twice that of the composed operators, or what <paramref name="order"/> of its size comes to.</summary>
+    /// <summary>
+    /// The root mean square error of one result is at most twice that of the composed operators, or what <paramref name="order"/> of its size comes
+    /// to.
+    /// </summary>
     /// <param name="order">By default <see cref="Order"/>.</param>
     public static void ErrsAtMostTwice(string name, Tensor ours, Tensor composed, Tensor exact, double order = Order)
     {

@@ -2,7 +2,10 @@ using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>Until disposed, every operator is the composition of TorchSharp's that a user would write, the state-space dual by chunks of matrix products unless said otherwise.</summary>
+/// <summary>
+/// Until disposed, every operator is the composition of TorchSharp's that a user would write, the state-space dual by chunks of matrix products
+/// unless said otherwise.
+/// </summary>
 sealed class PlainOperators : IDisposable
 {
     public PlainOperators(KernelBackend dual = KernelBackend.LibTorch)

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>Against the chunked form over batched matrix products, all chunks at once (the listing of arXiv 2405.21060), with libtorch's gradients.</summary>
+/// <summary>
+/// Against the chunked form over batched matrix products, all chunks at once (the listing of arXiv 2405.21060), with libtorch's gradients.
+/// </summary>
 public class StateSpaceDualBenchmark : OperatorBenchmark
 {
     const int Chunk = 64;
@@ -35,7 +37,8 @@ public class StateSpaceDualBenchmark : OperatorBenchmark
         Tensor Flat(Tensor tensor) => tensor.reshape(batch * chunks * heads, tensor.size(-2), tensor.size(-1));
         var input = Flat(Chunked(x * timeStep.unsqueeze(-1)));
         var (keys, queries) = (Flat(Chunked(b).expand(batch, chunks, heads, Chunk, states)), Flat(Chunked(c).expand(batch, chunks, heads, Chunk, states)));
-        var sums = Chunked((timeStep * a).unsqueeze(-1)).squeeze(-1).cumsum(-1);                                           // (batch, chunk, head, token)
+        // (batch, chunk, head, token)
+        var sums = Chunked((timeStep * a).unsqueeze(-1)).squeeze(-1).cumsum(-1);
         var later = ones(Chunk, Chunk).triu(1).to(ScalarType.Bool);
         var decays = (sums.unsqueeze(-1) - sums.unsqueeze(-2)).masked_fill(later, Scalars.MinusInfinity).exp();
         var within = bmm(bmm(queries, keys.transpose(1, 2)) * Flat(decays), input);

@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The same operators in Python, measured by a process of their own: PyTorch's, and mamba_ssm's and causal_conv1d's where they are installed.</summary>
+/// <summary>
+/// The same operators in Python, measured by a process of their own: PyTorch's, and mamba_ssm's and causal_conv1d's where they are installed.
+/// </summary>
 static class Anchors
 {
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
@@ -11,7 +13,9 @@ static class Anchors
     /// <summary>One rival's times.</summary>
     public sealed record Line(string op, string shape, string dtype, string anchor, double? forward_ms, double? total_ms);
 
-    /// <summary>Runs the rivals of the given operators; what went wrong is passed to <paramref name="report"/>, and what was measured until then is given.</summary>
+    /// <summary>
+    /// Runs the rivals of the given operators; what went wrong is passed to <paramref name="report"/>, and what was measured until then is given.
+    /// </summary>
     public static IReadOnlyList<Line> Run(IEnumerable<string> ops, Action<string> report)
     {
         var script = Path.Combine(AppContext.BaseDirectory, "anchors", "gpu_ops.py");

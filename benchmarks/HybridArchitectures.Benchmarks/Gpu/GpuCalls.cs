@@ -7,7 +7,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The command gpu-calls: what one call costs the host at sizes where the GPU has next to nothing to do, and the managed memory it allocates.</summary>
+/// <summary>
+/// The command gpu-calls: what one call costs the host at sizes where the GPU has next to nothing to do, and the managed memory it allocates.
+/// </summary>
 static class GpuCalls
 {
     const int Calls = 500, WarmUp = 300;

@@ -7,8 +7,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The most device memory an operator holds. libtorch's allocator keeps what it once took, so this is measured in a process where it keeps nothing: each tensor is the
-/// driver's own allocation, given back at once when it is freed, and the GPU's free memory, read without pause meanwhile, tells what is held, in steps of 2 MB.
+/// The most device memory an operator holds. libtorch's allocator keeps what it once took, so this is measured in a process where it keeps nothing:
+/// each tensor is the
+/// driver's own allocation, given back at once when it is freed, and the GPU's free memory, read without pause meanwhile, tells what is held, in
+/// steps of 2 MB.
 /// </summary>
 static class GpuMemory
 {

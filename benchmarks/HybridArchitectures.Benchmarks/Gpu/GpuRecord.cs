@@ -30,7 +30,10 @@ sealed record GpuRecord
     [JsonPropertyName("anchor_ms")]
     public double? AnchorMs { get; init; }
 
-    /// <summary>Gets the peak device memory of forward and backward without inputs, result and gradients; for an operator without backward, without inputs and result.</summary>
+    /// <summary>
+    /// Gets the peak device memory of forward and backward without inputs, result and gradients; for an operator without backward, without inputs and
+    /// result.
+    /// </summary>
     [JsonPropertyName("peak_bytes")]
     public long? PeakBytes { get; init; }
 

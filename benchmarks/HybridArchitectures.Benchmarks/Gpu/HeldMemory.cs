@@ -4,7 +4,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is then the driver's own allocation, given back
+/// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is
+/// then the driver's own allocation, given back
 /// at once when it is freed; in main memory each large one is a separate mapping.
 /// </summary>
 sealed class HeldMemory(Device device)

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Root-mean-square normalisation, plain or gated, one pass to sum squares and one to write: reads x (and the gate) once from memory, the second time from cache.
+/// Root-mean-square normalisation, plain or gated, one pass to sum squares and one to write: reads x (and the gate) once from memory, the second time
+/// from cache.
 /// For the gradient it keeps the inputs and one number per normed part.
 /// </summary>
 static unsafe class NormKernel

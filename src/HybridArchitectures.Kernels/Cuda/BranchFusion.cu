@@ -1,16 +1,18 @@
-// One branch, or two that meet in the same channels: normed over equal parts of its width, multiplied per channel, and added, subtracted or mixed by a gate per channel; and
-// the gradients. (Two side by side are one after the other here.) One kernel, compiled for a type, a form and a direction (BranchFusionCut has the cuts):
+// One branch, or two that meet in the same channels: normed over equal parts of its width, multiplied per channel, and added, subtracted or mixed by
+// a gate per channel; and the gradients. (Two side by side are one after the other here.) One kernel, compiled for a type, a form and a direction
+// (BranchFusionCut has the cuts):
 //
-// Heads: a part lies within a warp's lanes. A thread has one vector of 16 bytes of each branch, parts are summed by exchanges, nothing waits for a whole row. Without weights
-// and gate a block takes a row, or 256 vectors of it; else it keeps to its columns over several rows, their factors in registers, backward with the next row loaded ahead.
-// Rows: a part is a row, of up to 1024 vectors. A block has a row, a thread two vectors of each branch; backward it keeps to its columns over many rows, the next of which
-// is copied to shared memory at the same time. Parts: the same for parts that are neither, whose vectors leave their sums in shared memory. Rest: the same for any width, and for
-// elements that no vector fits: what is wider than a block holds is read again, and its gradients gather in memory.
+// Heads: a part lies within a warp's lanes. A thread has one vector of 16 bytes of each branch, parts are summed by exchanges, nothing waits for a
+// whole row. Without weights and gate a block takes a row, or 256 vectors of it; else it keeps to its columns over several rows, their factors in
+// registers, backward with the next row loaded ahead. Rows: a part is a row, of up to 1024 vectors. A block has a row, a thread two vectors of each
+// branch; backward it keeps to its columns over many rows, the next of which is copied to shared memory at the same time. Parts: the same for parts
+// that are neither, whose vectors leave their sums in shared memory. Rest: the same for any width, and for elements that no vector fits: what is
+// wider than a block holds is read again, and its gradients gather in memory.
 //
-// The gradients of weights and gate all follow from one sum over rows a branch and channel, of dy x / rms: it gathers in registers and is written once a block, to be added
-// up over blocks in a fixed order. Bytes a row: forward 3 widths, backward 5. About 8 and 20 operations an element.
-// On one H100 at 3.0 TB/s, 65536 x 4096 with 64 heads: bfloat16 0.555 and 0.917 ms of 0.542 and 0.904, float32 1.12 and 1.85 of 1.08 and 1.81; with weights and a gate 0.57
-// and 0.97, 1.13 and 1.89, over whole rows 0.54 and 1.00, 1.05 and 1.87.
+// The gradients of weights and gate all follow from one sum over rows a branch and channel, of dy x / rms: it gathers in registers and is written
+// once a block, to be added up over blocks in a fixed order. Bytes a row: forward 3 widths, backward 5. About 8 and 20 operations an element. On one
+// H100 at 3.0 TB/s, 65536 x 4096 with 64 heads: bfloat16 0.555 and 0.917 ms of 0.542 and 0.904, float32 1.12 and 1.85 of 1.08 and 1.81; with weights
+// and a gate 0.57 and 0.97, 1.13 and 1.89, over whole rows 0.54 and 1.00, 1.05 and 1.87.
 #include "common.cuh"
 
 enum Form { Heads, Rows, Parts, Rest };
@@ -177,7 +179,8 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_back
 
 // ---- parts of any width: a block has a row, a thread Kept vectors of it in registers, what is wider is read again ----
 
-// What a block knows of a branch. A part as wide as the row is summed over the block; vectors of other parts leave their sums in shared memory, where warps add them up.
+// What a block knows of a branch. A part as wide as the row is summed over the block; vectors of other parts leave their sums in shared memory, where
+// warps add them up.
 template <bool Parted> struct Branch {
     float *sums, *totals;                            // in shared memory: a number a warp or a vector, a number a part
     i64 width, groups;
@@ -193,7 +196,8 @@ template <int V, bool Parted> __device__ __forceinline__ unsigned part_of(const 
 
 enum { MostWarps = 16 };
 
-// the branches' shared memory by turns in one half and the other, so that one barrier a row is enough where parts are whole rows; returns a half's numbers
+// the branches' shared memory by turns in one half and the other, so that one barrier a row is enough where parts are whole rows; returns a half's
+// numbers
 template <int V, bool Parted> __device__ __forceinline__ i64 branches_of(const FusionArguments& a, float* shared, Branch<Parted> (&branches)[2]) {
     const float* start = shared;
 #pragma unroll
@@ -427,7 +431,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
             for (int k = 0; k < Kept; k++)
                 if (k * step + lane < held[b])
                     gather<V, Parted>(branch, k * step + lane, products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]), whole[b]);
-            for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step) {      // what is wider: sums over rows gather where they are written
+            // what is wider: sums over rows gather where they are written
+            for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step) {
                 float its[V], added[V], shares[V], weights[V];
                 factors_of<V, false>(a, b, at, its);
 #pragma unroll

@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The fusion of two branches on a GPU; <c>BranchFusion.cu</c> holds the kernel. Kept for the gradient: the inputs, and 1 / rms of every part.</summary>
+/// <summary>
+/// The fusion of two branches on a GPU; <c>BranchFusion.cu</c> holds the kernel. Kept for the gradient: the inputs, and 1 / rms of every part.
+/// </summary>
 static unsafe class BranchFusionCuda
 {
     [InlineArray(2)]

@@ -34,7 +34,10 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
 
     static readonly ConcurrentDictionary<(bool Backward, BranchFusionForm Form, bool Plain, ScalarType Type, bool Wide), string> Sources = new();
 
-    /// <summary>Returns the configuration for rows of <paramref name="vectors"/> vectors and the number of groups of each branch (0 where it is not normed). A wide vector is 16 bytes, otherwise one element.</summary>
+    /// <summary>
+    /// Returns the configuration for rows of <paramref name="vectors"/> vectors and the number of groups of each branch (0 where it is not normed). A
+    /// wide vector is 16 bytes, otherwise one element.
+    /// </summary>
     public static BranchFusionLaunchConfiguration For(bool backward, bool plain, bool wide, long vectors, ReadOnlySpan<int> groups, int sharedMemory)
     {
         bool heads = wide, rows = wide && vectors <= MaxVectors;
@@ -55,7 +58,10 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
     /// <summary>Blocks that share a row.</summary>
     public long Tiles => Form == BranchFusionForm.Heads ? (Vectors + Threads - 1) / Threads : 1;
 
-    /// <summary>Returns the number of rows that are processed at the same time. Backward, each has separate sums, so it depends only on the sizes and not on the GPU: the total is bit-equal everywhere.</summary>
+    /// <summary>
+    /// Returns the number of rows that are processed at the same time. Backward, each has separate sums, so it depends only on the sizes and not on
+    /// the GPU: the total is bit-equal everywhere.
+    /// </summary>
     public long Slices(long rows) => Plain || (!Backward && Form == BranchFusionForm.Rows) ? rows
         : !Backward ? (rows + 3) / 4
         : Math.Clamp(132L * (Form == BranchFusionForm.Heads ? 768 : 512) / (Threads * Tiles), 1, rows);

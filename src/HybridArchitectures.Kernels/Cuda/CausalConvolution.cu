@@ -1,25 +1,29 @@
 // The depthwise causal convolution along the sequence, forward, backward, last inputs, and one step.
 //
-// In general a thread takes V neighbouring channels (8 bytes, 16 of float32, or one) of one row and walks a tile of tokens with the last Taps inputs in registers, so that an
-// input is read once (and the Taps - 1 before a tile once more). Taps is 4 or 8; a shorter filter is filled up with zeros on the side of the past. At a document's start
-// the registers are set to zero. Backward: the walk is repeated, the sum under the SiLU made again; the gradient of an input is complete Taps - 1 tokens later,
-// so a tile goes on that far into the next one. A tile's sums for the filter are written once and added up over tiles in a fixed order (PartialSums.cu).
+// In general a thread takes V neighbouring channels (8 bytes, 16 of float32, or one) of one row and walks a tile of tokens with the last Taps inputs
+// in registers, so that an input is read once (and the Taps - 1 before a tile once more). Taps is 4 or 8; a shorter filter is filled up with zeros on
+// the side of the past. At a document's start the registers are set to zero. Backward: the walk is repeated, the sum under the SiLU made again; the
+// gradient of an input is complete Taps - 1 tokens later, so a tile goes on that far into the next one. A tile's sums for the filter are written once
+// and added up over tiles in a fixed order (PartialSums.cu).
 //
-// Full rows of one document with a filter of 4 taps have kernels of their own ("plain"), made of many short blocks: the tokens that two tiles share are then read at
-// one time, the second time from a cache, and no block is left over in the end. Forward, a thread has 10 tokens, all on the way before the first is used. Backward, a block
-// has 8 warps of 24 tokens each, inputs and gradients in a ring in shared memory of 4 stages of 4 tokens (16 KiB a stage, 76 KiB in all, two blocks a multiprocessor),
-// what is added up and the filter in registers (at most 128), and the block's sums for the filter written as one.
-// 2 elements a place forward, 3 backward, and 20 bytes a channel for each 192 tokens; 2 Taps and 6 Taps operations. Limits on one H100 at 8 x 8192 x 4096 bfloat16,
-// by the rate of a copy: 0.360 ms forward (reached: 0.359), 0.540 ms backward (0.546, and 0.007 for the sum); on one H200 0.256 (0.270) and 0.383 (0.445).
+// Full rows of one document with a filter of 4 taps have kernels of their own ("plain"), made of many short blocks: the tokens that two tiles share
+// are then read at one time, the second time from a cache, and no block is left over in the end. Forward, a thread has 10 tokens, all on the way
+// before the first is used. Backward, a block has 8 warps of 24 tokens each, inputs and gradients in a ring in shared memory of 4 stages of 4 tokens
+// (16 KiB a stage, 76 KiB in all, two blocks a multiprocessor), what is added up and the filter in registers (at most 128), and the block's sums for
+// the filter written as one. 2 elements a place forward, 3 backward, and 20 bytes a channel for each 192 tokens; 2 Taps and 6 Taps operations. Limits
+// on one H100 at 8 x 8192 x 4096 bfloat16, by the rate of a copy: 0.360 ms forward (reached: 0.359), 0.540 ms backward (0.546, and 0.007 for the
+// sum); on one H200 0.256 (0.270) and 0.383 (0.445).
 #include "common.cuh"
 
-#ifndef CONVOLUTION_AHEAD                                     // tokens that the general forward loads before it uses the first, where a row has one document
+// tokens that the general forward loads before it uses the first, where a row has one document
+#ifndef CONVOLUTION_AHEAD
 #define CONVOLUTION_AHEAD 4
 #endif
 #ifndef CONVOLUTION_TOKENS                                    // of a thread of the plain forward; the host has the same number
 #define CONVOLUTION_TOKENS 10
 #endif
-#ifndef CONVOLUTION_STAGES                                    // of the plain backward's shared memory, at 8 bytes a thread; the host has the same number
+// of the plain backward's shared memory, at 8 bytes a thread; the host has the same number
+#ifndef CONVOLUTION_STAGES
 #define CONVOLUTION_STAGES 4
 #endif
 #ifndef CONVOLUTION_VECTOR                                    // channels of a thread in bfloat16; the host has the same number
@@ -27,10 +31,12 @@
 #endif
 
 struct ConvolutionArguments {
-    const void *x, *initial, *gradient, *finalGradient;       // initial, finalGradient (batch, width - 1, channels); gradient (batch, length, channels)
+    // initial, finalGradient (batch, width - 1, channels); gradient (batch, length, channels)
+    const void *x, *initial, *gradient, *finalGradient;
     Typed weight, bias;                                       // (channels, width), (channels); of one type, from addresses that 16 divides
     const bool* starts;                                       // (batch, length), or null
-    const i64 *lengths, *slots;                               // (batch) each, or null; slots, in a single step: where a row's state is, or -1 for a row that is padding
+    // (batch) each, or null; slots, in a single step: where a row's state is, or -1 for a row that is padding
+    const i64 *lengths, *slots;
     void *output, *final, *dX, *dInitial;
     float *dWeight, *dBias;                                   // (parts, channels, width), (parts, channels): sums of one tile, or of one block
     i64 batch, length, channels, width, tile, tiles, xRow, xToken, gradientRow, gradientToken, groups, slotCount;
@@ -139,7 +145,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
     if (item >= a.batch * a.tiles * a.groups) return;
     const i64 channel = item % a.groups * V, place = item / a.groups, row = place / a.tiles, first = place % a.tiles * a.tile, valid = row_length(a, row);
     const i64 end = first + a.tile < a.length ? first + a.tile : a.length;
-    float filter[Taps][V], bias[V], past[Taps][V], pending[Taps][V], dFilter[Taps][V], dBias[V];   // pending[k]: the gradient of the input Taps - 1 - k tokens back
+    // pending[k]: the gradient of the input Taps - 1 - k tokens back
+    float filter[Taps][V], bias[V], past[Taps][V], pending[Taps][V], dFilter[Taps][V], dBias[V];
     load_filter<V, Taps>(a, channel, filter, bias);
     load_past<T, V, Taps>(a, row, first, channel, past);
     clear(dBias);
@@ -283,7 +290,8 @@ template <int V> __device__ __forceinline__ void plain_filter(const ConvolutionA
     if (a.weight.bfloat16) plain_filter_of<bfloat16, V>(a, channel, filter, bias); else plain_filter_of<float, V>(a, channel, filter, bias);
 }
 
-// Tokens of one thread. Whole: all are there, and the tokens before them, so that no condition comes between; their sums and functions then fill each other's gaps.
+// Tokens of one thread. Whole: all are there, and the tokens before them, so that no condition comes between; their sums and functions then fill each
+// other's gaps.
 template <class T, int V, bool Silu, bool Whole> __device__ __forceinline__ void plain_tokens(const ConvolutionArguments& a, i64 row, i64 first, int there, i64 channel) {
     constexpr int Taps = plainTaps, Tokens = CONVOLUTION_TOKENS;
     const T* from = static_cast<const T*>(a.x) + row * a.xRow + (first - (Taps - 1)) * a.xToken + channel;
@@ -314,7 +322,8 @@ template <class T, int V, bool Silu, bool Whole> __device__ __forceinline__ void
     }
 }
 
-// A thread has all its tokens on the way before it uses the first; blocks are many and short, and the tokens that two tiles read are read at one time.
+// A thread has all its tokens on the way before it uses the first; blocks are many and short, and the tokens that two tiles read are read at one
+// time.
 template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forward(const ConvolutionArguments& a) {
     constexpr int Tokens = CONVOLUTION_TOKENS;
     // in 32 bits: divisions of 64 cost as much as all else here
@@ -366,9 +375,9 @@ template <int Bytes> __device__ __forceinline__ void bring(char* shared, const v
     else *reinterpret_cast<unsigned short*>(shared) = there ? *static_cast<const unsigned short*>(global) : 0;
 }
 
-// A warp takes 32 V channels and a tile, the warps of a block take tiles one after another and add up their sums for the filter. Each thread copies its own inputs
-// and gradients to shared memory, 4 tokens a stage, and reads nobody else's: no thread waits for another. The tokens after the tile, which the next warp begins with,
-// are copied first: at the tile's end they would no longer be in the caches.
+// A warp takes 32 V channels and a tile, the warps of a block take tiles one after another and add up their sums for the filter. Each thread copies
+// its own inputs and gradients to shared memory, 4 tokens a stage, and reads nobody else's: no thread waits for another. The tokens after the tile,
+// which the next warp begins with, are copied first: at the tile's end they would no longer be in the caches.
 template <class T, int V, bool Silu> __device__ __forceinline__ void plain_backward(const ConvolutionArguments& a) {
     constexpr int Taps = plainTaps, Warps = 8, U = 4, Bytes = V * static_cast<int>(sizeof(T)), Stages = Bytes > 8 ? 2 : CONVOLUTION_STAGES;
     constexpr int Line = Warps * 32 * Bytes, Stage = 2 * U * Line;

@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The causal convolution on a GPU, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
+/// <summary>
+/// The causal convolution on a GPU, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the
+/// gradient.
+/// </summary>
 static class CausalConvolutionCuda
 {
     public const long MaxWidth = 8;
@@ -100,7 +103,8 @@ static class CausalConvolutionCuda
             // by the sizes alone, not by the GPU: sums over tiles are the same to the bit everywhere
             long tile = (plain, backward) switch { (true, false) => PlainTokens, (true, true) => PlainTile, (_, false) => 128, _ => 256 };
             while (!plain && tile > 32 && batch * ((length + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
-            long span = plain && backward ? Warps * tile : tile;                                        // tokens of a block, where its sums are added up
+            // tokens of a block, where its sums are added up
+            long span = plain && backward ? Warps * tile : tile;
             Arguments = new()
             {
                 X = CudaMemory.Address(x), Initial = CudaMemory.Address(initial), Gradient = CudaMemory.Address(gradient), FinalGradient = CudaMemory.Address(finalGradient),

@@ -1,10 +1,11 @@
 // The losses of rows of logits that come a chunk of classes at a time, and the gradient with respect to a chunk's logits in their place.
 //
-// statistics: a block takes one row of the chunk. Every thread keeps the largest logit it has met and the sum of exponentials relative to it, joined over the block and then with
-// what the chunks before left in `statistics`. The last chunk turns that into the loss and leaves the normaliser, log2 of the sum of all exponentials, in its place.
-// gradient: with the normaliser known every logit stands for itself and is overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V - (1 - smoothing) [target]).
-// Rows whose target is `ignored` get loss 0 and gradient 0. Sums are float32, chunks come in order, and losses are written per row, so nothing depends on the order of blocks.
-// Bytes: each logit read once forward, read and written once backward; 2 exponentials and about 12 operations a logit. Limits on one H200 at 8192 x 128256 bfloat16: 0.49 ms
+// statistics: a block takes one row of the chunk. Every thread keeps the largest logit it has met and the sum of exponentials relative to it, joined
+// over the block and then with what the chunks before left in `statistics`. The last chunk turns that into the loss and leaves the normaliser, log2
+// of the sum of all exponentials, in its place. gradient: with the normaliser known every logit stands for itself and is overwritten by scale /
+// counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V - (1 - smoothing) [target]). Rows whose target is `ignored` get loss 0 and gradient 0.
+// Sums are float32, chunks come in order, and losses are written per row, so nothing depends on the order of blocks. Bytes: each logit read once
+// forward, read and written once backward; 2 exponentials and about 12 operations a logit. Limits on one H200 at 8192 x 128256 bfloat16: 0.49 ms
 // forward, 0.98 ms backward.
 #include "common.cuh"
 
@@ -19,7 +20,8 @@ struct CrossEntropyArguments {
     void* logits;                                    // (rows, classes), rows begin at 16 bytes; overwritten by the gradient
     const float* bias;                               // (classes) of the chunk, or null
     const i64* targets;                              // (rows)
-    float* statistics;                               // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the target's logit; after the last chunk the normaliser first
+    // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the target's logit; after the last chunk the normaliser first
+    float* statistics;
     float* losses;                                   // (rows)
     const float* counted;                            // one number: the tokens that count
     const void* incoming;                            // one number: the gradient of the loss

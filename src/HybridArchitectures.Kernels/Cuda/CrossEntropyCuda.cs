@@ -4,8 +4,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// Linear cross entropy on a GPU, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the activations' type, of which
-/// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows of the weight's gradient are then one product
+/// Linear cross entropy on a GPU, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the
+/// activations' type, of which
+/// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows
+/// of the weight's gradient are then one product
 /// over all tokens, summed by the tensor cores and rounded once: no other tensor as large as the weight is stored.
 /// </summary>
 static class CrossEntropyCuda
@@ -19,7 +21,8 @@ static class CrossEntropyCuda
     /// <summary>Logits that are held in any case: fewer would not fill a GPU.</summary>
     internal static long MinLogits { get; set; } = 16 << 20;
 
-    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk, and the buffer, which holds the
+    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk,
+    /// and the buffer, which holds the
     /// last chunk's logits.</summary>
     public readonly record struct Kept(Tensor Statistics, Tensor Counted, long Chunk, Tensor Buffer);
 
@@ -30,7 +33,10 @@ static class CrossEntropyCuda
         public float Scale, Smoothing, ZLoss;
     }
 
-    /// <summary>Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of every chunk.</summary>
+    /// <summary>
+    /// Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of
+    /// every chunk.
+    /// </summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
         long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
@@ -64,7 +70,8 @@ static class CrossEntropyCuda
         return (losses, kept);
     }
 
-    /// <summary>The gradients that are wanted of hidden, weight and bias, for the gradient of the mean loss. The buffer is overwritten; <paramref name="last"/> tells whether it
+    /// <summary>The gradients that are wanted of hidden, weight and bias, for the gradient of the mean loss. The buffer is overwritten;
+    /// <paramref name="last"/> tells whether it
     /// still holds the last chunk's logits.</summary>
     public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
     {

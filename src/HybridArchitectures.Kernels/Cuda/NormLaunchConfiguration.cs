@@ -30,7 +30,10 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
 {
     static readonly ConcurrentDictionary<(NormLaunchConfiguration Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
 
-    /// <summary>Returns the configuration for parts of a number of vectors. It was measured on an H100 and depends only on the sizes, so that sums over teams are bit-equal on every GPU.</summary>
+    /// <summary>
+    /// Returns the configuration for parts of a number of vectors. It was measured on an H100 and depends only on the sizes, so that sums over teams
+    /// are bit-equal on every GPU.
+    /// </summary>
     public static NormLaunchConfiguration For(long vectors, bool backward, NormMode mode, ScalarType type)
     {
         if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);
@@ -42,7 +45,10 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
         return new(backward, team, kept, vectors > kept * team, threads, kept == 4 && !light ? 1 : (backward ? 512 : 1024) / threads);
     }
 
-    /// <summary>Returns the number of rows that are processed at the same time backward, each with a separate sum for the gradient of the weight: the number that the 132 multiprocessors of an H100 hold.</summary>
+    /// <summary>
+    /// Returns the number of rows that are processed at the same time backward, each with a separate sum for the gradient of the weight: the number
+    /// that the 132 multiprocessors of an H100 hold.
+    /// </summary>
     public long Slices(long rows, long groups) => Math.Clamp(rows, 1, Math.Max(1, 132L * Blocks * Threads / Team / groups));
 
     /// <summary>Returns the number of blocks for a number of parts at a time.</summary>

@@ -1,8 +1,8 @@
 // Partial gradients, several tensors of them in one launch, each added up over its parts in one fixed order and written in its own type.
 //
-// A thread has four neighbouring numbers. Where there are many parts, `slices` threads of a block share them and their sums, in double, meet in shared memory: of a few thousand
-// numbers in hundreds of parts a thread each would wait for one read after another, and as many roundings would add up.
-// Every part is read once: 4 bytes and one addition a number.
+// A thread has four neighbouring numbers. Where there are many parts, `slices` threads of a block share them and their sums, in double, meet in
+// shared memory: of a few thousand numbers in hundreds of parts a thread each would wait for one read after another, and as many roundings would add
+// up. Every part is read once: 4 bytes and one addition a number.
 #include "common.cuh"
 
 struct PartialSum {

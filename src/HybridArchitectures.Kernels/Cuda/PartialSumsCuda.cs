@@ -23,7 +23,8 @@ static class PartialSumsCuda
         Sum first;
     }
 
-    /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none where either is absent. A single part may have
+    /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none
+    /// where either is absent. A single part may have
     /// that type already.</summary>
     public static Tensor?[] Compute(params ReadOnlySpan<(Tensor? Parts, Tensor? Like)> all)
     {

@@ -1,14 +1,15 @@
-// RMS normalisation over equal parts of a row, plain, with a SiLU gate before or after it, or of a sum x + residual that is written too; and its gradients.
-// One kernel, compiled for a type, a mode and a width of parts (NormCut has the cuts), so that nothing is decided for each element and registers hold what is used.
+// RMS normalisation over equal parts of a row, plain, with a SiLU gate before or after it, or of a sum x + residual that is written too; and its
+// gradients. One kernel, compiled for a type, a mode and a width of parts (NormCut has the cuts), so that nothing is decided for each element and
+// registers hold what is used.
 //
-// A team of 8 to 512 threads takes a part of a row, a thread one vector of 16 bytes of it or two (more only past 1024 vectors), so that a multiprocessor holds 1024 threads
-// forward, 512 backward. Forward: all loads of a part are under way before the first is used, the weights before the sum over the team, and what is normed stays in
-// registers. Backward: a team keeps to its columns over many rows; the next row and its 1 / rms are loaded while this one is summed; weights and their gradient stay in
-// registers, the gradient is written once per team, to be added up over teams in a fixed order; the gate's sigmoid is computed once.
-// Bytes a row of width w: forward 2 w elements (gate or residual +1, sum +1), backward 3 w (gate or second gradient: 5, 4) + 4 w / rows of a team. About 5 to 12
-// operations an element forward, 10 to 20 backward, two of them special functions where there is a gate.
-// On one H100 at 3.0 TB/s, 65536 rows, bfloat16, forward and backward with the sum over teams: 2048 plain 0.182 and 0.297 ms of 0.181 and 0.271, 4096 gated 0.526 and 0.929
-// of 0.542 and 0.904; parts of 64 to 512 the same within 4 %.
+// A team of 8 to 512 threads takes a part of a row, a thread one vector of 16 bytes of it or two (more only past 1024 vectors), so that a
+// multiprocessor holds 1024 threads forward, 512 backward. Forward: all loads of a part are under way before the first is used, the weights before
+// the sum over the team, and what is normed stays in registers. Backward: a team keeps to its columns over many rows; the next row and its 1 / rms
+// are loaded while this one is summed; weights and their gradient stay in registers, the gradient is written once per team, to be added up over teams
+// in a fixed order; the gate's sigmoid is computed once. Bytes a row of width w: forward 2 w elements (gate or residual +1, sum +1), backward 3 w
+// (gate or second gradient: 5, 4) + 4 w / rows of a team. About 5 to 12 operations an element forward, 10 to 20 backward, two of them special
+// functions where there is a gate. On one H100 at 3.0 TB/s, 65536 rows, bfloat16, forward and backward with the sum over teams: 2048 plain 0.182 and
+// 0.297 ms of 0.181 and 0.271, 4096 gated 0.526 and 0.929 of 0.542 and 0.904; parts of 64 to 512 the same within 4 %.
 #include "common.cuh"
 
 #ifndef NORM_TYPE                                    // some shape, where none is given
@@ -23,7 +24,8 @@
 #define NORM_BACKWARD 1
 #endif
 
-// What is normed: x; x silu(other); x, and the result times silu(other); x + other, which is written as well, and backward a second gradient flows into it.
+// What is normed: x; x silu(other); x, and the result times silu(other); x + other, which is written as well, and backward a second gradient flows
+// into it.
 enum Mode { Plain, Gated, Opened, Sum };
 
 struct NormArguments {

@@ -1,31 +1,36 @@
 // The selective scan: h = exp(delta a) h + delta x b, y = (h c + skip x) silu(gate), and its gradients.
 //
-// How it is cut. A warp takes `Channels` neighbouring channels of one row and walks its tokens in order, four at a time; a tile of `Tile` tokens is what is copied at once.
-// A thread holds, in registers, the states of K channels times J states; S lanes next to each other share a channel's S * J states, the 32 / S groups of such lanes hold
-// different channels. So b and c are read once for K channels and delta and delta x once for J states; what is summed over states goes over S lanes, what is summed over
-// channels over 32 / S lanes, both by halving exchanges, K * J products for about one shuffle each. A block is 4 warps that share b and c.
-// What lives where. Raw inputs come by asynchronous copies, 16 bytes at a time where they lie so. b and c of a tile and delta and delta x stand in shared memory as
-// float32, made once. At a document's start the exponent gets -1e30, so that the decay is 0 without a branch; past a row's end delta is 0.
-// A multiprocessor holds only 8 such warps, two for each of its schedulers. They hide each other's latencies only where each has much to do at any time: forward, all that
-// is done for a tile is one stretch of instructions without a branch (see `walk`), for which the host compiles gate, softplus and documents in or out.
-// Where there are too few channels for the GPU, rows are cut into chunks that are walked side by side, in two launches that fill the GPU alike: in the first, the walk
-// proper of the first chunk and, at the same time, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a
-// times the sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end.
-// Forward, up to 16 states of not too few channels are taken by SelectiveScanFewChannels.cu instead, which leaves the same states.
-// Forward leaves the states at each tile's start where gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in
-// shared memory), then states and decays of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a
-// fixed order and written once a block, to be added up over blocks.
+// How it is cut. A warp takes `Channels` neighbouring channels of one row and walks its tokens in order, four at a time; a tile of `Tile` tokens is
+// what is copied at once. A thread holds, in registers, the states of K channels times J states; S lanes next to each other share a channel's S * J
+// states, the 32 / S groups of such lanes hold different channels. So b and c are read once for K channels and delta and delta x once for J states;
+// what is summed over states goes over S lanes, what is summed over channels over 32 / S lanes, both by halving exchanges, K * J products for about
+// one shuffle each. A block is 4 warps that share b and c. What lives where. Raw inputs come by asynchronous copies, 16 bytes at a time where they
+// lie so. b and c of a tile and delta and delta x stand in shared memory as float32, made once. At a document's start the exponent gets -1e30, so
+// that the decay is 0 without a branch; past a row's end delta is 0. A multiprocessor holds only 8 such warps, two for each of its schedulers. They
+// hide each other's latencies only where each has much to do at any time: forward, all that is done for a tile is one stretch of instructions without
+// a branch (see `walk`), for which the host compiles gate, softplus and documents in or out. Where there are too few channels for the GPU, rows are
+// cut into chunks that are walked side by side, in two launches that fill the GPU alike: in the first, the walk proper of the first chunk and, at the
+// same time, each chunk but the last by itself from a state of zeros; then these are joined (the decay over a chunk is one exponential of a times the
+// sum of its steps); then the walk proper of all chunks but the first. Backward likewise, from the other end. Forward, up to 16 states of not too few
+// channels are taken by SelectiveScanFewChannels.cu instead, which leaves the same states. Forward leaves the states at each tile's start where
+// gradients are wanted. Backward walks the tiles from the last: states at every Sub tokens are made again (in shared memory), then states and decays
+// of Sub tokens in registers, then these are walked back. Gradients of b and c are summed over the block's channels in a fixed order and written once
+// a block, to be added up over blocks.
 //
-// Limits on one H100 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.64 ms (x, delta, gate in, y out), backward 1.1 ms; special functions
-// 1.26 ms forward (an exponential a state, 3 a channel), 2.3 ms backward; instructions 1.1 ms forward (8.2 a state), 3.6 ms backward (27).
-// Registers come from two banks, one operand a cycle each: a multiply-add of three different ones takes 1.5 cycles, which makes 1.0 to 1.4 ms forward, 2.7 to 3.9 ms in backward's
-// walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be recomputed is not kept. lab/kernels-log.md lists the attempts.
+// Limits on one H100 at 8 x 8192 tokens x 4096 channels x 16 states, bfloat16: bytes forward 0.64 ms (x, delta, gate in, y out), backward 1.1 ms;
+// special functions
+// 1.26 ms forward (an exponential a state, 3 a channel), 2.3 ms backward; instructions 1.1 ms forward (8.2 a state), 3.6 ms backward (27). Registers
+// come from two banks, one operand a cycle each: a multiply-add of three different ones takes 1.5 cycles, which makes 1.0 to 1.4 ms forward, 2.7 to
+// 3.9 ms in backward's walks. Reached: 1.58 ms forward, 5.3 ms backward, which holds all 255 registers: what can be recomputed is not kept.
+// lab/kernels-log.md lists the attempts.
 #include "SelectiveScan.cuh"
 
-#ifndef SCAN_UNROLL                                  // groups of four tokens that forward takes in one stretch of instructions; in float32 one, whose exponentials fill as much
+// groups of four tokens that forward takes in one stretch of instructions; in float32 one, whose exponentials fill as much
+#ifndef SCAN_UNROLL
 #define SCAN_UNROLL 4
 #endif
-#ifndef SCAN_LOCAL_UNROLL                            // and a chunk by itself, which shares a multiprocessor's cache of instructions with the walk proper
+// and a chunk by itself, which shares a multiprocessor's cache of instructions with the walk proper
+#ifndef SCAN_LOCAL_UNROLL
 #define SCAN_LOCAL_UNROLL 2
 #endif
 
@@ -41,7 +46,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     static constexpr int Warps = 4, Threads = 32 * Warps, Padded = J * S, Groups = 32 / S, Channels = Groups * K;
     static constexpr int Piece = Channels * sizeof(E) < 16 ? static_cast<int>(Channels * sizeof(E)) : 16;
     static constexpr int StatePiece = Padded * sizeof(E) < 16 ? static_cast<int>(Padded * sizeof(E)) : 16, PerStatePiece = StatePiece / sizeof(E);
-    static constexpr int Fold = Padded >= 128 ? Sub : Tile;                       // tokens whose gradients of b and c are gathered before they are summed over warps
+    // tokens whose gradients of b and c are gathered before they are summed over warps
+    static constexpr int Fold = Padded >= 128 ? Sub : Tile;
     static constexpr int Cell = Tile * Channels, Slot = 32 * K * J;               // a warp's share of an input in a tile, its states
     static constexpr bool Float = sizeof(E) == 4;
     static constexpr float Raise = Float ? 0.f : decay_raise;
@@ -56,7 +62,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // reverse: the walk begins at the row's end
     __device__ __forceinline__ Scan(const ScanArguments& arguments, bool reverse) : a(arguments) {
         warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        if (!reverse) lane = static_cast<int>(as_bits(from_lane_xor(as_float(lane), 0)));           // what follows from it is kept, not recomputed from the thread's number
+        // what follows from it is kept, not recomputed from the thread's number
+        if (!reverse) lane = static_cast<int>(as_bits(from_lane_xor(as_float(lane), 0)));
         s = lane % S, own = lane / S * K;
         const i64 perGroup = a.channels / a.groups;
         group = blockIdx.x / a.blocksPerGroup;
@@ -118,8 +125,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         copy<Padded, Threads>(to + Tile * Padded, a.c, source, token, left, states, threadIdx.x);
     }
 
-    // b and c as float32, `Copies` times `CopyStride` apart: in the x-th, four neighbours change places as their numbers xor 4 / Copies x say. And what the exponent gets at
-    // each token: Raise, or so little that nothing stays.
+    // b and c as float32, `Copies` times `CopyStride` apart: in the x-th, four neighbours change places as their numbers xor 4 / Copies x say. And
+    // what the exponent gets at each token: Raise, or so little that nothing stays.
     template <int Copies> __device__ __forceinline__ void widen_states(const E* from, float* to, float* cut, i64 begin) const {
         constexpr int V = PerStatePiece < 4 ? PerStatePiece : 4;
         static_assert(V == 4, "fours");
@@ -172,11 +179,12 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
     template <int V> __device__ __forceinline__ static int scattered(int number, int lanes) { return V >= lanes ? number * (V / lanes) : number / (lanes / V); }
 
-    // ---- forward, and the pass ahead of it that takes each chunk by itself ----
-    // Tokens are taken in groups of four. Besides its states a lane has `Cells` of a group's 4 * Channels values to care for, those whose sums over states reach it:
-    // V neighbouring channels from `column` on, of the tokens line, line + Apart ..., `Lines` of them.
+    // ---- forward, and the pass ahead of it that takes each chunk by itself ---- Tokens are taken in groups of four. Besides its states a lane has
+    // `Cells` of a group's 4 * Channels values to care for, those whose sums over states reach it: V neighbouring channels from `column` on, of the
+    // tokens line, line + Apart ..., `Lines` of them.
     static constexpr int Cells = 4 * K > S ? 4 * K / S : 1, V = Cells < K ? Cells : K, Lines = Cells / V, Apart = 4 / Lines;
-    static constexpr int GroupRow = 2 * Channels + (S > 1 ? 16 : 0);              // delta and delta x of a token; lanes that write two tokens at once meet no bank twice
+    // delta and delta x of a token; lanes that write two tokens at once meet no bank twice
+    static constexpr int GroupRow = 2 * Channels + (S > 1 ? 16 : 0);
     static constexpr int PerWarp = 2 * 4 * GroupRow, WarpStage = 3 * Cell, BlockStage = 2 * Tile * Padded;
 
     __device__ __forceinline__ void multiply_by_gate(const E* gate, int line, int column, float (&values)[Lines][V]) const {
@@ -237,7 +245,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 
     // A tile of `Columns` columns copied in pieces of a number of bytes; where a thread's first piece lies in it
     template <int Columns, int Bytes, int Threads> struct Pieces {
-        static constexpr int Each = Bytes / sizeof(E), Wide = Columns / Each, Step = Threads / Wide < Tile ? Threads / Wide : Tile;      // a thread keeps to its column
+        // a thread keeps to its column
+        static constexpr int Each = Bytes / sizeof(E), Wide = Columns / Each, Step = Threads / Wide < Tile ? Threads / Wide : Tile;
         static_assert(Wide <= Threads && Tile % Step == 0, "a column a thread");
 
         __device__ __forceinline__ static int line(int thread) { return thread / Wide; }
@@ -254,15 +263,17 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     using ChannelPieces = Pieces<Channels, Piece, 32>;
     using StatePieces = Pieces<Padded, StatePiece, Threads>;
 
-    // b and c of two tiles and what the exponent gets there, delta and delta x of two groups a warp; then, as they lie in memory, b and c of two tiles, the rest of three
+    // b and c of two tiles and what the exponent gets there, delta and delta x of two groups a warp; then, as they lie in memory, b and c of two
+    // tiles, the rest of three
     static constexpr int forward_shared() {
         return static_cast<int>((2 * BlockStage + Warps * 3 * WarpStage) * sizeof(E) + (2 * BlockStage + 2 * Tile + Warps * PerWarp) * sizeof(float));
     }
 
-    // Everything that is not the walk is done during it, so that every stretch of the program has the same mix of instructions: while four tokens are walked, delta and
-    // delta x of the next four are made and the results of the four before are finished. Copies run two tiles ahead, b and c are made float32 one tile ahead.
-    // Local: only what a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse) the state's gradient at its start, from a gradient
-    // of zeros at its end. And the sum of its steps, from which the decay over it follows; 1e30 and more where a document starts in it.
+    // Everything that is not the walk is done during it, so that every stretch of the program has the same mix of instructions: while four tokens are
+    // walked, delta and delta x of the next four are made and the results of the four before are finished. Copies run two tiles ahead, b and c are
+    // made float32 one tile ahead. Local: only what a chunk adds by itself, from a state of zeros: forward the state at its end, backward (Reverse)
+    // the state's gradient at its start, from a gradient of zeros at its end. And the sum of its steps, from which the decay over it follows; 1e30
+    // and more where a document starts in it.
     template <bool Local, bool Reverse> __device__ __forceinline__ void walk() const {
         static_assert(Local || !Reverse, "backward has a separate walk");
         DYNAMIC_SHARED(float, shared);
@@ -328,7 +339,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         float ds[Lines][V], inputs[Lines][V], xs[Lines][V];
         prepare<Reverse>(now + startOfFirst * Channels, bias, line, column, ahead_of(firstBegin) - startOfFirst, ds, inputs, xs);
         hand_over(ds, inputs, ring, line, column);
-        // of the group before: sums over states, what is added to them (and to those after) and what they are multiplied by; and how many of its tokens are to be written
+        // of the group before: sums over states, what is added to them (and to those after) and what they are multiplied by; and how many of its
+        // tokens are to be written
         float sums[4 * K], added[Lines][V], addedNext[Lines][V], factor[Lines][V];
         int rest = 0;
         E* to = static_cast<E*>(a.output.base) + (row * a.length + firstBegin - 4 + line) * a.channels + first + column;
@@ -453,10 +465,9 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             }
     }
 
-    // ---- backward ----
-    // Sums over a warp's channels go over its `Groups` groups of lanes, 2 J a token and lane. Each exchange halves what a lane holds, so lanes must choose which half: a lane
-    // has none to choose if its j-th register holds the state of number j xor `turn`, where turn has the bits of its group. Four neighbours of b and c in that order come from
-    // the copy that turn's lower bits name.
+    // ---- backward ---- Sums over a warp's channels go over its `Groups` groups of lanes, 2 J a token and lane. Each exchange halves what a lane
+    // holds, so lanes must choose which half: a lane has none to choose if its j-th register holds the state of number j xor `turn`, where turn has
+    // the bits of its group. Four neighbours of b and c in that order come from the copy that turn's lower bits name.
     static constexpr int log2_of(int n) { return n > 1 ? 1 + log2_of(n / 2) : 0; }
     static constexpr int TurnBits = log2_of(Groups) < log2_of(J) ? log2_of(Groups) : log2_of(J), Kept = J >> TurnBits, LeftGroups = Groups >> TurnBits;
     static constexpr int Copies = Kept == 1 ? 4 : Kept == 2 ? 2 : 1, CopyStride = BlockStage + 16;
@@ -513,18 +524,21 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         of.to -= 4 * a.channels;
     }
 
-    // The states before each part of a tile but the first are made again from those that forward left at the tile's start; then the parts are walked from the last: forward once
-    // more with all states and decays in registers, and back. The results of a part are finished during the forward walk of the next.
+    // The states before each part of a tile but the first are made again from those that forward left at the tile's start; then the parts are walked
+    // from the last: forward once more with all states and decays in registers, and back. The results of a part are finished during the forward walk
+    // of the next.
     __device__ __forceinline__ void backward() const {
         DYNAMIC_SHARED(float, shared);
-        float *cut = shared + Copies * CopyStride, *folded = cut + Tile, *deltas = folded + Warps * 2 * Fold * Padded + warp * BackwardPerWarp;      // folded: (warps, Fold, b and c, Padded)
+        // folded: (warps, Fold, b and c, Padded)
+        float *cut = shared + Copies * CopyStride, *folded = cut + Tile, *deltas = folded + Warps * 2 * Fold * Padded + warp * BackwardPerWarp;
         float *dys = deltas + Tile * GroupRow, *slots = dys + Cell;
         E *rawStates = reinterpret_cast<E*>(folded + Warps * (2 * Fold * Padded + BackwardPerWarp)), *raw = rawStates + 2 * BlockStage + warp * 2 * BackwardStage;
         const int at = scattered<4 * K>(s, S), line = at / K / Lines, column = own + at % K, tilesHere = static_cast<int>(endTile - firstTile);
         const int turn = lane / S / LeftGroups * Kept;
         const i64 stateToken = a.groups * a.states, lastBegin = (endTile - 1) * Tile;
 
-        // the n-th tile from the last; `slot` gets the states at its start. Addresses are computed each time: the registers they would hold in between, the walk needs.
+        // the n-th tile from the last; `slot` gets the states at its start. Addresses are computed each time: the registers they would hold in
+        // between, the walk needs.
         const auto fetch = [&](int n, float* slot) {
             const int ownLane = opaque(lane), ownThread = opaque(static_cast<int>(threadIdx.x));
             const i64 begin = lastBegin - n * static_cast<i64>(Tile);
@@ -604,7 +618,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         for (int l = 0; l < Lines; l++)
 #pragma unroll
             for (int v = 0; v < V; v++) of.outputs[l][v] = of.inputs[l][v] = of.stepSums[l][v] = of.deltas[l][v] = 0;
-        i64 foldTo = ((blockIdx.x % a.blocksPerGroup * a.batch + row) * a.length + endTile * Tile) * stateToken + group * a.states;      // of the token after the last folded
+        // of the token after the last folded
+        i64 foldTo = ((blockIdx.x % a.blocksPerGroup * a.batch + row) * a.length + endTile * Tile) * stateToken + group * a.states;
         // gradients of b and c, over the block's warps, of the Fold tokens that begin there
         const auto fold = [&](i64 begin) {
             foldTo -= Fold * stateToken;
@@ -628,7 +643,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                         if (n + v < a.states) to[v] = sum[v];
             }
         };
-        const int groupNumber = lane / S % LeftGroups, end = scattered<2 * Kept>(groupNumber, LeftGroups);     // which sums over channels end in this lane
+        // which sums over channels end in this lane
+        const int groupNumber = lane / S % LeftGroups, end = scattered<2 * Kept>(groupNumber, LeftGroups);
         float* const ownFolded = folded + warp * 2 * Fold * Padded + s * J;
 
         fetch(0, slots);
@@ -639,7 +655,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             const int left = left_of(begin), rows = column >= count ? 0 : a.length - begin < Tile ? static_cast<int>(a.length - begin) : Tile;
             const E* now = raw + n % 2 * BackwardStage;
             copy_wait<0>();
-            __syncthreads();                                                    // the copies are there, and nobody needs what stood for the tile before
+            // the copies are there, and nobody needs what stood for the tile before
+            __syncthreads();
             widen_states<Copies>(rawStates + n % 2 * BlockStage, shared, cut, begin);
             if (Fold == Tile && n > 0) fold(begin + Tile);
             float state[K][J], ds[Lines][V], added[Lines][V], xs[Lines][V], gradients[Lines][V];
@@ -773,7 +790,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 }
                 of.raw = now + i * Channels; of.counted = left - i; of.rest = rows - i;
                 if (part == Parts - 1 && n + 1 < tilesHere) {
-                    sync_warp();                                                // the tile before has been finished, and this part's states have been read
+                    // the tile before has been finished, and this part's states have been read
+                    sync_warp();
                     fetch(n + 1, slot(part));
                 }
                 if (Fold < Tile) {
@@ -815,8 +833,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 };
 
-// Joins the chunks, in the order of the walk: what each adds by itself becomes what it begins with, forward the state, backward (Reverse) the state's gradient at its end.
-// The first has left what it ends with.
+// Joins the chunks, in the order of the walk: what each adds by itself becomes what it begins with, forward the state, backward (Reverse) the state's
+// gradient at its end. The first has left what it ends with.
 template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArguments& a) {
     const i64 all = a.channels * a.states, at = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x, row = blockIdx.y;
     if (at >= all) return;

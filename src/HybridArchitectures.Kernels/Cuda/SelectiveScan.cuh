@@ -2,7 +2,8 @@
 #pragma once
 #include "common.cuh"
 
-#ifndef SCAN_GATED                                   // the host says whether there are a gate, a softplus and documents, so that no branch divides what is to be done at once
+// the host says whether there are a gate, a softplus and documents, so that no branch divides what is to be done at once
+#ifndef SCAN_GATED
 #define SCAN_GATED (a.gate.base != nullptr)
 #endif
 #ifndef SCAN_SOFTPLUS
@@ -53,22 +54,29 @@ __device__ __forceinline__ float softplus_polynomial(float x) {
     return p * e + (x > 0 ? x : 0.f);
 }
 
-// What the exponent of every decay gets where 2^x is the GPU's, which is low: on an H100, averages over octaves, by 5e-9 to 9e-9 of it for x from -2^-9 to -2^-19, by 1.6e-8 to
-// 2.7e-8 from -1 to -2^-8. A state that lasts is multiplied by it hundreds of times; this gives back what those lose that last longest. It costs nothing, as an immediate of a multiply-add.
-// A step of 0 still leaves a state as it is: the GPU's 2^x is 1 for |x| below 2^-23.
+// What the exponent of every decay gets where 2^x is the GPU's, which is low: on an H100, averages over octaves, by 5e-9 to 9e-9 of it for x from
+// -2^-9 to -2^-19, by 1.6e-8 to
+// 2.7e-8 from -1 to -2^-8. A state that lasts is multiplied by it hundreds of times; this gives back what those lose that last longest. It costs
+// nothing, as an immediate of a multiply-add. A step of 0 still leaves a state as it is: the GPU's 2^x is 1 for |x| below 2^-23.
 constexpr float decay_raise = 9e-9f;
 
 struct ScanArguments {
     Typed x, timeStep, gate, b, c, gradient;         // (batch, length, channels) by strides; b, c (batch, length, groups, states) without gaps
-    const float *a, *skip, *bias, *initial, *finalGradient;   // (channels, states), (channels) twice, (batch, channels, states) twice; all but a may be null
+    // (channels, states), (channels) twice, (batch, channels, states) twice; all but a may be null
+    const float *a, *skip, *bias, *initial, *finalGradient;
     const bool* starts;                              // (batch, length), or null
     const i64* lengths;                              // (batch), or null
     TypedOutput output, dX, dTimeStep, dGate;        // without gaps
-    float *final, *saved;                            // (batch, channels, states), (batch, tiles, warps of a row, a warp's states as its threads hold them) or null
-    float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;  // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
-    float *chunkStates, *chunkSteps;                 // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
-    i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;          // chunkTiles: of each but the one where the walk begins (and but what the end cuts off)
+    // (batch, channels, states), (batch, tiles, warps of a row, a warp's states as its threads hold them) or null
+    float *final, *saved;
+    // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
+    float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;
+    // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
+    float *chunkStates, *chunkSteps;
+    // chunkTiles: of each but the one where the walk begins (and but what the end cuts off)
+    i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
     i64 leadTiles, launch;                           // of that one; 0 where there is one launch for a single chunk, else 1 or 2
     i64 xRow, xToken, stepRow, stepToken, gateRow, gateToken, gradientRow, gradientToken;
-    int softplus, wide;                              // wide: every tensor of activations has the kernel's type and can be copied in pieces of `Piece` bytes
+    // wide: every tensor of activations has the kernel's type and can be copied in pieces of `Piece` bytes
+    int softplus, wide;
 };

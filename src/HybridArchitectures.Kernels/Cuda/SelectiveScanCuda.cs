@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The selective scan on a GPU, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the states at
+/// <summary>The selective scan on a GPU, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the
+/// states at
 /// every tile's start.</summary>
 static class SelectiveScanCuda
 {
@@ -125,8 +126,9 @@ static class SelectiveScanCuda
             };
         }
 
-        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find out what they add, and so long (in thousandths of the
-        // others) that both end together. As short as can be for float32 forward, whose two loops slow each other down on a multiprocessor: they do not fit its cache.
+        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find out what they add, and so
+        // long (in thousandths of the others) that both end together. As short as can be for float32 forward, whose two loops slow each other down on
+        // a multiprocessor: they do not fit its cache.
         static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, long lead)
         {
             if (atOnce == 1) return (1, tiles, tiles);
@@ -145,7 +147,8 @@ static class SelectiveScanCuda
             + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
             + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
-        // what a tile of b, c, x, time step and gate takes as it is copied, four times; two of b and c in float32; delta, delta x and documents' starts
+        // what a tile of b, c, x, time step and gate takes as it is copied, four times; two of b and c in float32; delta, delta x and documents'
+        // starts
         int FewChannelsShared => 4 * Shape.Tile * (2 * shape.Padded + 3 * FewChannelsOfBlock) * ElementSize
             + sizeof(float) * 2 * (2 * shape.Padded * (Shape.Tile + 4) + FewChannelsOfBlock * (2 * Shape.Tile + 4) + Shape.Tile);
 

@@ -1,15 +1,17 @@
-// The selective scan forward (see SelectiveScan.cu), for rows of so few channels that a thread with the states of two channels leaves most of the GPU idle.
+// The selective scan forward (see SelectiveScan.cu), for rows of so few channels that a thread with the states of two channels leaves most of the GPU
+// idle.
 //
-// How it is cut. A lane holds two states of one channel, 8 lanes a channel, 4 channels a warp; each warp walks its row once, so that rows need not be cut into chunks, whose first
-// pass doubles the exponentials. One row of 4096 channels is 1024 warps, two for each scheduler of an H100. A block is 4 warps, 16 channels, 32 bytes of a token in bfloat16.
-// What lives where. States in registers. Raw inputs come by asynchronous copies, `Stages` tiles of 16 tokens ahead. b and c stand in shared memory as float32, a row a state, so
-// that a lane reads four tokens at once; delta and delta x next to each other, a row a channel, two tokens at once. What belongs to a token and channel (softplus, delta x, gate,
-// skip, the result) is done by one lane for one token and two channels. Sums over a channel's lanes go by halving exchanges, in float32.
-// What binds is what shared memory gives to registers, 128 bytes a cycle and multiprocessor, also where lanes read the same: a warp's 16 bytes a lane take four cycles, two where
-// neighbours, or lanes two apart, read the same place. Hence the order of the lanes: bit 0 is a channel's, bits 1 to 3 a state's, bit 4 a channel's. Every stretch of the walk is
-// without a branch: during a tile's walk the next one is prepared and the results of the one before are finished.
-// Per warp and token: 22.8 instructions, 2.4 special functions, 6.3 cycles of shared memory. Limits on one H100 at 8192 tokens x 4096 channels x 16 states, bfloat16: special
-// functions 0.155 ms, instructions 0.18, shared memory 0.2, bytes 0.09. Reached: 0.267 ms. lab/kernels-log.md tells what was tried.
+// How it is cut. A lane holds two states of one channel, 8 lanes a channel, 4 channels a warp; each warp walks its row once, so that rows need not be
+// cut into chunks, whose first pass doubles the exponentials. One row of 4096 channels is 1024 warps, two for each scheduler of an H100. A block is 4
+// warps, 16 channels, 32 bytes of a token in bfloat16. What lives where. States in registers. Raw inputs come by asynchronous copies, `Stages` tiles
+// of 16 tokens ahead. b and c stand in shared memory as float32, a row a state, so that a lane reads four tokens at once; delta and delta x next to
+// each other, a row a channel, two tokens at once. What belongs to a token and channel (softplus, delta x, gate, skip, the result) is done by one
+// lane for one token and two channels. Sums over a channel's lanes go by halving exchanges, in float32. What binds is what shared memory gives to
+// registers, 128 bytes a cycle and multiprocessor, also where lanes read the same: a warp's 16 bytes a lane take four cycles, two where neighbours,
+// or lanes two apart, read the same place. Hence the order of the lanes: bit 0 is a channel's, bits 1 to 3 a state's, bit 4 a channel's. Every
+// stretch of the walk is without a branch: during a tile's walk the next one is prepared and the results of the one before are finished. Per warp and
+// token: 22.8 instructions, 2.4 special functions, 6.3 cycles of shared memory. Limits on one H100 at 8192 tokens x 4096 channels x 16 states,
+// bfloat16: special functions 0.155 ms, instructions 0.18, shared memory 0.2, bytes 0.09. Reached: 0.267 ms. lab/kernels-log.md tells what was tried.
 #include "SelectiveScan.cuh"
 
 #ifndef SCAN_SAVES                                   // whether states are kept for the gradient
@@ -39,18 +41,22 @@ __device__ __forceinline__ void copy_where(bool wanted, SharedPlace to, const vo
 #endif
 }
 
-// One block's walk. The host sees to it that all activations have type E and lie in whole pieces of 16 bytes, and that rows are shorter than 2^30 tokens.
+// One block's walk. The host sees to it that all activations have type E and lie in whole pieces of 16 bytes, and that rows are shorter than 2^30
+// tokens.
 template <class E> struct FewChannels {
     static constexpr bool Float = sizeof(E) == 4;
     static constexpr float Raise = Float ? 0.f : decay_raise;
     static constexpr int Tile = 16, Padded = 16, Held = 2, Lanes = Padded / Held, WarpChannels = 32 / Lanes, Warps = 4, Channels = Warps * WarpChannels, Threads = 32 * Warps;
     static constexpr int Size = sizeof(E), Each = 16 / Size, Stages = 4;                       // elements of a piece; tiles that are held raw
     static constexpr int RawStates = 2 * Tile * Padded, RawChannels = Tile * Channels, Stage = RawStates + 3 * RawChannels;
-    static constexpr int StateRow = Tile + 4, States = 2 * Padded * StateRow, StepRow = 2 * Tile + 4, Steps = WarpChannels * StepRow;   // rows apart: lanes meet no bank twice
+    // rows apart: lanes meet no bank twice
+    static constexpr int StateRow = Tile + 4, States = 2 * Padded * StateRow, StepRow = 2 * Tile + 4, Steps = WarpChannels * StepRow;
     static constexpr int StatePieces = Tile * Padded / Each, ChannelPieces = Tile * Channels / Each, Pieces = 2 * StatePieces + 3 * ChannelPieces;
     static constexpr int Copies = (Pieces + Threads - 1) / Threads;                            // of a thread
-    static constexpr int Missing = 1 << 30;                                                    // the token number of what is past the last channel or state
-    static constexpr int SlotChannels = 32, Slot = SlotChannels * Padded;                      // kept states: what a warp of the kernel that walks back takes at once
+    // the token number of what is past the last channel or state
+    static constexpr int Missing = 1 << 30;
+    // kept states: what a warp of the kernel that walks back takes at once
+    static constexpr int SlotChannels = 32, Slot = SlotChannels * Padded;
     static_assert(2 * Tile * Padded == 4 * Threads && Padded == Channels, "a thread widens four states of a token; rows of states and of channels are alike");
 
     // where an element of a tile stands as it is copied: pieces change places within a row, so that the lanes that read a column meet different banks
@@ -70,7 +76,8 @@ template <class E> struct FewChannels {
 
     __device__ __forceinline__ static void walk(const ScanArguments& a) {
         DYNAMIC_SHARED(float, shared);
-        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, s = lane / 2 % Lanes, channel = lane % 2 + lane / 16 * 2;      // this lane's states are s and s + Lanes
+        // this lane's states are s and s + Lanes
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, s = lane / 2 % Lanes, channel = lane % 2 + lane / 16 * 2;
         float *cuts = shared + 2 * States, *steps = cuts + 2 * Tile + warp * 2 * Steps;
         E* const raw = reinterpret_cast<E*>(cuts + 2 * Tile + Warps * 2 * Steps);
         const i64 perGroup = a.channels / a.groups, group = blockIdx.x / a.blocksPerGroup, row = blockIdx.y, stateToken = a.groups * a.states;
@@ -100,7 +107,8 @@ template <class E> struct FewChannels {
             tokenOf[i] = at < (tensor < 2 ? static_cast<int>(a.states) : count) ? token : Missing;
             to[i] = shared_place(raw + tensor * Tile * Padded + placed(token, at));
         }
-        int fetched = 0, unfetched = valid;                                                    // where the next tile goes, in bytes; tokens from it on
+        // where the next tile goes, in bytes; tokens from it on
+        int fetched = 0, unfetched = valid;
         const auto fetch = [&] {
 #pragma unroll
             for (int i = 0; i < Copies; i++) {
@@ -146,7 +154,8 @@ template <class E> struct FewChannels {
                 cut = wide == 0 && t < a.length && a.starts[row * a.length + t];
             }
         };
-        float both[2][2], added[3][2], factor[3][2];                                           // delta, delta x; skip x and gate of the tile before, this one and the next
+        // delta, delta x; skip x and gate of the tile before, this one and the next
+        float both[2][2], added[3][2], factor[3][2];
         const auto prepare = [&] {
             const bool there = line < unprepared;
             unprepared -= Tile;
@@ -172,7 +181,8 @@ template <class E> struct FewChannels {
             for (int v = 0; v < 2; v++) added[0][v] = added[1][v], added[1][v] = added[2][v], factor[0][v] = factor[1][v], factor[1][v] = factor[2][v];
         };
 
-        float sums[4] = {0, 0, 0, 0};                                                          // of the tile before, each of four tokens over four lanes
+        // of the tile before, each of four tokens over four lanes
+        float sums[4] = {0, 0, 0, 0};
         E* out = static_cast<E*>(a.output.base) + (row * a.length + line - Tile) * a.channels + first + column;
         const int written = column < count ? line : Missing;
         int rest = 0;                                                                          // tokens of the tile before that are written

@@ -1,23 +1,32 @@
-// The state-space dual of Mamba-2: S[t] = exp(delta[t] a) S[t-1] + delta[t] x[t] b[t]^T, y[t] = S[t] c[t] + skip x[t], and its gradients, on tensor cores.
+// The state-space dual of Mamba-2: S[t] = exp(delta[t] a) S[t-1] + delta[t] x[t] b[t]^T, y[t] = S[t] c[t] + skip x[t], and its gradients, on tensor
+// cores.
 //
 // Tokens are cut into chunks of Q. With cum[t] the sum of delta a log2(e) from a chunk's start, and S the state before the chunk,
-//   y[i] = 2^cum[i] S c[i] + sum over j <= i of 2^(cum[i] - cum[j]) delta[j] (c[i].b[j]) x[j] + skip x[i],   S' = 2^cum[Q-1] S + sum of 2^(cum[Q-1] - cum[j]) delta[j] x[j] b[j]^T.
+//   y[i] = 2^cum[i] S c[i] + sum over j <= i of 2^(cum[i] - cum[j]) delta[j] (c[i].b[j]) x[j] + skip x[i],   S' = 2^cum[Q-1] S + sum of 2^(cum[Q-1] -
+// cum[j]) delta[j] x[j] b[j]^T.
 // Only differences that are at most 0 are raised.
 //
-// walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32 sums and is rounded in
+// walk: a block owns up to 128 channels of one row (2 heads of 64, 1 of 128) and walks the chunks in order. The state stands in registers as float32
+// sums and is rounded in
 // place where it is an operand. One c b^T of the chunk serves all heads of the block. Tokens of the next chunk are copied at the same time.
-// The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the GPU, rows are cut into
+// The gradient of x is the same walk from the end, with dy for x and b and c in each other's place. Where rows and heads are too few for the GPU,
+// rows are cut into
 // segments: one walk for each segment's own state, `combine` over the segments, and the main walk with what comes in.
-// pairs: gradients of b, c and the time steps. A block owns one chunk of one group and goes through the heads: dy x^T, dy S and x dS, S and dS being what the walks
-// in both directions left for each chunk. Gradients of b and c stay in registers over all heads; the part within the chunk is (sum over heads) x (Q x N) once.
+// pairs: gradients of b, c and the time steps. A block owns one chunk of one group and goes through the heads: dy x^T, dy S and x dS, S and dS being
+// what the walks
+// in both directions left for each chunk. Gradients of b and c stay in registers over all heads; the part within the chunk is (sum over heads) x (Q x
+// N) once.
 // steps, step_gradients: delta and cum before, and what they lead back to after.
-// This file has single warps multiply (mma.sync), for every size and GPU; StateSpaceDualGroups.cuh has four together (wgmma), for bfloat16, P a multiple of 64 and N 64 or 128 on
+// This file has single warps multiply (mma.sync), for every size and GPU; StateSpaceDualGroups.cuh has four together (wgmma), for bfloat16, P a
+// multiple of 64 and N 64 or 128 on
 // compute capability 9.0.
 //
 // Float32 is cut into three bfloat16 planes, and the six products that matter are summed: about as exact as float32. Every sum has one fixed order.
 //
-// What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at 790 TFLOP/s.
-// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s): forward 0.50 ms;
+// What has to move, B8 L8192 H64 P64 N128 bfloat16: forward x and y, 1.07 GB, 0.25 ms at 4.3 TB/s; 3.7 MFLOP a chunk and head, 0.24 TFLOP, 0.31 ms at
+// 790 TFLOP/s.
+// Backward: x, dy twice, dx, S read, dS written and read (16 KB a chunk and head each), 5.4 GB, 1.25 ms; 0.38 TFLOP, 0.48 ms. On one H100 (3.0 TB/s):
+// forward 0.50 ms;
 // with backward, S kept, 2.94 ms as a sum of kernels. What each step gave stands in lab/kernels-log.md.
 #include "tensor_cores.cuh"
 
@@ -54,7 +63,8 @@ constexpr int Planes = 1, Vector = 8;
 
 constexpr int NPad = (N + 15) / 16 * 16, KSteps = NPad / 16, Blocks = Q / 16;      // Blocks of 16 tokens
 constexpr int MTiles = SSD_TILES, Rows = SSD_GROUPS ? 16 : 16 * MTiles;          // channels of a warp
-constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;   // channels of a head in one block
+// channels of a head in one block
+constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;
 constexpr int Warps = Heads * HeadWarps, Threads = 32 * Warps, Channels = Warps * Rows;
 constexpr int WalkThreads = Threads + (SSD_GROUPS ? 128 : 0);                    // with the warps that make chunks ready
 constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps, Units = (P + Unit - 1) / Unit;
@@ -114,7 +124,8 @@ template <class T, bool Rowwise> __device__ __forceinline__ Right right(Place ti
     return result;
 }
 
-// sums += a b for both halves of b; small products first. Tensor cores cut where others round, by a last place of what they add to: float32 products are summed apart.
+// sums += a b for both halves of b; small products first. Tensor cores cut where others round, by a last place of what they add to: float32 products
+// are summed apart.
 __device__ __forceinline__ void add_product(float (&lowSum)[4], float (&highSum)[4], const Left& a, const Right& b) {
     float own[2][4] = {};
     float (&low)[4] = Planes > 1 ? own[0] : lowSum, (&high)[4] = Planes > 1 ? own[1] : highSum;
@@ -181,7 +192,8 @@ template <class T> __device__ __forceinline__ void put(u16* tile, int row, int c
 
 __device__ __forceinline__ Two pair_of(const float* values, int at) { return *reinterpret_cast<const Two*>(values + at); }
 
-// Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros around them. Pieces of 16 bytes fit both with `wide`.
+// Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros around them. Pieces of 16 bytes fit both
+// with `wide`.
 template <class T, int TileRows, int Columns, int Count> __device__ __forceinline__ void stage(u16* tile, const Element* from, i64 stride, i64 rows, int width, bool wide) {
     const int left_ = rows < TileRows ? static_cast<int>(rows) : TileRows;
     constexpr int PerRow = Columns / Vector, All = TileRows * PerRow;
@@ -285,7 +297,8 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
     }
 }
 
-// a block: like steps. The gradient of a decay's logarithm sums what passes it: from tokens at or after it to those before it, in the chunk or beyond.
+// a block: like steps. The gradient of a decay's logarithm sums what passes it: from tokens at or after it to those before it, in the chunk or
+// beyond.
 __device__ __forceinline__ void step_gradients(const DualArguments& a) {
     DYNAMIC_SHARED(float, shared);
     constexpr int Line = Q + 1;
@@ -383,9 +396,12 @@ template <bool Reverse> __device__ __forceinline__ void combine(const DualArgume
 // what a block walks
 struct WalkBlock {
     const DualArguments& a;
-    i64 row, group, first, count, offset, valid, segment;                          // the block's heads: first on, count of them; offset: of their channels
-    i64 begin, end, last, steps_;                                                  // of the chunks: those of the segment, and of them those that hold tokens
-    int warp, lane, r, q, own, channel;                                            // own: this warp's head in the block; channel: its first in the head
+    // the block's heads: first on, count of them; offset: of their channels
+    i64 row, group, first, count, offset, valid, segment;
+    // of the chunks: those of the segment, and of them those that hold tokens
+    i64 begin, end, last, steps_;
+    // own: this warp's head in the block; channel: its first in the head
+    int warp, lane, r, q, own, channel;
 
     __device__ __forceinline__ explicit WalkBlock(const DualArguments& arguments) : a(arguments) {
         const i64 perGroup = a.heads / a.groups, headBlocks = (perGroup + Heads - 1) / Heads;
@@ -435,7 +451,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
 
     u16 *ins, *keys, *queries, *squares;
     Place inPlace, keyPlace, queryPlace, squarePlace;
-    float *numbers, *before, *after;                                               // (Stages, Arrays, Heads, Q): steps, sums, what those lack; (Heads, Q) twice: see `weigh`
+    // (Stages, Arrays, Heads, Q): steps, sums, what those lack; (Heads, Q) twice: see `weigh`
+    float *numbers, *before, *after;
     int* begins;
 
     __device__ __forceinline__ explicit Walk(const DualArguments& arguments) : WalkBlock(arguments) {
@@ -531,7 +548,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
         }
     }
 
-    // One 16 x 16 block of decayed products for a head: rows are outputs, columns what they take from. The skip is on the diagonal; the gradient's steps are the rows'.
+    // One 16 x 16 block of decayed products for a head: rows are outputs, columns what they take from. The skip is on the diagonal; the gradient's
+    // steps are the rows'.
     __device__ __forceinline__ void decayed(int stage_, int head, int to, int from, const float (&products)[2][4], float skip) const {
         const float *sums = sums_of(stage_, head), *steps_ = steps_of(stage_, head);
         const bool diagonal = to == from;
@@ -799,10 +817,12 @@ struct Pairs {
     using Key = Tile<Q, NPad>;
     using Square = Tile<Q, Q>;
     static constexpr int StageSize = 2 * In::Size + 2 * State::Size, UnitSteps = Unit / 16;
-    static constexpr int Columns = (Blocks + ColumnWarps - 1) / ColumnWarps, States = (KSteps + ColumnWarps - 1) / ColumnWarps;    // blocks of 16 a warp has
+    // blocks of 16 a warp has
+    static constexpr int Columns = (Blocks + ColumnWarps - 1) / ColumnWarps, States = (KSteps + ColumnWarps - 1) / ColumnWarps;
     static constexpr int Arrays = Planes > 1 ? 3 : 2, Numbers = Q * Arrays;         // delta, cum, what it lacks
 
-    // partial sums: rows, through c and through b (ColumnWarps, Q) each, columns (RowWarps, Q), the diagonal (Q), inner products and that of the skip (PairWarps) each
+    // partial sums: rows, through c and through b (ColumnWarps, Q) each, columns (RowWarps, Q), the diagonal (Q), inner products and that of the skip
+    // (PairWarps) each
     static constexpr int RowSums = 0, QuerySums = ColumnWarps * Q, KeySums = 2 * ColumnWarps * Q, ColumnSums = 3 * ColumnWarps * Q, Diagonal = ColumnSums + RowWarps * Q,
         InnerSums = Diagonal + Q, SkipSums = InnerSums + PairWarps, SumsSize = (SkipSums + PairWarps + 3) / 4 * 4;
 

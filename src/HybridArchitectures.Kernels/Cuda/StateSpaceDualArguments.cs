@@ -3,7 +3,9 @@ using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there. Its size is a multiple of 64 bytes, as maps of tensors make it there.</summary>
+/// <summary>
+/// What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there. Its size is a multiple of 64 bytes, as maps of tensors make it there.
+/// </summary>
 [StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 448)]
 struct StateSpaceDualArguments
 {

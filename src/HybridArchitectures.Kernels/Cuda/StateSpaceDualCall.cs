@@ -61,7 +61,10 @@ sealed class StateSpaceDualCall
 
     public void Continue(params ReadOnlySpan<Tensor?> kept) => (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
 
-    /// <summary>A tensor (B, L, ., .) as the kernels read it: its two last dimensions without gaps and, for products of four warps, in whole pieces of 16 bytes.</summary>
+    /// <summary>
+    /// A tensor (B, L, ., .) as the kernels read it: its two last dimensions without gaps and, for products of four warps, in whole pieces of 16
+    /// bytes.
+    /// </summary>
     public Tensor Inner(Tensor tensor)
     {
         bool dense = (tensor.size(3) == 1 || tensor.stride(3) == 1) && (tensor.size(2) == 1 || tensor.stride(2) == tensor.size(3));
@@ -89,7 +92,8 @@ sealed class StateSpaceDualCall
         }
     }
 
-    /// <summary>From the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero) and leaves what was asked for:
+    /// <summary>From the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null:
+    /// zero) and leaves what was asked for:
     /// the last state, the output, the states before every chunk (rows, chunks, H, P, N).</summary>
     public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states, long firstRow, long rows)
     {

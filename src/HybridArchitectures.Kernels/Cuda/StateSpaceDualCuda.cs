@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The state-space dual on a GPU; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums, the states that come
+/// <summary>The state-space dual on a GPU; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums,
+/// the states that come
 /// into segments, and with <see cref="StateSpaceDual.KeepStates"/> those before every chunk.</summary>
 static class StateSpaceDualCuda
 {

@@ -1,5 +1,6 @@
-// The walk and the pairs of StateSpaceDual.cu for compute capability 9.0a: four warps own 64 channels of one head and multiply together (wgmma), reading b, c and the decayed pairs straight from
-// shared memory, so that registers hold sums alone: the state (64 x N), an output of 64 x 64, and the state as an operand. A chunk has 64 tokens.
+// The walk and the pairs of StateSpaceDual.cu for compute capability 9.0a: four warps own 64 channels of one head and multiply together (wgmma),
+// reading b, c and the decayed pairs straight from shared memory, so that registers hold sums alone: the state (64 x N), an output of 64 x 64, and
+// the state as an operand. A chunk has 64 tokens.
 #pragma once
 
 // dynamic shared memory from a multiple of 1024 bytes on
@@ -11,20 +12,25 @@ __device__ __forceinline__ u16* tiles_in(u16* shared) {
 #endif
 }
 
-// The last four warps of a block make chunks ready, one ahead of the others: they have the copy engine bring in whole tiles, multiply c and b, and decay the pairs for all heads of the
-// block. The others, in groups of four, each keep 64 channels of one head's state, and have their output taken out from where x was. Only barriers join them: `full` when a chunk is
-// ready for a group, `empty` when all are through with it, `left` when its output has left x's place too, and in shared memory those that count what has come.
+// The last four warps of a block make chunks ready, one ahead of the others: they have the copy engine bring in whole tiles, multiply c and b, and
+// decay the pairs for all heads of the block. The others, in groups of four, each keep 64 channels of one head's state, and have their output taken
+// out from where x was. Only barriers join them: `full` when a chunk is ready for a group, `empty` when all are through with it, `left` when its
+// output has left x's place too, and in shared memory those that count what has come.
 template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     static constexpr int Parts = N / 64, Groups = SSD_GROUPS, HeadGroups = Slice / 64;   // tiles of 64 states; groups of a head
     static_assert(Stages == 3, "a chunk at work, one made ready and one on its way");
-    static constexpr int Ring = Output ? Stages : Stages + 2;                       // without output a chunk is done before the next has come, and more on their way find room
+    // without output a chunk is done before the next has come, and more on their way find room
+    static constexpr int Ring = Output ? Stages : Stages + 2;
     static constexpr int InSize = Groups * SwizzledTile, KeySize = Parts * SwizzledTile, StageSize = InSize + (Output ? 2 : 1) * KeySize;
     static constexpr int TileBytes = 2 * SwizzledTile, ChunkBytes = 2 * (StageSize - InSize) + 4 * Q * (2 * Heads + Documents);
 
-    int four, count_, tokens;                                                      // this group of four warps; chunks; tokens of the row that are not pads
+    // this group of four warps; chunks; tokens of the row that are not pads
+    int four, count_, tokens;
     u16 *stages, *squares, *saved;                                                 // squares: (2, Heads), for a chunk and the next; saved: see `save`
-    Place stagePlace, squarePlace, numbersPlace, beginsPlace, landed;              // landed: barriers (1 + Groups, Ring), of b, c and the steps and of a group's x
-    float *numbers, *weights, *factors;                                            // (Ring, 2, Heads, Q): steps and their sums; (Ring, Heads, 2, Q) and (2, Heads, 4, Q): see `weigh`
+    // landed: barriers (1 + Groups, Ring), of b, c and the steps and of a group's x
+    Place stagePlace, squarePlace, numbersPlace, beginsPlace, landed;
+    // (Ring, 2, Heads, Q): steps and their sums; (Ring, Heads, 2, Q) and (2, Heads, 4, Q): see `weigh`
+    float *numbers, *weights, *factors;
     int* begins;
     bool active;
 
@@ -53,7 +59,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     // tokens of a chunk that are not pads
     __device__ __forceinline__ int left_of(int chunk) const { return tokens - chunk * Q < Q ? tokens - chunk * Q : Q; }
 
-    // barriers of the four warps that make chunks ready and a group or, `empty`, all; of a group and one of those warps; by turns. And of a group alone
+    // barriers of the four warps that make chunks ready and a group or, `empty`, all; of a group and one of those warps; by turns. And of a group
+    // alone
     __device__ __forceinline__ static int full(int four, int i) { return 2 + 2 * four + i % 2; }
     __device__ __forceinline__ static int empty(int i) { return full(Groups, i); }
     __device__ __forceinline__ static int left(int four, int i) { return full(Groups + 1 + four, i); }
@@ -97,7 +104,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
         copy_tile(stagePlace + (stage_ * StageSize + four * SwizzledTile), a.inMap, element, chunk * Q, static_cast<int>(row), landed_of(four, stage_));
     }
 
-    // the first of 8 tokens that this warp multiplies and decays: of rows of 8, the one of its number or the one of that number from the end, so that all warps have as many pairs
+    // the first of 8 tokens that this warp multiplies and decays: of rows of 8, the one of its number or the one of that number from the end, so that
+    // all warps have as many pairs
     __device__ __forceinline__ int line_of(int half) const { return 8 * (half ? 7 - warp % 4 : warp % 4); }
 
     // zeros for pads of b and c, in this warp's lines
@@ -122,10 +130,11 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     __device__ __forceinline__ float* after_of(int stage_, int head) const { return before_of(stage_, head) + Q; }
     __device__ __forceinline__ float* factors_of(int i, int head) const { return factors + (i % 2 * Heads + head) * 4 * Q; }
 
-    // For every token of the i-th chunk: what is left there of the state before the chunk, in walking order, and what is left of the token after the chunk. And for pairs in
-    // different blocks of 16 tokens what is left between the later one and the edge of its block, by turns with (for each later block) what is left of the earlier one at that edge:
-    // their product is the pair's decay.
-    struct Tokens { float sum, last, step, own, edges[4]; };                        // own: at the edge of the token's block, the start or Reverse the end; edges: likewise of all blocks
+    // For every token of the i-th chunk: what is left there of the state before the chunk, in walking order, and what is left of the token after the
+    // chunk. And for pairs in different blocks of 16 tokens what is left between the later one and the edge of its block, by turns with (for each
+    // later block) what is left of the earlier one at that edge: their product is the pair's decay.
+    // own: at the edge of the token's block, the start or Reverse the end; edges: likewise of all blocks
+    struct Tokens { float sum, last, step, own, edges[4]; };
 
     __device__ __forceinline__ Tokens read_sums(int stage_) const {
         const int head = threadIdx.x % 128 / Q, t = threadIdx.x % Q;
@@ -184,8 +193,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
         close_products();
     }
 
-    // Decayed products of both rows, for the warp of number Own, with the tokens they take from; other places of the tile hold zeros from the start on. Everything is loaded before the
-    // first is written.
+    // Decayed products of both rows, for the warp of number Own, with the tokens they take from; other places of the tile hold zeros from the start
+    // on. Everything is loaded before the first is written.
     template <int Own> __device__ __forceinline__ void decayed(const float (&products)[32], u16* square, int i, int stage_, int head, float skip) const {
         const float *sums = sums_of(stage_, head), *steps_ = steps_of(stage_, head), *rows = factors_of(i, head);
         float row[2], sum[2], step[2];
@@ -253,7 +262,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             for (int i = threadIdx.x % 128; i < Heads * SwizzledTile; i += 128) reinterpret_cast<unsigned*>(squares)[i] = 0;
         }
         const bool loads = lane == 0, pads = valid < a.length;
-        const int inputs = warp % 4 - (4 - Groups);                                 // the group whose x this warp has brought in, where its place is left later than the rest
+        // the group whose x this warp has brought in, where its place is left later than the rest
+        const int inputs = warp % 4 - (4 - Groups);
         if (loads)
             for (int i = 0; i < Ring - 1 && i < count_; i++) {
                 load_ahead(chunk_of(i), i);
@@ -353,7 +363,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             const float* from = a.incoming + state_at(a.segments);
             each([&](int part, int i, int at) { state[part][i] = from[at]; });
         }
-        // Where memory is what bounds the walk, as it is when states are kept, b and c that come earlier than x give nothing, and take their turn in memory from what is waited for.
+        // Where memory is what bounds the walk, as it is when states are kept, b and c that come earlier than x give nothing, and take their turn in
+        // memory from what is waited for.
         const bool late = Output && a.states;
         Turn turn;
         for (int i = 0; i < count_; i++, turn.next()) {
@@ -456,12 +467,13 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     }
 };
 
-// Gradients of b, c and the time steps: as Pairs. A group of four warps owns 64 states and, of the chunk's 64 x 64 pairs, as many columns as its share.
+// Gradients of b, c and the time steps: as Pairs. A group of four warps owns 64 states and, of the chunk's 64 x 64 pairs, as many columns as its
+// share.
 struct GroupPairs {
     static constexpr int Parts = N / 64, Columns = 64 / Parts, Count = Columns / 2, Size = 2 * SwizzledTile + 2 * Parts * SwizzledTile, PerHead = P / 64;
     static constexpr int UnitBytes = 2 * Size + 8 * Q, ChunkBytes = 4 * Parts * SwizzledTile + 4 * Documents * Q;
-    // Partial sums: rows, through c and through b (Parts, Q) each, columns (4, Q), the diagonal (Q), inner products and that of the skip (warps) each, and the steps (Q) and
-    // what is left over the chunk. Twice: a head's are added up while the next head is at work.
+    // Partial sums: rows, through c and through b (Parts, Q) each, columns (4, Q), the diagonal (Q), inner products and that of the skip (warps)
+    // each, and the steps (Q) and what is left over the chunk. Twice: a head's are added up while the next head is at work.
     static constexpr int RowSums = 0, QuerySums = Parts * Q, KeySums = 2 * Parts * Q, ColumnSums = 3 * Parts * Q, Diagonal = ColumnSums + 4 * Q, InnerSums = Diagonal + Q,
         SkipSums = InnerSums + 4 * Parts, Deltas = SkipSums + 4 * Parts, Last = Deltas + Q, SumsSize = Last + 4;
 
@@ -655,7 +667,8 @@ struct GroupPairs {
             for (i64 i = threadIdx.x; i < count; i += PairThreads) a.diagonal[(row * a.chunks + chunk) * a.heads + first + i] = 0;
             return;
         }
-        const int left_ = valid - begin < Q && valid < a.length ? static_cast<int>(valid - begin) : Q, units = static_cast<int>(count) * PerHead;   // Q also where pads are outside of the tensor
+        // Q also where pads are outside of the tensor
+        const int left_ = valid - begin < Q && valid < a.length ? static_cast<int>(valid - begin) : Q, units = static_cast<int>(count) * PerHead;
         if (threadIdx.x == 0)
             for (int i = 0; i <= PairStages; i++) open_barrier(landed + 4 * i, 1);
         __syncthreads();

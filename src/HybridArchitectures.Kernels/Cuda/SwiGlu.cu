@@ -1,6 +1,6 @@
-// silu(gate) * up and its gradients, one pass each: 3 elements a place forward (2 read, 1 written), 5 backward; about 8 and 14 operations, of which 2 are
-// special functions. A block takes one vector a thread of one row; the rows of gate and up may lie apart (halves of one projection).
-// Limits on one H200 at 65536 x 8192 bfloat16: 0.75 ms forward (reached: 0.73), 1.25 ms backward (1.24).
+// silu(gate) * up and its gradients, one pass each: 3 elements a place forward (2 read, 1 written), 5 backward; about 8 and 14 operations, of which 2
+// are special functions. A block takes one vector a thread of one row; the rows of gate and up may lie apart (halves of one projection). Limits on
+// one H200 at 65536 x 8192 bfloat16: 0.75 ms forward (reached: 0.73), 1.25 ms backward (1.24).
 #include "common.cuh"
 
 #ifndef SWIGLU_VECTORS                               // of a thread; the host has the same number
@@ -15,7 +15,8 @@ struct SwiGluArguments {
 
 template <class T, int V, bool Backward> __device__ __forceinline__ void swiglu(const SwiGluArguments& a) {
     constexpr int Vectors = SWIGLU_VECTORS;
-    const unsigned perRow = static_cast<unsigned>(a.blocksPerRow), at32 = blockIdx.x / perRow;      // 32 bits: a division of 64 costs as much as all else here
+    // 32 bits: a division of 64 costs as much as all else here
+    const unsigned perRow = static_cast<unsigned>(a.blocksPerRow), at32 = blockIdx.x / perRow;
     const i64 row = at32, first = static_cast<i64>(blockIdx.x - at32 * perRow) * (256 * Vectors * V);
     Raw<T, V> gate[Vectors], up[Vectors], gradient[Vectors];
 #pragma unroll

@@ -9,9 +9,9 @@ struct bfloat16 { unsigned short bits; };
 
 static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host relies on");
 
-// A kernel takes one structure of pointers and numbers; the host has the same structure.
-// KERNEL(name, threads, Arguments, body) makes `name` an entry point that runs body(arguments).
-// KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers, and lets the body take addresses of arguments.
+// A kernel takes one structure of pointers and numbers; the host has the same structure. KERNEL(name, threads, Arguments, body) makes `name` an entry
+// point that runs body(arguments). KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers, and lets
+// the body take addresses of arguments.
 #ifdef HYBRID_EMULATION
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" void name(void** hybrid_arguments) { __VA_ARGS__(*static_cast<const Arguments*>(hybrid_arguments[0])); }
@@ -149,7 +149,8 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 // The same by multiplications alone, for x up to 127, rounded: relative error at most 0.6 of a last place, 0.2 on average. 0 for x below -127.
 __device__ __forceinline__ float exp2_polynomial(float x) {
     x = x > -127.f ? x : -127.f;
-    const float shifted = x + 12582912.f, f = x - (shifted - 12582912.f);           // rounded to the nearest integer by the addition; f in [-1/2, 1/2]
+    // rounded to the nearest integer by the addition; f in [-1/2, 1/2]
+    const float shifted = x + 12582912.f, f = x - (shifted - 12582912.f);
     float p = 1.54631634e-4f;
     p = p * f + 1.33908633e-3f;
     p = p * f + 9.61808302e-3f;
@@ -195,7 +196,8 @@ __device__ __forceinline__ float reciprocal_root(float x) {
 
 constexpr float log2_e = 1.4426950408889634f;
 
-// In kernels whose results are float32 (E) functions are rounded: along a sequence errors add up. For bfloat16 the GPU's approximations are far below what rounding costs.
+// In kernels whose results are float32 (E) functions are rounded: along a sequence errors add up. For bfloat16 the GPU's approximations are far below
+// what rounding costs.
 template <class E> __device__ __forceinline__ float exp2_of(float x) {
     if constexpr (sizeof(E) == 4) return exp2_polynomial(x); else return exp2_approximate(x);
 }
@@ -275,8 +277,9 @@ template <class T> __device__ __forceinline__ T lane_sum(T value, int lanes) {
     return value;
 }
 
-// The sums of V values over lanes whose numbers differ in the bits First, First / 2 ... Last, spread over those lanes: each step halves the values a lane holds.
-// values[0 .. V / lanes) afterwards are those from index `scattered` on; where there are more lanes than values, some lanes hold the same one.
+// The sums of V values over lanes whose numbers differ in the bits First, First / 2 ... Last, spread over those lanes: each step halves the values a
+// lane holds. values[0 .. V / lanes) afterwards are those from index `scattered` on; where there are more lanes than values, some lanes hold the same
+// one.
 template <int V, int First, int Last, int Whole, class T> __device__ __forceinline__ void reduce_scatter(T (&values)[Whole], int lane) {
     if constexpr (First >= Last) {
         if constexpr (V > 1) {

@@ -1,7 +1,9 @@
-// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every GPU from compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
+// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every GPU from
+// compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
 //
-// In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row r + 8, in words
-// 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q), (r, 2q + 1), and both of row r + 8.
+// In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row
+// r + 8, in words 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q),
+// (r, 2q + 1), and both of row r + 8.
 #pragma once
 #include "common.cuh"
 
@@ -52,8 +54,8 @@ __device__ __forceinline__ Place place_of(u16* pointer) {
 }
 #endif
 
-// Four 8 x 8 blocks of 16-bit elements from shared memory: lanes 8i to 8i + 7 name the rows of block i, 16 bytes each; lane q + 4r gets elements 2q and 2q + 1 of
-// row r, or of column r with Transposed.
+// Four 8 x 8 blocks of 16-bit elements from shared memory: lanes 8i to 8i + 7 name the rows of block i, 16 bytes each; lane q + 4r gets elements 2q
+// and 2q + 1 of row r, or of column r with Transposed.
 template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned (&words)[4], Place row) {
 #ifdef HYBRID_EMULATION
     if (reinterpret_cast<uintptr_t>(row) % 16) emulation::fail("a row of a block that does not begin at 16 bytes");
@@ -89,7 +91,8 @@ template <bool Transposed> __device__ __forceinline__ void store_blocks(Place ro
 #endif
 }
 
-// Copies a multiple of 16 bytes from shared to global memory while the thread works (compute capability 9.0). What is copied must be published, and stay until `copied_out`.
+// Copies a multiple of 16 bytes from shared to global memory while the thread works (compute capability 9.0). What is copied must be published, and
+// stay until `copied_out`.
 __device__ __forceinline__ void copy_out(void* to, Place from, int bytes) {
 #ifdef HYBRID_EMULATION
     if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16) emulation::fail("a copy from or to a place that 16 bytes do not divide");
@@ -150,10 +153,11 @@ __device__ __forceinline__ int uniform(int value) {
 #endif
 }
 
-// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run at the same time as the threads ----
+// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run at the same time
+// as the threads ----
 //
-// Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes a row, whose piece of 16 bytes number i lies at i ^ row % 8, from a multiple of 1024 bytes on. Sums and left
-// operands are held as above, warp w rows 16 w to 16 w + 15: sums[4 n + e] is number e of the 8 columns from 8 n on.
+// Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes a row, whose piece of 16 bytes number i lies at i ^ row % 8, from a multiple of 1024
+// bytes on. Sums and left operands are held as above, warp w rows 16 w to 16 w + 15: sums[4 n + e] is number e of the 8 columns from 8 n on.
 
 constexpr int SwizzledTile = 64 * 64;
 
@@ -263,8 +267,8 @@ __device__ __forceinline__ void publish() {
 #endif
 }
 
-// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the whole block. A warp comes as one:
-// where its threads may have parted, `sync_warp` before.
+// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the
+// whole block. A warp comes as one: where its threads may have parted, `sync_warp` before.
 __device__ __forceinline__ void meet(int number, int count) {
 #ifdef HYBRID_EMULATION
     emulation::barrier(emulation::named[number], count);
@@ -281,7 +285,8 @@ __device__ __forceinline__ void arrive(int number, int count) {
 #endif
 }
 
-// What four warps need of registers from here on, a multiple of 8: those that need few leave theirs to those that need many. All in one branch of the kernel each.
+// What four warps need of registers from here on, a multiple of 8: those that need few leave theirs to those that need many. All in one branch of the
+// kernel each.
 template <int Count> __device__ __forceinline__ void lower_registers() {
 #ifndef HYBRID_EMULATION
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" : : "n"(Count));

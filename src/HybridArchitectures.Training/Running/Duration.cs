@@ -45,7 +45,9 @@ public sealed record Duration
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="tokens"/> is below 1.</exception>
     public static Duration Tokens(long tokens) => new(null, tokens, null);
 
-    /// <summary>Returns a duration of a time, including evaluations and checkpoints. The learning-rate schedule follows the share of it that has passed.</summary>
+    /// <summary>
+    /// Returns a duration of a time, including evaluations and checkpoints. The learning-rate schedule follows the share of it that has passed.
+    /// </summary>
     /// <param name="time">The time, above 0.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="time"/> is 0 or below.</exception>
     public static Duration Time(TimeSpan time) => new(null, null, time);

@@ -3,14 +3,19 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>A rule that changes the scores of the next token before one is chosen. Rules are applied one after another; a token that is ruled out has minus infinity.</summary>
+/// <summary>
+/// A rule that changes the scores of the next token before one is chosen. Rules are applied one after another; a token that is ruled out has minus
+/// infinity.
+/// </summary>
 public abstract class LogitsProcessor
 {
     /// <summary>The changed scores.</summary>
     /// <param name="scores">(rows, vocabulary) float32, on any device; left as it is.</param>
     /// <param name="history">The tokens of each row so far, prompt included.</param>
     /// <returns>(rows, vocabulary) float32 on the same device, in the caller's dispose scope.</returns>
-    /// <exception cref="ArgumentException">The scores have another shape or type, or there is not one history a row, or a history holds an id beyond the vocabulary.</exception>
+    /// <exception cref="ArgumentException">
+    /// The scores have another shape or type, or there is not one history a row, or a history holds an id beyond the vocabulary.
+    /// </exception>
     public Tensor Apply(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         ArgumentNullException.ThrowIfNull(scores);

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Makes the tokens of the row so far less likely: their positive scores are divided by the penalty, the others multiplied by it (arXiv 1909.05858).</summary>
+/// <summary>
+/// Makes the tokens of the row so far less likely: their positive scores are divided by the penalty, the others multiplied by it (arXiv 1909.05858).
+/// </summary>
 public sealed class RepetitionPenalty : LogitsProcessor
 {
     readonly Scalar penalty;

@@ -1,7 +1,8 @@
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// The random numbers of one row: a function of the row's seed and the token's number alone (SplitMix64 over a counter), so that they do not depend on the device,
+/// The random numbers of one row: a function of the row's seed and the token's number alone (SplitMix64 over a counter), so that they do not depend
+/// on the device,
 /// on other rows, or on how often the generation was interrupted.
 /// </summary>
 readonly struct RowRandom(long seed)
@@ -11,7 +12,10 @@ readonly struct RowRandom(long seed)
     /// <summary>A number in [0, 1), uniform with 53 bits.</summary>
     public double At(int index) => (Mix(origin + unchecked(((ulong)index + 1) * 0x9E3779B97F4A7C15)) >> 11) * (1.0 / (1UL << 53));
 
-    /// <summary>The item that a number in [0, 1) falls on, where each takes a share by its weight; -1 if the weights do not add up to a positive finite number.</summary>
+    /// <summary>
+    /// The item that a number in [0, 1) falls on, where each takes a share by its weight; -1 if the weights do not add up to a positive finite
+    /// number.
+    /// </summary>
     public static int Pick(ReadOnlySpan<float> weights, double number)
     {
         double total = 0;

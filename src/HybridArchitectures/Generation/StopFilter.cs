@@ -3,7 +3,8 @@ using System.Text;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Lets text through up to the first stop string. What could still become one is held back. Which stop string counts does not depend on how the text is cut: the one
+/// Lets text through up to the first stop string. What could still become one is held back. Which stop string counts does not depend on how the text
+/// is cut: the one
 /// that is complete first, and of several that end together the longest.
 /// </summary>
 sealed class StopFilter(IReadOnlyList<string> stops)

@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Keeps the tokens whose surprise is nearest to the expected one (the entropy), as many as together reach a probability (locally typical sampling, arXiv 2202.00666).
+/// Keeps the tokens whose surprise is nearest to the expected one (the entropy), as many as together reach a probability (locally typical sampling,
+/// arXiv 2202.00666).
 /// </summary>
 public sealed class TypicalP : LogitsProcessor
 {

@@ -3,7 +3,8 @@ using System.Collections.Concurrent;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// One thread that runs work when asked to. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one instead of wandering over
+/// One thread that runs work when asked to. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one instead of
+/// wandering over
 /// the pool's. The thread ends when it is disposed, or when its owner was collected without that.
 /// </summary>
 sealed class WorkThread : IDisposable

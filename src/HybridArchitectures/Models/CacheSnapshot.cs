@@ -2,7 +2,9 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>A place in the life of a <see cref="HybridCache"/>, made by <see cref="HybridCache.Snapshot"/>. It belongs to that cache and does not outlive it.</summary>
+/// <summary>
+/// A place in the life of a <see cref="HybridCache"/>, made by <see cref="HybridCache.Snapshot"/>. It belongs to that cache and does not outlive it.
+/// </summary>
 public sealed class CacheSnapshot : IDisposable
 {
     bool disposed;

@@ -31,7 +31,9 @@ public sealed partial class HybridCache
         SafetensorsFile.Write(path, tensors, metadata);
     }
 
-    /// <summary>Reads a cache that <see cref="Save"/> wrote, for the model it was made with: the same design and weights (only the design can be checked).</summary>
+    /// <summary>
+    /// Reads a cache that <see cref="Save"/> wrote, for the model it was made with: the same design and weights (only the design can be checked).
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="model">The model.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>

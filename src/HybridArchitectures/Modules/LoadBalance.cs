@@ -3,10 +3,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The loss that keeps the load of experts even (arXiv 2101.03961, section 2.2): experts times the sum over experts of the share of choices times the mean probability.</summary>
+/// <summary>
+/// The loss that keeps the load of experts even (arXiv 2101.03961, section 2.2): experts times the sum over experts of the share of choices times the
+/// mean probability.
+/// </summary>
 public static class LoadBalance
 {
-    /// <summary>The loss of routers that choose by softmax; shares and probabilities are means over the tokens of all layers together. Differentiable in the logits.</summary>
+    /// <summary>
+    /// The loss of routers that choose by softmax; shares and probabilities are means over the tokens of all layers together. Differentiable in the
+    /// logits.
+    /// </summary>
     /// <param name="logits">Per layer (tokens, experts).</param>
     /// <param name="expertsPerToken">How many experts a token is sent to.</param>
     /// <param name="mask">(tokens): 0 or false at tokens that count for nothing; null if all count.</param>

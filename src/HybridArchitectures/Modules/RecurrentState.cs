@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The state of a state-space mixer: the last inputs of its convolution and the state of its scan. Its size does not grow with length.</summary>
+/// <summary>
+/// The state of a state-space mixer: the last inputs of its convolution and the state of its scan. Its size does not grow with length.
+/// </summary>
 public sealed class RecurrentState : MixerState
 {
     /// <summary>An empty state.</summary>
@@ -19,7 +21,10 @@ public sealed class RecurrentState : MixerState
     /// <summary>(batch, width - 1, channels), newest last.</summary>
     public Tensor Convolution { get; }
 
-    /// <summary>The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 beside float64 activations).</summary>
+    /// <summary>
+    /// The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 beside float64
+    /// activations).
+    /// </summary>
     public Tensor Scan { get; }
 
     /// <inheritdoc/>

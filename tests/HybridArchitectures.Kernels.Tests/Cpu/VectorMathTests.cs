@@ -34,7 +34,8 @@ public class VectorMathTests
             // a quotient and a product more
             "Softplus" => 1.5 * Tolerance,
             _ => Tolerance,
-        } + (Fma.IsSupported || name == "Exp2" ? 0 : Math.Abs(Math.Min(x, 88)) / (1 << 23));      // the product is rounded before it is subtracted from
+        // the product is rounded before it is subtracted from
+        } + (Fma.IsSupported || name == "Exp2" ? 0 : Math.Abs(Math.Min(x, 88)) / (1 << 23));
         const int Points = 200_000;
         for (int i = 0; i <= Points; i++)
         {

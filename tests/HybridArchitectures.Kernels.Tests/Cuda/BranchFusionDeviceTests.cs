@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The fusion of branches on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, in every form of the kernel.</summary>
+/// <summary>
+/// The fusion of branches on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, in every form of
+/// the kernel.
+/// </summary>
 [Trait("device", "cuda")]
 public class BranchFusionDeviceTests
 {

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The causal convolution by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+/// <summary>
+/// The causal convolution by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.
+/// </summary>
 public class CausalConvolutionCudaTests : IDisposable
 {
     public CausalConvolutionCudaTests() => CausalConvolution.Backend = KernelBackend.Cuda;
@@ -80,8 +82,8 @@ public class CausalConvolutionCudaTests : IDisposable
             [OperatorCheck.Normal(2, 70, 16), OperatorCheck.Normal(16, 4), OperatorCheck.Normal(16), OperatorCheck.Normal(2, 3, 16)], 1, 2);
     }
 
-    // full rows of one document, without states, have kernels of their own: channels of one slab, of two, and single ones; rows that end in every part of a stage, a tile, and
-    // a block; few parts to add up and many
+    // full rows of one document, without states, have kernels of their own: channels of one slab, of two, and single ones; rows that end in every
+    // part of a stage, a tile, and a block; few parts to add up and many
     [Theory]
     [InlineData(1, 1, 4, true)]
     [InlineData(3, 2, 8, false)]

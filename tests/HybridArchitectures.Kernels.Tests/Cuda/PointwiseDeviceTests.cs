@@ -4,7 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Norms, SwiGLU and rotary embedding on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, at the published sizes and beyond.</summary>
+/// <summary>
+/// Norms, SwiGLU and rotary embedding on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, at the
+/// published sizes and beyond.
+/// </summary>
 [Trait("device", "cuda")]
 public class PointwiseDeviceTests
 {

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Tensors on a second GPU of a host, while libtorch works on the first: kernels, products and streams must be those of the GPU that holds them.</summary>
+/// <summary>
+/// Tensors on a second GPU of a host, while libtorch works on the first: kernels, products and streams must be those of the GPU that holds them.
+/// </summary>
 [Trait("device", "cuda")]
 [Trait("cards", "2")]
 public class SecondGpuDeviceTests

@@ -5,7 +5,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The selective scan and its single step by their CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+/// <summary>
+/// The selective scan and its single step by their CUDA kernels under emulation, against the reference in float64: output, final state and every
+/// gradient.
+/// </summary>
 public class SelectiveScanCudaTests : IDisposable
 {
     // so small sizes would all count as few channels

@@ -5,7 +5,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// An operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the same type; whatever
+/// An operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the
+/// same type; whatever
 /// the kernels write to holds NaN before.
 /// </summary>
 public abstract class SequenceDeviceTests

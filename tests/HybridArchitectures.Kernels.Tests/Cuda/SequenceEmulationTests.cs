@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>An operator along a sequence by its CUDA kernels under emulation: what <see cref="SequenceDeviceTests"/> checks on a GPU, at sizes a CPU does.</summary>
+/// <summary>
+/// An operator along a sequence by its CUDA kernels under emulation: what <see cref="SequenceDeviceTests"/> checks on a GPU, at sizes a CPU does.
+/// </summary>
 public abstract class SequenceEmulationTests : IDisposable
 {
     protected SequenceEmulationTests() => Operator.Backend = KernelBackend.Cuda;

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The state-space dual by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.</summary>
+/// <summary>
+/// The state-space dual by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.
+/// </summary>
 public class StateSpaceDualCudaTests : IDisposable
 {
     public StateSpaceDualCudaTests() => StateSpaceDual.Backend = KernelBackend.Cuda;
@@ -26,7 +28,8 @@ public class StateSpaceDualCudaTests : IDisposable
     static Tensor Reference(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
         Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
 
-    // lengths next to the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step and of several
+    // lengths next to the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step
+    // and of several
     [Theory]
     [InlineData(1, 1, 3, 1, 7)]
     [InlineData(33, 4, 32, 2, 16)]
@@ -73,7 +76,8 @@ public class StateSpaceDualCudaTests : IDisposable
         OperatorCheck.MatchesReference(i => Run(i, null, null), i => Reference(i, null, null), inputs);
     }
 
-    // chunks of 64, whole vectors, segments; the element-by-element path; products of four warps, with two heads a block, half a block, and two blocks a head
+    // chunks of 64, whole vectors, segments; the element-by-element path; products of four warps, with two heads a block, half a block, and two
+    // blocks a head
     [Theory]
     [InlineData(130, 2, 32, 32)]
     [InlineData(66, 6, 4, 20)]

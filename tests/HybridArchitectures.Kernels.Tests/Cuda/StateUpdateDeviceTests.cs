@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Single steps of both scans on a GPU at the published sizes: output and state at most twice as far from float64 as composed operators.</summary>
+/// <summary>
+/// Single steps of both scans on a GPU at the published sizes: output and state at most twice as far from float64 as composed operators.
+/// </summary>
 [Trait("device", "cuda")]
 public class StateUpdateDeviceTests
 {

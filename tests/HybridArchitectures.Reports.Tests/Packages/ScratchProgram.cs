@@ -4,7 +4,8 @@ using System.Text.RegularExpressions;
 namespace HybridArchitectures.Reports.Tests.Packages;
 
 /// <summary>
-/// A user's program. Its first statement calls TorchSharp. Then it trains one step of a hybrid, and runs every example of the READMEs, the pages and the XML docs.
+/// A user's program. Its first statement calls TorchSharp. Then it trains one step of a hybrid, and runs every example of the READMEs, the pages and
+/// the XML docs.
 /// </summary>
 static partial class ScratchProgram
 {
@@ -36,7 +37,9 @@ static partial class ScratchProgram
         }
         """;
 
-    /// <summary>A page with this comment is one program: its blocks are the parts of it, in order. The blocks of other pages are programs each.</summary>
+    /// <summary>
+    /// A page with this comment is one program: its blocks are the parts of it, in order. The blocks of other pages are programs each.
+    /// </summary>
     const string OneProgram = "<!-- one program -->";
 
     /// <summary>Returns the program's files by name.</summary>

@@ -13,13 +13,15 @@ sealed partial record XmlExamples(IReadOnlyDictionary<string, string> Examples, 
         using var stream = archive.GetEntry($"lib/net10.0/{name}.xml")!.Open();
         var members = XDocument.Load(stream).Descendants("member").ToDictionary(member => (string)member.Attribute("name")!);
         var examples = new Dictionary<string, string>();
+        var seen = new HashSet<string>();
         foreach (var (member, element) in members)
-        {
-            int index = 0;
-            foreach (var code in element.Elements("example").Elements("code")) examples[$"{member}{new string('x', index++)}"] = Outdent(code.Value);
-        }
+            foreach (var code in element.Elements("example").Elements("code"))
+                if (Outdent(code.Value) is var text && seen.Add(text)) examples[Free(member.Split('(')[0])] = text;
         var spaces = members.Keys.Where(member => member.StartsWith("T:", StringComparison.Ordinal)).Select(member => LastName().Replace(member[2..], ""));
         return new(examples, spaces.Where(IsNamespace).ToHashSet());
+
+        // the constructor of a record repeats the docs of its type; overloads share a name
+        string Free(string member) => examples.ContainsKey(member) ? Free(member + "x") : member;
 
         // a nested type's name without its last part is a type
         bool IsNamespace(string space) => !members.ContainsKey($"T:{space}");

@@ -45,7 +45,8 @@ public class DesignSolverTests
                 Assert.True(Math.Abs(solved.Value - target) <= Math.Abs(DesignSolver.Measure(build(depth).Build(), DesignMeasure.TrainingFlops, length) - target), $"{depth} is nearer than {solved.Design.Depth}");
             depths.Add(solved.Design.Depth);
         }
-        // attention's operations grow with the text and those of Mamba do not: for long texts the fewer layers have attention, the deeper the design may be
+        // attention's operations grow with the text and those of Mamba do not: for long texts the fewer layers have attention, the deeper the design
+        // may be
         if (length == 32_768) Assert.True(depths[0] > depths[2] && depths[2] > depths[1], string.Join(", ", depths));
     }
 

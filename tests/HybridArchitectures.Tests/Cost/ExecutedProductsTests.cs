@@ -4,7 +4,10 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Cost;
 
-/// <summary>The operations of matrix products against those that libtorch says it has executed, forward, in training, with checkpointing and in a decoding step.</summary>
+/// <summary>
+/// The operations of matrix products against those that libtorch says it has executed, forward, in training, with checkpointing and in a decoding
+/// step.
+/// </summary>
 public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) : IClassFixture<ExecutedProductsTests.Traces>
 {
     const int Rows = 2, Length = 128;

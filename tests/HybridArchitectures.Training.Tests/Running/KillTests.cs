@@ -78,8 +78,8 @@ public sealed class KillTests : IDisposable
             long saved = 0;
             for (bool finished = false; !finished;)
             {
-                // in turn at any instant of training, at one while saves take long, by itself at some step of writing and deleting checkpoints; sometimes while it starts
-                // and when enough have died, to the end
+                // in turn at any instant of training, at one while saves take long, by itself at some step of writing and deleting checkpoints;
+                // sometimes while it starts and when enough have died, to the end
                 int kind = kills >= Wanted ? 4 : kills % 7 == 5 ? 3 : kills % 3;
                 (lines, finished) = await (kind switch
                 {
