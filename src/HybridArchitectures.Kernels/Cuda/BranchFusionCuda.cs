@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// The fusion of two branches on a GPU; <c>BranchFusion.cu</c> holds the kernel. Kept for the gradient: the inputs, and 1 / rms of every part.
+/// Fuses two branches on a GPU with the kernel in <c>BranchFusion.cu</c>. It saves the inputs and 1 / rms of every part for the gradient.
 /// </summary>
 static unsafe class BranchFusionCuda
 {
@@ -34,7 +34,7 @@ static unsafe class BranchFusionCuda
         public int Kind;
     }
 
-    // DValue is null forward
+    // DValue is null in forward
     readonly record struct Branch(Tensor Value, Tensor? Weight, int Groups, Tensor? Inverse, Tensor? DValue);
 
     public static Tensor Apply(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate, double epsilon) =>
@@ -63,12 +63,12 @@ static unsafe class BranchFusionCuda
                 return [branches[0].DValue, branches[1].DValue, sums[0], sums[1], sums[2]];
             })[0];
 
-    // forward writes output; backward reads it as the gradient, and there are gradients of weights and gate for every slice of rows
+    // forward writes output; backward reads it as the gradient, and returns gradients of weights and gate for every slice of rows
     static (Tensor?[] Weights, Tensor? Gate) Run(Branch[] branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
     {
         if (output.NumberOfElements == 0) return ([Zeros(branches[0].Weight), Zeros(branches[1].Weight)], Zeros(gate));
         if (kind != BranchFusionKind.Concat) return Launch(branches, kind, gate, output, epsilon);
-        // side by side they have nothing in common
+        // branches next to each other have nothing in common
         long width = branches[0].Value.size(-1);
         var first = Launch(branches[..1], BranchFusionKind.Add, null, output.narrow(-1, 0, width), epsilon);
         var second = Launch(branches[1..], BranchFusionKind.Add, null, output.narrow(-1, width, branches[1].Value.size(-1)), epsilon);

@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// The causal convolution on a GPU, for filters of up to 8 taps; <c>CausalConvolution.cu</c> holds the kernels. Only the inputs are kept for the
-/// gradient.
+/// Computes the causal convolution on a GPU for filters of up to 8 taps, with the kernels in <c>CausalConvolution.cu</c>. It saves only the inputs
+/// for the gradient.
 /// </summary>
 static class CausalConvolutionCuda
 {
@@ -14,7 +14,7 @@ static class CausalConvolutionCuda
 
     const string Source = "CausalConvolution.cu";
 
-    // of the kernels for full rows of one document and a filter of 4 taps: tokens of a thread forward, of a warp backward, and a block's warps there
+    // for full rows of one document and a filter of 4 taps: tokens of a thread forward, tokens of a warp backward, and warps of a block backward
     const int PlainTokens = 10, PlainTile = 24, Warps = 8;
 
     struct Arguments
@@ -76,7 +76,7 @@ static class CausalConvolutionCuda
         return output.MoveToOuterDisposeScope();
     }
 
-    // what all launches over the same inputs share
+    // shared by all launches over the same inputs
     sealed unsafe class Call
     {
         readonly Tensor x;
@@ -100,7 +100,7 @@ static class CausalConvolutionCuda
             bool backward = gradient is not null;
             plain = weight.size(1) == 4 && starts is null && lengths is null && (!backward || (initial is null && finalGradient is null));
             long groups = channels / (wide ? 4 : 1);
-            // by the sizes alone, not by the GPU: sums over tiles are the same to the bit everywhere
+            // depends only on the sizes and not on the GPU: sums over tiles are bit-equal everywhere
             long tile = (plain, backward) switch { (true, false) => PlainTokens, (true, true) => PlainTile, (_, false) => 128, _ => 256 };
             while (!plain && tile > 32 && batch * ((length + tile - 1) / tile) * groups < 64 * 1024) tile /= 2;
             // tokens of a block, where its sums are added up
@@ -114,7 +114,7 @@ static class CausalConvolutionCuda
             };
         }
 
-        /// <summary>Partial sums that backward leaves: of each tile of each row, or of the tiles of a block.</summary>
+        /// <summary>Gets the number of partial sums that backward writes: one per tile of each row, or per block.</summary>
         public long Parts => Arguments.Batch * Arguments.Tiles;
 
         int Taps => Arguments.Width <= 4 ? 4 : 8;
@@ -151,7 +151,7 @@ static class CausalConvolutionCuda
             GC.KeepAlive((x, kept));
         }
 
-        // as the kernels read it, in pieces of 16 bytes: without a launch where weight and bias are both of one of their types
+        // as the kernels read it, in pieces of 16 bytes: without a launch if weight and bias both have one of their types
         static Tensor? Parameter(Tensor? tensor, bool narrow)
         {
             if (tensor is null) return null;

@@ -4,26 +4,26 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// Linear cross entropy on a GPU, a chunk of classes at a time for all tokens: a chunk's logits from the matrix product straight into a buffer in the
-/// activations' type, of which
-/// <c>CrossEntropy.cu</c> keeps statistics per token. Backwards the logits are made once more and turned into their gradient in place. A chunk's rows
-/// of the weight's gradient are then one product
-/// over all tokens, summed by the tensor cores and rounded once: no other tensor as large as the weight is stored.
+/// Computes linear cross entropy on a GPU, for all tokens and a chunk of classes at a time. The matrix product writes the logits of a chunk to a
+/// buffer in the type of the activations, from which <c>CrossEntropy.cu</c> collects statistics per token. Backward computes the logits again and
+/// replaces them with their gradient. The rows of the weight gradient of a chunk are then one product over all tokens, summed by the tensor cores and
+/// rounded once: no other tensor as large as the weight is stored.
 /// </summary>
 static class CrossEntropyCuda
 {
     const string Source = "CrossEntropy.cu";
     const int Threads = 256;                                                         // as in the kernels
 
-    // the tiles that cuBLAS cuts products into
+    // the tiles of the products in cuBLAS
     const long TileRows = 128, TileColumns = 256;
 
-    /// <summary>Logits that are held in any case: fewer would not fill a GPU.</summary>
+    /// <summary>Gets or sets the minimum number of logits of a chunk: fewer would not fill a GPU.</summary>
     internal static long MinLogits { get; set; } = 16 << 20;
 
-    /// <summary>What a backward pass needs of the forward pass: the normalisers of tokens (T, 4), how many tokens count (1), the classes of a chunk,
-    /// and the buffer, which holds the
-    /// last chunk's logits.</summary>
+    /// <summary>
+    /// Contains what backward needs from forward: the normalisers of tokens (T, 4), the number of tokens that count (1), the classes of a chunk, and
+    /// the buffer, which contains the logits of the last chunk.
+    /// </summary>
     public readonly record struct Kept(Tensor Statistics, Tensor Counted, long Chunk, Tensor Buffer);
 
     struct Arguments
@@ -34,8 +34,8 @@ static class CrossEntropyCuda
     }
 
     /// <summary>
-    /// Classes worked on at a time: such that the tiles of the weight's gradient, (classes, width), leave few multiprocessors idle at the end of
-    /// every chunk.
+    /// Returns the number of classes of a chunk, selected so that the tiles of the weight gradient (classes, width) leave few multiprocessors idle at
+    /// the end of a chunk.
     /// </summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
@@ -52,13 +52,13 @@ static class CrossEntropyCuda
         return best;
     }
 
-    /// <summary>The losses of tokens (T) float32.</summary>
+    /// <summary>Returns the losses of tokens (T) float32.</summary>
     public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {
         long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
         var counted = targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
-        // rows begin at 16 bytes, whatever the number of classes
+        // rows begin at a multiple of 16 bytes for any number of classes
         var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
         for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
@@ -70,16 +70,17 @@ static class CrossEntropyCuda
         return (losses, kept);
     }
 
-    /// <summary>The gradients that are wanted of hidden, weight and bias, for the gradient of the mean loss. The buffer is overwritten;
-    /// <paramref name="last"/> tells whether it
-    /// still holds the last chunk's logits.</summary>
+    /// <summary>
+    /// Returns the needed gradients of hidden, weight and bias, from the gradient of the mean loss. The buffer is overwritten.
+    /// <paramref name="last"/> says whether it still contains the logits of the last chunk.
+    /// </summary>
     public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
     {
         long tokens = hidden.size(0), classes = weight.size(0), chunk = kept.Chunk;
         bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
         var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
         var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
-        // over several chunks summed in float32
+        // summed over several chunks in float32
         var dHidden = !wanted(0) ? null : single ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1)) : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
         for (long first = (classes - 1) / chunk * chunk; first >= 0; first -= chunk, last = false)
         {

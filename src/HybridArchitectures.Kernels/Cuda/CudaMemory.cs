@@ -4,16 +4,18 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Tensors as kernels see them: addresses, row distances, and whether 16-byte accesses fit.</summary>
+/// <summary>Provides what kernels need to know of tensors: addresses, row strides, and whether 16-byte accesses are possible.</summary>
 static unsafe class CudaMemory
 {
-    /// <summary>Makes the memory kernels write to; tests put guarded and poisoned memory in its place.</summary>
+    /// <summary>
+    /// Gets or sets the function that allocates the memory to which kernels write. Tests replace it with guarded and poisoned memory.
+    /// </summary>
     internal static Func<long[], ScalarType, Device, Tensor> Allocator { get; set; } = static (sizes, type, device) => empty(sizes, type, device);
 
-    /// <summary>A new contiguous tensor, not filled.</summary>
+    /// <summary>Returns a new contiguous tensor with undefined contents on the device of <paramref name="like"/>.</summary>
     public static Tensor New(Tensor like, ScalarType type, params long[] sizes) => Allocator(sizes, type, like.device);
 
-    /// <summary>A new contiguous tensor of the same shape and type.</summary>
+    /// <summary>Returns a new contiguous tensor of the same shape and type with undefined contents.</summary>
     public static Tensor NewLike(Tensor tensor)
     {
         var sizes = new long[tensor.dim()];         // the shape property is slow
@@ -21,13 +23,13 @@ static unsafe class CudaMemory
         return New(tensor, tensor.dtype, sizes);
     }
 
-    /// <summary>The address of a tensor that may be absent.</summary>
+    /// <summary>Returns the address of a tensor, or 0 for null.</summary>
     public static nint Address(Tensor? tensor) => tensor is null ? 0 : TensorMemory.Pointer(tensor);
 
-    /// <summary>Contiguous float32, itself where it is that; in the current scope.</summary>
+    /// <summary>Returns a contiguous float32 tensor in the current scope: the tensor itself if it is one.</summary>
     public static Tensor? Float32(Tensor? tensor) => tensor?.to(ScalarType.Float32).contiguous();
 
-    /// <summary>The elements between neighbouring rows.</summary>
+    /// <summary>Returns the number of elements between neighbouring rows.</summary>
     public static long Stride(Rows rows) => rows.Count > 1 ? (rows[1] - rows[0]) / rows.Tensor.ElementSize : rows.Width;
 
     /// <summary>Returns whether every row, divided into parts of <paramref name="part"/> elements, can be read in pieces of 16 bytes.</summary>
@@ -38,7 +40,7 @@ static unsafe class CudaMemory
         return true;
     }
 
-    /// <summary>The ending of a kernel's name.</summary>
+    /// <summary>Returns the suffix of the name of a kernel.</summary>
     public static string Suffix(ScalarType type, bool wide) => (type, wide) switch
     {
         (ScalarType.BFloat16, true) => "bfloat16_vector",
@@ -47,6 +49,6 @@ static unsafe class CudaMemory
         _ => "float32_single",
     };
 
-    /// <summary>Elements in 16 bytes, or 1.</summary>
+    /// <summary>Returns the number of elements in 16 bytes, or 1.</summary>
     public static int VectorLength(ScalarType type, bool wide) => !wide ? 1 : type == ScalarType.BFloat16 ? 8 : 4;
 }

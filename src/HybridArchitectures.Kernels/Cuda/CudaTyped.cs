@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>A tensor whose type a kernel is told at run time: float32 or bfloat16.</summary>
+/// <summary>Describes a tensor whose type is passed to a kernel at run time: float32 or bfloat16.</summary>
 struct CudaTyped
 {
     public nint Base;

@@ -4,11 +4,11 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>RMS normalisation on a GPU: plain, gated, or of a sum; <c>RmsNorm.cu</c> holds the kernel.</summary>
+/// <summary>Computes RMS normalisation on a GPU (plain, gated, or of a sum) with the kernel in <c>RmsNorm.cu</c>.</summary>
 static class NormCuda
 {
     const string Kernel = "norm_parts";
-    const int Shared = 2 * 16 * sizeof(float);       // a sum a warp, twice
+    const int Shared = 2 * 16 * sizeof(float);       // one sum per warp, twice
 
     struct Arguments
     {
@@ -37,7 +37,7 @@ static class NormCuda
             return [dx, dGate, dWeight];
         })[0];
 
-    /// <summary>The norm of x + residual, and that sum.</summary>
+    /// <summary>Returns the norm of x + residual, and that sum.</summary>
     public static (Tensor Output, Tensor Sum) ApplyToSum(Tensor x, Tensor residual, Tensor? weight, double epsilon, int groups)
     {
         var results = Autograd.Apply([x, residual, weight],

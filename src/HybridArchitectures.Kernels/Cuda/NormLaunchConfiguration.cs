@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>What <c>RmsNorm.cu</c> norms, under the names it has there.</summary>
+/// <summary>Names what <c>RmsNorm.cu</c> normalises, as in that file.</summary>
 enum NormMode
 {
     /// <summary>x.</summary>
@@ -12,20 +12,20 @@ enum NormMode
     /// <summary>x silu(gate).</summary>
     Gated,
 
-    /// <summary>x, the result times silu(gate).</summary>
+    /// <summary>x, with the result multiplied by silu(gate).</summary>
     Opened,
 
-    /// <summary>x + residual, which is written too.</summary>
+    /// <summary>x + residual, which is also written.</summary>
     Sum,
 }
 
-/// <summary>How <c>RmsNorm.cu</c> is cut for parts of one width: what it is compiled with, and how it is started.</summary>
-/// <param name="Backward">Gradients, or the norm itself.</param>
-/// <param name="Team">Threads that share a part.</param>
-/// <param name="Kept">Vectors of a part that a thread holds.</param>
-/// <param name="Rest">Whether parts are wider than that.</param>
-/// <param name="Threads">Of a block.</param>
-/// <param name="Blocks">That a multiprocessor is to hold.</param>
+/// <summary>Describes how <c>RmsNorm.cu</c> is compiled and launched for parts of one width.</summary>
+/// <param name="Backward">Whether gradients are computed, or the norm.</param>
+/// <param name="Team">The threads that share a part.</param>
+/// <param name="Kept">The vectors of a part in the registers of a thread.</param>
+/// <param name="Rest">Whether parts are wider than these vectors.</param>
+/// <param name="Threads">The threads of a block.</param>
+/// <param name="Blocks">The blocks that a multiprocessor must have room for.</param>
 readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept, bool Rest, int Threads, int Blocks)
 {
     static readonly ConcurrentDictionary<(NormLaunchConfiguration Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
@@ -37,7 +37,7 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
     public static NormLaunchConfiguration For(long vectors, bool backward, NormMode mode, ScalarType type)
     {
         if (vectors <= 32) return new(backward, vectors <= 8 ? 8 : vectors <= 16 ? 16 : 32, 1, false, 256, backward ? 3 : 4);
-        // four vectors instead of two where registers hold them: of float32, without a second input
+        // four vectors instead of two if they fit in registers: float32 without a second input
         bool light = mode == NormMode.Plain && type == ScalarType.Float32;
         int team = 32, kept = (light && vectors > 512) || (!backward && vectors > 1024) ? 4 : 2;
         while (team < 512 && vectors > kept * team) team *= 2;
@@ -54,7 +54,7 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
     /// <summary>Returns the number of blocks for a number of parts at a time.</summary>
     public long Grid(long parts) => (parts + Threads / Team - 1) / (Threads / Team);
 
-    /// <summary>The source with its definitions.</summary>
+    /// <summary>Returns the source with its definitions.</summary>
     public string Source(NormMode mode, ScalarType type, bool wide) => Sources.GetOrAdd((this, mode, type, wide), static key =>
     {
         var (cut, mode, type, wide) = key;

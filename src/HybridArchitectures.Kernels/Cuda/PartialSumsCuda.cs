@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Partial gradients that kernels left, added up in one launch; <c>PartialSums.cu</c> holds the kernel.</summary>
+/// <summary>Adds partial gradients of kernels in one launch, with the kernel in <c>PartialSums.cu</c>.</summary>
 static class PartialSumsCuda
 {
     const int Threads = 256, Most = 5;
@@ -23,9 +23,10 @@ static class PartialSumsCuda
         Sum first;
     }
 
-    /// <summary>Up to five tensors of float32 parts, (parts, ...) each, added up over their parts, in the type of what they are the gradient of; none
-    /// where either is absent. A single part may have
-    /// that type already.</summary>
+    /// <summary>
+    /// Adds up to five float32 tensors of partial sums, (parts, ...) each, over their parts, and returns the sums in the type of the tensor of which
+    /// they are the gradient; null where either is absent. A single part may already have that type.
+    /// </summary>
     public static Tensor?[] Compute(params ReadOnlySpan<(Tensor? Parts, Tensor? Like)> all)
     {
         Arguments sums = default;
@@ -43,7 +44,7 @@ static class PartialSumsCuda
             var type = like.dtype == ScalarType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
             var result = results[i] = CudaMemory.New(parts, type, parts.shape[1..]);
             long count = result.numel();
-            int slices = 1;                                      // by the sizes alone: more where threads are few and parts many
+            int slices = 1;                                      // depends only on the sizes: more where threads are few and parts many
             while (slices < 64 && parts.size(0) >= 16 * slices && count * slices < 256 * 1024) slices *= 2;
             sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.From(result), Count = count, Parts = parts.size(0), Slices = slices };
             blocks = Math.Max(blocks, (count + 4 * Threads / slices - 1) / (4 * Threads / slices));

@@ -3,25 +3,28 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The selective scan on a GPU, for up to 256 states; <c>SelectiveScan.cu</c> holds the kernels. Saved for the gradient: the inputs, and the
-/// states at
-/// every tile's start.</summary>
+/// <summary>
+/// Computes the selective scan on a GPU for up to 256 states, with the kernels in <c>SelectiveScan.cu</c>. It saves the inputs, and the states at the
+/// start of every tile, for the gradient.
+/// </summary>
 static class SelectiveScanCuda
 {
     public const long MaxStates = 256;
 
     const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
 
-    /// <summary>Warps that a GPU of a hundred multiprocessors can take; with fewer, rows are cut into chunks.</summary>
+    /// <summary>
+    /// Gets or sets the number of warps that a GPU with a hundred multiprocessors can hold. With fewer warps, rows are divided into chunks.
+    /// </summary>
     internal static long Warps { get; set; } = 1024;
 
-    /// <summary>The smallest number of tiles of a chunk.</summary>
+    /// <summary>Gets or sets the smallest number of tiles of a chunk.</summary>
     internal static long MinTilesPerChunk { get; set; } = 8;
 
-    /// <summary>Up to this number of warps, forward processes whole rows, in more warps with fewer states per lane.</summary>
+    /// <summary>Gets or sets the number of warps up to which forward processes whole rows, in more warps with fewer states per lane.</summary>
     internal static long MaxWarpsForWholeRows { get; set; } = 768;
 
-    // except where more chunks than this can be walked at once and rows have more tiles than that; and, as in the kernel, the channels of a block
+    // except if more chunks than this can be processed at once and rows have more tiles than that; and, as in the kernel, the channels of a block
     const int MaxChunksForWholeRows = 16, MaxTilesOfShortRows = 160, FewChannelsOfBlock = 16;
 
     struct Arguments
@@ -34,7 +37,7 @@ static class SelectiveScanCuda
         public int Softplus, Wide;
     }
 
-    /// <summary>b and c are (B, L, G, N).</summary>
+    /// <summary>Computes the scan. b and c are (B, L, G, N).</summary>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias,
         bool softplus, Tensor? initialState, SequenceLayout? layout)
     {
@@ -84,7 +87,7 @@ static class SelectiveScanCuda
         return [dX, dStep, sums[2], sums[0], sums[1], sums[3], dGate, sums[4], dInitial];
     }
 
-    // what both directions share
+    // shared by both directions
     sealed class Call
     {
         readonly Tensor x;
@@ -107,9 +110,9 @@ static class SelectiveScanCuda
             shape = Shape.For(states);
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
-            // by the sizes alone, not by the GPU: sums over chunks are the same to the bit everywhere
+            // depends only on the sizes and not on the GPU: sums over chunks are bit-equal everywhere
             long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
-            // all of one type and in whole pieces: the kernel of that type with its copies; else the one for float32, element by element
+            // all of one type and in whole pieces: the kernel of that type with its copies; otherwise the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
@@ -126,9 +129,9 @@ static class SelectiveScanCuda
             };
         }
 
-        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find out what they add, and so
-        // long (in thousandths of the others) that both end together. As short as can be for float32 forward, whose two loops slow each other down on
-        // a multiprocessor: they do not fit its cache.
+        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find their contributions, and
+        // it is so long (in thousandths of the others) that both end together. It is as short as possible for float32 forward, whose two loops slow
+        // each other down on a multiprocessor, because they do not fit its cache.
         static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, long lead)
         {
             if (atOnce == 1) return (1, tiles, tiles);
@@ -138,7 +141,7 @@ static class SelectiveScanCuda
 
         public long Tiles { get; }
 
-        /// <summary>Numbers that the states at a tile's start take in a row.</summary>
+        /// <summary>Gets the number of state elements of a row at the start of a tile.</summary>
         public long SavedOfTile { get; }
 
         int ForwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 36 * shape.Channels) + sizeof(float) * (4 * shape.Padded + 2)) + sizeof(float) * 32 * shape.GroupRow;
@@ -147,8 +150,7 @@ static class SelectiveScanCuda
             + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
             + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
-        // what a tile of b, c, x, time step and gate takes as it is copied, four times; two of b and c in float32; delta, delta x and documents'
-        // starts
+        // four times a tile of b, c, x, time step and gate as copied; twice b and c in float32; delta, delta x and the starts of documents
         int FewChannelsShared => 4 * Shape.Tile * (2 * shape.Padded + 3 * FewChannelsOfBlock) * ElementSize
             + sizeof(float) * 2 * (2 * shape.Padded * (Shape.Tile + 4) + FewChannelsOfBlock * (2 * Shape.Tile + 4) + Shape.Tile);
 
@@ -176,13 +178,13 @@ static class SelectiveScanCuda
         string Options => $"SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
             + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
 
-        /// <summary>Runs "forward" or "backward", with what must be known of a row's chunks before.</summary>
+        /// <summary>Runs "forward" or "backward", including the preparation of the chunks of rows.</summary>
         public void Run(string direction)
         {
             var device = CudaRuntime.DeviceOf(x);
             if (fewChannels)
             {
-                // whole slots of kept states
+                // whole slots of saved states
                 Arguments.BlocksPerGroup = (Arguments.Channels / Arguments.Groups + shape.Channels - 1) / shape.Channels * (shape.Channels / FewChannelsOfBlock);
                 device.Launch($"{FewChannelsSource} {Options} SCAN_SAVES={(Arguments.Saved == 0 ? 0 : 1)}", $"scan_few_forward_{TypeName}",
                     (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, FewChannelsShared, Arguments);

@@ -4,7 +4,8 @@ using HybridArchitectures.Kernels.Runtime;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// What the kernels of <c>StateSpaceDual.cu</c> take; the names are said there. Its size is a multiple of 64 bytes, as maps of tensors make it there.
+/// Contains the arguments of the kernels of <c>StateSpaceDual.cu</c>, which documents the names. Its size is a multiple of 64 bytes because of the
+/// tensor maps.
 /// </summary>
 [StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 448)]
 struct StateSpaceDualArguments

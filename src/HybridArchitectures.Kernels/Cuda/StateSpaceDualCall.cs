@@ -3,10 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>One call of the state-space dual on a GPU: what its launches in both directions share.</summary>
+/// <summary>Represents one call of the state-space dual on a GPU: the data that its launches share in both directions.</summary>
 sealed class StateSpaceDualCall
 {
-    /// <summary>The most rows a launch takes.</summary>
+    /// <summary>The maximum number of rows of a launch.</summary>
     public const long MaxGrid = 65_535;
 
     readonly CudaDevice device;
@@ -17,7 +17,7 @@ sealed class StateSpaceDualCall
     Tensor? delta, sums, sumsLow, begins, entering, returning;
     bool continued;
 
-    /// <summary>inputs: x, time step, a, b, c, skip, time-step bias, initial state.</summary>
+    /// <summary>Prepares a call. inputs: x, time step, a, b, c, skip, time-step bias, initial state.</summary>
     public StateSpaceDualCall(IReadOnlyList<Tensor?> inputs, bool softplus, (double Minimum, double Maximum)? limit, Tensor? starts, Tensor? lengths)
     {
         var (x, b) = (inputs[0]!, inputs[3]!);
@@ -53,17 +53,19 @@ sealed class StateSpaceDualCall
 
     public long Chunks { get; }
 
-    /// <summary>Bytes of a row's states before all chunks.</summary>
+    /// <summary>Gets the size in bytes of the states of a row before all chunks.</summary>
     public long StatesSize => X.ElementSize * Chunks * start.Heads * Shape.HeadSize * Shape.States;
 
-    /// <summary>What <see cref="Steps"/> and the first <see cref="Walk"/> left, in the order <see cref="Continue"/> takes it.</summary>
+    /// <summary>
+    /// Gets the results of <see cref="Steps"/> and the first <see cref="Walk"/>, in the order of the arguments of <see cref="Continue"/>.
+    /// </summary>
     public Tensor?[] Kept => [delta, sums, sumsLow, begins, entering];
 
     public void Continue(params ReadOnlySpan<Tensor?> kept) => (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
 
     /// <summary>
-    /// A tensor (B, L, ., .) as the kernels read it: its two last dimensions without gaps and, for products of four warps, in whole pieces of 16
-    /// bytes.
+    /// Returns a tensor (B, L, ., .) as the kernels read it: with contiguous last two dimensions and, for products of four warps, in whole pieces of
+    /// 16 bytes.
     /// </summary>
     public Tensor Inner(Tensor tensor)
     {
@@ -74,15 +76,15 @@ sealed class StateSpaceDualCall
     /// <summary>Allocates the states before all chunks of a number of rows, in the type of the activations.</summary>
     public Tensor NewStates(long rows) => CudaMemory.New(X, X.dtype, rows, Chunks, start.Heads, Shape.HeadSize, Shape.States);
 
-    /// <summary>How many blocks share the heads of a chunk, where chunks are too few for the GPU.</summary>
+    /// <summary>Returns the number of blocks that share the heads of a chunk if there are too few chunks for the GPU.</summary>
     public long Splits(long rows) => Math.Clamp(device.Multiprocessors / (rows * Chunks * start.Groups), 1, start.Heads / start.Groups);
 
-    /// <summary>The time steps and their sums.</summary>
+    /// <summary>Computes the time steps and their sums.</summary>
     public void Steps()
     {
         Tensor New() => CudaMemory.New(X, ScalarType.Float32, start.Batch, start.Heads, Chunks, Shape.Chunk);
         (delta, sums, sumsLow) = (New(), New(), New());
-        // whole numbers, in memory said to be float32, which is all the same
+        // integers, in memory that is declared as float32, which makes no difference
         if (start.Starts != 0) begins = CudaMemory.New(X, ScalarType.Float32, start.Batch, Chunks, Shape.Chunk);
         for (long first = 0; first < start.Batch; first += MaxGrid)
         {
@@ -92,9 +94,10 @@ sealed class StateSpaceDualCall
         }
     }
 
-    /// <summary>From the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null:
-    /// zero) and leaves what was asked for:
-    /// the last state, the output, the states before every chunk (rows, chunks, H, P, N).</summary>
+    /// <summary>
+    /// Walks from the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero)
+    /// and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N).
+    /// </summary>
     public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states, long firstRow, long rows)
     {
         var arguments = For(input, key, query);
@@ -111,7 +114,7 @@ sealed class StateSpaceDualCall
             (own.Outgoing, own.OutgoingSegments) = (CudaMemory.Address(cut), segments);
             if (back || !continued)
             {
-                // each segment as if nothing came in, then what does come in
+                // each segment without an incoming state, then the contribution of that state
                 own.Incoming = 0;
                 Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, own);
                 own.Incoming = arguments.Incoming;
@@ -125,16 +128,16 @@ sealed class StateSpaceDualCall
         GC.KeepAlive((input, key, query, incoming));
     }
 
-    /// <summary>A tensor (B, L, ., .) for the copy engine; empty where the kernels do without.</summary>
+    /// <summary>Returns a tensor (B, L, ., .) for the copy engine; empty if the kernels do not need it.</summary>
     public CudaTensorMap Map(Tensor tensor)
     {
         if (!Shape.Grouped || tensor.numel() == 0) return default;
-        // where rows or tokens are one, strides mean nothing
+        // strides have no meaning if rows or tokens are one
         long elements = tensor.size(2) * tensor.size(3), token = tensor.size(1) == 1 ? elements : tensor.stride(1), row = tensor.size(0) == 1 ? token * tensor.size(1) : tensor.stride(0);
         return device.TensorMap(CudaMemory.Address(tensor), (tensor.size(0), tensor.size(1), elements), (row * tensor.ElementSize, token * tensor.ElementSize));
     }
 
-    /// <summary>Arguments for these activations and projections.</summary>
+    /// <summary>Returns the arguments for these activations and projections.</summary>
     public StateSpaceDualArguments For(Tensor input, Tensor key, Tensor query)
     {
         var arguments = start;
@@ -148,7 +151,7 @@ sealed class StateSpaceDualCall
         return arguments;
     }
 
-    /// <summary>Whether a tensor (B, L, ., .) can be copied in pieces of 16 bytes.</summary>
+    /// <summary>Returns whether a tensor (B, L, ., .) can be copied in pieces of 16 bytes.</summary>
     static bool Whole(Tensor tensor)
     {
         long piece = 16 / tensor.ElementSize;
@@ -156,14 +159,14 @@ sealed class StateSpaceDualCall
         return tensor.size(3) % piece == 0 && CudaMemory.Address(tensor) % 16 == 0 && Divides(0) && Divides(1);
     }
 
-    /// <summary>States before all chunks, likewise: all channels of a row's chunks and heads are tokens.</summary>
+    /// <summary>Returns a map of the states before all chunks: all channels of the chunks and heads of a row are tokens.</summary>
     public CudaTensorMap MapStates(Tensor states)
     {
         using var channels = states.view(states.size(0), Chunks * start.Heads * Shape.HeadSize, 1, Shape.States);
         return Map(channels);
     }
 
-    // Whether rows and tokens each have memory of their own, as an expanded tensor's have not. The copy engine takes no stride of zero.
+    // Whether rows and tokens each have separate memory, unlike those of an expanded tensor. The copy engine does not accept a stride of zero.
     static bool Apart(Tensor tensor) => (tensor.size(0) == 1 || tensor.stride(0) > 0) && (tensor.size(1) == 1 || tensor.stride(1) > 0);
 
     public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
@@ -172,7 +175,7 @@ sealed class StateSpaceDualCall
         GC.KeepAlive((X, B, C, step, parameters));
     }
 
-    // Segments so that the blocks fill the GPU in few rounds; the states of segments cost about a third of a walk on top.
+    // segments such that the blocks fill the GPU in few rounds; the states of segments add about a third of the time of a walk
     long ChunksPerSegment(long blocks)
     {
         long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;

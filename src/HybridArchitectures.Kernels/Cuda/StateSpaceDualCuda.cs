@@ -3,21 +3,22 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The state-space dual on a GPU; <c>StateSpaceDual.cu</c> holds the kernels. Saved for the gradient: the inputs, the steps and their sums,
-/// the states that come
-/// into segments, and with <see cref="StateSpaceDual.KeepStates"/> those before every chunk.</summary>
+/// <summary>
+/// Computes the state-space dual on a GPU with the kernels in <c>StateSpaceDual.cu</c>. It saves for the gradient the inputs, the steps and their
+/// sums, the incoming states of segments, and with <see cref="StateSpaceDual.KeepStates"/> those before every chunk.
+/// </summary>
 static class StateSpaceDualCuda
 {
-    // bytes of states that a backward pass holds at a time, both directions; more rows than that are taken in turn
+    // bytes of states that a backward pass stores at a time in both directions; more rows are processed in turn
     const long StatesAtATime = 4L << 30;
 
-    /// <summary>Arguments as <see cref="StateSpaceDual.Forward"/>; x float32 or bfloat16.</summary>
+    /// <summary>Computes the operator. The arguments are those of <see cref="StateSpaceDual.Forward"/>; x is float32 or bfloat16.</summary>
     public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
         (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
     {
         if (b.dtype != x.dtype || c.dtype != x.dtype)
         {
-            // products are of one type: the wider one
+            // products have one type: the wider one
             using var scope = NewDisposeScope();
             var (wide, state) = Forward(x.to(ScalarType.Float32), timeStep, a, b.to(ScalarType.Float32), c.to(ScalarType.Float32), skip, timeStepBias, softplus, limit, initialState, layout);
             return (wide.to(x.dtype).MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
@@ -46,7 +47,7 @@ static class StateSpaceDualCuda
         return (results[0], results[1]);
     }
 
-    // states do not see each other: the output is a sum over slices of them
+    // states are independent of each other: the output is a sum over slices of them
     static (Tensor Output, Tensor FinalState) InPasses(long most, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
         (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
     {

@@ -1,16 +1,16 @@
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>How <c>StateSpaceDual.cu</c> is cut for one shape: what it is compiled with, and what follows from that.</summary>
-/// <param name="HeadSize">Channels of a head.</param>
-/// <param name="States">States of a channel.</param>
-/// <param name="SplitFloat32">Float32 as three bfloat16 planes; else bfloat16.</param>
+/// <summary>Describes how <c>StateSpaceDual.cu</c> is compiled for one shape.</summary>
+/// <param name="HeadSize">The channels of a head.</param>
+/// <param name="States">The states of a channel.</param>
+/// <param name="SplitFloat32">Whether float32 is split in three bfloat16 planes; otherwise it is bfloat16.</param>
 /// <param name="Documents">Whether documents begin within rows.</param>
-/// <param name="Grouped">Whether four warps multiply together, as compute capability 9.0 alone can.</param>
-/// <param name="Chunk">Tokens of a chunk.</param>
-/// <param name="Heads">Heads of a walk's block.</param>
-/// <param name="Stages">Copies of what a walk loads.</param>
-/// <param name="Unit">Channels that the pairs kernel takes at a time.</param>
-/// <param name="PairStages">Copies of what the pairs kernel loads.</param>
+/// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
+/// <param name="Chunk">The tokens of a chunk.</param>
+/// <param name="Heads">The heads of a block of a walk.</param>
+/// <param name="Stages">The number of buffers for the data that a walk loads.</param>
+/// <param name="Unit">The channels that the pairs kernel processes at a time.</param>
+/// <param name="PairStages">The number of buffers for the data that the pairs kernel loads.</param>
 sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
 {
     const int GroupTile = 64 * 64 * sizeof(ushort);
@@ -41,10 +41,10 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
         stages * (tiles * GroupTile + Chunk * sizeof(float) * (4 * Heads + 1) + (1 + Groups) * sizeof(long)) + Chunk * sizeof(float) * 8 * Heads
             + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;
 
-    /// <summary>A walk's blocks on a multiprocessor.</summary>
+    /// <summary>Gets the number of blocks of a walk on a multiprocessor.</summary>
     public int Blocks => Grouped || PaddedStates > 128 ? 1 : 2;
 
-    /// <summary>Blocks that share a head's channels.</summary>
+    /// <summary>Gets the number of blocks that share the channels of a head.</summary>
     public long Slices => (HeadSize + HeadWarps * 16 * Tiles - 1) / (HeadWarps * 16 * Tiles);
 
     public int WalkThreads => 32 * Heads * HeadWarps + (Grouped ? 128 : 0);
@@ -65,20 +65,25 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
 
     int PairWarps => Grouped ? 4 * Parts : 8;
 
-    /// <summary>The source with its definitions, for the forward kernels or for the rest: who needs no gradients compiles half.</summary>
+    /// <summary>
+    /// Returns the source with its definitions, for the forward kernels or for the others. A program without gradients compiles only half.
+    /// </summary>
     public string Source(bool forward) =>
         $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
         + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
         + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
 
-    /// <summary>More states are taken in several passes: 256 fit registers, and shared memory save for float32 on the smaller GPUs.</summary>
+    /// <summary>
+    /// Returns the maximum number of states of a pass. More states are processed in several passes: 256 fit in registers, and in shared memory except
+    /// for float32 on smaller GPUs.
+    /// </summary>
     public static long MaxStates(bool splitFloat32, int sharedMemory) => splitFloat32 && sharedMemory < 128 * 1024 ? 128 : 256;
 
     public static int StepShared(int chunk) => 3 * sizeof(float) * 32 * (chunk + 1);
 
     public int StepBackShared => StepShared(Chunk) + SumSize * 32 * (Chunk + 1);
 
-    /// <summary>The first cut that fits a GPU.</summary>
+    /// <summary>Returns the first configuration that fits a GPU.</summary>
     public static StateSpaceDualShape For(long headSize, long states, bool splitFloat32, long headsPerGroup, bool documents, int capability, int sharedMemory)
     {
         if (capability == 90 && !splitFloat32 && headSize % 64 == 0 && states is 64 or 128)

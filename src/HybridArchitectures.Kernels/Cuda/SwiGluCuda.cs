@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>silu(gate) * up on a GPU; <c>SwiGlu.cu</c> holds the kernels. Only the inputs are kept for the gradient.</summary>
+/// <summary>Computes silu(gate) * up on a GPU with the kernels in <c>SwiGlu.cu</c>. It saves only the inputs for the gradient.</summary>
 static unsafe class SwiGluCuda
 {
     internal struct Arguments
@@ -34,7 +34,7 @@ static unsafe class SwiGluCuda
         if (gate.NumberOfElements == 0) return;
         var (gradients, gates, ups) = (gradient is null ? default : Rows.From(gradient), Rows.From(gate), Rows.From(up));
         long width = gates.Width, rows = gates.Count;
-        // rows without gaps are one long row
+        // contiguous rows are one long row
         if (Joined(gates) && Joined(ups) && (gradient is null || Joined(gradients))) (width, rows) = (width * rows, 1);
         bool wide = CudaMemory.Wide(width, gates, ups, gradients);
         long perBlock = 256 * CudaMemory.VectorLength(gate.dtype, wide), blocks = (width + perBlock - 1) / perBlock;
