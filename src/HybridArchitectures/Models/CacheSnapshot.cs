@@ -3,7 +3,8 @@ using HybridArchitectures.Modules;
 namespace HybridArchitectures.Models;
 
 /// <summary>
-/// A place in the life of a <see cref="HybridCache"/>, made by <see cref="HybridCache.Snapshot"/>. It belongs to that cache and does not outlive it.
+/// Represents a position in a <see cref="HybridCache"/> to which it can return, created by <see cref="HybridCache.Snapshot"/>. It belongs to that
+/// cache and must not be used after it is disposed.
 /// </summary>
 public sealed class CacheSnapshot : IDisposable
 {
@@ -11,10 +12,10 @@ public sealed class CacheSnapshot : IDisposable
 
     internal CacheSnapshot(HybridCache cache, long number, IReadOnlyList<long> lengths, IReadOnlyList<StateSnapshot?> parts) => (Cache, Number, Lengths, Parts) = (cache, number, lengths, parts);
 
-    /// <summary>Tokens each row had seen.</summary>
+    /// <summary>Gets the number of tokens of each row.</summary>
     public IReadOnlyList<long> Lengths { get; }
 
-    /// <summary>Memory it holds in bytes.</summary>
+    /// <summary>Gets the size of the snapshot in bytes.</summary>
     public long Bytes
     {
         get

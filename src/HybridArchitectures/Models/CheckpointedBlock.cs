@@ -6,10 +6,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>A block as one node of the graph, which keeps the block's input and computes the block again for its gradients.</summary>
+/// <summary>Records a block as one node of the graph that saves only the input of the block and computes the block again for its gradients.</summary>
 static class CheckpointedBlock
 {
-    /// <summary>For measurements: called in the backward pass, on whatever thread that runs, when a block of a forward pass of this thread has been computed again.</summary>
+    /// <summary>
+    /// A callback for measurements. It is called in the backward pass, on the thread of that pass, after a block of a forward pass of this thread has
+    /// been computed again.
+    /// </summary>
     [ThreadStatic] internal static Action? Recomputed;
 
     public static Tensor Forward(Block block, Tensor x, SequenceContext context)

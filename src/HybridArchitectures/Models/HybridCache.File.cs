@@ -15,8 +15,8 @@ public sealed partial class HybridCache
     const string FormatKey = "hybrid_cache", Format = "1", DesignKey = "design", LengthsName = "lengths";
     const long MaxTokens = 1L << 40;
 
-    /// <summary>Saves the cache as a safetensors file, which appears when it is complete. Weights are not part of it.</summary>
-    /// <param name="path">The file; its folder exists.</param>
+    /// <summary>Saves the cache as a safetensors file. The file appears only when it is complete. Weights are not saved.</summary>
+    /// <param name="path">The path of the file, in an existing folder.</param>
     public void Save(string path)
     {
         RequireAlive();
@@ -32,12 +32,15 @@ public sealed partial class HybridCache
     }
 
     /// <summary>
-    /// Reads a cache that <see cref="Save"/> wrote, for the model it was made with: the same design and weights (only the design can be checked).
+    /// Loads a cache that <see cref="Save"/> wrote, for a model with the same design and weights. Only the design can be checked.
     /// </summary>
-    /// <param name="path">The file.</param>
+    /// <param name="path">The path of the file.</param>
     /// <param name="model">The model.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">It is no cache, damaged, or of another design; the message names the reason.</exception>
+    /// <returns>The cache, which the caller disposes.</returns>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is no cache, is damaged, or belongs to another design. The message gives the reason.
+    /// </exception>
     public static HybridCache Load(string path, LanguageModel model)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -114,7 +117,7 @@ public sealed partial class HybridCache
         return byBlock;
     }
 
-    // before memory is taken for rows that only the file claims: what does not grow must be there in full
+    // before memory is allocated for rows that the file declares: tensors that do not grow must be complete
     static void Check(SafetensorsFile file, HybridCache example, SortedDictionary<int, List<SafetensorsEntry>> byBlock, int rows)
     {
         foreach (int block in byBlock.Keys)
@@ -135,7 +138,7 @@ public sealed partial class HybridCache
 
     static string Name(int block, int index) => string.Create(CultureInfo.InvariantCulture, $"blocks.{block}.{index}");
 
-    /// <summary>A short mark of a design; null where the design is unknown or cannot be written.</summary>
+    /// <summary>Returns a short hash of a design, or null if the design is unknown or cannot be written.</summary>
     static string? Mark(HybridDesign? design)
     {
         if (design is null) return null;

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>What decoding steps on a GPU keep on the device: lengths, and rotary tables. A step then needs no number of the host.</summary>
+/// <summary>Contains the device data of decoding steps on a GPU: lengths and rotary tables. A step then needs no number from the host.</summary>
 public sealed partial class HybridCache
 {
     const long MinTable = 1024;
@@ -15,13 +15,15 @@ public sealed partial class HybridCache
     Tensor? stepLengths, one;
     bool areCurrent;                // whether stepLengths are the lengths
 
-    /// <summary>Whether passes over one token take lengths and positions from the device. True on a GPU.</summary>
+    /// <summary>Gets or sets whether passes over one token read lengths and positions from the device. The default is true on a GPU.</summary>
     internal bool StepsOnDevice { get; set; }
 
-    /// <summary>Changes when memory that steps use is replaced, other than that of states.</summary>
+    /// <summary>Gets a number that changes when memory that steps use, other than that of states, is replaced.</summary>
     internal int Epoch { get; private set; }
 
-    /// <summary>Begins a step over <paramref name="length"/> tokens a row and returns the lengths with them, (batch) int32 on the device.</summary>
+    /// <summary>
+    /// Begins a step over <paramref name="length"/> tokens per row and returns the lengths including them, (batch) int32 on the device.
+    /// </summary>
     internal Tensor BeginStep(long length, Device device)
     {
         using var noGrad = no_grad();
@@ -37,7 +39,7 @@ public sealed partial class HybridCache
         return stepLengths;
     }
 
-    /// <summary>Brings the lengths on the device up to those of the host, after a prompt or a rewind.</summary>
+    /// <summary>Copies the lengths of the host to the device, after a prompt or a rewind.</summary>
     internal void Upload()
     {
         if (areCurrent || stepLengths is null) return;
@@ -47,13 +49,13 @@ public sealed partial class HybridCache
         areCurrent = true;
     }
 
-    /// <summary>Counts a token a row that a captured step has added on the device.</summary>
+    /// <summary>Counts one token per row that a captured step has added on the device.</summary>
     internal void CountStep()
     {
         for (int row = 0; row < lengths.Length; row++) lengths[row]++;
     }
 
-    /// <summary>Cosines and sines of positions from 0 on, (positions, half) each, for at least <paramref name="length"/> positions.</summary>
+    /// <summary>Returns cosines and sines of positions from 0, (positions, half) each, for at least <paramref name="length"/> positions.</summary>
     internal (Tensor Cosine, Tensor Sine) StepTable(RotarySpec spec, int headSize, long length, Device device)
     {
         if (tables.TryGetValue((spec, headSize), out var table) && table.Cosine.size(0) >= length) return table;
@@ -68,7 +70,7 @@ public sealed partial class HybridCache
         return tables[(spec, headSize)] = (cosine.squeeze(0).contiguous().DetachFromDisposeScope(), sine.squeeze(0).contiguous().DetachFromDisposeScope());
     }
 
-    /// <summary>Makes room for rows of <paramref name="length"/> tokens, so that steps up to there replace no memory.</summary>
+    /// <summary>Reserves memory for rows of <paramref name="length"/> tokens, so that steps up to that length replace no memory.</summary>
     internal void Reserve(long length)
     {
         foreach (var state in States)
@@ -79,9 +81,9 @@ public sealed partial class HybridCache
         foreach (var ((spec, headSize), table) in tables.ToArray()) StepTable(spec, headSize, length, table.Cosine.device);
     }
 
-    /// <summary>After a stepwise pass: keeps the first tokens of each row, at least one, and forgets the others of the pass.</summary>
-    /// <param name="counts">Tokens to keep of each row.</param>
-    /// <param name="length">Tokens of the pass.</param>
+    /// <summary>After a stepwise pass, keeps the first tokens of each row, at least one, and removes the other tokens of the pass.</summary>
+    /// <param name="counts">The number of tokens to keep per row.</param>
+    /// <param name="length">The number of tokens of the pass.</param>
     internal void KeepTokens(IReadOnlyList<int> counts, int length)
     {
         using var scope = NewDisposeScope();

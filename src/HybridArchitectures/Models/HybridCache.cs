@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Models;
 
 /// <summary>
-/// What a model remembers of a batch of rows: keys and values, convolution inputs and state-space states, one <see cref="MixerState"/> a mixer. Rows may have seen
-/// different numbers of tokens.
+/// Stores what a model remembers of a batch of rows: keys and values, convolution inputs and state-space states, in one <see cref="MixerState"/> per
+/// mixer. The rows can have different numbers of tokens.
 /// </summary>
 /// <example>
 /// <code>
@@ -23,13 +23,13 @@ namespace HybridArchitectures.Models;
 public sealed partial class HybridCache : IDisposable
 {
     readonly long[] lengths;
-    readonly List<long> snapshots = [];         // those one can go back to, oldest first
+    readonly List<long> snapshots = [];         // those that are valid, oldest first
     long nextSnapshot;
     bool disposed;
 
-    /// <summary>A cache over the states of a model's mixers.</summary>
-    /// <param name="states">One state a block, null for a block without mixer. The cache owns them.</param>
-    /// <param name="lengths">Tokens each row has seen.</param>
+    /// <summary>Creates a cache from the states of the mixers of a model.</summary>
+    /// <param name="states">One state per block; null for a block without a mixer. The cache owns them.</param>
+    /// <param name="lengths">The number of tokens of each row.</param>
     public HybridCache(IReadOnlyList<MixerState?> states, IReadOnlyList<long> lengths)
     {
         ArgumentNullException.ThrowIfNull(states);
@@ -38,19 +38,19 @@ public sealed partial class HybridCache : IDisposable
         this.lengths = [.. lengths];
     }
 
-    /// <summary>The design of the model it was made for, where known.</summary>
+    /// <summary>Gets the design of the model for which the cache was created, or null if it is unknown.</summary>
     internal HybridDesign? Design { get; init; }
 
-    /// <summary>Rows.</summary>
+    /// <summary>Gets the number of rows.</summary>
     public int Batch => lengths.Length;
 
-    /// <summary>Tokens each row has seen.</summary>
+    /// <summary>Gets the number of tokens of each row.</summary>
     public IReadOnlyList<long> Lengths => lengths;
 
-    /// <summary>One state a block, null for a block without mixer.</summary>
+    /// <summary>Gets the states, one per block; null for a block without a mixer.</summary>
     public IReadOnlyList<MixerState?> States { get; }
 
-    /// <summary>Memory of all states in bytes.</summary>
+    /// <summary>Gets the size of all states in bytes.</summary>
     public long Bytes
     {
         get
@@ -60,8 +60,11 @@ public sealed partial class HybridCache : IDisposable
         }
     }
 
-    /// <summary>A copy of the given rows, in that order; rows may repeat: to fork a prompt into several continuations, to drop finished rows, to reorder.</summary>
-    /// <param name="rows">Row numbers from 0.</param>
+    /// <summary>
+    /// Returns a copy of rows, in the given order. Rows can occur several times. Use it to fork a prompt, to drop finished rows, or to reorder.
+    /// </summary>
+    /// <param name="rows">Row numbers, from 0.</param>
+    /// <returns>A cache that the caller disposes.</returns>
     public HybridCache Select(params IReadOnlyList<int> rows)
     {
         RequireAlive();
@@ -75,10 +78,13 @@ public sealed partial class HybridCache : IDisposable
         return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design, StepsOnDevice = StepsOnDevice };
     }
 
-    /// <summary>A copy of everything.</summary>
+    /// <summary>Returns a copy of the cache.</summary>
     public HybridCache Fork() => Select([.. Enumerable.Range(0, Batch)]);
 
-    /// <summary>A copy with every row <paramref name="times"/> times, copies of a row side by side: one prompt, read once, for several continuations.</summary>
+    /// <summary>
+    /// Returns a copy with every row <paramref name="times"/> times; the copies of a row are adjacent. Use it to create several continuations of one
+    /// prompt.
+    /// </summary>
     public HybridCache Fork(int times)
     {
         RequireAlive();
@@ -86,8 +92,9 @@ public sealed partial class HybridCache : IDisposable
         return Select([.. Enumerable.Range(0, checked(Batch * times)).Select(row => row / times)]);
     }
 
-    /// <summary>A copy without the given rows.</summary>
-    /// <param name="rows">Row numbers from 0.</param>
+    /// <summary>Returns a copy without the given rows.</summary>
+    /// <param name="rows">Row numbers, from 0.</param>
+    /// <returns>A cache that the caller disposes.</returns>
     public HybridCache Drop(params IReadOnlyList<int> rows)
     {
         RequireAlive();
@@ -96,9 +103,13 @@ public sealed partial class HybridCache : IDisposable
         return Select([.. Enumerable.Range(0, Batch).Except(rows)]);
     }
 
-    /// <summary>A new cache of this one's rows and the other's after them: rows join a running batch. Both stay as they are.</summary>
+    /// <summary>
+    /// Returns a new cache with the rows of this cache, followed by those of another. Use it to add rows to a running batch. Both caches are
+    /// unchanged.
+    /// </summary>
     /// <param name="other">A cache of the same model.</param>
-    /// <exception cref="ArgumentException">The caches are not of one model.</exception>
+    /// <returns>A cache that the caller disposes.</returns>
+    /// <exception cref="ArgumentException">The caches do not belong to the same model.</exception>
     public HybridCache Append(HybridCache other)
     {
         RequireAlive();
@@ -124,7 +135,7 @@ public sealed partial class HybridCache : IDisposable
         return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design, StepsOnDevice = StepsOnDevice };
     }
 
-    /// <summary>Gives back memory kept for tokens to come: what is left is what the cost model counts for the longest row's length.</summary>
+    /// <summary>Releases memory reserved for later tokens. The remaining size is that of the cost model for the length of the longest row.</summary>
     public void Trim()
     {
         RequireAlive();
@@ -137,8 +148,8 @@ public sealed partial class HybridCache : IDisposable
     }
 
     /// <summary>
-    /// Marks the place where this cache stands, to come back to by <see cref="Rewind"/>. Attention over all positions costs no memory for it; state-space states, convolutions and
-    /// windows are copied.
+    /// Creates a snapshot, to which <see cref="Rewind"/> returns. Attention over all positions needs no memory for it. State-space states,
+    /// convolutions and windows are copied.
     /// </summary>
     public CacheSnapshot Snapshot()
     {
@@ -149,9 +160,12 @@ public sealed partial class HybridCache : IDisposable
         return new CacheSnapshot(this, nextSnapshot++, [.. lengths], parts);
     }
 
-    /// <summary>Goes back to a snapshot of this cache, as often as wanted. Snapshots taken after it are void from then on.</summary>
-    /// <exception cref="ArgumentException">The snapshot is of another cache.</exception>
-    /// <exception cref="InvalidOperationException">It is void: the cache went back behind it, or it has been disposed.</exception>
+    /// <summary>Returns to a snapshot of this cache. A snapshot can be used several times. Later snapshots become invalid.</summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <exception cref="ArgumentException">The snapshot belongs to another cache.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The snapshot is invalid: the cache has returned to an earlier one, or the snapshot was disposed.
+    /// </exception>
     public void Rewind(CacheSnapshot snapshot)
     {
         RequireAlive();
@@ -191,7 +205,7 @@ public sealed partial class HybridCache : IDisposable
         areCurrent = context.StepLengths is not null;
     }
 
-    /// <summary>Refuses a cache that has been disposed.</summary>
+    /// <summary>Throws an exception if the cache has been disposed.</summary>
     /// <exception cref="ObjectDisposedException">The cache has been disposed.</exception>
     internal void RequireAlive() => ObjectDisposedException.ThrowIf(disposed, this);
 

@@ -5,10 +5,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>From a design to a model.</summary>
+/// <summary>Creates models from designs.</summary>
 public static class HybridDesignModels
 {
-    /// <summary>A model whose every parameter the caller fills.</summary>
+    /// <summary>Creates a model with undefined parameters, which the caller fills.</summary>
     internal static HybridLanguageModel CreateBlankModel(this HybridDesign design, ScalarType compute, Device device, ScalarType weightType = ScalarType.Float32)
     {
         ModuleChecks.ComputeType(compute);
@@ -34,23 +34,31 @@ public static class HybridDesignModels
         }
     }
 
-    /// <summary>A model with fresh parameters.</summary>
-    /// <param name="design">What to build.</param>
-    /// <param name="compute">The type of activations: float32 or bfloat16 (float64 to check against). </param>
-    /// <param name="device">Where it lives; null for the CPU.</param>
-    /// <param name="seed">Seed of the initial values: the same on every device. Null for one of torch's current generator.</param>
-    /// <param name="weightType">
-    /// The type in which weights of projections are held. The default, float32, is needed for training: weights are cast to the type of activations
-    /// at each use. bfloat16 halves the memory, and the bytes that each step reads; the model is then not trainable, except for low-rank adapters.
-    /// Parameters that enter the arithmetic in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers.
+    /// <summary>Creates a model with new parameters.</summary>
+    /// <param name="design">The design.</param>
+    /// <param name="compute">The type of activations: float32 (the default) or bfloat16; float64 for comparisons.</param>
+    /// <param name="device">The device. The default, null, is the CPU.</param>
+    /// <param name="seed">
+    /// The seed of the initial values, which are the same on every device. With null, the default, the seed comes from the current generator of
+    /// torch.
     /// </param>
-    /// <exception cref="ArgumentException">No model can be made of the design, or the device is a GPU that this program or machine does not have; the message says what to install.</exception>
-    /// <exception cref="InvalidOperationException">A custom mixer's <see cref="MixerSpec.CountParameters"/> is not the number of its module's parameters.</exception>
+    /// <param name="weightType">
+    /// The type in which weights of projections are stored. The default, float32, is needed for training: weights are cast to the type of activations
+    /// at each use. bfloat16 halves the memory, and the bytes that each step reads. Such a model is not trainable, except for low-rank adapters.
+    /// Parameters that are used in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers.
+    /// </param>
+    /// <returns>The model, which the caller disposes.</returns>
+    /// <exception cref="ArgumentException">
+    /// The design allows no model, or the device is a GPU that this program or machine does not have. The message says what to install.
+    /// </exception>
+    /// <exception cref="InvalidOperationException">
+    /// <see cref="MixerSpec.CountParameters"/> of a custom mixer differs from the number of parameters of its module.
+    /// </exception>
     public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null,
         ScalarType weightType = ScalarType.Float32) =>
         Create(design, compute, device, seed, weightType, factory => new HybridLanguageModel(factory, compute));
 
-    /// <summary>The blocks of a design without embedding and head, with fresh parameters: vectors in, vectors out.</summary>
+    /// <summary>Creates the blocks of a design with new parameters, without embedding and head: vectors in, vectors out.</summary>
     /// <inheritdoc cref="CreateModel"/>
     public static HybridStack CreateStack(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null,
         ScalarType weightType = ScalarType.Float32) =>

@@ -8,14 +8,14 @@ namespace HybridArchitectures.Models;
 public sealed partial class HybridLanguageModel
 {
     /// <summary>
-    /// Returns a separate model of the same design for running: its weights are copies, held in another type. Low-rank adapters that are attached and
-    /// not merged become part of the copied weights, with one rounding.
+    /// Returns a separate model of the same design for inference. Its weights are copies in another type. Attached adapters that are not merged
+    /// become part of the copied weights, with one rounding.
     /// </summary>
-    /// <param name="weightType">The type the copied weights are held in: bfloat16, the default, or float32.</param>
+    /// <param name="weightType">The type of the copied weights: bfloat16 (the default) or float32.</param>
     /// <param name="compute">The type of activations. The default, null, is that of this model.</param>
-    /// <returns>A model on the same device, which the caller disposes. Later changes of this model do not reach it.</returns>
-    /// <exception cref="ArgumentException">A type is none that models have.</exception>
-    /// <exception cref="InvalidOperationException">The head has an adapter and is the embedding, which must not change with it.</exception>
+    /// <returns>A model on the same device, which the caller disposes. Later changes of this model do not affect it.</returns>
+    /// <exception cref="ArgumentException">Models do not have one of the types.</exception>
+    /// <exception cref="InvalidOperationException">The head is tied and has an adapter, which must not change the embedding.</exception>
     public HybridLanguageModel Copy(ScalarType weightType = ScalarType.BFloat16, ScalarType? compute = null)
     {
         RequireAlive();
@@ -32,7 +32,7 @@ public sealed partial class HybridLanguageModel
         }
     }
 
-    /// <summary>Fills this model, which has no adapters, with the weights of another of its design.</summary>
+    /// <summary>Copies the weights of another model of the same design to this model, which has no adapters.</summary>
     internal void Take(HybridLanguageModel source)
     {
         source.RequireAlive();
@@ -48,7 +48,7 @@ public sealed partial class HybridLanguageModel
         }
     }
 
-    /// <summary>A number that changes whenever a tensor of the model is changed in place.</summary>
+    /// <summary>Returns a number that changes whenever a tensor of the model is changed in place.</summary>
     internal long Version()
     {
         RequireAlive();

@@ -8,7 +8,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>The language model of a <see cref="HybridDesign"/>: embedding, stack, and a head that is the embedding again or a projection of its own.</summary>
+/// <summary>
+/// Represents the language model of a <see cref="HybridDesign"/>: an embedding, a stack of blocks, and a head that shares the weight of the embedding
+/// or has a separate one.
+/// </summary>
 /// <example>
 /// <code>
 /// using var scope = NewDisposeScope();
@@ -36,10 +39,10 @@ public sealed partial class HybridLanguageModel : LanguageModel
         stateNames = [.. AllState().Select(item => item.Name)];
     }
 
-    /// <summary>The design this model was made from.</summary>
+    /// <summary>Gets the design from which the model was created.</summary>
     public HybridDesign Design { get; }
 
-    /// <summary>The blocks and the final norm.</summary>
+    /// <summary>Gets the blocks and the final norm.</summary>
     public HybridStack Stack => stack;
 
     /// <inheritdoc/>
@@ -52,21 +55,23 @@ public sealed partial class HybridLanguageModel : LanguageModel
     public override ScalarType ComputeType => stack.ComputeType;
 
     /// <summary>
-    /// The type in which weights of projections are held: float32 in a model that can be trained, or bfloat16. Parameters that enter the arithmetic
-    /// in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers.
+    /// Gets the type in which weights of projections are stored: float32 in a model that can be trained, or bfloat16. Parameters that are used in
+    /// float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers.
     /// </summary>
     public ScalarType WeightType { get; }
 
-    /// <summary>(vocabulary, width), in <see cref="WeightType"/>.</summary>
+    /// <summary>Gets the embedding, (vocabulary size, width) of type <see cref="WeightType"/>.</summary>
     public Parameter Embedding => Parameter("embedding");
 
-    /// <summary>(vocabulary, width), in <see cref="WeightType"/>: the embedding itself if the head is tied.</summary>
+    /// <summary>
+    /// Gets the weight of the head, (vocabulary size, width) of type <see cref="WeightType"/>. It is the embedding if the head is tied.
+    /// </summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
-    /// <summary>The low-rank adapters attached to it, or null.</summary>
+    /// <summary>Gets the attached low-rank adapters, or null.</summary>
     public LoraAdapters? Adapters { get; internal set; }
 
-    /// <summary>Whether it has mixers of a user's program.</summary>
+    /// <summary>Gets whether the model has custom mixers.</summary>
     internal bool HasCustomMixers { get; }
 
     string HeadName => Design.TiedHead ? "embedding" : "head";
@@ -74,15 +79,17 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => [HeadName];
 
-    /// <summary>Every trainable tensor once, in the order of the layers; frozen ones (<c>requires_grad</c> false) are left out.</summary>
+    /// <summary>Gets every trainable tensor once, in the order of the layers. Frozen tensors (<c>requires_grad</c> false) are not included.</summary>
     public IReadOnlyList<ModelParameter> Parameters => [.. AllParameters().Where(item => item.Value.requires_grad).Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
 
-    /// <summary>Everything a checkpoint holds, by name: parameters and persistent buffers.</summary>
+    /// <summary>Gets the tensors of a checkpoint by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
 
-    /// <summary>Refuses to give up less than the whole model: a disposed model, or one whose tensors are not those that its design has.</summary>
+    /// <summary>
+    /// Returns the complete state. Throws an exception if the model has been disposed, or if its tensors are not those of its design.
+    /// </summary>
     /// <exception cref="ObjectDisposedException">The model has been disposed.</exception>
-    /// <exception cref="InvalidOperationException">A tensor is gone; its name is in the message.</exception>
+    /// <exception cref="InvalidOperationException">A tensor is missing. The message contains its name.</exception>
     internal IReadOnlyDictionary<string, Tensor> WholeState()
     {
         RequireAlive();
@@ -97,9 +104,10 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     public override HybridCache CreateCache(int batch) => stack.CreateCache(batch, Design);
 
-    /// <summary>What the head receives: (batch, length, width) after the final norm.</summary>
-    /// <param name="ids">(batch, length) int64, on <see cref="Device"/>, from 0 to vocabulary - 1.</param>
-    /// <param name="context">Pads, documents, cache; null for full rows of one document each.</param>
+    /// <summary>Computes the input of the head: (batch, length, width) after the final norm, in the type of activations.</summary>
+    /// <param name="ids">Token ids, (batch, length) int64 on <see cref="Device"/>, from 0 to the vocabulary size - 1.</param>
+    /// <param name="context">Padding, documents and cache. The default, null, means full rows of one document each.</param>
+    /// <returns>(batch, length, width).</returns>
     public Tensor Hidden(Tensor ids, SequenceContext? context = null)
     {
         RequireAlive();
@@ -136,7 +144,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Logits of hidden vectors (..., width): (..., vocabulary) float32.</summary>
+    /// <summary>Computes the logits of hidden vectors (..., width): (..., vocabulary size) float32.</summary>
     public Tensor Logits(Tensor hidden)
     {
         RequireAlive();
@@ -149,14 +157,15 @@ public sealed partial class HybridLanguageModel : LanguageModel
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The loss of predicting targets, without all logits in memory.</summary>
-    /// <param name="ids">(batch, length) int64.</param>
-    /// <param name="targets">(batch, length) int64: the token after each of <paramref name="ids"/>, -100 where none counts.</param>
-    /// <param name="context">Pads and documents.</param>
+    /// <summary>Computes the loss of predicting targets, without storing all logits.</summary>
+    /// <param name="ids">Token ids, (batch, length) int64.</param>
+    /// <param name="targets">The token after each of <paramref name="ids"/>, (batch, length) int64; -100 where none counts.</param>
+    /// <param name="context">Padding and documents.</param>
     /// <param name="weights">
-    /// (batch, length) float32, each at least 0: the weight of each token in the mean of the cross entropy and of the head's z-loss. Null, the default, counts all
-    /// alike.
+    /// The weight of each token in the mean of the cross entropy and of the z-loss of the head: (batch, length) float32, each at least 0. With null,
+    /// the default, all tokens have the same weight.
     /// </param>
+    /// <returns>The losses in nats per token.</returns>
     public ModelLoss Loss(Tensor ids, Tensor targets, SequenceContext? context = null, Tensor? weights = null)
     {
         RequireAlive();
@@ -173,7 +182,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         var total = crossEntropy;
         if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
         {
-            // any target will do: what it costs is taken off again
+            // any target is possible: its cost is subtracted again
             var all = zeros_like(targets);
             total = crossEntropy.add(Of(all, Design.HeadZLoss, null) - Of(all, 0, null), Scalars.One);
         }
@@ -183,7 +192,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
     }
 
-    /// <summary>The loss at every position: (batch, length) float32 nats, 0 where the target is -100; no gradient.</summary>
+    /// <summary>Computes the loss at every position, without a gradient: (batch, length) float32 in nats, 0 where the target is -100.</summary>
     /// <inheritdoc cref="Loss" path="/param[not(@name='weights')]"/>
     public Tensor TokenLosses(Tensor ids, Tensor targets, SequenceContext? context = null)
     {
@@ -195,7 +204,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Work between optimizer steps, such as balancing experts; call it once after each.</summary>
+    /// <summary>Does the work between optimizer steps, such as balancing experts. Call it once after each step.</summary>
     public void AfterStep() => stack.AfterStep();
 
     Tensor AdaptedHead => Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
@@ -208,7 +217,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         if (ids.dim() != 2) throw new ArgumentException($"{name} is [{string.Join(", ", ids.shape)}]; expected (batch, length)", name);
         if (ids.dtype != ScalarType.Int64) throw new ArgumentException($"{name} is {ids.dtype}; expected Int64", name);
         if (ids.device_type != Device.type) throw new ArgumentException($"{name} is on {ids.device}; the model is on {Device}", name);
-        // on the CPU a look costs little; on a GPU it would wait for the device, whose own assertion catches it
+        // on the CPU the check costs little; on a GPU it would wait for the device, whose assertion detects the error
         if (ids.device_type != TorchSharp.DeviceType.CPU || ids.NumberOfElements == 0) return;
         using var scope = NewDisposeScope();
         long low = ids.min().item<long>(), high = ids.max().item<long>();

@@ -5,16 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>The blocks of a design and its final norm: vectors in, vectors out, for models that are no language models.</summary>
+/// <summary>Represents the blocks of a design and its final norm: vectors in, vectors out, for models other than language models.</summary>
 public sealed class HybridStack : HybridModule
 {
     readonly IReadOnlyList<Block> blocks;
     readonly RootMeanSquareNorm norm;
     readonly bool keepsEmbedded;
 
-    /// <summary>The stack of a design, with the design's own initialisation.</summary>
-    /// <param name="factory">Makes the parameters of <see cref="ModuleFactory.Design"/>.</param>
-    /// <param name="compute">The type of activations and of the cache.</param>
+    /// <summary>Creates the stack of a design with the initialisation of the design.</summary>
+    /// <param name="factory">Creates the parameters of <see cref="ModuleFactory.Design"/>.</param>
+    /// <param name="compute">The type of activations and of the cache. The default is float32.</param>
     public HybridStack(ModuleFactory factory, ScalarType compute = ScalarType.Float32) : base(nameof(HybridStack))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -30,26 +30,32 @@ public sealed class HybridStack : HybridModule
         norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
     }
 
-    /// <summary>Channels of the residual stream.</summary>
+    /// <summary>Gets the number of channels of the residual stream.</summary>
     public int Width { get; }
 
-    /// <summary>The type of activations and of the cache.</summary>
+    /// <summary>Gets the type of activations and of the cache.</summary>
     public ScalarType ComputeType { get; }
 
-    /// <summary>The blocks in order.</summary>
+    /// <summary>Gets the blocks in order.</summary>
     public IReadOnlyList<Block> Blocks => blocks;
 
-    /// <summary>Called with (block number from 0, residual stream after it); -1 is the stack's input and the number of blocks its normed output. For looking, not for changing.</summary>
+    /// <summary>
+    /// Gets or sets a callback for inspection with the arguments (block number from 0, residual stream after the block). Block -1 is the input of the
+    /// stack, and the number of blocks is its output after the final norm. Do not change the tensors. The default is null.
+    /// </summary>
     public Action<int, Tensor>? Observer { get; set; }
 
     /// <summary>
-    /// Keep of each block only its input for the backward pass, and compute the block again there, one at a time (arXiv 1604.06174): activation memory falls to one input a block and the
-    /// largest block, for one more forward pass. Gradients are the same bit for bit, also of weights that several blocks share. Where no gradient is recorded it changes nothing.
+    /// Gets or sets whether only the input of each block is saved for the backward pass, which computes one block after another again (arXiv
+    /// 1604.06174). Activation memory is then one input per block and the activations of the largest block, at the cost of one more forward pass.
+    /// Gradients are bit-equal, including those of shared weights. Without gradients, the setting has no effect. The default is false.
     /// </summary>
-    /// <remarks>Mixers that draw random numbers get those of the first pass again from torch's generator on the CPU, not from one on another device.</remarks>
+    /// <remarks>
+    /// Mixers that draw random numbers get those of the first pass again from the generator of torch on the CPU, but not from one on another device.
+    /// </remarks>
     public bool ActivationCheckpointing { get; set; }
 
-    /// <summary>An empty cache for <paramref name="batch"/> rows, where the parameters live.</summary>
+    /// <summary>Creates an empty cache for <paramref name="batch"/> rows on the device of the parameters.</summary>
     public HybridCache CreateCache(int batch) => CreateCache(batch, null);
 
     internal HybridCache CreateCache(int batch, HybridDesign? design)
@@ -64,7 +70,10 @@ public sealed class HybridStack : HybridModule
         };
     }
 
-    /// <summary>(batch, length, width) to the same shape, after the final norm. With a cache in the context, it is continued and updated, and no gradient is recorded.</summary>
+    /// <summary>
+    /// Computes (batch, length, width) from the same shape, after the final norm. A cache in the context is continued and updated, and then no
+    /// gradient is recorded.
+    /// </summary>
     public Tensor Forward(Tensor x, SequenceContext? context = null)
     {
         RequireAlive();
@@ -84,7 +93,8 @@ public sealed class HybridStack : HybridModule
         if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
         x = context.ToRightPadded(x);
         Observer?.Invoke(-1, x);
-        // nodes of their own: the readers' gradients meet, and the first block's, before the two are added: one order of sums, also with checkpointing
+        // separate nodes: the gradients of the readers are added before that of the first block, so that the order of sums is the same with
+        // checkpointing
         if (keepsEmbedded) (context.Embedded, x) = (x.view_as(x), x.view_as(x));
         Tensor? added = null;
         for (int i = 0; i < blocks.Count; i++)
@@ -108,7 +118,7 @@ public sealed class HybridStack : HybridModule
         return context.FromRightPadded(x).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Work between optimizer steps, such as balancing experts.</summary>
+    /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public void AfterStep()
     {
         RequireAlive();

@@ -4,27 +4,29 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>A causal language model: ids in, logits of the next token out, continued through a <see cref="HybridCache"/>.</summary>
-/// <param name="kind">What error messages call it.</param>
+/// <summary>
+/// Represents a causal language model, which computes the logits of the next token from token ids and continues from a <see cref="HybridCache"/>.
+/// </summary>
+/// <param name="kind">The name of the model in exceptions.</param>
 public abstract class LanguageModel(string kind) : HybridModule(kind)
 {
-    /// <summary>Tokens of the vocabulary.</summary>
+    /// <summary>Gets the number of tokens of the vocabulary.</summary>
     public abstract int VocabularySize { get; }
 
-    /// <summary>Where the parameters live.</summary>
+    /// <summary>Gets the device of the parameters.</summary>
     public abstract Device Device { get; }
 
-    /// <summary>The type of activations.</summary>
+    /// <summary>Gets the type of activations.</summary>
     public abstract ScalarType ComputeType { get; }
 
-    /// <summary>Logits of the token after each position.</summary>
-    /// <param name="ids">(batch, length) int64, on <see cref="Device"/>.</param>
-    /// <param name="context">Pads, documents, cache; null for full rows of one document each.</param>
-    /// <returns>(batch, length, vocabulary) float32; 0 at pads.</returns>
+    /// <summary>Computes the logits of the token after each position.</summary>
+    /// <param name="ids">Token ids, (batch, length) int64 on <see cref="Device"/>.</param>
+    /// <param name="context">Padding, documents and cache. The default, null, means full rows of one document each.</param>
+    /// <returns>(batch, length, vocabulary size) float32; 0 at padding.</returns>
     public abstract Tensor Forward(Tensor ids, SequenceContext? context = null);
 
-    /// <summary>Logits of the token after each row's last real token.</summary>
-    /// <returns>(batch, vocabulary) float32; 0 for a row without tokens.</returns>
+    /// <summary>Computes the logits of the token after the last token of each row.</summary>
+    /// <returns>(batch, vocabulary size) float32; 0 for a row without tokens.</returns>
     /// <inheritdoc cref="Forward"/>
     public virtual Tensor NextLogits(Tensor ids, SequenceContext? context = null)
     {
@@ -32,16 +34,17 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
         return LastReal(Forward(ids, context), context).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Of (batch, length, n) what stands at each row's last real token: (batch, n), 0 for a row without tokens.</summary>
+    /// <summary>Returns the vectors of (batch, length, n) at the last token of each row: (batch, n), 0 for a row without tokens.</summary>
     private protected static Tensor LastReal(Tensor x, SequenceContext? context)
     {
         if (x.size(1) == 0) return zeros([x.size(0), x.size(2)], x.dtype, x.device);
         if (context?.RealTokens() is not { } real) return x.select(1, x.size(1) - 1);
-        var after = real.to(ScalarType.Int64).mul(Indices.Range(1, x.size(1), x.device)).amax([1], keepdim: true);      // (batch, 1): one past the last, 0 if none
+        // (batch, 1): one after the last, 0 if none
+        var after = real.to(ScalarType.Int64).mul(Indices.Range(1, x.size(1), x.device)).amax([1], keepdim: true);
         var last = x.gather(1, after.sub(Scalars.One).clamp_min(Scalars.Zero).unsqueeze(-1).expand(x.size(0), 1, x.size(2))).squeeze(1);
         return last.masked_fill(after.eq(Scalars.Zero), Scalars.Zero);
     }
 
-    /// <summary>An empty cache for <paramref name="batch"/> rows.</summary>
+    /// <summary>Creates an empty cache for <paramref name="batch"/> rows.</summary>
     public abstract HybridCache CreateCache(int batch);
 }

@@ -2,7 +2,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>Modules of a stack in order, named 0, 1, 2, ... in a checkpoint.</summary>
+/// <summary>Contains the modules of a stack in order, with the names 0, 1, 2, ... in a checkpoint.</summary>
 sealed class ModuleSequence<T> : HybridModule where T : HybridModule
 {
     public ModuleSequence(IEnumerable<T> items) : base(typeof(T).Name + "s") =>

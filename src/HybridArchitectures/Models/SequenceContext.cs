@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Models;
 
 /// <summary>
-/// What travels with the activations of one forward pass: how rows are filled, where they stand, and the cache they continue from. Pads and other documents never
-/// touch attention, convolution or state-space states.
+/// Describes the rows of one forward pass: padding, documents, positions, and the cache from which the rows continue. Padding and other documents
+/// never affect attention, convolutions or state-space states.
 /// </summary>
 public sealed class SequenceContext : IDisposable
 {
@@ -21,9 +21,12 @@ public sealed class SequenceContext : IDisposable
     Tensor? order, inverse, positions;
     bool begun;
 
-    /// <summary>A context.</summary>
-    /// <param name="layout">Pads and documents; null when every row is one full document. Stays the caller's.</param>
-    /// <param name="cache">What the rows continue from and what is updated; null for none. Stays the caller's. A pass with a cache records no gradients.</param>
+    /// <summary>Creates a context.</summary>
+    /// <param name="layout">Padding and documents. The default, null, means that every row is one full document. The caller disposes it.</param>
+    /// <param name="cache">
+    /// The cache from which the rows continue, and which is updated. The default is null. The caller disposes it. A pass with a cache records no
+    /// gradients.
+    /// </param>
     public SequenceContext(SequenceLayout? layout = null, HybridCache? cache = null)
     {
         if (cache is not null && layout?.DocumentIds is not null)
@@ -39,14 +42,15 @@ public sealed class SequenceContext : IDisposable
         this.inverse = inverse;
     }
 
-    /// <summary>The context in which a block is computed again: the same rows, documents and pads; no cache.</summary>
+    /// <summary>Returns the context in which a block is computed again: the same rows, documents and padding; no cache.</summary>
     internal static SequenceContext ForRecomputation(SequenceLayout? layout) => new(layout, ownsLayout: true) { IsRecomputation = true };
 
     SequenceContext(SequenceLayout? layout, bool ownsLayout) : this(layout) => this.ownsLayout = ownsLayout;
 
-    /// <summary>A context for rows padded on the left, on the right or on both sides.</summary>
-    /// <param name="mask">(batch, length) bool or integer: true or nonzero at real tokens.</param>
-    /// <param name="cache">What the rows continue from, or null.</param>
+    /// <summary>Creates a context for rows with padding on the left, on the right or on both sides.</summary>
+    /// <param name="mask">(batch, length) bool or integer: true or nonzero at tokens that are not padding.</param>
+    /// <param name="cache">The cache from which the rows continue. The default is null.</param>
+    /// <returns>A context that the caller disposes.</returns>
     public static SequenceContext FromMask(Tensor mask, HybridCache? cache = null)
     {
         ArgumentNullException.ThrowIfNull(mask);
@@ -55,7 +59,7 @@ public sealed class SequenceContext : IDisposable
         using var noGrad = no_grad();
         var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
         var lengths = TensorMemory.ToArray<long>(real.sum(1));
-        // real tokens first, each side in its own order: keys are unique, so no stable sort is needed
+        // tokens first, padding last, each in order: keys are unique, so no stable sort is needed
         var columns = Indices.Range(0, mask.size(1), mask.device);
         var order = real.logical_not().to(ScalarType.Int64).mul(Scalars.From(mask.size(1))).add(columns, Scalars.One).argsort(dim: 1);
         var inverse = order.argsort(dim: 1);
@@ -63,44 +67,46 @@ public sealed class SequenceContext : IDisposable
         return new SequenceContext(layout, cache, order.DetachFromDisposeScope(), inverse.DetachFromDisposeScope());
     }
 
-    /// <summary>Pads and documents; null when every row is one full document.</summary>
+    /// <summary>Gets padding and documents; null if every row is one full document.</summary>
     public SequenceLayout? Layout { get; }
 
-    /// <summary>What the rows continue from, or null.</summary>
+    /// <summary>Gets the cache from which the rows continue, or null.</summary>
     public HybridCache? Cache { get; }
 
-    /// <summary>Rows of the pass.</summary>
+    /// <summary>Gets the number of rows of the pass.</summary>
     public long Batch { get; private set; }
 
-    /// <summary>Columns of the pass.</summary>
+    /// <summary>Gets the number of columns of the pass.</summary>
     public long Length { get; private set; }
 
-    /// <summary>Where the pass runs.</summary>
+    /// <summary>Gets the device of the pass.</summary>
     public Device Device { get; private set; } = CPU;
 
-    /// <summary>Position of every token in its document: (length) if the same in each row, else (batch, length); int64.</summary>
+    /// <summary>Gets the position of every token in its document, int64: (length) if it is the same in each row, otherwise (batch, length).</summary>
     public Tensor Positions => positions ??= ComputePositions();
 
     /// <summary>
-    /// Tokens of each row with those of this pass, (batch) int32 on the device, where the pass is a decoding step that takes no numbers of
-    /// the host; else null.
+    /// Gets the number of tokens of each row including this pass, (batch) int32 on the device, if the pass is a decoding step that needs no numbers
+    /// from the host; otherwise null.
     /// </summary>
     internal Tensor? StepLengths { get; private set; }
 
-    /// <summary>Tokens each row had seen before this pass.</summary>
+    /// <summary>Gets the number of tokens of each row before this pass.</summary>
     public IReadOnlyList<long> PastLengths { get; private set; } = [];
 
-    /// <summary>Whether all rows have seen equally many tokens and none has pads.</summary>
+    /// <summary>Gets whether all rows have the same number of tokens before this pass and none has padding.</summary>
     public bool IsUniform { get; private set; }
 
-    /// <summary>The most tokens a row has seen when this pass is over.</summary>
+    /// <summary>Gets the number of tokens of the longest row after this pass.</summary>
     public long TotalLength { get; private set; }
 
-    /// <summary>What the first block reads, (batch, length, width); null in a design without shared transformers.</summary>
+    /// <summary>Gets the input of the first block, (batch, length, width); null in a design without shared transformers.</summary>
     internal Tensor? Embedded { get; set; }
 
-    /// <summary>Losses that layers add to the model's (mixture-of-experts balance and router losses); scalars with their coefficient applied. One that layers have in common is formed anew at every
-    /// call, in the current dispose scope.</summary>
+    /// <summary>
+    /// Gets the losses that layers add to the loss of the model (balance and router losses of a mixture of experts), as scalars with their
+    /// coefficients. A loss that several layers share is computed in every call, in the current dispose scope.
+    /// </summary>
     public IReadOnlyList<Tensor> AuxiliaryLosses =>
     [
         .. losses.Where(loss => loss.BalanceRate is null).Select(loss => loss.Value),
@@ -108,20 +114,22 @@ public sealed class SequenceContext : IDisposable
             .Select(group => LoadBalance.Loss([.. group.Select(loss => loss.Value)]).mul(Scalars.From(group.Key.BalanceRate!.Value))),
     ];
 
-    /// <summary>Whether routers leave a record of the pass in <see cref="Routing"/>.</summary>
+    /// <summary>Gets whether routers record their decisions in <see cref="Routing"/>. The default is false.</summary>
     public bool KeepsRouting { get; init; }
 
-    /// <summary>What the routers of the last pass decided, in the order of the blocks, if <see cref="KeepsRouting"/>; without gradient, valid until the next pass.</summary>
+    /// <summary>
+    /// Gets the decisions of the routers in the last pass, in the order of the blocks, if <see cref="KeepsRouting"/>. They have no gradient and are
+    /// valid until the next pass.
+    /// </summary>
     public IReadOnlyList<RouterRecord> Routing => routing;
 
     /// <summary>
-    /// Whether the few tokens of the pass are computed as so many steps would: weights are read once for all, states move token by token and
-    /// remember what
-    /// they were after each, so that <see cref="HybridCache.KeepTokens"/> can take tokens back.
+    /// Gets whether the few tokens of the pass are computed as separate steps: weights are read once, states advance by one token at a time and save
+    /// their values after each, so that <see cref="HybridCache.KeepTokens"/> can remove tokens.
     /// </summary>
     internal bool IsStepwise { get; init; }
 
-    /// <summary>The block at work, from 0.</summary>
+    /// <summary>Gets or sets the current block, from 0.</summary>
     internal int Block { get; set; }
 
     internal void Record(Tensor logits, Tensor chosen)
@@ -130,20 +138,20 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>
-    /// Whether this pass computes a block again for its gradients (see <see cref="HybridStack.ActivationCheckpointing"/>). A layer that counts or remembers what it
-    /// sees must not do so again here; losses are to be added as in the first pass.
+    /// Gets whether this pass computes a block again for its gradients (see <see cref="HybridStack.ActivationCheckpointing"/>). A layer that counts
+    /// or stores its inputs must not do so again. Losses are added as in the first pass.
     /// </summary>
     public bool IsRecomputation { get; private init; }
 
-    /// <summary>Adds a scalar, its coefficient applied, to the loss of the model.</summary>
+    /// <summary>Adds a scalar, which includes its coefficient, to the loss of the model.</summary>
     public void AddLoss(Tensor loss) => losses.Add((loss.DetachFromDisposeScope(), null));
 
-    /// <summary>Adds a layer's terms of the <see cref="LoadBalance"/> loss that it has in common with others of this rate.</summary>
+    /// <summary>Adds the terms of a layer to the <see cref="LoadBalance"/> loss that it shares with other layers of this rate.</summary>
     internal void AddBalance(Tensor terms, double rate) => losses.Add((terms.DetachFromDisposeScope(), rate));
 
     internal int LossCount => losses.Count;
 
-    /// <summary>Takes out the losses added after the first <paramref name="count"/>, into the current dispose scope.</summary>
+    /// <summary>Removes the losses added after the first <paramref name="count"/> and returns them in the current dispose scope.</summary>
     internal (Tensor Value, double? BalanceRate)[] TakeLosses(int count)
     {
         var taken = losses[count..];
@@ -154,10 +162,10 @@ public sealed class SequenceContext : IDisposable
         })];
     }
 
-    /// <summary>Real tokens of a row in this pass.</summary>
+    /// <summary>Returns the number of tokens of a row in this pass without padding.</summary>
     public long RowLength(int row) => Layout?.RowLengths is { } lengths ? lengths[row] : Length;
 
-    /// <summary>Starts a pass over (batch, length) tokens.</summary>
+    /// <summary>Begins a pass over (batch, length) tokens.</summary>
     internal void Begin(long batch, long length, Device device)
     {
         if (Layout is not null && (Layout.Batch != batch || Layout.Length != length))
@@ -176,7 +184,7 @@ public sealed class SequenceContext : IDisposable
         StepLengths = isStep ? Cache!.BeginStep(length, device) : null;
     }
 
-    /// <summary>Starts a pass over these activations, (batch, length, ...), unless one of their size has been started.</summary>
+    /// <summary>Begins a pass over activations, (batch, length, ...), unless one of this size has begun.</summary>
     internal void BeginFor(Tensor x)
     {
         if (!begun) Begin(x.size(0), x.size(1), x.device);
@@ -199,7 +207,7 @@ public sealed class SequenceContext : IDisposable
             var columns = Indices.Range(0, Length, Device);
             if (Length == 0) return columns;
             if (Layout.Starts is not { } begins) return columns.unsqueeze(0).expand(Layout.Batch, Length);      // every row is one document
-            var starts = begins.to(ScalarType.Int64) * columns;         // column of a start, 0 elsewhere
+            var starts = begins.to(ScalarType.Int64) * columns;         // the column of a start, 0 elsewhere
             return columns - starts.cummax(1).values;
         }
         var steps = Indices.Range(first, Length, Device);
@@ -208,7 +216,7 @@ public sealed class SequenceContext : IDisposable
         return past.unsqueeze(1).add(steps, Scalars.One);
     }
 
-    /// <summary>Cosine and sine of the rotary angles at this pass's positions, computed once for all layers of one kind.</summary>
+    /// <summary>Returns cosines and sines of the rotary angles at the positions of this pass, computed once for all layers of one kind.</summary>
     public (Tensor Cosine, Tensor Sine) RotaryTable(RotarySpec spec, int headSize)
     {
         ArgumentNullException.ThrowIfNull(spec);
@@ -220,18 +228,18 @@ public sealed class SequenceContext : IDisposable
         return tables[(spec, headSize)] = (Own(cosine), Own(sine));
     }
 
-    /// <summary>The same tables for a decoding step: all positions, (positions, half) each.</summary>
+    /// <summary>Returns the same tables for a decoding step: all positions, (positions, half) each.</summary>
     internal (Tensor Cosine, Tensor Sine) StepTable(RotarySpec spec, int headSize) => Cache!.StepTable(spec, headSize, TotalLength, Device);
 
     /// <summary>
-    /// Positions of queries and of keys stored from position 0 on, for attention over all a row has seen; null where plain causal order says it all
-    /// (no packed documents, and no rows of unequal past).
+    /// Returns the positions of queries and of keys stored from position 0, for attention over all tokens of a row; null if causal order is
+    /// sufficient (no packed documents, and no rows of different lengths before the pass).
     /// </summary>
     internal AttentionPositions? FullAttentionPositions()
     {
         if (attentionPositions is not null) return attentionPositions;
         bool documents = Layout?.DocumentIds is not null;
-        // right pads come after every real token: causal order alone hides them, unless rows stand at different places in the cache
+        // right padding follows all tokens: causal order hides it, unless the rows have different lengths in the cache
         if (!documents && (Cache is null || IsUniform)) return null;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -251,7 +259,7 @@ public sealed class SequenceContext : IDisposable
         return attentionPositions = new AttentionPositions(Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds) { Bounds = AttentionBounds(documents) };
     }
 
-    // what the CUDA kernels take instead of positions: here keys stand in order
+    // the CUDA kernels use these instead of positions: keys are in order here
     Tensor? AttentionBounds(bool documents)
     {
         if (Device.type != TorchSharp.DeviceType.CUDA || Length < 2) return null;
@@ -262,20 +270,20 @@ public sealed class SequenceContext : IDisposable
         return Own(Kernels.Cuda.Attention.AttentionBounds.Pack(begins, ends));
     }
 
-    /// <summary>Tokens each row has seen when this pass is over: (batch, 1) int64.</summary>
+    /// <summary>Returns the number of tokens of each row after this pass: (batch, 1) int64.</summary>
     internal Tensor RowTotals() => Indices.From(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
 
-    /// <summary><see cref="Positions"/> as (batch, length).</summary>
+    /// <summary>Returns <see cref="Positions"/> as (batch, length).</summary>
     internal Tensor PositionsPerRow() => Positions.dim() == 2 ? Positions : Positions.unsqueeze(0).expand(Batch, Length);
 
-    /// <summary>(batch, length) bool in the caller's order, false at pads; null without pads.</summary>
+    /// <summary>Returns false at padding, in the order of the caller: (batch, length) bool; null without padding.</summary>
     internal Tensor? RealTokens() => Layout?.Valid is { } valid ? FromRightPadded(valid) : null;
 
-    /// <summary>Rows padded on the left come in here with their real tokens first.</summary>
+    /// <summary>Moves the tokens of rows with padding on the left to the front.</summary>
     internal Tensor ToRightPadded(Tensor x) =>
         order is null ? x : x.dim() == 2 ? x.gather(1, order) : x.gather(1, order.unsqueeze(-1).expand(x.size(0), x.size(1), x.size(2)));
 
-    /// <summary>And go out in the caller's order.</summary>
+    /// <summary>Restores the order of the caller.</summary>
     internal Tensor FromRightPadded(Tensor x) =>
         inverse is null ? x : x.dim() == 2 ? x.gather(1, inverse) : x.gather(1, inverse.unsqueeze(-1).expand(x.size(0), x.size(1), x.size(2)));
 

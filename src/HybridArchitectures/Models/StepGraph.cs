@@ -5,12 +5,11 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Models;
 
 /// <summary>
-/// The decoding steps of one cache as a CUDA graph. The first step runs eagerly, the second is captured, and later ones are launched. Where
-/// memory that a
-/// graph uses has been replaced, as when the cache grows, the next two steps do the same again.
+/// Runs the decoding steps of one cache as a CUDA graph. The first step runs directly, the second is captured, and later ones are launched. If memory
+/// that a graph uses is replaced, for example when the cache grows, the next two steps do this again.
 /// </summary>
-/// <param name="cache">The cache, whose rows all take part.</param>
-/// <param name="step">A step: one pass over a token of every row, with all that follows on the device.</param>
+/// <param name="cache">The cache, all of whose rows take part.</param>
+/// <param name="step">A step: one pass over one token of every row, with all its work on the device.</param>
 sealed class StepGraph(HybridCache cache, Action step) : IDisposable
 {
     readonly List<nint> addresses = [];
@@ -18,13 +17,13 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
     int epoch;
     bool isReady;
 
-    /// <summary>Kernels, copies and fills of a captured step; 0 before the capture.</summary>
+    /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
     public long Nodes => graph?.Nodes ?? 0;
 
-    /// <summary>How often a step has been captured.</summary>
+    /// <summary>Gets the number of captures.</summary>
     public int Captures { get; private set; }
 
-    /// <summary>Why steps of a model cannot be captured; null where they can.</summary>
+    /// <summary>Returns why steps of a model cannot be captured, or null if they can.</summary>
     public static string? Refusal(HybridLanguageModel model)
     {
         if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";

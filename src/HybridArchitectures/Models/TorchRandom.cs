@@ -3,17 +3,18 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>The state of torch's default generator on the CPU, from which modules draw unless they are given another generator.</summary>
+/// <summary>
+/// Accesses the state of the default generator of torch on the CPU, from which modules draw unless they are given another generator.
+/// </summary>
 /// <remarks>
-/// <c>torch.get_rng_state</c> and <c>torch.set_rng_state</c> must not be used. Each makes a generator object and passes its bare handle to native
-/// code, so that
-/// the garbage collector can free the generator during the call. The object here lives as long as the process.
+/// Do not use <c>torch.get_rng_state</c> and <c>torch.set_rng_state</c>. Each creates a generator object and passes its handle to native code, so
+/// that the garbage collector can free the generator during the call. The object here lives as long as the process.
 /// </remarks>
 static class TorchRandom
 {
     static readonly Generator Default = Generator.Default;
 
-    /// <summary>Returns a copy of the state: uint8 in main memory, in the current dispose scope.</summary>
+    /// <summary>Returns a copy of the state: uint8 on the CPU, in the current dispose scope.</summary>
     public static Tensor Read() => Default.get_state();
 
     /// <summary>Returns a copy of the state as bytes.</summary>

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The nonlinearities of feed-forwards.</summary>
+/// <summary>Computes the nonlinearities of feed-forward layers.</summary>
 static class Activations
 {
     static readonly TorchSharp.Scalar Cubic = Scalars.From(0.044715), Slope = Scalars.From(Math.Sqrt(2 / Math.PI)), Half = Scalars.From(0.5);
@@ -28,7 +28,7 @@ static class Activations
         }
     }
 
-    /// <summary>activation(gate) * up.</summary>
+    /// <summary>Computes activation(gate) * up.</summary>
     public static Tensor Gated(Activation activation, Tensor gate, Tensor up) =>
         activation == Activation.Silu ? SwiGlu.Forward(gate, up) : Apply(activation, gate) * up;
 }

@@ -6,7 +6,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Causal attention with grouped key/value heads, rotary positions, and optionally a sliding window with sinks (arXiv 2305.13245, 2104.09864, 2309.17453).</summary>
+/// <summary>
+/// Computes causal attention with grouped key/value heads, rotary positions, and optionally a sliding window with sinks (arXiv 2305.13245,
+/// 2104.09864, 2309.17453).
+/// </summary>
 public sealed class Attention : Mixer
 {
     readonly AttentionSpec spec;
@@ -15,14 +18,16 @@ public sealed class Attention : Mixer
     readonly Linear? value, output;
     readonly RootMeanSquareNorm? queryNorm, keyNorm;
 
-    /// <summary>An attention mixer.</summary>
-    /// <param name="factory">Makes the parameters.</param>
-    /// <param name="spec">Heads, sizes, window, positions.</param>
-    /// <param name="ownValues">Whether it projects values itself; an intra-layer hybrid may hand in those of its other branch.</param>
-    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    /// <summary>Creates an attention mixer.</summary>
+    /// <param name="factory">Creates the parameters.</param>
+    /// <param name="spec">Heads, sizes, window and positions.</param>
+    /// <param name="ownValues">
+    /// Whether the mixer has a value projection. An intra-layer hybrid can use the values of its other branch instead. The default is true.
+    /// </param>
+    /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
     public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(factory, spec, factory?.Width ?? 0, ownValues, ownOutput) { }
 
-    /// <summary>Attention that reads another width than it writes.</summary>
+    /// <summary>Creates attention whose input width differs from its output width.</summary>
     internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
     {
         ModuleChecks.Spec(factory, spec, inputWidth);
@@ -44,11 +49,11 @@ public sealed class Attention : Mixer
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
 
-    /// <summary>The output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
+    /// <summary>Applies the output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
     internal Tensor Project(Tensor attended) =>
         Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended), spec.OutputScale);
 
-    /// <summary>(batch, length, heads x valueHeadSize) before the output projection.</summary>
+    /// <summary>Returns (batch, length, heads x valueHeadSize) before the output projection.</summary>
     internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null, AttentionAdapters? adapters = null)
     {
         ModuleChecks.Input(x, inputWidth, context);

@@ -1,4 +1,4 @@
 namespace HybridArchitectures.Modules;
 
-/// <summary>Adapters of attention's projections.</summary>
+/// <summary>Contains the adapters of the projections of attention.</summary>
 sealed record AttentionAdapters(LowRankAdapter Query, LowRankAdapter Key, LowRankAdapter Value);

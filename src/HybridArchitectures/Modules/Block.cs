@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// One layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), s being the residual scale; either part may be absent. A shared transformer, if the block uses one, joins the mixer's input:
-/// x + s mixer(norm(x + shared(x))).
+/// Represents one layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), where s is the residual scale. Either part can be absent. If the
+/// block uses a shared transformer, its output is added to the input of the mixer: x + s mixer(norm(x + shared(x))).
 /// </summary>
 public sealed class Block : HybridModule
 {
@@ -18,10 +18,10 @@ public sealed class Block : HybridModule
     readonly SharedTransformerAdapter? shared;
     readonly bool isCustom;
 
-    /// <summary>A block as its spec says.</summary>
-    /// <param name="factory">Makes the parameters.</param>
+    /// <summary>Creates a block.</summary>
+    /// <param name="factory">Creates the parameters.</param>
     /// <param name="spec">The block.</param>
-    /// <param name="transformers">The transformers that blocks share; none by default.</param>
+    /// <param name="transformers">The transformers that blocks share. The default is none.</param>
     public Block(ModuleFactory factory, BlockSpec spec, IReadOnlyList<SharedTransformer>? transformers = null) : base(nameof(Block))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -48,24 +48,24 @@ public sealed class Block : HybridModule
         }
     }
 
-    /// <summary>Whether it reads, beside the residual stream, what the first block read.</summary>
+    /// <summary>Gets whether the block reads the input of the first block in addition to the residual stream.</summary>
     internal bool ReadsEmbedding => shared is { Transformer.Spec.ReadsEmbedding: true };
 
-    /// <summary>What mixes positions, or null.</summary>
+    /// <summary>Gets the mixer, or null.</summary>
     public Mixer? Mixer { get; }
 
-    /// <summary>What works on each position, or null.</summary>
+    /// <summary>Gets the feed-forward, or null.</summary>
     public FeedForward? FeedForward { get; }
 
-    /// <summary>Its own parameters and those it shares.</summary>
+    /// <summary>Gets the parameters of the block, including shared ones.</summary>
     internal IEnumerable<TorchSharp.Modules.Parameter> UsedParameters =>
         AllParameters().Concat(shared?.Transformer.AllParameters() ?? []).Select(item => item.Value);
 
-    /// <summary>Dropout of the adapters in this block and in the transformer that it shares.</summary>
+    /// <summary>Gets the dropout of the adapters in this block and in the transformer that it shares.</summary>
     internal IEnumerable<LoraDropout> Dropouts => AllModules().Concat(shared?.Transformer.AllModules() ?? [])
         .OfType<LoraWeight>().Select(weight => weight.Dropout).Where(dropout => dropout.IsActive);
 
-    /// <summary>(batch, length, width) to the same shape.</summary>
+    /// <summary>Computes (batch, length, width) from the same shape.</summary>
     public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         RequireAlive();
@@ -94,14 +94,14 @@ public sealed class Block : HybridModule
     }
 
     /// <summary>
-    /// Whether <see cref="Step"/> serves the block: its sums are plain, so that each can be formed together with the norm that follows it.
+    /// Gets whether <see cref="Step"/> can be used: the sums of the block are plain, so that each can be computed together with the norm that follows
+    /// it.
     /// </summary>
     internal bool HasPlainSums => residualScale == 1 && shared is null && !isCustom && (Mixer is not null || FeedForward is not null);
 
     /// <summary>
-    /// The block in a decoding step, without gradient: takes the residual stream and what is still to be added to it, and returns both again.
-    /// A sum is
-    /// formed by the norm that follows it, in one pass on a GPU.
+    /// Computes the block in a decoding step without a gradient. It takes the residual stream and the value that is still to be added to it, and
+    /// returns both. The norm that follows a sum computes it, in one pass on a GPU.
     /// </summary>
     internal (Tensor Stream, Tensor? Added) Step(Tensor stream, Tensor? added, SequenceContext context, MixerState? state)
     {
@@ -120,7 +120,7 @@ public sealed class Block : HybridModule
         return (stream, added?.MoveToOuterDisposeScope());
     }
 
-    // a custom mixer may put tensors into its state that it has just made: the state owns them, not the dispose scope around the pass
+    // a custom mixer may store tensors in its state that it has just created: the state owns them, not the dispose scope around the pass
     Tensor Mix(Tensor x, SequenceContext context, MixerState? state)
     {
         if (!isCustom) return Mixer!.Forward(x, context, state);
@@ -134,7 +134,7 @@ public sealed class Block : HybridModule
         return result;
     }
 
-    /// <summary>An empty state of the mixer, and of the shared transformer before it; null without a mixer.</summary>
+    /// <summary>Creates an empty state of the mixer, and of the shared transformer before it; null without a mixer.</summary>
     internal MixerState? CreateState(int batch, ScalarType compute, Device device)
     {
         RequireAlive();

@@ -2,13 +2,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The states of attention and of a state-space mixer in one block: the branches of an intra-layer hybrid, or a shared transformer and the mixer behind it.</summary>
+/// <summary>
+/// Combines the states of attention and of a state-space mixer in one block: the branches of an intra-layer hybrid, or a shared transformer and the
+/// mixer after it.
+/// </summary>
 public sealed class CombinedState(MixerState attention, MixerState stateSpace) : MixerState
 {
-    /// <summary>The attention's.</summary>
+    /// <summary>Gets the state of attention.</summary>
     public MixerState Attention { get; } = attention ?? throw new ArgumentNullException(nameof(attention));
 
-    /// <summary>The state-space mixer's.</summary>
+    /// <summary>Gets the state of the state-space mixer.</summary>
     public MixerState StateSpace { get; } = stateSpace ?? throw new ArgumentNullException(nameof(stateSpace));
 
     /// <inheritdoc/>

@@ -2,10 +2,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The state of a mixer that is a convolution: its last inputs.</summary>
+/// <summary>Represents the state of a convolution mixer: its last inputs.</summary>
 public sealed class ConvolutionState : MixerState
 {
-    /// <summary>An empty state.</summary>
+    /// <summary>Creates an empty state.</summary>
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
     public ConvolutionState(Tensor convolution)
     {
@@ -13,7 +13,7 @@ public sealed class ConvolutionState : MixerState
         Convolution = convolution.DetachFromDisposeScope();
     }
 
-    /// <summary>(batch, width - 1, channels), newest last.</summary>
+    /// <summary>Gets the last inputs, (batch, width - 1, channels), newest last.</summary>
     public Tensor Convolution { get; }
 
     /// <inheritdoc/>

@@ -38,7 +38,7 @@ static class CustomMixing
         return result;
     }
 
-    /// <summary>Refuses a missing state, and a state with a tensor on another device.</summary>
+    /// <summary>Throws an exception for a missing state, and for a state with a tensor on another device.</summary>
     /// <param name="mixer">The mixer of the state.</param>
     /// <param name="method">The method that created or changed the state.</param>
     /// <param name="state">The state.</param>

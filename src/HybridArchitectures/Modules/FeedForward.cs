@@ -3,13 +3,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The part of a block that works on each position alone.</summary>
-/// <param name="kind">What error messages call it.</param>
+/// <summary>Represents the part of a block that processes each position separately.</summary>
+/// <param name="kind">The name of the module in exceptions.</param>
 public abstract class FeedForward(string kind) : HybridModule(kind)
 {
-    /// <summary>(batch, length, width), normed, to the same shape: what is added to the residual stream.</summary>
+    /// <summary>Computes the value to add to the residual stream from the normed input; both are (batch, length, width).</summary>
     public abstract Tensor Forward(Tensor x, SequenceContext context);
 
-    /// <summary>Work between optimizer steps, such as balancing experts.</summary>
+    /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public virtual void AfterStep() { }
 }

@@ -7,12 +7,12 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The gated delta net (arXiv 2412.06464). The rows of the projection <c>input</c> stand by key head: its query, its key, the values of its value heads, their gates; those of <c>rates</c> too:
-/// strengths, then time steps.
+/// Computes the gated delta rule (arXiv 2412.06464). The rows of the projection <c>input</c> are ordered by key head: its query, its key, the values
+/// of its value heads, their gates. Those of <c>rates</c> are also ordered by key head: strengths, then time steps.
 /// </summary>
 public sealed class GatedDelta : Mixer
 {
-    // added to a squared length, so that a key of zeros stays one
+    // added to a squared length, so that a key of zeros stays zero
     const double LengthEpsilon = 1e-6;
 
     readonly GatedDeltaSpec spec;
@@ -20,7 +20,7 @@ public sealed class GatedDelta : Mixer
     readonly Linear input, rates, output;
     readonly double normEpsilon;
 
-    /// <summary>A gated delta net as its spec says.</summary>
+    /// <summary>Creates a gated delta layer.</summary>
     public GatedDelta(ModuleFactory factory, GatedDeltaSpec spec) : base(nameof(GatedDelta))
     {
         ModuleChecks.Spec(factory, spec);
@@ -80,7 +80,7 @@ public sealed class GatedDelta : Mixer
         return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
     }
 
-    // heads of a length: x / sqrt(sum x^2 + e) is an RMSNorm with e over their size, divided by the root of the size
+    // heads of unit length: x / sqrt(sum x^2 + e) is an RMSNorm with e divided by their size, divided by the root of the size
     Tensor Unit(Tensor x, double length)
     {
         var heads = x.view(x.size(0), x.size(1), spec.KeyHeads, spec.KeyHeadSize);

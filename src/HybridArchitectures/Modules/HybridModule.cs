@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The base of every module of this library: parameters and children are registered by explicit names, which are their names in a checkpoint, and looked up by
-/// them, so that <c>model.to(device)</c> cannot leave a stale field behind.
+/// The base class of all modules of this library. Parameters and children are registered with explicit names, which are their names in a checkpoint,
+/// and are looked up by name. <c>model.to(device)</c> can therefore not leave a stale field.
 /// </summary>
 public abstract class HybridModule : nn.Module
 {
@@ -16,13 +16,13 @@ public abstract class HybridModule : nn.Module
     Dictionary<string, LoraWeight>? adapters;
     Dictionary<string, (nint Handle, long Version, Tensor Value)>? derived;
 
-    /// <summary>Makes a module; <paramref name="kind"/> is what error messages call it.</summary>
+    /// <summary>Creates a module; <paramref name="kind"/> is its name in exceptions.</summary>
     protected HybridModule(string kind) : base(kind) { }
 
-    /// <summary>Whether the module has been disposed.</summary>
+    /// <summary>Gets whether the module has been disposed.</summary>
     internal bool IsDisposed { get; private set; }
 
-    /// <summary>Refuses a module that has been disposed.</summary>
+    /// <summary>Throws an exception if the module has been disposed.</summary>
     /// <exception cref="ObjectDisposedException">The module has been disposed.</exception>
     internal void RequireAlive() => ObjectDisposedException.ThrowIf(IsDisposed, this);
 
@@ -36,21 +36,24 @@ public abstract class HybridModule : nn.Module
         base.Dispose(disposing);
     }
 
-    /// <summary>Registers a parameter. Weight decay leaves out those with <paramref name="decays"/> false: norms, biases, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>.</summary>
+    /// <summary>
+    /// Registers a parameter. Weight decay does not apply if <paramref name="decays"/> is false: norms, biases, <c>A_log</c>, <c>D</c>,
+    /// <c>dt_bias</c>.
+    /// </summary>
     protected void AddParameter(string name, Parameter parameter, bool decays)
     {
         register_parameter(name, parameter);
         if (!decays) neverDecayed.Add(name);
     }
 
-    /// <summary>Registers a child.</summary>
+    /// <summary>Registers a child module and returns it.</summary>
     protected T Add<T>(string name, T child) where T : HybridModule
     {
         register_module(name, child);
         return child;
     }
 
-    /// <summary>The parameter of this name, as it is now.</summary>
+    /// <summary>Returns the current parameter with a name.</summary>
     protected Parameter Parameter(string name)
     {
         RequireAlive();
@@ -58,15 +61,16 @@ public abstract class HybridModule : nn.Module
     }
 
     /// <summary>
-    /// Names of own parameters, (outputs, inputs) or (experts, outputs, inputs), that are the weight of a projection, so that low-rank adapters can be put on them. A module that names one
-    /// passes the projection's result through <see cref="Adapted(string, Tensor, Tensor)"/>. What is projected by a <see cref="Linear"/> needs neither.
+    /// Gets the names of the parameters of this module, (outputs, inputs) or (experts, outputs, inputs), that are weights of projections, so that
+    /// low-rank adapters can be attached to them. A module that lists a weight passes the result of the projection through
+    /// <see cref="Adapted(string, Tensor, Tensor)"/>. Projections by a <see cref="Linear"/> need neither.
     /// </summary>
     protected internal virtual IReadOnlyList<string> ProjectionWeights => [];
 
-    /// <summary>A projection's result with what its adapter adds; the result itself without adapter.</summary>
-    /// <param name="weight">The weight's name, one of <see cref="ProjectionWeights"/>.</param>
-    /// <param name="x">(..., inputs): what was projected.</param>
-    /// <param name="projected">(..., outputs).</param>
+    /// <summary>Returns the result of a projection plus the output of its adapter; the result itself if there is no adapter.</summary>
+    /// <param name="weight">The name of the weight, one of <see cref="ProjectionWeights"/>.</param>
+    /// <param name="x">The input of the projection, (..., inputs).</param>
+    /// <param name="projected">The result of the projection, (..., outputs).</param>
     protected Tensor Adapted(string weight, Tensor x, Tensor projected) =>
         Adapter(weight) is { IsMerged: false } adapter ? projected.add(adapter.Forward(x), Scalars.One) : projected;
 
@@ -76,19 +80,18 @@ public abstract class HybridModule : nn.Module
 
     internal void SetAdapter(string weight, LoraWeight? adapter)
     {
-        register_module($"lora_{weight}", adapter!);        // null takes it out
+        register_module($"lora_{weight}", adapter!);        // null removes it
         adapters ??= [];
         if (adapter is null) adapters.Remove(weight);
         else adapters.Add(weight, adapter);
     }
 
-    /// <summary>The parameter of this name as operators along a sequence take it beside x: float64 beside float64, else as it is.</summary>
+    /// <summary>Returns a parameter in the type that operators along a sequence accept for x: float64 for float64, otherwise unchanged.</summary>
     private protected Tensor Parameter(string name, Tensor x) => x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
 
     /// <summary>
-    /// What a pass without gradient computes of a parameter alone, such as -exp(A_log): kept until the parameter changes, so that a step does
-    /// not compute it
-    /// again. With gradients, or for float64 activations, it is computed.
+    /// Returns a function of a parameter alone, such as -exp(A_log). Without gradients, the result is stored until the parameter changes, so that a
+    /// step does not compute it again. With gradients, or for float64 activations, it is computed.
     /// </summary>
     private protected Tensor Derived(string name, Tensor x, Func<Tensor, Tensor> compute)
     {
@@ -110,10 +113,10 @@ public abstract class HybridModule : nn.Module
         }
     }
 
-    /// <summary>x times a constant; x itself for 1.</summary>
+    /// <summary>Returns x times a constant; x itself for 1.</summary>
     private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.From(factor));
 
-    /// <summary>All parameters below this module with their full names.</summary>
+    /// <summary>Gets all parameters of this module and its children with their full names.</summary>
     internal IEnumerable<(string Name, Parameter Value, bool Decays)> AllParameters(string prefix = "")
     {
         RequireAlive();
@@ -126,11 +129,13 @@ public abstract class HybridModule : nn.Module
         }
     }
 
-    /// <summary>This module and all modules below it.</summary>
+    /// <summary>Gets this module and all modules below it.</summary>
     internal IEnumerable<HybridModule> AllModules() => named_children().Select(item => item.module)
         .OfType<HybridModule>().SelectMany(child => child.AllModules()).Prepend(this);
 
-    /// <summary>Every tensor below this module that a checkpoint holds, with its full name: parameters and persistent buffers.</summary>
+    /// <summary>
+    /// Gets every tensor of this module and its children that a checkpoint contains, with its full name: parameters and persistent buffers.
+    /// </summary>
     internal IEnumerable<(string Name, Tensor Value)> AllState(string prefix = "")
     {
         RequireAlive();
@@ -143,6 +148,6 @@ public abstract class HybridModule : nn.Module
         }
     }
 
-    /// <summary>Nothing by reflection: what is registered has been named.</summary>
+    /// <summary>Does nothing: everything is registered by name and not by reflection.</summary>
     protected sealed override void RegisterComponents() { }
 }

@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Attention and a state-space mixer side by side in one layer (arXiv 2510.04800, section 3.2): both read the same normed input, each branch is normed, and the two
-/// are fused before or after the output projection.
+/// Computes attention and a state-space mixer in parallel in one layer (arXiv 2510.04800, section 3.2). Both read the same normed input. Each branch
+/// is normed, and the two are fused before or after the output projection.
 /// </summary>
 public sealed class IntraHybrid : Mixer
 {
@@ -19,7 +19,7 @@ public sealed class IntraHybrid : Mixer
     readonly Linear? output;
     readonly double normEpsilon;
 
-    /// <summary>An intra-layer hybrid.</summary>
+    /// <summary>Creates an intra-layer hybrid.</summary>
     public IntraHybrid(ModuleFactory factory, IntraHybridSpec spec) : base(nameof(IntraHybrid))
     {
         ModuleChecks.Spec(factory, spec);
@@ -81,7 +81,7 @@ public sealed class IntraHybrid : Mixer
         return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), Kind, spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
     }
 
-    // a branch as it comes, with what is done to it before the joint projection
+    // a branch as computed, with the operations before the joint projection
     FusionBranch Branch(Tensor value, RootMeanSquareNorm? norm, int groups, string scale)
     {
         Tensor? factor = spec.LearnedScale ? Parameter(scale) : null;

@@ -6,21 +6,21 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Keys and values of all tokens a row has seen; slot j holds position j. Grows by half when full.</summary>
+/// <summary>Stores the keys and values of all tokens of a row; slot j contains position j. The memory grows by half when it is full.</summary>
 public sealed class KeyValueState : MixerState
 {
-    // decoding steps make room for this many tokens at a time: launches, and graphs of them, depend on the room
+    // decoding steps reserve memory for this number of tokens at a time: launches and their graphs depend on the memory
     const long StepSlots = 256;
 
     Tensor keys, values;
 
-    /// <summary>An empty state.</summary>
-    /// <param name="batch">Rows.</param>
-    /// <param name="keyValueHeads">Heads of keys and values.</param>
-    /// <param name="headSize">Channels of a key.</param>
-    /// <param name="valueHeadSize">Channels of a value.</param>
+    /// <summary>Creates an empty state.</summary>
+    /// <param name="batch">The number of rows.</param>
+    /// <param name="keyValueHeads">The number of heads of keys and values.</param>
+    /// <param name="headSize">The channels of a key.</param>
+    /// <param name="valueHeadSize">The channels of a value.</param>
     /// <param name="compute">The type of activations.</param>
-    /// <param name="device">Where it lives.</param>
+    /// <param name="device">The device.</param>
     public KeyValueState(long batch, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
     {
         ModuleChecks.State(batch, compute, device);
@@ -46,7 +46,7 @@ public sealed class KeyValueState : MixerState
         return new KeyValueState(Joined(keys, more.keys), Joined(values, more.values));
     }
 
-    /// <summary>Nothing: what stands in slots before a row's length never changes, and what stands behind counts as absent.</summary>
+    /// <summary>Returns an empty snapshot: slots before the length of a row never change, and later slots are ignored.</summary>
     public override StateSnapshot Snapshot() => new([]);
 
     /// <inheritdoc/>
@@ -110,7 +110,10 @@ public sealed class KeyValueState : MixerState
         return joined.DetachFromDisposeScope();
     }
 
-    /// <summary>Adds a pass's keys (batch, length, heads, headSize) and values, and gives all that attention is to see, as views, with their positions.</summary>
+    /// <summary>
+    /// Appends the keys (batch, length, heads, headSize) and values of a pass, and returns all keys and values for attention as views, with their
+    /// positions.
+    /// </summary>
     internal (Tensor Keys, Tensor Values, AttentionPositions? Positions) Append(Tensor newKeys, Tensor newValues, SequenceContext context)
     {
         Reserve(context.PastLengths.Max() + context.Length);
@@ -122,7 +125,7 @@ public sealed class KeyValueState : MixerState
         }
         else
         {
-            // pads land beyond a row's real tokens, where the next pass overwrites them; until then their slots count as absent
+            // padding is written after the tokens of a row, where the next pass overwrites it; until then its slots are ignored
             var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
             var slots = rows.mul(Scalars.From(keys.size(1))).add(context.PositionsPerRow(), Scalars.One).flatten();
             keys.flatten(0, 1).index_copy_(0, slots, newKeys.flatten(0, 1).contiguous());
@@ -131,8 +134,10 @@ public sealed class KeyValueState : MixerState
         return (keys.narrow(1, 0, context.TotalLength), values.narrow(1, 0, context.TotalLength), context.FullAttentionPositions());
     }
 
-    /// <summary>A decoding step: adds the new tokens and attends to all that their rows have seen. Nothing depends on numbers of the host but
-    /// the room.</summary>
+    /// <summary>
+    /// Computes a decoding step: appends the new tokens and attends to all tokens of their rows. Only the reserved memory depends on numbers of the
+    /// host.
+    /// </summary>
     internal Tensor Step(Tensor query, Tensor key, Tensor value, AttentionSpec spec, SequenceContext context)
     {
         if (context.TotalLength > keys.size(1)) Reserve((context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);

@@ -5,15 +5,15 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// y = x W^T + b. Activations decide the arithmetic: a weight held in another type than x is cast to it. Where a few rows are computed without
-/// gradient in main memory, the weight is read as it is held, without a copy.
+/// Computes y = x W^T + b. The type of x determines the arithmetic: a weight of another type is cast to it. For a few rows without a gradient on the
+/// CPU, the weight is read in its type without a copy.
 /// </summary>
 public sealed class Linear : HybridModule
 {
     readonly bool biased;
 
-    /// <summary>A projection.</summary>
-    /// <param name="weight">(outputs, inputs)</param>
+    /// <summary>Creates a projection.</summary>
+    /// <param name="weight">(outputs, inputs).</param>
     /// <param name="bias">(outputs), or null.</param>
     public Linear(Parameter weight, Parameter? bias = null) : base(nameof(Linear))
     {
@@ -24,16 +24,16 @@ public sealed class Linear : HybridModule
         biased = bias is not null;
     }
 
-    /// <summary>(outputs, inputs), in the type the model's weights are held in.</summary>
+    /// <summary>Gets the weight, (outputs, inputs), in the type of the weights of the model.</summary>
     public Parameter Weight => Parameter("weight");
 
-    /// <summary>(outputs), in the type the model's weights are held in, or null.</summary>
+    /// <summary>Gets the bias, (outputs), in the type of the weights of the model, or null.</summary>
     public Parameter? Bias => biased ? Parameter("bias") : null;
 
     /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => ["weight"];
 
-    /// <summary>(..., inputs) to (..., outputs), in the type of <paramref name="x"/>.</summary>
+    /// <summary>Computes (..., outputs) from (..., inputs), in the type of <paramref name="x"/>.</summary>
     public Tensor Forward(Tensor x)
     {
         var (weight, bias) = (Weight, Bias);
@@ -47,7 +47,7 @@ public sealed class Linear : HybridModule
         return Adapted("weight", x, nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype))).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Whether x is so few rows, and no gradient wanted, that reading the weight is all that counts.</summary>
+    /// <summary>Returns whether x has so few rows, without a gradient, that the time is that of reading the weight.</summary>
     internal static bool IsStep(Tensor x)
     {
         if (is_grad_enabled()) return false;
@@ -56,10 +56,10 @@ public sealed class Linear : HybridModule
             : x.NumberOfElements <= FewRowsLinear.MaxCudaRows * x.size(-1) && x.dtype is ScalarType.BFloat16;
     }
 
-    /// <summary>Weight and bias where nothing else takes part in the projection; null where an adapter does.</summary>
+    /// <summary>Gets weight and bias if nothing else takes part in the projection; null with an adapter.</summary>
     (Tensor Weight, Tensor? Bias)? Plain => Adapter("weight") is null or { IsMerged: true } ? (Weight, Bias) : null;
 
-    /// <summary>Several projections of one x; those of a step from one launch on a GPU.</summary>
+    /// <summary>Computes several projections of one x; those of a step in one launch on a GPU.</summary>
     internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<Linear> projections)
     {
         var results = new Tensor[projections.Length];
@@ -75,7 +75,7 @@ public sealed class Linear : HybridModule
         return results;
     }
 
-    /// <summary>silu(gate(x)) * up(x) of a step, from one launch on a GPU; null where that is not to be had.</summary>
+    /// <summary>Computes silu(gate(x)) * up(x) of a step in one launch on a GPU; returns null if this is not possible.</summary>
     internal static Tensor? ForwardGated(Tensor x, Linear gate, Linear up) =>
         IsStep(x) && gate.Plain is { } first && up.Plain is { } second ? FewRowsLinear.ForwardGated(x, first, second) : null;
 }

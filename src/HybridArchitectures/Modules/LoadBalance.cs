@@ -4,20 +4,20 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The loss that keeps the load of experts even (arXiv 2101.03961, section 2.2): experts times the sum over experts of the share of choices times the
-/// mean probability.
+/// Computes the loss that balances the load of experts (arXiv 2101.03961, section 2.2): the number of experts times the sum over experts of the
+/// fraction of choices times the mean probability.
 /// </summary>
 public static class LoadBalance
 {
     /// <summary>
-    /// The loss of routers that choose by softmax; shares and probabilities are means over the tokens of all layers together. Differentiable in the
-    /// logits.
+    /// Computes the loss of routers that select by softmax. Fractions and probabilities are means over the tokens of all layers. The loss is
+    /// differentiable in the logits.
     /// </summary>
-    /// <param name="logits">Per layer (tokens, experts).</param>
-    /// <param name="expertsPerToken">How many experts a token is sent to.</param>
-    /// <param name="mask">(tokens): 0 or false at tokens that count for nothing; null if all count.</param>
-    /// <returns>A scalar; <paramref name="expertsPerToken"/> when the load is even.</returns>
-    /// <exception cref="ArgumentException">A shape does not fit; the message names the argument.</exception>
+    /// <param name="logits">(tokens, experts) per layer.</param>
+    /// <param name="expertsPerToken">The number of experts per token.</param>
+    /// <param name="mask">(tokens): 0 or false at tokens that do not count. The default, null, counts all.</param>
+    /// <returns>A scalar; <paramref name="expertsPerToken"/> if the load is even.</returns>
+    /// <exception cref="ArgumentException">A shape does not fit. The message names the argument.</exception>
     public static Tensor Loss(IReadOnlyList<Tensor> logits, int expertsPerToken, Tensor? mask = null)
     {
         ArgumentNullException.ThrowIfNull(logits);
@@ -42,21 +42,21 @@ public static class LoadBalance
         return Loss([.. terms]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>(2, experts): the share of tokens that chose each expert, and its mean score.</summary>
+    /// <summary>Returns (2, experts): the fraction of tokens that selected each expert, and its mean score.</summary>
     internal static Tensor Terms(Tensor scores, Tensor chosen, Tensor? real)
     {
         var visits = nn.functional.one_hot(chosen, scores.size(-1)).sum(1).to(scores.dtype);
         return stack([MeanOver(visits, real), MeanOver(scores, real)], 0);
     }
 
-    /// <summary>The loss of layers with these terms.</summary>
+    /// <summary>Returns the loss of layers with these terms.</summary>
     internal static Tensor Loss(IReadOnlyList<Tensor> terms)
     {
         var mean = terms.Count == 1 ? terms[0] : stack([.. terms], 0).mean([0]);
         return (mean.select(0, 0) * mean.select(0, 1)).sum().mul(Scalars.From((long)mean.size(1)));
     }
 
-    /// <summary>(T, n) to (n), over real tokens.</summary>
+    /// <summary>Returns the mean of (T, n) over the tokens that are not padding: (n).</summary>
     internal static Tensor MeanOver(Tensor values, Tensor? real) =>
         real is null ? values.mean([0]) : (values * real.unsqueeze(-1)).sum(dim: 0) / real.sum().clamp_min(Scalars.One);
 }

@@ -3,12 +3,15 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>What a low-rank adapter (arXiv 2106.09685) adds to a projection: up(down(x)). Its up matrix starts at 0, so that it adds nothing at first.</summary>
+/// <summary>
+/// Computes the output of a low-rank adapter (arXiv 2106.09685) of a projection: up(down(x)). The up matrix is initially 0, so that the adapter adds
+/// nothing at first.
+/// </summary>
 public sealed class LowRankAdapter : HybridModule
 {
     readonly Linear down, up;
 
-    /// <summary>An adapter of a projection from <paramref name="inputs"/> to <paramref name="outputs"/> channels.</summary>
+    /// <summary>Creates an adapter of a projection from <paramref name="inputs"/> to <paramref name="outputs"/> channels.</summary>
     public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -19,6 +22,6 @@ public sealed class LowRankAdapter : HybridModule
         up = Add("up", new Linear(factory.Bias(outputs, rank)));
     }
 
-    /// <summary>(..., inputs) to (..., outputs).</summary>
+    /// <summary>Computes (..., outputs) from (..., inputs).</summary>
     public Tensor Forward(Tensor x) => up.Forward(down.Forward(x));
 }

@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The Mamba mixer (arXiv 2312.00752, section 3.4): projection to scan input and gate; causal convolution with SiLU; time step, B and C from the convolved input;
-/// selective scan with gate; output projection.
+/// Computes the Mamba mixer (arXiv 2312.00752, section 3.4): projection to scan input and gate; causal convolution with SiLU; time step, B and C from
+/// the convolved input; selective scan with gate; output projection.
 /// </summary>
 public sealed class Mamba1 : StateSpaceMixer
 {
@@ -18,10 +18,10 @@ public sealed class Mamba1 : StateSpaceMixer
     readonly Linear? output;
     readonly double selectionEpsilon;
 
-    /// <summary>A Mamba mixer.</summary>
-    /// <param name="factory">Makes the parameters.</param>
-    /// <param name="spec">Widths and state.</param>
-    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    /// <summary>Creates a Mamba mixer.</summary>
+    /// <param name="factory">Creates the parameters.</param>
+    /// <param name="spec">Widths and state size.</param>
+    /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
     public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1))
     {
         ModuleChecks.Spec(factory, spec);
@@ -58,7 +58,7 @@ public sealed class Mamba1 : StateSpaceMixer
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
         var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
-        // the scan's own gate is SiLU
+        // the gate of the scan is SiLU
         var (inScan, after) = spec.Activation == Activation.Silu ? (gate, (Tensor?)null) : ((Tensor?)null, Activations.Apply(spec.Activation, gate));
         Tensor Gated(Tensor scanned) => after is null ? scanned : scanned * after;
         var selected = selection.Forward(values);                           // (B, L, rank + 2 N)

@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The Mamba-2 mixer (arXiv 2405.21060, section 7): one projection to gate, scan input, B, C and time steps; causal convolution with SiLU over input, B and C;
-/// state-space dual; gated RMSNorm; output projection.
+/// Computes the Mamba-2 mixer (arXiv 2405.21060, section 7): one projection to gate, scan input, B, C and time steps; causal convolution with SiLU
+/// over input, B and C; state-space dual; gated RMSNorm; output projection.
 /// </summary>
 public sealed class Mamba2 : StateSpaceMixer
 {
@@ -19,10 +19,10 @@ public sealed class Mamba2 : StateSpaceMixer
     readonly Linear? output;
     readonly double normEpsilon;
 
-    /// <summary>A Mamba-2 mixer.</summary>
-    /// <param name="factory">Makes the parameters.</param>
-    /// <param name="spec">Heads, sizes, state.</param>
-    /// <param name="ownOutput">Whether it projects its output; a joint projection follows otherwise.</param>
+    /// <summary>Creates a Mamba-2 mixer.</summary>
+    /// <param name="factory">Creates the parameters.</param>
+    /// <param name="spec">Heads, sizes and state size.</param>
+    /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
     public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2))
     {
         ModuleChecks.Spec(factory, spec);

@@ -3,34 +3,33 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// What one mixer remembers of the tokens it has seen: keys and values, convolution inputs, a state-space state, or several of these. A state whose tensors keep their
-/// shape has to say only <see cref="Tensors"/> and <see cref="Select"/>; one that grows overrides the rest too. The library takes the tensors of a
-/// state out of
-/// every dispose scope after <see cref="Mixer.CreateState"/>, <see cref="Mixer.Forward"/> and the methods here, so that a state may hold plain
-/// tensors.
+/// Represents what one mixer remembers of earlier tokens: keys and values, convolution inputs, a state-space state, or several of these. A state
+/// whose tensors keep their shape overrides only <see cref="Tensors"/> and <see cref="Select"/>; one that grows also overrides the other members. The
+/// library detaches the tensors of a state from every dispose scope after <see cref="Mixer.CreateState"/>, <see cref="Mixer.Forward"/> and the
+/// methods here, so that a state can contain plain tensors.
 /// </summary>
 public abstract class MixerState : IDisposable
 {
     Dictionary<(int Token, int Index), Tensor>? remembered;
 
-    /// <summary>The tensors it consists of, batch first; they are all it remembers. They are owned by the state and change as tokens are seen.</summary>
+    /// <summary>Gets the tensors of the state, batch first. The state owns them, and they change with each pass.</summary>
     public abstract IReadOnlyList<Tensor> Tensors { get; }
 
-    /// <summary>A copy of the given rows, in that order; rows may repeat.</summary>
+    /// <summary>Returns a copy of rows, in the given order. Rows can occur several times.</summary>
     public abstract MixerState Select(Tensor rows);
 
-    /// <summary>Memory in bytes.</summary>
+    /// <summary>Gets the size in bytes.</summary>
     public virtual long Bytes => Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
-    /// <summary>A new state of this one's rows, at least one, and the other's after them.</summary>
+    /// <summary>Returns a new state with the rows of this state, at least one, followed by those of another.</summary>
     /// <param name="other">A state of the same mixer.</param>
-    /// <exception cref="ArgumentException">The states are not of one mixer.</exception>
+    /// <exception cref="ArgumentException">The states do not belong to the same mixer.</exception>
     public virtual MixerState Append(MixerState other)
     {
         RequireSameKind(other);
         using var scope = NewDisposeScope();
         long own = Rows(Tensors), added = Rows(other.Tensors);
-        // room for the others first, as copies of the first row
+        // space for the other rows first, as copies of the first row
         var index = new long[own + added];
         for (long row = 0; row < own; row++) index[row] = row;
         var joined = Select(tensor(index, device: Tensors.Count > 0 ? Tensors[0].device : CPU)).TakeOwnership();
@@ -46,24 +45,27 @@ public abstract class MixerState : IDisposable
         return joined;
     }
 
-    /// <summary>What <see cref="Rewind"/> needs to come back here: copies of all tensors, or less where the state can do with less. The caller owns it.</summary>
+    /// <summary>
+    /// Returns what <see cref="Rewind"/> needs to return to this point: copies of all tensors, or less if the state needs less. The caller owns the
+    /// snapshot.
+    /// </summary>
     public virtual StateSnapshot Snapshot() => new([.. Tensors.Select(tensor => tensor.clone())]);
 
-    /// <summary>Goes back to a snapshot of this very state.</summary>
+    /// <summary>Returns to a snapshot of this state.</summary>
     public virtual void Rewind(StateSnapshot snapshot)
     {
         ArgumentNullException.ThrowIfNull(snapshot);
         Fill(Tensors, snapshot.Tensors, 0, Rows(snapshot.Tensors));
     }
 
-    /// <summary>What a file keeps of it, as views or the tensors themselves, in the current dispose scope.</summary>
-    /// <param name="lengths">Tokens each row has seen.</param>
+    /// <summary>Returns the tensors to save in a file, as views or the tensors themselves, in the current dispose scope.</summary>
+    /// <param name="lengths">The number of tokens of each row.</param>
     public virtual IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths) => [.. Tensors.Select(tensor => tensor.alias())];
 
-    /// <summary>Takes back what <see cref="Save"/> gave, into an empty state of as many rows.</summary>
-    /// <param name="saved">The tensors, in main memory.</param>
-    /// <param name="lengths">Tokens each row has seen.</param>
-    /// <exception cref="ArgumentException">They are not those of such a state.</exception>
+    /// <summary>Restores the tensors that <see cref="Save"/> returned in an empty state with the same number of rows.</summary>
+    /// <param name="saved">The tensors, on the CPU.</param>
+    /// <param name="lengths">The number of tokens of each row.</param>
+    /// <exception cref="ArgumentException">The tensors are not those of such a state.</exception>
     public virtual void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
     {
         ArgumentNullException.ThrowIfNull(saved);
@@ -71,10 +73,10 @@ public abstract class MixerState : IDisposable
         Fill(Tensors, saved, 0, lengths.Count);
     }
 
-    /// <summary>Gives memory back that is kept for more than <paramref name="length"/> tokens a row.</summary>
+    /// <summary>Releases memory that is reserved for more than <paramref name="length"/> tokens per row.</summary>
     public virtual void Trim(long length) { }
 
-    /// <summary>In a stepwise pass: keeps a copy of a tensor as it is after a token, unless it is the last.</summary>
+    /// <summary>In a stepwise pass, saves a copy of a tensor as it is after a token, except the last.</summary>
     internal void Remember(int token, int index, Models.SequenceContext context)
     {
         if (token >= context.Length - 1) return;
@@ -83,7 +85,7 @@ public abstract class MixerState : IDisposable
     }
 
     /// <summary>
-    /// Returns (batch, length, ...) of steps (batch, ...), one after another; <paramref name="index"/> names the tensor of the state that they move.
+    /// Returns (batch, length, ...) from steps (batch, ...), one after another; <paramref name="index"/> is the tensor of the state that they change.
     /// </summary>
     internal Tensor EachToken(long length, int index, Models.SequenceContext context, Func<int, Tensor> step)
     {
@@ -97,7 +99,7 @@ public abstract class MixerState : IDisposable
         return stack(results, 1);
     }
 
-    /// <summary>Puts each row back to what it was after its first tokens of the last stepwise pass.</summary>
+    /// <summary>Sets each row to its state after its first tokens of the last stepwise pass.</summary>
     internal virtual void KeepTokens(IReadOnlyList<int> counts, int length)
     {
         if (remembered is null) return;
@@ -110,7 +112,7 @@ public abstract class MixerState : IDisposable
         remembered = null;
     }
 
-    /// <summary>Makes room for <paramref name="length"/> tokens a row, where the state grows.</summary>
+    /// <summary>Reserves memory for <paramref name="length"/> tokens per row if the state grows.</summary>
     internal virtual void Reserve(long length) { }
 
     /// <inheritdoc/>
@@ -120,14 +122,14 @@ public abstract class MixerState : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Takes the tensors out of every dispose scope: the state owns them.</summary>
+    /// <summary>Detaches the tensors from every dispose scope: the state owns them.</summary>
     internal MixerState TakeOwnership()
     {
         foreach (var tensor in Tensors) tensor.DetachFromDisposeScope();
         return this;
     }
 
-    /// <summary>A copy of rows of a tensor, outside every dispose scope.</summary>
+    /// <summary>Returns a copy of rows of a tensor, outside every dispose scope.</summary>
     protected static Tensor Rows(Tensor tensor, Tensor rows) => tensor.index_select(0, rows).DetachFromDisposeScope();
 
     private protected T RequireSameKind<T>(T self, MixerState other) where T : MixerState

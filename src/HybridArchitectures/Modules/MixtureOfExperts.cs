@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// A mixture of experts: a router sends every token to its best few experts (token choice, none dropped), beside shared experts that see every token.
-/// Balance by a selection bias without a loss (arXiv 2408.15664), by the auxiliary loss of arXiv 2101.03961, or not at all.
+/// Computes a mixture of experts: a router sends every token to its best experts (token choice, without dropping), and shared experts process every
+/// token. The load is balanced by a selection bias without a loss (arXiv 2408.15664), by the auxiliary loss of arXiv 2101.03961, or not at all.
 /// </summary>
 public sealed class MixtureOfExperts : FeedForward
 {
@@ -19,13 +19,13 @@ public sealed class MixtureOfExperts : FeedForward
     readonly FeedForward? shared;
     readonly Linear? sharedGate;
 
-    /// <summary>A mixture of experts.</summary>
+    /// <summary>Creates a mixture of experts.</summary>
     public MixtureOfExperts(ModuleFactory factory, MixtureOfExpertsSpec spec) : base(nameof(MixtureOfExperts))
     {
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         int experts = spec.Experts, inner = spec.ExpertWidth, width = spec.LatentWidth == 0 ? factory.Width : spec.LatentWidth;
-        // routers are computed in float32, and a rounded one would choose other experts
+        // routers are computed in float32; with rounding, other experts would be selected
         router = Add("router", new Linear(factory.Normal(factory.Design.Initialisation.StandardDeviation, experts, factory.Width)));
         if (spec.LatentWidth != 0)
         {
@@ -89,7 +89,8 @@ public sealed class MixtureOfExperts : FeedForward
     }
 
     /// <summary>
-    /// Minus infinity for experts outside a token's best groups. None of them is chosen then, even where all scores of the kept groups are negative.
+    /// Returns minus infinity for experts outside the best groups of a token. None of them is selected then, even if all scores of the best groups
+    /// are negative.
     /// </summary>
     Tensor InBestGroups(Tensor ranking)
     {
@@ -100,7 +101,10 @@ public sealed class MixtureOfExperts : FeedForward
         return groups.masked_fill(kept.unsqueeze(-1).eq(Scalars.Zero), Scalars.MinusInfinity).view(-1, spec.Experts);
     }
 
-    /// <summary>Every token visits its experts in groups: sorted by expert, computed by one grouped product each, brought back in order. Nothing waits for the device.</summary>
+    /// <summary>
+    /// Sends every token to its experts: tokens are sorted by expert, computed by one grouped product per projection, and restored to their order.
+    /// Nothing waits for the device.
+    /// </summary>
     Tensor Route(Tensor tokens, Tensor chosen, Tensor weights)
     {
         long count = tokens.size(0), choices = spec.ExpertsPerToken;
@@ -110,7 +114,7 @@ public sealed class MixtureOfExperts : FeedForward
         using (no_grad())
         {
             var flat = chosen.flatten();
-            // by expert, and within one by place: keys are unique, so no stable sort is needed
+            // by expert, and within one by position: keys are unique, so no stable sort is needed
             order = flat.mul(Scalars.From(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
             inverse = order.argsort();
             source = order.div(Scalars.From(choices), RoundingMode.floor).to(ScalarType.Int64);
@@ -136,7 +140,7 @@ public sealed class MixtureOfExperts : FeedForward
 
     bool IsPlain => ProjectionWeights.All(name => Adapter(name) is null or { IsMerged: true });
 
-    /// <summary>A few tokens name their experts' weights: no others are read, and nothing is sorted.</summary>
+    /// <summary>Reads only the weights of the experts that a few tokens selected, without sorting.</summary>
     Tensor RouteFew(Tensor tokens, Tensor chosen, Tensor weights)
     {
         long count = tokens.size(0), choices = spec.ExpertsPerToken;
@@ -157,7 +161,7 @@ public sealed class MixtureOfExperts : FeedForward
         return output.view(count, choices, -1).sum(1);
     }
 
-    /// <summary>Losses and loads of a training pass; pads count for nothing.</summary>
+    /// <summary>Adds the losses and loads of a training pass; padding does not count.</summary>
     void Account(Tensor logits, Tensor scores, Tensor chosen, SequenceContext context)
     {
         var real = context.Layout?.Valid?.flatten().to(ScalarType.Float32);
@@ -180,7 +184,9 @@ public sealed class MixtureOfExperts : FeedForward
             context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.From(spec.RouterZLoss)));
     }
 
-    /// <summary>Raises the selection bias of experts that saw fewer tokens than the mean since the last call and lowers that of the others, by the balance rate.</summary>
+    /// <summary>
+    /// Raises the selection bias of experts with fewer tokens than the mean since the last call, and lowers that of the others, by the balance rate.
+    /// </summary>
     public override void AfterStep()
     {
         if (get_buffer("load") is not { } load || get_buffer("selection_bias") is not { } bias) return;
@@ -188,7 +194,7 @@ public sealed class MixtureOfExperts : FeedForward
         using var noGrad = no_grad();
         if (!router.Weight.requires_grad)
         {
-            load.zero_();       // a frozen router keeps its bias too
+            load.zero_();       // a frozen router also keeps its bias
             return;
         }
         var change = (load.mean() - load).sign().mul(Scalars.From(spec.BalanceRate));

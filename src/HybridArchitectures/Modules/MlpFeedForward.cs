@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>down(activation(up(x))).</summary>
+/// <summary>Computes down(activation(up(x))).</summary>
 public sealed class MlpFeedForward : FeedForward
 {
     readonly MlpSpec spec;
     readonly Linear up, down;
 
-    /// <summary>A feed-forward as its spec says.</summary>
+    /// <summary>Creates a feed-forward.</summary>
     public MlpFeedForward(ModuleFactory factory, MlpSpec spec) : base(nameof(MlpFeedForward))
     {
         ModuleChecks.Spec(factory, spec);

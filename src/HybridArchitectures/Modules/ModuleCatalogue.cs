@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Which module a spec becomes.</summary>
+/// <summary>Creates the module of a spec.</summary>
 static class ModuleCatalogue
 {
     const int ListedParameters = 20;

@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Makes the initial values of parameters, drawn in float32 on the CPU from one generator, so that a seed gives the same model on every device.
-/// Weights of projections are then held in <see cref="WeightType"/>; everything else stays float32.
+/// Creates the initial values of parameters. They are drawn in float32 on the CPU from one generator, so that a seed gives the same model on every
+/// device. Weights of projections are then stored in <see cref="WeightType"/>; all other parameters stay float32.
 /// </summary>
 public sealed class ModuleFactory : IDisposable
 {
@@ -16,13 +16,13 @@ public sealed class ModuleFactory : IDisposable
     readonly bool blank;
     readonly List<Parameter> made = [];
 
-    /// <summary>A factory for a design's parameters.</summary>
-    /// <param name="design">The design: widths and its initialisation settings.</param>
-    /// <param name="device">Where the parameters are to live.</param>
-    /// <param name="seed">Seed of the generator.</param>
+    /// <summary>Creates a factory for the parameters of a design.</summary>
+    /// <param name="design">The design with its widths and its initialisation.</param>
+    /// <param name="device">The device of the parameters.</param>
+    /// <param name="seed">The seed of the generator.</param>
     public ModuleFactory(HybridDesign design, Device device, long seed) : this(design, device, seed, blank: false) { }
 
-    /// <summary>With <paramref name="blank"/>, parameters are left as memory gives them: the caller fills every one.</summary>
+    /// <summary>Creates a factory. With <paramref name="blank"/>, parameters are undefined, and the caller fills them.</summary>
     internal ModuleFactory(HybridDesign design, Device device, long seed, bool blank, ScalarType weightType = ScalarType.Float32)
     {
         this.blank = blank;
@@ -37,38 +37,37 @@ public sealed class ModuleFactory : IDisposable
         generator = new Generator((ulong)seed, CPU);
     }
 
-    /// <summary>The design the modules belong to.</summary>
+    /// <summary>Gets the design of the modules.</summary>
     public HybridDesign Design { get; }
 
-    /// <summary>Where parameters live.</summary>
+    /// <summary>Gets the device of the parameters.</summary>
     public Device Device { get; }
 
     /// <summary>
-    /// The type in which weights of projections are held: float32, or bfloat16 for models that only run. The default is float32. Parameters that
-    /// enter the arithmetic in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers. With bfloat16 no
-    /// parameter is trainable.
+    /// Gets the type in which weights of projections are stored: float32, or bfloat16 for inference. The default is float32. Parameters that are used
+    /// in float32 keep that type: norms, convolutions, <c>A_log</c>, <c>D</c>, <c>dt_bias</c>, routers. With bfloat16 no parameter is trainable.
     /// </summary>
     public ScalarType WeightType { get; }
 
-    /// <summary>The width of the residual stream.</summary>
+    /// <summary>Gets the width of the residual stream.</summary>
     public int Width => Design.Width;
 
-    /// <summary>Number of the block being made, from 1; 0 outside blocks.</summary>
+    /// <summary>Gets the number of the current block, from 1; 0 outside blocks.</summary>
     public int Position { get; private set; }
 
-    /// <summary>Epsilon of the norms of the block being made.</summary>
+    /// <summary>Gets the epsilon of the norms of the current block.</summary>
     public double NormEpsilon { get; private set; }
 
-    /// <summary>Normal values of a standard deviation; what lies beyond the design's cut-off is drawn again.</summary>
+    /// <summary>Creates normally distributed values with a standard deviation, truncated at the cut-off of the design.</summary>
     public Parameter Normal(double deviation, params long[] shape) => Make(Given(shape), () => DrawNormal(deviation, shape));
 
-    /// <summary>The same for a matrix that activations are multiplied by: held in <see cref="WeightType"/>.</summary>
+    /// <summary>Creates the same values for a matrix with which activations are multiplied, stored in <see cref="WeightType"/>.</summary>
     internal Parameter Weight(double deviation, params long[] shape) => Make(Given(shape), () => DrawNormal(deviation, shape), WeightType);
 
-    /// <summary>Uniform values in [low, high), held in <see cref="WeightType"/>.</summary>
+    /// <summary>Creates uniformly distributed values in [low, high), stored in <see cref="WeightType"/>.</summary>
     internal Parameter UniformWeight(double low, double high, params long[] shape) => Make(Given(shape), () => Draw(low, high, shape), WeightType);
 
-    /// <summary>The bias of a projection, zeros, held in <see cref="WeightType"/> as its weight is.</summary>
+    /// <summary>Creates the bias of a projection: zeros, stored in <see cref="WeightType"/> like its weight.</summary>
     internal Parameter Bias(params long[] shape) => Make(shape, () => zeros(shape, float32), WeightType);
 
     Tensor DrawNormal(double deviation, long[] shape)
@@ -80,28 +79,30 @@ public sealed class ModuleFactory : IDisposable
             .clamp_(Scalars.From(-cutoff * deviation), Scalars.From(cutoff * deviation));
     }
 
-    /// <summary>Uniform values in [low, high).</summary>
+    /// <summary>Creates uniformly distributed values in [low, high).</summary>
     public Parameter Uniform(double low, double high, params long[] shape) => Make(Given(shape), () => Draw(low, high, shape));
 
-    /// <summary>One value throughout.</summary>
+    /// <summary>Creates a parameter with one value.</summary>
     public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.From(value), float32));
 
-    /// <summary>Values computed from a uniform draw in [low, high).</summary>
+    /// <summary>Creates values computed from uniformly distributed values in [low, high).</summary>
     public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(Given(shape), () => map(Draw(low, high, shape)));
 
-    /// <summary>Values computed without randomness.</summary>
+    /// <summary>Creates values computed without randomness.</summary>
     public Parameter From(Func<Tensor> values) => Make(null, values);
 
-    /// <summary>The weight of a projection (outputs, inputs), held in <see cref="WeightType"/>.</summary>
-    /// <param name="outputs">Output width.</param>
-    /// <param name="inputs">Input width.</param>
-    /// <param name="intoResidual">Whether its output is added to the residual stream: its deviation is then <see cref="ResidualDeviation"/>.</param>
+    /// <summary>Creates the weight of a projection (outputs, inputs), stored in <see cref="WeightType"/>.</summary>
+    /// <param name="outputs">The output width.</param>
+    /// <param name="inputs">The input width.</param>
+    /// <param name="intoResidual">
+    /// Whether the output is added to the residual stream; the standard deviation is then <see cref="ResidualDeviation"/>.
+    /// </param>
     public Parameter Projection(long outputs, long inputs, bool intoResidual = false)
     {
         return Weight(intoResidual ? ResidualDeviation : Design.Initialisation.StandardDeviation, outputs, inputs);
     }
 
-    /// <summary>Standard deviation of projections that write into the residual stream at <see cref="Position"/>.</summary>
+    /// <summary>Gets the standard deviation of projections whose output is added to the residual stream at <see cref="Position"/>.</summary>
     public double ResidualDeviation => Design.Initialisation.StandardDeviation / Design.Initialisation.Residual switch
     {
         ResidualScaling.None => 1,
@@ -119,20 +120,20 @@ public sealed class ModuleFactory : IDisposable
         return result.item<double>();
     }
 
-    /// <summary>Disposes all parameters that were made: those of a model that could not be finished belong to nobody.</summary>
+    /// <summary>Disposes all created parameters, because those of an unfinished model have no owner.</summary>
     internal void Abandon()
     {
         foreach (var parameter in made) parameter.Dispose();
     }
 
-    /// <summary>Freezes the parameters of a finished model whose weights are not held in float32: they are too coarse to be trained.</summary>
+    /// <summary>Freezes the parameters of a finished model whose weights are not float32, because they are too coarse for training.</summary>
     internal void Finish()
     {
         if (WeightType == ScalarType.Float32) return;
         foreach (var parameter in made) parameter.requires_grad = false;
     }
 
-    /// <summary>Makes a block: <see cref="Position"/> and <see cref="NormEpsilon"/> are its own meanwhile.</summary>
+    /// <summary>Creates a block, during which <see cref="Position"/> and <see cref="NormEpsilon"/> are those of the block.</summary>
     internal T At<T>(int position, double normEpsilon, Func<T> make)
     {
         (Position, NormEpsilon) = (position, normEpsilon);
@@ -146,7 +147,7 @@ public sealed class ModuleFactory : IDisposable
         }
     }
 
-    // a generator that is gone would be taken for torch's own
+    // a disposed generator would be taken for the default generator of torch
     Generator Source
     {
         get

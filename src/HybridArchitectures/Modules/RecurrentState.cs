@@ -3,13 +3,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The state of a state-space mixer: the last inputs of its convolution and the state of its scan. Its size does not grow with length.
+/// Represents the state of a state-space mixer: the last inputs of its convolution and the state of its scan. Its size does not grow with the length.
 /// </summary>
 public sealed class RecurrentState : MixerState
 {
-    /// <summary>An empty state.</summary>
+    /// <summary>Creates an empty state.</summary>
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
-    /// <param name="scan">The scan's state, batch first, float32 (float64 beside float64 activations).</param>
+    /// <param name="scan">The state of the scan, batch first, float32 (float64 with float64 activations).</param>
     public RecurrentState(Tensor convolution, Tensor scan)
     {
         ArgumentNullException.ThrowIfNull(convolution);
@@ -18,12 +18,12 @@ public sealed class RecurrentState : MixerState
         Scan = scan.DetachFromDisposeScope();
     }
 
-    /// <summary>(batch, width - 1, channels), newest last.</summary>
+    /// <summary>Gets the last inputs of the convolution, (batch, width - 1, channels), newest last.</summary>
     public Tensor Convolution { get; }
 
     /// <summary>
-    /// The scan's state: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 beside float64
-    /// activations).
+    /// Gets the state of the scan: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 with
+    /// float64 activations).
     /// </summary>
     public Tensor Scan { get; }
 

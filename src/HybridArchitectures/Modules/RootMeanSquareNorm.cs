@@ -5,13 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>RMSNorm with a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) * weight over the last dimension.</summary>
+/// <summary>Computes RMSNorm with a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) * weight over the last dimension.</summary>
 public sealed class RootMeanSquareNorm : HybridModule
 {
     readonly double epsilon;
     readonly bool zeroCentered;
 
-    /// <summary>A norm over <paramref name="width"/> channels that multiplies by 1; see <see cref="Design.HybridDesign.ZeroCenteredNorms"/> for what its weight is.</summary>
+    /// <summary>
+    /// Creates a norm over <paramref name="width"/> channels whose initial factors are 1. <see cref="Design.HybridDesign.ZeroCenteredNorms"/>
+    /// determines what its weight is.
+    /// </summary>
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -22,14 +25,14 @@ public sealed class RootMeanSquareNorm : HybridModule
         AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);
     }
 
-    /// <summary>(width), float32: the factors, or what they differ from 1 by.</summary>
+    /// <summary>Gets the weight, (width) float32: the factors, or the factors minus 1.</summary>
     public Parameter Weight => Parameter("weight");
 
     Tensor Scale(Tensor x) => zeroCentered ? Derived("weight", x, weight => ones_like(weight).add(weight, Scalars.One)) : Weight;
 
-    /// <summary>The norm of x + residual, and that sum as rounded to the type of x: one pass on a GPU. Without gradient.</summary>
+    /// <summary>Returns the norm of x + residual, and that sum rounded to the type of x, in one pass on a GPU and without a gradient.</summary>
     internal (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
 
-    /// <summary>(..., width) to the same shape and type.</summary>
+    /// <summary>Computes the norm, with the shape (..., width) and type of <paramref name="x"/>.</summary>
     public Tensor Forward(Tensor x) => RmsNorm.Forward(x, Scale(x), epsilon);
 }

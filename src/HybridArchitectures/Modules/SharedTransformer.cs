@@ -4,14 +4,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The weights of a transformer layer that several blocks use (arXiv 2411.15242): feedForward(norm(attention(norm([x, embedded tokens])))).</summary>
+/// <summary>
+/// Represents a transformer layer whose weights several blocks use (arXiv 2411.15242): feedForward(norm(attention(norm([x, embedded tokens])))).
+/// </summary>
 public sealed class SharedTransformer : HybridModule
 {
     readonly RootMeanSquareNorm norm, feedForwardNorm;
     readonly Attention attention;
     readonly SwiGluFeedForward feedForward;
 
-    /// <summary>A transformer as its spec says.</summary>
+    /// <summary>Creates a shared transformer.</summary>
     public SharedTransformer(ModuleFactory factory, SharedTransformerSpec spec) : base(nameof(SharedTransformer))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -25,7 +27,7 @@ public sealed class SharedTransformer : HybridModule
         feedForward = Add("feed_forward", new SwiGluFeedForward(factory, spec.FeedForward));
     }
 
-    /// <summary>What it is.</summary>
+    /// <summary>Gets the spec of the transformer.</summary>
     public SharedTransformerSpec Spec { get; }
 
     internal Tensor Forward(Tensor x, SequenceContext context, MixerState? state, AttentionAdapters? adapters, LowRankAdapter? feedForwardAdapter)
@@ -35,6 +37,6 @@ public sealed class SharedTransformer : HybridModule
         return feedForward.Forward(feedForwardNorm.Forward(attended), feedForwardAdapter);
     }
 
-    /// <summary>An empty state of one use's attention.</summary>
+    /// <summary>Creates an empty state of the attention of one use.</summary>
     internal MixerState CreateState(int batch, ScalarType compute, Device device) => attention.CreateState(batch, compute, device);
 }

@@ -4,14 +4,14 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>What a block adds of its own to a transformer it shares with others: adapters, and the projection of the result.</summary>
+/// <summary>Represents the parameters that a block adds to a shared transformer: adapters, and the projection of the result.</summary>
 public sealed class SharedTransformerAdapter : HybridModule
 {
     readonly AttentionAdapters? attention;
     readonly LowRankAdapter? feedForward;
     readonly Linear output;
 
-    /// <summary>A block's use of a transformer, which is no child of it.</summary>
+    /// <summary>Creates the use of a transformer by a block. The transformer is not a child of it.</summary>
     public SharedTransformerAdapter(ModuleFactory factory, SharedTransformerUse use, SharedTransformer transformer) : base(nameof(SharedTransformerAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
@@ -28,10 +28,10 @@ public sealed class SharedTransformerAdapter : HybridModule
         output = Add("output", new Linear(factory.Projection(factory.Width, factory.Width)));
     }
 
-    /// <summary>What is shared.</summary>
+    /// <summary>Gets the shared transformer.</summary>
     public SharedTransformer Transformer { get; }
 
-    /// <summary>(batch, length, width) to the same shape: what is added to the mixer's input.</summary>
+    /// <summary>Computes the value to add to the input of the mixer, (batch, length, width).</summary>
     public Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, (int)output.Weight.size(1), context);

@@ -5,14 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>The gated short convolution of LFM2 (arXiv 2511.23404): out(c * conv(b * x)), with (b, c, x) one projection of the input.</summary>
+/// <summary>
+/// Computes the gated short convolution of LFM2 (arXiv 2511.23404): out(c * conv(b * x)), where (b, c, x) is one projection of the input.
+/// </summary>
 public sealed class ShortConvolution : Mixer
 {
     readonly ShortConvolutionSpec spec;
     readonly int width;
     readonly Linear input, output;
 
-    /// <summary>A short convolution as its spec says.</summary>
+    /// <summary>Creates a short convolution.</summary>
     public ShortConvolution(ModuleFactory factory, ShortConvolutionSpec spec) : base(nameof(ShortConvolution))
     {
         ModuleChecks.Spec(factory, spec);

@@ -2,12 +2,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>What a <see cref="MixerState"/> keeps to come back to a place.</summary>
+/// <summary>Contains what a <see cref="MixerState"/> needs to return to an earlier point.</summary>
 public sealed class StateSnapshot : IDisposable
 {
-    /// <summary>A snapshot.</summary>
+    /// <summary>Creates a snapshot.</summary>
     /// <param name="tensors">Copies, which the snapshot owns.</param>
-    /// <param name="parts">Snapshots of the states inside the state, which it owns too.</param>
+    /// <param name="parts">Snapshots of the states inside the state, which the snapshot also owns.</param>
     public StateSnapshot(IReadOnlyList<Tensor> tensors, params IReadOnlyList<StateSnapshot> parts)
     {
         ArgumentNullException.ThrowIfNull(tensors);
@@ -16,13 +16,13 @@ public sealed class StateSnapshot : IDisposable
         (Tensors, Parts) = ([.. tensors], [.. parts]);
     }
 
-    /// <summary>Copies of tensors.</summary>
+    /// <summary>Gets the copies of tensors.</summary>
     public IReadOnlyList<Tensor> Tensors { get; }
 
-    /// <summary>Snapshots of the states inside.</summary>
+    /// <summary>Gets the snapshots of inner states.</summary>
     public IReadOnlyList<StateSnapshot> Parts { get; }
 
-    /// <summary>Memory in bytes.</summary>
+    /// <summary>Gets the size in bytes.</summary>
     public long Bytes => Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize) + Parts.Sum(part => part.Bytes);
 
     /// <inheritdoc/>

@@ -5,12 +5,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Initial values that state-space mixers share.</summary>
+/// <summary>Computes initial values that state-space mixers share.</summary>
 static class StateSpaceInitialisation
 {
     /// <summary>
-    /// A bias whose softplus is log-uniform between two time steps, never below their floor: b = t + log(1 - exp(-t)) is the inverse of softplus
-    /// (arXiv 2312.00752, section 3.6).
+    /// Returns a bias whose softplus is log-uniform between two time steps, and never below their floor: b = t + log(1 - exp(-t)) is the inverse of
+    /// softplus (arXiv 2312.00752, section 3.6).
     /// </summary>
     public static Parameter TimeStepBias(ModuleFactory factory, Interval range, double floor, int channels) =>
         factory.FromUniform(Math.Log(range.Minimum), Math.Log(range.Maximum), logarithm =>

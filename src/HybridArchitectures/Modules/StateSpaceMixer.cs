@@ -5,14 +5,18 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>A state-space mixer in two steps, so that an intra-layer hybrid can norm and fuse between scan and output projection.</summary>
-/// <param name="kind">What error messages call it.</param>
+/// <summary>
+/// Represents a state-space mixer in two steps, so that an intra-layer hybrid can apply norm and fusion between the scan and the output projection.
+/// </summary>
+/// <param name="kind">The name of the module in exceptions.</param>
 public abstract class StateSpaceMixer(string kind) : Mixer(kind)
 {
-    /// <summary>(batch, length, innerWidth) before the output projection, and the scan's input after the convolution, of the same shape.</summary>
+    /// <summary>
+    /// Returns (batch, length, innerWidth) before the output projection, and the input of the scan after the convolution, of the same shape.
+    /// </summary>
     internal abstract (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state);
 
-    /// <summary>The output projection: (batch, length, innerWidth) to (batch, length, width).</summary>
+    /// <summary>Applies the output projection: (batch, length, innerWidth) to (batch, length, width).</summary>
     internal abstract Tensor Project(Tensor scanned);
 
     /// <inheritdoc/>
@@ -25,11 +29,11 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
         _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a state-space mixer", nameof(state)),
     };
 
-    /// <summary>Whether x (batch, 1, ...) is the next token of every row: its state is then updated in place.</summary>
+    /// <summary>Returns whether x (batch, 1, ...) is the next token of every row, so that its state can be updated in place.</summary>
     private protected static bool IsStep(Tensor x, RecurrentState? state, SequenceContext context) =>
         state is not null && (x.size(1) == 1 || context.IsStepwise) && context.Layout is null && !is_grad_enabled();
 
-    /// <summary>Causal convolution with its nonlinearity, continuing from and updating the state.</summary>
+    /// <summary>Computes the causal convolution with its nonlinearity, and continues and updates the state.</summary>
     private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
         bool silu = activation == Activation.Silu;

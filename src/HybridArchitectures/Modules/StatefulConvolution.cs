@@ -4,10 +4,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>A causal convolution that continues from the first tensor of a mixer's state and updates it.</summary>
+/// <summary>Computes a causal convolution that continues from the first tensor of the state of a mixer and updates it.</summary>
 static class StatefulConvolution
 {
-    /// <summary>(batch, length, channels) to the same shape; a stepwise pass moves token by token.</summary>
+    /// <summary>Computes (batch, length, channels) from the same shape. A stepwise pass advances by one token at a time.</summary>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, MixerState? state, SequenceContext context)
     {
         if (state is null) return CausalConvolution.Forward(x, weight, bias, silu, null, context.Layout).Output;

@@ -5,16 +5,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>outputScale * down(activation(gateScale * gate(x)) * up(x)) (arXiv 2002.05202).</summary>
+/// <summary>Computes outputScale * down(activation(gateScale * gate(x)) * up(x)) (arXiv 2002.05202).</summary>
 public sealed class SwiGluFeedForward : FeedForward
 {
     readonly SwiGluSpec spec;
     readonly Linear gate, up, down;
 
-    /// <summary>A feed-forward of the given inner width.</summary>
+    /// <summary>Creates a feed-forward with an inner width.</summary>
     public SwiGluFeedForward(ModuleFactory factory, int innerWidth) : this(factory, new SwiGluSpec(innerWidth)) { }
 
-    /// <summary>A feed-forward as its spec says.</summary>
+    /// <summary>Creates a feed-forward.</summary>
     public SwiGluFeedForward(ModuleFactory factory, SwiGluSpec spec) : base(nameof(SwiGluFeedForward))
     {
         ModuleChecks.Spec(factory, spec);
@@ -29,7 +29,7 @@ public sealed class SwiGluFeedForward : FeedForward
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context) => Forward(x, adapter: null);
 
-    /// <summary>With what an adapter adds to gate and up, which follow each other in its output.</summary>
+    /// <summary>Computes the feed-forward with an adapter whose output is added to gate and up, in this order.</summary>
     internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
     {
         if (adapter is null && spec is { Activation: Activation.Silu, GateScale: 1 } && Linear.ForwardGated(x, gate, up) is { } inner)

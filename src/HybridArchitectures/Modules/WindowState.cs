@@ -7,22 +7,22 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Keys and values of a sliding window and its sinks: position p lies in slot p while p is a sink, else in slot sinks + (p - sinks) mod window, so that memory does
-/// not grow with length.
+/// Stores the keys and values of a sliding window and its sinks. Position p is in slot p if it is a sink, and otherwise in slot sinks + (p - sinks)
+/// mod window, so that memory does not grow with the length.
 /// </summary>
 public sealed class WindowState : MixerState
 {
     readonly int window, sinks;
-    readonly Tensor keys, values, positions;       // (batch, slots + 1, ...): the last slot takes what need not be kept; positions are -1 in empty slots
+    readonly Tensor keys, values, positions;       // (batch, slots + 1, ...): the last slot receives unneeded values; positions are -1 in empty slots
 
-    /// <summary>An empty state; parameters as in <see cref="KeyValueState"/>.</summary>
+    /// <summary>Creates an empty state; parameters as in <see cref="KeyValueState"/>.</summary>
     public WindowState(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
         : this(window, sinks,
             zeros([Rows(batch, window, sinks, keyValueHeads, headSize, valueHeadSize, compute, device), window + sinks + 1, keyValueHeads, headSize], compute, device).DetachFromDisposeScope(),
             zeros([batch, window + sinks + 1, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope(),
             full([batch, window + sinks + 1], Scalars.MinusOne, ScalarType.Int64, device).DetachFromDisposeScope()) { }
 
-    // the rows, once everything else has been found to be in order
+    // the rows, after everything else has been checked
     static long Rows(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
     {
         ModuleChecks.State(batch, compute, device);
@@ -43,7 +43,9 @@ public sealed class WindowState : MixerState
     /// <inheritdoc/>
     public override MixerState Select(Tensor rows) => new WindowState(window, sinks, Rows(keys, rows), Rows(values, rows), Rows(positions, rows));
 
-    /// <summary>Adds a pass's keys (batch, length, heads, headSize) and values, and gives all that attention may see with their positions.</summary>
+    /// <summary>
+    /// Appends the keys (batch, length, heads, headSize) and values of a pass, and returns those that attention can see, with their positions.
+    /// </summary>
     internal (Tensor Keys, Tensor Values, AttentionPositions Positions) Append(Tensor newKeys, Tensor newValues, SequenceContext context)
     {
         int slots = window + sinks;
@@ -51,7 +53,7 @@ public sealed class WindowState : MixerState
         var newPositions = context.Layout?.Valid is { } valid ? queries.masked_fill(valid.logical_not(), Scalars.MinusOne) : queries;
         if (context.Length == 1)
         {
-            // the slot that is overwritten held the position just left behind by the window
+            // the overwritten slot contained the position that has just left the window
             Write(newKeys, newValues, newPositions, context);
             return (keys.narrow(1, 0, slots), values.narrow(1, 0, slots), new AttentionPositions(queries, positions.narrow(1, 0, slots)));
         }
@@ -62,7 +64,7 @@ public sealed class WindowState : MixerState
         return (allKeys, allValues, new AttentionPositions(queries, allPositions));
     }
 
-    /// <summary>A decoding step: adds the new tokens of each row, one after another, and attends to what the window and the sinks leave.</summary>
+    /// <summary>Computes a decoding step: appends the new tokens of each row, one after another, and attends to the window and the sinks.</summary>
     internal Tensor Step(Tensor query, Tensor key, Tensor value, AttentionSpec spec, SequenceContext context)
     {
         int slots = window + sinks;
@@ -71,7 +73,7 @@ public sealed class WindowState : MixerState
         var attended = new Tensor[context.Length];
         for (int token = 0; token < attended.Length; token++)
         {
-            // the slot of a later token may still be seen by an earlier one: one after another
+            // an earlier token may still see the slot of a later one: one after another
             int after = attended.Length - 1 - token;
             var lengths = after == 0 ? context.StepLengths! : context.StepLengths!.sub(Scalars.From((long)after));
             Tensor One(Tensor all) => attended.Length == 1 ? all : all.narrow(1, token, 1);
@@ -87,7 +89,8 @@ public sealed class WindowState : MixerState
         int slots = window + sinks;
         var totals = context.RowTotals();
         var isSink = newPositions.lt(Scalars.From(sinks));
-        // each slot is written once: by a sink, or by one of the row's last `window` tokens; all else, pads too, goes to the spare slot
+        // each slot is written once: by a sink, or by one of the last `window` tokens of the row; everything else, including padding, goes to the
+        // spare slot
         var kept = newPositions.ge(Scalars.Zero).logical_and(isSink.logical_or(newPositions.ge(totals.sub(Scalars.From(window)))));
         var slot = where(isSink, newPositions, newPositions.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
         slot = slot.masked_fill(kept.logical_not(), Scalars.From(slots));
