@@ -5,9 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Decoding on a GPU as a captured graph, from the embedding of the last tokens to the choice of the next. The host sees token ids one step
-/// behind: while it
-/// handles those of a step, the next one runs.
+/// Decodes on a GPU with a captured graph, from the embedding of the last tokens to the selection of the next. The host receives token ids one step
+/// later: while it processes those of a step, the next step runs.
 /// </summary>
 sealed class DecodeLoop : IDisposable
 {
@@ -23,12 +22,12 @@ sealed class DecodeLoop : IDisposable
     readonly DeviceReadback[] readbacks;
     int launched, taken;
 
-    /// <summary>A loop over the rows of a cache, which stays the caller's.</summary>
+    /// <summary>Creates a loop over the rows of a cache.</summary>
     /// <param name="model">The model, on a GPU.</param>
-    /// <param name="cache">What the rows have read: all but their last token.</param>
+    /// <param name="cache">The cache, with all tokens of the rows except the last. The caller disposes it.</param>
     /// <param name="rows">The rows, in the order of the cache.</param>
-    /// <param name="prepare">Changes the scores (rows, vocabulary) before one is chosen, without numbers of the host.</param>
-    /// <param name="samples">Whether tokens are drawn; the likeliest are taken otherwise.</param>
+    /// <param name="prepare">Changes the scores (rows, vocabulary size) before the selection, without numbers from the host.</param>
+    /// <param name="samples">Whether tokens are sampled; otherwise the most probable ones are selected.</param>
     public DecodeLoop(HybridLanguageModel model, HybridCache cache, IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare, bool samples)
     {
         (this.model, this.cache, this.rows, this.prepare, this.samples) = (model, cache, rows, prepare, samples);
@@ -44,10 +43,10 @@ sealed class DecodeLoop : IDisposable
 
     static Tensor Own(Tensor tensor) => tensor.DetachFromDisposeScope();
 
-    /// <summary>Steps that run and whose tokens have not been taken.</summary>
+    /// <summary>Gets the number of steps that run and whose tokens have not been taken.</summary>
     public int Pending => launched - taken;
 
-    /// <summary>Kernels, copies and fills of a captured step; 0 before the capture.</summary>
+    /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
     public long Nodes => graph.Nodes;
 
     /// <summary>Starts the next step of all rows.</summary>
@@ -61,7 +60,7 @@ sealed class DecodeLoop : IDisposable
         launched++;
     }
 
-    /// <summary>The tokens of the oldest step not taken, one a row; -1 where none could be chosen.</summary>
+    /// <summary>Returns the tokens of the oldest step that has not been taken, one per row; -1 where none could be selected.</summary>
     public int[] Take()
     {
         var values = readbacks[taken++ % readbacks.Length].End<long>();
@@ -78,7 +77,7 @@ sealed class DecodeLoop : IDisposable
         at.zero_();
     }
 
-    // what is captured: nothing here may depend on numbers of the host
+    // the captured work: nothing here may depend on numbers from the host
     void Step()
     {
         using var scope = NewDisposeScope();
@@ -97,7 +96,7 @@ sealed class DecodeLoop : IDisposable
         return (indices, values.isfinite());
     }
 
-    // as RowRandom.Pick: the first token at which the sum of the weights exceeds its number's share of the total
+    // as RowRandom.Pick: the first token at which the sum of the weights exceeds its fraction of the total
     (Tensor Next, Tensor Chosen) Sample(Tensor scores)
     {
         var weights = scores.softmax(1);

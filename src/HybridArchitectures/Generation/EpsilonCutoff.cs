@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Keeps the tokens of at least a given probability, and the likeliest in any case (arXiv 2210.15191).</summary>
+/// <summary>Keeps the tokens with at least a given probability, and always the most probable one (arXiv 2210.15191).</summary>
 public sealed class EpsilonCutoff : LogitsProcessor
 {
     readonly Scalar epsilon;
 
-    /// <summary>A filter.</summary>
-    /// <param name="epsilon">0 to 1; 0 keeps all.</param>
+    /// <summary>Creates a filter.</summary>
+    /// <param name="epsilon">The probability, from 0 to 1; 0 keeps all tokens.</param>
     public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.From(Bounds.ZeroToOne(epsilon, nameof(epsilon)));
 
     /// <inheritdoc/>

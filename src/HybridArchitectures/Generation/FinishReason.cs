@@ -1,12 +1,12 @@
 namespace HybridArchitectures.Generation;
 
-/// <summary>Why a row of generated text ended.</summary>
+/// <summary>Specifies why a row of generated text ended.</summary>
 public enum FinishReason
 {
-    /// <summary>The model gave one of the stop tokens.</summary>
+    /// <summary>The model generated a stop token.</summary>
     StopToken,
 
-    /// <summary>The text came to one of the stop strings, which is not part of the text.</summary>
+    /// <summary>The text reached a stop string, which is not part of the text.</summary>
     StopString,
 
     /// <summary>The maximum number of tokens was reached.</summary>

@@ -1,11 +1,11 @@
 namespace HybridArchitectures.Generation;
 
-/// <summary>One generated token of one row, and the text that became certain with it.</summary>
+/// <summary>Contains one generated token of one row, and the text that is certain after it.</summary>
 /// <param name="Row">The row of the batch.</param>
 /// <param name="Id">The token.</param>
 /// <param name="Text">
-/// Whole characters, often none: bytes of an unfinished character and text that may be the beginning of a stop string are held back until it is clear
-/// what they are.
+/// Complete characters, often none. Bytes of an incomplete character, and text that may be the beginning of a stop string, are delayed until they are
+/// certain.
 /// </param>
-/// <param name="FinishReason">Why the row ended with this token, or null if it goes on.</param>
+/// <param name="FinishReason">Why the row ended with this token, or null if it continues.</param>
 public sealed record GeneratedPiece(int Row, int Id, string Text, FinishReason? FinishReason);

@@ -2,85 +2,102 @@ using System.Text;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>How text is generated. Every value is checked when it is set.</summary>
+/// <summary>Specifies how text is generated. Values are checked when they are set.</summary>
 public sealed record GenerationOptions
 {
-    /// <summary>The most tokens to generate for a prompt.</summary>
+    /// <summary>Gets or sets the maximum number of tokens to generate for a prompt. The default is 256.</summary>
     public int MaxNewTokens { get; init => field = Bounds.AtLeastOne(value, nameof(MaxNewTokens)); } = 256;
 
-    /// <summary>What the scores are divided by before sampling; 0 takes the likeliest token each time (greedy).</summary>
+    /// <summary>
+    /// Gets or sets the temperature, by which scores are divided before sampling. 0 always selects the most probable token (greedy). The default is
+    /// 1.
+    /// </summary>
     public double Temperature { get; init => field = Bounds.ZeroOrPositive(value, nameof(Temperature)); } = 1;
 
-    /// <summary>Keep this many likeliest tokens; null for all.</summary>
+    /// <summary>Gets or sets the number of most probable tokens to keep. The default, null, keeps all.</summary>
     public int? TopK { get; init => field = value is { } count ? Bounds.AtLeastOne(count, nameof(TopK)) : null; }
 
-    /// <summary>Keep the likeliest tokens that together reach this probability, in (0, 1]; null for all.</summary>
+    /// <summary>
+    /// Gets or sets the probability, in (0, 1], that the most probable tokens must reach together to be kept. The default, null, keeps all.
+    /// </summary>
     public double? TopP { get; init => field = value is { } probability ? Bounds.Fraction(probability, nameof(TopP)) : null; }
 
-    /// <summary>Keep tokens at least this many times as likely as the likeliest, in [0, 1]; null for all.</summary>
+    /// <summary>
+    /// Gets or sets the factor, in [0, 1]: tokens with at least this fraction of the probability of the most probable token are kept. The default,
+    /// null, keeps all.
+    /// </summary>
     public double? MinP { get; init => field = value is { } fraction ? Bounds.ZeroToOne(fraction, nameof(MinP)) : null; }
 
-    /// <summary>Keep the tokens of the most expected surprise that together reach this probability, in (0, 1]; null for all.</summary>
+    /// <summary>
+    /// Gets or sets the probability, in (0, 1], that the tokens with the most typical information content must reach together to be kept. The
+    /// default, null, keeps all.
+    /// </summary>
     public double? TypicalP { get; init => field = value is { } mass ? Bounds.Fraction(mass, nameof(TypicalP)) : null; }
 
-    /// <summary>Keep tokens of at least this probability, in [0, 1]; null for all.</summary>
+    /// <summary>Gets or sets the minimum probability of the tokens that are kept, in [0, 1]. The default, null, keeps all.</summary>
     public double? EpsilonCutoff { get; init => field = value is { } epsilon ? Bounds.ZeroToOne(epsilon, nameof(EpsilonCutoff)) : null; }
 
-    /// <summary>Penalty on tokens that the row, prompt included, already holds; 1 for none.</summary>
+    /// <summary>Gets or sets the penalty on tokens that the row, including the prompt, already contains. The default, 1, is no penalty.</summary>
     public double RepetitionPenalty { get; init => field = Bounds.Positive(value, nameof(RepetitionPenalty)); } = 1;
 
-    /// <summary>No run of this many tokens comes twice; null for no such rule.</summary>
+    /// <summary>Gets or sets the length of token sequences that must not occur twice. The default, null, allows all.</summary>
     public int? NoRepeatNgrams { get; init => field = value is { } length ? Bounds.AtLeastOne(length, nameof(NoRepeatNgrams)) : null; }
 
-    /// <summary>Rules of one's own, applied to the model's scores before all others.</summary>
+    /// <summary>Gets or sets custom rules, which are applied to the scores of the model before all others. The default is none.</summary>
     public IReadOnlyList<LogitsProcessor> Processors { get; init => field = Items(value, nameof(Processors)); } = [];
 
-    /// <summary>Texts that end the generation; they and what follows are not part of the result. The one that is complete first counts.</summary>
+    /// <summary>
+    /// Gets or sets the texts that end the generation. They, and the text after them, are not part of the result. The one that is complete first
+    /// counts. The default is none.
+    /// </summary>
     public IReadOnlyList<string> Stop { get; init => field = CheckedStop(value); } = [];
 
-    /// <summary>Tokens that end the generation; null for the tokenizer's own.</summary>
+    /// <summary>Gets or sets the tokens that end the generation. The default, null, uses those of the tokenizer.</summary>
     public IReadOnlyList<int>? StopTokens { get; init; }
 
     /// <summary>
-    /// Seed of the sampling, the same for every prompt: what a prompt gives depends on its own seed, not on the prompts beside it. Null for a different seed each time.
+    /// Gets or sets the seed of the sampling, the same for every prompt. The result of a prompt depends on its seed and not on the other prompts. The
+    /// default, null, uses a different seed each time.
     /// </summary>
     public long? Seed { get; init; }
 
-    /// <summary>One seed for each prompt instead of <see cref="Seed"/>, as for several samples of one prompt.</summary>
+    /// <summary>
+    /// Gets or sets one seed per prompt, which replaces <see cref="Seed"/>, for example for several samples of one prompt. The default is null.
+    /// </summary>
     public IReadOnlyList<long>? Seeds { get; init; }
 
-    /// <summary>Whether a prompt given as text begins with the begin-of-text token; null for yes if the tokenizer has one.</summary>
+    /// <summary>
+    /// Gets or sets whether a text prompt begins with the begin-of-text token. The default, null, means true if the tokenizer has one.
+    /// </summary>
     public bool? BeginOfText { get; init; }
 
-    /// <summary>Whether special tokens written in a prompt given as text are taken as such. Leave it off for text you do not trust.</summary>
+    /// <summary>
+    /// Gets or sets whether special tokens in a text prompt are recognised. The default is false. Do not set it for text that you do not trust.
+    /// </summary>
     public bool RecognizeSpecialTokens { get; init; }
 
-    /// <summary>Whether special tokens that the model gives are left out of the text.</summary>
+    /// <summary>Gets or sets whether special tokens of the model are omitted from the text. The default is true.</summary>
     public bool SkipSpecialTokens { get; init; } = true;
 
     /// <summary>
-    /// Gets or sets the number of tokens a row that are read at a time from prompts, which bounds memory. The default, null, means 512 in
-    /// main memory,
-    /// and on a GPU as many as make 16,384 tokens over all rows, at least 512.
+    /// Gets or sets the number of tokens per row that are read at a time from prompts, which limits memory. The default, null, means 512 on the CPU.
+    /// On a GPU it is the number with which all rows together have 16,384 tokens, and at least 512.
     /// </summary>
     public int? PrefillChunk { get; init => field = value is { } tokens ? Bounds.AtLeastOne(tokens, nameof(PrefillChunk)) : null; }
 
     /// <summary>
-    /// Gets or sets whether decoding steps on a GPU are captured as CUDA graphs, one for each number of rows. The default value is true.
-    /// Tokens are the
-    /// same with and without. Steps run eagerly where a model has custom mixers, or where <see cref="Processors"/>, <see
-    /// cref="RepetitionPenalty"/> or
-    /// <see cref="NoRepeatNgrams"/> need the tokens on the host; an event of the source "HybridArchitectures" says why.
+    /// Gets or sets whether decoding steps on a GPU are captured as CUDA graphs, one for each number of rows. The default is true. Tokens are the
+    /// same in both cases. Steps are not captured if the model has custom mixers, or if <see cref="Processors"/>, <see cref="RepetitionPenalty"/> or
+    /// <see cref="NoRepeatNgrams"/> need the tokens on the host. An event of the source "HybridArchitectures" gives the reason.
     /// </summary>
     public bool CudaGraphs { get; init; } = true;
 
     /// <summary>
-    /// Gets or sets how many draft tokens are verified in one pass, from 1 to 7. Drafts are what followed the last tokens where they stood
-    /// before in the
-    /// same text (prompt lookup, as in transformers), so no second model is needed: text that repeats, such as code or quotations, takes
-    /// fewer passes. The
-    /// tokens are those of greedy decoding, where the two best scores are not as close as rounding. The default, null, verifies none. Used where
-    /// <see cref="Temperature"/> is 0, no rule needs the tokens on the host, and the model has no custom mixer.
+    /// Gets or sets the number of draft tokens to verify in one pass, from 1 to 7. Drafts are the tokens that followed an earlier occurrence of the
+    /// last tokens in the same text (prompt lookup, as in transformers), so no second model is needed. Repetitive text, such as code or quotations,
+    /// takes fewer passes. The tokens are those of greedy decoding, unless the difference of the two best scores is in the range of rounding. The
+    /// default, null, verifies none. The option is used if <see cref="Temperature"/> is 0, no rule needs the tokens on the host, and the model has no
+    /// custom mixer.
     /// </summary>
     public int? DraftTokens
     {
@@ -91,12 +108,13 @@ public sealed record GenerationOptions
 
     internal const int MaxDraftTokens = 7;
 
-    /// <summary>Why tokens cannot be chosen without the host; null where they can.</summary>
+    /// <summary>Gets why tokens cannot be selected without the host, or null if they can.</summary>
     internal string? HostRule =>
         Processors.Count > 0 ? nameof(Processors) : RepetitionPenalty != 1 ? nameof(RepetitionPenalty) : NoRepeatNgrams is not null ? nameof(NoRepeatNgrams) : null;
 
     /// <summary>
-    /// The rules these options ask for, in order: own ones, repetition, runs, and unless greedy temperature, top-k, top-p, min-p, typical, epsilon.
+    /// Creates the rules of these options in order: custom rules, repetition, sequences, and unless greedy, temperature, top-k, top-p, min-p,
+    /// typical, epsilon.
     /// </summary>
     public IReadOnlyList<LogitsProcessor> CreateProcessors()
     {

@@ -1,9 +1,9 @@
 namespace HybridArchitectures.Generation;
 
-/// <summary>The text generated for one prompt.</summary>
+/// <summary>Contains the text generated for one prompt.</summary>
 /// <param name="Text">The text after the prompt, without the stop string or stop token that ended it.</param>
-/// <param name="Ids">The generated tokens, a stop token included.</param>
-/// <param name="PromptIds">The tokens of the prompt as the model saw them.</param>
-/// <param name="FinishReason">Why it ended.</param>
-/// <param name="Seed">The seed it was sampled with: the same prompt, options and seed give it again.</param>
+/// <param name="Ids">The generated tokens, including a stop token.</param>
+/// <param name="PromptIds">The tokens of the prompt as the model received them.</param>
+/// <param name="FinishReason">Why the generation ended.</param>
+/// <param name="Seed">The seed of the sampling. The same prompt, options and seed give the same result.</param>
 public sealed record GenerationResult(string Text, IReadOnlyList<int> Ids, IReadOnlyList<int> PromptIds, FinishReason FinishReason, long Seed);

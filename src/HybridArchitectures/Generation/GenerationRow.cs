@@ -2,7 +2,7 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>One prompt on its way to a text.</summary>
+/// <summary>Represents one prompt during generation.</summary>
 sealed class GenerationRow
 {
     readonly GenerationOptions options;
@@ -27,20 +27,20 @@ sealed class GenerationRow
 
     public long Seed { get; }
 
-    /// <summary>Prompt and generated tokens.</summary>
+    /// <summary>Gets the tokens of the prompt and the generated tokens.</summary>
     public List<int> History { get; }
 
     public int GeneratedCount => History.Count - Prompt.Count;
 
     public bool IsFinished { get; private set; }
 
-    /// <summary>The random number for the next token.</summary>
+    /// <summary>Gets the random number for the next token.</summary>
     public double NextNumber => NumberAt(GeneratedCount);
 
-    /// <summary>The random number for the token generated after <paramref name="count"/> others.</summary>
+    /// <summary>Returns the random number for the token generated after <paramref name="count"/> others.</summary>
     public double NumberAt(int count) => random.At(count);
 
-    /// <summary>Takes the next token.</summary>
+    /// <summary>Accepts the next token.</summary>
     public GeneratedPiece Accept(int id)
     {
         History.Add(id);
@@ -62,6 +62,6 @@ sealed class GenerationRow
         return new(Index, id, text, reason);
     }
 
-    // an unfinished character may itself complete a stop string
+    // an incomplete character may itself complete a stop string
     string End() => filter.Add(decoder?.Flush() ?? "") + filter.End();
 }

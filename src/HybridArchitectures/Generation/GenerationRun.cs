@@ -6,12 +6,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>A batch of prompts being continued, one token a row and step. Rows that have ended leave the batch.</summary>
+/// <summary>Continues a batch of prompts by one token per row and step. Rows that have ended leave the batch.</summary>
 sealed class GenerationRun : IDisposable
 {
     const int HostChunk = 512, DeviceTokens = 16_384;
 
-    // tokens to come that a graph makes room for at once: memory grows, and the step is captured again, where there are more
+    // the number of later tokens for which a graph reserves memory at once: beyond it memory grows, and the step is captured again
     const int MaxRoom = 2048;
 
     readonly LanguageModel model;
@@ -24,7 +24,7 @@ sealed class GenerationRun : IDisposable
     HybridCache? cache;
     DecodeLoop? loop;
     Tensor? absentIds;
-    List<GenerationRow> slots = [];         // the rows of the cache, those that have ended among them
+    List<GenerationRow> slots = [];         // the rows of the cache, including those that have ended
     bool disposed;
 
     public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, Action ended)
@@ -38,11 +38,11 @@ sealed class GenerationRun : IDisposable
 
     public bool IsFinished => active.Count == 0;
 
-    /// <summary>One token for each row that has not ended; the first step reads the prompts.</summary>
+    /// <summary>Generates one token for each row that has not ended. The first step reads the prompts.</summary>
     public IReadOnlyList<GeneratedPiece> Step(CancellationToken cancellation)
     {
         cancellation.ThrowIfCancellationRequested();
-        // for this step alone: a run that is abandoned between two steps leaves the model as it was
+        // for this step only: a run that is abandoned between two steps leaves the model unchanged
         bool wasTraining = model.training;
         if (wasTraining) model.eval();
         try
@@ -79,7 +79,7 @@ sealed class GenerationRun : IDisposable
         ended();
     }
 
-    // (rows, vocabulary) after each prompt's last token
+    // (rows, vocabulary size) after the last token of each prompt
     Tensor ReadPrompts(CancellationToken cancellation)
     {
         cache = model.CreateCache(active.Count);
@@ -107,7 +107,7 @@ sealed class GenerationRun : IDisposable
         return cat(last, 0);
     }
 
-    // (rows, drafts) of a model whose states can take tokens back; null where none are wanted
+    // (rows, drafts) of a model whose states can remove tokens; null if none are requested
     int[][]? Drafts()
     {
         if (options.DraftTokens is not { } count || options.Temperature != 0 || options.HostRule is not null) return null;
@@ -115,7 +115,7 @@ sealed class GenerationRun : IDisposable
         return [.. active.Select(row => PromptLookup.Guess(row.History, count))];
     }
 
-    // one pass over the last token of each row and its drafts; drafts that the model would have chosen itself are kept
+    // one pass over the last token of each row and its drafts; drafts that the model would have selected are kept
     GeneratedPiece[] Verify(int[][] drafts)
     {
         int width = 1 + drafts.Max(guess => guess.Length);
@@ -123,7 +123,7 @@ sealed class GenerationRun : IDisposable
         for (int row = 0; row < active.Count; row++)
         {
             ids[row * width] = active[row].History[^1];
-            // rows with fewer drafts are filled with tokens that are not taken
+            // rows with fewer drafts are filled with tokens that are discarded
             for (int i = 1; i < width; i++) ids[row * width + i] = i <= drafts[row].Length ? drafts[row][i - 1] : 0;
         }
         using var context = new SequenceContext(cache: cache) { IsStepwise = true };
@@ -169,18 +169,18 @@ sealed class GenerationRun : IDisposable
 
     Tensor RuledOnDevice(Tensor logits)
     {
-        // none of these rules looks at the tokens so far
+        // none of these rules uses the earlier tokens
         var history = Enumerable.Repeat((IReadOnlyList<int>)[], (int)logits.size(0)).ToArray();
         var scores = Restricted(logits);
         foreach (var processor in processors) scores = processor.Apply(scores, history);
         return scores;
     }
 
-    // the step whose tokens are wanted runs already, unless it is the first
+    // the step whose tokens are requested runs already, unless it is the first
     GeneratedPiece[] ComputeLoop()
     {
         if (loop!.Pending == 0) loop.Launch();
-        // rows that have ended compute on beside the others until few are left; then the others go on alone
+        // rows that have ended continue in the batch until few are left; then only the others continue
         bool shrink = active.Count <= slots.Count / 2;
         bool another = active.Any(row => row.GeneratedCount + loop.Pending < options.MaxNewTokens);
         if (another && !shrink) loop.Launch();
@@ -218,7 +218,7 @@ sealed class GenerationRun : IDisposable
         return logits;
     }
 
-    // float32 scores of the tokens that there are
+    // float32 scores of the tokens that exist
     Tensor Restricted(Tensor logits)
     {
         // a model may have more rows in its embedding than the tokenizer has tokens
@@ -254,7 +254,7 @@ sealed class GenerationRun : IDisposable
         return Array.ConvertAll(TensorMemory.ToArray<long>(indices), id => (int)id);
     }
 
-    // on the CPU, so that every device draws alike
+    // on the CPU, so that every device samples the same tokens
     int[] Sample(Tensor scores)
     {
         var probabilities = scores.softmax(1).cpu().contiguous();

@@ -4,17 +4,17 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// A rule that changes the scores of the next token before one is chosen. Rules are applied one after another; a token that is ruled out has minus
-/// infinity.
+/// Represents a rule that changes the scores of the next token before the selection. Rules are applied one after another. An excluded token has the
+/// score minus infinity.
 /// </summary>
 public abstract class LogitsProcessor
 {
-    /// <summary>The changed scores.</summary>
-    /// <param name="scores">(rows, vocabulary) float32, on any device; left as it is.</param>
-    /// <param name="history">The tokens of each row so far, prompt included.</param>
-    /// <returns>(rows, vocabulary) float32 on the same device, in the caller's dispose scope.</returns>
+    /// <summary>Returns changed scores.</summary>
+    /// <param name="scores">(rows, vocabulary size) float32, on any device; not changed.</param>
+    /// <param name="history">The tokens of each row, including the prompt.</param>
+    /// <returns>(rows, vocabulary size) float32 on the same device, in the dispose scope of the caller.</returns>
     /// <exception cref="ArgumentException">
-    /// The scores have another shape or type, or there is not one history a row, or a history holds an id beyond the vocabulary.
+    /// The scores have another shape or type, or there is not one history per row, or a history contains an id outside the vocabulary.
     /// </exception>
     public Tensor Apply(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
@@ -29,25 +29,26 @@ public abstract class LogitsProcessor
         return (ReferenceEquals(changed, scores) ? scores.alias() : changed).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Does the work of <see cref="Apply"/>, arguments checked, inside a dispose scope and without gradients.</summary>
+    /// <summary>Changes the scores for <see cref="Apply"/>, with checked arguments, inside a dispose scope and without gradients.</summary>
     protected abstract Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history);
 
-    /// <summary>Divides so that every device rounds alike: with a plain number, libtorch multiplies by its reciprocal on a GPU, which rounds
-    /// twice.</summary>
+    /// <summary>
+    /// Divides with the same rounding on every device. With a plain number, libtorch multiplies by its reciprocal on a GPU, which rounds twice.
+    /// </summary>
     private protected static Tensor Divided(Tensor scores, Scalar by) =>
         scores.device_type == DeviceType.CPU ? scores.div(by) : scores.div(full([1], by, scores.dtype, scores.device));
 
     /// <summary>
-    /// Returns the probabilities of scores, float32. They are computed in float64 and rounded once, so that the exponential functions of different
-    /// devices give the same.
+    /// Returns the probabilities of scores, float32. They are computed in float64 and rounded once, so that different devices give the same result.
     /// </summary>
     private protected static Tensor Probabilities(Tensor scores) => scores.to(ScalarType.Float64).softmax(1).to(ScalarType.Float32);
 
-    /// <summary>Returns the running sums of each row, float32. They are summed in float64 and rounded once, so that the order of summation does not
-    /// show.</summary>
+    /// <summary>
+    /// Returns the cumulative sums of each row, float32. They are summed in float64 and rounded once, so that the order of summation has no effect.
+    /// </summary>
     private protected static Tensor Cumulated(Tensor probabilities) => probabilities.to(ScalarType.Float64).cumsum(1).to(ScalarType.Float32);
 
-    /// <summary>Returns the id if it is of the vocabulary, and refuses it otherwise.</summary>
+    /// <summary>Returns an id of the vocabulary, or throws an exception for another id.</summary>
     private protected static long Checked(int id, long vocabulary) =>
         id >= 0 && id < vocabulary ? id : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
 }

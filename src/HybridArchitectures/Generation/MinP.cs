@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Keeps the tokens that are at least p times as likely as the likeliest (arXiv 2407.01082).</summary>
+/// <summary>Keeps the tokens with at least a fraction of the probability of the most probable token (arXiv 2407.01082).</summary>
 public sealed class MinP : LogitsProcessor
 {
     readonly Scalar fraction;
 
-    /// <summary>A filter.</summary>
-    /// <param name="fraction">0 to 1; 0 keeps all.</param>
+    /// <summary>Creates a filter.</summary>
+    /// <param name="fraction">The fraction, from 0 to 1; 0 keeps all tokens.</param>
     public MinP(double fraction) => this.fraction = Scalars.From(Bounds.ZeroToOne(fraction, nameof(fraction)));
 
     /// <inheritdoc/>

@@ -3,13 +3,13 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Rules out every token that would repeat a run of n tokens of the row so far.</summary>
+/// <summary>Excludes every token that would repeat a sequence of n tokens of the row.</summary>
 public sealed class NoRepeatNgrams : LogitsProcessor
 {
     readonly int length;
 
-    /// <summary>A rule.</summary>
-    /// <param name="length">Tokens of a run, at least 1; 1 rules out every token of the row so far.</param>
+    /// <summary>Creates a rule.</summary>
+    /// <param name="length">The number of tokens of a sequence, at least 1; 1 excludes every token of the row.</param>
     public NoRepeatNgrams(int length) => this.length = Bounds.AtLeastOne(length, nameof(length));
 
     /// <inheritdoc/>
@@ -22,7 +22,7 @@ public sealed class NoRepeatNgrams : LogitsProcessor
         return scores.reshape(-1).index_fill(0, places, Scalars.MinusInfinity).view(scores.size(0), vocabulary);
     }
 
-    // the tokens that followed earlier where the row's last length - 1 tokens stood
+    // the tokens that followed earlier occurrences of the last length - 1 tokens of the row
     IEnumerable<int> Repeating(IReadOnlyList<int> ids)
     {
         int context = length - 1;

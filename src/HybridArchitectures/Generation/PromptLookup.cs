@@ -1,14 +1,16 @@
 namespace HybridArchitectures.Generation;
 
-/// <summary>Guesses the next tokens of a text: those that followed its last tokens where they stood before.</summary>
+/// <summary>Guesses the next tokens of a text: those that followed an earlier occurrence of its last tokens.</summary>
 static class PromptLookup
 {
     const int LongestMatch = 3;
 
-    /// <summary>The guess; empty where the last token has not stood before.</summary>
+    /// <summary>Returns the guess, which is empty if the last token has not occurred before.</summary>
     /// <param name="history">The text so far.</param>
-    /// <param name="count">Tokens to guess.</param>
-    /// <returns>At most <paramref name="count"/> tokens. Of several places the one with the longest match counts, and of those the last.</returns>
+    /// <param name="count">The number of tokens to guess.</param>
+    /// <returns>
+    /// At most <paramref name="count"/> tokens. Of several occurrences the one with the longest match counts, and of those the last.
+    /// </returns>
     public static int[] Guess(IReadOnlyList<int> history, int count)
     {
         int best = -1, longest = 0;

@@ -5,21 +5,22 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Makes the tokens of the row so far less likely: their positive scores are divided by the penalty, the others multiplied by it (arXiv 1909.05858).
+/// Makes the tokens of the row less probable: their positive scores are divided by the penalty, and the others are multiplied by it (arXiv
+/// 1909.05858).
 /// </summary>
 public sealed class RepetitionPenalty : LogitsProcessor
 {
     readonly Scalar penalty;
 
-    /// <summary>A rule.</summary>
-    /// <param name="penalty">Positive and finite; 1 changes nothing, below 1 favours repetition.</param>
+    /// <summary>Creates a rule.</summary>
+    /// <param name="penalty">The penalty, positive and finite; 1 changes nothing, and less than 1 favours repetition.</param>
     public RepetitionPenalty(double penalty) => this.penalty = Scalars.From(Bounds.Positive(penalty, nameof(penalty)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         long vocabulary = scores.size(1);
-        // places in the flattened scores, each once
+        // indices in the flattened scores, each once
         var seen = history.SelectMany((ids, row) => ids.Distinct().Select(id => row * vocabulary + Checked(id, vocabulary))).ToArray();
         if (seen.Length == 0) return scores;
         var places = tensor(seen, ScalarType.Int64, device: scores.device);

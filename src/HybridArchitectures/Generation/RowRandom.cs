@@ -1,20 +1,19 @@
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// The random numbers of one row: a function of the row's seed and the token's number alone (SplitMix64 over a counter), so that they do not depend
-/// on the device,
-/// on other rows, or on how often the generation was interrupted.
+/// Provides the random numbers of one row. They depend only on the seed of the row and the number of the token (SplitMix64 over a counter), and not
+/// on the device, on other rows, or on interruptions of the generation.
 /// </summary>
 readonly struct RowRandom(long seed)
 {
     readonly ulong origin = Mix((ulong)seed);
 
-    /// <summary>A number in [0, 1), uniform with 53 bits.</summary>
+    /// <summary>Returns a number in [0, 1), uniform with 53 bits.</summary>
     public double At(int index) => (Mix(origin + unchecked(((ulong)index + 1) * 0x9E3779B97F4A7C15)) >> 11) * (1.0 / (1UL << 53));
 
     /// <summary>
-    /// The item that a number in [0, 1) falls on, where each takes a share by its weight; -1 if the weights do not add up to a positive finite
-    /// number.
+    /// Returns the item that a number in [0, 1) selects, with probabilities proportional to the weights; -1 if the sum of the weights is not positive
+    /// and finite.
     /// </summary>
     public static int Pick(ReadOnlySpan<float> weights, double number)
     {

@@ -3,18 +3,17 @@ using System.Text;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Lets text through up to the first stop string. What could still become one is held back. Which stop string counts does not depend on how the text
-/// is cut: the one
-/// that is complete first, and of several that end together the longest.
+/// Passes text up to the first stop string, and delays text that could become one. The stop string that counts does not depend on how the text is
+/// divided: it is the one that is complete first, and of several that end together the longest.
 /// </summary>
 sealed class StopFilter(IReadOnlyList<string> stops)
 {
     readonly StringBuilder held = new();
 
-    /// <summary>Whether a stop string has come; nothing passes from then on.</summary>
+    /// <summary>Gets whether a stop string has occurred; no text passes after it.</summary>
     public bool IsStopped { get; private set; }
 
-    /// <summary>The text that is let through now.</summary>
+    /// <summary>Returns the text that passes now.</summary>
     public string Add(string text)
     {
         if (IsStopped) return "";
@@ -31,7 +30,7 @@ sealed class StopFilter(IReadOnlyList<string> stops)
         return Release(held.Length - keep);
     }
 
-    /// <summary>What is still held back: no more text comes.</summary>
+    /// <summary>Returns the delayed text, because there is no more text.</summary>
     public string End() => IsStopped ? "" : Release(held.Length);
 
     int MaxPrefixLength(string stop)
@@ -41,7 +40,7 @@ sealed class StopFilter(IReadOnlyList<string> stops)
         return length;
     }
 
-    // whether the held text ends with the first characters of a stop string
+    // whether the delayed text ends with the first characters of a stop string
     bool EndsWith(string stop, int length)
     {
         if (held.Length < length) return false;

@@ -4,13 +4,15 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Divides the scores by a temperature: below 1 the likely become likelier, above 1 all become more alike.</summary>
+/// <summary>
+/// Divides the scores by a temperature. Below 1, probable tokens become more probable; above 1, the probabilities become more equal.
+/// </summary>
 public sealed class TemperatureScaling : LogitsProcessor
 {
     readonly Scalar temperature;
 
-    /// <summary>A scaling.</summary>
-    /// <param name="temperature">Positive and finite.</param>
+    /// <summary>Creates a scaling.</summary>
+    /// <param name="temperature">The temperature, positive and finite.</param>
     public TemperatureScaling(double temperature) => this.temperature = Scalars.From(Bounds.Positive(temperature, nameof(temperature)));
 
     /// <inheritdoc/>

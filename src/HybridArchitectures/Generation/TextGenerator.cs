@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Continues prompts with a language model. Prompts of a batch may have unequal lengths; what each gives depends on itself and its seed, not on the others (up to the
-/// rounding of the model's arithmetic, which may depend on the batch). While it computes a token, the model is in evaluation mode and must not be
-/// used by anyone else.
+/// Continues prompts with a language model. The prompts of a batch can have different lengths. The result of each depends on it and its seed, and not
+/// on the others (except for the rounding of the model, which may depend on the batch). While a token is computed, the model is in evaluation mode
+/// and must not be used by other code.
 /// </summary>
 /// <example>
 /// <code>
@@ -32,19 +32,19 @@ public sealed class TextGenerator : IDisposable
     int runs;
     bool disposed;
 
-    /// <summary>Creates a generator. Model and tokenizer stay the caller's.</summary>
+    /// <summary>Creates a generator. The caller disposes the model and the tokenizer.</summary>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">
-    /// Its tokenizer. The default, null, is for models of token ids alone: prompts are ids, results hold ids and no text, and only
+    /// The tokenizer of the model. The default, null, is for models of token ids alone: prompts are ids, results contain ids and no text, and only
     /// <see cref="GenerationOptions.StopTokens"/> and <see cref="GenerationOptions.MaxNewTokens"/> end them.
     /// </param>
     /// <param name="weightType">
-    /// The type in which weights are held while generating. The default, null, uses the model as it is. Where a model under training holds float32
-    /// weights, bfloat16 makes a copy on first use that reads half the bytes a token; the generator keeps it, and fills it again when the
-    /// model's weights have changed since.
+    /// The type of the weights during generation. The default, null, uses the model itself. If a model in training has float32 weights, bfloat16
+    /// creates a copy on first use, which reads half the bytes per token. The generator keeps the copy, and updates it when the weights of the model
+    /// have changed.
     /// </param>
     /// <exception cref="ArgumentException">
-    /// The tokenizer has more tokens than the model, or a type of weights is asked for that models do not have, or of another model than a
+    /// The tokenizer has more tokens than the model, or models do not have the type of weights, or the type is given for a model other than a
     /// <see cref="HybridLanguageModel"/>.
     /// </exception>
     public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null, ScalarType? weightType = null)
@@ -63,7 +63,7 @@ public sealed class TextGenerator : IDisposable
     }
 
     /// <summary>
-    /// Frees the copy of the model, if there is one, as soon as no generation uses it. Model and tokenizer stay the caller's.
+    /// Disposes the copy of the model, if there is one, as soon as no generation uses it. The caller disposes the model and the tokenizer.
     /// </summary>
     public void Dispose()
     {
@@ -104,7 +104,7 @@ public sealed class TextGenerator : IDisposable
         }
     }
 
-    // the model that computes: the caller's, or a copy that is as the caller's is now
+    // the model that computes: that of the caller, or an up-to-date copy of it
     LanguageModel Running()
     {
         lock (gate)
@@ -126,63 +126,66 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues a text.</summary>
     /// <param name="prompt">The text.</param>
-    /// <param name="options">How; null for the defaults.</param>
-    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
-    /// <exception cref="ArgumentException">The prompt is empty and no begin-of-text token stands before it, or the options do not fit the tokenizer.</exception>
-    /// <exception cref="InvalidOperationException">The model gave scores that are not finite, or a prompt is a text and the generator has no
-    /// tokenizer.</exception>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
+    /// <returns>The result.</returns>
+    /// <exception cref="ArgumentException">The prompt is empty and has no begin-of-text token, or the options do not fit the tokenizer.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The scores of the model are not finite, or a prompt is a text and the generator has no tokenizer.
+    /// </exception>
     public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) => Generate([prompt], options, cancellation)[0];
 
     /// <summary>Continues several texts together.</summary>
     /// <param name="prompts">The texts.</param>
-    /// <param name="options">How; null for the defaults.</param>
-    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
-    /// <returns>One result a prompt.</returns>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
+    /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(Encode(prompts, options ??= new()), options), options, cancellation);
 
-    /// <summary>Continues tokens as they are, such as those of a chat.</summary>
+    /// <summary>Continues tokens, such as those of a chat, without changing them.</summary>
     /// <param name="prompt">The tokens, at least one.</param>
-    /// <param name="options">How; null for the defaults.</param>
-    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
+    /// <returns>The result.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Generate([prompt], options, cancellation)[0];
 
     /// <summary>Continues several rows of tokens together.</summary>
     /// <param name="prompts">The tokens of each prompt, at least one each.</param>
-    /// <param name="options">How; null for the defaults.</param>
-    /// <param name="cancellation">Ends it with an <see cref="OperationCanceledException"/>, between two tokens.</param>
+    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
+    /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(prompts, options ??= new()), options, cancellation);
 
     /// <summary>
-    /// Continues a text, token by token. The work runs on a separate thread, one token each time the next piece is asked for. An enumeration that is
-    /// begun and neither
-    /// finished nor disposed keeps memory until it is collected, and hinders no other.
+    /// Continues a text, token by token. The work runs on a separate thread, one token for each requested piece. An enumeration that is neither
+    /// completed nor disposed keeps memory until it is collected, and does not affect others.
     /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync([prompt], options, cancellation);
 
-    /// <summary>Continues several texts together, token by token; the pieces of the rows alternate.</summary>
+    /// <summary>Continues several texts together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync(Encode(prompts, options ??= new()), options, cancellation);
 
-    /// <summary>Continues tokens as they are, token by token.</summary>
+    /// <summary>Continues tokens, token by token.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{int}, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync([prompt], options, cancellation);
 
-    /// <summary>Continues several rows of tokens together, token by token; the pieces of the rows alternate.</summary>
+    /// <summary>Continues several rows of tokens together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{IReadOnlyList{int}}, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default)
     {
         options ??= new();
-        Rows(prompts, options);         // refuse at the call, not at the first piece
+        Rows(prompts, options);         // throw at the call, not at the first piece
         return Stream(prompts, options, cancellation);
     }
 

@@ -8,8 +8,8 @@ public sealed class TopK : LogitsProcessor
 {
     readonly int count;
 
-    /// <summary>A filter.</summary>
-    /// <param name="count">At least 1; more than the vocabulary keeps all.</param>
+    /// <summary>Creates a filter.</summary>
+    /// <param name="count">The number of tokens, at least 1. All tokens are kept if it exceeds the vocabulary.</param>
     public TopK(int count) => this.count = Bounds.AtLeastOne(count, nameof(count));
 
     /// <inheritdoc/>

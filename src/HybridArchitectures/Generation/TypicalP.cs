@@ -5,16 +5,16 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Keeps the tokens whose surprise is nearest to the expected one (the entropy), as many as together reach a probability (locally typical sampling,
-/// arXiv 2202.00666).
+/// Keeps the tokens whose information content is nearest to the expected one (the entropy), and which together reach a probability (locally typical
+/// sampling, arXiv 2202.00666).
 /// </summary>
 public sealed class TypicalP : LogitsProcessor
 {
     readonly Scalar mass;
     readonly bool keepsAll;
 
-    /// <summary>A filter.</summary>
-    /// <param name="mass">Above 0, at most 1; 1 keeps all.</param>
+    /// <summary>Creates a filter.</summary>
+    /// <param name="mass">The probability, above 0 and at most 1; 1 keeps all tokens.</param>
     public TypicalP(double mass)
     {
         this.mass = Scalars.From(Bounds.Fraction(mass, nameof(mass)));
@@ -25,10 +25,10 @@ public sealed class TypicalP : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         if (keepsAll) return scores;
-        // in float64 and rounded once, so that every device orders alike
+        // in float64 and rounded once, so that every device has the same order
         var logarithms = scores.to(ScalarType.Float64).log_softmax(1);
         var summands = logarithms.mul(logarithms.exp());
-        // a token already ruled out adds 0 to the entropy, not 0 times infinity
+        // an excluded token adds 0 to the entropy, not 0 times infinity
         var entropy = summands.masked_fill(summands.isnan(), Scalars.Zero).sum(1, keepdim: true).neg();
         var distance = logarithms.neg().sub(entropy).abs().to(ScalarType.Float32);
         var (sorted, order) = distance.sort(1, descending: false, stable: true);

@@ -3,9 +3,8 @@ using System.Collections.Concurrent;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// One thread that runs work when asked to. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one instead of
-/// wandering over
-/// the pool's. The thread ends when it is disposed, or when its owner was collected without that.
+/// Runs work on one thread. libtorch keeps thread pools and scopes per calling thread, so a stream of steps stays on one thread. The thread ends when
+/// it is disposed, or when its owner is collected.
 /// </summary>
 sealed class WorkThread : IDisposable
 {
@@ -13,7 +12,7 @@ sealed class WorkThread : IDisposable
 
     public WorkThread(string name)
     {
-        // the thread holds the queue alone, so that it does not keep its owner alive
+        // only the queue is referenced by the thread, so that the thread does not keep its owner alive
         var queue = work;
         new Thread(() => Run(queue)) { IsBackground = true, Name = name }.Start();
     }
@@ -42,7 +41,7 @@ sealed class WorkThread : IDisposable
         return done.Task;
     }
 
-    /// <summary>Ends the thread once its work is done.</summary>
+    /// <summary>Ends the thread when its work is complete.</summary>
     public void Dispose()
     {
         work.CompleteAdding();
