@@ -32,7 +32,7 @@ static class Program
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operation, sizes': only these." };
         var rounds = new Option<int>("--rounds") { Description = "Rounds of both ways.", DefaultValueFactory = _ => 7 };
-        var command = new Command("cpu", "Operators, a training step and decoding steps in main memory, each against plain operators in the same run, beside the machine's limit.") { json, filter, rounds };
+        var command = new Command("cpu", "Operators, a training step and decoding steps in main memory, each compared with plain operators in the same run and with the limit of the machine.") { json, filter, rounds };
         command.Aliases.Add("cpu-ratios");
         command.SetAction(arguments => Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
         return command;
@@ -88,7 +88,7 @@ static class Program
         var type = new Option<string>("--type") { Description = "bfloat16 or float32: of the activations.", DefaultValueFactory = _ => "bfloat16" };
         type.AcceptOnlyFromAmong("bfloat16", "float32");
         var device = DeviceOption();
-        var command = new Command("gpu-memory", "What training holds, for designs of every kind of layer, beside what the cost model says; 1 where they differ by more than a tenth.") { filter, tiny, operators, type, device };
+        var command = new Command("gpu-memory", "The memory of training for designs of every kind of layer, compared with the cost model; 1 if they differ by more than a tenth.") { filter, tiny, operators, type, device };
         command.SetAction(arguments => Guarded(() =>
         {
             var where = GpuOps.Named(arguments.GetValue(device)!);

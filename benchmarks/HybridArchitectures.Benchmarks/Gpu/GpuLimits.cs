@@ -23,7 +23,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     // multiply-adds of an exponential computed without the special units
     const double PolynomialSize = 6;
 
-    // the decays within a chunk cost one product of so many tokens: smaller chunks would move more state
+    // the decays within a chunk cost one product of that number of tokens: smaller chunks would move more state
     const double Chunk = 64;
 
     static double Bytes(double count) => 1e3 * count / BytesPerSecond;
@@ -73,7 +73,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>A pass over memory: so many tensors of one size in and out, forwards and backwards.</summary>
+    /// <summary>A pass over memory: the number of tensors of one size that are read and written, forward and backward.</summary>
     public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
         new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
 

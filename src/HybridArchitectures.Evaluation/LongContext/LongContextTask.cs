@@ -25,7 +25,7 @@ public abstract class LongContextTask
     /// <exception cref="ArgumentException">Not even the shortest prompt fits.</exception>
     public abstract LongContextSample Create(Func<string, int> count, int maxTokens, double depth, SeededRandom random);
 
-    /// <summary>The largest number of units, at least 0, whose prompt has at most so many tokens; the count rises with the units.</summary>
+    /// <summary>The largest number of units, at least 0, whose prompt has at most that number of tokens; the count rises with the units.</summary>
     private protected static int MaxUnits(Func<int, string> create, Func<string, int> count, int maxTokens, string name)
     {
         if (count(create(0)) > maxTokens)

@@ -1,6 +1,6 @@
 // y = x W^T + b for up to 16 rows of bfloat16, as decoding has it: bound by the bytes of W, 2 an element, each read once. Up to three weights
 // share one launch
-// and one x; `gated` computes silu(x G^T + g) * (x U^T + u) from two weights at once; with `index` every row has a weight of its own among several
+// and one x; `gated` computes silu(x G^T + g) * (x U^T + u) from two weights at once; with `index` every row has one of several weights
 // (experts).
 //
 // A block computes 16 outputs of all rows; its warps share the inputs and add their sums up in shared memory, in the order of the warps. A warp

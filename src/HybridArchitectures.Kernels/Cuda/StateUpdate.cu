@@ -4,7 +4,7 @@
 // dual headSize rows per head and one rate; where N is one of the usual sizes, lanes take Rows rows of a head together, so that their reads are under way at once and b, c
 // and the decay are made once for them.
 // The states may lie in more slots than there are sequences: `slots` names each sequence's, or -1 for a row that is padding, whose output is 0 and which has no state.
-// The state is read and written once, 8 bytes a number, beside which all else is small; about 5 operations a number.
+// The state is read and written once, 8 bytes a number, and everything else is small in comparison; about 5 operations a number.
 // Limit on one H200 at 64 sequences x 64 heads x 64 x 128: 62 microseconds (reached: 70).
 #include "common.cuh"
 

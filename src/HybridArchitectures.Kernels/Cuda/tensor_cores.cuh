@@ -1,5 +1,5 @@
 // Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every GPU from
-// compute capability 8.0 on. Each piece stands beside a plain C++ twin for the emulation.
+// compute capability 8.0 on. Each piece has a C++ equivalent for the emulation.
 //
 // In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row
 // r + 8, in words 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q),

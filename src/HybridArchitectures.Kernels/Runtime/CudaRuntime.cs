@@ -80,7 +80,7 @@ sealed class CudaRuntime
     {
         foreach (var candidate in NativeNames.Nvrtc(TorchLibrary.Folder))
             if (NativeLibrary.TryLoad(candidate, out var handle)) return handle;
-        throw new CudaException($"no NVRTC, which compiles the kernels: it is neither beside libtorch ({TorchLibrary.Folder}) nor on the system's library path. "
+        throw new CudaException($"no NVRTC, which compiles the kernels: it is neither in the folder of libtorch ({TorchLibrary.Folder}) nor on the system's library path. "
             + "A CUDA libtorch brings it (TorchSharp-cuda-linux / TorchSharp-cuda-windows, or a Python PyTorch with CUDA); else set the operator's Backend to Reference.");
     }
 

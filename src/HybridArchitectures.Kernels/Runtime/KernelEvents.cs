@@ -51,7 +51,7 @@ sealed class KernelEvents : EventSource
     [Event(3, Level = EventLevel.Warning, Message = "decoding launches every kernel of a step by itself: {0}")]
     void DecodingIsEager(string reason) => WriteEvent(3, reason);
 
-    /// <summary>A new listener is told everything anew.</summary>
+    /// <summary>Reports everything again to a new listener.</summary>
     protected override void OnEventCommand(EventCommandEventArgs command)
     {
         if (command.Command == EventCommand.Enable) told.Clear();
