@@ -5,24 +5,25 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// The part of a decoding step before attention: turns the new queries and keys by their rotary angles and writes keys and values into the cache.
-/// Positions
-/// are computed from lengths on the device, so that nothing depends on numbers of the host.
+/// Computes the part of a decoding step before attention: rotates the new queries and keys and writes keys and values to the cache. Positions are
+/// computed from lengths on the device, so that nothing depends on numbers of the host.
 /// </summary>
 static class CacheAppend
 {
-    /// <summary>Writes the new tokens of each row into the cache; without gradient.</summary>
+    /// <summary>Writes the new tokens of each row to the cache, without a gradient.</summary>
     /// <param name="query">Shape: (batch, length, heads, headSize), float32, bfloat16 or float64.</param>
     /// <param name="key">Shape: (batch, length, keyHeads, headSize), in the type of <paramref name="query"/>.</param>
     /// <param name="value">Shape: (batch, length, keyHeads, valueSize), in that type.</param>
-    /// <param name="table">Cosines and sines, (positions, half) each, float32, of position p in line p; null without rotary positions.</param>
-    /// <param name="lengths">Shape: (batch), int32: tokens of each row, the new ones included.</param>
-    /// <param name="keys">Shape: (batch, slots, keyHeads, headSize): the cache, updated in place. A position beyond its slots is not kept.</param>
-    /// <param name="values">Shape: (batch, slots, keyHeads, valueSize), likewise.</param>
-    /// <param name="positions">Shape: (batch, slots), int64: the position that each slot holds, updated in place; null where nobody asks.</param>
-    /// <param name="window">Slots that are used again in turn, after those of the sinks; 0 where slot p holds position p.</param>
-    /// <param name="sinks">First positions that keep their slots.</param>
-    /// <returns>The turned queries, in the current dispose scope.</returns>
+    /// <param name="table">Cosines and sines, (positions, half) each, float32, with position p in row p; null without rotary positions.</param>
+    /// <param name="lengths">Shape: (batch), int32: the tokens of each row, including the new ones.</param>
+    /// <param name="keys">
+    /// Shape: (batch, slots, keyHeads, headSize): the cache, which is updated in place. A position beyond its slots is not stored.
+    /// </param>
+    /// <param name="values">Shape: (batch, slots, keyHeads, valueSize): the cache, which is updated in place.</param>
+    /// <param name="positions">Shape: (batch, slots), int64: the position in each slot, updated in place; null if it is not needed.</param>
+    /// <param name="window">The number of slots that are reused in turn, after those of the sinks; 0 if slot p contains position p.</param>
+    /// <param name="sinks">The number of first positions that keep their slots.</param>
+    /// <returns>The rotated queries, in the current dispose scope.</returns>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys, Tensor values,
         Tensor? positions = null, int window = 0, int sinks = 0)
     {
@@ -40,7 +41,7 @@ static class CacheAppend
         }
         var slot = window == 0 ? at : where(at.lt(Scalars.From(sinks)), at, at.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
         var kept = at.ge(Scalars.Zero).logical_and(slot.lt(Scalars.From(slots)));
-        // what is not kept is written where it stands already
+        // a token that is not stored writes the value that the slot already has
         slot = slot.clamp(Scalars.Zero, Scalars.From(slots - 1));
         var rows = Indices.Range(0, batch, query.device).unsqueeze(1).expand(batch, length);
         void Write(Tensor cache, Tensor added)

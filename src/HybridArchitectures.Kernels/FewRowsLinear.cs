@@ -5,22 +5,26 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>A linear layer over a few rows without gradient, as decoding has it: what counts is to read the weight once.</summary>
+/// <summary>Computes a linear layer over a few rows without a gradient, as in decoding, where the time is that of reading the weight once.</summary>
 public static class FewRowsLinear
 {
-    /// <summary>Rows up to which the CPU back end is chosen; with more, a matrix product makes better use of what it has read.</summary>
+    /// <summary>The maximum number of rows for which the CPU back end is selected. With more rows, a matrix product is faster.</summary>
     public const int MaxRows = 4;
 
-    /// <summary>The back end to use; <see cref="KernelBackend.Auto"/> unless set.</summary>
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>Rows up to which the CUDA back end is chosen, for bfloat16 rows and weights. A row's result does not depend on the other
-    /// rows.</summary>
+    /// <summary>
+    /// The maximum number of rows for which the CUDA back end is selected, for bfloat16 rows and weights. The result of a row does not depend on the
+    /// other rows.
+    /// </summary>
     internal const int MaxCudaRows = FewRowsLinearCuda.MaxRows;
 
-    /// <summary>The back end that serves inputs like <paramref name="x"/> with weights like <paramref name="weight"/>: vectorised code for up to
-    /// <see cref="MaxRows"/> rows of float32 or bfloat16 in main memory, a kernel for up to 16 rows of bfloat16 on CUDA, else libtorch's
-    /// product.</summary>
+    /// <summary>
+    /// Returns the back end for inputs like <paramref name="x"/> with weights like <paramref name="weight"/>: vectorised code for up to
+    /// <see cref="MaxRows"/> rows of float32 or bfloat16 on the CPU, a kernel for up to 16 rows of bfloat16 on CUDA, and otherwise the product of
+    /// libtorch.
+    /// </summary>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
         ArgumentNullException.ThrowIfNull(x);
@@ -44,12 +48,14 @@ public static class FewRowsLinear
         };
     }
 
-    /// <summary>x weight^T + bias, without gradient.</summary>
-    /// <param name="x">(..., inputs), floating point. Products are summed in float32 for bfloat16 input, rounded once at the end.</param>
-    /// <param name="weight">(outputs, inputs), type of <paramref name="x"/>, float32 or bfloat16. The CPU back end reads it as it is held.</param>
-    /// <param name="bias">(outputs), type of <paramref name="x"/>, float32 or bfloat16; null for none.</param>
-    /// <returns>(..., outputs), type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">A shape, type or device is not as said above.</exception>
+    /// <summary>Computes x weight^T + bias without a gradient.</summary>
+    /// <param name="x">(..., inputs), floating point. With bfloat16 input, products are summed in float32 and rounded once.</param>
+    /// <param name="weight">
+    /// (outputs, inputs), in the type of <paramref name="x"/>, float32 or bfloat16. The CPU back end reads it in its type.
+    /// </param>
+    /// <param name="bias">(outputs), in the type of <paramref name="x"/>, float32 or bfloat16. The default, null, means none.</param>
+    /// <returns>(..., outputs), in the type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type or device is invalid.</exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias = null)
     {
         Checks.Floating(x);
@@ -74,7 +80,10 @@ public static class FewRowsLinear
         return nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Several projections of one x: from one launch on CUDA, else one after another. Arguments as <see cref="Forward"/>.</summary>
+    /// <summary>
+    /// Computes several projections of one x, in one launch on CUDA and otherwise one after another. The arguments are those of
+    /// <see cref="Forward"/>.
+    /// </summary>
     internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections)
     {
         bool together = x.NumberOfElements > 0 && projections.Length <= FewRowsLinearCuda.MaxWeights;
@@ -86,7 +95,7 @@ public static class FewRowsLinear
         return results;
     }
 
-    /// <summary>silu(x G^T + g) * (x U^T + u), each rounded as it would be alone: from one launch on CUDA.</summary>
+    /// <summary>Computes silu(x G^T + g) * (x U^T + u), in one launch on CUDA. Each product is rounded as it would be separately.</summary>
     internal static Tensor ForwardGated(Tensor x, (Tensor Weight, Tensor? Bias) gate, (Tensor Weight, Tensor? Bias) up)
     {
         using var noGrad = no_grad();

@@ -6,9 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// A linear layer in which each row names its weight among several, as the tokens of a decoding step name their experts: only weights that are
-/// named are
-/// read. Without gradient.
+/// Computes a linear layer in which each row selects one of several weights, as the tokens of a decoding step select their experts. Only selected
+/// weights are read. There is no gradient.
 /// </summary>
 public static class SelectedLinear
 {
@@ -19,12 +18,12 @@ public static class SelectedLinear
     /// <summary>Gets or sets the back end. The default value is <see cref="KernelBackend.Auto"/>.</summary>
     public static KernelBackend Backend { get; set; }
 
-    /// <summary>Returns the back end that serves rows like <paramref name="x"/>.</summary>
+    /// <summary>Returns the back end for rows like <paramref name="x"/>.</summary>
     /// <param name="x">The rows, as in <see cref="Forward"/>.</param>
     /// <param name="weight">The weights, as in <see cref="Forward"/>.</param>
     /// <returns>
-    /// Vectorised code for float32 and bfloat16 in main memory, a kernel for bfloat16 on CUDA where inputs are a multiple of 8, else libtorch, which
-    /// gathers the named weights first.
+    /// Vectorised code for float32 and bfloat16 on the CPU, a kernel for bfloat16 on CUDA if the number of inputs is a multiple of 8, and otherwise
+    /// libtorch, which gathers the selected weights first.
     /// </returns>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
@@ -48,13 +47,15 @@ public static class SelectedLinear
         };
     }
 
-    /// <summary>Returns y, where y[r] = weight[index[r]] x[r / k] with k = rows of the index for each row of x.</summary>
-    /// <param name="x">Shape: (rows, inputs), floating point. Products are summed in float32 for bfloat16 input.</param>
+    /// <summary>Computes y, where y[r] = weight[index[r]] x[r / k], and k is the number of results per row of x.</summary>
+    /// <param name="x">Shape: (rows, inputs), floating point. With bfloat16 input, products are summed in float32.</param>
     /// <param name="weight">Shape: (groups, outputs, inputs), in the type of <paramref name="x"/>, float32 or bfloat16.</param>
-    /// <param name="index">Shape: (results), int64, on the device of <paramref name="x"/>, each from 0 to groups - 1. A multiple of rows.</param>
+    /// <param name="index">
+    /// Shape: (results), int64, on the device of <paramref name="x"/>, each from 0 to groups - 1. The number of results is a multiple of rows.
+    /// </param>
     /// <returns>Shape: (results, outputs), in the type of <paramref name="x"/>.</returns>
     /// <exception cref="ArgumentException">
-    /// A shape, type or device is not as said above. Values of <paramref name="index"/> are checked in main memory only.
+    /// A shape, type or device is invalid. The values of <paramref name="index"/> are checked only on the CPU.
     /// </exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor index)
     {
@@ -71,13 +72,13 @@ public static class SelectedLinear
         return result.MoveToOuterDisposeScope();
     }
 
-    /// <summary>Returns silu(gate) * up of two such products, each rounded to the type of <paramref name="x"/> as it would be alone.</summary>
+    /// <summary>Computes silu(gate) * up of two such products, each rounded to the type of <paramref name="x"/> as it would be separately.</summary>
     /// <param name="x">Shape: (rows, inputs), floating point.</param>
     /// <param name="gate">Shape: (groups, outputs, inputs).</param>
     /// <param name="up">Shape: (groups, outputs, inputs), in the type of <paramref name="gate"/>.</param>
     /// <param name="index">Shape: (results), int64.</param>
     /// <returns>Shape: (results, outputs), in the type of <paramref name="x"/>.</returns>
-    /// <exception cref="ArgumentException">An argument is not as <see cref="Forward"/> wants it.</exception>
+    /// <exception cref="ArgumentException">An argument is invalid, as in <see cref="Forward"/>.</exception>
     public static Tensor ForwardGated(Tensor x, Tensor gate, Tensor up, Tensor index)
     {
         int share = Check(x, gate, index, nameof(gate));
@@ -93,7 +94,7 @@ public static class SelectedLinear
     {
         var chosen = TensorMemory.ToArray<long>(index);
         var results = new Tensor[chosen.Length];
-        // one weight after another; rows that name the same find it in the cache
+        // one weight after another; rows that select the same weight find it in the cache
         for (int row = 0; row < chosen.Length; row++) results[row] = FewRowsLinearCpu.Forward(x.narrow(0, row / share, 1), weight.select(0, chosen[row]), null);
         return cat(results, 0);
     }

@@ -5,18 +5,19 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Products of a few rows of bfloat16 on a GPU; <c>FewRowsLinear.cu</c> holds the kernels.</summary>
+/// <summary>Computes products of a few rows of bfloat16 on a GPU with the kernels in <c>FewRowsLinear.cu</c>.</summary>
 static class FewRowsLinearCuda
 {
-    /// <summary>Rows up to which the kernels are written.</summary>
+    /// <summary>The maximum number of rows of the kernels.</summary>
     public const int MaxRows = 16;
 
-    /// <summary>Weights that one launch takes.</summary>
+    /// <summary>The maximum number of weights of one launch.</summary>
     public const int MaxWeights = 3;
 
     const int OutputsPerBlock = 16, RowsPerTile = 8;
 
-    // from this many inputs on, more warps share them; by the inputs alone, so that a product sums alike on every GPU and next to any others
+    // from this number of inputs, more warps share them; it depends only on the inputs, so that a product has the same sum on every GPU and next to
+    // any others
     const long ManyInputs = 4096;
 
     [InlineArray(MaxWeights)]
@@ -48,18 +49,20 @@ static class FewRowsLinearCuda
         public long Rows, Inputs, XRow, RowsPerInput, Groups;
     }
 
-    /// <summary>Whether the kernels take rows like <paramref name="x"/> (..., inputs) with weights like <paramref name="weight"/> (...,
-    /// outputs, inputs).</summary>
+    /// <summary>
+    /// Returns whether the kernels support rows like <paramref name="x"/> (..., inputs) with weights like <paramref name="weight"/> (..., outputs,
+    /// inputs).
+    /// </summary>
     public static bool Takes(Tensor x, Tensor weight, bool explicitly) =>
         x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.BFloat16 && x.size(-1) % 8 == 0 && x.size(-1) > 0
         && (x.device_type == DeviceType.CUDA || (explicitly && CudaRuntime.Emulated)) && weight.is_contiguous() && CudaMemory.Address(weight) % 16 == 0;
 
-    /// <summary>x W^T + b for each weight, from one launch.</summary>
+    /// <summary>Computes x W^T + b for each weight in one launch.</summary>
     /// <param name="x">(rows, inputs), at most <see cref="MaxRows"/>, or with <paramref name="index"/> any number.</param>
     /// <param name="weights">(outputs, inputs), or (groups, outputs, inputs) with <paramref name="index"/>; biases of float32 or bfloat16.</param>
-    /// <param name="gated">Whether the two weights are gate and up of silu(gate) * up, which is then the one result.</param>
+    /// <param name="gated">Whether the two weights are gate and up of silu(gate) * up, which is then the only result.</param>
     /// <param name="index">(rows) int64, the group of each row; null for weights without groups.</param>
-    /// <param name="rowsPerInput">Rows that read one row of x, as the experts of one token do.</param>
+    /// <param name="rowsPerInput">The number of results per row of x, as with the experts of one token.</param>
     /// <returns>(rows, outputs) for each result, in the current dispose scope.</returns>
     public static Tensor[] Forward(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> weights, bool gated = false, Tensor? index = null, int rowsPerInput = 1)
     {

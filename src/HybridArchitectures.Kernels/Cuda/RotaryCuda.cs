@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Rotary embedding on a card; <c>Rotary.cu</c> holds the kernel. The gradient of a rotation is the rotation back.</summary>
+/// <summary>Computes the rotary embedding on a GPU with the kernel in <c>Rotary.cu</c>. The gradient of a rotation is the reverse rotation.</summary>
 static class RotaryCuda
 {
     struct Arguments
@@ -21,7 +21,7 @@ static class RotaryCuda
         public long KeysRow, KeysSlot, KeysHead, ValuesRow, ValuesSlot, ValuesHead, PositionsRow;
     }
 
-    /// <summary>Arguments as <see cref="CacheAppend.Forward"/>.</summary>
+    /// <summary>Appends to the cache. The arguments are those of <see cref="CacheAppend.Forward"/>.</summary>
     public static Tensor Append(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys, Tensor values,
         Tensor? positions, int window, int sinks)
     {

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>One token of either scan on a card; <c>StateUpdate.cu</c> holds the kernel.</summary>
+/// <summary>Computes one token of either scan on a GPU with the kernel in <c>StateUpdate.cu</c>.</summary>
 static class StateUpdateCuda
 {
     struct Arguments
@@ -17,8 +17,10 @@ static class StateUpdateCuda
 
     const int RowsTogether = 4;                          // as in the kernel
 
-    /// <summary>state (B, H, P, N), or (B, H, N) with P = 1, is updated in place; x like it without N; timeStep (B, H); a (H) or (H, N); b, c (B, G, N).
-    /// With slots (B) the state has any first size, and sequence i is at slots[i], or nowhere if that is -1.</summary>
+    /// <summary>
+    /// Computes one step. state (B, H, P, N), or (B, H, N) with P = 1, is updated in place; x has the same shape without N; timeStep is (B, H); a is
+    /// (H) or (H, N); b and c are (B, G, N). With slots (B), the state has any first size, and sequence i is at slots[i], or absent if that is -1.
+    /// </summary>
     public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias, bool softplus,
         (double Minimum, double Maximum)? limit, Tensor? slots = null)
     {
@@ -29,7 +31,7 @@ static class StateUpdateCuda
         var (skips, biases) = (CudaMemory.Float32(skip), CudaMemory.Float32(timeStepBias));
         long states = b.size(2), rows = x.NumberOfElements;
         bool wide = states % 4 == 0 && CudaMemory.Address(state) % 16 == 0 && CudaMemory.Address(b) % (4 * b.ElementSize) == 0 && CudaMemory.Address(c) % (4 * c.ElementSize) == 0 && (b.stride(0) | c.stride(0)) % 4 == 0;
-        // what the kernel for several rows of a head at once takes
+        // the shapes of the kernel for several rows of a head at once
         int teams = states is 32 or 64 or 128 or 256 ? 128 / (int)Math.Min(32, states / 4) : 0;
         bool together = wide && teams > 0 && a.dim() == 1 && x.dim() == 3 && x.size(2) % (teams * RowsTogether) == 0 && x.size(0) <= 65535 && x.size(1) <= 65535;
         foreach (var tensor in (ReadOnlySpan<Tensor?>)[x, timeStep, gate, b, c]) together &= tensor is null || (tensor.dtype == x.dtype && CudaMemory.Address(tensor) % 16 == 0);
@@ -54,7 +56,7 @@ static class StateUpdateCuda
         return output.MoveToOuterDisposeScope();
     }
 
-    // itself where what belongs to a sequence lies without gaps, as in a slice of a projection
+    // the tensor itself if the data of a sequence is contiguous, as in a slice of a projection
     static Tensor Sequences(Tensor tensor)
     {
         long expected = 1;

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>A card: its context, its properties, and the kernels loaded there.</summary>
+/// <summary>Represents a GPU: its context, its properties, and the kernels loaded there.</summary>
 sealed unsafe class CudaDevice
 {
     readonly CudaRuntime runtime;
@@ -29,19 +29,19 @@ sealed unsafe class CudaDevice
 
     public int Index { get; }
 
-    /// <summary>90 for compute capability 9.0.</summary>
+    /// <summary>Gets the compute capability, for example 90 for 9.0.</summary>
     public int Capability { get; }
 
     public int Multiprocessors { get; }
 
-    /// <summary>The most bytes of shared memory a block may ask for.</summary>
+    /// <summary>Gets the maximum number of bytes of shared memory of a block.</summary>
     public int SharedMemory { get; }
 
-    /// <summary>The options kernels are compiled with here.</summary>
+    /// <summary>Gets the options with which kernels are compiled for this device.</summary>
     public IReadOnlyList<string> Options =>
         [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "--device-as-default-execution-space", "-lineinfo"];
 
-    /// <summary>Runs a kernel on the stream that is libtorch's current one on this device.</summary>
+    /// <summary>Runs a kernel on the current stream of libtorch on this device.</summary>
     public void Launch<TArguments>(string source, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
         where TArguments : unmanaged
     {
@@ -68,7 +68,7 @@ sealed unsafe class CudaDevice
         }
     }
 
-    /// <summary>As the driver maps a tensor of rows, tokens and elements.</summary>
+    /// <summary>Returns the map of the driver for a tensor of rows, tokens and elements.</summary>
     public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Elements) sizes, (long Row, long Token) strides)
     {
         nint before = Enter();
@@ -82,7 +82,7 @@ sealed unsafe class CudaDevice
         }
     }
 
-    /// <summary>As the driver maps a tensor of heads.</summary>
+    /// <summary>Returns the map of the driver for a tensor of heads.</summary>
     public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides)
     {
         nint before = Enter();
@@ -96,7 +96,7 @@ sealed unsafe class CudaDevice
         }
     }
 
-    /// <summary>Does work with the device's context on this thread.</summary>
+    /// <summary>Runs work with the context of the device on this thread.</summary>
     public void Within(Action work)
     {
         nint before = Enter();
@@ -110,7 +110,7 @@ sealed unsafe class CudaDevice
         }
     }
 
-    // a thread of .NET's has no context until one is set; where libtorch works on another card, that one is put back
+    // a thread of .NET has no context until one is set; if libtorch works on another GPU, its context is restored
     nint Enter()
     {
         nint before = runtime.Driver.CurrentContext;
@@ -130,7 +130,7 @@ sealed unsafe class CudaDevice
         return functions[(source, kernel)] = runtime.Driver.Function(module.DangerousGetHandle(), kernel);
     }
 
-    /// <summary>The compiled source, loaded here: from the cache on disk, or compiled and left there.</summary>
+    /// <summary>Returns the compiled source, loaded on this device: from the cache on disk, or compiled and stored there.</summary>
     internal Module Load(CudaSource source)
     {
         var options = Options;
@@ -145,7 +145,7 @@ sealed unsafe class CudaDevice
         return new(runtime.Driver, module);
     }
 
-    /// <summary>Loaded kernels.</summary>
+    /// <summary>Represents loaded kernels.</summary>
     internal sealed class Module : SafeHandle
     {
         readonly CudaDriver driver;

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The driver and the compiler of this process, found on first use, and the devices they serve.</summary>
+/// <summary>Contains the driver and the compiler of this process, found on first use, and the devices that they support.</summary>
 sealed class CudaRuntime
 {
     static readonly Lock Gate = new();
@@ -27,10 +27,10 @@ sealed class CudaRuntime
 
     public string CacheFolder { get; }
 
-    /// <summary>Whether a library stands in for driver and compiler, and main memory for the card's.</summary>
+    /// <summary>Gets whether a library replaces driver and compiler, and main memory replaces that of the GPU.</summary>
     public static bool Emulated => Volatile.Read(ref emulation) is not null;
 
-    /// <summary>Lets one library answer for driver and compiler, over tensors in main memory, until disposed.</summary>
+    /// <summary>Replaces driver and compiler by one library, over tensors on the CPU, until disposed.</summary>
     public static IDisposable Emulate(string library, string cacheFolder)
     {
         var handle = NativeLibrary.Load(library);
@@ -42,18 +42,18 @@ sealed class CudaRuntime
         return new EndOfEmulation();
     }
 
-    /// <summary>The device that holds the tensor.</summary>
-    /// <exception cref="CudaException">There is no driver, or the card is older than compute capability 8.0.</exception>
+    /// <summary>Returns the device of a tensor.</summary>
+    /// <exception cref="CudaException">There is no driver, or the GPU is older than compute capability 8.0.</exception>
     public static CudaDevice DeviceOf(Tensor tensor)
     {
         bool cuda = tensor.device_type == DeviceType.CUDA;
         return ForTensor(tensor).Device(cuda ? tensor.device_index : 0);
     }
 
-    /// <summary>The GPU of a number.</summary>
+    /// <summary>Returns the GPU with a number.</summary>
     internal static CudaDevice DeviceAt(int index) => Current().Device(index);
 
-    /// <summary>The runtime that serves the tensor.</summary>
+    /// <summary>Returns the runtime for a tensor.</summary>
     internal static CudaRuntime ForTensor(Tensor tensor)
     {
         bool cuda = tensor.device_type == DeviceType.CUDA;

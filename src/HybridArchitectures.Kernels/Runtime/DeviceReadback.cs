@@ -2,14 +2,14 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Brings a small tensor from a GPU to the host without waiting for what is queued after the copy.</summary>
+/// <summary>Copies a small tensor from a GPU to the host without waiting for work that is queued after the copy.</summary>
 sealed class DeviceReadback : IDisposable
 {
     readonly Tensor pinned;
     readonly CudaDevice device;
     readonly nint arrived;
 
-    /// <summary>For tensors like this one, on a GPU.</summary>
+    /// <summary>Creates a readback for tensors with the shape and type of another, on a GPU.</summary>
     public DeviceReadback(Tensor like)
     {
         device = CudaRuntime.DeviceOf(like);

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// What the operators have to tell whoever listens, through the event source <c>HybridArchitectures-Kernels</c>: which back end serves an operator (once for each combination
-/// of operator, back end, type and device), and which kernels were compiled, and for how long. Nobody listening costs one comparison a call.
+/// Reports events of the operators through the event source <c>HybridArchitectures-Kernels</c>: which back end an operator uses (once for each
+/// combination of operator, back end, type and device), and which kernels were compiled and how long it took. Without a listener, a call costs one
+/// comparison.
 /// </summary>
 [EventSource(Name = SourceName)]
 sealed class KernelEvents : EventSource
@@ -17,7 +18,7 @@ sealed class KernelEvents : EventSource
 
     readonly ConcurrentDictionary<(string, string, ScalarType, string), bool> told = new();
 
-    /// <summary>Tells the choice if it has not been told before.</summary>
+    /// <summary>Reports the choice if it has not been reported before.</summary>
     [NonEvent]
     public KernelBackend Chosen(string op, KernelBackend backend, Tensor x)
     {
@@ -25,7 +26,7 @@ sealed class KernelEvents : EventSource
         return backend;
     }
 
-    /// <summary>The same for a choice within a back end, which is asked for only where somebody listens.</summary>
+    /// <summary>Reports a choice within a back end, which is computed only if there is a listener.</summary>
     [NonEvent]
     public void Chosen(string op, Func<string> choice, Tensor x)
     {
@@ -37,11 +38,11 @@ sealed class KernelEvents : EventSource
     [Event(1, Level = EventLevel.Informational, Message = "{0}: back end {1} for {2} on {3}")]
     void BackendChosen(string op, string backend, string type, string device) => WriteEvent(1, op, backend, type, device);
 
-    /// <summary>A source was compiled, as it was not on disk.</summary>
+    /// <summary>Reports that a source was compiled because it was not on disk.</summary>
     [Event(2, Level = EventLevel.Informational, Message = "{0} compiled for {1} in {2} ms")]
     public void KernelCompiled(string source, string architecture, long milliseconds) => WriteEvent(2, source, architecture, milliseconds);
 
-    /// <summary>Tells once why decoding does not run as captured graphs.</summary>
+    /// <summary>Reports once why decoding does not run as captured graphs.</summary>
     [NonEvent]
     public void EagerSteps(string reason)
     {

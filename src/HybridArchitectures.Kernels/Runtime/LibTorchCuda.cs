@@ -2,23 +2,25 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The CUDA half of libtorch's plain C interface.</summary>
+/// <summary>Declares the CUDA part of the C interface of libtorch.</summary>
 static partial class LibTorchCuda
 {
-    /// <summary>The stream libtorch works on now, on this thread and device: never kept, since it may be another at the next call.</summary>
+    /// <summary>
+    /// Returns the current stream of libtorch on this thread and device. Do not store it, because it may be another one in the next call.
+    /// </summary>
     public static nint CurrentStream(int device)
     {
         if (aoti_torch_get_current_cuda_stream(device, out var stream) != 0) throw new CudaException($"libtorch gave no current stream of device {device}");
         return stream;
     }
 
-    /// <summary>Makes a stream libtorch's current one on this thread and its device.</summary>
+    /// <summary>Makes a stream the current one of libtorch on this thread and its device.</summary>
     public static void SetStream(nint stream, int device)
     {
         if (torch_set_current_cuda_stream(stream, device) != 0) throw new CudaException($"libtorch does not take the stream on device {device}");
     }
 
-    /// <summary>Makes a device libtorch's current one on this thread, until disposed.</summary>
+    /// <summary>Makes a device the current one of libtorch on this thread until disposed.</summary>
     public static DeviceGuard On(int device) => new(device);
 
     [LibraryImport(NativeNames.TorchCuda)]
@@ -33,7 +35,7 @@ static partial class LibTorchCuda
     [LibraryImport(NativeNames.TorchCuda)]
     private static partial int aoti_torch_delete_cuda_guard(nint guard);
 
-    /// <summary>What puts the device before back.</summary>
+    /// <summary>Restores the previous device.</summary>
     public readonly ref struct DeviceGuard
     {
         readonly nint guard;

@@ -26,7 +26,9 @@ public sealed class HybridChatClient : IChatClient
     readonly SemaphoreSlim turn = new(1, 1);
     bool disposed;
 
-    /// <summary>Creates a client. It does not own the model and the tokenizer, which must not be used elsewhere while the client answers.</summary>
+    /// <summary>
+    /// Creates a client. The caller disposes the model and the tokenizer, which must not be used elsewhere while the client answers.
+    /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="tokenizer">The tokenizer of the model.</param>
     /// <param name="template">
@@ -34,11 +36,11 @@ public sealed class HybridChatClient : IChatClient
     /// otherwise.
     /// </param>
     /// <param name="defaults">
-    /// The options that apply where a call sets none. The default, null, means the defaults of <see cref="GenerationOptions"/>.
+    /// The options that apply if a call sets none. The default, null, means the defaults of <see cref="GenerationOptions"/>.
     /// </param>
     /// <param name="modelId">The model id in answers. The default, null, means the name of the design.</param>
     /// <param name="weightType">
-    /// The type in which weights are held while answering, as in <see cref="TextGenerator"/>. The default, null, means the model as it is.
+    /// The type of the weights during answers, as in <see cref="TextGenerator"/>. The default, null, uses the model itself.
     /// </param>
     /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
     public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null,
