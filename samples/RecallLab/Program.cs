@@ -11,7 +11,7 @@ using HybridArchitectures.Training;
 SampleConsole.Prepare();
 long steps = args.Length > 0 ? long.Parse(args[0], CultureInfo.InvariantCulture) : 1500;
 int pairs = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 4;
-double rate = args.Length > 2 ? double.Parse(args[2], CultureInfo.InvariantCulture) : 3e-3;
+double rate = args.Length > 2 ? double.Parse(args[2], CultureInfo.InvariantCulture) : 1e-2;
 var task = new MultiQueryRecall { VocabularySize = 16 * pairs, Length = 8 * pairs, Pairs = pairs };
 var start = HybridDesign.Create(width: 64, vocabularySize: task.RequiredVocabularySize).WithAttention(heads: 2)
     .WithMamba2(stateSize: 4, headSize: 16);

@@ -17,18 +17,18 @@ public sealed class ScalingFit
     ScalingFit((double E, double A, double Alpha) law, (double E, double A, double Alpha)[] resampled, double unit)
     {
         (Law, this.resampled, this.unit) = (law, resampled, unit);
-        Irreducible = Interval.From(law.E, resampled.Select(fit => fit.E));
-        Exponent = Interval.From(law.Alpha, resampled.Select(fit => fit.Alpha));
+        Irreducible = BootstrapInterval.From(law.E, resampled.Select(fit => fit.E));
+        Exponent = BootstrapInterval.From(law.Alpha, resampled.Select(fit => fit.Alpha));
     }
 
     // with scales in units of the smallest one
     (double E, double A, double Alpha) Law { get; }
 
     /// <summary>Gets E: the loss that no scale goes below, in nats per token.</summary>
-    public Interval Irreducible { get; }
+    public BootstrapInterval Irreducible { get; }
 
     /// <summary>Gets alpha.</summary>
-    public Interval Exponent { get; }
+    public BootstrapInterval Exponent { get; }
 
     /// <summary>Fits points.</summary>
     /// <param name="points">At least three different scales; several points of one scale, such as of several seeds, are welcome.</param>
@@ -96,15 +96,16 @@ public sealed class ScalingFit
 
     /// <summary>Returns the loss at a scale.</summary>
     /// <param name="scale">Above 0.</param>
-    public Interval LossAt(double scale)
+    public BootstrapInterval LossAt(double scale)
     {
         Refuse.Unless(scale > 0, scale, nameof(scale), "above 0");
-        return Interval.From(Value(Law, scale / unit), resampled.Select(law => Value(law, scale / unit)));
+        return BootstrapInterval.From(Value(Law, scale / unit), resampled.Select(law => Value(law, scale / unit)));
     }
 
     /// <summary>Returns the scale at which the law reaches a loss; not a number where it never does.</summary>
     /// <param name="loss">The loss in nats per token.</param>
-    public Interval ScaleAt(double loss) => Interval.From(ScaleAt(Law, unit, loss), resampled.Select(law => ScaleAt(law, unit, loss)));
+    public BootstrapInterval ScaleAt(double loss) =>
+        BootstrapInterval.From(ScaleAt(Law, unit, loss), resampled.Select(law => ScaleAt(law, unit, loss)));
 
     static double ScaleAt((double E, double A, double Alpha) law, double unit, double loss) =>
         loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.NaN;
@@ -116,13 +117,13 @@ public sealed class ScalingFit
     /// </summary>
     /// <param name="other">The other design's fit, with as many resamples.</param>
     /// <param name="scale">A scale of this design.</param>
-    public Interval EfficiencyOver(ScalingFit other, double scale)
+    public BootstrapInterval EfficiencyOver(ScalingFit other, double scale)
     {
         ArgumentNullException.ThrowIfNull(other);
         Refuse.Unless(scale > 0, scale, nameof(scale), "above 0");
         Refuse.Unless(other.resampled.Length == resampled.Length, other.resampled.Length, nameof(other), $"a fit of {resampled.Length} resamples");
         double Ratio((double E, double A, double Alpha) mine, (double E, double A, double Alpha) theirs) =>
             ScaleAt(theirs, other.unit, Value(mine, scale / unit)) / scale;
-        return Interval.From(Ratio(Law, other.Law), resampled.Zip(other.resampled, Ratio));
+        return BootstrapInterval.From(Ratio(Law, other.Law), resampled.Zip(other.resampled, Ratio));
     }
 }

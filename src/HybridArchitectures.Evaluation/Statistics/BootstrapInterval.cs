@@ -6,9 +6,9 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Value">The number from all samples.</param>
 /// <param name="Low">The 2.5 % quantile of the resampled numbers.</param>
 /// <param name="High">The 97.5 % quantile.</param>
-public sealed record Interval(double Value, double Low, double High)
+public sealed record BootstrapInterval(double Value, double Low, double High)
 {
-    internal static Interval From(double value, IEnumerable<double> resampled)
+    internal static BootstrapInterval From(double value, IEnumerable<double> resampled)
     {
         double[] sorted = [.. resampled.Where(double.IsFinite).Order()];
         if (sorted.Length == 0) return new(value, double.NaN, double.NaN);
