@@ -9,11 +9,11 @@ using Microsoft.CodeAnalysis.Operations;
 namespace HybridArchitectures.Analyzers;
 
 /// <summary>
-/// Warns of uses of TorchSharp that end the process where others throw, since their native code catches no exception.
+/// Warns of calls of TorchSharp that end the process instead of throwing an exception, because their native code does not catch exceptions.
 /// <list type="number">
-/// <item>HYB001: calls that a wrong shape or number ends the process with.</item>
-/// <item>HYB002: numbers converted to TorchSharp's enumerations, which are handed to native code unchecked.</item>
-/// <item>HYB003: TorchSharp's own function classes: an exception in their gradient ends the process.</item>
+/// <item>HYB001: calls that end the process for a wrong shape or number.</item>
+/// <item>HYB002: numbers converted to enumerations of TorchSharp, which are passed to native code without a check.</item>
+/// <item>HYB003: function classes of TorchSharp, where an exception in the gradient ends the process.</item>
 /// </list>
 /// </summary>
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
@@ -72,7 +72,7 @@ public sealed class ProcessEndingCallAnalyzer : DiagnosticAnalyzer
         context.ReportDiagnostic(Diagnostic.Create(Call, context.Operation.Syntax.GetLocation(), $"{method.ContainingType!.Name}.{method.Name}", call.Where, call.Instead));
     }
 
-    // a number written down is seen by whoever writes it
+    // the author of a constant sees its value
     static bool HasConstant(IOperation operation) => operation is IInvocationOperation { TargetMethod.Name: "set_num_threads" or "cummax" or "cummin" } invocation
         && invocation.Arguments.FirstOrDefault(argument => argument.Value.Type?.SpecialType is SpecialType.System_Int32 or SpecialType.System_Int64) is { Value.ConstantValue.HasValue: true };
 
