@@ -12,7 +12,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 static unsafe class NormKernel
 {
-    /// <summary>Where the SiLU gate stands.</summary>
+    /// <summary>Specifies where the SiLU gate is applied.</summary>
     interface IGate
     {
         static abstract bool Gated { get; }

@@ -16,7 +16,8 @@ static unsafe class RowMath
     // The rest of a row goes through these by single elements, inlined: a call in a loop would spill every vector register.
 
     /// <summary>
-    /// Elements from <paramref name="index"/>, zeros past <paramref name="count"/>: an element gives the same result wherever in a vector it stands.
+    /// Returns elements from <paramref name="index"/>, and zeros after <paramref name="count"/>. An element has the same result at every index of a
+    /// vector.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Load<TElement>(byte* row, long index, long count) where TElement : struct, IElement
