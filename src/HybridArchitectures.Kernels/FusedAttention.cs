@@ -50,19 +50,35 @@ public static class FusedAttention
     /// The positions of queries and keys. The default, null, means that each row is one sequence, S is at least L, and the last query is at the last
     /// key.
     /// </param>
+    /// <param name="softcap">
+    /// The cap c of the scores s, which become c tanh(s / c) (arXiv 2408.00118). The default, null, means no cap. Except on the CUDA kernels of this
+    /// library, all scores are stored in memory.
+    /// </param>
+    /// <param name="sinkLogits">
+    /// An additional score of each head, shape (H), floating point. It takes part in the softmax and has no value (arXiv 2508.10925). The default,
+    /// null, means none. Except on the CUDA kernels of this library, all scores are stored in memory.
+    /// </param>
     /// <returns>The output, shape (B, L, H, E), in the dtype of <paramref name="query"/>.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
-        Check(query, key, value, scale, window, sinks, positions);
+        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
         switch (BackendFor(query))
         {
-            case KernelBackend.Reference: return AttentionReference.Forward(query, key, value, scale, window, sinks, positions);
-            case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions):
+            case KernelBackend.Reference:
+                return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+            case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions, sinkLogits):
                 KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda, query);
-                return AttentionCuda.Forward(query, key, value, scale, window >= keys ? null : window, sinks, positions);
+                return AttentionCuda.Forward(query, key, value, scale, window >= keys ? null : window, sinks, positions, softcap, sinkLogits);
+        }
+        if (softcap is not null || sinkLogits is not null)
+        {
+            // libtorch's fused kernels know neither
+            KernelEvents.Log.Chosen(nameof(FusedAttention), () => AttentionKernel.Math.ToString(), query);
+            return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         }
         if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, query, key, value, scale, window, sinks, positions);
         using var scope = NewDisposeScope();
@@ -81,10 +97,12 @@ public static class FusedAttention
     /// <inheritdoc cref="Forward" path="/param"/>
     /// <returns>The kernel. <see cref="AttentionKernel.Math"/> means that all scores are stored in memory.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid for <see cref="Forward"/>.</exception>
-    public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
-        Check(query, key, value, scale, window, sinks, positions);
-        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelTakes(query, key, value, scale, positions)) return AttentionKernel.Cuda;
+        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelTakes(query, key, value, scale, positions, sinkLogits)) return AttentionKernel.Cuda;
+        if (softcap is not null || sinkLogits is not null) return AttentionKernel.Math;
         if (Pieces(query, key, window, sinks, positions) is not null) return AttentionKernel.Flash;
         using var scope = NewDisposeScope();
         return Choice(Plan(query, key, value, scale, window, sinks, positions));
@@ -110,9 +128,9 @@ public static class FusedAttention
     static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
 
     // an explicit choice of the CUDA back end is an error if it is not available; a default choice is not
-    static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions)
+    static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
     {
-        var refusal = AttentionCuda.Refusal(query, key, value, scale, positions);
+        var refusal = AttentionCuda.Refusal(query, key, value, scale, positions, sinkLogits);
         if (refusal is not null && Backend == KernelBackend.Cuda) throw new ArgumentException($"FusedAttention.Backend is Cuda, but {refusal}");
         return refusal is null;
     }
@@ -164,7 +182,8 @@ public static class FusedAttention
 
     static Tensor Pad(Tensor x, long size) => nn.functional.pad(x, [0, size - x.size(-1)]);
 
-    static void Check(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    static void Check(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions, double? softcap,
+        Tensor? sinkLogits)
     {
         Checks.Floating(query);
         Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
@@ -181,6 +200,13 @@ public static class FusedAttention
         if (scale is { } factor && !double.IsFinite(factor)) throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
         if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
         if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
+        if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
+        if (sinkLogits is not null)
+        {
+            Checks.Floating(sinkLogits);
+            Checks.Shape(sinkLogits, [query.size(2)], "one logit per head of query");
+            Checks.SameDevice(sinkLogits, query, nameof(query));
+        }
         if (positions is not null) positions.Check(query, key, nameof(positions));
         else if (key.size(1) < query.size(1))
             throw new ArgumentException($"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));

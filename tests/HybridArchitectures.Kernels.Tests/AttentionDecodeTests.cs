@@ -9,7 +9,8 @@ public sealed class AttentionDecodeTests
 {
     static Tensor Int32(params int[] values) => tensor(values, ScalarType.Int32);
 
-    static (Tensor Query, Tensor Keys, Tensor Values) Inputs(long batch, long queries, long capacity, long heads, long keyHeads, long size, long valueSize) =>
+    static (Tensor Query, Tensor Keys, Tensor Values) Inputs(long batch, long queries, long capacity, long heads, long keyHeads, long size,
+        long valueSize) =>
         (OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, capacity, keyHeads, size),
             OperatorCheck.Normal(batch, capacity, keyHeads, valueSize));
 
@@ -104,7 +105,8 @@ public sealed class AttentionDecodeTests
         var output = AttentionDecode.Forward(query, keys, values, Int32(5), scale: 2, softcap: 1.5, sinkLogits: logits);
         for (int head = 0; head < 2; head++)
         {
-            double[] scores = [.. Enumerable.Range(0, 5).Select(j => 1.5 * Math.Tanh(2 * (query[0][0][head] * keys[0][j][head]).sum().item<double>() / 1.5))];
+            double Product(int key) => (query[0][0][head] * keys[0][key][head]).sum().item<double>();
+            double[] scores = [.. Enumerable.Range(0, 5).Select(key => 1.5 * Math.Tanh(2 * Product(key) / 1.5))];
             double total = scores.Sum(Math.Exp) + Math.Exp(logits[head].item<double>());
             for (int e = 0; e < 4; e++)
                 Assert.Equal(Enumerable.Range(0, 5).Sum(j => Math.Exp(scores[j]) / total * values[0][j][head][e].item<double>()),

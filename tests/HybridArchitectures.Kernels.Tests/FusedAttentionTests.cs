@@ -48,6 +48,34 @@ public class FusedAttentionTests
     }
 
     [Theory]
+    [InlineData(1.5, false), InlineData(null, true), InlineData(4.0, true)]
+    public void Capped_scores_and_sink_logits_are_those_of_the_formula(double? softcap, bool logits)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(7);
+        var inputs = Inputs(1, 4, 6, 2, 1, 8, 4);
+        var sinks = logits ? tensor(new[] { 0.4, -1.1 }) : null;
+        var output = FusedAttention.Forward(inputs[0], inputs[1], inputs[2], scale: 0.9, softcap: softcap, sinkLogits: sinks);
+        for (int head = 0; head < 2; head++)
+            for (int query = 0; query < 4; query++)
+            {
+                double Score(int key)
+                {
+                    double score = 0.9 * (inputs[0][0][query][head] * inputs[1][0][key][0]).sum().item<double>();
+                    return softcap is { } cap ? cap * Math.Tanh(score / cap) : score;
+                }
+                double[] weights = [.. Enumerable.Range(0, query + 3).Select(key => Math.Exp(Score(key)))];
+                double total = weights.Sum() + (logits ? Math.Exp(sinks![head].item<double>()) : 0);
+                for (int e = 0; e < 4; e++)
+                    Assert.Equal(weights.Select((weight, key) => weight / total * inputs[2][0][key][0][e].item<double>()).Sum(),
+                        output[0][query][head][e].item<double>(), 1e-12);
+            }
+        Assert.Equal(AttentionKernel.Math, FusedAttention.KernelFor(inputs[0], inputs[1], inputs[2], softcap: softcap, sinkLogits: sinks));
+        Refusal.Expect("softcap", "softcap is 0", () => FusedAttention.Forward(inputs[0], inputs[1], inputs[2], softcap: 0));
+        Refusal.Expect("sinkLogits", "(3)", () => FusedAttention.Forward(inputs[0], inputs[1], inputs[2], sinkLogits: zeros(3)));
+    }
+
+    [Theory]
     [InlineData(1, 0)]
     [InlineData(3, 0)]
     [InlineData(3, 2)]

@@ -164,7 +164,8 @@ static class GpuCases
             Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device));
             var (query, keys, values) = (New(b, queries, h, d), New(b, length + 64, k, d), New(b, length + 64, k, d));
             var lengths = inputs.Fixed(full([b], Scalars.From(length), ScalarType.Int32, inputs.Device));
-            return () => AttentionDecode.Forward(query, keys, values, lengths, window: window, sinks: sinks);
+            var workspace = new AttentionDecodeWorkspace(b, h, inputs.Device);
+            return () => AttentionDecode.Forward(query, keys, values, lengths, window: window, sinks: sinks, workspace: workspace);
         });
     }
 

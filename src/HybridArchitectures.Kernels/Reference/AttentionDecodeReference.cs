@@ -18,7 +18,8 @@ public static class AttentionDecodeReference
         using var scope = NewDisposeScope();
         long queries = query.size(1), heads = query.size(2), sets = keys.size(2);
         var positions = Positions(queries, keys.size(1), lengths, sinks, ring);
-        var hidden = AttentionReference.Visible(queries, keys.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
+        var visible = AttentionReference.Visible(queries, keys.size(1), window, sinks, positions, query.device);
+        var hidden = visible.logical_not().unsqueeze(1).unsqueeze(1);
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                           // (B, Q, K, H/K, D)
         // values in unseen slots, even NaN, must not affect a result
         var absent = hidden.all(-2).squeeze(1).squeeze(1).unsqueeze(-1).unsqueeze(-1);             // (B, C, 1, 1)

@@ -11,7 +11,8 @@ public static class AttentionReference
 {
     /// <summary>Computes the operator.</summary>
     /// <inheritdoc cref="FusedAttention.Forward"/>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
         ArgumentNullException.ThrowIfNull(query);
         ArgumentNullException.ThrowIfNull(key);
@@ -20,9 +21,16 @@ public static class AttentionReference
         long heads = query.size(2), sets = key.size(2);
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                          // (B, L, K, H/K, D)
         var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
+        if (softcap is { } cap) scores = (scores / Scalars.From(cap)).tanh() * Scalars.From(cap);
         var hidden = Visible(query.size(1), key.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
         // finite, so that a query without keys gives a mean, which the second fill sets to 0, and not NaN
-        var weights = scores.masked_fill(hidden, Scalars.From(-1e30)).softmax(-1).masked_fill(hidden, Scalars.Zero);
+        scores = scores.masked_fill(hidden, Scalars.From(-1e30));
+        if (sinkLogits is not null)
+        {
+            var logits = sinkLogits.to(scores.dtype).reshape(1, sets, heads / sets, 1, 1);
+            scores = cat([scores, logits.expand(scores.size(0), sets, heads / sets, scores.size(3), 1)], -1);
+        }
+        var weights = scores.softmax(-1).narrow(-1, 0, key.size(1)).masked_fill(hidden, Scalars.Zero);
         var output = einsum("bkgls,bske->blkge", weights, Precision.Widen(value)).flatten(2, 3);  // (B, L, H, E)
         return output.to(query.dtype).MoveToOuterDisposeScope();
     }

@@ -7,12 +7,29 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 static class AttentionComposed
 {
     /// <summary>Scores and probabilities in the tensors' type, all of them in memory; a query that sees nothing gives 0.</summary>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, Tensor visible)
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, Tensor visible, double? softcap = null,
+        Tensor? sinkLogits = null)
     {
         Tensor Repeated(Tensor x) => x.repeat_interleave(query.size(2) / x.size(2), 2);
         var hidden = visible.logical_not().unsqueeze(1);
         var scores = einsum("blhd,bshd->bhls", query, Repeated(key)) * (scale ?? 1 / Math.Sqrt(query.size(3)));
-        return einsum("bhls,bshe->blhe", scores.masked_fill(hidden, -1e30).softmax(-1).masked_fill(hidden, 0), Repeated(value));
+        if (softcap is { } cap) scores = (scores / cap).tanh() * cap;
+        scores = scores.masked_fill(hidden, -1e30);
+        if (sinkLogits is not null)
+            scores = cat([scores, sinkLogits.to(scores.dtype).reshape(1, -1, 1, 1).expand(scores.size(0), scores.size(1), scores.size(2), 1)], -1);
+        return einsum("bhls,bshe->blhe", scores.softmax(-1).narrow(-1, 0, key.size(1)).masked_fill(hidden, 0), Repeated(value));
+    }
+
+    /// <summary>As <see cref="ErrsAtMostTwice"/>, with capped scores, sink logits, or both; the logits are a fourth input.</summary>
+    public static void ErrsAtMostTwiceCapped(Tensor[] inputs, double? softcap, int? window = null, int sinks = 0)
+    {
+        using var scope = NewDisposeScope();
+        var visible = AttentionReference.Visible(inputs[0].size(1), inputs[1].size(1), window, sinks, null, inputs[0].device);
+        Tensor? Logits(IReadOnlyList<Tensor?> i) => i.Count > 3 ? i[3] : null;
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            i => FusedAttention.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, null, softcap, Logits(i)),
+            i => Forward(i[0]!, i[1]!, i[2]!, null, visible, softcap, Logits(i)),
+            i => AttentionReference.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, null, softcap, Logits(i)), inputs, 3);
     }
 
     /// <summary>Holds <see cref="FusedAttention"/> in bfloat16, output and gradients, to twice the error of the composed operators.</summary>
@@ -29,8 +46,9 @@ static class AttentionComposed
     }
 
     /// <summary>
-    /// Compares the gradients with those of the formula in float64 that rounds where the kernels round: probabilities, slopes of the scores, and results,
-    /// given the kernels' own output. What is left are numbers halfway between two neighbours, which differ by 4e-3, that fall to either side.
+    /// Compares the gradients with those of the formula in float64 that rounds where the kernels round: probabilities, slopes of the scores, and
+    /// results, given the kernels' own output. What is left are numbers halfway between two neighbours, which differ by 4e-3, that fall to either
+    /// side.
     /// </summary>
     public static void GradientsAreThoseOfTheFormulaWithItsRoundings(Tensor[] inputs, double? scale, int? window, int sinks)
     {
@@ -52,7 +70,8 @@ static class AttentionComposed
             Summed(einsum("bhls,blhe->bshe", probabilities, direction))];
         for (int i = 0; i < 3; i++)
         {
-            double error = (actual[i + 1] - Rounded(expected[i])).square().mean().sqrt().item<double>(), size = expected[i].square().mean().sqrt().item<double>();
+            double size = expected[i].square().mean().sqrt().item<double>();
+            double error = (actual[i + 1] - Rounded(expected[i])).square().mean().sqrt().item<double>();
             Assert.True(error <= 2e-3 * size, $"gradient of input {i}: {error / size:g3} of {size:g3} off the formula with its roundings");
         }
     }

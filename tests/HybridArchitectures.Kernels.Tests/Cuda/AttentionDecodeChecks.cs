@@ -39,16 +39,37 @@ static class AttentionDecodeChecks
     {
         using var noGrad = no_grad();
         Tensor As(Tensor x) => x.to(type);
-        return AttentionDecode.Forward(As(inputs.Query), As(inputs.Keys), As(inputs.Values), inputs.Lengths, one.Scale, one.Window, one.Sinks, one.Ring,
-            one.Softcap, inputs.Logits?.to(ScalarType.Float32));
+        return AttentionDecode.Forward(As(inputs.Query), As(inputs.Keys), As(inputs.Values), inputs.Lengths, one.Scale, one.Window,
+            one.Sinks, one.Ring, one.Softcap, inputs.Logits?.to(ScalarType.Float32));
+    }
+
+    /// <summary>Calls that share a workspace leave it as they found it.</summary>
+    public static void CallsShareAWorkspace(Device device, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var workspace = new AttentionDecodeWorkspace(3, 8, device);
+        foreach (long queries in new long[] { 1, 8, 3 })
+        {
+            var one = new Case(queries, 400, 8, 2, 64, 64) { Lengths = [390, 77, 400] };
+            var inputs = Random(one, device);
+            var expected = Decode(one, inputs, type);
+            for (int i = 0; i < 3; i++)
+                Assert.True(AttentionDecode.Forward(inputs.Query.to(type), inputs.Keys.to(type), inputs.Values.to(type), inputs.Lengths,
+                    workspace: workspace).Equals(expected), $"{type}: call {i} of {queries} queries");
+        }
+        var wide = zeros([4, 8, 64, 64], type, device);
+        var lengths = full([4], Scalars.From(200L), ScalarType.Int32, device);
+        var cache = zeros([4, 200, 64, 64], type, device);
+        Refusal.Expect("workspace", "room for 192 counters", () => AttentionDecode.Forward(wide, cache, cache, lengths, workspace: workspace));
     }
 
     static Tensor Exact(Case one, Inputs inputs, ScalarType type)
     {
         using var noGrad = no_grad();
         Tensor As(Tensor x, ScalarType to) => x.to(to).to(ScalarType.Float64);
-        return AttentionDecodeReference.Forward(As(inputs.Query, type), As(inputs.Keys, type), As(inputs.Values, type), inputs.Lengths, one.Scale, one.Window,
-            one.Sinks, one.Ring, one.Softcap, inputs.Logits is { } logits ? As(logits, ScalarType.Float32) : null);
+        return AttentionDecodeReference.Forward(As(inputs.Query, type), As(inputs.Keys, type), As(inputs.Values, type), inputs.Lengths, one.Scale,
+            one.Window, one.Sinks, one.Ring, one.Softcap, inputs.Logits is { } logits ? As(logits, ScalarType.Float32) : null);
     }
 
     // as one would write it, scores and probabilities in the tensors' type
@@ -58,11 +79,13 @@ static class AttentionDecodeChecks
         long perHead = one.Heads / one.KeyHeads;
         Tensor Repeated(Tensor x) => x.to(type).nan_to_num(0).repeat_interleave(perHead, 2);
         var positions = AttentionDecodeReference.Positions(one.Queries, one.Capacity, inputs.Lengths, one.Sinks, one.Ring);
-        var hidden = AttentionReference.Visible(one.Queries, one.Capacity, one.Window, one.Sinks, positions, inputs.Query.device).logical_not().unsqueeze(1);
+        var visible = AttentionReference.Visible(one.Queries, one.Capacity, one.Window, one.Sinks, positions, inputs.Query.device);
+        var hidden = visible.logical_not().unsqueeze(1);
         var scores = einsum("bqhd,bchd->bhqc", inputs.Query.to(type), Repeated(inputs.Keys)) * (one.Scale ?? 1 / Math.Sqrt(one.Size));
         if (one.Softcap is { } cap) scores = (scores / cap).tanh() * cap;
         scores = scores.masked_fill(hidden, -1e30);
-        if (inputs.Logits is { } logits) scores = cat([scores, logits.to(type).reshape(1, -1, 1, 1).expand(scores.size(0), one.Heads, one.Queries, 1)], -1);
+        if (inputs.Logits is { } logits)
+            scores = cat([scores, logits.to(type).reshape(1, -1, 1, 1).expand(scores.size(0), one.Heads, one.Queries, 1)], -1);
         var weights = scores.softmax(-1).narrow(-1, 0, one.Capacity).masked_fill(hidden, 0);
         return einsum("bhqc,bche->bqhe", weights, Repeated(inputs.Values));
     }
@@ -73,8 +96,8 @@ static class AttentionDecodeChecks
         using var scope = NewDisposeScope();
         var inputs = Random(one, device);
         var narrow = ScalarType.BFloat16;
-        OperatorCheck.ErrsAtMostTwice($"{one}", Decode(one, inputs, narrow).to(ScalarType.Float64), Composed(one, inputs, narrow).to(ScalarType.Float64),
-            Exact(one, inputs, narrow));
+        OperatorCheck.ErrsAtMostTwice($"{one}", Decode(one, inputs, narrow).to(ScalarType.Float64),
+            Composed(one, inputs, narrow).to(ScalarType.Float64), Exact(one, inputs, narrow));
         OperatorCheck.Close(Exact(one, inputs, ScalarType.Float32), Decode(one, inputs, ScalarType.Float32), 3e-6, $"{one}, float32");
     }
 

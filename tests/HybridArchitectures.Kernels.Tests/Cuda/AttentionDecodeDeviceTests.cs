@@ -46,6 +46,14 @@ public sealed class AttentionDecodeDeviceTests
 
     [Theory]
     [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
+    public void Calls_share_a_workspace(ScalarType type)
+    {
+        Gpu.IsNeeded();
+        AttentionDecodeChecks.CallsShareAWorkspace(Gpu.Device, type);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
     public void Two_hundred_runs_are_equal_to_the_bit(ScalarType type)
     {
         Gpu.IsNeeded();

@@ -46,6 +46,15 @@ public sealed class AttentionDecodeEmulationTests : IDisposable
         AttentionDecodeChecks.ReadsSlicesInPlace(CPU, type);
     }
 
+    [Theory]
+    [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
+    public void Calls_share_a_workspace(ScalarType type)
+    {
+        using var random = manual_seed(5);
+        using var emulation = new CudaEmulation();
+        AttentionDecodeChecks.CallsShareAWorkspace(CPU, type);
+    }
+
     [Fact]
     public void What_the_kernels_do_not_take_is_refused_by_name_when_they_are_asked_for()
     {

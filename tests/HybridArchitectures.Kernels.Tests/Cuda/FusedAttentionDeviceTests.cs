@@ -100,6 +100,21 @@ public class FusedAttentionDeviceTests
     }
 
     [Theory]
+    [InlineData(2.0, false, 0), InlineData(50.0, false, 0), InlineData(null, true, 0), InlineData(30.0, true, 5)]
+    public void Capped_scores_and_sink_logits(double? softcap, bool logits, int sinks)
+    {
+        OwnKernelIsNeeded();
+        foreach (var (size, valueSize, length) in new[] { (64L, 64L, 333L), (128, 128, 200), (80, 128, 777), (16, 16, 1025) })
+        {
+            using var scope = NewDisposeScope();
+            Tensor[] inputs = Inputs(2, length, length, 8, 2, size, valueSize);
+            if (logits) inputs = [.. inputs, randn([8], ScalarType.Float64, Gpu.Device)];
+            using var poisoned = Gpu.Poisoned();
+            AttentionComposed.ErrsAtMostTwiceCapped(inputs, softcap, sinks > 0 ? 40 : null, sinks);
+        }
+    }
+
+    [Theory]
     [InlineData(192, 128), InlineData(256, 256), InlineData(16, 256), InlineData(160, 136)]
     public void Large_heads_are_served_without_gradients(long size, long valueSize)
     {

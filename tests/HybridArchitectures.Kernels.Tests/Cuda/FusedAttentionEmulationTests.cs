@@ -35,6 +35,19 @@ public sealed class FusedAttentionEmulationTests : IDisposable
     }
 
     [Theory]
+    [InlineData(64, 64, 2)]
+    [InlineData(72, 128, 2)]
+    [InlineData(8, 120, 2)]
+    [InlineData(24, 104, 70)]
+    public void Gradients_are_those_of_the_formula_with_its_roundings(long size, long valueSize, long length)
+    {
+        using var random = manual_seed(5);
+        using var emulation = new CudaEmulation();
+        AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(Inputs(4, length, length, 6, 2, size, valueSize), null, null, 0);
+        AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(Inputs(1, length, length, 3, 3, size, valueSize), 0.4, 100, 5);
+    }
+
+    [Theory]
     [InlineData(3, 0)]
     [InlineData(40, 0)]
     [InlineData(40, 7)]
@@ -59,6 +72,21 @@ public sealed class FusedAttentionEmulationTests : IDisposable
         IsAsGoodAsComposed(Inputs(3, 400, 400, 2, 1, 64, 64), window: window, sinks: sinks, positions: AttentionPositions.FromLayout(packed));
         using var padded = SequenceLayout.Padded([130, 1, 7], 130);
         IsAsGoodAsComposed(Inputs(3, 130, 130, 2, 1, 64, 64), window: window, sinks: sinks, positions: AttentionPositions.FromLayout(padded));
+    }
+
+    [Theory]
+    [InlineData(2.0, false, 0), InlineData(null, true, 0), InlineData(30.0, true, 5)]
+    public void Capped_scores_and_sink_logits(double? softcap, bool logits, int sinks)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        foreach (var (size, valueSize, length) in new[] { (64L, 64L, 150L), (80, 128, 70) })
+        {
+            Tensor[] inputs = Inputs(1, length, length, 4, 2, size, valueSize);
+            if (logits) inputs = [.. inputs, OperatorCheck.Normal(4)];
+            using var emulation = new CudaEmulation(backwards: size == 80);
+            AttentionComposed.ErrsAtMostTwiceCapped(inputs, softcap, sinks > 0 ? 40 : null, sinks);
+        }
     }
 
     [Fact]

@@ -19,7 +19,8 @@ public class PtxTests
             .Concat(from type in new[] { "bfloat16 SCAN_ELEMENT=bfloat16", "float32 SCAN_ELEMENT=float" } from documents in new[] { 0, 1 } from saves in new[] { 0, 1 }
                     select CudaSource.Embedded($"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
-                    let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, 232_448) from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
+                    let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, sinks, 232_448)
+                    from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
                     where capability == 90 select CudaSource.Embedded(source))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }

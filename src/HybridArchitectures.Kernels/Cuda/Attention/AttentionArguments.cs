@@ -15,5 +15,6 @@ struct AttentionArguments
     public long GradientRow, GradientToken, GradientHead;
     public long Batch, Queries, Keys, Heads, KeyHeads, DQuerySize, ValueSize;
     public long Window, Sinks, Together;
-    public float Scale, ScaleLog2;
+    public nint SinkLogits;
+    public float Scale, ScaleLog2, Cap, CapLog2;
 }

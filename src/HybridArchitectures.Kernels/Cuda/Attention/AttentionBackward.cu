@@ -268,7 +268,10 @@ struct Backward {
         for (int n = 0; n < Queries / 8; n++) {
             const Two logarithm = *reinterpret_cast<const Two*>(logarithms_ + 8 * n);
 #pragma unroll
-            for (int i = 0; i < 4; i++) scores[4 * n + i] = exp2_approximate(scores[4 * n + i] * a.scaleLog2 - (i % 2 ? logarithm.y : logarithm.x));
+            for (int i = 0; i < 4; i++) {
+                const float score = scores[4 * n + i], exponent = Capped ? a.capLog2 * tanh_approximate(score * a.cap) : score * a.scaleLog2;
+                scores[4 * n + i] = exp2_approximate(exponent - (i % 2 ? logarithm.y : logarithm.x));
+            }
         }
         if (key >= card.inner && key + 64 <= card.innerEnd) return;
         const int own = key + warp % 4 * 16 + lane / 4;
@@ -289,6 +292,12 @@ struct Backward {
             }
     }
 
+    // How a capped score follows the score before: 1 - tanh^2, where the capped score is what the probability says.
+    __device__ __forceinline__ float slope_of_cap(float probability, float logarithm) const {
+        const float part = probability > 0 ? (log2_approximate(probability) + logarithm) * (1 / a.capLog2) : 0.f;
+        return 1 - part * part;
+    }
+
     // Slopes of the probabilities become those of the scores. Probabilities are taken as rounded for dV, so that the registers of float32 ones are
     // free.
     __device__ __forceinline__ void differentiate(float (&slopes)[Queries / 2], const unsigned (&probabilities)[QuerySteps][4], int stage) const {
@@ -302,6 +311,11 @@ struct Backward {
                 float* slope = slopes + 4 * n + 2 * half;
                 slope[0] = first_of(word) * (slope[0] - delta.x);
                 slope[1] = second_of(word) * (slope[1] - delta.y);
+                if constexpr (Capped) {
+                    const Two logarithm = *reinterpret_cast<const Two*>(logarithms + stage * Queries + 2 * (lane % 4) + 8 * n);
+                    slope[0] *= slope_of_cap(first_of(word), logarithm.x);
+                    slope[1] *= slope_of_cap(second_of(word), logarithm.y);
+                }
             }
         }
     }

@@ -24,12 +24,13 @@ static class AttentionCuda
         query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CUDA && CudaRuntime.DeviceOf(query).Capability == Capability;
 
     /// <summary>Why the kernels do not take these arguments, which <see cref="FusedAttention.Forward"/> takes; null if they do.</summary>
-    public static string? Refusal(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions)
+    public static string? Refusal(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
     {
         if (query.dtype != ScalarType.BFloat16) return $"query is {query.dtype}; expected BFloat16";
         int capability = CudaRuntime.DeviceOf(query).Capability;
         if (capability != Capability) return $"query is on a GPU of compute capability {capability / 10}.{capability % 10}; expected 9.0";
-        bool gradient = is_grad_enabled() && (query.requires_grad || key.requires_grad || value.requires_grad);
+        bool gradient = is_grad_enabled()
+            && (query.requires_grad || key.requires_grad || value.requires_grad || sinkLogits is { requires_grad: true });
         long most = gradient ? AttentionShape.MaxBackwardSize : AttentionShape.MaxForwardSize;
         string where = gradient ? " where gradients are recorded" : "";
         if (query.size(3) > most) return $"query has a head size of {query.size(3)}; expected at most {most}{where}";
@@ -45,39 +46,54 @@ static class AttentionCuda
     /// <summary>
     /// Arguments as <see cref="FusedAttention.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row, query and key.
     /// </summary>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions,
+        double? softcap, Tensor? sinkLogits)
     {
         using var scope = NewDisposeScope();
         long valueSize = value.size(3);
-        double factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        var scores = new Scores(scale ?? 1 / Math.Sqrt(query.size(3)), window, window is null ? 0 : sinks, softcap);
         // a multiple of 16 bytes for the copy engine; zeros change neither scores nor the part of the values that is kept
         (query, key, value) = (Padded(query), Padded(key), Padded(value));
-        var output = Apply(query, key, value, factor, window, window is null ? 0 : sinks, positions?.Bounds);
+        var output = Apply(query, key, value, sinkLogits, scores, positions?.Bounds);
         return (output.size(3) == valueSize ? output : output.narrow(3, 0, valueSize)).MoveToOuterDisposeScope();
     }
 
     static Tensor Padded(Tensor x) => x.size(3) % 8 == 0 ? x : nn.functional.pad(x, [0, 8 - x.size(3) % 8]);
 
-    static Tensor Apply(Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, Tensor? bounds) =>
-        Autograd.Apply([query, key, value],
+    // what is done to products of queries and keys
+    readonly record struct Scores(double Scale, int? Window, int Sinks, double? Softcap);
+
+    static Tensor Apply(Tensor query, Tensor key, Tensor value, Tensor? sinkLogits, Scores scores, Tensor? bounds) =>
+        Autograd.Apply([query, key, value, sinkLogits],
         context =>
         {
-            var call = new Call(query, key, value, scale, window, sinks, bounds);
+            var call = new Call(query, key, value, sinkLogits, scores, bounds);
             var output = CudaMemory.New(query, ScalarType.BFloat16, query.size(0), query.size(1), query.size(2), value.size(3));
             var logarithms = context.NeedsGradient ? CudaMemory.New(query, ScalarType.Float32, query.size(0), query.size(2),
                 Rounded(query.size(1), 128)) : null;
             call.Forward(output, logarithms);
-            context.Save(query, key, value, output, logarithms, bounds, call.Ranges);
+            context.Save(query, key, value, output, logarithms, bounds, call.Ranges, sinkLogits);
             return [output];
         },
         context =>
         {
             var saved = new Saved(context.Saved);
-            var call = new Call(saved.Query, saved.Key, saved.Value, scale, window, sinks, saved.Bounds) { Ranges = saved.Ranges };
+            var call = new Call(saved.Query, saved.Key, saved.Value, saved.SinkLogits, scores, saved.Bounds) { Ranges = saved.Ranges };
             var (dQuery, dKey, dValue) = (CudaMemory.NewLike(saved.Query), CudaMemory.NewLike(saved.Key), CudaMemory.NewLike(saved.Value));
-            call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, saved.Logarithms, dQuery, dKey, dValue);
-            return [dQuery, dKey, dValue];
+            using var delta = call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, saved.Logarithms, dQuery, dKey, dValue);
+            return [dQuery, dKey, dValue, context.Needs(3) ? SinkGradient(saved.SinkLogits!, saved.Logarithms, delta) : null];
         })[0];
+
+    // A sink logit has no value: the slope of its probability p is -delta, and so is the slope of the logit -p delta, summed over rows and queries.
+    static Tensor SinkGradient(Tensor sinkLogits, Tensor logarithms, Tensor delta)
+    {
+        using var scope = NewDisposeScope();
+        var logits = sinkLogits.to(ScalarType.Float32).mul(Log2E).reshape(1, -1, 1);
+        var probabilities = (logits - logarithms).exp2();
+        return probabilities.mul(delta.reshape(logarithms.shape)).sum([0L, 2L]).neg().to(sinkLogits.dtype).MoveToOuterDisposeScope();
+    }
+
+    static readonly Scalar Log2E = (1 / Math.Log(2)).ToScalar();
 
     static long Rounded(long number, long to) => (number + to - 1) / to * to;
 
@@ -90,6 +106,7 @@ static class AttentionCuda
         public Tensor Logarithms => tensors[4]!;
         public Tensor? Bounds => tensors[5];
         public Tensor? Ranges => tensors[6];
+        public Tensor? SinkLogits => tensors[7];
     }
 
     // What the launches of one call share.
@@ -98,20 +115,23 @@ static class AttentionCuda
         readonly CudaDevice device;
         readonly AttentionShape shape;
         readonly Tensor query, key, value;
-        readonly Tensor? bounds;
+        readonly Tensor? bounds, sinkLogits;
         readonly AttentionArguments start;
 
-        public Call(Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, Tensor? bounds)
+        public Call(Tensor query, Tensor key, Tensor value, Tensor? sinkLogits, Scores scores, Tensor? bounds)
         {
             device = CudaRuntime.DeviceOf(query);
-            shape = AttentionShape.For(query.size(3), value.size(3), sinks > 0, device.SharedMemory);
+            shape = AttentionShape.For(query.size(3), value.size(3), scores.Sinks > 0, scores.Softcap is not null, device.SharedMemory);
+            this.sinkLogits = CudaMemory.Float32(sinkLogits);
             (this.query, this.key, this.value, this.bounds) = (Mappable(query), Mappable(key), Mappable(value), bounds);
             start = new()
             {
                 Query = Map(this.query), Key = Map(this.key), Value = Map(this.value), Bounds = CudaMemory.Address(bounds),
                 Batch = query.size(0), Queries = query.size(1), Keys = key.size(1), Heads = query.size(2), KeyHeads = key.size(2),
-                DQuerySize = query.size(3), ValueSize = value.size(3), Window = Math.Min(window ?? Unbounded, Unbounded),
-                Sinks = Math.Min(sinks, Unbounded), Scale = (float)scale, ScaleLog2 = (float)(scale / Math.Log(2)),
+                DQuerySize = query.size(3), ValueSize = value.size(3), Window = Math.Min(scores.Window ?? Unbounded, Unbounded),
+                Sinks = Math.Min(scores.Sinks, Unbounded), SinkLogits = CudaMemory.Address(this.sinkLogits), Scale = (float)scores.Scale,
+                ScaleLog2 = (float)(scores.Scale / Math.Log(2)), Cap = (float)(scores.Scale / (scores.Softcap ?? 1)),
+                CapLog2 = (float)((scores.Softcap ?? 0) / Math.Log(2)),
             };
         }
 
@@ -138,7 +158,8 @@ static class AttentionCuda
             GC.KeepAlive((output, logarithms));
         }
 
-        public void Backward(Tensor gradient, Tensor output, Tensor logarithms, Tensor dQuery, Tensor dKey, Tensor dValue)
+        /// <summary>Returns delta: (batch, heads, queries rounded up to 128), the sum over a head of output times gradient.</summary>
+        public Tensor Backward(Tensor gradient, Tensor output, Tensor logarithms, Tensor dQuery, Tensor dKey, Tensor dValue)
         {
             gradient = Mappable(gradient);
             long tile = shape.QueryTile, queryBlocks = (start.Queries + tile - 1) / tile;
@@ -167,6 +188,7 @@ static class AttentionCuda
                 128, 0, arguments);
             GC.KeepAlive((gradient, output, logarithms, dQuery, dKey, dValue));
             GC.KeepAlive((delta, sums, counters, visitors));
+            return delta;
         }
 
         // Blocks of one head add to the same sums one after another: with few heads at work at a time the sums stay in the second-level cache.
@@ -182,7 +204,7 @@ static class AttentionCuda
         void Launch(string source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in AttentionArguments arguments)
         {
             device.Launch(source, "attention_" + kernel, grid, threads, shared, arguments);
-            GC.KeepAlive((query, key, value, bounds, Ranges));
+            GC.KeepAlive((query, key, value, bounds, Ranges, sinkLogits));
         }
 
         CudaTensorMap Map(Tensor x)

@@ -1,7 +1,7 @@
 // Decoding in bfloat16 by tensor cores (mma.sync m16n8k16, compute capability 8.0 and later); attention_decode.cuh says how rows are divided.
 //
-// Tiles: a warp takes Keys keys of the block's part at a time, its own of every Warps tiles, for 16 or 32 rows (queries times heads of one key head, which
-// share its keys and values), and waits for no other warp until the end.
+// Tiles: a warp takes Keys keys of the block's part at a time, its own of every Warps tiles, for 16 or 32 rows (queries times heads of one key head,
+// which share its keys and values), and waits for no other warp until the end.
 // Registers: queries (D / 4 for 16 rows), weighted sums of values (E / 4), scores of a tile.
 // Shared memory: Stages tiles of keys and values for each warp, copied ahead; a key's elements and 16 bytes more, so that the eight keys of a block
 // of a tensor core's operand lie in different banks. At the end the warps' sums.
@@ -79,7 +79,8 @@ struct Decode {
     }
 
     // scores of the rows with the keys of a tile
-    __device__ __forceinline__ void multiply_keys(float (&scores)[Tiles][Keys / 8][4], const unsigned (&queries)[Tiles][DSteps][4], Place tile) const {
+    __device__ __forceinline__ void multiply_keys(float (&scores)[Tiles][Keys / 8][4], const unsigned (&queries)[Tiles][DSteps][4],
+        Place tile) const {
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
 #pragma unroll
@@ -177,7 +178,8 @@ struct Decode {
     }
 
     // the warp's sums, where `finish` expects them; all warps must be through with their tiles
-    __device__ __forceinline__ void show(const float (&sums)[Tiles][E / 8][4], const float (&maxima)[Tiles][2], const float (&totals)[Tiles][2]) const {
+    __device__ __forceinline__ void show(const float (&sums)[Tiles][E / 8][4], const float (&maxima)[Tiles][2],
+        const float (&totals)[Tiles][2]) const {
         float* to = reinterpret_cast<float*>(shared);
         Two* states = reinterpret_cast<Two*>(to + Warps * Rows * SumStride);
         const int r = lane / 4, q = lane % 4;

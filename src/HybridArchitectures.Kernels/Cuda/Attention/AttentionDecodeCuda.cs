@@ -25,8 +25,8 @@ static class AttentionDecodeCuda
             if (size > AttentionDecodeShape.MaxSize || size % step != 0)
                 return $"{name} has heads of {size} elements; expected a multiple of {step} up to {AttentionDecodeShape.MaxSize}";
             if (!Aligned(tensor, step))
-                return $"{name} has strides ({string.Join(", ", tensor.stride())}); expected 1 for the last dimension and multiples of {step} for the others, "
-                    + "from an address that 16 divides";
+                return $"{name} has strides ({string.Join(", ", tensor.stride())}); expected 1 for the last dimension and multiples of {step} "
+                    + "for the others, from an address that 16 divides";
         }
         if (keys.size(1) >= Unbounded) return $"keys has {keys.size(1)} slots; expected fewer than {Unbounded}";
         return query.size(0) > ushort.MaxValue ? $"query has {query.size(0)} rows; expected at most {ushort.MaxValue}" : null;
@@ -43,7 +43,7 @@ static class AttentionDecodeCuda
     /// Takes arguments as <see cref="AttentionDecode.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row and slot.
     /// </summary>
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring,
-        double? softcap, Tensor? sinkLogits)
+        double? softcap, Tensor? sinkLogits, AttentionDecodeWorkspace? workspace)
     {
         using var scope = NewDisposeScope();
         if (!Aligned(query, 16 / query.ElementSize)) query = query.contiguous().clone();
@@ -62,7 +62,7 @@ static class AttentionDecodeCuda
         {
             sums = CudaMemory.New(query, ScalarType.Float32, batch * groups * parts * rowsThere * shape.ValueSize);
             states = CudaMemory.New(query, ScalarType.Float32, batch * groups * parts * rowsThere * 2);
-            arrivals = zeros([batch * groups], ScalarType.Int32, query.device);
+            arrivals = workspace?.Arrivals(query, batch * groups) ?? zeros([batch * groups], ScalarType.Int32, query.device);
         }
         double factor = scale ?? 1 / Math.Sqrt(query.size(3)), log2E = 1 / Math.Log(2);
         var arguments = new AttentionDecodeArguments
@@ -74,16 +74,18 @@ static class AttentionDecodeCuda
             KeyRow = keys.stride(0), KeyToken = keys.stride(1), KeyHead = keys.stride(2),
             ValueRow = values.stride(0), ValueToken = values.stride(1), ValueHead = values.stride(2),
             Queries = queries, Heads = heads, KeyHeads = keyHeads, Capacity = capacity, HeadSize = query.size(3), ValueSize = values.size(3),
-            Window = window ?? Unbounded, Sinks = Math.Min(sinks, Unbounded), Ring = ring ? 1 : 0, MaxParts = maxParts, Parts = parts, Rows = rowsThere,
+            Window = window ?? Unbounded, Sinks = Math.Min(sinks, Unbounded), Ring = ring ? 1 : 0, MaxParts = maxParts, Parts = parts,
+            Rows = rowsThere,
             Scale = (float)(softcap is { } cap ? factor / cap : factor * log2E), Cap = (float)((softcap ?? 0) * log2E),
         };
         device.Launch(shape.Source, shape.Kernel, (groups, parts, batch), AttentionDecodeShape.Threads, shape.SharedBytes(maxParts), arguments);
         GC.KeepAlive((query, keys, values, lengths, logits, sums, states));
-        GC.KeepAlive(arrivals);
+        GC.KeepAlive((arrivals, workspace));
         return output.MoveToOuterDisposeScope();
     }
 
-    // The parts of one row fill a GPU by themselves; they follow from the model alone, so that results do not depend on the batch.
+    // The parts of one row fill a GPU by themselves; they follow from the model alone, so that results do not depend on the batch. The kernels take
+    // up to 128.
     static int MaxParts(long keyHeads)
     {
         int parts = 16;

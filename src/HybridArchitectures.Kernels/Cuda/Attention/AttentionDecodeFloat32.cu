@@ -36,7 +36,8 @@ struct DecodeFloat32 {
         for (int row = 0; row < Rows; row++) {
             const int number = plan.group + row, query = number / perHead, head = plan.keyHead * perHead + number % perHead;
             const bool there = query < a.queries;
-            load_pieces<DPieces>(queries[row], a.query, there ? plan.row * a.queryRow + query * a.queryToken + head * a.queryHead : 0, there ? a.headSize : 0);
+            const i64 at = there ? plan.row * a.queryRow + query * a.queryToken + head * a.queryHead : 0;
+            load_pieces<DPieces>(queries[row], a.query, at, there ? a.headSize : 0);
         }
     }
 

@@ -29,7 +29,9 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
         get
         {
             string common = $"DECODE_D={HeadSize} DECODE_E={ValueSize} DECODE_ROWS={Rows} DECODE_UNIT={Unit} DECODE_CAP={(Capped ? 1 : 0)}";
-            return WarpKeys == 0 ? $"AttentionDecodeFloat32.cu {common}" : $"AttentionDecode.cu {common} DECODE_KEYS={WarpKeys} DECODE_STAGES={Stages}";
+            return WarpKeys == 0
+                ? $"AttentionDecodeFloat32.cu {common}"
+                : $"AttentionDecode.cu {common} DECODE_KEYS={WarpKeys} DECODE_STAGES={Stages}";
         }
     }
 

@@ -215,6 +215,15 @@ struct Forward {
     __device__ __forceinline__ bool visits(const int* card, int group,
         int i) const { return uniform(list_of(card + CardGroups + 8 * group).contains(list_of(card + 4).at(i))); }
 
+    // capped scores are exponents already
+    __device__ __forceinline__ void cap(float (&scores)[Keys / 2]) const {
+        if constexpr (Capped)
+#pragma unroll
+            for (int i = 0; i < Keys / 2; i++) scores[i] = a.capLog2 * tanh_approximate(scores[i] * a.cap);
+    }
+
+    __device__ __forceinline__ float exponent_scale() const { return Capped ? 1.f : a.scaleLog2; }
+
     // minus infinity for keys that a query does not see
     __device__ __forceinline__ void hide(float (&scores)[Keys / 2], const int* card, int group, int firstKey) const {
         const int* own = card + CardGroups + 8 * group;
@@ -258,8 +267,8 @@ struct Forward {
                 for (int e = 0; e < 2; e++) most = greater_of(most, scores[4 * n + 2 * half + e]);
             most = greater_of(most, from_lane_xor(most, 1));
             most = greater_of(most, from_lane_xor(most, 2));
-            const float scaled = most == minus_infinity() ? 0.f : most * a.scaleLog2;
-            factors[half] = exp2_approximate(maximum[half] * a.scaleLog2 - scaled);
+            const float scaled = most == minus_infinity() ? 0.f : most * exponent_scale();
+            factors[half] = exp2_approximate(maximum[half] * exponent_scale() - scaled);
             maximum[half] = most;
             float own = 0;
 #pragma unroll
@@ -267,7 +276,7 @@ struct Forward {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& score = scores[4 * n + 2 * half + e];
-                    score = exp2_approximate(score * a.scaleLog2 - scaled);
+                    score = exp2_approximate(score * exponent_scale() - scaled);
                     own += score;
                 }
             sum[half] = sum[half] * factors[half] + own;
@@ -281,12 +290,18 @@ struct Forward {
         float factors[2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float total = lane_sum(sum[half], 4);
+            float total = lane_sum(sum[half], 4), scaled = maximum[half] * exponent_scale(), before = 1;
+            if (a.sinkLogits) {
+                const float logit = a.sinkLogits[tile.head] * log2_e, higher = greater_of(scaled, logit);
+                before = exp2_approximate(scaled - higher);
+                total = total * before + exp2_approximate(logit - higher);
+                scaled = higher;
+            }
             const bool any = total > 0;
-            factors[half] = any ? 1 / total : 0.f;
+            factors[half] = any ? before / total : 0.f;
             if (a.logarithms && lane % 4 == 0 && query_ + row + 8 * half < a.queries)
-                a.logarithms[(tile.row * a.heads + tile.head) * room + query_ + row + 8 * half] = any ? maximum[half] * a.scaleLog2
-                    + log2_approximate(total) : 0.f;
+                a.logarithms[(tile.row * a.heads + tile.head) * room + query_ + row + 8 * half] = any ? scaled + log2_approximate(total)
+                    : 0.f;
         }
         // the group's own part of the output's place
         if (!SharedOutput) {
@@ -355,6 +370,7 @@ struct Forward {
                     settle(scores);
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
+                    cap(scores);
                     hide(scores, card, group, list_of(card + 4).at(i) * Keys);
                     exponentiate(scores, maximum, sum, factors);
                     // of an earlier run of blocks
@@ -374,6 +390,7 @@ struct Forward {
                     settle(scores);
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
+                    cap(scores);
                     hide(scores, card, group, list_of(card + 4).at(i) * Keys);
                     exponentiate(scores, maximum, sum, factors);
                     wait_for_products<0>();

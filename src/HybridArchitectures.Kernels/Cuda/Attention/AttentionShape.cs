@@ -4,11 +4,12 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="HeadSize">Elements of a head of queries and keys, rounded up to 16.</param>
 /// <param name="ValueSize">Elements of a head of values, rounded up to 16.</param>
 /// <param name="Sinks">Whether there are attention sinks.</param>
+/// <param name="Capped">Whether scores are capped.</param>
 /// <param name="Groups">Forward: groups of four warps, with 64 queries each.</param>
 /// <param name="KeyTile">Forward: keys at a time.</param>
 /// <param name="Stages">Forward: tiles of keys and of values in shared memory.</param>
 /// <param name="SharedOutput">Forward: whether output and queries share their place.</param>
-readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks, int Groups, int KeyTile, int Stages, bool SharedOutput)
+readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks, bool Capped, int Groups, int KeyTile, int Stages, bool SharedOutput)
 {
     /// <summary>The largest head size that the forward kernel takes.</summary>
     public const long MaxForwardSize = 256;
@@ -62,21 +63,23 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
 
     /// <summary>The forward kernels' source with its definitions.</summary>
     public string Forward =>
-        $"AttentionForward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_GROUPS={Groups} ATT_TILE={KeyTile} "
-        + $"ATT_STAGES={Stages} ATT_REGISTERS={(Groups == 3 ? 160 : 240)} ATT_FEW_REGISTERS={(Groups == 3 ? 32 : 24)} "
+        $"AttentionForward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_CAP={(Capped ? 1 : 0)} ATT_GROUPS={Groups} "
+        + $"ATT_TILE={KeyTile} ATT_STAGES={Stages} ATT_REGISTERS={(Groups == 3 ? 160 : 240)} ATT_FEW_REGISTERS={(Groups == 3 ? 32 : 24)} "
         + $"ATT_SHARED_OUTPUT={(SharedOutput ? 1 : 0)}";
 
     /// <summary>The backward kernels' source with its definitions.</summary>
-    public string Backward => $"AttentionBackward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_TILE={QueryTile}";
+    public string Backward =>
+        $"AttentionBackward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_CAP={(Capped ? 1 : 0)} ATT_TILE={QueryTile}";
 
     /// <summary>The shape for head sizes up to <see cref="MaxForwardSize"/>.</summary>
-    public static AttentionShape For(long headSize, long valueSize, bool sinks, int sharedMemory)
+    public static AttentionShape For(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory)
     {
         (headSize, valueSize) = ((headSize + 15) / 16 * 16, (valueSize + 15) / 16 * 16);
         long largest = Math.Max(headSize, valueSize);
         foreach (var (stages, sharedOutput) in new[] { (4, false), (3, false), (2, false), (2, true) })
         {
-            var shape = new AttentionShape(headSize, valueSize, sinks, largest <= 64 ? 3 : 2, largest <= 128 ? 128 : 64, stages, sharedOutput);
+            var shape = new AttentionShape(headSize, valueSize, sinks, capped, largest <= 64 ? 3 : 2, largest <= 128 ? 128 : 64, stages,
+                sharedOutput);
             if (shape.ForwardShared <= sharedMemory) return shape;
         }
         throw new ArgumentException($"heads of {headSize} and {valueSize} elements do not fit {sharedMemory} bytes of shared memory",

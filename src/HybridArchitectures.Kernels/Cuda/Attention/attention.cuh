@@ -11,11 +11,12 @@
 #define ATT_D 64                // elements of a query's and a key's head, rounded up to 16
 #define ATT_E 64                // elements of a value's head, likewise
 #define ATT_SINKS 0             // whether there are sinks
+#define ATT_CAP 0               // whether scores are capped
 #endif
 
 constexpr int D = ATT_D, E = ATT_E;
 constexpr int DTiles = (D + 63) / 64, ETiles = (E + 63) / 64, DSteps = D / 16, ESteps = E / 16;
-constexpr bool Sinks = ATT_SINKS;
+constexpr bool Sinks = ATT_SINKS, Capped = ATT_CAP;
 
 static_assert(D % 16 == 0 && E % 16 == 0, "sizes that products take");
 
@@ -43,10 +44,12 @@ struct AttentionArguments {
     i64 batch, queries, keys, heads, keyHeads, dQuerySize, valueSize;
     i64 window, sinks;
     i64 together;                                   // rows' heads whose blocks are taken before those of others: see `line_block_of`
+    const float* sinkLogits;                        // (heads), or null: scores without a key
     float scale, scaleLog2;                         // of the scores, and with log2(e)
+    float cap, capLog2;                             // where scores s = scale q k are capped: scale / cap, and the cap with log2(e)
 };
 // without the rest that maps aligned to 64 bytes bring
-static_assert(sizeof(AttentionArguments) == 7 * 128 + (alignof(TensorMap) == 64 ? 256 : 200), "as the host has it");
+static_assert(sizeof(AttentionArguments) == 7 * 128 + (alignof(TensorMap) == 64 ? 256 : 216), "as the host has it");
 
 __device__ __forceinline__ int lesser(int a, int b) { return a < b ? a : b; }
 __device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
@@ -59,6 +62,15 @@ __device__ __forceinline__ float greater_of(float a, float b) {
     return a > b ? a : b;
 #else
     float result; asm("max.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b)); return result;
+#endif
+}
+
+// relative error near 2^-11, which is below what rounding queries and keys to bfloat16 costs
+__device__ __forceinline__ float tanh_approximate(float x) {
+#ifdef HYBRID_EMULATION
+    return tanhf(x);
+#else
+    float result; asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
 #endif
 }
 
@@ -176,8 +188,8 @@ __device__ __forceinline__ u16* aligned_tiles(u16* shared) {
 #endif
 }
 
-// Cards, which ordinary loads and stores read and write, change hands at barriers at which each lane of a warp arrives for itself. One lane could arrive
-// for its warp after `sync_warp`, but compute-sanitizer's racecheck does not follow that order and reports hazards.
+// Cards, which ordinary loads and stores read and write, change hands at barriers at which each lane of a warp arrives for itself. One lane could
+// arrive for its warp after `sync_warp`, but compute-sanitizer's racecheck does not follow that order and reports hazards.
 #ifndef ATT_LANES
 #define ATT_LANES 32
 #endif

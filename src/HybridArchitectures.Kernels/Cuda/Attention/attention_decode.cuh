@@ -1,9 +1,9 @@
 // Decoding: attention of a few queries per row over a key/value cache whose lengths are on the device. What its kernels share.
 //
 // A row's keys are divided into parts of equal size; a block of four warps takes one part for all query heads that share a key head, and leaves a
-// maximum, a sum of exponentials and a weighted sum of values for each query and head. The block of a row and key head that ends last adds the parts up
-// in their order, so that results do not depend on which block that is. The size of a part follows from the row's own length alone, so that a row's
-// result does not depend on the other rows. Blocks past the end of a row leave at once.
+// maximum, a sum of exponentials and a weighted sum of values for each query and head. The block of a row and key head that ends last adds the parts
+// up in their order, so that results do not depend on which block that is. The size of a part follows from the row's own length alone, so that a
+// row's result does not depend on the other rows. Blocks past the end of a row leave at once.
 //
 // Exponents are in base 2: a score s counts as s * scale * log2(e).
 #pragma once
@@ -44,14 +44,16 @@ __device__ __forceinline__ float minus_infinity() { return as_float(0xff800000u)
 __device__ __forceinline__ int lesser(int a, int b) { return a < b ? a : b; }
 __device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
 
-// Which keys of its row a block takes. Keys are numbered from 0 to `count`: first the sinks, then those of the window (or all, in the order of slots).
+// Which keys of its row a block takes. Keys are numbered from 0 to `count`: first the sinks, then those of the window (or all, in the order of
+// slots).
 struct DecodePlan {
     int row, keyHead, group, first, last;           // the batch row; the key head; the first query and head of the block, as rows; its keys
     int length, count, sinks, shift, parts;
     int ringLast, ringSize;
 
     __device__ __forceinline__ explicit DecodePlan(const DecodeArguments& a) {
-        const int queries = static_cast<int>(a.queries), perHead = static_cast<int>(a.heads / a.keyHeads), groups = (queries * perHead + Rows - 1) / Rows;
+        const int queries = static_cast<int>(a.queries), perHead = static_cast<int>(a.heads / a.keyHeads);
+        const int groups = (queries * perHead + Rows - 1) / Rows;
         row = static_cast<int>(blockIdx.z);
         keyHead = static_cast<int>(blockIdx.x) / groups;
         group = (static_cast<int>(blockIdx.x) - keyHead * groups) * Rows;
@@ -135,26 +137,34 @@ struct Weights {
     Two* totals;                    // (Rows)
     int parts;
 
+    // of parts, at most
+    static constexpr int Most = 128;
+
     // states: the function of part and row; by the whole block, which must have met before
     template <class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
         const int lane = threadIdx.x % 32;
         for (int row = threadIdx.x / 32; row < rows; row += Warps) {
+            // all loads first: they may come from memory
+            Two own[Most / 32];
             float most = minus_infinity(), total = 0;
-            for (int part = lane; part < parts; part += 32) {
-                const float own = states(part, row).x;
-                most = own > most ? own : most;
+#pragma unroll
+            for (int i = 0; i < Most / 32; i++) {
+                own[i] = {minus_infinity(), 0};
+                if (lane + 32 * i < parts) own[i] = states(lane + 32 * i, row);
             }
+#pragma unroll
+            for (int i = 0; i < Most / 32; i++) most = own[i].x > most ? own[i].x : most;
 #pragma unroll
             for (int offset = 16; offset > 0; offset /= 2) {
                 const float other = from_lane_xor(most, offset);
                 most = other > most ? other : most;
             }
             const float base = most == minus_infinity() ? 0.f : most;
-            for (int part = lane; part < parts; part += 32) {
-                const Two state = states(part, row);
-                const float weight = exp2_approximate(state.x - base);
-                of[row * parts + part] = weight;
-                total += weight * state.y;
+#pragma unroll
+            for (int i = 0; i < Most / 32; i++) {
+                const float weight = exp2_approximate(own[i].x - base);
+                if (lane + 32 * i < parts) of[row * parts + lane + 32 * i] = weight;
+                total += weight * own[i].y;
             }
             total = lane_sum(total, 32);
             if (lane == 0) totals[row] = {most, total};
@@ -167,7 +177,7 @@ struct Weights {
         for (int item = threadIdx.x; item < rows * (E / 4); item += 32 * Warps) {
             const int row = item / (E / 4), column = item % (E / 4) * 4;
             float total[4] = {};
-#pragma unroll 8
+#pragma unroll 16
             for (int part = 0; part < parts; part++) {
                 const float weight = of[row * parts + part];
                 const Raw<float, 4> own = load_raw<float, 4>(sums(part, row), column);
@@ -182,7 +192,8 @@ struct Weights {
 template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& a, const DecodePlan& plan, int row, int column,
     const Two& state, const float (&sums)[4]) {
     if (column >= a.valueSize) return;
-    const int perHead = static_cast<int>(a.heads / a.keyHeads), query = (plan.group + row) / perHead, head = plan.keyHead * perHead + (plan.group + row) % perHead;
+    const int perHead = static_cast<int>(a.heads / a.keyHeads), number = plan.group + row;
+    const int query = number / perHead, head = plan.keyHead * perHead + number % perHead;
     float most = state.x, total = state.y, factor = 1;
     if (a.sinkLogits) {
         const float logit = a.sinkLogits[head] * log2_e, higher = logit > most ? logit : most;
@@ -194,8 +205,8 @@ template <class T> __device__ __forceinline__ void write_output(const DecodeArgu
     store<T, 4>(a.output, ((plan.row * a.queries + query) * a.heads + head) * a.valueSize + column, output);
 }
 
-// The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows totals
-// and (Rows, parts) weights.
+// The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows
+// totals and (Rows, parts) weights.
 template <class T> __device__ __forceinline__ void finish(const DecodeArguments& a, const DecodePlan& plan, float* shared) {
     const int perHead = static_cast<int>(a.heads / a.keyHeads), rows = lesser(Rows, static_cast<int>(a.queries) * perHead - plan.group);
     Two* states = reinterpret_cast<Two*>(shared + Warps * Rows * SumStride);

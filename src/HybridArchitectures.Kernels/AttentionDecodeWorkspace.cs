@@ -1,0 +1,39 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels;
+
+/// <summary>
+/// Memory on a GPU that calls of <see cref="AttentionDecode.Forward"/> use again: counters that are 0 between calls. Without it, each call sets its
+/// own counters to 0 by a launch. A CUDA graph may use it if no other call uses it while the graph runs.
+/// </summary>
+/// <remarks>Calls that share a workspace must follow each other on one stream. Keep it until they have ended.</remarks>
+public sealed class AttentionDecodeWorkspace : IDisposable
+{
+    readonly Tensor counters;
+
+    /// <summary>Initializes a workspace.</summary>
+    /// <param name="batch">The largest number of rows of a call, at least 1.</param>
+    /// <param name="heads">The largest number of query heads of a call, at least 1.</param>
+    /// <param name="device">The device of the calls' tensors.</param>
+    /// <exception cref="ArgumentOutOfRangeException">A number is below 1.</exception>
+    public AttentionDecodeWorkspace(long batch, long heads, Device device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        if (batch < 1) throw new ArgumentOutOfRangeException(nameof(batch), batch, $"batch is {batch}; expected at least 1");
+        if (heads < 1) throw new ArgumentOutOfRangeException(nameof(heads), heads, $"heads is {heads}; expected at least 1");
+        counters = zeros([checked(batch * heads * AttentionDecode.MaxQueries)], ScalarType.Int32, device).DetachFromDisposeScope();
+    }
+
+    /// <summary>Returns zeros for this many groups of query heads.</summary>
+    internal Tensor Arrivals(Tensor query, long groups)
+    {
+        if (counters.NumberOfElements < groups)
+            throw new ArgumentException($"workspace has room for {counters.NumberOfElements} counters; expected at least {groups}", "workspace");
+        Checks.SameDevice(counters, query, nameof(query), "workspace");
+        return counters;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => counters.Dispose();
+}
