@@ -112,7 +112,7 @@ static class Program
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
         var parts = new Option<string>("--parts")
         {
-            Description = "What to measure, separated by commas: decode, eager, prefill, load.", DefaultValueFactory = _ => "decode,eager,prefill,load",
+            Description = "What to measure, separated by commas: kernels, decode, eager, prefill, load.", DefaultValueFactory = _ => "decode,eager,prefill,load",
         };
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };

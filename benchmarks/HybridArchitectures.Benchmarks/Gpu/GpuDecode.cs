@@ -3,6 +3,7 @@ using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Generation;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using TorchSharp;
@@ -13,10 +14,10 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <summary>
 /// Decoding and prefill of the 1B recipes: tokens a second as graphs and eagerly, the first and the second call at each length, prompts, the time
 /// to the first token, and the
-/// memory of loading. Weights are random and held in bfloat16.
+/// time of loading. Weights are random and held in bfloat16.
 /// </summary>
 /// <param name="Filter">Part of a design's name; null for all.</param>
-/// <param name="Parts">What is measured: letters of "decode", "eager", "prefill", "load".</param>
+/// <param name="Parts">What is measured: any of "kernels", "decode", "eager", "prefill", "load".</param>
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
 /// <param name="Anchors">Whether transformers is measured too.</param>
 /// <param name="Device">Where.</param>
@@ -34,17 +35,18 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         if (Parts.Contains("decode")) Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms | transformers tokens/s |");
         var rivals = Anchors ? ReadRivals() : [];
+        if (Parts.Contains("kernels") && Device.type == DeviceType.CUDA) Products();
         foreach (string name in (string[])["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe"])
         {
             if (Filter is not null && !name.Contains(Filter, StringComparison.OrdinalIgnoreCase)) continue;
             using var model = Create(name);
             model.eval();
+            if (Parts.Contains("load") && name == "1B-llama") Load(model);
             if (Parts.Contains("decode"))
                 foreach (int batch in (int[])[1, 4, 64]) Decode(name, model, batch, rivals);
             if (Parts.Contains("eager")) Eager(name, model);
             if (Parts.Contains("prefill"))
                 foreach (int length in Tiny ? (int[])[512] : [8192, 32_768]) Prefill(name, model, length);
-            if (Parts.Contains("load") && name == "1B-llama") Load(model);
         }
         return 0;
     }
@@ -61,9 +63,12 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         if (Tiny)
         {
             var small = HybridDesign.Create(256, 1000).WithAttention(4, 2).WithMamba2(64, 64)
-                .WithIntraHybrid(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 32, ValueHeadSize = 64, Rotary = new() }, new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 64, GatedNorm = false })
-                .WithFeedForward(name.EndsWith("moe", StringComparison.Ordinal) ? FeedForwardSpec.MixtureOfExperts(8, 2, 256) : FeedForwardSpec.SwiGlu(512));
-            return small.Pattern(name.Contains("llama", StringComparison.Ordinal) ? "TTTT" : name.Contains("intra", StringComparison.Ordinal) ? "MHMM" : name.Contains("mamba", StringComparison.Ordinal) ? "MMMM" : "MTMM").Build();
+                .WithIntraHybrid(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 32, ValueHeadSize = 64, Rotary = new() },
+                    new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 64, GatedNorm = false })
+                .WithFeedForward(name.EndsWith("moe", StringComparison.Ordinal) ? FeedForwardSpec.MixtureOfExperts(8, 2, 256)
+                    : FeedForwardSpec.SwiGlu(512));
+            return small.Pattern(name.Contains("llama", StringComparison.Ordinal) ? "TTTT" : name.Contains("intra", StringComparison.Ordinal)
+                ? "MHMM" : name.Contains("mamba", StringComparison.Ordinal) ? "MMMM" : "MTMM").Build();
         }
         return Recipes.Get(name).Design;
     }
@@ -75,7 +80,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         using var noGrad = no_grad();
         foreach (var (key, value, _) in model.AllParameters())
         {
-            if (key.EndsWith("A_log", StringComparison.Ordinal) || key.EndsWith(".D", StringComparison.Ordinal) || key.Contains("norm", StringComparison.Ordinal)) nn.init.constant_(value, 1);
+            if (key.EndsWith("A_log", StringComparison.Ordinal) || key.EndsWith(".D", StringComparison.Ordinal) || key.Contains("norm",
+                StringComparison.Ordinal)) nn.init.constant_(value, 1);
             else if (key.EndsWith("dt_bias", StringComparison.Ordinal)) nn.init.constant_(value, -3);
             else nn.init.normal_(value, 0, 0.02);
         }
@@ -85,7 +91,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
     int[][] Prompts(HybridLanguageModel model, int batch, int length)
     {
         var random = new Random(7);
-        return [.. Enumerable.Range(0, batch).Select(_ => Enumerable.Range(0, length).Select(_ => random.Next(Math.Min(1000, model.VocabularySize))).ToArray())];
+        return [.. Enumerable.Range(0, batch).Select(_ => Enumerable.Range(0, length).Select(_ => random.Next(Math.Min(1000,
+            model.VocabularySize))).ToArray())];
     }
 
     double Seconds(Action work)
@@ -106,12 +113,56 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
     {
         var generator = new TextGenerator(model);
         var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
-        double Generate(int count, bool graphs = true) => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0, MaxNewTokens = count, CudaGraphs = graphs }));
+        double Generate(int count, bool graphs = true) => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0,
+            MaxNewTokens = count, CudaGraphs = graphs }));
         Generate(4);
         double first = Generate(1), few = Generate(Short), many = Generate(Long), step = (many - few) / (Long - Short);
         double eager = (Generate(40, graphs: false) - Generate(8, graphs: false)) / 32;
         var rival = rivals.FirstOrDefault(line => line.design == name && line.batch == batch);
         Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | {batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
+    }
+
+    // the products of a step over weights that no cache holds, as a graph
+    void Products()
+    {
+        Product("query, key, value", 2048, 1, false, 2048, 512, 512);
+        Product("attention output", 2048, 1, false, 2048);
+        Product("Mamba-2 input", 2048, 1, false, 8480);
+        Product("gate and up", 2048, 1, true, 8192, 8192);
+        Product("gate and up", 2048, 16, true, 8192, 8192);
+        Product("down", 8192, 1, false, 2048);
+        Product("down", 8192, 16, false, 2048);
+        Product("head", 2048, 1, false, 128_256);
+    }
+
+    void Product(string name, int inputs, int rows, bool gated, params int[] outputs)
+    {
+        const long Memory = 1L << 30;
+        const int Launches = 5;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        long bytes = 2L * inputs * outputs.Sum();
+        var x = randn([rows, inputs], ScalarType.BFloat16, Device);
+        var copies = Enumerable.Range(0, (int)Math.Max(2, Memory / bytes))
+            .Select(_ => outputs.Select(count => (ones([count, inputs], ScalarType.BFloat16, Device), (Tensor?)null)).ToArray()).ToArray();
+        void Body()
+        {
+            using var inner = NewDisposeScope();
+            foreach (var weights in copies)
+            {
+                if (gated) FewRowsLinear.ForwardGated(x, weights[0], weights[1]);
+                else FewRowsLinear.ForwardMany(x, weights);
+            }
+        }
+        var pool = CudaGraphPool.For(Math.Max(0, Device.index));
+        for (int tries = 0; tries < 5 && !pool.Run(Body); tries++) { }
+        using var graph = pool.Capture(Body);
+        graph.Launch();
+        double each = Seconds(() =>
+        {
+            for (int i = 0; i < Launches; i++) graph.Launch();
+        }) / Launches / copies.Length;
+        Print($"{name}, {rows} rows, {inputs} to {string.Join(" + ", outputs)}: {1e6 * each:f2} us, {bytes / each / 1e12:f2} TB/s");
     }
 
     // a loop over NextLogits, which waits for each step
@@ -143,7 +194,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         var generator = new TextGenerator(model);
         var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 1 };
         var prompts = Prompts(model, 1, length);
-        double first = Seconds(() => generator.Generate(prompts, options)), second = Math.Min(Seconds(() => generator.Generate(prompts, options)), Seconds(() => generator.Generate(prompts, options)));
+        double first = Seconds(() => generator.Generate(prompts, options)), second = Math.Min(Seconds(() => generator.Generate(prompts, options)),
+            Seconds(() => generator.Generate(prompts, options)));
         var few = Prompts(model, 1, 32);
         Seconds(() => generator.Generate(few, options));
         double shortTime = Enumerable.Range(0, 5).Select(_ => Seconds(() => generator.Generate(few, options))).Min();
@@ -156,17 +208,12 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         try
         {
             Checkpoint.Save(model, folder, ScalarType.BFloat16);
-            long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize), before = Free(), least = before;
-            bool stop = false;
-            var watch = new Thread(() =>
-            {
-                while (!Volatile.Read(ref stop)) least = Math.Min(least, Free());
-            });
-            watch.Start();
-            double seconds = Seconds(() => Checkpoint.Load(folder, ScalarType.BFloat16, Device, ScalarType.BFloat16).Dispose());
-            Volatile.Write(ref stop, true);
-            watch.Join();
-            Print($"loading {bytes / 1e9:f2} GB held in bfloat16: {seconds:f2} s, {(before - least) / 1e9:f2} GB of device memory at most");
+            long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize), before = Free();
+            HybridLanguageModel? loaded = null;
+            double seconds = Seconds(() => loaded = Checkpoint.Load(folder, ScalarType.BFloat16, Device, ScalarType.BFloat16));
+            long taken = before - Free();
+            loaded!.Dispose();
+            Print($"loading {bytes / 1e9:f2} GB held in bfloat16: {seconds:f2} s; the driver gave {taken / 1e9:f2} GB of device memory for it");
         }
         finally
         {

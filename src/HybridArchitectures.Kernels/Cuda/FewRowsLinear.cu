@@ -42,6 +42,20 @@ __device__ __forceinline__ Word<16> load_or_zeros(const bfloat16* from, bool the
     return once ? load_once(from) : *reinterpret_cast<const Word<16>*>(from);
 }
 
+// asks for the weights of a warp's share of the inputs, so that they are on their way while the kernel before ends
+template <int Weights, int Warps> __device__ __forceinline__ void ask_for(const bfloat16* const (&weights)[Weights][2], i64 inputs) {
+#ifndef HYBRID_EMULATION
+    const int steps = static_cast<int>((inputs + 31) / 32), warp = threadIdx.x / 32;
+    const i64 first = static_cast<i64>(steps * warp / Warps) * 32, last = static_cast<i64>(steps * (warp + 1) / Warps) * 32;
+    // the four lanes of an output take lines of 128 bytes in turn
+    for (i64 at = first + threadIdx.x % 4 * 64; at < last && at < inputs; at += 256)
+#pragma unroll
+        for (int w = 0; w < Weights; w++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) asm volatile("prefetch.global.L2 [%0];" : : "l"(weights[w][i] + at));
+#endif
+}
+
 template <int Tiles, int Warps, int Weights> struct FewRows {
     static constexpr int Unroll = Tiles * Weights > 2 ? 2 : 4;
     float sums[Weights][Tiles][4];
@@ -52,14 +66,16 @@ template <int Tiles, int Warps, int Weights> struct FewRows {
         for (int w = 0; w < Weights; w++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const unsigned a[4] = {weight[w][0].words[2 * half], weight[w][1].words[2 * half], weight[w][0].words[2 * half + 1], weight[w][1].words[2 * half + 1]};
+                const unsigned a[4] = {weight[w][0].words[2 * half], weight[w][1].words[2 * half], weight[w][0].words[2 * half + 1],
+                    weight[w][1].words[2 * half + 1]};
 #pragma unroll
                 for (int tile = 0; tile < Tiles; tile++) multiply_add(sums[w][tile], a, input[tile].words[2 * half], input[tile].words[2 * half + 1]);
             }
     }
 
     // weights: where this lane's two outputs begin; x: where its row of each tile begins
-    __device__ __forceinline__ void run(const bfloat16* const (&weights)[Weights][2], const bfloat16* const (&x)[Tiles], const bool (&present)[Tiles], i64 inputs) {
+    __device__ __forceinline__ void run(const bfloat16* const (&weights)[Weights][2], const bfloat16* const (&x)[Tiles],
+        const bool (&present)[Tiles], i64 inputs) {
 #pragma unroll
         for (int w = 0; w < Weights; w++)
 #pragma unroll
@@ -115,7 +131,9 @@ template <int Tiles, int Warps, bool Gated> __device__ __forceinline__ void few_
     int block = blockIdx.x, which = 0;
     if constexpr (!Gated)
         while (which < 2 && block >= a.blocks[which]) block -= static_cast<int>(a.blocks[which++]);
-    const i64 first = static_cast<i64>(block) * 16, outputs = a.outputs[which], firstRow = a.index ? blockIdx.y : 0, rows = a.index ? firstRow + 1 : a.rows;
+    const i64 first = static_cast<i64>(block) * 16, outputs = a.outputs[which], firstRow = a.index ? blockIdx.y : 0, rows = a.index ? firstRow + 1
+        : a.rows;
+    if (a.index) wait_for_previous();                // the router is among the kernels before
     i64 group = a.index ? a.index[firstRow] : 0;
     group = group < 0 || group >= a.groups ? 0 : group;
     const int lane = threadIdx.x % 32, own = lane / 4;
@@ -129,6 +147,10 @@ template <int Tiles, int Warps, bool Gated> __device__ __forceinline__ void few_
             if (output >= outputs) output = outputs - 1;         // read, and not written
             weights[w][i] = a.weight[which + w] + (group * outputs + output) * a.inputs;
         }
+    if (!a.index) {
+        ask_for<Weights, Warps>(weights, a.inputs);
+        wait_for_previous();
+    }
 #pragma unroll
     for (int tile = 0; tile < Tiles; tile++) {
         const i64 row = firstRow + tile * 8 + own;
@@ -155,8 +177,8 @@ template <int Tiles, int Warps, bool Gated> __device__ __forceinline__ void few_
 }
 
 #define FEW_ROWS(tiles, warps) \
-    KERNEL(few_rows_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, false>) \
-    KERNEL(few_rows_gated_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, true>)
+    KERNEL_EARLY(few_rows_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, false>) \
+    KERNEL_EARLY(few_rows_gated_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, true>)
 
 FEW_ROWS(1, 8)
 FEW_ROWS(2, 8)

@@ -55,7 +55,8 @@ static class FewRowsLinearCuda
     /// </summary>
     public static bool Takes(Tensor x, Tensor weight, bool explicitly) =>
         x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.BFloat16 && x.size(-1) % 8 == 0 && x.size(-1) > 0
-        && (x.device_type == DeviceType.CUDA || (explicitly && CudaRuntime.Emulated)) && weight.is_contiguous() && CudaMemory.Address(weight) % 16 == 0;
+        && (x.device_type == DeviceType.CUDA || (explicitly && CudaRuntime.Emulated)) && weight.is_contiguous()
+            && CudaMemory.Address(weight) % 16 == 0;
 
     /// <summary>Computes x W^T + b for each weight in one launch.</summary>
     /// <param name="x">(rows, inputs), at most <see cref="MaxRows"/>, or with <paramref name="index"/> any number.</param>
@@ -64,7 +65,8 @@ static class FewRowsLinearCuda
     /// <param name="index">(rows) int64, the group of each row; null for weights without groups.</param>
     /// <param name="rowsPerInput">The number of results per row of x, as with the experts of one token.</param>
     /// <returns>(rows, outputs) for each result, in the current dispose scope.</returns>
-    public static Tensor[] Forward(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> weights, bool gated = false, Tensor? index = null, int rowsPerInput = 1)
+    public static Tensor[] Forward(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> weights, bool gated = false, Tensor? index = null,
+        int rowsPerInput = 1)
     {
         using var scope = NewDisposeScope();
         if (x.stride(1) != 1 || (x.size(0) > 1 && x.stride(0) % 8 != 0) || CudaMemory.Address(x) % 16 != 0) x = x.contiguous();
@@ -73,7 +75,8 @@ static class FewRowsLinearCuda
         long rows = x.size(0) * rowsPerInput, inputs = x.size(1), all = 0;
         var arguments = new Arguments
         {
-            X = CudaMemory.Address(x), Index = CudaMemory.Address(index), Rows = rows, Inputs = inputs, XRow = x.stride(0), RowsPerInput = rowsPerInput,
+            X = CudaMemory.Address(x), Index = CudaMemory.Address(index), Rows = rows, Inputs = inputs, XRow = x.stride(0), RowsPerInput =
+                rowsPerInput,
             Groups = index is null ? 1 : weights[0].Weight.size(0),
         };
         var kept = new List<Tensor?>();
@@ -94,7 +97,8 @@ static class FewRowsLinearCuda
         }
         int tiles = index is not null || rows <= RowsPerTile ? 1 : 2, warps = inputs >= ManyInputs ? 16 : 8;
         string name = $"few_rows_{(gated ? "gated_" : "")}{tiles}_{warps}";
-        CudaRuntime.DeviceOf(x).Launch("FewRowsLinear.cu", name, (all, index is null ? 1 : rows, 1), warps * 32, (gated ? 2 : 1) * tiles * warps * OutputsPerBlock * RowsPerTile * sizeof(float), arguments);
+        CudaRuntime.DeviceOf(x).Launch("FewRowsLinear.cu", name, (all, index is null ? 1 : rows, 1), warps * 32, (gated ? 2
+            : 1) * tiles * warps * OutputsPerBlock * RowsPerTile * sizeof(float), arguments);
         GC.KeepAlive((x, index, kept, results));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);
         return [.. results];

@@ -12,10 +12,12 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 // A kernel takes one structure of pointers and numbers; the host has the same structure. KERNEL(name, threads, Arguments, body) makes `name` an entry
 // point that runs body(arguments). KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers, and lets
 // the body take addresses of arguments.
+// Every kernel lets the next one be placed early and waits for the one before; KERNEL_EARLY leaves the waiting to its body.
 #ifdef HYBRID_EMULATION
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" void name(void** hybrid_arguments) { __VA_ARGS__(*static_cast<const Arguments*>(hybrid_arguments[0])); }
 #define KERNEL_OF(name, threads, blocks, Arguments, ...) KERNEL(name, threads, Arguments, __VA_ARGS__)
+#define KERNEL_EARLY(name, threads, Arguments, ...) KERNEL(name, threads, Arguments, __VA_ARGS__)
 #else
 #ifdef __clang__
 #define GRID_CONSTANT
@@ -23,11 +25,33 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 #define GRID_CONSTANT __grid_constant__
 #endif
 #define KERNEL(name, threads, Arguments, ...) \
-    extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
+    extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { overlap(); __VA_ARGS__(hybrid_arguments); }
 #define KERNEL_OF(name, threads, blocks, Arguments, ...) \
-    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const GRID_CONSTANT Arguments hybrid_arguments) { __VA_ARGS__(hybrid_arguments); }
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const GRID_CONSTANT Arguments hybrid_arguments) { overlap(); __VA_ARGS__(hybrid_arguments); }
+#define KERNEL_EARLY(name, threads, Arguments, ...) \
+    extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { let_next_start(); __VA_ARGS__(hybrid_arguments); }
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
 #endif
+
+// ---- launches that overlap (compute capability 9.0): the next kernel's blocks may be placed while this one's run, and wait before they touch memory ----
+
+__device__ __forceinline__ void let_next_start() {
+#if !defined(HYBRID_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
+
+// for the results of the kernels before; without effect where the launch does not overlap
+__device__ __forceinline__ void wait_for_previous() {
+#if !defined(HYBRID_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+
+__device__ __forceinline__ void overlap() {
+    let_next_start();
+    wait_for_previous();
+}
 
 // ---- conversions: round to nearest even, NaN stays NaN ----
 

@@ -41,6 +41,10 @@ sealed unsafe class CudaDevice
     public IReadOnlyList<string> Options =>
         [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "--device-as-default-execution-space", "-lineinfo"];
 
+    /// <summary>Whether kernels that this thread launches may overlap with the end of the previous ones, where the GPU can do that.</summary>
+    [field: ThreadStatic]
+    internal static bool Overlaps { get; set; }
+
     /// <summary>Runs a kernel on the current stream of libtorch on this device.</summary>
     public void Launch<TArguments>(string source, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
         where TArguments : unmanaged
@@ -59,7 +63,9 @@ sealed unsafe class CudaDevice
             fixed (TArguments* pointer = &arguments)
             {
                 void* one = pointer;
-                driver.Launch(function, grid, threads, sharedBytes, CudaRuntime.Emulated ? 0 : LibTorchCuda.CurrentStream(Index), &one, kernel);
+                if (Overlaps && Capability >= 90 && !CudaRuntime.Emulated)
+                    driver.LaunchOverlapping(function, grid, threads, sharedBytes, LibTorchCuda.CurrentStream(Index), &one, kernel);
+                else driver.Launch(function, grid, threads, sharedBytes, CudaRuntime.Emulated ? 0 : LibTorchCuda.CurrentStream(Index), &one, kernel);
             }
         }
         finally

@@ -6,6 +6,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 sealed unsafe class CudaDriver
 {
     public const int MultiprocessorCount = 16, CapabilityMajor = 75, CapabilityMinor = 76, MaxSharedMemory = 97;
+    const int ProgrammaticStreamSerialization = 6;
     const int MaxDynamicShared = 8;
 
     readonly delegate* unmanaged<int, byte**, int> getErrorString;
@@ -19,6 +20,8 @@ sealed unsafe class CudaDriver
     readonly delegate* unmanaged<nint*, nint, byte*, int> moduleGetFunction;
     readonly delegate* unmanaged<nint, int, int, int> functionSetAttribute;
     readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> launchKernel;
+    // null in drivers before CUDA 11.8
+    readonly delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int> launchKernelEx;
     // null in drivers before CUDA 12
     readonly delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int> encodeTensorMap;
 
@@ -36,6 +39,7 @@ sealed unsafe class CudaDriver
         moduleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)Export("cuModuleGetFunction");
         functionSetAttribute = (delegate* unmanaged<nint, int, int, int>)Export("cuFuncSetAttribute");
         launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Export("cuLaunchKernel");
+        launchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)(NativeLibrary.TryGetExport(library, "cuLaunchKernelEx", out var launch) ? launch : 0);
         encodeTensorMap = (delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int>)
             (NativeLibrary.TryGetExport(library, "cuTensorMapEncodeTiled", out var encode) ? encode : 0);
         Check(((delegate* unmanaged<uint, int>)Export("cuInit"))(0), "cuInit");
@@ -104,6 +108,39 @@ sealed unsafe class CudaDriver
     public void Launch(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name) =>
         Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),
             $"the launch of {name} over {grid} blocks of {threads} threads");
+
+    /// <summary>The same for a kernel whose blocks may be placed while the kernel before still runs: it waits itself before it touches memory.</summary>
+    public void LaunchOverlapping(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name)
+    {
+        if (launchKernelEx is null)
+        {
+            Launch(function, grid, threads, shared, stream, arguments, name);
+            return;
+        }
+        var attribute = new LaunchAttribute { Id = ProgrammaticStreamSerialization, Value = 1 };
+        var configuration = new LaunchConfiguration
+        {
+            GridX = checked((uint)grid.X), GridY = checked((uint)grid.Y), GridZ = checked((uint)grid.Z), BlockX = (uint)threads, BlockY = 1, BlockZ = 1,
+            SharedBytes = (uint)shared, Stream = stream, Attributes = &attribute, AttributeCount = 1,
+        };
+        Check(launchKernelEx(&configuration, function, arguments, null), $"the launch of {name} over {grid} blocks of {threads} threads");
+    }
+
+    // CUlaunchAttribute and CUlaunchConfig
+    [StructLayout(LayoutKind.Explicit, Size = 72)]
+    struct LaunchAttribute
+    {
+        [FieldOffset(0)] public int Id;
+        [FieldOffset(8)] public int Value;
+    }
+
+    struct LaunchConfiguration
+    {
+        public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
+        public nint Stream;
+        public LaunchAttribute* Attributes;
+        public uint AttributeCount;
+    }
 
     /// <summary>
     /// Returns a map for copies of 64 tokens of 64 elements of a bfloat16 tensor (rows, tokens, elements). The last dimension is contiguous, and the

@@ -12,21 +12,36 @@ static unsafe class CudaGraphDriver
 
     sealed class Exports(nint library)
     {
-        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuStreamCreate");
-        public readonly delegate* unmanaged<nint, nint, uint, int> StreamWaitEvent = (delegate* unmanaged<nint, nint, uint, int>)NativeLibrary.GetExport(library, "cuStreamWaitEvent");
-        public readonly delegate* unmanaged<nint, int, int> BeginCapture = (delegate* unmanaged<nint, int, int>)NativeLibrary.GetExport(library, "cuStreamBeginCapture_v2");
-        public readonly delegate* unmanaged<nint, nint*, int> EndCapture = (delegate* unmanaged<nint, nint*, int>)NativeLibrary.GetExport(library, "cuStreamEndCapture");
-        public readonly delegate* unmanaged<nint*, uint, int> EventCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library, "cuEventCreate");
-        public readonly delegate* unmanaged<nint, nint, int> EventRecord = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library, "cuEventRecord");
-        public readonly delegate* unmanaged<nint, int> EventSynchronize = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuEventSynchronize");
-        public readonly delegate* unmanaged<nint, int> EventDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuEventDestroy_v2");
-        public readonly delegate* unmanaged<nint*, nint, ulong, int> Instantiate = (delegate* unmanaged<nint*, nint, ulong, int>)NativeLibrary.GetExport(library, "cuGraphInstantiateWithFlags");
-        public readonly delegate* unmanaged<nint, nint, int> Launch = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library, "cuGraphLaunch");
-        public readonly delegate* unmanaged<nint, int> GraphDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuGraphDestroy");
-        public readonly delegate* unmanaged<nint, int> ExecDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library, "cuGraphExecDestroy");
-        public readonly delegate* unmanaged<nint, nint*, nuint*, int> GetNodes = (delegate* unmanaged<nint, nint*, nuint*, int>)NativeLibrary.GetExport(library, "cuGraphGetNodes");
-        public readonly delegate* unmanaged<nuint*, nuint*, int> MemoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)NativeLibrary.GetExport(library, "cuMemGetInfo_v2");
-        public readonly delegate* unmanaged<int, byte**, int> ErrorText = (delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library, "cuGetErrorString");
+        public readonly delegate* unmanaged<nint*, uint, int> StreamCreate = (delegate* unmanaged<nint*, uint,
+            int>)NativeLibrary.GetExport(library, "cuStreamCreate");
+        public readonly delegate* unmanaged<nint, nint, uint, int> StreamWaitEvent = (delegate* unmanaged<nint, nint, uint,
+            int>)NativeLibrary.GetExport(library, "cuStreamWaitEvent");
+        public readonly delegate* unmanaged<nint, int, int> BeginCapture = (delegate* unmanaged<nint, int, int>)NativeLibrary.GetExport(library,
+            "cuStreamBeginCapture_v2");
+        public readonly delegate* unmanaged<nint, nint*, int> EndCapture = (delegate* unmanaged<nint, nint*, int>)NativeLibrary.GetExport(library,
+            "cuStreamEndCapture");
+        public readonly delegate* unmanaged<nint*, uint, int> EventCreate = (delegate* unmanaged<nint*, uint, int>)NativeLibrary.GetExport(library,
+            "cuEventCreate");
+        public readonly delegate* unmanaged<nint, nint, int> EventRecord = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library,
+            "cuEventRecord");
+        public readonly delegate* unmanaged<nint, int> EventSynchronize = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
+            "cuEventSynchronize");
+        public readonly delegate* unmanaged<nint, int> EventDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
+            "cuEventDestroy_v2");
+        public readonly delegate* unmanaged<nint*, nint, ulong, int> Instantiate = (delegate* unmanaged<nint*, nint, ulong,
+            int>)NativeLibrary.GetExport(library, "cuGraphInstantiateWithFlags");
+        public readonly delegate* unmanaged<nint, nint, int> Launch = (delegate* unmanaged<nint, nint, int>)NativeLibrary.GetExport(library,
+            "cuGraphLaunch");
+        public readonly delegate* unmanaged<nint, int> GraphDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
+            "cuGraphDestroy");
+        public readonly delegate* unmanaged<nint, int> ExecDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
+            "cuGraphExecDestroy");
+        public readonly delegate* unmanaged<nint, nint*, nuint*, int> GetNodes = (delegate* unmanaged<nint, nint*, nuint*,
+            int>)NativeLibrary.GetExport(library, "cuGraphGetNodes");
+        public readonly delegate* unmanaged<nuint*, nuint*, int> MemoryInfo = (delegate* unmanaged<nuint*, nuint*,
+            int>)NativeLibrary.GetExport(library, "cuMemGetInfo_v2");
+        public readonly delegate* unmanaged<int, byte**, int> ErrorText = (delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library,
+            "cuGetErrorString");
     }
 
     public static nint CreateStream()

@@ -50,7 +50,8 @@ sealed class CudaGraphPool
     public static string? Refusal()
     {
         string settings = Environment.GetEnvironmentVariable("PYTORCH_CUDA_ALLOC_CONF") + Environment.GetEnvironmentVariable("PYTORCH_ALLOC_CONF");
-        return settings.Contains("expandable_segments:True", StringComparison.OrdinalIgnoreCase) || settings.Contains("backend:cudaMallocAsync", StringComparison.Ordinal)
+        return settings.Contains("expandable_segments:True", StringComparison.OrdinalIgnoreCase) || settings.Contains("backend:cudaMallocAsync",
+            StringComparison.Ordinal)
             ? "the allocator is set to expandable segments or cudaMallocAsync, whose memory cannot be held for graphs" : null;
     }
 
@@ -120,12 +121,14 @@ sealed class CudaGraphPool
                 CudaGraphDriver.Record(before, current);
                 CudaGraphDriver.Wait(stream, before);
                 LibTorchCuda.SetStream(stream, device.Index);
+                CudaDevice.Overlaps = true;
                 try
                 {
                     work();
                 }
                 finally
                 {
+                    CudaDevice.Overlaps = false;
                     LibTorchCuda.SetStream(current, device.Index);
                     CudaGraphDriver.Record(after, stream);
                     CudaGraphDriver.Wait(current, after);

@@ -67,7 +67,8 @@ public sealed partial class HybridCache
         table.Cosine?.Dispose();
         table.Sine?.Dispose();
         Epoch++;
-        return tables[(spec, headSize)] = (cosine.squeeze(0).contiguous().DetachFromDisposeScope(), sine.squeeze(0).contiguous().DetachFromDisposeScope());
+        return tables[(spec, headSize)] = (cosine.squeeze(0).contiguous().DetachFromDisposeScope(),
+            sine.squeeze(0).contiguous().DetachFromDisposeScope());
     }
 
     /// <summary>Reserves memory for rows of <paramref name="length"/> tokens, so that steps up to that length replace no memory.</summary>

@@ -36,7 +36,8 @@ public sealed partial class HybridLanguageModel
     internal void Take(HybridLanguageModel source)
     {
         source.RequireAlive();
-        var adapted = LoraSites.FromModel(source).Where(site => site.Adapter is { IsMerged: false }).ToDictionary(site => site.Name, site => site.Adapter!);
+        var adapted = LoraSites.FromModel(source).Where(site => site.Adapter is { IsMerged: false }).ToDictionary(site => site.Name, site =>
+            site.Adapter!);
         if (Design.TiedHead && adapted.ContainsKey(HeadName))
             throw new InvalidOperationException("the head is the embedding: a copy cannot hold its adapter; leave the head out of the targets, or untie it");
         var given = source.State;

@@ -135,8 +135,12 @@ public sealed class MixtureOfExperts : FeedForward
         return output.index_select(0, inverse).view(count, choices, -1).sum(1);
     }
 
-    bool IsFew(Tensor tokens) =>
-        tokens.device_type == DeviceType.CPU ? tokens.size(0) <= FewRowsLinear.MaxRows : tokens.size(0) * spec.ExpertsPerToken <= SelectedLinear.MaxSelections;
+    // with more choices than this, tokens that share an expert should read it together
+    bool IsFew(Tensor tokens)
+    {
+        if (tokens.device_type == DeviceType.CPU) return tokens.size(0) <= FewRowsLinear.MaxRows;
+        return tokens.size(0) * spec.ExpertsPerToken <= Math.Min(SelectedLinear.MaxSelections, 2 * spec.Experts);
+    }
 
     bool IsPlain => ProjectionWeights.All(name => Adapter(name) is null or { IsMerged: true });
 

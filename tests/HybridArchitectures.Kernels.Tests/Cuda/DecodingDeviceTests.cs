@@ -21,7 +21,8 @@ public sealed class DecodingDeviceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000), InlineData(1, 128_256, 2048)]
+    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000),
+        InlineData(1, 128_256, 2048)]
     public void Products(int rows, int outputs, int inputs)
     {
         Gpu.IsNeeded();
@@ -46,11 +47,14 @@ public sealed class DecodingDeviceTests : IDisposable
     {
         Gpu.IsNeeded();
         using var random = manual_seed(2);
-        Tensor x = Normal(9, 1024), gate = Normal(16, 768, 1024), up = Normal(16, 768, 1024), index = randint(0, 16, [18], ScalarType.Int64, Gpu.Device);
+        Tensor x = Normal(9, 1024), gate = Normal(16, 768, 1024), up = Normal(16, 768, 1024), index = randint(0, 16, [18], ScalarType.Int64,
+            Gpu.Device);
         using var poisoned = Gpu.Poisoned();
         var chosen = SelectedLinear.Forward(x, gate, index);
         var numbers = TensorMemory.ToArray<long>(index);
-        for (int row = 0; row < 18; row++) Assert.True(FewRowsLinear.Forward(x.narrow(0, row / 2, 1), gate[numbers[row]])[0].equal(chosen[row]).all().item<bool>());
-        Assert.True(SelectedLinear.ForwardGated(x, gate, up, index).equal(SwiGlu.Forward(chosen, SelectedLinear.Forward(x, up, index))).all().item<bool>());
+        for (int row = 0; row < 18; row++) Assert.True(FewRowsLinear.Forward(x.narrow(0, row / 2, 1),
+            gate[numbers[row]])[0].equal(chosen[row]).all().item<bool>());
+        Assert.True(SelectedLinear.ForwardGated(x, gate, up, index).equal(SwiGlu.Forward(chosen, SelectedLinear.Forward(x, up,
+            index))).all().item<bool>());
     }
 }

@@ -76,7 +76,8 @@ public sealed class DecodingEmulationTests : IDisposable
         using var emulation = new CudaEmulation();
         var all = FewRowsLinear.Forward(x, weight);
         foreach (int rows in new[] { 1, 5, 8, 9 })
-            Assert.True(FewRowsLinear.Forward(x.narrow(0, 16 - rows, rows), weight).equal(all.narrow(0, 16 - rows, rows)).all().item<bool>(), $"{rows} rows");
+            Assert.True(FewRowsLinear.Forward(x.narrow(0, 16 - rows, rows), weight).equal(all.narrow(0, 16 - rows, rows)).all().item<bool>(),
+                $"{rows} rows");
     }
 
     [Fact]

@@ -96,7 +96,8 @@ public sealed class DeviceStepTests : IDisposable
         cache.StepsOnDevice = true;
         Step(model, cache, [1]).Dispose();
         cache.Reserve(600);
-        nint[] Addresses() => [.. cache.States.SelectMany(state => state?.Tensors ?? []).Select(HybridArchitectures.Kernels.Runtime.TensorMemory.Pointer)];
+        nint[] Addresses() => [.. cache.States.SelectMany(state =>
+            state?.Tensors ?? []).Select(HybridArchitectures.Kernels.Runtime.TensorMemory.Pointer)];
         var (before, epoch) = (Addresses(), cache.Epoch);
         for (int step = 0; step < 300; step++) Step(model, cache, [step % 37]).Dispose();
         Assert.Equal(before, Addresses());
@@ -114,7 +115,8 @@ public sealed class DeviceStepTests : IDisposable
         using HybridCache single = model.CreateCache(2), several = model.CreateCache(2);
         foreach (var cache in new[] { single, several }) Read(model, cache, tensor(new long[] { 1, 2, 3, 4, 5, 6, 7, 8 }, [2, 4]), 4, 2);
         var ids = randint(0, 37, [2, 5], int64);
-        var expected = Enumerable.Range(0, 5).Select(token => Step(model, single, [ids[0, token].item<long>(), ids[1, token].item<long>()])).ToArray();
+        var expected = Enumerable.Range(0, 5).Select(token => Step(model, single, [ids[0, token].item<long>(), ids[1,
+            token].item<long>()])).ToArray();
         using (var context = new SequenceContext(cache: several) { IsStepwise = true })
         {
             var actual = model.Forward(ids, context);

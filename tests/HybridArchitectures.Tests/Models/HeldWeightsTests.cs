@@ -75,10 +75,12 @@ public sealed class HeldWeightsTests : IDisposable
     {
         using var held = TinyDesigns.Get(name).CreateModel(weightType: ScalarType.BFloat16, seed: 3);
         using var master = TinyDesigns.Get(name).CreateModel(seed: 3);
-        string[] exact = ["norm.weight", "norm_weight", "_norm", "conv_weight", "conv_bias", "A_log", ".D", "dt_bias", "router.weight", "_scale", "mixer.gate", "selection_bias"];
+        string[] exact = ["norm.weight", "norm_weight", "_norm", "conv_weight", "conv_bias", "A_log", ".D", "dt_bias", "router.weight", "_scale",
+            "mixer.gate", "selection_bias"];
         foreach (var (key, value) in held.State)
         {
-            bool keeps = exact.Any(ending => key.EndsWith(ending, StringComparison.Ordinal)) || key.Contains("norm.", StringComparison.Ordinal) || key == "stack.blocks.0.mixer.weight";
+            bool keeps = exact.Any(ending => key.EndsWith(ending, StringComparison.Ordinal)) || key.Contains("norm.", StringComparison.Ordinal)
+                || key == "stack.blocks.0.mixer.weight";
             Assert.True(keeps == (value.dtype == ScalarType.Float32), $"{key} is {value.dtype}");
             Assert.True(Same(master.State[key].to(value.dtype), value), key);
             Assert.False(value.requires_grad);
@@ -97,7 +99,8 @@ public sealed class HeldWeightsTests : IDisposable
             using var loaded = Checkpoint.Load(folder[$"{type}"], weightType: ScalarType.BFloat16);
             // a bfloat16 file has rounded the others too
             foreach (var (key, value) in held.State)
-                Assert.True(Same(type == ScalarType.BFloat16 && master.AllParameters().Any(item => item.Name == key) ? value.to(type).to(value.dtype) : value, loaded.State[key]), key);
+                Assert.True(Same(type == ScalarType.BFloat16 && master.AllParameters().Any(item => item.Name == key)
+                    ? value.to(type).to(value.dtype) : value, loaded.State[key]), key);
         }
         // and are written in the type that is asked for
         Checkpoint.Save(held, folder["held"]);
@@ -112,7 +115,8 @@ public sealed class HeldWeightsTests : IDisposable
     public void A_published_checkpoint_is_read_into_held_weights()
     {
         using var noGrad = no_grad();
-        using var model = HybridDesign.Create(24, 37).WithAttention(heads: 4, keyValueHeads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(40)).Pattern("TT").Build().CreateModel(seed: 5);
+        using var model = HybridDesign.Create(24, 37).WithAttention(heads: 4,
+            keyValueHeads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(40)).Pattern("TT").Build().CreateModel(seed: 5);
         PretrainedModel.Save(model, folder["llama"], "llama", new PretrainedSaveOptions { Type = ScalarType.BFloat16 });
         using var held = PretrainedModel.Load(folder["llama"], weightType: ScalarType.BFloat16);
         using var full = PretrainedModel.Load(folder["llama"]);
@@ -191,7 +195,8 @@ public sealed class HeldWeightsTests : IDisposable
         using (var model = design.CreateModel(seed: 1)) Checkpoint.Save(model, folder["big"], stored);
         GC.Collect();
         HybridLanguageModel? loaded = null;
-        long growth = HybridArchitectures.Kernels.Tests.PeakMemory.Growth(() => loaded = Checkpoint.Load(folder["big"], weightType: ScalarType.BFloat16));
+        long growth = HybridArchitectures.Kernels.Tests.PeakMemory.Growth(() => loaded = Checkpoint.Load(folder["big"],
+            weightType: ScalarType.BFloat16));
         using (loaded)
         {
             long bytes = loaded!.State.Values.Sum(value => value.NumberOfElements * value.ElementSize);
