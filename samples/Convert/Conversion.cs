@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 

@@ -2,6 +2,7 @@ using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace CustomMixer;

@@ -22,9 +22,13 @@ public sealed record GatedRecurrenceSpec : CustomMixerSpec
     // value, forget gate and output gate; a bias of the forget gate; the way back
     public override long CountParameters(int width) => 3L * width * InnerWidth + InnerWidth + (long)InnerWidth * width;
 
-    public override double CountMixingFlops(int width, double visible) => 3.0 * InnerWidth;
+    // h = f h + (1 - f) v: two products and a sum per channel, over a text and in a single step alike
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 3.0 * InnerWidth;
 
     public override long CountCacheBytes(int width, long length, int elementSize) => 4L * InnerWidth;
+
+    // value, gates and states of a token are kept for the backward pass
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 5.0 * InnerWidth * step.ElementSize;
 
     public override Mixer CreateMixer(ModuleFactory factory) => new GatedRecurrence(factory, this);
 }

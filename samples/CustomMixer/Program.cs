@@ -1,5 +1,6 @@
 using CustomMixer;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;

@@ -1,6 +1,7 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Training;
 using static TorchSharp.torch;
 

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
 using HybridArchitectures.Reports;

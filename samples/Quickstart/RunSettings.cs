@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace Quickstart;
 

@@ -3,6 +3,7 @@
 //   dotnet run -c Release --project samples/RecallLab
 //   dotnet run -c Release --project samples/RecallLab -- 1500 4      steps and pairs
 using System.Globalization;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation;
 using HybridArchitectures.Models;

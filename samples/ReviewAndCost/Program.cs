@@ -2,6 +2,7 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Reports;
+using HybridArchitectures.Review;
 
 SampleConsole.Prepare();
 

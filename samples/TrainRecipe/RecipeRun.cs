@@ -1,5 +1,7 @@
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 using static TorchSharp.torch;
@@ -60,7 +62,7 @@ static class RecipeRun
         var file = Path.Combine(settings.Folder, "documentation.jsonl");
         if (File.Exists(file)) return [file];
         Directory.CreateDirectory(settings.Folder);
-        HybridArchitectures.Checkpoints.AtomicWrite.Text(file, string.Concat(corpus.Training.Concat(corpus.HeldOut)
+        HybridArchitectures.Storage.AtomicWrite.Text(file, string.Concat(corpus.Training.Concat(corpus.HeldOut)
             .Select(document => System.Text.Json.JsonSerializer.Serialize(new { text = document.Text }) + "\n")));
         return [file];
     }

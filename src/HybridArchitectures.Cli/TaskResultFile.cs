@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Evaluation;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli;
 

@@ -5,22 +5,19 @@ namespace HybridArchitectures.Kernels;
 /// <summary>Bytes that operators keep for their gradient beside inputs and output; those along a sequence per token of one row.</summary>
 static class SavedStateMemory
 {
-    // what a card of compute capability 9.0 lets a block have
-    const int Capability = 90, SharedMemory = 232_448, Multiprocessors = 132;
-
     // tokens between two states that the selective scan keeps, float32
     const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
 
     const long MaxSavedBytes = 2L << 30;
 
     /// <summary>Of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
-    public static double Logits(double tokens, long classes, long width, int elementSize) =>
-        tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, Multiprocessors) + 4 * sizeof(float));
+    public static double Logits(double tokens, long classes, long width, int elementSize, GpuLimits gpu) =>
+        tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, gpu.Multiprocessors) + 4 * sizeof(float));
 
     /// <summary>Of <see cref="Kernels.SelectiveScan"/>.</summary>
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
 
-    /// <summary>Of <see cref="Kernels.StateSpaceDual"/>, whose chunks on CUDA are as long as the card's shared memory allows: those of compute capability 9.0 are taken.</summary>
+    /// <summary>Of <see cref="Kernels.StateSpaceDual"/>, whose chunks on CUDA are as long as the GPU's shared memory allows.</summary>
     /// <param name="heads">Heads.</param>
     /// <param name="headSize">Channels of a head.</param>
     /// <param name="groups">Groups of heads.</param>
@@ -28,14 +25,14 @@ static class SavedStateMemory
     /// <param name="chunkSize">The chunk asked for, which counts in main memory.</param>
     /// <param name="elementSize">Bytes of an activation.</param>
     /// <param name="tokens">Of all rows: more than 2 GB of states are not kept on CUDA.</param>
-    /// <param name="cuda">On CUDA, else in main memory.</param>
-    public static double StateSpaceDual(long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, bool cuda)
+    /// <param name="gpu">The limits of the GPU; null in main memory.</param>
+    public static double StateSpaceDual(long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, GpuLimits? gpu)
     {
         double all = (double)heads * headSize * states;
-        if (!cuda) return 4 * all / Math.Clamp(chunkSize, 8, 64);
+        if (gpu is null) return 4 * all / Math.Clamp(chunkSize, 8, 64);
         bool splitFloat32 = elementSize != 2;
-        long most = StateSpaceDualShape.MaxStates(splitFloat32, SharedMemory), passes = (states + most - 1) / most;
-        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), splitFloat32, heads / groups, false, Capability, SharedMemory);
+        long most = StateSpaceDualShape.MaxStates(splitFloat32, gpu.SharedMemory), passes = (states + most - 1) / most;
+        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
         double kept = elementSize * all / shape.Chunk;
         // the steps and, in two parts, their sums
         return passes * 3.0 * sizeof(float) * heads + (Kernels.StateSpaceDual.KeepStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);

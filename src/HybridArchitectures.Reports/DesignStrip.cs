@@ -1,13 +1,14 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports;
 
 /// <summary>
 /// Draws a design as a strip of its layers, in order. Each layer shows its mixer (with the letter of <see cref="HybridDesign.Pattern"/>), its
 /// feed-forward and its number. A legend lists the sizes. With a sequence length, bars below each layer show its cost, as
-/// <see cref="HybridDesign.Explain"/> does in text.
+/// <see cref="Cost.DesignCostExtensions.Explain"/> does in text.
 /// </summary>
 /// <example>
 /// <code>

@@ -1,5 +1,6 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports;
 

@@ -6,6 +6,7 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Reports.Page;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports;
 

@@ -1,7 +1,9 @@
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Evaluation;
 using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Reports.Sweeps;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports;
 

@@ -2,6 +2,7 @@ using HybridArchitectures.Adapters;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;

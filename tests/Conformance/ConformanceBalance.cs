@@ -3,6 +3,8 @@ using System.Text.Json;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 using static HybridArchitectures.Conformance.ConformanceError;
 

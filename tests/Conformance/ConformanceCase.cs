@@ -5,6 +5,8 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 using static HybridArchitectures.Conformance.ConformanceError;
 

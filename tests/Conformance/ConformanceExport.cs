@@ -1,5 +1,6 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;

@@ -2,6 +2,7 @@ using System.Text.Json;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;

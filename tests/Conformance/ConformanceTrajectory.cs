@@ -3,6 +3,7 @@ using System.Text.Json;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Training;
 using static TorchSharp.torch;
 using static HybridArchitectures.Conformance.ConformanceError;

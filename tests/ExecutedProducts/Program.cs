@@ -6,6 +6,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 // products of the library's own code do not go through libtorch: its composed forms do

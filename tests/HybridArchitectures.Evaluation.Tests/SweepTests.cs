@@ -11,7 +11,7 @@ namespace HybridArchitectures.Evaluation.Tests;
 
 public sealed class SweepTests : IDisposable
 {
-    const int Vocabulary = 20;
+    const int VocabularySize = 20;
 
     readonly TemporaryFolder folder = new();
     readonly TokenDataset data = Tokens(600), heldOut = Tokens(100);
@@ -27,13 +27,13 @@ public sealed class SweepTests : IDisposable
     {
         var random = new SeededRandom(count);
         var tokens = new int[count];
-        for (int i = 1; i < count; i++) tokens[i] = random.Next(4) == 0 ? random.Next(Vocabulary) : (tokens[i - 1] * 3 + 1) % Vocabulary;
-        return TokenDataset.FromTokens(tokens, Vocabulary);
+        for (int i = 1; i < count; i++) tokens[i] = random.Next(4) == 0 ? random.Next(VocabularySize) : (tokens[i - 1] * 3 + 1) % VocabularySize;
+        return TokenDataset.FromTokens(tokens, VocabularySize);
     }
 
     static HybridDesign Design(string name, bool attention)
     {
-        var start = HybridDesign.Create(8, Vocabulary).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Depth(2).Name(name);
+        var start = HybridDesign.Create(8, VocabularySize).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Depth(2).Name(name);
         return attention ? start.WithAttention(heads: 2).Build() : start.WithMamba2(stateSize: 4, headSize: 4).Build();
     }
 

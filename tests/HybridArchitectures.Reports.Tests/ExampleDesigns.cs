@@ -56,6 +56,12 @@ static class ExampleDesigns
 
         public override long CountParameters(int width) => 4L * width * Features;
 
+        public override long CountCacheBytes(int width, long length, int elementSize) => (long)Features * width * elementSize;
+
+        public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 4.0 * width * Features;
+
+        public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
+
         public override Mixer CreateMixer(ModuleFactory factory) => throw new NotSupportedException("for pictures only");
     }
 }

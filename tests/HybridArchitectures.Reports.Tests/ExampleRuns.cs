@@ -1,3 +1,4 @@
+
 namespace HybridArchitectures.Reports.Tests;
 
 /// <summary>Curves that look like those of small byte models: a fall with noise, measured now and then on held-out text.</summary>

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
 using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Tests;
@@ -61,6 +63,12 @@ public partial class RunReportTests
         public override string Symbol => "U";
 
         public override long CountParameters(int width) => width;
+
+        public override long CountCacheBytes(int width, long length, int elementSize) => 0;
+
+        public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+        public override double CountSavedActivations(int width, TrainingStepShape step) => 0;
 
         public override HybridArchitectures.Modules.Mixer CreateMixer(HybridArchitectures.Modules.ModuleFactory factory) =>
             throw new NotSupportedException("for pages only");

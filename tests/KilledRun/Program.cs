@@ -7,6 +7,7 @@ using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 using KilledRun;

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 
 namespace KilledRun;
 

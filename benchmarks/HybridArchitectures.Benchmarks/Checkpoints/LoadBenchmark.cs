@@ -2,8 +2,10 @@ using System.Diagnostics;
 using System.Globalization;
 using System.IO.MemoryMappedFiles;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using TorchSharp;
 using static TorchSharp.torch;
 

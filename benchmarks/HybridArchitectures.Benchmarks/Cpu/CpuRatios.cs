@@ -5,6 +5,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Training;
 using Spectre.Console;
 using static TorchSharp.torch;

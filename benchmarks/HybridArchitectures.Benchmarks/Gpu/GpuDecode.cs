@@ -6,6 +6,7 @@ using HybridArchitectures.Generation;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training;

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli.Commands;
 

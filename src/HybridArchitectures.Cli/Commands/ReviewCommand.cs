@@ -1,6 +1,8 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
+using HybridArchitectures.Review;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli.Commands;
 

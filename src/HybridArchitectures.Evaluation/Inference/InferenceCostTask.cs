@@ -2,6 +2,7 @@ using System.Diagnostics;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Training;
 using static TorchSharp.torch;
 

@@ -1,5 +1,6 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Training;
 using TorchSharp;
 

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Evaluation;
 

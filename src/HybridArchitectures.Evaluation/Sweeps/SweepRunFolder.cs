@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Evaluation;
 

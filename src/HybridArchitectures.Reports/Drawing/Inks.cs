@@ -1,3 +1,5 @@
+using HybridArchitectures.Design;
+
 namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
@@ -16,6 +18,8 @@ static class Inks
     public static readonly Ink Window = new("window", "F3D08A", "B98A3E");
     public static readonly Ink Mamba1 = new("mamba1", "7CC4E8", "5AA9D1");
     public static readonly Ink Mamba2 = new("mamba2", "2F80C2", "4A97D6");
+    public static readonly Ink GatedDelta = new("gateddelta", "C07AA8", "C286AE");
+    public static readonly Ink Convolution = new("convolution", "5FA8A0", "55A097");
     public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
     public static readonly Ink Experts = new("experts", "7A6FA8", "9A8FCB");
@@ -24,7 +28,20 @@ static class Inks
     public static readonly Ink OnDark = new("ondark", "FFFFFF", "FFFFFF");
     public static readonly Ink OnLight = new("onlight", "1B2430", "1B2430");
 
+    /// <summary>Returns the colour of a mixer.</summary>
+    public static Ink Mixer(MixerColor color) => color switch
+    {
+        MixerColor.Attention => Attention,
+        MixerColor.Window => Window,
+        MixerColor.Mamba1 => Mamba1,
+        MixerColor.Mamba2 => Mamba2,
+        MixerColor.GatedDelta => GatedDelta,
+        MixerColor.Convolution => Convolution,
+        MixerColor.Custom => Custom,
+        _ => throw new ArgumentOutOfRangeException(nameof(color), color, $"color is {color}; expected a defined {nameof(MixerColor)}."),
+    };
+
     /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
-        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Custom, FeedForward, Experts, OnDark, OnLight];
+        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, Convolution, Custom, FeedForward, Experts, OnDark, OnLight];
 }

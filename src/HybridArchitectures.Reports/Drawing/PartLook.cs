@@ -16,20 +16,17 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
     {
         var look = From(block.Mixer);
         if (block.Shared is not { } use) return look;
-        return look with { Letter = look.Letter + "+", Details = $"{look.Details}, after shared transformer {use.Transformer + 1} ({Words(design.SharedTransformers[use.Transformer].Attention)})" };
+        string shared = design.SharedTransformers[use.Transformer].Attention.Describe().Details;
+        return look with { Letter = look.Letter + "+", Details = $"{look.Details}, after shared transformer {use.Transformer + 1} ({shared})" };
     }
 
-    public static PartLook From(MixerSpec? mixer) => mixer switch
+    public static PartLook From(MixerSpec? mixer)
     {
-        null => new("", "No mixer", "", null, null, Inks.OnLight),
-        AttentionSpec { Window: null } attention => new(attention.Symbol, "Attention", Words(attention), Inks.Attention, null, Inks.OnLight),
-        AttentionSpec window => new(window.Symbol, "Sliding-window attention", Words(window), Inks.Window, null, Inks.OnLight),
-        Mamba1Spec mamba => new(mamba.Symbol, "Mamba-1", Words(mamba), Inks.Mamba1, null, Inks.OnLight),
-        Mamba2Spec mamba => new(mamba.Symbol, "Mamba-2", Words(mamba), Inks.Mamba2, null, Inks.OnDark),
-        GatedDeltaSpec delta => new(delta.Symbol, "Gated delta net", $"{Count(delta.ValueHeads, "head")} × {delta.ValueHeadSize}, keys {delta.KeyHeads} × {delta.KeyHeadSize}", Inks.Custom, null, Inks.OnLight),
-        IntraHybridSpec hybrid => Hybrid(hybrid),
-        _ => new(mixer.Symbol, Spaced(mixer.GetType().Name), "", Inks.Custom, null, Inks.OnLight),
-    };
+        if (mixer is null) return new("", "No mixer", "", null, null, Inks.OnLight);
+        var kind = mixer.Describe();
+        var letter = kind.SecondColor is not null ? Inks.Text : kind.Color == MixerColor.Mamba2 ? Inks.OnDark : Inks.OnLight;
+        return new(mixer.Symbol, kind.Name, kind.Details, Inks.Mixer(kind.Color), kind.SecondColor is { } second ? Inks.Mixer(second) : null, letter);
+    }
 
     public static PartLook From(FeedForwardSpec feedForward) => feedForward switch
     {
@@ -37,35 +34,8 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
         SwiGluSpec dense => new("", "SwiGLU", $"width {Figures.Full(dense.Width)}", Inks.FeedForward, null, Inks.OnLight),
         MlpSpec plain => new("", "Feed-forward", $"width {Figures.Full(plain.Width)}", Inks.FeedForward, null, Inks.OnLight),
         MixtureOfExpertsSpec experts => new("", "Mixture of experts", Words(experts), Inks.Experts, null, Inks.OnDark),
-        _ => new("", Spaced(feedForward.GetType().Name), "", Inks.Custom, null, Inks.OnLight),
+        _ => throw new ArgumentException($"feedForward is a {feedForward.GetType().Name}; expected a feed-forward of the library.", nameof(feedForward)),
     };
-
-    static PartLook Hybrid(IntraHybridSpec hybrid)
-    {
-        var (attention, stateSpace) = (From(hybrid.Attention), From(hybrid.StateSpace));
-        var fusion = hybrid.Fusion switch
-        {
-            FusionKind.Difference => $"{stateSpace.Name} minus attention",
-            FusionKind.Add => $"{stateSpace.Name} plus attention",
-            FusionKind.Concat => $"{stateSpace.Name} beside attention",
-            _ => $"{stateSpace.Name} and attention, gated",
-        };
-        return new(hybrid.Symbol, "Intra-layer hybrid", $"{fusion}: {stateSpace.Details} | {attention.Details}", stateSpace.Fill, attention.Fill, Inks.Text);
-    }
-
-    static string Words(AttentionSpec spec)
-    {
-        var sizes = spec.HeadSize == spec.ValueHeadSize ? $"{spec.HeadSize}" : $"{spec.HeadSize} (values {spec.ValueHeadSize})";
-        var words = $"{Count(spec.Heads, "head")} × {sizes}";
-        if (spec.KeyValueHeads != spec.Heads) words += $", {Count(spec.KeyValueHeads, "key-value head")}";
-        if (spec.Window is { } window) words += spec.Sinks > 0 ? $", window {window} + {Count(spec.Sinks, "sink")}" : $", window {window}";
-        return words + (spec.Rotary is null ? ", no positions" : "");
-    }
-
-    static string Words(Mamba1Spec spec) => $"inner width {Figures.Full(spec.InnerWidth)}, state {spec.StateSize}";
-
-    static string Words(Mamba2Spec spec) =>
-        $"{Count(spec.Heads, "head")} × {spec.HeadSize}, state {spec.StateSize}" + (spec.Groups > 1 ? $", {spec.Groups} groups" : "");
 
     static string Words(MixtureOfExpertsSpec spec)
     {
@@ -74,11 +44,4 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
     }
 
     static string Count(int count, string noun) => count == 1 ? $"1 {noun}" : $"{Figures.Full(count)} {noun}s";
-
-    // MyOwnMixerSpec becomes "My own mixer"
-    static string Spaced(string type)
-    {
-        var name = type.EndsWith("Spec", StringComparison.Ordinal) && type.Length > 4 ? type[..^4] : type;
-        return name[0] + string.Concat(name.Skip(1).Select(letter => char.IsUpper(letter) ? $" {char.ToLowerInvariant(letter)}" : letter.ToString()));
-    }
 }

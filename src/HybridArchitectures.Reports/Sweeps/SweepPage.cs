@@ -1,8 +1,10 @@
 using System.Globalization;
 using System.Text;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Review;
 using static HybridArchitectures.Reports.Drawing.SvgWriter;
 
 namespace HybridArchitectures.Reports.Sweeps;

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training;
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Training;

@@ -1,12 +1,13 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
 
 /// <summary>
 /// Measures models on held-out data. The predicted tokens depend only on the data and their number. They are the same for every model and every
-/// context length.
+/// contextLength length.
 /// </summary>
 /// <example>
 /// <code>
@@ -31,7 +32,7 @@ public static class Evaluator
     /// <param name="rows">The number of windows per forward pass. The default is 8.</param>
     /// <param name="tokens">
     /// The number of tokens to predict, in at most 32 stretches of at least 2,048 tokens that are evenly spread over the data. The default, 0,
-    /// predicts all. The same tokens are predicted at every context length. A context longer than a stretch costs more, because its windows also
+    /// predicts all. The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more, because its windows also
     /// contain tokens that do not count.
     /// </param>
     /// <param name="separateDocuments">

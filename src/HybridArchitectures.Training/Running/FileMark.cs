@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Numerics;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training;
 

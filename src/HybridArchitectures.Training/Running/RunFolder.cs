@@ -1,5 +1,6 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training;
 

@@ -1,6 +1,8 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training;
@@ -73,11 +75,11 @@ public sealed partial class Trainer
         using var file = SafetensorsFile.Open(Path.Combine(checkpoint, OptimizerFile));
         var random = TorchRandom.Read();
         var targets = optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value);
-        var dropout = file.Contains(DropoutName) ? Model.Adapters?.DropoutState() : null;
+        var dropout = file.Contains(DropoutName) ? Model.Adapters()?.DropoutState() : null;
         if (dropout is not null) targets.Add(DropoutName, dropout);
         file.ReadInto(targets);
         randomState = TensorMemory.Span<byte>(random).ToArray();
-        if (dropout is not null) Model.Adapters!.RestoreDropout(dropout);
+        if (dropout is not null) Model.Adapters()!.RestoreDropout(dropout);
         if (optimizer.ReadSteps() != state.Step - state.Spikes.Skipped)
             throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step - state.Spikes.Skipped}");
         try
@@ -110,7 +112,7 @@ public sealed partial class Trainer
             using var scope = NewDisposeScope();
             Checkpoint.Write(Model, fresh);
             var state = optimizer.State.Append(new(RandomName, TorchRandom.Read()));
-            if (Model.Adapters?.DropoutState() is { } dropout) state = state.Append(new(DropoutName, dropout));
+            if (Model.Adapters()?.DropoutState() is { } dropout) state = state.Append(new(DropoutName, dropout));
             SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), state);
             new TrainingState
             {

@@ -1,6 +1,8 @@
 using System.Diagnostics;
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -168,7 +170,7 @@ public sealed partial class Trainer : IDisposable
         Model.RequireAlive();
         using var held = folder?.Hold();
         folder?.RequireUnchanged(knownSteps);
-        if (!begun) Model.Adapters?.SeedDropout(Options.Seed);
+        if (!begun) Model.Adapters()?.SeedDropout(Options.Seed);
         begun = true;
         var outside = TorchRandom.ReadBytes();
         TorchRandom.Write(randomState);

@@ -3,6 +3,7 @@ using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training;
 

@@ -2,6 +2,8 @@ using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using HybridArchitectures.Storage;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -49,7 +51,7 @@ public sealed class LoraAdapters : IDisposable
         SeedDropout(options.Seed);
         foreach (var parameter in parameters) parameter.requires_grad = false;
         frozen = parameters;
-        model.Adapters = this;
+        model.AttachedAdapters = this;
     }
 
     internal HybridLanguageModel Model => model;
@@ -109,7 +111,7 @@ public sealed class LoraAdapters : IDisposable
     internal static void RequireNone(HybridLanguageModel model)
     {
         model.RequireAlive();
-        if (model.Adapters is not null)
+        if (model.AttachedAdapters is not null)
             throw new ArgumentException("the model already has adapters; detach them first", nameof(model));
     }
 
@@ -171,7 +173,7 @@ public sealed class LoraAdapters : IDisposable
     {
         if (detached) return;
         detached = true;
-        model.Adapters = null;
+        model.AttachedAdapters = null;
         if (model.IsDisposed) return;
         foreach (var site in sites) site.Owner.SetAdapter(site.Parameter, null);
         foreach (var parameter in frozen) parameter.requires_grad = true;

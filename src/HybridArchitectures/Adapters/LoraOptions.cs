@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Adapters;
 

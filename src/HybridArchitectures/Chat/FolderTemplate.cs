@@ -1,6 +1,7 @@
 using System.Text;
 using HybridArchitectures.Chat.Jinja;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Chat;

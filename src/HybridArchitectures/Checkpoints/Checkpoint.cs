@@ -1,6 +1,7 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
@@ -52,7 +53,7 @@ public static class Checkpoint
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        var metadata = model.Adapters is { IsMerged: false } adapters ? adapters.Metadata() : [];
+        var metadata = model.Adapters() is { IsMerged: false } adapters ? adapters.Metadata() : [];
         metadata["format"] = "pt";
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

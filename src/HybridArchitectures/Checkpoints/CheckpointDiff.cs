@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Verification;
 using TorchSharp;
 using static TorchSharp.torch;

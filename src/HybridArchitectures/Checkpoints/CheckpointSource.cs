@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Checkpoints;
 

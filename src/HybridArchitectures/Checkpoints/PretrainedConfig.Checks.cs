@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Checkpoints;
 
@@ -84,11 +85,8 @@ public sealed partial class PretrainedConfig
         JsonElement? method = value.ValueKind == JsonValueKind.Object && value.TryGetProperty("quant_method", out var name) ? name : null;
         string by = method is { ValueKind: JsonValueKind.String } text ? $" by {text.GetString()}" : "";
         throw new InvalidDataException($"{path}: {key} is {Shown(value)}; expected weights in float32, bfloat16 or float16. "
-            + $"This checkpoint is quantised{by}. {NoQuantizedWeights}");
+            + $"This checkpoint is quantised{by}. {SafetensorsTypes.NoQuantizedWeights}");
     }
-
-    /// <summary>The advice for quantized checkpoints.</summary>
-    internal const string NoQuantizedWeights = "Quantised weights are not supported: load the original checkpoint, or dequantise this one first.";
 
     static readonly string[] quantization = ["quantization_config", "quantization", "compression_config", "quantize_config"];
 

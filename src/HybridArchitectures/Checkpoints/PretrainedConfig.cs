@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Checkpoints;
 

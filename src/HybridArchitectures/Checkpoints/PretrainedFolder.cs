@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Checkpoints;
 

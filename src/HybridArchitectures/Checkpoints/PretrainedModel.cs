@@ -1,8 +1,11 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using HybridArchitectures.Adapters;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
@@ -127,7 +130,7 @@ public static class PretrainedModel
 
     static InvalidDataException Quantized(string folder, string because) =>
         new($"{folder}: this checkpoint is quantised ({because}); expected weights in float32, bfloat16 or float16. "
-            + PretrainedConfig.NoQuantizedWeights);
+            + SafetensorsTypes.NoQuantizedWeights);
 
     // the name of every tensor in the spelling of the family, and in that of the file
     static Dictionary<string, string> Names(PretrainedFamily family, PretrainedFolder files, string folder, HybridDesign design)
@@ -205,7 +208,7 @@ public static class PretrainedModel
     public static void Save(HybridLanguageModel model, string folder, string modelType, PretrainedSaveOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        if (model.Adapters is { IsMerged: false })
+        if (model.Adapters() is { IsMerged: false })
             throw new ArgumentException("the model has low-rank adapters, which the format cannot store; merge or detach them first", nameof(model));
         options ??= new();
         if (options.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))

@@ -1,3 +1,4 @@
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Cost;
 
 /// <summary>
-/// Contains the bytes of a <see cref="Models.HybridCache"/> after a prefill, by kind of state.
+/// Contains the bytes of a <see cref="Sequence.HybridCache"/> after a prefill, by kind of state.
 /// </summary>
 /// <remarks>
 /// The buffers of keys and values grow by half when they are full, so a cache that was filled token by token may have up to half more of them. All
@@ -61,7 +61,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
         Require.AtLeast(length, 0, nameof(length));
-        return design.Blocks.Sum(block => Paper(block.Mixer, length) + Paper(design.SharedAttention(block), length));
+        return design.Blocks.Sum(block =>
+            (block.Mixer?.CountPaperCacheBytes(design.Width, length) ?? 0) + (design.SharedAttention(block)?.CountPaperCacheBytes(design.Width, length) ?? 0));
     }
 
     /// <summary>Returns the size of the cache of one block for one row that has seen <paramref name="length"/> tokens.</summary>
@@ -70,47 +71,13 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     /// <param name="length">The number of tokens.</param>
     /// <param name="elementSize">The bytes per activation.</param>
     public static CacheSize FromDesign(HybridDesign design, BlockSpec block, long length, int elementSize) =>
-        FromDesign(design.SharedAttention(block), design.Width, length, elementSize) + FromDesign(block.Mixer, design.Width, length, elementSize);
+        FromMixer(design.SharedAttention(block), design.Width, length, elementSize) + FromMixer(block.Mixer, design.Width, length, elementSize);
 
-    internal static CacheSize FromDesign(MixerSpec? mixer, int width, long length, int elementSize)
+    static CacheSize FromMixer(MixerSpec? mixer, int width, long length, int elementSize)
     {
-        switch (mixer)
-        {
-            case AttentionSpec attention:
-                long slot = ((long)attention.KeyWidth + attention.ValueWidth) * elementSize;
-                return attention.Window is { } window
-                    ? new(0, ((long)window + attention.Sinks + 1) * (slot + sizeof(long)), 0, 0, 0)
-                    : new(length * slot, 0, 0, 0, 0);
-            case IntraHybridSpec intra:
-                return FromDesign(intra.Attention, width, length, elementSize) + FromDesign(intra.StateSpace, width, length, elementSize);
-            case IStateSpaceSpec stateSpace:
-                long channels = stateSpace is Mamba2Spec mamba ? mamba.ConvolutionChannels : stateSpace.InnerWidth;
-                return new(0, 0, (stateSpace.ConvolutionWidth - 1) * channels * elementSize, (long)stateSpace.InnerWidth * stateSpace.StateSize * ScanElement(elementSize), 0);
-            case ShortConvolutionSpec convolution:
-                return new(0, 0, (convolution.ConvolutionWidth - 1L) * width * elementSize, 0, 0);
-            case GatedDeltaSpec delta:
-                return new(0, 0, (delta.ConvolutionWidth - 1L) * delta.ConvolutionChannels * elementSize, (long)delta.ValueWidth * delta.KeyHeadSize * ScanElement(elementSize), 0);
-            case CustomMixerSpec custom:
-                long bytes = custom.CountCacheBytes(width, length, elementSize);
-                Require.AtLeast(bytes, 0, $"{custom.GetType().Name}.{nameof(CustomMixerSpec.CountCacheBytes)}");
-                return new(0, 0, 0, 0, bytes);
-            default:
-                return new(0, 0, 0, 0, 0);
-        }
+        var cache = mixer?.CountCache(width, length, elementSize) ?? default;
+        return new(cache.KeysAndValues, cache.Windows, cache.Convolutions, cache.Scans, cache.Other);
     }
-
-    // float32 for bfloat16 and float32 activations, float64 for float64 activations
-    static int ScanElement(int elementSize) => Math.Max(sizeof(float), elementSize);
-
-    static double Paper(MixerSpec? mixer, long length) => mixer switch
-    {
-        AttentionSpec attention => 2.0 * Math.Min(length, VisibleKeys.Span(attention)) * ((double)attention.KeyWidth + attention.ValueWidth),
-        IntraHybridSpec intra => Paper(intra.Attention, length) + Paper(intra.StateSpace, length),
-        Mamba2Spec mamba => 2.0 * (mamba.InnerWidth * (double)mamba.StateSize + mamba.ConvolutionWidth * (double)mamba.ConvolutionChannels),
-        Mamba1Spec mamba => 2.0 * mamba.InnerWidth * ((double)mamba.StateSize + mamba.ConvolutionWidth),
-        GatedDeltaSpec delta => 2.0 * (delta.ValueWidth * (double)delta.KeyHeadSize + delta.ConvolutionWidth * (double)delta.ConvolutionChannels),
-        _ => 0,
-    };
 
     /// <summary>Returns the sum of two sizes by kind.</summary>
     public static CacheSize operator +(CacheSize left, CacheSize right)

@@ -34,24 +34,20 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Accelerat
     {
         ArgumentNullException.ThrowIfNull(accelerator);
         Require.Positive(accelerator.Bandwidth, "bandwidth");
-        var cache = CacheSize.FromDesign(design, position + 1, batch, elementSize);
+        Require.AtLeast(position, 0, nameof(position));
+        Require.AtLeast(batch, 1, nameof(batch));
+        Require.That(elementSize is 1 or 2 or 4 or 8, nameof(elementSize), elementSize, "1, 2, 4 or 8 bytes");
         var parameters = ParameterCount.FromDesign(design);
         double weights = parameters.NonEmbedding - design.Blocks.Sum(block => Idle(block.FeedForward, design.Width, batch));
         // the head reads its whole table; the embedding reads one row per token, which a tied head has read already
         weights += (double)design.Width * design.VocabularySize + (design.TiedHead ? 0 : (double)design.Width * batch);
-        // attention writes one slot, and a state-space layer its whole state; a window reads no more than it has seen
-        double slots = design.Blocks.Sum(block => Seen(block.Mixer, position + 1) + Seen(design.SharedAttention(block), position + 1)) * (double)batch * elementSize;
-        return new(weights * elementSize, slots + 2.0 * (cache.Convolutions + cache.Scans) + cache.Other, accelerator);
+        double cache = batch * design.Blocks.Sum(block => Traffic(block.Mixer) + Traffic(design.SharedAttention(block)));
+        return new(weights * elementSize, cache, accelerator);
+
+        double Traffic(MixerSpec? mixer) => mixer?.CountStepTraffic(design.Width, position + 1, elementSize) ?? 0;
     }
 
     static double Idle(FeedForwardSpec feedForward, int width, long batch) => feedForward is MixtureOfExpertsSpec experts
         ? (double)experts.ExpertParameters(width) * experts.Experts * Math.Pow(1 - (double)experts.ExpertsPerToken / experts.Experts, batch)
         : 0;
-
-    static double Seen(MixerSpec? mixer, long length) => mixer switch
-    {
-        AttentionSpec attention => Math.Min(length, VisibleKeys.Span(attention)) * ((double)attention.KeyWidth + attention.ValueWidth),
-        IntraHybridSpec intra => Seen(intra.Attention, length),
-        _ => 0,
-    };
 }

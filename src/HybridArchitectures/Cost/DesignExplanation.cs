@@ -53,20 +53,7 @@ static class DesignExplanation
     static string Mixer(HybridDesign design, BlockSpec block) => block.Shared is { } use
         ? Invariant($"{Mixer(block.Mixer)} + shared {use.Transformer} ({Mixer(design.SharedTransformers[use.Transformer].Attention)})") : Mixer(block.Mixer);
 
-    static string Mixer(MixerSpec? mixer) => mixer switch
-    {
-        null => "none",
-        AttentionSpec attention => Invariant($"attention {Attention(attention)}{(attention.Window is { } window ? $", window {window}+{attention.Sinks}" : "")}"),
-        Mamba1Spec mamba => Invariant($"Mamba-1 {mamba.InnerWidth}, state {mamba.StateSize}"),
-        Mamba2Spec mamba => Invariant($"Mamba-2 {mamba.Heads}x{mamba.HeadSize}, state {mamba.StateSize}"),
-        GatedDeltaSpec delta => Invariant($"gated delta {delta.ValueHeads}({delta.KeyHeads})x{delta.KeyHeadSize}") + (delta.ValueHeadSize == delta.KeyHeadSize ? "" : Invariant($"/{delta.ValueHeadSize}")),
-        ShortConvolutionSpec convolution => Invariant($"short convolution of {convolution.ConvolutionWidth}"),
-        IntraHybridSpec intra => Invariant($"{Mixer(intra.Attention)} | {Mixer(intra.StateSpace)}, {intra.Fusion.ToString().ToLowerInvariant()}"),
-        _ => mixer.GetType().Name,
-    };
-
-    static string Attention(AttentionSpec attention) => Invariant($"{attention.Heads}({attention.KeyValueHeads})x{attention.HeadSize}")
-        + (attention.ValueHeadSize == attention.HeadSize ? "" : Invariant($"/{attention.ValueHeadSize}"));
+    static string Mixer(MixerSpec? mixer) => mixer?.Describe().Summary ?? "none";
 
     static string FeedForward(FeedForwardSpec feedForward) => feedForward switch
     {

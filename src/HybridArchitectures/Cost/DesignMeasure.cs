@@ -12,6 +12,6 @@ public enum DesignMeasure
     /// <summary>Parameters without embedding and head that one token uses.</summary>
     ActiveParameters,
 
-    /// <summary>Training FLOPs per token according to <see cref="FlopAccounting.Paper"/>.</summary>
+    /// <summary>Training FLOPs per token according to <see cref="Design.FlopAccounting.Paper"/>.</summary>
     TrainingFlops,
 }

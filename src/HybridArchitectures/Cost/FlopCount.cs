@@ -30,7 +30,7 @@ public sealed record FlopCount
     public static FlopCount OfText(HybridDesign design, long length, FlopAccounting accounting = FlopAccounting.Paper)
     {
         Require.AtLeast(length, 1, nameof(length));
-        return Count(design, accounting, window => VisibleKeys.Mean(length, window), length);
+        return Count(design, accounting, SeenTokens.FromText(length));
     }
 
     /// <summary>Returns the FLOPs of one token with a cache that contains the <paramref name="position"/> tokens before it.</summary>
@@ -38,7 +38,7 @@ public sealed record FlopCount
     public static FlopCount OfStep(HybridDesign design, long position, FlopAccounting accounting = FlopAccounting.Paper)
     {
         Require.AtLeast(position, 0, nameof(position));
-        return Count(design, accounting, window => Math.Min(position + 1, window), null);
+        return Count(design, accounting, SeenTokens.FromStep(position));
     }
 
     /// <summary>
@@ -46,7 +46,7 @@ public sealed record FlopCount
     /// </summary>
     public override string ToString() => $"{Units.Flops(Forward)} forward, {Units.Flops(Training)} training per token ({Accounting})";
 
-    static FlopCount Count(HybridDesign design, FlopAccounting accounting, Func<long, double> visible, long? length)
+    static FlopCount Count(HybridDesign design, FlopAccounting accounting, SeenTokens seen)
     {
         Require.Defined(accounting, nameof(accounting));
         var parameters = ParameterCount.FromDesign(design);
@@ -57,74 +57,27 @@ public sealed record FlopCount
             Accounting = accounting,
             Head = paper ? 2.0 * width : 2.0 * width * design.VocabularySize,
             Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
-                2.0 * (paper ? count.Mixer + count.Norms : MatrixWeights(block.Mixer, width)),
-                Mixing(block.Mixer, width, accounting, visible, length), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))
+                2.0 * (paper ? count.Mixer + count.Norms : (block.Mixer?.CountMatrixWeights(width) ?? 0)),
+                Mixing(block.Mixer, width, accounting, seen), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))
             {
-                Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, visible, length) : 0,
+                Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, seen) : 0,
             }).ToEquatableList(),
         };
     }
 
-    static double Shared(SharedTransformerUse use, SharedTransformerSpec transformer, int width, FlopAccounting accounting, Func<long, double> visible, long? length)
+    static double Shared(SharedTransformerUse use, SharedTransformerSpec transformer, int width, FlopAccounting accounting, SeenTokens seen)
     {
         double weights = accounting == FlopAccounting.Paper ? transformer.CountParameters(width)
-            : AttentionInputs(transformer.Attention, transformer.InputWidth(width), false) + (double)transformer.Attention.OutputWidth * width
+            : transformer.Attention.CountInputWeights(transformer.InputWidth(width)) + (double)transformer.Attention.OutputWidth * width
                 + transformer.FeedForward.CountParameters(width) - transformer.FeedForward.CountBiases(width);
-        return 2.0 * (weights + use.CountParameters(transformer, width)) + Mixing(transformer.Attention, width, accounting, visible, length);
+        return 2.0 * (weights + use.CountParameters(transformer, width)) + Mixing(transformer.Attention, width, accounting, seen);
     }
 
-    /// <summary>Returns the number of entries of the weight matrices with which a token is multiplied.</summary>
-    static double MatrixWeights(MixerSpec? mixer, int width) => mixer switch
+    static double Mixing(MixerSpec? mixer, int width, FlopAccounting accounting, SeenTokens seen)
     {
-        null => 0,
-        ShortConvolutionSpec => 4.0 * width * width,
-        GatedDeltaSpec delta => ((double)delta.ProjectedWidth + delta.ValueWidth) * width,
-        AttentionSpec attention => AttentionInputs(attention, width, false) + (double)attention.OutputWidth * width,
-        Mamba1Spec or Mamba2Spec => StateSpaceInputs(mixer, width) + (double)((IStateSpaceSpec)mixer).InnerWidth * width,
-        IntraHybridSpec intra => AttentionInputs(intra.Attention, width, intra.SharedValues) + StateSpaceInputs(intra.StateSpace, width)
-            + (double)width * (intra.Output == OutputProjection.Separate || intra.Fusion == FusionKind.Concat ? intra.Attention.OutputWidth + intra.InnerWidth : intra.InnerWidth),
-        _ => mixer.CountParameters(width),
-    };
-
-    static double AttentionInputs(AttentionSpec attention, int width, bool sharedValues) =>
-        ((double)attention.QueryProjectionWidth + attention.KeyWidth + (sharedValues ? 0 : attention.ValueWidth)) * width;
-
-    static double StateSpaceInputs(MixerSpec mixer, int width) => mixer switch
-    {
-        Mamba2Spec mamba => (mamba.InnerWidth + (double)mamba.ConvolutionChannels + mamba.Heads) * width,
-        Mamba1Spec mamba => 2.0 * mamba.InnerWidth * width + mamba.InnerWidth * (2.0 * mamba.TimeStepRank + 2.0 * mamba.StateSize),
-        _ => 0,
-    };
-
-    static double Mixing(MixerSpec? mixer, int width, FlopAccounting accounting, Func<long, double> visible, long? length)
-    {
-        switch (mixer)
-        {
-            case AttentionSpec attention:
-                return 2.0 * ((double)attention.QueryWidth + attention.OutputWidth) * visible(VisibleKeys.Span(attention));
-            case IntraHybridSpec intra:
-                return Mixing(intra.Attention, width, accounting, visible, length) + Mixing(intra.StateSpace, width, accounting, visible, length);
-            case IStateSpaceSpec stateSpace when accounting == FlopAccounting.Paper:
-                return 9.0 * stateSpace.InnerWidth * stateSpace.StateSize + 2.0 * stateSpace.InnerWidth;
-            case Mamba2Spec mamba when length is { } tokens:
-                double chunk = Math.Min(mamba.ChunkSize, tokens);
-                return 2.0 * mamba.Groups * mamba.StateSize * chunk + 2.0 * mamba.InnerWidth * chunk + 4.0 * mamba.InnerWidth * mamba.StateSize;
-            case IStateSpaceSpec stateSpace:
-                return 4.0 * stateSpace.InnerWidth * stateSpace.StateSize;
-            // decay, read by the key, write, read by the query
-            case GatedDeltaSpec delta when accounting == FlopAccounting.Paper:
-                return 7.0 * delta.ValueWidth * delta.KeyHeadSize;
-            case GatedDeltaSpec delta when length is { } tokens:
-                double size = Math.Min(delta.ChunkSize, tokens);
-                return delta.ValueHeads * size * (5.0 * delta.KeyHeadSize + 3.0 * delta.ValueHeadSize) + 6.0 * delta.ValueWidth * delta.KeyHeadSize;
-            case GatedDeltaSpec delta:
-                return 6.0 * delta.ValueWidth * delta.KeyHeadSize;
-            case CustomMixerSpec custom:
-                double operations = custom.CountMixingFlops(width, visible(long.MaxValue));
-                Require.NotNegative(operations, $"{custom.GetType().Name}.{nameof(CustomMixerSpec.CountMixingFlops)}");
-                return operations;
-            default:
-                return 0;
-        }
+        if (mixer is null) return 0;
+        double operations = mixer.CountMixingFlops(width, accounting, seen);
+        Require.NotNegative(operations, $"{mixer.GetType().Name}.{nameof(MixerSpec.CountMixingFlops)}");
+        return operations;
     }
 }

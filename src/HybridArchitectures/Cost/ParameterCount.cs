@@ -85,7 +85,7 @@ public sealed record ParameterCount
     static long Count(MixerSpec? mixer, int width)
     {
         long count = mixer?.CountParameters(width) ?? 0;
-        if (mixer is CustomMixerSpec) Require.AtLeast(count, 0, $"{mixer.GetType().Name}.{nameof(MixerSpec.CountParameters)}");
+        if (mixer is { IsCustom: true }) Require.AtLeast(count, 0, $"{mixer.GetType().Name}.{nameof(MixerSpec.CountParameters)}");
         return count;
     }
 

@@ -1,38 +1,30 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Estimates the bytes that blocks save for backward.</summary>
-sealed class SavedActivations(int elementSize, long length, long batch, bool cuda)
+/// <summary>Bytes that blocks keep between their forward and their backward pass.</summary>
+sealed class SavedActivations(TrainingStepShape step)
 {
-    readonly double tokens = (double)length * batch;
+    readonly int elementSize = step.ElementSize;
 
     /// <summary>Returns the bytes of one block for all tokens, including its input.</summary>
     public double Bytes(HybridDesign design, BlockSpec block)
     {
         // the input of each half and the output of its norm
         double halves = (block.Mixer is null ? 0 : 2.0 * design.Width) + (block.FeedForward.IsNone ? 0 : 2.0 * design.Width);
-        double perToken = halves * elementSize + FeedForward(block.FeedForward, design.Width) + Mixer(block.Mixer, design.Width) + Shared(design, block);
-        // the mask of a window is a table of all pairs of tokens, the same for all rows
-        double mask = IsMasked(block.Mixer) || IsMasked(design.SharedAttention(block)) ? (double)length * length * elementSize : 0;
-        return perToken * tokens + mask;
+        double perToken = halves * elementSize + FeedForward(block.FeedForward, design.Width) + (block.Mixer?.CountSavedActivations(design.Width, step) ?? 0) + Shared(design, block);
+        // a window's mask is a table of the row's pairs, the same for all rows
+        bool masked = block.Mixer?.NeedsMask(step.Length) == true || design.SharedAttention(block)?.NeedsMask(step.Length) == true;
+        return perToken * step.Tokens + (masked ? (double)step.Length * step.Length * elementSize : 0);
     }
 
-    bool IsMasked(MixerSpec? mixer) => mixer switch
-    {
-        AttentionSpec attention => attention.Window < length,
-        IntraHybridSpec intra => IsMasked(intra.Attention),
-        _ => false,
-    };
-
-    // the input and its norm, attention, the second norm and its input, the feed-forward, the outputs of adapters, and the input of the mixer
+    // input and its norm's output, attention, what the second norm reads and gives, feed-forward, what the adapters hand on, and the mixer's own input
     double Shared(HybridDesign design, BlockSpec block)
     {
         if (block.Shared is not { } use) return 0;
         var transformer = design.SharedTransformers[use.Transformer];
         double channels = 2.0 * transformer.InputWidth(design.Width) + 3.0 * design.Width + 3.0 * use.AttentionAdapterRank + use.FeedForwardAdapterRank + design.Width;
-        return channels * elementSize + FeedForward(transformer.FeedForward, design.Width) + Mixer(transformer.Attention, transformer.InputWidth(design.Width));
+        return channels * elementSize + FeedForward(transformer.FeedForward, design.Width) + transformer.Attention.CountSavedActivations(transformer.InputWidth(design.Width), step);
     }
 
     double FeedForward(FeedForwardSpec feedForward, int width)
@@ -55,51 +47,5 @@ sealed class SavedActivations(int elementSize, long length, long batch, bool cud
             default:
                 return 0;
         }
-    }
-
-    double Mixer(MixerSpec? mixer, int width)
-    {
-        switch (mixer)
-        {
-            case AttentionSpec attention:
-                // queries, keys, values and output, padded to one head size, and a float32 sum of exponentials per head
-                double size = Math.Max(attention.HeadSize, attention.ValueHeadSize);
-                return (2 * size * (attention.Heads + (double)attention.KeyValueHeads) + (attention.OutputGate ? 2.0 * attention.OutputWidth : 0)) * elementSize + 4.0 * attention.Heads;
-            case Mamba2Spec mamba:
-                // projection, convolution, scan, gated output
-                return (3.0 * mamba.InnerWidth + 2.0 * mamba.ConvolutionChannels + mamba.Heads) * elementSize
-                    + SavedStateMemory.StateSpaceDual(mamba.Heads, mamba.HeadSize, mamba.Groups, mamba.StateSize, mamba.ChunkSize, elementSize, tokens, cuda);
-            case Mamba1Spec mamba:
-                // projection, convolution, time step, B, C, output
-                return (5.0 * mamba.InnerWidth + mamba.TimeStepRank + 2.0 * mamba.StateSize) * elementSize + SavedStateMemory.SelectiveScan(mamba.InnerWidth, mamba.StateSize, cuda);
-            case IntraHybridSpec intra:
-                return Mixer(intra.Attention, width) + Mixer(intra.StateSpace, width) + Fusion(intra, width) * elementSize;
-            case GatedDeltaSpec delta:
-                // input and output of the convolution, the gate, the input of the norm, the input of the output projection
-                double channels = 2.0 * delta.ConvolutionChannels + 3.0 * delta.ValueWidth;
-                // float32, per head: five tables of a chunk, rates, queries, keys and values as inputs of products, the solution, and one state per
-                // chunk
-                double tables = delta.ValueHeads * (5.0 * delta.ChunkSize + 8 + 6.0 * delta.KeyHeadSize + 3.0 * delta.ValueHeadSize);
-                return channels * elementSize + 4.0 * tables + 4.0 * delta.ValueWidth * delta.KeyHeadSize / delta.ChunkSize;
-            case ShortConvolutionSpec:
-                // projection, input and output of the convolution, input of the output projection
-                return 6.0 * width * elementSize;
-            case CustomMixerSpec:
-                return 2.0 * width * elementSize;
-            default:
-                return 0;
-        }
-    }
-
-    // returns the channels between the branches and the residual stream; the outputs of the branches are counted with the branches
-    double Fusion(IntraHybridSpec intra, int width)
-    {
-        double branches = (double)intra.Attention.OutputWidth + intra.InnerWidth, normed = intra.Norm == BranchNorm.None ? 0 : branches;
-        // the projections read normalized and scaled branches; a gate, and the CUDA kernel that joins the branches, read the outputs of the
-        // projections
-        if (intra.Output == OutputProjection.Separate)
-            return normed + (intra.LearnedScale ? branches : 0) + (cuda || intra.Fusion == FusionKind.Gate ? 2.0 * width : 0);
-        double joined = intra.Fusion == FusionKind.Concat ? branches : intra.InnerWidth;
-        return joined + (cuda ? 0 : normed);
     }
 }

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using TorchSharp;
 
 namespace HybridArchitectures.Cost;
@@ -38,9 +39,11 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <param name="checkpointing">
     /// Whether blocks save only their input and are computed again in the backward pass, one at a time. The default is false.
     /// </param>
-    /// <param name="device">CUDA (with compute capability 9.0) or CPU. It decides how many states scans save.</param>
+    /// <param name="device">CUDA (the default) or CPU. It decides how many states scans save.</param>
+    /// <param name="gpu">The limits of the GPU, which decide the length of chunks. The default, null, means <see cref="GpuLimits.H100"/>.</param>
     /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
-    public static TrainingMemory FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA)
+    public static TrainingMemory FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false,
+        DeviceType device = DeviceType.CUDA, GpuLimits? gpu = null)
     {
         Require.AtLeast(length, 1, nameof(length));
         Require.AtLeast(batch, 1, nameof(batch));
@@ -48,7 +51,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         Require.That(device is DeviceType.CPU or DeviceType.CUDA, nameof(device), device, "CPU or CUDA");
         var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
-        var kept = new SavedActivations(elementSize, length, batch, device == DeviceType.CUDA);
+        var limits = device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null;
+        var kept = new SavedActivations(new(elementSize, length, batch, limits));
         var blocks = design.Blocks.Select(block => kept.Bytes(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
@@ -62,7 +66,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         }
         long parameters = 4 * count.Total;
         long head = count.Head > 0 ? count.Head : count.Embedding;
-        double loss = device == DeviceType.CPU ? 4 * head + input * tokens : Kernels.SavedStateMemory.Logits(tokens, design.VocabularySize, design.Width, elementSize) + (elementSize == 4 ? 0 : elementSize * head);
+        double loss = limits is null ? 4 * head + input * tokens
+            : SavedStateMemory.Logits(tokens, design.VocabularySize, design.Width, elementSize, limits) + (elementSize == 4 ? 0 : elementSize * head);
         return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations);
     }
 }

@@ -142,6 +142,54 @@ public sealed record AttentionSpec : MixerSpec
     /// <inheritdoc/>
     public override long CountParameters(int width) => CountInputParameters(width) + CountOutputParameters(width);
 
+    /// <inheritdoc/>
+    public override double CountMatrixWeights(int width) => CountInputWeights(width) + (double)OutputWidth * width;
+
+    internal double CountInputWeights(int width, bool sharedValues = false) => ((double)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth)) * width;
+
+    /// <inheritdoc/>
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 2.0 * ((double)QueryWidth + OutputWidth) * seen.Count(Span);
+
+    // tokens that a late query sees
+    long Span => Window is { } window ? (long)window + Sinks : long.MaxValue;
+
+    /// <inheritdoc/>
+    public override MixerCache CountCache(int width, long length, int elementSize)
+    {
+        long slot = ((long)KeyWidth + ValueWidth) * elementSize;
+        return Window is { } window ? new(Windows: ((long)window + Sinks + 1) * (slot + sizeof(long))) : new(KeysAndValues: length * slot);
+    }
+
+    /// <inheritdoc/>
+    public override double CountPaperCacheBytes(int width, long length) => 2.0 * Math.Min(length, Span) * ((double)KeyWidth + ValueWidth);
+
+    /// <inheritdoc/>
+    public override double CountStepTraffic(int width, long length, int elementSize) => Math.Min(length, Span) * ((double)KeyWidth + ValueWidth) * elementSize;
+
+    /// <inheritdoc/>
+    public override double CountSavedActivations(int width, TrainingStepShape step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        // queries, keys, values, output, padded to one head size, and a float32 sum of exponentials per head
+        double size = Math.Max(HeadSize, ValueHeadSize);
+        return (2 * size * (Heads + (double)KeyValueHeads) + (OutputGate ? 2.0 * OutputWidth : 0)) * step.ElementSize + 4.0 * Heads;
+    }
+
+    internal override bool NeedsMask(long length) => Window < length;
+
+    /// <inheritdoc/>
+    public override MixerDescription Describe()
+    {
+        string summary = FormattableString.Invariant($"attention {Heads}({KeyValueHeads})x{HeadSize}")
+            + (ValueHeadSize == HeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}"))
+            + (Window is { } visible ? FormattableString.Invariant($", window {visible}+{Sinks}") : "");
+        string details = $"{MixerDescription.Counted(Heads, "head")} × " + (HeadSize == ValueHeadSize ? $"{HeadSize}" : $"{HeadSize} (values {ValueHeadSize})");
+        if (KeyValueHeads != Heads) details += $", {MixerDescription.Counted(KeyValueHeads, "key-value head")}";
+        if (Window is { } window) details += Sinks > 0 ? $", window {window} + {MixerDescription.Counted(Sinks, "sink")}" : $", window {window}";
+        if (Rotary is null) details += ", no positions";
+        return new(Window is null ? "Attention" : "Sliding-window attention", summary, details, Window is null ? MixerColor.Attention : MixerColor.Window);
+    }
+
     internal long CountInputParameters(int width, bool sharedValues = false)
     {
         long outputs = (long)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth);

@@ -36,11 +36,11 @@ public sealed record BlockSpec
     // Resolve of a custom mixer must return a mixer, and must not change a complete one
     static MixerSpec? Resolve(MixerSpec? mixer, int width)
     {
-        if (mixer is not CustomMixerSpec) return mixer?.Resolve(width);
+        if (mixer is not { IsCustom: true }) return mixer?.Resolve(width);
         string name = $"{mixer.GetType().Name}.{nameof(MixerSpec.Resolve)}({width})";
         var complete = mixer.Resolve(width) ?? throw Require.Refusal(name, null, "a mixer with every size filled in");
         Require.That(
-            complete is not CustomMixerSpec || complete.Equals(complete.Resolve(width)), name, complete, "a mixer that resolves to itself, equal in every property");
+            complete is not { IsCustom: true } || complete.Equals(complete.Resolve(width)), name, complete, "a mixer that resolves to itself, equal in every property");
         return complete;
     }
 
@@ -48,7 +48,7 @@ public sealed record BlockSpec
     {
         Require.Present(FeedForward, "feedForward", "a feed-forward, or FeedForwardSpec.None");
         Require.That(Mixer is not null || !FeedForward.IsNone, "mixer", null, "a mixer in a block without a feed-forward");
-        if (Mixer is CustomMixerSpec custom) HybridDesignBuilder.CheckSymbol(custom);
+        if (Mixer is { IsCustom: true } custom) HybridDesignBuilder.CheckSymbol(custom);
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
         Require.That(Shared is null || Mixer is not null, "shared", Shared, "null in a block without a mixer, to whose input it would be added");

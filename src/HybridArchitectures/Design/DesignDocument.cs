@@ -1,3 +1,4 @@
+
 namespace HybridArchitectures.Design;
 
 /// <summary>Contains the properties of a design for the serializer. <see cref="HybridDesign"/> has a converter that uses this type.</summary>

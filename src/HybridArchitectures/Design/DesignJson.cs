@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -26,6 +27,7 @@ static class DesignJson
         lock (gate)
         {
             Require.That(!type.IsAbstract, "type", type.Name, "a type that is not abstract");
+            Require.That(BuiltInMixers.All(entry => entry.Type != type), "type", type.Name, "a custom mixer, since this one is known already");
             var taken = BuiltInMixers.FirstOrDefault(entry => entry.Name == name).Type ?? customMixers.GetValueOrDefault(name);
             Require.That(taken is null || taken == type, "name", name, $"an unused name; it belongs to {taken?.Name}");
             string? other = customMixers.FirstOrDefault(entry => entry.Value == type).Key;
@@ -42,10 +44,10 @@ static class DesignJson
 
     static void RequireRegistered(HybridDesign design)
     {
-        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>())
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Where(mixer => mixer.IsCustom))
             Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name,
                 $"a mixer that is registered with MixerSpec.Register<{custom.GetType().Name}>(name)");
-        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<CustomMixerSpec>().Distinct()) RequireReadable(custom);
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Where(mixer => mixer.IsCustom).Distinct()) RequireReadable(custom);
     }
 
     public static string Write(HybridDesign design)
@@ -63,7 +65,7 @@ static class DesignJson
     }
 
     // a mixer that would be read back differently is not written
-    static void RequireReadable(CustomMixerSpec mixer)
+    static void RequireReadable(MixerSpec mixer)
     {
         MixerSpec? again;
         try
@@ -113,25 +115,16 @@ static class DesignJson
     }
 
     static readonly (string Name, Type Type)[] BuiltInMixers =
-    [
-        ("attention", typeof(AttentionSpec)), ("mamba1", typeof(Mamba1Spec)), ("mamba2", typeof(Mamba2Spec)), ("intraHybrid", typeof(IntraHybridSpec)),
-        ("shortConvolution", typeof(ShortConvolutionSpec)), ("gatedDelta", typeof(GatedDeltaSpec)),
-    ];
-
-    static readonly (string Name, Type Type)[] FeedForwards =
-    [
-        ("none", typeof(NoFeedForward)), ("swiGlu", typeof(SwiGluSpec)), ("mlp", typeof(MlpSpec)), ("mixtureOfExperts", typeof(MixtureOfExpertsSpec)),
-    ];
+        [.. typeof(MixerSpec).GetCustomAttributes<JsonDerivedTypeAttribute>(inherit: false).Select(kind => ((string)kind.TypeDiscriminator!, kind.DerivedType))];
 
     static JsonSerializerOptions Rebuild()
     {
         lock (gate)
         {
-            var mixers = BuiltInMixers.Concat(customMixers.Select(entry => (entry.Key, entry.Value))).ToArray();
             var builtIn = DesignJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep).WithAddedModifier(info =>
             {
-                if (info.Type == typeof(MixerSpec)) info.PolymorphismOptions = Kinds(mixers);
-                else if (info.Type == typeof(FeedForwardSpec)) info.PolymorphismOptions = Kinds(FeedForwards);
+                if (info.Type != typeof(MixerSpec)) return;
+                foreach (var (name, type) in customMixers) info.PolymorphismOptions!.DerivedTypes.Add(new(type, name));
             });
             // a custom mixer is a type of the user's program, which is unknown to the source generator
             var resolver = JsonTypeInfoResolver.Combine(builtIn, new DefaultJsonTypeInfoResolver());
@@ -149,16 +142,5 @@ static class DesignJson
             options.MakeReadOnly();
             return current = options;
         }
-    }
-
-    static JsonPolymorphismOptions Kinds(IEnumerable<(string Name, Type Type)> kinds)
-    {
-        var options = new JsonPolymorphismOptions
-        {
-            TypeDiscriminatorPropertyName = Discriminator,
-            UnknownDerivedTypeHandling = JsonUnknownDerivedTypeHandling.FailSerialization,
-        };
-        foreach (var (name, type) in kinds) options.DerivedTypes.Add(new(type, name));
-        return options;
     }
 }

@@ -10,7 +10,12 @@ namespace HybridArchitectures.Design;
 /// Console.WriteLine($"{dense.CountParameters(width: 256):N0} and {experts.CountActiveParameters(width: 256):N0} parameters per token");
 /// </code>
 /// </example>
-public abstract partial record FeedForwardSpec
+[JsonPolymorphic(TypeDiscriminatorPropertyName = DesignJson.Discriminator)]
+[JsonDerivedType(typeof(NoFeedForward), "none")]
+[JsonDerivedType(typeof(SwiGluSpec), "swiGlu")]
+[JsonDerivedType(typeof(MlpSpec), "mlp")]
+[JsonDerivedType(typeof(MixtureOfExpertsSpec), "mixtureOfExperts")]
+public abstract record FeedForwardSpec
 {
     private protected FeedForwardSpec() { }
 

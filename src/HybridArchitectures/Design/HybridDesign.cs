@@ -1,5 +1,4 @@
 using System.Text.Json.Serialization;
-using HybridArchitectures.Cost;
 
 namespace HybridArchitectures.Design;
 
@@ -24,7 +23,7 @@ namespace HybridArchitectures.Design;
 /// </code>
 /// </example>
 [JsonConverter(typeof(HybridDesignConverter))]
-public sealed partial record HybridDesign
+public sealed record HybridDesign
 {
     internal const int MaxDepth = 4096;
 
@@ -196,9 +195,6 @@ public sealed partial record HybridDesign
         ArgumentNullException.ThrowIfNull(other);
         return DesignDiff.Between(this, other);
     }
-
-    /// <summary>Counts the trainable parameters: total, active, by part, and by block.</summary>
-    public ParameterCount CountParameters() => ParameterCount.FromDesign(this);
 
     /// <summary>Returns name, width, vocabulary size and pattern in one line.</summary>
     public override string ToString() => $"{Name ?? "design"}: width {Width}, vocabulary {VocabularySize}, {Depth} blocks {Pattern}";

@@ -1,3 +1,4 @@
+
 namespace HybridArchitectures.Design;
 
 /// <summary>
@@ -142,7 +143,7 @@ public sealed class HybridDesignBuilder
     public HybridDesignBuilder WithMixer(MixerSpec mixer)
     {
         ArgumentNullException.ThrowIfNull(mixer);
-        if (mixer is CustomMixerSpec) CheckSymbol(mixer);
+        if (mixer is { IsCustom: true }) CheckSymbol(mixer);
         return new(state with { Mixers = [.. state.Mixers.Where(known => known.Symbol != mixer.Symbol), mixer] });
     }
 
@@ -302,15 +303,8 @@ public sealed class HybridDesignBuilder
         return design;
     }
 
-    /// <summary>
-    /// Reviews the design for known weaknesses. If it cannot be built because groups do not divide heads or chunk sizes are not powers of two, the
-    /// findings say how to fix that, and <see cref="DesignReview.Design"/> is the reviewed design.
-    /// </summary>
-    /// <param name="options">The options. The default, null, means the default values.</param>
-    /// <exception cref="ArgumentException">The design cannot be built for another reason, or an option is out of range.</exception>
-    public DesignReview Review(ReviewOptions? options = null) => new(Draft(), options);
-
-    HybridDesign Draft()
+    /// <summary>The design, filled in but not checked.</summary>
+    internal HybridDesign Draft()
     {
         var pattern = state.Pattern is { } given ? CheckedPattern(given) : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
         var design = new HybridDesign

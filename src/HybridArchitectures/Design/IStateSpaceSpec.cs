@@ -20,5 +20,8 @@ public interface IStateSpaceSpec
     /// <summary>Returns the number of trainable parameters of the output projection.</summary>
     long CountOutputParameters(int width);
 
+    /// <summary>Entries of the weight matrices before the scan that each token is multiplied with.</summary>
+    internal double CountInputWeights(int width);
+
     internal MixerSpec Resolve(int width, int innerWidth);
 }

@@ -133,4 +133,62 @@ public sealed record IntraHybridSpec : MixerSpec
         long projected = Fusion == FusionKind.Concat ? both : inner;
         return branches + norm + scale + projected * width + (Fusion == FusionKind.Gate ? inner : 0);
     }
+
+    /// <inheritdoc/>
+    public override double CountMatrixWeights(int width)
+    {
+        bool both = Output == OutputProjection.Separate || Fusion == FusionKind.Concat;
+        return Attention.CountInputWeights(width, SharedValues) + Branch.CountInputWeights(width) + (double)width * (both ? Attention.OutputWidth + InnerWidth : InnerWidth);
+    }
+
+    /// <inheritdoc/>
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) =>
+        Attention.CountMixingFlops(width, accounting, seen) + StateSpace.CountMixingFlops(width, accounting, seen);
+
+    /// <inheritdoc/>
+    public override MixerCache CountCache(int width, long length, int elementSize) =>
+        Attention.CountCache(width, length, elementSize) + StateSpace.CountCache(width, length, elementSize);
+
+    /// <inheritdoc/>
+    public override double CountPaperCacheBytes(int width, long length) => Attention.CountPaperCacheBytes(width, length) + StateSpace.CountPaperCacheBytes(width, length);
+
+    /// <inheritdoc/>
+    public override double CountStepTraffic(int width, long length, int elementSize) =>
+        Attention.CountStepTraffic(width, length, elementSize) + StateSpace.CountStepTraffic(width, length, elementSize);
+
+    /// <inheritdoc/>
+    public override double CountSavedActivations(int width, TrainingStepShape step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        return Attention.CountSavedActivations(width, step) + StateSpace.CountSavedActivations(width, step)
+            + CountSavedChannels(width, step.Gpu is not null) * step.ElementSize;
+    }
+
+    // channels between the branches and the residual stream; the branches' own outputs are counted with them
+    double CountSavedChannels(int width, bool onGpu)
+    {
+        double branches = (double)Attention.OutputWidth + InnerWidth, normed = Norm == BranchNorm.None ? 0 : branches;
+        // normed and scaled branches are what the projections read; a gate reads what they give, and so does the kernel that joins them on a GPU
+        if (Output == OutputProjection.Separate)
+            return normed + (LearnedScale ? branches : 0) + (onGpu || Fusion == FusionKind.Gate ? 2.0 * width : 0);
+        double joined = Fusion == FusionKind.Concat ? branches : InnerWidth;
+        return joined + (onGpu ? 0 : normed);
+    }
+
+    internal override bool NeedsMask(long length) => Attention.NeedsMask(length);
+
+    /// <inheritdoc/>
+    public override MixerDescription Describe()
+    {
+        var (attention, stateSpace) = (Attention.Describe(), StateSpace.Describe());
+        string fusion = Fusion switch
+        {
+            FusionKind.Difference => $"{stateSpace.Name} minus attention",
+            FusionKind.Add => $"{stateSpace.Name} plus attention",
+            FusionKind.Concat => $"{stateSpace.Name} next to attention",
+            _ => $"{stateSpace.Name} and attention, gated",
+        };
+        return new("Intra-layer hybrid", $"{attention.Summary} | {stateSpace.Summary}, {Fusion.ToString().ToLowerInvariant()}",
+            $"{fusion}: {stateSpace.Details} | {attention.Details}", stateSpace.Color, attention.Color);
+    }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;
 
@@ -71,6 +72,34 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
 
     /// <inheritdoc/>
     public override long CountParameters(int width) => CountInputParameters(width) + CountOutputParameters(width);
+
+    /// <inheritdoc/>
+    public override double CountMatrixWeights(int width) => ((IStateSpaceSpec)this).CountInputWeights(width) + (double)InnerWidth * width;
+
+    double IStateSpaceSpec.CountInputWeights(int width) => 2.0 * InnerWidth * width + InnerWidth * (2.0 * TimeStepRank + 2.0 * StateSize);
+
+    /// <inheritdoc/>
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) =>
+        accounting == FlopAccounting.Paper ? 9.0 * InnerWidth * StateSize + 2.0 * InnerWidth : 4.0 * InnerWidth * StateSize;
+
+    /// <inheritdoc/>
+    public override MixerCache CountCache(int width, long length, int elementSize) => new(
+        Convolutions: (ConvolutionWidth - 1L) * InnerWidth * elementSize, Scans: (long)InnerWidth * StateSize * MixerCache.ScanElement(elementSize));
+
+    /// <inheritdoc/>
+    public override double CountPaperCacheBytes(int width, long length) => 2.0 * InnerWidth * ((double)StateSize + ConvolutionWidth);
+
+    /// <inheritdoc/>
+    public override double CountSavedActivations(int width, TrainingStepShape step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        // projection, convolution, time step, B, C, output
+        return (5.0 * InnerWidth + TimeStepRank + 2.0 * StateSize) * step.ElementSize + SavedStateMemory.SelectiveScan(InnerWidth, StateSize, step.Gpu is not null);
+    }
+
+    /// <inheritdoc/>
+    public override MixerDescription Describe() => new("Mamba-1", FormattableString.Invariant($"Mamba-1 {InnerWidth}, state {StateSize}"),
+        FormattableString.Invariant($"inner width {InnerWidth:N0}, state {StateSize}"), MixerColor.Mamba1);
 
     /// <inheritdoc/>
     public long CountInputParameters(int width)

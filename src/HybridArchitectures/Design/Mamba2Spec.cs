@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;
 
@@ -165,6 +166,41 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
 
     /// <inheritdoc/>
     public override long CountParameters(int width) => CountInputParameters(width) + CountOutputParameters(width);
+
+    /// <inheritdoc/>
+    public override double CountMatrixWeights(int width) => ((IStateSpaceSpec)this).CountInputWeights(width) + (double)InnerWidth * width;
+
+    double IStateSpaceSpec.CountInputWeights(int width) => (InnerWidth + (double)ConvolutionChannels + Heads) * width;
+
+    /// <inheritdoc/>
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
+    {
+        if (accounting == FlopAccounting.Paper) return 9.0 * InnerWidth * StateSize + 2.0 * InnerWidth;
+        double states = 4.0 * InnerWidth * StateSize;
+        if (seen.TextLength is not { } length) return states;
+        double chunk = Math.Min(ChunkSize, length);
+        return 2.0 * Groups * StateSize * chunk + 2.0 * InnerWidth * chunk + states;
+    }
+
+    /// <inheritdoc/>
+    public override MixerCache CountCache(int width, long length, int elementSize) => new(
+        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize, Scans: (long)InnerWidth * StateSize * MixerCache.ScanElement(elementSize));
+
+    /// <inheritdoc/>
+    public override double CountPaperCacheBytes(int width, long length) => 2.0 * (InnerWidth * (double)StateSize + ConvolutionWidth * (double)ConvolutionChannels);
+
+    /// <inheritdoc/>
+    public override double CountSavedActivations(int width, TrainingStepShape step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        // projection, convolution, scan, gated output
+        return (3.0 * InnerWidth + 2.0 * ConvolutionChannels + Heads) * step.ElementSize
+            + SavedStateMemory.StateSpaceDual(Heads, HeadSize, Groups, StateSize, ChunkSize, step.ElementSize, step.Tokens, step.Gpu);
+    }
+
+    /// <inheritdoc/>
+    public override MixerDescription Describe() => new("Mamba-2", FormattableString.Invariant($"Mamba-2 {Heads}x{HeadSize}, state {StateSize}"),
+        $"{MixerDescription.Counted(Heads, "head")} × {HeadSize}, state {StateSize}" + (Groups > 1 ? $", {Groups} groups" : ""), MixerColor.Mamba2);
 
     /// <inheritdoc/>
     public long CountInputParameters(int width)

@@ -3,10 +3,18 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes the part of a block that mixes information between tokens: attention, a state-space layer, both in parallel, or a custom mixer (see
-/// <see cref="CustomMixerSpec"/>).
+/// Describes what mixes information between positions in a block: attention, a state-space layer, both in parallel, or a custom mixer. A spec holds the sizes and
+/// everything that follows from them without a module: parameters, operations, cache, saved activations, and how it is named and drawn. To write a custom
+/// mixer, derive from <c>CustomMixerSpec</c> in <c>HybridArchitectures.Modules</c>.
 /// </summary>
-public abstract partial record MixerSpec
+[JsonPolymorphic(TypeDiscriminatorPropertyName = DesignJson.Discriminator)]
+[JsonDerivedType(typeof(AttentionSpec), "attention")]
+[JsonDerivedType(typeof(Mamba1Spec), "mamba1")]
+[JsonDerivedType(typeof(Mamba2Spec), "mamba2")]
+[JsonDerivedType(typeof(IntraHybridSpec), "intraHybrid")]
+[JsonDerivedType(typeof(ShortConvolutionSpec), "shortConvolution")]
+[JsonDerivedType(typeof(GatedDeltaSpec), "gatedDelta")]
+public abstract record MixerSpec
 {
     private protected MixerSpec() { }
 
@@ -25,11 +33,61 @@ public abstract partial record MixerSpec
     /// <summary>Returns the number of trainable parameters in a model of the given width, without the norm before the mixer.</summary>
     public abstract long CountParameters(int width);
 
+    /// <summary>Counts the entries of the weight matrices that each token is multiplied with. Biases, norms, convolutions and decays do not count.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    public abstract double CountMatrixWeights(int width);
+
     /// <summary>
-    /// Registers a custom mixer under a name, so that its designs can be written to JSON and read back. The key <c>kind</c> contains the name.
-    /// Registering the same type under the same name again has no effect.
+    /// Counts the floating point operations of one token's forward pass that are not products with weights: those between positions. A multiplication and an
+    /// addition are two operations.
     /// </summary>
-    /// <param name="name">The name.</param>
-    /// <exception cref="ArgumentException">The name is empty or belongs to another type.</exception>
-    public static void Register<T>(string name) where T : CustomMixerSpec => DesignJson.Register(typeof(T), name);
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="accounting">What counts as an operation.</param>
+    /// <param name="seen">How many tokens the token sees: the mean over a text, or those of one decoding step.</param>
+    public abstract double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen);
+
+    /// <summary>Counts the bytes of the cache for one row, by kind.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="length">Tokens seen.</param>
+    /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32, 8 for float64.</param>
+    public abstract MixerCache CountCache(int width, long length, int elementSize);
+
+    /// <summary>
+    /// Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does: two bytes per value, keys and values of the tokens that a query sees, and as many
+    /// convolution inputs as the convolution has taps.
+    /// </summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="length">Tokens seen.</param>
+    public abstract double CountPaperCacheBytes(int width, long length);
+
+    /// <summary>Counts the bytes of the cache that one decoding step reads and writes for one row. By default keys, values and custom states are read once, and
+    /// convolution inputs and recurrent states are read and written.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="length">Tokens seen, the decoded one included.</param>
+    /// <param name="elementSize">Bytes of an activation.</param>
+    public virtual double CountStepTraffic(int width, long length, int elementSize)
+    {
+        var cache = CountCache(width, length, elementSize);
+        return cache.KeysAndValues + cache.Windows + 2.0 * (cache.Convolutions + cache.Scans) + cache.Other;
+    }
+
+    /// <summary>Counts the bytes per token that the module saves between its forward and its backward pass, without its input.</summary>
+    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="step">The shape of the training step.</param>
+    public abstract double CountSavedActivations(int width, TrainingStepShape step);
+
+    /// <summary>Returns how the mixer is named in tables and drawn in pictures.</summary>
+    public abstract MixerDescription Describe();
+
+    /// <summary>Whether a row of this length needs a mask: a table of the row's pairs of positions, the same for all rows.</summary>
+    internal virtual bool NeedsMask(long length) => false;
+
+    /// <summary>Whether the type is a user's own.</summary>
+    internal virtual bool IsCustom => false;
+
+    /// <summary>Registers a custom mixer under a name, so that designs with it can be written to JSON and read back (the key <c>kind</c> holds the name).
+    /// Registering the same type under the same name again does nothing.</summary>
+    /// <typeparam name="T">A type that derives from <c>CustomMixerSpec</c>.</typeparam>
+    /// <exception cref="ArgumentException">The name is empty or already belongs to another type, or the type is not a custom mixer.</exception>
+    public static void Register<T>(string name) where T : MixerSpec => DesignJson.Register(typeof(T), name);
 }

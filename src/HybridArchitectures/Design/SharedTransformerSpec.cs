@@ -1,3 +1,6 @@
+
+using HybridArchitectures.Cost;
+
 namespace HybridArchitectures.Design;
 
 /// <summary>

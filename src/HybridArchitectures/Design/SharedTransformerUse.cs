@@ -1,3 +1,4 @@
+
 namespace HybridArchitectures.Design;
 
 /// <summary>

@@ -23,4 +23,29 @@ public sealed record ShortConvolutionSpec : MixerSpec
 
     /// <inheritdoc/>
     public override long CountParameters(int width) => 4L * width * width + (long)width * ConvolutionWidth + (Bias ? 5L * width : 0);
+
+    /// <inheritdoc/>
+    public override double CountMatrixWeights(int width) => 4.0 * width * width;
+
+    /// <summary>Returns 0: the convolution's taps are parameters, which <see cref="FlopAccounting.Paper"/> counts as such, and it is no matrix product.</summary>
+    /// <inheritdoc/>
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+    /// <inheritdoc/>
+    public override MixerCache CountCache(int width, long length, int elementSize) => new(Convolutions: (ConvolutionWidth - 1L) * width * elementSize);
+
+    /// <inheritdoc/>
+    public override double CountPaperCacheBytes(int width, long length) => 2.0 * ConvolutionWidth * width;
+
+    /// <inheritdoc/>
+    public override double CountSavedActivations(int width, TrainingStepShape step)
+    {
+        ArgumentNullException.ThrowIfNull(step);
+        // projection (three times the width), the convolution's input and output, what is projected out
+        return 6.0 * width * step.ElementSize;
+    }
+
+    /// <inheritdoc/>
+    public override MixerDescription Describe() => new("Short convolution", FormattableString.Invariant($"short convolution of {ConvolutionWidth}"),
+        MixerDescription.Counted(ConvolutionWidth, "tap"), MixerColor.Convolution);
 }

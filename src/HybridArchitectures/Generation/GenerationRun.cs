@@ -1,6 +1,7 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 

@@ -1,6 +1,6 @@
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

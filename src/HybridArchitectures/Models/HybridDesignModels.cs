@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
@@ -11,7 +12,7 @@ public static class HybridDesignModels
     /// <summary>Creates a model with undefined parameters, which the caller fills.</summary>
     internal static HybridLanguageModel CreateBlankModel(this HybridDesign design, ScalarType compute, Device device, ScalarType weightType = ScalarType.Float32)
     {
-        ModuleChecks.ComputeType(compute);
+        StateChecks.ComputeType(compute);
         ModuleChecks.WeightType(weightType);
         TorchLibrary.EnsureLoaded();
         using var scope = NewDisposeScope();
@@ -67,7 +68,7 @@ public static class HybridDesignModels
     static T Create<T>(HybridDesign design, ScalarType compute, Device? device, long? seed, ScalarType weightType, Func<ModuleFactory, T> create)
     {
         ArgumentNullException.ThrowIfNull(design);
-        ModuleChecks.ComputeType(compute);
+        StateChecks.ComputeType(compute);
         ModuleChecks.WeightType(weightType);
         design.Check();
         TorchLibrary.EnsureLoaded();

@@ -1,4 +1,3 @@
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using static TorchSharp.torch;
@@ -36,8 +35,7 @@ public sealed partial class HybridLanguageModel
     internal void Take(HybridLanguageModel source)
     {
         source.RequireAlive();
-        var adapted = LoraSites.FromModel(source).Where(site => site.Adapter is { IsMerged: false }).ToDictionary(site => site.Name, site =>
-            site.Adapter!);
+        var adapted = source.AllAdapters().Where(one => !one.Adapter.IsMerged).ToDictionary(one => one.Name, one => one.Adapter);
         if (Design.TiedHead && adapted.ContainsKey(HeadName))
             throw new InvalidOperationException("the head is the embedding: a copy cannot hold its adapter; leave the head out of the targets, or untie it");
         var given = source.State;

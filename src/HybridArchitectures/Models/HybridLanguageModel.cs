@@ -1,8 +1,8 @@
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -68,8 +68,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// </summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
-    /// <summary>Gets the attached low-rank adapters, or null.</summary>
-    public LoraAdapters? Adapters { get; internal set; }
+    /// <summary>The adapters that are attached to the model, if any; the room above knows their type.</summary>
+    internal object? AttachedAdapters { get; set; }
 
     /// <summary>Gets whether the model has custom mixers.</summary>
     internal bool HasCustomMixers { get; }

@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
@@ -18,7 +19,7 @@ public sealed class HybridStack : HybridModule
     public HybridStack(ModuleFactory factory, ScalarType compute = ScalarType.Float32) : base(nameof(HybridStack))
     {
         ArgumentNullException.ThrowIfNull(factory);
-        ModuleChecks.ComputeType(compute);
+        StateChecks.ComputeType(compute);
         ComputeType = compute;
         Width = factory.Width;
         var design = factory.Design;

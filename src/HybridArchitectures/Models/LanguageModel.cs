@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
@@ -47,4 +48,14 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
 
     /// <summary>Creates an empty cache for <paramref name="batch"/> rows.</summary>
     public abstract HybridCache CreateCache(int batch);
+
+    /// <summary>Reads a cache that <see cref="HybridCache.Save"/> wrote for this model: the same design and weights. Only the design can be checked.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is no cache, damaged, or of another design; the message names the reason.</exception>
+    public HybridCache LoadCache(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return HybridCache.Load(path, CreateCache);
+    }
 }

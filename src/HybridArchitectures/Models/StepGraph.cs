@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;

@@ -2,6 +2,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -98,7 +99,7 @@ public sealed class Attention : Mixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)
     {
-        ModuleChecks.State(batch, compute, device);
+        StateChecks.State(batch, compute, device);
         return spec.Window is { } window
             ? new WindowState(batch, window, spec.Sinks, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device)
             : new KeyValueState(batch, spec.KeyValueHeads, spec.HeadSize, spec.ValueHeadSize, compute, device);

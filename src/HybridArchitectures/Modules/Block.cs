@@ -1,7 +1,7 @@
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -39,7 +39,7 @@ public sealed class Block : HybridModule
             ModuleChecks.Spec(factory, spec.Mixer);
             mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
             Mixer = Add("mixer", ModuleCatalogue.CreateMixer(factory, spec.Mixer));
-            isCustom = spec.Mixer is CustomMixerSpec;
+            isCustom = spec.Mixer is { IsCustom: true };
         }
         if (ModuleCatalogue.CreateFeedForward(factory, spec.FeedForward) is { } feedForward)
         {

@@ -2,6 +2,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -90,7 +91,7 @@ public sealed class GatedDelta : Mixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)
     {
-        ModuleChecks.State(batch, compute, device);
+        StateChecks.State(batch, compute, device);
         return new RecurrentState(
             zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
             zeros([batch, spec.ValueHeads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));

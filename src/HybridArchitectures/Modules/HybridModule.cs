@@ -1,5 +1,4 @@
 using TorchSharp;
-using HybridArchitectures.Adapters;
 using TorchSharp.Modules;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -77,6 +76,17 @@ public abstract class HybridModule : nn.Module
     internal Parameter ProjectionWeight(string name) => Parameter(name);
 
     internal LoraWeight? Adapter(string weight) => adapters?.GetValueOrDefault(weight);
+
+    /// <summary>Returns the adapters of this module and of those below it, by the full names of their weights.</summary>
+    internal IEnumerable<(string Name, LoraWeight Adapter)> AllAdapters(string prefix = "")
+    {
+        foreach (var (weight, adapter) in adapters ?? []) yield return (prefix + weight, adapter);
+        foreach (var (name, child) in named_children())
+        {
+            if (child is not HybridModule module || child is LoraWeight) continue;
+            foreach (var one in module.AllAdapters($"{prefix}{name}.")) yield return one;
+        }
+    }
 
     internal void SetAdapter(string weight, LoraWeight? adapter)
     {

@@ -1,3 +1,4 @@
+using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -15,9 +16,9 @@ public sealed class LowRankAdapter : HybridModule
     public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
-        ModuleChecks.Size(outputs, nameof(outputs));
-        ModuleChecks.Size(inputs, nameof(inputs));
-        ModuleChecks.Size(rank, nameof(rank));
+        StateChecks.Size(outputs, nameof(outputs));
+        StateChecks.Size(inputs, nameof(inputs));
+        StateChecks.Size(rank, nameof(rank));
         down = Add("down", new Linear(factory.Projection(rank, inputs)));
         up = Add("up", new Linear(factory.Bias(outputs, rank)));
     }

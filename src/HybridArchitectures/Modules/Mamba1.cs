@@ -2,6 +2,7 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -91,7 +92,7 @@ public sealed class Mamba1 : StateSpaceMixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)
     {
-        ModuleChecks.State(batch, compute, device);
+        StateChecks.State(batch, compute, device);
         return new RecurrentState(
             zeros([batch, spec.ConvolutionWidth - 1, spec.InnerWidth], compute, device),
             zeros([batch, spec.InnerWidth, spec.StateSize], SequenceChecks.StateType(compute), device));

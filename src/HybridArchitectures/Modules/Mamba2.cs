@@ -2,6 +2,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -91,7 +92,7 @@ public sealed class Mamba2 : StateSpaceMixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)
     {
-        ModuleChecks.State(batch, compute, device);
+        StateChecks.State(batch, compute, device);
         return new RecurrentState(
             zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
             zeros([batch, spec.Heads, spec.HeadSize, spec.StateSize], SequenceChecks.StateType(compute), device));

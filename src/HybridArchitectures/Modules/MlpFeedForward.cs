@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;

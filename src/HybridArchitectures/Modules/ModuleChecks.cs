@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -36,38 +37,10 @@ static class ModuleChecks
         context.BeginFor(x);
     }
 
-    /// <summary>Throws an exception for types that activations cannot have. TorchSharp passes undefined values of the enum to native code.</summary>
-    public static void ComputeType(ScalarType compute)
-    {
-        if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
-    }
-
     /// <summary>Throws an exception for types that weights cannot have.</summary>
     public static void WeightType(ScalarType weightType)
     {
         if (weightType is not (ScalarType.Float32 or ScalarType.BFloat16))
             throw new ArgumentException($"weightType is {weightType}; expected Float32 or BFloat16", nameof(weightType));
-    }
-
-    /// <summary>Throws an exception for arguments from which no state can be created.</summary>
-    public static void State(long batch, ScalarType compute, Device device)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
-        ComputeType(compute);
-        DeviceOf(device);
-    }
-
-    /// <summary>Throws an exception for a missing device, and for a type that libtorch does not have.</summary>
-    public static void DeviceOf(Device device)
-    {
-        ArgumentNullException.ThrowIfNull(device);
-        if (!Enum.IsDefined(device.type)) throw new ArgumentException($"device is of type {device.type}; expected one of {string.Join(", ", Enum.GetNames<DeviceType>())}", nameof(device));
-    }
-
-    /// <summary>Throws an exception for a size below 1.</summary>
-    public static void Size(long value, string name)
-    {
-        if (value < 1) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected at least 1");
     }
 }

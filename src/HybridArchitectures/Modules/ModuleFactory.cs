@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Sequence;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -27,7 +28,7 @@ public sealed class ModuleFactory : IDisposable
     {
         this.blank = blank;
         ArgumentNullException.ThrowIfNull(design);
-        ModuleChecks.DeviceOf(device);
+        StateChecks.DeviceOf(device);
         ModuleChecks.WeightType(weightType);
         WeightType = weightType;
         TorchDevices.Require(device, nameof(device));

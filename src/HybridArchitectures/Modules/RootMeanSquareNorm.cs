@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -18,7 +19,7 @@ public sealed class RootMeanSquareNorm : HybridModule
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
         ArgumentNullException.ThrowIfNull(factory);
-        ModuleChecks.Size(width, nameof(width));
+        StateChecks.Size(width, nameof(width));
         Checks.Positive(epsilon);
         this.epsilon = epsilon;
         zeroCentered = factory.Design.ZeroCenteredNorms;

@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -45,7 +46,7 @@ public sealed class ShortConvolution : Mixer
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)
     {
-        ModuleChecks.State(batch, compute, device);
+        StateChecks.State(batch, compute, device);
         return new ConvolutionState(zeros([batch, spec.ConvolutionWidth - 1, width], compute, device));
     }
 }

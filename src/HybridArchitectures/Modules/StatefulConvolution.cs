@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;

@@ -3,6 +3,7 @@ using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tokenization;
 

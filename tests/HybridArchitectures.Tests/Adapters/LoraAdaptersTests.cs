@@ -1,8 +1,10 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tests.Models;
 using TorchSharp;
@@ -159,7 +161,7 @@ public sealed class LoraAdaptersTests : IDisposable
         Checkpoint.Save(model, folder["adapted"]);
         using (var again = Checkpoint.Load(folder["adapted"]))
         {
-            Assert.Equal(adapters.Weights, again.Adapters!.Weights);
+            Assert.Equal(adapters.Weights, again.Adapters()!.Weights);
             Assert.True(Forward(model).equal(Forward(again)).all().item<bool>());
         }
         Assert.Contains("merge or detach", Assert.Throws<ArgumentException>("model", () => PretrainedModel.Save(model, folder["exported"], "llama")).Message);
@@ -167,7 +169,7 @@ public sealed class LoraAdaptersTests : IDisposable
         Checkpoint.Save(model, folder["merged"]);
         using (var plain = Checkpoint.Load(folder["merged"]))
         {
-            Assert.Null(plain.Adapters);
+            Assert.Null(plain.Adapters());
             Assert.True(Forward(model).equal(Forward(plain)).all().item<bool>());
         }
     }
@@ -233,7 +235,7 @@ public sealed class LoraAdaptersTests : IDisposable
         Assert.Throws<ArgumentException>("model", () => LoraAdapters.Attach(model));
         adapters.Save(folder["a"]);
         Assert.Contains("stack.blocks.2.mixer.query.weight", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["a"])).Message);
-        Assert.Null(other.Adapters);
+        Assert.Null(other.Adapters());
         SafetensorsFile.Write(folder["b"], new Dictionary<string, Tensor> { ["x.down"] = zeros(2, 3) }, new Dictionary<string, string> { ["lora"] = "1", ["rank"] = "999999", ["alpha"] = "1", ["dropout"] = "0" });
         Assert.Contains("does not have rank", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["b"])).Message);
         SafetensorsFile.Write(folder["c"], new Dictionary<string, Tensor> { ["x"] = zeros(2) });

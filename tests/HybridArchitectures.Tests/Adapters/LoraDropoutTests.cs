@@ -1,5 +1,6 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Adapters;

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -255,7 +256,7 @@ public sealed class PeftAdaptersTests : IDisposable
         string said = Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, path, "llama")).Message;
         Assert.Contains(message, said);
         Assert.Contains(path, said);
-        Assert.Null(model.Adapters);
+        Assert.Null(model.Adapters());
         Assert.All(model.AllParameters(), item => Assert.True(item.Value.requires_grad));
     }
 
@@ -279,7 +280,7 @@ public sealed class PeftAdaptersTests : IDisposable
         string said = Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, path, "llama")).Message;
         Assert.Contains(message, said);
         Assert.Contains(tensor, said);
-        Assert.Null(model.Adapters);
+        Assert.Null(model.Adapters());
     }
 
     [Fact]

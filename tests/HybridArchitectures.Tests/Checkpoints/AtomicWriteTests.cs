@@ -1,4 +1,5 @@
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 

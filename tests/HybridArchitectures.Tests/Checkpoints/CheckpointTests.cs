@@ -1,6 +1,7 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Design;
 using HybridArchitectures.Tests.Models;
 using TorchSharp;

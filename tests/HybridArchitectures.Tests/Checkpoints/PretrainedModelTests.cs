@@ -4,6 +4,7 @@ using HybridArchitectures.Conformance;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Models;
 using static TorchSharp.torch;
 

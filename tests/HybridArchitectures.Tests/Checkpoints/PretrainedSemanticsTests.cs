@@ -3,6 +3,7 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Conformance;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;

@@ -3,8 +3,10 @@ using HybridArchitectures.Adapters;
 using HybridArchitectures.Chat;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Conformance;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Tokenization;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 

@@ -2,6 +2,8 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Tests.Models;
 using TorchSharp;
 using static TorchSharp.torch;

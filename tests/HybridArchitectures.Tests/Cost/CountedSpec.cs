@@ -10,7 +10,9 @@ public sealed record CountedSpec : CustomMixerSpec
 
     public override long CountParameters(int width) => 0;
 
-    public override double CountMixingFlops(int width, double visible) => width * visible;
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
+
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => width * seen.Count();
 
     public override long CountCacheBytes(int width, long length, int elementSize) => 3 * length;
 

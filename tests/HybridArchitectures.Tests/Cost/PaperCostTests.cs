@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Cost;

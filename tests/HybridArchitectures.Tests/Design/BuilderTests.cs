@@ -1,3 +1,4 @@
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Design;

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Reflection;
 using System.Text.RegularExpressions;
 using HybridArchitectures.Design;
+using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;
 

@@ -4,6 +4,8 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Fuzz;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Review;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Design;

@@ -10,5 +10,11 @@ public sealed record LetterSpec(string Letter) : CustomMixerSpec
 
     public override long CountParameters(int width) => 0;
 
+    public override long CountCacheBytes(int width, long length, int elementSize) => 0;
+
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 0;
+
     public override Mixer CreateMixer(ModuleFactory factory) => throw new NotSupportedException("a spec without module");
 }

@@ -1,5 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;
 

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Design;
 
@@ -10,6 +11,10 @@ public sealed partial record ShiftSpec(int By) : CustomMixerSpec
     public override string Symbol => "X";
 
     public override long CountParameters(int width) => width;
+
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
 
     public override long CountCacheBytes(int width, long length, int elementSize) => (long)By * width * elementSize;
 

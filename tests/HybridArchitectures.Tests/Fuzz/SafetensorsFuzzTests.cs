@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using CsCheck;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Fuzz;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using static TorchSharp.torch;
 

@@ -1,5 +1,6 @@
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Tests.Models;
 using static TorchSharp.torch;
 

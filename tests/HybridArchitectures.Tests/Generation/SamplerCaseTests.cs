@@ -2,6 +2,7 @@ using System.Text.Json;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Conformance;
 using HybridArchitectures.Generation;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;

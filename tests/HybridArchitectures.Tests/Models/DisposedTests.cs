@@ -3,6 +3,7 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Tests.Checkpoints;
 using static TorchSharp.torch;
 

@@ -3,6 +3,8 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tests.Design;
 using HybridArchitectures.Training;
@@ -147,7 +149,7 @@ public sealed class HeldWeightsTests : IDisposable
         var ids = Ids(2, 9);
         using var copy = model.Copy(ScalarType.Float32);
         Assert.True(copy.Forward(ids).allclose(model.Forward(ids), 1e-4, 1e-4));
-        Assert.Null(copy.Adapters);
+        Assert.Null(copy.Adapters());
     }
 
     [Fact]

@@ -3,6 +3,9 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -126,7 +129,7 @@ public sealed class HybridCacheTests : IDisposable
         Read(model, cache, prompts, [8, 2, 5]);
         Read(model, cache, more.narrow(1, 0, 1));           // grown by a token: what is spare is not saved
         cache.Save(folder["cache"]);
-        using var restored = HybridCache.Load(folder["cache"], model);
+        using var restored = model.LoadCache(folder["cache"]);
         Assert.Equal(cache.Lengths, restored.Lengths);
         var (expected, actual) = (Read(model, cache, more.narrow(1, 1, 2)), Read(model, restored, more.narrow(1, 1, 2)));
         Assert.True(expected.equal(actual).all().item<bool>());
@@ -231,7 +234,7 @@ public sealed class HybridCacheTests : IDisposable
         using var again = empty.Append(cache);
         Assert.Equal([5L, 5], again.Lengths);
         empty.Save(folder["empty"]);
-        using var restored = HybridCache.Load(folder["empty"], model);
+        using var restored = model.LoadCache(folder["empty"]);
         Assert.Equal(0, restored.Batch);
     }
 
@@ -262,7 +265,7 @@ public sealed class HybridCacheTests : IDisposable
             var metadata = file.Metadata.ToDictionary();
             change(tensors, metadata);
             SafetensorsFile.Write(folder["changed"], tensors, metadata);
-            return Assert.Throws<InvalidDataException>(() => HybridCache.Load(folder["changed"], reader ?? model)).Message;
+            return Assert.Throws<InvalidDataException>(() => (reader ?? model).LoadCache(folder["changed"])).Message;
         }
         Assert.Contains("hybrid_cache", Refused((_, metadata) => metadata.Clear()));
         Assert.Contains("another design", Refused((_, metadata) => metadata["design"] = "0"));
@@ -275,7 +278,7 @@ public sealed class HybridCacheTests : IDisposable
         Assert.Contains("not of 2 rows", Refused((tensors, _) => tensors["blocks.0.0"] = tensors["blocks.0.0"].narrow(0, 0, 1)));
         Assert.Contains("does not fit", Refused((tensors, _) => tensors["blocks.0.1"] = tensors["blocks.0.1"].to(ScalarType.Float16)));
         Assert.Contains("the model has no state there", Refused((_, _) => { }, other));
-        Assert.Throws<FileNotFoundException>(() => HybridCache.Load(folder["nothing"], model));
+        Assert.Throws<FileNotFoundException>(() => model.LoadCache(folder["nothing"]));
         Assert.Single(Directory.GetFiles(folder.Path, "cache*"));
     }
 
@@ -296,7 +299,7 @@ public sealed class HybridCacheTests : IDisposable
                 cache.Rewind(snapshot);
                 cache.Trim();
                 joined.Save(folder["cache"]);
-                using var loaded = HybridCache.Load(folder["cache"], model);
+                using var loaded = model.LoadCache(folder["cache"]);
             }
             return Tensor.TotalCount;
         }

@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tests.Models;
 using TorchSharp;
@@ -83,7 +84,7 @@ public sealed class CustomStateTests : IDisposable
         Read(model, cache, ids[.., 4..6]);
         cache.Rewind(snapshot);
         Same(whole[.., 4..], Read(model, cache, ids[.., 4..]));
-        using var loaded = HybridCache.Load(folder["cache"], model);
+        using var loaded = model.LoadCache(folder["cache"]);
         Same(whole[.., 4..], Read(model, loaded, ids[.., 4..]));
         fork.Dispose();
         both.Dispose();

@@ -2,6 +2,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
@@ -47,6 +48,10 @@ sealed record DecaySpec : CustomMixerSpec
     public override string Symbol => "X";
 
     public override long CountParameters(int width) => width;
+
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
 
     public override long CountCacheBytes(int width, long length, int elementSize) => (long)width * elementSize;
 

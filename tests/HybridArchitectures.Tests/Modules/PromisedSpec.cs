@@ -29,9 +29,11 @@ public sealed record PromisedSpec : CustomMixerSpec
 
     public override long CountParameters(int width) => (long)width * width + width + ParametersTooMany;
 
+    public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
+
     public override long CountCacheBytes(int width, long length, int elementSize) => CacheBytes;
 
-    public override double CountMixingFlops(int width, double visible) => Flops;
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => Flops;
 
     public override Mixer CreateMixer(ModuleFactory factory) => new PromisedMixer(factory);
 }

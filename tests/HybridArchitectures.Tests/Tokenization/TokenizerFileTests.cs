@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Tokenization;

@@ -1,4 +1,5 @@
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 

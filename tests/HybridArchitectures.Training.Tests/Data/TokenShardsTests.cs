@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 

@@ -1,5 +1,6 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;

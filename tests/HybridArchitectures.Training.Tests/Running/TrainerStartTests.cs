@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
@@ -23,6 +24,12 @@ public sealed class TrainerStartTests : IDisposable
         public override string Symbol => "X";
 
         public override long CountParameters(int width) => width;
+
+        public override long CountCacheBytes(int width, long length, int elementSize) => 0;
+
+        public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
+
+        public override double CountSavedActivations(int width, TrainingStepShape step) => 0;
 
         public override Mixer CreateMixer(ModuleFactory factory) => new NamelessMixer(factory);
     }

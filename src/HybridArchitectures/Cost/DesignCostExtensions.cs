@@ -1,0 +1,34 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Cost;
+
+/// <summary>Counts what a design costs: <c>design.Cost(8192)</c>, <c>design.CountParameters()</c>, <c>design.Explain()</c>.</summary>
+public static class DesignCostExtensions
+{
+    /// <summary>Counts the trainable parameters: total, active, by part and by block.</summary>
+    /// <param name="design">A complete design.</param>
+    /// <exception cref="ArgumentException">No model can be made of the design.</exception>
+    public static ParameterCount CountParameters(this HybridDesign design) => ParameterCount.FromDesign(design);
+
+    /// <summary>Returns parameters, operations, cache and memory for texts of a length.</summary>
+    /// <param name="design">A complete design.</param>
+    /// <param name="sequenceLength">Tokens of a text. The default is 8192.</param>
+    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    public static DesignCost Cost(this HybridDesign design, int sequenceLength = 8192)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        Require.AtLeast(sequenceLength, 1, nameof(sequenceLength));
+        return new(design, sequenceLength);
+    }
+
+    /// <summary>Returns the layers as a table, first to last, with parameters, operations and cache of each.</summary>
+    /// <param name="design">A complete design.</param>
+    /// <param name="sequenceLength">Tokens of a text. The default is 8192.</param>
+    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    public static string Explain(this HybridDesign design, int sequenceLength = 8192)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        Require.AtLeast(sequenceLength, 1, nameof(sequenceLength));
+        return DesignExplanation.Create(design, sequenceLength);
+    }
+}

@@ -1,0 +1,26 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>The colour of a mixer in pictures.</summary>
+public enum MixerColor
+{
+    /// <summary>Attention over all positions.</summary>
+    Attention,
+
+    /// <summary>Attention over a sliding window.</summary>
+    Window,
+
+    /// <summary>Mamba-1.</summary>
+    Mamba1,
+
+    /// <summary>Mamba-2.</summary>
+    Mamba2,
+
+    /// <summary>A gated delta net.</summary>
+    GatedDelta,
+
+    /// <summary>A convolution.</summary>
+    Convolution,
+
+    /// <summary>A custom mixer.</summary>
+    Custom,
+}

@@ -1,0 +1,13 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>How a mixer is named in tables and drawn in pictures.</summary>
+/// <param name="Name">Its kind, such as <c>Mamba-2</c>.</param>
+/// <param name="Summary">Kind and sizes in one short line, such as <c>Mamba-2 32x64, state 128</c>.</param>
+/// <param name="Details">Its sizes in words, such as <c>32 heads × 64, state 128</c>.</param>
+/// <param name="Color">The colour of its box.</param>
+/// <param name="SecondColor">The colour of the lower half of its box, for a mixer of two branches; null for one colour.</param>
+public sealed record MixerDescription(string Name, string Summary, string Details, MixerColor Color, MixerColor? SecondColor = null)
+{
+    /// <summary>A number of things, such as <c>1 head</c> or <c>1,024 heads</c>.</summary>
+    internal static string Counted(int count, string noun) => FormattableString.Invariant($"{count:N0} {noun}{(count == 1 ? "" : "s")}");
+}

@@ -1,0 +1,44 @@
+using HybridArchitectures.Design;
+
+namespace HybridArchitectures.Review;
+
+/// <summary>Represents a finding of a review.</summary>
+/// <param name="Rule">The id of the rule.</param>
+/// <param name="Severity">The severity.</param>
+/// <param name="Layer">The position of the block, counted from 1, or of the first of several blocks. Null means the whole design.</param>
+/// <param name="Message">The problem.</param>
+/// <param name="Evidence">The evidence.</param>
+/// <param name="Cure">The fix, for all layers together.</param>
+public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Cure Cure)
+{
+    /// <summary>
+    /// Gets or sets the positions of all blocks with this finding, counted from 1 and ascending. The default is <see cref="Layer"/>, or empty for the
+    /// whole design.
+    /// </summary>
+    public EquatableList<int> Layers { get; init; } = Layer is { } layer ? [layer] : [];
+
+    /// <summary>Returns the finding as text, for example <c>warning attention-first, layer 1: ...</c>.</summary>
+    public override string ToString() => $"{Severity.ToString().ToLowerInvariant()} {Rule}{Place}: {Message} Evidence: {Evidence}. Cure: {Cure}";
+
+    string Place => Layers.Count switch
+    {
+        0 => "",
+        1 => $", layer {Layers[0]}",
+        _ => $", layers {Ranges.Format(Layers)}",
+    };
+
+    /// <summary>Joins equal findings of several layers into one, in the order of their first layers.</summary>
+    internal static IEnumerable<Finding> Joined(IEnumerable<Finding> findings) => findings
+        .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Cure.Change, one.Cure.Safe, CanApply: one.Cure.Apply is not null))
+        .Select(group => Joined([.. group]));
+
+    static Finding Joined(IReadOnlyList<Finding> alike)
+    {
+        if (alike.Count == 1) return alike[0];
+        var cure = alike[0].Cure;
+        if (cure.Apply is not null)
+            cure = cure with { Apply = design => alike.Aggregate(design, (changed, one) => one.Cure.Apply!(changed)) };
+        int[] layers = [.. alike.SelectMany(one => one.Layers).Distinct().Order()];
+        return alike[0] with { Layer = layers.Length == 0 ? null : layers[0], Layers = [.. layers], Cure = cure };
+    }
+}

@@ -1,0 +1,109 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Sequence;
+
+/// <summary>Contains the device data of decoding steps on a GPU: lengths and rotary tables. A step then needs no number from the host.</summary>
+public sealed partial class HybridCache
+{
+    const long MinTable = 1024;
+
+    readonly Dictionary<(RotarySpec Spec, int HeadSize), (Tensor Cosine, Tensor Sine)> tables = [];
+    Tensor? stepLengths, one;
+    bool areCurrent;                // whether stepLengths are the lengths
+
+    /// <summary>Gets or sets whether passes over one token read lengths and positions from the device. The default is true on a GPU.</summary>
+    internal bool StepsOnDevice { get; set; }
+
+    /// <summary>Gets a number that changes when memory that steps use, other than that of states, is replaced.</summary>
+    internal int Epoch { get; private set; }
+
+    /// <summary>
+    /// Begins a step over <paramref name="length"/> tokens per row and returns the lengths including them, (batch) int32 on the device.
+    /// </summary>
+    internal Tensor BeginStep(long length, Device device)
+    {
+        using var noGrad = no_grad();
+        if (stepLengths is null)
+        {
+            stepLengths = zeros([Batch], ScalarType.Int32, device).DetachFromDisposeScope();
+            one = ones([], ScalarType.Int32, device).DetachFromDisposeScope();
+            Epoch++;
+        }
+        Upload();
+        areCurrent = false;
+        stepLengths.add_(one!, Scalars.From(length));
+        return stepLengths;
+    }
+
+    /// <summary>Copies the lengths of the host to the device, after a prompt or a rewind.</summary>
+    internal void Upload()
+    {
+        if (areCurrent || stepLengths is null) return;
+        using var noGrad = no_grad();
+        using var upload = tensor(lengths.Select(value => checked((int)value)).ToArray(), ScalarType.Int32, device: stepLengths.device);
+        stepLengths.copy_(upload);
+        areCurrent = true;
+    }
+
+    /// <summary>Counts one token per row that a captured step has added on the device.</summary>
+    internal void CountStep()
+    {
+        for (int row = 0; row < lengths.Length; row++) lengths[row]++;
+    }
+
+    /// <summary>Returns cosines and sines of positions from 0, (positions, half) each, for at least <paramref name="length"/> positions.</summary>
+    internal (Tensor Cosine, Tensor Sine) StepTable(RotarySpec spec, int headSize, long length, Device device)
+    {
+        if (tables.TryGetValue((spec, headSize), out var table) && table.Cosine.size(0) >= length) return table;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        long positions = Math.Max(MinTable, Math.Max(length, 2 * (table.Cosine?.size(0) ?? 0)));
+        var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, device);
+        var (cosine, sine) = Rotary.Table(Indices.Range(0, positions, device), frequencies);
+        table.Cosine?.Dispose();
+        table.Sine?.Dispose();
+        Epoch++;
+        return tables[(spec, headSize)] = (cosine.squeeze(0).contiguous().DetachFromDisposeScope(),
+            sine.squeeze(0).contiguous().DetachFromDisposeScope());
+    }
+
+    /// <summary>Reserves memory for rows of <paramref name="length"/> tokens, so that steps up to that length replace no memory.</summary>
+    internal void Reserve(long length)
+    {
+        foreach (var state in States)
+        {
+            state?.Reserve(length);
+            state?.TakeOwnership();
+        }
+        foreach (var ((spec, headSize), table) in tables.ToArray()) StepTable(spec, headSize, length, table.Cosine.device);
+    }
+
+    /// <summary>After a stepwise pass, keeps the first tokens of each row, at least one, and removes the other tokens of the pass.</summary>
+    /// <param name="counts">The number of tokens to keep per row.</param>
+    /// <param name="length">The number of tokens of the pass.</param>
+    internal void KeepTokens(IReadOnlyList<int> counts, int length)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var state in States) state?.KeepTokens(counts, length);
+        for (int row = 0; row < lengths.Length; row++) lengths[row] -= length - counts[row];
+        if (counts.Any(count => count < length)) areCurrent = false;
+    }
+
+    void DisposeSteps()
+    {
+        stepLengths?.Dispose();
+        one?.Dispose();
+        foreach (var (cosine, sine) in tables.Values)
+        {
+            cosine.Dispose();
+            sine.Dispose();
+        }
+        tables.Clear();
+        stepLengths = null;
+    }
+}

@@ -1,0 +1,167 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Sequence;
+
+/// <summary>
+/// Represents what one mixer remembers of earlier tokens: keys and values, convolution inputs, a state-space state, or several of these. A state
+/// whose tensors keep their shape overrides only <see cref="Tensors"/> and <see cref="Select"/>; one that grows also overrides the other members. The
+/// library detaches the tensors of a state from every dispose scope after <see cref="Modules.Mixer.CreateState"/>, <see cref="Modules.Mixer.Forward"/> and the
+/// methods here, so that a state can contain plain tensors.
+/// </summary>
+public abstract class MixerState : IDisposable
+{
+    Dictionary<(int Token, int Index), Tensor>? remembered;
+
+    /// <summary>Gets the tensors of the state, batch first. The state owns them, and they change with each pass.</summary>
+    public abstract IReadOnlyList<Tensor> Tensors { get; }
+
+    /// <summary>Returns a copy of rows, in the given order. Rows can occur several times.</summary>
+    public abstract MixerState Select(Tensor rows);
+
+    /// <summary>Gets the size in bytes.</summary>
+    public virtual long Bytes => Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
+
+    /// <summary>Returns a new state with the rows of this state, at least one, followed by those of another.</summary>
+    /// <param name="other">A state of the same mixer.</param>
+    /// <exception cref="ArgumentException">The states do not belong to the same mixer.</exception>
+    public virtual MixerState Append(MixerState other)
+    {
+        RequireSameKind(other);
+        using var scope = NewDisposeScope();
+        long own = Rows(Tensors), added = Rows(other.Tensors);
+        // space for the other rows first, as copies of the first row
+        var index = new long[own + added];
+        for (long row = 0; row < own; row++) index[row] = row;
+        var joined = Select(tensor(index, device: Tensors.Count > 0 ? Tensors[0].device : CPU)).TakeOwnership();
+        try
+        {
+            Fill(joined.Tensors, other.Tensors, own, added);
+        }
+        catch
+        {
+            joined.Dispose();
+            throw;
+        }
+        return joined;
+    }
+
+    /// <summary>
+    /// Returns what <see cref="Rewind"/> needs to return to this point: copies of all tensors, or less if the state needs less. The caller owns the
+    /// snapshot.
+    /// </summary>
+    public virtual StateSnapshot Snapshot() => new([.. Tensors.Select(tensor => tensor.clone())]);
+
+    /// <summary>Returns to a snapshot of this state.</summary>
+    public virtual void Rewind(StateSnapshot snapshot)
+    {
+        ArgumentNullException.ThrowIfNull(snapshot);
+        Fill(Tensors, snapshot.Tensors, 0, Rows(snapshot.Tensors));
+    }
+
+    /// <summary>Returns the tensors to save in a file, as views or the tensors themselves, in the current dispose scope.</summary>
+    /// <param name="lengths">The number of tokens of each row.</param>
+    public virtual IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths) => [.. Tensors.Select(tensor => tensor.alias())];
+
+    /// <summary>Restores the tensors that <see cref="Save"/> returned in an empty state with the same number of rows.</summary>
+    /// <param name="saved">The tensors, on the CPU.</param>
+    /// <param name="lengths">The number of tokens of each row.</param>
+    /// <exception cref="ArgumentException">The tensors are not those of such a state.</exception>
+    public virtual void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
+    {
+        ArgumentNullException.ThrowIfNull(saved);
+        ArgumentNullException.ThrowIfNull(lengths);
+        Fill(Tensors, saved, 0, lengths.Count);
+    }
+
+    /// <summary>Releases memory that is reserved for more than <paramref name="length"/> tokens per row.</summary>
+    public virtual void Trim(long length) { }
+
+    /// <summary>In a stepwise pass, saves a copy of a tensor as it is after a token, except the last.</summary>
+    internal void Remember(int token, int index, SequenceContext context)
+    {
+        if (token >= context.Length - 1) return;
+        remembered ??= [];
+        remembered[(token, index)] = Tensors[index].clone().DetachFromDisposeScope();
+    }
+
+    /// <summary>
+    /// Returns (batch, length, ...) from steps (batch, ...), one after another; <paramref name="index"/> is the tensor of the state that they change.
+    /// </summary>
+    internal Tensor EachToken(long length, int index, SequenceContext context, Func<int, Tensor> step)
+    {
+        if (length == 1) return step(0).unsqueeze(1);
+        var results = new Tensor[length];
+        for (int token = 0; token < results.Length; token++)
+        {
+            results[token] = step(token);
+            Remember(token, index, context);
+        }
+        return stack(results, 1);
+    }
+
+    /// <summary>Sets each row to its state after its first tokens of the last stepwise pass.</summary>
+    internal virtual void KeepTokens(IReadOnlyList<int> counts, int length)
+    {
+        if (remembered is null) return;
+        foreach (int index in remembered.Keys.Select(key => key.Index).Distinct())
+        {
+            for (int row = 0; row < counts.Count; row++)
+                if (counts[row] < length) Tensors[index].select(0, row).copy_(remembered[(counts[row] - 1, index)].select(0, row));
+        }
+        foreach (var copy in remembered.Values) copy.Dispose();
+        remembered = null;
+    }
+
+    /// <summary>Reserves memory for <paramref name="length"/> tokens per row if the state grows.</summary>
+    internal virtual void Reserve(long length) { }
+
+    /// <inheritdoc/>
+    public virtual void Dispose()
+    {
+        foreach (var tensor in Tensors) tensor.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Detaches the tensors from every dispose scope: the state owns them.</summary>
+    internal MixerState TakeOwnership()
+    {
+        foreach (var tensor in Tensors) tensor.DetachFromDisposeScope();
+        return this;
+    }
+
+    /// <summary>Returns a copy of rows of a tensor, outside every dispose scope.</summary>
+    protected static Tensor Rows(Tensor tensor, Tensor rows) => tensor.index_select(0, rows).DetachFromDisposeScope();
+
+    private protected T RequireSameKind<T>(T self, MixerState other) where T : MixerState
+    {
+        RequireSameKind(other);
+        return (T)other;
+    }
+
+    void RequireSameKind(MixerState other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        if (other.GetType() != GetType()) throw new ArgumentException($"other is a {other.GetType().Name}; expected a {GetType().Name}", nameof(other));
+    }
+
+    static long Rows(IReadOnlyList<Tensor> tensors) => tensors.Count == 0 ? 0 : tensors[0].size(0);
+
+    static void Fill(IReadOnlyList<Tensor> targets, IReadOnlyList<Tensor> values, long first, long count)
+    {
+        if (values.Count != targets.Count) throw new ArgumentException($"{values.Count} tensors are given for a state of {targets.Count}");
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        for (int i = 0; i < targets.Count; i++)
+        {
+            var target = targets[i].narrow(0, first, count);
+            RequireLike(values[i], target.shape, target.dtype, i);
+            target.copy_(values[i]);
+        }
+    }
+
+    private protected static void RequireLike(Tensor value, long[] shape, ScalarType type, int index)
+    {
+        if (value.dtype != type || !value.shape.SequenceEqual(shape))
+            throw new ArgumentException($"tensor {index} is {value.dtype}[{string.Join(", ", value.shape)}]; the state's is {type}[{string.Join(", ", shape)}]");
+    }
+}

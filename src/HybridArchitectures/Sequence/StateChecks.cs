@@ -1,0 +1,36 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Sequence;
+
+/// <summary>Checks of the sizes, types and devices of states. Each refusal names the argument, its value and what was expected.</summary>
+static class StateChecks
+{
+    /// <summary>Refuses types that activations do not have. TorchSharp hands numbers that name no type on to native code.</summary>
+    public static void ComputeType(ScalarType compute)
+    {
+        if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
+            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
+    }
+
+    /// <summary>Refuses what no state can be made of.</summary>
+    public static void State(long batch, ScalarType compute, Device device)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
+        ComputeType(compute);
+        DeviceOf(device);
+    }
+
+    /// <summary>Refuses an absent device, and one of a type that libtorch does not know.</summary>
+    public static void DeviceOf(Device device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        if (!Enum.IsDefined(device.type)) throw new ArgumentException($"device is of type {device.type}; expected one of {string.Join(", ", Enum.GetNames<DeviceType>())}", nameof(device));
+    }
+
+    /// <summary>Refuses a size below 1.</summary>
+    public static void Size(long value, string name)
+    {
+        if (value < 1) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected at least 1");
+    }
+}
