@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Modules;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -129,6 +130,7 @@ public sealed class AdamW : IDisposable
                 Enumerable.Repeat(step, items.Count).ToArray(), rate, options.Beta1, options.Beta2, group.Decay, options.Epsilon, false, false,
                 OperatorArgument.Optional(scale), OperatorArgument.Optional(failed));
         }
+        WeightWrites.Add();         // the fused step does not change the versions of the parameters
         DropGradients();
         return norm.MoveToOuterDisposeScope();
     }

@@ -47,11 +47,11 @@ public sealed partial class HybridLanguageModel
         }
     }
 
-    /// <summary>Returns a number that changes whenever a tensor of the model is changed in place.</summary>
+    /// <summary>Returns a number that changes whenever a tensor of the model is changed in place, also by an optimizer step.</summary>
     internal long Version()
     {
         RequireAlive();
-        long version = 17;
+        long version = WeightWrites.Count;
         foreach (var (_, value) in AllState()) version = unchecked(version * 31 + TorchOperator.CallInteger("aten::_version", "", value));
         return version;
     }

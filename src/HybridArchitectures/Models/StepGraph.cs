@@ -16,6 +16,7 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
     readonly List<nint> addresses = [];
     CudaGraph? graph;
     int epoch;
+    long writes;
     bool isReady;
 
     /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
@@ -69,7 +70,7 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
 
     bool IsCurrent()
     {
-        if (epoch != cache.Epoch) return false;
+        if (epoch != cache.Epoch || writes != WeightWrites.Count) return false;
         int at = 0;
         foreach (var state in cache.States)
             foreach (var tensor in state?.Tensors ?? [])
@@ -82,7 +83,7 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
         addresses.Clear();
         foreach (var state in cache.States)
             foreach (var tensor in state?.Tensors ?? []) addresses.Add(TensorMemory.Pointer(tensor));
-        epoch = cache.Epoch;
+        (epoch, writes) = (cache.Epoch, WeightWrites.Count);
     }
 
     public void Dispose() => graph?.Dispose();

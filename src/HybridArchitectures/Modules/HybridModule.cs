@@ -13,7 +13,7 @@ public abstract class HybridModule : nn.Module
 {
     readonly HashSet<string> neverDecayed = [];
     Dictionary<string, LoraWeight>? adapters;
-    Dictionary<string, (nint Handle, long Version, Tensor Value)>? derived;
+    Dictionary<string, (nint Handle, long Version, long Writes, Tensor Value)>? derived;
 
     /// <summary>Creates a module; <paramref name="kind"/> is its name in exceptions.</summary>
     protected HybridModule(string kind) : base(kind) { }
@@ -107,18 +107,26 @@ public abstract class HybridModule : nn.Module
     {
         if (x.dtype == ScalarType.Float64 || is_grad_enabled()) return compute(Parameter(name, x));
         var parameter = Parameter(name);
-        long version = TorchOperator.CallInteger("aten::_version", "", parameter);
-        derived ??= [];
+        long version = TorchOperator.CallInteger("aten::_version", "", parameter), writes = WeightWrites.Count;
+        if (derived is null) Interlocked.CompareExchange(ref derived, [], null);
         lock (derived)
         {
-            if (derived.TryGetValue(name, out var kept))
-            {
-                if (kept.Handle == parameter.Handle && kept.Version == version) return kept.Value;
-                kept.Value.Dispose();
-            }
+            bool isStored = derived.TryGetValue(name, out var stored);
+            if (isStored && stored.Handle == parameter.Handle && stored.Version == version && stored.Writes == writes) return stored.Value;
             using var scope = NewDisposeScope();
-            var value = compute(parameter).DetachFromDisposeScope();
-            derived[name] = (parameter.Handle, version, value);
+            var value = compute(parameter);
+            // a captured graph may read the stored tensor, so its memory stays in place
+            if (isStored && stored.Value.device == value.device && stored.Value.dtype == value.dtype)
+            {
+                stored.Value.copy_(value);
+                value = stored.Value;
+            }
+            else
+            {
+                if (isStored) stored.Value.Dispose();
+                value = value.DetachFromDisposeScope();
+            }
+            derived[name] = (parameter.Handle, version, writes, value);
             return value;
         }
     }

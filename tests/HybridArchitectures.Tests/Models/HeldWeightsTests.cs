@@ -40,6 +40,31 @@ public sealed class HeldWeightsTests : IDisposable
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
+    public void Passes_without_gradients_follow_an_optimizer_step(string name)
+    {
+        using var model = TinyDesigns.Model(name);
+        var ids = Ids(2, 9);
+        Tensor Logits(HybridLanguageModel of)
+        {
+            using var noGrad = no_grad();
+            return of.Forward(ids);
+        }
+        var before = Logits(model);
+        using var optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)));
+        long version = model.Version();
+        for (int step = 0; step < 2; step++)
+        {
+            HybridArchitectures.Kernels.Runtime.Autograd.Backward(model.Loss(ids[.., ..8], ids[.., 1..]).Total);
+            optimizer.Step(0.05);
+        }
+        Assert.NotEqual(version, model.Version());
+        using var fresh = model.Copy(ScalarType.Float32);       // a new model has stored nothing
+        var after = Logits(model);
+        Assert.False(Same(before, after));
+        Assert.True(Same(Logits(fresh), after));
+    }
+
+    [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
     public void Logits_of_held_weights_are_those_of_weights_cast_at_each_pass(string name)
     {
         using var noGrad = no_grad();

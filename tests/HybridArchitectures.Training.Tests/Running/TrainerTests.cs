@@ -181,7 +181,8 @@ public sealed class TrainerTests : IDisposable
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
         using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(200), ContextLength = 6, BatchSize = 2, MicroBatchSize = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
         trainer.Run();
-        Assert.True(counts[20..].Max() <= counts[10], $"{counts[10]} tensors at step 10, {counts[20..].Max()} later");
+        // the first evaluation, after step 50, stores what is computed from weights alone
+        Assert.True(counts[60..].Max() <= counts[55], $"{counts[55]} tensors at step 56, {counts[60..].Max()} later");
     }
 
     [Fact]
