@@ -10,7 +10,7 @@ using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 // products of the library's own code do not go through libtorch: its composed forms do
-StateSpaceDual.Backend = FewRowsLinear.Backend = KernelBackend.LibTorch;
+StateSpaceDual.Backend = FewRowsLinear.Backend = SelectedLinear.Backend = KernelBackend.LibTorch;
 var (folder, rows, length) = (args[0], int.Parse(args[1]), int.Parse(args[2]));
 TorchLibrary.EnsureLoaded();
 foreach (string file in Directory.GetFiles(folder, "*.json"))
