@@ -10,18 +10,22 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(), GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), LoadCommand() };
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
+            GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
     static Command CpuOps()
     {
-        var filters = new Argument<string[]>("filter") { Description = "Benchmarks to run, such as *RmsNorm*; all if none is given.", Arity = ArgumentArity.ZeroOrMore };
-        var command = new Command("cpu-ops", "Operators in main memory one by one, with the memory they take, against what a user would compose of TorchSharp's.") { filters };
+        var filters = new Argument<string[]>(
+            "filter") { Description = "Benchmarks to run, such as *RmsNorm*; all if none is given.", Arity = ArgumentArity.ZeroOrMore };
+        var command = new Command("cpu-ops",
+            "Operators in main memory one by one, with the memory they take, against what a user would compose of TorchSharp's.") { filters };
         command.SetAction(arguments =>
         {
             var chosen = arguments.GetValue(filters) ?? [];
-            var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(["--filter", .. chosen.Length > 0 ? chosen : ["*Cpu*"]], new CpuConfig());
+            var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly)
+                .Run(["--filter", .. chosen.Length > 0 ? chosen : ["*Cpu*"]], new CpuConfig());
             return summaries.Any() && summaries.All(summary => summary.Reports.All(report => report.Success)) ? 0 : 1;
         });
         return command;
@@ -32,9 +36,12 @@ static class Program
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operation, sizes': only these." };
         var rounds = new Option<int>("--rounds") { Description = "Rounds of both ways.", DefaultValueFactory = _ => 7 };
-        var command = new Command("cpu", "Operators, a training step and decoding steps in main memory, each compared with plain operators in the same run and with the limit of the machine.") { json, filter, rounds };
+        var command = new Command("cpu",
+            "Operators, a training step and decoding steps in main memory, each compared with plain operators in the same run and with the limit "
+            + "of the machine.") { json, filter, rounds };
         command.Aliases.Add("cpu-ratios");
-        command.SetAction(arguments => Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
+        command.SetAction(arguments =>
+            Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
         return command;
     }
 
@@ -43,8 +50,10 @@ static class Program
         var rounds = new Option<int>("--rounds") { Description = "Rounds over all settings.", DefaultValueFactory = _ => 3 };
         var seconds = new Option<double>("--seconds") { Description = "How long each measurement takes.", DefaultValueFactory = _ => 6 };
         var busy = new Option<string?>("--busy") { Description = "Measures only next to N busy processes." };
-        var command = new Command("cpu-shared", "A training step next to busy processes, for several ways of waiting of libtorch's threads.") { rounds, seconds, busy };
-        command.SetAction(arguments => Guarded(() => SharedCores.Run(arguments.GetValue(rounds), arguments.GetValue(seconds), arguments.GetValue(busy))));
+        var command = new Command("cpu-shared",
+            "A training step next to busy processes, for several ways of waiting of libtorch's threads.") { rounds, seconds, busy };
+        command.SetAction(arguments =>
+            Guarded(() => SharedCores.Run(arguments.GetValue(rounds), arguments.GetValue(seconds), arguments.GetValue(busy))));
         return command;
     }
 
@@ -68,14 +77,20 @@ static class Program
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
-        var anchors = new Option<string?>("--anchors") { Description = "run: measure Python's rivals too; none; or a file to take them from, of an earlier run's records or of what the script printed. Default: run on cuda, none on cpu." };
+        var anchors = new Option<string?>(
+            "--anchors") { Description =
+            "run: measure Python's rivals too; none; or a file to take them from, of an earlier run's records or of what the script printed. "
+            + "Default: run on cuda, none on cpu." };
         var seconds = new Option<double>("--seconds") { Description = "About how long each median is measured.", DefaultValueFactory = _ => 0.3 };
         var device = DeviceOption();
-        var command = new Command("gpu-ops", "Operators on a CUDA card: medians, share of what the card could do, ratio to Python's rivals, memory.") { json, filter, device, tiny, anchors, seconds };
+        var command = new Command("gpu-ops",
+            "Operators on a CUDA card: medians, share of what the card could do, ratio to Python's rivals, memory.") { json, filter, device, tiny,
+            anchors, seconds };
         command.SetAction(arguments => Guarded(() =>
         {
             var name = arguments.GetValue(device)!;
-            return GpuOps.Run(new(arguments.GetValue(json), arguments.GetValue(filter), name, arguments.GetValue(tiny), arguments.GetValue(anchors) ?? (name == "cuda" ? "run" : "none"), arguments.GetValue(seconds)));
+            return GpuOps.Run(new(arguments.GetValue(json), arguments.GetValue(filter), name, arguments.GetValue(tiny),
+                arguments.GetValue(anchors) ?? (name == "cuda" ? "run" : "none"), arguments.GetValue(seconds)));
         }));
         return command;
     }
@@ -84,17 +99,22 @@ static class Program
     {
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name, or of 'operator, shape, type': only these." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
-        var operators = new Option<bool>("--operators") { Description = "Instead, what gpu-ops asks for: the most device memory each operator holds, a line of JSON each." };
+        var operators = new Option<bool>(
+            "--operators") { Description = "Instead, what gpu-ops asks for: the most device memory each operator holds, a line of JSON each." };
         var type = new Option<string>("--type") { Description = "bfloat16 or float32: of the activations.", DefaultValueFactory = _ => "bfloat16" };
         type.AcceptOnlyFromAmong("bfloat16", "float32");
         var device = DeviceOption();
-        var command = new Command("gpu-memory", "The memory of training for designs of every kind of layer, compared with the cost model; 1 if they differ by more than a tenth.") { filter, tiny, operators, type, device };
+        var command = new Command("gpu-memory",
+            "The memory of training for designs of every kind of layer, compared with the cost model; 1 if they differ by more than "
+            + "a tenth.") { filter, tiny, operators, type, device };
         command.SetAction(arguments => Guarded(() =>
         {
             var where = GpuOps.Named(arguments.GetValue(device)!);
             if (arguments.GetValue(operators)) return GpuMemory.Print(arguments.GetValue(filter), arguments.GetValue(tiny), where);
             if (!HeldMemory.CanMeasure) return TrainingMemoryTable.Run(Environment.GetCommandLineArgs()[1..]);
-            return TrainingMemoryTable.Print(arguments.GetValue(filter), arguments.GetValue(tiny), where, arguments.GetValue(type) == "float32" ? TorchSharp.torch.ScalarType.Float32 : TorchSharp.torch.ScalarType.BFloat16);
+            return TrainingMemoryTable.Print(
+                arguments.GetValue(filter), arguments.GetValue(tiny), where,
+                arguments.GetValue(type) == "float32" ? TorchSharp.torch.ScalarType.Float32 : TorchSharp.torch.ScalarType.BFloat16);
         }));
         return command;
     }
@@ -112,14 +132,17 @@ static class Program
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
         var parts = new Option<string>("--parts")
         {
-            Description = "What to measure, separated by commas: kernels, decode, eager, prefill, load.", DefaultValueFactory = _ => "decode,eager,prefill,load",
+            Description = "What to measure, separated by commas: kernels, decode, eager, prefill, load.", DefaultValueFactory = _ =>
+                "decode,eager,prefill,load",
         };
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };
         var device = DeviceOption();
-        var command = new Command("gpu-decode", "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
+        var command = new Command("gpu-decode",
+            "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
             { filter, parts, tiny, anchors, device };
-        command.SetAction(arguments => Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','), arguments.GetValue(tiny),
+        command.SetAction(arguments =>
+            Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','), arguments.GetValue(tiny),
             arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
         return command;
     }
@@ -128,18 +151,22 @@ static class Program
     {
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var device = DeviceOption();
-        var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the card has nothing to do.") { json, device };
+        var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the card has nothing to do.") { json,
+            device };
         command.SetAction(arguments => Guarded(() => GpuCalls.Run(arguments.GetValue(json), arguments.GetValue(device)!)));
         return command;
     }
 
     static Command LoadCommand()
     {
-        var gigabytes = new Option<double>("--gigabytes") { Description = "Size of the checkpoint, which is made first and deleted afterwards.", DefaultValueFactory = _ => 2 };
+        var gigabytes = new Option<double>(
+            "--gigabytes") { Description = "Size of the checkpoint, which is made first and deleted afterwards.", DefaultValueFactory = _ => 2 };
         var folder = new Option<string?>("--folder") { Description = "Where to make it. Default: the folder for temporary files." };
-        var repeats = new Option<int>("--repeats") { Description = "How often each way is measured; the fastest counts.", DefaultValueFactory = _ => 3 };
+        var repeats = new Option<int>(
+            "--repeats") { Description = "How often each way is measured; the fastest counts.", DefaultValueFactory = _ => 3 };
         var command = new Command("load", "Loading of a bfloat16 checkpoint against a plain read of its file.") { gigabytes, folder, repeats };
-        command.SetAction(arguments => Guarded(() => LoadBenchmark.Run(arguments.GetValue(gigabytes), arguments.GetValue(folder), arguments.GetValue(repeats))));
+        command.SetAction(arguments =>
+            Guarded(() => LoadBenchmark.Run(arguments.GetValue(gigabytes), arguments.GetValue(folder), arguments.GetValue(repeats))));
         return command;
     }
 
@@ -156,7 +183,8 @@ static class Program
         {
             return run();
         }
-        catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException or System.Text.Json.JsonException or DllNotFoundException)
+        catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException or System.Text.Json.JsonException
+            or DllNotFoundException)
         {
             Console.Error.WriteLine(e.Message);
             return 2;

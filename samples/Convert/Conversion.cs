@@ -12,7 +12,8 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
 {
     // what belongs to a checkpoint and is not of the weights
     static readonly string[] Companions =
-        ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt", "generation_config.json"];
+        ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+        "vocab.json", "merges.txt", "generation_config.json"];
 
     /// <summary>Whether what was written is what was read, up to the rounding of its type.</summary>
     public bool Run()
@@ -26,7 +27,8 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
         if (To == "own") Checkpoint.Save(model, Target, Type);
         else PretrainedModel.Save(model, Target, To, new() { Type = Type, ShardBytes = ShardBytes, SettingsFrom = Settings() });
         foreach (string name in Companions)
-            if (File.Exists(Path.Combine(Source, name)) && !File.Exists(Path.Combine(Target, name))) File.Copy(Path.Combine(Source, name), Path.Combine(Target, name));
+            if (File.Exists(Path.Combine(Source, name)) && !File.Exists(Path.Combine(Target, name)))
+                File.Copy(Path.Combine(Source, name), Path.Combine(Target, name));
         Say($"wrote {Target}: {string.Join(", ", Directory.GetFiles(Target).Select(Path.GetFileName).Order())}, {Directory.GetFiles(Target).Sum(path => new FileInfo(path).Length):n0} bytes, {watch.Elapsed.TotalSeconds:0.0} s");
         return Check(model);
     }

@@ -8,8 +8,9 @@ using static TorchSharp.torch;
 namespace CustomMixer;
 
 /// <summary>
-/// The module. The recurrence is a selective scan with one state per channel: with a = -1 and b = c = 1 the scan computes h_t = exp(-d_t) h_{t-1} + d_t x_t, so a forget
-/// gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t give the recurrence above, with the library's kernels, documents, pads and states.
+/// The module. The recurrence is a selective scan with one state per channel: with a = -1 and b = c = 1 the scan computes h_t = exp(-d_t) h_{t-1} +
+/// d_t x_t, so a forget gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t give the recurrence above, with the library's kernels, documents,
+/// pads and states.
 /// </summary>
 sealed class GatedRecurrence : Mixer
 {
@@ -22,7 +23,8 @@ sealed class GatedRecurrence : Mixer
         input = Add("input", new Linear(factory.Projection(3 * spec.InnerWidth, factory.Width)));
         output = Add("output", new Linear(factory.Projection(factory.Width, spec.InnerWidth, intoResidual: true)));
         // memories of a few to a few hundred tokens: softplus(bias) between 0.005 and 0.5
-        AddParameter("forget_bias", factory.FromUniform(Math.Log(0.005), Math.Log(0.5), logarithm => logarithm.exp().expm1().log(), spec.InnerWidth), decays: false);
+        AddParameter("forget_bias", factory.FromUniform(Math.Log(0.005), Math.Log(0.5), logarithm => logarithm.exp().expm1().log(), spec.InnerWidth),
+            decays: false);
     }
 
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
@@ -34,7 +36,8 @@ sealed class GatedRecurrence : Mixer
         var written = forget.neg().expm1().neg().div(forget).to(value.dtype).mul(value);                            // (1 - exp(-d_t)) v_t / d_t
         var constant = ones([x.size(0), x.size(1), 1], value.dtype, x.device);
         var decay = full([spec.InnerWidth, 1], Scalars.From(-1), float32, x.device);
-        var (read, last) = SelectiveScan.Forward(written, forget.to(value.dtype), decay, constant, constant, gate: gate, initialState: own?.Scan, layout: context.Layout);
+        var (read, last) = SelectiveScan.Forward(
+            written, forget.to(value.dtype), decay, constant, constant, gate: gate, initialState: own?.Scan, layout: context.Layout);
         own?.Scan.copy_(last);
         return output.Forward(read);                                                                                // the scan's gate is silu
     }

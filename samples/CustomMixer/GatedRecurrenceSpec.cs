@@ -4,8 +4,8 @@ using HybridArchitectures.Modules;
 namespace CustomMixer;
 
 /// <summary>
-/// A gated linear recurrence, one state per channel: h_t = f_t h_{t-1} + (1 - f_t) v_t with a forget gate f_t that depends on the token, read out through an output
-/// gate. What the library has to know of it: a letter for patterns, its parameters, its state, and how to make the module.
+/// A gated linear recurrence, one state per channel: h_t = f_t h_{t-1} + (1 - f_t) v_t with a forget gate f_t that depends on the token, read out
+/// through an output gate. What the library has to know of it: a letter for patterns, its parameters, its state, and how to make the module.
 /// </summary>
 public sealed record GatedRecurrenceSpec : CustomMixerSpec
 {

@@ -39,7 +39,8 @@ Console.WriteLine($"held out: {measured.BitsPerByte:f3} bits per byte, after {re
 
 // its state goes from token to token as that of the library's own mixers does, and the checkpoint knows it
 using var loaded = Checkpoint.Load(result.Checkpoint!);
-var written = new TextGenerator(loaded, new ByteTokenizer()).Generate("Gets or sets the ", new GenerationOptions { MaxNewTokens = 100, Temperature = 0.6, Seed = 1 });
+var written = new TextGenerator(loaded, new ByteTokenizer())
+    .Generate("Gets or sets the ", new GenerationOptions { MaxNewTokens = 100, Temperature = 0.6, Seed = 1 });
 Console.WriteLine($"it writes: Gets or sets the {written.Text.ReplaceLineEndings(" ")}");
 
 /// <summary>Reports at once, on the thread that trains.</summary>

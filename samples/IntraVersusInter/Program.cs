@@ -18,7 +18,8 @@ HybridDesign inter = HybridDesign.Create(Width, VocabularySize)
 
 // half of the heads go to each branch
 HybridDesign intra = HybridDesign.Create(Width, VocabularySize)
-    .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 32 }, new Mamba2Spec { Heads = 2, HeadSize = 64, StateSize = 16 }, FusionKind.Difference)
+    .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 32 }, new Mamba2Spec { Heads = 2, HeadSize = 64, StateSize = 16 },
+    FusionKind.Difference)
     .WithMamba2(mamba).WithFeedForward(FeedForwardSpec.SwiGlu(256))
     .Depth(6).Ratio("H", 1, "M", 5).Place(Placement.Middle).Name("intra-layer 1:5").Build();
 intra = DesignSolver.ByFeedForward(intra, DesignMeasure.Parameters, of: inter, multiple: 8).Design;
@@ -30,19 +31,23 @@ var runs = new List<RunSummary>();
 // each at its own peak rate: of whole runs at 1.5e-3, 3e-3, 6e-3 and 1.2e-2, the best for the design (see README.md)
 foreach (var (design, rate) in new[] { (inter, 3e-3), (intra, 6e-3) })
 {
-    Console.WriteLine($"{design.Name}: {design.Pattern}, {design.CountParameters().Total:N0} parameters, cache after {ContextLength} tokens {design.Cost(ContextLength).Cache().Total:N0} bytes, "
+    Console.WriteLine(
+        $"{design.Name}: {design.Pattern}, {design.CountParameters().Total:N0} parameters, cache after {ContextLength} tokens "
+        + $"{design.Cost(ContextLength).Cache().Total:N0} bytes, "
         + $"peak rate {rate:0.##e-0}");
     using var model = design.CreateModel(seed: 1);
     using var trainer = new Trainer(model, training, new TrainingOptions
     {
-        LearningRate = rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300), Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1, ReportEvery = 10,
+        LearningRate = rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300),
+            Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1, ReportEvery = 10,
     });
     var result = trainer.Run();
     var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 65_536);
     Console.WriteLine($"  {measured.BitsPerByte:f3} bits per byte held out, after {result.Tokens / 1000} kB in {result.Elapsed.TotalSeconds:f0} s");
     runs.Add(new RunSummary
     {
-        Name = design.Name!, Design = design, Facts = [new("peak rate", $"{rate:0.##e-0}, the best of 1.5e-3, 3e-3, 6e-3 and 1.2e-2 for this design")], HeldOutLoss = measured.BitsPerByte,
+        Name = design.Name!, Design = design, Facts =
+            [new("peak rate", $"{rate:0.##e-0}, the best of 1.5e-3, 3e-3, 6e-3 and 1.2e-2 for this design")], HeldOutLoss = measured.BitsPerByte,
         Points = [.. result.History.Select(point => new RunPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Loss / Math.Log(2)))],
     });
 }

@@ -7,15 +7,17 @@ using static TorchSharp.torch;
 
 SampleConsole.Prepare();
 
-// A hybrid whose feed-forwards are 8 experts, of which each token visits one besides a shared one, and the dense hybrid with as many active parameters.
-// Balance comes from a selection bias that is moved a little after each step, without a loss (arXiv 2408.15664).
+// A hybrid whose feed-forwards are 8 experts, of which each token visits one besides a shared one, and the dense hybrid with as many active
+// parameters. Balance comes from a selection bias that is moved a little after each step, without a loss (arXiv 2408.15664).
 const int Width = 128, VocabularySize = 256, ContextLength = 256;
 HybridDesignBuilder Builder(string name, FeedForwardSpec feedForward) => HybridDesign.Create(Width, VocabularySize)
     .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 64).WithFeedForward(feedForward)
     .Depth(4).Ratio(attention: 1, ssm: 3).Place(Placement.Middle).Name(name);
 
 HybridDesign dense = Builder("dense", FeedForwardSpec.SwiGlu(256)).Build();
-HybridDesign experts = Builder("8 experts", FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 1, expertWidth: 128, sharedExperts: 1, balance: ExpertBalance.BiasUpdate)).Build();
+HybridDesign experts = Builder(
+    "8 experts", FeedForwardSpec.MixtureOfExperts(
+    experts: 8, expertsPerToken: 1, expertWidth: 128, sharedExperts: 1, balance: ExpertBalance.BiasUpdate)).Build();
 
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
@@ -31,7 +33,8 @@ foreach (var design in new[] { experts, dense })
     if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 before training: {Shares(model)}");
     using var trainer = new Trainer(model, training, new TrainingOptions
     {
-        LearningRate = Rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300), Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
+        LearningRate = Rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300),
+            Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
     });
     var result = trainer.Run();
     var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 131_072);

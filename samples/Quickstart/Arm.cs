@@ -24,7 +24,8 @@ sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList
     public double Rate => Trials.MinBy(trial => trial.BitsPerByte)!.Rate;
 
     /// <summary>Gets the trials as text: "1e-3 1.572, 2e-3 1.568".</summary>
-    public string TrialsText => string.Join(", ", Trials.Select(trial => FormattableString.Invariant($"{Text(trial.Rate)} {trial.BitsPerByte:0.000}")));
+    public string TrialsText => string.Join(
+        ", ", Trials.Select(trial => FormattableString.Invariant($"{Text(trial.Rate)} {trial.BitsPerByte:0.000}")));
 
     /// <summary>Returns a rate as text: "3e-3".</summary>
     public static string Text(double rate) => rate.ToString("0.##e-0", CultureInfo.InvariantCulture);

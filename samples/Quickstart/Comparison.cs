@@ -38,7 +38,8 @@ sealed class Comparison
     static string NewFolder()
     {
         var name = Path.Combine("runs", $"quickstart-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}");
-        return Enumerable.Range(1, int.MaxValue).Select(number => number == 1 ? name : $"{name}-{number}").First(candidate => !Directory.Exists(candidate));
+        return Enumerable.Range(1, int.MaxValue).Select(number => number == 1 ? name : $"{name}-{number}")
+            .First(candidate => !Directory.Exists(candidate));
     }
 
     public static Comparison Open(string folder) => new(RunSettings.Load(folder), folder);
@@ -71,7 +72,8 @@ sealed class Comparison
         using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
         foreach (var (name, data) in new[] { ("training", training), ("held-out", heldOut) })
             if (data.Count <= 4 * Race.ContextLength)
-                throw new ArgumentException($"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Race.ContextLength}");
+                throw new ArgumentException(
+                    $"the {name} text of {corpus.Source} has {data.Count} bytes; expected more than {4 * Race.ContextLength}");
         cancellation.ThrowIfCancellationRequested();
         Directory.CreateDirectory(folder);
         settings.Save(folder);
@@ -101,7 +103,8 @@ sealed class Comparison
     }
 
     /// <summary>Measures the trained models on the same held-out text: on all of it if there is time, otherwise on evenly spread windows.</summary>
-    IReadOnlyList<ArmResult> Evaluate(Race race, IReadOnlyDictionary<Arm, TrainingResult> trained, TokenDataset heldOut, CancellationToken cancellation)
+    IReadOnlyList<ArmResult> Evaluate(
+        Race race, IReadOnlyDictionary<Arm, TrainingResult> trained, TokenDataset heldOut, CancellationToken cancellation)
     {
         double share = deadline.ShareToMeasure(race.SecondsPerStep, race.StepsToMeasure);
         long tokens = share == 1 ? 0 : Math.Max(4 * Race.ContextLength, (long)(share * heldOut.Count));
@@ -133,7 +136,8 @@ sealed class Comparison
         foreach (var baseline in baselines) table.AddRow(baseline.Name, $"{baseline.HeldOutLoss:f3}", "", "", "");
         foreach (var result in results)
             table.AddRow(
-                new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"), new Text(Arm.Text(result.Arm.Rate)),
+                new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"),
+                new Text(Arm.Text(result.Arm.Rate)),
                 new Text(Megabytes(result.Training.Tokens)), new Text($"{result.TokensPerSecond:N0}"));
         AnsiConsole.Write(table);
     }
@@ -177,10 +181,12 @@ sealed class Comparison
         }
     }
 
-    RunReport Report(TextCorpus corpus, IReadOnlyList<ArmResult> results, IReadOnlyList<Baseline> baselines, IReadOnlyList<RunSample> samples) => new()
+    RunReport Report(TextCorpus corpus, IReadOnlyList<ArmResult> results, IReadOnlyList<Baseline> baselines, IReadOnlyList<RunSample> samples) =>
+        new()
     {
         Title = "Hybrid, Transformer and Mamba-2 side by side",
-        Description = "Three models of one size, trained for the same steps on the same bytes of the same text, each at the peak learning rate that is "
+        Description =
+        "Three models of one size, trained for the same steps on the same bytes of the same text, each at the peak learning rate that is "
             + "best for its design. They are measured on text of other assemblies or files that none of them has seen.",
         Created = DateTimeOffset.Now,
         Baselines = baselines,
@@ -189,10 +195,12 @@ sealed class Comparison
             new("Text", corpus.Source),
             new("Trained on", $"{Megabytes(results[0].Training.Tokens)} of {Megabytes(corpus.TrainingBytes)}, {results[0].Training.Steps:N0} steps"),
             new("Measured on", $"{Megabytes(results[0].HeldOut.Tokens)} of {Megabytes(corpus.HeldOutBytes)} held out"),
-            new("Peak rates", $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {Arm.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
+            new("Peak rates",
+            $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {Arm.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
             new("Recipe", $"AdamW, {Race.Rows} rows of {Race.ContextLength} bytes a step, trapezoid schedule, float32"),
             new("Seed", settings.Seed.ToString(CultureInfo.InvariantCulture)),
-            new("Machine", $"{Environment.ProcessorCount} cores, {System.Runtime.InteropServices.RuntimeInformation.OSDescription}, .NET {Environment.Version}"),
+            new("Machine",
+            $"{Environment.ProcessorCount} cores, {System.Runtime.InteropServices.RuntimeInformation.OSDescription}, .NET {Environment.Version}"),
         ],
         Runs = [.. results.Select((result, index) => result.ToSummary(index == 0 ? samples : []))],
     };

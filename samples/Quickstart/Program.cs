@@ -12,7 +12,8 @@ var data = new Option<string?>("--data")
     Description = "A text file or a folder of text files to train on. Default: the documentation of the .NET class library.",
 };
 var minutes = NumberOption.Create(
-    "--minutes", "How long the whole program may take, without the build.", RunSettings.DefaultMinutes, RunSettings.MinMinutes, RunSettings.MaxMinutes);
+    "--minutes", "How long the whole program may take, without the build.", RunSettings.DefaultMinutes, RunSettings.MinMinutes,
+    RunSettings.MaxMinutes);
 var seed = NumberOption.Create("--seed", "Decides initial values, the order of the data and the sampled text.", 1L, 0, long.MaxValue);
 var output = new Option<string?>("--out") { Description = "Where to write. Default: a new folder in runs/." };
 var resume = new Option<string?>("--resume") { Description = "The folder of a run to go on with." };

@@ -103,7 +103,8 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         var options = Recipe(plan.Steps) with { LearningRate = arm.Rate, Seed = settings.Seed, Folder = armFolder };
         using var fresh = begun ? null : arm.Design.CreateModel(seed: settings.Seed);
         using var trainer = begun
-            ? Trainer.Resume(armFolder, training, heldOut: null, callbacks, change: saved => saved with { Duration = Duration.Steps(plan.Steps), EvaluateEvery = 0 })
+            ? Trainer.Resume(armFolder, training, heldOut: null, callbacks,
+            change: saved => saved with { Duration = Duration.Steps(plan.Steps), EvaluateEvery = 0 })
             : new Trainer(fresh!, training, options, heldOut: null, callbacks);
         using var own = begun ? trainer.Model : null;
         // a run that was stopped within a round has models that are through with it

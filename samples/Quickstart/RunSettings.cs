@@ -23,7 +23,8 @@ sealed record RunSettings
     public void Check()
     {
         if (!(Minutes is >= MinMinutes and <= MaxMinutes))
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--minutes is {Minutes}; expected a number from {MinMinutes} to {MaxMinutes}"));
+            throw new ArgumentException(string.Create(
+                CultureInfo.InvariantCulture, $"--minutes is {Minutes}; expected a number from {MinMinutes} to {MaxMinutes}"));
         if (Data is not null && !System.IO.File.Exists(Data) && !Directory.Exists(Data))
             throw new ArgumentException($"--data is '{Data}'; expected a file or folder that exists");
     }

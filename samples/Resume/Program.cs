@@ -17,7 +17,8 @@ var design = HybridDesign.Create(width: 64, vocabularySize: 256)
     .Depth(4).Ratio(attention: 1, ssm: 3).Build();
 var options = new TrainingOptions
 {
-    LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, MicroBatchSize = 4, Duration = Duration.Steps(120), Seed = 1, ReportEvery = 20, EvaluationTokens = 16_384,
+    LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, MicroBatchSize = 4, Duration = Duration.Steps(120), Seed = 1, ReportEvery = 20,
+        EvaluationTokens = 16_384,
     CheckpointEvery = 20, KeepLast = 2, KeepEvery = 60,       // in addition to the best one
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };
@@ -32,10 +33,13 @@ if (!Run("straight", stop.Token) || !Run("stopped", stop.Token, stopAfter: 70) |
 }
 bool same = File.ReadAllBytes(Last("straight")).AsSpan().SequenceEqual(File.ReadAllBytes(Last("stopped")));
 Console.WriteLine($"parameters after {options.Duration} in one piece and in two: {(same ? "the same, bit for bit" : "DIFFERENT")}");
-Console.WriteLine($"kept of the stopped run: {string.Join(", ", Directory.GetDirectories(Path.Combine(Folder, "stopped"), "step-*").Select(Path.GetFileName).Order())}");
+Console.WriteLine(
+    "kept of the stopped run: "
+    + $"{string.Join(", ", Directory.GetDirectories(Path.Combine(Folder, "stopped"), "step-*").Select(Path.GetFileName).Order())}");
 return same ? 0 : 1;
 
-static string Last(string name) => Path.Combine(Directory.GetDirectories(Path.Combine(Folder, name), "step-*").Max(StringComparer.Ordinal)!, Checkpoint.ModelFile);
+static string Last(string name) =>
+    Path.Combine(Directory.GetDirectories(Path.Combine(Folder, name), "step-*").Max(StringComparer.Ordinal)!, Checkpoint.ModelFile);
 
 // begins the run of this name or goes on with it; true when there is nothing more to do for the moment
 bool Run(string name, CancellationToken cancellation, long stopAfter = long.MaxValue)
@@ -46,11 +50,13 @@ bool Run(string name, CancellationToken cancellation, long stopAfter = long.MaxV
     using var board = new TensorBoardLog(Path.Combine(folder, "events"));
     TrainingCallback[] callbacks = [new StopAfter(stopAfter, source), board];
     using var fresh = begun ? null : design.CreateModel(seed: 0);
-    using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks) : new Trainer(fresh!, training, options with { Folder = folder }, heldOut, callbacks);
+    using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks)
+        : new Trainer(fresh!, training, options with { Folder = folder }, heldOut, callbacks);
     using var own = begun ? trainer.Model : null;
     if (trainer.Step >= stopAfter) return true;
     if (trainer.Step > 0) Console.WriteLine($"{name}: goes on from step {trainer.Step}");
     var result = trainer.Run(new ProgressLines(name), source.Token);
-    Console.WriteLine(result.Completed ? $"{name}: {result.Final!.BitsPerByte:f3} bits per byte held out" : $"{name}: stopped after step {result.Steps}, saved in {result.Checkpoint}");
+    Console.WriteLine(result.Completed ? $"{name}: {result.Final!.BitsPerByte:f3} bits per byte held out"
+        : $"{name}: stopped after step {result.Steps}, saved in {result.Checkpoint}");
     return !cancellation.IsCancellationRequested;
 }

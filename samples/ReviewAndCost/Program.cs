@@ -24,12 +24,15 @@ HybridDesign transformer = HybridDesign.Create(4096, 131_072)
     .WithFeedForward(FeedForwardSpec.SwiGlu(14_336)).Pattern("T", repeat: 32).TiedHead(false).Name("Transformer").Build();
 transformer = DesignSolver.ByFeedForward(transformer, DesignMeasure.Parameters, of: published).Design;
 var accelerator = Accelerator.Get("H200");
-Console.WriteLine($"\n{"",-15}{"context",9}{"training",14}{"decode step",14}{"cache, 1 row",15}{"least time of a step on " + accelerator.Name + ", 16 rows",44}");
+Console.WriteLine(
+    $"\n{"",-15}{"context",9}{"training",14}{"decode step",14}{"cache, 1 row",15}{"least time of a step on " + accelerator.Name + ", 16 rows",44}");
 foreach (int context in new[] { 8_192, 131_072, 1_048_576 })
     foreach (var design in new[] { published, transformer })
     {
         var cost = design.Cost(context);
-        Console.WriteLine($"{design.Name,-15}{context,9:N0}{cost.Flops().Training / 1e9,7:N1} GFLOP/t{cost.StepFlops().Forward / 1e9,8:N1} GFLOP{cost.Cache().Total / 1048576.0,11:N0} MiB{cost.Decode(accelerator, batch: 16).Seconds * 1e3,41:N1} ms");
+        Console.WriteLine(
+            $"{design.Name,-15}{context,9:N0}{cost.Flops().Training / 1e9,7:N1} GFLOP/t{cost.StepFlops().Forward / 1e9,8:N1} "
+            + $"GFLOP{cost.Cache().Total / 1048576.0,11:N0} MiB{cost.Decode(accelerator, batch: 16).Seconds * 1e3,41:N1} ms");
     }
 
 // 3. What is known against a design, with its source, and the cure

@@ -18,7 +18,8 @@ sealed class NumberTokenizer(int vocabulary) : Tokenizer(vocabulary, [])
         foreach (string word in text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries))
         {
             if (!int.TryParse(word, NumberStyles.None, CultureInfo.InvariantCulture, out int id) || id >= VocabularySize)
-                throw new ArgumentException($"\"{word}\" is no token; the folder has no tokenizer, so write numbers from 0 to {VocabularySize - 1}", nameof(text));
+                throw new ArgumentException($"\"{word}\" is no token; the folder has no tokenizer, so write numbers from 0 to {VocabularySize - 1}",
+                    nameof(text));
             ids.Add(id);
         }
     }

@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 
 SampleConsole.Prepare();
 var folder = new Argument<string>("folder") { Description = "config.json or design.json with safetensors, and tokenizer.json where there is one." };
-var prompt = new Option<string?>("--prompt") { Description = "Text to continue; token numbers with blanks between where the folder has no tokenizer." };
+var prompt = new Option<string?>(
+    "--prompt") { Description = "Text to continue; token numbers with blanks between where the folder has no tokenizer." };
 var chat = new Option<bool>("--chat") { Description = "Talk line by line instead." };
 var tokens = NumberOption.Create("--tokens", "The maximum number of tokens of an answer.", 128, 1, int.MaxValue);
 var temperature = NumberOption.Create("--temperature", "0 for the likeliest token each time.", 0.7, 0, 100);
@@ -25,9 +26,11 @@ root.SetAction(async (arguments, cancellation) =>
         if (arguments.GetValue(chat) == (arguments.GetValue(prompt) is not null)) throw new ArgumentException("give either --prompt TEXT or --chat");
         var options = new GenerationOptions
         {
-            MaxNewTokens = arguments.GetValue(tokens), Temperature = arguments.GetValue(temperature), TopP = arguments.GetValue(topP), TopK = arguments.GetValue(topK), Seed = arguments.GetValue(seed),
+            MaxNewTokens = arguments.GetValue(tokens), Temperature = arguments.GetValue(temperature), TopP = arguments.GetValue(topP),
+                TopK = arguments.GetValue(topK), Seed = arguments.GetValue(seed),
         };
-        using var session = Session.Open(arguments.GetValue(folder)!, arguments.GetValue(type) == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32);
+        using var session = Session.Open(
+            arguments.GetValue(folder)!, arguments.GetValue(type) == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32);
         if (arguments.GetValue(chat)) await session.Talk(options, cancellation);
         else await session.Continue(arguments.GetValue(prompt)!, options, cancellation);
         return 0;

@@ -28,10 +28,12 @@ sealed class Session : IDisposable
         bool hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
         try
         {
-            Tokenizer tokenizer = hasTokenizer ? Tokenizer.Load(folder) : model.VocabularySize is 256 or 257 or 258 && own ? new ByteTokenizer() : new NumberTokenizer(model.VocabularySize);
+            Tokenizer tokenizer = hasTokenizer ? Tokenizer.Load(folder) : model.VocabularySize is 256 or 257 or 258 && own ? new ByteTokenizer()
+                : new NumberTokenizer(model.VocabularySize);
             var cost = CacheSize.FromDesign(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
             Say($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)))}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
-                + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
+                + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of "
+                + $"cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
             return new Session(model, tokenizer, folder);
         }
         catch

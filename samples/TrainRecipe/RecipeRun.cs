@@ -17,7 +17,8 @@ static class RecipeRun
     {
         var cancellation = stop.Token;
         Tokenizer tokenizer = settings.Tokenizer is { } path ? Llama3Tokenizer.Load(path) : new ByteTokenizer(endOfText: true);
-        Console.WriteLine($"tokenizer  {(settings.Tokenizer is null ? "bytes (no --tokenizer)" : settings.Tokenizer)}, {tokenizer.VocabularySize:N0} tokens");
+        Console.WriteLine(
+            $"tokenizer  {(settings.Tokenizer is null ? "bytes (no --tokenizer)" : settings.Tokenizer)}, {tokenizer.VocabularySize:N0} tokens");
         using var all = Shards(settings, tokenizer, cancellation);
         var (training, heldOut) = all.Split(HeldOutShare);
         Console.WriteLine($"data       {training.Count:N0} tokens to train on, {heldOut.Count:N0} held out, {all.DocumentStarts.Count:N0} documents");
@@ -29,7 +30,8 @@ static class RecipeRun
         var device = settings.Cuda ? CUDA : CPU;
         using var board = new TensorBoardLog(Path.Combine(settings.Folder, "events"));
         using var fresh = begun ? null : design.CreateModel(settings.Cuda ? ScalarType.BFloat16 : ScalarType.Float32, device, settings.Seed);
-        using var trainer = begun ? Trainer.Resume(options.Folder!, training, heldOut, [board], device) : new Trainer(fresh!, training, options, heldOut, [board]);
+        using var trainer = begun ? Trainer.Resume(options.Folder!, training, heldOut, [board], device)
+            : new Trainer(fresh!, training, options, heldOut, [board]);
         using var own = begun ? trainer.Model : null;
         if (begun) Console.WriteLine($"training   goes on from step {trainer.Step}");
         var result = trainer.Run(new Lines(), cancellation);
@@ -38,7 +40,8 @@ static class RecipeRun
             Console.WriteLine($"stopped    saved in {result.Checkpoint}; the same command goes on");
             return stop.ExitCode;
         }
-        Console.WriteLine(FormattableString.Invariant($"held out   {result.Final!.Loss:f3} nats a token, {result.Final.BitsPerByte:f3} bits per byte, {result.Elapsed.TotalSeconds:f0} s of training"));
+        Console.WriteLine(
+            FormattableString.Invariant($"held out   {result.Final!.Loss:f3} nats a token, {result.Final.BitsPerByte:f3} bits per byte, {result.Elapsed.TotalSeconds:f0} s of training"));
         Console.WriteLine($"saved      {result.Checkpoint}");
         return 0;
     }
@@ -57,7 +60,8 @@ static class RecipeRun
     static string[] Files(Settings settings)
     {
         if (settings.Data is { } path)
-            return Directory.Exists(path) ? [.. Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)] : [path];
+            return Directory.Exists(path) ? [.. Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)]
+                : [path];
         var corpus = DocumentationCorpus.Load();
         var file = Path.Combine(settings.Folder, "documentation.jsonl");
         if (File.Exists(file)) return [file];
@@ -76,7 +80,9 @@ static class RecipeRun
         {
             if (at.Files == at.TotalFiles || 1000 * at.Bytes < next * at.TotalBytes) return;
             next *= 2;
-            Console.WriteLine($"shards     {100.0 * at.Bytes / at.TotalBytes:f1} % of {at.TotalBytes:N0} bytes, {at.Documents:N0} documents, {at.Tokens:N0} tokens");
+            Console.WriteLine(
+                $"shards     {100.0 * at.Bytes / at.TotalBytes:f1} % of {at.TotalBytes:N0} bytes, {at.Documents:N0} documents, "
+                + $"{at.Tokens:N0} tokens");
         }
 
         public void Report(TrainingProgress at) => Console.WriteLine(FormattableString.Invariant(

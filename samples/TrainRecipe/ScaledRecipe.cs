@@ -13,8 +13,11 @@ static class ScaledRecipe
         double factor = (double)width.Value / design.Width;
         return new HybridDesign
         {
-            Name = $"{design.Name} at width {width}", VocabularySize = vocabulary, Width = width.Value, TiedHead = design.TiedHead, NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
-            Blocks = [.. design.Blocks.Select(block => block with { Mixer = block.Mixer is null ? null : Mixer(block.Mixer, factor, width.Value), FeedForward = FeedForward(block.FeedForward, factor) })],
+            Name = $"{design.Name} at width {width}", VocabularySize = vocabulary, Width = width.Value, TiedHead = design.TiedHead,
+                NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
+            Blocks = [.. design.Blocks.Select(
+            block => block with { Mixer = block.Mixer is null ? null : Mixer(block.Mixer, factor, width.Value),
+            FeedForward = FeedForward(block.FeedForward, factor) })],
         }.Resolve();
     }
 
@@ -36,16 +39,19 @@ static class ScaledRecipe
         int keyValueHeads = Math.Max(1, attention.KeyValueHeads * heads / attention.Heads);
         while (heads % keyValueHeads != 0) keyValueHeads--;
         int Size(int size) => Math.Max(8, 8 * (int)Math.Round(attention.Heads * size * factor / heads / 8));
-        return attention with { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = Size(attention.HeadSize), ValueHeadSize = Size(attention.ValueHeadSize) };
+        return attention with { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = Size(attention.HeadSize),
+            ValueHeadSize = Size(attention.ValueHeadSize) };
     }
 
     static Mamba2Spec Mamba2(Mamba2Spec mamba, double factor, int width, int heads) => mamba with
     {
-        Heads = heads, HeadSize = Math.Max(8, 8 * (int)Math.Round(mamba.InnerWidth * factor / heads / 8)), StateSize = Math.Min(mamba.StateSize, Math.Max(16, width / 4)),
+        Heads = heads, HeadSize = Math.Max(8, 8 * (int)Math.Round(mamba.InnerWidth * factor / heads / 8)),
+            StateSize = Math.Min(mamba.StateSize, Math.Max(16, width / 4)),
     };
 
     /// <summary>Returns the largest divisor of the recipe's number of heads with which each head has a size.</summary>
-    static int Heads(int heads, double width, int smallest) => Enumerable.Range(1, heads).Last(fewer => heads % fewer == 0 && (fewer == 1 || width / fewer >= smallest));
+    static int Heads(int heads, double width, int smallest) =>
+        Enumerable.Range(1, heads).Last(fewer => heads % fewer == 0 && (fewer == 1 || width / fewer >= smallest));
 
     static FeedForwardSpec FeedForward(FeedForwardSpec feedForward, double factor)
     {

@@ -26,7 +26,8 @@ sealed record Settings
     /// </summary>
     public TrainingOptions Training => new()
     {
-        LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width) : Recipe.Training.PeakLearningRate,
+        LearningRate = Width is { } width ? Math.Min(6e-3, Recipe.Training.PeakLearningRate * Recipe.Design.Width / width)
+            : Recipe.Training.PeakLearningRate,
         ContextLength = ContextLength, BatchSize = Rows, MicroBatchSize = MicroRows, Duration = Duration.Steps(Steps), Seed = Seed,
         Schedule = new TrapezoidSchedule { WarmUp = Recipe.Training.WarmUp, CoolDown = Recipe.Training.CoolDown },
         ActivationCheckpointing = Cuda, SpikeGuard = new SpikeGuard(), Folder = Path.Combine(Folder, "run"),

@@ -23,11 +23,13 @@ public sealed class ProcessEndingCallAnalyzer : DiagnosticAnalyzer
         "{0} ends the process where {1}: {2}", "Reliability", DiagnosticSeverity.Warning, isEnabledByDefault: true);
 
     internal static readonly DiagnosticDescriptor Enumeration = new("HYB002", "Unchecked number as an enumeration of TorchSharp",
-        "A number that names no {0} ends the process in native code: use a named value, or check with Enum.IsDefined in a method that suppresses this warning",
+        "A number that names no {0} ends the process in native code: use a named value, or check with Enum.IsDefined in a method that suppresses "
+        + "this warning",
         "Reliability", DiagnosticSeverity.Warning, isEnabledByDefault: true);
 
     internal static readonly DiagnosticDescriptor Function = new("HYB003", "Gradient whose exceptions end the process",
-        "An exception in backward of {0} ends the process: use HybridArchitectures.Kernels.Runtime.Autograd.Apply", "Reliability", DiagnosticSeverity.Warning, isEnabledByDefault: true);
+        "An exception in backward of {0} ends the process: use HybridArchitectures.Kernels.Runtime.Autograd.Apply", "Reliability",
+        DiagnosticSeverity.Warning, isEnabledByDefault: true);
 
     const string Torch = "TorchSharp.torch", Tensor = "TorchSharp.torch.Tensor";
 
@@ -66,20 +68,26 @@ public sealed class ProcessEndingCallAnalyzer : DiagnosticAnalyzer
 
     static void CheckMethod(OperationAnalysisContext context)
     {
-        var method = context.Operation is IInvocationOperation invocation ? invocation.TargetMethod : ((IMethodReferenceOperation)context.Operation).Method;
+        var method = context.Operation is IInvocationOperation invocation ? invocation.TargetMethod
+            : ((IMethodReferenceOperation)context.Operation).Method;
         var name = $"{method.ContainingType?.ToDisplayString()}.{method.Name}";
         if (!Calls.TryGetValue(name, out var call) || HasConstant(context.Operation)) return;
-        context.ReportDiagnostic(Diagnostic.Create(Call, context.Operation.Syntax.GetLocation(), $"{method.ContainingType!.Name}.{method.Name}", call.Where, call.Instead));
+        context.ReportDiagnostic(Diagnostic.Create(
+            Call, context.Operation.Syntax.GetLocation(), $"{method.ContainingType!.Name}.{method.Name}", call.Where, call.Instead));
     }
 
     // the author of a constant sees its value
-    static bool HasConstant(IOperation operation) => operation is IInvocationOperation { TargetMethod.Name: "set_num_threads" or "cummax" or "cummin" } invocation
-        && invocation.Arguments.FirstOrDefault(argument => argument.Value.Type?.SpecialType is SpecialType.System_Int32 or SpecialType.System_Int64) is { Value.ConstantValue.HasValue: true };
+    static bool HasConstant(IOperation operation) =>
+        operation is IInvocationOperation { TargetMethod.Name: "set_num_threads" or "cummax" or "cummin" } invocation
+        && invocation.Arguments.FirstOrDefault(
+        argument => argument.Value.Type?.SpecialType is SpecialType.System_Int32
+        or SpecialType.System_Int64) is { Value.ConstantValue.HasValue: true };
 
     static void CheckConversion(OperationAnalysisContext context)
     {
         var conversion = (IConversionOperation)context.Operation;
-        if (conversion.IsImplicit || conversion.Type is not INamedTypeSymbol { TypeKind: TypeKind.Enum } type || !Enumerations.Contains(type.ToDisplayString())) return;
+        if (conversion.IsImplicit || conversion.Type is not INamedTypeSymbol { TypeKind: TypeKind.Enum } type
+            || !Enumerations.Contains(type.ToDisplayString())) return;
         if (conversion.Operand.Type is not { } operand || (operand.TypeKind != TypeKind.Enum && !IsNumber(operand.SpecialType))) return;
         if (conversion.ConstantValue is { HasValue: true, Value: { } value }
             && type.GetMembers().OfType<IFieldSymbol>().Any(field => field.HasConstantValue && Equals(field.ConstantValue, value))) return;
@@ -91,7 +99,8 @@ public sealed class ProcessEndingCallAnalyzer : DiagnosticAnalyzer
     static void CheckType(SymbolAnalysisContext context)
     {
         var type = (INamedTypeSymbol)context.Symbol;
-        if (type.BaseType is { } parent && Functions.Contains(parent.Name) && parent.ToDisplayString().StartsWith($"{Torch}.autograd.", StringComparison.Ordinal))
+        if (type.BaseType is { } parent && Functions.Contains(parent.Name)
+            && parent.ToDisplayString().StartsWith($"{Torch}.autograd.", StringComparison.Ordinal))
             context.ReportDiagnostic(Diagnostic.Create(Function, type.Locations[0], type.Name));
     }
 }

@@ -49,9 +49,13 @@ public static class BranchFusion
         Checks.SameDevice(b, a, nameof(first), nameof(second));
         bool fits = a.dim() == b.dim();
         for (int i = 0; fits && i < a.dim() - (kind == BranchFusionKind.Concat ? 1 : 0); i++) fits = a.size(i) == b.size(i);
-        if (!fits) throw new ArgumentException($"second has shape {Checks.Describe(b)}; expected that of first, {Checks.Describe(a)}{(kind == BranchFusionKind.Concat ? ", but for the last dimension" : "")}", nameof(second));
+        if (!fits)
+            throw new ArgumentException(
+            $"second has shape {Checks.Describe(b)}; expected that of first, "
+            + $"{Checks.Describe(a)}{(kind == BranchFusionKind.Concat ? ", but for the last dimension" : "")}", nameof(second));
         if (kind == BranchFusionKind.Gate != gate is not null)
-            throw new ArgumentException(gate is null ? "gate is null; expected one number per channel, as kind is Gate" : $"gate is given, but kind is {kind}; expected null", nameof(gate));
+            throw new ArgumentException(gate is null ? "gate is null; expected one number per channel, as kind is Gate"
+                : $"gate is given, but kind is {kind}; expected null", nameof(gate));
         if (gate is not null) Vector(gate, nameof(gate), a);
         return BackendFor(a) switch
         {
@@ -75,16 +79,19 @@ public static class BranchFusion
         ArgumentNullException.ThrowIfNull(value, name);
         if (value.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
             throw new ArgumentException($"{name} is {value.dtype}; expected Float32, BFloat16 or Float64", name);
-        if (value.dim() == 0 || value.size(-1) == 0) throw new ArgumentException($"{name} has shape {Checks.Describe(value)}; expected (..., width) with a width of at least 1", name);
+        if (value.dim() == 0 || value.size(-1) == 0)
+            throw new ArgumentException($"{name} has shape {Checks.Describe(value)}; expected (..., width) with a width of at least 1", name);
         if (branch.Groups < 0 || (branch.Groups > 0 && value.size(-1) % branch.Groups != 0))
-            throw new ArgumentOutOfRangeException(name, branch.Groups, $"{name} has {branch.Groups} groups; expected 0 or a divisor of its width, {value.size(-1)}");
+            throw new ArgumentOutOfRangeException(
+                name, branch.Groups, $"{name} has {branch.Groups} groups; expected 0 or a divisor of its width, {value.size(-1)}");
         if (branch.Weight is not null) Vector(branch.Weight, name, value);
     }
 
     static void Vector(Tensor vector, string name, Tensor value)
     {
         if (vector.dim() != 1 || vector.size(0) != value.size(-1))
-            throw new ArgumentException($"{name} has a vector of shape {Checks.Describe(vector)}; expected ({value.size(-1)}), one number per channel", name);
+            throw new ArgumentException(
+                $"{name} has a vector of shape {Checks.Describe(vector)}; expected ({value.size(-1)}), one number per channel", name);
         Checks.ParameterType(vector, value, "the branches", name);
         Checks.SameDevice(vector, value, "the branches", name);
     }

@@ -24,7 +24,8 @@ static class CacheAppend
     /// <param name="window">The number of slots that are reused in turn, after those of the sinks; 0 if slot p contains position p.</param>
     /// <param name="sinks">The number of first positions that keep their slots.</param>
     /// <returns>The rotated queries, in the current dispose scope.</returns>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys, Tensor values,
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys,
+        Tensor values,
         Tensor? positions = null, int window = 0, int sinks = 0)
     {
         using var noGrad = no_grad();
@@ -32,14 +33,16 @@ static class CacheAppend
         if (served) return RotaryCuda.Append(query, key, value, table, lengths, keys, values, positions, window, sinks);
         using var scope = NewDisposeScope();
         long batch = query.size(0), length = query.size(1), slots = keys.size(1);
-        var at = lengths.to(ScalarType.Int64).sub(Scalars.From(length)).unsqueeze(1).add(Indices.Range(0, length, query.device), Scalars.One);     // (B, L)
+        // (B, L)
+        var at = lengths.to(ScalarType.Int64).sub(Scalars.From(length)).unsqueeze(1).add(Indices.Range(0, length, query.device), Scalars.One);
         if (table is { } angles)
         {
             Tensor Lines(Tensor of) => of.index_select(0, at.clamp(Scalars.Zero, Scalars.From(of.size(0) - 1)).flatten()).view(batch, length, -1);
             var (cosine, sine) = (Lines(angles.Cosine), Lines(angles.Sine));
             (query, key) = (Rotary.Forward(query, cosine, sine), Rotary.Forward(key, cosine, sine));
         }
-        var slot = window == 0 ? at : where(at.lt(Scalars.From(sinks)), at, at.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
+        var slot = window == 0 ? at : where(
+            at.lt(Scalars.From(sinks)), at, at.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
         var kept = at.ge(Scalars.Zero).logical_and(slot.lt(Scalars.From(slots)));
         // a token that is not stored writes the value that the slot already has
         slot = slot.clamp(Scalars.Zero, Scalars.From(slots - 1));

@@ -31,7 +31,8 @@ public static class CausalConvolution
     /// the dtype of x.
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null,
         SequenceLayout? layout = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, length, channels)", 3);
@@ -82,7 +83,8 @@ public static class CausalConvolution
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
             throw new ArgumentException(
-                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to Reference", "weight");
+                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to "
+                + "Reference", "weight");
         return backend;
     }
 
@@ -90,7 +92,8 @@ public static class CausalConvolution
     {
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 2 || weight.size(1) == 0)
-            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (channels, width) = ({channels}, at least 1)", nameof(weight));
+            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (channels, width) = ({channels}, at least 1)",
+                nameof(weight));
         SequenceChecks.Beside(weight, nameof(weight), x, "(channels, width)", channels, weight.size(1));
         if (bias is not null) SequenceChecks.Beside(bias, nameof(bias), x, "(channels)", channels);
         return weight.size(1);

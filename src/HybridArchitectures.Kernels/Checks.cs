@@ -43,7 +43,8 @@ static class Checks
     }
 
     /// <summary>Checks that a parameter has the dtype of the activations or float32 (or wider, for float64 activations).</summary>
-    public static void ParameterType(Tensor parameter, Tensor activations, string activationsName, [CallerArgumentExpression(nameof(parameter))] string name = "")
+    public static void ParameterType(
+        Tensor parameter, Tensor activations, string activationsName, [CallerArgumentExpression(nameof(parameter))] string name = "")
     {
         if (parameter.dtype != activations.dtype && parameter.dtype != ScalarType.Float32)
             throw new ArgumentException($"{name} is {parameter.dtype}; expected Float32 or {activations.dtype}, the type of {activationsName}", name);
@@ -57,19 +58,23 @@ static class Checks
 
     public static void Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "")
     {
-        if (!(value > 0) || double.IsInfinity(value)) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number above 0");
+        if (!(value > 0) || double.IsInfinity(value))
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number above 0");
     }
 
     public static void NotNegative(double value, [CallerArgumentExpression(nameof(value))] string name = "")
     {
-        if (!(value >= 0) || double.IsInfinity(value)) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number of at least 0");
+        if (!(value >= 0) || double.IsInfinity(value))
+            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number of at least 0");
     }
 
     public static void Groups(Tensor x, int groups, [CallerArgumentExpression(nameof(x))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(x, name);
-        if (x.dim() == 0 || x.size(-1) == 0) throw new ArgumentException($"{name} has shape {Describe(x)}; expected a last dimension of at least 1", name);
+        if (x.dim() == 0 || x.size(-1) == 0)
+            throw new ArgumentException($"{name} has shape {Describe(x)}; expected a last dimension of at least 1", name);
         if (groups < 1 || x.size(-1) % groups != 0)
-            throw new ArgumentOutOfRangeException(nameof(groups), groups, $"groups is {groups}; expected a divisor of the last dimension of {name}, {x.size(-1)}");
+            throw new ArgumentOutOfRangeException(
+                nameof(groups), groups, $"groups is {groups}; expected a divisor of the last dimension of {name}, {x.size(-1)}");
     }
 }

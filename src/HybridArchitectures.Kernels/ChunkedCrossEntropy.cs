@@ -36,7 +36,8 @@ static class ChunkedCrossEntropy
             var part = hidden.narrow(0, start, count);
             var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), modified in place from here on
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
-            if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
+            if (options.Backend == KernelBackend.Cpu)
+                CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
             else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
             if (shares?.narrow(0, start, count) is { } share)
             {

@@ -11,11 +11,13 @@ namespace HybridArchitectures.Kernels;
 /// </summary>
 static class ChunkedGatedDeltaRule
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout, int chunkSize)
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout, int chunkSize)
     {
         using var scope = NewDisposeScope();
         var type = SequenceChecks.StateType(value);
-        long batch = value.size(0), length = value.size(1), heads = value.size(2), keySize = key.size(3), valueSize = value.size(3), rows = batch * heads;
+        long batch = value.size(0), length = value.size(1), heads = value.size(2), keySize = key.size(3), valueSize = value.size(3),
+            rows = batch * heads;
         long size = Math.Min(chunkSize, length), chunks = (length + size - 1) / size, missing = chunks * size - length;
         // (B, L, H, ...) to (C B H, Q, ...), with zeros at padding and past the end, where nothing is forgotten or written
         Tensor Chunked(Tensor tensor)

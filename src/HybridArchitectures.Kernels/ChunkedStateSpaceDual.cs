@@ -11,7 +11,8 @@ namespace HybridArchitectures.Kernels;
 /// </summary>
 static class ChunkedStateSpaceDual
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
         bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
     {
         using var scope = NewDisposeScope();
@@ -70,7 +71,8 @@ static class ChunkedStateSpaceDual
     }
 
     // (B, C, Q, G, N) to (B, C, Q, H, N): neighbouring heads share a group
-    static Tensor SpreadGroups(Tensor grouped, long heads) => grouped.size(3) == heads ? grouped : grouped.repeat_interleave(heads / grouped.size(3), 3);
+    static Tensor SpreadGroups(Tensor grouped, long heads) =>
+        grouped.size(3) == heads ? grouped : grouped.repeat_interleave(heads / grouped.size(3), 3);
 
     // the number of the document of each token, (B, C, Q), int64; null for one document per row
     static Tensor? Documents(SequenceLayout? layout, long missing, long chunks, long size)

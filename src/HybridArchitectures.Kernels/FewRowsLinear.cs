@@ -41,10 +41,12 @@ public static class FewRowsLinear
                 + $"the CUDA back end takes up to {MaxCudaRows} rows of BFloat16 with inputs of a multiple of 8", nameof(x)),
             KernelBackend.Auto => fits && x.NumberOfElements <= MaxRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
             KernelBackend.Cpu when !fits => throw new ArgumentException(
-                $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and BFloat16 in main memory", nameof(x)),
+                $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and "
+                + "BFloat16 in main memory", nameof(x)),
             KernelBackend.Cpu or KernelBackend.LibTorch or KernelBackend.Cuda => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
-            _ => throw new ArgumentOutOfRangeException(nameof(Backend), Backend, $"FewRowsLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            _ => throw new ArgumentOutOfRangeException(
+            nameof(Backend), Backend, $"FewRowsLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
         };
     }
 
@@ -59,9 +61,11 @@ public static class FewRowsLinear
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias = null)
     {
         Checks.Floating(x);
-        if (x.dim() == 0 || x.size(-1) == 0) throw new ArgumentException($"x is {Checks.Describe(x)}; expected (..., inputs), at least one", nameof(x));
+        if (x.dim() == 0 || x.size(-1) == 0)
+            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (..., inputs), at least one", nameof(x));
         ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 2 || weight.size(1) != x.size(-1)) throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(-1)})", nameof(weight));
+        if (weight.dim() != 2 || weight.size(1) != x.size(-1))
+            throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(-1)})", nameof(weight));
         CheckType(weight, x, nameof(weight));
         Checks.SameDevice(weight, x, nameof(x));
         if (bias is not null)

@@ -115,13 +115,15 @@ public static class FusedAttention
             : null;
 
     static Tensor InPieces(
-        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks,
+        AttentionPositions? positions)
     {
         using var scope = NewDisposeScope();
         KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", query);
         var (size, valueSize) = (query.size(3), value.size(3));
         var widest = Math.Max(size, valueSize);
-        var output = AttentionCpu.Apply(pieces, Padded(query, widest), Padded(key, widest), Padded(value, widest), scale ?? 1 / Math.Sqrt(size), window, sinks, positions);
+        var output = AttentionCpu.Apply(
+            pieces, Padded(query, widest), Padded(key, widest), Padded(value, widest), scale ?? 1 / Math.Sqrt(size), window, sinks, positions);
         return (valueSize < widest ? output.narrow(-1, 0, valueSize) : output).MoveToOuterDisposeScope();
     }
 
@@ -159,7 +161,8 @@ public static class FusedAttention
         else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
         var factor = scale ?? 1 / Math.Sqrt(query.size(3));
         // on a GPU, only plain operators support grouped heads with a mask or in float32, and they store all scores
-        if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2) && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
+        if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2)
+            && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
         // the fused kernels require equal head sizes: zeros change neither scores nor the used part of the values
         long size = query.size(3), valueSize = value.size(3);
         if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
@@ -167,12 +170,14 @@ public static class FusedAttention
         return new(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, causal, factor, query.size(2) != key.size(2), blind);
     }
 
-    static AttentionKernel Choice(FusedCall call) => (AttentionKernel)TorchOperator.CallInteger("aten::_fused_sdp_choice", "", call.Query, call.Key, call.Value,
+    static AttentionKernel Choice(FusedCall call) =>
+        (AttentionKernel)TorchOperator.CallInteger("aten::_fused_sdp_choice", "", call.Query, call.Key, call.Value,
         OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped);
 
     // (B, S, K, .) to (B, S, H, .)
     static Tensor ForEachQuery(Tensor x, Tensor query) =>
-        x.unsqueeze(3).expand(x.size(0), x.size(1), x.size(2), query.size(2) / x.size(2), x.size(3)).reshape(x.size(0), x.size(1), query.size(2), x.size(3));
+        x.unsqueeze(3).expand(x.size(0), x.size(1), x.size(2), query.size(2) / x.size(2), x.size(3)).reshape(
+            x.size(0), x.size(1), query.size(2), x.size(3));
 
     static Tensor Seen(Tensor x, long window, long sinks)
     {
@@ -189,15 +194,18 @@ public static class FusedAttention
         Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
         Checks.Shape(key, [query.size(0), -1, -1, query.size(3)], "(batch, keys, key heads, head size), batch and head size as in query");
         Checks.Shape(value, [key.size(0), key.size(1), key.size(2), -1], "(batch, keys, key heads, value head size), all but the last as in key");
-        if (query.size(3) == 0) throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
-        if (value.size(3) == 0) throw new ArgumentException($"value has shape {Checks.Describe(value)}; expected a head size of at least 1", nameof(value));
+        if (query.size(3) == 0)
+            throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+        if (value.size(3) == 0)
+            throw new ArgumentException($"value has shape {Checks.Describe(value)}; expected a head size of at least 1", nameof(value));
         if (key.size(2) == 0 || query.size(2) == 0 || query.size(2) % key.size(2) != 0)
             throw new ArgumentException($"key has {key.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(key));
         Checks.Type(key, query.dtype);
         Checks.Type(value, query.dtype);
         Checks.SameDevice(key, query, nameof(query));
         Checks.SameDevice(value, query, nameof(query));
-        if (scale is { } factor && !double.IsFinite(factor)) throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
+        if (scale is { } factor && !double.IsFinite(factor))
+            throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
         if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
         if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
         if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
@@ -209,6 +217,7 @@ public static class FusedAttention
         }
         if (positions is not null) positions.Check(query, key, nameof(positions));
         else if (key.size(1) < query.size(1))
-            throw new ArgumentException($"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));
+            throw new ArgumentException(
+                $"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));
     }
 }

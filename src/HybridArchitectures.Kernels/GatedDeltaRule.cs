@@ -28,7 +28,8 @@ public static class GatedDeltaRule
         {
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
             KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw new ArgumentException($"{nameof(GatedDeltaRule)}.{nameof(Backend)} is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
+            _ => throw new ArgumentException(
+            $"{nameof(GatedDeltaRule)}.{nameof(Backend)} is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
         };
     }
 
@@ -45,13 +46,15 @@ public static class GatedDeltaRule
     /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
     {
         SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
         long batch = value.size(0), length = value.size(1), heads = value.size(2), valueSize = value.size(3);
         ArgumentNullException.ThrowIfNull(key);
-        if (key.dim() != 4 || key.size(3) == 0) throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, length, groups, key size)", nameof(key));
+        if (key.dim() != 4 || key.size(3) == 0)
+            throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, length, groups, key size)", nameof(key));
         long groups = SequenceChecks.Groups(key.size(2), heads, nameof(key), "heads"), keySize = key.size(3);
         SequenceChecks.Beside(key, nameof(key), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
         SequenceChecks.Beside(query, nameof(query), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
@@ -80,7 +83,8 @@ public static class GatedDeltaRule
         SequenceChecks.Activations(value, nameof(value), "(batch, heads, value size)", 3);
         long batch = value.size(0), heads = value.size(1), valueSize = value.size(2);
         ArgumentNullException.ThrowIfNull(key);
-        if (key.dim() != 3 || key.size(2) == 0) throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, groups, key size)", nameof(key));
+        if (key.dim() != 3 || key.size(2) == 0)
+            throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, groups, key size)", nameof(key));
         long groups = SequenceChecks.Groups(key.size(1), heads, nameof(key), "heads"), keySize = key.size(2);
         SequenceChecks.Beside(key, nameof(key), value, "(batch, groups, key size)", batch, groups, keySize);
         SequenceChecks.Beside(query, nameof(query), value, "(batch, groups, key size)", batch, groups, keySize);
@@ -90,7 +94,8 @@ public static class GatedDeltaRule
         SequenceChecks.State(state, nameof(state), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var (output, after) = GatedDeltaRuleReference.Forward(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), decay.unsqueeze(1), strength.unsqueeze(1), state, null);
+        var (output, after) = GatedDeltaRuleReference.Forward(
+            query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), decay.unsqueeze(1), strength.unsqueeze(1), state, null);
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
     }

@@ -23,16 +23,20 @@ public static class GroupedLinear
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 3) throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (groups, outputs, inputs)", nameof(weight));
+        if (weight.dim() != 3)
+            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (groups, outputs, inputs)", nameof(weight));
         long size = x.ElementSize;
-        bool fits = x.dtype is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 && weight.size(1) * size % Alignment == 0 && weight.size(2) * size % Alignment == 0;
+        bool fits = x.dtype is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 && weight.size(1) * size % Alignment == 0
+            && weight.size(2) * size % Alignment == 0;
         return Backend switch
         {
             KernelBackend.Auto => fits ? KernelBackend.LibTorch : KernelBackend.Reference,
             KernelBackend.LibTorch when !fits => throw new ArgumentException(
-                $"GroupedLinear.Backend is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}; its operator takes rows of whole multiples of {Alignment} bytes", nameof(weight)),
+                $"GroupedLinear.Backend is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}; its operator takes rows of whole "
+                + $"multiples of {Alignment} bytes", nameof(weight)),
             KernelBackend.LibTorch or KernelBackend.Reference => Backend,
-            _ => throw new ArgumentOutOfRangeException(nameof(Backend), Backend, $"GroupedLinear.Backend is {Backend}; expected Auto, Reference or LibTorch"),
+            _ => throw new ArgumentOutOfRangeException(
+            nameof(Backend), Backend, $"GroupedLinear.Backend is {Backend}; expected Auto, Reference or LibTorch"),
         };
     }
 
@@ -90,7 +94,8 @@ public static class GroupedLinear
         var values = TensorMemory.Span<int>(ends.is_contiguous() ? ends : ends.contiguous());
         for (int i = 0; i < values.Length; i++)
             if (values[i] < (i == 0 ? 0 : values[i - 1]) || values[i] > rows)
-                throw new ArgumentException($"ends[{i}] is {values[i]}; expected a place from {(i == 0 ? 0 : values[i - 1])} to {rows}", nameof(ends));
+                throw new ArgumentException($"ends[{i}] is {values[i]}; expected a place from {(i == 0 ? 0 : values[i - 1])} to {rows}",
+                    nameof(ends));
         if (values[^1] != rows) throw new ArgumentException($"ends finishes at {values[^1]}; expected the number of rows, {rows}", nameof(ends));
     }
 }

@@ -73,20 +73,23 @@ public static class LinearCrossEntropy
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
         if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
         if (!(labelSmoothing is >= 0 and < 1))
-            throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
+            throw new ArgumentOutOfRangeException(
+                nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
         Checks.NotNegative(zLoss);
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Cuda && tokenWeights is not null)
         {
             if (Backend == KernelBackend.Cuda)
-                throw new NotSupportedException("tokenWeights is given; expected null for the Cuda back end. Auto and LibTorch compute a weighted loss on a GPU");
+                throw new NotSupportedException(
+                    "tokenWeights is given; expected null for the Cuda back end. Auto and LibTorch compute a weighted loss on a GPU");
             backend = KernelBackend.LibTorch;
         }
         if (backend == KernelBackend.Reference)
             return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
         var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
         if (backend == KernelBackend.Cuda) return OnCard(hidden, weight, bias, targets, options);
-        bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad, is_grad_enabled() && bias is { requires_grad: true }];
+        bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad,
+            is_grad_enabled() && bias is { requires_grad: true }];
         return Autograd.Apply([hidden, weight, bias],
             context =>
             {
@@ -98,7 +101,8 @@ public static class LinearCrossEntropy
             {
                 // already computed, for an incoming gradient of 1
                 var incoming = context.Gradients[0]!;
-                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU && incoming.to(ScalarType.Float64).item<double>() == 1;
+                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU
+                    && incoming.to(ScalarType.Float64).item<double>() == 1;
                 return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
             })[0];
     }
@@ -121,7 +125,8 @@ public static class LinearCrossEntropy
                 bool last = !LibTorch.CurrentBackwardKeepsGraph();
                 // another pass may follow and must find the same values
                 if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
-                return CrossEntropyCuda.Backward(saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
+                return CrossEntropyCuda.Backward(
+                    saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
             })[0];
     }
 
@@ -129,15 +134,18 @@ public static class LinearCrossEntropy
     /// <inheritdoc cref="Forward" path="/param"/>
     /// <returns>The losses, shape (T), float32; 0 if the target is <paramref name="ignoreIndex"/>.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
-    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+    public static Tensor TokenLosses(
+        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
         var backend = BackendFor(hidden);
-        if (backend == KernelBackend.Reference) return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        if (backend == KernelBackend.Reference)
+            return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
-        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses
+            : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -151,7 +159,8 @@ public static class LinearCrossEntropy
         var values = tokenWeights.contiguous();
         foreach (float value in TensorMemory.Span<float>(values))
             if (!(value >= 0) || !float.IsFinite(value))
-                throw new ArgumentOutOfRangeException(nameof(tokenWeights), value, $"tokenWeights contains {value}; expected finite numbers of at least 0");
+                throw new ArgumentOutOfRangeException(
+                    nameof(tokenWeights), value, $"tokenWeights contains {value}; expected finite numbers of at least 0");
         GC.KeepAlive(values);
     }
 
@@ -165,14 +174,16 @@ public static class LinearCrossEntropy
         Checks.ParameterType(weight, hidden, nameof(hidden));
         Checks.SameDevice(weight, hidden, nameof(hidden));
         Checks.SameDevice(targets, hidden, nameof(hidden));
-        if (weight.size(0) < 1) throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected a vocabulary of at least 1", nameof(weight));
+        if (weight.size(0) < 1)
+            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected a vocabulary of at least 1", nameof(weight));
         if (bias is not null)
         {
             Checks.Shape(bias, [weight.size(0)], "one number per class of weight");
             Checks.ParameterType(bias, hidden, nameof(hidden));
             Checks.SameDevice(bias, hidden, nameof(hidden));
         }
-        if (!double.IsFinite(logitScale)) throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
+        if (!double.IsFinite(logitScale))
+            throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
         // on CUDA, reading the targets would stall the device; a target out of range gives a NaN loss there
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
@@ -180,7 +191,9 @@ public static class LinearCrossEntropy
         foreach (long target in TensorMemory.Span<long>(values))
         {
             if (target != ignoreIndex && (target < 0 || target >= weight.size(0)))
-                throw new ArgumentOutOfRangeException(nameof(targets), target, $"targets[{index}] is {target}; expected a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
+                throw new ArgumentOutOfRangeException(
+                    nameof(targets), target,
+                    $"targets[{index}] is {target}; expected a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
             index++;
         }
         GC.KeepAlive(values);

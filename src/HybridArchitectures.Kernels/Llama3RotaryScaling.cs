@@ -23,10 +23,15 @@ public sealed record Llama3RotaryScaling(double Factor, double LowFrequencyFacto
 
     internal void Check(string name)
     {
-        if (!(Factor >= 1) || double.IsInfinity(Factor)) throw new ArgumentException($"{name}.{nameof(Factor)} is {Factor}; expected a finite number of at least 1", name);
-        if (!(LowFrequencyFactor > 0)) throw new ArgumentException($"{name}.{nameof(LowFrequencyFactor)} is {LowFrequencyFactor}; expected a number above 0", name);
+        if (!(Factor >= 1) || double.IsInfinity(Factor))
+            throw new ArgumentException($"{name}.{nameof(Factor)} is {Factor}; expected a finite number of at least 1", name);
+        if (!(LowFrequencyFactor > 0))
+            throw new ArgumentException($"{name}.{nameof(LowFrequencyFactor)} is {LowFrequencyFactor}; expected a number above 0", name);
         if (!(HighFrequencyFactor > LowFrequencyFactor) || double.IsInfinity(HighFrequencyFactor))
-            throw new ArgumentException($"{name}.{nameof(HighFrequencyFactor)} is {HighFrequencyFactor}; expected a finite number above the low factor, {LowFrequencyFactor}", name);
-        if (OriginalContextLength < 1) throw new ArgumentException($"{name}.{nameof(OriginalContextLength)} is {OriginalContextLength}; expected at least 1 token", name);
+            throw new ArgumentException(
+                $"{name}.{nameof(HighFrequencyFactor)} is {HighFrequencyFactor}; expected a finite number above the low factor, {LowFrequencyFactor}",
+                name);
+        if (OriginalContextLength < 1)
+            throw new ArgumentException($"{name}.{nameof(OriginalContextLength)} is {OriginalContextLength}; expected at least 1 token", name);
     }
 }

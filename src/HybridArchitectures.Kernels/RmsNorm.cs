@@ -64,7 +64,8 @@ public static class RmsNorm
         return (Forward(sum, weight, epsilon, groups), sum);
     }
 
-    internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) => Autograd.Apply([x, gate, weight],
+    internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) =>
+        Autograd.Apply([x, gate, weight],
         context =>
         {
             var (output, inverse) = NormKernel.Forward(x, gate, weight, epsilon, groups, normFirst);
@@ -74,7 +75,8 @@ public static class RmsNorm
         context =>
         {
             var saved = context.Saved;
-            var (dx, dGate, dWeight) = NormKernel.Backward(context.Gradients[0]!, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
+            var (dx, dGate, dWeight) = NormKernel.Backward(
+                context.Gradients[0]!, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
             return [dx, dGate, dWeight is null ? null : dWeight.to(saved[2]!.dtype)];
         })[0];
 

@@ -29,7 +29,8 @@ public static class Rotary
     public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
     {
         if (rotaryDimensions < 1)
-            throw new ArgumentOutOfRangeException(nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
+            throw new ArgumentOutOfRangeException(
+                nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
         Checks.Positive(theta);
         scaling?.Check(nameof(scaling));
         var frequencies = new float[(rotaryDimensions + 1) / 2];
@@ -51,7 +52,8 @@ public static class Rotary
     public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies)
     {
         Checks.Type(positions, ScalarType.Int64);
-        if (positions.dim() is not (1 or 2)) throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
+        if (positions.dim() is not (1 or 2))
+            throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
         Checks.Type(inverseFrequencies, ScalarType.Float32);
         Checks.Shape(inverseFrequencies, [-1], "one frequency per rotated pair");
         Checks.SameDevice(positions, inverseFrequencies, nameof(inverseFrequencies));

@@ -26,13 +26,15 @@ static class SavedStateMemory
     /// <param name="elementSize">Bytes of an activation.</param>
     /// <param name="tokens">Of all rows: more than 2 GB of states are not kept on CUDA.</param>
     /// <param name="gpu">The limits of the GPU; null in main memory.</param>
-    public static double StateSpaceDual(long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, GpuLimits? gpu)
+    public static double StateSpaceDual(
+        long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, GpuLimits? gpu)
     {
         double all = (double)heads * headSize * states;
         if (gpu is null) return 4 * all / Math.Clamp(chunkSize, 8, 64);
         bool splitFloat32 = elementSize != 2;
         long most = StateSpaceDualShape.MaxStates(splitFloat32, gpu.SharedMemory), passes = (states + most - 1) / most;
-        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
+        var shape = StateSpaceDualShape.For(
+            headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
         double kept = elementSize * all / shape.Chunk;
         // the steps and, in two parts, their sums
         return passes * 3.0 * sizeof(float) * heads + (Kernels.StateSpaceDual.KeepStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);

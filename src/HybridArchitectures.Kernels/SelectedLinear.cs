@@ -41,9 +41,11 @@ public static class SelectedLinear
             KernelBackend.LibTorch => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
             KernelBackend.Cpu or KernelBackend.Cuda => throw new ArgumentException(
-                $"SelectedLinear.Backend is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and BFloat16 in "
+                $"SelectedLinear.Backend is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 "
+                + "and BFloat16 in "
                 + "main memory, the CUDA back end BFloat16 with inputs of a multiple of 8", nameof(x)),
-            _ => throw new ArgumentOutOfRangeException(nameof(Backend), Backend, $"SelectedLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            _ => throw new ArgumentOutOfRangeException(
+            nameof(Backend), Backend, $"SelectedLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
         };
     }
 
@@ -95,7 +97,8 @@ public static class SelectedLinear
         var chosen = TensorMemory.ToArray<long>(index);
         var results = new Tensor[chosen.Length];
         // one weight after another; rows that select the same weight find it in the cache
-        for (int row = 0; row < chosen.Length; row++) results[row] = FewRowsLinearCpu.Forward(x.narrow(0, row / share, 1), weight.select(0, chosen[row]), null);
+        for (int row = 0; row < chosen.Length; row++)
+            results[row] = FewRowsLinearCpu.Forward(x.narrow(0, row / share, 1), weight.select(0, chosen[row]), null);
         return cat(results, 0);
     }
 
@@ -108,7 +111,8 @@ public static class SelectedLinear
     static int Check(Tensor x, Tensor weight, Tensor index, string name)
     {
         Checks.Floating(x);
-        if (x.dim() != 2 || x.size(1) == 0) throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs), inputs at least 1", nameof(x));
+        if (x.dim() != 2 || x.size(1) == 0)
+            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs), inputs at least 1", nameof(x));
         ArgumentNullException.ThrowIfNull(weight, name);
         Checks.Shape(weight, [-1, -1, x.size(1)], "(groups, outputs, inputs), inputs as in x", name);
         if (weight.dtype != x.dtype && weight.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
@@ -125,7 +129,8 @@ public static class SelectedLinear
             using var scope = NewDisposeScope();
             long low = index.min().item<long>(), high = index.max().item<long>();
             if (low < 0 || high >= weight.size(0))
-                throw new ArgumentException($"index holds {(low < 0 ? low : high)}; expected 0 to {weight.size(0) - 1}, the groups of {name}", nameof(index));
+                throw new ArgumentException($"index holds {(low < 0 ? low : high)}; expected 0 to {weight.size(0) - 1}, the groups of {name}",
+                    nameof(index));
         }
         return rows == 0 ? 1 : (int)(results / rows);
     }

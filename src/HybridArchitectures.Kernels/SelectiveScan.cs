@@ -41,7 +41,8 @@ public static class SelectiveScan
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
     /// <returns>The output, shape (B, L, D), in the dtype of x, and the state after the last token of each row, shape (B, D, N), float32.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? gate = null,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? gate = null,
         Tensor? timeStepBias = null, bool softplus = false, Tensor? initialState = null, SequenceLayout? layout = null)
     {
         SequenceChecks.Activations(x, nameof(x), "(batch, length, channels)", 3);
@@ -96,17 +97,22 @@ public static class SelectiveScan
         if (Grouped(c, nameof(c), x, 2, stateSize, "(batch, [groups,] states)", batch) != groups || c.dim() != b.dim())
             throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
         SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)", SlotRows.StateRows(state, slots, x), channels, stateSize);
+        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)",
+            SlotRows.StateRows(state, slots, x), channels, stateSize);
         var backend = BackendFor(x);
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         if (b.dim() == 2) (b, c) = (b.unsqueeze(1), c.unsqueeze(1));
         if (slots is not null && backend != KernelBackend.Cuda)
-            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
+            return SlotRows.Step(state, slots, x, (states, rows) =>
+                Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
                 c.index_select(0, rows), skip, gate?.index_select(0, rows), timeStepBias, softplus)).MoveToOuterDisposeScope();
-        if (backend == KernelBackend.Cpu) return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
-        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, null, slots).MoveToOuterDisposeScope();
-        var (output, after) = SelectiveScanReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate?.unsqueeze(1),
+        if (backend == KernelBackend.Cpu)
+            return SelectiveScanCpu.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus).MoveToOuterDisposeScope();
+        if (backend == KernelBackend.Cuda)
+            return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, gate, timeStepBias, softplus, null, slots).MoveToOuterDisposeScope();
+        var (output, after) = SelectiveScanReference.Forward(
+            x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate?.unsqueeze(1),
             timeStepBias, softplus, state, null);
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
@@ -117,7 +123,8 @@ public static class SelectiveScan
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaxStates)
             throw new ArgumentException(
-                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference", "a");
+                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference",
+                "a");
         return backend;
     }
 

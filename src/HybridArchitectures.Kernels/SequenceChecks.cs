@@ -20,7 +20,8 @@ static class SequenceChecks
             throw new ArgumentException($"{name} is {x.dtype}; expected Float32, BFloat16 or Float64", name);
         if (x.dim() != dimensions) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning}", name);
         for (int i = 0; i < dimensions; i++)
-            if (x.size(i) == 0) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning} with every size at least 1", name);
+            if (x.size(i) == 0)
+                throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning} with every size at least 1", name);
     }
 
     /// <summary>Checks the shape and device of a tensor, and that it has the dtype of x or float32.</summary>
@@ -30,7 +31,8 @@ static class SequenceChecks
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
         if (!fits)
-            throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})", name);
+            throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})",
+                name);
         OnDevice(tensor, name, x);
         if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
         throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
@@ -62,7 +64,8 @@ static class SequenceChecks
     /// <summary>Returns the number of groups of a (B, L, N) or (B, L, G, N) tensor that <paramref name="shared"/> channels or heads share.</summary>
     public static long Groups(long groups, long shared, string name, string what)
     {
-        if (groups < 1 || shared % groups != 0) throw new ArgumentException($"{name} has {groups} groups; expected a divisor of the {shared} {what}", name);
+        if (groups < 1 || shared % groups != 0)
+            throw new ArgumentException($"{name} has {groups} groups; expected a divisor of the {shared} {what}", name);
         return groups;
     }
 

@@ -107,10 +107,13 @@ public sealed class SequenceLayout : IDisposable
     {
         ArgumentNullException.ThrowIfNull(documentIds);
         if (documentIds.dtype != ScalarType.Int64 || documentIds.dim() != 2)
-            throw new ArgumentException($"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}; expected Int64 of shape (batch, length)", nameof(documentIds));
+            throw new ArgumentException(
+                $"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}; expected Int64 of shape (batch, length)",
+                nameof(documentIds));
         long batch = documentIds.size(0), length = documentIds.size(1);
         var lengths = rowLengths is null ? Enumerable.Repeat(length, checked((int)batch)).ToArray() : CheckedLengths(rowLengths, length);
-        if (lengths.Length != batch) throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds",
+        if (lengths.Length != batch)
+            throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds",
             nameof(rowLengths));
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -121,7 +124,9 @@ public sealed class SequenceLayout : IDisposable
             for (long column = 1, i = row * length + 1; column < length; column++, i++)
             {
                 if (column < lengths[row] && ids[(int)i] < ids[(int)i - 1])
-                    throw new ArgumentException($"documentIds falls from {ids[(int)i - 1]} to {ids[(int)i]} at row {row}, column {column}; expected numbers that do not decrease", nameof(documentIds));
+                    throw new ArgumentException(
+                        $"documentIds falls from {ids[(int)i - 1]} to {ids[(int)i]} at row {row}, column {column}; expected numbers that do not "
+                        + "decrease", nameof(documentIds));
                 starts[i] = column < lengths[row] && ids[(int)i] != ids[(int)i - 1];
             }
         return Create(lengths, length, documentIds.detach().clone(), tensor(starts, [batch, length]), documentIds.device);
@@ -162,7 +167,8 @@ public sealed class SequenceLayout : IDisposable
         if (length < 1) throw new ArgumentOutOfRangeException(nameof(length), length, $"length is {length}; expected at least 1");
         if (rowLengths.Count == 0) throw new ArgumentException($"{name} is empty; expected one entry per row", name);
         for (int i = 0; i < rowLengths.Count; i++)
-            if (rowLengths[i] < 0 || rowLengths[i] > length) throw new ArgumentException($"{name} gives row {i} {rowLengths[i]} tokens; expected 0 to {length}, the number of columns", name);
+            if (rowLengths[i] < 0 || rowLengths[i] > length)
+                throw new ArgumentException($"{name} gives row {i} {rowLengths[i]} tokens; expected 0 to {length}, the number of columns", name);
         return [.. rowLengths];
     }
 }

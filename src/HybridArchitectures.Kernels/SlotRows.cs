@@ -11,7 +11,8 @@ static class SlotRows
     {
         if (slots is null) return x.size(0);
         ArgumentNullException.ThrowIfNull(state);
-        if (slots.dim() != 1 || slots.size(0) != x.size(0)) throw new ArgumentException($"slots has shape {Checks.Describe(slots)}; expected (batch) = ({x.size(0)})", nameof(slots));
+        if (slots.dim() != 1 || slots.size(0) != x.size(0))
+            throw new ArgumentException($"slots has shape {Checks.Describe(slots)}; expected (batch) = ({x.size(0)})", nameof(slots));
         if (slots.dtype != ScalarType.Int64) throw new ArgumentException($"slots is {slots.dtype}; expected Int64", nameof(slots));
         SequenceChecks.OnDevice(slots, nameof(slots), x);
         if (state.dim() == 0) throw new ArgumentException("state has no dimension; expected (slots, ...)", nameof(state));
@@ -20,7 +21,8 @@ static class SlotRows
         var (values, seen) = (Read(slots), new HashSet<long>());
         for (int i = 0; i < values.Length; i++)
         {
-            if (values[i] < -1 || values[i] >= state.size(0)) throw new ArgumentException($"slots[{i}] is {values[i]}; expected -1 or a slot in [0, {state.size(0)})", nameof(slots));
+            if (values[i] < -1 || values[i] >= state.size(0))
+                throw new ArgumentException($"slots[{i}] is {values[i]}; expected -1 or a slot in [0, {state.size(0)})", nameof(slots));
             if (values[i] >= 0 && !seen.Add(values[i]))
                 throw new ArgumentException($"slots[{i}] is {values[i]}, which occurs twice; expected each slot at most once", nameof(slots));
         }
@@ -38,7 +40,8 @@ static class SlotRows
         var rows = Enumerable.Range(0, values.Length).Where(i => values[i] >= 0).Select(i => (long)i).ToArray();
         var output = zeros_like(x);
         if (rows.Length == 0) return output.MoveToOuterDisposeScope();
-        Tensor numbers = tensor(rows, device: x.device), places = tensor(rows.Select(i => values[i]).ToArray(), device: x.device), states = state.index_select(0, places);
+        Tensor numbers = tensor(rows, device: x.device), places = tensor(rows.Select(i => values[i]).ToArray(), device: x.device),
+            states = state.index_select(0, places);
         output.index_copy_(0, numbers, step(states, numbers));
         state.index_copy_(0, places, states);
         return output.MoveToOuterDisposeScope();

@@ -81,9 +81,11 @@ public static class StateSpaceDual
             throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => StateSpaceDualCpu.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            KernelBackend.Cpu => StateSpaceDualCpu.Forward(
+                x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
             KernelBackend.Cuda => StateSpaceDualCuda.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
-            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(
+            x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
             _ => StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
         };
     }
@@ -114,22 +116,27 @@ public static class StateSpaceDual
         SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, heads)", batch, heads);
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 3 || b.size(2) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, groups, states)", nameof(b));
+        if (b.dim() != 3 || b.size(2) == 0)
+            throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, groups, states)", nameof(b));
         long groups = SequenceChecks.Groups(b.size(1), heads, nameof(b), "heads"), stateSize = b.size(2);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)", SlotRows.StateRows(state, slots, x), heads,
+        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
+            SlotRows.StateRows(state, slots, x), heads,
             headSize, stateSize);
         using var noGrad = no_grad();
         var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
         if (slots is not null && backend != KernelBackend.Cuda)
-            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
+            return SlotRows.Step(state, slots, x, (states, rows) =>
+                Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
                 c.index_select(0, rows), skip, timeStepBias, softplus, timeStepLimit));
         if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
-        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit, slots);
+        if (backend == KernelBackend.Cuda)
+            return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit, slots);
         using var scope = NewDisposeScope();
-        var (output, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
+        var (output, after) = StateSpaceDualReference.Forward(
+            x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
             softplus, timeStepLimit, state, null);
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();

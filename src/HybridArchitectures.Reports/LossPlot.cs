@@ -25,7 +25,8 @@ public static class LossPlot
         options ??= new();
         options.Check();
         var frame = new LossFrame(curves, baselines, options.Axis, options.Smoothing);
-        return PngWriter.Draw(LossPicture.Create(frame, new(options.Width, options.Height, options.Unit, options.Title, Legend: true)), (float)options.Scale);
+        return PngWriter.Draw(LossPicture.Create(frame, new(options.Width, options.Height, options.Unit, options.Title, Legend: true)),
+            (float)options.Scale);
     }
 
     /// <summary>Draws the curves to a file. The file is replaced atomically.</summary>
@@ -35,7 +36,8 @@ public static class LossPlot
     /// <param name="options">See <see cref="Png"/>.</param>
     /// <exception cref="ArgumentException">As for <see cref="Png"/>, or the path is empty.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public static void WritePng(string path, IReadOnlyList<LossCurve> curves, IReadOnlyList<Baseline>? baselines = null, LossPlotOptions? options = null)
+    public static void WritePng(string path, IReadOnlyList<LossCurve> curves, IReadOnlyList<Baseline>? baselines = null,
+        LossPlotOptions? options = null)
     {
         var content = Png(curves, baselines, options);
         AtomicWrite.File(path, temporary => File.WriteAllBytes(temporary, content));

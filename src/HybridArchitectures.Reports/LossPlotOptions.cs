@@ -35,7 +35,8 @@ public sealed record LossPlotOptions
         if (!(Smoothing is >= 0 and <= 0.5))
             throw new ArgumentOutOfRangeException(nameof(Smoothing), Smoothing, $"Smoothing is {Smoothing}; expected 0 to 0.5");
         if (Width is < 200 or > 8192) throw new ArgumentOutOfRangeException(nameof(Width), Width, $"Width is {Width}; expected 200 to 8192 pixels");
-        if (Height is < 150 or > 8192) throw new ArgumentOutOfRangeException(nameof(Height), Height, $"Height is {Height}; expected 150 to 8192 pixels");
+        if (Height is < 150 or > 8192)
+            throw new ArgumentOutOfRangeException(nameof(Height), Height, $"Height is {Height}; expected 150 to 8192 pixels");
         if (!(Scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"Scale is {Scale}; expected 0.5 to 8");
     }
 }

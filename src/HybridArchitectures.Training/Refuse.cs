@@ -7,6 +7,7 @@ static class Refuse
     public static void Unless<T>(bool allowed, T value, string name, string expected)
     {
         if (!allowed)
-            throw new ArgumentOutOfRangeException(name, value, string.Create(CultureInfo.InvariantCulture, $"{name} is {value}; expected {expected}"));
+            throw new ArgumentOutOfRangeException(
+                name, value, string.Create(CultureInfo.InvariantCulture, $"{name} is {value}; expected {expected}"));
     }
 }

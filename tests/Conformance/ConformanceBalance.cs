@@ -37,7 +37,8 @@ static class ConformanceBalance
             Tensor[]? logits = null;
             results.Add(ConformanceRunner.Try(name, $"{prefix}.loss", Tolerance, () =>
             {
-                logits = [.. Enumerable.Range(0, layers).Select(layer => file.Read($"{prefix}.logits.{layer}", device: device).requires_grad_().DetachFromDisposeScope())];
+                logits = [.. Enumerable.Range(0, layers)
+                    .Select(layer => file.Read($"{prefix}.logits.{layer}", device: device).requires_grad_().DetachFromDisposeScope())];
                 var loss = LoadBalance.Loss(logits, top, file.Contains($"{prefix}.mask") ? file.Read($"{prefix}.mask", device: device) : null);
                 Autograd.Backward(loss);
                 return Difference(file.Read($"{prefix}.loss").view(1), loss.view(1));

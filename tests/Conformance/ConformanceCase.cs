@@ -13,7 +13,8 @@ using static HybridArchitectures.Conformance.ConformanceError;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// A checkpoint beside the outputs that a reference gave for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with tolerances.
+/// A checkpoint beside the outputs that a reference gave for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with
+/// tolerances.
 /// </summary>
 sealed class ConformanceCase : IDisposable
 {
@@ -37,7 +38,8 @@ sealed class ConformanceCase : IDisposable
         var passes = expected.Entries.Where(entry => entry.Name.StartsWith("ids.T", StringComparison.Ordinal)).ToArray();
         if (passes.Length == 0) throw new InvalidDataException("expected.safetensors has no ids.T*");
         longest = passes.MaxBy(entry => entry.Shape[1])!.Name;
-        studied = expected.Entries.FirstOrDefault(entry => entry.Name.StartsWith("labels.T", StringComparison.Ordinal)) is { } labels ? "ids" + labels.Name["labels".Length..]
+        studied = expected.Entries.FirstOrDefault(entry => entry.Name.StartsWith("labels.T", StringComparison.Ordinal)) is { } labels
+            ? "ids" + labels.Name["labels".Length..]
             : expected.Contains("hidden.embed") ? $"ids.T{expected["hidden.embed"].Shape[1]}" : longest;
     }
 
@@ -45,7 +47,8 @@ sealed class ConformanceCase : IDisposable
     public string Name { get; }
 
     /// <summary>Whether a folder is such a case.</summary>
-    public static bool Is(string folder) => File.Exists(Path.Combine(folder, "config.json")) && File.Exists(Path.Combine(folder, "expected.safetensors"));
+    public static bool Is(string folder) =>
+        File.Exists(Path.Combine(folder, "config.json")) && File.Exists(Path.Combine(folder, "expected.safetensors"));
 
     /// <summary>Compares everything the case records; what cannot be run is a failure with its reason.</summary>
     public static IEnumerable<ConformanceResult> RunAll(string folder, Device device)
@@ -84,7 +87,8 @@ sealed class ConformanceCase : IDisposable
         if (expected.Contains("router.0")) yield return ("router", () => Result("router", "logits_abs", Router(model)));
         if (expected.Contains("aux_loss")) yield return ("aux_loss", () => Result("aux_loss", "loss_abs", AuxiliaryLoss(model)));
         if (File.Exists(Path.Combine(folder, "config.legacy.json"))) yield return ("legacy", () => Result("legacy", "logits_abs", Legacy()));
-        if (Directory.Exists(Path.Combine(folder, "sharded_bf16"))) yield return ("sharded_bf16", () => Result("sharded_bf16", "logits_abs", Sharded()));
+        if (Directory.Exists(Path.Combine(folder, "sharded_bf16")))
+            yield return ("sharded_bf16", () => Result("sharded_bf16", "logits_abs", Sharded()));
         yield return ("export", () => new(Name, "export", Export(model), 0));
     }
 
@@ -153,7 +157,8 @@ sealed class ConformanceCase : IDisposable
                 "keys" => Scaled(right, keyed!.Tensors[0].narrow(1, 0, ids.size(1)).transpose(1, 2)),
                 "values" => Scaled(right, keyed!.Tensors[1].narrow(1, 0, ids.size(1)).transpose(1, 2)),
                 // the reference keeps one input more than the next step needs
-                "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1), (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
+                "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1),
+                (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
                 "recurrent_states" => Scaled(right, ((RecurrentState)recurrent!).Scan),
                 _ => throw new InvalidDataException($"nothing to compare {entry.Name} with"),
             });
@@ -205,7 +210,8 @@ sealed class ConformanceCase : IDisposable
         var named = PretrainedModel.Rename(model.Design, PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType, gradients);
         double error = Largest(expected.Entries.Where(entry => entry.Name.StartsWith("grad.", StringComparison.Ordinal)).Select(entry =>
             Difference(Read(entry.Name), named.TryGetValue(entry.Name["grad.".Length..], out var gradient) ? gradient
-                : IsUnused(entry.Name["grad.".Length..]) ? Read(entry.Name) : throw new InvalidDataException($"the model has no {entry.Name["grad.".Length..]}"))).ToArray());
+                : IsUnused(entry.Name["grad.".Length..]) ? Read(entry.Name)
+                : throw new InvalidDataException($"the model has no {entry.Name["grad.".Length..]}"))).ToArray());
         foreach (var parameter in model.Parameters) parameter.Value.grad = null;
         return error;
     }
@@ -230,7 +236,8 @@ sealed class ConformanceCase : IDisposable
             var (ids, targets) = Labelled();
             var loss = balanced.Loss(ids, targets);
             double coefficient = config["router_aux_loss_coef"]!.GetValue<double>();
-            return Largest([Difference(Read("loss_with_aux").view(1), loss.Total.view(1)), Difference(Read("aux_loss").view(1), (loss.Total - loss.CrossEntropy).div(Scalars.From(coefficient)).view(1)) * coefficient]);
+            return Largest([Difference(Read("loss_with_aux").view(1), loss.Total.view(1)),
+                Difference(Read("aux_loss").view(1), (loss.Total - loss.CrossEntropy).div(Scalars.From(coefficient)).view(1)) * coefficient]);
         });
     }
 
@@ -243,7 +250,8 @@ sealed class ConformanceCase : IDisposable
         try
         {
             File.WriteAllText(Path.Combine(other.FullName, "config.json"), config);
-            foreach (string file in Directory.GetFiles(folder, "model*.safetensors*")) File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
+            foreach (string file in Directory.GetFiles(folder, "model*.safetensors*"))
+                File.Copy(file, Path.Combine(other.FullName, Path.GetFileName(file)));
             using var model = PretrainedModel.Load(other.FullName, device: device, options: AsRecorded);
             return run(model);
         }
@@ -268,9 +276,11 @@ sealed class ConformanceCase : IDisposable
         {
             string written = Path.Combine(place.FullName, Name);
             var config = PretrainedConfig.Read(Path.Combine(folder, "config.json"));
-            PretrainedModel.Save(model, written, config.ModelType, new() { ShardBytes = new FileInfo(Path.Combine(folder, "model.safetensors")).Length / 3, SettingsFrom = config });
+            PretrainedModel.Save(model, written, config.ModelType,
+                new() { ShardBytes = new FileInfo(Path.Combine(folder, "model.safetensors")).Length / 3, SettingsFrom = config });
             var again = PretrainedModel.LoadDesign(written);
-            if (again.Diff(model.Design) is { Count: > 0 } differences) throw new InvalidDataException($"the design became another: {string.Join("; ", differences)}");
+            if (again.Diff(model.Design) is { Count: > 0 } differences)
+                throw new InvalidDataException($"the design became another: {string.Join("; ", differences)}");
             var files = Directory.GetFiles(written, "model*.safetensors").Select(SafetensorsFile.Open).ToArray();
             try
             {
@@ -279,7 +289,8 @@ sealed class ConformanceCase : IDisposable
                 // what the reference keeps and never uses, such as adapters of a shared layer's other uses, may be left out
                 var kept = original.Entries.Where(entry => files.Any(file => file.Contains(entry.Name)) || !IsUnused(entry.Name)).ToArray();
                 if (files.Sum(file => file.Entries.Count) != kept.Length) throw new InvalidDataException("another number of tensors was written");
-                return Largest(kept.Select(entry => Difference(original.Read(entry.Name), files.Single(file => file.Contains(entry.Name)).Read(entry.Name))).ToArray());
+                return Largest(kept.Select(entry =>
+                    Difference(original.Read(entry.Name), files.Single(file => file.Contains(entry.Name)).Read(entry.Name))).ToArray());
             }
             finally
             {

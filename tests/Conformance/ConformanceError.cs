@@ -15,7 +15,8 @@ static class ConformanceError
     }
 
     /// <summary>Relative to the larger of 1 and the tensor's largest element.</summary>
-    public static double Scaled(Tensor expected, Tensor actual) => Difference(expected, actual) / Math.Max(1, expected.abs().max().to(ScalarType.Float64).item<double>());
+    public static double Scaled(Tensor expected, Tensor actual) =>
+        Difference(expected, actual) / Math.Max(1, expected.abs().max().to(ScalarType.Float64).item<double>());
 
     /// <summary>The largest; NaN stays NaN.</summary>
     public static double Largest(IEnumerable<double> errors)

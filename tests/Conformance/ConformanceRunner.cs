@@ -7,13 +7,15 @@ static class ConformanceRunner
 {
     static readonly (Func<string, bool> Is, Func<string, Device, IEnumerable<ConformanceResult>> Run)[] kinds =
     [
-        (ConformanceCase.Is, ConformanceCase.RunAll), (ConformanceTrajectory.Is, ConformanceTrajectory.Run), (ConformanceBalance.Is, ConformanceBalance.Run),
+        (ConformanceCase.Is, ConformanceCase.RunAll), (ConformanceTrajectory.Is, ConformanceTrajectory.Run),
+        (ConformanceBalance.Is, ConformanceBalance.Run),
         (ConformanceSamplers.Is, ConformanceSamplers.Run), (ConformanceTokenizer.Is, (folder, _) => ConformanceTokenizer.Run(folder)),
     ];
 
     /// <summary>Every case folder under a folder, itself included: those with notes or with recorded outputs.</summary>
     public static IEnumerable<string> Find(string root) => new[] { "notes.json", "expected.safetensors", "cases.safetensors", "cases.json" }
-        .SelectMany(name => Directory.EnumerateFiles(root, name, SearchOption.AllDirectories)).Select(path => Path.GetDirectoryName(path)!).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
+        .SelectMany(name => Directory.EnumerateFiles(root, name, SearchOption.AllDirectories)).Select(path => Path.GetDirectoryName(path)!)
+        .Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
 
     /// <summary>Compares everything a case records; what cannot be run is a failure with its reason.</summary>
     /// <param name="folder">The case.</param>

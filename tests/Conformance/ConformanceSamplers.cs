@@ -27,7 +27,8 @@ static class ConformanceSamplers
         using var file = SafetensorsFile.Open(Path.Combine(folder, "cases.safetensors"));
         var notes = document.RootElement.GetProperty("cases");
         var results = new List<ConformanceResult>();
-        foreach (var item in file.Entries.Where(entry => entry.Name.StartsWith("out.", StringComparison.Ordinal)).Select(entry => entry.Name["out.".Length..]).Order(StringComparer.Ordinal))
+        foreach (var item in file.Entries.Where(entry => entry.Name.StartsWith("out.", StringComparison.Ordinal))
+            .Select(entry => entry.Name["out.".Length..]).Order(StringComparer.Ordinal))
         {
             results.Add(ConformanceRunner.Try(name, item, Tolerance, () =>
             {
@@ -52,7 +53,9 @@ static class ConformanceSamplers
     public static double Error(Tensor expected, Tensor actual)
     {
         var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.cpu().contiguous()).ToArray());
-        return want.Length != have.Length ? double.NaN : ConformanceError.Largest(want.Zip(have).Select(pair => (float.IsNegativeInfinity(pair.First), float.IsNegativeInfinity(pair.Second)) switch
+        return want.Length != have.Length ? double.NaN
+            : ConformanceError.Largest(want.Zip(have)
+            .Select(pair => (float.IsNegativeInfinity(pair.First), float.IsNegativeInfinity(pair.Second)) switch
         {
             (true, true) => 0,
             (false, false) => Math.Abs((double)pair.First - pair.Second),
@@ -64,7 +67,8 @@ static class ConformanceSamplers
     public static IEnumerable<LogitsProcessor> Processors(JsonElement notes, string label)
     {
         var note = notes.GetProperty(label);
-        if (note.TryGetProperty("in_order", out var chain)) return [.. chain.EnumerateArray().SelectMany(part => Processors(notes, part.GetString()!))];
+        if (note.TryGetProperty("in_order", out var chain))
+            return [.. chain.EnumerateArray().SelectMany(part => Processors(notes, part.GetString()!))];
         double Number(string key) => note.GetProperty(key).GetDouble();
         return
         [

@@ -12,8 +12,9 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// Training steps recorded from given weights: for each <c>NAME.safetensors</c> with a <c>NAME/config.json</c>, losses, gradient norms and weights of AdamW with clipping, a schedule, and decay of some
-/// parameters. What the reference's own run in float64 differs by, times six, is allowed; never less than 2e-5, as in the other cases.
+/// Training steps recorded from given weights: for each <c>NAME.safetensors</c> with a <c>NAME/config.json</c>, losses, gradient norms and weights of
+/// AdamW with clipping, a schedule, and decay of some parameters. What the reference's own run in float64 differs by, times six, is allowed; never
+/// less than 2e-5, as in the other cases.
 /// </summary>
 static class ConformanceTrajectory
 {
@@ -47,12 +48,15 @@ static class ConformanceTrajectory
         return results;
     }
 
-    static IEnumerable<ConformanceResult> Steps(string name, string modelName, string config, SafetensorsFile recorded, JsonElement notes, Device device)
+    static IEnumerable<ConformanceResult> Steps(
+        string name, string modelName, string config, SafetensorsFile recorded, JsonElement notes, Device device)
     {
         var own = notes.GetProperty(modelName);
         var rounding = own.GetProperty("double_run_differs_by");
-        double ofLoss = Math.Max(Least, Multiple * rounding.GetProperty("loss").GetDouble()), ofWeights = Math.Max(Least, Multiple * rounding.GetProperty("weights").GetDouble());
-        double peak = notes.GetProperty("peak_lr").GetDouble(), floor = notes.GetProperty("floor_lr").GetDouble(), clip = notes.GetProperty("clip").GetDouble();
+        double ofLoss = Math.Max(Least, Multiple * rounding.GetProperty("loss").GetDouble()),
+            ofWeights = Math.Max(Least, Multiple * rounding.GetProperty("weights").GetDouble());
+        double peak = notes.GetProperty("peak_lr").GetDouble(), floor = notes.GetProperty("floor_lr").GetDouble(),
+            clip = notes.GetProperty("clip").GetDouble();
         int steps = notes.GetProperty("steps").GetInt32();
         var schedule = new CosineSchedule { WarmUp = notes.GetProperty("warm_up").GetDouble() / steps, Floor = floor / peak };
         var betas = notes.GetProperty("betas");
@@ -60,10 +64,12 @@ static class ConformanceTrajectory
         string family = PretrainedConfig.Read(Path.Combine(config, "config.json")).ModelType;
         using var optimizer = new AdamW(model.Parameters.Select(item => (item.Name, item.Value, item.Decays)), new()
         {
-            Beta1 = betas[0].GetDouble(), Beta2 = betas[1].GetDouble(), Epsilon = notes.GetProperty("eps").GetDouble(), WeightDecay = notes.GetProperty("weight_decay").GetDouble(),
+            Beta1 = betas[0].GetDouble(), Beta2 = betas[1].GetDouble(), Epsilon = notes.GetProperty("eps").GetDouble(),
+                WeightDecay = notes.GetProperty("weight_decay").GetDouble(),
         });
         yield return new(name, $"{modelName}.decayed", Decayed(model, family, own), 0);
-        Tensor ids = recorded.Read("ids", device: device), losses = recorded.Read("loss"), norms = recorded.Read("grad_norm"), rates = recorded.Read("lr");
+        Tensor ids = recorded.Read("ids", device: device), losses = recorded.Read("loss"), norms = recorded.Read("grad_norm"),
+            rates = recorded.Read("lr");
         var (lossErrors, normErrors, rateErrors) = (new List<double>(), new List<double>(), new List<double>());
         for (int step = 0; step < steps; step++)
         {
@@ -86,7 +92,8 @@ static class ConformanceTrajectory
         if (ofWeights > Rounding) yield break;
         using var noGrad = no_grad();
         // a logit is a sum over the width of products with weights that may each be off by so much
-        yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))), ofWeights * Math.Sqrt(model.Design.Width));
+        yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))),
+            ofWeights * Math.Sqrt(model.Design.Width));
     }
 
     static HybridLanguageModel Load(string config, SafetensorsFile recorded, Device device)
@@ -96,7 +103,8 @@ static class ConformanceTrajectory
         try
         {
             File.Copy(Path.Combine(config, "config.json"), Path.Combine(place.FullName, "config.json"));
-            SafetensorsFile.Write(Path.Combine(place.FullName, "model.safetensors"), recorded.Entries.Where(entry => entry.Name.StartsWith(prefix, StringComparison.Ordinal))
+            SafetensorsFile.Write(Path.Combine(place.FullName, "model.safetensors"),
+                recorded.Entries.Where(entry => entry.Name.StartsWith(prefix, StringComparison.Ordinal))
                 .ToDictionary(entry => entry.Name[prefix.Length..], entry => recorded.Read(entry.Name)));
             return PretrainedModel.Load(place.FullName, device: device, options: ConformanceCase.AsRecorded);
         }
@@ -111,18 +119,21 @@ static class ConformanceTrajectory
     {
         var marks = model.State.ToDictionary(item => item.Key, item => zeros_like(item.Value));
         foreach (var parameter in model.Parameters.Where(parameter => parameter.Decays)) marks[parameter.Name] = ones_like(parameter.Value);
-        var ours = PretrainedModel.Rename(model.Design, family, marks).Where(item => item.Value.max().item<float>() > 0).Select(item => item.Key).ToHashSet(StringComparer.Ordinal);
+        var ours = PretrainedModel.Rename(model.Design, family, marks).Where(item => item.Value.max().item<float>() > 0).Select(item => item.Key)
+            .ToHashSet(StringComparer.Ordinal);
         ours.SymmetricExceptWith(notes.GetProperty("decayed").EnumerateArray().Select(item => item.GetString()!));
         return ours.Count;
     }
 
-    static Tensor Shifted(Tensor ids) => cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.From(-100L), ScalarType.Int64, ids.device)], 1);
+    static Tensor Shifted(Tensor ids) =>
+        cat([ids.narrow(1, 1, ids.size(1) - 1), full([ids.size(0), 1], Scalars.From(-100L), ScalarType.Int64, ids.device)], 1);
 
     static double Weights(HybridLanguageModel model, string family, SafetensorsFile recorded, string prefix)
     {
         var named = PretrainedModel.Rename(model.Design, family, new Tensors(model.State));
         var entries = recorded.Entries.Where(entry => entry.Name.StartsWith(prefix, StringComparison.Ordinal)).ToArray();
-        if (entries.Length != named.Count) throw new InvalidDataException($"{entries.Length} weights are recorded as {prefix}*; the model has {named.Count}");
+        if (entries.Length != named.Count)
+            throw new InvalidDataException($"{entries.Length} weights are recorded as {prefix}*; the model has {named.Count}");
         return Largest(entries.Select(entry => Difference(recorded.Read(entry.Name), named[entry.Name[prefix.Length..]])).ToArray());
     }
 
@@ -133,7 +144,8 @@ static class ConformanceTrajectory
         {
             int steps = item.Value.GetProperty("steps").GetInt32();
             double warmUp = item.Value.GetProperty("warm_up").GetDouble() / steps;
-            double floor = item.Value.GetProperty("extra") is { ValueKind: JsonValueKind.Object } extra && extra.TryGetProperty("min_lr_rate", out var least) ? least.GetDouble() : 0;
+            double floor = item.Value.GetProperty("extra") is { ValueKind: JsonValueKind.Object } extra
+                && extra.TryGetProperty("min_lr_rate", out var least) ? least.GetDouble() : 0;
             LearningRateSchedule? schedule = item.Name switch
             {
                 "cosine_with_min_lr" or "cosine" => new CosineSchedule { WarmUp = warmUp, Floor = floor },

@@ -14,7 +14,8 @@ static class ConformanceVerification
         {
             using var model = PretrainedModel.Load(folder, device: device);
             return [.. DesignVerifier.Verify(model).Results.Select(result =>
-                new ConformanceResult(name, result.Invariance.ToString(), result.MaxError, result.Tolerance, result.Passed ? null : $"{result.Layer}: {result.Detail}"))];
+                new ConformanceResult(name, result.Invariance.ToString(), result.MaxError, result.Tolerance,
+                    result.Passed ? null : $"{result.Layer}: {result.Detail}"))];
         }
         catch (Exception error)
         {

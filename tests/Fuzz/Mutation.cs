@@ -10,7 +10,8 @@ static class Mutation
 
     static readonly string[] words =
     [
-        "-1", "0", "1", "4294967296", "9223372036854775807", "9223372036854775808", "18446744073709551615", "1e300", "-0", "1.5", "NaN", "null", "true", "[]", "{}", "\"\"", "[[[[[[",
+        "-1", "0", "1", "4294967296", "9223372036854775807", "9223372036854775808", "18446744073709551615", "1e300", "-0", "1.5", "NaN", "null",
+        "true", "[]", "{}", "\"\"", "[[[[[[",
         "\"F32\"", "\"I64\"", "\"F4\"", "\"../x\"", "\"/etc/passwd\"", "\"\\ud800\"", "__metadata__", "data_offsets",
     ];
 
@@ -19,13 +20,15 @@ static class Mutation
         (4, Gen.Select(Gen.Int[0, length - 1], Gen.Byte, (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
         (6, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(marks), (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
         (3, Gen.Select(Gen.Int[0, length - 1], Gen.Int[1, 40], (at, count) => Change(bytes => Replace(bytes, at, count, [])))),
-        (3, Gen.Select(Gen.Int[0, length - 1], Gen.Int[0, length - 1], Gen.Int[1, 60], (to, from, count) => Change(bytes => Replace(bytes, to, 0, Slice(bytes, from, count))))),
+        (3, Gen.Select(Gen.Int[0, length - 1], Gen.Int[0, length - 1], Gen.Int[1, 60],
+        (to, from, count) => Change(bytes => Replace(bytes, to, 0, Slice(bytes, from, count))))),
         (3, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(words), (at, word) => Change(bytes => Replace(bytes, at, 0, Encoding.UTF8.GetBytes(word))))),
         (8, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(words), (at, word) => Change(bytes => ReplaceNumber(bytes, at, word)))),
         (1, Gen.Int[0, length - 1].Select(at => Change(bytes => Slice(bytes, 0, at)))));
 
     /// <summary>One to three changes of <paramref name="original"/>.</summary>
-    public static Gen<byte[]> Many(byte[] original) => Create(original.Length).Array[1, 3].Select(changes => changes.Aggregate(original, (bytes, change) => change(bytes)));
+    public static Gen<byte[]> Many(byte[] original) =>
+        Create(original.Length).Array[1, 3].Select(changes => changes.Aggregate(original, (bytes, change) => change(bytes)));
 
     static Func<byte[], byte[]> Change(Func<byte[], byte[]> change) => change;
 

@@ -46,7 +46,8 @@ public class BranchFusionTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
-        OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), Inputs(3, width, kind, weighted));
+        OperatorCheck.MatchesReference(
+            i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), Inputs(3, width, kind, weighted));
     }
 
     [Theory]
@@ -57,7 +58,8 @@ public class BranchFusionTests : IDisposable
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         var inputs = Inputs(width > 1000 ? 1 : 3, width, kind, weighted);
-        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), inputs));
+        CudaEmulation.BothOrders(() =>
+            OperatorCheck.MatchesReference(i => Run(i, kind, groups, otherGroups), i => Reference(i, kind, groups, otherGroups), inputs));
     }
 
     [Theory]
@@ -72,7 +74,8 @@ public class BranchFusionTests : IDisposable
         using var random = manual_seed(4);
         var inputs = Inputs(rows, width, BranchFusionKind.Gate, true);
         using var emulation = new CudaEmulation();
-        OperatorCheck.MatchesReference(i => Run(i, BranchFusionKind.Gate, groups, groups), i => Reference(i, BranchFusionKind.Gate, groups, groups), inputs);
+        OperatorCheck.MatchesReference(
+            i => Run(i, BranchFusionKind.Gate, groups, groups), i => Reference(i, BranchFusionKind.Gate, groups, groups), inputs);
     }
 
     [Fact]
@@ -82,7 +85,8 @@ public class BranchFusionTests : IDisposable
         using var random = manual_seed(3);
         var inputs = Inputs(5, 64, BranchFusionKind.Difference, true);
         static Tensor Norm(Tensor x, Tensor weight) => x * rsqrt(x.square().mean([-1], true) + 1e-5) * weight;
-        void Check() => OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, BranchFusionKind.Difference, 1, 1), i => Norm(i[0]!, i[2]!) - Norm(i[1]!, i[3]!),
+        void Check() => OperatorCheck.BFloat16IsAsGoodAsComposed(
+            i => Run(i, BranchFusionKind.Difference, 1, 1), i => Norm(i[0]!, i[2]!) - Norm(i[1]!, i[3]!),
             i => Reference(i, BranchFusionKind.Difference, 1, 1), inputs);
         Check();
         BranchFusion.Backend = KernelBackend.Cuda;

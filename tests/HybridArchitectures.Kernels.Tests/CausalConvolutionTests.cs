@@ -10,7 +10,8 @@ public class CausalConvolutionTests : SequenceOperatorTests
     public void Without_silu_it_is_the_plain_sum()
     {
         using var scope = NewDisposeScope();
-        CheckAgainstReference(Inputs(2, 70), null, (i, layout) => CausalConvolution.Forward(i["x"], i["weight"], i["bias"], initialState: i["initialState"]));
+        CheckAgainstReference(Inputs(2, 70), null,
+            (i, layout) => CausalConvolution.Forward(i["x"], i["weight"], i["bias"], initialState: i["initialState"]));
         var x = arange(1, 6, ScalarType.Float32).reshape(1, 5, 1);
         var (output, final) = CausalConvolution.Forward(x, tensor(new float[] { 100, 10, 1 }, [1, 3]));
         Assert.Equal([1f, 12, 123, 234, 345], output.data<float>().ToArray());

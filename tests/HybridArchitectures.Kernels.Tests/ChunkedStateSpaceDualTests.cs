@@ -19,8 +19,10 @@ public class ChunkedStateSpaceDualTests : IDisposable
         using var random = manual_seed(3);
         const long heads = 4, headSize = 3, groups = 2, states = 5;
         Tensor?[] inputs = [OperatorCheck.Normal(batch, length, heads, headSize), (OperatorCheck.Normal(batch, length, heads) - 1.0) * step,
-            (-rand([heads], ScalarType.Float64) - 0.01) * rate, OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states),
-            optional ? OperatorCheck.Normal(heads) : null, optional ? OperatorCheck.Normal(heads) * 0.3 : null, optional ? OperatorCheck.Normal(batch, heads, headSize, states) : null];
+            (-rand([heads], ScalarType.Float64) - 0.01) * rate, OperatorCheck.Normal(batch, length, groups, states),
+            OperatorCheck.Normal(batch, length, groups, states),
+            optional ? OperatorCheck.Normal(heads) : null, optional ? OperatorCheck.Normal(heads) * 0.3 : null,
+            optional ? OperatorCheck.Normal(batch, heads, headSize, states) : null];
         OperatorCheck.MatchesReference(
             i => Joined(StateSpaceDual.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], true, (0.05, 50), i[7], layout, chunk)),
             i => Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], true, (0.05, 50), i[7], layout)), inputs);

@@ -15,11 +15,13 @@ public class FewRowsLinearTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         Tensor x = randn(rows, inputs), weight = randn(outputs, inputs), bias = randn(outputs);
-        foreach (var (type, weightType) in new[] { (ScalarType.Float32, ScalarType.Float32), (ScalarType.BFloat16, ScalarType.BFloat16), (ScalarType.BFloat16, ScalarType.Float32), (ScalarType.Float32, ScalarType.BFloat16) })
+        foreach (var (type, weightType) in new[] { (ScalarType.Float32, ScalarType.Float32), (ScalarType.BFloat16, ScalarType.BFloat16),
+            (ScalarType.BFloat16, ScalarType.Float32), (ScalarType.Float32, ScalarType.BFloat16) })
         {
             Tensor input = x.to(type), matrix = weight.to(weightType), shift = bias.to(weightType);
             Assert.Equal(KernelBackend.Cpu, FewRowsLinear.BackendFor(input, matrix));
-            Tensor Exact(Tensor? with) => nn.functional.linear(input.to(ScalarType.Float64), matrix.to(ScalarType.Float64), with?.to(ScalarType.Float64));
+            Tensor Exact(Tensor? with) =>
+                nn.functional.linear(input.to(ScalarType.Float64), matrix.to(ScalarType.Float64), with?.to(ScalarType.Float64));
             Tensor Composed(Tensor? with) => nn.functional.linear(input, matrix.to(type), with?.to(type)).to(ScalarType.Float64);
             foreach (var with in new[] { null, shift })
             {

@@ -7,7 +7,8 @@ namespace HybridArchitectures.Kernels.Tests;
 public class FusedAttentionTests
 {
     static Tensor[] Inputs(int batch, int queries, int keys, int heads, int sets, int size, int valueSize) =>
-        [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, sets, size), OperatorCheck.Normal(batch, keys, sets, valueSize)];
+        [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, sets, size),
+            OperatorCheck.Normal(batch, keys, sets, valueSize)];
 
     static void Matches(Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null) =>
         OperatorCheck.MatchesReference(
@@ -99,7 +100,8 @@ public class FusedAttentionTests
         var (q, k, v) = (randn(1, 9, 2, 8), randn(1, 9, 2, 8), randn(1, 9, 2, 8));
         var whole = FusedAttention.Forward(q, k, v);
         OperatorCheck.Close(whole.narrow(1, 6, 3), FusedAttention.Forward(q.narrow(1, 6, 3), k, v), 1e-6, "the last three queries");
-        OperatorCheck.Close(whole.narrow(1, 4, 1), FusedAttention.Forward(q.narrow(1, 4, 1), k.narrow(1, 0, 5), v.narrow(1, 0, 5)), 1e-6, "the fifth query");
+        OperatorCheck.Close(whole.narrow(1, 4, 1), FusedAttention.Forward(q.narrow(1, 4, 1), k.narrow(1, 0, 5), v.narrow(1, 0, 5)), 1e-6,
+            "the fifth query");
     }
 
     // rows of documents [4, 1, 0, 6], [11], [2, 3] in a length of 12: positions restart, -1 at pads
@@ -140,7 +142,8 @@ public class FusedAttentionTests
             }
             return cat(rows, 0);
         }
-        OperatorCheck.MatchesReference(given => FusedAttention.Forward(given[0]!, given[1]!, given[2]!, null, window, sinks, packed), Separately, inputs);
+        OperatorCheck.MatchesReference(
+            given => FusedAttention.Forward(given[0]!, given[1]!, given[2]!, null, window, sinks, packed), Separately, inputs);
     }
 
     [Fact]
@@ -164,13 +167,15 @@ public class FusedAttentionTests
         using var random = manual_seed(7);
         Tensor Leaf(params long[] size) => randn(size).to(type).requires_grad_();
         var (q, k, v) = (Leaf(2, 3, 2, 8), Leaf(2, 4, 2, 8), Leaf(2, 4, 2, 8));
-        var positions = new AttentionPositions(tensor(new long[] { 0, -1, 3, -1, -1, -1 }).reshape(2, 3), tensor(new long[] { -1, 1, 2, 3, 0, 1, 2, 3 }).reshape(2, 4));
+        var positions = new AttentionPositions(
+            tensor(new long[] { 0, -1, 3, -1, -1, -1 }).reshape(2, 3), tensor(new long[] { -1, 1, 2, 3, 0, 1, 2, 3 }).reshape(2, 4));
         var output = FusedAttention.Forward(q, k, v, positions: positions);
         Autograd.Backward(output.sum());
         double Sum(Tensor x) => x.to(ScalarType.Float64).abs().sum().item<double>();
         Assert.Equal(0, Sum(output[0, 0]) + Sum(output[0, 1]) + Sum(output[1]));
         Assert.NotEqual(0, Sum(output[0, 2]));
-        Assert.Equal(0, Sum(q.grad![0, 0]) + Sum(q.grad![0, 1]) + Sum(q.grad![1]) + Sum(k.grad![1]) + Sum(v.grad![1]) + Sum(k.grad![0, 0]) + Sum(v.grad![0, 0]));
+        Assert.Equal(0, Sum(q.grad![0, 0]) + Sum(q.grad![0, 1]) + Sum(q.grad![1]) + Sum(k.grad![1]) + Sum(v.grad![1]) + Sum(k.grad![0, 0])
+            + Sum(v.grad![0, 0]));
         Assert.NotEqual(0, Sum(v.grad![0, 1]));
     }
 
@@ -184,7 +189,8 @@ public class FusedAttentionTests
         using var random = manual_seed(8);
         Tensor Composed(IReadOnlyList<Tensor?> given)
         {
-            var (q, k, v) = (given[0]!.transpose(1, 2), given[1]!.transpose(1, 2).repeat_interleave(heads / sets, 1), given[2]!.transpose(1, 2).repeat_interleave(heads / sets, 1));
+            var (q, k, v) = (given[0]!.transpose(1, 2), given[1]!.transpose(1, 2).repeat_interleave(heads / sets, 1),
+                given[2]!.transpose(1, 2).repeat_interleave(heads / sets, 1));
             var hidden = AttentionReference.Visible(q.size(2), k.size(2), window, 0, null, CPU).logical_not();
             var scores = einsum("bhld,bhsd->bhls", q, k) * (1 / Math.Sqrt(size));
             return einsum("bhls,bhse->bhle", scores.masked_fill(hidden, double.NegativeInfinity).softmax(-1), v).transpose(1, 2);
@@ -203,7 +209,8 @@ public class FusedAttentionTests
         Tensor Heads(long start, long heads) => fused.narrow(-1, start, heads * 8).unflatten(2, heads, 8);
         var (q, k, v) = (Heads(0, 4), Heads(32, 1), Heads(40, 1));
         foreach (int? window in new int?[] { null, 3 })
-            Assert.True(FusedAttention.Forward(q, k, v, window: window).allclose(FusedAttention.Forward(q.clone(), k.clone(), v.clone(), window: window), 1e-6, 1e-6));
+            Assert.True(FusedAttention.Forward(q, k, v, window: window).allclose(
+                FusedAttention.Forward(q.clone(), k.clone(), v.clone(), window: window), 1e-6, 1e-6));
     }
 
     [Fact]
@@ -213,7 +220,8 @@ public class FusedAttentionTests
         Assert.Equal([0, 3, 2, 5], FusedAttention.Forward(zeros(0, 3, 2, 4), zeros(0, 3, 1, 4), zeros(0, 3, 1, 5)).shape);
         Assert.Equal([2, 0, 2, 5], FusedAttention.Forward(zeros(2, 0, 2, 4), zeros(2, 3, 1, 4), zeros(2, 3, 1, 5)).shape);
         var positions = new AttentionPositions(zeros(2, 3, ScalarType.Int64), zeros(2, 0, ScalarType.Int64));
-        Assert.True(FusedAttention.Forward(ones(2, 3, 2, 4), zeros(2, 0, 1, 4), zeros(2, 0, 1, 5), positions: positions).eq(zeros(2, 3, 2, 5)).all().item<bool>());
+        Assert.True(FusedAttention.Forward(ones(2, 3, 2, 4), zeros(2, 0, 1, 4), zeros(2, 0, 1, 5), positions: positions).eq(
+            zeros(2, 3, 2, 5)).all().item<bool>());
     }
 
     [Theory]
@@ -223,7 +231,8 @@ public class FusedAttentionTests
     public void Memory_grows_with_the_length_and_not_with_its_square(int sets, int valueSize)
     {
         using var scope = NewDisposeScope();
-        var (q, k, v) = (randn(1, 4096, 8, 8).requires_grad_(), randn(1, 4096, sets, 8).requires_grad_(), randn(1, 4096, sets, valueSize).requires_grad_());
+        var (q, k, v) = (randn(1, 4096, 8, 8).requires_grad_(), randn(1, 4096, sets, 8).requires_grad_(),
+            randn(1, 4096, sets, valueSize).requires_grad_());
         long peak = PeakMemory.Growth(() => Autograd.Backward(FusedAttention.Forward(q, k, v).sum()));
         Assert.True(peak < 200_000_000, $"grew by {peak / 1_000_000} MB");         // the scores alone: 8 x 4096 x 4096 x 4 bytes = 537 MB
     }
@@ -239,7 +248,8 @@ public class FusedAttentionTests
         Tensor?[] Step()
         {
             q.grad = null; k.grad = null; v.grad = null;
-            Autograd.Backward(FusedAttention.Forward(Rotary.Forward(q, table.Cosine, table.Sine), Rotary.Forward(k, table.Cosine, table.Sine), v, window: 5, positions: packed).sum());
+            Autograd.Backward(FusedAttention.Forward(
+                Rotary.Forward(q, table.Cosine, table.Sine), Rotary.Forward(k, table.Cosine, table.Sine), v, window: 5, positions: packed).sum());
             return [q.grad, k.grad, v.grad];
         }
         var expected = Step().Select(gradient => gradient!.clone()).ToArray();

@@ -21,7 +21,8 @@ public class GatedDeltaRuleTests
         var expected = op.Evaluate(inputs, ScalarType.Float64, layout, rounding: ScalarType.Float32, forward: Reference);
         foreach (var type in new[] { ScalarType.Float64, ScalarType.Float32 })
         {
-            var actual = op.Evaluate(inputs, type, layout, rounding: ScalarType.Float32, forward: (i, at) => GatedDeltaRuleOperator.Forward(i, at, chunk));
+            var actual = op.Evaluate(inputs, type, layout, rounding: ScalarType.Float32,
+                forward: (i, at) => GatedDeltaRuleOperator.Forward(i, at, chunk));
             foreach (var name in expected.Keys) SequenceOperator.Close(name, actual[name], expected[name], type);
         }
     }
@@ -32,7 +33,8 @@ public class GatedDeltaRuleTests
         using var scope = NewDisposeScope();
         // one key of length 1: the state is S = 1/2 (2) = 1, of the value 5 the token lacks 4, half of which is written: 3; the query of 2 reads 6
         Tensor One(double number) => tensor([number], ScalarType.Float64).view(1, 1, 1, 1);
-        var (output, final) = GatedDeltaRuleReference.Forward(One(2), One(1), One(5), One(Math.Log(0.5)).squeeze(-1), One(0.5).squeeze(-1), One(2), null);
+        var (output, final) = GatedDeltaRuleReference.Forward(
+            One(2), One(1), One(5), One(Math.Log(0.5)).squeeze(-1), One(0.5).squeeze(-1), One(2), null);
         Assert.Equal((6, 3), (output.item<double>(), final.item<double>()));
     }
 
@@ -92,7 +94,8 @@ public class GatedDeltaRuleTests
         var (ours, recurrence) = (op.Evaluate(inputs, ScalarType.BFloat16), op.Evaluate(inputs, ScalarType.BFloat16, forward: Reference));
         foreach (var name in exact.Keys)
         {
-            double allowed = Math.Max(2 * SequenceOperator.Error(recurrence[name], exact[name]), SequenceOperator.Tolerance), error = SequenceOperator.Error(ours[name], exact[name]);
+            double allowed = Math.Max(2 * SequenceOperator.Error(recurrence[name], exact[name]), SequenceOperator.Tolerance),
+                error = SequenceOperator.Error(ours[name], exact[name]);
             Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
         }
     }
@@ -124,7 +127,8 @@ public class GatedDeltaRuleTests
         foreach (var (name, tensor) in good)
         {
             Tensor[] wrong = name == "value" ? [tensor.to(ScalarType.Int64), tensor.select(1, 0)]
-                : [cat([tensor, tensor], 0), tensor.unsqueeze(0), tensor.to(ScalarType.Float64), tensor.to(ScalarType.Int64), tensor.reshape(-1).narrow(0, 0, 0)];
+                : [cat([tensor, tensor], 0), tensor.unsqueeze(0), tensor.to(ScalarType.Float64), tensor.to(ScalarType.Int64),
+                    tensor.reshape(-1).narrow(0, 0, 0)];
             foreach (var bad in wrong)
             {
                 var error = Assert.ThrowsAny<ArgumentException>(() => op.Forward(new Tensors(good) { [name] = bad }));
@@ -132,7 +136,8 @@ public class GatedDeltaRuleTests
                 Assert.Contains("expected", error.Message);
             }
         }
-        Assert.Contains("3 groups", Assert.Throws<ArgumentException>("key", () => op.Forward(new Tensors(good) { ["key"] = zeros([2, 6, 3, 8]) })).Message);
+        Assert.Contains("3 groups", Assert.Throws<ArgumentException>(
+            "key", () => op.Forward(new Tensors(good) { ["key"] = zeros([2, 6, 3, 8]) })).Message);
         Assert.Throws<ArgumentOutOfRangeException>("chunkSize", () => GatedDeltaRuleOperator.Forward(good, null, 48));
         using var layout = SequenceLayout.Padded([3, 4], 7);
         Assert.Throws<ArgumentException>("layout", () => op.Forward(good, layout));

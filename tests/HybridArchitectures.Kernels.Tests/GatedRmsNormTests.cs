@@ -59,13 +59,15 @@ public class GatedRmsNormTests
     public void Closed_and_wide_open_gates_stay_finite()
     {
         using var scope = NewDisposeScope();
-        var x = ones(2, 4).requires_grad_(); var gate = tensor(new float[] { -1e4f, 1e4f, -100, 100, -88, 88, -30, 30 }).reshape(2, 4).requires_grad_();
+        var x = ones(2, 4).requires_grad_();
+        var gate = tensor(new float[] { -1e4f, 1e4f, -100, 100, -88, 88, -30, 30 }).reshape(2, 4).requires_grad_();
         foreach (bool normBeforeGate in new[] { false, true })
         {
             var y = GatedRmsNorm.Forward(x, gate, null, normBeforeGate: normBeforeGate);
             Autograd.Backward(y.sum());
             Assert.True(y.isfinite().all().item<bool>() && x.grad!.isfinite().all().item<bool>() && gate.grad!.isfinite().all().item<bool>());
-            OperatorCheck.Close(GatedRmsNormReference.Forward(x, gate, null, normBeforeGate: normBeforeGate).detach(), y.detach(), 1e-5, "the output");
+            OperatorCheck.Close(GatedRmsNormReference.Forward(x, gate, null, normBeforeGate: normBeforeGate).detach(), y.detach(), 1e-5,
+                "the output");
         }
     }
 

@@ -17,7 +17,8 @@ public class GroupedLinearTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         var places = tensor(ends, ScalarType.Int32);
-        OperatorCheck.MatchesReference(given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
+        OperatorCheck.MatchesReference(
+            given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
             [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
     }
 
@@ -27,7 +28,8 @@ public class GroupedLinearTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         var places = tensor([10, 10, 37], ScalarType.Int32);
-        OperatorCheck.BFloat16IsAsGoodAsComposed(given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
             given => GroupedLinearReference.Forward(given[0]!, given[1]!, places), [OperatorCheck.Normal(37, 24), OperatorCheck.Normal(3, 16, 24)]);
     }
 

@@ -95,7 +95,8 @@ public class LinearCrossEntropyTests
     {
         using var scope = NewDisposeScope();
         var (hidden, weight, targets) = (randn(2, 4), randn(5, 4), tensor(new long[] { 1, 2 }));
-        void Refused(Tensor weights) => Assert.ThrowsAny<ArgumentException>(() => LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: weights));
+        void Refused(Tensor weights) =>
+            Assert.ThrowsAny<ArgumentException>(() => LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: weights));
         Refused(tensor(new float[] { 1 }));
         Refused(tensor(new double[] { 1, 1 }));
         Refused(tensor(new float[] { 1, -1 }));
@@ -109,8 +110,10 @@ public class LinearCrossEntropyTests
         using var random = manual_seed(3);
         var (hidden, weight, targets) = (randn(20, 8), randn(30, 8), Targets(20, 30));
         var logits = nn.functional.linear(hidden, weight);
-        Assert.Equal(nn.functional.cross_entropy(logits, targets).item<float>(), LinearCrossEntropy.Forward(hidden, weight, targets).item<float>(), 1e-5f);
-        Assert.Equal(nn.functional.cross_entropy(logits, targets, label_smoothing: 0.2).item<float>(), LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 0.2).item<float>(), 1e-5f);
+        Assert.Equal(nn.functional.cross_entropy(logits, targets).item<float>(), LinearCrossEntropy.Forward(hidden, weight, targets).item<float>(),
+            1e-5f);
+        Assert.Equal(nn.functional.cross_entropy(logits, targets, label_smoothing: 0.2).item<float>(),
+            LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 0.2).item<float>(), 1e-5f);
         var each = nn.functional.cross_entropy(logits, targets, reduction: nn.Reduction.None);
         Assert.True(each.allclose(LinearCrossEntropy.TokenLosses(hidden, weight, targets), 1e-5, 1e-5));
         Assert.False(LinearCrossEntropy.TokenLosses(hidden.requires_grad_(), weight, targets).requires_grad);
@@ -160,14 +163,16 @@ public class LinearCrossEntropyTests
     public void Extreme_logits_stay_finite_and_shifts_change_nothing()
     {
         using var scope = NewDisposeScope();
-        var hidden = eye(4).requires_grad_(); var weight = tensor(new float[] { 1e4f, -1e4f, 0, 0, 0, 1e4f, 0, 0, 88, 0, -1e30f, 0 }).reshape(3, 4).requires_grad_();
+        var hidden = eye(4).requires_grad_();
+        var weight = tensor(new float[] { 1e4f, -1e4f, 0, 0, 0, 1e4f, 0, 0, 88, 0, -1e30f, 0 }).reshape(3, 4).requires_grad_();
         var targets = tensor(new long[] { 0, 1, 0, 2 });
         var loss = LinearCrossEntropy.Forward(hidden, weight, targets);
         Autograd.Backward(loss);
         Assert.True(float.IsFinite(loss.item<float>()) && hidden.grad!.isfinite().all().item<bool>() && weight.grad!.isfinite().all().item<bool>());
         var (h, w) = (randn(4, 8), randn(5, 8));
         targets = tensor(new long[] { 0, 1, 4, 2 });
-        Assert.Equal(LinearCrossEntropy.Forward(h, w, targets).item<float>(), LinearCrossEntropy.Forward(h, w, targets, bias: full(5, 30f)).item<float>(), 1e-4f);
+        Assert.Equal(LinearCrossEntropy.Forward(h, w, targets).item<float>(),
+            LinearCrossEntropy.Forward(h, w, targets, bias: full(5, 30f)).item<float>(), 1e-4f);
     }
 
     [Fact]
@@ -224,13 +229,16 @@ public class LinearCrossEntropyTests
         Assert.Equal(KernelBackend.LibTorch, LinearCrossEntropy.BackendFor(zeros(1, 1, ScalarType.Float64)));
         var targets = Targets(150, 9000);
         Tensor?[] inputs = [OperatorCheck.Normal(150, 8), OperatorCheck.Normal(9000, 8), OperatorCheck.Normal(9000)];
-        Tensor[] All() => OperatorCheck.Run(given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float32);
-        var (vectorised, each) = (All(), LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets));
+        Tensor[] All() => OperatorCheck.Run(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float32);
+        var (vectorised, each) = (All(),
+            LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets));
         LinearCrossEntropy.Backend = backend;
         try
         {
             foreach (var (expected, actual) in All().Zip(vectorised)) OperatorCheck.Close(expected, actual, 1e-5, "a result");
-            OperatorCheck.Close(LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets), each, 1e-5, "the token losses");
+            OperatorCheck.Close(LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets), each,
+                1e-5, "the token losses");
         }
         finally
         {
@@ -245,8 +253,10 @@ public class LinearCrossEntropyTests
         using var random = manual_seed(10);
         var targets = Targets(150, 20_000);
         Tensor?[] inputs = [OperatorCheck.Normal(150, 4), OperatorCheck.Normal(20_000, 4), OperatorCheck.Normal(20_000)];
-        var actual = OperatorCheck.Run(given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
-        var expected = OperatorCheck.Run(given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
+        var actual = OperatorCheck.Run(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
+        var expected = OperatorCheck.Run(
+            given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float64);
         for (int i = 0; i < expected.Length; i++) OperatorCheck.Close(expected[i], actual[i], 1e-12, $"result {i}");
     }
 

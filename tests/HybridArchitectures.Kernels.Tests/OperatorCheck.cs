@@ -22,7 +22,8 @@ static class OperatorCheck
     public static Tensor[] Run(Operator op, IReadOnlyList<Tensor?> inputs, ScalarType type, ISet<int>? float32 = null)
     {
         using var scope = NewDisposeScope();
-        var leaves = inputs.Select((input, i) => input?.to(type == ScalarType.Float64 || float32?.Contains(i) != true ? type : ScalarType.Float32).clone().requires_grad_()).ToArray();
+        var leaves = inputs.Select((input, i) =>
+            input?.to(type == ScalarType.Float64 || float32?.Contains(i) != true ? type : ScalarType.Float32).clone().requires_grad_()).ToArray();
         var output = op(leaves);
         Autograd.Backward(output, Direction(output));
         var results = new List<Tensor> { output.detach() };
@@ -60,13 +61,15 @@ static class OperatorCheck
     }
 
     /// <summary>Bfloat16 is at most twice as far from the float64 reference as what a user would compose of bfloat16 operators.</summary>
-    public static void BFloat16IsAsGoodAsComposed(Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32) =>
+    public static void BFloat16IsAsGoodAsComposed(
+        Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32) =>
         IsAsGoodAsComposed(ScalarType.BFloat16, op, composed, reference, inputs, float32);
 
     /// <summary>The operator in a type is at most twice as far from the float64 reference as what a user would compose of operators in that type. A
     /// single number is left out:
     /// how far that of composed operators is off is a matter of luck.</summary>
-    public static void IsAsGoodAsComposed(ScalarType type, Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32)
+    public static void IsAsGoodAsComposed(
+        ScalarType type, Operator op, Operator composed, Operator reference, IReadOnlyList<Tensor?> inputs, params int[] float32)
     {
         using var scope = NewDisposeScope();
         var kept = new HashSet<int>(float32);
@@ -93,7 +96,10 @@ static class OperatorCheck
         double own = Size(ours - exact), theirs = Size(composed - exact), size = Size(exact);
         Assert.False(double.IsNaN(own), $"{name} has NaN");
         if (ErrorLog is { } log)
-            lock (Gate) File.AppendAllText(log, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{TestContext.Current.TestClass?.TestClassSimpleName}\t{name}\t{own:g4}\t{theirs:g4}\t{size:g4}\n"));
+            lock (Gate)
+                File.AppendAllText(log, string.Create(
+                System.Globalization.CultureInfo.InvariantCulture,
+                $"{TestContext.Current.TestClass?.TestClassSimpleName}\t{name}\t{own:g4}\t{theirs:g4}\t{size:g4}\n"));
         // values below 1e-3 are what cancellation left
         Assert.True(own <= 2 * theirs + order * Math.Max(size, 1e-3), $"{name}: error {own:g3}, composed operators {theirs:g3}, values of {size:g3}");
     }

@@ -43,7 +43,9 @@ public class RefusalTests
                 foreach (bool others in first == "another device" ? [false] : new[] { false, true })
                 {
                     using var scope = NewDisposeScope();
-                    Try(method, [.. method.GetParameters().Select((parameter, i) => Argument(parameter, i == 0 || others ? make : Unfit["fit for some"]))], $"{type}.{name}, {first}{(others ? " everywhere" : "")}");
+                    Try(method, [.. method.GetParameters()
+                        .Select((parameter, i) => Argument(parameter, i == 0 || others ? make : Unfit["fit for some"]))],
+                        $"{type}.{name}, {first}{(others ? " everywhere" : "")}");
                 }
     }
 
@@ -63,7 +65,8 @@ public class RefusalTests
         }
         catch (TargetInvocationException e)
         {
-            Assert.True(e.InnerException is ArgumentException { ParamName.Length: > 0 }, $"{what}: {e.InnerException!.GetType().Name}: {e.InnerException.Message.Split('\n')[0]}");
+            Assert.True(e.InnerException is ArgumentException { ParamName.Length: > 0 },
+                $"{what}: {e.InnerException!.GetType().Name}: {e.InnerException.Message.Split('\n')[0]}");
         }
     }
 }

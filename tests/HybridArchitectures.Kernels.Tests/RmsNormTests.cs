@@ -49,7 +49,8 @@ public class RmsNormTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
         var wide = randn(4, 6, 50); var weight = randn(24);
-        foreach (var view in new[] { wide.narrow(-1, 5, 24), wide.transpose(0, 1).narrow(-1, 0, 24), wide.narrow(-1, 0, 48).slice(-1, 0, 48, 2), wide.narrow(0, 1, 1).expand(5, 6, 50).narrow(-1, 1, 24) })
+        foreach (var view in new[] { wide.narrow(-1, 5, 24), wide.transpose(0, 1).narrow(-1, 0, 24), wide.narrow(-1, 0, 48).slice(-1, 0, 48, 2),
+            wide.narrow(0, 1, 1).expand(5, 6, 50).narrow(-1, 1, 24) })
             Assert.True(RmsNorm.Forward(view, weight).equal(RmsNorm.Forward(view.clone(), weight)).all().item<bool>());
     }
 

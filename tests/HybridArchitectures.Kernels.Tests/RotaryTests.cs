@@ -39,7 +39,8 @@ public class RotaryTests
             var (cos, sin) = (cosine.unsqueeze(2).to(ScalarType.BFloat16), sine.unsqueeze(2).to(ScalarType.BFloat16));
             return cat([first * cos - second * sin, second * cos + first * sin, rest], -1);
         }
-        OperatorCheck.BFloat16IsAsGoodAsComposed(given => Rotary.Forward(given[0]!, cosine, sine), Composed, given => RotaryReference.Forward(given[0]!, cosine, sine),
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            given => Rotary.Forward(given[0]!, cosine, sine), Composed, given => RotaryReference.Forward(given[0]!, cosine, sine),
             [OperatorCheck.Normal(2, 17, 3, 24)]);
     }
 
@@ -72,7 +73,8 @@ public class RotaryTests
         var values = Rotary.InverseFrequencies(8, 10_000).data<float>().ToArray();
         Assert.Equal([1f, 0.1f, 0.01f, 0.001f], values.Select(value => MathF.Round(value, 6)));
         // an odd part: the exponents of 5 channels, for three pairs
-        Assert.Equal([1.0, Math.Pow(10, -0.8), Math.Pow(10, -1.6)], Rotary.InverseFrequencies(5, 100).data<float>().ToArray().Select(value => (double)value), (one, other) => Math.Abs(one - other) < 1e-7);
+        Assert.Equal([1.0, Math.Pow(10, -0.8), Math.Pow(10, -1.6)],
+            Rotary.InverseFrequencies(5, 100).data<float>().ToArray().Select(value => (double)value), (one, other) => Math.Abs(one - other) < 1e-7);
     }
 
     [Fact]
@@ -80,7 +82,8 @@ public class RotaryTests
     {
         using var scope = NewDisposeScope();
         var scaling = new Llama3RotaryScaling(32, 1, 4, 8192);
-        float[] plain = [.. Rotary.InverseFrequencies(64, 500_000).data<float>()], scaled = [.. Rotary.InverseFrequencies(64, 500_000, scaling).data<float>()];
+        float[] plain = [.. Rotary.InverseFrequencies(64, 500_000).data<float>()],
+            scaled = [.. Rotary.InverseFrequencies(64, 500_000, scaling).data<float>()];
         for (int j = 0; j < 32; j++)
         {
             // as published in transformers' form: by wavelength
@@ -100,7 +103,8 @@ public class RotaryTests
         using var random = manual_seed(4);
         var (cosine, sine) = Table(2, 6, 8);
         var fused = randn(2, 6, 60);
-        foreach (var x in new[] { fused.narrow(-1, 3, 40).unflatten(2, 4, 10), randn(2, 4, 6, 10).transpose(1, 2), randn(2, 6, 10, 4).transpose(2, 3), randn(1, 6, 4, 10).expand(2, 6, 4, 10) })
+        foreach (var x in new[] { fused.narrow(-1, 3, 40).unflatten(2, 4, 10), randn(2, 4, 6, 10).transpose(1, 2), randn(2, 6, 10, 4).transpose(2, 3),
+            randn(1, 6, 4, 10).expand(2, 6, 4, 10) })
             Assert.True(Rotary.Forward(x, cosine, sine).equal(Rotary.Forward(x.clone(), cosine, sine)).all().item<bool>());
     }
 

@@ -19,7 +19,8 @@ public sealed class SelectiveScanOperator : SequenceOperator
 
     public override KernelBackend BackendFor(Tensor x) => SelectiveScan.BackendFor(x);
 
-    public override Tensors Inputs(long batch, long length, int variant = 0) => Inputs(batch, length, Sizes[variant].D, Sizes[variant].G, Sizes[variant].N);
+    public override Tensors Inputs(long batch, long length, int variant = 0) =>
+        Inputs(batch, length, Sizes[variant].D, Sizes[variant].G, Sizes[variant].N);
 
     public static Tensors Inputs(long batch, long length, long d, long g, long n)
     {
@@ -56,8 +57,10 @@ public sealed class SelectiveScanOperator : SequenceOperator
             var spread = grouped.dim() == 3 ? grouped.unsqueeze(2) : grouped;
             return Wide(spread).repeat_interleave(d / spread.size(2), 2).reshape(batch, length, d * n, 1);
         }
-        var (heads, final) = ChunkedStateSpaceDual.Forward(PerState(x).unsqueeze(-1), PerState(Wide(i["timeStep"])), a.flatten(), PerChannel(i["b"]), PerChannel(i["c"]), null,
-            i.TryGetValue("timeStepBias", out var bias) ? PerState(Wide(bias)) : null, true, null, i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), layout, 32);
+        var (heads, final) = ChunkedStateSpaceDual.Forward(
+            PerState(x).unsqueeze(-1), PerState(Wide(i["timeStep"])), a.flatten(), PerChannel(i["b"]), PerChannel(i["c"]), null,
+            i.TryGetValue("timeStepBias", out var bias) ? PerState(Wide(bias)) : null, true, null,
+            i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), layout, 32);
         var output = heads.reshape(batch, length, d, n).sum(-1);
         Tensor Clean(Tensor tensor) => Reference.SequenceMasks.WithoutPads(tensor, layout);
         if (i.TryGetValue("skip", out var skip)) output = output.add(Clean(x) * Wide(skip), Scalars.One);
@@ -79,7 +82,8 @@ public sealed class SelectiveScanOperator : SequenceOperator
             var (x, a) = (Draw(2, length, 32), -rand([32, 16], ScalarType.Float32, device) * 16);
             var initial = randn([2, 32, 16], ScalarType.Float32, device).requires_grad_();
             using var layout = documents ? SequenceLayout.Packed([[length], [length / 2, length - length / 2]], length, device) : null;
-            var (output, final) = SelectiveScan.Forward(x, zeros_like(x), a, Draw(2, length, 16), Draw(2, length, 16), initialState: initial, layout: layout);
+            var (output, final) = SelectiveScan.Forward(
+                x, zeros_like(x), a, Draw(2, length, 16), Draw(2, length, 16), initialState: initial, layout: layout);
             var kept = documents ? tensor([1f, 0f], device: device).view(2, 1, 1) : ones([1], device: device);
             Assert.True(final.eq(initial * kept).all().item<bool>());
             Autograd.Backward((output.to(ScalarType.Float32) * 0).sum().add(final.sum(), Scalars.One));

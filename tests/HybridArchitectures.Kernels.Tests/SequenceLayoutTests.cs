@@ -66,8 +66,10 @@ public class SequenceLayoutTests
         Assert.Throws<ArgumentException>("rowLengths", () => SequenceLayout.Padded([], 5));
         Assert.Throws<ArgumentOutOfRangeException>("length", () => SequenceLayout.Padded([0], 0));
         Assert.Contains("row 0", Assert.Throws<ArgumentException>("documentLengths", () => SequenceLayout.Packed([[3, 3]], 5)).Message);
-        Assert.Contains("documentLengths[0][1]", Assert.Throws<ArgumentException>("documentLengths", () => SequenceLayout.Packed([[3, -1]], 5)).Message);
-        Assert.Contains("documentLengths[0][1]", Assert.Throws<ArgumentException>("documentLengths", () => SequenceLayout.Packed([[6, -1]], 5)).Message);
+        Assert.Contains("documentLengths[0][1]",
+            Assert.Throws<ArgumentException>("documentLengths", () => SequenceLayout.Packed([[3, -1]], 5)).Message);
+        Assert.Contains("documentLengths[0][1]",
+            Assert.Throws<ArgumentException>("documentLengths", () => SequenceLayout.Packed([[6, -1]], 5)).Message);
         Assert.Throws<ArgumentException>("documentIds", () => SequenceLayout.FromDocumentIds(zeros(2, 3)));
         Assert.Contains("row 0, column 2", Assert.Throws<ArgumentException>("documentIds",
             () => SequenceLayout.FromDocumentIds(tensor(new long[] { 1, 1, 0 }, [1, 3]))).Message);

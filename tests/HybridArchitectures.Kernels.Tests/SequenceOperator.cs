@@ -48,7 +48,8 @@ public abstract class SequenceOperator
 
     public static void Close(string name, Tensor actual, Tensor expected, ScalarType type, double? tolerance = null)
     {
-        double error = Error(actual, expected), allowed = tolerance ?? type switch { ScalarType.Float64 => 1e-12, ScalarType.BFloat16 => 8e-3, _ => Tolerance };
+        double error = Error(actual, expected), allowed = tolerance
+            ?? type switch { ScalarType.Float64 => 1e-12, ScalarType.BFloat16 => 8e-3, _ => Tolerance };
         Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
     }
 
@@ -86,7 +87,8 @@ public abstract class SequenceOperator
     public static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => Backward(leaves, results.Output, results.Final);
 
     // the weights of the sum depend on an element's place alone: cosines, of bfloat16's precision so that no type rounds them
-    public static Tensors Backward(Tensors leaves, Tensor output, Tensor final, double outputWeight = 1, double finalWeight = 1, long offset = 0, long row = 0)
+    public static Tensors Backward(
+        Tensors leaves, Tensor output, Tensor final, double outputWeight = 1, double finalWeight = 1, long offset = 0, long row = 0)
     {
         static Tensor Weights(Tensor like, long offset, long row)
         {

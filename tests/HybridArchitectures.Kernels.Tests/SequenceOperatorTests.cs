@@ -117,7 +117,8 @@ public abstract class SequenceOperatorTests
         foreach (var name in exact.Keys)
         {
             // where both are exact but for float32 rounding, such as in the final state, that rounding is the measure
-            double allowed = Math.Max(2 * SequenceOperator.Error(reference[name], exact[name]), SequenceOperator.Tolerance), error = SequenceOperator.Error(ours[name], exact[name]);
+            double allowed = Math.Max(2 * SequenceOperator.Error(reference[name], exact[name]), SequenceOperator.Tolerance),
+                error = SequenceOperator.Error(ours[name], exact[name]);
             Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
         }
     }
@@ -341,7 +342,8 @@ public abstract class SequenceOperatorTests
 
     Tensors Leaves(Tensors inputs, ScalarType type, ScalarType? rounding = null) => Operator.Leaves(inputs, type, rounding);
 
-    Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0, long row = 0,
+    Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
+        long row = 0,
         ScalarType? rounding = null) => Operator.Evaluate(inputs, type, layout, output, final, offset, row, rounding);
 
     static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => SequenceOperator.Backward(leaves, results);

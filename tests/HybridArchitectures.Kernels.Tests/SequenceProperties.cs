@@ -7,7 +7,8 @@ namespace HybridArchitectures.Kernels.Tests;
 /// <summary>What an operator along a sequence promises wherever it runs: in main memory, on a GPU, under the emulation of one.</summary>
 sealed class SequenceProperties(SequenceOperator op, Device? device = null)
 {
-    Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0, long row = 0) =>
+    Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
+        long row = 0) =>
         op.Evaluate(inputs, type, layout, output, final, offset, row, device: device);
 
     /// <summary>Documents packed into a row, including empty ones, have the same outputs and gradients as each in a separate row.</summary>
@@ -19,7 +20,8 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
         packed.Remove("initialState");
         using var layout = SequenceLayout.Packed([lengths], tokens + pads, device);
         // what pads hold is nobody's business
-        foreach (var name in op.Timed) packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 1), double.NaN).expand(PadSize(packed[name], pads))], 1);
+        foreach (var name in op.Timed)
+            packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 1), double.NaN).expand(PadSize(packed[name], pads))], 1);
         var together = Evaluate(packed, type, layout, output: 1, final: 0);
 
         var parts = new List<Tensors>();
@@ -55,7 +57,8 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
             var one = new Tensors(batch) { ["initialState"] = batch["initialState"].narrow(0, row, 1) };
             if (lengths[row] == 0)
             {
-                SequenceOperator.Close("final", together["final"].narrow(0, row, 1), one["initialState"].to(device ?? CPU).to(type).to(ScalarType.Float64), type);
+                SequenceOperator.Close("final", together["final"].narrow(0, row, 1),
+                    one["initialState"].to(device ?? CPU).to(type).to(ScalarType.Float64), type);
                 Assert.Equal(0, together["output"][row].abs().max().item<double>());
                 continue;
             }
@@ -66,7 +69,8 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
                 else if (name == "output" || op.Timed.Contains(name[2..]))
                 {
                     SequenceOperator.Close(name, together[name].narrow(0, row, 1).narrow(1, 0, lengths[row]), alone[name], type);
-                    if (lengths[row] < length) Assert.Equal(0, together[name][row].narrow(0, lengths[row], length - lengths[row]).abs().max().item<double>());
+                    if (lengths[row] < length)
+                        Assert.Equal(0, together[name][row].narrow(0, lengths[row], length - lengths[row]).abs().max().item<double>());
                 }
         }
     }

@@ -32,15 +32,19 @@ public class SlotTests : IDisposable
         Tensor Half(params long[] sizes) => randn(sizes, type);
         foreach (var (channels, states) in new[] { (6, 5), (8, 16) })
         {
-            var (x, time, gate, b, c, a, skip) = (Half(5, channels), Half(5, channels), Half(5, channels), Half(5, 2, states), Half(5, 2, states), -rand(channels, states), randn(channels));
-            Check(randn(6, channels, states), (state, rows, slots) => SelectiveScan.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, Taken(gate, rows),
+            var (x, time, gate, b, c, a, skip) =
+                (Half(5, channels), Half(5, channels), Half(5, channels), Half(5, 2, states), Half(5, 2, states), -rand(channels, states),
+                randn(channels));
+            Check(randn(6, channels, states), (state, rows, slots) =>
+                SelectiveScan.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, Taken(gate, rows),
                 null, true, slots));
         }
         // 128 numbers and 16 rows a head: the kernel that takes several rows at once
         foreach (var (size, states) in new[] { (3, 7), (16, 128), (64, 32) })
         {
             var (x, time, b, c, a, skip) = (Half(5, 4, size), Half(5, 4), Half(5, 2, states), Half(5, 2, states), -rand(4), randn(4));
-            Check(randn(6, 4, size, states), (state, rows, slots) => StateSpaceDual.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, null, true, null, slots));
+            Check(randn(6, 4, size, states), (state, rows, slots) =>
+                StateSpaceDual.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, null, true, null, slots));
         }
         foreach (int channels in new[] { 5, 16 })
         {
@@ -69,7 +73,8 @@ public class SlotTests : IDisposable
     public void Slots_that_do_not_fit_are_refused_by_name()
     {
         using var scope = NewDisposeScope();
-        void Refused(string part, Tensor slots) => Refusal.Expect("slots", part, () => CausalConvolution.Step(zeros(6, 3, 4), zeros(2, 4), zeros(4, 4), slots: slots));
+        void Refused(string part, Tensor slots) =>
+            Refusal.Expect("slots", part, () => CausalConvolution.Step(zeros(6, 3, 4), zeros(2, 4), zeros(4, 4), slots: slots));
         Refused("(3)", zeros(3, ScalarType.Int64));
         Refused("Float32", zeros(2));
         Refused("slots[1] is 6", tensor(new long[] { 0, 6 }));

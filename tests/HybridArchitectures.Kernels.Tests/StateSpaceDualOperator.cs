@@ -22,9 +22,11 @@ public sealed class StateSpaceDualOperator : SequenceOperator
     public override KernelBackend BackendFor(Tensor x) => StateSpaceDual.BackendFor(x);
 
     // tensor cores take decayed bfloat16 inputs rounded to bfloat16: 2^-9 each, as the paper's implementation does
-    public override double StateTolerance(Tensor output) => output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? 4e-3 : Tolerance;
+    public override double StateTolerance(Tensor output) =>
+        output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? 4e-3 : Tolerance;
 
-    public override Tensors Inputs(long batch, long length, int variant = 0) => Inputs(batch, length, Sizes[variant].H, Sizes[variant].P, Sizes[variant].G, Sizes[variant].N);
+    public override Tensors Inputs(long batch, long length, int variant = 0) =>
+        Inputs(batch, length, Sizes[variant].H, Sizes[variant].P, Sizes[variant].G, Sizes[variant].N);
 
     public static Tensors Inputs(long batch, long length, long h, long p, long g, long n)
     {
@@ -45,11 +47,13 @@ public sealed class StateSpaceDualOperator : SequenceOperator
     public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 64);
 
     public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize, (double, double)? limit = null) =>
-        StateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true, limit,
+        StateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true,
+            limit,
             i.GetValueOrDefault("initialState"), layout, chunkSize);
 
     public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null) =>
-        ChunkedStateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true, null,
+        ChunkedStateSpaceDual.Forward(
+            i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true, null,
             i.GetValueOrDefault("initialState"), layout, 64);
 
     /// <summary>
@@ -57,7 +61,8 @@ public sealed class StateSpaceDualOperator : SequenceOperator
     /// type; sums of logarithms and
     /// states are float32.
     /// </summary>
-    public static (Tensor Output, Tensor Final) Chunked(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? bias, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor Final) Chunked(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? bias, Tensor? initialState, SequenceLayout? layout)
     {
         const long size = 64;
         var type = x.dtype;
@@ -65,13 +70,15 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         Tensor Cut(Tensor tensor)
         {
             tensor = SequenceMasks.WithoutPads(tensor, layout);
-            return (missing == 0 ? tensor : cat([tensor, zeros([batch, missing, .. tensor.shape[2..]], tensor.dtype, x.device)], 1)).unflatten(1, chunks, size);
+            return (missing == 0 ? tensor : cat([tensor, zeros([batch, missing, .. tensor.shape[2..]], tensor.dtype, x.device)], 1)).unflatten(
+                1, chunks, size);
         }
         var (inputs, keys, queries) = (Cut(x), Cut(SequenceMasks.Spread(b, heads)), Cut(SequenceMasks.Spread(c, heads)));
         var delta = Cut(SequenceMasks.TimeStep(timeStep.to(ScalarType.Float32), bias?.to(ScalarType.Float32), true, null, layout));
         var logarithms = (delta * a).permute(0, 1, 3, 2);                                          // (B, C, H, Q)
         var order = arange(size, ScalarType.Int64, x.device);
-        var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(order.unsqueeze(1).le(order.unsqueeze(0)), Scalars.Zero).cumsum(-2);
+        var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(
+            order.unsqueeze(1).le(order.unsqueeze(0)), Scalars.Zero).cumsum(-2);
         var hidden = order.unsqueeze(1).lt(order.unsqueeze(0));
         Tensor? documents = layout?.Starts is { } starts ? starts.to(ScalarType.Int64).cumsum(1) : null;
         if (documents is not null)
@@ -83,7 +90,8 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();
         var added = inputs * delta.to(type).unsqueeze(-1);
         var output = einsum("bchij,bcjhp->bcihp", (einsum("bcihn,bcjhn->bchij", queries, keys) * decays).to(type), added);
-        var contributions = einsum("bcjhp,bcjhn->bchpn", (added * decays.select(3, size - 1).permute(0, 1, 3, 2).unsqueeze(-1)).to(type), keys).to(ScalarType.Float32);
+        var contributions = einsum("bcjhp,bcjhn->bchpn", (added * decays.select(3, size - 1).permute(0, 1, 3, 2).unsqueeze(-1)).to(type), keys).to(
+            ScalarType.Float32);
         var fromStart = logarithms.cumsum(-1);
         if (documents is not null)
         {
@@ -96,13 +104,16 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         for (long chunk = 0; chunk < chunks; chunk++)
         {
             entering.Add(state);
-            state = (state * fromStart.select(1, chunk).select(-1, size - 1).unsqueeze(-1).unsqueeze(-1)).add(contributions.select(1, chunk), Scalars.One);
+            state = (state * fromStart.select(1, chunk).select(-1, size - 1).unsqueeze(-1).unsqueeze(-1)).add(
+                contributions.select(1, chunk), Scalars.One);
         }
-        output = output.add((einsum("bcihn,bchpn->bcihp", queries, stack(entering, 1).to(type)) * fromStart.permute(0, 1, 3, 2).unsqueeze(-1)).to(type), Scalars.One);
+        output = output.add((einsum("bcihn,bchpn->bcihp", queries, stack(entering, 1).to(type)) * fromStart.permute(0, 1, 3, 2).unsqueeze(-1)).to(
+            type), Scalars.One);
         if (skip is not null) output = output.add(inputs * skip.to(type).unsqueeze(-1), Scalars.One);
         return (SequenceMasks.WithoutPads(output.flatten(1, 2).narrow(1, 0, length), layout), state);
     }
 
     public override Tensor Step(Tensor state, Tensors i) =>
-        StateSpaceDual.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true);
+        StateSpaceDual.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"),
+            true);
 }

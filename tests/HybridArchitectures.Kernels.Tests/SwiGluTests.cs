@@ -28,7 +28,8 @@ public class SwiGluTests
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        OperatorCheck.BFloat16IsAsGoodAsComposed(Op, inputs => nn.functional.silu(inputs[0]!) * inputs[1]!, Reference, [OperatorCheck.Normal(37, 261), OperatorCheck.Normal(37, 261)]);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            Op, inputs => nn.functional.silu(inputs[0]!) * inputs[1]!, Reference, [OperatorCheck.Normal(37, 261), OperatorCheck.Normal(37, 261)]);
     }
 
     [Fact]
@@ -40,7 +41,9 @@ public class SwiGluTests
         var output = SwiGlu.Forward(both.narrow(-1, 0, 17), both.narrow(-1, 17, 17));
         Assert.True(output.equal(SwiGlu.Forward(both.narrow(-1, 0, 17).clone(), both.narrow(-1, 17, 17).clone())).all().item<bool>());
         static Tensor Half(IReadOnlyList<Tensor?> given, long start) => given[0]!.narrow(-1, start, 17);
-        OperatorCheck.MatchesReference(given => SwiGlu.Forward(Half(given, 0), Half(given, 17)), given => SwiGluReference.Forward(Half(given, 0), Half(given, 17)), [OperatorCheck.Normal(3, 5, 34)]);
+        OperatorCheck.MatchesReference(
+            given => SwiGlu.Forward(Half(given, 0), Half(given, 17)), given =>
+            SwiGluReference.Forward(Half(given, 0), Half(given, 17)), [OperatorCheck.Normal(3, 5, 34)]);
     }
 
     [Fact]
@@ -92,7 +95,8 @@ public class SwiGluTests
             Assert.Equal(KernelBackend.Reference, SwiGlu.BackendFor(gate));
             Assert.True(SwiGlu.Forward(gate, up).allclose(vectorised, 1e-6, 1e-6));
             SwiGlu.Backend = KernelBackend.Cpu;
-            Assert.Contains("Float64", Assert.ThrowsAny<ArgumentException>(() => SwiGlu.Forward(gate.to(ScalarType.Float64), up.to(ScalarType.Float64))).Message);
+            Assert.Contains("Float64", Assert.ThrowsAny<ArgumentException>(
+                () => SwiGlu.Forward(gate.to(ScalarType.Float64), up.to(ScalarType.Float64))).Message);
         }
         finally
         {
@@ -109,7 +113,8 @@ public class SwiGluTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         Tensor?[] inputs = [OperatorCheck.Normal(1000, 130), OperatorCheck.Normal(1000, 130), OperatorCheck.Normal(130)];
-        Tensor[] All() => OperatorCheck.Run(given => GatedRmsNorm.Forward(SwiGlu.Forward(given[0]!, given[1]!), given[1]!, given[2]), inputs, ScalarType.Float32);
+        Tensor[] All() => OperatorCheck.Run(
+            given => GatedRmsNorm.Forward(SwiGlu.Forward(given[0]!, given[1]!), given[1]!, given[2]), inputs, ScalarType.Float32);
         int before = get_num_threads();
         var expected = All();
         try

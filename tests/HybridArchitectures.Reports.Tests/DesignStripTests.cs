@@ -24,7 +24,8 @@ public class DesignStripTests
     public void Every_layer_is_one_box_in_order_with_its_letter_and_number(string name)
     {
         var design = Design(name);
-        var layers = XDocument.Parse(DesignStrip.Svg(design)).Descendants(Svg + "g").Where(group => (string?)group.Attribute("class") == "layer").ToArray();
+        var layers = XDocument.Parse(DesignStrip.Svg(design)).Descendants(Svg + "g").Where(group => (string?)group.Attribute("class") == "layer")
+            .ToArray();
         Assert.Equal(design.Depth, layers.Length);
         for (int i = 0; i < layers.Length; i++)
         {
@@ -40,13 +41,16 @@ public class DesignStripTests
     public void With_a_length_every_layer_has_three_bars_as_high_as_its_share_of_the_costliest(string name)
     {
         var design = Design(name);
-        var bars = XDocument.Parse(DesignStrip.Svg(design, sequenceLength: 512)).Descendants(Svg + "g").Where(group => (string?)group.Attribute("class") == "cost").ToArray();
+        var bars = XDocument.Parse(DesignStrip.Svg(design, sequenceLength: 512)).Descendants(Svg + "g")
+            .Where(group => (string?)group.Attribute("class") == "cost").ToArray();
         Assert.Equal(3 * design.Depth, bars.Length);
         double Height(XElement box) => double.Parse(box.Attribute("height")!.Value, System.Globalization.CultureInfo.InvariantCulture);
         var parameters = HybridArchitectures.Cost.ParameterCount.FromDesign(design).Blocks;
         foreach (var block in parameters)
         {
-            var bar = bars.Single(group => group.Element(Svg + "title")!.Value.StartsWith($"layer {block.Position}: parameters ", StringComparison.Ordinal)).Elements(Svg + "rect").ToArray();
+            var bar = bars.Single(group =>
+                group.Element(Svg + "title")!.Value.StartsWith($"layer {block.Position}: parameters ", StringComparison.Ordinal))
+                .Elements(Svg + "rect").ToArray();
             Assert.Equal((double)block.Total / parameters.Max(other => other.Total), Height(bar[1]) / Height(bar[0]), 0.01);
         }
         Assert.DoesNotContain("\"cost\"", DesignStrip.Svg(design));

@@ -14,7 +14,8 @@ static class ExampleDesigns
     };
 
     /// <summary>13 layers, attention at 5 and 9.</summary>
-    public static HybridDesign Inter { get; } = Of("Inter-layer hybrid 1:5", [.. Enumerable.Range(1, 13).Select(i => i is 5 or 9 ? (MixerSpec)Attention : Mamba2)]);
+    public static HybridDesign Inter { get; } =
+        Of("Inter-layer hybrid 1:5", [.. Enumerable.Range(1, 13).Select(i => i is 5 or 9 ? (MixerSpec)Attention : Mamba2)]);
 
     public static HybridDesign Transformer { get; } = Of("Transformer", [.. Enumerable.Repeat(Attention, 16)]);
 

@@ -17,14 +17,16 @@ static class ExampleRuns
         return new LossCurve(name, points);
     }
 
-    public static IReadOnlyList<LossCurve> Three { get; } = [Curve("Hybrid 1:5", 2.02, seed: 1), Curve("Transformer", 2.22, seed: 2), Curve("Mamba-2", 2.08, seed: 3)];
+    public static IReadOnlyList<LossCurve> Three { get; } =
+        [Curve("Hybrid 1:5", 2.02, seed: 1), Curve("Transformer", 2.22, seed: 2), Curve("Mamba-2", 2.08, seed: 3)];
 
     public static IReadOnlyList<Baseline> Baselines { get; } = [new("order-0 bytes", 4.46), new("order-2 bytes", 2.49)];
 
     public static RunReport Report { get; } = new()
     {
         Title = "Hybrid, Transformer and Mamba-2 on class library prose",
-        Description = "Three byte-level models of the same parameter count, trained for the same time on the English documentation of the .NET class library.",
+        Description =
+        "Three byte-level models of the same parameter count, trained for the same time on the English documentation of the .NET class library.",
         Created = new DateTimeOffset(2026, 1, 2, 3, 4, 0, TimeSpan.Zero),
         Runs =
         [

@@ -16,7 +16,8 @@ public class LossPlotTests
     public void Every_run_is_drawn_in_its_own_colour()
     {
         using var image = SKBitmap.Decode(LossPlot.Png(ExampleRuns.Three, options: new() { Scale = 1 }));
-        for (int run = 0; run < 3; run++) Assert.True(image.Pixels.Count(pixel => pixel == RunLook.At(run).Ink.Skia) > 200, $"run {run} is hardly seen");
+        for (int run = 0; run < 3; run++)
+            Assert.True(image.Pixels.Count(pixel => pixel == RunLook.At(run).Ink.Skia) > 200, $"run {run} is hardly seen");
     }
 
     [Theory]
@@ -42,7 +43,8 @@ public class LossPlotTests
     public void Losses_that_are_not_finite_leave_the_rest_of_the_curve()
     {
         var curve = ExampleRuns.Curve("diverged", 2);
-        var broken = curve with { Points = [.. curve.Points.Select(point => point.Step > 300 ? point with { TrainingLoss = double.NaN, HeldOutLoss = null } : point)] };
+        var broken = curve with { Points = [
+            .. curve.Points.Select(point => point.Step > 300 ? point with { TrainingLoss = double.NaN, HeldOutLoss = null } : point)] };
         using var image = SKBitmap.Decode(LossPlot.Png([broken], options: new() { Scale = 1 }));
         Assert.True(image.Pixels.Count(pixel => pixel == RunLook.At(0).Ink.Skia) > 200);
     }
@@ -60,12 +62,14 @@ public class LossPlotTests
     [Fact]
     public void Wrong_options_are_refused_by_name()
     {
-        Assert.Equal("Smoothing", Assert.Throws<ArgumentOutOfRangeException>(() => LossPlot.Png([], options: new() { Smoothing = double.NaN })).ParamName);
+        Assert.Equal("Smoothing", Assert.Throws<ArgumentOutOfRangeException>(
+            () => LossPlot.Png([], options: new() { Smoothing = double.NaN })).ParamName);
         Assert.Equal("Width", Assert.Throws<ArgumentOutOfRangeException>(() => LossPlot.Png([], options: new() { Width = 0 })).ParamName);
         Assert.Equal("Scale", Assert.Throws<ArgumentOutOfRangeException>(() => LossPlot.Png([], options: new() { Scale = -1 })).ParamName);
         Assert.Equal("curves", Assert.Throws<ArgumentNullException>(() => LossPlot.Png(null!)).ParamName);
         Assert.Contains("-5 tokens", Assert.Throws<ArgumentException>(() => LossPlot.Png([new("x", [new(1, -5, 0, 1)])])).Message);
-        Assert.Contains("in order of time", Assert.Throws<ArgumentException>(() => LossPlot.Png([new("x", [new(2, 20, 2, 1), new(1, 10, 1, 1)])])).Message);
+        Assert.Contains("in order of time",
+            Assert.Throws<ArgumentException>(() => LossPlot.Png([new("x", [new(2, 20, 2, 1), new(1, 10, 1, 1)])])).Message);
         Assert.Contains("NaN", Assert.Throws<ArgumentException>(() => LossPlot.Png([], [new("x", double.NaN)])).Message);
     }
 
@@ -158,16 +162,21 @@ public class LossPlotTests
     [InlineData(60, 240)]
     public void The_legend_lies_below_the_chart_and_leaves_it_half_of_the_picture(int runs, int height)
     {
-        var picture = LossPicture.Create(Frame([.. Enumerable.Range(0, runs).Select(i => ExampleRuns.Curve($"a run with number {i}", 2))], ExampleRuns.Baselines), Layout with { Height = height });
+        var picture = LossPicture.Create(
+            Frame([.. Enumerable.Range(0, runs).Select(i => ExampleRuns.Curve($"a run with number {i}", 2))], ExampleRuns.Baselines),
+            Layout with { Height = height });
         var window = picture.Shapes.OfType<Shape.Clip>().Single();
         var legend = picture.Shapes.OfType<Shape.Shifted>().Single();
         Assert.True(window.Height >= 0.3 * height, $"the window has {window.Height} of {height} pixels");
         Assert.True(legend.Y >= window.Y + window.Height + 40, "axis labels stand between chart and legend");
         Assert.All(legend.Shapes.OfType<Shape.Sentence>(), entry => Assert.InRange(legend.Y + entry.Y, legend.Y, height - 6));
-        Assert.All(legend.Shapes.OfType<Shape.Sentence>(), entry => Assert.True(entry.X + Shape.Sentence.Measure(entry.Parts, entry.Size) <= Layout.Width));
+        Assert.All(legend.Shapes.OfType<Shape.Sentence>(),
+            entry => Assert.True(entry.X + Shape.Sentence.Measure(entry.Parts, entry.Size) <= Layout.Width));
         int named = Texts(picture).Count(text => text.StartsWith("a run with number", StringComparison.Ordinal));
         if (runs == 12) Assert.Equal(runs, named);
-        if (named < runs) Assert.Contains(Texts(picture), text => text.StartsWith("and ", StringComparison.Ordinal) && text.EndsWith(" more", StringComparison.Ordinal));
+        if (named < runs)
+            Assert.Contains(Texts(picture), text => text.StartsWith("and ", StringComparison.Ordinal)
+            && text.EndsWith(" more", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -177,7 +186,8 @@ public class LossPlotTests
         Assert.Contains("run 1.235", Texts(LossPicture.Create(Frame([curve], []), Layout)));
         var measured = ExampleRuns.Curve("run", 2);
         Assert.Contains($"run {measured.Points[^1].HeldOutLoss:0.000}", Texts(LossPicture.Create(Frame([measured], []), Layout)));
-        var report = new RunReport { Title = "x", Runs = [new() { Name = "run", Design = ExampleDesigns.Mamba, Points = curve.Points, HeldOutLoss = 1.234567 }] };
+        var report = new RunReport { Title = "x",
+            Runs = [new() { Name = "run", Design = ExampleDesigns.Mamba, Points = curve.Points, HeldOutLoss = 1.234567 }] };
         Assert.Contains("run 1.235", Texts(LossPicture.Create(Frame(report.Curves(), []), Layout)));
         Assert.Contains("run <b>1.235</b>", report.ToHtml());
     }
@@ -187,7 +197,8 @@ public class LossPlotTests
     [InlineData(200, 150, "A title that is far wider than the picture is")]
     public void The_smallest_plot_has_a_chart(int width, int height, string title)
     {
-        using var image = SKBitmap.Decode(LossPlot.Png(ExampleRuns.Three, ExampleRuns.Baselines, new() { Width = width, Height = height, Title = title, Scale = 1 }));
+        using var image = SKBitmap.Decode(
+            LossPlot.Png(ExampleRuns.Three, ExampleRuns.Baselines, new() { Width = width, Height = height, Title = title, Scale = 1 }));
         Assert.True(image.Pixels.Count(pixel => pixel == RunLook.At(0).Ink.Skia) > 20);
     }
 

@@ -27,7 +27,8 @@ public class RunLookTests
         {
             Oklab[] colours = [.. Looks.Take(runs).Select(look => Oklab.From(paper(look.Ink)))];
             for (int i = 0; i < runs; i++)
-                for (int j = 0; j < i; j++) Assert.True(colours[i].DistanceTo(colours[j]) >= least, $"runs {j} and {i}: {colours[i].DistanceTo(colours[j]):0.000}");
+                for (int j = 0; j < i; j++)
+                    Assert.True(colours[i].DistanceTo(colours[j]) >= least, $"runs {j} and {i}: {colours[i].DistanceTo(colours[j]):0.000}");
         }
     }
 
@@ -36,8 +37,10 @@ public class RunLookTests
     {
         foreach (var (ink, index) in Looks.Select((look, index) => (look.Ink, index)))
         {
-            Assert.True(Contrast(ink.Light, Inks.Paper.Light) >= 3, $"run {index}: {ink.Light} on light paper has {Contrast(ink.Light, Inks.Paper.Light):0.00}");
-            Assert.True(Contrast(ink.Dark, Inks.Paper.Dark) >= 3, $"run {index}: {ink.Dark} on dark paper has {Contrast(ink.Dark, Inks.Paper.Dark):0.00}");
+            Assert.True(Contrast(ink.Light, Inks.Paper.Light) >= 3,
+                $"run {index}: {ink.Light} on light paper has {Contrast(ink.Light, Inks.Paper.Light):0.00}");
+            Assert.True(Contrast(ink.Dark, Inks.Paper.Dark) >= 3,
+                $"run {index}: {ink.Dark} on dark paper has {Contrast(ink.Dark, Inks.Paper.Dark):0.00}");
         }
     }
 
@@ -52,7 +55,9 @@ public class RunLookTests
     [Fact]
     public void A_page_of_many_runs_styles_each_colour()
     {
-        var runs = Enumerable.Range(0, 20).Select(i => new RunSummary { Name = $"run {i}", Design = ExampleDesigns.Mamba, Points = ExampleRuns.Curve("", 2 + 0.1 * i, steps: 40).Points });
+        var runs = Enumerable.Range(0, 20)
+            .Select(i => new RunSummary { Name = $"run {i}", Design = ExampleDesigns.Mamba,
+            Points = ExampleRuns.Curve("", 2 + 0.1 * i, steps: 40).Points });
         var html = new RunReport { Title = "Many", Runs = [.. runs] }.ToHtml();
         foreach (var look in Looks.Take(20))
         {

@@ -21,7 +21,8 @@ public partial class RunReportTests
         Report.Write(target);
         string[] expected =
         [
-            "design-hybrid-1-5.png", "design-hybrid-1-5.svg", "design-mamba-2.png", "design-mamba-2.svg", "design-transformer.png", "design-transformer.svg",
+            "design-hybrid-1-5.png", "design-hybrid-1-5.svg", "design-mamba-2.png", "design-mamba-2.svg", "design-transformer.png",
+            "design-transformer.svg",
             "index.html", "loss.png", "report.json",
         ];
         Assert.Equal(expected, Directory.GetFileSystemEntries(target).Select(Path.GetFileName).Order(StringComparer.Ordinal));
@@ -52,7 +53,8 @@ public partial class RunReportTests
         using var folder = new TemporaryFolder();
         Report.Write(folder.Path);
         var before = Directory.GetFiles(folder.Path).ToDictionary(file => file, File.ReadAllBytes);
-        var broken = Report with { Title = "Broken", Runs = [.. Report.Runs, Report.Runs[0] with { Name = "x", Design = Report.Runs[0].Design with { VocabularySize = 0 } }] };
+        var broken = Report with { Title = "Broken",
+            Runs = [.. Report.Runs, Report.Runs[0] with { Name = "x", Design = Report.Runs[0].Design with { VocabularySize = 0 } }] };
         Assert.ThrowsAny<ArgumentException>(() => broken.Write(folder.Path));
         Assert.Equal(before.Keys.Order(), Directory.GetFiles(folder.Path).Order());
         Assert.All(before, file => Assert.Equal(file.Value, File.ReadAllBytes(file.Key)));
@@ -79,7 +81,8 @@ public partial class RunReportTests
     {
         using var folder = new TemporaryFolder();
         Report.Write(folder.Path);
-        var design = new HybridDesign { Name = "own", Width = 8, VocabularySize = 16, Blocks = [new BlockSpec { Mixer = new UnregisteredSpec() }] }.Resolve();
+        var design = new HybridDesign { Name = "own", Width = 8, VocabularySize = 16,
+            Blocks = [new BlockSpec { Mixer = new UnregisteredSpec() }] }.Resolve();
         var report = Report with { Runs = [.. Report.Runs, Report.Runs[0] with { Name = "own", Design = design }] };
         report.Write(folder.Path);
         var page = File.ReadAllText(Path.Combine(folder.Path, "index.html"));
@@ -94,7 +97,8 @@ public partial class RunReportTests
     [Fact]
     public void A_report_comes_back_from_its_JSON_unchanged()
     {
-        var diverged = Report.Runs[0] with { Name = "diverged", Points = [new(1, 8192, 0.5, double.NaN), new(2, 16384, 1, double.PositiveInfinity, 7.5)], HeldOutLoss = null };
+        var diverged = Report.Runs[0] with { Name = "diverged",
+            Points = [new(1, 8192, 0.5, double.NaN), new(2, 16384, 1, double.PositiveInfinity, 7.5)], HeldOutLoss = null };
         var report = Report with { Runs = [.. Report.Runs, diverged] };
         var again = RunReport.FromJson(report.ToJson());
         Assert.Equal(report.ToJson(), again.ToJson());
@@ -143,7 +147,8 @@ public partial class RunReportTests
     {
         const string attack = "</script></pre><script>alert(1)</script>\" onload='x'";
         var run = Report.Runs[0] with { Name = attack, Samples = [new(attack, attack, attack)], Facts = [new(attack, attack)] };
-        var html = new RunReport { Title = attack, Description = attack, Unit = attack, Runs = [run], Baselines = [new(attack, 3)], Facts = [new(attack, attack)] }.ToHtml();
+        var html = new RunReport { Title = attack, Description = attack, Unit = attack, Runs = [run], Baselines = [new(attack, 3)],
+            Facts = [new(attack, attack)] }.ToHtml();
         Assert.DoesNotContain("<script>alert", html);
         Assert.DoesNotContain("</pre><", html.Replace("</pre></div>", ""));
         Assert.DoesNotContain("' onload", html);
@@ -172,7 +177,8 @@ public partial class RunReportTests
         Assert.Contains("4.460", html);
         Assert.Contains("39,010", html);   // 8192 tokens each 0.21 s
         Assert.Contains("1 min 24 s", html);
-        Assert.Single(Regex.Matches(html, "class=\"best\">([0-9.]+)<"), match => match.Groups[1].Value == Report.Runs[0].Points[^1].HeldOutLoss!.Value.ToString("0.000"));
+        Assert.Single(Regex.Matches(html, "class=\"best\">([0-9.]+)<"),
+            match => match.Groups[1].Value == Report.Runs[0].Points[^1].HeldOutLoss!.Value.ToString("0.000"));
     }
 
     [Fact]
@@ -194,7 +200,8 @@ public partial class RunReportTests
             var data = Regex.Match(html, $"id=\"loss-{axis}-data\">(.*?)</script>", RegexOptions.Singleline).Groups[1].Value;
             using var json = JsonDocument.Parse(data);
             Assert.Equal(end, json.RootElement.GetProperty("window")[0].GetDouble(), 1e-6 * end);
-            Assert.Equal(Report.Runs.Select(run => run.Name), json.RootElement.GetProperty("runs").EnumerateArray().Select(run => run.GetProperty("name").GetString()));
+            Assert.Equal(Report.Runs.Select(run => run.Name),
+                json.RootElement.GetProperty("runs").EnumerateArray().Select(run => run.GetProperty("name").GetString()));
         }
     }
 
@@ -226,9 +233,11 @@ public partial class RunReportTests
     [Fact]
     public void Reports_that_cannot_be_are_refused_with_the_reason()
     {
-        Assert.Contains("2 runs are called Hybrid 1:5", Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0], Report.Runs[0]] }).ToHtml()).Message);
+        Assert.Contains("2 runs are called Hybrid 1:5",
+            Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0], Report.Runs[0]] }).ToHtml()).Message);
         Assert.Contains("no title", Assert.Throws<ArgumentException>(() => (Report with { Title = " " }).ToJson()).Message);
-        Assert.Contains("sample that is null", Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0] with { Samples = [null!] }] }).ToHtml()).Message);
+        Assert.Contains("sample that is null",
+            Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0] with { Samples = [null!] }] }).ToHtml()).Message);
         using var folder = new TemporaryFolder();
         var file = Path.Combine(folder.Path, "file");
         File.WriteAllText(file, "mine");

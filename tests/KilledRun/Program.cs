@@ -1,5 +1,5 @@
 // Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
-//   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
+// KilledRun FOLDER STEPS plain|slow|die [N] slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
 //   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others;
 //                                                  kills itself at the N-th step of writing; 0: never
 //   KilledRun shards FOLDER N FILE...              writes token shards and kills itself at the N-th step of that; 0: never
@@ -26,7 +26,8 @@ if (args[0] == "shards")
     {
         if (Interlocked.Decrement(ref writes) == 0) Process.GetCurrentProcess().Kill();
     };
-    TokenShards.Write(args[3..], args[1], new ByteTokenizer(endOfText: true), new ShardingOptions { EndOfText = true, TokensPerShard = 700, Workers = 2 });
+    TokenShards.Write(args[3..], args[1], new ByteTokenizer(endOfText: true),
+        new ShardingOptions { EndOfText = true, TokensPerShard = 700, Workers = 2 });
     return;
 }
 
@@ -56,15 +57,18 @@ using var fresh = begun ? null : new HybridDesign
     Width = 8, VocabularySize = vocabulary,
     Blocks =
     [
-        new BlockSpec { Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8) },
-        new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new RotarySpec() }, FeedForward = FeedForwardSpec.SwiGlu(12) },
+        new BlockSpec { Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 },
+        FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8) },
+        new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new RotarySpec() },
+        FeedForward = FeedForwardSpec.SwiGlu(12) },
     ],
 }.Resolve().CreateModel(seed: 1);
 if (!begun) torch.manual_seed(7);
 TrainingCallback[] callbacks = [new Noise(), new Journal()];
 using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks) : new Trainer(fresh!, training, new TrainingOptions
 {
-    LearningRate = 0.01, ContextLength = 12, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(steps), Seed = 5, ReportEvery = 7, SeparateDocuments = true, ActivationCheckpointing = true,
+    LearningRate = 0.01, ContextLength = 12, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(steps), Seed = 5, ReportEvery = 7,
+        SeparateDocuments = true, ActivationCheckpointing = true,
     CheckpointEvery = 2, KeepLast = 2, KeepEvery = 20, Folder = folder,
 }, heldOut, callbacks);
 using var resumed = begun ? trainer.Model : null;

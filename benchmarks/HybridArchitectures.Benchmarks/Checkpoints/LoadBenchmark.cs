@@ -11,7 +11,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Checkpoints;
 
-/// <summary>How fast a bfloat16 checkpoint of Hugging Face's layout becomes a float32 model, against reading the same file and doing nothing with it.</summary>
+/// <summary>
+/// How fast a bfloat16 checkpoint of Hugging Face's layout becomes a float32 model, against reading the same file and doing nothing with it.
+/// </summary>
 static class LoadBenchmark
 {
     const int Buffer = 4 << 20;
@@ -27,7 +29,9 @@ static class LoadBenchmark
             var watch = Stopwatch.StartNew();
             var path = Make(gigabytes, Path.Combine(place, "model"));
             double size = new FileInfo(path).Length / 1e9;
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{size:0.00} GB of bfloat16 in {path}, made in {watch.Elapsed.TotalSeconds:0} s; {Environment.ProcessorCount} processors"));
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{size:0.00} GB of bfloat16 in {path}, made in {watch.Elapsed.TotalSeconds:0} s; {Environment.ProcessorCount} processors"));
             Console.WriteLine("cache  way               seconds    GB/s  of plain read  processor seconds, of them in the system");
             foreach (bool cold in new[] { true, false })
             {
@@ -50,7 +54,8 @@ static class LoadBenchmark
         const int width = 2048, vocabulary = 32_000;
         long perBlock = Design(1).CountParameters().Total - (long)vocabulary * width;
         int depth = Math.Max(1, (int)Math.Round((gigabytes * 1e9 / 2 - (double)vocabulary * width) / perBlock));
-        using (var model = Design(depth).CreateModel(seed: 1)) PretrainedModel.Save(model, folder, "llama", new() { Type = ScalarType.BFloat16, ShardBytes = long.MaxValue });
+        using (var model = Design(depth).CreateModel(seed: 1))
+            PretrainedModel.Save(model, folder, "llama", new() { Type = ScalarType.BFloat16, ShardBytes = long.MaxValue });
         return Path.Combine(folder, "model.safetensors");
 
         static HybridDesign Design(int depth) => HybridDesign.Create(width, vocabulary).WithAttention(heads: 32, keyValueHeads: 8)
@@ -74,14 +79,16 @@ static class LoadBenchmark
             var result = read();
             double seconds = watch.Elapsed.TotalSeconds;
             process.Refresh();
-            if (seconds < best.Seconds) best = new(seconds, (process.TotalProcessorTime - all).TotalSeconds, (process.PrivilegedProcessorTime - system).TotalSeconds);
+            if (seconds < best.Seconds)
+                best = new(seconds, (process.TotalProcessorTime - all).TotalSeconds, (process.PrivilegedProcessorTime - system).TotalSeconds);
             result?.Dispose();
         }
         return best;
     }
 
     static void Say(bool cold, string way, Time time, Time plain, double size) => Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-        $"{(cold ? "cold" : "warm"),-5}  {way,-15}  {time.Seconds,8:0.00}  {size / time.Seconds,6:0.00}  {plain.Seconds / time.Seconds,13:0%}  {time.Processor,17:0.00}  {time.System,21:0.00}"));
+        $"{(cold ? "cold" : "warm"),-5}  {way,-15}  {time.Seconds,8:0.00}  {size / time.Seconds,6:0.00}  {plain.Seconds / time.Seconds,13:0%}  "
+        + $"{time.Processor,17:0.00}  {time.System,21:0.00}"));
 
     // what one would write with the tensors of the file: each read in its own type, then cast
     static IDisposable? ReadThenCast(string path)

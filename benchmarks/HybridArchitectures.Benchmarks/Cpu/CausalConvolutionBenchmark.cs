@@ -22,5 +22,6 @@ public class CausalConvolutionBenchmark : OperatorBenchmark
     protected override Tensor Ours() => CausalConvolution.Forward(x, weight, bias, silu: true).Output;
 
     protected override Tensor Composed() => nn.functional.silu(
-        nn.functional.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding: 3, groups: weight.size(0)).narrow(2, 0, x.size(1))).transpose(1, 2);
+        nn.functional.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding: 3, groups: weight.size(0)).narrow(2, 0, x.size(1))).transpose(
+        1, 2);
 }

@@ -37,6 +37,7 @@ sealed record CpuMachine(double BytesPerSecond, double FlopsPerSecond, double Ex
     {
         var (memory, arithmetic, special) = (1e3 * bytes / BytesPerSecond, 1e3 * flops / FlopsPerSecond, 1e3 * exponentials / ExponentialsPerSecond);
         double most = Math.Max(memory, Math.Max(arithmetic, special));
-        return (most, most == memory ? $"{bytes / 1e6:N0} MB" : most == arithmetic ? $"{flops / 1e9:N2} GFLOP" : $"{exponentials / 1e6:N0} M exponentials");
+        return (most, most == memory ? $"{bytes / 1e6:N0} MB" : most == arithmetic ? $"{flops / 1e9:N2} GFLOP"
+            : $"{exponentials / 1e6:N0} M exponentials");
     }
 }

@@ -23,7 +23,8 @@ static class CpuRatios
     {
         manual_seed(0);
         var machine = CpuMachine.Measure();
-        AnsiConsole.WriteLine($"{Environment.ProcessorCount} cores: copies {machine.BytesPerSecond / 1e9:f1} GB/s, products {machine.FlopsPerSecond / 1e9:f0} GFLOP/s, "
+        AnsiConsole.WriteLine(
+            $"{Environment.ProcessorCount} cores: copies {machine.BytesPerSecond / 1e9:f1} GB/s, products {machine.FlopsPerSecond / 1e9:f0} GFLOP/s, "
             + $"{machine.ExponentialsPerSecond / 1e9:f1} G exponentials/s; medians of {rounds} rounds, both ways in turn");
         var records = new List<CpuRatioRecord>();
         var table = new Table().Border(TableBorder.Rounded).AddColumns("operation", "sizes", "ms", "limit", "against", "ms", "ratio");
@@ -36,7 +37,8 @@ static class CpuRatios
                 if (filter is not null && !$"{one.Name}, {one.Sizes}".Contains(filter, StringComparison.OrdinalIgnoreCase)) continue;
                 var record = Measure(one, rounds);
                 records.Add(record);
-                table.AddRow(record.Name, record.Sizes, $"{record.Ms:f2}", $"{record.LimitMs:f2} ({record.Limit})", record.Against, $"{record.AgainstMs:f2}", $"{record.Ratio:f1}x");
+                table.AddRow(record.Name, record.Sizes, $"{record.Ms:f2}", $"{record.LimitMs:f2} ({record.Limit})", record.Against,
+                    $"{record.AgainstMs:f2}", $"{record.Ratio:f1}x");
                 live.Refresh();
             }
         });
@@ -67,7 +69,8 @@ static class CpuRatios
             int repeats = Math.Clamp((int)(theirs[i] / 4 / Math.Max(Time(one.Ours), 1e-3)), 1, 50);
             ours[i] = Median([.. Enumerable.Range(0, repeats).Select(_ => Time(one.Ours))]);
         }
-        return new(one.Name, one.Sizes, one.Against, Median(ours), Median(theirs), Median([.. ours.Zip(theirs, (own, other) => other / own)]), one.LimitMs, one.Limit);
+        return new(one.Name, one.Sizes, one.Against, Median(ours), Median(theirs), Median([.. ours.Zip(theirs, (own, other) => other / own)]),
+            one.LimitMs, one.Limit);
     }
 
     static double Median(double[] values)
@@ -109,16 +112,20 @@ static class CpuRatios
     static IDisposable Sequential() => new PlainOperators(KernelBackend.Reference);
 
     static CpuRatio Operator(string name, string sizes, string against, Func<Tensor> forward, bool backward, (double Ms, string Text) limit) =>
-        new($"{name}, {(backward ? "forward + backward" : "forward")}", sizes, against, () => Run(forward, backward), With(Sequential, () => Run(forward, backward)), limit.Ms, limit.Text);
+        new($"{name}, {(backward ? "forward + backward" : "forward")}", sizes, against, () => Run(forward, backward),
+            With(Sequential, () => Run(forward, backward)), limit.Ms, limit.Text);
 
     static CpuRatio Scan(CpuMachine machine, bool backward)
     {
         const long Channels = 1024, Length = 2048, States = 16;
-        Tensor x = Leaf(1, Length, Channels), step = Leaf(1, Length, Channels), b = Leaf(1, Length, States), c = Leaf(1, Length, States), skip = Leaf(Channels);
+        Tensor x = Leaf(1, Length, Channels), step = Leaf(1, Length, Channels), b = Leaf(1, Length, States), c = Leaf(1, Length, States),
+            skip = Leaf(Channels);
         var a = randn(Channels, States).abs_().neg_().requires_grad_();
         double cells = Length * Channels, work = cells * States;
-        // forward: two inputs, one output, an exponential and three multiply-adds per state; backward about three times that, its exponentials once more
-        return Operator("selective scan", $"B1 D{Channels} L{Length} N{States}", "loop over tokens", () => SelectiveScan.Forward(x, step, a, b, c, skip, softplus: true).Output, backward,
+        // forward: two inputs, one output, an exponential and three multiply-adds per state; backward about three times that, its exponentials once
+        // more
+        return Operator("selective scan", $"B1 D{Channels} L{Length} N{States}", "loop over tokens",
+            () => SelectiveScan.Forward(x, step, a, b, c, skip, softplus: true).Output, backward,
             machine.Limit(4 * cells * (backward ? 3 + 5 : 3), work * (backward ? 6 + 14 : 6), (work + 2 * cells) * (backward ? 2 : 1)));
     }
 
@@ -127,7 +134,8 @@ static class CpuRatios
         const long Channels = 1024, Length = 2048;
         Tensor x = Leaf(1, Length, Channels), weight = Leaf(Channels, 4), bias = Leaf(Channels);
         double cells = Length * Channels;
-        return Operator("convolution + SiLU", $"B1 D{Channels} L{Length} W4", "shifted sums", () => CausalConvolution.Forward(x, weight, bias, silu: true).Output, backward,
+        return Operator("convolution + SiLU", $"B1 D{Channels} L{Length} W4", "shifted sums",
+            () => CausalConvolution.Forward(x, weight, bias, silu: true).Output, backward,
             machine.Limit(4 * cells * (backward ? 2 + 3 : 2), cells * 8 * (backward ? 4 : 1), cells * (backward ? 2 : 1)));
     }
 
@@ -137,7 +145,8 @@ static class CpuRatios
         Tensor x = Leaf(1, Length, Heads, Size), step = Leaf(1, Length, Heads), b = Leaf(1, Length, 1, States), c = Leaf(1, Length, 1, States);
         var a = randn(Heads).abs_().neg_().requires_grad_();
         double inner = Length * Heads * Size, flops = 2.0 * Length * States * Chunk + inner * (2 * Chunk + 4 * States);
-        return Operator("state-space dual", $"B1 L{Length} H{Heads} P{Size} N{States}", "loop over tokens", () => StateSpaceDual.Forward(x, step, a, b, c, softplus: true).Output, backward,
+        return Operator("state-space dual", $"B1 L{Length} H{Heads} P{Size} N{States}", "loop over tokens",
+            () => StateSpaceDual.Forward(x, step, a, b, c, softplus: true).Output, backward,
             machine.Limit(4 * inner * (backward ? 5 : 2), flops * (backward ? 3.5 : 1), Length * Heads * Chunk / 2.0 * (backward ? 2 : 1)));
     }
 
@@ -145,7 +154,8 @@ static class CpuRatios
     static CpuRatio TrainingStep(CpuMachine machine, KernelBackend dual)
     {
         const int ContextLength = 256, Rows = 4;
-        var design = HybridDesign.Create(128, 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 32, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(256))
+        var design = HybridDesign.Create(128, 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 32, headSize: 64)
+            .WithFeedForward(FeedForwardSpec.SwiGlu(256))
             .Depth(6).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
         var model = design.CreateModel(seed: 1);
         var optimizer = new AdamW([.. model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays))]);
@@ -156,13 +166,16 @@ static class CpuRatios
             optimizer.Step(1e-3, 1);
             foreach (var parameter in model.Parameters) parameter.Value.grad = null;
         }
-        double flops = Rows * ContextLength * design.Cost(ContextLength).Flops(FlopAccounting.MatrixProducts).Training, bytes = 8.0 * 4 * design.CountParameters().Total;
+        double flops = Rows * ContextLength * design.Cost(ContextLength).Flops(FlopAccounting.MatrixProducts).Training,
+            bytes = 8.0 * 4 * design.CountParameters().Total;
         var limit = machine.Limit(bytes, flops, 0);
-        return new("training step", $"Quickstart's hybrid, {Rows} x {ContextLength}", dual == KernelBackend.LibTorch ? "composed operators, chunked" : "composed operators, loop over tokens",
+        return new("training step", $"Quickstart's hybrid, {Rows} x {ContextLength}",
+            dual == KernelBackend.LibTorch ? "composed operators, chunked" : "composed operators, loop over tokens",
             Step, With(() => new PlainOperators(dual), Step), limit.Ms, limit.Text);
     }
 
-    static HybridDesign DecodedDesign => HybridDesign.Create(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64)
+    static HybridDesign DecodedDesign =>
+        HybridDesign.Create(384, 4096).WithAttention(heads: 6, keyValueHeads: 2).WithMamba2(stateSize: 64, headSize: 64)
         .WithFeedForward(FeedForwardSpec.SwiGlu(1024)).Depth(9).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Build();
 
     // the same model twice: a step reads all weights once
@@ -176,7 +189,8 @@ static class CpuRatios
             return DecodeSteps(model, Prefilled(model));
         }
         var limit = machine.Limit(DecodeTokens * 2.0 * parameters, DecodeTokens * 2.0 * parameters, 0);
-        return new($"{DecodeTokens} decode steps, weights held in bfloat16", $"hybrid of {parameters / 1e6:f1}M, 1 row, Float32", "weights held in float32",
+        return new($"{DecodeTokens} decode steps, weights held in bfloat16", $"hybrid of {parameters / 1e6:f1}M, 1 row, Float32",
+            "weights held in float32",
             Steps(ScalarType.BFloat16), Steps(ScalarType.Float32), limit.Ms, limit.Text);
     }
 

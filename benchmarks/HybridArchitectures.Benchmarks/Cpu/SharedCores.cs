@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Cpu;
 
 /// <summary>
-/// A training step on cores that other programs use as well, for several ways of waiting of libtorch's threads. Each measurement runs in a separate process, since OpenMP reads its
-/// environment once; settings take turns, so that a machine that changes changes all alike.
+/// A training step on cores that other programs use as well, for several ways of waiting of libtorch's threads. Each measurement runs in a separate
+/// process, since OpenMP reads its environment once; settings take turns, so that a machine that changes changes all alike.
 /// </summary>
 static class SharedCores
 {
@@ -19,14 +19,17 @@ static class SharedCores
 
     static readonly string[] Settings =
     [
-        "", "GOMP_SPINCOUNT=0", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=5000", "GOMP_SPINCOUNT=20000", "GOMP_SPINCOUNT=300000", "OMP_WAIT_POLICY=PASSIVE", "OMP_NUM_THREADS=1",
+        "", "GOMP_SPINCOUNT=0", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=5000", "GOMP_SPINCOUNT=20000", "GOMP_SPINCOUNT=300000",
+        "OMP_WAIT_POLICY=PASSIVE", "OMP_NUM_THREADS=1",
     ];
 
     /// <summary>Measures all settings next to 0, 1 and as many busy processes as there are cores, and prints a table.</summary>
     public static int Run(int rounds, double seconds, string? only)
     {
         int[] neighbours = [.. new[] { 0, 1, Environment.ProcessorCount }.Distinct().Where(count => only is null || only == $"{count}")];
-        Console.WriteLine($"median ms of a training step, {Rows} x {ContextLength} tokens, Transformer of {Design().CountParameters().Total / 1e6:f1} M; {Environment.ProcessorCount} cores; best of {rounds} rounds of {seconds} s");
+        Console.WriteLine(
+            $"median ms of a training step, {Rows} x {ContextLength} tokens, Transformer of {Design().CountParameters().Total / 1e6:f1} M; "
+            + $"{Environment.ProcessorCount} cores; best of {rounds} rounds of {seconds} s");
         Console.WriteLine($"{"setting",-26}{string.Concat(neighbours.Select(count => $"{count,4} busy"))}");
         var table = Settings.ToDictionary(setting => setting, _ => new Dictionary<int, double>());
         for (int round = 0; round < rounds; round++)
@@ -37,7 +40,9 @@ static class SharedCores
                     table[setting][count] = Math.Min(measured, table[setting].GetValueOrDefault(count, double.PositiveInfinity));
                 }
         foreach (var setting in Settings)
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{(setting.Length == 0 ? "(default)" : setting),-26}{string.Concat(neighbours.Select(count => $"{table[setting][count],9:f1}"))}"));
+            Console.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{(setting.Length == 0 ? "(default)" : setting),-26}{string.Concat(neighbours.Select(count => $"{table[setting][count],9:f1}"))}"));
         return 0;
     }
 
@@ -65,11 +70,14 @@ static class SharedCores
         return 0;
     }
 
-    static HybridDesign Design() => HybridDesign.Create(128, 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Pattern("T", 6).Build();
+    static HybridDesign Design() =>
+        HybridDesign.Create(128, 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Pattern("T", 6).Build();
 
     static double Measure(string setting, double seconds)
     {
-        var start = new ProcessStartInfo("dotnet", [typeof(SharedCores).Assembly.Location, "cpu-step", "--seconds", seconds.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(
+            "dotnet", [typeof(SharedCores).Assembly.Location, "cpu-step", "--seconds",
+            seconds.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardOutput = true };
         foreach (var name in new[] { "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME" }) start.Environment.Remove(name);
         if (setting.Split('=') is [var variable, var value]) start.Environment[variable] = value;
         using var process = Process.Start(start)!;

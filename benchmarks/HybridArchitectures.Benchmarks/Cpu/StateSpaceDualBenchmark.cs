@@ -36,7 +36,8 @@ public class StateSpaceDualBenchmark : OperatorBenchmark
         Tensor Chunked(Tensor tensor) => tensor.reshape(batch, chunks, Chunk, tensor.size(2), -1).transpose(2, 3);
         Tensor Flat(Tensor tensor) => tensor.reshape(batch * chunks * heads, tensor.size(-2), tensor.size(-1));
         var input = Flat(Chunked(x * timeStep.unsqueeze(-1)));
-        var (keys, queries) = (Flat(Chunked(b).expand(batch, chunks, heads, Chunk, states)), Flat(Chunked(c).expand(batch, chunks, heads, Chunk, states)));
+        var (keys, queries) = (Flat(Chunked(b).expand(batch, chunks, heads, Chunk, states)),
+            Flat(Chunked(c).expand(batch, chunks, heads, Chunk, states)));
         // (batch, chunk, head, token)
         var sums = Chunked((timeStep * a).unsqueeze(-1)).squeeze(-1).cumsum(-1);
         var later = ones(Chunk, Chunk).triu(1).to(ScalarType.Bool);
@@ -48,7 +49,8 @@ public class StateSpaceDualBenchmark : OperatorBenchmark
         // from chunk to chunk, by the same masked decays
         var steps = cat([zeros(batch, heads, 1), sums.select(3, Chunk - 1).transpose(1, 2)], 2).cumsum(-1);                // (batch, head, chunk + 1)
         var after = ones(chunks, chunks).triu(0).to(ScalarType.Bool);
-        var carry = (steps.narrow(2, 0, chunks).unsqueeze(-1) - steps.narrow(2, 1, chunks).unsqueeze(-2)).masked_fill(after, Scalars.MinusInfinity).exp();
+        var carry = (steps.narrow(2, 0, chunks).unsqueeze(-1) - steps.narrow(2, 1, chunks).unsqueeze(-2)).masked_fill(
+            after, Scalars.MinusInfinity).exp();
         var before = bmm(carry.reshape(batch * heads, chunks, chunks), made.transpose(1, 2).reshape(batch * heads, chunks, -1))
             .reshape(batch, heads, chunks, states, headSize).transpose(1, 2).reshape(batch * chunks * heads, states, headSize);
         var across = bmm(queries * sums.exp().reshape(-1, Chunk, 1), before);

@@ -43,6 +43,7 @@ static class Anchors
         var forward = own.Where(line => line.forward_ms is not null).MinBy(line => line.forward_ms);
         var total = own.Where(line => line.total_ms is not null).MinBy(line => line.total_ms);
         var names = new[] { forward?.anchor, total?.anchor }.Where(name => name is not null).Distinct().ToArray();
-        return record with { AnchorMs = forward?.forward_ms, AnchorTotalMs = total?.total_ms, Anchor = names.Length == 0 ? null : string.Join(" / ", names) };
+        return record with { AnchorMs = forward?.forward_ms, AnchorTotalMs = total?.total_ms,
+            Anchor = names.Length == 0 ? null : string.Join(" / ", names) };
     }
 }

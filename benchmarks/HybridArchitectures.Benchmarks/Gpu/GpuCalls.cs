@@ -48,9 +48,12 @@ static class GpuCalls
         var table = new Table().RoundedBorder().Title("what a call costs the host");
         foreach (var name in new[] { "operator", "shape" }) table.AddColumn(name);
         foreach (var name in new[] { "forward us", "both us", "forward bytes" }) table.AddColumn(new TableColumn(name).RightAligned());
-        foreach (var record in records) table.AddRow(record.Op, record.Shape, $"{record.ForwardUs:0.0}", record.TotalUs is { } both ? $"{both:0.0}" : "-", $"{record.ForwardBytes}");
+        foreach (var record in records)
+            table.AddRow(record.Op, record.Shape, $"{record.ForwardUs:0.0}", record.TotalUs is { } both ? $"{both:0.0}" : "-",
+            $"{record.ForwardBytes}");
         AnsiConsole.Write(table);
-        if (jsonPath is not null) File.WriteAllText(jsonPath, JsonSerializer.Serialize(records, new JsonSerializerOptions(GpuOps.Json) { WriteIndented = true }) + "\n");
+        if (jsonPath is not null)
+            File.WriteAllText(jsonPath, JsonSerializer.Serialize(records, new JsonSerializerOptions(GpuOps.Json) { WriteIndented = true }) + "\n");
         return 0;
     }
 
@@ -75,7 +78,8 @@ static class GpuCalls
         var (forward, bytes) = Cost(Forward, device);
         return new()
         {
-            Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardUs = forward, ForwardBytes = bytes, TotalUs = one.Differentiates ? Cost(Both, device).Microseconds : null, Device = deviceName,
+            Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardUs = forward, ForwardBytes = bytes,
+                TotalUs = one.Differentiates ? Cost(Both, device).Microseconds : null, Device = deviceName,
         };
     }
 

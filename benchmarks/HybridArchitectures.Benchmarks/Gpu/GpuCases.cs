@@ -69,7 +69,8 @@ static class GpuCases
     }
 
     static GpuCase StateSpaceDual(long b, long l, long h, long p, long g, long n, ScalarType type, bool printGroups) =>
-        new("state-space dual", $"B{b} L{l} H{h} P{p}{(printGroups ? $" G{g}" : "")} N{n}", type, GpuLimits.StateSpaceDual(b, l, h, p, g, n, type), inputs =>
+        new("state-space dual", $"B{b} L{l} H{h} P{p}{(printGroups ? $" G{g}" : "")} N{n}", type, GpuLimits.StateSpaceDual(b, l, h, p, g, n, type),
+            inputs =>
         {
             var (x, step, a) = (inputs.Leaf([b, l, h, p]), inputs.Leaf([b, l, h], 0.5, -3), inputs.Decays(h));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, l, g, n]), inputs.Leaf([b, l, g, n]), inputs.Float32([h]), inputs.Float32([h]));
@@ -120,7 +121,8 @@ static class GpuCases
         });
 
     static GpuCase CrossEntropy(long tokens, long d, long v, ScalarType type, bool allLogits = false) =>
-        new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}{(allLogits ? AllLogits : "")}", type, GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
+        new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}{(allLogits ? AllLogits : "")}", type,
+            GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
         {
             var (hidden, weight) = (inputs.Leaf([tokens, d]), inputs.Leaf([v, d], 0.02));
             var targets = inputs.Fixed(randint(v, tokens, ScalarType.Int64, inputs.Device));

@@ -34,7 +34,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
     public int Run()
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        if (Parts.Contains("decode")) Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms | transformers tokens/s |");
+        if (Parts.Contains("decode"))
+            Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms | transformers tokens/s |");
         var rivals = Anchors ? ReadRivals() : [];
         if (Parts.Contains("kernels") && Device.type == DeviceType.CUDA) Products();
         foreach (string name in (string[])["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe"])
@@ -120,7 +121,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         double first = Generate(1), few = Generate(Short), many = Generate(Long), step = (many - few) / (Long - Short);
         double eager = (Generate(40, graphs: false) - Generate(8, graphs: false)) / 32;
         var rival = rivals.FirstOrDefault(line => line.design == name && line.batch == batch);
-        Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | {batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
+        Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | "
+            + $"{batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
     }
 
     // the products of a step over weights that no cache holds, as a graph
@@ -186,7 +188,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
                 }));
             }
         }
-        Print($"{name}, eager steps one by one at lengths never seen before: median {1e3 * Median(times[0].Skip(2)):f2} ms, longest {1e3 * times[0].Skip(2).Max():f2}; "
+        Print($"{name}, eager steps one by one at lengths never seen before: median {1e3 * Median(times[0].Skip(2)):f2} ms, longest "
+            + $"{1e3 * times[0].Skip(2).Max():f2}; "
             + $"the second time: median {1e3 * Median(times[1].Skip(2)):f2} ms, longest {1e3 * times[1].Skip(2).Max():f2}");
     }
 
@@ -200,7 +203,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
         var few = Prompts(model, 1, 32);
         Seconds(() => generator.Generate(few, options));
         double shortTime = Enumerable.Range(0, 5).Select(_ => Seconds(() => generator.Generate(few, options))).Min();
-        Print($"{name}, a prompt of {length}: {length / second:f0} tokens/s ({1e3 * second:f1} ms; the first time {1e3 * first:f1} ms); first token after a prompt of 32: {1e3 * shortTime:f1} ms");
+        Print($"{name}, a prompt of {length}: {length / second:f0} tokens/s ({1e3 * second:f1} ms; the first time {1e3 * first:f1} ms); first "
+            + $"token after a prompt of 32: {1e3 * shortTime:f1} ms");
     }
 
     void Load(HybridLanguageModel model)

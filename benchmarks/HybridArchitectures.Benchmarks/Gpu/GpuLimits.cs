@@ -3,8 +3,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The least time a Hopper card could take, forwards and for forward and backward together: the largest of bytes over memory bandwidth, products over the matrix rate,
-/// and exponentials over their units. Bytes are those that must move (each input read once, each output written once), nothing that a kernel keeps for itself.
+/// The least time a Hopper card could take, forwards and for forward and backward together: the largest of bytes over memory bandwidth, products over
+/// the matrix rate, and exponentials over their units. Bytes are those that must move (each input read once, each output written once), nothing that
+/// a kernel keeps for itself.
 /// </summary>
 readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
 {
@@ -30,7 +31,8 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
 
     static double Size(ScalarType type) => type == ScalarType.Float32 ? 4 : 2;
 
-    static double Products(double count, ScalarType type) => 1e3 * count / (type == ScalarType.Float32 ? Float32ProductsPerSecond : BFloat16PerSecond);
+    static double Products(double count, ScalarType type) =>
+        1e3 * count / (type == ScalarType.Float32 ? Float32ProductsPerSecond : BFloat16PerSecond);
 
     // exponentials may be shared out between special units and polynomials so that both end together; `activations` stay on the special units
     static double Exponentials(double exponentials, double activations, double multiplyAdds)
@@ -51,12 +53,17 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>Attention over N pairs of a query and a key that it sees, of all rows together: an exponential for each pair and head, two products forward and five backward.</summary>
+    /// <summary>
+    /// Attention over N pairs of a query and a key that it sees, of all rows together: an exponential for each pair and head, two products forward
+    /// and five backward.
+    /// </summary>
     public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
     {
-        double queries = tokens * heads * (size + valueSize) * Size(type), keys = tokens * keyHeads * (size + valueSize) * Size(type), exponentials = Exponentials(pairs * heads, 0, 0);
+        double queries = tokens * heads * (size + valueSize) * Size(type), keys = tokens * keyHeads * (size + valueSize) * Size(type),
+            exponentials = Exponentials(pairs * heads, 0, 0);
         double forward = Math.Max(Math.Max(Bytes(queries + keys), exponentials), Products(2 * pairs * heads * (size + valueSize), type));
-        double backward = Math.Max(Math.Max(Bytes(2 * queries + 2 * keys), exponentials), Products(2 * pairs * heads * (3 * size + 2 * valueSize), type));
+        double backward = Math.Max(Math.Max(Bytes(2 * queries + 2 * keys), exponentials),
+            Products(2 * pairs * heads * (3 * size + 2 * valueSize), type));
         return new(forward, forward + backward);
     }
 
@@ -64,7 +71,9 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     public static GpuLimits Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
         new(Bytes(2 * rows * (keys * keyHeads + queryHeads) * size * Size(type)), null);
 
-    /// <summary>x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.</summary>
+    /// <summary>
+    /// x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.
+    /// </summary>
     public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {
         double elements = b * l * d, small = 2 * b * l * n * Size(type);

@@ -61,7 +61,9 @@ static class GpuMemory
         Once(null);
         if (clock is null) return 0;
         // gradients that went to libtorch last are held until the next ones do
-        using (NewDisposeScope()) Autograd.Backward(Autograd.Apply([ones(1, device: device).requires_grad_()], static _ => [ones(1, device: CUDA)], static context => [context.Gradients[0]])[0]);
+        using (NewDisposeScope())
+            Autograd.Backward(Autograd.Apply(
+            [ones(1, device: device).requires_grad_()], static _ => [ones(1, device: CUDA)], static context => [context.Gradients[0]])[0]);
         cuda.synchronize();
         long before = clock.FreeBytes, least = before;
         bool done = false;

@@ -21,7 +21,8 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     const int RunsAtOnce = 20;
 
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
-    readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device), work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
+    readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device),
+        work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
 
     /// <summary>The GPU's name, or cpu.</summary>
     public string DeviceName => clock?.DeviceName ?? "cpu";
@@ -63,8 +64,10 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
                 if (one.Differentiates) total = Median(i => Both(calls[i % calls.Count], sets[i % calls.Count], direction!));
                 return new()
                 {
-                    Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs, LimitTotalMs = one.Limits.TotalMs,
-                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName, BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
+                    Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs,
+                        LimitTotalMs = one.Limits.TotalMs,
+                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName,
+                    BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
                 };
             }
         }
@@ -94,7 +97,8 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
         for (int i = 0; i < WarmUp; i++) run(i);
         double once = Once(run);
         int runs = (int)Math.Clamp(1e3 * seconds / Math.Max(once, 1e-3), MinRuns, MaxRuns);
-        var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray() : Enumerable.Range(0, runs).Chunk(RunsAtOnce).SelectMany(some => Events(run, some)).ToArray();
+        var times = clock is null ? Enumerable.Range(0, runs).Select(i => Timed(() => run(i))).ToArray()
+            : Enumerable.Range(0, runs).Chunk(RunsAtOnce).SelectMany(some => Events(run, some)).ToArray();
         Array.Sort(times);
         return times.Length % 2 == 1 ? times[times.Length / 2] : (times[times.Length / 2 - 1] + times[times.Length / 2]) / 2;
     }

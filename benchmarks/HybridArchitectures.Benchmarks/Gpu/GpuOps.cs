@@ -19,7 +19,10 @@ static class GpuOps
 
     public static int Run(Settings settings)
     {
-        if (GpuCases.Matching(settings.Filter, settings.Tiny).Length == 0) throw new ArgumentException($"no operator, shape or type contains '{settings.Filter}'; operators are {string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
+        if (GpuCases.Matching(settings.Filter, settings.Tiny).Length == 0)
+            throw new ArgumentException(
+            $"no operator, shape or type contains '{settings.Filter}'; operators are "
+            + $"{string.Join(", ", GpuCases.All(true).Select(one => one.Op).Distinct())}");
         var device = Named(settings.Device);
         // a file or a pipe has no width
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
@@ -52,7 +55,8 @@ static class GpuOps
         if (device.type == DeviceType.CUDA)
         {
             var memory = GpuMemory.Run(settings.Filter, settings.Tiny, text => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]"));
-            records = [.. records.Select(record => record with { PeakBytes = memory.FirstOrDefault(line => record.IsOf(line.op, line.shape, line.dtype))?.peak_bytes })];
+            records = [.. records.Select(record =>
+                record with { PeakBytes = memory.FirstOrDefault(line => record.IsOf(line.op, line.shape, line.dtype))?.peak_bytes })];
             Write(settings.JsonPath, records);
         }
         var anchors = settings.Anchors switch
@@ -71,7 +75,8 @@ static class GpuOps
     public static Device Named(string name)
     {
         if (name != "cuda") return CPU;
-        return cuda.is_available() ? CUDA : throw new ArgumentException("no CUDA device is available to libtorch; --device cpu runs small sizes in main memory");
+        return cuda.is_available() ? CUDA
+            : throw new ArgumentException("no CUDA device is available to libtorch; --device cpu runs small sizes in main memory");
     }
 
     static void Write(string? path, List<GpuRecord> records)
@@ -85,12 +90,16 @@ static class GpuOps
 
     static void Show(List<GpuRecord> records)
     {
-        var table = new Table().RoundedBorder().Title("times in ms, medians; share: of the minimum time of the GPU; anchor: the fastest rival in Python");
+        var table = new Table().RoundedBorder()
+            .Title("times in ms, medians; share: of the minimum time of the GPU; anchor: the fastest rival in Python");
         foreach (var name in new[] { "operator", "shape", "type" }) table.AddColumn(name);
-        foreach (var name in new[] { "forward", "share", "anchor", "faster", "both", "share", "anchor", "faster", "extra MB" }) table.AddColumn(new TableColumn(name).RightAligned());
+        foreach (var name in new[] { "forward", "share", "anchor", "faster", "both", "share", "anchor", "faster", "extra MB" })
+            table.AddColumn(new TableColumn(name).RightAligned());
         foreach (var record in records)
-            table.AddRow([.. new[] { record.Op, record.Shape, record.Type, Time(record.ForwardMs), Share(record.LimitMs, record.ForwardMs), Time(record.AnchorMs),
-                Ratio(record.AnchorMs, record.ForwardMs), Time(record.TotalMs), Share(record.LimitTotalMs, record.TotalMs), Time(record.AnchorTotalMs), Ratio(record.AnchorTotalMs, record.TotalMs),
+            table.AddRow([.. new[] { record.Op, record.Shape, record.Type, Time(record.ForwardMs), Share(record.LimitMs, record.ForwardMs),
+                Time(record.AnchorMs),
+                Ratio(record.AnchorMs, record.ForwardMs), Time(record.TotalMs), Share(record.LimitTotalMs, record.TotalMs),
+                Time(record.AnchorTotalMs), Ratio(record.AnchorTotalMs, record.TotalMs),
                 Megabytes(record) }.Select(Markup.Escape)]);
         AnsiConsole.Write(table);
     }
@@ -99,13 +108,17 @@ static class GpuOps
     public static int Print(string path)
     {
         var records = JsonSerializer.Deserialize<GpuRecord[]>(File.ReadAllText(path))!;
-        Console.WriteLine("| operator | shape | type | forward ms | of the limit | rival | forward + backward ms | of the limit | rival | extra MB |");
+        Console.WriteLine(
+            "| operator | shape | type | forward ms | of the limit | rival | forward + backward ms | of the limit | rival | extra MB |");
         Console.WriteLine("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         foreach (var record in records)
-            Console.WriteLine($"| {record.Op} | {record.Shape} | {record.Type} | {Time(record.ForwardMs)} | {Share(record.LimitMs, record.ForwardMs)} | {Time(record.AnchorMs)} "
+            Console.WriteLine(
+                $"| {record.Op} | {record.Shape} | {record.Type} | {Time(record.ForwardMs)} | {Share(record.LimitMs, record.ForwardMs)} | "
+                + $"{Time(record.AnchorMs)} "
                 + $"| {Time(record.TotalMs)} | {Share(record.LimitTotalMs, record.TotalMs)} | {Time(record.AnchorTotalMs)} | {Megabytes(record)} |");
         Console.WriteLine();
-        foreach (var rival in records.Where(record => record.Anchor is not null).Select(record => $"{record.Op}, {record.Shape}: {record.Anchor}").Distinct()) Console.WriteLine($"- {rival}");
+        foreach (var rival in records.Where(record => record.Anchor is not null).Select(record => $"{record.Op}, {record.Shape}: {record.Anchor}")
+            .Distinct()) Console.WriteLine($"- {rival}");
         return 0;
     }
 

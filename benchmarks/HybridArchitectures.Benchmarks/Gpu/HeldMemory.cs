@@ -62,5 +62,6 @@ sealed class HeldMemory(Device device)
     }
 
     // what is free on a GPU falls as more is held: only differences count
-    long Quick() => clock is null ? long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * System.Environment.SystemPageSize : -clock.FreeBytes;
+    long Quick() => clock is null ? long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * System.Environment.SystemPageSize
+        : -clock.FreeBytes;
 }

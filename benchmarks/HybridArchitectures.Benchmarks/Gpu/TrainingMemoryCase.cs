@@ -10,7 +10,8 @@ sealed record TrainingMemoryCase(string Name, HybridDesign Design, int Length, i
     {
         int width = tiny ? 256 : 1024, length = tiny ? 512 : 2048, heads = width / 64;
         var none = HybridDesign.Create(width, tiny ? 512 : 16_384);
-        var start = none.WithAttention(heads, heads / 4).WithSlidingWindow(tiny ? 128 : 512).WithMamba2(128, 64).WithMamba1().WithMixer(new GatedDeltaSpec { KeyHeads = heads / 2, ValueHeads = heads, KeyHeadSize = 64 })
+        var start = none.WithAttention(heads, heads / 4).WithSlidingWindow(tiny ? 128 : 512).WithMamba2(128, 64).WithMamba1()
+            .WithMixer(new GatedDeltaSpec { KeyHeads = heads / 2, ValueHeads = heads, KeyHeadSize = 64 })
             .WithIntraHybrid(new AttentionSpec { Heads = heads / 2, KeyValueHeads = heads / 4, HeadSize = 72, ValueHeadSize = 128, Rotary = new() },
                 new Mamba2Spec { Heads = heads, HeadSize = 64, StateSize = 128, GatedNorm = false })
             .WithFeedForward(FeedForwardSpec.SwiGlu(3 * width));

@@ -10,9 +10,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// What training really holds beside what the cost model says. "State" is parameters, gradients and the optimizer's moments; "activations" what the blocks keep at the end of a forward pass
-/// (with checkpointing: the most when a block has been computed again), copies of weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter,
-/// "peak" the most that was held in a whole pass, which no estimate is made of.
+/// What training really holds beside what the cost model says. "State" is parameters, gradients and the optimizer's moments; "activations" what the
+/// blocks keep at the end of a forward pass (with checkpointing: the most when a block has been computed again), copies of weights among it; "with
+/// loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most that was held in a whole pass, which no estimate is made
+/// of.
 /// </summary>
 static class TrainingMemoryTable
 {
@@ -34,8 +35,11 @@ static class TrainingMemoryTable
     /// <summary>Measures here and prints; 1 if an estimate is off by more than a tenth.</summary>
     public static int Print(string? filter, bool tiny, Device device, ScalarType type)
     {
-        var cases = TrainingMemoryCase.All(tiny).Where(one => filter is null || one.Name.Contains(filter, StringComparison.OrdinalIgnoreCase)).ToArray();
-        if (cases.Length == 0) throw new ArgumentException($"no design is called '{filter}'; there are {string.Join(", ", TrainingMemoryCase.All(tiny).Select(one => one.Name))}");
+        var cases = TrainingMemoryCase.All(tiny).Where(one => filter is null || one.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))
+            .ToArray();
+        if (cases.Length == 0)
+            throw new ArgumentException(
+            $"no design is called '{filter}'; there are {string.Join(", ", TrainingMemoryCase.All(tiny).Select(one => one.Name))}");
         var memory = new HeldMemory(device);
         int off = 0;
         Console.WriteLine($"| design, {type.ToString().ToLowerInvariant()} | checkpointing | of | estimated MB | measured MB | ratio |");
@@ -126,7 +130,8 @@ static class TrainingMemoryTable
         }
 
         string Row(string what, long estimated, long measured) => string.Create(CultureInfo.InvariantCulture,
-            $"| {one.Name}, {one.Design.Pattern} | {(checkpointing ? "yes" : "no")} | {what} | {estimated / 1e6:N1} | {measured / 1e6:N1} | {(double)estimated / measured:N3} |");
+            $"| {one.Name}, {one.Design.Pattern} | {(checkpointing ? "yes" : "no")} | {what} | {estimated / 1e6:N1} | {measured / 1e6:N1} | "
+            + $"{(double)estimated / measured:N3} |");
     }
 
     static void Pass(HybridLanguageModel model, Tensor ids)

@@ -13,7 +13,8 @@ static class AttentionCpu
     /// <summary>
     /// Computes softmax(scale * query key^T) value. The arguments are those of <see cref="FusedAttention.Forward"/>, with value as wide as query.
     /// </summary>
-    public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, AttentionPositions? positions) =>
+    public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks,
+        AttentionPositions? positions) =>
         Autograd.Apply([query, key, value],
             context =>
             {
@@ -34,7 +35,8 @@ static class AttentionCpu
     static Tensor Dense(Tensor x) => x.stride(-1) == 1 ? x : x.contiguous();
 
     sealed class Call(
-        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks, AttentionPositions? positions)
+        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks,
+        AttentionPositions? positions)
     {
         readonly long shift = key.size(1) - query.size(1);
         (long, long, long, long) maskShape;
@@ -74,7 +76,8 @@ static class AttentionCpu
                 if (cover.Blind is { } blind) rows = rows.masked_fill(blind.unsqueeze(-1).unsqueeze(-1), Scalars.Zero);
                 var gradients = TorchOperator.CallMany("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
                     Heads(rows), Heads(Queries(query, piece)), Heads(Keys(key, piece)), Heads(Keys(value, piece)), Heads(Queries(output, piece)),
-                    Heads(Queries(logSum, piece)), 0.0, piece.Causal, OperatorArgument.Optional(cover.Hidden), OperatorArgument.Optional((double?)scale));
+                    Heads(Queries(logSum, piece)), 0.0, piece.Causal, OperatorArgument.Optional(cover.Hidden),
+                    OperatorArgument.Optional((double?)scale));
                 Queries(dQuery, piece).copy_(Heads(gradients[0]));
                 AddKeys(dKey, Heads(gradients[1]), piece);
                 AddKeys(dValue, Heads(gradients[2]), piece);
@@ -116,7 +119,8 @@ static class AttentionCpu
             var shape = (piece.Queries.Count, main.First - position, main.Count, piece.Keys.Count == 2 ? piece.Keys[0].Count : 0);
             bool aloof = main.First >= sinks;
             if (aloof && mask is { } same && shape == maskShape) return same;
-            var made = Create(piece, new(Indices.Range(position, piece.Queries.Count, CPU).unsqueeze(0), cat([.. piece.Keys.Select(Columns)], 0).unsqueeze(0)));
+            var made = Create(piece, new(Indices.Range(position, piece.Queries.Count, CPU).unsqueeze(0),
+                cat([.. piece.Keys.Select(Columns)], 0).unsqueeze(0)));
             if (!aloof) return made;
             made.Hidden!.MoveToOuterDisposeScope();
             (maskShape, mask) = (shape, made);

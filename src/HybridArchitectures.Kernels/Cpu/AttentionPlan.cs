@@ -75,7 +75,8 @@ static class AttentionPlan
 
     static long[] Host(Tensor numbers) => TensorMemory.ToArray<long>(numbers);
 
-    static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) => numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
+    static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) =>
+        numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
 
     // columns of one document with positions that increase by 1; absent tokens belong to no run
     static List<(long Document, Run Run)> Runs(ReadOnlySpan<long> positions, ReadOnlySpan<long> documents)
@@ -83,7 +84,8 @@ static class AttentionPlan
         var runs = new List<(long, Run)>();
         for (int first = 0, end; first < positions.Length; first = end)
         {
-            for (end = first + 1; end < positions.Length && positions[end] == positions[end - 1] + 1 && Document(documents, end) == Document(documents, first);) end++;
+            for (end = first + 1; end < positions.Length && positions[end] == positions[end - 1] + 1
+                && Document(documents, end) == Document(documents, first);) end++;
             if (positions[first] < 0)
             {
                 end = first + 1;
@@ -106,7 +108,8 @@ static class AttentionPlan
     {
         long end = Math.Min(keys.Position + keys.Count, queries.Position + queries.Count);
         long begin = window is { } width ? Math.Max(keys.Position, queries.Position - width + 1) : keys.Position;
-        if (Math.Min(end, sinks) is var sinkEnd && window is not null && sinkEnd > keys.Position) yield return new(keys.First, sinkEnd - keys.Position);
+        if (Math.Min(end, sinks) is var sinkEnd && window is not null && sinkEnd > keys.Position)
+            yield return new(keys.First, sinkEnd - keys.Position);
         if (end > begin) yield return new(keys.First + begin - keys.Position, end - begin);
     }
 
@@ -137,7 +140,8 @@ static class AttentionPlan
                 var seen = byDocument?[document].ToArray();
                 var rest = seen is [var only] ? AddCausal(run, only) : run;
                 foreach (var part in Blocks(rest, block))
-                    Add(new(part.First, part.Count), seen is null ? [new(0, keys)] : Merged(seen.SelectMany(other => Seen(part, other, window, sinks))));
+                    Add(new(part.First, part.Count), seen is null ? [new(0, keys)]
+                        : Merged(seen.SelectMany(other => Seen(part, other, window, sinks))));
             }
             return pieces;
         }
@@ -154,8 +158,10 @@ static class AttentionPlan
         void Add(ColumnRange queries, List<ColumnRange> ranges)
         {
             if (queries.Count == 0 || ranges.Count == 0) return;
-            if (pieces.Count > 0 && pieces[^1] is { Causal: false } last && last.Queries.End == queries.First && last.Queries.Count + queries.Count <= block)
-                pieces[^1] = last with { Queries = last.Queries with { Count = last.Queries.Count + queries.Count }, Keys = Merged(last.Keys.Concat(ranges)) };
+            if (pieces.Count > 0 && pieces[^1] is { Causal: false } last && last.Queries.End == queries.First
+                && last.Queries.Count + queries.Count <= block)
+                pieces[^1] = last with { Queries = last.Queries with { Count = last.Queries.Count + queries.Count },
+                Keys = Merged(last.Keys.Concat(ranges)) };
             else pieces.Add(new(row, queries, ranges, false));
         }
     }

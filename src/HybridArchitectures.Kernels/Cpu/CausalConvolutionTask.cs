@@ -69,7 +69,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         long units = batch * Pieces, parts = Math.Min(units, MaxParts);
         var sums = zeros([parts, width + 1, padded], ScalarType.Float32);
         byte* dy = (byte*)TensorMemory.Pointer(dOutput), dx = (byte*)TensorMemory.Pointer(dInput);
-        byte* dEnd = dFinal is null ? null : (byte*)TensorMemory.Pointer(dFinal), dBegin = dInitial is null ? null : (byte*)TensorMemory.Pointer(dInitial);
+        byte* dEnd = dFinal is null ? null : (byte*)TensorMemory.Pointer(dFinal),
+            dBegin = dInitial is null ? null : (byte*)TensorMemory.Pointer(dInitial);
         float* dWeights = CpuRows.Pointer(sums);
         var (dRow, dTime) = (dOutput.stride(0) * TElement.Size, dOutput.stride(1) * TElement.Size);
         CpuTasks.Run(parts * ChannelPieces, batch * length * channels, task =>
@@ -190,7 +191,8 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         new Span<float>(scratch, 4 * PieceChannels).Clear();
         byte** taps = stackalloc byte*[4 * (Tile + 3)], kept = stackalloc byte*[Tile + 3];
         float* seen = stackalloc float[3 * (Tile + 3)];
-        var tile = new Tile4 { Taps = taps, Kept = kept, Seen = seen, After = scratch + PieceChannels - firstChannel, DWeights = dWeights, DTime = dTime };
+        var tile = new Tile4 { Taps = taps, Kept = kept, Seen = seen, After = scratch + PieceChannels - firstChannel, DWeights = dWeights,
+            DTime = dTime };
         // the first tokens of the next piece are repeated for the gradients of their sums
         for (long tileEnd = Math.Min(real + 3, end), tileFrom; tileEnd > from; tileEnd = tileFrom)
         {

@@ -57,7 +57,8 @@ static unsafe class CpuTasks
     /// <summary>Calls <paramref name="body"/> with ranges [from, to) that cover all rows.</summary>
     public static void Share(long rows, long elementsPerRow, Action<long, long> body)
     {
-        long elements = rows * elementsPerRow, parts = Math.Min(rows, elements < FewElements ? 1 : Math.Min(get_num_threads(), 2 * elements / FewElements));
+        long elements = rows * elementsPerRow, parts =
+            Math.Min(rows, elements < FewElements ? 1 : Math.Min(get_num_threads(), 2 * elements / FewElements));
         if (parts <= 1)
         {
             if (rows > 0) body(0, rows);

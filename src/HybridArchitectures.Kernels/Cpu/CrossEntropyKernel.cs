@@ -71,7 +71,8 @@ static unsafe class CrossEntropyKernel
         double loss = log - (1 - smoothing) * targetLogit + options.ZLoss * normalizer * normalizer;
         if (smoothing > 0) loss -= smoothing * (mean - largest);
         if (factor is not { } f) return (float)loss;
-        var (slope, floor) = (Vector256.Create((float)((1 + 2 * options.ZLoss * normalizer) / sum * scale * f)), Vector256.Create((float)(smoothing / classes * scale * f)));
+        var (slope, floor) = (Vector256.Create((float)((1 + 2 * options.ZLoss * normalizer) / sum * scale * f)),
+            Vector256.Create((float)(smoothing / classes * scale * f)));
         for (long i = 0; i < classes; i += RowMath.Lanes)
             RowMath.Store<Float32Element>((byte*)z, i, classes, RowMath.Load<Float32Element>((byte*)z, i, classes) * slope - floor);
         z[target] -= (float)((1 - smoothing) * scale * f);
@@ -93,5 +94,6 @@ static unsafe class CrossEntropyKernel
 
     // the first `count` lanes, followed by zeros
     static Vector256<float> Keep(Vector256<float> values, long count) =>
-        Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(0, 1, 2, 3, 4, 5, 6, 7), Vector256.Create((int)count)).AsSingle(), values, Vector256<float>.Zero);
+        Vector256.ConditionalSelect(Vector256.LessThan(Vector256.Create(0, 1, 2, 3, 4, 5, 6, 7), Vector256.Create((int)count)).AsSingle(), values,
+            Vector256<float>.Zero);
 }

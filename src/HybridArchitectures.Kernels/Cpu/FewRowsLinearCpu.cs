@@ -41,11 +41,13 @@ static unsafe class FewRowsLinearCpu
         return CpuRows.As(result, x).MoveToOuterDisposeScope();
     }
 
-    static void Block<TElement>(float* x, byte* weight, float* bias, float* y, long rows, long outputs, long width, long from, long to) where TElement : struct, IElement
+    static void Block<TElement>(float* x, byte* weight, float* bias, float* y, long rows, long outputs, long width, long from, long to)
+        where TElement : struct, IElement
     {
         for (long output = from; output < to; output++)
             for (long row = 0; row < rows; row++)
-                y[row * outputs + output] = (bias == null ? 0 : bias[output]) + Dot<TElement>(x + row * width, weight + output * width * TElement.Size, width);
+                y[row * outputs + output] = (bias == null ? 0 : bias[output])
+                    + Dot<TElement>(x + row * width, weight + output * width * TElement.Size, width);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -67,7 +69,8 @@ static unsafe class FewRowsLinearCpu
         }
         for (; k + 8 <= width; k += 8) a = Vector256.MultiplyAddEstimate(TElement.Load(w, k), Vector256.Load(x + k), a);
         float sum = Vector256.Sum(a + b + (c + d));
-        for (; k < width; k++) sum += TElement.Size == sizeof(float) ? ((float*)w)[k] * x[k] : BitConverter.UInt32BitsToSingle((uint)((ushort*)w)[k] << 16) * x[k];
+        for (; k < width; k++)
+            sum += TElement.Size == sizeof(float) ? ((float*)w)[k] * x[k] : BitConverter.UInt32BitsToSingle((uint)((ushort*)w)[k] << 16) * x[k];
         return sum;
     }
 }

@@ -28,7 +28,8 @@ readonly unsafe struct WholeVectors : IVectorWidth
 /// <summary>Fewer than eight elements, up to the row's end.</summary>
 readonly unsafe struct PartOfVector : IVectorWidth
 {
-    public static Vector256<float> Load<TElement>(byte* row, long index, long end) where TElement : struct, IElement => RowMath.Load<TElement>(row, index, end);
+    public static Vector256<float> Load<TElement>(byte* row, long index, long end) where TElement : struct, IElement =>
+        RowMath.Load<TElement>(row, index, end);
 
     public static void Store<TElement>(byte* row, long index, long end, Vector256<float> values) where TElement : struct, IElement =>
         RowMath.Store<TElement>(row, index, end, values);

@@ -40,11 +40,13 @@ static unsafe class NormKernel
     }
 
     /// <summary>The gradients of x, gate and weight (float32, null unless wanted).</summary>
-    public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(Tensor gradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups, bool normFirst, bool wantsWeight)
+    public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
+        Tensor gradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups, bool normFirst, bool wantsWeight)
     {
         var (dx, dGate) = (Rows.NewLike(x), gate is null ? null : Rows.NewLike(x));
         var weights = CpuRows.Whole(weight);
-        var rows = new BackwardRows(Rows.From(gradient.to(x.dtype)), Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(dx), dGate is null ? default : Rows.From(dGate));
+        var rows = new BackwardRows(Rows.From(gradient.to(x.dtype)), Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(dx),
+            dGate is null ? default : Rows.From(dGate));
         long blocks = CpuTasks.Blocks(rows.X.Count);
         var partial = wantsWeight ? zeros(blocks, x.size(-1), ScalarType.Float32) : null;
         Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, CpuRows.Pointer(weights),
@@ -92,7 +94,8 @@ static unsafe class NormKernel
                 for (int group = 0; group < groups; group++)
                 {
                     long offset = group * part * TElement.Size;
-                    inverse[row * groups + group] = ForwardPart<TElement, TGate>(x[row] + offset, TGate.Gated ? gate[row] + offset : null, output[row] + offset,
+                    inverse[row * groups + group] =
+                        ForwardPart<TElement, TGate>(x[row] + offset, TGate.Gated ? gate[row] + offset : null, output[row] + offset,
                         weight == null ? null : weight + group * part, gated.Memory, part, epsilon);
                 }
         });
@@ -142,14 +145,16 @@ static unsafe class NormKernel
                 {
                     long first = group * part, offset = first * TElement.Size;
                     BackwardPart<TElement, TGate>(rows.Gradient[row] + offset, rows.X[row] + offset, TGate.Gated ? rows.Gate[row] + offset : null,
-                        weight == null ? null : weight + first, inverse[row * groups + group], rows.DX[row] + offset, TGate.Gated ? rows.DGate[row] + offset : null,
+                        weight == null ? null : weight + first, inverse[row * groups + group], rows.DX[row] + offset,
+                        TGate.Gated ? rows.DGate[row] + offset : null,
                         partial == null ? null : partial + block * width + first, scratch.Memory, part);
                 }
         });
     }
 
     // with n = x / rms (x gated first, or not), y = n w s: dn = dy w s, dx = (dn - n mean(dn n)) / rms, dw = sum of dy s n
-    static void BackwardPart<TElement, TGate>(byte* gradient, byte* x, byte* gate, float* weight, float inverse, byte* dx, byte* dGate, float* dWeight, float* scratch, long count)
+    static void BackwardPart<TElement, TGate>(
+        byte* gradient, byte* x, byte* gate, float* weight, float inverse, byte* dx, byte* dGate, float* dWeight, float* scratch, long count)
         where TElement : struct, IElement where TGate : struct, IGate
     {
         long stride = count + RowMath.Lanes;

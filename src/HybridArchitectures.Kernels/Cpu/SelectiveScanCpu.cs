@@ -39,7 +39,8 @@ static class SelectiveScanCpu
     }
 
     // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
-    static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool softplus, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement => context =>
+    static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool softplus, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement =>
+        context =>
     {
         var saved = context.Saved;
         var x = saved[0]!;
@@ -81,7 +82,8 @@ static class SelectiveScanCpu
             {
                 var delta = Vector256.Create(steps[i] + (biases == null ? 0 : biases[d]));
                 if (softplus) delta = VectorMath.Softplus(delta);
-                float sum = StepChannel(h + i * states, rates + d * states, keys + task * states, queries + task * states, delta, delta * inputs[i], states);
+                float sum = StepChannel(h + i * states, rates + d * states, keys + task * states, queries + task * states, delta, delta * inputs[i],
+                    states);
                 if (skips != null) sum += skips[d] * inputs[i];
                 if (gates != null) sum *= gates[i] * VectorMath.Sigmoid(Vector256.Create(gates[i])).ToScalar();
                 y[i] = sum;

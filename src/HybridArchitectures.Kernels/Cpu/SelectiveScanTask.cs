@@ -94,8 +94,10 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         var to = new Targets
         {
             DOutput = (byte*)TensorMemory.Pointer(dOutput), Row = dOutput.stride(0) * TElement.Size, Time = dOutput.stride(1) * TElement.Size,
-            DFinal = CpuRows.Pointer(dFinal), Kept = CpuRows.Pointer(kept), X = (byte*)TensorMemory.Pointer(dx), Step = (byte*)TensorMemory.Pointer(dStep),
-            Gate = dGate is null ? null : (byte*)TensorMemory.Pointer(dGate), A = CpuRows.Pointer(dA), B = CpuRows.Pointer(dB), C = CpuRows.Pointer(dC),
+            DFinal = CpuRows.Pointer(dFinal), Kept = CpuRows.Pointer(kept), X = (byte*)TensorMemory.Pointer(dx),
+            Step = (byte*)TensorMemory.Pointer(dStep),
+            Gate = dGate is null ? null : (byte*)TensorMemory.Pointer(dGate), A = CpuRows.Pointer(dA), B = CpuRows.Pointer(dB),
+            C = CpuRows.Pointer(dC),
             Skip = CpuRows.Pointer(dSkip), Bias = CpuRows.Pointer(dBias), Initial = CpuRows.Pointer(dInitial),
         };
         CpuTasks.Run(batch * groups * Blocks, Work, task => BackwardTask(task, to));
@@ -254,7 +256,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         {
             int tokens = (int)Math.Min(Piece, place.Length - from);
             if (kept != null)
-                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running, (uint)(place.Vectors * Lanes * states * sizeof(float)));
+                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running,
+                    (uint)(place.Vectors * Lanes * states * sizeof(float)));
             Load(place, from, tokens);
             long token = (place.Row * length + from) * groups + place.Group;
             for (int v = 0; v < place.Vectors; v++)
@@ -289,7 +292,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             for (; n + 2 <= count; n += 2)
             {
                 float* at = h + n * Lanes, rate = rates + n * Lanes;
-                var first = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                var first = Vector256.MultiplyAddEstimate(
+                    TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
                 var second = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
                     added * Vector256.Create(b[n + 1]));
                 first.Store(at);
@@ -342,7 +346,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                 ReverseVector(place, v, from, tokens, decays, history, none, b + token, c + token, dy, dB, dC, dRates + v * row, dInput, dDelta);
             }
             InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDelta, sums);
-            if (place.Whole < place.Vectors) InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDelta, sums);
+            if (place.Whole < place.Vectors)
+                InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDelta, sums);
             for (int i = 0; i < tokens; i++)
                 for (int n = 0; n < states; n++)
                 {
@@ -387,7 +392,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             }
             if (!gated) continue;
             Vector256<float> even = default, odd = default;
-            for (int n = 0, k = 0; n < count; n++, k += Lanes) (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(c[n]), even));
+            for (int n = 0, k = 0; n < count; n++, k += Lanes)
+                (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(c[n]), even));
             (even + odd).Store(place.Output + i * block + v * Lanes);
         }
     }
@@ -421,7 +427,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     // From the end: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1], and the gradient of the exponent is decay[t] g[t]
     // h[t-1]. Two tokens at a time, so that g, a and its gradient are read and written half as often.
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c, float* dy, float* dB,
+    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c, float* dy,
+        float* dB,
         float* dC, float* dRates, float* dInput, float* dDelta)
     {
         float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
@@ -491,7 +498,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     // x and the raw time steps, skip and bias
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDelta, float* sums)
+    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDelta,
+        float* sums)
         where TWidth : struct, IVectorWidth
     {
         long target = ((place.Row * length + from) * channels + place.First) * TElement.Size, between = channels * TElement.Size;
@@ -502,7 +510,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         for (int i = 0; i < tokens; i++, dx += between, dStep += between, raw += wide, delta += wide, dy += wide, dInput += wide, dDelta += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
-                var (gradient, input, value, size) = (Vector256.Load(dy + c), Vector256.Load(dInput + c), Vector256.Load(raw + c), Vector256.Load(delta + c));
+                var (gradient, input, value, size) =
+                    (Vector256.Load(dy + c), Vector256.Load(dInput + c), Vector256.Load(raw + c), Vector256.Load(delta + c));
                 TWidth.Store<TElement>(dx, c, count, Vector256.MultiplyAddEstimate(size, input, Vector256.Load(skips + c) * gradient));
                 var along = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + c));
                 if (positive) along *= VectorMath.SoftplusSlope(size);

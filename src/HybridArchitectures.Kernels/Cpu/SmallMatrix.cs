@@ -18,15 +18,18 @@ static unsafe class SmallMatrix
         int j = 0;
         if (Vector512.IsHardwareAccelerated)
             for (; j + 32 <= columns; j += 32)
-                for (int i = 0; i < rows; i += 4) Tile32(depth, a + (nint)i * aStride, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
+                for (int i = 0; i < rows; i += 4)
+                    Tile32(depth, a + (nint)i * aStride, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         for (; j + 16 <= columns; j += 16)
             for (int i = 0; i < rows; i += 4) Tile16(depth, a + (nint)i * aStride, aStride, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
         if (j < columns)
-            for (int i = 0; i < rows; i += 4) Tile8(depth, a + (nint)i * aStride, aStride, 1, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
+            for (int i = 0; i < rows; i += 4)
+                Tile8(depth, a + (nint)i * aStride, aStride, 1, b + j, bStride, c + (nint)i * cStride + j, cStride, add);
     }
 
     /// <summary>Computes c (+)= a^T b, with a (depth x rows) and b (depth x columns).</summary>
-    public static void TransposedProduct(int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
+    public static void TransposedProduct(
+        int rows, int columns, int depth, float* a, int aStride, float* b, int bStride, float* c, int cStride, bool add)
     {
         int j = 0;
         if (Vector512.IsHardwareAccelerated)

@@ -21,7 +21,8 @@ static unsafe class StateSpaceDualCpu
     const int MaxTile = 64;
     const int EnoughTasks = 8;
 
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
         bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
     {
         var shape = Shape.From(x, b, chunkSize);
@@ -62,11 +63,13 @@ static unsafe class StateSpaceDualCpu
         bool softplus, (double Minimum, double Maximum)? timeStepLimit)
     {
         using var scope = NewDisposeScope();
-        var (inputs, steps, rates, keys, queries) = (CpuRows.Whole(x)!, CpuRows.Whole(timeStep)!, CpuRows.Whole(a)!, CpuRows.Whole(b)!, CpuRows.Whole(c)!);
+        var (inputs, steps, rates, keys, queries) =
+            (CpuRows.Whole(x)!, CpuRows.Whole(timeStep)!, CpuRows.Whole(a)!, CpuRows.Whole(b)!, CpuRows.Whole(c)!);
         var (skips, biases) = (CpuRows.Whole(skip), CpuRows.Whole(timeStepBias));
         long batch = x.size(0), heads = x.size(1), headSize = x.size(2), groups = b.size(1), stateSize = b.size(2);
         var output = CpuRows.New(ScalarType.Float32, batch, heads, headSize);
-        float* s = CpuRows.Pointer(state), px = CpuRows.Pointer(inputs), pd = CpuRows.Pointer(steps), pa = CpuRows.Pointer(rates), pb = CpuRows.Pointer(keys);
+        float* s = CpuRows.Pointer(state), px = CpuRows.Pointer(inputs), pd = CpuRows.Pointer(steps), pa = CpuRows.Pointer(rates),
+            pb = CpuRows.Pointer(keys);
         float* pc = CpuRows.Pointer(queries), pk = CpuRows.Pointer(skips), pz = CpuRows.Pointer(biases), py = CpuRows.Pointer(output);
         void One(long index)
         {

@@ -115,14 +115,16 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             return;
         }
         new Span<float>(stateTurned, N * P).Clear();
-        for (int p = 0; p < headSize; p++) Unsafe.CopyBlockUnaligned(stateTurned + (nint)p * N, from + (nint)p * stateSize, (uint)stateSize * sizeof(float));
+        for (int p = 0; p < headSize; p++)
+            Unsafe.CopyBlockUnaligned(stateTurned + (nint)p * N, from + (nint)p * stateSize, (uint)stateSize * sizeof(float));
         SmallMatrix.Transpose(P, N, stateTurned, N, to, P);
     }
 
     public void StoreState(float* from, float* to, int headSize, int stateSize)
     {
         SmallMatrix.Transpose(N, P, from, P, stateTurned, N);
-        for (int p = 0; p < headSize; p++) Unsafe.CopyBlockUnaligned(to + (nint)p * stateSize, stateTurned + (nint)p * N, (uint)stateSize * sizeof(float));
+        for (int p = 0; p < headSize; p++)
+            Unsafe.CopyBlockUnaligned(to + (nint)p * stateSize, stateTurned + (nint)p * N, (uint)stateSize * sizeof(float));
     }
 
     /// <summary>Computes c[i]·b[j] for j up to the end of the block of eight that contains i.</summary>
@@ -225,7 +227,8 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     /// <param name="totals">The gradients of a, skip and bias, which are incremented.</param>
     /// <param name="dStep">Receives the gradients of the time steps.</param>
     /// <param name="stride">The distance between them.</param>
-    public void Gradients(float* state, bool hasState, float* dState, bool hasAfter, float rate, float skip, double* totals, float* dStep, long stride)
+    public void Gradients(float* state, bool hasState, float* dState, bool hasAfter, float rate, float skip, double* totals, float* dStep,
+        long stride)
     {
         SmallMatrix.Transpose(padded, P, X, P, turned, Q);
         for (int i = 0; i < padded; i += 8)
@@ -343,7 +346,8 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         var difference = (Vector256.Create(high[i]) - Vector256.Load(high + j)) + (Vector256.Create(low[i]) - Vector256.Load(low + j));
         if (oneDocument && j + 7 <= i) return VectorMath.Exp(difference);
         var column = Vector256.Create(j) + Vector256<int>.Indices;
-        var mask = (Vector256.GreaterThanOrEqual(column, Vector256.Create(first[i])) & Vector256.LessThanOrEqual(column, Vector256.Create(i))).AsSingle();
+        var mask = (Vector256.GreaterThanOrEqual(column, Vector256.Create(first[i])) & Vector256.LessThanOrEqual(column, Vector256.Create(i)))
+            .AsSingle();
         return VectorMath.Exp(difference & mask) & mask;
     }
 

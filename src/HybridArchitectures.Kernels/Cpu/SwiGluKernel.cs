@@ -20,7 +20,8 @@ static class SwiGluKernel
     public static (Tensor Gate, Tensor Up) Backward(Tensor gradient, Tensor gate, Tensor up)
     {
         var (dGate, dUp, dy) = (Rows.NewLike(gate), Rows.NewLike(gate), gradient.to(gate.dtype));
-        if (gate.dtype == ScalarType.BFloat16) Backward<BFloat16Element>(Rows.From(dy), Rows.From(gate), Rows.From(up), Rows.From(dGate), Rows.From(dUp));
+        if (gate.dtype == ScalarType.BFloat16)
+            Backward<BFloat16Element>(Rows.From(dy), Rows.From(gate), Rows.From(up), Rows.From(dGate), Rows.From(dUp));
         else Backward<Float32Element>(Rows.From(dy), Rows.From(gate), Rows.From(up), Rows.From(dGate), Rows.From(dUp));
         return (dGate, dUp);
     }

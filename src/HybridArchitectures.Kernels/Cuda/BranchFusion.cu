@@ -96,7 +96,8 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_forw
 #pragma unroll
                 for (int i = 0; i < V; i++) sum += now.x[branch][i] * now.x[branch][i];
                 inverse = reciprocal_root(lane_sum(sum, lanes) / static_cast<float>(lanes * V) + a.epsilon);
-                if (there[branch] && (threadIdx.x & (lanes - 1)) == 0) a.inverse[branch][row * a.groups[branch] + (static_cast<unsigned>(at / V) >> a.shifts[branch])] = inverse;
+                if (there[branch] && (threadIdx.x & (lanes - 1)) == 0)
+                    a.inverse[branch][row * a.groups[branch] + (static_cast<unsigned>(at / V) >> a.shifts[branch])] = inverse;
             }
             if (there[branch])
 #pragma unroll
@@ -108,7 +109,8 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_forw
 }
 
 // the gradients of weights and gate of V channels, from the sums over rows of dy n of both branches
-template <int V> __device__ __forceinline__ void write_sums(const FusionArguments& a, i64 slice, i64 at, const float (&first)[V], const float (&second)[V]) {
+template <int V> __device__ __forceinline__ void write_sums(
+    const FusionArguments& a, i64 slice, i64 at, const float (&first)[V], const float (&second)[V]) {
     float shares[V], weights[2][V];
 #pragma unroll
     for (int branch = 0; branch < 2; branch++) {
@@ -122,7 +124,8 @@ template <int V> __device__ __forceinline__ void write_sums(const FusionArgument
 #pragma unroll
     for (int branch = 0; branch < 2; branch++) channels_of<V>(a.weights[branch], at, 1, weights[branch]);
 #pragma unroll
-    for (int i = 0; i < V; i++) a.dGate[slice * a.widths[0] + at + i] = (first[i] * weights[0][i] - second[i] * weights[1][i]) * shares[i] * (1 - shares[i]);
+    for (int i = 0; i < V; i++)
+        a.dGate[slice * a.widths[0] + at + i] = (first[i] * weights[0][i] - second[i] * weights[1][i]) * shares[i] * (1 - shares[i]);
 }
 
 template <class T, int V, bool Plain> __device__ __forceinline__ void heads_backward(const FusionArguments& a) {
@@ -165,7 +168,8 @@ template <class T, int V, bool Plain> __device__ __forceinline__ void heads_back
                     products += product * factors[branch][i];
                 }
             // of dn n, times 1 / rms once more: what x is taken by
-            if (a.groups[branch]) mean = lane_sum(products, count[branch]) / static_cast<float>(count[branch] * V) * now.inverse[branch] * now.inverse[branch];
+            if (a.groups[branch])
+                mean = lane_sum(products, count[branch]) / static_cast<float>(count[branch] * V) * now.inverse[branch] * now.inverse[branch];
             if (!there[branch]) continue;
             float dx[V];
 #pragma unroll
@@ -192,7 +196,8 @@ template <bool Parted> struct Branch {
 };
 
 // the part of the vector at that column; a division of 32 bits, since one of 64 costs as much as the vector's sums
-template <int V, bool Parted> __device__ __forceinline__ unsigned part_of(const Branch<Parted>& branch, i64 at) { return static_cast<unsigned>(at / V) / branch.vectors; }
+template <int V, bool Parted> __device__ __forceinline__ unsigned part_of(
+    const Branch<Parted>& branch, i64 at) { return static_cast<unsigned>(at / V) / branch.vectors; }
 
 enum { MostWarps = 16 };
 
@@ -221,7 +226,8 @@ template <int V, bool Parted> __device__ __forceinline__ void gather(const Branc
 }
 
 // what was gathered, added up: of a whole row in `whole`, of other parts in the branches' totals, as finish(branch, part, sum) makes it
-template <bool Parted, class Finish> __device__ __forceinline__ void add_up(const Branch<Parted> (&branches)[2], float (&whole)[2], const Finish& finish) {
+template <bool Parted, class Finish> __device__ __forceinline__ void add_up(
+    const Branch<Parted> (&branches)[2], float (&whole)[2], const Finish& finish) {
     const int lane = threadIdx.x % 32, warps = blockDim.x / 32, warp = threadIdx.x / 32;
 #pragma unroll
     for (int b = 0; b < 2; b++)
@@ -259,7 +265,8 @@ template <bool Parted, bool Wider> __device__ __forceinline__ void take_turns(Br
 }
 
 // the channels of a branch that a block holds
-__device__ __forceinline__ int held_of(const FusionArguments& a, int branch, int most) { return static_cast<int>(a.widths[branch] < most ? a.widths[branch] : most); }
+__device__ __forceinline__ int held_of(
+    const FusionArguments& a, int branch, int most) { return static_cast<int>(a.widths[branch] < most ? a.widths[branch] : most); }
 
 template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forceinline__ void rows_forward(const FusionArguments& a) {
     DYNAMIC_SHARED(float, shared);
@@ -315,7 +322,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
                 whole[b] = reciprocal_root(whole[b] / branches[b].size + a.epsilon);
                 if (threadIdx.x == 0) a.inverse[b][row] = whole[b];
             }
-        const auto inverse_of = [&](int b, unsigned part) { return branches[b].whole() ? whole[b] : branches[b].parted() ? branches[b].totals[part] : 1.f; };
+        const auto inverse_of = [&](int b, unsigned part) { return branches[b].whole() ? whole[b] : branches[b].parted() ? branches[b].totals[part]
+            : 1.f; };
         const auto add = [&](int b, i64 at, unsigned part, const Raw<T, V>& x, const float (&known)[V], float (&values)[V]) {
             const float inverse = inverse_of(b, part);
             float its[V];
@@ -338,7 +346,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider> __device__ __forcei
 #pragma unroll
             for (int b = 0; b < 2; b++)
                 if (at < branches[b].width)
-                    add(b, at, branches[b].parted() ? part_of<V>(branches[b], at) : 0, load_raw<T, V>(a.values[b], row * a.strides[b] + at), factors[b][0], values);
+                    add(b, at, branches[b].parted() ? part_of<V>(branches[b], at) : 0, load_raw<T, V>(a.values[b], row * a.strides[b] + at),
+                        factors[b][0], values);
             store<T, V>(a.output, row * a.outputStride + at, values);
         }
         if (!Parted) break;                          // the host starts a block for every row then
@@ -373,7 +382,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
         return branch.whole() ? a.inverse[b][row] : branch.parted() ? a.inverse[b][row * branch.groups + part] : 1.f;
     };
     const auto part_at = [&](int b, i64 at) { return branches[b].parted() ? part_of<V>(branches[b], at) : 0; };
-    const auto place = [&](int b, i64 row, i64 at) { return static_cast<const T*>(b < 2 ? a.values[b] : a.output) + row * (b < 2 ? a.strides[b] : a.outputStride) + at; };
+    const auto place = [&](int b, i64 row, i64 at) { return static_cast<const T*>(b < 2 ? a.values[b] : a.output)
+        + row * (b < 2 ? a.strides[b] : a.outputStride) + at; };
     // 0 and 1: the branches; 2: dy
     Raw<T, V> loaded[Stages ? 1 : 3][Stages ? 1 : Kept];
     Raw<T, V>* ring = reinterpret_cast<Raw<T, V>*>(shared + (2 * turn + 3) / 4 * 4) + threadIdx.x;
@@ -430,7 +440,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
 #pragma unroll
             for (int k = 0; k < Kept; k++)
                 if (k * step + lane < held[b])
-                    gather<V, Parted>(branch, k * step + lane, products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]), whole[b]);
+                    gather<V, Parted>(branch, k * step + lane, products_of(vector(b, k), vector(2, k), inverse[b][k], factors[b][k], sums[b][k]),
+                        whole[b]);
             // what is wider: sums over rows gather where they are written
             for (i64 at = Wider ? Kept * step + lane : branch.width; at < branch.width; at += step) {
                 float its[V], added[V], shares[V], weights[V];
@@ -438,8 +449,10 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
 #pragma unroll
                 for (int i = 0; i < V; i++) added[i] = 0;
                 gather<V, Parted>(branch, at,
-                    products_of(load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, part_at(b, at)), its, added), whole[b]);
-                float *to = a.dWeights[b] ? a.dWeights[b] + slice * branch.width + at : nullptr, *gate = a.dGate ? a.dGate + slice * branch.width + at : nullptr;
+                    products_of(load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, part_at(b, at)), its,
+                    added), whole[b]);
+                float *to = a.dWeights[b] ? a.dWeights[b] + slice * branch.width + at : nullptr,
+                    *gate = a.dGate ? a.dGate + slice * branch.width + at : nullptr;
                 shares_of<V>(a, b, at, shares);
                 channels_of<V>(a.weights[b], at, 1, weights);
 #pragma unroll
@@ -467,7 +480,8 @@ template <class T, int V, int Kept, bool Parted, bool Wider, int Stages> __devic
             for (i64 at = Wider ? Kept * step + lane : branches[b].width; at < branches[b].width; at += step) {
                 float its[V];
                 factors_of<V, false>(a, b, at, its);
-                finish(b, at, part_at(b, at), load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0), inverse_of(row, b, part_at(b, at)), its);
+                finish(b, at, part_at(b, at), load_raw<T, V>(place(b, row, at), 0), load_raw<T, V>(place(2, row, at), 0),
+                    inverse_of(row, b, part_at(b, at)), its);
             }
         }
         if constexpr (Stages > 0) {
@@ -491,11 +505,13 @@ template <class T, int V, Form F, bool Plain> __device__ __forceinline__ void fu
     if constexpr (F == Heads) heads_backward<T, V, Plain>(a);
     else rows_backward<T, V, 2, F != Rows, F == Rest, F == Rest ? 0 : 2>(a);
 }
-KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 3 : 1, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
+KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 3 : 1, FusionArguments,
+    fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
 #else
 template <class T, int V, Form F, bool Plain> __device__ __forceinline__ void fusion(const FusionArguments& a) {
     if constexpr (F == Heads) heads_forward<T, V, Plain>(a);
     else rows_forward<T, V, 2, F != Rows, F == Rest>(a);
 }
-KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 5 : 2, FusionArguments, fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
+KERNEL_OF(fuse, FUSION_FORM == Heads ? 256 : 512, FUSION_FORM == Heads ? 5 : 2, FusionArguments,
+    fusion<FUSION_TYPE, FUSION_VECTOR, FUSION_FORM, FUSION_PLAIN>)
 #endif

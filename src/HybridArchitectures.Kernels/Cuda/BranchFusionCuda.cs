@@ -83,7 +83,8 @@ static unsafe class BranchFusionCuda
         var gates = CudaMemory.Float32(gate);
         var (values, weights) = (new Rows[branches.Length], new Tensor?[branches.Length]);
         Span<int> groups = stackalloc int[branches.Length];
-        bool wide = CudaMemory.Wide(outputs.Width, outputs) && CudaMemory.Address(gates) % 16 == 0, plain = gate is null, backward = branches[0].DValue is not null;
+        bool wide = CudaMemory.Wide(outputs.Width, outputs) && CudaMemory.Address(gates) % 16 == 0, plain = gate is null,
+            backward = branches[0].DValue is not null;
         for (int i = 0; i < branches.Length; i++)
         {
             (values[i], weights[i], groups[i]) = (Rows.From(branches[i].Value), CudaMemory.Float32(branches[i].Weight), branches[i].Groups);

@@ -50,8 +50,10 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
         }
         if (heads) return new(backward, BranchFusionForm.Heads, plain, vectors, (int)Math.Min(256, (vectors + 31) / 32 * 32), 0);
         // two rows being loaded, each of two vectors per thread and of three tensors, and the numbers of this row and the next
-        int threads = (int)Math.Min(512, (vectors + 63) / 64 * 32), shared = (int)((2 * numbers + 3) / 4 * 16) + (backward ? 2 * 3 * 2 * 16 * threads : 0);
-        if (!wide || vectors > MaxVectors || shared > sharedMemory) return new(backward, BranchFusionForm.Rest, false, vectors, threads, (int)numbers * sizeof(float));
+        int threads = (int)Math.Min(512, (vectors + 63) / 64 * 32),
+            shared = (int)((2 * numbers + 3) / 4 * 16) + (backward ? 2 * 3 * 2 * 16 * threads : 0);
+        if (!wide || vectors > MaxVectors || shared > sharedMemory)
+            return new(backward, BranchFusionForm.Rest, false, vectors, threads, (int)numbers * sizeof(float));
         return new(backward, rows ? BranchFusionForm.Rows : BranchFusionForm.Parts, false, vectors, threads, shared);
     }
 
@@ -68,6 +70,7 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
 
     /// <summary>Returns the source with its definitions.</summary>
     public string Source(ScalarType type, bool wide) => Sources.GetOrAdd((Backward, Form, Plain, type, wide), static key =>
-        $"BranchFusion.cu FUSION_TYPE={(key.Type == ScalarType.BFloat16 ? "bfloat16" : "float")} FUSION_VECTOR={CudaMemory.VectorLength(key.Type, key.Wide)} FUSION_FORM={key.Form} "
+        $"BranchFusion.cu FUSION_TYPE={(key.Type == ScalarType.BFloat16 ? "bfloat16" : "float")} "
+            + $"FUSION_VECTOR={CudaMemory.VectorLength(key.Type, key.Wide)} FUSION_FORM={key.Form} "
         + $"FUSION_PLAIN={(key.Plain ? "true" : "false")} FUSION_BACKWARD={(key.Backward ? 1 : 0)}");
 }

@@ -64,7 +64,8 @@ template <int V> __device__ __forceinline__ void clear(float (&values)[V]) {
 }
 
 // past[k] is the input Taps - 1 - k tokens before `first`; past[Taps - 1] is left to the walk
-template <class T, int V, int Taps> __device__ __forceinline__ void load_past(const ConvolutionArguments& a, i64 row, i64 first, i64 channel, float (&past)[Taps][V]) {
+template <class T, int V, int Taps> __device__ __forceinline__ void load_past(
+    const ConvolutionArguments& a, i64 row, i64 first, i64 channel, float (&past)[Taps][V]) {
     bool same = true;                                         // still in the document of `first`
 #pragma unroll
     for (int back = 1; back < Taps; back++) {
@@ -75,7 +76,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void load_past(co
     }
 }
 
-template <int V, int Taps> __device__ __forceinline__ void load_filter(const ConvolutionArguments& a, i64 channel, float (&filter)[Taps][V], float (&bias)[V]) {
+template <int V, int Taps> __device__ __forceinline__ void load_filter(
+    const ConvolutionArguments& a, i64 channel, float (&filter)[Taps][V], float (&bias)[V]) {
 #pragma unroll
     for (int k = 0; k < Taps; k++)
 #pragma unroll
@@ -88,7 +90,8 @@ template <int V, int Taps> __device__ __forceinline__ void load_filter(const Con
 }
 
 // the sum under the filter at the last of `past`, which then moves on by one token
-template <int V, int Taps> __device__ __forceinline__ void next_sum(const float (&filter)[Taps][V], const float (&bias)[V], bool silu, float (&past)[Taps][V], float (&sum)[V]) {
+template <int V, int Taps> __device__ __forceinline__ void next_sum(
+    const float (&filter)[Taps][V], const float (&bias)[V], bool silu, float (&past)[Taps][V], float (&sum)[V]) {
 #pragma unroll
     for (int i = 0; i < V; i++) {
         sum[i] = bias[i];
@@ -143,7 +146,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
 template <class T, int V, int Taps> __device__ __forceinline__ void convolution_backward(const ConvolutionArguments& a) {
     const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
     if (item >= a.batch * a.tiles * a.groups) return;
-    const i64 channel = item % a.groups * V, place = item / a.groups, row = place / a.tiles, first = place % a.tiles * a.tile, valid = row_length(a, row);
+    const i64 channel = item % a.groups * V, place = item / a.groups, row = place / a.tiles, first = place % a.tiles * a.tile,
+        valid = row_length(a, row);
     const i64 end = first + a.tile < a.length ? first + a.tile : a.length;
     // pending[k]: the gradient of the input Taps - 1 - k tokens back
     float filter[Taps][V], bias[V], past[Taps][V], pending[Taps][V], dFilter[Taps][V], dBias[V];
@@ -218,7 +222,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
             for (int i = 0; i < V; i++) result[i] += other[i];
         }
         if (done >= first && done < end) store<T, V>(a.dX, (row * a.length + done) * a.channels + channel, result);
-        else if (done < 0 && first == 0 && a.dInitial) store<T, V>(a.dInitial, (row * (a.width - 1) + done + a.width - 1) * a.channels + channel, result);
+        else if (done < 0 && first == 0 && a.dInitial)
+            store<T, V>(a.dInitial, (row * (a.width - 1) + done + a.width - 1) * a.channels + channel, result);
 #pragma unroll
         for (int k = 0; k < Taps - 1; k++)
 #pragma unroll
@@ -269,7 +274,8 @@ template <class T, int V> __device__ __forceinline__ Raw<T, V> zeros() {
 }
 
 // Everything is loaded before anything is used: one latency, not one after another. W: the type of both weight and bias
-template <class W, int V> __device__ __forceinline__ void plain_filter_of(const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
+template <class W, int V> __device__ __forceinline__ void plain_filter_of(
+    const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
     constexpr int Taps = plainTaps;
     Raw<W, Taps> taps[V];
     W biases[V];
@@ -286,13 +292,15 @@ template <class W, int V> __device__ __forceinline__ void plain_filter_of(const 
     }
 }
 
-template <int V> __device__ __forceinline__ void plain_filter(const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
+template <int V> __device__ __forceinline__ void plain_filter(
+    const ConvolutionArguments& a, i64 channel, float (&filter)[plainTaps][V], float (&bias)[V]) {
     if (a.weight.bfloat16) plain_filter_of<bfloat16, V>(a, channel, filter, bias); else plain_filter_of<float, V>(a, channel, filter, bias);
 }
 
 // Tokens of one thread. Whole: all are there, and the tokens before them, so that no condition comes between; their sums and functions then fill each
 // other's gaps.
-template <class T, int V, bool Silu, bool Whole> __device__ __forceinline__ void plain_tokens(const ConvolutionArguments& a, i64 row, i64 first, int there, i64 channel) {
+template <class T, int V, bool Silu,
+    bool Whole> __device__ __forceinline__ void plain_tokens(const ConvolutionArguments& a, i64 row, i64 first, int there, i64 channel) {
     constexpr int Taps = plainTaps, Tokens = CONVOLUTION_TOKENS;
     const T* from = static_cast<const T*>(a.x) + row * a.xRow + (first - (Taps - 1)) * a.xToken + channel;
     T* to = static_cast<T*>(a.output) + (row * a.length + first) * a.channels + channel;
@@ -332,7 +340,8 @@ template <class T, int V, bool Silu> __device__ __forceinline__ void plain_forwa
     if (row >= a.batch) return;
     const i64 channel = static_cast<i64>(item - place * groups) * V, first = static_cast<i64>(place - row * tiles) * Tokens;
     const int there = static_cast<int>(a.length - first < Tokens ? a.length - first : Tokens);
-    if (first && there == Tokens) plain_tokens<T, V, Silu, true>(a, row, first, there, channel); else plain_tokens<T, V, Silu, false>(a, row, first, there, channel);
+    if (first && there == Tokens) plain_tokens<T, V, Silu, true>(a, row, first, there, channel);
+    else plain_tokens<T, V, Silu, false>(a, row, first, there, channel);
     if (first + Tokens >= a.length) write_final<T, V>(a, row, channel);
 }
 
@@ -382,9 +391,11 @@ template <class T, int V, bool Silu> __device__ __forceinline__ void plain_backw
     constexpr int Taps = plainTaps, Warps = 8, U = 4, Bytes = V * static_cast<int>(sizeof(T)), Stages = Bytes > 8 ? 2 : CONVOLUTION_STAGES;
     constexpr int Line = Warps * 32 * Bytes, Stage = 2 * U * Line;
     DYNAMIC_SHARED(char, shared);                             // stages, then the tokens after the tile; in the end sums of warps
-    const unsigned slabs = static_cast<unsigned>((a.groups + 31) / 32), tiles = static_cast<unsigned>(a.tiles), place = blockIdx.x / slabs, row = place / tiles;
+    const unsigned slabs = static_cast<unsigned>((a.groups + 31) / 32), tiles = static_cast<unsigned>(a.tiles), place = blockIdx.x / slabs,
+    row = place / tiles;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, tile = static_cast<int>(a.tile);
-    const i64 channel = (static_cast<i64>(blockIdx.x - place * slabs) * 32 + lane) * V, first = (static_cast<i64>(place - row * tiles) * Warps + warp) * tile;
+    const i64 channel = (static_cast<i64>(blockIdx.x - place * slabs) * 32 + lane) * V,
+        first = (static_cast<i64>(place - row * tiles) * Warps + warp) * tile;
     const int rest = static_cast<int>(a.length - first < tile + Taps ? a.length - first : tile + Taps);
     float filter[Taps][V], bias[V], dFilter[Taps][V], dBias[V];
     clear(dBias);
@@ -450,7 +461,8 @@ template <class T, int V, bool Silu> __device__ __forceinline__ void plain_backw
         copy_wait<0>();
 #pragma unroll
         for (int u = 0; u < Taps - 1; u++) {
-            advance<T, V, Silu, false>(raw(after + u * Line), raw(after + (Taps - 1 + u) * Line), filter, bias, past, pending, dFilter, dBias, result);
+            advance<T, V, Silu, false>(raw(after + u * Line), raw(after + (Taps - 1 + u) * Line), filter, bias, past, pending, dFilter, dBias,
+                result);
             if (tile - (Taps - 1) + u < rest) store_stream<T, V>(dX, u * a.channels, result);
         }
     }

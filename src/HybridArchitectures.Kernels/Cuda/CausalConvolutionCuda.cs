@@ -26,7 +26,8 @@ static class CausalConvolutionCuda
         public int Silu;
     }
 
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
     {
         var (starts, lengths) = (layout?.Starts, layout?.Lengths);
         var results = Autograd.Apply([x, weight, bias, initialState],
@@ -53,7 +54,8 @@ static class CausalConvolutionCuda
         var call = new Call(x, weight, bias, silu, initialState, context.Saved[4], context.Saved[5], gradient, finalGradient);
         var dX = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
         var dInitial = initialState is null ? null : CudaMemory.New(x, x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
-        var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2), weight.size(1)), CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2)));
+        var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2), weight.size(1)),
+            CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2)));
         call.Arguments.DX = CudaMemory.Address(dX);
         call.Arguments.DInitial = weight.size(1) > 1 ? CudaMemory.Address(dInitial) : 0;
         (call.Arguments.DWeight, call.Arguments.DBias) = (CudaMemory.Address(dWeight), CudaMemory.Address(dBias));
@@ -85,7 +87,8 @@ static class CausalConvolutionCuda
 
         public Arguments Arguments;
 
-        public Call(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, Tensor? starts, Tensor? lengths, Tensor? gradient = null, Tensor? finalGradient = null)
+        public Call(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, Tensor? starts, Tensor? lengths, Tensor? gradient = null,
+            Tensor? finalGradient = null)
         {
             if (x.stride(2) != 1 && x.size(2) > 1) x = x.contiguous();
             if (gradient is not null && gradient.stride(2) != 1 && x.size(2) > 1) gradient = gradient.contiguous();
@@ -96,7 +99,8 @@ static class CausalConvolutionCuda
             long batch = x.size(0), length = x.size(1), channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
             if (gradient is not null) strides |= gradient.stride(0) | gradient.stride(1);
             int vector = 4 * (int)x.ElementSize;                                                        // four channels a thread
-            wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient) | CudaMemory.Address(finalGradient)) % vector == 0;
+            wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient)
+            | CudaMemory.Address(finalGradient)) % vector == 0;
             bool backward = gradient is not null;
             plain = weight.size(1) == 4 && starts is null && lengths is null && (!backward || (initial is null && finalGradient is null));
             long groups = channels / (wide ? 4 : 1);
@@ -107,10 +111,13 @@ static class CausalConvolutionCuda
             long span = plain && backward ? Warps * tile : tile;
             Arguments = new()
             {
-                X = CudaMemory.Address(x), Initial = CudaMemory.Address(initial), Gradient = CudaMemory.Address(gradient), FinalGradient = CudaMemory.Address(finalGradient),
-                Weight = CudaTyped.From(filter), Bias = CudaTyped.From(biases), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
+                X = CudaMemory.Address(x), Initial = CudaMemory.Address(initial), Gradient = CudaMemory.Address(gradient),
+                    FinalGradient = CudaMemory.Address(finalGradient),
+                Weight = CudaTyped.From(filter), Bias = CudaTyped.From(biases), Starts = CudaMemory.Address(starts),
+                Lengths = CudaMemory.Address(lengths),
                 Batch = batch, Length = length, Channels = channels, Width = weight.size(1), Tile = tile, Tiles = (length + span - 1) / span,
-                XRow = x.stride(0), XToken = x.stride(1), GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Groups = groups, Silu = silu ? 1 : 0,
+                XRow = x.stride(0), XToken = x.stride(1), GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0,
+                Groups = groups, Silu = silu ? 1 : 0,
             };
         }
 
@@ -147,7 +154,8 @@ static class CausalConvolutionCuda
 
         void Launch(string kernel, long blocks, int threads, int sharedBytes)
         {
-            CudaRuntime.DeviceOf(x).Launch(Source, $"convolution_{kernel}_{CudaMemory.Suffix(x.dtype, wide)}", (blocks, 1, 1), threads, sharedBytes, Arguments);
+            CudaRuntime.DeviceOf(x).Launch(
+                Source, $"convolution_{kernel}_{CudaMemory.Suffix(x.dtype, wide)}", (blocks, 1, 1), threads, sharedBytes, Arguments);
             GC.KeepAlive((x, kept));
         }
 

@@ -33,7 +33,8 @@ struct CrossEntropyArguments {
 __device__ __forceinline__ void join(float& largest, float& sum, float otherLargest, float otherSum) {
     const float most = largest > otherLargest ? largest : otherLargest;
     // -inf minus -inf would be NaN
-    sum = (largest == most ? sum : sum * exp2_approximate(largest - most)) + (otherLargest == most ? otherSum : otherSum * exp2_approximate(otherLargest - most));
+    sum = (largest == most ? sum : sum * exp2_approximate(largest - most))
+        + (otherLargest == most ? otherSum : otherSum * exp2_approximate(otherLargest - most));
     largest = most;
 }
 
@@ -108,7 +109,8 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
             join(largest, sum, otherLargest, otherSum);
             all += from_lane_xor(all, offset);
         }
-        if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = largest; scratch[32 + threadIdx.x / 32] = sum; scratch[64 + threadIdx.x / 32] = all; }
+        if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = largest; scratch[32 + threadIdx.x / 32] = sum;
+            scratch[64 + threadIdx.x / 32] = all; }
         __syncthreads();
         if (threadIdx.x != 0) return;
         for (int warp = 1; warp < Threads / 32; warp++) { join(largest, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
@@ -121,7 +123,8 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
         if (holds_target()) chosen = value(to_float(logits[own]), own);
         if (last) {
             const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;    // in powers of two, and of e
-            a.losses[row] = (normalizer - (1 - a.smoothing) * chosen - (a.smoothing > 0 ? a.smoothing * all / static_cast<float>(a.allClasses) : 0.f)) / log2_e + a.zLoss * natural * natural;
+            a.losses[row] = (normalizer - (1 - a.smoothing) * chosen
+            - (a.smoothing > 0 ? a.smoothing * all / static_cast<float>(a.allClasses) : 0.f)) / log2_e + a.zLoss * natural * natural;
             largest = normalizer;
         }
         kept[0] = largest; kept[1] = sum; kept[2] = all; kept[3] = chosen;
@@ -136,8 +139,10 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
             if (rest < a.classes) store_one<T>(logits, rest, 0);
             return;
         }
-        const float normalizer = a.statistics[row * 4], incoming = a.incomingIsBfloat16 ? load_one<bfloat16>(a.incoming, 0) : load_one<float>(a.incoming, 0);
-        const float outer = incoming * a.scale / *a.counted, slope = outer * (1 + 2 * a.zLoss * (normalizer / log2_e)), base = outer * a.smoothing / static_cast<float>(a.allClasses);
+        const float normalizer = a.statistics[row * 4],
+            incoming = a.incomingIsBfloat16 ? load_one<bfloat16>(a.incoming, 0) : load_one<float>(a.incoming, 0);
+        const float outer = incoming * a.scale / *a.counted, slope = outer * (1 + 2 * a.zLoss * (normalizer / log2_e)),
+            base = outer * a.smoothing / static_cast<float>(a.allClasses);
         const auto result = [&](float logit, i64 at) {
             const float plain = slope * exp2_approximate(value(logit, at) - normalizer) - base;
             return at == own ? plain - outer * (1 - a.smoothing) : plain;
@@ -158,8 +163,10 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
     }
 };
 
-template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_statistics(const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).statistics(); }
-template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_gradient(const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).gradient(); }
+template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_statistics(
+    const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).statistics(); }
+template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_gradient(
+    const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).gradient(); }
 
 #define CROSS_ENTROPY(type, T, V) \
     KERNEL(cross_entropy_statistics_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, false>) \

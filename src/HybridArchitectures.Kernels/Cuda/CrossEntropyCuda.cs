@@ -42,7 +42,8 @@ static class CrossEntropyCuda
         long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
         if (most >= classes) return classes;
         if (most < TileRows) return Math.Max(1, most);
-        long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors - 1) / multiprocessors;
+        long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors
+            - 1) / multiprocessors;
         // a chunk adds to the gradient of hidden, whose sums go to memory and back: about a fifth of a round
         long Cost(long chunk) => 5 * (classes / chunk * Rounds(chunk) + Rounds(classes % chunk)) + classes / chunk;
         most = most / TileRows * TileRows;
@@ -55,11 +56,13 @@ static class CrossEntropyCuda
     /// <summary>Returns the losses of tokens (T) float32.</summary>
     public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
     {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
+        long tokens = hidden.size(0), classes = weight.size(0),
+            chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
         var counted = targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
         // rows begin at a multiple of 16 bytes for any number of classes
-        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk, CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
+        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk,
+            CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
         for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
             using var scope = NewDisposeScope();
@@ -74,14 +77,17 @@ static class CrossEntropyCuda
     /// Returns the needed gradients of hidden, weight and bias, from the gradient of the mean loss. The buffer is overwritten.
     /// <paramref name="last"/> says whether it still contains the logits of the last chunk.
     /// </summary>
-    public static Tensor?[] Backward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last, Func<int, bool> wanted)
+    public static Tensor?[] Backward(
+        Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last,
+        Func<int, bool> wanted)
     {
         long tokens = hidden.size(0), classes = weight.size(0), chunk = kept.Chunk;
         bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
         var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
         var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
         // summed over several chunks in float32
-        var dHidden = !wanted(0) ? null : single ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1)) : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
+        var dHidden = !wanted(0) ? null : single ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1))
+            : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
         for (long first = (classes - 1) / chunk * chunk; first >= 0; first -= chunk, last = false)
         {
             using var scope = NewDisposeScope();
@@ -106,7 +112,8 @@ static class CrossEntropyCuda
 
     static Tensor Part(Tensor weight, Tensor hidden, long first, long count) => weight.narrow(0, first, count).to(hidden.dtype);
 
-    static Tensor Logits(Tensor hidden, Tensor weight, Tensor buffer, long first, long count) => Product(hidden, Part(weight, hidden, first, count).t(), buffer.narrow(1, 0, count));
+    static Tensor Logits(Tensor hidden, Tensor weight, Tensor buffer, long first, long count) =>
+        Product(hidden, Part(weight, hidden, first, count).t(), buffer.narrow(1, 0, count));
 
     static Tensor Product(Tensor a, Tensor b, Tensor to)
     {
@@ -114,19 +121,25 @@ static class CrossEntropyCuda
         return to;
     }
 
-    static void Launch(string kernel, Tensor logits, Tensor? bias, Tensor targets, CrossEntropyOptions options, long classes, long first, Kept kept, Tensor? losses, Tensor? incoming)
+    static void Launch(string kernel, Tensor logits, Tensor? bias, Tensor targets, CrossEntropyOptions options, long classes, long first, Kept kept,
+        Tensor? losses, Tensor? incoming)
     {
         var (shift, wanted) = (CudaMemory.Float32(bias?.narrow(0, first, logits.size(1))), targets.contiguous());
         if (incoming is not null && incoming.dtype != ScalarType.BFloat16) incoming = incoming.to(ScalarType.Float32);
         var arguments = new Arguments
         {
-            Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted), Statistics = CudaMemory.Address(kept.Statistics),
-            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(kept.Counted), Incoming = CudaMemory.Address(incoming), Rows = logits.size(0), Classes = logits.size(1),
-            RowStride = kept.Buffer.size(1), FirstClass = first, AllClasses = classes, Ignored = options.IgnoreIndex, IncomingIsBFloat16 = incoming?.dtype == ScalarType.BFloat16 ? 1 : 0,
+            Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted),
+                Statistics = CudaMemory.Address(kept.Statistics),
+            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(kept.Counted), Incoming = CudaMemory.Address(incoming),
+            Rows = logits.size(0), Classes = logits.size(1),
+            RowStride = kept.Buffer.size(1), FirstClass = first, AllClasses = classes, Ignored = options.IgnoreIndex,
+            IncomingIsBFloat16 = incoming?.dtype == ScalarType.BFloat16 ? 1 : 0,
             Scale = (float)options.LogitScale, Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
         };
         string type = logits.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32";
-        CudaRuntime.DeviceOf(logits).Launch(Source, $"cross_entropy_{kernel}_{(shift is null ? "" : "bias_")}{type}", (logits.size(0), 1, 1), Threads, 3 * 32 * sizeof(float), arguments);
+        CudaRuntime.DeviceOf(logits).Launch(
+            Source, $"cross_entropy_{kernel}_{(shift is null ? "" : "bias_")}{type}", (logits.size(0), 1, 1), Threads, 3 * 32 * sizeof(float),
+            arguments);
         GC.KeepAlive((shift, wanted, incoming, losses));
     }
 }

@@ -36,7 +36,9 @@ static unsafe class CudaMemory
     public static bool Wide(long part, params ReadOnlySpan<Rows> all)
     {
         foreach (var rows in all)
-            if (rows.Tensor is not null && ((nint)rows[0] % 16 != 0 || part * rows.Tensor.ElementSize % 16 != 0 || (rows.Count > 1 && (rows[1] - rows[0]) % 16 != 0))) return false;
+            if (rows.Tensor is not null && (
+                (nint)rows[0] % 16 != 0 || part * rows.Tensor.ElementSize % 16 != 0
+                || (rows.Count > 1 && (rows[1] - rows[0]) % 16 != 0))) return false;
         return true;
     }
 

@@ -8,5 +8,6 @@ struct CudaTyped
     public nint Base;
     public long BFloat16;
 
-    public static CudaTyped From(Tensor? tensor) => tensor is null ? default : new() { Base = CudaMemory.Address(tensor), BFloat16 = tensor.dtype == ScalarType.BFloat16 ? 1 : 0 };
+    public static CudaTyped From(Tensor? tensor) =>
+        tensor is null ? default : new() { Base = CudaMemory.Address(tensor), BFloat16 = tensor.dtype == ScalarType.BFloat16 ? 1 : 0 };
 }

@@ -23,7 +23,8 @@ static class NormCuda
         public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride;
     }
 
-    public static Tensor Apply(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) => Autograd.Apply([x, gate, weight],
+    public static Tensor Apply(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) =>
+        Autograd.Apply([x, gate, weight],
         context =>
         {
             var (output, _, inverse) = Forward(x, gate, null, weight, epsilon, groups, normFirst);
@@ -33,7 +34,8 @@ static class NormCuda
         context =>
         {
             var saved = context.Saved;
-            var (dx, dGate, dWeight) = Backward(context.Gradients[0]!, null, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
+            var (dx, dGate, dWeight) = Backward(
+                context.Gradients[0]!, null, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
             return [dx, dGate, dWeight];
         })[0];
 
@@ -57,7 +59,8 @@ static class NormCuda
         return (results[0], results[1]);
     }
 
-    static unsafe (Tensor Output, Tensor? Sum, Tensor Inverse) Forward(Tensor x, Tensor? gate, Tensor? residual, Tensor? weight, double epsilon, int groups, bool normFirst)
+    static unsafe (Tensor Output, Tensor? Sum, Tensor Inverse) Forward(
+        Tensor x, Tensor? gate, Tensor? residual, Tensor? weight, double epsilon, int groups, bool normFirst)
     {
         var output = CudaMemory.NewLike(x);
         var sum = residual is null ? null : CudaMemory.NewLike(x);
@@ -69,7 +72,8 @@ static class NormCuda
         bool wide = CudaMemory.Wide(part, xs, others) && CudaMemory.Address(weights) % 16 == 0;
         var arguments = new Arguments
         {
-            X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Sum = CudaMemory.Address(sum), Output = CudaMemory.Address(output), Weight = CudaMemory.Address(weights),
+            X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Sum = CudaMemory.Address(sum), Output = CudaMemory.Address(output),
+                Weight = CudaMemory.Address(weights),
             Inverse = CudaMemory.Address(inverse), Rows = xs.Count, Groups = groups, Part = part, XStride = CudaMemory.Stride(xs),
             OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)epsilon,
         };
@@ -80,7 +84,8 @@ static class NormCuda
         return (output, sum, inverse);
     }
 
-    static unsafe (Tensor X, Tensor? Gate, Tensor? Weight) Backward(Tensor gradient, Tensor? sumGradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups,
+    static unsafe (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
+        Tensor gradient, Tensor? sumGradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups,
         bool normFirst, bool wantsWeight)
     {
         var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.NewLike(x));
@@ -95,9 +100,12 @@ static class NormCuda
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
         {
-            Gradient = (nint)gradients[0], X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Weight = CudaMemory.Address(weights), Inverse = CudaMemory.Address(inverse),
-            DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices,
-            GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs), OtherStride = other is null ? 0 : CudaMemory.Stride(others),
+            Gradient = (nint)gradients[0], X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Weight = CudaMemory.Address(weights),
+                Inverse = CudaMemory.Address(inverse),
+            DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups,
+            Part = part, Slices = slices,
+            GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs),
+            OtherStride = other is null ? 0 : CudaMemory.Stride(others),
         };
         CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));

@@ -58,7 +58,9 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
     public string Source(NormMode mode, ScalarType type, bool wide) => Sources.GetOrAdd((this, mode, type, wide), static key =>
     {
         var (cut, mode, type, wide) = key;
-        return $"RmsNorm.cu NORM_TYPE={(type == ScalarType.BFloat16 ? "bfloat16" : "float")} NORM_VECTOR={CudaMemory.VectorLength(type, wide)} NORM_MODE={mode} NORM_TEAM={cut.Team} "
-            + $"NORM_KEPT={cut.Kept} NORM_REST={(cut.Rest ? "true" : "false")} NORM_THREADS={cut.Threads} NORM_BLOCKS={cut.Blocks} NORM_BACKWARD={(cut.Backward ? 1 : 0)}";
+        return $"RmsNorm.cu NORM_TYPE={(type == ScalarType.BFloat16 ? "bfloat16" : "float")} NORM_VECTOR={CudaMemory.VectorLength(type, wide)} "
+            + $"NORM_MODE={mode} NORM_TEAM={cut.Team} "
+            + $"NORM_KEPT={cut.Kept} NORM_REST={(cut.Rest ? "true" : "false")} NORM_THREADS={cut.Threads} NORM_BLOCKS={cut.Blocks} "
+            + $"NORM_BACKWARD={(cut.Backward ? 1 : 0)}";
     });
 }

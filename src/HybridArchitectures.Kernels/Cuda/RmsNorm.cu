@@ -57,7 +57,8 @@ template <class T, int V, Mode M> __device__ __forceinline__ void normed_input(c
         value[i] = M == Gated ? x[i] * (other[i] * sigmoid(other[i])) : M == Sum ? to_float(from_float<T>(x[i] + other[i])) : x[i];
 }
 
-template <class T, int V, Mode M> __device__ __forceinline__ void write_normed(void* output, i64 at, float inverse, const float (&weights)[V], const Raw<T, V>& other, float (&value)[V]) {
+template <class T, int V, Mode M> __device__ __forceinline__ void write_normed(
+    void* output, i64 at, float inverse, const float (&weights)[V], const Raw<T, V>& other, float (&value)[V]) {
 #pragma unroll
     for (int i = 0; i < V; i++) {
         value[i] *= inverse * weights[i];
@@ -75,7 +76,8 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
     if (!there && Team >= 32) return;                // whole warps at once
     const i64 row = a.groups == 1 ? team : team / a.groups, first = (team - row * a.groups) * a.part;
     const int lane = threadIdx.x % Team, held = there ? static_cast<int>(a.part < Kept * Team * V ? a.part : Kept * Team * V) - lane * V : 0;
-    const T *x = static_cast<const T*>(a.x) + row * a.xStride + first + lane * V, *other = static_cast<const T*>(a.other) + row * a.otherStride + first + lane * V;
+    const T *x = static_cast<const T*>(a.x) + row * a.xStride + first + lane * V,
+        *other = static_cast<const T*>(a.other) + row * a.otherStride + first + lane * V;
     const i64 out = row * width + first + lane * V;
     const float* weight = a.weight ? a.weight + first + lane * V : nullptr;
     Raw<T, V> raw[Kept], others[Kept];               // all loads before the first use
@@ -137,7 +139,8 @@ struct NormGradientArguments {
 };
 
 // n = (gated) x / rms, what flows into n w from outside (dy, or dy silu(gate) where the gate comes after), and the gate's sigmoid: what sums are of.
-template <class T, int V, Mode M> __device__ __forceinline__ float norm_products(float inverse, const Raw<T, V>& x, const Raw<T, V>& dy, const Raw<T, V>& other, const float (&weights)[V],
+template <class T, int V, Mode M> __device__ __forceinline__ float norm_products(
+    float inverse, const Raw<T, V>& x, const Raw<T, V>& dy, const Raw<T, V>& other, const float (&weights)[V],
     float (&sigmoids)[V], float (&dWeight)[V]) {
     float sum = 0;
 #pragma unroll
@@ -153,7 +156,8 @@ template <class T, int V, Mode M> __device__ __forceinline__ float norm_products
     return sum * inverse;
 }
 
-template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(const NormGradientArguments& a, i64 at, float inverse, float mean, const Raw<T, V>& x, const Raw<T, V>& dy,
+template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(
+    const NormGradientArguments& a, i64 at, float inverse, float mean, const Raw<T, V>& x, const Raw<T, V>& dy,
     const Raw<T, V>& other, const float (&weights)[V], const float (&sigmoids)[V]) {
     float dx[V], dGate[V];
     mean *= inverse;                                 // of dn n, times 1 / rms: what x is taken by
@@ -176,14 +180,16 @@ template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(co
     if (M == Gated || M == Opened) store<T, V>(a.dGate, at, dGate);
 }
 
-template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __device__ __forceinline__ void norm_backward(const NormGradientArguments& a) {
+template <class T, int V, int Team, int Kept, Mode M, bool Rest,
+    int Threads> __device__ __forceinline__ void norm_backward(const NormGradientArguments& a) {
     DYNAMIC_SHARED(float, scratch);
     const i64 team = static_cast<i64>(blockIdx.x) * (Threads / Team) + threadIdx.x / Team, width = a.groups * a.part;
     const bool there = team < a.slices * a.groups;
     if (!there && Team >= 32) return;                // whole warps at once
     const i64 slice = a.groups == 1 ? team : team / a.groups, group = team - slice * a.groups, first = group * a.part;
     const int lane = threadIdx.x % Team, whole = there ? static_cast<int>(a.part < Kept * Team * V ? a.part : Kept * Team * V) - lane * V : 0;
-    const T *xs = static_cast<const T*>(a.x) + first + lane * V, *dys = static_cast<const T*>(a.gradient) + first + lane * V, *others = static_cast<const T*>(a.other) + first + lane * V;
+    const T *xs = static_cast<const T*>(a.x) + first + lane * V, *dys = static_cast<const T*>(a.gradient) + first + lane * V,
+        *others = static_cast<const T*>(a.other) + first + lane * V;
     const float* weight = a.weight ? a.weight + first + lane * V : nullptr;
     float* sums = a.dWeight ? a.dWeight + slice * width + first + lane * V : nullptr;
     float dWeight[Kept][V], weights[Kept][V];
@@ -224,7 +230,8 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
         float products = 0, sigmoids[Kept][V];
 #pragma unroll
         for (int k = 0; k < Kept; k++)
-            if (k * Team * V < held) products += norm_products<T, V, M>(now.inverse, now.x[k], now.dy[k], now.other[k], weights[k], sigmoids[k], dWeight[k]);
+            if (k * Team * V < held)
+                products += norm_products<T, V, M>(now.inverse, now.x[k], now.dy[k], now.other[k], weights[k], sigmoids[k], dWeight[k]);
         const auto again = [&](i64 at, const auto& each) {
             Raw<T, V> more{};
             if (M != Plain) more = load_raw<T, V>(others + row * a.otherStride, at);
@@ -237,7 +244,8 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
             each(x, dy, more, its, open, added, sum);
         };
         rest([&](i64 at) {
-            again(at, [&](const Raw<T, V>&, const Raw<T, V>&, const Raw<T, V>&, const float (&)[V], const float (&)[V], const float (&added)[V], float sum) {
+            again(at, [&](const Raw<T, V>&, const Raw<T, V>&, const Raw<T, V>&, const float (&)[V], const float (&)[V], const float (&added)[V],
+                float sum) {
                 products += sum;
                 if (sums)
 #pragma unroll
@@ -248,9 +256,11 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
         const i64 out = row * width + first + lane * V;
 #pragma unroll
         for (int k = 0; k < Kept; k++)
-            if (k * Team * V < held) norm_result<T, V, M>(a, out + k * Team * V, now.inverse, mean, now.x[k], now.dy[k], now.other[k], weights[k], sigmoids[k]);
+            if (k * Team * V < held)
+                norm_result<T, V, M>(a, out + k * Team * V, now.inverse, mean, now.x[k], now.dy[k], now.other[k], weights[k], sigmoids[k]);
         rest([&](i64 at) {
-            again(at, [&](const Raw<T, V>& x, const Raw<T, V>& dy, const Raw<T, V>& more, const float (&its)[V], const float (&open)[V], const float (&)[V], float) {
+            again(at, [&](const Raw<T, V>& x, const Raw<T, V>& dy, const Raw<T, V>& more, const float (&its)[V], const float (&open)[V],
+                const float (&)[V], float) {
                 norm_result<T, V, M>(a, out + at, now.inverse, mean, x, dy, more, its, open);
             });
         });
@@ -266,7 +276,9 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest, int Threads> __
 }
 
 #if NORM_BACKWARD
-KERNEL_OF(norm_parts, NORM_THREADS, NORM_BLOCKS, NormGradientArguments, norm_backward<NORM_TYPE, NORM_VECTOR, NORM_TEAM, NORM_KEPT, NORM_MODE, NORM_REST, NORM_THREADS>)
+KERNEL_OF(norm_parts, NORM_THREADS, NORM_BLOCKS, NormGradientArguments,
+    norm_backward<NORM_TYPE, NORM_VECTOR, NORM_TEAM, NORM_KEPT, NORM_MODE, NORM_REST, NORM_THREADS>)
 #else
-KERNEL_OF(norm_parts, NORM_THREADS, NORM_BLOCKS, NormArguments, norm_forward<NORM_TYPE, NORM_VECTOR, NORM_TEAM, NORM_KEPT, NORM_MODE, NORM_REST, NORM_THREADS>)
+KERNEL_OF(norm_parts, NORM_THREADS, NORM_BLOCKS, NormArguments,
+    norm_forward<NORM_TYPE, NORM_VECTOR, NORM_TEAM, NORM_KEPT, NORM_MODE, NORM_REST, NORM_THREADS>)
 #endif

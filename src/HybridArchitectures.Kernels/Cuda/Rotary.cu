@@ -1,6 +1,7 @@
-// Turns pairs (i, i + half) of every head by the token's angles: a' = a cos - b sin, b' = b cos + a sin; the gradient is the turn back. Channels past the pairs
-// are copied. A block of 128 threads takes a token with all its heads; cosines and sines of the token come from the first-level cache after the first head.
-// 2 elements moved and 3 operations a channel. Input and output may be one tensor: a pair is read before it is written, by one thread.
+// Turns pairs (i, i + half) of every head by the token's angles: a' = a cos - b sin, b' = b cos + a sin; the gradient is the turn back. Channels past
+// the pairs are copied. A block of 128 threads takes a token with all its heads; cosines and sines of the token come from the first-level cache after
+// the first head. 2 elements moved and 3 operations a channel. Input and output may be one tensor: a pair is read before it is written, by one
+// thread.
 #include "common.cuh"
 
 struct RotaryArguments {
@@ -12,7 +13,8 @@ struct RotaryArguments {
 };
 
 // a step of a head: V pairs turned, or V channels past the pairs copied
-template <class T, int V> __device__ __forceinline__ void turn(const void* from, i64 source, void* to, i64 target, int step, int steps, i64 half, const float* cosine,
+template <class T, int V> __device__ __forceinline__ void turn(
+    const void* from, i64 source, void* to, i64 target, int step, int steps, i64 half, const float* cosine,
     const float* sine, float sign) {
     float left[V];
     if (step < steps) {
@@ -71,12 +73,14 @@ template <class T, int V> __device__ __forceinline__ void append(const AppendArg
     const bool kept = position >= 0 && slot < a.slots;
     const i64 line = (position < 0 ? 0 : position < a.tableLength ? position : a.tableLength - 1) * a.half;
     const float *cosine = a.cosine + line, *sine = a.sine + line;
-    const int steps = static_cast<int>(a.half / V), share = steps + static_cast<int>(a.size - 2 * a.half) / V, parts = static_cast<int>(a.valueSize / V);
+    const int steps = static_cast<int>(a.half / V), share = steps + static_cast<int>(a.size - 2 * a.half) / V,
+        parts = static_cast<int>(a.valueSize / V);
     const int queries = a.query ? static_cast<int>(a.queryHeads) * share : 0, keys = queries + static_cast<int>(a.keyHeads) * share;
     for (int item = threadIdx.x; item < keys + a.keyHeads * parts; item += 256) {
         if (item < queries) {
             const int head = item / share;
-            turn<T, V>(a.query, row * a.queryRow + token * a.queryToken + head * a.queryHead, a.turned, ((row * a.length + token) * a.queryHeads + head) * a.size,
+            turn<T, V>(a.query, row * a.queryRow + token * a.queryToken + head * a.queryHead, a.turned,
+                ((row * a.length + token) * a.queryHeads + head) * a.size,
                 item % share, steps, a.half, cosine, sine, 1);
         } else if (!kept) continue;
         else if (item < keys) {

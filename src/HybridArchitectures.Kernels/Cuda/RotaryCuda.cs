@@ -22,7 +22,8 @@ static class RotaryCuda
     }
 
     /// <summary>Appends to the cache. The arguments are those of <see cref="CacheAppend.Forward"/>.</summary>
-    public static Tensor Append(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys, Tensor values,
+    public static Tensor Append(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys,
+        Tensor values,
         Tensor? positions, int window, int sinks)
     {
         using var scope = NewDisposeScope();
@@ -32,12 +33,14 @@ static class RotaryCuda
         {
             Query = table is null ? 0 : CudaMemory.Address(query), Key = CudaMemory.Address(key), Value = CudaMemory.Address(value),
             Cosine = CudaMemory.Address(table?.Cosine), Sine = CudaMemory.Address(table?.Sine), Lengths = CudaMemory.Address(lengths),
-            Turned = CudaMemory.Address(turned), Keys = CudaMemory.Address(keys), Values = CudaMemory.Address(values), Positions = CudaMemory.Address(positions),
+            Turned = CudaMemory.Address(turned), Keys = CudaMemory.Address(keys), Values = CudaMemory.Address(values),
+            Positions = CudaMemory.Address(positions),
             Length = query.size(1), QueryHeads = query.size(2), KeyHeads = key.size(2), Size = key.size(3), ValueSize = value.size(3),
             Half = table?.Cosine.size(1) ?? 0, TableLength = table?.Cosine.size(0) ?? 1, Slots = keys.size(1), Sinks = sinks, Window = window,
             QueryRow = query.stride(0), QueryToken = query.stride(1), QueryHead = query.stride(2), KeyRow = key.stride(0), KeyToken = key.stride(1),
             KeyHead = key.stride(2), ValueRow = value.stride(0), ValueToken = value.stride(1), ValueHead = value.stride(2),
-            KeysRow = keys.stride(0), KeysSlot = keys.stride(1), KeysHead = keys.stride(2), ValuesRow = values.stride(0), ValuesSlot = values.stride(1),
+            KeysRow = keys.stride(0), KeysSlot = keys.stride(1), KeysHead = keys.stride(2), ValuesRow = values.stride(0),
+            ValuesSlot = values.stride(1),
             ValuesHead = values.stride(2), PositionsRow = positions?.stride(0) ?? 0,
         };
         long strides = arguments.QueryRow | arguments.QueryToken | arguments.QueryHead | arguments.KeyRow | arguments.KeyToken | arguments.KeyHead
@@ -45,7 +48,8 @@ static class RotaryCuda
             | arguments.ValuesRow | arguments.ValuesSlot | arguments.ValuesHead | arguments.Size | arguments.ValueSize | arguments.Half;
         nint addresses = arguments.Query | arguments.Key | arguments.Value | arguments.Keys | arguments.Values | arguments.Turned;
         bool wide = (strides * query.ElementSize | addresses) % 16 == 0;
-        CudaRuntime.DeviceOf(query).Launch("Rotary.cu", $"append_{CudaMemory.Suffix(query.dtype, wide)}", (query.size(0) * query.size(1), 1, 1), 256, 0, arguments);
+        CudaRuntime.DeviceOf(query).Launch(
+            "Rotary.cu", $"append_{CudaMemory.Suffix(query.dtype, wide)}", (query.size(0) * query.size(1), 1, 1), 256, 0, arguments);
         GC.KeepAlive((query, key, value, table, lengths, keys, values, positions));
         return turned.MoveToOuterDisposeScope();
     }
@@ -70,11 +74,13 @@ static class RotaryCuda
         var arguments = new Arguments
         {
             X = CudaMemory.Address(x), Cosine = CudaMemory.Address(cosines), Sine = CudaMemory.Address(sines), Output = CudaMemory.Address(output),
-            Length = x.size(1), Heads = x.size(2), Size = x.size(3), Half = half, RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2),
+            Length = x.size(1), Heads = x.size(2), Size = x.size(3), Half = half, RowStride = x.stride(0), TokenStride = x.stride(1),
+            HeadStride = x.stride(2),
             OutputRow = output.stride(0), OutputToken = output.stride(1), OutputHead = output.stride(2),
             TableRow = cosine.size(0) == 1 ? 0 : x.size(1) * half, Sign = back ? -1 : 1,
         };
-        long strides = arguments.RowStride | arguments.TokenStride | arguments.HeadStride | arguments.OutputRow | arguments.OutputToken | arguments.OutputHead;
+        long strides = arguments.RowStride | arguments.TokenStride | arguments.HeadStride | arguments.OutputRow | arguments.OutputToken
+            | arguments.OutputHead;
         bool wide = ((strides | half | arguments.Size) * bytes | arguments.X | arguments.Output) % 16 == 0;
         CudaRuntime.DeviceOf(x).Launch("Rotary.cu", $"rotary_{CudaMemory.Suffix(x.dtype, wide)}", (x.size(0) * x.size(1), 1, 1), 128, 0, arguments);
         GC.KeepAlive((x, cosines, sines, output));

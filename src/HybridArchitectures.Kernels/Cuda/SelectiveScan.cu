@@ -78,7 +78,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         tiles = (a.length + Tile - 1) / Tile;
         place = a.launch == 2 ? blockIdx.z + 1 : blockIdx.z;
         chunk = reverse ? a.chunks - 1 - place : place;
-        const i64 from = place == 0 ? 0 : a.leadTiles + (place - 1) * a.chunkTiles, least = from + (place == 0 ? a.leadTiles : a.chunkTiles), to = least < tiles ? least : tiles;
+        const i64 from = place == 0 ? 0 : a.leadTiles + (place - 1) * a.chunkTiles, least = from + (place == 0 ? a.leadTiles : a.chunkTiles),
+            to = least < tiles ? least : tiles;
         firstTile = reverse ? tiles - to : from;
         endTile = reverse ? tiles - from : to;
     }
@@ -97,7 +98,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     __device__ __forceinline__ i64 state_at(int k, int j) const { return (first + own + k) * a.states + s * J + j; }
 
     // `left` tokens from `source` on, of `Columns` neighbours of which `columns` are there, of any type, one by one; zeros for the rest of the tile
-    template <int Columns, int Threads> __device__ __forceinline__ static void copy(E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) {
+    template <int Columns, int Threads> __device__ __forceinline__ static void copy(
+        E* to, const Typed& from, i64 source, i64 token, int left, int columns, int thread) {
         for (int e = thread; e < Tile * Columns; e += Threads) {
             const int i = e / Columns, column = e % Columns;
             to[e] = from_float<E>(i < left && column < columns ? from[source + i * token + column] : 0.f);
@@ -105,7 +107,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 
     // tokens of the tile that begins there
-    __device__ __forceinline__ int left_of(i64 begin) const { return valid - begin < Tile ? valid < begin ? 0 : static_cast<int>(valid - begin) : Tile; }
+    __device__ __forceinline__ int left_of(
+        i64 begin) const { return valid - begin < Tile ? valid < begin ? 0 : static_cast<int>(valid - begin) : Tile; }
 
     // tokens of the row from `begin` on, as far as two tiles tell them apart
     __device__ __forceinline__ int ahead_of(i64 begin) const {
@@ -177,7 +180,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     }
 
     // the index, among V values, of the first that this lane holds after reduce_scatter over `lanes` lanes of which it is number `number`
-    template <int V> __device__ __forceinline__ static int scattered(int number, int lanes) { return V >= lanes ? number * (V / lanes) : number / (lanes / V); }
+    template <int V> __device__ __forceinline__ static int scattered(
+        int number, int lanes) { return V >= lanes ? number * (V / lanes) : number / (lanes / V); }
 
     // ---- forward, and the pass ahead of it that takes each chunk by itself ---- Tokens are taken in groups of four. Besides its states a lane has
     // `Cells` of a group's 4 * Channels values to care for, those whose sums over states reach it: V neighbouring channels from `column` on, of the
@@ -257,7 +261,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int n = 0; n < Tile / Step; n++)
                 if (Threads / Wide <= Tile || line(thread) < Tile)
-                    copy_async<Bytes>(to + (n * Step + line(thread)) * Columns + column(thread), from + n * Step * token, n * Step + line(thread) < left);
+                    copy_async<Bytes>(to + (n * Step + line(thread)) * Columns + column(thread), from + n * Step * token,
+                        n * Step + line(thread) < left);
         }
     };
     using ChannelPieces = Pieces<Channels, Piece, 32>;
@@ -285,10 +290,13 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         const i64 inputRow = Reverse ? a.gradientRow : a.xRow, inputToken = Reverse ? a.gradientToken : a.xToken;
 
         const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
-            return static_cast<const E*>(from.base) + row * rowStride + (firstBegin + ChannelPieces::line(lane)) * token + first + ChannelPieces::column(lane);
+            return static_cast<const E*>(from.base) + row * rowStride + (firstBegin + ChannelPieces::line(lane)) * token + first
+                + ChannelPieces::column(lane);
         };
-        const i64 stateSource = (row * a.length + firstBegin + StatePieces::line(threadIdx.x)) * stateToken + group * a.states + StatePieces::column(threadIdx.x);
-        const E *fromInput = source(input, inputRow, inputToken), *fromStep = source(a.timeStep, a.stepRow, a.stepToken), *fromGate = source(a.gate, a.gateRow, a.gateToken);
+        const i64 stateSource = (row * a.length + firstBegin + StatePieces::line(threadIdx.x)) * stateToken + group * a.states
+            + StatePieces::column(threadIdx.x);
+        const E *fromInput = source(input, inputRow, inputToken), *fromStep = source(a.timeStep, a.stepRow, a.stepToken),
+            *fromGate = source(a.gate, a.gateRow, a.gateToken);
         const E *fromB = static_cast<const E*>(a.b.base) + stateSource, *fromC = static_cast<const E*>(a.c.base) + stateSource;
         const bool hasColumn = ChannelPieces::column(lane) < count, hasState = StatePieces::column(threadIdx.x) < a.states;
         // the n-th tile; called in order. Past the last there are zeros: a tile is taken without a branch, and looks ahead.
@@ -303,7 +311,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
                 ChannelPieces::copy(to, fromInput, inputToken, lane, lines);
                 ChannelPieces::copy(to + Cell, fromStep, a.stepToken, lane, lines);
                 if (SCAN_GATED && (!Local || Reverse)) ChannelPieces::copy(to + 2 * Cell, fromGate, a.gateToken, lane, lines);
-                fromB += stride * stateToken; fromC += stride * stateToken; fromInput += stride * inputToken; fromStep += stride * a.stepToken; fromGate += stride * a.gateToken;
+                fromB += stride * stateToken; fromC += stride * stateToken; fromInput += stride * inputToken; fromStep += stride * a.stepToken;
+                fromGate += stride * a.gateToken;
             } else {
                 copy_states(states, begin, left);
                 copy_channels(to, input, inputRow, inputToken, begin, left);
@@ -320,7 +329,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
             for (int j = 0; j < J; j++) {
                 rate[k][j] = holds(k, j) ? a.a[state_at(k, j)] * log2_e : 0.f;
-                const float* from = Local ? nullptr : place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial ? a.initial + row * a.channels * a.states : nullptr;
+                const float* from = Local ? nullptr : place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.initial
+                    ? a.initial + row * a.channels * a.states : nullptr;
                 state[k][j] = holds(k, j) && from ? from[state_at(k, j)] : 0.f;
             }
         }
@@ -469,7 +479,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
     // holds, so lanes must choose which half: a lane has none to choose if its j-th register holds the state of number j xor `turn`, where turn has
     // the bits of its group. Four neighbours of b and c in that order come from the copy that turn's lower bits name.
     static constexpr int log2_of(int n) { return n > 1 ? 1 + log2_of(n / 2) : 0; }
-    static constexpr int TurnBits = log2_of(Groups) < log2_of(J) ? log2_of(Groups) : log2_of(J), Kept = J >> TurnBits, LeftGroups = Groups >> TurnBits;
+    static constexpr int TurnBits = log2_of(Groups) < log2_of(J) ? log2_of(Groups) : log2_of(J), Kept = J >> TurnBits,
+        LeftGroups = Groups >> TurnBits;
     static constexpr int Copies = Kept == 1 ? 4 : Kept == 2 ? 2 : 1, CopyStride = BlockStage + 16;
     static constexpr int Parts = Tile / Sub, BackwardStage = 4 * Cell, Owned = 2 * Kept > LeftGroups ? 2 * Kept / LeftGroups : 1;
     static constexpr int BackwardPerWarp = Tile * GroupRow + Cell + Parts * Slot;
@@ -532,7 +543,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
         // folded: (warps, Fold, b and c, Padded)
         float *cut = shared + Copies * CopyStride, *folded = cut + Tile, *deltas = folded + Warps * 2 * Fold * Padded + warp * BackwardPerWarp;
         float *dys = deltas + Tile * GroupRow, *slots = dys + Cell;
-        E *rawStates = reinterpret_cast<E*>(folded + Warps * (2 * Fold * Padded + BackwardPerWarp)), *raw = rawStates + 2 * BlockStage + warp * 2 * BackwardStage;
+        E *rawStates = reinterpret_cast<E*>(folded + Warps * (2 * Fold * Padded + BackwardPerWarp)),
+            *raw = rawStates + 2 * BlockStage + warp * 2 * BackwardStage;
         const int at = scattered<4 * K>(s, S), line = at / K / Lines, column = own + at % K, tilesHere = static_cast<int>(endTile - firstTile);
         const int turn = lane / S / LeftGroups * Kept;
         const i64 stateToken = a.groups * a.states, lastBegin = (endTile - 1) * Tile;
@@ -545,11 +557,14 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             const int left = left_of(begin);
             E *states = rawStates + n % 2 * BlockStage, *to = raw + n % 2 * BackwardStage;
             if (!Float || a.wide) {
-                const int lines = ChannelPieces::column(ownLane) < count ? left : 0, stateLines = StatePieces::column(ownThread) < a.states ? left : 0;
+                const int lines = ChannelPieces::column(ownLane) < count ? left : 0,
+                    stateLines = StatePieces::column(ownThread) < a.states ? left : 0;
                 const auto source = [&](const Typed& from, i64 rowStride, i64 token) {
-                    return static_cast<const E*>(from.base) + row * rowStride + (begin + ChannelPieces::line(ownLane)) * token + first + ChannelPieces::column(ownLane);
+                    return static_cast<const E*>(from.base) + row * rowStride + (begin + ChannelPieces::line(ownLane)) * token + first
+                        + ChannelPieces::column(ownLane);
                 };
-                const i64 stateSource = (row * a.length + begin + StatePieces::line(ownThread)) * stateToken + group * a.states + StatePieces::column(ownThread);
+                const i64 stateSource = (row * a.length + begin + StatePieces::line(ownThread)) * stateToken + group * a.states
+                    + StatePieces::column(ownThread);
                 StatePieces::copy(states, static_cast<const E*>(a.b.base) + stateSource, stateToken, threadIdx.x, stateLines);
                 StatePieces::copy(states + Tile * Padded, static_cast<const E*>(a.c.base) + stateSource, stateToken, threadIdx.x, stateLines);
                 ChannelPieces::copy(to, source(a.x, a.xRow, a.xToken), a.xToken, lane, lines);
@@ -600,7 +615,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
             for (int j = 0; j < J; j++) {
                 const int state = j ^ turn;
                 rate[k][j] = holds(k, state) ? a.a[state_at(k, state)] * log2_e : 0.f;
-                const float* from = place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient ? a.finalGradient + row * a.channels * a.states : nullptr;
+                const float* from = place > 0 ? a.chunkStates + part_of_row() * a.channels * a.states : a.finalGradient
+                    ? a.finalGradient + row * a.channels * a.states : nullptr;
                 carry[k][j] = holds(k, state) && from ? from[state_at(k, state)] : 0.f;
                 dRate[k][j] = 0;
             }
@@ -785,7 +801,8 @@ template <class E, int K, int J, int S, int Tile, int Sub> struct Scan {
 #pragma unroll
                 for (int l = 0; l < Lines; l++) {
 #pragma unroll
-                    for (int v = 0; v < V; v++) of.outputs[l][v] = outputSums[l * V + v], of.inputs[l][v] = inputSums[l * V + v], of.stepSums[l][v] = stepsSums[l * V + v];
+                    for (int v = 0; v < V; v++)
+                        of.outputs[l][v] = outputSums[l * V + v], of.inputs[l][v] = inputSums[l * V + v], of.stepSums[l][v] = stepsSums[l * V + v];
                     load<float, V>(deltas, (i + line + l * Apart) * GroupRow + lane / S * 2 * K + column - own, of.deltas[l]);
                 }
                 of.raw = now + i * Channels; of.counted = left - i; of.rest = rows - i;
@@ -866,7 +883,8 @@ KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_forward(const ScanArguments& a) {
     Scan<E, K, J, S, Tile, Sub>(a, false).template walk<false, false>();
 }
-template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a, true).backward(); }
+template <class E, int K, int J, int S, int Tile,
+    int Sub> __device__ __forceinline__ void scan_backward(const ScanArguments& a) { Scan<E, K, J, S, Tile, Sub>(a, true).backward(); }
 template <class E, int K, int J, int S, int Tile, int Sub> __device__ __forceinline__ void scan_first_forward(const ScanArguments& a) {
     const Scan<E, K, J, S, Tile, Sub> scan(a, false);
     if (scan.place > 0) scan.template walk<true, false>(); else scan.template walk<false, false>();

@@ -17,9 +17,11 @@
 template <class T, int V> __device__ __forceinline__ void store_where(bool there, T* to, const float (&values)[V]) {
 #ifndef HYBRID_EMULATION
     const Raw<T, V> raw = pack<T, V>(values);
-    if constexpr (V * sizeof(T) == 2) asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u16 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to), "h"(raw.value.bits));
+    if constexpr (V * sizeof(T) == 2) asm volatile(
+        "{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u16 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to), "h"(raw.value.bits));
     else if constexpr (V * sizeof(T) == 4)
-        asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u32 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to), "r"(raw.bits.words[0]));
+        asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.u32 [%1], %2; }" : : "r"(static_cast<int>(there)), "l"(to),
+            "r"(raw.bits.words[0]));
     else if constexpr (V * sizeof(T) == 8)
         asm volatile("{ .reg .pred p; setp.ne.s32 p, %0, 0; @p st.global.v2.u32 [%1], {%2, %3}; }" : :
             "r"(static_cast<int>(there)), "l"(to), "r"(raw.bits.words[0]), "r"(raw.bits.words[1]));

@@ -33,12 +33,14 @@ static class SelectiveScanCuda
         public nint A, Skip, Bias, Initial, FinalGradient, Starts, Lengths;
         public CudaTyped Output, DX, DTimeStep, DGate;
         public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
-        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken, GateRow, GateToken, GradientRow, GradientToken;
+        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken,
+            GateRow, GateToken, GradientRow, GradientToken;
         public int Softplus, Wide;
     }
 
     /// <summary>Computes the scan. b and c are (B, L, G, N).</summary>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias,
         bool softplus, Tensor? initialState, SequenceLayout? layout)
     {
         Tensor?[] inputs = [x, timeStep, a, b, c, skip, gate, timeStepBias, initialState];
@@ -111,20 +113,27 @@ static class SelectiveScanCuda
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             // depends only on the sizes and not on the GPU: sums over chunks are bit-equal everywhere
-            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels), atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
+            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels),
+                atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
             // all of one type and in whole pieces: the kernel of that type with its copies; otherwise the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
-            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= MaxWarpsForWholeRows && (Warps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
+            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= MaxWarpsForWholeRows
+                && (Warps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
             var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
             Arguments = new()
             {
-                X = CudaTyped.From(x), TimeStep = CudaTyped.From(step), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c), Gradient = CudaTyped.From(gradient),
-                A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]), Initial = CudaMemory.Address(parameters[3]),
+                X = CudaTyped.From(x), TimeStep = CudaTyped.From(step), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c),
+                    Gradient = CudaTyped.From(gradient),
+                A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
+                Initial = CudaMemory.Address(parameters[3]),
                 FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states, BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount, ChunkTiles = chunkTiles, LeadTiles = leadTiles,
-                XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0, GateToken = gate?.stride(1) ?? 0,
+                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states,
+                BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount,
+                ChunkTiles = chunkTiles, LeadTiles = leadTiles,
+                XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0,
+                GateToken = gate?.stride(1) ?? 0,
                 GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0, Wide = wide ? 1 : 0,
             };
         }
@@ -144,7 +153,8 @@ static class SelectiveScanCuda
         /// <summary>Gets the number of state elements of a row at the start of a tile.</summary>
         public long SavedOfTile { get; }
 
-        int ForwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 36 * shape.Channels) + sizeof(float) * (4 * shape.Padded + 2)) + sizeof(float) * 32 * shape.GroupRow;
+        int ForwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 36 * shape.Channels) + sizeof(float) * (4 * shape.Padded + 2))
+            + sizeof(float) * 32 * shape.GroupRow;
 
         int BackwardShared => Shape.Tile * (ElementSize * (4 * shape.Padded + 32 * shape.Channels)
             + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
@@ -185,7 +195,8 @@ static class SelectiveScanCuda
             if (fewChannels)
             {
                 // whole slots of saved states
-                Arguments.BlocksPerGroup = (Arguments.Channels / Arguments.Groups + shape.Channels - 1) / shape.Channels * (shape.Channels / FewChannelsOfBlock);
+                Arguments.BlocksPerGroup = (Arguments.Channels / Arguments.Groups + shape.Channels - 1) / shape.Channels * (
+                    shape.Channels / FewChannelsOfBlock);
                 device.Launch($"{FewChannelsSource} {Options} SCAN_SAVES={(Arguments.Saved == 0 ? 0 : 1)}", $"scan_few_forward_{TypeName}",
                     (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, FewChannelsShared, Arguments);
                 GC.KeepAlive((x, kept));
@@ -203,7 +214,8 @@ static class SelectiveScanCuda
                 (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
                 Arguments.Launch = 1;
                 Launch("SCAN_FIRST_OF", $"first_{direction}");
-                device.Launch(SourceOf("SCAN_FIRST_OF"), $"scan_join_{direction}", ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
+                device.Launch(SourceOf("SCAN_FIRST_OF"), $"scan_join_{direction}",
+                    ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
                 Arguments.Launch = 2;
             }
             Launch("SCAN_OF", direction);

@@ -46,7 +46,8 @@ __device__ __forceinline__ void copy_where(bool wanted, SharedPlace to, const vo
 template <class E> struct FewChannels {
     static constexpr bool Float = sizeof(E) == 4;
     static constexpr float Raise = Float ? 0.f : decay_raise;
-    static constexpr int Tile = 16, Padded = 16, Held = 2, Lanes = Padded / Held, WarpChannels = 32 / Lanes, Warps = 4, Channels = Warps * WarpChannels, Threads = 32 * Warps;
+    static constexpr int Tile = 16, Padded = 16, Held = 2, Lanes = Padded / Held, WarpChannels = 32 / Lanes, Warps = 4,
+        Channels = Warps * WarpChannels, Threads = 32 * Warps;
     static constexpr int Size = sizeof(E), Each = 16 / Size, Stages = 4;                       // elements of a piece; tiles that are held raw
     static constexpr int RawStates = 2 * Tile * Padded, RawChannels = Tile * Channels, Stage = RawStates + 3 * RawChannels;
     // rows apart: lanes meet no bank twice
@@ -57,7 +58,8 @@ template <class E> struct FewChannels {
     static constexpr int Missing = 1 << 30;
     // kept states: what a warp of the kernel that walks back takes at once
     static constexpr int SlotChannels = 32, Slot = SlotChannels * Padded;
-    static_assert(2 * Tile * Padded == 4 * Threads && Padded == Channels, "a thread widens four states of a token; rows of states and of channels are alike");
+    static_assert(2 * Tile * Padded == 4 * Threads && Padded == Channels,
+        "a thread widens four states of a token; rows of states and of channels are alike");
 
     // where an element of a tile stands as it is copied: pieces change places within a row, so that the lanes that read a column meet different banks
     __device__ __forceinline__ static int placed(int token, int column) {
@@ -66,7 +68,8 @@ template <class E> struct FewChannels {
     }
 
     // where among a slot's numbers its threads look for a state
-    __device__ __forceinline__ static int in_slot(int channel, int n) { return ((channel % 2 * 2 + n % 8 / 4) * 32 + channel / 2 * 2 + n / 8) * 4 + n % 4; }
+    __device__ __forceinline__ static int in_slot(
+        int channel, int n) { return ((channel % 2 * 2 + n % 8 / 4) * 32 + channel / 2 * 2 + n / 8) * 4 + n % 4; }
 
     // two numbers, of which lanes that differ in bit `Bit` each get the sum of one
     template <int Bit> __device__ __forceinline__ static float halved(float low, float high, int lane) {
@@ -83,7 +86,8 @@ template <class E> struct FewChannels {
         const i64 perGroup = a.channels / a.groups, group = blockIdx.x / a.blocksPerGroup, row = blockIdx.y, stateToken = a.groups * a.states;
         const i64 inGroup = blockIdx.x % a.blocksPerGroup * Channels, first = group * perGroup + inGroup, left = perGroup - inGroup;
         if (!SCAN_SAVES && left <= 0) return;                                                  // but of kept states all of a slot is written
-        const int count = left < Channels ? static_cast<int>(left) : Channels, length = static_cast<int>(a.length), tiles = (length + Tile - 1) / Tile;
+        const int count = left < Channels ? static_cast<int>(left) : Channels, length = static_cast<int>(a.length),
+        tiles = (length + Tile - 1) / Tile;
         int valid = length;
         if (a.lengths) valid = static_cast<int>(a.lengths[row]);
         const int own = warp * WarpChannels + channel;
@@ -98,9 +102,11 @@ template <class E> struct FewChannels {
         const int pieces = SCAN_GATED ? Pieces : Pieces - ChannelPieces;
 #pragma unroll
         for (int i = 0; i < Copies; i++) {
-            const int piece = i * Threads + threadIdx.x, tensor = piece / StatePieces, token = piece % StatePieces / (Padded / Each), at = piece % (Padded / Each) * Each;
+            const int piece = i * Threads + threadIdx.x, tensor = piece / StatePieces, token = piece % StatePieces / (Padded / Each),
+                at = piece % (Padded / Each) * Each;
             const i64 perToken = tensor < 2 ? stateToken : tensor == 2 ? a.xToken : tensor == 3 ? a.stepToken : a.gateToken;
-            const i64 begin = tensor < 2 ? row * a.length * stateToken + group * a.states : row * (tensor == 2 ? a.xRow : tensor == 3 ? a.stepRow : a.gateRow) + first;
+            const i64 begin = tensor < 2 ? row * a.length * stateToken + group * a.states
+                : row * (tensor == 2 ? a.xRow : tensor == 3 ? a.stepRow : a.gateRow) + first;
             const void* base = tensor == 0 ? a.b.base : tensor == 1 ? a.c.base : tensor == 2 ? a.x.base : tensor == 3 ? a.timeStep.base : a.gate.base;
             from[i] = static_cast<const char*>(base) + (begin + token * perToken + at) * Size;
             stride[i] = perToken * Tile * Size;
@@ -112,7 +118,8 @@ template <class E> struct FewChannels {
         const auto fetch = [&] {
 #pragma unroll
             for (int i = 0; i < Copies; i++) {
-                copy_where((i + 1) * Threads <= pieces || i * Threads + static_cast<int>(threadIdx.x) < pieces, to[i] + fetched, from[i], tokenOf[i] < unfetched);
+                copy_where((i + 1) * Threads <= pieces || i * Threads + static_cast<int>(threadIdx.x) < pieces, to[i] + fetched, from[i],
+                    tokenOf[i] < unfetched);
                 from[i] += stride[i];
             }
             unfetched -= Tile;
@@ -139,7 +146,8 @@ template <class E> struct FewChannels {
         Raw<E, 2> xs, ds, gates;
         Raw<E, 4> fours;                                                                       // four states of b or c
         bool cut = false;
-        const int wideToken = threadIdx.x % Tile, wide = threadIdx.x / Tile * 4, rawWide = wide / Padded * Tile * Padded + placed(wideToken, wide % Padded);
+        const int wideToken = threadIdx.x % Tile, wide = threadIdx.x / Tile * 4,
+            rawWide = wide / Padded * Tile * Padded + placed(wideToken, wide % Padded);
         const int cell = RawStates + placed(line, column);
         int looked = 0, unprepared = valid;                                                    // where the tile after lies raw; tokens from it on
         const auto look = [&](int n) {
@@ -178,7 +186,8 @@ template <class E> struct FewChannels {
             // so little that nothing stays
             if (SCAN_DOCUMENTS && wide == 0) cuts[half * Tile + wideToken] = cut ? -1e30f : Raise;
 #pragma unroll
-            for (int v = 0; v < 2; v++) added[0][v] = added[1][v], added[1][v] = added[2][v], factor[0][v] = factor[1][v], factor[1][v] = factor[2][v];
+            for (int v = 0; v < 2; v++)
+                added[0][v] = added[1][v], added[1][v] = added[2][v], factor[0][v] = factor[1][v], factor[1][v] = factor[2][v];
         };
 
         // of the tile before, each of four tokens over four lanes

@@ -67,7 +67,8 @@ constexpr int MTiles = SSD_TILES, Rows = SSD_GROUPS ? 16 : 16 * MTiles;         
 constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;
 constexpr int Warps = Heads * HeadWarps, Threads = 32 * Warps, Channels = Warps * Rows;
 constexpr int WalkThreads = Threads + (SSD_GROUPS ? 128 : 0);                    // with the warps that make chunks ready
-constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps, Units = (P + Unit - 1) / Unit;
+constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps,
+Units = (P + Unit - 1) / Unit;
 constexpr float LeastLogarithm = -128;      // 2^-128 is 0 here
 
 static_assert(sizeof(int) == sizeof(float) && Q % 16 == 0 && Q <= 64 && PairWarps % Blocks == 0 && Unit % 16 == 0, "sizes the kernels are cut for");
@@ -107,7 +108,8 @@ struct Right { unsigned words[Planes][4]; };            // 16 x 16: two neighbou
 // the block of rows `row` and columns `column` on; with Transposed the tile holds its transpose
 template <class T, bool Transposed> __device__ __forceinline__ Left left(Place tile, int row, int column) {
     const int lane = threadIdx.x % 32;
-    const int at = Transposed ? (column + lane % 8 + lane / 16 * 8) * T::Stride + row + lane / 8 % 2 * 8 : (row + lane % 16) * T::Stride + column + lane / 16 * 8;
+    const int at = Transposed ? (column + lane % 8 + lane / 16 * 8) * T::Stride + row + lane / 8 % 2 * 8
+        : (row + lane % 16) * T::Stride + column + lane / 16 * 8;
     Left result;
 #pragma unroll
     for (int plane = 0; plane < Planes; plane++) load_blocks<Transposed>(result.words[plane], tile + plane * T::Plane + at);
@@ -117,7 +119,8 @@ template <class T, bool Transposed> __device__ __forceinline__ Left left(Place t
 // the block of sums over k and of columns `column` on; the tile holds it row by row with Rowwise, else column by column
 template <class T, bool Rowwise> __device__ __forceinline__ Right right(Place tile, int k, int column) {
     const int lane = threadIdx.x % 32;
-    const int at = Rowwise ? (k + lane % 16) * T::Stride + column + lane / 16 * 8 : (column + lane % 8 + lane / 16 * 8) * T::Stride + k + lane / 8 % 2 * 8;
+    const int at = Rowwise ? (k + lane % 16) * T::Stride + column + lane / 16 * 8
+        : (column + lane % 8 + lane / 16 * 8) * T::Stride + k + lane / 8 % 2 * 8;
     Right result;
 #pragma unroll
     for (int plane = 0; plane < Planes; plane++) load_blocks<Rowwise>(result.words[plane], tile + plane * T::Plane + at);
@@ -168,7 +171,8 @@ __device__ __forceinline__ Left as_left(const float (&low)[4], const float (&hig
 __device__ __forceinline__ Two value(const Left& block, int word) {
     Two result = {first_of(block.words[Planes - 1][word]), second_of(block.words[Planes - 1][word])};
 #pragma unroll
-    for (int plane = Planes - 2; plane >= 0; plane--) { result.x += first_of(block.words[plane][word]); result.y += second_of(block.words[plane][word]); }
+    for (int plane = Planes - 2; plane >= 0; plane--) { result.x += first_of(block.words[plane][word]);
+        result.y += second_of(block.words[plane][word]); }
     return result;
 }
 
@@ -194,7 +198,8 @@ __device__ __forceinline__ Two pair_of(const float* values, int at) { return *re
 
 // Fills TileRows x Columns with `rows` rows of `width` elements, `stride` apart from `from` on, and zeros around them. Pieces of 16 bytes fit both
 // with `wide`.
-template <class T, int TileRows, int Columns, int Count> __device__ __forceinline__ void stage(u16* tile, const Element* from, i64 stride, i64 rows, int width, bool wide) {
+template <class T, int TileRows, int Columns,
+    int Count> __device__ __forceinline__ void stage(u16* tile, const Element* from, i64 stride, i64 rows, int width, bool wide) {
     const int left_ = rows < TileRows ? static_cast<int>(rows) : TileRows;
     constexpr int PerRow = Columns / Vector, All = TileRows * PerRow;
     if (wide) {
@@ -231,7 +236,8 @@ template <class T, int TileRows, int Columns, int Count> __device__ __forceinlin
         for (int i = threadIdx.x; i < TileRows * Columns / 2; i += Count) {
             const int row = i / (Columns / 2), column = i % (Columns / 2) * 2;
             const Element* at = from + row * stride + column;
-            put<T>(tile, row, column, row < left_ && column < width ? to_float(at[0]) : 0.f, row < left_ && column + 1 < width ? to_float(at[1]) : 0.f);
+            put<T>(tile, row, column, row < left_ && column < width ? to_float(at[0]) : 0.f,
+                row < left_ && column + 1 < width ? to_float(at[1]) : 0.f);
         }
     }
 }
@@ -255,7 +261,8 @@ __device__ __forceinline__ void steps(const DualArguments& a) {
     DYNAMIC_SHARED(float, shared);                     // delta, cum and what it lacks, (32, Q + 1) each
     constexpr int Line = Q + 1;
     float *delta = shared, *cum = delta + 32 * Line, *low = cum + 32 * Line;
-    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y, begin = chunk * Q;
+    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y,
+        begin = chunk * Q;
     i64 valid = a.length;
     if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
     for (int i = threadIdx.x; i < 32 * Q; i += 256) {
@@ -304,7 +311,8 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
     constexpr int Line = Q + 1;
     float *prefix = shared, *direct = prefix + 32 * Line, *delta = direct + 32 * Line;
     Sum* suffix = reinterpret_cast<Sum*>(delta + 32 * Line);
-    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y, begin = chunk * Q;
+    const i64 headBlocks = (a.heads + 31) / 32, chunk = blockIdx.x / headBlocks, first = blockIdx.x % headBlocks * 32, row = a.firstRow + blockIdx.y,
+        begin = chunk * Q;
     i64 valid = a.length;
     if (a.lengths && a.lengths[row] < valid) valid = a.lengths[row];
     for (int i = threadIdx.x; i < 32 * Q; i += 256) {
@@ -341,7 +349,8 @@ __device__ __forceinline__ void step_gradients(const DualArguments& a) {
         if (head >= a.heads || t >= a.length) continue;
         float gradient = 0;
         if (t < valid) {
-            const float raw = a.timeStep[row * a.stepRow + t * a.stepToken + head] + (a.bias ? a.bias[head] : 0.f), step = a.softplus ? softplus<Element>(raw) : raw;
+            const float raw = a.timeStep[row * a.stepRow + t * a.stepToken + head] + (a.bias ? a.bias[head] : 0.f),
+                step = a.softplus ? softplus<Element>(raw) : raw;
             if (step >= a.minimum && step <= a.maximum) gradient = direct[i % 32 * Line + i / 32] * (a.softplus ? sigmoid<Element>(raw) : 1.f);
         }
         a.dTimeStep.set((row * a.length + t) * a.heads + head, gradient);
@@ -431,7 +440,8 @@ struct WalkBlock {
     }
 
     // this warp's head in the state that comes in or goes out, of the whole row or of every segment
-    __device__ __forceinline__ i64 state_at(i64 segments) const { return ((row * segments + (segments > 1 ? segment : 0)) * a.heads + first + own) * P * N; }
+    __device__ __forceinline__ i64 state_at(
+        i64 segments) const { return ((row * segments + (segments > 1 ? segment : 0)) * a.heads + first + own) * P * N; }
 
     // zeros for pads past the last chunk that is walked
     __device__ __forceinline__ void clear_pads() const {
@@ -491,13 +501,16 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
     __device__ __forceinline__ void load_ahead(i64 chunk, int stage_) const {
         const i64 begin = chunk * Q;
         const Element* in = static_cast<const Element*>(a.in) + row * a.inRow + begin * a.inToken + first * P + offset;
-        if constexpr (P == Slice) stage<In, Q, Channels, Threads>(ins + stage_ * In::Size, in, a.inToken, valid - begin, static_cast<int>(count) * P, a.wide);
+        if constexpr (P == Slice) stage<In, Q, Channels, Threads>(
+            ins + stage_ * In::Size, in, a.inToken, valid - begin, static_cast<int>(count) * P, a.wide);
         else
             for (int head = 0; head < Heads; head++) {
                 const i64 width = head < count ? P - offset < Slice ? P - offset : Slice : 0;
-                stage<In, Q, Slice, Threads>(ins + stage_ * In::Size + head * Slice, in + head * P, a.inToken, valid - begin, static_cast<int>(width), a.wide);
+                stage<In, Q, Slice, Threads>(ins + stage_ * In::Size + head * Slice, in + head * P, a.inToken, valid - begin, static_cast<int>(width),
+                    a.wide);
             }
-        stage<Key, Q, NPad, Threads>(keys + stage_ * Key::Size, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, valid - begin, N, a.wide);
+        stage<Key, Q, NPad, Threads>(keys + stage_ * Key::Size, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N,
+            a.keyToken, valid - begin, N, a.wide);
         const float* from = a.delta + ((row * a.heads + first) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta, next = a.chunks * Q, last = count - 1;
         stage_numbers<Arrays * Heads, Threads>(numbers + stage_ * Arrays * Numbers, threadIdx.x, [=](int i) {
@@ -511,7 +524,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
     }
 
     __device__ __forceinline__ void load_query(i64 chunk) const {
-        stage<Key, Q, NPad, Threads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + chunk * Q * a.queryToken + group * N, a.queryToken, valid - chunk * Q, N, a.wide);
+        stage<Key, Q, NPad, Threads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + chunk * Q * a.queryToken + group * N,
+            a.queryToken, valid - chunk * Q, N, a.wide);
     }
 
     // 2^(sum up to `to` - sum up to `from`)
@@ -556,7 +570,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
 #pragma unroll
         for (int n = 0; n < 2; n++) {
             const int column = from + 8 * n + 2 * q;
-            const Two others = pair_of(sums, column), othersLow = Planes > 1 ? pair_of(sums + Numbers, column) : Two{0, 0}, factors = Reverse ? Two{1, 1} : pair_of(steps_, column);
+            const Two others = pair_of(sums, column), othersLow = Planes > 1 ? pair_of(sums + Numbers, column) : Two{0, 0},
+                factors = Reverse ? Two{1, 1} : pair_of(steps_, column);
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int line = to + r + 8 * half;
@@ -689,7 +704,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     const int t = 8 * n + 2 * q + e % 2, p = 16 * m + r + e / 2 * 8;
-                    if (begin + t < a.length && own < count && channel + p < P) to[t * token + p] = from_float<Element>(begin + t < valid ? sums[m][n][e] : 0.f);
+                    if (begin + t < a.length && own < count && channel + p < P)
+                        to[t * token + p] = from_float<Element>(begin + t < valid ? sums[m][n][e] : 0.f);
                 }
     }
 
@@ -709,7 +725,8 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
                     for (int n = 0; n < NPad / 32; n++) {
                         unsigned words[4];
 #pragma unroll
-                        for (int i = 0; i < 4; i++) words[i] = round_to_bfloat16_pair(state[m][4 * n + i][2 * half], state[m][4 * n + i][2 * half + 1]);
+                        for (int i = 0; i < 4; i++)
+                            words[i] = round_to_bfloat16_pair(state[m][4 * n + i][2 * half], state[m][4 * n + i][2 * half + 1]);
                         gather_halves(words);
                         const int s = 32 * n + q % 2 * 8;
                         if (s < N) *reinterpret_cast<Word<8>*>(at + 32 * n) = {{words[0], words[1]}};
@@ -823,7 +840,8 @@ struct Pairs {
 
     // partial sums: rows, through c and through b (ColumnWarps, Q) each, columns (RowWarps, Q), the diagonal (Q), inner products and that of the skip
     // (PairWarps) each
-    static constexpr int RowSums = 0, QuerySums = ColumnWarps * Q, KeySums = 2 * ColumnWarps * Q, ColumnSums = 3 * ColumnWarps * Q, Diagonal = ColumnSums + RowWarps * Q,
+    static constexpr int RowSums = 0, QuerySums = ColumnWarps * Q, KeySums = 2 * ColumnWarps * Q, ColumnSums = 3 * ColumnWarps * Q,
+    Diagonal = ColumnSums + RowWarps * Q,
         InnerSums = Diagonal + Q, SkipSums = InnerSums + PairWarps, SumsSize = (SkipSums + PairWarps + 3) / 4 * 4;
 
     const DualArguments& a;
@@ -869,7 +887,8 @@ struct Pairs {
     }
 
     __device__ __forceinline__ void load_ahead(i64 unit, int stage_) const {
-        const i64 head = first + unit / Units, offset = unit % Units * Unit, left = valid - begin, inToken = a.inToken, gradientToken = a.gradientToken;
+        const i64 head = first + unit / Units, offset = unit % Units * Unit, left = valid - begin, inToken = a.inToken,
+            gradientToken = a.gradientToken;
         u16* to = stages + stage_ * StageSize;
         const int width = P - offset < Unit ? static_cast<int>(P - offset) : Unit;
         const Element* in = static_cast<const Element*>(a.in) + row * a.inRow + begin * inToken + head * P + offset;
@@ -878,10 +897,12 @@ struct Pairs {
         stage<In, Q, Unit, PairThreads>(to + In::Size, gradient, gradientToken, left, width, a.wide);
         const i64 state = ((((row - a.firstRow) * a.chunks + chunk) * a.heads + head) * P + offset) * N;
         stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size, static_cast<const Element*>(a.states) + state, N, width, N, a.wide);
-        stage<State, Unit, NPad, PairThreads>(to + 2 * In::Size + State::Size, static_cast<const Element*>(a.backStates) + state, N, width, N, a.wide);
+        stage<State, Unit, NPad, PairThreads>(
+            to + 2 * In::Size + State::Size, static_cast<const Element*>(a.backStates) + state, N, width, N, a.wide);
         const float* from = a.delta + ((row * a.heads + head) * a.chunks + chunk) * Q;
         const i64 cum = a.cum - a.delta, low = a.cumLow - a.delta;
-        stage_numbers<Arrays, PairThreads>(numbers + stage_ * Numbers, threadIdx.x, [=](int array) { return from + (array == 0 ? 0 : array == 1 ? cum : low); });
+        stage_numbers<Arrays, PairThreads>(
+            numbers + stage_ * Numbers, threadIdx.x, [=](int array) { return from + (array == 0 ? 0 : array == 1 ? cum : low); });
     }
 
     __device__ __forceinline__ static float quad_sum(float value) { return lane_sum(value, 4); }
@@ -908,7 +929,8 @@ struct Pairs {
     }
 
     __device__ __forceinline__ void run() const {
-        float dKey[States][2][4] = {}, dQuery[States][2][4] = {}, dSquare[Columns][2][4] = {}, products[Columns][2][4] = {}, outer[Columns][2][4] = {};
+        float dKey[States][2][4] = {}, dQuery[States][2][4] = {}, dSquare[Columns][2][4] = {}, products[Columns][2][4] = {},
+            outer[Columns][2][4] = {};
         if (begin >= valid || count == 0) {
             finish(dKey, dQuery);
             for (i64 i = threadIdx.x; i < count; i += PairThreads) a.diagonal[(row * a.chunks + chunk) * a.heads + first + i] = 0;
@@ -916,8 +938,10 @@ struct Pairs {
         }
         {
             const i64 left = valid - begin;
-            stage<Key, Q, NPad, PairThreads>(keys, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, left, N, a.wide);
-            stage<Key, Q, NPad, PairThreads>(queries, static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + group * N, a.queryToken, left, N, a.wide);
+            stage<Key, Q, NPad, PairThreads>(
+                keys, static_cast<const Element*>(a.key) + row * a.keyRow + begin * a.keyToken + group * N, a.keyToken, left, N, a.wide);
+            stage<Key, Q, NPad, PairThreads>(
+                queries, static_cast<const Element*>(a.query) + row * a.queryRow + begin * a.queryToken + group * N, a.queryToken, left, N, a.wide);
             if constexpr (Documents) {
                 const float* begins_ = reinterpret_cast<const float*>(a.begins) + (row * a.chunks + chunk) * Q;
                 stage_numbers<1, PairThreads>(reinterpret_cast<float*>(begins), threadIdx.x, [=](int) { return begins_; });
@@ -933,7 +957,8 @@ struct Pairs {
             if (block > rowWarp) continue;
 #pragma unroll
             for (int k = 0; k < KSteps; k++)
-                add_product(products[c][0], products[c][1], left<Key, false>(queryPlace, 16 * rowWarp, 16 * k), right<Key, false>(keyPlace, 16 * k, 16 * block));
+                add_product(products[c][0], products[c][1], left<Key, false>(queryPlace, 16 * rowWarp, 16 * k),
+                    right<Key, false>(keyPlace, 16 * k, 16 * block));
         }
         const int edge = Documents ? begins[Q - 1] : -1;
         float inner = 0;
@@ -1025,7 +1050,8 @@ struct Pairs {
                     const int t = threadIdx.x;
                     Sum rows = 0, columns = 0, query = 0, key = 0;
 #pragma unroll
-                    for (int i = 0; i < ColumnWarps; i++) { rows += sums[RowSums + i * Q + t]; query += sums[QuerySums + i * Q + t]; key += sums[KeySums + i * Q + t]; }
+                    for (int i = 0; i < ColumnWarps; i++) { rows += sums[RowSums + i * Q + t]; query += sums[QuerySums + i * Q + t];
+                        key += sums[KeySums + i * Q + t]; }
 #pragma unroll
                     for (int i = 0; i < RowWarps; i++) columns += sums[ColumnSums + i * Q + t];
                     const i64 at = ((row * a.heads + head) * a.chunks + chunk) * Q + t;
@@ -1058,12 +1084,14 @@ struct Pairs {
             for (int n = 0; n < 2; n++)
 #pragma unroll
                 for (int half = 0; half < 2; half++)
-                    put<Square>(stages, 16 * rowWarp + r + 8 * half, 16 * block + 8 * n + 2 * q, dSquare[c][n][2 * half], dSquare[c][n][2 * half + 1]);
+                    put<Square>(stages, 16 * rowWarp + r + 8 * half, 16 * block + 8 * n + 2 * q, dSquare[c][n][2 * half],
+                        dSquare[c][n][2 * half + 1]);
         }
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < Blocks; k++) {
-            const Left straight = left<Square, false>(stagePlace, 16 * rowWarp, 16 * k), turned = left<Square, true>(stagePlace, 16 * rowWarp, 16 * k);
+            const Left straight = left<Square, false>(stagePlace, 16 * rowWarp, 16 * k),
+                turned = left<Square, true>(stagePlace, 16 * rowWarp, 16 * k);
 #pragma unroll
             for (int s = 0; s < States; s++) {
                 const int block = columnWarp + s * ColumnWarps;
@@ -1096,7 +1124,8 @@ struct Pairs {
             float left_[8], right_[8];
 #pragma unroll
             for (int plane = Planes - 1; plane >= 0; plane--) {
-                const Raw<bfloat16, 8> a = load_raw<bfloat16, 8>(state, plane * State::Plane + at), b = load_raw<bfloat16, 8>(back, plane * State::Plane + at);
+                const Raw<bfloat16, 8> a = load_raw<bfloat16, 8>(state, plane * State::Plane + at),
+                    b = load_raw<bfloat16, 8>(back, plane * State::Plane + at);
 #pragma unroll
                 for (int j = 0; j < 8; j++) {
                     left_[j] = plane == Planes - 1 ? a[j] : left_[j] + a[j];
@@ -1110,7 +1139,8 @@ struct Pairs {
     }
 
     // from dy x^T of a head: the sums over rows and columns that lead to the time steps, and its part of the gradient of c b^T
-    __device__ __forceinline__ void finish_head(float (&outer)[Columns][2][4], const float (&products)[Columns][2][4], float (&dSquare)[Columns][2][4],
+    __device__ __forceinline__ void finish_head(
+        float (&outer)[Columns][2][4], const float (&products)[Columns][2][4], float (&dSquare)[Columns][2][4],
         const float* delta, const float* cum) const {
         Sum rows[2] = {}, columns[4 * Columns] = {};
         float dSkip = 0;
@@ -1122,7 +1152,8 @@ struct Pairs {
 #pragma unroll
             for (int n = 0; n < 2; n++) {
                 const int column = 16 * block + 8 * n + 2 * q;
-                const Two steps_ = pair_of(delta, column), others = pair_of(cum, column), othersLow = Planes > 1 ? pair_of(cum + Q, column) : Two{0, 0};
+                const Two steps_ = pair_of(delta, column), others = pair_of(cum, column),
+                    othersLow = Planes > 1 ? pair_of(cum + Q, column) : Two{0, 0};
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
                     const int to = 16 * rowWarp + r + 8 * half;

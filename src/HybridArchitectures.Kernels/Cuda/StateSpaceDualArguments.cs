@@ -12,7 +12,8 @@ struct StateSpaceDualArguments
 {
     public CudaTensorMap InMap, KeyMap, QueryMap, OutMap, GradientMap, StatesMap, BackStatesMap;
     public CudaTyped TimeStep;
-    public nint In, Key, Query, Gradient, A, Skip, Bias, Incoming, FinalGradient, Starts, Lengths, Delta, Cum, CumLow, Begins, Out, States, BackStates, Outgoing;
+    public nint In, Key, Query, Gradient, A, Skip, Bias, Incoming, FinalGradient, Starts, Lengths, Delta, Cum, CumLow, Begins, Out, States,
+        BackStates, Outgoing;
     public nint Suffix, Prefix, Direct, Inner, Diagonal, DKey, DQuery;
     public CudaTyped DTimeStep;
     public nint DA, DBias;

@@ -23,7 +23,8 @@ sealed class StateSpaceDualCall
         var (x, b) = (inputs[0]!, inputs[3]!);
         device = CudaRuntime.DeviceOf(x);
         long heads = x.size(2), groups = b.size(2);
-        Shape = StateSpaceDualShape.For(x.size(3), b.size(3), x.dtype == ScalarType.Float32, heads / groups, starts is not null, device.Capability, device.SharedMemory);
+        Shape = StateSpaceDualShape.For(
+            x.size(3), b.size(3), x.dtype == ScalarType.Float32, heads / groups, starts is not null, device.Capability, device.SharedMemory);
         (X, B, C) = (Inner(x), Inner(b), Inner(inputs[4]!));
         step = inputs[1]!.size(2) == 1 || inputs[1]!.stride(2) == 1 ? inputs[1]! : inputs[1]!.contiguous();
         Initial = inputs[7]?.contiguous();
@@ -34,9 +35,12 @@ sealed class StateSpaceDualCall
         segments = (Chunks + chunksPerSegment - 1) / chunksPerSegment;
         start = new()
         {
-            TimeStep = CudaTyped.From(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
-            Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths), Batch = X.size(0), Length = X.size(1), Heads = heads, Groups = groups, Chunks = Chunks,
-            Segments = 1, ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, StepRow = step.stride(0), StepToken = step.stride(1), Softplus = softplus ? 1 : 0,
+            TimeStep = CudaTyped.From(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]),
+                Bias = CudaMemory.Address(parameters[2]),
+            Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths), Batch = X.size(0), Length = X.size(1), Heads = heads,
+            Groups = groups, Chunks = Chunks,
+            Segments = 1, ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, StepRow = step.stride(0), StepToken = step.stride(1),
+            Softplus = softplus ? 1 : 0,
             Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
         };
     }
@@ -61,7 +65,8 @@ sealed class StateSpaceDualCall
     /// </summary>
     public Tensor?[] Kept => [delta, sums, sumsLow, begins, entering];
 
-    public void Continue(params ReadOnlySpan<Tensor?> kept) => (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
+    public void Continue(params ReadOnlySpan<Tensor?> kept) =>
+        (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
 
     /// <summary>
     /// Returns a tensor (B, L, ., .) as the kernels read it: with contiguous last two dimensions and, for products of four warps, in whole pieces of
@@ -90,7 +95,8 @@ sealed class StateSpaceDualCall
         {
             var arguments = For(X, B, C);
             arguments.FirstRow = first;
-            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(MaxGrid, start.Batch - first), 1), 256, StateSpaceDualShape.StepShared(Shape.Chunk), arguments);
+            Launch("steps", (Chunks * ((start.Heads + 31) / 32), Math.Min(MaxGrid, start.Batch - first), 1), 256,
+                StateSpaceDualShape.StepShared(Shape.Chunk), arguments);
         }
     }
 
@@ -98,7 +104,8 @@ sealed class StateSpaceDualCall
     /// Walks from the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero)
     /// and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N).
     /// </summary>
-    public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states, long firstRow, long rows)
+    public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states,
+        long firstRow, long rows)
     {
         var arguments = For(input, key, query);
         string direction = back ? "_back" : "";
@@ -118,11 +125,13 @@ sealed class StateSpaceDualCall
                 own.Incoming = 0;
                 Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, own);
                 own.Incoming = arguments.Incoming;
-                Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256, (int)segments * sizeof(float), own);
+                Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256,
+                    (int)segments * sizeof(float), own);
             }
             arguments.Incoming = own.Outgoing;
         }
-        (arguments.Outgoing, arguments.Out, arguments.States) = (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));
+        (arguments.Outgoing, arguments.Out, arguments.States) =
+            (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));
         if (output is null) Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, arguments);
         else Launch("walk" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.WalkShared, arguments);
         GC.KeepAlive((input, key, query, incoming));
@@ -133,8 +142,10 @@ sealed class StateSpaceDualCall
     {
         if (!Shape.Grouped || tensor.numel() == 0) return default;
         // strides have no meaning if rows or tokens are one
-        long elements = tensor.size(2) * tensor.size(3), token = tensor.size(1) == 1 ? elements : tensor.stride(1), row = tensor.size(0) == 1 ? token * tensor.size(1) : tensor.stride(0);
-        return device.TensorMap(CudaMemory.Address(tensor), (tensor.size(0), tensor.size(1), elements), (row * tensor.ElementSize, token * tensor.ElementSize));
+        long elements = tensor.size(2) * tensor.size(3), token = tensor.size(1) == 1 ? elements : tensor.stride(1),
+            row = tensor.size(0) == 1 ? token * tensor.size(1) : tensor.stride(0);
+        return device.TensorMap(CudaMemory.Address(tensor), (tensor.size(0), tensor.size(1), elements),
+            (row * tensor.ElementSize, token * tensor.ElementSize));
     }
 
     /// <summary>Returns the arguments for these activations and projections.</summary>

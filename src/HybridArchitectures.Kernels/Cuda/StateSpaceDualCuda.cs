@@ -13,14 +13,16 @@ static class StateSpaceDualCuda
     const long StatesAtATime = 4L << 30;
 
     /// <summary>Computes the operator. The arguments are those of <see cref="StateSpaceDual.Forward"/>; x is float32 or bfloat16.</summary>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
         (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
     {
         if (b.dtype != x.dtype || c.dtype != x.dtype)
         {
             // products have one type: the wider one
             using var scope = NewDisposeScope();
-            var (wide, state) = Forward(x.to(ScalarType.Float32), timeStep, a, b.to(ScalarType.Float32), c.to(ScalarType.Float32), skip, timeStepBias, softplus, limit, initialState, layout);
+            var (wide, state) = Forward(x.to(ScalarType.Float32), timeStep, a, b.to(ScalarType.Float32), c.to(ScalarType.Float32), skip, timeStepBias,
+                softplus, limit, initialState, layout);
             return (wide.to(x.dtype).MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
         }
         long most = StateSpaceDualShape.MaxStates(x.dtype == ScalarType.Float32, CudaRuntime.DeviceOf(x).SharedMemory);
@@ -34,7 +36,8 @@ static class StateSpaceDualCuda
                 var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2), x.size(3));
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), x.size(3), b.size(3));
                 call.Steps();
-                var states = context.NeedsGradient && StateSpaceDual.KeepStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime ? call.NewStates(x.size(0)) : null;
+                var states = context.NeedsGradient && StateSpaceDual.KeepStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime
+                    ? call.NewStates(x.size(0)) : null;
                 for (long first = 0; first < x.size(0); first += StateSpaceDualCall.MaxGrid)
                 {
                     long count = Math.Min(x.size(0) - first, StateSpaceDualCall.MaxGrid);
@@ -48,7 +51,8 @@ static class StateSpaceDualCuda
     }
 
     // states are independent of each other: the output is a sum over slices of them
-    static (Tensor Output, Tensor FinalState) InPasses(long most, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
+    static (Tensor Output, Tensor FinalState) InPasses(
+        long most, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias, bool softplus,
         (double Minimum, double Maximum)? limit, Tensor? initialState, SequenceLayout? layout)
     {
         using var scope = NewDisposeScope();
@@ -57,7 +61,8 @@ static class StateSpaceDualCuda
         for (long first = 0; first < b.size(3); first += most)
         {
             long count = Math.Min(most, b.size(3) - first);
-            var (part, final) = Forward(x, timeStep, a, b.narrow(3, first, count), c.narrow(3, first, count), first == 0 ? skip : null, timeStepBias, softplus, limit,
+            var (part, final) = Forward(x, timeStep, a, b.narrow(3, first, count), c.narrow(3, first, count), first == 0 ? skip : null, timeStepBias,
+                softplus, limit,
                 initialState?.narrow(3, first, count), layout);
             output = output is null ? part.to(ScalarType.Float32) : output.add(part, Scalars.One);
             finals.Add(final);
@@ -96,10 +101,12 @@ static class StateSpaceDualCuda
             call.Walk(true, gradient, call.C, call.B, finalGradient, dInitial, dX, leaving, first, count);
             var to = call.For(call.X, call.B, call.C);
             (to.Gradient, to.GradientRow, to.GradientToken) = (CudaMemory.Address(gradient), gradient.stride(0), gradient.stride(1));
-            (to.States, to.BackStates, to.DKey, to.DQuery) = (CudaMemory.Address(before), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
+            (to.States, to.BackStates, to.DKey, to.DQuery) =
+                (CudaMemory.Address(before), CudaMemory.Address(leaving), CudaMemory.Address(dB), CudaMemory.Address(dC));
             (to.GradientMap, to.StatesMap, to.BackStatesMap) = (call.Map(gradient), call.MapStates(before), call.MapStates(leaving));
             (to.Suffix, to.Prefix, to.Direct) = (CudaMemory.Address(traces[0]), CudaMemory.Address(traces[1]), CudaMemory.Address(traces[2]));
-            (to.Inner, to.Diagonal, to.DA, to.DBias) = (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
+            (to.Inner, to.Diagonal, to.DA, to.DBias) =
+                (CudaMemory.Address(inner), CudaMemory.Address(dSkip), CudaMemory.Address(dA), CudaMemory.Address(dBias));
             (to.DTimeStep, to.FirstRow, to.Splits) = (CudaTyped.From(dStep), first, splits);
             to.Wide = to.Wide != 0 && call.For(gradient, call.C, call.B).Wide != 0 ? 1 : 0;
             call.Launch("pairs", (count * call.Chunks * groups * splits, 1, 1), call.Shape.PairThreads, call.Shape.PairShared, to);

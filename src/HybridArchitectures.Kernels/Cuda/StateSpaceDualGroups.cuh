@@ -92,7 +92,9 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
         if (own < Parts) copy_tile(to + own * SwizzledTile, a.keyMap, state + own * 64, token, line, barrier);
         else if (Output && own < 2 * Parts) copy_tile(to + own * SwizzledTile, a.queryMap, state + (own - Parts) * 64, token, line, barrier);
         const int array = own / Heads, head = own % Heads < count ? own % Heads : 0;
-        if (own < 2 * Heads) copy_in(numbersPlace + (stage_ * 2 * Heads + own) * 2 * Q, (array ? a.cum : a.delta) + ((row * a.heads + first + head) * a.chunks + chunk) * Q, 4 * Q, barrier);
+        if (own < 2 * Heads)
+            copy_in(numbersPlace + (stage_ * 2 * Heads + own) * 2 * Q,
+            (array ? a.cum : a.delta) + ((row * a.heads + first + head) * a.chunks + chunk) * Q, 4 * Q, barrier);
         if (Documents && own == 3) copy_in(beginsPlace + 2 * stage_ * Q, a.begins + (row * a.chunks + chunk) * Q, 4 * Q, barrier);
         if constexpr (!Output) { if (own < Groups) load_input(own, chunk, stage_); }
     }
@@ -101,7 +103,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     __device__ __forceinline__ void load_input(int four, int chunk, int stage_) const {
         const int element = static_cast<int>((first + four / HeadGroups) * P + offset) + four % HeadGroups * 64;
         expect(landed_of(four, stage_), TileBytes);
-        copy_tile(stagePlace + (stage_ * StageSize + four * SwizzledTile), a.inMap, element, chunk * Q, static_cast<int>(row), landed_of(four, stage_));
+        copy_tile(stagePlace + (stage_ * StageSize + four * SwizzledTile), a.inMap, element, chunk * Q, static_cast<int>(row),
+            landed_of(four, stage_));
     }
 
     // the first of 8 tokens that this warp multiplies and decays: of rows of 8, the one of its number or the one of that number from the end, so that
@@ -172,7 +175,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
 #pragma unroll
                 for (int block = 1; block < 4; block++) {
                     const bool cut = Documents && (Reverse ? begins_[t] >= 16 * block : t < begins_[16 * block - 1]);
-                    own[block * Q] = cut ? 0.f : Reverse ? exp2_approximate(of.sum - of.edges[block]) : exp2_approximate(of.edges[block] - of.sum) * of.step;
+                    own[block * Q] = cut ? 0.f : Reverse ? exp2_approximate(of.sum - of.edges[block])
+                        : exp2_approximate(of.edges[block] - of.sum) * of.step;
                 }
             }
         }
@@ -195,7 +199,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
 
     // Decayed products of both rows, for the warp of number Own, with the tokens they take from; other places of the tile hold zeros from the start
     // on. Everything is loaded before the first is written.
-    template <int Own> __device__ __forceinline__ void decayed(const float (&products)[32], u16* square, int i, int stage_, int head, float skip) const {
+    template <int Own> __device__ __forceinline__ void decayed(
+        const float (&products)[32], u16* square, int i, int stage_, int head, float skip) const {
         const float *sums = sums_of(stage_, head), *steps_ = steps_of(stage_, head), *rows = factors_of(i, head);
         float row[2], sum[2], step[2];
         Two others[2][8], nearSteps[2][8];
@@ -228,7 +233,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
                     for (int e = 0; e < 2; e++) {
                         const int from = 8 * n + 2 * q + e;
                         const float sum_ = e ? other.y : other.x;
-                        values[e] *= exp2_approximate(Reverse ? sum_ - sum[half] : sum[half] - sum_) * (Reverse ? step[half] : e ? nearSteps[half][n].y : nearSteps[half][n].x);
+                        values[e] *= exp2_approximate(Reverse ? sum_ - sum[half] : sum[half] - sum_) * (
+                            Reverse ? step[half] : e ? nearSteps[half][n].y : nearSteps[half][n].x);
                         bool cut = n == own && (Reverse ? from < line : from > line);
                         if constexpr (Documents) cut |= Reverse ? line < begins[stage_ * Q + from] : from < begin_[half];
                         if (cut) values[e] = 0;
@@ -345,7 +351,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
         publish();
         sync_warp();
         if (active && lane < 16)
-            copy_out(static_cast<Element*>(a.states) + ((((row - a.firstRow) * a.chunks + chunk) * a.heads + first + own) * P + channel + lane) * N, own_ + lane * (N + 8), 2 * N);
+            copy_out(static_cast<Element*>(a.states) + ((((row - a.firstRow) * a.chunks + chunk) * a.heads + first + own) * P + channel + lane) * N,
+                own_ + lane * (N + 8), 2 * N);
     }
 
     // calls back with (part, register, place) of every number of the state that this thread holds
@@ -369,7 +376,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
         Turn turn;
         for (int i = 0; i < count_; i++, turn.next()) {
             const int stage_ = turn.stage, left_ = left_of(chunk_of(i));
-            const Place in = stagePlace + (stage_ * StageSize + four * SwizzledTile), key = stagePlace + (stage_ * StageSize + InSize), query = key + KeySize;
+            const Place in = stagePlace + (stage_ * StageSize + four * SwizzledTile), key = stagePlace + (stage_ * StageSize + InSize),
+                query = key + KeySize;
             unsigned operands[4 * Parts][4];                                        // the state, rounded
             if (Output || a.states)
 #pragma unroll
@@ -390,7 +398,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             if constexpr (Output) {
                 open_products();
 #pragma unroll
-                for (int k = 0; k < 4 * Parts; k++) start_product<false>(output, operands[k], operand(query + k / 4 * SwizzledTile, 0, k % 4 * 16), k > 0);
+                for (int k = 0; k < 4 * Parts; k++)
+                    start_product<false>(output, operands[k], operand(query + k / 4 * SwizzledTile, 0, k % 4 * 16), k > 0);
                 close_products();
             }
             const float *before = before_of(stage_, own), *after = after_of(stage_, own), kept = (Reverse ? after : before)[Q - 1];
@@ -441,7 +450,8 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
                 turn_output(output, in, left_);
                 publish();
                 meet(own_barrier(four), 128);
-                if (threadIdx.x % 128 == 0 && active) copy_tile_out(a.outMap, static_cast<int>((first + own) * P) + channel, chunk_of(i) * Q, static_cast<int>(row), in);
+                if (threadIdx.x % 128 == 0 && active)
+                    copy_tile_out(a.outMap, static_cast<int>((first + own) * P) + channel, chunk_of(i) * Q, static_cast<int>(row), in);
                 sync_warp();
             }
         }
@@ -470,11 +480,13 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
 // Gradients of b, c and the time steps: as Pairs. A group of four warps owns 64 states and, of the chunk's 64 x 64 pairs, as many columns as its
 // share.
 struct GroupPairs {
-    static constexpr int Parts = N / 64, Columns = 64 / Parts, Count = Columns / 2, Size = 2 * SwizzledTile + 2 * Parts * SwizzledTile, PerHead = P / 64;
+    static constexpr int Parts = N / 64, Columns = 64 / Parts, Count = Columns / 2, Size = 2 * SwizzledTile + 2 * Parts * SwizzledTile,
+        PerHead = P / 64;
     static constexpr int UnitBytes = 2 * Size + 8 * Q, ChunkBytes = 4 * Parts * SwizzledTile + 4 * Documents * Q;
     // Partial sums: rows, through c and through b (Parts, Q) each, columns (4, Q), the diagonal (Q), inner products and that of the skip (warps)
     // each, and the steps (Q) and what is left over the chunk. Twice: a head's are added up while the next head is at work.
-    static constexpr int RowSums = 0, QuerySums = Parts * Q, KeySums = 2 * Parts * Q, ColumnSums = 3 * Parts * Q, Diagonal = ColumnSums + 4 * Q, InnerSums = Diagonal + Q,
+    static constexpr int RowSums = 0, QuerySums = Parts * Q, KeySums = 2 * Parts * Q, ColumnSums = 3 * Parts * Q, Diagonal = ColumnSums + 4 * Q,
+        InnerSums = Diagonal + Q,
         SkipSums = InnerSums + 4 * Parts, Deltas = SkipSums + 4 * Parts, Last = Deltas + Q, SumsSize = Last + 4;
 
     const DualArguments& a;
@@ -523,7 +535,8 @@ struct GroupPairs {
     // by the first thread of each warp: a share each
     __device__ __forceinline__ void load_ahead(int unit, int stage_) const {
         const i64 head = first + unit / PerHead;
-        const int offset = unit % PerHead * 64, element = static_cast<int>(head * P) + offset, state = static_cast<int>((chunk * a.heads + head) * P) + offset, token = static_cast<int>(begin);
+        const int offset = unit % PerHead * 64, element = static_cast<int>(head * P) + offset,
+            state = static_cast<int>((chunk * a.heads + head) * P) + offset, token = static_cast<int>(begin);
         const Place to = stagePlace + (stage_ * Size + warp * SwizzledTile), barrier = landed + 4 * stage_;
         if (warp == 0) expect(barrier, UnitBytes);
         if (warp == 0) copy_tile(to, a.inMap, element, token, static_cast<int>(row), barrier);
@@ -531,13 +544,16 @@ struct GroupPairs {
         else if (warp < 2 + Parts) copy_tile(to, a.statesMap, (warp - 2) * 64, state, static_cast<int>(row - a.firstRow), barrier);
         else if (warp < 2 + 2 * Parts) copy_tile(to, a.backStatesMap, (warp - 2 - Parts) * 64, state, static_cast<int>(row - a.firstRow), barrier);
         const int array = warp - (PairWarps - 2);
-        if (array >= 0) copy_in(numbersPlace + (stage_ * 2 + array) * 2 * Q, (array ? a.cum : a.delta) + ((row * a.heads + head) * a.chunks + chunk) * Q, 4 * Q, barrier);
+        if (array >= 0)
+            copy_in(numbersPlace + (stage_ * 2 + array) * 2 * Q, (array ? a.cum : a.delta) + ((row * a.heads + head) * a.chunks + chunk) * Q, 4 * Q,
+            barrier);
     }
 
     // zeros for pads, in neighbouring tiles
     __device__ __forceinline__ void clear(u16* tiles, int count_, int left_) const {
         for (int tile = 0; tile < count_; tile++)
-            for (int i = threadIdx.x; i < (Q - left_) * 8; i += PairThreads) *reinterpret_cast<Word<16>*>(tiles + tile * SwizzledTile + left_ * 64 + 8 * i) = {};
+            for (int i = threadIdx.x; i < (Q - left_) * 8; i += PairThreads)
+                *reinterpret_cast<Word<16>*>(tiles + tile * SwizzledTile + left_ * 64 + 8 * i) = {};
         publish();
         sync_warp();
     }
@@ -559,7 +575,8 @@ struct GroupPairs {
     }
 
     // sums += weights (rows) x part; returns the sums over columns of part x tile for this thread's two rows
-    __device__ __forceinline__ void gather(const float (&part)[32], const u16* tile, const float (&weights)[2], float (&into)[32], float (&through)[2]) const {
+    __device__ __forceinline__ void gather(
+        const float (&part)[32], const u16* tile, const float (&weights)[2], float (&into)[32], float (&through)[2]) const {
         const unsigned* words = reinterpret_cast<const unsigned*>(tile) + line * 32 + q;
 #pragma unroll
         for (int n = 0; n < 8; n++)
@@ -588,7 +605,9 @@ struct GroupPairs {
     }
 
     // from dy x^T of a head: the sums over rows and columns that lead to the time steps, and its part of the gradient of c b^T
-    __device__ __forceinline__ void finish_head(const float (&outer)[Count], const float (&products)[Count], float (&dSquare)[Count], const float* delta, const float* cum, float* sums) const {
+    __device__ __forceinline__ void finish_head(
+        const float (&outer)[Count], const float (&products)[Count], float (&dSquare)[Count], const float* delta, const float* cum,
+        float* sums) const {
         float rows[2] = {}, columns[Count / 2] = {}, dSkip = 0;
         const float sum[2] = {cum[line], cum[line + 8]};
 #pragma unroll
@@ -643,7 +662,8 @@ struct GroupPairs {
             const int t = threadIdx.x;
             float rows = 0, columns = 0, query = 0, key = 0;
 #pragma unroll
-            for (int i = 0; i < Parts; i++) { rows += own[RowSums + i * Q + t]; query += own[QuerySums + i * Q + t]; key += own[KeySums + i * Q + t]; }
+            for (int i = 0; i < Parts; i++) { rows += own[RowSums + i * Q + t]; query += own[QuerySums + i * Q + t];
+                key += own[KeySums + i * Q + t]; }
 #pragma unroll
             for (int i = 0; i < 4; i++) columns += own[ColumnSums + i * Q + t];
             const i64 at = ((row * a.heads + head) * a.chunks + chunk) * Q + t;
@@ -677,8 +697,10 @@ struct GroupPairs {
             expect(barrier, ChunkBytes);
 #pragma unroll
             for (int part = 0; part < Parts; part++) {
-                copy_tile(keyPlace + part * SwizzledTile, a.keyMap, static_cast<int>(projection * N) + part * 64, static_cast<int>(begin), static_cast<int>(row), barrier);
-                copy_tile(queryPlace + part * SwizzledTile, a.queryMap, static_cast<int>(projection * N) + part * 64, static_cast<int>(begin), static_cast<int>(row), barrier);
+                copy_tile(keyPlace + part * SwizzledTile, a.keyMap, static_cast<int>(projection * N) + part * 64, static_cast<int>(begin),
+                    static_cast<int>(row), barrier);
+                copy_tile(queryPlace + part * SwizzledTile, a.queryMap, static_cast<int>(projection * N) + part * 64, static_cast<int>(begin),
+                    static_cast<int>(row), barrier);
             }
             if constexpr (Documents) copy_in(place_of(reinterpret_cast<u16*>(begins)), a.begins + (row * a.chunks + chunk) * Q, 4 * Q, barrier);
         }
@@ -695,7 +717,8 @@ struct GroupPairs {
         open_products();
 #pragma unroll
         for (int k = 0; k < 4 * Parts; k++)
-            start_product<false>(products, operand(queryPlace + k / 4 * SwizzledTile, 0, k % 4 * 16), operand(keyPlace + k / 4 * SwizzledTile, group * Columns, k % 4 * 16), k > 0);
+            start_product<false>(products, operand(queryPlace + k / 4 * SwizzledTile, 0, k % 4 * 16),
+                operand(keyPlace + k / 4 * SwizzledTile, group * Columns, k % 4 * 16), k > 0);
         close_products();
         wait_for_products<0>();
         settle(products);
@@ -710,7 +733,8 @@ struct GroupPairs {
             sync_warp();
             if (unit > 0 && unit % PerHead == 0) add_up(unit / PerHead - 1);
             const bool begins_head = PerHead == 1 || unit % PerHead == 0, ends_head = PerHead == 1 || unit % PerHead == PerHead - 1;
-            const Place in = stagePlace + stage_ * Size, gradient = in + SwizzledTile, state = in + (2 + group) * SwizzledTile, back = in + (2 + Parts + group) * SwizzledTile;
+            const Place in = stagePlace + stage_ * Size, gradient = in + SwizzledTile, state = in + (2 + group) * SwizzledTile,
+                back = in + (2 + Parts + group) * SwizzledTile;
             const float *delta = numbers + stage_ * 2 * Q, *cum = delta + Q;
             open_products();
             float forQuery[32], forKey[32];
@@ -720,7 +744,8 @@ struct GroupPairs {
 #pragma unroll
             for (int k = 0; k < 4; k++) start_product<true>(forKey, operand(in, 0, 16 * k), operand(back, 16 * k, 0), k > 0);
 #pragma unroll
-            for (int k = 0; k < 4; k++) start_product<false>(outer, operand(gradient, 0, 16 * k), operand(in, group * Columns, 16 * k), !begins_head || k > 0);
+            for (int k = 0; k < 4; k++)
+                start_product<false>(outer, operand(gradient, 0, 16 * k), operand(in, group * Columns, 16 * k), !begins_head || k > 0);
             close_products();
             const int edge = Documents ? begins[Q - 1] : -1;
             float fromEdge[2], toEdge[2], weights[2];
@@ -776,9 +801,11 @@ struct GroupPairs {
         __syncthreads();
         open_products();
 #pragma unroll
-        for (int k = 0; k < 4; k++) start_product<true>(dQuery, operand(stagePlace, 0, 16 * k), operand(keyPlace + group * SwizzledTile, 16 * k, 0), true);
+        for (int k = 0; k < 4; k++)
+            start_product<true>(dQuery, operand(stagePlace, 0, 16 * k), operand(keyPlace + group * SwizzledTile, 16 * k, 0), true);
 #pragma unroll
-        for (int k = 0; k < 4; k++) start_product<true>(dKey, operand(stagePlace + SwizzledTile, 0, 16 * k), operand(queryPlace + group * SwizzledTile, 16 * k, 0), true);
+        for (int k = 0; k < 4; k++)
+            start_product<true>(dKey, operand(stagePlace + SwizzledTile, 0, 16 * k), operand(queryPlace + group * SwizzledTile, 16 * k, 0), true);
         close_products();
         wait_for_products<0>();
         settle(dQuery);

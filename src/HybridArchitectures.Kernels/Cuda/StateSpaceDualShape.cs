@@ -11,7 +11,8 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <param name="Stages">The number of buffers for the data that a walk loads.</param>
 /// <param name="Unit">The channels that the pairs kernel processes at a time.</param>
 /// <param name="PairStages">The number of buffers for the data that the pairs kernel loads.</param>
-sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
+sealed record StateSpaceDualShape(
+    long HeadSize, long States, bool SplitFloat32, bool Documents, bool Grouped, int Chunk, int Heads, int Stages, int Unit, int PairStages)
 {
     const int GroupTile = 64 * 64 * sizeof(ushort);
 
@@ -51,15 +52,19 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
 
     public int PairThreads => 32 * PairWarps;
 
-    public int StatesShared => Grouped ? GroupStages(Stages + 2, Groups + Parts) : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
+    public int StatesShared => Grouped ? GroupStages(Stages + 2, Groups + Parts)
+        : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
 
-    public int WalkShared => Grouped ? GroupStages(Stages, Groups + 2 * Parts) + 2 * Heads * GroupTile : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
+    public int WalkShared => Grouped ? GroupStages(Stages, Groups + 2 * Parts) + 2 * Heads * GroupTile
+        : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
 
     public int PairShared => Grouped
-        ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk)
+        ? (2 * Parts + PairStages * (2 + 2 * Parts)) * GroupTile
+        + sizeof(float) * (PairStages * 2 * Chunk + 2 * (3 * Parts * Chunk + 6 * Chunk + 8 * Parts + 4) + Chunk)
             + (PairStages + 1) * sizeof(long) + 1024
         : 2 * Tile(Chunk, PaddedStates) + Math.Max(PairStages * (2 * Tile(Chunk, Unit) + 2 * Tile(Unit, PaddedStates)), Tile(Chunk, Chunk))
-            + sizeof(float) * (PairStages * (SplitFloat32 ? 3 : 2) * Chunk + Chunk) + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
+            + sizeof(float) * (PairStages * (SplitFloat32 ? 3 : 2) * Chunk + Chunk)
+            + SumSize * ((3 * PairWarps * 16 / Chunk * Chunk + Chunk * Chunk / 16 + Chunk + 2 * PairWarps + 3) / 4 * 4);
 
     int SumSize => SplitFloat32 ? sizeof(double) : sizeof(float);
 
@@ -69,8 +74,10 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
     /// Returns the source with its definitions, for the forward kernels or for the others. A program without gradients compiles only half.
     /// </summary>
     public string Source(bool forward) =>
-        $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
-        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
+        $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} "
+            + $"SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
+        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} "
+        + $"SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
         + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
 
     /// <summary>
@@ -84,18 +91,21 @@ sealed record StateSpaceDualShape(long HeadSize, long States, bool SplitFloat32,
     public int StepBackShared => StepShared(Chunk) + SumSize * 32 * (Chunk + 1);
 
     /// <summary>Returns the first configuration that fits a GPU.</summary>
-    public static StateSpaceDualShape For(long headSize, long states, bool splitFloat32, long headsPerGroup, bool documents, int capability, int sharedMemory)
+    public static StateSpaceDualShape For(
+        long headSize, long states, bool splitFloat32, long headsPerGroup, bool documents, int capability, int sharedMemory)
     {
         if (capability == 90 && !splitFloat32 && headSize % 64 == 0 && states is 64 or 128)
         {
-            var grouped = new StateSpaceDualShape(headSize, states, false, documents, true, 64, headSize == 64 ? (int)Math.Min(headsPerGroup, 2) : 1, 3, 64, 3);
+            var grouped = new StateSpaceDualShape(
+                headSize, states, false, documents, true, 64, headSize == 64 ? (int)Math.Min(headsPerGroup, 2) : 1, 3, 64, 3);
             if (grouped.Fits(sharedMemory)) return grouped;
         }
         foreach (var (chunk, stages, unit, pairStages) in Cuts)
         {
             // the planes of float32 leave no room to load ahead
             if (splitFloat32 && (chunk > 32 || stages > 1)) continue;
-            var shape = new StateSpaceDualShape(headSize, states, splitFloat32, documents, false, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
+            var shape = new StateSpaceDualShape(
+                headSize, states, splitFloat32, documents, false, chunk, 1, stages, (int)Math.Min(unit, (headSize + 15) / 16 * 16), pairStages);
             shape = shape with { Heads = (int)Math.Min(headsPerGroup, Math.Max(1, 8 / shape.Tiles / shape.HeadWarps)) };
             if (shape.Fits(sharedMemory)) return shape;
         }

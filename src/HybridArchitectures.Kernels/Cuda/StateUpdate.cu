@@ -1,11 +1,11 @@
 // One token of either scan: state = exp(delta a) state + delta x b, output = state c + skip x, and times silu(gate).
 //
-// A state row holds N numbers; `lanes` neighbouring lanes share one, V numbers each at a time. The selective scan has a row per channel and a rate per number, the state-space
-// dual headSize rows per head and one rate; where N is one of the usual sizes, lanes take Rows rows of a head together, so that their reads are under way at once and b, c
-// and the decay are made once for them.
-// The states may lie in more slots than there are sequences: `slots` names each sequence's, or -1 for a row that is padding, whose output is 0 and which has no state.
-// The state is read and written once, 8 bytes a number, and everything else is small in comparison; about 5 operations a number.
-// Limit on one H200 at 64 sequences x 64 heads x 64 x 128: 62 microseconds (reached: 70).
+// A state row holds N numbers; `lanes` neighbouring lanes share one, V numbers each at a time. The selective scan has a row per channel and a rate
+// per number, the state-space dual headSize rows per head and one rate; where N is one of the usual sizes, lanes take Rows rows of a head together,
+// so that their reads are under way at once and b, c and the decay are made once for them. The states may lie in more slots than there are sequences:
+// `slots` names each sequence's, or -1 for a row that is padding, whose output is 0 and which has no state. The state is read and written once, 8
+// bytes a number, and everything else is small in comparison; about 5 operations a number. Limit on one H200 at 64 sequences x 64 heads x 64 x 128:
+// 62 microseconds (reached: 70).
 #include "common.cuh"
 
 struct StepArguments {
@@ -28,15 +28,18 @@ template <int V> __device__ __forceinline__ void load_typed(const Typed& from, i
 template <int V> __device__ __forceinline__ void state_update(const StepArguments& a) {
     // rows, heads and their like are below 2^31 (the host sees to it), where divisions are cheap; offsets are 64 bits wide
     using Index = unsigned;
-    const Index lanes = static_cast<Index>(a.lanes), lane = threadIdx.x % lanes, headSize = static_cast<Index>(a.headSize), heads = static_cast<Index>(a.heads);
-    const Index row = (blockIdx.x * (128 / lanes) + threadIdx.x / lanes), place = row / headSize, sequence = place / heads, head = place - sequence * heads;
+    const Index lanes = static_cast<Index>(a.lanes), lane = threadIdx.x % lanes, headSize = static_cast<Index>(a.headSize),
+        heads = static_cast<Index>(a.heads);
+    const Index row = (blockIdx.x * (128 / lanes) + threadIdx.x / lanes), place = row / headSize, sequence = place / heads,
+        head = place - sequence * heads;
     i64 slot = sequence;
     if (row >= a.rows) slot = -1;                    // a lane outside still takes part in the sums
     else if (a.slots) slot = a.slots[sequence] < a.slotCount ? a.slots[sequence] : -1;
     float sum = 0, x = 0;
     if (slot >= 0) {
         float* state = a.state + ((slot * heads + head) * headSize + (row - place * headSize)) * a.states;
-        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(a.groups))) * a.states, keysAt = sequence * a.bRow + group, queriesAt = sequence * a.cRow + group;
+        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(a.groups))) * a.states, keysAt = sequence * a.bRow + group,
+            queriesAt = sequence * a.cRow + group;
         float delta = a.timeStep[sequence * a.timeStepRow + head] + (a.bias ? a.bias[head] : 0.f);
         if (a.softplus) delta = softplus<float>(delta);
         delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
@@ -67,12 +70,13 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     a.output.set(row, slot >= 0 ? sum : 0);
 }
 
-// The dual's states of 32 or 64 or 128 or 256 numbers, all tensors of one type: blockIdx names 4 x 32 / Lanes x Rows rows, the head and the sequence, so that no division
-// stands before the first read; a row's numbers are read at once, 4 a lane and `Parts` times.
+// The dual's states of 32 or 64 or 128 or 256 numbers, all tensors of one type: blockIdx names 4 x 32 / Lanes x Rows rows, the head and the sequence,
+// so that no division stands before the first read; a row's numbers are read at once, 4 a lane and `Parts` times.
 template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ void state_update_rows(const StepArguments& a) {
     constexpr int N = Lanes * 4 * Parts;
     const int lane = threadIdx.x % Lanes;
-    const i64 head = blockIdx.y, sequence = blockIdx.z, place = sequence * a.heads + head, within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
+    const i64 head = blockIdx.y, sequence = blockIdx.z, place = sequence * a.heads + head,
+        within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
     i64 slot = sequence;
     if (a.slots) slot = a.slots[sequence] < a.slotCount ? a.slots[sequence] : -1;
     const i64 row = place * a.headSize + within, inSequence = head * a.headSize + within;

@@ -42,7 +42,8 @@ static unsafe class SwiGluCuda
         {
             Gradient = gradient is null ? 0 : (nint)gradients[0], Gate = (nint)gates[0], Up = (nint)ups[0], Output = CudaMemory.Address(output),
             DGate = CudaMemory.Address(dGate), DUp = CudaMemory.Address(dUp), Width = width, BlocksPerRow = blocks,
-            GradientStride = gradient is null ? 0 : CudaMemory.Stride(gradients), GateStride = CudaMemory.Stride(gates), UpStride = CudaMemory.Stride(ups),
+            GradientStride = gradient is null ? 0 : CudaMemory.Stride(gradients), GateStride = CudaMemory.Stride(gates),
+            UpStride = CudaMemory.Stride(ups),
         };
         CudaRuntime.DeviceOf(gate).Launch("SwiGlu.cu", $"swiglu_{(gradient is null ? "forward" : "backward")}_{CudaMemory.Suffix(gate.dtype, wide)}",
             (rows * blocks, 1, 1), 256, 0, arguments);

@@ -33,7 +33,8 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
 #endif
 
-// ---- launches that overlap (compute capability 9.0): the next kernel's blocks may be placed while this one's run, and wait before they touch memory ----
+// ---- launches that overlap (compute capability 9.0): the next kernel's blocks may be placed while this one's run, and wait before they touch memory
+// ----
 
 __device__ __forceinline__ void let_next_start() {
 #if !defined(HYBRID_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -91,7 +92,8 @@ __device__ __forceinline__ unsigned round_to_bfloat16_pair(float first, float se
 
 template <class T> __device__ __forceinline__ T from_float(float value);
 template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
-template <> __device__ __forceinline__ bfloat16 from_float<bfloat16>(float value) { bfloat16 result; result.bits = round_to_bfloat16(value); return result; }
+template <> __device__ __forceinline__ bfloat16 from_float<bfloat16>(
+    float value) { bfloat16 result; result.bits = round_to_bfloat16(value); return result; }
 
 // ---- vectors: V neighbouring elements in one access of 4, 8 or 16 bytes (or of one element) ----
 
@@ -123,7 +125,8 @@ template <class T, int V> __device__ __forceinline__ void unpack(const Raw<T, V>
     for (int i = 0; i < V; i++) values[i] = raw[i];
 }
 
-template <class T, int V> __device__ __forceinline__ void load(const void* base, i64 at, float (&values)[V]) { unpack<T, V>(load_raw<T, V>(base, at), values); }
+template <class T, int V> __device__ __forceinline__ void load(
+    const void* base, i64 at, float (&values)[V]) { unpack<T, V>(load_raw<T, V>(base, at), values); }
 
 template <class T, int V> __device__ __forceinline__ Raw<T, V> pack(const float (&values)[V]) {
     Raw<T, V> raw;
@@ -147,11 +150,13 @@ template <class T, int V> __device__ __forceinline__ void store_stream(void* bas
 #ifndef HYBRID_EMULATION
     if constexpr (V * sizeof(T) == 16) {
         const Raw<T, V> raw = pack<T, V>(values);
-        asm volatile("st.global.cs.v4.u32 [%4], {%0, %1, %2, %3};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "r"(raw.bits.words[2]), "r"(raw.bits.words[3]),
+        asm volatile("st.global.cs.v4.u32 [%4], {%0, %1, %2, %3};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "r"(raw.bits.words[2]),
+            "r"(raw.bits.words[3]),
             "l"(static_cast<T*>(base) + at) : "memory");
     } else if constexpr (V * sizeof(T) == 8) {
         const Raw<T, V> raw = pack<T, V>(values);
-        asm volatile("st.global.cs.v2.u32 [%2], {%0, %1};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]), "l"(static_cast<T*>(base) + at) : "memory");
+        asm volatile("st.global.cs.v2.u32 [%2], {%0, %1};" : : "r"(raw.bits.words[0]), "r"(raw.bits.words[1]),
+            "l"(static_cast<T*>(base) + at) : "memory");
     } else
 #endif
     store<T, V>(base, at, values);

@@ -62,13 +62,16 @@ template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned 
     emulation::show(row, [&](auto of) {
         const unsigned r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         for (unsigned i = 0; i < 4; i++)
-            words[i] = Transposed ? of(8 * i + 2 * q)[r] | static_cast<unsigned>(of(8 * i + 2 * q + 1)[r]) << 16 : of(8 * i + r)[2 * q] | static_cast<unsigned>(of(8 * i + r)[2 * q + 1]) << 16;
+            words[i] = Transposed ? of(8 * i + 2 * q)[r] | static_cast<unsigned>(of(8 * i + 2 * q + 1)[r]) << 16
+                : of(8 * i + r)[2 * q] | static_cast<unsigned>(of(8 * i + r)[2 * q + 1]) << 16;
     });
 #else
     if constexpr (Transposed)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(row.address));
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]),
+            "=r"(words[3]) : "r"(row.address));
     else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3]) : "r"(row.address));
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]),
+            "=r"(words[3]) : "r"(row.address));
 #endif
 }
 
@@ -85,9 +88,11 @@ template <bool Transposed> __device__ __forceinline__ void store_blocks(Place ro
     });
 #else
     if constexpr (Transposed)
-        asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]),
+            "r"(words[2]), "r"(words[3]) : "memory");
     else
-        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" : : "r"(row.address), "r"(words[0]), "r"(words[1]),
+            "r"(words[2]), "r"(words[3]) : "memory");
 #endif
 }
 
@@ -95,10 +100,12 @@ template <bool Transposed> __device__ __forceinline__ void store_blocks(Place ro
 // stay until `copied_out`.
 __device__ __forceinline__ void copy_out(void* to, Place from, int bytes) {
 #ifdef HYBRID_EMULATION
-    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16) emulation::fail("a copy from or to a place that 16 bytes do not divide");
+    if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16)
+        emulation::fail("a copy from or to a place that 16 bytes do not divide");
     memcpy(to, from, bytes);
 #else
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2; cp.async.bulk.commit_group;" : : "l"(to), "r"(from.address), "r"(bytes) : "memory");
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2; cp.async.bulk.commit_group;" : : "l"(to), "r"(from.address),
+        "r"(bytes) : "memory");
 #endif
 }
 
@@ -165,7 +172,8 @@ constexpr int SwizzledTile = 64 * 64;
 __device__ __forceinline__ int swizzled(int row, int column) { return row * 64 + ((column / 8 ^ row % 8) * 8 + column % 8); }
 
 #ifdef HYBRID_EMULATION
-__device__ __forceinline__ float of_tile(const u16* tile, int row, int column) { return as_float(static_cast<unsigned>(tile[swizzled(row, column)]) << 16); }
+__device__ __forceinline__ float of_tile(
+    const u16* tile, int row, int column) { return as_float(static_cast<unsigned>(tile[swizzled(row, column)]) << 16); }
 struct Operand { const u16* tile; int row, column; };
 __device__ __forceinline__ Operand operand(Place tile, int row, int column) { return {tile, row, column}; }
 #else
@@ -192,17 +200,22 @@ template <bool Rowwise, int Count> __device__ __forceinline__ void start_product
     for (int i = 0; i < Count; i++) {
         const int row = a.row + r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
         float sum = added ? sums[i] : 0;
-        for (int k = 0; k < 16; k++) sum += of_tile(a.tile, row, a.column + k) * (Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
+        for (int k = 0; k < 16; k++)
+            sum += of_tile(a.tile, row, a.column + k) * (
+            Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
         sums[i] = sum;
     }
 #else
     if constexpr (Count == 16)
         asm volatile("{ .reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
-            "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 0; }" : SUMS_16(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+            "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, %16, %17, p, 1, 1, 0, 0; }" : SUMS_16(sums) : "l"(a), "l"(b),
+            "r"(static_cast<int>(added)));
     else if constexpr (Rowwise)
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 1; }" : SUMS_32(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 1; }" : SUMS_32(sums) : "l"(a), "l"(b),
+            "r"(static_cast<int>(added)));
     else
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 0; }" : SUMS_32(sums) : "l"(a), "l"(b), "r"(static_cast<int>(added)));
+        asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA_SUMS "%32, %33, p, 1, 1, 0, 0; }" : SUMS_32(sums) : "l"(a), "l"(b),
+            "r"(static_cast<int>(added)));
 #endif
 }
 
@@ -217,7 +230,8 @@ template <bool Rowwise> __device__ __forceinline__ void start_product(float (&su
             float sum = added ? sums[i] : 0;
             for (int k = 0; k < 16; k++) {
                 const unsigned left = of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2];
-                sum += (k % 2 ? second_of(left) : first_of(left)) * (Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
+                sum += (k % 2 ? second_of(left) : first_of(left)) * (
+                    Rowwise ? of_tile(b.tile, b.row + k, b.column + column) : of_tile(b.tile, b.row + column, b.column + k));
             }
             sums[i] = sum;
         }
@@ -343,7 +357,8 @@ __device__ __forceinline__ void wait_for_copies(Place at, unsigned parity) {
     emulation::wait_for_landing(at, parity);
 #else
     unsigned done;
-    do asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(at.address), "r"(parity) : "memory");
+    do asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(done) : "r"(at.address),
+        "r"(parity) : "memory");
     while (!done);
     sync_warp();
 #endif
@@ -354,8 +369,10 @@ __device__ __forceinline__ void copy_tile(Place to, const TensorMap& map, int el
 #ifdef HYBRID_EMULATION
     for (int t = 0; t < 64; t++)
         for (int piece = 0; piece < 8; piece++) {
-            const bool there = static_cast<unsigned long long>(element + 8 * piece) < map.sizes[0] && static_cast<unsigned long long>(token + t) < map.sizes[1];
-            emulation::copy_for(barrier, to + swizzled(t, 8 * piece), map.base + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2, 16, there);
+            const bool there = static_cast<unsigned long long>(element + 8 * piece) < map.sizes[0]
+                && static_cast<unsigned long long>(token + t) < map.sizes[1];
+            emulation::copy_for(barrier, to + swizzled(t, 8 * piece),
+                map.base + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2, 16, there);
         }
 #else
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
@@ -369,7 +386,8 @@ __device__ __forceinline__ void copy_tile_out(const TensorMap& map, int element,
     for (int t = 0; t < 64; t++)
         for (int piece = 0; piece < 8; piece++)
             if (static_cast<unsigned long long>(element + 8 * piece) < map.sizes[0] && static_cast<unsigned long long>(token + t) < map.sizes[1])
-                memcpy(const_cast<char*>(map.base) + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2, from + swizzled(t, 8 * piece), 16);
+                memcpy(const_cast<char*>(map.base) + row * map.strides[1] + (token + t) * map.strides[0] + (element + 8 * piece) * 2,
+                    from + swizzled(t, 8 * piece), 16);
 #else
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3}], [%4]; cp.async.bulk.commit_group;"
         : : "l"(address_of(map)), "r"(element), "r"(token), "r"(row), "r"(from.address) : "memory");
@@ -381,6 +399,7 @@ __device__ __forceinline__ void copy_in(Place to, const void* from, int bytes, P
 #ifdef HYBRID_EMULATION
     emulation::copy_for(barrier, to, from, bytes, true);
 #else
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" : : "r"(to.address), "l"(from), "r"(bytes), "r"(barrier.address) : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" : : "r"(to.address), "l"(from), "r"(bytes),
+        "r"(barrier.address) : "memory");
 #endif
 }

@@ -31,7 +31,8 @@ public static class BranchFusionReference
 
     static Tensor Branch(FusionBranch branch, double epsilon)
     {
-        var value = branch.Groups > 0 ? RmsNormReference.Forward(Precision.Widen(branch.Value), null, epsilon, branch.Groups) : Precision.Widen(branch.Value);
+        var value = branch.Groups > 0 ? RmsNormReference.Forward(Precision.Widen(branch.Value), null, epsilon, branch.Groups)
+            : Precision.Widen(branch.Value);
         return branch.Weight is null ? value : value * branch.Weight.to(value.dtype);
     }
 }

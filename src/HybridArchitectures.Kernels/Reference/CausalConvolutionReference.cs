@@ -9,7 +9,8 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class CausalConvolutionReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
     {
         using var scope = NewDisposeScope();
         var type = SequenceChecks.StateType(x);

@@ -9,7 +9,8 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class GatedDeltaRuleReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout)
     {
         using var scope = NewDisposeScope();
         var type = SequenceChecks.StateType(value);

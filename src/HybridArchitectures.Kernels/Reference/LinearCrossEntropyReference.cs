@@ -20,7 +20,8 @@ public static class LinearCrossEntropyReference
         var kept = targets.ne(Scalars.From(ignoreIndex));
         var normalizer = logits.logsumexp(-1);
         var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
-        var losses = (normalizer - target * Scalars.From(1 - labelSmoothing) - logits.mean([-1]) * Scalars.From(labelSmoothing)).add(normalizer * normalizer, Scalars.From(zLoss));
+        var losses = (normalizer - target * Scalars.From(1 - labelSmoothing) - logits.mean([-1]) * Scalars.From(labelSmoothing)).add(
+            normalizer * normalizer, Scalars.From(zLoss));
         if (tokenWeights is not null)
         {
             var counted = tokenWeights.to(losses.dtype).masked_fill(kept.logical_not(), Scalars.Zero);
@@ -34,7 +35,8 @@ public static class LinearCrossEntropyReference
 
     /// <summary>Computes the loss of each token.</summary>
     /// <inheritdoc cref="LinearCrossEntropy.TokenLosses"/>
-    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+    public static Tensor TokenLosses(
+        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
         ArgumentNullException.ThrowIfNull(targets);
         using var scope = NewDisposeScope();

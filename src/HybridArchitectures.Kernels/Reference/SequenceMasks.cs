@@ -40,5 +40,6 @@ static class SequenceMasks
     }
 
     /// <summary>Repeats (batch, length, groups, ...) to (batch, length, count, ...). Neighbours share a group.</summary>
-    public static Tensor Spread(Tensor grouped, long count) => grouped.size(2) == count ? grouped : grouped.repeat_interleave(count / grouped.size(2), 2);
+    public static Tensor Spread(Tensor grouped, long count) =>
+        grouped.size(2) == count ? grouped : grouped.repeat_interleave(count / grouped.size(2), 2);
 }

@@ -9,7 +9,8 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class StateSpaceDualReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
         bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout)
     {
         using var scope = NewDisposeScope();

@@ -67,11 +67,13 @@ sealed unsafe class AutogradNode
         slots = (nint*)NativeMemory.AllocZeroed((nuint)Math.Max(1, edges.Length), (nuint)sizeof(nint));
         apply = OnApply;
         deleted = OnDeleted;
-        handle = LibTorchSharp.THSAutograd_CSharpNode_ctor(Marshal.GetFunctionPointerForDelegate(apply), Marshal.GetFunctionPointerForDelegate(deleted));
+        handle = LibTorchSharp.THSAutograd_CSharpNode_ctor(
+            Marshal.GetFunctionPointerForDelegate(apply), Marshal.GetFunctionPointerForDelegate(deleted));
         lock (Alive) Alive.Add(this);
     }
 
-    public static Tensor[] Record(IReadOnlyList<Tensor?> inputs, bool[] needs, ForwardContext context, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
+    public static Tensor[] Record(
+        IReadOnlyList<Tensor?> inputs, bool[] needs, ForwardContext context, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
     {
         var edges = Enumerable.Range(0, inputs.Count).Where(i => inputs[i] is not null).ToArray();
         nint[] wrapped;
@@ -79,7 +81,8 @@ sealed unsafe class AutogradNode
         {
             Tensor[] outputs;
             using (no_grad()) outputs = forward(context);
-            var node = new AutogradNode(backward, needs, Array.ConvertAll([.. Enumerable.Range(0, needs.Length)], i => needs[i] && inputs[i]!.is_leaf), edges);
+            var node = new AutogradNode(backward, needs,
+                Array.ConvertAll([.. Enumerable.Range(0, needs.Length)], i => needs[i] && inputs[i]!.is_leaf), edges);
             try
             {
                 var sources = Array.ConvertAll(edges, i => node.leaves[i] ? Behind(inputs[i]!) : inputs[i]!);
@@ -113,7 +116,9 @@ sealed unsafe class AutogradNode
             LibTorchSharp.THSAutograd_CSharpNode_clearInputMetadata(handle);
             nint target = (nint)wrappedPointer;
             AllocateCallback allocate = _ => target;
-            LibTorchSharp.THSAutograd_Function_wrapOutputs(inputs, default, default, new NativeTensors { Data = outputPointer, Count = outputHandles.Length }, handle, Marshal.GetFunctionPointerForDelegate(allocate));
+            LibTorchSharp.THSAutograd_Function_wrapOutputs(
+                inputs, default, default, new NativeTensors { Data = outputPointer, Count = outputHandles.Length }, handle,
+                Marshal.GetFunctionPointerForDelegate(allocate));
             GC.KeepAlive(allocate);
         }
         CheckForNativeError();
@@ -149,13 +154,15 @@ sealed unsafe class AutogradNode
             if (Array.TrueForAll(incoming, gradient => gradient is null)) return WithoutGradients();
             if (is_grad_enabled())
                 throw new NotSupportedException("this operator has first derivatives only; expected a backward pass without create_graph");
-            var kept = saved ?? throw new InvalidOperationException("the saved tensors were released by an earlier backward pass; keep them with retainGraph");
+            var kept = saved ?? throw new InvalidOperationException(
+                "the saved tensors were released by an earlier backward pass; keep them with retainGraph");
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
             // before the gradient function, which may dispose its arguments
             var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             var results = backward(new BackwardContext(incoming, unpacked, needs));
             if (results.Length != needs.Length)
-                throw new InvalidOperationException($"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
+                throw new InvalidOperationException(
+                    $"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
             pending ??= [];
             for (int i = 0; i < edges.Length; i++)
             {

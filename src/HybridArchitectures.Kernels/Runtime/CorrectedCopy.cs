@@ -56,7 +56,8 @@ static partial class CorrectedCopy
             }
         }
         throw new DllNotFoundException($"The corrected copy of {fileName} cannot be loaded from any of {string.Join(", ", refusals)}. "
-            + "Let HYBRID_CACHE_PATH name a folder that can be written and that lies on a file system with execution allowed (mounted without 'noexec').");
+            + "Let HYBRID_CACHE_PATH name a folder that can be written and that lies on a file system with execution allowed (mounted without "
+            + "'noexec').");
     }
 
     static nint FromMemory(byte[] library, string fileName, Func<string, nint> load)

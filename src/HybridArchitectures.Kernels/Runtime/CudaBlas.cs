@@ -34,12 +34,14 @@ static unsafe partial class CudaBlas
         {
             return false;
         }
-        var gemm = (delegate* unmanaged<nint, int, int, int, int, int, float*, nint, int, int, nint, int, int, float*, nint, int, int, int, int, int>)GemmEx.Value;
+        var gemm = (delegate* unmanaged<nint, int, int, int, int, int, float*, nint, int, int, nint, int, int, float*, nint, int, int, int, int,
+            int>)GemmEx.Value;
         float one = 1, kept = add ? 1 : 0;
         int m = checked((int)result.size(0)), n = checked((int)result.size(1)), k = checked((int)b.size(0));
         // in column-major order a row-major matrix is its transpose: result^T = b^T a^T
         int code = gemm(handle, Plain, transposed ? Transposed : Plain, n, m, k, &one, TensorMemory.Pointer(b), BFloat16, checked((int)b.stride(0)),
-            TensorMemory.Pointer(a), BFloat16, checked((int)a.stride(0)), &kept, TensorMemory.Pointer(result), Float32, checked((int)result.stride(0)), ComputeFloat32, DefaultAlgorithm);
+            TensorMemory.Pointer(a), BFloat16, checked((int)a.stride(0)), &kept, TensorMemory.Pointer(result), Float32,
+            checked((int)result.stride(0)), ComputeFloat32, DefaultAlgorithm);
         if (code != 0) throw new CudaException($"cuBLAS: cublasGemmEx of ({m} x {k}) by ({k} x {n}) failed with status {code}");
         GC.KeepAlive((result, a, b));
         return true;

@@ -38,10 +38,12 @@ sealed unsafe class CudaCompiler
         using var texts = new Utf8Texts();
         byte** headers = texts.Array(source.Headers.Select(header => header.Text)), names = texts.Array(source.Headers.Select(header => header.Name));
         nint handle;
-        Check(createProgram(&handle, texts.Pointer(source.Text), texts.Pointer(source.Name), source.Headers.Count, headers, names), "nvrtcCreateProgram");
+        Check(createProgram(&handle, texts.Pointer(source.Text), texts.Pointer(source.Name), source.Headers.Count, headers, names),
+            "nvrtcCreateProgram");
         using var program = new Program(this, handle);
         int code = compileProgram(handle, options.Count, texts.Array(options));
-        if (code != 0) throw new CudaException($"{source.Name} does not compile ({Error(code)}; NVRTC {Version}, {string.Join(' ', options)}):\n{Log(handle)}");
+        if (code != 0)
+            throw new CudaException($"{source.Name} does not compile ({Error(code)}; NVRTC {Version}, {string.Join(' ', options)}):\n{Log(handle)}");
         nuint size;
         Check(getImageSize(handle, &size), "nvrtcGetCUBINSize");
         var image = new byte[size];

@@ -21,7 +21,9 @@ sealed unsafe class CudaDevice
         int device = driver.Device(index);
         Capability = driver.Attribute(device, CudaDriver.CapabilityMajor) * 10 + driver.Attribute(device, CudaDriver.CapabilityMinor);
         if (Capability < 80)
-            throw new CudaException($"CUDA device {index} has compute capability {Capability / 10}.{Capability % 10}; the kernels need 8.0 (Ampere) or later. Set the operator's Backend to Reference.");
+            throw new CudaException(
+                $"CUDA device {index} has compute capability {Capability / 10}.{Capability % 10}; the kernels need 8.0 (Ampere) or later. Set the "
+                + "operator's Backend to Reference.");
         Multiprocessors = driver.Attribute(device, CudaDriver.MultiprocessorCount);
         SharedMemory = driver.Attribute(device, CudaDriver.MaxSharedMemory);
         context = driver.PrimaryContext(device);
@@ -141,12 +143,15 @@ sealed unsafe class CudaDevice
     {
         var options = Options;
         var key = CudaImageCache.Key(source, options, runtime.Compiler.Version);
-        if (CudaImageCache.Read(runtime.CacheFolder, key) is { } cached && runtime.Driver.TryLoad(cached, out var module)) return new(runtime.Driver, module);
+        if (CudaImageCache.Read(runtime.CacheFolder, key) is { } cached && runtime.Driver.TryLoad(cached, out var module))
+            return new(runtime.Driver, module);
         var started = Stopwatch.StartNew();
         var image = runtime.Compiler.Compile(source, options);
         KernelEvents.Log.KernelCompiled(source.Name, options[0], started.ElapsedMilliseconds);
         if (!runtime.Driver.TryLoad(image, out module))
-            throw new CudaException($"the driver does not load {source.Name} compiled by NVRTC {runtime.Compiler.Version} for {options[0]}: it may be older than the compiler");
+            throw new CudaException(
+                $"the driver does not load {source.Name} compiled by NVRTC {runtime.Compiler.Version} for {options[0]}: it may be older than the "
+                + "compiler");
         CudaImageCache.Write(runtime.CacheFolder, key, image);
         return new(runtime.Driver, module);
     }

@@ -39,7 +39,8 @@ sealed unsafe class CudaDriver
         moduleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)Export("cuModuleGetFunction");
         functionSetAttribute = (delegate* unmanaged<nint, int, int, int>)Export("cuFuncSetAttribute");
         launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Export("cuLaunchKernel");
-        launchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)(NativeLibrary.TryGetExport(library, "cuLaunchKernelEx", out var launch) ? launch : 0);
+        launchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)(
+            NativeLibrary.TryGetExport(library, "cuLaunchKernelEx", out var launch) ? launch : 0);
         encodeTensorMap = (delegate* unmanaged<CudaTensorMap*, int, uint, nint, ulong*, ulong*, uint*, uint*, int, int, int, int, int>)
             (NativeLibrary.TryGetExport(library, "cuTensorMapEncodeTiled", out var encode) ? encode : 0);
         Check(((delegate* unmanaged<uint, int>)Export("cuInit"))(0), "cuInit");
@@ -103,13 +104,17 @@ sealed unsafe class CudaDriver
         return function;
     }
 
-    public void AllowShared(nint function, int bytes) => Check(functionSetAttribute(function, MaxDynamicShared, bytes), $"cuFuncSetAttribute for {bytes} bytes of shared memory");
+    public void AllowShared(nint function, int bytes) =>
+        Check(functionSetAttribute(function, MaxDynamicShared, bytes), $"cuFuncSetAttribute for {bytes} bytes of shared memory");
 
     public void Launch(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name) =>
-        Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream, arguments, null),
+        Check(launchKernel(function, checked((uint)grid.X), checked((uint)grid.Y), checked((uint)grid.Z), (uint)threads, 1, 1, (uint)shared, stream,
+            arguments, null),
             $"the launch of {name} over {grid} blocks of {threads} threads");
 
-    /// <summary>The same for a kernel whose blocks may be placed while the kernel before still runs: it waits itself before it touches memory.</summary>
+    /// <summary>
+    /// The same for a kernel whose blocks may be placed while the kernel before still runs: it waits itself before it touches memory.
+    /// </summary>
     public void LaunchOverlapping(nint function, (long X, long Y, long Z) grid, int threads, int shared, nint stream, void** arguments, string name)
     {
         if (launchKernelEx is null)
@@ -120,7 +125,8 @@ sealed unsafe class CudaDriver
         var attribute = new LaunchAttribute { Id = ProgrammaticStreamSerialization, Value = 1 };
         var configuration = new LaunchConfiguration
         {
-            GridX = checked((uint)grid.X), GridY = checked((uint)grid.Y), GridZ = checked((uint)grid.Z), BlockX = (uint)threads, BlockY = 1, BlockZ = 1,
+            GridX = checked((uint)grid.X), GridY = checked((uint)grid.Y), GridZ = checked((uint)grid.Z), BlockX = (uint)threads, BlockY = 1,
+                BlockZ = 1,
             SharedBytes = (uint)shared, Stream = stream, Attributes = &attribute, AttributeCount = 1,
         };
         Check(launchKernelEx(&configuration, function, arguments, null), $"the launch of {name} over {grid} blocks of {threads} threads");
@@ -153,14 +159,16 @@ sealed unsafe class CudaDriver
     /// Returns a map for copies of 64 tokens of 64 elements of one head of a bfloat16 tensor (rows, tokens, heads, elements of a head), otherwise as
     /// in the other overload.
     /// </summary>
-    public CudaTensorMap TensorMap(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides) => Encode(address,
+    public CudaTensorMap TensorMap(
+        nint address, (long Rows, long Tokens, long Heads, long Elements) sizes, (long Row, long Token, long Head) strides) => Encode(address,
         [(ulong)sizes.Elements, (ulong)sizes.Heads, (ulong)sizes.Tokens, (ulong)sizes.Rows],
             [(ulong)strides.Head, (ulong)strides.Token, (ulong)strides.Row], [64, 1, 64, 1]);
 
     CudaTensorMap Encode(nint address, ReadOnlySpan<ulong> sizes, ReadOnlySpan<ulong> strides, ReadOnlySpan<uint> box)
     {
         const int BFloat16 = 9, Swizzle128 = 3, Promote128 = 2;
-        if (encodeTensorMap is null) throw new CudaException("this driver has no cuTensorMapEncodeTiled; the kernels for compute capability 9.0 need one of CUDA 12 or later");
+        if (encodeTensorMap is null)
+            throw new CudaException("this driver has no cuTensorMapEncodeTiled; the kernels for compute capability 9.0 need one of CUDA 12 or later");
         var map = stackalloc byte[sizeof(CudaTensorMap) + 64];
         var aligned = (CudaTensorMap*)((nint)(map + 63) & ~63);
         var steps = stackalloc uint[] { 1, 1, 1, 1 };

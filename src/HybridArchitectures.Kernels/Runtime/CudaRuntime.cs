@@ -61,7 +61,8 @@ sealed class CudaRuntime
         return cuda ? Current() : emulation!;
     }
 
-    internal CudaDevice Device(int index) => devices.TryGetValue(index, out var device) ? device : devices.GetOrAdd(index, number => new CudaDevice(this, number));
+    internal CudaDevice Device(int index) =>
+        devices.TryGetValue(index, out var device) ? device : devices.GetOrAdd(index, number => new CudaDevice(this, number));
 
     static CudaRuntime Current()
     {
@@ -73,15 +74,20 @@ sealed class CudaRuntime
     {
         foreach (var name in NativeNames.CudaDriver)
             if (NativeLibrary.TryLoad(name, out var handle)) return handle;
-        throw new CudaException($"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the operator's Backend to Reference.");
+        throw new CudaException(
+            $"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the operator's "
+            + "Backend to Reference.");
     }
 
     internal static nint LoadCompiler()
     {
         foreach (var candidate in NativeNames.Nvrtc(TorchLibrary.Folder))
             if (NativeLibrary.TryLoad(candidate, out var handle)) return handle;
-        throw new CudaException($"no NVRTC, which compiles the kernels: it is neither in the folder of libtorch ({TorchLibrary.Folder}) nor on the system's library path. "
-            + "A CUDA libtorch brings it (TorchSharp-cuda-linux / TorchSharp-cuda-windows, or a Python PyTorch with CUDA); else set the operator's Backend to Reference.");
+        throw new CudaException(
+            $"no NVRTC, which compiles the kernels: it is neither in the folder of libtorch ({TorchLibrary.Folder}) nor on the system's "
+            + "library path. "
+            + "A CUDA libtorch brings it (TorchSharp-cuda-linux / TorchSharp-cuda-windows, or a Python PyTorch with CUDA); else set the "
+            + "operator's Backend to Reference.");
     }
 
     sealed class EndOfEmulation : IDisposable

@@ -8,7 +8,8 @@ sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string
 {
     /// <summary>Gets every kernel source of this assembly.</summary>
     public static IEnumerable<CudaSource> All =>
-        Assembly.GetManifestResourceNames().Where(name => name.EndsWith(".cu", StringComparison.Ordinal)).Order(StringComparer.Ordinal).Select(Embedded);
+        Assembly.GetManifestResourceNames().Where(name => name.EndsWith(".cu", StringComparison.Ordinal)).Order(StringComparer.Ordinal)
+            .Select(Embedded);
 
     static Assembly Assembly => typeof(CudaSource).Assembly;
 
@@ -36,7 +37,8 @@ sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string
 
     static string Read(string name)
     {
-        using var stream = Assembly.GetManifestResourceStream(name) ?? throw new FileNotFoundException($"{name} is not among the kernel sources of this assembly", name);
+        using var stream = Assembly.GetManifestResourceStream(name)
+            ?? throw new FileNotFoundException($"{name} is not among the kernel sources of this assembly", name);
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
     }

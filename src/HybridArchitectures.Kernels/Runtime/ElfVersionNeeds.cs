@@ -49,7 +49,8 @@ static class ElfVersionNeeds
     }
 
     static Span<byte> Slice(Span<byte> elf, long offset, int length) =>
-        offset >= 0 && offset <= elf.Length - length ? elf.Slice((int)offset, length) : throw new BadImageFormatException($"offset {offset} lies outside the file of {elf.Length} bytes");
+        offset >= 0 && offset <= elf.Length - length ? elf.Slice((int)offset, length)
+            : throw new BadImageFormatException($"offset {offset} lies outside the file of {elf.Length} bytes");
 
     static ushort U16(Span<byte> elf, long offset) => BinaryPrimitives.ReadUInt16LittleEndian(Slice(elf, offset, 2));
     static uint U32(Span<byte> elf, long offset) => BinaryPrimitives.ReadUInt32LittleEndian(Slice(elf, offset, 4));

@@ -16,7 +16,8 @@ readonly unsafe ref struct FlushedDenormals
     static float tiny = 1e-30f, tenth = 1e-10f;
 
     // 0 if libtorch does not export it; numbers then stay as they are
-    static readonly Lazy<nint> Setter = new(() => NativeLibrary.TryLoad(NativeNames.TorchCpu, typeof(FlushedDenormals).Assembly, null, out var library)
+    static readonly Lazy<nint> Setter =
+        new(() => NativeLibrary.TryLoad(NativeNames.TorchCpu, typeof(FlushedDenormals).Assembly, null, out var library)
         && (NativeLibrary.TryGetExport(library, Name, out var export)
             || NativeLibrary.TryGetExport(library, WindowsName, out export)) ? export : 0);
 
@@ -43,7 +44,8 @@ readonly unsafe ref struct FlushedDenormals
     // one part for each thread of libtorch, including this one
     static void Everywhere(bool on)
     {
-        if (LibTorch.torch_parallel_for(0, get_num_threads(), 1, &Set, on ? 1 : 0) != 0) throw new InvalidOperationException("libtorch could not start its threads");
+        if (LibTorch.torch_parallel_for(0, get_num_threads(), 1, &Set, on ? 1 : 0) != 0)
+            throw new InvalidOperationException("libtorch could not start its threads");
         SetHere(on);
     }
 

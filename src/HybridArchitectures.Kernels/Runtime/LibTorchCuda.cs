@@ -10,7 +10,8 @@ static partial class LibTorchCuda
     /// </summary>
     public static nint CurrentStream(int device)
     {
-        if (aoti_torch_get_current_cuda_stream(device, out var stream) != 0) throw new CudaException($"libtorch gave no current stream of device {device}");
+        if (aoti_torch_get_current_cuda_stream(device, out var stream) != 0)
+            throw new CudaException($"libtorch gave no current stream of device {device}");
         return stream;
     }
 
@@ -42,7 +43,8 @@ static partial class LibTorchCuda
 
         internal DeviceGuard(int device)
         {
-            if (aoti_torch_create_cuda_guard(device, out guard) != 0) throw new CudaException($"libtorch does not make device {device} the current one");
+            if (aoti_torch_create_cuda_guard(device, out guard) != 0)
+                throw new CudaException($"libtorch does not make device {device} the current one");
         }
 
         public void Dispose() => aoti_torch_delete_cuda_guard(guard);

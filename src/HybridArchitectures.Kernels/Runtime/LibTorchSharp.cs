@@ -33,13 +33,15 @@ static unsafe partial class LibTorchSharp
     public static partial void THSAutograd_CSharpNode_disposeWeakPtr(NativeNode node);
 
     [LibraryImport(Library)]
-    public static partial void THSAutograd_CSharpNode_setNextEdges(NativeNode node, NativeTensors inputs, [MarshalAs(UnmanagedType.U1)] bool executable);
+    public static partial void THSAutograd_CSharpNode_setNextEdges(
+        NativeNode node, NativeTensors inputs, [MarshalAs(UnmanagedType.U1)] bool executable);
 
     [LibraryImport(Library)]
     public static partial void THSAutograd_CSharpNode_clearInputMetadata(NativeNode node);
 
     [LibraryImport(Library)]
-    public static partial void THSAutograd_Function_wrapOutputs(NativeTensors inputs, NativeTensors nonDifferentiable, NativeTensors dirty, NativeTensors outputs, NativeNode node, nint allocate);
+    public static partial void THSAutograd_Function_wrapOutputs(
+        NativeTensors inputs, NativeTensors nonDifferentiable, NativeTensors dirty, NativeTensors outputs, NativeNode node, nint allocate);
 
     [LibraryImport(Library)]
     public static partial nint THSAutograd_SavedVariable_ctor(nint tensor, NativeNode node, [MarshalAs(UnmanagedType.U1)] bool isInplace);

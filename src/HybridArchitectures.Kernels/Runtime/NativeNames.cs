@@ -23,7 +23,8 @@ static class NativeNames
         var (pattern, plain) = OperatingSystem.IsWindows() ? ("nvrtc64_*.dll", new[] { "nvrtc64_130_0.dll", "nvrtc64_120_0.dll" })
             : ("libnvrtc*.so*", ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]);
         var packages = Path.GetFullPath(Path.Combine(torchFolder, "..", "..", "nvidia"));
-        string[] folders = [torchFolder, .. new[] { "cu13", "cuda_nvrtc" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
+        string[] folders = [torchFolder,
+            .. new[] { "cu13", "cuda_nvrtc" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
         return folders.Where(Directory.Exists)
             .SelectMany(folder => Directory.EnumerateFiles(folder, pattern).Order(StringComparer.Ordinal))
             .Where(path => !path.Contains("builtins", StringComparison.Ordinal) && !path.Contains(".alt.", StringComparison.Ordinal))
@@ -35,7 +36,8 @@ static class NativeNames
     {
         string[] plain = OperatingSystem.IsWindows() ? ["cublas64_13.dll", "cublas64_12.dll"] : ["libcublas.so.13", "libcublas.so.12"];
         var packages = Path.GetFullPath(Path.Combine(torchFolder, "..", "..", "nvidia"));
-        string[] folders = [torchFolder, .. new[] { "cu13", "cublas" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
+        string[] folders = [torchFolder,
+            .. new[] { "cu13", "cublas" }.SelectMany(name => new[] { "lib", "bin" }.Select(part => Path.Combine(packages, name, part)))];
         return plain.Concat(folders.SelectMany(folder => plain.Select(name => Path.Combine(folder, name)).Where(System.IO.File.Exists)));
     }
 
@@ -66,7 +68,8 @@ static class NativeNames
                 return Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData), "HybridArchitectures", "cache");
             var root = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
             if (string.IsNullOrEmpty(root) || !Path.IsPathRooted(root))
-                root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile, Environment.SpecialFolderOption.DoNotVerify), ".cache");
+                root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile, Environment.SpecialFolderOption.DoNotVerify),
+                    ".cache");
             return Path.Combine(root, "HybridArchitectures");
         }
     }

@@ -21,7 +21,8 @@ public readonly unsafe struct OperatorArgument
     public static OperatorArgument None => default;
 
     /// <summary>Creates a value for a parameter of type <c>float?</c>.</summary>
-    public static OperatorArgument Optional(double? value) => value is { } number ? new(null, BitConverter.DoubleToUInt64Bits(number), true) : default;
+    public static OperatorArgument Optional(double? value) =>
+        value is { } number ? new(null, BitConverter.DoubleToUInt64Bits(number), true) : default;
 
     /// <summary>Creates a value for a parameter of type <c>int?</c>.</summary>
     public static OperatorArgument Optional(long? value) => value is { } number ? new(null, (ulong)number, true) : default;
@@ -66,7 +67,8 @@ public readonly unsafe struct OperatorArgument
     internal void KeepAlive() => GC.KeepAlive(reference);
 
     static ulong Handle(Tensor tensor) =>
-        LibTorch.aoti_torch_new_tensor_handle(tensor.Handle, out var copy) == 0 ? (ulong)copy : throw new InvalidOperationException("libtorch gave no handle for a tensor");
+        LibTorch.aoti_torch_new_tensor_handle(tensor.Handle, out var copy) == 0 ? (ulong)copy
+            : throw new InvalidOperationException("libtorch gave no handle for a tensor");
 
     static ulong List(int count, Func<int, ulong> item)
     {
@@ -82,6 +84,7 @@ public readonly unsafe struct OperatorArgument
         Tensor tensor => $"{tensor.dtype}[{string.Join(",", tensor.shape)}]",
         Tensor[] tensors => $"{tensors.Length} tensors",
         long[] numbers => $"[{string.Join(",", numbers)}]",
-        _ => bits == 0 && !optional ? "0/none" : BitConverter.UInt64BitsToDouble(bits) is var number && Math.Abs(number) is > 1e-300 and < 1e300 ? $"{number}" : $"{bits}",
+        _ => bits == 0 && !optional ? "0/none" : BitConverter.UInt64BitsToDouble(bits) is var number && Math.Abs(number) is > 1e-300 and < 1e300
+        ? $"{number}" : $"{bits}",
     };
 }

@@ -12,7 +12,8 @@ public static unsafe class TensorMemory
     public static nint Pointer(Tensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        if (LibTorch.aoti_torch_get_data_ptr(tensor.Handle, out var pointer) != 0) throw new InvalidOperationException("libtorch gave no address for the tensor");
+        if (LibTorch.aoti_torch_get_data_ptr(tensor.Handle, out var pointer) != 0)
+            throw new InvalidOperationException("libtorch gave no address for the tensor");
         GC.KeepAlive(tensor);
         return pointer;
     }
@@ -47,9 +48,11 @@ public static unsafe class TensorMemory
             throw new ArgumentException($"{nameof(tensor)} is on {tensor.device}; expected cpu", nameof(tensor));
         if (!tensor.is_contiguous()) throw new ArgumentException($"{nameof(tensor)} is not contiguous; expected a contiguous tensor", nameof(tensor));
         if (tensor.ElementSize != sizeof(T))
-            throw new ArgumentException($"{nameof(tensor)} is {tensor.dtype}; expected elements of {sizeof(T)} bytes ({typeof(T).Name})", nameof(tensor));
+            throw new ArgumentException($"{nameof(tensor)} is {tensor.dtype}; expected elements of {sizeof(T)} bytes ({typeof(T).Name})",
+                nameof(tensor));
         long count = tensor.NumberOfElements;
-        if (count > int.MaxValue) throw new ArgumentException($"{nameof(tensor)} has {count} elements; expected at most {int.MaxValue}", nameof(tensor));
+        if (count > int.MaxValue)
+            throw new ArgumentException($"{nameof(tensor)} has {count} elements; expected at most {int.MaxValue}", nameof(tensor));
         return count == 0 ? [] : new Span<T>((void*)Pointer(tensor), (int)count);
     }
 }

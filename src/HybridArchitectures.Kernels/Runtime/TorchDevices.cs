@@ -21,14 +21,16 @@ static class TorchDevices
                 + "570 or later for the CUDA 12.8 of TorchSharp's packages and 580 or later for CUDA 13; nvidia-smi prints its version.", name);
         int count = cuda.device_count();
         if (device.index >= count)
-            throw new ArgumentException($"{name} is {device}; expected cuda:0{(count == 1 ? "" : $" to cuda:{count - 1}")}, the GPUs of this machine.", name);
+            throw new ArgumentException(
+                $"{name} is {device}; expected cuda:0{(count == 1 ? "" : $" to cuda:{count - 1}")}, the GPUs of this machine.", name);
     }
 
     static string WithoutCuda(Device device, string name)
     {
         string package = OperatingSystem.IsWindows() ? "TorchSharp-cuda-windows" : "TorchSharp-cuda-linux";
         return $"{name} is {device}; expected cpu, since the libtorch of this program ('{TorchLibrary.Folder}') is built without CUDA. "
-            + $"For a GPU, put the package {package} in the place of TorchSharp-cpu (dotnet remove package TorchSharp-cpu; dotnet add package {package} --version {NativeNames.TorchSharpVersion}), "
+            + $"For a GPU, put the package {package} in the place of TorchSharp-cpu (dotnet remove package TorchSharp-cpu; dotnet add package "
+            + $"{package} --version {NativeNames.TorchSharpVersion}), "
             + $"or let {TorchLibrary.PathVariable} name the folder of a libtorch with CUDA in a program without either package.";
     }
 }

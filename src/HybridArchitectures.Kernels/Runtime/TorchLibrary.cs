@@ -93,8 +93,10 @@ public static class TorchLibrary
     static string? FindFolder() => Path.GetDirectoryName(NativeNames.Find(NativeNames.File(NativeNames.TorchCpu))) ?? FolderOfVariable();
 
     static string Missing(string name) =>
-        $"No libtorch is there, so {NativeNames.File(name)} cannot be loaded. Add one to the program: dotnet add package TorchSharp-cpu --version {NativeNames.TorchSharpVersion} "
-        + $"(for a GPU TorchSharp-cuda-linux or TorchSharp-cuda-windows). Or let {PathVariable} name the folder of an existing one; for a Python PyTorch, "
+        $"No libtorch is there, so {NativeNames.File(name)} cannot be loaded. Add one to the program: dotnet add package TorchSharp-cpu --version "
+            + $"{NativeNames.TorchSharpVersion} "
+        + $"(for a GPU TorchSharp-cuda-linux or TorchSharp-cuda-windows). Or let {PathVariable} name the folder of an existing one; for a Python "
+        + "PyTorch, "
         + "python3 -c \"import torch, os; print(os.path.join(torch.__path__[0], 'lib'))\" prints it.";
 
     /// <summary>Returns the message for a library that exists but that the system does not load.</summary>
@@ -102,7 +104,9 @@ public static class TorchLibrary
     {
         var text = $"{NativeNames.File(name)} of the libtorch in {folder} cannot be loaded: {reason.Split('\n')[0].TrimEnd('.', '\r')}. ";
         if (OperatingSystem.IsWindows())
-            return text + "It needs the Microsoft Visual C++ Redistributable for x64, which no package brings: https://aka.ms/vs/17/release/vc_redist.x64.exe.";
+            return text
+                + "It needs the Microsoft Visual C++ Redistributable for x64, which no package brings: "
+                + "https://aka.ms/vs/17/release/vc_redist.x64.exe.";
         return text + $"'ldd {Path.Combine(folder, NativeNames.File(name))}' shows what this system lacks.";
     }
 
@@ -111,7 +115,9 @@ public static class TorchLibrary
         var folder = Environment.GetEnvironmentVariable(PathVariable);
         if (string.IsNullOrEmpty(folder)) return null;
         if (!File.Exists(Path.Combine(folder, NativeNames.File(NativeNames.TorchCpu))))
-            throw new DllNotFoundException($"{PathVariable} is '{folder}', but there is no {NativeNames.File(NativeNames.TorchCpu)} in it; expected a folder such as .../torch/lib.");
+            throw new DllNotFoundException(
+                $"{PathVariable} is '{folder}', but there is no {NativeNames.File(NativeNames.TorchCpu)} in it; expected a folder such as "
+                + ".../torch/lib.");
         return Path.GetFullPath(folder);
     }
 
@@ -123,7 +129,8 @@ public static class TorchLibrary
         var own = Path.GetDirectoryName(NativeNames.Find(NativeNames.File(NativeNames.TorchCpu)));
         if (own is not null && Path.GetFullPath(own) != Path.GetFullPath(folder))
             throw new InvalidOperationException(
-                $"{PathVariable} is '{folder}', but this program contains its own libtorch in '{own}'. Two in one process end it: unset the variable, "
+                $"{PathVariable} is '{folder}', but this program contains its own libtorch in '{own}'. Two in one process end it: unset the "
+                + "variable, "
                 + "or build the program without TorchSharp-cpu / TorchSharp-cuda (in this repository: -p:TorchBackend=none).");
     }
 
@@ -144,7 +151,9 @@ public static class TorchLibrary
             // its dependencies are resolved by soname once these are loaded
             foreach (var name in NativeNames.Preloaded(folder)) NativeLibrary.Load(Path.Combine(folder, NativeNames.File(name)));
             var original = NativeNames.Find(NativeNames.File(NativeNames.TorchSharp))
-                ?? throw new DllNotFoundException($"{NativeNames.File(NativeNames.TorchSharp)} of the package TorchSharp is not next to the program; publish it with its native files.");
+                ?? throw new DllNotFoundException(
+                $"{NativeNames.File(NativeNames.TorchSharp)} of the package TorchSharp is not next to the program; publish it with its "
+                + "native files.");
             // with a libtorch elsewhere the file may simply load now; if libstdc++ is too old, a copy is corrected
             if (NativeLibrary.TryLoad(original, out correctedCopy)) return correctedCopy;
             return correctedCopy = OperatingSystem.IsLinux() ? CorrectedCopy.Load(original) : NativeLibrary.Load(original);

@@ -18,7 +18,8 @@ public static unsafe class TorchOperator
     /// <param name="overload">The overload, such as <c>tensor_lr</c>; empty for the default overload.</param>
     /// <param name="arguments">All arguments in the order of the schema.</param>
     /// <exception cref="InvalidOperationException">libtorch refused the call. It has printed the reason to the error stream.</exception>
-    public static Tensor Call(string name, string overload, params ReadOnlySpan<OperatorArgument> arguments) => CallMany(name, overload, 1, arguments)[0];
+    public static Tensor Call(string name, string overload, params ReadOnlySpan<OperatorArgument> arguments) =>
+        CallMany(name, overload, 1, arguments)[0];
 
     /// <summary>Calls an operator with one integer as its result.</summary>
     /// <inheritdoc cref="Call"/>
@@ -55,7 +56,8 @@ public static unsafe class TorchOperator
         foreach (var argument in arguments) argument.KeepAlive();
         if (code != 0)
             throw new InvalidOperationException(
-                $"libtorch refused {name}{(overload.Length > 0 ? "." + overload : "")} (the error stream has the reason); arguments: {Describe(arguments)}");
+                $"libtorch refused {name}{(overload.Length > 0 ? "." + overload : "")} (the error stream has the reason); arguments: "
+                + $"{Describe(arguments)}");
     }
 
     static string Describe(ReadOnlySpan<OperatorArgument> arguments)

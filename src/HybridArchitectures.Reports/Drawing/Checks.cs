@@ -24,7 +24,8 @@ static class Checks
                     $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected no number below 0", argument);
             if (i > 0 && (point.Step < points[i - 1].Step || point.Tokens < points[i - 1].Tokens))
                 throw new ArgumentException(
-                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the previous point; expected points in order of time", argument);
+                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the previous point; expected points in order of time",
+                    argument);
         }
     }
 
@@ -32,7 +33,8 @@ static class Checks
     {
         for (int i = 0; i < baselines.Count; i++)
         {
-            if (baselines[i] is not { Name: not null } baseline) throw new ArgumentException($"baseline {i} is null or has no name", nameof(baselines));
+            if (baselines[i] is not { Name: not null } baseline)
+                throw new ArgumentException($"baseline {i} is null or has no name", nameof(baselines));
             if (!double.IsFinite(baseline.HeldOutLoss))
                 throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
         }

@@ -58,7 +58,8 @@ sealed class LossPicture
         foreach (double tick in losses)
         {
             shapes.Add(new Shape.Segment(layout.Left, Y(tick), layout.Right, Y(tick), Inks.Line, Opacity: 0.45f));
-            shapes.Add(new Shape.Text(layout.Left - 8, Y(tick), tick.ToString(format, CultureInfo.InvariantCulture), TickSize, Inks.Soft, Anchor.End));
+            shapes.Add(new Shape.Text(layout.Left - 8, Y(tick), tick.ToString(format, CultureInfo.InvariantCulture), TickSize, Inks.Soft,
+                Anchor.End));
         }
         foreach (double tick in LossFrame.Ticks(0, frame.Right, Math.Max(2, (int)((layout.Right - layout.Left) / 90))))
         {

@@ -33,7 +33,8 @@ static class PngWriter
             case Shape.Text line: Draw(canvas, paint, line); break;
             case Shape.Sentence sentence: Draw(canvas, sentence); break;
             case Shape.Segment segment:
-                var ends = new Shape.Curve([(segment.X1, segment.Y1), (segment.X2, segment.Y2)], segment.Stroke, segment.Width, segment.Opacity, segment.Dash);
+                var ends = new Shape.Curve([(segment.X1, segment.Y1), (segment.X2, segment.Y2)], segment.Stroke, segment.Width, segment.Opacity,
+                segment.Dash);
                 Draw(canvas, paint, ends, SKStrokeCap.Butt);
                 break;
             case Shape.Curve curve: Draw(canvas, paint, curve, SKStrokeCap.Round); break;
@@ -133,6 +134,7 @@ static class PngWriter
     static SKShader Diagonal(SKRect box, SKColor first, SKColor second)
     {
         var unit = SKMatrix.CreateScale(box.Width, box.Height).PostConcat(SKMatrix.CreateTranslation(box.Left, box.Top));
-        return SKShader.CreateLinearGradient(new SKPoint(0, 0), new SKPoint(1, 1), [first, first, second, second], [0, 0.5f, 0.5f, 1], SKShaderTileMode.Clamp, unit);
+        return SKShader.CreateLinearGradient(
+            new SKPoint(0, 0), new SKPoint(1, 1), [first, first, second, second], [0, 0.5f, 0.5f, 1], SKShaderTileMode.Clamp, unit);
     }
 }

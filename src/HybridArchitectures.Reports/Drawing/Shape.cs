@@ -12,7 +12,8 @@ abstract record Shape
     /// <summary>
     /// Represents one line of text, vertically centered at <paramref name="Y"/>. <paramref name="Turned"/> rotates it to be read upwards.
     /// </summary>
-    public sealed record Text(float X, float Y, string Content, float Size, Ink Fill, Anchor Anchor = Anchor.Start, bool Bold = false, bool Turned = false) : Shape;
+    public sealed record Text(float X, float Y, string Content, float Size, Ink Fill, Anchor Anchor = Anchor.Start, bool Bold = false,
+        bool Turned = false) : Shape;
 
     /// <summary>Represents consecutive texts of one size with a space of <see cref="Gap"/> between them. They stay apart in any font.</summary>
     public sealed record Sentence(float X, float Y, float Size, IReadOnlyList<Words> Parts) : Shape

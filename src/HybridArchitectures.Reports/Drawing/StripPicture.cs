@@ -17,7 +17,8 @@ sealed class StripPicture
     readonly List<Shape> shapes = [];
     float right, y = Margin;
 
-    StripPicture(HybridDesign design, int sequenceLength) => (this.design, costs) = (design, sequenceLength == 0 ? [] : Costs(design, sequenceLength));
+    StripPicture(HybridDesign design, int sequenceLength) =>
+        (this.design, costs) = (design, sequenceLength == 0 ? [] : Costs(design, sequenceLength));
 
     /// <summary>Lays out a design.</summary>
     /// <param name="design">The design, with all sizes derived.</param>
@@ -77,7 +78,8 @@ sealed class StripPicture
             bool last = first + count == design.Depth;
             float end = start + count * (Cell + Gap);
             // the residual stream is behind everything
-            shapes.Add(new Shape.Segment(row == 0 ? x + End : start - Gap, y + column / 2, last ? end : end - Gap + 10, y + column / 2, Inks.Line, 2));
+            shapes.Add(new Shape.Segment(row == 0 ? x + End : start - Gap, y + column / 2, last ? end : end - Gap + 10, y + column / 2, Inks.Line,
+                2));
             if (row == 0) Terminal("embedding", x, column);
             for (int i = 0; i < count; i++) Layer(first + i, start + i * (Cell + Gap));
             if (last) Terminal(design.TiedHead ? "head, tied" : "head", end, column);
@@ -93,7 +95,8 @@ sealed class StripPicture
     void Bars(string caption, double[] values, string unit, int first, int count, float start)
     {
         double most = values.Max();
-        Write(start, y + Caption / 2, 10.5f, new Shape.Words(caption, Inks.Soft), new Shape.Words($"up to {Figures.Short(most)}{unit} a layer", Inks.Soft));
+        Write(start, y + Caption / 2, 10.5f, new Shape.Words(caption, Inks.Soft),
+            new Shape.Words($"up to {Figures.Short(most)}{unit} a layer", Inks.Soft));
         y += Caption;
         for (int i = 0; i < count; i++)
         {
@@ -119,7 +122,8 @@ sealed class StripPicture
         var block = design.Blocks[index];
         PartLook mixer = PartLook.From(design, block), feedForward = PartLook.From(block.FeedForward);
         List<Shape> column = [];
-        column.Add(new Shape.Box(x, y, Cell, Mixer, 5, mixer.Fill ?? Inks.Paper, mixer.Second, mixer.Fill is null ? Inks.Line : null, mixer.Fill is null, "mixer"));
+        column.Add(new Shape.Box(x, y, Cell, Mixer, 5, mixer.Fill ?? Inks.Paper, mixer.Second, mixer.Fill is null ? Inks.Line : null,
+            mixer.Fill is null, "mixer"));
         column.AddRange(Letter(mixer, x + Cell / 2, y + Mixer / 2, 16));
         column.AddRange(FeedForwardBoxes(block.FeedForward, feedForward, x, y + Mixer + Between, Cell, FeedForward));
         column.Add(new Shape.Text(x + Cell / 2, y + Mixer + Between + FeedForward + 10, $"{index + 1}", 10.5f, Inks.Soft, Anchor.Middle));
@@ -130,7 +134,8 @@ sealed class StripPicture
     {
         if (look.Letter.Length == 0) yield break;
         // no single colour is readable on both halves of a split box
-        if (look.Second is not null) yield return new Shape.Box(x - size * 0.65f, middle - size * 0.6f, size * 1.3f, size * 1.2f, size * 0.25f, Inks.Paper);
+        if (look.Second is not null)
+            yield return new Shape.Box(x - size * 0.65f, middle - size * 0.6f, size * 1.3f, size * 1.2f, size * 0.25f, Inks.Paper);
         yield return new Shape.Text(x, middle, look.Letter, size, look.OnFill, Anchor.Middle, Bold: true);
     }
 
@@ -140,12 +145,14 @@ sealed class StripPicture
         // a mixture is drawn as several small boxes
         int cells = spec is MixtureOfExpertsSpec ? 3 : 1;
         float cell = (width - 2 * (cells - 1)) / cells;
-        return Enumerable.Range(0, cells).Select(i => new Shape.Box(x + i * (cell + 2), y, cell, height, cells == 1 ? 4 : 3, look.Fill, Class: "feed-forward"));
+        return Enumerable.Range(0, cells)
+            .Select(i => new Shape.Box(x + i * (cell + 2), y, cell, height, cells == 1 ? 4 : 3, look.Fill, Class: "feed-forward"));
     }
 
     void Legend()
     {
-        foreach (var group in design.Blocks.Select((block, index) => (Block: block, Layer: index + 1)).GroupBy(entry => (entry.Block.Mixer, entry.Block.Shared?.Transformer)))
+        foreach (var group in design.Blocks.Select((block, index) => (Block: block, Layer: index + 1))
+            .GroupBy(entry => (entry.Block.Mixer, entry.Block.Shared?.Transformer)))
         {
             var look = PartLook.From(design, group.First().Block);
             var swatch = new Shape.Box(Margin, y - 7, 22, 14, 3, look.Fill, look.Second, look.Fill is null ? Inks.Line : null, look.Fill is null);

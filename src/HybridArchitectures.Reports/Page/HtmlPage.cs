@@ -100,13 +100,15 @@ sealed class HtmlPage
         const int bar = 5, gap = 2;
         var svg = new StringBuilder();
         var pattern = Escape(design.Pattern);
-        svg.Append(CultureInfo.InvariantCulture, $"<svg class=\"mini\" width=\"{design.Depth * (bar + gap)}\" height=\"14\" role=\"img\" aria-label=\"layers {pattern}\">");
+        svg.Append(CultureInfo.InvariantCulture,
+            $"<svg class=\"mini\" width=\"{design.Depth * (bar + gap)}\" height=\"14\" role=\"img\" aria-label=\"layers {pattern}\">");
         svg.Append(CultureInfo.InvariantCulture, $"<title>{pattern}</title>");
         for (int i = 0; i < design.Depth; i++)
         {
             var look = PartLook.From(design.Blocks[i].Mixer);
             void Bar(Ink ink, int y, int height) =>
-                svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"f-{ink.Name}\" x=\"{i * (bar + gap)}\" y=\"{y}\" width=\"{bar}\" height=\"{height}\" rx=\"1\"/>");
+                svg.Append(CultureInfo.InvariantCulture,
+                    $"<rect class=\"f-{ink.Name}\" x=\"{i * (bar + gap)}\" y=\"{y}\" width=\"{bar}\" height=\"{height}\" rx=\"1\"/>");
             Bar(look.Fill ?? Inks.Plain, 2, 10);
             if (look.Second is { } second) Bar(second, 7, 5);
         }
@@ -207,7 +209,8 @@ sealed class HtmlPage
     {
         var dashes = dash is null ? "" : $" stroke-dasharray=\"{dash.Svg}\"";
         return "<span class=\"swatch\"><svg width=\"26\" height=\"8\" aria-hidden=\"true\">"
-            + string.Create(CultureInfo.InvariantCulture, $"<line class=\"s-{ink.Name}\" x2=\"26\" y1=\"4\" y2=\"4\" stroke-width=\"{width}\"{dashes}/></svg></span>");
+            + string.Create(CultureInfo.InvariantCulture,
+            $"<line class=\"s-{ink.Name}\" x2=\"26\" y1=\"4\" y2=\"4\" stroke-width=\"{width}\"{dashes}/></svg></span>");
     }
 
     static string Resource(string name)

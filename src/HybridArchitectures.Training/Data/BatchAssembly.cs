@@ -15,7 +15,8 @@ static class BatchAssembly
     /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     /// <param name="fill">Fills the row with an index.</param>
     /// <param name="row">A row to reuse.</param>
-    public static TokenBatch Assemble(DataPosition position, int rows, int contextLength, Device? device, Action<int, TrainingRow> fill, TrainingRow row)
+    public static TokenBatch Assemble(
+        DataPosition position, int rows, int contextLength, Device? device, Action<int, TrainingRow> fill, TrainingRow row)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -38,7 +39,8 @@ static class BatchAssembly
         GC.KeepAlive(targets);
         Tensor Place(Tensor value) => device is null || device.type == DeviceType.CPU ? value : value.to(device);
         var (weights, sum) = optional.Weights(TensorMemory.Span<long>(targets), counted);
-        return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(Place, device), counted, bytes ?? 0, weights is null ? null : Place(weights), sum);
+        return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(Place, device), counted, bytes ?? 0,
+            weights is null ? null : Place(weights), sum);
     }
 
     /// <summary>Contains the parts that most rows do not have: documents, weights and padding.</summary>
@@ -74,7 +76,8 @@ static class BatchAssembly
             {
                 if (!(weights[i] >= 0) || !float.IsFinite(weights[i]))
                     throw new InvalidDataException(
-                        $"the weight at row {i / contextLength}, position {i % contextLength} is {weights[i]}; expected a finite number of at least 0");
+                        $"the weight at row {i / contextLength}, position {i % contextLength} is {weights[i]}; expected a finite number of at "
+                        + "least 0");
                 if (targets[i] != TrainingRow.NoTarget) sum += weights[i];
             }
             return (tensor(weights, [rows, contextLength]), sum);
@@ -83,7 +86,8 @@ static class BatchAssembly
         public SequenceLayout? Layout(Func<Tensor, Tensor> place, Device? device)
         {
             bool isFull = lengths.All(length => length == contextLength);
-            if (documents is not null) return SequenceLayout.FromDocumentIds(place(tensor(documents, [rows, contextLength])), isFull ? null : lengths);
+            if (documents is not null)
+                return SequenceLayout.FromDocumentIds(place(tensor(documents, [rows, contextLength])), isFull ? null : lengths);
             return isFull ? null : SequenceLayout.Padded(lengths, contextLength, device);
         }
     }

@@ -51,7 +51,8 @@ sealed class CompressedSource : IDisposable
         {
             throw new InvalidDataException(
                 $"{owner.Path}: a Zstandard frame needs a larger window than {maxWindow} bytes, the limit for reading; the file is not "
-                + $"damaged. Expected a smaller window, or {nameof(DocumentFileOptions.MaxZstandardWindow)} raised (to 2147483648 for every file)", e);
+                + $"damaged. Expected a smaller window, or {nameof(DocumentFileOptions.MaxZstandardWindow)} raised (to 2147483648 for every file)",
+                e);
         }
         catch (Exception e) when (IsDamage(e))
         {

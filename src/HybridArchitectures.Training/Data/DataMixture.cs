@@ -29,10 +29,12 @@ public sealed class DataMixture : ITrainingData
             ArgumentNullException.ThrowIfNull(source.Data, nameof(sources));
             if (!(source.Weight > 0) || !double.IsFinite(source.Weight))
                 throw new ArgumentException(
-                    string.Create(CultureInfo.InvariantCulture, $"source '{source.Name}' has weight {source.Weight}; expected a finite number above 0"), nameof(sources));
+                    string.Create(CultureInfo.InvariantCulture,
+                    $"source '{source.Name}' has weight {source.Weight}; expected a finite number above 0"), nameof(sources));
             if (source.Data.VocabularySize != sources[0].Data.VocabularySize)
                 throw new ArgumentException(
-                    $"source '{source.Name}' has a vocabulary size of {source.Data.VocabularySize}; '{sources[0].Name}' has {sources[0].Data.VocabularySize}",
+                    $"source '{source.Name}' has a vocabulary size of {source.Data.VocabularySize}; '{sources[0].Name}' has "
+                    + $"{sources[0].Data.VocabularySize}",
                     nameof(sources));
         }
         Sources = [.. sources];
@@ -50,7 +52,8 @@ public sealed class DataMixture : ITrainingData
 
     /// <inheritdoc/>
     public string Description => Sources.Count == 1 ? Sources[0].Data.Description
-        : string.Join("; ", Sources.Select(source => string.Create(CultureInfo.InvariantCulture, $"weight {source.Weight:r}: {source.Data.Description}")));
+        : string.Join("; ", Sources.Select(
+        source => string.Create(CultureInfo.InvariantCulture, $"weight {source.Weight:r}: {source.Data.Description}")));
 
     /// <inheritdoc/>
     public TrainingReader OpenReader(TrainingReaderOptions options)

@@ -22,7 +22,8 @@ sealed class DeltaDecoder
         this.data = data;
         uint block = ReadVarint(), parts = ReadVarint(), total = ReadVarint();
         if (block is 0 or > MaxBlock || block % 128 != 0 || parts == 0 || block % parts != 0 || block / parts % 32 != 0)
-            throw new InvalidDataException($"differences in blocks of {block} in {parts} parts; expected multiples of 128 and of 32 up to {MaxBlock}");
+            throw new InvalidDataException(
+                $"differences in blocks of {block} in {parts} parts; expected multiples of 128 and of 32 up to {MaxBlock}");
         if (total > maxCount) throw new InvalidDataException($"{total} integers; expected at most {maxCount}");
         (perMiniature, miniatures, count) = ((int)(block / parts), (int)parts, (int)total);
         widths = new byte[miniatures];

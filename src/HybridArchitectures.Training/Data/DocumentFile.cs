@@ -123,7 +123,8 @@ public sealed class DocumentFile
         for (int searched = 0; ;)
         {
             int zero = window.Bytes[searched..].IndexOf((byte)0);
-            if (zero >= 0) throw new InvalidDataException($"{Path}: a zero byte at offset {window.Offset + searched + zero} of the text; expected UTF-8 text");
+            if (zero >= 0)
+                throw new InvalidDataException($"{Path}: a zero byte at offset {window.Offset + searched + zero} of the text; expected UTF-8 text");
             searched = window.Bytes.Length;
             if (window.Read()) continue;
             if (window.IsComplete) break;
@@ -212,7 +213,8 @@ public sealed class DocumentFile
         catch (JsonException e)
         {
             int at = (int)Math.Min(e.BytePositionInLine ?? 0, json.Length);
-            throw new InvalidDataException($"{Path}: line {window.Line + json[..at].Count((byte)'\n')}, at offset {window.Offset + at} of the text: {e.Message}", e);
+            throw new InvalidDataException(
+                $"{Path}: line {window.Line + json[..at].Count((byte)'\n')}, at offset {window.Offset + at} of the text: {e.Message}", e);
         }
     }
 
@@ -238,7 +240,8 @@ public sealed class DocumentFile
     }
 
     string Objects(bool isArray, bool first) => isArray ? $"an object with the property '{options.TextColumn}'"
-        : first ? $"JSON objects with the property '{options.TextColumn}', in an array or one after another. {nameof(DocumentLayout)}.{DocumentLayout.Text} reads prose"
+        : first ? $"JSON objects with the property '{options.TextColumn}', in an array or one after another. "
+        + $"{nameof(DocumentLayout)}.{DocumentLayout.Text} reads prose"
         : "another object";
 
     InvalidDataException Expected(ByteWindow window, string expected) =>

@@ -29,7 +29,8 @@ public static class DocumentationCorpus
         foreach (var root in DotnetRoots())
         {
             var files = TargetingPack(Path.Combine(root, "packs", "Microsoft.NETCore.App.Ref"));
-            if (files.Length > 0) return FromFiles(files, heldOutShare, $"documentation of the .NET class library ({Path.GetDirectoryName(files[0])})");
+            if (files.Length > 0)
+                return FromFiles(files, heldOutShare, $"documentation of the .NET class library ({Path.GetDirectoryName(files[0])})");
         }
         foreach (var root in PackageRoots())
         {
@@ -111,7 +112,8 @@ public static class DocumentationCorpus
             "/usr/share/dotnet", "/usr/lib/dotnet", "/usr/lib64/dotnet", "/usr/local/share/dotnet", Path.Combine(home, ".dotnet"),
             Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "dotnet"),
         ];
-        return candidates.Where(path => !string.IsNullOrEmpty(path)).Select(path => Path.TrimEndingDirectorySeparator(path!)).Distinct().Where(Directory.Exists);
+        return candidates.Where(path => !string.IsNullOrEmpty(path)).Select(path => Path.TrimEndingDirectorySeparator(path!)).Distinct()
+            .Where(Directory.Exists);
     }
 
     static IEnumerable<string> PackageRoots()
@@ -130,7 +132,8 @@ public static class DocumentationCorpus
     static string[] Packages(string root) => Directory.EnumerateDirectories(root).Order(StringComparer.Ordinal)
         .Select(id => Newest(id).FirstOrDefault()).OfType<string>()
         .SelectMany(version => new[] { "lib", "ref" }.Select(kind => Path.Combine(version, kind)).Where(Directory.Exists))
-        .SelectMany(folder => Directory.EnumerateFiles(folder, "*.xml", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
+        .SelectMany(folder => Directory.EnumerateFiles(
+        folder, "*.xml", new EnumerationOptions { RecurseSubdirectories = true, MaxRecursionDepth = 1 }))
         .Where(file => File.Exists(Path.ChangeExtension(file, ".dll"))).ToArray();
 
     static IEnumerable<string> Newest(string folder) => !Directory.Exists(folder) ? [] : Directory.GetDirectories(folder)

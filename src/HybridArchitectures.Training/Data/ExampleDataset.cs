@@ -104,7 +104,8 @@ public sealed class ExampleDataset : ITrainingData
         for (int i = 0; i < Count; i++)
             if (Length(i) > options.ContextLength + 1)
                 throw new ArgumentException(
-                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, because examples are never cut",
+                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, because "
+                    + "examples are never cut",
                     nameof(options));
         return new Reader(this, options);
     }
@@ -134,7 +135,8 @@ public sealed class ExampleDataset : ITrainingData
             set
             {
                 Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
-                Refuse.Unless(value.Index >= 0 && value.Index <= data.Count, value.Index, nameof(Position), $"an index from 0 to the epoch's {data.Count} examples");
+                Refuse.Unless(value.Index >= 0 && value.Index <= data.Count, value.Index, nameof(Position),
+                    $"an index from 0 to the epoch's {data.Count} examples");
                 position = value;
             }
         }

@@ -42,7 +42,8 @@ sealed unsafe class FileTokenStore : ITokenStore
             int bad = IsSmall ? Widen(MemoryMarshal.Cast<byte, ushort>(bytes), target) : Widen(MemoryMarshal.Cast<byte, int>(bytes), target);
             if (bad >= 0)
                 throw new InvalidDataException(
-                    $"{path}: token {start + bad}, at offset {offset + (start + bad) * TokenBytes}, is {target[bad]}; expected 0 to {vocabulary - 1}");
+                    $"{path}: token {start + bad}, at offset {offset + (start + bad) * TokenBytes}, is {target[bad]}; expected 0 to "
+                    + $"{vocabulary - 1}");
             target = target[count..];
             start += count;
         }
@@ -80,7 +81,8 @@ sealed unsafe class FileTokenStore : ITokenStore
             int got = RandomAccess.Read(file, target, from);
             if (got == 0)
                 throw new InvalidDataException(
-                    $"{path}: the file ends at offset {RandomAccess.GetLength(file)}; expected {offset + Count * TokenBytes} bytes (the file may have been shortened)");
+                    $"{path}: the file ends at offset {RandomAccess.GetLength(file)}; expected {offset + Count * TokenBytes} bytes (the file may "
+                    + "have been shortened)");
             target = target[got..];
             from += got;
         }

@@ -44,7 +44,8 @@ sealed class JoinedTokenStore : ITokenStore
         using var scope = NewDisposeScope();
         var all = parts.Select(part => part.ToTensor()).ToArray();
         // 16-bit values are unsigned, regardless of the dtype of the tensor
-        return cat(IsSmall ? all : Array.ConvertAll(all, part => part.dtype == ScalarType.Int16 ? part.to(ScalarType.Int32).bitwise_and(tensor(0xffff)) : part)).MoveToOuterDisposeScope();
+        return cat(IsSmall ? all : Array.ConvertAll(
+            all, part => part.dtype == ScalarType.Int16 ? part.to(ScalarType.Int32).bitwise_and(tensor(0xffff)) : part)).MoveToOuterDisposeScope();
     }
 
     public void Dispose()

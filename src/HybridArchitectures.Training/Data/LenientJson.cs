@@ -188,7 +188,8 @@ ref struct LenientJson(ReadOnlySpan<byte> json)
             return 2;
         }
         if (!TryHex(source, out char first)) return written = 0;
-        if (char.IsHighSurrogate(first) && source.Length >= 12 && source[6] == '\\' && source[7] == 'u' && TryHex(source[6..], out char second) && char.IsLowSurrogate(second))
+        if (char.IsHighSurrogate(first) && source.Length >= 12 && source[6] == '\\' && source[7] == 'u' && TryHex(source[6..], out char second)
+            && char.IsLowSurrogate(second))
         {
             written = new Rune(first, second).EncodeToUtf8(target);
             return 12;
@@ -201,7 +202,8 @@ ref struct LenientJson(ReadOnlySpan<byte> json)
     static bool TryHex(ReadOnlySpan<byte> escape, out char value)
     {
         value = default;
-        if (escape.Length < 6 || !ushort.TryParse(escape[2..6], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ushort code)) return false;
+        if (escape.Length < 6 || !ushort.TryParse(escape[2..6], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ushort code))
+            return false;
         value = (char)code;
         return true;
     }

@@ -21,7 +21,8 @@ sealed class MixtureReader : TrainingReader
         drawn = new long[shares.Length];
     }
 
-    internal static long SeedOf(long seed, int source) => source == 0 ? seed : (long)SeededPermutation.Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)source);
+    internal static long SeedOf(long seed, int source) =>
+        source == 0 ? seed : (long)SeededPermutation.Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)source);
 
     public override DataPosition Position
     {

@@ -152,7 +152,8 @@ static class ParquetCodec
         {
             int token = source[at++];
             int literals = Lz4Length(source, ref at, token >> 4);
-            if (literals > source.Length - at || literals > size - written) throw new InvalidDataException($"an LZ4 page that is longer than its {size} bytes");
+            if (literals > source.Length - at || literals > size - written)
+                throw new InvalidDataException($"an LZ4 page that is longer than its {size} bytes");
             source.Slice(at, literals).CopyTo(target[written..]);
             at += literals;
             written += literals;

@@ -85,7 +85,8 @@ sealed class ParquetColumn : IDisposable
     }
 
     // decompressors throw exceptions of every kind on damaged input, including index errors
-    static bool IsDamage(Exception e) => e is EndOfStreamException || e is not (OutOfMemoryException or IOException or UnauthorizedAccessException or ObjectDisposedException);
+    static bool IsDamage(Exception e) =>
+        e is EndOfStreamException || e is not (OutOfMemoryException or IOException or UnauthorizedAccessException or ObjectDisposedException);
 
     string Place(long begun) => $"{owner.Path}: row group {group} of {directory.Chunks.Count}, column '{options.TextColumn}' at offset {begun}";
 
@@ -102,7 +103,8 @@ sealed class ParquetColumn : IDisposable
             }
             int level = directory.Column.Levels;
             int count = levels?.Take(pageLeft, out level) ?? pageLeft;
-            if (level > directory.Column.Levels) throw new InvalidDataException($"a definition level of {level}; expected at most {directory.Column.Levels}");
+            if (level > directory.Column.Levels)
+                throw new InvalidDataException($"a definition level of {level}; expected at most {directory.Column.Levels}");
             pageLeft -= count;
             if (level == directory.Column.Levels) runLeft = count;
             else row += count;
@@ -129,7 +131,8 @@ sealed class ParquetColumn : IDisposable
         if (page.CompressedBytes < 0 || page.CompressedBytes > end - at - page.HeaderBytes)
             throw new InvalidDataException($"a page of {page.CompressedBytes} bytes at {at}, where {end - at - page.HeaderBytes} are left");
         if (page.Bytes < 0 || page.Bytes > options.MaxDocumentBytes || page.CompressedBytes > options.MaxDocumentBytes)
-            throw new InvalidDataException($"a page of {page.Bytes} bytes, {page.CompressedBytes} compressed; expected at most {options.MaxDocumentBytes}, "
+            throw new InvalidDataException(
+                $"a page of {page.Bytes} bytes, {page.CompressedBytes} compressed; expected at most {options.MaxDocumentBytes}, "
                 + $"the limit that {nameof(DocumentFileOptions.MaxDocumentBytes)} sets");
         if (compressed.Length < page.CompressedBytes) compressed = new byte[page.CompressedBytes];
         var bytes = compressed.AsMemory(0, page.CompressedBytes);
@@ -141,7 +144,8 @@ sealed class ParquetColumn : IDisposable
         if (page.Kind == ParquetPage.Dictionary)
             dictionary = ParquetValues.ReadDictionary(ParquetCodec.Decompress(codec, bytes, page.Bytes, options.MaxZstandardWindow), page.Values);
         if (page.Kind is not (ParquetPage.Data or ParquetPage.DataOfVersion2)) return;
-        if (page.Values < 0 || page.Values > valuesLeft) throw new InvalidDataException($"a page of {page.Values} values, where {valuesLeft} are left");
+        if (page.Values < 0 || page.Values > valuesLeft)
+            throw new InvalidDataException($"a page of {page.Values} values, where {valuesLeft} are left");
         if (page.Kind == ParquetPage.Data) OpenVersion1(page, ParquetCodec.Decompress(codec, bytes, page.Bytes, options.MaxZstandardWindow));
         else OpenVersion2(page, bytes, codec);
         pageLeft = page.Values;
@@ -164,7 +168,8 @@ sealed class ParquetColumn : IDisposable
             catch (EndOfStreamException) when (bytes.Length == size)
             {
                 if (size == limit)
-                    throw new InvalidDataException($"a page's header of more than {limit} bytes; expected strings of at most {options.MaxDocumentBytes}, "
+                    throw new InvalidDataException(
+                        $"a page's header of more than {limit} bytes; expected strings of at most {options.MaxDocumentBytes}, "
                         + $"the limit that {nameof(DocumentFileOptions.MaxDocumentBytes)} sets");
             }
         }
@@ -196,7 +201,8 @@ sealed class ParquetColumn : IDisposable
     // levels are not compressed
     void OpenVersion2(ParquetPage page, ReadOnlyMemory<byte> data, int codec)
     {
-        if (page.RepetitionBytes < 0 || page.DefinitionBytes < 0 || (long)page.RepetitionBytes + page.DefinitionBytes > Math.Min(data.Length, page.Bytes))
+        if (page.RepetitionBytes < 0 || page.DefinitionBytes < 0
+            || (long)page.RepetitionBytes + page.DefinitionBytes > Math.Min(data.Length, page.Bytes))
             throw new InvalidDataException($"levels of {page.RepetitionBytes} and {page.DefinitionBytes} bytes in a page of {data.Length}");
         int before = page.RepetitionBytes + page.DefinitionBytes, size = page.Bytes - before;
         levels = directory.Column.Levels > 0 ? LevelsOf(data.Slice(page.RepetitionBytes, page.DefinitionBytes)) : null;

@@ -83,7 +83,9 @@ sealed class ParquetDirectory
                 + (leaves.Count > NamesShown ? $" and {leaves.Count - NamesShown} more" : ""));
         if (column.IsRepeated) throw new InvalidDataException($"column '{wanted}' is a list; expected one string per row");
         if (column.Type != ParquetType.ByteArray || column.Meaning is not null)
-            throw new InvalidDataException($"column '{wanted}' is {(column.Type is null ? "a group" : column.Type)}{(column.Meaning is { } meaning ? $" ({meaning})" : "")}; expected strings");
+            throw new InvalidDataException(
+                $"column '{wanted}' is {(column.Type is null ? "a group" : column.Type)}{(column.Meaning is { } meaning ? $" ({meaning})" : "")}; "
+                + "expected strings");
     }
 
     readonly record struct Element(ParquetType? Type, int Repetition, string Name, int Children, string? Meaning);
@@ -146,7 +148,8 @@ sealed class ParquetDirectory
                     reader.Skip(type);
                     break;
             }
-        if (chunk is not { } found || groupRows < 0) throw new InvalidDataException($"row group {chunks.Count} is without columns or a number of rows");
+        if (chunk is not { } found || groupRows < 0)
+            throw new InvalidDataException($"row group {chunks.Count} is without columns or a number of rows");
         if (found.Values != groupRows)
             throw new InvalidDataException($"row group {chunks.Count}: column '{wanted}' has {found.Values} values; the group has {groupRows} rows");
         chunks.Add(found with { Rows = groupRows });
@@ -217,12 +220,14 @@ sealed class ParquetDirectory
             }
         }
         var place = $"row group {chunks.Count}, column '{wanted}'";
-        if (stored != (long)ParquetType.ByteArray) throw new InvalidDataException($"{place}: values of type {stored}; the columns are described as {Column.Type}");
+        if (stored != (long)ParquetType.ByteArray)
+            throw new InvalidDataException($"{place}: values of type {stored}; the columns are described as {Column.Type}");
         // some writers store 0 if there is no dictionary
         long start = dictionary > 0 && dictionary < data ? dictionary : data;
         if (start < 4 || start > dataEnd || bytes < 0 || bytes > dataEnd - start)
             throw new InvalidDataException($"{place} at offset {start}: {bytes} bytes; expected offsets from 4 to {dataEnd}");
-        if (!ParquetCodec.IsKnown(codec)) throw new InvalidDataException($"{place}: compressed by codec {ParquetCodec.NameOf(codec)}; expected {ParquetCodec.Known}");
+        if (!ParquetCodec.IsKnown(codec))
+            throw new InvalidDataException($"{place}: compressed by codec {ParquetCodec.NameOf(codec)}; expected {ParquetCodec.Known}");
         return new ParquetChunk(0, values, (int)codec, start, bytes);
     }
 }

@@ -13,7 +13,8 @@ namespace HybridArchitectures.Training;
 /// <param name="RepetitionBytes">The size of repetition levels, in version 2.</param>
 /// <param name="IsCompressed">Whether the values are compressed, in version 2.</param>
 readonly record struct ParquetPage(
-    int Kind, int HeaderBytes, int CompressedBytes, int Bytes, uint? Checksum, int Values, int Encoding, int LevelEncoding, int DefinitionBytes, int RepetitionBytes, bool IsCompressed)
+    int Kind, int HeaderBytes, int CompressedBytes, int Bytes, uint? Checksum, int Values, int Encoding, int LevelEncoding, int DefinitionBytes,
+    int RepetitionBytes, bool IsCompressed)
 {
     public const int Data = 0, Dictionary = 2, DataOfVersion2 = 3;
 

@@ -15,13 +15,16 @@ abstract class ParquetValues
     /// <param name="count">The maximum number of values.</param>
     /// <param name="dictionary">The dictionary of the column. Null if it has none.</param>
     /// <param name="maxBytes">The maximum size of a string.</param>
-    public static ParquetValues Create(int encoding, ReadOnlyMemory<byte> data, int count, IReadOnlyList<ReadOnlyMemory<byte>>? dictionary, int maxBytes) => encoding switch
+    public static ParquetValues Create(
+        int encoding, ReadOnlyMemory<byte> data, int count, IReadOnlyList<ReadOnlyMemory<byte>>? dictionary, int maxBytes) => encoding switch
     {
         Plain => new PlainStrings(data),
-        PlainDictionary or RunsDictionary => new DictionaryStrings(data, dictionary ?? throw new InvalidDataException("values of a dictionary, but no dictionary before them")),
+        PlainDictionary or RunsDictionary =>
+        new DictionaryStrings(data, dictionary ?? throw new InvalidDataException("values of a dictionary, but no dictionary before them")),
         DeltaLength => new DeltaLengthStrings(data, count),
         DeltaStrings => new DeltaPrefixStrings(data, count, maxBytes),
-        _ => throw new InvalidDataException($"strings in encoding {encoding}; expected plain, a dictionary, DELTA_LENGTH_BYTE_ARRAY or DELTA_BYTE_ARRAY"),
+        _ => throw new InvalidDataException(
+        $"strings in encoding {encoding}; expected plain, a dictionary, DELTA_LENGTH_BYTE_ARRAY or DELTA_BYTE_ARRAY"),
     };
 
     /// <summary>Reads a dictionary. Its strings remain in <paramref name="data"/>.</summary>
@@ -41,7 +44,8 @@ abstract class ParquetValues
         public override ReadOnlyMemory<byte> Next()
         {
             int length = data.Length - at < 4 ? -1 : BinaryPrimitives.ReadInt32LittleEndian(data.Span[at..]);
-            if (length < 0 || length > data.Length - at - 4) throw new InvalidDataException($"a string of {length} bytes, at {at} of the {data.Length} bytes of a page");
+            if (length < 0 || length > data.Length - at - 4)
+                throw new InvalidDataException($"a string of {length} bytes, at {at} of the {data.Length} bytes of a page");
             at += 4 + length;
             return data.Slice(at - length, length);
         }
@@ -64,7 +68,8 @@ abstract class ParquetValues
         {
             if (left == 0) left = indices.Take(int.MaxValue, out index);
             left--;
-            return (uint)index < (uint)dictionary.Count ? dictionary[index] : throw new InvalidDataException($"string {index} of a dictionary of {dictionary.Count}");
+            return (uint)index < (uint)dictionary.Count ? dictionary[index]
+                : throw new InvalidDataException($"string {index} of a dictionary of {dictionary.Count}");
         }
     }
 
@@ -84,7 +89,8 @@ abstract class ParquetValues
         public override ReadOnlyMemory<byte> Next()
         {
             int length = lengths.Next();
-            if (length < 0 || length > data.Length - at) throw new InvalidDataException($"a string of {length} bytes, at {at} of the {data.Length} bytes of a page");
+            if (length < 0 || length > data.Length - at)
+                throw new InvalidDataException($"a string of {length} bytes, at {at} of the {data.Length} bytes of a page");
             at += length;
             return data.Slice(at - length, length);
         }
@@ -108,9 +114,11 @@ abstract class ParquetValues
         public override ReadOnlyMemory<byte> Next()
         {
             int prefix = prefixes.Next();
-            if (prefix < 0 || prefix > length) throw new InvalidDataException($"a string that shares {prefix} bytes with the one before, which has {length}");
+            if (prefix < 0 || prefix > length)
+                throw new InvalidDataException($"a string that shares {prefix} bytes with the one before, which has {length}");
             var suffix = suffixes.Next();
-            if (suffix.Length > maxBytes - prefix) throw new InvalidDataException($"a string of {(long)prefix + suffix.Length} bytes; expected at most {maxBytes}");
+            if (suffix.Length > maxBytes - prefix)
+                throw new InvalidDataException($"a string of {(long)prefix + suffix.Length} bytes; expected at most {maxBytes}");
             length = prefix + suffix.Length;
             if (length > value.Length) Array.Resize(ref value, (int)Math.Min(maxBytes, Math.Max(length, 2L * value.Length)));
             suffix.CopyTo(value.AsMemory(prefix));

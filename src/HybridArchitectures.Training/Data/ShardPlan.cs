@@ -55,7 +55,8 @@ sealed record ShardPlan
 
     public static ShardPlan Create(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
     {
-        Version = CurrentVersion, VocabularySize = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)), TextColumn = options.TextColumn,
+        Version = CurrentVersion, VocabularySize = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)),
+            TextColumn = options.TextColumn,
         BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
         Layout = options.Layout, MaxDocumentBytes = options.MaxDocumentBytes,
         Files = [.. files.Select(Describe)],
@@ -108,6 +109,7 @@ sealed record ShardPlan
         if (MaxDocumentBytes != other.MaxDocumentBytes) return $"the size of documents ({other.MaxDocumentBytes})";
         if (Files.Count != other.Files.Count) return $"the number of files ({other.Files.Count})";
         var changed = Files.Zip(other.Files).FirstOrDefault(pair => pair.First != pair.Second);
-        return changed.First is null ? null : $"'{changed.First.Path}' (it was '{changed.Second.Path}', {changed.Second.Bytes} bytes of {changed.Second.Written:u})";
+        return changed.First is null ? null
+            : $"'{changed.First.Path}' (it was '{changed.Second.Path}', {changed.Second.Bytes} bytes of {changed.Second.Written:u})";
     }
 }

@@ -41,7 +41,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             if (!File.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
             return FromDocuments(path, Bounded(path, Records(new DocumentFile(path), path, isInFolder: false)), heldOutShare);
         }
-        var options = new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = FileAttributes.Hidden | FileAttributes.System | FileAttributes.ReparsePoint };
+        var options = new EnumerationOptions { RecurseSubdirectories = true,
+            AttributesToSkip = FileAttributes.Hidden | FileAttributes.System | FileAttributes.ReparsePoint };
         var files = Directory.EnumerateFiles(path, "*", options).Select(file => (Path: file, Name: NameIn(path, file)))
             .OrderBy(file => file.Name, StringComparer.Ordinal).ToArray();
         var documents = files.AsParallel().AsOrdered().SelectMany(file => ReadFile(file.Path, file.Name)).Where(document => document.Text.Length > 0);

@@ -32,7 +32,8 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
         return true;
     }
 
-    static ThriftType TypeOf(int code) => code <= (int)ThriftType.Uuid ? (ThriftType)code : throw new InvalidDataException($"a field of the unknown type {code}");
+    static ThriftType TypeOf(int code) =>
+        code <= (int)ThriftType.Uuid ? (ThriftType)code : throw new InvalidDataException($"a field of the unknown type {code}");
 
     public int ReadByte()
     {
@@ -69,7 +70,8 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
     public ReadOnlySpan<byte> ReadBinary()
     {
         ulong length = ReadVarint();
-        if (length > (ulong)(bytes.Length - Position)) throw new EndOfStreamException($"a string of {length} bytes, where {bytes.Length - Position} are left");
+        if (length > (ulong)(bytes.Length - Position))
+            throw new EndOfStreamException($"a string of {length} bytes, where {bytes.Length - Position} are left");
         var result = bytes.Slice(Position, (int)length);
         Position += (int)length;
         return result;
@@ -83,7 +85,8 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
         int header = ReadByte();
         element = TypeOf(header & 15);
         ulong count = header >> 4 == 15 ? ReadVarint() : (ulong)(header >> 4);
-        if (count > (ulong)(bytes.Length - Position)) throw new EndOfStreamException($"a list of {count} elements, where {bytes.Length - Position} bytes are left");
+        if (count > (ulong)(bytes.Length - Position))
+            throw new EndOfStreamException($"a list of {count} elements, where {bytes.Length - Position} bytes are left");
         return (int)count;
     }
 
@@ -152,7 +155,8 @@ ref struct ThriftReader(ReadOnlySpan<byte> bytes)
     void SkipMap()
     {
         ulong count = ReadVarint();
-        if (count > (ulong)(bytes.Length - Position)) throw new EndOfStreamException($"a map of {count} entries, where {bytes.Length - Position} bytes are left");
+        if (count > (ulong)(bytes.Length - Position))
+            throw new EndOfStreamException($"a map of {count} entries, where {bytes.Length - Position} bytes are left");
         if (count == 0) return;
         int types = ReadByte();
         for (ulong i = 0; i < count; i++)

@@ -6,7 +6,8 @@ namespace HybridArchitectures.Training;
 /// <summary>Contains rows of tokens and the token to predict after each of them.</summary>
 public sealed class TokenBatch : IDisposable
 {
-    internal TokenBatch(DataPosition position, Tensor ids, Tensor targets, SequenceLayout? layout, long counted, long bytes, Tensor? weights, double weightSum)
+    internal TokenBatch(DataPosition position, Tensor ids, Tensor targets, SequenceLayout? layout, long counted, long bytes, Tensor? weights,
+        double weightSum)
     {
         (Position, Layout, Counted, Bytes, WeightSum) = (position, layout, counted, bytes, weightSum);
         Weights = weights?.DetachFromDisposeScope();

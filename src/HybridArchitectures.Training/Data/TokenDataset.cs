@@ -21,7 +21,8 @@ namespace HybridArchitectures.Training;
 /// </example>
 public sealed class TokenDataset : ITrainingData, IDisposable
 {
-    const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary_size", UnsignedKey = "tokens_unsigned_16_bit";
+    const string TokensName = "tokens", StartsName = "document_starts", BytesName = "token_bytes", VocabularyKey = "vocabulary_size",
+        UnsignedKey = "tokens_unsigned_16_bit";
 
     readonly ITokenStore store;
     readonly long[] documentStarts;
@@ -76,7 +77,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <param name="tokenizer">The tokenizer.</param>
     /// <param name="beginOfText">Whether the begin-of-text token is put before each document. The default is false.</param>
     /// <param name="endOfText">Whether the end-of-text token is put after each document. The default is false.</param>
-    public static TokenDataset FromDocuments(IEnumerable<TextDocument> documents, Tokenizer tokenizer, bool beginOfText = false, bool endOfText = false)
+    public static TokenDataset FromDocuments(
+        IEnumerable<TextDocument> documents, Tokenizer tokenizer, bool beginOfText = false, bool endOfText = false)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         int? begin = beginOfText
@@ -85,7 +87,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         int? end = endOfText
             ? tokenizer.EndOfText ?? throw new ArgumentException("the tokenizer has no end-of-text token", nameof(endOfText))
             : null;
-        return FromDocuments(documents, text => tokenizer.Encode(text), tokenizer.VocabularySize, begin, end, id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
+        return FromDocuments(documents, text => tokenizer.Encode(text), tokenizer.VocabularySize, begin, end,
+            id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
     }
 
     /// <summary>Tokenizes documents in parallel with a function and concatenates them.</summary>
@@ -96,7 +99,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <param name="endOfText">The id to put after each document. The default, null, means none.</param>
     /// <param name="byteCount">Returns the number of bytes of text of an id, 0 for special ones. The default, null, means unknown.</param>
     public static TokenDataset FromDocuments(
-        IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabularySize, int? beginOfText = null, int? endOfText = null, Func<int, int>? byteCount = null)
+        IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabularySize, int? beginOfText = null, int? endOfText = null,
+        Func<int, int>? byteCount = null)
     {
         ArgumentNullException.ThrowIfNull(documents);
         ArgumentNullException.ThrowIfNull(encode);
@@ -126,7 +130,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <param name="vocabularySize">The vocabulary size: one more than the maximum id.</param>
     /// <param name="documentStarts">The positions at which documents begin, ascending from 0. The default, null, means one document.</param>
     /// <param name="byteCount">Returns the number of bytes of text of an id, 0 for special ones. The default, null, means unknown.</param>
-    public static TokenDataset FromTokens(ReadOnlySpan<int> tokens, int vocabularySize, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
+    public static TokenDataset FromTokens(
+        ReadOnlySpan<int> tokens, int vocabularySize, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
     {
         Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
         if (tokens.IsEmpty) throw new ArgumentException("tokens is empty; expected at least one token", nameof(tokens));
@@ -152,7 +157,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
 
     static void CheckStarts(long[] starts, long count, Func<string, Exception> refusal)
     {
-        if (starts.Length == 0 || starts[0] != 0) throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}; expected 0");
+        if (starts.Length == 0 || starts[0] != 0)
+            throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}; expected 0");
         for (int i = 1; i < starts.Length; i++)
             if (starts[i] <= starts[i - 1] || starts[i] >= count)
                 throw refusal($"document {i} begins at {starts[i]}; expected {starts[i - 1] + 1} to {count - 1}");
@@ -166,7 +172,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public void CopyTo(long start, Span<long> target)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
+        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start),
+            $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         store.CopyTo(start, target);
     }
 
@@ -175,7 +182,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public void CopyDocumentsTo(long start, Span<long> target)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start), $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
+        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start),
+            $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         int document = Array.BinarySearch(documentStarts, start);
         if (document < 0) document = ~document - 1;
         for (int i = 0; i < target.Length; i++)
@@ -232,10 +240,14 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         var entry = file[TokensName];
         bool small = entry.Type == ScalarType.Int16;
         if (small && file.Metadata.GetValueOrDefault(UnsignedKey) != "true")
-            throw new InvalidDataException($"{path}: '{TokensName}' at offset {entry.Offset} are signed 16-bit numbers; expected '{UnsignedKey}' among the metadata, or 32 bits");
-        if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabularySize > 65536) || entry.Offset % 2 != 0)
             throw new InvalidDataException(
-                $"{path}: '{TokensName}' at offset {entry.Offset} is {entry}; expected a list of Int32{(vocabularySize > 65536 ? $", for a vocabulary of {vocabularySize}" : " or Int16")}");
+                $"{path}: '{TokensName}' at offset {entry.Offset} are signed 16-bit numbers; expected '{UnsignedKey}' among the metadata, or "
+                + "32 bits");
+        if ((!small && entry.Type != ScalarType.Int32) || entry.Shape.Count != 1 || entry.Shape[0] == 0 || (small && vocabularySize > 65536)
+            || entry.Offset % 2 != 0)
+            throw new InvalidDataException(
+                $"{path}: '{TokensName}' at offset {entry.Offset} is {entry}; expected a list of "
+                + $"Int32{(vocabularySize > 65536 ? $", for a vocabulary of {vocabularySize}" : " or Int16")}");
         if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
             throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
         var starts = file.Read(StartsName).data<long>().ToArray();
@@ -293,7 +305,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         {
             // the nearer document start around the cut, if each part has at least half of its intended size
             int after = ~document;
-            var near = new[] { documentStarts[after - 1], after < documentStarts.Length ? documentStarts[after] : -1 }.Where(start => start >= 2 && Count - start >= wanted / 2 && Count - start <= 2 * wanted);
+            var near = new[] { documentStarts[after - 1], after < documentStarts.Length ? documentStarts[after] : -1 }.Where(
+                start => start >= 2 && Count - start >= wanted / 2 && Count - start <= 2 * wanted);
             cut = near.DefaultIfEmpty(cut).MinBy(start => Math.Abs(start - (Count - wanted)));
         }
         return (Slice(0, cut), Slice(cut, Count - cut));

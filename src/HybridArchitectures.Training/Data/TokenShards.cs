@@ -53,7 +53,8 @@ public static class TokenShards
         using var held = Begin(folder, ShardPlan.Create(files, tokenizer, options));
         foreach (var file in Directory.EnumerateFiles(folder).Where(IsAbandoned)) File.Delete(file);
         var work = new Work(sources, folder, tokenizer, options, progress, cancellation);
-        var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Workers == 0 ? Environment.ProcessorCount : options.Workers, CancellationToken = cancellation };
+        var parallel = new ParallelOptions { MaxDegreeOfParallelism = options.Workers == 0 ? Environment.ProcessorCount : options.Workers,
+            CancellationToken = cancellation };
         try
         {
             Parallel.For(0, sources.Length, parallel, (index, state) => work.WriteFile(index, () => state.ShouldExitCurrentIteration));
@@ -61,7 +62,8 @@ public static class TokenShards
         catch (AggregateException e)
         {
             // one clear error; the others were caused by it, or concern other files
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? e.InnerExceptions[0]);
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(
+                e.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? e.InnerExceptions[0]);
         }
         return work.Report();
     }
@@ -74,7 +76,8 @@ public static class TokenShards
             if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
             else if (plan.Difference(earlier) is { } difference)
                 throw new ArgumentException(
-                    $"'{folder}' contains shards that differ in {difference}; expected the same files, tokenizer and options, or another folder", nameof(folder));
+                    $"'{folder}' contains shards that differ in {difference}; expected the same files, tokenizer and options, or another folder",
+                    nameof(folder));
             return File.OpenHandle(Path.Combine(folder, ShardPlan.FileName), FileMode.Open, FileAccess.Read, FileShare.None);
         }
         catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
@@ -102,12 +105,14 @@ public static class TokenShards
             {
                 var (shards, finished, _, _) = Existing(folder, file);
                 if (!finished)
-                    throw new InvalidDataException($"{folder}: the shards of '{plan.Files[file].Path}' are not complete; call {nameof(Write)} to continue");
+                    throw new InvalidDataException(
+                        $"{folder}: the shards of '{plan.Files[file].Path}' are not complete; call {nameof(Write)} to continue");
                 foreach (var path in shards)
                 {
                     if (HasTokens(path)) parts.Add(TokenDataset.Open(path));
                     if (parts.Count > 0 && parts[^1].VocabularySize != plan.VocabularySize)
-                        throw new InvalidDataException($"{path}: a vocabulary size of {parts[^1].VocabularySize}; expected {plan.VocabularySize}, that of the folder");
+                        throw new InvalidDataException(
+                            $"{path}: a vocabulary size of {parts[^1].VocabularySize}; expected {plan.VocabularySize}, that of the folder");
                 }
             }
             return parts.Count > 0 ? TokenDataset.Join(parts) : throw new InvalidDataException($"{folder}: none of the files has text");
@@ -119,7 +124,8 @@ public static class TokenShards
         }
     }
 
-    static string PathOf(string folder, int file, int part) => Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{file:d5}-{part:d4}.safetensors"));
+    static string PathOf(string folder, int file, int part) =>
+        Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{file:d5}-{part:d4}.safetensors"));
 
     static bool HasTokens(string path)
     {
@@ -140,19 +146,22 @@ public static class TokenShards
             var path = PathOf(folder, file, paths.Count);
             RegularFile.Require(path);
             using var shard = SafetensorsFile.Open(path);
-            if (!shard.Metadata.TryGetValue(DocumentsKey, out var text) || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
+            if (!shard.Metadata.TryGetValue(DocumentsKey, out var text)
+                || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long count))
                 throw new InvalidDataException(
                     $"{path}: no '{DocumentsKey}' in the metadata; expected a shard that {nameof(TokenShards)}.{nameof(Write)} wrote");
             paths.Add(path);
             documents += count;
-            if (shard.Metadata.TryGetValue(ReplacedKey, out text) && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out count)) replaced += count;
+            if (shard.Metadata.TryGetValue(ReplacedKey, out text) && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out count))
+                replaced += count;
             if (shard.Entries.Count > 0) countTokens?.Invoke(shard["tokens"].Shape[0]);
             finished = shard.Metadata.GetValueOrDefault(LastKey) == "true";
         }
         return (paths, finished, documents, replaced);
     }
 
-    sealed class Work(DocumentFile[] sources, string folder, Tokenizer tokenizer, ShardingOptions options, IProgress<ShardingProgress>? progress, CancellationToken cancellation)
+    sealed class Work(DocumentFile[] sources, string folder, Tokenizer tokenizer, ShardingOptions options, IProgress<ShardingProgress>? progress,
+        CancellationToken cancellation)
     {
         readonly long totalBytes = sources.Sum(source => source.Length);
         readonly Lock reporting = new();
@@ -200,13 +209,15 @@ public static class TokenShards
 
         void Flush(int file, int part, List<int> ids, List<long> starts, ref long replacedInShard, bool last)
         {
-            var notes = new Dictionary<string, string> { [DocumentsKey] = starts.Count.ToString(CultureInfo.InvariantCulture), [LastKey] = last ? "true" : "false" };
+            var notes = new Dictionary<string, string> { [DocumentsKey] = starts.Count.ToString(CultureInfo.InvariantCulture),
+                [LastKey] = last ? "true" : "false" };
             if (replacedInShard > 0) notes[ReplacedKey] = replacedInShard.ToString(CultureInfo.InvariantCulture);
             var path = PathOf(folder, file, part);
             if (ids.Count == 0) SafetensorsFile.Write(path, [], notes);      // a file without text is complete too
             else
             {
-                using var shard = TokenDataset.FromTokens(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ids), tokenizer.VocabularySize, starts,
+                using var shard = TokenDataset.FromTokens(
+                    System.Runtime.InteropServices.CollectionsMarshal.AsSpan(ids), tokenizer.VocabularySize, starts,
                     id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
                 shard.Save(path, notes);
             }
@@ -225,7 +236,8 @@ public static class TokenShards
             lock (reporting)
             {
                 Interlocked.Exchange(ref lastReport, Environment.TickCount64);
-                var report = new ShardingProgress(files, sources.Length, sources.Sum(source => source.Position), totalBytes, documents, tokens) { ReplacedCharacters = replaced };
+                var report = new ShardingProgress(
+                    files, sources.Length, sources.Sum(source => source.Position), totalBytes, documents, tokens) { ReplacedCharacters = replaced };
                 progress?.Report(report);
                 return report;
             }

@@ -46,7 +46,8 @@ public sealed class WindowSampler
             Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
             long windows = CountWindows(value.Epoch);
             Refuse.Unless(
-                value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position), $"an index from 0 to {windows}, the number of windows of the epoch");
+                value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position),
+                $"an index from 0 to {windows}, the number of windows of the epoch");
             position = value;
         }
     }
@@ -55,7 +56,8 @@ public sealed class WindowSampler
     public long CountWindows(long epoch) => (data.Count - 1 - CutStart(epoch)) / ContextLength;
 
     // windows begin at a different position in each epoch, so that the same tokens do not always precede a token
-    long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * ContextLength ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)ContextLength) : 0;
+    long CutStart(long epoch) => shuffle && data.Count - 1 >= 2L * ContextLength
+        ? (long)(SeededPermutation.Mix(Key(epoch) ^ 0xc07) % (ulong)ContextLength) : 0;
 
     ulong Key(long epoch) => SeededPermutation.Mix(SeededPermutation.Mix(seed + 0x9e3779b97f4a7c15) + (ulong)epoch);
 
@@ -103,7 +105,8 @@ public sealed class WindowSampler
     /// <param name="separateDocuments">Whether documents in a row are kept apart.</param>
     /// <param name="device">The device of the tensors. Null means the CPU.</param>
     /// <param name="isCounted">Returns whether the token after a position of the data is a target. Null means that all are.</param>
-    internal static TokenBatch Read(DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int contextLength, bool separateDocuments, Device? device,
+    internal static TokenBatch Read(
+        DataPosition position, IReadOnlyList<(TokenDataset Data, long Start)> rows, int contextLength, bool separateDocuments, Device? device,
         Func<long, bool>? isCounted = null)
     {
         var tokens = new long[contextLength + 1];

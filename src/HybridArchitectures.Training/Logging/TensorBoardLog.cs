@@ -20,7 +20,8 @@ public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposabl
 
     /// <inheritdoc/>
     public override void OnProgress(Trainer trainer, TrainingProgress progress) =>
-        file?.Write(progress.Step, ("train/loss", progress.Loss), ("train/learning_rate", progress.LearningRate), ("train/gradient_norm", progress.GradientNorm),
+        file?.Write(progress.Step, ("train/loss", progress.Loss), ("train/learning_rate", progress.LearningRate),
+            ("train/gradient_norm", progress.GradientNorm),
             ("train/tokens_per_second", progress.TokensPerSecond));
 
     /// <inheritdoc/>

@@ -74,6 +74,7 @@ static class Divergence
     static string NameOf(HybridLanguageModel model, int index)
     {
         int count = model.Design.Blocks.Count;
-        return index < 0 ? "the embedding" : index >= count ? "the final norm" : $"block {index + 1} of {count} ({model.Design.Blocks[index].Symbol})";
+        return index < 0 ? "the embedding" : index >= count ? "the final norm"
+            : $"block {index + 1} of {count} ({model.Design.Blocks[index].Symbol})";
     }
 }

@@ -19,7 +19,9 @@ public sealed record Duration
     internal Duration(long? stepCount, long? tokenCount, TimeSpan? timeBudget)
     {
         int given = (stepCount is null ? 0 : 1) + (tokenCount is null ? 0 : 1) + (timeBudget is null ? 0 : 1);
-        if (given != 1) throw new ArgumentException($"duration has {given} of {nameof(stepCount)}, {nameof(tokenCount)} and {nameof(timeBudget)}; expected exactly one");
+        if (given != 1)
+            throw new ArgumentException(
+            $"duration has {given} of {nameof(stepCount)}, {nameof(tokenCount)} and {nameof(timeBudget)}; expected exactly one");
         Refuse.Unless(stepCount is null or > 0, stepCount, "steps", "at least 1");
         Refuse.Unless(tokenCount is null or > 0, tokenCount, "tokens", "at least 1");
         Refuse.Unless(timeBudget is null || timeBudget > TimeSpan.Zero, timeBudget, "time", "a time above 0");

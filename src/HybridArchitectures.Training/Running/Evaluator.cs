@@ -30,18 +30,17 @@ public static class Evaluator
     /// The number of tokens per window. Each predicted token sees between 1 and <paramref name="contextLength"/> tokens.
     /// </param>
     /// <param name="rows">The number of windows per forward pass. The default is 8.</param>
-    /// <param name="tokens">
-    /// The number of tokens to predict, in at most 32 stretches of at least 2,048 tokens that are evenly spread over the data. The default, 0,
-    /// predicts all. The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more, because its windows also
-    /// contain tokens that do not count.
-    /// </param>
+    /// <param name="tokens">The number of tokens to predict, in at most 32 stretches of at least 2,048 tokens that are evenly spread over the data.
+    /// The default, 0, predicts all. The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more,
+    /// because its windows also contain tokens that do not count.</param>
     /// <param name="separateDocuments">
     /// Whether documents are kept apart, as in training. The first token of each document is then not predicted. The default is false.
     /// </param>
     /// <param name="cancellation">Stops the measurement.</param>
     /// <returns>The sum of the losses and, with at least two blocks of tokens, the standard error of their mean.</returns>
     public static Evaluation Evaluate(
-        HybridLanguageModel model, TokenDataset data, int contextLength, int rows = 8, long tokens = 0, bool separateDocuments = false, CancellationToken cancellation = default)
+        HybridLanguageModel model, TokenDataset data, int contextLength, int rows = 8, long tokens = 0, bool separateDocuments = false,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
@@ -57,7 +56,8 @@ public static class Evaluator
         return sum.Result;
     }
 
-    sealed class Sum(HybridLanguageModel model, TokenDataset data, EvaluationStretches stretches, bool separateDocuments, CancellationToken cancellation)
+    sealed class Sum(HybridLanguageModel model, TokenDataset data, EvaluationStretches stretches, bool separateDocuments,
+        CancellationToken cancellation)
     {
         readonly double[] blockNats = new double[stretches.Blocks];
         readonly int[] blockTokens = new int[stretches.Blocks];
@@ -110,7 +110,8 @@ public static class Evaluator
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var rows = starts.ConvertAll(start => (data, start));
-            using var batch = WindowSampler.Read(default, rows, length, separateDocuments, model.Device, position => stretches.IndexOf(position) >= 0);
+            using var batch = WindowSampler.Read(
+                default, rows, length, separateDocuments, model.Device, position => stretches.IndexOf(position) >= 0);
             if (batch.Counted == 0) return;
             using var sequence = new SequenceContext(batch.Layout);
             var losses = model.TokenLosses(batch.Ids, batch.Targets, sequence).to(ScalarType.Float32).cpu().contiguous();

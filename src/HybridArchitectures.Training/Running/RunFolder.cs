@@ -24,7 +24,8 @@ sealed class RunFolder(string path)
         foreach (var folder in Directory.GetDirectories(path, Prefix + "*"))
         {
             var number = System.IO.Path.GetFileName(folder)[Prefix.Length..];
-            if (long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long step) && File.Exists(System.IO.Path.Combine(folder, TrainingState.FileName)))
+            if (long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long step)
+                && File.Exists(System.IO.Path.Combine(folder, TrainingState.FileName)))
                 found.Add((step, folder));
         }
         found.Sort();
@@ -151,7 +152,8 @@ sealed class RunFolder(string path)
         string name = System.IO.Path.GetFileName(checkpoint), expected = NameOf(state.Step);
         if (name != expected)
             throw new InvalidDataException(
-                $"'{checkpoint}' contains the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume from it");
+                $"'{checkpoint}' contains the checkpoint of step {state.Step}; expected the folder name {expected}. Rename it back to resume "
+                + "from it");
         state.CheckFiles(checkpoint);
         return state;
     }
@@ -161,7 +163,8 @@ sealed class RunFolder(string path)
     {
         var all = Checkpoints();
         var losses = evaluations.GroupBy(point => point.Step).ToDictionary(same => same.Key, same => same.Last().Result.Loss);
-        long? best = all.Where(item => options.KeepBest && losses.ContainsKey(item.Step)).OrderBy(item => losses[item.Step]).Select(item => (long?)item.Step).FirstOrDefault();
+        long? best = all.Where(item => options.KeepBest && losses.ContainsKey(item.Step)).OrderBy(item => losses[item.Step])
+            .Select(item => (long?)item.Step).FirstOrDefault();
         var old = all.Where(item => item.Step <= current).SkipLast(options.KeepLast)
             .Where(item => item.Step != best && (options.KeepEvery == 0 || item.Step % options.KeepEvery != 0));
         foreach (var (_, folder) in old)

@@ -30,7 +30,8 @@ sealed record SpikeWatch
         if (earlier.Count < (guard.Window + 1) / 2) return null;
         double mean = earlier.Average(), deviation = Math.Sqrt(earlier.Sum(item => (item - mean) * (item - mean)) / earlier.Count);
         return value <= mean + guard.Deviations * deviation ? null
-            : string.Create(CultureInfo.InvariantCulture, $"{what} {value:g6}, after {earlier.Count} steps of {mean:g6} with a standard deviation of {deviation:g3}");
+            : string.Create(CultureInfo.InvariantCulture,
+            $"{what} {value:g6}, after {earlier.Count} steps of {mean:g6} with a standard deviation of {deviation:g3}");
     }
 
     static void Add(List<double> list, double value, int window)

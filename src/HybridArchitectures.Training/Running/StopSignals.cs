@@ -118,7 +118,8 @@ public sealed class StopSignals : IDisposable
         int number = signal switch { PosixSignal.SIGHUP => 1, PosixSignal.SIGINT => 2, _ => 15 };
         if (!OperatingSystem.IsLinux() || !File.Exists(status)) return false;
         var line = File.ReadLines(status).FirstOrDefault(line => line.StartsWith(field, StringComparison.Ordinal));
-        return line is not null && ulong.TryParse(line.AsSpan(field.Length).Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out ulong mask)
+        return line is not null && ulong.TryParse(
+            line.AsSpan(field.Length).Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out ulong mask)
             && (mask >> (number - 1) & 1) != 0;
     }
 }

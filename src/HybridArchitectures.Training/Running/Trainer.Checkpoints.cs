@@ -51,7 +51,8 @@ public sealed partial class Trainer
         static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
             throw new ArgumentException(
-                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those of the run", nameof(change));
+                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those of the run",
+                nameof(change));
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
         Trainer? trainer = null;
         try
@@ -81,7 +82,8 @@ public sealed partial class Trainer
         randomState = TensorMemory.Span<byte>(random).ToArray();
         if (dropout is not null) Model.Adapters()!.RestoreDropout(dropout);
         if (optimizer.ReadSteps() != state.Step - state.Spikes.Skipped)
-            throw new InvalidDataException($"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step - state.Spikes.Skipped}");
+            throw new InvalidDataException(
+                $"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step - state.Spikes.Skipped}");
         try
         {
             sampler.Position = state.Position;
@@ -116,8 +118,10 @@ public sealed partial class Trainer
             SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), state);
             new TrainingState
             {
-                Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens, Position = sampler.Position,
-                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
+                Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
+                    Position = sampler.Position,
+                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, PendingLoss = pendingLoss.item<float>(),
+                PendingSteps = pendingSteps, Spikes = spikes,
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations, Files = Marks(fresh),
             }.Write(fresh);
         }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);

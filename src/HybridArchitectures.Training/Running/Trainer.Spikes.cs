@@ -27,7 +27,8 @@ public sealed partial class Trainer
         var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
             $"step {step}: {reason}{(tooMany ? $", after {guard.MaxConsecutiveSkips} skipped steps in a row" : "")}; "
-            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{where}{kept}.",
+            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the "
+            + $"step{where}{kept}.",
             step, position, reason);
     }
 
@@ -36,8 +37,10 @@ public sealed partial class Trainer
         if (folder is null) return null;
         using var scope = NewDisposeScope();
         var path = Path.Combine(folder.Path, string.Create(CultureInfo.InvariantCulture, $"spike-{step:d8}.safetensors"));
-        var tensors = new Dictionary<string, Tensor> { ["ids"] = cat([.. batches.Select(batch => batch.Ids)]), ["targets"] = cat([.. batches.Select(batch => batch.Targets)]) };
-        if (batches.All(batch => batch.Layout?.DocumentIds is not null)) tensors["documents"] = cat([.. batches.Select(batch => batch.Layout!.DocumentIds!)]);
+        var tensors = new Dictionary<string, Tensor> { ["ids"] = cat([.. batches.Select(batch => batch.Ids)]),
+            ["targets"] = cat([.. batches.Select(batch => batch.Targets)]) };
+        if (batches.All(batch => batch.Layout?.DocumentIds is not null))
+            tensors["documents"] = cat([.. batches.Select(batch => batch.Layout!.DocumentIds!)]);
         if (batches.All(batch => batch.Weights is not null)) tensors["weights"] = cat([.. batches.Select(batch => batch.Weights!)]);
         SafetensorsFile.Write(path, tensors, new Dictionary<string, string>
         {

@@ -74,12 +74,14 @@ public sealed partial class Trainer : IDisposable
     /// </exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <exception cref="IOException">The folder is in use, is not writable, or has not enough space for a checkpoint.</exception>
-    public Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null)
+    public Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut = null,
+        IEnumerable<TrainingCallback>? callbacks = null)
         : this(model, training, options, heldOut, callbacks, resumed: false)
     {
     }
 
-    Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks, bool resumed)
+    Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut,
+        IEnumerable<TrainingCallback>? callbacks, bool resumed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(training);
@@ -122,7 +124,8 @@ public sealed partial class Trainer : IDisposable
         for (long start = 0; start < heldOut.Count - 1; start += Options.ContextLength)
         {
             using var scope = NewDisposeScope();
-            using var batch = WindowSampler.Read(default, [(heldOut, start)], (int)Math.Min(Options.ContextLength, heldOut.Count - 1 - start), true, CPU);
+            using var batch = WindowSampler.Read(
+                default, [(heldOut, start)], (int)Math.Min(Options.ContextLength, heldOut.Count - 1 - start), true, CPU);
             if (batch.Counted > 0) return;
         }
         throw new ArgumentException(
@@ -274,7 +277,8 @@ public sealed partial class Trainer : IDisposable
             foreach (var batch in batches)
                 if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
             bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
-            var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device) : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
+            var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
+                : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
             if (skipped) optimizer.DropGradients();
             stepped = true;
             if (!skipped) recentPositions.Enqueue(position);
@@ -393,7 +397,8 @@ public sealed partial class Trainer : IDisposable
         Evaluation result;
         try
         {
-            result = Evaluator.Evaluate(Model, heldOut, Options.ContextLength, Options.RowsPerPass, Options.EvaluationTokens, Options.SeparateDocuments, cancellation);
+            result = Evaluator.Evaluate(Model, heldOut, Options.ContextLength, Options.RowsPerPass, Options.EvaluationTokens,
+                Options.SeparateDocuments, cancellation);
         }
         catch (OperationCanceledException)
         {

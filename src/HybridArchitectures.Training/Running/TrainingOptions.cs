@@ -118,14 +118,16 @@ public sealed record TrainingOptions
         Schedule.Check();
         Optimizer.Check();
         SpikeGuard?.Check();
-        Refuse.Unless(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), ClipNorm, nameof(ClipNorm), "a finite number above 0, or null");
+        Refuse.Unless(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), ClipNorm, nameof(ClipNorm),
+            "a finite number above 0, or null");
         Refuse.Unless(ReportEvery > 0, ReportEvery, nameof(ReportEvery), "at least 1 step");
         Refuse.Unless(EvaluateEvery >= 0, EvaluateEvery, nameof(EvaluateEvery), "at least 0 steps");
         Refuse.Unless(EvaluationTokens >= 0, EvaluationTokens, nameof(EvaluationTokens), "at least 0 tokens");
         Refuse.Unless(CheckpointEvery >= 0, CheckpointEvery, nameof(CheckpointEvery), "at least 0 steps");
         Refuse.Unless(KeepLast > 0, KeepLast, nameof(KeepLast), "at least 1");
         Refuse.Unless(KeepEvery >= 0, KeepEvery, nameof(KeepEvery), "at least 0 steps");
-        if (Folder is { Length: 0 }) throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
+        if (Folder is { Length: 0 })
+            throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
         if (CheckpointEvery > 0 && Folder is null)
             throw new ArgumentException(
                 $"{nameof(Folder)} is null; expected a path, because {nameof(CheckpointEvery)} is {CheckpointEvery}", nameof(Folder));

@@ -89,7 +89,8 @@ sealed record TrainingState
         catch (NotSupportedException e)
         {
             throw new ArgumentException(
-                $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}; expected {nameof(TrapezoidSchedule)}, {nameof(CosineSchedule)} or "
+                $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}; expected {nameof(TrapezoidSchedule)}, "
+                + $"{nameof(CosineSchedule)} or "
                 + $"{nameof(LinearSchedule)}, because checkpoints store it ({e.Message})", nameof(options), e);
         }
     }

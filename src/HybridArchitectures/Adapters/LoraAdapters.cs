@@ -78,7 +78,8 @@ public sealed class LoraAdapters : IDisposable
         options ??= new();
         options.Check(nameof(options));
         RequireNone(model);
-        var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false).ToArray();
+        var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false)
+            .ToArray();
         if (sites.Length == 0)
             throw new ArgumentException(
                 $"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
@@ -128,12 +129,16 @@ public sealed class LoraAdapters : IDisposable
             if (own.Length == 0) continue;
             var adapted = own.Where(site => site.Adapter is not null).ToArray();
             bool tied = target == LoraTargets.Head && model.Design.TiedHead;
-            rows.Add(new(target.ToString(), own.Length, adapted.Length, tied ? 0 : own.Sum(Size), tied ? 0 : adapted.Sum(Size), adapted.Sum(site => site.Adapter!.Down.NumberOfElements + site.Adapter.Up.NumberOfElements)));
+            rows.Add(new(target.ToString(), own.Length, adapted.Length, tied ? 0 : own.Sum(Size), tied ? 0 : adapted.Sum(Size),
+                adapted.Sum(site => site.Adapter!.Down.NumberOfElements + site.Adapter.Up.NumberOfElements)));
         }
-        var projections = all.Where(site => !(site.Target == LoraTargets.Head && model.Design.TiedHead)).Select(site => site.Name).ToHashSet(StringComparer.Ordinal);
-        long rest = model.AllParameters().Where(item => !projections.Contains(item.Name) && !IsAdapter(item.Name)).Sum(item => item.Value.NumberOfElements);
+        var projections = all.Where(site => !(site.Target == LoraTargets.Head && model.Design.TiedHead)).Select(site => site.Name)
+            .ToHashSet(StringComparer.Ordinal);
+        long rest = model.AllParameters().Where(item => !projections.Contains(item.Name) && !IsAdapter(item.Name))
+            .Sum(item => item.Value.NumberOfElements);
         rows.Add(new("no projection", 0, 0, rest, 0, 0));
-        return new([.. rows], model.Design.Depth, all.Where(site => site is { Block: not null, Adapter: not null }).Select(site => site.Block).Distinct().Count(),
+        return new([.. rows], model.Design.Depth,
+            all.Where(site => site is { Block: not null, Adapter: not null }).Select(site => site.Block).Distinct().Count(),
             [.. all.Where(site => site.Adapter is null).Select(site => site.Name)]);
     }
 
@@ -185,7 +190,9 @@ public sealed class LoraAdapters : IDisposable
     {
         RequireAttached();
         using var scope = NewDisposeScope();
-        SafetensorsFile.Write(path, sites.SelectMany(site => new KeyValuePair<string, Tensor>[] { new($"{site.Name}.down", site.Adapter!.Down), new($"{site.Name}.up", site.Adapter.Up) }), Metadata());
+        SafetensorsFile.Write(path, sites.SelectMany(
+            site => new KeyValuePair<string, Tensor>[] { new($"{site.Name}.down", site.Adapter!.Down), new($"{site.Name}.up", site.Adapter.Up) }),
+            Metadata());
     }
 
     internal Dictionary<string, string> Metadata()
@@ -198,7 +205,8 @@ public sealed class LoraAdapters : IDisposable
         };
         // one line for each weight with another rank or alpha
         if (Options.Sizes.Count > 0)
-            metadata[SizesKey] = string.Join('\n', Options.Sizes.Select(item => FormattableString.Invariant($"{item.Weight} {item.Size.Rank} {item.Size.Alpha:R}")));
+            metadata[SizesKey] = string.Join(
+                '\n', Options.Sizes.Select(item => FormattableString.Invariant($"{item.Weight} {item.Size.Rank} {item.Size.Alpha:R}")));
         return metadata;
     }
 
@@ -216,9 +224,11 @@ public sealed class LoraAdapters : IDisposable
         RequireNone(model);
         using var file = SafetensorsFile.Open(path);
         var options = ReadOptions(file);
-        var names = file.Entries.Select(entry => entry.Name).Where(name => name.EndsWith(".down", StringComparison.Ordinal)).Select(name => name[..^".down".Length]).ToHashSet(StringComparer.Ordinal);
+        var names = file.Entries.Select(entry => entry.Name).Where(name => name.EndsWith(".down", StringComparison.Ordinal))
+            .Select(name => name[..^".down".Length]).ToHashSet(StringComparer.Ordinal);
         return AttachFrom(model, options, names, adapters => file.ReadInto(adapters.sites.SelectMany(site => new (string Name, Tensor Value)[]
-            { ($"{site.Name}.down", site.Adapter!.Down), ($"{site.Name}.up", site.Adapter.Up) }).ToDictionary(item => item.Name, item => item.Value)), path);
+            { ($"{site.Name}.down", site.Adapter!.Down), ($"{site.Name}.up", site.Adapter.Up) }).ToDictionary(item => item.Name, item => item.Value)),
+                path);
     }
 
     /// <summary>Adds the adapters with which a checkpoint was saved, if any. Their values are read later, together with the other tensors.</summary>
@@ -230,11 +240,14 @@ public sealed class LoraAdapters : IDisposable
         AttachFrom(model, ReadOptions(file), names, _ => { }, file.Path);
     }
 
-    internal static LoraAdapters AttachFrom(HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
+    internal static LoraAdapters AttachFrom(
+        HybridLanguageModel model, LoraOptions options, HashSet<string> names, Action<LoraAdapters> fill, string path)
     {
         var sites = LoraSites.FromModel(model).Where(site => names.Contains(site.Name)).ToArray();
         if (sites.Length != names.Count || names.Count == 0)
-            throw new InvalidDataException($"{path}: adapters of weights that the model does not have: {string.Join(", ", names.Except(sites.Select(site => site.Name)).Order().Take(10).DefaultIfEmpty("none at all"))}");
+            throw new InvalidDataException(
+                $"{path}: adapters of weights that the model does not have: "
+                + $"{string.Join(", ", names.Except(sites.Select(site => site.Name)).Order().Take(10).DefaultIfEmpty("none at all"))}");
         var adapters = new LoraAdapters(model, options, sites);
         try
         {
@@ -251,8 +264,11 @@ public sealed class LoraAdapters : IDisposable
     static LoraOptions ReadOptions(SafetensorsFile file)
     {
         if (file.Metadata.GetValueOrDefault(FormatKey) != Format)
-            throw new InvalidDataException($"{file.Path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as {nameof(LoraAdapters)}.{nameof(Save)} writes it");
-        double Number(string key) => double.TryParse(file.Metadata.GetValueOrDefault(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value
+            throw new InvalidDataException(
+                $"{file.Path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as "
+                + $"{nameof(LoraAdapters)}.{nameof(Save)} writes it");
+        double Number(string key) => double.TryParse(
+            file.Metadata.GetValueOrDefault(key), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) ? value
             : throw new InvalidDataException($"{file.Path}: {key} is \"{file.Metadata.GetValueOrDefault(key)}\"; expected a number");
         double rank = Number(RankKey);
         if (rank is not (>= 1 and <= 1 << 20) || rank != Math.Floor(rank))
@@ -291,7 +307,8 @@ public sealed class LoraAdapters : IDisposable
                 && double.TryParse(alpha, NumberStyles.Float, CultureInfo.InvariantCulture, out double scale) && double.IsFinite(scale)
                 && sizes.TryAdd(name, new(size, scale));
             if (!isSize)
-                throw new InvalidDataException($"{file.Path}: {SizesKey} contains the line \"{line}\"; expected the name of a weight, its rank and its alpha.");
+                throw new InvalidDataException(
+                    $"{file.Path}: {SizesKey} contains the line \"{line}\"; expected the name of a weight, its rank and its alpha.");
         }
         return [.. sizes.Select(item => (item.Key, item.Value))];
     }

@@ -12,7 +12,8 @@ namespace HybridArchitectures.Adapters;
 public sealed record LoraCoverage(EquatableList<LoraCoverageRow> Parts, int Blocks, int AdaptedBlocks, EquatableList<string> Untouched)
 {
     /// <summary>Gets the sum over all parts.</summary>
-    public LoraCoverageRow Total => new("total", Parts.Sum(part => part.Projections), Parts.Sum(part => part.Adapted), Parts.Sum(part => part.Parameters),
+    public LoraCoverageRow Total =>
+        new("total", Parts.Sum(part => part.Projections), Parts.Sum(part => part.Adapted), Parts.Sum(part => part.Parameters),
         Parts.Sum(part => part.AdaptedParameters), Parts.Sum(part => part.AdapterParameters));
 
     /// <inheritdoc/>
@@ -23,7 +24,8 @@ public sealed record LoraCoverage(EquatableList<LoraCoverageRow> Parts, int Bloc
         foreach (var row in Parts.Append(Total))
         {
             text.AppendLine(string.Create(CultureInfo.InvariantCulture,
-                $"{row.Part,-16}  {row.Projections,11}  {row.Adapted,8}  {row.Parameters,12}  {row.ParameterShare,8:0.0%}  {row.AdapterParameters,8}"));
+                $"{row.Part,-16}  {row.Projections,11}  {row.Adapted,8}  {row.Parameters,12}  {row.ParameterShare,8:0.0%}  "
+                + $"{row.AdapterParameters,8}"));
         }
         text.AppendLine(string.Create(CultureInfo.InvariantCulture, $"{AdaptedBlocks} of {Blocks} blocks have adapters"));
         return text.ToString();

@@ -13,7 +13,8 @@ public sealed class ChatTemplate
     /// </param>
     /// <param name="stopTokens">The tokens that end an answer. The default, null, means those of the tokenizer.</param>
     /// <param name="stop">The texts that end an answer. They are not part of it. The default, null, means none.</param>
-    public ChatTemplate(Func<IReadOnlyList<ChatMessage>, IReadOnlyList<int>> encode, IReadOnlyList<int>? stopTokens = null, params IReadOnlyList<string> stop)
+    public ChatTemplate(Func<IReadOnlyList<ChatMessage>, IReadOnlyList<int>> encode, IReadOnlyList<int>? stopTokens = null,
+        params IReadOnlyList<string> stop)
     {
         ArgumentNullException.ThrowIfNull(encode);
         ArgumentNullException.ThrowIfNull(stop);
@@ -115,7 +116,9 @@ public sealed class ChatTemplate
     public static ChatTemplate Plain(Tokenizer tokenizer)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return new(messages => tokenizer.Encode(string.Concat(messages.Select(message => $"{Name(message.Role)}: {message.Content.Trim()}\n")) + $"{Name(ChatRole.Assistant)}:", tokenizer.BeginOfText is not null),
+        return new(messages => tokenizer.Encode(
+            string.Concat(messages.Select(message => $"{Name(message.Role)}: {message.Content.Trim()}\n")) + $"{Name(ChatRole.Assistant)}:",
+            tokenizer.BeginOfText is not null),
             stop: [$"\n{Name(ChatRole.User)}:"]);
     }
 

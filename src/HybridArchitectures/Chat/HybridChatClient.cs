@@ -43,7 +43,8 @@ public sealed class HybridChatClient : IChatClient
     /// The type of the weights during answers, as in <see cref="TextGenerator"/>. The default, null, uses the model itself.
     /// </param>
     /// <exception cref="ArgumentException">The tokenizer has more tokens than the model.</exception>
-    public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null, string? modelId = null,
+    public HybridChatClient(LanguageModel model, Tokenizer tokenizer, ChatTemplate? template = null, GenerationOptions? defaults = null,
+        string? modelId = null,
         TorchSharp.torch.ScalarType? weightType = null)
     {
         generator = new TextGenerator(model, tokenizer, weightType);
@@ -57,7 +58,8 @@ public sealed class HybridChatClient : IChatClient
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
     /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
     /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
-    public async Task<ChatResponse> GetResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public async Task<ChatResponse> GetResponseAsync(
+        IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         var text = new StringBuilder();
         ChatResponseUpdate? last = null;
@@ -66,7 +68,8 @@ public sealed class HybridChatClient : IChatClient
             text.Append(update.Text);
             last = update;
         }
-        return new ChatResponse(new Microsoft.Extensions.AI.ChatMessage(Microsoft.Extensions.AI.ChatRole.Assistant, text.ToString()) { MessageId = last!.MessageId })
+        return new ChatResponse(new Microsoft.Extensions.AI.ChatMessage(
+            Microsoft.Extensions.AI.ChatRole.Assistant, text.ToString()) { MessageId = last!.MessageId })
         {
             ResponseId = last.ResponseId, ModelId = last.ModelId, CreatedAt = last.CreatedAt, FinishReason = last.FinishReason,
             Usage = last.Contents.OfType<UsageContent>().Single().Details,
@@ -77,7 +80,8 @@ public sealed class HybridChatClient : IChatClient
     /// <exception cref="ArgumentException">There is no message, or an option is out of range.</exception>
     /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
     /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
-    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
+        IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
@@ -86,7 +90,8 @@ public sealed class HybridChatClient : IChatClient
         return Stream(template.Encode(turns), Settings(options), options?.ModelId ?? metadata.DefaultModelId, cancellationToken);
     }
 
-    async IAsyncEnumerable<ChatResponseUpdate> Stream(IReadOnlyList<int> prompt, GenerationOptions settings, string? modelId, [EnumeratorCancellation] CancellationToken cancellation)
+    async IAsyncEnumerable<ChatResponseUpdate> Stream(
+        IReadOnlyList<int> prompt, GenerationOptions settings, string? modelId, [EnumeratorCancellation] CancellationToken cancellation)
     {
         string response = Guid.NewGuid().ToString("N");
         var created = DateTimeOffset.UtcNow;
@@ -131,8 +136,10 @@ public sealed class HybridChatClient : IChatClient
         ChatTurns.Refuse(options);
         return settings with
         {
-            Temperature = Exactly(options.Temperature) ?? settings.Temperature, TopP = Exactly(options.TopP) ?? settings.TopP, TopK = options.TopK ?? settings.TopK,
-            MaxNewTokens = options.MaxOutputTokens ?? settings.MaxNewTokens, Seed = options.Seed ?? settings.Seed, Stop = [.. settings.Stop.Union(options.StopSequences ?? [])],
+            Temperature = Exactly(options.Temperature) ?? settings.Temperature, TopP = Exactly(options.TopP) ?? settings.TopP,
+                TopK = options.TopK ?? settings.TopK,
+            MaxNewTokens = options.MaxOutputTokens ?? settings.MaxNewTokens, Seed = options.Seed ?? settings.Seed,
+            Stop = [.. settings.Stop.Union(options.StopSequences ?? [])],
         };
     }
 

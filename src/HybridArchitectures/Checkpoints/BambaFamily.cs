@@ -86,7 +86,8 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         }
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
+                NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
             HeadZLossEverywhere = config.Double("z_loss_coefficient", 0) > 0,
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };
@@ -104,7 +105,9 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         WriteMamba2(config, First<Mamba2Spec>(design), design.Width);
         if (attention is not null) WriteAttention(config, attention);
         WriteRotary(config, attention?.Rotary, withFraction: true);
-        config["attn_layer_indices"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].Mixer is AttentionSpec).Select(i => JsonValue.Create(i))]);
+        config["attn_layer_indices"] =
+            new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].Mixer is AttentionSpec)
+            .Select(i => JsonValue.Create(i))]);
         config["intermediate_size"] = feedForward.Width;
         config["mlp_bias"] = feedForward.Bias;
     }
@@ -120,7 +123,8 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention
                 ? TensorRules.Attention(file + "self_attn.", model + "mixer.", attention)
                 : TensorRules.Mamba2(file + "mamba.", model + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!);
-            foreach (var rule in mixer.Concat(TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))) yield return rule;
+            foreach (var rule in mixer.Concat(
+                TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))) yield return rule;
         }
     }
 }

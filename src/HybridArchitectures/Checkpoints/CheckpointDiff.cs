@@ -24,7 +24,9 @@ namespace HybridArchitectures.Checkpoints;
 /// Console.WriteLine(CheckpointDiff.Compare(left, right));
 /// </code>
 /// </example>
-public sealed record CheckpointDiff(string Left, string Right, EquatableList<DesignDifference>? Design, EquatableList<TensorDifference> Tensors, EquatableList<LayerDifference> Layers)
+public sealed record CheckpointDiff(
+    string Left, string Right,
+    EquatableList<DesignDifference>? Design, EquatableList<TensorDifference> Tensors, EquatableList<LayerDifference> Layers)
 {
     const int LinesShown = 60;
 
@@ -60,7 +62,8 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         using var one = first.LoadModel(nameof(left));
         using var other = second.LoadModel(nameof(right));
         var layers = ids is null ? [] : CompareLayers(one, other, ids, tolerance);
-        if (first.Naming == second.Naming) return new(left, right, Differences(first.Design, second.Design), CompareTensors(first.Tensors, second.Tensors), layers);
+        if (first.Naming == second.Naming)
+            return new(left, right, Differences(first.Design, second.Design), CompareTensors(first.Tensors, second.Tensors), layers);
         return Compare(one, other, ids, tolerance) with { Left = left, Right = right };
     }
 
@@ -89,15 +92,19 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         return new(left.Name ?? "left", right.Name ?? "right", left.Diff(right), CompareTensors(Shapes(first), Shapes(second)), []);
     }
 
-    static EquatableList<DesignDifference>? Differences(HybridDesign? left, HybridDesign? right) => left is null || right is null ? null : left.Diff(right);
+    static EquatableList<DesignDifference>? Differences(HybridDesign? left, HybridDesign? right) =>
+        left is null || right is null ? null : left.Diff(right);
 
     static Dictionary<string, StoredTensor> Held(HybridLanguageModel model) =>
         model.State.ToDictionary(item => item.Key, item => new StoredTensor(item.Value.dtype, item.Value.shape, () => item.Value.detach().cpu()));
 
-    static Dictionary<string, StoredTensor> Shapes(HybridLanguageModel model) => model.State.ToDictionary(item => item.Key, item => new StoredTensor(item.Value.dtype, item.Value.shape, null));
+    static Dictionary<string, StoredTensor> Shapes(HybridLanguageModel model) =>
+        model.State.ToDictionary(item => item.Key, item => new StoredTensor(item.Value.dtype, item.Value.shape, null));
 
-    static EquatableList<TensorDifference> CompareTensors(IReadOnlyDictionary<string, StoredTensor> left, IReadOnlyDictionary<string, StoredTensor> right) =>
-        [.. left.Keys.Union(right.Keys).Order(StringComparer.Ordinal).Select(name => CompareTensor(name, left.GetValueOrDefault(name), right.GetValueOrDefault(name)))];
+    static EquatableList<TensorDifference> CompareTensors(
+        IReadOnlyDictionary<string, StoredTensor> left, IReadOnlyDictionary<string, StoredTensor> right) =>
+        [.. left.Keys.Union(right.Keys).Order(StringComparer.Ordinal)
+            .Select(name => CompareTensor(name, left.GetValueOrDefault(name), right.GetValueOrDefault(name)))];
 
     static TensorDifference CompareTensor(string name, StoredTensor? left, StoredTensor? right)
     {
@@ -105,7 +112,8 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         using var noGrad = no_grad();
         if (left is null) return new(name, TensorChange.OnlyRight, null, right!.ToString(), null, Norm(right), null, null);
         if (right is null) return new(name, TensorChange.OnlyLeft, left.ToString(), null, Norm(left), null, null, null);
-        if (!left.Shape.SequenceEqual(right.Shape)) return new(name, TensorChange.Shape, left.ToString(), right.ToString(), Norm(left), Norm(right), null, null);
+        if (!left.Shape.SequenceEqual(right.Shape))
+            return new(name, TensorChange.Shape, left.ToString(), right.ToString(), Norm(left), Norm(right), null, null);
         var change = left.Type == right.Type ? TensorChange.None : TensorChange.Type;
         if (left.Read is null || right.Read is null) return new(name, change, left.ToString(), right.ToString(), null, null, null, null);
         var (a, b) = (Numbers(left.Read()), Numbers(right.Read()));
@@ -125,7 +133,8 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     static double Norm(Tensor numbers) => numbers.NumberOfElements == 0 ? 0 : numbers.norm().to(ScalarType.Float64).item<double>();
 
     // integers up to 2^53 remain exact; weights are compared in the dtype in which they are trained
-    static Tensor Numbers(Tensor stored) => stored.dtype is ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32 ? stored.to(ScalarType.Float32) : stored.to(ScalarType.Float64);
+    static Tensor Numbers(Tensor stored) => stored.dtype is ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float32
+        ? stored.to(ScalarType.Float32) : stored.to(ScalarType.Float64);
 
     static EquatableList<LayerDifference> CompareLayers(HybridLanguageModel left, HybridLanguageModel right, Tensor ids, double tolerance)
     {
@@ -175,30 +184,37 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
         text.AppendLine(CultureInfo.InvariantCulture, $"right: {Right}");
         if (Design is not null)
         {
-            text.AppendLine(Design.Count == 0 ? "designs: the same" : $"designs: {Design.Count} {(Design.Count == 1 ? "difference" : "differences")}");
+            text.AppendLine(Design.Count == 0 ? "designs: the same"
+                : $"designs: {Design.Count} {(Design.Count == 1 ? "difference" : "differences")}");
             foreach (var difference in Design) text.AppendLine(CultureInfo.InvariantCulture, $"  {difference}");
         }
         var words = new (TensorChange Change, string Words)[]
         {
-            (TensorChange.None, "the same"), (TensorChange.Values, "of other values"), (TensorChange.Type, "of another type"), (TensorChange.Shape, "of another shape"),
+            (TensorChange.None, "the same"), (TensorChange.Values, "of other values"), (TensorChange.Type, "of another type"),
+                (TensorChange.Shape, "of another shape"),
             (TensorChange.OnlyLeft, "only left"), (TensorChange.OnlyRight, "only right"),
         };
-        text.AppendLine(CultureInfo.InvariantCulture, $"tensors: {string.Join(", ", words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0).Select(item => $"{item.Count} {item.Words}"))}");
+        text.AppendLine(CultureInfo.InvariantCulture,
+            $"tensors: {string.Join(", ", words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0).Select(item => $"{item.Count} {item.Words}"))}");
         var changed = Tensors.Where(tensor => tensor.Change != TensorChange.None).ToArray();
         if (changed.Length > 0)
         {
             Row[] rows = [new("name", "left", "right", "|left|", "|right|", "|left - right|", "largest"), .. changed.Take(LinesShown).Select(Line)];
             int[] widths = [.. Enumerable.Range(0, 7).Select(column => rows.Max(row => row.Cells[column].Length))];
             foreach (var row in rows)
-                text.AppendLine("  " + string.Join("  ", row.Cells.Select((cell, column) => column < 3 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))).TrimEnd());
+                text.AppendLine("  " + string.Join(
+                    "  ", row.Cells.Select((cell, column) => column < 3 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))).TrimEnd());
             if (changed.Length > LinesShown) text.AppendLine(CultureInfo.InvariantCulture, $"  and {changed.Length - LinesShown} more");
         }
         if (Layers.Count > 0)
         {
-            text.AppendLine(FirstDivergence is { } diverging ? $"outputs: diverge from {diverging.Layer} on" : "outputs: the same within the tolerance");
+            text.AppendLine(FirstDivergence is { } diverging ? $"outputs: diverge from {diverging.Layer} on"
+                : "outputs: the same within the tolerance");
             int width = Layers.Max(layer => layer.Layer.Length);
             foreach (var layer in Layers)
-                text.AppendLine(string.Create(CultureInfo.InvariantCulture, $"  {layer.Layer.PadRight(width)}  {layer.Error:g3}{(ReferenceEquals(layer, FirstDivergence) ? "  <- first" : "")}"));
+                text.AppendLine(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"  {layer.Layer.PadRight(width)}  {layer.Error:g3}{(ReferenceEquals(layer, FirstDivergence) ? "  <- first" : "")}"));
         }
         return text.ToString();
     }
@@ -206,7 +222,8 @@ public sealed record CheckpointDiff(string Left, string Right, EquatableList<Des
     static Row Line(TensorDifference tensor)
     {
         static string Number(double? value) => value is { } number ? number.ToString("g4", CultureInfo.InvariantCulture) : "-";
-        return new(tensor.Name, tensor.Left ?? "-", tensor.Right ?? "-", Number(tensor.LeftNorm), Number(tensor.RightNorm), Number(tensor.DifferenceNorm), Number(tensor.MaxDifference));
+        return new(tensor.Name, tensor.Left ?? "-", tensor.Right ?? "-", Number(tensor.LeftNorm), Number(tensor.RightNorm),
+            Number(tensor.DifferenceNorm), Number(tensor.MaxDifference));
     }
 
     sealed record Row(params string[] Cells);

@@ -11,7 +11,8 @@ sealed class CheckpointSource : IDisposable
     readonly List<IDisposable> files = [];
     readonly Func<HybridLanguageModel>? load;
 
-    CheckpointSource(string path, string naming, HybridDesign? design, Func<HybridLanguageModel>? load) => (this.path, Naming, Design, this.load) = (path, naming, design, load);
+    CheckpointSource(string path, string naming, HybridDesign? design, Func<HybridLanguageModel>? load) =>
+        (this.path, Naming, Design, this.load) = (path, naming, design, load);
 
     /// <summary>Gets the naming scheme. Two sources with the same scheme use the same names for the same tensors.</summary>
     public string Naming { get; }
@@ -73,7 +74,8 @@ sealed class CheckpointSource : IDisposable
 
     public HybridLanguageModel LoadModel(string argument) =>
         load?.Invoke() ?? throw new ArgumentException(
-            $"'{path}' contains tensors but not a supported model; it can only be compared with files that have the same names, without tokens", argument);
+            $"'{path}' contains tensors but not a supported model; it can only be compared with files that have the same names, without tokens",
+            argument);
 
     public void Dispose()
     {

@@ -44,11 +44,13 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         var block = new BlockSpec
         {
             Mixer = mixer, NormEpsilon = epsilon,
-            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation, GateScale = multipliers[0], OutputScale = multipliers[1] },
+            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation,
+            GateScale = multipliers[0], OutputScale = multipliers[1] },
         };
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
+                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = config.Double("lm_head_multiplier", 1),
         };
@@ -98,7 +100,8 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
             yield return TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight");
             foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.attention.", mixer.Attention)) yield return rule;
             foreach (var rule in TensorRules.Mamba2(file + "mamba.", model + "mixer.state_space.", (Mamba2Spec)mixer.StateSpace)) yield return rule;
-            foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
+            foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))
+                yield return rule;
         }
     }
 }

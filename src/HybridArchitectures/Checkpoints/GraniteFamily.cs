@@ -17,9 +17,12 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
         var words = config.Texts(config.Spelling("layer_types", "layers_block_type"));
-        if (words is not null && words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+        if (words is not null && words.Count != depth)
+            throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
         var attends = Enumerable.Range(0, depth)
-            .Select(i => words is not null && (HuggingFaceNames.IsAttention(words[i]) ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
+            .Select(i => words is not null
+            && (HuggingFaceNames.IsAttention(words[i])
+            ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
             .ToArray();
         var attention = new AttentionSpec
         {
@@ -41,11 +44,13 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         };
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
+                NormEpsilon = epsilon,
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = 1 / config.Double("logits_scaling", 1),
             Blocks = Blocks(depth, i => new()
             {
-                Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon, ResidualScale = config.Double("residual_multiplier", 1),
+                Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon,
+                    ResidualScale = config.Double("residual_multiplier", 1),
             }),
         };
     }
@@ -82,11 +87,14 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         config["position_embedding_type"] = attention?.Rotary is null ? "nope" : "rope";
         WriteRotary(config, attention?.Rotary);
         // if there is none, sizes that transformers accepts
-        BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 }, design.Width);
-        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "attention" : "mamba"))]);
+        BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 },
+            design.Width);
+        config["layer_types"] = new JsonArray(
+            [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "attention" : "mamba"))]);
         config["num_local_experts"] = experts?.Experts ?? 0;
         config["num_experts_per_tok"] = experts?.ExpertsPerToken ?? 0;
-        config["shared_intermediate_size"] = experts?.SharedWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
+        config["shared_intermediate_size"] = experts?.SharedWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width
+            ?? throw Unfit("no feed-forward", "one in every block");
         config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)!.Width;
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;

@@ -8,8 +8,10 @@ static class HuggingFaceNames
 {
     static readonly (string Word, Activation Value)[] activations =
     [
-        ("silu", Design.Activation.Silu), ("swish", Design.Activation.Silu), ("relu", Design.Activation.Relu), ("relu2", Design.Activation.ReluSquared),
-        ("gelu", Design.Activation.Gelu), ("gelu_pytorch_tanh", Design.Activation.GeluTanh), ("gelu_new", Design.Activation.GeluTanh), ("gelu_fast", Design.Activation.GeluTanh), ("gelu_python", Design.Activation.Gelu),
+        ("silu", Design.Activation.Silu), ("swish", Design.Activation.Silu), ("relu", Design.Activation.Relu),
+        ("relu2", Design.Activation.ReluSquared),
+        ("gelu", Design.Activation.Gelu), ("gelu_pytorch_tanh", Design.Activation.GeluTanh), ("gelu_new", Design.Activation.GeluTanh),
+        ("gelu_fast", Design.Activation.GeluTanh), ("gelu_python", Design.Activation.Gelu),
     ];
 
     public static string Activations => string.Join(", ", activations.Select(item => item.Word));

@@ -13,7 +13,8 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
     {
         int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), inner = config.Int("intermediate_size", 14336);
         int attentionPeriod = config.Int("attn_layer_period", 8), attentionOffset = config.Int("attn_layer_offset", 4);
-        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1), experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
+        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1),
+            experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("mamba_proj_bias", false);
         CheckOffset(config, "attn", attentionPeriod, attentionOffset);
@@ -37,13 +38,15 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         FeedForwardSpec dense = new SwiGluSpec(inner) { Activation = mamba.Activation };
         var mixture = experts <= 1 ? dense : new MixtureOfExpertsSpec
         {
-            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Activation = mamba.Activation, Score = RouterScore.Softmax,
+            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Activation = mamba.Activation,
+                Score = RouterScore.Softmax,
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
+                NormEpsilon = epsilon,
             Blocks = Blocks(config.Depth("num_hidden_layers"), i => new()
             {
                 Mixer = i % attentionPeriod == attentionOffset ? attention : mamba,
@@ -81,7 +84,8 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         config["mamba_proj_bias"] = mamba.ProjectionBias;
         config["num_experts"] = experts?.Experts ?? 1;
         config["num_experts_per_tok"] = experts?.ExpertsPerToken ?? 1;
-        config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no feed-forward", "one in every block");
+        config["intermediate_size"] = experts?.ExpertWidth ?? FirstFeedForward<SwiGluSpec>(design)?.Width
+            ?? throw Unfit("no feed-forward", "one in every block");
         config["router_aux_loss_coef"] = experts?.BalanceRate ?? 0.001;
         config["output_router_logits"] = experts?.Balance == ExpertBalance.JointAuxiliaryLoss;
         config["hidden_act"] = HuggingFaceNames.FromActivation(mamba.Activation);
@@ -100,7 +104,8 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         for (int period = 1; period <= design.Depth + 1; period++)
         {
             int offset = design.Blocks.Select((block, i) => holds(block) ? i : design.Depth).Min();
-            if (offset < period && Enumerable.Range(0, design.Depth).All(i => holds(design.Blocks[i]) == (i % period == offset))) return (period, offset);
+            if (offset < period && Enumerable.Range(0, design.Depth).All(i => holds(design.Blocks[i]) == (i % period == offset)))
+                return (period, offset);
         }
         throw Unfit($"{what} in {design.Pattern}", "them at equal distances");
     }
@@ -118,7 +123,8 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
             else
             {
                 foreach (var rule in TensorRules.Mamba1(file + "mamba.", model + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
-                foreach (string part in new[] { "dt", "b", "c" }) yield return TensorRules.Rename($"{file}mamba.{part}_layernorm.weight", $"{model}mixer.{part}_norm");
+                foreach (string part in new[] { "dt", "b", "c" })
+                    yield return TensorRules.Rename($"{file}mamba.{part}_layernorm.weight", $"{model}mixer.{part}_norm");
             }
             if (design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts)
             {
@@ -126,7 +132,8 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
                 yield return TensorRules.Experts(file + "feed_forward.experts.", model + "feed_forward.", experts);
             }
             else
-                foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
+                foreach (var rule in TensorRules.SwiGlu(file + "feed_forward.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))
+                    yield return rule;
         }
     }
 }

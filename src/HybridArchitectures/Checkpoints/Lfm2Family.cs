@@ -80,7 +80,8 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         if (attention is not null) WriteAttention(config, attention);
         config.Remove("attention_bias");
         WriteRotary(config, attention?.Rotary);
-        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "conv"))]);
+        config["layer_types"] = new JsonArray(
+            [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "conv"))]);
         config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no SwiGLU", "one in every block");
         config["block_auto_adjust_ff_dim"] = false;
     }
@@ -102,8 +103,10 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
                 ]
                 :
                 [
-                    .. TensorRules.Linear(file + "self_attn.q_proj", mixer + "query", false), .. TensorRules.Linear(file + "self_attn.k_proj", mixer + "key", false),
-                    .. TensorRules.Linear(file + "self_attn.v_proj", mixer + "value", false), .. TensorRules.Linear(file + "self_attn.out_proj", mixer + "output", false),
+                    .. TensorRules.Linear(file + "self_attn.q_proj", mixer + "query", false),
+                    .. TensorRules.Linear(file + "self_attn.k_proj", mixer + "key", false),
+                    .. TensorRules.Linear(file + "self_attn.v_proj", mixer + "value", false),
+                    .. TensorRules.Linear(file + "self_attn.out_proj", mixer + "output", false),
                     TensorRules.Rename(file + "self_attn.q_layernorm.weight", mixer + "query_norm.weight"),
                     TensorRules.Rename(file + "self_attn.k_layernorm.weight", mixer + "key_norm.weight"),
                 ];

@@ -23,12 +23,14 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
                 InputBias = bias,
                 OutputBias = bias,
             },
-            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Activation = config.Activation("hidden_act", "silu"), Bias = config.Flag("mlp_bias", false) },
+            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Activation = config.Activation("hidden_act", "silu"),
+            Bias = config.Flag("mlp_bias", false) },
             NormEpsilon = epsilon,
         };
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
+                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
@@ -56,8 +58,10 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
             string file = $"model.layers.{i}.", model = Block(i);
             yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
             yield return TensorRules.Rename(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
-            foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", (AttentionSpec)design.Blocks[i].Mixer!)) yield return rule;
-            foreach (var rule in TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward)) yield return rule;
+            foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", (AttentionSpec)design.Blocks[i].Mixer!))
+                yield return rule;
+            foreach (var rule in TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))
+                yield return rule;
         }
     }
 }

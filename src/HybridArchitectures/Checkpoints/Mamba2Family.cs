@@ -32,7 +32,8 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
+                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
@@ -66,7 +67,8 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         for (int i = 0; i < design.Depth; i++)
         {
             yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
-            foreach (var rule in TensorRules.Mamba2($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!)) yield return rule;
+            foreach (var rule in TensorRules.Mamba2($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba2Spec)design.Blocks[i].Mixer!))
+                yield return rule;
         }
     }
 

@@ -64,7 +64,8 @@ class MambaFamily : PretrainedFamily
         for (int i = 0; i < design.Depth; i++)
         {
             yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", Block(i) + "mixer_norm.weight");
-            foreach (var rule in TensorRules.Mamba1($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!)) yield return rule;
+            foreach (var rule in TensorRules.Mamba1($"backbone.layers.{i}.mixer.", Block(i) + "mixer.", (Mamba1Spec)design.Blocks[i].Mixer!))
+                yield return rule;
         }
     }
 

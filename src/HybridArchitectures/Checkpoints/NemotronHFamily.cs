@@ -11,7 +11,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32),
+            groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
         double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
         bool bias = config.Flag("mlp_bias", false), attentionBias = config.Flag("attention_bias", false) && !config.FollowsTransformers;
         var activation = config.Activation("mlp_hidden_act", "relu2");
@@ -43,7 +44,8 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         {
             "mamba" or "linear_attention" => new() { Mixer = mamba, NormEpsilon = epsilon },
             "attention" or "full_attention" => new() { Mixer = attention, NormEpsilon = epsilon },
-            "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias }, NormEpsilon = epsilon },
+            "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias },
+            NormEpsilon = epsilon },
             "moe" => new() { FeedForward = Experts(config, activation, bias), NormEpsilon = epsilon },
             _ => throw config.Refusal(
                 "layers_block_type", word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
@@ -206,5 +208,6 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         : name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
 
     // heads of multi-token prediction are not loaded
-    internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+    internal override bool IsIgnored(string name, HybridDesign design) =>
+        name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
 }

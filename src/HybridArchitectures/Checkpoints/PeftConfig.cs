@@ -101,7 +101,8 @@ sealed record PeftConfig
 
     void CheckInitialisation(JsonProperty item)
     {
-        bool isPlain = item.Value.ValueKind is JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null || PlainInitialisations.Contains(item.Value.ToString());
+        bool isPlain = item.Value.ValueKind is JsonValueKind.True or JsonValueKind.False or JsonValueKind.Null
+            || PlainInitialisations.Contains(item.Value.ToString());
         Expect(isPlain, item, $"true, false or one of {string.Join(", ", PlainInitialisations)}: others change the weights of the model too. "
             + "Let PEFT convert the adapter to plain LoRA when it saves it");
     }

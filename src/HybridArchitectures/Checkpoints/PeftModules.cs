@@ -21,7 +21,8 @@ sealed class PeftModules
         var inside = sites.Where(site => site.Target != LoraTargets.Head).ToDictionary(site => site.Name, StringComparer.Ordinal);
         foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
         {
-            PeftPart[] parts = [.. rule.Parts.Where(part => inside.ContainsKey(part.Name)).Select(part => new PeftPart(inside[part.Name], part.Expert))];
+            PeftPart[] parts = [.. rule.Parts.Where(part => inside.ContainsKey(part.Name))
+                .Select(part => new PeftPart(inside[part.Name], part.Expert))];
             string name = rule.File.EndsWith(Weight, StringComparison.Ordinal) ? rule.File[..^Weight.Length] : rule.File;
             bool fits = name != rule.File && !rule.IsFilter && parts.Length == rule.Parts.Count && (parts.Length == 1 || rule.Dimension == 0)
                 && parts.All(part => part.Site.Weight.dim() == (part.Expert is null ? 2 : 3));

@@ -62,7 +62,8 @@ public sealed partial class PretrainedConfig
         var spec = new RotarySpec { Theta = theta, Fraction = RotatedPart(section, fraction) };
         return kind == "default" ? spec : spec with
         {
-            Scaling = new(section!.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"), OriginalContextLength(section)),
+            Scaling = new(section!.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"),
+                OriginalContextLength(section)),
         };
     }
 

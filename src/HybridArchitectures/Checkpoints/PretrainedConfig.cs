@@ -45,7 +45,8 @@ public sealed partial class PretrainedConfig
         try
         {
             using var document = JsonDocument.Parse(WithoutBareNumbers(json));
-            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"{path}: {document.RootElement.ValueKind}; expected a JSON object");
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new InvalidDataException($"{path}: {document.RootElement.ValueKind}; expected a JSON object");
             Unescape(document.RootElement);
             return new(path, document.RootElement.Clone());
         }
@@ -192,7 +193,8 @@ public sealed partial class PretrainedConfig
     internal IReadOnlyList<string>? Texts(string key)
     {
         if (Find(key) is not { } value) return null;
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is < 1 or > MaxDepth || value.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String))
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() is < 1 or > MaxDepth
+            || value.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String))
             throw Refusal(key, value, $"a list of 1 to {MaxDepth} texts");
         return [.. value.EnumerateArray().Select(item => item.GetString()!)];
     }
@@ -202,7 +204,8 @@ public sealed partial class PretrainedConfig
     {
         if (Find(key) is not { } value) return null;
         string expected = count is null ? "a list of numbers" : $"a list of {count} numbers";
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > MaxDepth || (count is not null && value.GetArrayLength() != count)) throw Refusal(key, value, expected);
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() > MaxDepth || (count is not null && value.GetArrayLength() != count))
+            throw Refusal(key, value, expected);
         return [.. value.EnumerateArray().Select(item => Number(item) ?? throw Refusal(key, value, expected))];
     }
 

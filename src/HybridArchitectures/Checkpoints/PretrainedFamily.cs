@@ -29,7 +29,8 @@ public abstract class PretrainedFamily
     public static IReadOnlyList<PretrainedFamily> All { get; } =
         [.. new PretrainedFamily[]
         {
-            new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(), new GraniteFamily(),
+            new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(),
+                new GraniteFamily(),
             new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(), new Zamba2Family(),
             new Qwen3NextFamily(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
@@ -104,7 +105,8 @@ public abstract class PretrainedFamily
         }
     }
 
-    static JsonNode? AsFloat(JsonNode? node) => node is JsonValue value && value.TryGetValue(out double number) && !value.TryGetValue(out int _) && number == Math.Truncate(number) && Math.Abs(number) < 1e15
+    static JsonNode? AsFloat(JsonNode? node) => node is JsonValue value && value.TryGetValue(out double number) && !value.TryGetValue(out int _)
+        && number == Math.Truncate(number) && Math.Abs(number) < 1e15
         ? JsonNode.Parse(number.ToString("F1", System.Globalization.CultureInfo.InvariantCulture)) : null;
 
     private protected abstract HybridDesign Read(PretrainedConfig config);
@@ -179,7 +181,8 @@ public abstract class PretrainedFamily
             ?? throw Unfit($"blocks {design.Pattern}", $"at least one {typeof(T).Name}");
     }
 
-    private protected static T? FirstOrNone<T>(HybridDesign design) where T : MixerSpec => design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault();
+    private protected static T? FirstOrNone<T>(HybridDesign design) where T : MixerSpec =>
+        design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault();
 
     private protected static T? FirstFeedForward<T>(HybridDesign design) where T : FeedForwardSpec =>
         design.Blocks.Select(block => block.FeedForward).OfType<T>().FirstOrDefault();

@@ -36,7 +36,8 @@ sealed class PretrainedFolder : IDisposable
             else if (File.Exists(Path.Combine(folder, IndexFile))) opened.AddShards(folder, isIgnored);
             else
                 throw new FileNotFoundException($"'{folder}' contains neither {SingleFile} nor {IndexFile}"
-                    + (File.Exists(Path.Combine(folder, "pytorch_model.bin")) ? "; its pytorch_model.bin is a pickle, which is never read: convert it to safetensors" : ""));
+                    + (File.Exists(Path.Combine(folder, "pytorch_model.bin"))
+                    ? "; its pytorch_model.bin is a pickle, which is never read: convert it to safetensors" : ""));
             return opened;
         }
         catch
@@ -85,7 +86,8 @@ sealed class PretrainedFolder : IDisposable
         try
         {
             using var document = JsonDocument.Parse(content);
-            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map) || map.ValueKind != JsonValueKind.Object)
+            if (document.RootElement.ValueKind != JsonValueKind.Object || !document.RootElement.TryGetProperty("weight_map", out var map)
+                || map.ValueKind != JsonValueKind.Object)
                 throw new InvalidDataException($"{path}: no object 'weight_map'");
             foreach (var item in map.EnumerateObject())
             {

@@ -51,10 +51,8 @@ public static class PretrainedModel
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
     /// <param name="progress">Receives the share of loaded tensors, from 0 to 1.</param>
     /// <param name="options">How settings are read. The default, null, means the model as it was trained, and refuses unknown settings.</param>
-    /// <param name="weightType">
-    /// The type in which weights are held whatever the file has, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or bfloat16. The file
-    /// is read straight into it; next to the model, memory holds one tensor at most.
-    /// </param>
+    /// <param name="weightType">The type in which weights are held whatever the file has, as in <see cref="HybridDesignModels.CreateModel"/>: float32
+    /// (the default) or bfloat16. The file is read straight into it; next to the model, memory holds one tensor at most.</param>
     /// <exception cref="DirectoryNotFoundException">
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
@@ -99,7 +97,8 @@ public static class PretrainedModel
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
-            ?? throw new InvalidDataException($"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
+            ?? throw new InvalidDataException(
+            $"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
         return (family, config);
     }
 
@@ -147,30 +146,35 @@ public static class PretrainedModel
     {
         if (!design.TiedHead || !actual.TryGetValue(PretrainedFamily.Head, out string? head)) return design;
         string embedding = family.Tensors(design).SelectMany(choice => choice.Forms[0]).First(rule => rule.Parts is [{ Name: "embedding" }]).File;
-        if (!actual.TryGetValue(embedding, out string? table) || !files.Tensors[head][head].Shape.SequenceEqual(files.Tensors[table][table].Shape)) return design;
+        if (!actual.TryGetValue(embedding, out string? table) || !files.Tensors[head][head].Shape.SequenceEqual(files.Tensors[table][table].Shape))
+            return design;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         return files.Tensors[head].Read(head).eq(files.Tensors[table].Read(table)).all().item<bool>() ? design : design with { TiedHead = false };
     }
 
-    static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files, Dictionary<string, string> actual, string folder, IProgress<double>? progress)
+    static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files,
+        Dictionary<string, string> actual, string folder, IProgress<double>? progress)
     {
         var state = model.State;
         var rules = family.Tensors(model.Design).SelectMany(choice => choice.In(actual.ContainsKey)).ToArray();
         var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
         var missing = wanted.Where(name => !actual.ContainsKey(name)).ToArray();
-        var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value).ToArray();
+        var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value)
+            .ToArray();
         var misshapen = new List<string>();
         foreach (var rule in rules.Where(rule => actual.ContainsKey(rule.File)))
         {
             var entry = files.Tensors[actual[rule.File]][actual[rule.File]];
             var shape = rule.Shape(state);
-            if (!entry.Shape.SequenceEqual(shape) || entry.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
+            if (!entry.Shape.SequenceEqual(shape)
+                || entry.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
                 misshapen.Add($"{entry} (expected floating-point [{string.Join(", ", shape)}])");
         }
         if (missing.Length + unexpected.Length + misshapen.Count > 0)
             throw new InvalidDataException($"{folder}: the tensors are not those of its {PretrainedFolder.ConfigFile}: " + string.Join("; ",
-                new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>()));
+                new[] { Listed("missing", missing), Listed("unexpected", unexpected),
+                Listed("of another shape or type", misshapen) }.OfType<string>()));
         for (int i = 0; i < rules.Length; i++)
         {
             string name = actual[rules[i].File];
@@ -181,7 +185,8 @@ public static class PretrainedModel
     }
 
     static string? Listed(string what, IReadOnlyList<string> names) => names.Count == 0 ? null
-        : $"{names.Count} {(names.Count == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
+        : $"{names.Count} {(names.Count == 1 ? "tensor" : "tensors")} {what}: "
+        + $"{string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
 
     /// <summary>Returns tensors by their names in checkpoints of a family.</summary>
     /// <param name="design">The design.</param>
@@ -226,7 +231,8 @@ public static class PretrainedModel
         var shards = Directory.Exists(folder) ? Directory.GetFiles(folder, "model-*-of-*.safetensors").Select(path => Path.GetFileName(path)) : [];
         AtomicWrite.Folder(folder, fresh =>
         {
-            AtomicWrite.Text(Path.Combine(fresh, PretrainedFolder.ConfigFile), config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
+            AtomicWrite.Text(Path.Combine(fresh, PretrainedFolder.ConfigFile),
+                config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
             WriteWeights(model, family, fresh, options);
         }, [.. own, .. shards]);
     }
@@ -266,7 +272,8 @@ public static class PretrainedModel
         }
         if (shards.Count == 1) return;
         var index = new JsonObject { ["metadata"] = new JsonObject { ["total_size"] = total }, ["weight_map"] = map };
-        AtomicWrite.Text(Path.Combine(folder, PretrainedFolder.IndexFile), index.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
+        AtomicWrite.Text(Path.Combine(folder, PretrainedFolder.IndexFile),
+            index.ToJsonString(new JsonSerializerOptions { WriteIndented = true }) + "\n");
     }
 
     internal static (PretrainedFamily Family, JsonObject Config) Express(HybridDesign design, string modelType)

@@ -10,7 +10,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 16), experts = config.Int("num_experts", 512);
+        int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 16),
+            experts = config.Int("num_experts", 512);
         int step = config.Int("decoder_sparse_step", 1);
         if (step < 1) throw config.Refusal("decoder_sparse_step", step, "at least 1");
         var activation = config.Activation("hidden_act", "silu");
@@ -20,7 +21,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config.NoWindow();
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true, OutputGate = true, InputBias = bias, OutputBias = bias,
+            Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true,
+                OutputGate = true, InputBias = bias, OutputBias = bias,
             Rotary = config.Rotary(fraction: config.Double("partial_rotary_factor", 0.25)),
         };
         var delta = new GatedDeltaSpec
@@ -51,10 +53,12 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         var plain = config.Numbers("mlp_only_layers") ?? [];
         return new HybridDesign
         {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon, ZeroCenteredNorms = true,
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
+                NormEpsilon = epsilon, ZeroCenteredNorms = true,
             Blocks = Blocks(depth, i => new()
             {
-                Mixer = attends[i] ? attention : delta, FeedForward = (i + 1) % step == 0 && !plain.Contains(i) ? mixture : dense, NormEpsilon = epsilon,
+                Mixer = attends[i] ? attention : delta, FeedForward = (i + 1) % step == 0 && !plain.Contains(i) ? mixture : dense,
+                    NormEpsilon = epsilon,
             }),
         };
     }
@@ -64,7 +68,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         if (config.Texts("layer_types") is { } words)
         {
             if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
-            return [.. words.Select(word => HuggingFaceNames.IsAttention(word) ?? throw config.Refusal("layer_types", word, "linear_attention or full_attention"))];
+            return [.. words.Select(word => HuggingFaceNames.IsAttention(word)
+                ?? throw config.Refusal("layer_types", word, "linear_attention or full_attention"))];
         }
         int interval = config.Int("full_attention_interval", 4);
         if (interval < 1) throw config.Refusal("full_attention_interval", interval, "at least 1");
@@ -85,7 +90,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         var experts = FirstFeedForward<MixtureOfExpertsSpec>(design);
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
-        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "linear_attention"))]);
+        config["layer_types"] = new JsonArray(
+            [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "linear_attention"))]);
         if (attention is not null) WriteAttention(config, attention);
         WriteRotary(config, attention?.Rotary, withFraction: true);
         config["linear_num_key_heads"] = delta.KeyHeads;
@@ -97,7 +103,8 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["intermediate_size"] =
             FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
         config["decoder_sparse_step"] = 1;
-        config["mlp_only_layers"] = new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
+        config["mlp_only_layers"] = new JsonArray(
+            [.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
         config["num_experts"] = experts?.Experts ?? 0;
         if (experts is null) return;
         config["num_experts_per_tok"] = experts.ExpertsPerToken;
@@ -126,22 +133,27 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 
     static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
     [
-        .. TensorRules.Attention(file, model, spec), TensorRules.Rename(file + "q_norm.weight", model + "query_norm.weight"), TensorRules.Rename(file + "k_norm.weight", model + "key_norm.weight"),
+        .. TensorRules.Attention(file, model, spec), TensorRules.Rename(file + "q_norm.weight", model + "query_norm.weight"),
+        TensorRules.Rename(file + "k_norm.weight", model + "key_norm.weight"),
     ];
 
     static IEnumerable<TensorChoice> Delta(string file, string model, GatedDeltaSpec spec) =>
     [
-        TensorRules.Rename(file + "in_proj_qkvz.weight", model + "input.weight"), TensorRules.Rename(file + "in_proj_ba.weight", model + "rates.weight"),
-        .. TensorRules.ConvolutionFilter(file + "conv1d", model, spec.ConvolutionBias), TensorRules.Rename(file + "dt_bias", model + "dt_bias"), TensorRules.Rename(file + "A_log", model + "A_log"),
+        TensorRules.Rename(file + "in_proj_qkvz.weight", model + "input.weight"),
+        TensorRules.Rename(file + "in_proj_ba.weight", model + "rates.weight"),
+        .. TensorRules.ConvolutionFilter(file + "conv1d", model, spec.ConvolutionBias), TensorRules.Rename(file + "dt_bias", model + "dt_bias"),
+        TensorRules.Rename(file + "A_log", model + "A_log"),
         TensorRules.Rename(file + "norm.weight", model + "norm_weight"), TensorRules.Rename(file + "out_proj.weight", model + "output.weight"),
     ];
 
     static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec) =>
     [
         TensorRules.Rename(file + "gate.weight", model + "router.weight"), TensorRules.Experts(file + "experts.", model, spec),
-        .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)), TensorRules.Rename(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
+        .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)),
+        TensorRules.Rename(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
     ];
 
     // heads of multi-token prediction are not loaded
-    internal override bool IsIgnored(string name, HybridDesign design) => name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+    internal override bool IsIgnored(string name, HybridDesign design) =>
+        name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
 }

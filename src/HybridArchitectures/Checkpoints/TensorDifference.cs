@@ -12,4 +12,6 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="RightNorm">The Euclidean norm on the right.</param>
 /// <param name="DifferenceNorm">The Euclidean norm of left minus right.</param>
 /// <param name="MaxDifference">The maximum absolute difference of two corresponding values.</param>
-public sealed record TensorDifference(string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm, double? MaxDifference);
+public sealed record TensorDifference(
+    string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm,
+    double? MaxDifference);

@@ -17,7 +17,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8), heads = config.Int("num_attention_heads", 32);
+        int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8),
+            heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("rms_norm_eps", 1e-5);
         bool bias = config.Flag("add_bias_linear", false), rotary = config.Flag("use_mem_rope", false);
         config.Only("gated_linear_unit", true);
@@ -48,11 +49,13 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
                 Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = headSize, Scale = Math.Sqrt(2.0 / headSize),
                 Rotary = rotary ? Rotary(config, headSize) : null,
             },
-            FeedForward = new(config.Int("intermediate_size", checked(4 * width))) { Activation = config.Activation("hidden_act", "gelu"), Bias = bias },
+            FeedForward = new(config.Int("intermediate_size", checked(4 * width))) { Activation = config.Activation("hidden_act", "gelu"),
+            Bias = bias },
             NormEpsilon = epsilon,
         };
         int rank = config.Int("adapter_rank", 128), use = 0;
-        var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0, FeedForwardAdapterRank = rank };
+        var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0,
+            FeedForwardAdapterRank = rank };
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = tied, NormEpsilon = epsilon,
@@ -179,7 +182,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
             if (block.Shared is { } use)
             {
                 if (first.TryAdd(use.Transformer, file + "shared_transformer."))
-                    foreach (var rule in Shared(file + "shared_transformer.", $"stack.shared.{use.Transformer}.", design.SharedTransformers[use.Transformer])) yield return rule;
+                    foreach (var rule in Shared(file + "shared_transformer.", $"stack.shared.{use.Transformer}.",
+                        design.SharedTransformers[use.Transformer])) yield return rule;
                 foreach (var rule in Adapters(first[use.Transformer], uses++, model + "shared.", use)) yield return rule;
                 yield return TensorRules.Rename(file + "linear.weight", model + "shared.output.weight");
                 file += "mamba_decoder.";
@@ -191,10 +195,12 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
 
     static IEnumerable<TensorChoice> Shared(string file, string model, SharedTransformerSpec spec)
     {
-        TensorRule Together(string name) => new($"{file}feed_forward.gate_up_proj.{name}", [new($"{model}feed_forward.gate.{name}"), new($"{model}feed_forward.up.{name}")]);
+        TensorRule Together(string name) =>
+            new($"{file}feed_forward.gate_up_proj.{name}", [new($"{model}feed_forward.gate.{name}"), new($"{model}feed_forward.up.{name}")]);
         TensorChoice[] always =
         [
-            TensorRules.Rename(file + "input_layernorm.weight", model + "norm.weight"), TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight"),
+            TensorRules.Rename(file + "input_layernorm.weight", model + "norm.weight"),
+            TensorRules.Rename(file + "pre_ff_layernorm.weight", model + "feed_forward_norm.weight"),
             .. TensorRules.Attention(file + "self_attn.", model + "attention.", spec.Attention),
             Together("weight"), .. TensorRules.Linear(file + "feed_forward.down_proj", model + "feed_forward.down", spec.FeedForward.Bias),
         ];
@@ -205,7 +211,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
     static IEnumerable<TensorChoice> Adapters(string file, int use, string model, SharedTransformerUse spec)
     {
         var adapters = new List<(string File, string Model)>();
-        if (spec.AttentionAdapterRank > 0) adapters.AddRange([("self_attn.linear_q", "query"), ("self_attn.linear_k", "key"), ("self_attn.linear_v", "value")]);
+        if (spec.AttentionAdapterRank > 0)
+            adapters.AddRange([("self_attn.linear_q", "query"), ("self_attn.linear_k", "key"), ("self_attn.linear_v", "value")]);
         if (spec.FeedForwardAdapterRank > 0) adapters.Add(("feed_forward.gate_up_proj", "feed_forward"));
         foreach (var (stored, part) in adapters)
         {
@@ -223,7 +230,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
         int[] uses = [.. Uses(design)];
         if (uses.First(other => design.Blocks[other].Shared!.Transformer == use.Transformer) != index) return true;
         int list = part.IndexOf("_adapter_list.", StringComparison.Ordinal);
-        return list >= 0 && int.TryParse(part[(list + "_adapter_list.".Length)..].Split('.')[0], out int number) && number >= 0 && number < uses.Length
+        return list >= 0 && int.TryParse(part[(list + "_adapter_list.".Length)..].Split('.')[0], out int number) && number >= 0
+            && number < uses.Length
             && design.Blocks[uses[number]].Shared!.Transformer != use.Transformer;
     }
 }

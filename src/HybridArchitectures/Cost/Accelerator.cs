@@ -15,7 +15,8 @@ public sealed record Accelerator(string Name, double Bandwidth, double Memory)
     public static IReadOnlyList<Accelerator> Known { get; } =
     [
         // 7,680 bits at 3,996 MHz, twice per clock: slightly below the announced 8 TB/s
-        new("B200", 7.67e12, 180e9) { Source = "memory clock and bus width that the driver reports, github.com/pytorch/ao/pull/4002; memory: NVIDIA DGX B200 data sheet" },
+        new("B200", 7.67e12,
+        180e9) { Source = "memory clock and bus width that the driver reports, github.com/pytorch/ao/pull/4002; memory: NVIDIA DGX B200 data sheet" },
         new("H200", 4.8e12, 141e9) { Source = "NVIDIA H200 data sheet" },
         new("H100-SXM", 3.35e12, 80e9) { Source = "NVIDIA H100 data sheet" },
         new("H100-PCIe", 2.0e12, 80e9) { Source = "NVIDIA H100 data sheet" },
@@ -30,6 +31,7 @@ public sealed record Accelerator(string Name, double Bandwidth, double Memory)
     /// <summary>Returns a known accelerator by its name. The case is ignored.</summary>
     /// <param name="name">The name, for example <c>H200</c>.</param>
     /// <exception cref="ArgumentException">The name is unknown. The message lists the known names.</exception>
-    public static Accelerator Get(string name) => Known.FirstOrDefault(accelerator => string.Equals(accelerator.Name, name, StringComparison.OrdinalIgnoreCase))
+    public static Accelerator Get(string name) =>
+        Known.FirstOrDefault(accelerator => string.Equals(accelerator.Name, name, StringComparison.OrdinalIgnoreCase))
         ?? throw Require.Refusal(nameof(name), name, $"one of {string.Join(", ", Known.Select(accelerator => accelerator.Name))}");
 }

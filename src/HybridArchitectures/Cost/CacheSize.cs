@@ -62,7 +62,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         design.Check();
         Require.AtLeast(length, 0, nameof(length));
         return design.Blocks.Sum(block =>
-            (block.Mixer?.CountPaperCacheBytes(design.Width, length) ?? 0) + (design.SharedAttention(block)?.CountPaperCacheBytes(design.Width, length) ?? 0));
+            (block.Mixer?.CountPaperCacheBytes(design.Width, length) ?? 0)
+                + (design.SharedAttention(block)?.CountPaperCacheBytes(design.Width, length) ?? 0));
     }
 
     /// <summary>Returns the size of the cache of one block for one row that has seen <paramref name="length"/> tokens.</summary>
@@ -84,6 +85,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     {
         ArgumentNullException.ThrowIfNull(left);
         ArgumentNullException.ThrowIfNull(right);
-        return new(left.KeysAndValues + right.KeysAndValues, left.Windows + right.Windows, left.Convolutions + right.Convolutions, left.Scans + right.Scans, left.Other + right.Other);
+        return new(left.KeysAndValues + right.KeysAndValues, left.Windows + right.Windows, left.Convolutions + right.Convolutions,
+            left.Scans + right.Scans, left.Other + right.Other);
     }
 }

@@ -21,7 +21,8 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Accelerat
 
     /// <summary>Returns bytes and time as text, for example <c>2.29 GiB (weights 2.23 GiB, cache 62.6 MiB), at least 0.51 ms on H200</c>.</summary>
     public override string ToString() =>
-        $"{Units.Bytes(Bytes)} (weights {Units.Bytes(WeightBytes)}, cache {Units.Bytes(CacheBytes)}), at least {Units.Seconds(Seconds)} on {Accelerator.Name}";
+        $"{Units.Bytes(Bytes)} (weights {Units.Bytes(WeightBytes)}, cache {Units.Bytes(CacheBytes)}), at least {Units.Seconds(Seconds)} on "
+            + $"{Accelerator.Name}";
 
     /// <summary>Returns the cost of a step of all rows of a batch, each after <paramref name="position"/> tokens.</summary>
     /// <param name="design">The design, with all sizes derived.</param>

@@ -33,7 +33,8 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
         Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device);
 
     /// <summary>Returns the bytes and the minimum time of the decoding step at position <see cref="SequenceLength"/>.</summary>
-    public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) => DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
+    public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) =>
+        DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
 
     /// <summary>Returns the number of tokens that a budget of training FLOPs allows.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;

@@ -22,13 +22,15 @@ static class DesignExplanation
         for (int i = 0; i < design.Depth; i++)
         {
             string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * flops.Blocks[i].Total / most)));
-            table.Add(Invariant($"{i + 1}"), design.Blocks[i].Mixer?.Symbol ?? "-", mixers[i], feedForwards[i], Units.Count(cost.Parameters.Blocks[i].Total),
+            table.Add(Invariant($"{i + 1}"), design.Blocks[i].Mixer?.Symbol ?? "-", mixers[i], feedForwards[i],
+                Units.Count(cost.Parameters.Blocks[i].Total),
                 Units.Flops(3 * flops.Blocks[i].Total), Units.Bytes(CacheSize.FromDesign(design, design.Blocks[i], sequenceLength, 2).Total), bar);
         }
         for (int i = 0; i < design.SharedTransformers.Count; i++)
         {
             var transformer = design.SharedTransformers[i];
-            table.Add("", " ", $"shared transformer {i}", FeedForward(transformer.FeedForward), Units.Count(transformer.CountParameters(design.Width)));
+            table.Add("", " ", $"shared transformer {i}", FeedForward(transformer.FeedForward),
+                Units.Count(transformer.CountParameters(design.Width)));
         }
         table.Add("", " ", head, "", Units.Count(cost.Parameters.Embedding + cost.Parameters.Head));
         table.Add("", " ", "all", "", Units.Count(cost.Parameters.Total), Units.Flops(flops.Training), Units.Bytes(cost.Cache().Total));
@@ -41,8 +43,11 @@ static class DesignExplanation
     {
         readonly StringBuilder text = new();
 
-        public void Add(string layer, string symbol, string mixer, string feedForward, string parameters, string operations = "", string cache = "", string bar = "") =>
-            text.Append($"{layer,5} {symbol} {mixer.PadRight(mixerWidth)}  {feedForward.PadRight(feedForwardWidth)}  {parameters,7}  {operations,11}  {cache,8}  {bar}".TrimEnd())
+        public void Add(string layer, string symbol, string mixer, string feedForward, string parameters, string operations = "", string cache = "",
+            string bar = "") =>
+            text.Append(
+                $"{layer,5} {symbol} {mixer.PadRight(mixerWidth)}  {feedForward.PadRight(feedForwardWidth)}  {parameters,7}  {operations,11}  "
+                + $"{cache,8}  {bar}".TrimEnd())
                 .Append('\n');
 
         public override string ToString() => text.ToString();
@@ -51,7 +56,8 @@ static class DesignExplanation
     static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
     static string Mixer(HybridDesign design, BlockSpec block) => block.Shared is { } use
-        ? Invariant($"{Mixer(block.Mixer)} + shared {use.Transformer} ({Mixer(design.SharedTransformers[use.Transformer].Attention)})") : Mixer(block.Mixer);
+        ? Invariant($"{Mixer(block.Mixer)} + shared {use.Transformer} ({Mixer(design.SharedTransformers[use.Transformer].Attention)})")
+        : Mixer(block.Mixer);
 
     static string Mixer(MixerSpec? mixer) => mixer?.Describe().Summary ?? "none";
 
@@ -60,7 +66,8 @@ static class DesignExplanation
         NoFeedForward => "none",
         SwiGluSpec swiglu => Invariant($"SwiGLU {swiglu.Width}"),
         MlpSpec mlp => Invariant($"MLP {mlp.Width}"),
-        MixtureOfExpertsSpec experts => Invariant($"experts {experts.ExpertsPerToken}/{experts.Experts}x{experts.ExpertWidth}") + (experts.SharedWidth > 0 ? Invariant($"+{experts.SharedWidth}") : ""),
+        MixtureOfExpertsSpec experts => Invariant($"experts {experts.ExpertsPerToken}/{experts.Experts}x{experts.ExpertWidth}")
+        + (experts.SharedWidth > 0 ? Invariant($"+{experts.SharedWidth}") : ""),
         _ => feedForward.GetType().Name,
     };
 }

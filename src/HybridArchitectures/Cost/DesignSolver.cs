@@ -35,11 +35,13 @@ public static class DesignSolver
     /// <param name="multiple">The number of which the widths are multiples. The default is 64.</param>
     /// <param name="sequenceLength">The sequence length in tokens, for FLOPs. The default is 8,192.</param>
     /// <exception cref="ArgumentException">There is no feed-forward, or the rest of the design already exceeds the target.</exception>
-    public static SolvedDesign ByFeedForward(HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
+    public static SolvedDesign ByFeedForward(
+        HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
         Require.That(multiple is >= 1 and <= Require.MaxSize, nameof(multiple), multiple, $"1 to {Require.MaxSize}");
-        int widest = design.Blocks.Select(block => Width(block.FeedForward)).Concat(design.SharedTransformers.Select(transformer => transformer.FeedForward.Width)).Max();
+        int widest = design.Blocks.Select(block => Width(block.FeedForward))
+            .Concat(design.SharedTransformers.Select(transformer => transformer.FeedForward.Width)).Max();
         Require.That(widest > 0, nameof(design), design.Pattern, "a design with feed-forwards");
         double target = Measure(of, measure, sequenceLength);
         HybridDesign Scaled(int steps)
@@ -48,7 +50,8 @@ public static class DesignSolver
             return design with
             {
                 Blocks = [.. design.Blocks.Select(block => block with { FeedForward = Resized(block.FeedForward) })],
-                SharedTransformers = [.. design.SharedTransformers.Select(transformer => transformer with { FeedForward = (SwiGluSpec)Resized(transformer.FeedForward) })],
+                SharedTransformers = [.. design.SharedTransformers.Select(
+                transformer => transformer with { FeedForward = (SwiGluSpec)Resized(transformer.FeedForward) })],
             };
         }
         double least = Measure(Scaled(1), measure, sequenceLength);
@@ -134,7 +137,8 @@ public static class DesignSolver
 
     static FeedForwardSpec Scale(FeedForwardSpec feedForward, double factor, int multiple)
     {
-        int Rounded(int width) => width == 0 ? 0 : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.MaxSize);
+        int Rounded(int width) => width == 0 ? 0
+            : (int)Math.Clamp(Math.Round(width * factor / multiple, MidpointRounding.AwayFromZero) * multiple, multiple, Require.MaxSize);
         return feedForward switch
         {
             SwiGluSpec swiglu => swiglu with { Width = Rounded(swiglu.Width) },

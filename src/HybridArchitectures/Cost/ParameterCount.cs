@@ -92,5 +92,6 @@ public sealed record ParameterCount
     /// <summary>
     /// Returns the counts as text, for example <c>1,221,604,128 parameters (958,935,840 without embedding, 1,221,604,128 active)</c>.
     /// </summary>
-    public override string ToString() => FormattableString.Invariant($"{Total:N0} parameters ({NonEmbedding:N0} without embedding, {Active:N0} active)");
+    public override string ToString() =>
+        FormattableString.Invariant($"{Total:N0} parameters ({NonEmbedding:N0} without embedding, {Active:N0} active)");
 }

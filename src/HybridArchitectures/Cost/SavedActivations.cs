@@ -12,19 +12,23 @@ sealed class SavedActivations(TrainingStepShape step)
     {
         // the input of each half and the output of its norm
         double halves = (block.Mixer is null ? 0 : 2.0 * design.Width) + (block.FeedForward.IsNone ? 0 : 2.0 * design.Width);
-        double perToken = halves * elementSize + FeedForward(block.FeedForward, design.Width) + (block.Mixer?.CountSavedActivations(design.Width, step) ?? 0) + Shared(design, block);
+        double perToken = halves * elementSize + FeedForward(block.FeedForward, design.Width)
+            + (block.Mixer?.CountSavedActivations(design.Width, step) ?? 0) + Shared(design, block);
         // a window's mask is a table of the row's pairs, the same for all rows
         bool masked = block.Mixer?.NeedsMask(step.Length) == true || design.SharedAttention(block)?.NeedsMask(step.Length) == true;
         return perToken * step.Tokens + (masked ? (double)step.Length * step.Length * elementSize : 0);
     }
 
-    // input and its norm's output, attention, what the second norm reads and gives, feed-forward, what the adapters hand on, and the mixer's own input
+    // input and its norm's output, attention, what the second norm reads and gives, feed-forward, what the adapters hand on, and the mixer's own
+    // input
     double Shared(HybridDesign design, BlockSpec block)
     {
         if (block.Shared is not { } use) return 0;
         var transformer = design.SharedTransformers[use.Transformer];
-        double channels = 2.0 * transformer.InputWidth(design.Width) + 3.0 * design.Width + 3.0 * use.AttentionAdapterRank + use.FeedForwardAdapterRank + design.Width;
-        return channels * elementSize + FeedForward(transformer.FeedForward, design.Width) + transformer.Attention.CountSavedActivations(transformer.InputWidth(design.Width), step);
+        double channels = 2.0 * transformer.InputWidth(design.Width) + 3.0 * design.Width + 3.0 * use.AttentionAdapterRank
+            + use.FeedForwardAdapterRank + design.Width;
+        return channels * elementSize + FeedForward(transformer.FeedForward, design.Width)
+            + transformer.Attention.CountSavedActivations(transformer.InputWidth(design.Width), step);
     }
 
     double FeedForward(FeedForwardSpec feedForward, int width)
@@ -40,7 +44,8 @@ sealed class SavedActivations(TrainingStepShape step)
             case MixtureOfExpertsSpec experts:
                 // a copy of the token per selected expert, its output, and the shared expert
                 double layers = experts.Gated ? 3 : 2;
-                double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width)) + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
+                double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
+                    + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
                 // the scores and the input of the router in float32, and the source and destination of each assignment
                 double router = 4.0 * (2.0 * experts.Experts + (elementSize == 4 ? 0 : width)) + 8.0 * 4 * experts.ExpertsPerToken;
                 return channels * elementSize + router;

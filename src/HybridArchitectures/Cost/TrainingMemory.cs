@@ -55,7 +55,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var kept = new SavedActivations(new(elementSize, length, batch, limits));
         var blocks = design.Blocks.Select(block => kept.Bytes(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
-            : elementSize * (parameters.Total + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
+            : elementSize * (parameters.Total
+            + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
         // the output of the embedding is the input of the first block; then the input and output of the last norm
         double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum();
         if (checkpointing)

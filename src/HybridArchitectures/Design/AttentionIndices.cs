@@ -14,7 +14,8 @@ public static class AttentionIndices
     /// <param name="other">The letter of all other layers.</param>
     /// <param name="bare">Whether the layers have no feed-forward.</param>
     /// <exception cref="ArgumentException">An index is outside the depth or occurs twice.</exception>
-    public static EquatableList<PatternBlock> Parse(int depth, IEnumerable<int> indices, string attention = "T", string other = "M", bool bare = false)
+    public static EquatableList<PatternBlock> Parse(
+        int depth, IEnumerable<int> indices, string attention = "T", string other = "M", bool bare = false)
     {
         ArgumentNullException.ThrowIfNull(indices);
         Require.That(depth is >= 1 and <= HybridDesign.MaxDepth, nameof(depth), depth, $"1 to {HybridDesign.MaxDepth}");
@@ -25,13 +26,15 @@ public static class AttentionIndices
             Require.That(letters[index] is null, nameof(indices), $"{index} twice", "each layer once");
             letters[index] = attention;
         }
-        return letters.Select(letter => new PatternBlock(letter ?? other, bare ? PatternFeedForward.None : PatternFeedForward.Usual)).ToEquatableList();
+        return letters.Select(letter => new PatternBlock(letter ?? other, bare ? PatternFeedForward.None : PatternFeedForward.Usual))
+            .ToEquatableList();
     }
 
     /// <summary>Returns the positions of a mixer, counted from 0.</summary>
     public static EquatableList<int> Print(IEnumerable<PatternBlock> blocks, string attention = "T")
     {
         ArgumentNullException.ThrowIfNull(blocks);
-        return blocks.Select((block, index) => (block.Mixer, index)).Where(entry => entry.Mixer == attention).Select(entry => entry.index).ToEquatableList();
+        return blocks.Select((block, index) => (block.Mixer, index)).Where(entry => entry.Mixer == attention).Select(entry => entry.index)
+            .ToEquatableList();
     }
 }

@@ -106,7 +106,8 @@ public sealed record AttentionSpec : MixerSpec
         if (headSize == 0)
         {
             Require.That(
-                queryWidth % Heads == 0, "heads", Heads, $"a divisor of the {(queryWidth == width ? "width" : "query width")} {queryWidth}, or a head size");
+                queryWidth % Heads == 0, "heads", Heads,
+                $"a divisor of the {(queryWidth == width ? "width" : "query width")} {queryWidth}, or a head size");
             headSize = queryWidth / Heads;
         }
         int valueHeadSize = ValueHeadSize != 0 ? ValueHeadSize : valueWidth != 0 && valueWidth % Heads == 0 ? valueWidth / Heads : headSize;
@@ -145,10 +146,12 @@ public sealed record AttentionSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountMatrixWeights(int width) => CountInputWeights(width) + (double)OutputWidth * width;
 
-    internal double CountInputWeights(int width, bool sharedValues = false) => ((double)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth)) * width;
+    internal double CountInputWeights(int width, bool sharedValues = false) =>
+        ((double)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth)) * width;
 
     /// <inheritdoc/>
-    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 2.0 * ((double)QueryWidth + OutputWidth) * seen.Count(Span);
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) =>
+        2.0 * ((double)QueryWidth + OutputWidth) * seen.Count(Span);
 
     // tokens that a late query sees
     long Span => Window is { } window ? (long)window + Sinks : long.MaxValue;
@@ -164,7 +167,8 @@ public sealed record AttentionSpec : MixerSpec
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * Math.Min(length, Span) * ((double)KeyWidth + ValueWidth);
 
     /// <inheritdoc/>
-    public override double CountStepTraffic(int width, long length, int elementSize) => Math.Min(length, Span) * ((double)KeyWidth + ValueWidth) * elementSize;
+    public override double CountStepTraffic(int width, long length, int elementSize) =>
+        Math.Min(length, Span) * ((double)KeyWidth + ValueWidth) * elementSize;
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
@@ -183,11 +187,13 @@ public sealed record AttentionSpec : MixerSpec
         string summary = FormattableString.Invariant($"attention {Heads}({KeyValueHeads})x{HeadSize}")
             + (ValueHeadSize == HeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}"))
             + (Window is { } visible ? FormattableString.Invariant($", window {visible}+{Sinks}") : "");
-        string details = $"{MixerDescription.Counted(Heads, "head")} × " + (HeadSize == ValueHeadSize ? $"{HeadSize}" : $"{HeadSize} (values {ValueHeadSize})");
+        string details = $"{MixerDescription.Counted(Heads, "head")} × "
+            + (HeadSize == ValueHeadSize ? $"{HeadSize}" : $"{HeadSize} (values {ValueHeadSize})");
         if (KeyValueHeads != Heads) details += $", {MixerDescription.Counted(KeyValueHeads, "key-value head")}";
         if (Window is { } window) details += Sinks > 0 ? $", window {window} + {MixerDescription.Counted(Sinks, "sink")}" : $", window {window}";
         if (Rotary is null) details += ", no positions";
-        return new(Window is null ? "Attention" : "Sliding-window attention", summary, details, Window is null ? MixerColor.Attention : MixerColor.Window);
+        return new(Window is null ? "Attention" : "Sliding-window attention", summary, details,
+            Window is null ? MixerColor.Attention : MixerColor.Window);
     }
 
     internal long CountInputParameters(int width, bool sharedValues = false)

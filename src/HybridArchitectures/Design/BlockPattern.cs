@@ -18,7 +18,8 @@ public static class BlockPattern
     const string Letters = "TSMmHCG";
 
     /// <summary>Returns whether a text can be the <see cref="MixerSpec.Symbol"/> of a custom mixer: one letter that has no other meaning.</summary>
-    public static bool IsFreeSymbol(string? symbol) => symbol is { Length: 1 } && char.IsLetter(symbol[0]) && !Letters.Contains(symbol[0]) && symbol[0] != 'e';
+    public static bool IsFreeSymbol(string? symbol) =>
+        symbol is { Length: 1 } && char.IsLetter(symbol[0]) && !Letters.Contains(symbol[0]) && symbol[0] != 'e';
 
     /// <summary>Parses a pattern string.</summary>
     /// <param name="pattern">The pattern.</param>
@@ -34,13 +35,15 @@ public static class BlockPattern
             if (char.IsWhiteSpace(c)) continue;
             if (c == '+')
             {
-                if (blocks.Count == 0 || blocks[^1] is not { Mixer: not null, Shared: false, FeedForward: PatternFeedForward.Usual } last) throw Unexpected(pattern, i);
+                if (blocks.Count == 0 || blocks[^1] is not { Mixer: not null, Shared: false, FeedForward: PatternFeedForward.Usual } last)
+                    throw Unexpected(pattern, i);
                 blocks[^1] = last with { Shared = true };
             }
             else if (c is 'e' or '~')
             {
                 var before = blocks.Count > 0 ? blocks[^1] : null;
-                if (before is null || before.FeedForward != PatternFeedForward.Usual || (c == '~' && before.Mixer is null)) throw Unexpected(pattern, i);
+                if (before is null || before.FeedForward != PatternFeedForward.Usual || (c == '~' && before.Mixer is null))
+                    throw Unexpected(pattern, i);
                 blocks[^1] = before with { FeedForward = c == 'e' ? PatternFeedForward.Experts : PatternFeedForward.None };
             }
             else if (c == '-' || c == '1' || char.IsLetter(c))

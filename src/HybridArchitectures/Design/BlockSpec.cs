@@ -40,7 +40,8 @@ public sealed record BlockSpec
         string name = $"{mixer.GetType().Name}.{nameof(MixerSpec.Resolve)}({width})";
         var complete = mixer.Resolve(width) ?? throw Require.Refusal(name, null, "a mixer with every size filled in");
         Require.That(
-            complete is not { IsCustom: true } || complete.Equals(complete.Resolve(width)), name, complete, "a mixer that resolves to itself, equal in every property");
+            complete is not { IsCustom: true } || complete.Equals(complete.Resolve(width)), name, complete,
+            "a mixer that resolves to itself, equal in every property");
         return complete;
     }
 

@@ -8,5 +8,6 @@ namespace HybridArchitectures.Design;
 public sealed record DesignDifference(EquatableList<int> Blocks, string Path, string Left, string Right)
 {
     /// <summary>Returns the difference as text, for example <c>blocks 1-3, 5: mixer.stateSize: 64 -> 128</c>.</summary>
-    public override string ToString() => $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges.Format(Blocks)}: ")}{Path}: {Left} -> {Right}";
+    public override string ToString() =>
+        $"{(Blocks.Count == 0 ? "" : $"{(Blocks.Count == 1 ? "block" : "blocks")} {Ranges.Format(Blocks)}: ")}{Path}: {Left} -> {Right}";
 }

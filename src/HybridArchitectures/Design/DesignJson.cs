@@ -47,13 +47,15 @@ static class DesignJson
         foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Where(mixer => mixer.IsCustom))
             Require.That(IsRegistered(custom.GetType()), "mixer", custom.GetType().Name,
                 $"a mixer that is registered with MixerSpec.Register<{custom.GetType().Name}>(name)");
-        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Where(mixer => mixer.IsCustom).Distinct()) RequireReadable(custom);
+        foreach (var custom in design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Where(mixer => mixer.IsCustom).Distinct())
+            RequireReadable(custom);
     }
 
     public static string Write(HybridDesign design)
     {
         using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var writer = new Utf8JsonWriter(
+            stream, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
             Write(writer, design);
         return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length) + "\n";
     }
@@ -61,7 +63,8 @@ static class DesignJson
     public static void Write(Utf8JsonWriter writer, HybridDesign design)
     {
         RequireRegistered(design);
-        JsonSerializer.Serialize(writer, DesignDocument.FromDesign(design), (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
+        JsonSerializer.Serialize(writer, DesignDocument.FromDesign(design),
+            (JsonTypeInfo<DesignDocument>)Options.GetTypeInfo(typeof(DesignDocument)));
     }
 
     // a mixer that would be read back differently is not written
@@ -78,7 +81,8 @@ static class DesignJson
             throw new ArgumentException($"mixer is {mixer}; expected a mixer that JSON can represent: {Require.Text(error)}", nameof(mixer), error);
         }
         if (!mixer.Equals(again))
-            throw new ArgumentException($"mixer is {mixer}; expected a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, "
+            throw new ArgumentException(
+                $"mixer is {mixer}; expected a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, "
                 + $"and lists in an {nameof(EquatableList)}.", nameof(mixer));
     }
 
@@ -115,7 +119,8 @@ static class DesignJson
     }
 
     static readonly (string Name, Type Type)[] BuiltInMixers =
-        [.. typeof(MixerSpec).GetCustomAttributes<JsonDerivedTypeAttribute>(inherit: false).Select(kind => ((string)kind.TypeDiscriminator!, kind.DerivedType))];
+        [.. typeof(MixerSpec).GetCustomAttributes<JsonDerivedTypeAttribute>(inherit: false)
+        .Select(kind => ((string)kind.TypeDiscriminator!, kind.DerivedType))];
 
     static JsonSerializerOptions Rebuild()
     {
@@ -137,7 +142,8 @@ static class DesignJson
                 RespectRequiredConstructorParameters = true,
                 AllowOutOfOrderMetadataProperties = true,
                 IgnoreReadOnlyProperties = true,
-                Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false), new EquatableListConverterFactory() },
+                Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false),
+                new EquatableListConverterFactory() },
             };
             options.MakeReadOnly();
             return current = options;

@@ -30,7 +30,8 @@ public abstract record FeedForwardSpec
     /// <param name="width">The hidden width.</param>
     /// <param name="activation">The nonlinearity. The default is GELU.</param>
     /// <param name="bias">Whether both projections have biases. The default is false.</param>
-    public static MlpSpec Mlp(int width, Activation activation = Activation.Gelu, bool bias = false) => new(width) { Activation = activation, Bias = bias };
+    public static MlpSpec Mlp(int width, Activation activation = Activation.Gelu, bool bias = false) =>
+        new(width) { Activation = activation, Bias = bias };
 
     /// <summary>Creates a mixture of SwiGLU experts. See <see cref="MixtureOfExpertsSpec"/>.</summary>
     public static MixtureOfExpertsSpec MixtureOfExperts(int experts, int expertsPerToken, int expertWidth, int sharedExperts = 0, int sharedWidth = 0,

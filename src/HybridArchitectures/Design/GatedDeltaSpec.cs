@@ -88,7 +88,8 @@ public sealed record GatedDeltaSpec : MixerSpec
     internal long ProjectedWidth => 2L * KeyWidth + 2L * ValueWidth + 2L * ValueHeads;
 
     /// <inheritdoc/>
-    public override long CountParameters(int width) => ProjectedWidth * width + (long)ConvolutionChannels * (ConvolutionWidth + (ConvolutionBias ? 1 : 0))
+    public override long CountParameters(int width) =>
+        ProjectedWidth * width + (long)ConvolutionChannels * (ConvolutionWidth + (ConvolutionBias ? 1 : 0))
         + 2L * ValueHeads + ValueHeadSize + (long)ValueWidth * width;                                    // dt_bias, A_log; norm; output
 
     /// <inheritdoc/>
@@ -106,10 +107,12 @@ public sealed record GatedDeltaSpec : MixerSpec
 
     /// <inheritdoc/>
     public override MixerCache CountCache(int width, long length, int elementSize) => new(
-        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize, Scans: (long)ValueWidth * KeyHeadSize * MixerCache.ScanElement(elementSize));
+        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize,
+        Scans: (long)ValueWidth * KeyHeadSize * MixerCache.ScanElement(elementSize));
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) => 2.0 * (ValueWidth * (double)KeyHeadSize + ConvolutionWidth * (double)ConvolutionChannels);
+    public override double CountPaperCacheBytes(int width, long length) =>
+        2.0 * (ValueWidth * (double)KeyHeadSize + ConvolutionWidth * (double)ConvolutionChannels);
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
@@ -117,13 +120,15 @@ public sealed record GatedDeltaSpec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // the convolution's input and output, the gate, what is normed, what is projected out
         double channels = 2.0 * ConvolutionChannels + 3.0 * ValueWidth;
-        // float32, per head: five tables of a chunk, rates, queries, keys and values as the products take them, what is solved for, and a state at each chunk
+        // float32, per head: five tables of a chunk, rates, queries, keys and values as the products take them, what is solved for, and a state at
+        // each chunk
         double tables = ValueHeads * (5.0 * ChunkSize + 8 + 6.0 * KeyHeadSize + 3.0 * ValueHeadSize);
         return channels * step.ElementSize + 4.0 * tables + 4.0 * ValueWidth * KeyHeadSize / ChunkSize;
     }
 
     /// <inheritdoc/>
     public override MixerDescription Describe() => new("Gated delta net",
-        FormattableString.Invariant($"gated delta {ValueHeads}({KeyHeads})x{KeyHeadSize}") + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}")),
+        FormattableString.Invariant($"gated delta {ValueHeads}({KeyHeads})x{KeyHeadSize}")
+        + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}")),
         $"{MixerDescription.Counted(ValueHeads, "head")} × {ValueHeadSize}, keys {KeyHeads} × {KeyHeadSize}", MixerColor.GatedDelta);
 }

@@ -125,13 +125,15 @@ public sealed record HybridDesign
         {
             int index = i;
             Require.Within($"shared transformer {i}", () =>
-                transformers[index] = (SharedTransformers![index] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Resolve(Width));
+                transformers[index] = (SharedTransformers![index] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec"))
+                    .Resolve(Width));
         }
         return this with { Blocks = new(blocks), SharedTransformers = new(transformers) };
     }
 
     /// <summary>Gets whether the design has blocks.</summary>
-    internal bool HasBlocks => Blocks is not null && SharedTransformers is not null && Blocks.All(block => block is { FeedForward: not null }) && SharedTransformers.All(transformer => transformer?.Attention is not null);
+    internal bool HasBlocks => Blocks is not null && SharedTransformers is not null && Blocks.All(block => block is { FeedForward: not null })
+        && SharedTransformers.All(transformer => transformer?.Attention is not null);
 
     /// <summary>Checks that a model of this design is possible.</summary>
     /// <exception cref="ArgumentException">
@@ -145,7 +147,8 @@ public sealed record HybridDesign
         Require.Present(Blocks, "blocks", "at least one block");
         Require.That(Blocks.Count is >= 1 and <= MaxDepth, "depth", Blocks.Count, $"1 to {MaxDepth}");
         Require.Positive(NormEpsilon, "normEpsilon");
-        Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < VocabularySize), "paddingId", PaddingId, $"0 to {VocabularySize - 1}, or none");
+        Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < VocabularySize), "paddingId", PaddingId,
+            $"0 to {VocabularySize - 1}, or none");
         Require.NotNegative(HeadZLoss, "headZLoss");
         Require.Positive(EmbeddingScale, "embeddingScale");
         Require.Positive(LogitScale, "logitScale");
@@ -155,7 +158,8 @@ public sealed record HybridDesign
         Require.That(SharedTransformers.Count <= MaxDepth, "sharedTransformers", SharedTransformers.Count, $"at most {MaxDepth}");
         for (int i = 0; i < SharedTransformers.Count; i++)
             Require.Within(
-                $"shared transformer {i}", () => (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
+                $"shared transformer {i}", () =>
+                (SharedTransformers[i] ?? throw Require.Refusal("transformer", null, "a SharedTransformerSpec")).Check(Width));
         for (int i = 0; i < Blocks.Count; i++)
         {
             Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));

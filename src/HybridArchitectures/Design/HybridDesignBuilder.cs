@@ -76,7 +76,8 @@ public sealed class HybridDesignBuilder
     /// <param name="rotary">
     /// The positions. The default, null, means rotary positions with theta 10,000. <see cref="RotarySpec.None"/> means no positions.
     /// </param>
-    public HybridDesignBuilder WithSlidingWindow(int window, int sinks = 0, int heads = 0, int keyValueHeads = 0, int headSize = 0, RotarySpec? rotary = null) =>
+    public HybridDesignBuilder WithSlidingWindow(
+        int window, int sinks = 0, int heads = 0, int keyValueHeads = 0, int headSize = 0, RotarySpec? rotary = null) =>
         WithSlidingWindow(new AttentionSpec
         {
             Heads = heads,
@@ -120,7 +121,8 @@ public sealed class HybridDesignBuilder
     /// how sizes that are 0 are derived. If <see cref="AttentionSpec.Rotary"/> is null, attention has no positions.
     /// </summary>
     public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference,
-        BranchNorm norm = BranchNorm.Group, bool learnedScale = false, OutputProjection output = OutputProjection.Separate, bool sharedValues = false) =>
+        BranchNorm norm = BranchNorm.Group, bool learnedScale = false, OutputProjection output = OutputProjection.Separate,
+        bool sharedValues = false) =>
         WithIntraHybrid(new()
         {
             Attention = attention,
@@ -169,7 +171,8 @@ public sealed class HybridDesignBuilder
     /// <param name="count">The number of layers. The default is 1.</param>
     /// <param name="attentionAdapterRank">The rank of the adapters of each use on queries, keys and values. The default, 0, means none.</param>
     /// <param name="feedForwardAdapterRank">The rank of the adapter of each use on gate and up. The default, 0, means none.</param>
-    public HybridDesignBuilder WithSharedTransformers(SharedTransformerSpec transformer, int count = 1, int attentionAdapterRank = 0, int feedForwardAdapterRank = 0)
+    public HybridDesignBuilder WithSharedTransformers(
+        SharedTransformerSpec transformer, int count = 1, int attentionAdapterRank = 0, int feedForwardAdapterRank = 0)
     {
         ArgumentNullException.ThrowIfNull(transformer);
         Require.That(count is >= 1 and <= HybridDesign.MaxDepth, nameof(count), count, $"1 to {HybridDesign.MaxDepth}");
@@ -234,7 +237,8 @@ public sealed class HybridDesignBuilder
         Array.Sort(sorted);
         Require.That(sorted.Length > 0, nameof(positions), "empty", "at least one position");
         Require.That(sorted[0] >= 1, nameof(positions), sorted[0], "positions from 1 on");
-        for (int i = 1; i < sorted.Length; i++) Require.That(sorted[i] != sorted[i - 1], nameof(positions), $"{sorted[i]} twice", "each position once");
+        for (int i = 1; i < sorted.Length; i++)
+            Require.That(sorted[i] != sorted[i - 1], nameof(positions), $"{sorted[i]} twice", "each position once");
         return new(state with { Positions = sorted.ToEquatableList(), Placement = null });
     }
 
@@ -306,7 +310,8 @@ public sealed class HybridDesignBuilder
     /// <summary>The design, filled in but not checked.</summary>
     internal HybridDesign Draft()
     {
-        var pattern = state.Pattern is { } given ? CheckedPattern(given) : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
+        var pattern = state.Pattern is { } given ? CheckedPattern(given)
+            : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
         var design = new HybridDesign
         {
             Name = state.Name,
@@ -332,7 +337,8 @@ public sealed class HybridDesignBuilder
     {
         Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern",
             string.Concat(pattern), "no ratio or placement with it");
-        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth, $"{pattern.Count}, the number of blocks in the pattern");
+        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth,
+            $"{pattern.Count}, the number of blocks in the pattern");
         return pattern;
     }
 
@@ -383,7 +389,8 @@ public sealed class HybridDesignBuilder
         if (ratio is { FirstShare: > 0, SecondShare: > 0 })
         {
             Require.That(count > 0, "ratio", ratio.ToString(),
-                $"a ratio with at least one block of \"{first}\" in a depth of {depth}, not {depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
+                $"a ratio with at least one block of \"{first}\" in a depth of {depth}, not "
+                + $"{depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
             Require.That(count < depth, "ratio", ratio.ToString(), $"a ratio that leaves at least one block of \"{second}\" in a depth of {depth}");
         }
         int[] positions = state.Positions?.ToArray() ?? PlacementRule.Positions(state.Placement ?? Placement.Middle, depth, count);
@@ -421,9 +428,12 @@ public sealed class HybridDesignBuilder
         Require.That(state.Positions is null, "positions", state.Positions, $"none, because \"{only}\" is the only kind");
         if (state.Ratio is { } ratio)
         {
-            Require.That(ratio.FirstShare == 0 || !IsStateSpace(only), "attention", ratio.FirstShare, "0 without a kind of attention; see WithAttention");
-            Require.That(ratio.SecondShare == 0 || only is not ("T" or "H"), "ssm", ratio.SecondShare, "0 without a state-space kind; see WithMamba2");
-            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(), $"1:0 or 0:1, because \"{only}\" is the only kind");
+            Require.That(ratio.FirstShare == 0 || !IsStateSpace(only), "attention", ratio.FirstShare,
+                "0 without a kind of attention; see WithAttention");
+            Require.That(ratio.SecondShare == 0 || only is not ("T" or "H"), "ssm", ratio.SecondShare,
+                "0 without a state-space kind; see WithMamba2");
+            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(),
+                $"1:0 or 0:1, because \"{only}\" is the only kind");
         }
         return (only, only, state.Ratio);
     }

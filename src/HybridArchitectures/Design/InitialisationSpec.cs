@@ -25,7 +25,8 @@ public sealed record InitialisationSpec
     {
         Require.NotNegative(StandardDeviation, "standardDeviation");
         Require.NotNegative(EmbeddingStandardDeviation, "embeddingStandardDeviation");
-        if (Cutoff is { } cutoff) Require.That(double.IsFinite(cutoff) && cutoff >= 0.5, "cutoff", cutoff, "a finite number of at least 0.5, or none");
+        if (Cutoff is { } cutoff)
+            Require.That(double.IsFinite(cutoff) && cutoff >= 0.5, "cutoff", cutoff, "a finite number of at least 0.5, or none");
         Require.Defined(Residual, "residual");
     }
 }

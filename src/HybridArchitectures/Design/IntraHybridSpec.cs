@@ -71,7 +71,8 @@ public sealed record IntraHybridSpec : MixerSpec
     [JsonIgnore]
     public int StateSpaceNormGroups => StateSpace is Mamba2Spec mamba2 ? mamba2.Heads : Attention.Heads;
 
-    IStateSpaceSpec Branch => StateSpace as IStateSpaceSpec ?? throw Require.Refusal("stateSpace", StateSpace?.GetType().Name, "a Mamba1Spec or a Mamba2Spec");
+    IStateSpaceSpec Branch => StateSpace as IStateSpaceSpec
+        ?? throw Require.Refusal("stateSpace", StateSpace?.GetType().Name, "a Mamba1Spec or a Mamba2Spec");
 
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
@@ -138,7 +139,8 @@ public sealed record IntraHybridSpec : MixerSpec
     public override double CountMatrixWeights(int width)
     {
         bool both = Output == OutputProjection.Separate || Fusion == FusionKind.Concat;
-        return Attention.CountInputWeights(width, SharedValues) + Branch.CountInputWeights(width) + (double)width * (both ? Attention.OutputWidth + InnerWidth : InnerWidth);
+        return Attention.CountInputWeights(width, SharedValues) + Branch.CountInputWeights(width)
+            + (double)width * (both ? Attention.OutputWidth + InnerWidth : InnerWidth);
     }
 
     /// <inheritdoc/>
@@ -150,7 +152,8 @@ public sealed record IntraHybridSpec : MixerSpec
         Attention.CountCache(width, length, elementSize) + StateSpace.CountCache(width, length, elementSize);
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) => Attention.CountPaperCacheBytes(width, length) + StateSpace.CountPaperCacheBytes(width, length);
+    public override double CountPaperCacheBytes(int width, long length) =>
+        Attention.CountPaperCacheBytes(width, length) + StateSpace.CountPaperCacheBytes(width, length);
 
     /// <inheritdoc/>
     public override double CountStepTraffic(int width, long length, int elementSize) =>

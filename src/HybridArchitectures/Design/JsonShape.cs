@@ -26,7 +26,8 @@ static class JsonShape
             string names = string.Join(", ", kinds.DerivedTypes.Select(derived => $"\"{derived.TypeDiscriminator}\""));
             string key = kinds.TypeDiscriminatorPropertyName;
             if (!element.TryGetProperty(key, out var kind)) throw Refusal(place, Shown(element), $"a key \"{key}\" that is one of {names}");
-            var found = kinds.DerivedTypes.FirstOrDefault(derived => kind.ValueKind == JsonValueKind.String && kind.ValueEquals((string)derived.TypeDiscriminator!));
+            var found = kinds.DerivedTypes.FirstOrDefault(
+                derived => kind.ValueKind == JsonValueKind.String && kind.ValueEquals((string)derived.TypeDiscriminator!));
             Expect(found.DerivedType is not null, kind, $"{place}.{key}", $"one of {names}");
             CheckMembers(element, type.Options.GetTypeInfo(found.DerivedType!), place, key);
         }
@@ -45,13 +46,15 @@ static class JsonShape
             if (property.Name == discriminator) continue;
             if (!members.TryGetValue(property.Name, out var member))
                 throw Refusal(
-                    $"{place}.{property.Name}", Shown(property.Value), $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");
+                    $"{place}.{property.Name}", Shown(property.Value),
+                    $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");
             CheckValue(property.Value, member.PropertyType, member.IsSetNullable, type.Options, $"{place}.{property.Name}");
         }
         foreach (var member in members.Values)
         {
             bool required = member.IsRequired || member.AssociatedParameter is { HasDefaultValue: false };
-            if (required && !element.TryGetProperty(member.Name, out _)) throw Refusal($"{place}.{member.Name}", "missing", Expected(member.PropertyType));
+            if (required && !element.TryGetProperty(member.Name, out _))
+                throw Refusal($"{place}.{member.Name}", "missing", Expected(member.PropertyType));
         }
     }
 
@@ -69,7 +72,8 @@ static class JsonShape
             : !type.IsEnum || (value.ValueKind == JsonValueKind.String && EnumNames(type).Contains(value.GetString()!));
         Expect(fits, value, place, Expected(type));
         var info = type.IsPrimitive || type.IsEnum || type == typeof(string) ? null : options.GetTypeInfo(type);
-        if (info is not null && (info.Kind == JsonTypeInfoKind.Object || EquatableListConverterFactory.ElementType(type) is not null)) Check(value, info, place);
+        if (info is not null && (info.Kind == JsonTypeInfoKind.Object || EquatableListConverterFactory.ElementType(type) is not null))
+            Check(value, info, place);
     }
 
     static IEnumerable<string> EnumNames(Type type) => Enum.GetNames(type).Select(JsonNamingPolicy.CamelCase.ConvertName);

@@ -94,7 +94,8 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     {
         ArgumentNullException.ThrowIfNull(step);
         // projection, convolution, time step, B, C, output
-        return (5.0 * InnerWidth + TimeStepRank + 2.0 * StateSize) * step.ElementSize + SavedStateMemory.SelectiveScan(InnerWidth, StateSize, step.Gpu is not null);
+        return (5.0 * InnerWidth + TimeStepRank + 2.0 * StateSize) * step.ElementSize
+            + SavedStateMemory.SelectiveScan(InnerWidth, StateSize, step.Gpu is not null);
     }
 
     /// <inheritdoc/>

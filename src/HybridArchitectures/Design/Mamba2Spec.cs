@@ -184,10 +184,12 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
 
     /// <inheritdoc/>
     public override MixerCache CountCache(int width, long length, int elementSize) => new(
-        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize, Scans: (long)InnerWidth * StateSize * MixerCache.ScanElement(elementSize));
+        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize,
+        Scans: (long)InnerWidth * StateSize * MixerCache.ScanElement(elementSize));
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) => 2.0 * (InnerWidth * (double)StateSize + ConvolutionWidth * (double)ConvolutionChannels);
+    public override double CountPaperCacheBytes(int width, long length) =>
+        2.0 * (InnerWidth * (double)StateSize + ConvolutionWidth * (double)ConvolutionChannels);
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)

@@ -9,7 +9,8 @@ namespace HybridArchitectures.Design;
 public readonly record struct MixerCache(long KeysAndValues = 0, long Windows = 0, long Convolutions = 0, long Scans = 0, long Other = 0)
 {
     /// <summary>Returns the sum, kind by kind.</summary>
-    public static MixerCache operator +(MixerCache left, MixerCache right) => new(left.KeysAndValues + right.KeysAndValues, left.Windows + right.Windows,
+    public static MixerCache operator +(MixerCache left, MixerCache right) =>
+        new(left.KeysAndValues + right.KeysAndValues, left.Windows + right.Windows,
         left.Convolutions + right.Convolutions, left.Scans + right.Scans, left.Other + right.Other);
 
     /// <summary>Bytes of a state value next to activations of a size: float32, or float64 next to float64.</summary>

@@ -3,9 +3,9 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes what mixes information between positions in a block: attention, a state-space layer, both in parallel, or a custom mixer. A spec holds the sizes and
-/// everything that follows from them without a module: parameters, operations, cache, saved activations, and how it is named and drawn. To write a custom
-/// mixer, derive from <c>CustomMixerSpec</c> in <c>HybridArchitectures.Modules</c>.
+/// Describes what mixes information between positions in a block: attention, a state-space layer, both in parallel, or a custom mixer. A spec holds
+/// the sizes and everything that follows from them without a module: parameters, operations, cache, saved activations, and how it is named and drawn.
+/// To write a custom mixer, derive from <c>CustomMixerSpec</c> in <c>HybridArchitectures.Modules</c>.
 /// </summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = DesignJson.Discriminator)]
 [JsonDerivedType(typeof(AttentionSpec), "attention")]
@@ -33,13 +33,15 @@ public abstract record MixerSpec
     /// <summary>Returns the number of trainable parameters in a model of the given width, without the norm before the mixer.</summary>
     public abstract long CountParameters(int width);
 
-    /// <summary>Counts the entries of the weight matrices that each token is multiplied with. Biases, norms, convolutions and decays do not count.</summary>
+    /// <summary>
+    /// Counts the entries of the weight matrices that each token is multiplied with. Biases, norms, convolutions and decays do not count.
+    /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
     public abstract double CountMatrixWeights(int width);
 
     /// <summary>
-    /// Counts the floating point operations of one token's forward pass that are not products with weights: those between positions. A multiplication and an
-    /// addition are two operations.
+    /// Counts the floating point operations of one token's forward pass that are not products with weights: those between positions. A multiplication
+    /// and an addition are two operations.
     /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
     /// <param name="accounting">What counts as an operation.</param>
@@ -53,15 +55,17 @@ public abstract record MixerSpec
     public abstract MixerCache CountCache(int width, long length, int elementSize);
 
     /// <summary>
-    /// Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does: two bytes per value, keys and values of the tokens that a query sees, and as many
-    /// convolution inputs as the convolution has taps.
+    /// Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does: two bytes per value, keys and values of the tokens that a query
+    /// sees, and as many convolution inputs as the convolution has taps.
     /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
     /// <param name="length">Tokens seen.</param>
     public abstract double CountPaperCacheBytes(int width, long length);
 
-    /// <summary>Counts the bytes of the cache that one decoding step reads and writes for one row. By default keys, values and custom states are read once, and
-    /// convolution inputs and recurrent states are read and written.</summary>
+    /// <summary>
+    /// Counts the bytes of the cache that one decoding step reads and writes for one row. By default keys, values and custom states are read once,
+    /// and convolution inputs and recurrent states are read and written.
+    /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
     /// <param name="length">Tokens seen, the decoded one included.</param>
     /// <param name="elementSize">Bytes of an activation.</param>
@@ -85,8 +89,10 @@ public abstract record MixerSpec
     /// <summary>Whether the type is a user's own.</summary>
     internal virtual bool IsCustom => false;
 
-    /// <summary>Registers a custom mixer under a name, so that designs with it can be written to JSON and read back (the key <c>kind</c> holds the name).
-    /// Registering the same type under the same name again does nothing.</summary>
+    /// <summary>
+    /// Registers a custom mixer under a name, so that designs with it can be written to JSON and read back (the key <c>kind</c> holds the name).
+    /// Registering the same type under the same name again does nothing.
+    /// </summary>
     /// <typeparam name="T">A type that derives from <c>CustomMixerSpec</c>.</typeparam>
     /// <exception cref="ArgumentException">The name is empty or already belongs to another type, or the type is not a custom mixer.</exception>
     public static void Register<T>(string name) where T : MixerSpec => DesignJson.Register(typeof(T), name);

@@ -91,7 +91,8 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     public double RouterZLoss { get; init; }
 
     /// <inheritdoc/>
-    public override FeedForwardSpec Resolve(int width) => SharedExperts > 0 && SharedWidth == 0 ? this with { SharedWidth = SharedExperts * ExpertWidth } : this;
+    public override FeedForwardSpec Resolve(int width) =>
+        SharedExperts > 0 && SharedWidth == 0 ? this with { SharedWidth = SharedExperts * ExpertWidth } : this;
 
     /// <inheritdoc/>
     public override void Check(int width)
@@ -136,6 +137,7 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     long Count(int width, int experts)
     {
         long matrices = Gated ? 3 : 2;
-        return CountBiases(width) + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth + (SharedGate ? width : 0) + 2L * width * LatentWidth;
+        return CountBiases(width) + (long)width * Experts + ExpertParameters(width) * experts + matrices * width * SharedWidth
+            + (SharedGate ? width : 0) + 2L * width * LatentWidth;
     }
 }

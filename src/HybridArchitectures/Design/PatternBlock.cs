@@ -22,5 +22,6 @@ public sealed record PatternBlock(string? Mixer, PatternFeedForward FeedForward,
     }
 
     /// <summary>Returns the block in pattern notation.</summary>
-    public override string ToString() => (Mixer ?? "-") + (Shared ? "+" : "") + FeedForward switch { PatternFeedForward.Experts => "e", PatternFeedForward.None => "~", _ => "" };
+    public override string ToString() =>
+        (Mixer ?? "-") + (Shared ? "+" : "") + FeedForward switch { PatternFeedForward.Experts => "e", PatternFeedForward.None => "~", _ => "" };
 }

@@ -12,7 +12,8 @@ namespace HybridArchitectures.Design;
 /// <param name="ExpertOffset">The index of the first layer with experts, counted from 0. The default is 0.</param>
 /// <param name="Attention">The letter of the attention layers.</param>
 /// <param name="Other">The letter of the other layers.</param>
-public sealed record PeriodPattern(int Depth, int Period, int Offset, int ExpertPeriod = 0, int ExpertOffset = 0, string Attention = "T", string Other = "m")
+public sealed record PeriodPattern(
+    int Depth, int Period, int Offset, int ExpertPeriod = 0, int ExpertOffset = 0, string Attention = "T", string Other = "m")
 {
     /// <summary>Returns the layers as blocks.</summary>
     /// <exception cref="ArgumentException">A number is out of range. The message contains its name.</exception>
@@ -38,13 +39,15 @@ public sealed record PeriodPattern(int Depth, int Period, int Offset, int Expert
         var others = list.Select(block => block.Mixer).Where(mixer => mixer != attention).Distinct().ToList();
         if (others.Count > 1 || others.Contains(null) || Rule(list, block => block.Mixer == attention) is not { } rule) return null;
         var experts = Rule(list, block => block.FeedForward == PatternFeedForward.Experts) ?? (0, 0);
-        var pattern = new PeriodPattern(list.Count, rule.Period, rule.Offset, experts.Period, experts.Offset, attention, others.FirstOrDefault() ?? "m");
+        var pattern = new PeriodPattern(
+            list.Count, rule.Period, rule.Offset, experts.Period, experts.Offset, attention, others.FirstOrDefault() ?? "m");
         return pattern.Blocks().Equals(list) ? pattern : null;
     }
 
     static (int Period, int Offset)? Rule(EquatableList<PatternBlock> blocks, Func<PatternBlock, bool> chosen)
     {
         int[] places = [.. Enumerable.Range(0, blocks.Count).Where(i => chosen(blocks[i]))];
-        return places.Length == 0 ? null : (places.Length == 1 ? blocks.Count : places[1] - places[0], places[0]) is var rule && rule.Item2 < rule.Item1 ? rule : null;
+        return places.Length == 0 ? null : (places.Length == 1 ? blocks.Count : places[1] - places[0], places[0]) is var rule
+            && rule.Item2 < rule.Item1 ? rule : null;
     }
 }

@@ -13,4 +13,5 @@ namespace HybridArchitectures.Design;
 /// <param name="Training">How the paper trained the model.</param>
 /// <param name="Printed">The parameter counts that the paper prints for the model. Empty if there are none.</param>
 /// <param name="Notes">What the paper leaves open, what was chosen, and why. Empty if it leaves nothing open.</param>
-public sealed record Recipe(string Name, string Size, HybridDesign Design, RecipeTraining Training, EquatableList<PrintedCount> Printed, string Notes);
+public sealed record Recipe(string Name, string Size, HybridDesign Design, RecipeTraining Training, EquatableList<PrintedCount> Printed,
+    string Notes);

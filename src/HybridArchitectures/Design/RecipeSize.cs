@@ -5,7 +5,8 @@ namespace HybridArchitectures.Design;
 /// <summary>
 /// Contains the sizes that all models of a size class share (Table 8 of the paper), and those of the intra-layer hybrid (Table 15).
 /// </summary>
-sealed record RecipeSize(string Name, int Width, int FeedForward, int Heads, int KeyValueHeads, int StateHeadSize, int StateSize, double PeakLearningRate)
+sealed record RecipeSize(string Name, int Width, int FeedForward, int Heads, int KeyValueHeads, int StateHeadSize, int StateSize,
+    double PeakLearningRate)
 {
     // the tokenizer of Llama 3.2
     const int VocabularySize = 128_256;
@@ -32,13 +33,15 @@ sealed record RecipeSize(string Name, int Width, int FeedForward, int Heads, int
     public HybridDesignBuilder Inter => Llama.WithMamba2(StateSize, StateHeadSize);
 
     /// <summary>Returns a builder for intra-layer hybrid and Mamba-2 blocks. Both branches have the same number of heads.</summary>
-    public HybridDesignBuilder Intra(int heads, int keyValueHeads, int queryHeadSize, int valueHeadSize, int innerWidth, FusionKind fusion = FusionKind.Difference,
+    public HybridDesignBuilder Intra(
+        int heads, int keyValueHeads, int queryHeadSize, int valueHeadSize, int innerWidth, FusionKind fusion = FusionKind.Difference,
         BranchNorm norm = BranchNorm.Group, bool learnedScale = false) => Mamba.WithIntraHybrid(
             new() { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = queryHeadSize, ValueHeadSize = valueHeadSize, Rotary = llamaRotary },
             new Mamba2Spec { Heads = heads, HeadSize = innerWidth / heads, StateSize = StateSize, GatedNorm = false },
             fusion, norm, learnedScale, fusion == FusionKind.Concat ? OutputProjection.Joint : OutputProjection.Separate);
 
     /// <summary>Gets eight experts of half the width, one per token, and a shared one (appendix L).</summary>
-    public MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 1, expertWidth: FeedForward / 2, sharedExperts: 1,
+    public MixtureOfExpertsSpec Experts =>
+        FeedForwardSpec.MixtureOfExperts(experts: 8, expertsPerToken: 1, expertWidth: FeedForward / 2, sharedExperts: 1,
         score: RouterScore.Sigmoid, scoreBeforeExperts: true, balance: ExpertBalance.BiasUpdate, balanceRate: 1e-3);
 }

@@ -5,11 +5,14 @@ static class RecipeTable
 {
     const string TruncatedMamba = "the number in Table 8 is truncated and not rounded; Tables 14-15 print 0.99 for the same model";
     const string Uniform = "The paper says only that the blocks are spread evenly. The even rule was used.";
-    const string IntraReading = "Interpretation: queries and keys have half of the heads and the printed width. Values have the model width (value heads of width / heads, " +
-        "shared by the printed key/value heads). The state-space branch has as many heads as attention and the printed inner width. The norm of a branch, if there is " +
+    const string IntraReading =
+        "Interpretation: queries and keys have half of the heads and the printed width. Values have the model width (value heads of width / heads, " +
+        "shared by the printed key/value heads). The state-space branch has as many heads as attention and the printed inner width. The norm of a "
+        + "branch, if there is " +
         "one, is per head and without weights, comes before the output projection, and replaces the gated norm of Mamba-2. ";
 
-    static readonly (string Ratio, int Attention, int StateSpace)[] ratios = [("1:0", 1, 0), ("1:1", 1, 1), ("1:3", 1, 3), ("1:5", 1, 5), ("1:12", 1, 12)];
+    static readonly (string Ratio, int Attention, int StateSpace)[] ratios =
+        [("1:0", 1, 0), ("1:1", 1, 1), ("1:3", 1, 3), ("1:5", 1, 5), ("1:12", 1, 12)];
 
     public static IEnumerable<Recipe> Build() => [.. Size100M(), .. Size350M(), .. Size1B(), .. Size3B()];
 
@@ -19,7 +22,8 @@ static class RecipeTable
         yield return Make(size, "llama", size.Llama.Depth(8), [new("Table 8", "0.10"), new("Tables 14-15", "0.10")]);
         yield return Make(size, "mamba", size.Mamba.Depth(6), [new("Table 8", "0.10")]);
         yield return Make(size, "inter-1:5", size.Inter.Depth(6).Ratio(1, 5), [new("Tables 14-15", "0.09")],
-            $"{Uniform} Table 15 swaps the printed numbers of the two kinds of block: only one attention block and five Mamba blocks have its count.");
+            $"{Uniform} Table 15 swaps the printed numbers of the two kinds of block: only one attention block and five Mamba blocks have "
+            + "its count.");
         yield return Make(size, "intra-1:5", size.Intra(8, 2, 64, 128, 1024).Depth(6).Ratio(1, 5),
             [new("Tables 14-15", "0.10", Deviation: "0.0949 is 0.1 % short of rounding to it")],
             $"{Uniform} {IntraReading}The query width is not printed; half of the model width was used.");
@@ -29,7 +33,8 @@ static class RecipeTable
     {
         var size = RecipeSize.M350;
         yield return Make(size, "llama", size.Llama.Depth(14), [new("Table 8", "0.35"), new("Tables 14-15", "0.35")]);
-        yield return Make(size, "swa-1:5", size.LlamaAndSliding.Depth(14).Ratio(1, 5), [], $"Neither the numbers of blocks nor the positions are printed. {Uniform}");
+        yield return Make(size, "swa-1:5", size.LlamaAndSliding.Depth(14).Ratio(1, 5), [],
+            $"Neither the numbers of blocks nor the positions are printed. {Uniform}");
         yield return Make(size, "mamba", size.Mamba.Depth(11), [new("Table 8", "0.37"),
             new("Tables 14-15", "0.34", Deviation: "no number of these blocks has this count; Table 8 prints 0.37")]);
         yield return Make(size, "inter-1:1", size.Inter.Depth(12).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12), [],
@@ -41,10 +46,13 @@ static class RecipeTable
         {
             bool all = stateSpace == 0;
             var intra = all ? size.Intra(16, 4, 56, 96, 1792) : size.Intra(16, 4, 48, 96, 1536);
-            yield return Make(size, $"intra-{ratio}", intra.Depth(11).Ratio(attention, stateSpace), ratio == "1:5" ? [new("Tables 14-15", "0.36")] : [],
+            yield return Make(size, $"intra-{ratio}", intra.Depth(11).Ratio(attention, stateSpace),
+                ratio == "1:5" ? [new("Tables 14-15", "0.36")] : [],
                 (all ? "" : $"{Uniform} ") + IntraReading + (all
-                    ? "The widths are those of Table 20 (896 : 896). With them, and not with those of the other ratios, Llama's FLOPs for 60B tokens (1.9e20) are enough for 67B, as printed."
-                    : "The query width is not printed; half of the model width was used. With it, Llama's FLOPs for 60B tokens (1.9e20) are enough for the printed tokens at every ratio (75B, 78B, 79B, 81B)."));
+                    ? "The widths are those of Table 20 (896 : 896). With them, and not with those of the other ratios, Llama's FLOPs for 60B "
+                    + "tokens (1.9e20) are enough for 67B, as printed."
+                    : "The query width is not printed; half of the model width was used. With it, Llama's FLOPs for 60B tokens (1.9e20) are "
+                    + "enough for the printed tokens at every ratio (75B, 78B, 79B, 81B)."));
         }
     }
 
@@ -66,7 +74,8 @@ static class RecipeTable
     {
         yield return Make(size, "inter-1:1", size.Inter.Depth(14).Ratio(1, 1).Place(2, 4, 6, 8, 10, 12, 14), [],
             "The list of positions in the paper goes up to 16, beyond the 14 blocks. It was cut off there.");
-        yield return Make(size, "inter-1:1-front", size.Inter.Depth(14).Ratio(1, 1).Place(1, 3, 5, 7, 9, 11, 13), [], "As inter-1:1, but starting with the first block.");
+        yield return Make(size, "inter-1:1-front", size.Inter.Depth(14).Ratio(1, 1).Place(1, 3, 5, 7, 9, 11, 13), [],
+            "As inter-1:1, but starting with the first block.");
         yield return Make(size, "inter-1:3", size.Inter.Depth(13).Ratio(1, 3).Place(3, 7, 11), []);
         yield return Make(size, "inter-1:3-front", size.Inter.Depth(13).Ratio(1, 3).Place(1, 7, 11), []);
         yield return Make(size, "inter-1:3-end", size.Inter.Depth(13).Ratio(1, 3).Place(3, 7, 13), []);
@@ -82,8 +91,12 @@ static class RecipeTable
 
     static IEnumerable<Recipe> Intra1B(RecipeSize size)
     {
-        string notes = IntraReading + "The printed widths (16 heads in both branches, query width 1152, inner width 2304) were used for every ratio. With value heads of 128 " +
-            "(and not of 144), they give the printed counts, and Llama's FLOPs for 60B tokens (4.5e20) are enough for the printed tokens at all ratios except 1:12 (72.4B for 73B). " +
+        string notes =
+            IntraReading
+            + "The printed widths (16 heads in both branches, query width 1152, inner width 2304) were used for every ratio. With value heads "
+            + "of 128 " +
+            "(and not of 144), they give the printed counts, and Llama's FLOPs for 60B tokens (4.5e20) are enough for the printed tokens at all "
+            + "ratios except 1:12 (72.4B for 73B). " +
             "The printed cache sizes of 1:0, 1:1 and 1:12 do not fit any single set of widths.";
         (string Ratio, int[] Positions, PrintedCount[] Printed)[] placed =
         [
@@ -106,7 +119,8 @@ static class RecipeTable
         ];
         foreach (var (name, fusion, norm, scale) in fusions)
             yield return Make(size, $"intra-1:0-{name}", size.Intra(16, 4, 72, 128, 2304, fusion, norm, scale).Depth(13).Ratio(1, 0), [],
-                $"A fusion of Table 18 with 13 blocks. The widths of the others, with joint projections over 14 or 15 blocks, are not printed. {notes}");
+                "A fusion of Table 18 with 13 blocks. The widths of the others, with joint projections over 14 or 15 blocks, are not printed. "
+                + $"{notes}");
     }
 
     static HybridDesignBuilder Intra(RecipeSize size) => size.Intra(16, 4, 72, 128, 2304);
@@ -131,7 +145,8 @@ static class RecipeTable
             new("Tables 14-15", "2.81")]);
         yield return Make(size, "inter-1:5", size.Inter.Depth(22).Ratio(1, 5), [new("Tables 14-15", "2.81")], Uniform);
         yield return Make(size, "intra-1:5", size.Intra(16, 4, 96, 192, 3072).Depth(22).Ratio(1, 5),
-            [new("Tables 14-15", "2.89", Deviation: "0.4 % above; queries narrower than half of the model width would give it, but none are printed")],
+            [new("Tables 14-15", "2.89",
+            Deviation: "0.4 % above; queries narrower than half of the model width would give it, but none are printed")],
             $"{Uniform} {IntraReading}The query width is not printed; half of the model width was used.");
     }
 

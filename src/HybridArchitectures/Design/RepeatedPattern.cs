@@ -15,7 +15,8 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
     /// <param name="kinds">The block of each name in pattern notation, for example <c>T</c> or <c>M~</c>.</param>
     /// <param name="overrides">The names of single layers by their index, counted from 0. The default, null, means none.</param>
     /// <exception cref="ArgumentException">The unit does not divide the depth, a name is unknown, or an index is out of range.</exception>
-    public static EquatableList<PatternBlock> Parse(int depth, IReadOnlyList<string> names, IReadOnlyDictionary<string, string> kinds, IReadOnlyDictionary<int, string>? overrides = null)
+    public static EquatableList<PatternBlock> Parse(
+        int depth, IReadOnlyList<string> names, IReadOnlyDictionary<string, string> kinds, IReadOnlyDictionary<int, string>? overrides = null)
     {
         ArgumentNullException.ThrowIfNull(names);
         ArgumentNullException.ThrowIfNull(kinds);
@@ -44,7 +45,8 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
         ArgumentNullException.ThrowIfNull(blocks);
         var list = blocks.ToEquatableList();
         Require.That(list.Count > 0, nameof(blocks), "empty", "at least one block");
-        int unit = Enumerable.Range(1, list.Count).First(length => list.Count % length == 0 && Enumerable.Range(0, list.Count).All(i => list[i] == list[i % length]));
+        int unit = Enumerable.Range(1, list.Count)
+            .First(length => list.Count % length == 0 && Enumerable.Range(0, list.Count).All(i => list[i] == list[i % length]));
         return new(list.Take(unit).ToEquatableList(), list.Count / unit);
     }
 

@@ -15,11 +15,13 @@ static class Require
     public static void AtLeast(long value, long minimum, string name) => That(value >= minimum, name, value, $"at least {minimum}");
 
     /// <summary>Checks a width or a count. The maximum prevents an overflow of parameter counts.</summary>
-    public static void Size(long value, string name) => That(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
+    public static void Size(long value, string name) =>
+        That(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
 
     public static void Positive(double value, string name) => That(double.IsFinite(value) && value > 0, name, value, "a finite number above 0");
 
-    public static void NotNegative(double value, string name) => That(double.IsFinite(value) && value >= 0, name, value, "a finite number of at least 0");
+    public static void NotNegative(double value, string name) =>
+        That(double.IsFinite(value) && value >= 0, name, value, "a finite number of at least 0");
 
     public static void Divides(int divisor, string divisorName, int value, string valueName) =>
         That(divisor > 0 && value % divisor == 0, divisorName, divisor, $"a divisor of {valueName} = {value}");

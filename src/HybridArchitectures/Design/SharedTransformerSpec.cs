@@ -30,9 +30,11 @@ public sealed record SharedTransformerSpec
 
     /// <summary>Returns the number of trainable parameters, including norms. They count once, regardless of the number of uses.</summary>
     public long CountParameters(int width) =>
-        (long)InputWidth(width) + Attention.CountInputParameters(InputWidth(width)) + Attention.CountOutputParameters(width) + width + FeedForward.CountParameters(width);
+        (long)InputWidth(width) + Attention.CountInputParameters(InputWidth(width)) + Attention.CountOutputParameters(width) + width
+            + FeedForward.CountParameters(width);
 
-    internal SharedTransformerSpec Resolve(int width) => this with { Attention = Attention?.Resolve(width, InputWidth(width), 0)!, FeedForward = (SwiGluSpec)FeedForward?.Resolve(width)! };
+    internal SharedTransformerSpec Resolve(int width) =>
+        this with { Attention = Attention?.Resolve(width, InputWidth(width), 0)!, FeedForward = (SwiGluSpec)FeedForward?.Resolve(width)! };
 
     internal void Check(int width)
     {

@@ -23,13 +23,15 @@ public sealed record SharedTransformerUse
         ArgumentNullException.ThrowIfNull(transformer);
         var attention = transformer.Attention;
         long input = transformer.InputWidth(width), outputs = (long)attention.QueryProjectionWidth + attention.KeyWidth + attention.ValueWidth;
-        return AttentionAdapterRank * (3 * input + outputs) + FeedForwardAdapterRank * (width + 2L * transformer.FeedForward.Width) + (long)width * width;
+        return AttentionAdapterRank * (3 * input + outputs) + FeedForwardAdapterRank * (width + 2L * transformer.FeedForward.Width)
+            + (long)width * width;
     }
 
     internal void Check(HybridDesign design)
     {
         Require.That(Transformer >= 0 && Transformer < design.SharedTransformers.Count, "transformer", Transformer,
-            design.SharedTransformers.Count == 0 ? "none, because the design has no shared transformers" : $"0 to {design.SharedTransformers.Count - 1}");
+            design.SharedTransformers.Count == 0 ? "none, because the design has no shared transformers"
+            : $"0 to {design.SharedTransformers.Count - 1}");
         Require.That(
             AttentionAdapterRank is >= 0 and <= Require.MaxSize, "attentionAdapterRank", AttentionAdapterRank, $"0 to {Require.MaxSize}");
         Require.That(

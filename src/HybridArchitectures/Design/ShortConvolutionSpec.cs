@@ -27,12 +27,15 @@ public sealed record ShortConvolutionSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountMatrixWeights(int width) => 4.0 * width * width;
 
-    /// <summary>Returns 0: the convolution's taps are parameters, which <see cref="FlopAccounting.Paper"/> counts as such, and it is no matrix product.</summary>
+    /// <summary>
+    /// Returns 0: the convolution's taps are parameters, which <see cref="FlopAccounting.Paper"/> counts as such, and it is no matrix product.
+    /// </summary>
     /// <inheritdoc/>
     public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => 0;
 
     /// <inheritdoc/>
-    public override MixerCache CountCache(int width, long length, int elementSize) => new(Convolutions: (ConvolutionWidth - 1L) * width * elementSize);
+    public override MixerCache CountCache(int width, long length, int elementSize) =>
+        new(Convolutions: (ConvolutionWidth - 1L) * width * elementSize);
 
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * ConvolutionWidth * width;

@@ -110,7 +110,8 @@ public sealed record GenerationOptions
 
     /// <summary>Gets why tokens cannot be selected without the host, or null if they can.</summary>
     internal string? HostRule =>
-        Processors.Count > 0 ? nameof(Processors) : RepetitionPenalty != 1 ? nameof(RepetitionPenalty) : NoRepeatNgrams is not null ? nameof(NoRepeatNgrams) : null;
+        Processors.Count > 0 ? nameof(Processors) : RepetitionPenalty != 1 ? nameof(RepetitionPenalty) : NoRepeatNgrams is not null
+            ? nameof(NoRepeatNgrams) : null;
 
     /// <summary>
     /// Creates the rules of these options in order: custom rules, repetition, sequences, and unless greedy, temperature, top-k, top-p, min-p,
@@ -136,7 +137,8 @@ public sealed record GenerationOptions
         foreach (string text in Items(stop, nameof(Stop)))
         {
             if (text.Length == 0) throw new ArgumentException($"{nameof(Stop)} holds an empty text", nameof(Stop));
-            if (Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)) != text) throw new ArgumentException($"{nameof(Stop)} holds half of a surrogate pair", nameof(Stop));
+            if (Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)) != text)
+                throw new ArgumentException($"{nameof(Stop)} holds half of a surrogate pair", nameof(Stop));
         }
         return stop;
     }

@@ -103,7 +103,8 @@ sealed class GenerationRun : IDisposable
             using var layout = lengths.All(length => length == width) ? null : SequenceLayout.Padded(lengths, width, model.Device);
             var logits = Next(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), layout);
             for (int row = 0; row < active.Count; row++)
-                if (lengths[row] > 0 && start + lengths[row] == active[row].Prompt.Count) last[row] = logits.narrow(0, row, 1).clone().MoveToOuterDisposeScope();
+                if (lengths[row] > 0 && start + lengths[row] == active[row].Prompt.Count)
+                    last[row] = logits.narrow(0, row, 1).clone().MoveToOuterDisposeScope();
         }
         return cat(last, 0);
     }
@@ -208,14 +209,16 @@ sealed class GenerationRun : IDisposable
         cache = smaller;
     }
 
-    Tensor Continue() => Next(tensor(active.Select(row => (long)row.History[^1]).ToArray(), [active.Count, 1], ScalarType.Int64, device: model.Device), null);
+    Tensor Continue() => Next(tensor(
+        active.Select(row => (long)row.History[^1]).ToArray(), [active.Count, 1], ScalarType.Int64, device: model.Device), null);
 
     Tensor Next(Tensor ids, SequenceLayout? layout)
     {
         using var context = new SequenceContext(layout, cache);
         var logits = model.NextLogits(ids, context);
         if (logits.dim() != 2 || logits.size(0) != ids.size(0) || logits.size(1) < vocabulary)
-            throw new InvalidOperationException($"the model gave logits of [{string.Join(", ", logits.shape)}]; expected ({ids.size(0)}, {model.VocabularySize})");
+            throw new InvalidOperationException(
+                $"the model gave logits of [{string.Join(", ", logits.shape)}]; expected ({ids.size(0)}, {model.VocabularySize})");
         return logits;
     }
 
@@ -270,7 +273,8 @@ sealed class GenerationRun : IDisposable
     }
 
     InvalidOperationException NotFinite(int row) => new(
-        $"no token can be chosen for prompt {active[row].Index} after {active[row].GeneratedCount} generated: the scores hold NaN or infinity, or every token is ruled out");
+        $"no token can be chosen for prompt {active[row].Index} after {active[row].GeneratedCount} generated: the scores hold NaN or infinity, or "
+        + "every token is ruled out");
 
     void DropFinished()
     {

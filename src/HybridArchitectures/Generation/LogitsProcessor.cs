@@ -20,9 +20,11 @@ public abstract class LogitsProcessor
     {
         ArgumentNullException.ThrowIfNull(scores);
         ArgumentNullException.ThrowIfNull(history);
-        if (scores.dim() != 2 || scores.size(1) == 0) throw new ArgumentException($"scores is [{string.Join(", ", scores.shape)}]; expected (rows, vocabulary)", nameof(scores));
+        if (scores.dim() != 2 || scores.size(1) == 0)
+            throw new ArgumentException($"scores is [{string.Join(", ", scores.shape)}]; expected (rows, vocabulary)", nameof(scores));
         if (scores.dtype != ScalarType.Float32) throw new ArgumentException($"scores is {scores.dtype}; expected Float32", nameof(scores));
-        if (history.Count != scores.size(0)) throw new ArgumentException($"history has {history.Count} rows; scores has {scores.size(0)}", nameof(history));
+        if (history.Count != scores.size(0))
+            throw new ArgumentException($"history has {history.Count} rows; scores has {scores.size(0)}", nameof(history));
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var changed = Change(scores, history);
@@ -50,5 +52,6 @@ public abstract class LogitsProcessor
 
     /// <summary>Returns an id of the vocabulary, or throws an exception for another id.</summary>
     private protected static long Checked(int id, long vocabulary) =>
-        id >= 0 && id < vocabulary ? id : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
+        id >= 0 && id < vocabulary ? id
+            : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
 }

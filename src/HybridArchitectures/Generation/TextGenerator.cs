@@ -54,11 +54,14 @@ public sealed class TextGenerator : IDisposable
         {
             ModuleChecks.WeightType(type);
             if (model is not HybridLanguageModel)
-                throw new ArgumentException($"weightType is {type}, and model is a {model.GetType().Name}; expected a {nameof(HybridLanguageModel)}, or null", nameof(weightType));
+                throw new ArgumentException(
+                    $"weightType is {type}, and model is a {model.GetType().Name}; expected a {nameof(HybridLanguageModel)}, or null",
+                    nameof(weightType));
         }
         this.weightType = weightType;
         if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
-            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.VocabularySize}", nameof(tokenizer));
+            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.VocabularySize}",
+                nameof(tokenizer));
         (this.model, this.tokenizer) = (model, tokenizer);
     }
 
@@ -133,7 +136,8 @@ public sealed class TextGenerator : IDisposable
     /// <exception cref="InvalidOperationException">
     /// The scores of the model are not finite, or a prompt is a text and the generator has no tokenizer.
     /// </exception>
-    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) => Generate([prompt], options, cancellation)[0];
+    public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+        Generate([prompt], options, cancellation)[0];
 
     /// <summary>Continues several texts together.</summary>
     /// <param name="prompts">The texts.</param>
@@ -141,7 +145,8 @@ public sealed class TextGenerator : IDisposable
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
-    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+    public IReadOnlyList<GenerationResult> Generate(
+        IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(Encode(prompts, options ??= new()), options), options, cancellation);
 
     /// <summary>Continues tokens, such as those of a chat, without changing them.</summary>
@@ -159,7 +164,8 @@ public sealed class TextGenerator : IDisposable
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)" path="/exception"/>
-    public IReadOnlyList<GenerationResult> Generate(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+    public IReadOnlyList<GenerationResult> Generate(
+        IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         Collect(Rows(prompts, options ??= new()), options, cancellation);
 
     /// <summary>
@@ -172,17 +178,20 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues several texts together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
-    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(
+        IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync(Encode(prompts, options ??= new()), options, cancellation);
 
     /// <summary>Continues tokens, token by token.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{int}, GenerationOptions?, CancellationToken)"/>
-    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(
+        IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
         StreamAsync([prompt], options, cancellation);
 
     /// <summary>Continues several rows of tokens together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{IReadOnlyList{int}}, GenerationOptions?, CancellationToken)"/>
-    public IAsyncEnumerable<GeneratedPiece> StreamAsync(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default)
+    public IAsyncEnumerable<GeneratedPiece> StreamAsync(
+        IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default)
     {
         options ??= new();
         Rows(prompts, options);         // throw at the call, not at the first piece
@@ -223,7 +232,8 @@ public sealed class TextGenerator : IDisposable
                 if (piece.FinishReason is { } reason) reasons[piece.Row] = reason;
             }
         }
-        return [.. rows.Select((row, i) => new GenerationResult(texts[i].ToString(), row.History[row.Prompt.Count..], row.Prompt, reasons[i], row.Seed))];
+        return [.. rows.Select((row, i) =>
+            new GenerationResult(texts[i].ToString(), row.History[row.Prompt.Count..], row.Prompt, reasons[i], row.Seed))];
     }
 
     IReadOnlyList<IReadOnlyList<int>> Encode(IReadOnlyList<string> prompts, GenerationOptions options)
@@ -232,7 +242,8 @@ public sealed class TextGenerator : IDisposable
         if (tokenizer is null)
             throw new InvalidOperationException("the prompt is a text, but the generator has no tokenizer; expected a prompt of token ids");
         bool begin = options.BeginOfText ?? tokenizer.BeginOfText is not null;
-        if (begin && tokenizer.BeginOfText is null) throw new ArgumentException($"{nameof(options.BeginOfText)} is asked for, but the tokenizer has no such token", nameof(options));
+        if (begin && tokenizer.BeginOfText is null)
+            throw new ArgumentException($"{nameof(options.BeginOfText)} is asked for, but the tokenizer has no such token", nameof(options));
         return [.. prompts.Select(prompt => tokenizer.Encode(prompt, begin, options.RecognizeSpecialTokens))];
     }
 
@@ -257,10 +268,13 @@ public sealed class TextGenerator : IDisposable
         foreach (var prompt in prompts)
         {
             if (prompt is null) throw new ArgumentNullException(nameof(prompts), $"prompt {rows.Count} is null");
-            if (prompt.Count == 0) throw new ArgumentException($"prompt {rows.Count} is empty; the model needs a token to go on from, such as begin of text", nameof(prompts));
+            if (prompt.Count == 0)
+                throw new ArgumentException($"prompt {rows.Count} is empty; the model needs a token to go on from, such as begin of text",
+                nameof(prompts));
             foreach (int id in prompt)
                 if (id < 0 || id >= model.VocabularySize)
-                    throw new ArgumentOutOfRangeException(nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.VocabularySize}");
+                    throw new ArgumentOutOfRangeException(
+                        nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.VocabularySize}");
             rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
         }
         return rows;

@@ -80,7 +80,8 @@ static class CheckpointedBlock
     }
 
     /// <summary>
-    /// The gradients of this block's pass alone. What parameters have gathered so far is set aside meanwhile: the outer pass adds it up, in the order it would without checkpointing.
+    /// The gradients of this block's pass alone. What parameters have gathered so far is set aside meanwhile: the outer pass adds it up, in the order
+    /// it would without checkpointing.
     /// </summary>
     static Tensor?[] Gradients(Tensor[] outputs, IReadOnlyList<Tensor?> incoming, Tensor?[] leaves)
     {

@@ -10,7 +10,8 @@ namespace HybridArchitectures.Models;
 public static class HybridDesignModels
 {
     /// <summary>Creates a model with undefined parameters, which the caller fills.</summary>
-    internal static HybridLanguageModel CreateBlankModel(this HybridDesign design, ScalarType compute, Device device, ScalarType weightType = ScalarType.Float32)
+    internal static HybridLanguageModel CreateBlankModel(
+        this HybridDesign design, ScalarType compute, Device device, ScalarType weightType = ScalarType.Float32)
     {
         StateChecks.ComputeType(compute);
         ModuleChecks.WeightType(weightType);
@@ -55,7 +56,8 @@ public static class HybridDesignModels
     /// <exception cref="InvalidOperationException">
     /// <see cref="MixerSpec.CountParameters"/> of a custom mixer differs from the number of parameters of its module.
     /// </exception>
-    public static HybridLanguageModel CreateModel(this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null,
+    public static HybridLanguageModel CreateModel(
+        this HybridDesign design, ScalarType compute = ScalarType.Float32, Device? device = null, long? seed = null,
         ScalarType weightType = ScalarType.Float32) =>
         Create(design, compute, device, seed, weightType, factory => new HybridLanguageModel(factory, compute));
 

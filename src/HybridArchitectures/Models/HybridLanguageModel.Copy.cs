@@ -37,7 +37,8 @@ public sealed partial class HybridLanguageModel
         source.RequireAlive();
         var adapted = source.AllAdapters().Where(one => !one.Adapter.IsMerged).ToDictionary(one => one.Name, one => one.Adapter);
         if (Design.TiedHead && adapted.ContainsKey(HeadName))
-            throw new InvalidOperationException("the head is the embedding: a copy cannot hold its adapter; leave the head out of the targets, or untie it");
+            throw new InvalidOperationException(
+                "the head is the embedding: a copy cannot hold its adapter; leave the head out of the targets, or untie it");
         var given = source.State;
         foreach (var (name, target) in State)
         {

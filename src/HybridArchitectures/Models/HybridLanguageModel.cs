@@ -32,7 +32,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
     {
         Design = factory.Design;
         WeightType = factory.WeightType;
-        AddParameter("embedding", factory.Weight(Design.Initialisation.EmbeddingStandardDeviation, Design.VocabularySize, Design.Width), decays: true);
+        AddParameter("embedding", factory.Weight(Design.Initialisation.EmbeddingStandardDeviation, Design.VocabularySize, Design.Width),
+            decays: true);
         stack = Add("stack", new HybridStack(factory, compute));
         if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.VocabularySize, Design.Width), decays: true);
         HasCustomMixers = Design.Blocks.Any(block => block.Mixer is CustomMixerSpec);
@@ -80,7 +81,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
     protected internal override IReadOnlyList<string> ProjectionWeights => [HeadName];
 
     /// <summary>Gets every trainable tensor once, in the order of the layers. Frozen tensors (<c>requires_grad</c> false) are not included.</summary>
-    public IReadOnlyList<ModelParameter> Parameters => [.. AllParameters().Where(item => item.Value.requires_grad).Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
+    public IReadOnlyList<ModelParameter> Parameters =>
+        [.. AllParameters().Where(item => item.Value.requires_grad).Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
 
     /// <summary>Gets the tensors of a checkpoint by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
@@ -150,10 +152,12 @@ public sealed partial class HybridLanguageModel : LanguageModel
         RequireAlive();
         Checks.Floating(hidden);
         if (hidden.dim() == 0 || hidden.size(-1) != Design.Width)
-            throw new ArgumentException($"hidden has shape {Checks.Describe(hidden)}; expected a last dimension of {Design.Width}, the width of the model", nameof(hidden));
+            throw new ArgumentException(
+                $"hidden has shape {Checks.Describe(hidden)}; expected a last dimension of {Design.Width}, the width of the model", nameof(hidden));
         Checks.SameDevice(hidden, Embedding, "the model");
         using var scope = NewDisposeScope();
-        if (Modules.Linear.IsStep(hidden)) return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
+        if (Modules.Linear.IsStep(hidden))
+            return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -171,7 +175,9 @@ public sealed partial class HybridLanguageModel : LanguageModel
         RequireAlive();
         CheckTargets(ids, targets);
         if (weights is not null && (weights.dtype != ScalarType.Float32 || !weights.shape.SequenceEqual(ids.shape)))
-            throw new ArgumentException($"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]; expected Float32 [{string.Join(", ", ids.shape)}], as ids", nameof(weights));
+            throw new ArgumentException(
+                $"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]; expected Float32 [{string.Join(", ", ids.shape)}], as ids",
+                nameof(weights));
         using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
@@ -201,7 +207,9 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var hidden = Hidden(ids, context);
-        return LinearCrossEntropy.TokenLosses(hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
+        return LinearCrossEntropy.TokenLosses(
+            hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1))
+            .MoveToOuterDisposeScope();
     }
 
     /// <summary>Does the work between optimizer steps, such as balancing experts. Call it once after each step.</summary>
@@ -221,7 +229,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         if (ids.device_type != TorchSharp.DeviceType.CPU || ids.NumberOfElements == 0) return;
         using var scope = NewDisposeScope();
         long low = ids.min().item<long>(), high = ids.max().item<long>();
-        if (low < 0 || high >= VocabularySize) throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {VocabularySize}");
+        if (low < 0 || high >= VocabularySize)
+            throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {VocabularySize}");
     }
 
     static void CheckTargets(Tensor ids, Tensor targets)
@@ -229,6 +238,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         ArgumentNullException.ThrowIfNull(ids);
         ArgumentNullException.ThrowIfNull(targets);
         if (targets.dtype != ScalarType.Int64 || targets.dim() != ids.dim() || !targets.shape.SequenceEqual(ids.shape))
-            throw new ArgumentException($"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]; expected Int64 [{string.Join(", ", ids.shape)}], as ids", nameof(targets));
+            throw new ArgumentException(
+                $"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]; expected Int64 [{string.Join(", ", ids.shape)}], as ids",
+                nameof(targets));
     }
 }

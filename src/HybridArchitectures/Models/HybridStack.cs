@@ -25,9 +25,11 @@ public sealed class HybridStack : HybridModule
         var design = factory.Design;
         IReadOnlyList<SharedTransformer>? shared = null;
         if (design.SharedTransformers.Count > 0)
-            shared = Add("shared", new ModuleSequence<SharedTransformer>(design.SharedTransformers.Select(spec => factory.At(1, spec.NormEpsilon, () => new SharedTransformer(factory, spec))))).Items;
+            shared = Add("shared", new ModuleSequence<SharedTransformer>(
+                design.SharedTransformers.Select(spec => factory.At(1, spec.NormEpsilon, () => new SharedTransformer(factory, spec))))).Items;
         keepsEmbedded = shared is not null;
-        blocks = Add("blocks", new ModuleSequence<Block>(design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec, shared))))).Items;
+        blocks = Add("blocks", new ModuleSequence<Block>(
+            design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec, shared))))).Items;
         norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
     }
 
@@ -107,7 +109,8 @@ public sealed class HybridStack : HybridModule
                 continue;
             }
             if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
-            var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context) : blocks[i].Forward(x, context, context.Cache?.States[i]);
+            var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context)
+                : blocks[i].Forward(x, context, context.Cache?.States[i]);
             if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
             x = next;
             Observer?.Invoke(i, x);

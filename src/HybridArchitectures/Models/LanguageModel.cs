@@ -49,7 +49,9 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
     /// <summary>Creates an empty cache for <paramref name="batch"/> rows.</summary>
     public abstract HybridCache CreateCache(int batch);
 
-    /// <summary>Reads a cache that <see cref="HybridCache.Save"/> wrote for this model: the same design and weights. Only the design can be checked.</summary>
+    /// <summary>
+    /// Reads a cache that <see cref="HybridCache.Save"/> wrote for this model: the same design and weights. Only the design can be checked.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is no cache, damaged, or of another design; the message names the reason.</exception>

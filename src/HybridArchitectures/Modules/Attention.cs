@@ -26,10 +26,12 @@ public sealed class Attention : Mixer
     /// Whether the mixer has a value projection. An intra-layer hybrid can use the values of its other branch instead. The default is true.
     /// </param>
     /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
-    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(factory, spec, factory?.Width ?? 0, ownValues, ownOutput) { }
+    public Attention(ModuleFactory factory, AttentionSpec spec, bool ownValues = true, bool ownOutput = true) : this(
+        factory, spec, factory?.Width ?? 0, ownValues, ownOutput) { }
 
     /// <summary>Creates attention whose input width differs from its output width.</summary>
-    internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(nameof(Attention))
+    internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(
+        nameof(Attention))
     {
         ModuleChecks.Spec(factory, spec, inputWidth);
         (this.spec, this.inputWidth) = (spec, inputWidth);
@@ -42,17 +44,20 @@ public sealed class Attention : Mixer
             keyNorm = Add("key_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
         }
         if (ownOutput)
-            output = Add("output", new Linear(factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Bias(factory.Width) : null));
+            output = Add("output", new Linear(
+                factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Bias(factory.Width) : null));
     }
 
-    Linear Project(ModuleFactory factory, int outputs, int inputs) => new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null);
+    Linear Project(ModuleFactory factory, int outputs, int inputs) =>
+        new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null);
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
 
     /// <summary>Applies the output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
     internal Tensor Project(Tensor attended) =>
-        Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended), spec.OutputScale);
+        Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended),
+            spec.OutputScale);
 
     /// <summary>Returns (batch, length, heads x valueHeadSize) before the output projection.</summary>
     internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null, AttentionAdapters? adapters = null)
@@ -67,7 +72,8 @@ public sealed class Attention : Mixer
         var k = Scaled(Adapted(projected[1], x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
         var v = (givenValues ?? Adapted(projected[2], x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
-        if (state is not null && context.StepLengths is not null) return Gated(Step(q, k, v, context, state).reshape(batch, length, spec.OutputWidth), gate);
+        if (state is not null && context.StepLengths is not null)
+            return Gated(Step(q, k, v, context, state).reshape(batch, length, spec.OutputWidth), gate);
         if (spec.Rotary is { } rotary)
         {
             var (cosine, sine) = context.RotaryTable(rotary, spec.HeadSize);
@@ -94,7 +100,8 @@ public sealed class Attention : Mixer
         _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state)),
     };
 
-    static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) => adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);
+    static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) =>
+        adapter is null ? projected : projected.add(adapter.Forward(x), Scalars.One);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

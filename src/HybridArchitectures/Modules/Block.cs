@@ -31,7 +31,8 @@ public sealed class Block : HybridModule
         if (spec.Shared is { } use)
         {
             if (transformers is null || use.Transformer >= transformers.Count)
-                throw new ArgumentException($"the block uses shared transformer {use.Transformer}; {transformers?.Count ?? 0} are given", nameof(transformers));
+                throw new ArgumentException($"the block uses shared transformer {use.Transformer}; {transformers?.Count ?? 0} are given",
+                    nameof(transformers));
             shared = Add("shared", new SharedTransformerAdapter(factory, use, transformers[use.Transformer]));
         }
         if (spec.Mixer is not null)
@@ -82,7 +83,8 @@ public sealed class Block : HybridModule
                 {
                     null => null,
                     CombinedState combined => combined,
-                    _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a block with a shared transformer", nameof(state)),
+                    _ => throw new ArgumentException(
+                    $"a {state.GetType().Name} is not the state of a block with a shared transformer", nameof(state)),
                 };
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;

@@ -3,8 +3,9 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Base of custom mixers. Derive a sealed record with its letter, its sizes, its counts and the creation of its module, and <see cref="MixerSpec.Register{T}"/> it once
-/// if its designs are to be saved. Every count is abstract: a number that nobody wrote is never taken for 0.
+/// Base of custom mixers. Derive a sealed record with its letter, its sizes, its counts and the creation of its module, and
+/// <see cref="MixerSpec.Register{T}"/> it once if its designs are to be saved. Every count is abstract: a number that nobody wrote is never taken for
+/// 0.
 /// </summary>
 public abstract record CustomMixerSpec : MixerSpec
 {
@@ -31,7 +32,10 @@ public abstract record CustomMixerSpec : MixerSpec
         return new(Other: bytes);
     }
 
-    /// <summary>Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does. By default <see cref="CountCacheBytes"/> with two bytes per value.</summary>
+    /// <summary>
+    /// Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does. By default <see cref="CountCacheBytes"/> with two bytes per
+    /// value.
+    /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
     /// <param name="length">Tokens seen.</param>
     public override double CountPaperCacheBytes(int width, long length) => CountCache(width, length, 2).Other;
@@ -41,11 +45,14 @@ public abstract record CustomMixerSpec : MixerSpec
     {
         string type = GetType().Name, name = type.EndsWith("Spec", StringComparison.Ordinal) && type.Length > 4 ? type[..^4] : type;
         // MyOwnMixerSpec: My own mixer
-        string words = name[0] + string.Concat(name.Skip(1).Select(letter => char.IsUpper(letter) ? $" {char.ToLowerInvariant(letter)}" : letter.ToString()));
+        string words = name[0] + string.Concat(
+            name.Skip(1).Select(letter => char.IsUpper(letter) ? $" {char.ToLowerInvariant(letter)}" : letter.ToString()));
         return new(words, type, "", MixerColor.Custom);
     }
 
-    /// <summary>Creates the module of this spec. Take its parameters from <paramref name="factory"/>, so that seeds and devices are respected.</summary>
+    /// <summary>
+    /// Creates the module of this spec. Take its parameters from <paramref name="factory"/>, so that seeds and devices are respected.
+    /// </summary>
     /// <param name="factory">Makes parameters and projections.</param>
     public abstract Mixer CreateMixer(ModuleFactory factory);
 }

@@ -32,7 +32,8 @@ public sealed class GatedDelta : Mixer
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, spec.ConvolutionChannels, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, spec.ConvolutionChannels), decays: false);
-        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.ValueHeads), decays: false);
+        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.ValueHeads),
+            decays: false);
         AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.ValueHeads), decays: false);
         AddParameter("norm_weight", factory.Constant(1, spec.ValueHeadSize), decays: false);
         output = Add("output", new Linear(factory.Projection(factory.Width, spec.ValueWidth, intoResidual: true)));
@@ -64,12 +65,14 @@ public sealed class GatedDelta : Mixer
         var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
         var strength = rate.narrow(-1, 0, group).flatten(2).sigmoid();                                       // (B, L, value heads)
         var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias", x), Scalars.One);
-        var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());                       // softplus, as log(e^x + e^0)
+        // softplus, as log(e^x + e^0)
+        var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
 
         Tensor mixing;
         if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
         {
-            mixing = recurrent.EachToken(length, 1, context, token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
+            mixing = recurrent.EachToken(length, 1, context,
+                token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
                 value.select(1, token), decay.select(1, token), strength.select(1, token)));
         }
         else

@@ -97,7 +97,8 @@ public abstract class HybridModule : nn.Module
     }
 
     /// <summary>Returns a parameter in the type that operators along a sequence accept for x: float64 for float64, otherwise unchanged.</summary>
-    private protected Tensor Parameter(string name, Tensor x) => x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
+    private protected Tensor Parameter(string name, Tensor x) =>
+        x.dtype == ScalarType.Float64 ? Parameter(name).to(ScalarType.Float64) : Parameter(name);
 
     /// <summary>
     /// Returns a function of a parameter alone, such as -exp(A_log). Without gradients, the result is stored until the parameter changes, so that a

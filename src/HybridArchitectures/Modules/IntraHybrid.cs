@@ -40,7 +40,8 @@ public sealed class IntraHybrid : Mixer
                 stateSpaceWidth = mamba1.InnerWidth;
                 break;
             default:
-                throw new ArgumentException($"the state-space branch is a {spec.StateSpace.GetType().Name}; expected {nameof(Mamba1Spec)} or {nameof(Mamba2Spec)}", nameof(spec));
+                throw new ArgumentException(
+                $"the state-space branch is a {spec.StateSpace.GetType().Name}; expected {nameof(Mamba1Spec)} or {nameof(Mamba2Spec)}", nameof(spec));
         }
         if (spec.Norm == BranchNorm.Rms)
         {
@@ -54,7 +55,9 @@ public sealed class IntraHybrid : Mixer
         }
         if (spec.Fusion == FusionKind.Gate) AddParameter("gate", factory.Constant(0, separate ? factory.Width : stateSpaceWidth), decays: false);
         if (!separate)
-            output = Add("output", new Linear(factory.Projection(factory.Width, spec.Fusion == FusionKind.Concat ? attentionWidth + stateSpaceWidth : stateSpaceWidth, intoResidual: true)));
+            output = Add("output", new Linear(
+                factory.Projection(factory.Width, spec.Fusion == FusionKind.Concat ? attentionWidth + stateSpaceWidth : stateSpaceWidth,
+                intoResidual: true)));
     }
 
     /// <inheritdoc/>
@@ -71,7 +74,8 @@ public sealed class IntraHybrid : Mixer
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
         if (output is not null)
             return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
-                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), Kind, spec.Fusion == FusionKind.Gate ? Parameter("gate") : null, normEpsilon));
+                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), Kind,
+                spec.Fusion == FusionKind.Gate ? Parameter("gate") : null, normEpsilon));
         scanned = Normed(scanned, stateSpaceNorm, spec.StateSpaceNormGroups);
         attended = Normed(attended, attentionNorm, spec.Attention.Heads);
         if (spec.LearnedScale)
@@ -79,7 +83,8 @@ public sealed class IntraHybrid : Mixer
             scanned = scanned * Parameter("state_space_scale").to(x.dtype);
             attended = attended * Parameter("attention_scale").to(x.dtype);
         }
-        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), Kind, spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
+        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), Kind,
+            spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
     }
 
     // a branch as computed, with the operations before the joint projection

@@ -48,7 +48,8 @@ sealed class LoraWeight : HybridModule
     public Parameter Up => Parameter("up");
 
     /// <summary>Maps (..., inputs) to (..., outputs).</summary>
-    public Tensor Forward(Tensor x) => nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.From(scale));
+    public Tensor Forward(Tensor x) =>
+        nn.functional.linear(nn.functional.linear(Dropped(x), Down.to(x.dtype)), Up.to(x.dtype)).mul(Scalars.From(scale));
 
     /// <summary>Maps rows that are sorted by expert, as in <see cref="GroupedLinear"/>.</summary>
     public Tensor Forward(Tensor x, Tensor ends) =>

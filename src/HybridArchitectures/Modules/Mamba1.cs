@@ -46,7 +46,9 @@ public sealed class Mamba1 : StateSpaceMixer
         // S4D-real: A = -(1, 2, ..., N) in every channel
         AddParameter("A_log", factory.From(() => Indices.Range(1, spec.StateSize, CPU).to(ScalarType.Float32).log().repeat(inner, 1)), decays: false);
         AddParameter("D", factory.Constant(1, inner), decays: false);
-        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Bias(factory.Width) : null));
+        if (ownOutput)
+            output = Add("output", new Linear(
+            factory.Projection(factory.Width, inner, intoResidual: true), spec.ProjectionBias ? factory.Bias(factory.Width) : null));
     }
 
     /// <inheritdoc/>
@@ -57,7 +59,8 @@ public sealed class Mamba1 : StateSpaceMixer
         ModuleChecks.Input(x, width, context);
         var recurrent = Recurrent(state);
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
-        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
+        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x),
+        spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
         var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
         // the gate of the scan is SiLU
         var (inScan, after) = spec.Activation == Activation.Silu ? (gate, (Tensor?)null) : ((Tensor?)null, Activations.Apply(spec.Activation, gate));
@@ -70,11 +73,13 @@ public sealed class Mamba1 : StateSpaceMixer
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         if (IsStep(x, recurrent, context))
         {
-            var steps = recurrent!.EachToken(x.size(1), 1, context, token => SelectiveScan.Step(recurrent!.Scan, values.select(1, token), timeStep.select(1, token), a,
+            var steps = recurrent!.EachToken(
+                x.size(1), 1, context, token => SelectiveScan.Step(recurrent!.Scan, values.select(1, token), timeStep.select(1, token), a,
                 b.select(1, token), c.select(1, token), Parameter("D", x), inScan?.select(1, token), Parameter("dt_bias", x), softplus: true));
             return (Gated(steps), values);
         }
-        var (y, final) = SelectiveScan.Forward(values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
+        var (y, final) = SelectiveScan.Forward(
+            values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (Gated(y), values);
     }
@@ -87,7 +92,8 @@ public sealed class Mamba1 : StateSpaceMixer
         _ => throw new InvalidOperationException($"unknown selection norm {spec.SelectionNorm}"),
     };
 
-    internal override Tensor Project(Tensor scanned) => (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
+    internal override Tensor Project(Tensor scanned) =>
+        (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

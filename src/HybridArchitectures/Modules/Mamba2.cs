@@ -36,7 +36,8 @@ public sealed class Mamba2 : StateSpaceMixer
             int shared = spec.Groups * spec.StateSize;
             float[] factors =
             [
-                .. Enumerable.Repeat((float)scales.Gate, inner), .. Enumerable.Repeat((float)scales.Values, inner), .. Enumerable.Repeat((float)scales.B, shared),
+                .. Enumerable.Repeat((float)scales.Gate, inner), .. Enumerable.Repeat((float)scales.Values, inner),
+                .. Enumerable.Repeat((float)scales.B, shared),
                 .. Enumerable.Repeat((float)scales.C, shared), .. Enumerable.Repeat((float)scales.TimeStep, spec.Heads),
             ];
             register_buffer("projection_scales", tensor(factors, ScalarType.Float32, factory.Device).DetachFromDisposeScope(), persistent: false);
@@ -48,7 +49,9 @@ public sealed class Mamba2 : StateSpaceMixer
         AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.Heads), decays: false);
         AddParameter("D", factory.Constant(1, spec.Heads), decays: false);
         if (spec.GatedNorm) AddParameter("norm_weight", factory.Constant(1, inner), decays: false);
-        if (ownOutput) output = Add("output", new Linear(factory.Projection(factory.Width, inner, intoResidual: true), spec.HasOutputBias ? factory.Bias(factory.Width) : null));
+        if (ownOutput)
+            output = Add("output", new Linear(
+            factory.Projection(factory.Width, inner, intoResidual: true), spec.HasOutputBias ? factory.Bias(factory.Width) : null));
     }
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
@@ -60,7 +63,8 @@ public sealed class Mamba2 : StateSpaceMixer
         var projected = input.Forward(Scaled(x, spec.InputScale));                                   // (B, L, inner + channels + heads)
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var gate = projected.narrow(-1, 0, inner);
-        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
+        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight", x),
+            spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
         var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
         var values = convolved.narrow(-1, 0, inner);
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
@@ -70,12 +74,15 @@ public sealed class Mamba2 : StateSpaceMixer
         Tensor y;
         if (IsStep(x, recurrent, context))
         {
-            y = recurrent!.EachToken(length, 1, context, token => StateSpaceDual.Step(recurrent!.Scan, values.select(1, token).view(batch, spec.Heads, spec.HeadSize),
-                timeStep.select(1, token), a, b.select(1, token), c.select(1, token), Parameter("D", x), Parameter("dt_bias", x), softplus: true, limit));
+            y = recurrent!.EachToken(length, 1, context,
+                token => StateSpaceDual.Step(recurrent!.Scan, values.select(1, token).view(batch, spec.Heads, spec.HeadSize),
+                timeStep.select(1, token), a, b.select(1, token), c.select(1, token), Parameter("D", x), Parameter("dt_bias", x), softplus: true,
+                limit));
         }
         else
         {
-            (y, var final) = StateSpaceDual.Forward(values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D", x), Parameter("dt_bias", x),
+            (y, var final) = StateSpaceDual.Forward(
+                values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D", x), Parameter("dt_bias", x),
                 softplus: true, limit, recurrent?.Scan, context.Layout, spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }
@@ -87,7 +94,8 @@ public sealed class Mamba2 : StateSpaceMixer
     }
 
     internal override Tensor Project(Tensor scanned) =>
-        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned), spec.OutputScale);
+        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned),
+            spec.OutputScale);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

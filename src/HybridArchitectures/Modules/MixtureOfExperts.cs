@@ -31,7 +31,8 @@ public sealed class MixtureOfExperts : FeedForward
         if (spec.LatentWidth != 0)
         {
             intoLatent = Add("into_latent", new Linear(factory.Projection(width, factory.Width), Bias(factory, width)));
-            outOfLatent = Add("out_of_latent", new Linear(factory.Projection(factory.Width, width, intoResidual: true), Bias(factory, factory.Width)));
+            outOfLatent = Add("out_of_latent",
+                new Linear(factory.Projection(factory.Width, width, intoResidual: true), Bias(factory, factory.Width)));
         }
         if (spec.Gated) AddParameter("gate", factory.Weight(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
         AddParameter("up", factory.Weight(factory.Design.Initialisation.StandardDeviation, experts, inner, width), decays: true);
@@ -180,13 +181,15 @@ public sealed class MixtureOfExperts : FeedForward
         }
         if (spec.Balance is ExpertBalance.AuxiliaryLoss or ExpertBalance.JointAuxiliaryLoss && spec.BalanceRate > 0)
         {
-            var probabilities = spec.Score == RouterScore.Softmax ? scores : scores / scores.sum(-1, keepdim: true).add(Scalars.From(1e-20), Scalars.One);
+            var probabilities = spec.Score == RouterScore.Softmax ? scores
+                : scores / scores.sum(-1, keepdim: true).add(Scalars.From(1e-20), Scalars.One);
             var terms = LoadBalance.Terms(probabilities, chosen, real);
             if (spec.Balance == ExpertBalance.JointAuxiliaryLoss) context.AddBalance(terms, spec.BalanceRate);
             else context.AddLoss(LoadBalance.Loss([terms]).mul(Scalars.From(spec.BalanceRate)));
         }
         if (spec.RouterZLoss > 0)
-            context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(Scalars.From(spec.RouterZLoss)));
+            context.AddLoss(LoadBalance.MeanOver(logits.logsumexp(-1).pow(Scalars.Two).unsqueeze(-1), real).sum().mul(
+                Scalars.From(spec.RouterZLoss)));
     }
 
     /// <summary>

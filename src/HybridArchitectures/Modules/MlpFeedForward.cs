@@ -17,7 +17,8 @@ public sealed class MlpFeedForward : FeedForward
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         up = Add("up", new Linear(factory.Projection(spec.Width, factory.Width), spec.Bias ? factory.Bias(spec.Width) : null));
-        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
+        down = Add("down", new Linear(
+            factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
     }
 
     /// <inheritdoc/>

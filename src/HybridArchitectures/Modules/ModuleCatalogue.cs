@@ -23,7 +23,8 @@ static class ModuleCatalogue
     static Mixer CreateCustom(ModuleFactory factory, CustomMixerSpec spec)
     {
         string name = spec.GetType().Name;
-        var mixer = spec.CreateMixer(factory) ?? throw new InvalidOperationException($"{name}.{nameof(CustomMixerSpec.CreateMixer)} returned null; expected a mixer");
+        var mixer = spec.CreateMixer(factory)
+            ?? throw new InvalidOperationException($"{name}.{nameof(CustomMixerSpec.CreateMixer)} returned null; expected a mixer");
         var parameters = mixer.AllParameters().Where(item => item.Value.requires_grad).DistinctBy(item => item.Value.Handle).ToArray();
         long counted = spec.CountParameters(factory.Width), real = parameters.Sum(item => item.Value.NumberOfElements);
         if (counted == real) return mixer;
@@ -32,7 +33,8 @@ static class ModuleCatalogue
                 + (parameters.Length > ListedParameters ? $" and {parameters.Length - ListedParameters} more" : "");
         mixer.Dispose();
         throw new InvalidOperationException(
-            $"{name}.{nameof(MixerSpec.CountParameters)}({factory.Width}) is {counted}; expected {real}, the parameters of its module {mixer.GetName()}: {parts}.");
+            $"{name}.{nameof(MixerSpec.CountParameters)}({factory.Width}) is {counted}; expected {real}, the parameters of its module "
+            + $"{mixer.GetName()}: {parts}.");
     }
 
     public static FeedForward? CreateFeedForward(ModuleFactory factory, FeedForwardSpec spec) => spec switch

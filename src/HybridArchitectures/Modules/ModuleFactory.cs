@@ -87,7 +87,8 @@ public sealed class ModuleFactory : IDisposable
     public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.From(value), float32));
 
     /// <summary>Creates values computed from uniformly distributed values in [low, high).</summary>
-    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) => Make(Given(shape), () => map(Draw(low, high, shape)));
+    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) =>
+        Make(Given(shape), () => map(Draw(low, high, shape)));
 
     /// <summary>Creates values computed without randomness.</summary>
     public Parameter From(Func<Tensor> values) => Make(null, values);

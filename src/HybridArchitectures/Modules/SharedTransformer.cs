@@ -33,7 +33,8 @@ public sealed class SharedTransformer : HybridModule
 
     internal Tensor Forward(Tensor x, SequenceContext context, MixerState? state, AttentionAdapters? adapters, LowRankAdapter? feedForwardAdapter)
     {
-        if (Spec.ReadsEmbedding) x = cat([x, context.Embedded ?? throw new InvalidOperationException("the pass has no embedded tokens")], -1);      // (B, L, 2 width)
+        // (B, L, 2 width)
+        if (Spec.ReadsEmbedding) x = cat([x, context.Embedded ?? throw new InvalidOperationException("the pass has no embedded tokens")], -1);
         var attended = attention.Project(attention.Attend(norm.Forward(x), context, state, adapters: adapters));
         return feedForward.Forward(feedForwardNorm.Forward(attended), feedForwardAdapter);
     }

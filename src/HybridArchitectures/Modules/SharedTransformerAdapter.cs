@@ -13,7 +13,8 @@ public sealed class SharedTransformerAdapter : HybridModule
     readonly Linear output;
 
     /// <summary>Creates the use of a transformer by a block. The transformer is not a child of it.</summary>
-    public SharedTransformerAdapter(ModuleFactory factory, SharedTransformerUse use, SharedTransformer transformer) : base(nameof(SharedTransformerAdapter))
+    public SharedTransformerAdapter(ModuleFactory factory, SharedTransformerUse use, SharedTransformer transformer) : base(
+        nameof(SharedTransformerAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
         ArgumentNullException.ThrowIfNull(use);
@@ -23,9 +24,11 @@ public sealed class SharedTransformerAdapter : HybridModule
         int inputs = spec.InputWidth(factory.Width);
         LowRankAdapter Adapter(string name, int outputs) => Add(name, new LowRankAdapter(factory, outputs, inputs, use.AttentionAdapterRank));
         if (use.AttentionAdapterRank > 0)
-            attention = new(Adapter("query_adapter", spec.Attention.QueryProjectionWidth), Adapter("key_adapter", spec.Attention.KeyWidth), Adapter("value_adapter", spec.Attention.ValueWidth));
+            attention = new(Adapter("query_adapter", spec.Attention.QueryProjectionWidth), Adapter("key_adapter", spec.Attention.KeyWidth),
+                Adapter("value_adapter", spec.Attention.ValueWidth));
         if (use.FeedForwardAdapterRank > 0)
-            feedForward = Add("feed_forward_adapter", new LowRankAdapter(factory, 2L * spec.FeedForward.Width, factory.Width, use.FeedForwardAdapterRank));
+            feedForward = Add("feed_forward_adapter",
+                new LowRankAdapter(factory, 2L * spec.FeedForward.Width, factory.Width, use.FeedForwardAdapterRank));
         output = Add("output", new Linear(factory.Projection(factory.Width, factory.Width)));
     }
 

@@ -39,7 +39,8 @@ public sealed class ShortConvolution : Mixer
             _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a short convolution", nameof(state)),
         };
         var parts = input.Forward(x).chunk(3, -1);
-        var y = StatefulConvolution.Forward(parts[0] * parts[2], Parameter("conv_weight", x), spec.Bias ? Parameter("conv_bias", x) : null, silu: false, own, context);
+        var y = StatefulConvolution.Forward(
+            parts[0] * parts[2], Parameter("conv_weight", x), spec.Bias ? Parameter("conv_bias", x) : null, silu: false, own, context);
         return output.Forward(parts[1] * y);
     }
 

@@ -35,12 +35,14 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
         state is not null && (x.size(1) == 1 || context.IsStepwise) && context.Layout is null && !is_grad_enabled();
 
     /// <summary>Computes the causal convolution with its nonlinearity, and continues and updates the state.</summary>
-    private protected static Tensor Convolve(Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
+    private protected static Tensor Convolve(
+        Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
         bool silu = activation == Activation.Silu;
         Tensor output;
         if (IsStep(x, state, context))
-            output = state!.EachToken(x.size(1), 0, context, token => CausalConvolution.Step(state!.Convolution, x.select(1, token), weight, bias, silu));
+            output = state!.EachToken(x.size(1), 0, context,
+                token => CausalConvolution.Step(state!.Convolution, x.select(1, token), weight, bias, silu));
         else
         {
             (output, var last) = CausalConvolution.Forward(x, weight, bias, silu, state?.Convolution, context.Layout);

@@ -22,7 +22,8 @@ public sealed class SwiGluFeedForward : FeedForward
         this.spec = spec;
         gate = Add("gate", Project(factory, spec.Width));
         up = Add("up", Project(factory, spec.Width));
-        down = Add("down", new Linear(factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
+        down = Add("down", new Linear(
+            factory.Projection(factory.Width, spec.Width, intoResidual: true), spec.Bias ? factory.Bias(factory.Width) : null));
     }
 
     Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Bias(outputs) : null);

@@ -18,14 +18,17 @@ static class AttentionRules
     ];
 
     static Evidence UnalignedHeads { get; } =
-        new("fused attention loads 16 bytes (8 bfloat16 values) at once; otherwise, it uses a slow path with one score per pair of tokens", "github.com/Dao-AILab/flash-attention");
+        new("fused attention loads 16 bytes (8 bfloat16 values) at once; otherwise, it uses a slow path with one score per pair of tokens",
+        "github.com/Dao-AILab/flash-attention");
 
-    static bool IsAttentionAlone(HybridDesign design) => Mixers<MixerSpec>(design).Any() && Mixers<MixerSpec>(design).All(entry => entry.Mixer is AttentionSpec);
+    static bool IsAttentionAlone(HybridDesign design) =>
+        Mixers<MixerSpec>(design).Any() && Mixers<MixerSpec>(design).All(entry => entry.Mixer is AttentionSpec);
 
     static IEnumerable<Finding> None(HybridDesign design, ReviewOptions options)
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
-        if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not (IStateSpaceSpec or GatedDeltaSpec))) yield break;
+        if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null)
+            || mixers.Any(entry => entry.Mixer is not (IStateSpaceSpec or GatedDeltaSpec))) yield break;
         int layer = mixers[mixers.Count / 2].Layer, heads = design.Width / HeadSizeIn(design.Width);
         bool even = design.Width / heads % 2 == 0;
         yield return new("no-attention", Severity.Warning, null, "no block can look back at a token; the state loses distant facts.",
@@ -44,7 +47,8 @@ static class AttentionRules
         if (Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
         yield return new("attention-past-training", Severity.Error, null,
             FormattableString.Invariant($"sequences of {options.MaxTextLength:N0} tokens after training on {options.TrainingLength:N0}, with attention only."),
-            new("almost no needle is found beyond the 8K of training, and the loss rises with the position; hybrids work up to 1.5 times that length", Paper + ", long-context section"),
+            new("almost no needle is found beyond the 8K of training, and the loss rises with the position; hybrids work up to 1.5 times that length",
+            Paper + ", long-context section"),
             MostlyStateSpace(design, options));
     }
 
@@ -57,7 +61,8 @@ static class AttentionRules
         int[] kept = PlacementRule.Positions(Placement.Middle, layers.Length, Math.Max(1, PlacementRule.Count(layers.Length, 1, 5)));
         int headSize = ((int[])[64, 32, 16, 8, 4]).FirstOrDefault(size => 2 * design.Width % size == 0, 2);
         HybridDesign Mixed(HybridDesign whole) => layers.Where((_, index) => !kept.Contains(index + 1))
-            .Aggregate(whole, (changed, layer) => Change<AttentionSpec>(layer, _ => new Mamba2Spec { HeadSize = headSize }.Resolve(whole.Width))(changed));
+            .Aggregate(whole, (changed, layer) =>
+            Change<AttentionSpec>(layer, _ => new Mamba2Spec { HeadSize = headSize }.Resolve(whole.Width))(changed));
         return new($".WithMamba2(headSize: {headSize}).Pattern(\"{Mixed(design).Pattern}\"), or {longer}", Mixed);
     }
 
@@ -66,7 +71,8 @@ static class AttentionRules
         if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Window is null)) yield break;
         var layers = Mixers<AttentionSpec>(design).ToList();
         int layer = layers[layers.Count / 2].Layer, window = layers.Max(entry => entry.Mixer.Window!.Value);
-        yield return new("window-alone", Severity.Warning, null, FormattableString.Invariant($"no block sees more than {window:N0} tokens and the sinks."),
+        yield return new("window-alone", Severity.Warning, null,
+            FormattableString.Invariant($"no block sees more than {window:N0} tokens and the sinks."),
             new("+0.019 NLL compared with one full block in six at equal FLOPs; needles are found only inside the window", Paper + ", Table 9"),
             new($".Override({layer}, block => block with {{ Mixer = (AttentionSpec)block.Mixer! with {{ Window = null, Sinks = 0 }} }})",
                 Change<AttentionSpec>(layer, spec => spec with { Window = null, Sinks = 0 })));
@@ -86,7 +92,8 @@ static class AttentionRules
         Blocks = [.. design.Blocks.Select(block => block.Mixer is AttentionSpec attention ? block with { Mixer = Rotated(attention) } : block)],
     };
 
-    static AttentionSpec Rotated(AttentionSpec attention) => attention with { Rotary = new(), HeadSize = attention.HeadSize + attention.HeadSize % 2 };
+    static AttentionSpec Rotated(AttentionSpec attention) =>
+        attention with { Rotary = new(), HeadSize = attention.HeadSize + attention.HeadSize % 2 };
 
     static IEnumerable<Finding> HeadSize(HybridDesign design, ReviewOptions options)
     {
@@ -94,8 +101,10 @@ static class AttentionRules
         {
             if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
             int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
-            yield return new("head-size", Severity.Warning, layer, $"the head size {attention.HeadSize} (values: {attention.ValueHeadSize}) is not a multiple of 8.",
-                UnalignedHeads, Possible(design, "widths that allow a head size that is a multiple of 8 in both branches", Resized(layer, size, valueSize)));
+            yield return new("head-size", Severity.Warning, layer,
+                $"the head size {attention.HeadSize} (values: {attention.ValueHeadSize}) is not a multiple of 8.",
+                UnalignedHeads, Possible(design, "widths that allow a head size that is a multiple of 8 in both branches",
+                Resized(layer, size, valueSize)));
         }
     }
 
@@ -106,8 +115,10 @@ static class AttentionRules
             var attention = design.SharedTransformers[i].Attention;
             if (attention.HeadSize % 8 == 0 && attention.ValueHeadSize % 8 == 0) continue;
             int size = (attention.HeadSize + 7) / 8 * 8, valueSize = (attention.ValueHeadSize + 7) / 8 * 8;
-            yield return new("shared-head-size", Severity.Warning, null, $"shared transformer {i} has the head size {attention.HeadSize} (values: {attention.ValueHeadSize}), which is not a multiple of 8.",
-                UnalignedHeads, Possible(design, "another rotary fraction, so that heads with a multiple of 8 can be rotated", SharedResized(i, size, valueSize)));
+            yield return new("shared-head-size", Severity.Warning, null,
+                $"shared transformer {i} has the head size {attention.HeadSize} (values: {attention.ValueHeadSize}), which is not a multiple of 8.",
+                UnalignedHeads, Possible(design, "another rotary fraction, so that heads with a multiple of 8 can be rotated",
+                SharedResized(i, size, valueSize)));
         }
     }
 
@@ -125,13 +136,16 @@ static class AttentionRules
         {
             if (attention.HeadSize == attention.ValueHeadSize) continue;
             int size = Math.Max(attention.HeadSize, attention.ValueHeadSize);
-            yield return new("unequal-head-sizes", Severity.Info, layer, $"query heads of size {attention.HeadSize} and value heads of size {attention.ValueHeadSize} are padded to one size.",
+            yield return new("unequal-head-sizes", Severity.Info, layer,
+                $"query heads of size {attention.HeadSize} and value heads of size {attention.ValueHeadSize} are padded to one size.",
                 new(FormattableString.Invariant($"{2.0 * size / (attention.HeadSize + attention.ValueHeadSize):0.00} times the necessary FLOPs"),
                     "fused kernels support one size: github.com/Dao-AILab/flash-attention, issues 753 and 914"),
-                Possible(design, "widths that allow one head size in both branches", Resized(layer, size, size), Resized(layer, attention.ValueHeadSize, attention.ValueHeadSize)));
+                Possible(design, "widths that allow one head size in both branches", Resized(layer, size, size),
+                Resized(layer, attention.ValueHeadSize, attention.ValueHeadSize)));
         }
     }
 
     static Cure Resized(int layer, int size, int valueSize) =>
-        new($"HeadSize = {size}, ValueHeadSize = {valueSize}", ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize }));
+        new($"HeadSize = {size}, ValueHeadSize = {valueSize}",
+            ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize }));
 }

@@ -18,21 +18,27 @@ static class BuildRules
     {
         foreach (var (layer, attention) in Attentions(design))
             if (attention.KeyValueHeads != 0 && Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
-                yield return Uneven(layer, "heads", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}", ChangeAttention(layer, spec => spec with { KeyValueHeads = heads }));
+                yield return Uneven(layer, "heads", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}",
+                    ChangeAttention(layer, spec => spec with { KeyValueHeads = heads }));
         foreach (var (layer, stateSpace) in StateSpaces(design))
             if (stateSpace is Mamba2Spec mamba && Shared(mamba.Heads, mamba.Groups) is { } groups)
                 yield return Uneven(layer, "heads", mamba.Heads, "groups of B and C", mamba.Groups, $"Groups = {groups}",
-                    ChangeMamba2(layer, spec => spec with { Groups = groups, NormGroups = spec.NormGroups == spec.Groups ? groups : spec.NormGroups }));
+                    ChangeMamba2(layer, spec => spec with { Groups = groups,
+                    NormGroups = spec.NormGroups == spec.Groups ? groups : spec.NormGroups }));
         foreach (var (layer, delta) in Mixers<GatedDeltaSpec>(design))
             if (Shared(delta.ValueHeads, delta.KeyHeads) is { } keys)
-                yield return Uneven(layer, "value heads", delta.ValueHeads, "key heads", delta.KeyHeads, $"KeyHeads = {keys}", Change<GatedDeltaSpec>(layer, spec => spec with { KeyHeads = keys }));
+                yield return Uneven(layer, "value heads", delta.ValueHeads, "key heads", delta.KeyHeads, $"KeyHeads = {keys}",
+                    Change<GatedDeltaSpec>(layer, spec => spec with { KeyHeads = keys }));
         for (int i = 0; i < design.SharedTransformers.Count; i++)
         {
             var (index, attention) = (i, design.SharedTransformers[i].Attention);
             if (attention.KeyValueHeads != 0 && Shared(attention.Heads, attention.KeyValueHeads) is { } heads)
-                yield return Uneven(null, $"heads of shared transformer {i}", attention.Heads, "key and value heads", attention.KeyValueHeads, $"KeyValueHeads = {heads}", whole => whole with
+                yield return Uneven(null, $"heads of shared transformer {i}", attention.Heads, "key and value heads", attention.KeyValueHeads,
+                    $"KeyValueHeads = {heads}", whole => whole with
                 {
-                    SharedTransformers = whole.SharedTransformers.With(index, whole.SharedTransformers[index] with { Attention = whole.SharedTransformers[index].Attention with { KeyValueHeads = heads } }),
+                    SharedTransformers = whole.SharedTransformers.With(
+                        index, whole.SharedTransformers[
+                        index] with { Attention = whole.SharedTransformers[index].Attention with { KeyValueHeads = heads } }),
                 });
         }
     }
@@ -48,7 +54,8 @@ static class BuildRules
 
     static Finding Uneven(int? layer, string heads, int count, string others, int among, string change, Func<HybridDesign, HybridDesign> apply) =>
         new("head-groups", Severity.Error, layer, $"{count} {heads} cannot be divided among {among} {others}.",
-            new($"{count} / {among} is not an integer; each one serves the same number of neighbouring heads", "arXiv 2305.13245, section 2.2; arXiv 2405.21060, section 7"), new(change, apply));
+            new($"{count} / {among} is not an integer; each one serves the same number of neighbouring heads",
+            "arXiv 2305.13245, section 2.2; arXiv 2405.21060, section 7"), new(change, apply));
 
     static IEnumerable<Finding> Chunks(HybridDesign design, ReviewOptions options)
     {
@@ -70,6 +77,7 @@ static class BuildRules
     }
 
     static Finding Uneven(int layer, int chunk, int size, Func<HybridDesign, HybridDesign> apply) =>
-        new("chunk-power", Severity.Error, layer, $"the chunk size is {chunk}.", new("NaN with chunk sizes 40 and 50, because products over a chunk are divided into halves", "github.com/state-spaces/mamba, issue 449"),
+        new("chunk-power", Severity.Error, layer, $"the chunk size is {chunk}.",
+            new("NaN with chunk sizes 40 and 50, because products over a chunk are divided into halves", "github.com/state-spaces/mamba, issue 449"),
             new($"ChunkSize = {size}", apply, Safe: true));
 }

@@ -12,8 +12,8 @@ public static class DesignReviewExtensions
     public static DesignReview Review(this HybridDesign design, ReviewOptions? options = null) => new(design, options);
 
     /// <summary>
-    /// Returns what is known to go wrong with the design that a builder makes, also where it cannot be built because groups do not divide heads or chunks are no power
-    /// of two: the findings then say how that is cured, and <see cref="DesignReview.Design"/> is what was reviewed.
+    /// Returns what is known to go wrong with the design that a builder makes, also where it cannot be built because groups do not divide heads or
+    /// chunks are no power of two: the findings then say how that is cured, and <see cref="DesignReview.Design"/> is what was reviewed.
     /// </summary>
     /// <param name="builder">The builder.</param>
     /// <param name="options">What the design is for; null takes the defaults.</param>

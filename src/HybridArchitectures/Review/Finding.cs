@@ -29,7 +29,8 @@ public sealed record Finding(string Rule, Severity Severity, int? Layer, string 
 
     /// <summary>Joins equal findings of several layers into one, in the order of their first layers.</summary>
     internal static IEnumerable<Finding> Joined(IEnumerable<Finding> findings) => findings
-        .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Cure.Change, one.Cure.Safe, CanApply: one.Cure.Apply is not null))
+        .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Cure.Change, one.Cure.Safe,
+        CanApply: one.Cure.Apply is not null))
         .Select(group => Joined([.. group]));
 
     static Finding Joined(IReadOnlyList<Finding> alike)

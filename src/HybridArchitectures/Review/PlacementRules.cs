@@ -25,28 +25,34 @@ static class PlacementRules
         yield return new("attention-first", only && !intra ? Severity.Error : Severity.Warning, mixers[0].Layer,
             $"the stack begins with {(only ? "its only " : intra ? "an " : "")}{(intra ? "intra-layer hybrid" : "attention")}.",
             new(intra ? "+0.018 NLL at 1:5 and +0.012 at 1:3 with blocks at both ends, at 1B"
-                : only ? "+0.030 NLL at 1B and +0.037 at 350M compared with the middle, worse than both pure models" : "+0.008 to +0.020 NLL compared with the middle, at 350M and 1B", Tables), Even(design));
+                : only ? "+0.030 NLL at 1B and +0.037 at 350M compared with the middle, worse than both pure models"
+                : "+0.008 to +0.020 NLL compared with the middle, at 350M and 1B", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Early(HybridDesign design, ReviewOptions options)
     {
         var (mixers, attention) = Kinds(design);
-        if (attention.Length != 1 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] == 0 || (attention[0] + 1) * 4 > mixers.Count) yield break;
-        yield return new("attention-early", Severity.Warning, mixers[attention[0]].Layer, "the only attention block is in the first quarter of the stack.",
+        if (attention.Length != 1 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] == 0 || (attention[0] + 1) * 4 > mixers.Count)
+            yield break;
+        yield return new("attention-early", Severity.Warning, mixers[attention[0]].Layer,
+            "the only attention block is in the first quarter of the stack.",
             new("+0.014 NLL at layer 2 and +0.008 at layer 3 of 13 at 1B; +0.018 and +0.013 at 350M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Late(HybridDesign design, ReviewOptions options)
     {
         var (mixers, attention) = Kinds(design);
-        if (attention.Length != 1 || mixers.Count < 3 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] != mixers.Count - 1) yield break;
-        yield return new("attention-late", Severity.Info, mixers[^1].Layer, "the only attention block is the last mixer.", new("+0.006 NLL at 1B, +0.005 at 350M", Tables), Even(design));
+        if (attention.Length != 1 || mixers.Count < 3 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] != mixers.Count - 1)
+            yield break;
+        yield return new("attention-late", Severity.Info, mixers[^1].Layer, "the only attention block is the last mixer.",
+            new("+0.006 NLL at 1B, +0.005 at 350M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Sandwich(HybridDesign design, ReviewOptions options)
     {
         var (mixers, attention) = Kinds(design);
-        if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec)) yield break;
+        if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec))
+            yield break;
         if (attention[0] != 0 || attention[^1] != mixers.Count - 1) yield break;
         yield return new("intra-sandwich", Severity.Warning, mixers[^1].Layer, "intra-layer hybrids are at both ends of the stack.",
             new("+0.018 NLL at 1:5, +0.012 at 1:3, +0.001 at 1:1, at 1B", Tables), Even(design));
@@ -55,7 +61,8 @@ static class PlacementRules
     static IEnumerable<Finding> Clustered(HybridDesign design, ReviewOptions options)
     {
         var (mixers, attention) = Kinds(design);
-        if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec)) yield break;
+        if (attention.Length < 2 || attention.Length == mixers.Count || attention.Any(index => mixers[index].Mixer is not IntraHybridSpec))
+            yield break;
         if (attention[^1] - attention[0] != attention.Length - 1 || attention.SequenceEqual(Positions(mixers.Count, attention.Length))) yield break;
         yield return new("intra-clustered", Severity.Info, mixers[attention[0]].Layer, "all intra-layer hybrids are in consecutive blocks.",
             new("+0.004 NLL at 1:3, +0.001 at 1:5, -0.001 at 1:1, at 1B, which is near the noise of a run", Tables), Even(design));
@@ -75,7 +82,8 @@ static class PlacementRules
     static (List<(int Layer, MixerSpec Mixer)> Mixers, int[] Attention) Kinds(HybridDesign design)
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
-        if (design.Blocks.Any(block => block.Shared is not null) || mixers.Any(entry => entry.Mixer is not (AttentionSpec { Window: null } or IntraHybridSpec or IStateSpaceSpec))) return (mixers, []);
+        if (design.Blocks.Any(block => block.Shared is not null)
+            || mixers.Any(entry => entry.Mixer is not (AttentionSpec { Window: null } or IntraHybridSpec or IStateSpaceSpec))) return (mixers, []);
         return (mixers, [.. Enumerable.Range(0, mixers.Count).Where(i => mixers[i].Mixer is not IStateSpaceSpec)]);
     }
 

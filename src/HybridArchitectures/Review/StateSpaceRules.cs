@@ -22,13 +22,15 @@ static class StateSpaceRules
 
     static IEnumerable<Finding> Recall(HybridDesign design, ReviewOptions options)
     {
-        if (options.RecalledPairs == 0 || Attentions(design).Select(entry => entry.Attention).Concat(design.SharedTransformers.Select(transformer => transformer.Attention)).Any(attention => attention.Window is null)) yield break;
+        if (options.RecalledPairs == 0 || Attentions(design).Select(entry => entry.Attention)
+            .Concat(design.SharedTransformers.Select(transformer => transformer.Attention)).Any(attention => attention.Window is null)) yield break;
         var layers = StateSpaces(design).ToList();
         if (layers.Count == 0) yield break;
         var (layer, best) = layers.MaxBy(entry => entry.StateSpace.StateSize);
         if (best.StateSize >= options.RecalledPairs) yield break;
         int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.MaxSize);
-        yield return new("recall", Severity.Warning, layer, FormattableString.Invariant($"the maximum state size {best.StateSize} distinguishes {best.StateSize} keys; {options.RecalledPairs} must be recalled."),
+        yield return new("recall", Severity.Warning, layer,
+            FormattableString.Invariant($"the maximum state size {best.StateSize} distinguishes {best.StateSize} keys; {options.RecalledPairs} must be recalled."),
             new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which cannot distinguish more keys"),
                 "follows from the recurrence; measured for recall in arXiv 2312.04927 and 2402.18668"),
             new($"StateSize = {size}, or one block of full attention", Change<MixerSpec>(layer, mixer => Resized(mixer, size))));
@@ -67,9 +69,12 @@ static class StateSpaceRules
         foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.DecayRange.Minimum < 0.01))
         {
             var range = new Interval(0.01, Math.Max(2, mamba.DecayRange.Maximum));
-            yield return new("decay-range", Severity.Warning, layer, FormattableString.Invariant($"the initial decay may be {mamba.DecayRange.Minimum}."),
-                new("0.01 is the minimum that prevents heads from freezing in bfloat16; the paper uses [0.01, 2]", "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
-                new(FormattableString.Invariant($"DecayRange = new({range.Minimum}, {range.Maximum})"), ChangeMamba2(layer, spec => spec with { DecayRange = range }), Safe: true));
+            yield return new("decay-range", Severity.Warning, layer,
+                FormattableString.Invariant($"the initial decay may be {mamba.DecayRange.Minimum}."),
+                new("0.01 is the minimum that prevents heads from freezing in bfloat16; the paper uses [0.01, 2]",
+                "github.com/pytorch/torchtitan, pull request 4178; " + Paper),
+                new(FormattableString.Invariant($"DecayRange = new({range.Minimum}, {range.Maximum})"),
+                ChangeMamba2(layer, spec => spec with { DecayRange = range }), Safe: true));
         }
     }
 }

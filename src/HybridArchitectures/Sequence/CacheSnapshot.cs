@@ -10,7 +10,8 @@ public sealed class CacheSnapshot : IDisposable
 {
     bool disposed;
 
-    internal CacheSnapshot(HybridCache cache, long number, IReadOnlyList<long> lengths, IReadOnlyList<StateSnapshot?> parts) => (Cache, Number, Lengths, Parts) = (cache, number, lengths, parts);
+    internal CacheSnapshot(HybridCache cache, long number, IReadOnlyList<long> lengths, IReadOnlyList<StateSnapshot?> parts) =>
+        (Cache, Number, Lengths, Parts) = (cache, number, lengths, parts);
 
     /// <summary>Gets the number of tokens of each row.</summary>
     public IReadOnlyList<long> Lengths { get; }

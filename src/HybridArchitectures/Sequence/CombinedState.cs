@@ -42,7 +42,8 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
     /// <inheritdoc/>
     public override void Rewind(StateSnapshot snapshot)
     {
-        if (snapshot is not { Parts: [var first, var second] }) throw new ArgumentException($"the snapshot is none of a {nameof(CombinedState)}", nameof(snapshot));
+        if (snapshot is not { Parts: [var first, var second] })
+            throw new ArgumentException($"the snapshot is none of a {nameof(CombinedState)}", nameof(snapshot));
         Attention.Rewind(first);
         StateSpace.Rewind(second);
     }

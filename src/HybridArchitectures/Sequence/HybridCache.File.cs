@@ -41,7 +41,9 @@ public sealed partial class HybridCache
     {
         using var file = SafetensorsFile.Open(path);
         if (file.Metadata.GetValueOrDefault(FormatKey) != Format)
-            throw new InvalidDataException($"{path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as {nameof(HybridCache)}.{nameof(Save)} writes it");
+            throw new InvalidDataException(
+                $"{path}: {FormatKey} is \"{file.Metadata.GetValueOrDefault(FormatKey)}\"; expected \"{Format}\", as "
+                + $"{nameof(HybridCache)}.{nameof(Save)} writes it");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var lengths = ReadLengths(file);
@@ -83,10 +85,12 @@ public sealed partial class HybridCache
 
     static long[] ReadLengths(SafetensorsFile file)
     {
-        if (!file.Contains(LengthsName) || file[LengthsName] is not { Type: ScalarType.Int64, Shape.Count: 1 }) throw new InvalidDataException($"{file.Path}: no tensor '{LengthsName}' of Int64[rows]");
+        if (!file.Contains(LengthsName) || file[LengthsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
+            throw new InvalidDataException($"{file.Path}: no tensor '{LengthsName}' of Int64[rows]");
         var lengths = TensorMemory.ToArray<long>(file.Read(LengthsName));
         foreach (long length in lengths)
-            if (length is < 0 or > MaxTokens) throw new InvalidDataException($"{file.Path}: '{LengthsName}' holds {length}; expected 0 to {MaxTokens}");
+            if (length is < 0 or > MaxTokens)
+                throw new InvalidDataException($"{file.Path}: '{LengthsName}' holds {length}; expected 0 to {MaxTokens}");
         return lengths;
     }
 
@@ -99,7 +103,8 @@ public sealed partial class HybridCache
             if (parts.Length != 3 || parts[0] != "blocks" || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int block)
                 || !int.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out int index) || entry.Name != Name(block, index))
                 throw new InvalidDataException($"{file.Path}: unexpected tensor '{entry.Name}'");
-            if (entry.Shape.Count == 0 || entry.Shape[0] != rows) throw new InvalidDataException($"{file.Path}: {entry} is not of {rows} rows, as '{LengthsName}' says");
+            if (entry.Shape.Count == 0 || entry.Shape[0] != rows)
+                throw new InvalidDataException($"{file.Path}: {entry} is not of {rows} rows, as '{LengthsName}' says");
             if (!byBlock.TryGetValue(block, out var list)) byBlock[block] = list = [];
             list.Add(entry);
         }
@@ -116,7 +121,8 @@ public sealed partial class HybridCache
     static void Check(SafetensorsFile file, HybridCache example, SortedDictionary<int, List<SafetensorsEntry>> byBlock, int rows)
     {
         foreach (int block in byBlock.Keys)
-            if (block >= example.States.Count || example.States[block] is null) throw new InvalidDataException($"{file.Path}: unexpected tensor '{Name(block, 0)}': the model has no state there");
+            if (block >= example.States.Count || example.States[block] is null)
+                throw new InvalidDataException($"{file.Path}: unexpected tensor '{Name(block, 0)}': the model has no state there");
         for (int block = 0; block < example.States.Count; block++)
         {
             if (example.States[block] is not { } state) continue;
@@ -125,8 +131,10 @@ public sealed partial class HybridCache
             for (int i = 0; i < expected; i++)
             {
                 var (entry, own) = (byBlock[block][i], state.Tensors[i]);
-                if (entry.Type != own.dtype || entry.Shape.Count != own.dim() || (rows > 0 && entry.ByteCount / rows < own.NumberOfElements * own.ElementSize))
-                    throw new InvalidDataException($"{file.Path}: {entry} does not fit the model's {own.dtype}[rows, {string.Join(", ", own.shape.Skip(1))}]");
+                if (entry.Type != own.dtype || entry.Shape.Count != own.dim()
+                    || (rows > 0 && entry.ByteCount / rows < own.NumberOfElements * own.ElementSize))
+                    throw new InvalidDataException(
+                    $"{file.Path}: {entry} does not fit the model's {own.dtype}[rows, {string.Join(", ", own.shape.Skip(1))}]");
             }
         }
     }

@@ -115,7 +115,8 @@ public sealed partial class HybridCache : IDisposable
         RequireAlive();
         ArgumentNullException.ThrowIfNull(other);
         other.RequireAlive();
-        if (other.States.Count != States.Count) throw new ArgumentException($"other was made for {other.States.Count} blocks; expected {States.Count}", nameof(other));
+        if (other.States.Count != States.Count)
+            throw new ArgumentException($"other was made for {other.States.Count} blocks; expected {States.Count}", nameof(other));
         if (other.Batch == 0) return Fork();
         if (Batch == 0) return other.Fork();
         var joined = new MixerState?[States.Count];
@@ -123,7 +124,8 @@ public sealed partial class HybridCache : IDisposable
         {
             for (int block = 0; block < joined.Length; block++)
             {
-                if (States[block] is null != other.States[block] is null) throw new ArgumentException($"block {block} has a state in one cache only", nameof(other));
+                if (States[block] is null != other.States[block] is null)
+                    throw new ArgumentException($"block {block} has a state in one cache only", nameof(other));
                 joined[block] = States[block]?.Append(other.States[block]!).TakeOwnership();
             }
         }
@@ -196,7 +198,8 @@ public sealed partial class HybridCache : IDisposable
 
     void RequireRow(int row)
     {
-        if (row < 0 || row >= Batch) throw new ArgumentOutOfRangeException("rows", row, Batch == 0 ? "the cache holds no rows" : $"the cache holds rows 0 to {Batch - 1}");
+        if (row < 0 || row >= Batch)
+            throw new ArgumentOutOfRangeException("rows", row, Batch == 0 ? "the cache holds no rows" : $"the cache holds rows 0 to {Batch - 1}");
     }
 
     internal void Advance(SequenceContext context)

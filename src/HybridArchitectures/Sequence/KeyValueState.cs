@@ -103,8 +103,11 @@ public sealed class KeyValueState : MixerState
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         if (first.dtype != second.dtype || first.size(2) != second.size(2) || first.size(3) != second.size(3))
-            throw new ArgumentException($"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}; expected {first.dtype} of {first.size(2)} heads of {first.size(3)}", "other");
-        var joined = zeros([first.size(0) + second.size(0), Math.Max(first.size(1), second.size(1)), first.size(2), first.size(3)], first.dtype, first.device);
+            throw new ArgumentException(
+                $"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}; expected {first.dtype} of {first.size(2)} heads of "
+                + $"{first.size(3)}", "other");
+        var joined = zeros([first.size(0) + second.size(0), Math.Max(first.size(1), second.size(1)), first.size(2), first.size(3)], first.dtype,
+            first.device);
         joined.narrow(0, 0, first.size(0)).narrow(1, 0, first.size(1)).copy_(first);
         joined.narrow(0, first.size(0), second.size(0)).narrow(1, 0, second.size(1)).copy_(second);
         return joined.DetachFromDisposeScope();

@@ -5,8 +5,8 @@ namespace HybridArchitectures.Sequence;
 /// <summary>
 /// Represents what one mixer remembers of earlier tokens: keys and values, convolution inputs, a state-space state, or several of these. A state
 /// whose tensors keep their shape overrides only <see cref="Tensors"/> and <see cref="Select"/>; one that grows also overrides the other members. The
-/// library detaches the tensors of a state from every dispose scope after <see cref="Modules.Mixer.CreateState"/>, <see cref="Modules.Mixer.Forward"/> and the
-/// methods here, so that a state can contain plain tensors.
+/// library detaches the tensors of a state from every dispose scope after <see cref="Modules.Mixer.CreateState"/>,
+/// <see cref="Modules.Mixer.Forward"/> and the methods here, so that a state can contain plain tensors.
 /// </summary>
 public abstract class MixerState : IDisposable
 {
@@ -141,7 +141,8 @@ public abstract class MixerState : IDisposable
     void RequireSameKind(MixerState other)
     {
         ArgumentNullException.ThrowIfNull(other);
-        if (other.GetType() != GetType()) throw new ArgumentException($"other is a {other.GetType().Name}; expected a {GetType().Name}", nameof(other));
+        if (other.GetType() != GetType())
+            throw new ArgumentException($"other is a {other.GetType().Name}; expected a {GetType().Name}", nameof(other));
     }
 
     static long Rows(IReadOnlyList<Tensor> tensors) => tensors.Count == 0 ? 0 : tensors[0].size(0);
@@ -162,6 +163,7 @@ public abstract class MixerState : IDisposable
     private protected static void RequireLike(Tensor value, long[] shape, ScalarType type, int index)
     {
         if (value.dtype != type || !value.shape.SequenceEqual(shape))
-            throw new ArgumentException($"tensor {index} is {value.dtype}[{string.Join(", ", value.shape)}]; the state's is {type}[{string.Join(", ", shape)}]");
+            throw new ArgumentException(
+                $"tensor {index} is {value.dtype}[{string.Join(", ", value.shape)}]; the state's is {type}[{string.Join(", ", shape)}]");
     }
 }

@@ -30,7 +30,8 @@ public sealed class SequenceContext : IDisposable
     public SequenceContext(SequenceLayout? layout = null, HybridCache? cache = null)
     {
         if (cache is not null && layout?.DocumentIds is not null)
-            throw new ArgumentException("a cache continues one document a row; packed rows cannot be added to it: pass each document as a row", nameof(layout));
+            throw new ArgumentException("a cache continues one document a row; packed rows cannot be added to it: pass each document as a row",
+                nameof(layout));
         Layout = layout;
         Cache = cache;
     }
@@ -138,8 +139,8 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>
-    /// Gets whether this pass computes a block again for its gradients (see <see cref="Models.HybridStack.ActivationCheckpointing"/>). A layer that counts
-    /// or stores its inputs must not do so again. Losses are added as in the first pass.
+    /// Gets whether this pass computes a block again for its gradients (see <see cref="Models.HybridStack.ActivationCheckpointing"/>). A layer that
+    /// counts or stores its inputs must not do so again. Losses are added as in the first pass.
     /// </summary>
     public bool IsRecomputation { get; private init; }
 
@@ -256,7 +257,8 @@ public sealed class SequenceContext : IDisposable
             var totals = RowTotals();
             keys = slots.expand(Batch, TotalLength).masked_fill(slots.ge(totals), Scalars.MinusOne);
         }
-        return attentionPositions = new AttentionPositions(Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds) { Bounds = AttentionBounds(documents) };
+        return attentionPositions = new AttentionPositions(
+            Own(queries.alias()), Own(keys.alias()), Layout?.DocumentIds, Layout?.DocumentIds) { Bounds = AttentionBounds(documents) };
     }
 
     // the CUDA kernels use these instead of positions: keys are in order here
@@ -271,7 +273,8 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>Returns the number of tokens of each row after this pass: (batch, 1) int64.</summary>
-    internal Tensor RowTotals() => Indices.From(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
+    internal Tensor RowTotals() =>
+        Indices.From(Enumerable.Range(0, (int)Batch).Select(row => PastLengths[row] + RowLength(row)), Device).unsqueeze(1);
 
     /// <summary>Returns <see cref="Positions"/> as (batch, length).</summary>
     internal Tensor PositionsPerRow() => Positions.dim() == 2 ? Positions : Positions.unsqueeze(0).expand(Batch, Length);

@@ -25,7 +25,9 @@ static class StateChecks
     public static void DeviceOf(Device device)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (!Enum.IsDefined(device.type)) throw new ArgumentException($"device is of type {device.type}; expected one of {string.Join(", ", Enum.GetNames<DeviceType>())}", nameof(device));
+        if (!Enum.IsDefined(device.type))
+            throw new ArgumentException($"device is of type {device.type}; expected one of {string.Join(", ", Enum.GetNames<DeviceType>())}",
+            nameof(device));
     }
 
     /// <summary>Refuses a size below 1.</summary>

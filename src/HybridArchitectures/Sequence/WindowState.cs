@@ -18,7 +18,8 @@ public sealed class WindowState : MixerState
     /// <summary>Creates an empty state; parameters as in <see cref="KeyValueState"/>.</summary>
     public WindowState(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
         : this(window, sinks,
-            zeros([Rows(batch, window, sinks, keyValueHeads, headSize, valueHeadSize, compute, device), window + sinks + 1, keyValueHeads, headSize], compute, device).DetachFromDisposeScope(),
+            zeros([Rows(batch, window, sinks, keyValueHeads, headSize, valueHeadSize, compute, device), window + sinks + 1, keyValueHeads, headSize],
+            compute, device).DetachFromDisposeScope(),
             zeros([batch, window + sinks + 1, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope(),
             full([batch, window + sinks + 1], Scalars.MinusOne, ScalarType.Int64, device).DetachFromDisposeScope()) { }
 
@@ -92,7 +93,8 @@ public sealed class WindowState : MixerState
         // each slot is written once: by a sink, or by one of the last `window` tokens of the row; everything else, including padding, goes to the
         // spare slot
         var kept = newPositions.ge(Scalars.Zero).logical_and(isSink.logical_or(newPositions.ge(totals.sub(Scalars.From(window)))));
-        var slot = where(isSink, newPositions, newPositions.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
+        var slot = where(isSink, newPositions,
+            newPositions.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
         slot = slot.masked_fill(kept.logical_not(), Scalars.From(slots));
         var rows = Indices.Range(0, context.Batch, context.Device).unsqueeze(1);
         var index = (rows.mul(Scalars.From(slots + 1)).add(slot, Scalars.One)).flatten();

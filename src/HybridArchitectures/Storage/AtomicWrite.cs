@@ -273,14 +273,17 @@ public static class AtomicWrite
         var parent = Path.GetDirectoryName(full);
         if (parent is null || !Directory.Exists(parent)) return [];
         var prefix = $".{Path.GetFileName(full)}.";
-        return new FileSystemEnumerable<string>(parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
+        return new FileSystemEnumerable<string>(
+            parent, (ref FileSystemEntry entry) => entry.ToFullPath(), new EnumerationOptions { AttributesToSkip = 0 })
         {
-            ShouldIncludePredicate = (ref FileSystemEntry entry) => entry.IsDirectory && entry.FileName.Length == prefix.Length + MarkLength + 1 + kind.Length
+            ShouldIncludePredicate = (ref FileSystemEntry entry) =>
+                entry.IsDirectory && entry.FileName.Length == prefix.Length + MarkLength + 1 + kind.Length
                 && entry.FileName.StartsWith(prefix, StringComparison.Ordinal) && entry.FileName.EndsWith($".{kind}", StringComparison.Ordinal),
         }.ToArray();
     }
 
     static string NewMark() => Guid.NewGuid().ToString("N");
 
-    static string Beside(string full, string mark, string kind) => Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{mark}.{kind}");
+    static string Beside(string full, string mark, string kind) =>
+        Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{mark}.{kind}");
 }

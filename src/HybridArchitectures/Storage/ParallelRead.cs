@@ -19,7 +19,8 @@ static unsafe class ParallelRead
 
     /// <summary>Returns whether a tensor can be filled from a file of this dtype without an intermediate copy of the whole.</summary>
     public static bool Serves(ScalarType stored, Tensor target) =>
-        target.device_type == TorchSharp.DeviceType.CPU && target.is_contiguous() && (stored == target.dtype ? stored != ScalarType.Bool : stored == ScalarType.BFloat16 && target.dtype == ScalarType.Float32);
+        target.device_type == TorchSharp.DeviceType.CPU && target.is_contiguous()
+            && (stored == target.dtype ? stored != ScalarType.Bool : stored == ScalarType.BFloat16 && target.dtype == ScalarType.Float32);
 
     /// <summary>Fills a tensor from the file, starting at an offset in bytes.</summary>
     public static void Fill(SafeFileHandle file, long offset, ScalarType stored, Tensor target, string path)
@@ -36,7 +37,9 @@ static unsafe class ParallelRead
             try
             {
                 while (Take(buffer) is { } piece)
-                    if (buffer is not null) Widen(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, piece.Length * sizeof(ushort))), new Span<float>((float*)destination + piece.First, piece.Length));
+                    if (buffer is not null)
+                        Widen(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, piece.Length * sizeof(ushort))),
+                        new Span<float>((float*)destination + piece.First, piece.Length));
             }
             finally
             {
@@ -50,7 +53,8 @@ static unsafe class ParallelRead
                 if (next == pieces) return null;
                 long first = next++ * PieceElements;
                 int length = (int)Math.Min(PieceElements, count - first);
-                var bytes = buffer is null ? new Span<byte>((byte*)destination + first * size, (int)(length * size)) : buffer.AsSpan(0, length * sizeof(ushort));
+                var bytes = buffer is null ? new Span<byte>((byte*)destination + first * size, (int)(length * size))
+                    : buffer.AsSpan(0, length * sizeof(ushort));
                 SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
                 return (first, length);
             }

@@ -58,7 +58,8 @@ static unsafe partial class RegularFile
         try
         {
             if (OperatingSystem.IsLinux() && StatLinux(CurrentFolder, path, 0, TypeOnly, stat) == 0) return *(ushort*)(stat + 28);
-            if (OperatingSystem.IsMacOS() && RuntimeInformation.ProcessArchitecture == Architecture.Arm64 && StatMac(path, stat) == 0) return *(ushort*)(stat + 4);
+            if (OperatingSystem.IsMacOS() && RuntimeInformation.ProcessArchitecture == Architecture.Arm64 && StatMac(path, stat) == 0)
+                return *(ushort*)(stat + 4);
         }
         catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
         {

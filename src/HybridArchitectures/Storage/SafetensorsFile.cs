@@ -121,7 +121,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     internal bool TryReadSpans(string name, IReadOnlyList<Tensor> targets)
     {
         var entry = this[name];
-        if (entry.ByteCount == 0 || !targets.All(target => ParallelRead.Serves(entry.Type, target)) || targets.Sum(target => target.NumberOfElements) != entry.Shape.Aggregate(1L, (product, extent) => product * extent))
+        if (entry.ByteCount == 0 || !targets.All(target => ParallelRead.Serves(entry.Type, target))
+            || targets.Sum(target => target.NumberOfElements) != entry.Shape.Aggregate(1L, (product, extent) => product * extent))
             return false;
         long offset = entry.Offset, size = entry.ByteCount / targets.Sum(target => target.NumberOfElements);
         foreach (var target in targets)
@@ -145,7 +146,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         if (missing.Length + unexpected.Length + misshapen.Length > 0)
             throw new InvalidDataException(
                 $"{Path}: "
-                + string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected), Listed("of another shape or type", misshapen) }.OfType<string>()));
+                + string.Join("; ", new[] { Listed("missing", missing), Listed("unexpected", unexpected),
+                Listed("of another shape or type", misshapen) }.OfType<string>()));
         foreach (var (name, target) in targets) ReadInto(name, target);
     }
 
@@ -155,7 +157,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     static bool IsFloat(ScalarType type) => type is ScalarType.Float64 or ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
 
     static string? Listed(string what, string[] names) => names.Length == 0 ? null
-        : $"{names.Length} {(names.Length == 1 ? "tensor" : "tensors")} {what}: {string.Join(", ", names.Take(NamesShown))}{(names.Length > NamesShown ? ", ..." : "")}";
+        : $"{names.Length} {(names.Length == 1 ? "tensor" : "tensors")} {what}: "
+        + $"{string.Join(", ", names.Take(NamesShown))}{(names.Length > NamesShown ? ", ..." : "")}";
 
     void ReadData(SafetensorsEntry entry, Tensor target)
     {
@@ -209,7 +212,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
         // large elements first, so that every tensor begins at a multiple of its element size
         items.Sort((a, b) => a.Size != b.Size ? b.Size.CompareTo(a.Size) : string.CompareOrdinal(a.Name, b.Name));
-        var header = SafetensorsHeader.Format(items.ConvertAll(item => (item.Name, item.Type, item.Value.shape, item.Value.NumberOfElements * item.Size)), metadata);
+        var header = SafetensorsHeader.Format(
+            items.ConvertAll(item => (item.Name, item.Type, item.Value.shape, item.Value.NumberOfElements * item.Size)), metadata);
         AtomicWrite.File(path, temporary =>
         {
             using var output = File.OpenHandle(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None);

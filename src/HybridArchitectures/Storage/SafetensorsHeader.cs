@@ -15,7 +15,8 @@ static class SafetensorsHeader
     const int MaximumRank = 64;                     // the limit of libtorch
     const int MaximumName = 4096;                   // keeps messages about malicious files readable
 
-    public static (List<SafetensorsEntry> Entries, Dictionary<string, string> Metadata) Parse(ReadOnlySpan<byte> json, long dataStart, long dataBytes, string path)
+    public static (List<SafetensorsEntry> Entries, Dictionary<string, string> Metadata) Parse(
+    ReadOnlySpan<byte> json, long dataStart, long dataBytes, string path)
     {
         try
         {
@@ -37,7 +38,8 @@ static class SafetensorsHeader
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             var name = reader.GetString()!;
-            if (name.Length > MaximumName) throw new InvalidDataException($"{path}: a tensor name of {name.Length} characters; expected at most {MaximumName}");
+            if (name.Length > MaximumName)
+                throw new InvalidDataException($"{path}: a tensor name of {name.Length} characters; expected at most {MaximumName}");
             if (!names.Add(name)) throw new InvalidDataException($"{path}: '{name}' occurs twice in the header");
             if (name == "__metadata__") ReadMetadata(ref reader, metadata, path);
             else entries.Add(ReadEntry(ref reader, name, dataStart, dataBytes, path));
@@ -84,7 +86,8 @@ static class SafetensorsHeader
                     offsets = ReadNumbers(ref reader, 2, $"tensor '{name}' data_offsets", path);
                     break;
                 default:
-                    throw new InvalidDataException($"{path}: tensor '{name}' has an unknown key '{Shortened(key!)}'; expected dtype, shape and data_offsets");
+                    throw new InvalidDataException(
+                    $"{path}: tensor '{name}' has an unknown key '{Shortened(key!)}'; expected dtype, shape and data_offsets");
             }
         }
         if (typeName is null || shape is null || offsets is null)
@@ -94,7 +97,8 @@ static class SafetensorsHeader
             throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}"
                 + (SafetensorsTypes.IsQuantized(typeName) ? $". This file is quantised. {SafetensorsTypes.NoQuantizedWeights}" : ""));
         if (offsets.Count != 2 || offsets[0] > offsets[1] || offsets[1] > dataBytes)
-            throw new InvalidDataException($"{path}: tensor '{name}' has data_offsets [{string.Join(", ", offsets)}]; the data is {dataBytes} bytes long");
+            throw new InvalidDataException(
+                $"{path}: tensor '{name}' has data_offsets [{string.Join(", ", offsets)}]; the data is {dataBytes} bytes long");
         long bytes = ByteCount(shape, size)
             ?? throw new InvalidDataException($"{path}: tensor '{name}' has shape [{string.Join(", ", shape)}], which has too many elements");
         if (bytes != offsets[1] - offsets[0])
@@ -124,7 +128,8 @@ static class SafetensorsHeader
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out long number) || number < 0)
                 throw new InvalidDataException(
-                    $"{path}: {what} holds '{Encoding.UTF8.GetString(reader.ValueSpan[..Math.Min(reader.ValueSpan.Length, 40)])}'; expected whole numbers from 0");
+                    $"{path}: {what} holds '{Encoding.UTF8.GetString(reader.ValueSpan[..Math.Min(reader.ValueSpan.Length, 40)])}'; expected whole "
+                    + "numbers from 0");
             if (numbers.Count == atMost) throw new InvalidDataException($"{path}: {what} has more than {atMost} numbers");
             numbers.Add(number);
         }
@@ -154,7 +159,8 @@ static class SafetensorsHeader
     }
 
     /// <summary>Returns the bytes of the header, starting with its length, padded with spaces so that the data begins at a multiple of 8.</summary>
-    public static byte[] Format(IReadOnlyList<(string Name, string Type, long[] Shape, long Bytes)> entries, IReadOnlyDictionary<string, string>? metadata)
+    public static byte[] Format(IReadOnlyList<(string Name, string Type, long[] Shape, long Bytes)> entries,
+        IReadOnlyDictionary<string, string>? metadata)
     {
         using var buffer = new MemoryStream();
         using (var writer = new Utf8JsonWriter(buffer))

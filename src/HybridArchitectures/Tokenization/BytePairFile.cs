@@ -62,7 +62,8 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
     static Dictionary<string, int> ReadVocabulary(JsonPart model, List<AddedToken> added)
     {
         model.Required("type").RequireText("BPE", Only);
-        model.RequireOnly("type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges");
+        model.RequireOnly("type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
+            "ignore_merges", "vocab", "merges");
         if (model.Optional("dropout") is { } dropout) throw dropout.Bad($"a model with dropout is not supported: {Only}");
         foreach (string name in (ReadOnlySpan<string>)["continuing_subword_prefix", "end_of_word_suffix"])
             if (model.Optional(name) is { } given) given.RequireText("", Only);
@@ -88,7 +89,8 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
                 foreach (var step in part.Required("pretokenizers").Elements()) ReadSteps(step, steps, ref spelled);
                 break;
             case "ByteLevel":
-                if (part.Optional("add_prefix_space")?.Flag() ?? true) throw part.Bad("add_prefix_space is not supported; the tokens would not spell the text");
+                if (part.Optional("add_prefix_space")?.Flag() ?? true)
+                    throw part.Bad("add_prefix_space is not supported; the tokens would not spell the text");
                 if (part.Optional("use_regex")?.Flag() ?? true) steps.Add(Cut(part, Words));
                 steps.Add(piece => [ByteAlphabet.Spell(System.Text.Encoding.UTF8.GetBytes(piece))]);
                 spelled++;

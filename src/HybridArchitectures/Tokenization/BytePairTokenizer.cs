@@ -113,7 +113,8 @@ public sealed class BytePairTokenizer : Tokenizer
     /// <inheritdoc/>
     protected override ReadOnlySpan<byte> PlainBytes(int id) => tokens[id];
 
-    private protected override (string Text, int[]? Origins) Normalized(string text) => file.Normalizes ? ComposedText.WithOrigins(text) : (text, null);
+    private protected override (string Text, int[]? Origins) Normalized(string text) =>
+        file.Normalizes ? ComposedText.WithOrigins(text) : (text, null);
 
     private protected override TrimmedSpans? Trimming => file.Trimming;
 

@@ -9,7 +9,8 @@ namespace HybridArchitectures.Tokenization;
 /// </summary>
 static class ComposedText
 {
-    const int HangulFirst = 0xAC00, LeadFirst = 0x1100, VowelFirst = 0x1161, TailFirst = 0x11A7, Leads = 19, Vowels = 21, Tails = 28, Syllables = Leads * Vowels * Tails;
+    const int HangulFirst = 0xAC00, LeadFirst = 0x1100, VowelFirst = 0x1161, TailFirst = 0x11A7, Leads = 19, Vowels = 21, Tails = 28,
+        Syllables = Leads * Vowels * Tails;
     const int FirstThatChanges = 0x300;
 
     static readonly Dictionary<int, int[]> decompositions = [];
@@ -130,8 +131,10 @@ static class ComposedText
 
     static int? Joined(int first, int second)
     {
-        if (first is >= LeadFirst and < LeadFirst + Leads && second is >= VowelFirst and < VowelFirst + Vowels) return HangulFirst + ((first - LeadFirst) * Vowels + second - VowelFirst) * Tails;
-        if (first is >= HangulFirst and < HangulFirst + Syllables && (first - HangulFirst) % Tails == 0 && second is > TailFirst and < TailFirst + Tails) return first + second - TailFirst;
+        if (first is >= LeadFirst and < LeadFirst + Leads && second is >= VowelFirst and < VowelFirst + Vowels)
+            return HangulFirst + ((first - LeadFirst) * Vowels + second - VowelFirst) * Tails;
+        if (first is >= HangulFirst and < HangulFirst + Syllables && (first - HangulFirst) % Tails == 0
+            && second is > TailFirst and < TailFirst + Tails) return first + second - TailFirst;
         return compositions.TryGetValue((first, second), out int whole) ? whole : null;
     }
 }

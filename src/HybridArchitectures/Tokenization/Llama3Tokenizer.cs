@@ -11,7 +11,8 @@ namespace HybridArchitectures.Tokenization;
 /// </summary>
 public sealed class Llama3Tokenizer : Tokenizer
 {
-    const string Begin = "<|begin_of_text|>", End = "<|end_of_text|>", Turn = "<|eot_id|>", Message = "<|eom_id|>", HeaderStart = "<|start_header_id|>",
+    const string Begin = "<|begin_of_text|>", End = "<|end_of_text|>", Turn = "<|eot_id|>", Message = "<|eom_id|>",
+        HeaderStart = "<|start_header_id|>",
         HeaderEnd = "<|end_header_id|>", Pad = "<|finetune_right_pad_id|>";
 
     // pieces of this many UTF-16 units or more are merged by LongPieceEncoder
@@ -65,7 +66,8 @@ public sealed class Llama3Tokenizer : Tokenizer
     internal static bool IsLlama3(string path)
     {
         using var document = JsonPart.Parse(path);
-        return new JsonPart(path, "", document.RootElement).Optional("added_tokens") is { } added && added.Elements().Any(token => token.Optional("content")?.Text() == HeaderStart);
+        return new JsonPart(path, "", document.RootElement).Optional("added_tokens") is { } added
+            && added.Elements().Any(token => token.Optional("content")?.Text() == HeaderStart);
     }
 
     /// <summary>
@@ -223,7 +225,8 @@ public sealed class Llama3Tokenizer : Tokenizer
         return content[start..end];
     }
 
-    int Control(string text) => SpecialTokens.TryGetValue(text, out int id) ? id : throw new InvalidOperationException($"the chat template needs {text}, which this tokenizer lacks");
+    int Control(string text) => SpecialTokens.TryGetValue(text, out int id) ? id
+        : throw new InvalidOperationException($"the chat template needs {text}, which this tokenizer lacks");
 
     static MemoryStream Ranks(byte[]?[] tokens)
     {

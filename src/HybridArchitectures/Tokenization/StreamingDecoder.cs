@@ -13,7 +13,8 @@ public sealed class StreamingDecoder
     readonly bool skipSpecialTokens;
     readonly Decoder decoder = Encoding.UTF8.GetDecoder();
 
-    internal StreamingDecoder(Tokenizer tokenizer, bool skipSpecialTokens) => (this.tokenizer, this.skipSpecialTokens) = (tokenizer, skipSpecialTokens);
+    internal StreamingDecoder(Tokenizer tokenizer, bool skipSpecialTokens) =>
+        (this.tokenizer, this.skipSpecialTokens) = (tokenizer, skipSpecialTokens);
 
     /// <summary>
     /// Returns the text that the next token completes. It is empty while a character is incomplete or if the token is a skipped special token.

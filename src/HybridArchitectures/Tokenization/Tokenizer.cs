@@ -28,10 +28,13 @@ public abstract class Tokenizer
         {
             if (string.IsNullOrEmpty(token.Text)) throw new ArgumentException($"added token {token.Id} has no text", nameof(addedTokens));
             if (token.Id < 0 || token.Id >= vocabularySize)
-                throw new ArgumentException($"added token \"{token.Text}\" has id {token.Id}; expected 0 to {vocabularySize - 1}", nameof(addedTokens));
-            if (!addedByText.TryAdd(token.Text, token)) throw new ArgumentException($"added token \"{token.Text}\" occurs twice", nameof(addedTokens));
+                throw new ArgumentException($"added token \"{token.Text}\" has id {token.Id}; expected 0 to {vocabularySize - 1}",
+                    nameof(addedTokens));
+            if (!addedByText.TryAdd(token.Text, token))
+                throw new ArgumentException($"added token \"{token.Text}\" occurs twice", nameof(addedTokens));
             if (!addedById.TryAdd(token.Id, token))
-                throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}", nameof(addedTokens));
+                throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}",
+                    nameof(addedTokens));
         }
         SpecialTokens = addedByText.Values.Where(token => token.Special).ToDictionary(token => token.Text, token => token.Id, StringComparer.Ordinal);
         specialAlone = new(() => new(addedByText.Values.Where(token => token.Special).Select(token => (token.Text, token))));

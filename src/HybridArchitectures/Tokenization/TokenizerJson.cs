@@ -44,7 +44,8 @@ sealed record TokenizerJson(byte[]?[] Tokens, IReadOnlyList<AddedToken> Added, S
     static Dictionary<string, int> ReadModel(JsonPart model, List<AddedToken> added)
     {
         model.Required("type").RequireText("BPE", OnlyLlama3);
-        model.RequireOnly("type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges");
+        model.RequireOnly("type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
+            "ignore_merges", "vocab", "merges");
         foreach (string name in (ReadOnlySpan<string>)["dropout", "unk_token"])
             if (model.Optional(name) is { } given) throw given.Bad($"a model with {name} is not supported: {OnlyLlama3}");
         foreach (string name in (ReadOnlySpan<string>)["continuing_subword_prefix", "end_of_word_suffix"])

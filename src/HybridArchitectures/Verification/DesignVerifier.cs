@@ -37,7 +37,8 @@ public static class DesignVerifier
             foreach (var (_, parameter, _) in model.AllParameters())
             {
                 double deviation = parameter.NumberOfElements > 1 ? parameter.std().item<float>() : 0;
-                using var noise = randn(parameter.shape, generator: generator).mul_(tensor(deviation > 0 ? (float)deviation / 2 : 0.2f)).to(parameter.device);
+                using var noise = randn(parameter.shape, generator: generator).mul_(tensor(deviation > 0 ? (float)deviation / 2 : 0.2f)).to(
+                    parameter.device);
                 parameter.add_(noise, Scalars.One);
             }
         }
@@ -59,10 +60,13 @@ public static class DesignVerifier
         using var scope = NewDisposeScope();
         using var probe = new LayerProbe(model);
         var checks = new InvarianceChecks(model, probe, options);
-        return new VerificationReport(model.Design.Name ?? model.Design.Pattern, [.. Enum.GetValues<Invariance>().Select(invariance => Try(model, probe, checks, invariance, options))]);
+        return new VerificationReport(
+            model.Design.Name ?? model.Design.Pattern,
+            [.. Enum.GetValues<Invariance>().Select(invariance => Try(model, probe, checks, invariance, options))]);
     }
 
-    static InvarianceResult Try(HybridLanguageModel model, LayerProbe probe, InvarianceChecks checks, Invariance invariance, VerificationOptions options)
+    static InvarianceResult Try(HybridLanguageModel model, LayerProbe probe, InvarianceChecks checks, Invariance invariance,
+        VerificationOptions options)
     {
         double tolerance = invariance == Invariance.CacheBytes ? 0 : options.ToleranceFor(model.ComputeType);
         var errors = new LayerErrors(model.Stack.Blocks.Count + 1, tolerance);
@@ -70,13 +74,15 @@ public static class DesignVerifier
         try
         {
             checks.Run(invariance, errors);
-            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? LayerNames.ForLayer(model, layer) : null, [.. errors.Values], errors.Detail);
+            return new(invariance, errors.Max, tolerance, errors.First + 1, errors.First is { } layer ? LayerNames.ForLayer(model, layer) : null,
+                [.. errors.Values], errors.Detail);
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
             // a comparison before the failure may already have found a layer
             int failed = Math.Min(errors.First ?? probe.Current, model.Stack.Blocks.Count);
-            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.ForLayer(model, failed), [.. errors.Values], $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
+            return new(invariance, double.PositiveInfinity, tolerance, failed + 1, LayerNames.ForLayer(model, failed), [.. errors.Values],
+                $"{errors.Detail ?? checks.Trying}: {error.GetType().Name}: {FirstLine(error.Message)}");
         }
     }
 

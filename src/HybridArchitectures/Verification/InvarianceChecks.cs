@@ -28,7 +28,9 @@ sealed class InvarianceChecks
         using var generator = new Generator((ulong)options.Seed + 1, CPU);
         ids = randint(model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device);
         // differs from ids at every position
-        others = model.VocabularySize == 1 ? ids : ids.add(randint(1, model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device), Scalars.One).remainder(Scalars.From(model.VocabularySize));
+        others = model.VocabularySize == 1 ? ids
+            : ids.add(randint(1, model.VocabularySize, [Rows, length], ScalarType.Int64, generator: generator).to(model.Device),
+            Scalars.One).remainder(Scalars.From(model.VocabularySize));
     }
 
     /// <summary>Gets a description of the last pass.</summary>
@@ -59,7 +61,8 @@ sealed class InvarianceChecks
         foreach (int at in new[] { 1, length / 2, length - 1 })
         {
             Trying = $"other tokens from {at} on";
-            errors.Compare(Columns(whole, 0, at), Columns(probe.Run(cat([Columns(Row(ids, 0), 0, at), Columns(Row(others, 0), at, length - at)], 1)), 0, at), Trying);
+            errors.Compare(Columns(whole, 0, at),
+                Columns(probe.Run(cat([Columns(Row(ids, 0), 0, at), Columns(Row(others, 0), at, length - at)], 1)), 0, at), Trying);
         }
     }
 
@@ -106,7 +109,8 @@ sealed class InvarianceChecks
 
     void Packing(LayerErrors errors)
     {
-        foreach (long[] documents in new long[][] { [length / 3, 0, 1, length - length / 3 - 1], [1, 1, length - 2], [length / 2, length - length / 2] })
+        foreach (long[] documents in new long[][] { [length / 3, 0, 1, length - length / 3 - 1], [1, 1, length - 2],
+            [length / 2, length - length / 2] })
         {
             Trying = $"documents of {string.Join(", ", documents)} tokens in a row";
             using var layout = SequenceLayout.Packed([documents], length, model.Device);
@@ -123,7 +127,8 @@ sealed class InvarianceChecks
 
     void ChunkedPrefill(LayerErrors errors)
     {
-        foreach (int[] chunks in new int[][] { [length], [length / 2, length - length / 2], [2, length - 2], [length - 1, 1], [length / 3, 1, length / 4, length - length / 3 - 1 - length / 4] })
+        foreach (int[] chunks in new int[][] { [length], [length / 2, length - length / 2], [2, length - 2], [length - 1, 1],
+            [length / 3, 1, length / 4, length - length / 3 - 1 - length / 4] })
             Chunks(errors, chunks, $"chunks of {string.Join(", ", chunks)} tokens");
     }
 
@@ -154,7 +159,8 @@ sealed class InvarianceChecks
             using (var context = new SequenceContext(layout, cache))
             {
                 var read = probe.Run(Columns(ids, start, count), context);
-                for (int row = 0; row < Rows; row++) errors.Compare(Columns(alone[row], start, lengths[row]), Columns(RowOf(read, row), 0, lengths[row]), Trying);
+                for (int row = 0; row < Rows; row++)
+                    errors.Compare(Columns(alone[row], start, lengths[row]), Columns(RowOf(read, row), 0, lengths[row]), Trying);
             }
             start += count;
         }
@@ -206,7 +212,8 @@ sealed class InvarianceChecks
         }
         Trying = "a cache restored from what is saved of it";
         using var restored = model.CreateCache(2);
-        for (int block = 0; block < cache.States.Count; block++) restored.States[block]?.Restore([.. cache.States[block]!.Save(cache.Lengths).Select(value => value.cpu())], cache.Lengths);
+        for (int block = 0; block < cache.States.Count; block++)
+            restored.States[block]?.Restore([.. cache.States[block]!.Save(cache.Lengths).Select(value => value.cpu())], cache.Lengths);
         restored.SetLengths(cache.Lengths);
         Follow(errors, alone, restored, [0, 1], [half, half], 2);
     }
@@ -223,7 +230,8 @@ sealed class InvarianceChecks
             cache.Trim();
             for (int block = 0; block < cache.States.Count; block++)
             {
-                long counted = Rows * CacheSize.FromDesign(model.Design, model.Design.Blocks[block], count + 1, elementSize).Total, held = Held(cache.States[block]);
+                long counted = Rows * CacheSize.FromDesign(model.Design, model.Design.Blocks[block], count + 1, elementSize).Total,
+                    held = Held(cache.States[block]);
                 errors.Compare(block, counted, held, $"{Trying}: {counted:N0} bytes are counted and {held:N0} are held");
             }
         }
@@ -231,7 +239,8 @@ sealed class InvarianceChecks
 
     // a custom state is counted by its tensors, regardless of its own count
     static long Held(MixerState? state) => state is null ? 0
-        : state.GetType().Assembly == typeof(MixerState).Assembly ? state.Bytes : state.Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
+        : state.GetType().Assembly == typeof(MixerState).Assembly ? state.Bytes
+        : state.Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
     // reads the tokens of each row from its own position on
     void Follow(LayerErrors errors, IReadOnlyList<Tensor>[] alone, HybridCache cache, int[] rows, int[] from, int count)
@@ -254,7 +263,8 @@ sealed class InvarianceChecks
 
     static Tensor Columns(Tensor tokens, long start, long count) => tokens.narrow(1, start, count);
 
-    static IReadOnlyList<Tensor> Columns(IReadOnlyList<Tensor> layers, long start, long count) => [.. layers.Select(layer => layer.narrow(1, start, count))];
+    static IReadOnlyList<Tensor> Columns(IReadOnlyList<Tensor> layers, long start, long count) =>
+        [.. layers.Select(layer => layer.narrow(1, start, count))];
 
     static IReadOnlyList<Tensor> RowOf(IReadOnlyList<Tensor> layers, int row) => [.. layers.Select(layer => layer.narrow(0, row, 1))];
 }

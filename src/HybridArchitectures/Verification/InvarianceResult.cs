@@ -18,7 +18,8 @@ namespace HybridArchitectures.Verification;
 /// The error of the output of each block and of the final norm. Errors after the first wrong output are consequences of it.
 /// </param>
 /// <param name="Detail">What was tried when the first error occurred, and the first line of the message if a pass failed.</param>
-public sealed record InvarianceResult(Invariance Invariance, double MaxError, double Tolerance, int? Block, string? Layer, EquatableList<double> Errors, string? Detail)
+public sealed record InvarianceResult(
+    Invariance Invariance, double MaxError, double Tolerance, int? Block, string? Layer, EquatableList<double> Errors, string? Detail)
 {
     /// <summary>Gets whether no layer exceeded the tolerance.</summary>
     public bool Passed => Block is null && MaxError <= Tolerance;

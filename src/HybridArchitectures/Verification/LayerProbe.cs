@@ -48,7 +48,9 @@ sealed class LayerProbe : IDisposable
     void See(int layer, Tensor output)
     {
         Current = layer + 1;
-        if (layer >= 0 || withInput) seen.Add(output.detach().to(output.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32, copy: true).DetachFromDisposeScope());
+        if (layer >= 0 || withInput)
+            seen.Add(output.detach().to(output.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32, copy: true)
+            .DetachFromDisposeScope());
         observer?.Invoke(layer, output);
     }
 

@@ -23,5 +23,6 @@ public sealed record VerificationOptions
     /// <summary>Gets or sets the device if a design is verified. The default, null, means the CPU.</summary>
     public Device? Device { get; init; }
 
-    internal double ToleranceFor(ScalarType compute) => Tolerance ?? compute switch { ScalarType.BFloat16 => 0.06, ScalarType.Float64 => 1e-6, _ => 2e-4 };
+    internal double ToleranceFor(ScalarType compute) =>
+        Tolerance ?? compute switch { ScalarType.BFloat16 => 0.06, ScalarType.Float64 => 1e-6, _ => 2e-4 };
 }

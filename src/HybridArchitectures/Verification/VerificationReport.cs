@@ -22,12 +22,14 @@ public sealed record VerificationReport(string Name, EquatableList<InvarianceRes
     public override string ToString()
     {
         var text = new StringBuilder();
-        text.AppendLine(CultureInfo.InvariantCulture, $"{Name}: {(Passed ? "all checks passed" : $"{Failures.Count} of {Results.Count} checks failed")}");
+        text.AppendLine(CultureInfo.InvariantCulture,
+            $"{Name}: {(Passed ? "all checks passed" : $"{Failures.Count} of {Results.Count} checks failed")}");
         text.AppendLine("check            max error  tolerance        first layer that breaks");
         foreach (var result in Results)
         {
             text.AppendLine(string.Create(CultureInfo.InvariantCulture,
-                $"{result.Invariance,-16} {result.MaxError,9:g3}  {result.Tolerance,9:g3}  {(result.Passed ? "ok" : "FAIL"),-4}  {(result.Passed ? "" : $"{result.Layer}: {result.Detail}")}").TrimEnd());
+                $"{result.Invariance,-16} {result.MaxError,9:g3}  {result.Tolerance,9:g3}  {(result.Passed ? "ok" : "FAIL"),-4}  "
+                + $"{(result.Passed ? "" : $"{result.Layer}: {result.Detail}")}").TrimEnd());
         }
         return text.ToString();
     }

@@ -9,7 +9,8 @@ public class ProcessEndingCallTests
 {
     static readonly MetadataReference[] References =
     [
-        .. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Where(path => path.Length > 0).Select(path => MetadataReference.CreateFromFile(path)),
+        .. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Where(path => path.Length > 0)
+        .Select(path => MetadataReference.CreateFromFile(path)),
     ];
 
     static async Task<string[]> Warnings(string members)

@@ -14,7 +14,8 @@ public class AttentionPiecesTests
             given => AttentionReference.Forward(given[0]!, given[1]!, given[2]!, 0.3, window, sinks, positions), inputs);
 
     static Tensor[] Inputs(int batch, int queries, int keys, int heads = 4, int sets = 2, int size = 8) =>
-        [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, sets, size), OperatorCheck.Normal(batch, keys, sets, size)];
+        [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, sets, size),
+            OperatorCheck.Normal(batch, keys, sets, size)];
 
     static Tensor Numbers(params long[][] rows) => tensor([.. rows.SelectMany(row => row)], [rows.Length, rows[0].Length]);
 
@@ -44,7 +45,9 @@ public class AttentionPiecesTests
         using var random = manual_seed(12);
         // rows of documents of 1 to 90 tokens, the last row padded; a padding query counts on and has no key
         long[][] lengths = [[3, 90, 1, 1, 20, 5], [70, 1, 29, 20], [33, 7, 50]];
-        var layouts = lengths.Select(row => row.SelectMany((count, document) => Enumerable.Range(0, (int)count).Select(i => (Position: (long)i, Document: (long)document))).ToList()).ToArray();
+        var layouts = lengths.Select(row =>
+            row.SelectMany((count, document) => Enumerable.Range(0, (int)count).Select(i => (Position: (long)i, Document: (long)document))).ToList())
+            .ToArray();
         foreach (var row in layouts)
             while (row.Count < 120) row.Add((row[^1].Position + 1, row[^1].Document));
         var queries = Numbers([.. layouts.Select(row => row.Select(token => token.Position).ToArray())]);
@@ -64,7 +67,8 @@ public class AttentionPiecesTests
         using var random = manual_seed(13);
         // row 0: 30 earlier tokens; row 1: none, and its last 8 queries are absent; keys lie in a ring that begins at 20
         var queries = Numbers([.. Enumerable.Range(30, 40).Select(i => (long)i)], [.. Enumerable.Range(0, 40).Select(i => i < 32 ? i : -1L)]);
-        var keys = Numbers([.. Enumerable.Range(0, 75).Select(i => i < 70 ? (i + 20) % 70 : -1L)], [.. Enumerable.Range(0, 75).Select(i => i < 32 ? 31L - i : -1L)]);
+        var keys = Numbers([.. Enumerable.Range(0, 75).Select(i => i < 70 ? (i + 20) % 70 : -1L)],
+            [.. Enumerable.Range(0, 75).Select(i => i < 32 ? 31L - i : -1L)]);
         Matches(Inputs(2, 40, 75), window, sinks, new AttentionPositions(queries, keys));
     }
 
@@ -115,7 +119,8 @@ public class AttentionPiecesTests
             positions = new(tokens, tokens, documents, documents);
         }
         // a mask over all queries and keys alone takes 400 MB; the inputs and their gradients take 15 MB
-        var grown = PeakMemory.Growth(() => Autograd.Backward(FusedAttention.Forward(inputs[0], inputs[1], inputs[2], window: window ? 64 : null, positions: positions).sum()));
+        var grown = PeakMemory.Growth(
+            () => Autograd.Backward(FusedAttention.Forward(inputs[0], inputs[1], inputs[2], window: window ? 64 : null, positions: positions).sum()));
         Assert.InRange(grown, 0, 200L << 20);
         Assert.All(inputs, input => Assert.True(input.grad is not null));
     }

@@ -52,30 +52,38 @@ public class VectorMathTests
         for (int i = 0; i < 100_000; i++)
         {
             float x = random.NextSingle() * 12, y = (random.NextSingle() - 0.5f) * 21;
-            var (bounded, any) = (VectorMath.Exp2Product(Vector256.Create(x), Vector256.Create(y))[0], VectorMath.Exp2AnyProduct(Vector256.Create(x), Vector256.Create(y))[0]);
+            var (bounded, any) = (VectorMath.Exp2Product(Vector256.Create(x), Vector256.Create(y))[0],
+                VectorMath.Exp2AnyProduct(Vector256.Create(x), Vector256.Create(y))[0]);
             Assert.Equal(BitConverter.SingleToUInt32Bits(bounded), BitConverter.SingleToUInt32Bits(any));
         }
     }
 
     [Theory]
-    [InlineData(0, 1), InlineData(128, float.PositiveInfinity), InlineData(float.PositiveInfinity, float.PositiveInfinity), InlineData(-1e30f, 1.17549435e-38f)]
+    [InlineData(0, 1), InlineData(128, float.PositiveInfinity), InlineData(float.PositiveInfinity, float.PositiveInfinity),
+        InlineData(-1e30f, 1.17549435e-38f)]
     [InlineData(float.NegativeInfinity, 1.17549435e-38f), InlineData(float.NaN, float.NaN)]
-    public void Powers_of_two_end_in_infinity_and_in_the_smallest_normal_number(float x, float expected) => Assert.Equal(expected, VectorMath.Exp2(Vector256.Create(x))[0]);
+    public void Powers_of_two_end_in_infinity_and_in_the_smallest_normal_number(float x, float expected) =>
+        Assert.Equal(expected, VectorMath.Exp2(Vector256.Create(x))[0]);
 
     [Theory]
     [InlineData(1e30f, -1e30f), InlineData(200, -1), InlineData(float.PositiveInfinity, -1)]
-    public void Decays_beyond_all_numbers_are_almost_nothing(float step, float rate) => Assert.InRange(VectorMath.Exp2AnyProduct(Vector256.Create(step), Vector256.Create(rate))[0], 0, 2e-38f);
+    public void Decays_beyond_all_numbers_are_almost_nothing(float step, float rate) =>
+        Assert.InRange(VectorMath.Exp2AnyProduct(Vector256.Create(step), Vector256.Create(rate))[0], 0, 2e-38f);
 
     [Theory]
     [InlineData(float.NaN, -1), InlineData(1, float.NaN), InlineData(0, float.NegativeInfinity)]
-    public void Decays_of_what_is_no_number_are_none(float step, float rate) => Assert.True(float.IsNaN(VectorMath.Exp2AnyProduct(Vector256.Create(step), Vector256.Create(rate))[0]));
+    public void Decays_of_what_is_no_number_are_none(float step, float rate) =>
+        Assert.True(float.IsNaN(VectorMath.Exp2AnyProduct(Vector256.Create(step), Vector256.Create(rate))[0]));
 
     [Fact]
     public void What_is_no_number_stays_so()
     {
         var none = Vector256.Create(float.NaN);
-        Assert.All([VectorMath.Exp(none), VectorMath.Exp2(none), VectorMath.Sigmoid(none), VectorMath.Softplus(none), VectorMath.SoftplusSlope(none)], value => Assert.True(float.IsNaN(value[0])));
-        Assert.Equal((0, float.PositiveInfinity), (VectorMath.Softplus(Vector256.Create(float.NegativeInfinity))[0], VectorMath.Softplus(Vector256.Create(float.PositiveInfinity))[0]), (a, b) => Math.Abs(a.Item1 - b.Item1) < 2e-38f && a.Item2 == b.Item2);
+        Assert.All([VectorMath.Exp(none), VectorMath.Exp2(none), VectorMath.Sigmoid(none), VectorMath.Softplus(none), VectorMath.SoftplusSlope(none)],
+            value => Assert.True(float.IsNaN(value[0])));
+        Assert.Equal((0, float.PositiveInfinity),
+            (VectorMath.Softplus(Vector256.Create(float.NegativeInfinity))[0], VectorMath.Softplus(Vector256.Create(float.PositiveInfinity))[0]),
+            (a, b) => Math.Abs(a.Item1 - b.Item1) < 2e-38f && a.Item2 == b.Item2);
     }
 
     static double LogOnePlus(double u) => u < 1e-5 ? u - u * u / 2 + u * u * u / 3 : Math.Log(1 + u);

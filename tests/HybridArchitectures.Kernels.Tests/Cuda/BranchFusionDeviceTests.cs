@@ -13,7 +13,8 @@ public class BranchFusionDeviceTests
     static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
     static Tensor?[] Inputs(int rows, int width, BranchFusionKind kind, bool weighted) =>
-        [Normal(rows, width), Normal(rows, width), weighted ? Normal(width) : null, weighted ? Normal(width) : null, kind == BranchFusionKind.Gate ? Normal(width) : null];
+        [Normal(rows, width), Normal(rows, width), weighted ? Normal(width) : null, weighted ? Normal(width) : null,
+            kind == BranchFusionKind.Gate ? Normal(width) : null];
 
     static Tensor Run(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups) =>
         BranchFusion.Forward(new(i[0]!, i[2], groups), new(i[1]!, i[3], otherGroups), kind, i[4]);
@@ -73,6 +74,7 @@ public class BranchFusionDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
-            PointwiseDeviceTests.Repeats(type, i => Run(i, BranchFusionKind.Gate, groups, groups), [.. Inputs(3000, width, BranchFusionKind.Gate, true).Select(input => input!)]);
+            PointwiseDeviceTests.Repeats(type, i => Run(i, BranchFusionKind.Gate, groups, groups),
+                [.. Inputs(3000, width, BranchFusionKind.Gate, true).Select(input => input!)]);
     }
 }

@@ -65,7 +65,8 @@ public class CausalConvolutionCudaTests : IDisposable
             var (x, weight, bias) = (randn([3, 9, channels], type), randn(channels, width), randn(channels));
             var state = randn([3, width - 1, channels], type);
             var (output, final) = CausalConvolution.Forward(x, weight, bias, true, state.clone());
-            for (int t = 0; t < 9; t++) Assert.True(CausalConvolution.Step(state, x.select(1, t), weight, bias, true).equal(output.select(1, t)).all().item<bool>());
+            for (int t = 0; t < 9; t++)
+                Assert.True(CausalConvolution.Step(state, x.select(1, t), weight, bias, true).equal(output.select(1, t)).all().item<bool>());
             Assert.True(state.equal(final).all().item<bool>());
         }
     }
@@ -107,7 +108,8 @@ public class CausalConvolutionCudaTests : IDisposable
         using var random = manual_seed(8);
         foreach (bool biased in new[] { true, false })
             CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
-                i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu).Output, i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, null, null).Output,
+                i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu).Output, i =>
+                CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, null, null).Output,
                 [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, 4), biased ? OperatorCheck.Normal(channels) : null]));
     }
 
@@ -120,7 +122,8 @@ public class CausalConvolutionCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         foreach (int[] float32 in new int[][] { [], [1, 2], [1] })
             OperatorCheck.BFloat16IsAsGoodAsComposed(i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], true).Output,
-                i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output, i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output,
+                i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output, i =>
+                CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output,
                 [OperatorCheck.Normal(3, 150, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels)], float32);
     }
 
@@ -135,7 +138,8 @@ public class CausalConvolutionCudaTests : IDisposable
         {
             var (x, buffer) = (randn([2, 20, 8], type), randn([1 + 8 * 4 + 8], type));
             var (weight, bias) = (buffer.narrow(0, 1, 32).reshape(8, 4), buffer.narrow(0, 33, 8));
-            Assert.True(CausalConvolution.Forward(x, weight, bias, true).Output.equal(CausalConvolution.Forward(x, weight.clone(), bias.clone(), true).Output).all().item<bool>());
+            Assert.True(CausalConvolution.Forward(x, weight, bias, true).Output.equal(
+                CausalConvolution.Forward(x, weight.clone(), bias.clone(), true).Output).all().item<bool>());
         }
     }
 

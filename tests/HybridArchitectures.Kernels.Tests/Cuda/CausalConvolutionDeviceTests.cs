@@ -27,7 +27,8 @@ public class CausalConvolutionDeviceTests : SequenceDeviceTests
 
     protected override Tensors HugeInputs() => new()
     {
-        ["x"] = Huge(8, 65_700, 4096), ["weight"] = randn([4096, 4], ScalarType.Float32, Gpu.Device), ["bias"] = randn([4096], ScalarType.Float32, Gpu.Device),
+        ["x"] = Huge(8, 65_700, 4096), ["weight"] = randn([4096, 4], ScalarType.Float32, Gpu.Device),
+            ["bias"] = randn([4096], ScalarType.Float32, Gpu.Device),
         ["initialState"] = Huge(8, 3, 4096),
     };
 }

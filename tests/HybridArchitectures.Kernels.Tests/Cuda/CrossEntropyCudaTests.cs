@@ -35,7 +35,8 @@ public class CrossEntropyCudaTests : IDisposable
         using var random = manual_seed(1);
         var targets = randint(0, vocabulary, [tokens], ScalarType.Int64);
         if (tokens > 2) targets[1] = -100;
-        Tensor?[] inputs = [OperatorCheck.Normal(tokens, 9), OperatorCheck.Normal(vocabulary, 9) * 0.3, biased ? OperatorCheck.Normal(vocabulary) : null];
+        Tensor?[] inputs = [OperatorCheck.Normal(tokens, 9), OperatorCheck.Normal(vocabulary, 9) * 0.3,
+            biased ? OperatorCheck.Normal(vocabulary) : null];
         CudaEmulation.BothOrders(() =>
         {
             OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets, -100, smoothing, zLoss, i[2], scale),
@@ -53,7 +54,8 @@ public class CrossEntropyCudaTests : IDisposable
         using var random = manual_seed(2);
         using var emulation = new CudaEmulation();
         var targets = randint(0, 50, [9], ScalarType.Int64);
-        OperatorCheck.BFloat16IsAsGoodAsComposed(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => nn.functional.cross_entropy(nn.functional.linear(i[0]!, i[1]!), targets),
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => nn.functional.cross_entropy(nn.functional.linear(i[0]!, i[1]!), targets),
             i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), [OperatorCheck.Normal(9, 16), OperatorCheck.Normal(50, 16) * 0.3]);
     }
 
@@ -62,7 +64,9 @@ public class CrossEntropyCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        var results = OperatorCheck.Run(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, full([3], -100, ScalarType.Int64)), [OperatorCheck.Normal(3, 4), OperatorCheck.Normal(11, 4)], ScalarType.Float32);
+        var results = OperatorCheck.Run(
+            i => LinearCrossEntropy.Forward(i[0]!, i[1]!, full([3], -100, ScalarType.Int64)),
+            [OperatorCheck.Normal(3, 4), OperatorCheck.Normal(11, 4)], ScalarType.Float32);
         Assert.All(results, result => Assert.True(result.eq(0).all().item<bool>()));
     }
 
@@ -72,7 +76,8 @@ public class CrossEntropyCudaTests : IDisposable
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         // only a GPU's tensors get so far: in main memory the operator refuses such a target by name
-        var (losses, _) = CrossEntropyCuda.Forward(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), new CrossEntropyOptions(-100, 0, 0, 1, KernelBackend.Cuda));
+        var (losses, _) = CrossEntropyCuda.Forward(
+            randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), new CrossEntropyOptions(-100, 0, 0, 1, KernelBackend.Cuda));
         Assert.False(float.IsNaN(losses[0].item<float>()));
         Assert.True(float.IsNaN(losses[1].item<float>()));
     }
@@ -105,7 +110,8 @@ public class CrossEntropyCudaTests : IDisposable
             foreach (double share in new[] { 1e-9, 0.3, 1 })
             {
                 LinearCrossEntropy.LogitsShare = share;
-                OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), inputs);
+                OperatorCheck.MatchesReference(
+                    i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), inputs);
             }
             Assert.Equal(40, CrossEntropyCuda.ChunkOf(6, 40, 9, 132));
             // what the forward pass was cut into holds for the backward pass
@@ -150,6 +156,8 @@ public class CrossEntropyCudaTests : IDisposable
         using var random = manual_seed(4);
         using var emulation = new CudaEmulation();
         var (hidden, weight, targets) = (randn(6, 9), randn(40, 9), randint(0, 40, [6], ScalarType.Int64));
-        OperatorCheck.MatchesReference(i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets) * 3, i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets) * 3, [hidden, weight]);
+        OperatorCheck.MatchesReference(
+            i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets) * 3, i =>
+            LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets) * 3, [hidden, weight]);
     }
 }

@@ -34,7 +34,8 @@ sealed unsafe class CudaEmulation : IDisposable
     }
 
     /// <summary>How often a kernel source was compiled in this process.</summary>
-    public static int Compilations => ((delegate* unmanaged<int>)NativeLibrary.GetExport(NativeLibrary.Load(Built.Value.Library), "emulation_compilations"))();
+    public static int Compilations =>
+        ((delegate* unmanaged<int>)NativeLibrary.GetExport(NativeLibrary.Load(Built.Value.Library), "emulation_compilations"))();
 
     /// <summary>Runs the action with threads in rising order, then in falling order.</summary>
     public static void BothOrders(Action action)
@@ -70,13 +71,16 @@ sealed unsafe class CudaEmulation : IDisposable
     static (string, string) Build()
     {
         var sources = Directory.GetFiles(CppCompiler.Headers).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes).ToArray();
-        var folder = Path.Combine(Path.GetTempPath(), $"HybridArchitectures-emulation-{Environment.UserName}-{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
+        var folder = Path.Combine(Path.GetTempPath(),
+            $"HybridArchitectures-emulation-{Environment.UserName}-{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
         var library = Path.Combine(folder, "driver.so");
         if (File.Exists(library)) return (library, folder);
         Directory.CreateDirectory(folder);
         foreach (var header in Directory.GetFiles(CppCompiler.Headers)) File.Copy(header, Path.Combine(folder, Path.GetFileName(header)), true);
         var own = $"{library}.{Environment.ProcessId}";
-        var (code, log) = CppCompiler.Run(CppCompiler.Cpp!, "-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp}\"", $"-DEMULATION_FOLDER=\"{folder}\"",
+        var (code, log) = CppCompiler.Run(
+            CppCompiler.Cpp!, "-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp}\"",
+            $"-DEMULATION_FOLDER=\"{folder}\"",
             Path.Combine(folder, "driver.cpp"), Path.Combine(folder, "runtime.cpp"), "-o", own, "-ldl");
         Assert.True(code == 0, log);
         File.Move(own, library, true);

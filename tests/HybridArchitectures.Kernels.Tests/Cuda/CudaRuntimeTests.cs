@@ -15,7 +15,8 @@ public class CudaRuntimeTests : IDisposable
 
     static CudaSource Source(string text) => new("small.cu", text, [("small.cuh", "struct Arguments { float* output; };\n")]);
 
-    const string Good = "#include \"small.cuh\"\nextern \"C\" void fill(void** arguments) { (*static_cast<Arguments**>(arguments[0]))[0].output = nullptr; }\n";
+    const string Good =
+        "#include \"small.cuh\"\nextern \"C\" void fill(void** arguments) { (*static_cast<Arguments**>(arguments[0]))[0].output = nullptr; }\n";
 
     [Fact]
     public void A_compiled_source_is_read_from_disk_the_next_time()
@@ -136,7 +137,8 @@ public class CudaRuntimeTests : IDisposable
             if (source.Name == KernelEvents.SourceName) EnableEvents(source, EventLevel.Informational);
         }
 
-        protected override void OnEventWritten(EventWrittenEventArgs written) => Lines.Enqueue(string.Format(CultureInfo.InvariantCulture, written.Message!, [.. written.Payload!]));
+        protected override void OnEventWritten(EventWrittenEventArgs written) =>
+            Lines.Enqueue(string.Format(CultureInfo.InvariantCulture, written.Message!, [.. written.Payload!]));
     }
 
     [Fact]
@@ -199,7 +201,8 @@ public class CudaRuntimeTests : IDisposable
             var mine = runtime.Driver.PrimaryContext(0);
             runtime.Driver.CurrentContext = mine;
             Tensor gate = zeros(8), output = ones(8);
-            var arguments = new SwiGluCuda.Arguments { Gate = TensorMemory.Pointer(gate), Up = TensorMemory.Pointer(gate), Output = TensorMemory.Pointer(output), Width = 8, BlocksPerRow = 1 };
+            var arguments = new SwiGluCuda.Arguments { Gate = TensorMemory.Pointer(gate), Up = TensorMemory.Pointer(gate),
+                Output = TensorMemory.Pointer(output), Width = 8, BlocksPerRow = 1 };
             second.Launch("SwiGlu.cu", "swiglu_forward_float32_vector", (1, 1, 1), 256, 0, arguments);
             Assert.True(output.eq(0).all().item<bool>());
             Assert.Equal(mine, runtime.Driver.CurrentContext);
@@ -216,10 +219,12 @@ public class CudaRuntimeTests : IDisposable
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         var device = CudaRuntime.DeviceOf(zeros(1));
-        var error = Assert.Throws<CudaException>(() => device.Launch("SwiGlu.cu", "swiglu_forward_float32_vector", (1, 70_000, 1), 256, 0, new SwiGluCuda.Arguments()));
+        var error = Assert.Throws<CudaException>(
+            () => device.Launch("SwiGlu.cu", "swiglu_forward_float32_vector", (1, 70_000, 1), 256, 0, new SwiGluCuda.Arguments()));
         Assert.Contains("swiglu_forward_float32_vector", error.Message);
         Assert.Contains("error 1", error.Message);
-        Assert.Contains("no_such_kernel", Assert.Throws<CudaException>(() => device.Launch("SwiGlu.cu", "no_such_kernel", (1, 1, 1), 256, 0, new SwiGluCuda.Arguments())).Message);
+        Assert.Contains("no_such_kernel",
+            Assert.Throws<CudaException>(() => device.Launch("SwiGlu.cu", "no_such_kernel", (1, 1, 1), 256, 0, new SwiGluCuda.Arguments())).Message);
     }
 
     [Fact]

@@ -19,7 +19,10 @@ static class Gpu
         cuda.manual_seed_all(1);
     }
 
-    /// <summary>Until disposed, what this library's kernels write to holds NaN before and lies between guards, and what libtorch's allocator hands out next holds NaN.</summary>
+    /// <summary>
+    /// Until disposed, what this library's kernels write to holds NaN before and lies between guards, and what libtorch's allocator hands out next
+    /// holds NaN.
+    /// </summary>
     public static IDisposable Poisoned() => new Poison();
 
     /// <summary>Fills free blocks of libtorch's allocator, small ones and large ones, with bits that are NaN in every floating type.</summary>

@@ -18,10 +18,12 @@ public class GroupedLinearDeviceTests
         Gpu.PoisonFreeBlocks();
         // the places lie where the operands lie
         Tensor Places(Tensor like) => tensor(ends, ScalarType.Int32).to(like.device);
-        Assert.Equal(KernelBackend.LibTorch, GroupedLinear.BackendFor(zeros(1, inputs, type, Gpu.Device), zeros(1, outputs, inputs, type, Gpu.Device)));
+        Assert.Equal(KernelBackend.LibTorch,
+            GroupedLinear.BackendFor(zeros(1, inputs, type, Gpu.Device), zeros(1, outputs, inputs, type, Gpu.Device)));
         OperatorCheck.IsAsGoodAsComposed(type,
             given => GroupedLinear.Forward(given[0]!.to(Gpu.Device), given[1]!.to(Gpu.Device), Places(zeros(1, device: Gpu.Device))).cpu(),
-            given => GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)), given => GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)),
+            given => GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)), given =>
+            GroupedLinearReference.Forward(given[0]!, given[1]!, Places(given[0]!)),
             [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
     }
 }

@@ -25,7 +25,8 @@ public class LargeTensorDeviceTests
             var own = op(parts);
             Autograd.Backward(own, direction.narrow(0, start, count).clone());
             OperatorCheck.Close(own.detach(), output.detach().narrow(0, start, count), 8e-3, "the output");
-            for (int i = 0; i < huge.Length; i++) OperatorCheck.Close(parts[i]!.grad!, huge[i].grad!.narrow(0, start, count), 8e-3, $"the gradient of input {i}");
+            for (int i = 0; i < huge.Length; i++)
+                OperatorCheck.Close(parts[i]!.grad!, huge[i].grad!.narrow(0, start, count), 8e-3, $"the gradient of input {i}");
         }
     }
 
@@ -34,8 +35,11 @@ public class LargeTensorDeviceTests
     {
         Gpu.IsNeeded();
         using var random = manual_seed(1);
-        using (NewDisposeScope()) RowsEqualThemselvesAlone(i => RmsNorm.Forward(i[0]!, i[1]), [Huge(1_048_583, 2050)], randn([2050], ScalarType.Float32, Gpu.Device));
-        using (NewDisposeScope()) RowsEqualThemselvesAlone(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2], 1e-5, 2), [Huge(524_293, 4100), Huge(524_293, 4100)], randn([4100], ScalarType.Float32, Gpu.Device));
+        using (NewDisposeScope())
+            RowsEqualThemselvesAlone(i => RmsNorm.Forward(i[0]!, i[1]), [Huge(1_048_583, 2050)], randn([2050], ScalarType.Float32, Gpu.Device));
+        using (NewDisposeScope())
+            RowsEqualThemselvesAlone(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2], 1e-5, 2), [Huge(524_293, 4100), Huge(524_293, 4100)],
+            randn([4100], ScalarType.Float32, Gpu.Device));
     }
 
     [Fact]
@@ -89,16 +93,19 @@ public class LargeTensorDeviceTests
             var (state, a) = (randn([Batch, Heads, Size, States], ScalarType.Float32, Gpu.Device), -rand([Heads], ScalarType.Float32, Gpu.Device));
             var (x, step, b, c) = (Huge(Batch, Heads, Size), Huge(Batch, Heads), Huge(Batch, 1, States), Huge(Batch, 1, States));
             var own = Part(state);
-            var (expected, output) = (StateSpaceDual.Step(own, Part(x), Part(step), a, Part(b), Part(c), softplus: true), StateSpaceDual.Step(state, x, step, a, b, c, softplus: true));
+            var (expected, output) = (StateSpaceDual.Step(own, Part(x), Part(step), a, Part(b), Part(c), softplus: true),
+                StateSpaceDual.Step(state, x, step, a, b, c, softplus: true));
             OperatorCheck.Close(expected, output.narrow(0, Batch - 2, 2), 1e-5, "the dual's output");
             OperatorCheck.Close(own, state.narrow(0, Batch - 2, 2), 1e-6, "the dual's state");
         }
         using (NewDisposeScope())
         {
-            var (state, a) = (randn([Batch, Heads * Size, States], ScalarType.Float32, Gpu.Device), -rand([Heads * Size, States], ScalarType.Float32, Gpu.Device));
+            var (state, a) = (randn([Batch, Heads * Size, States], ScalarType.Float32, Gpu.Device),
+                -rand([Heads * Size, States], ScalarType.Float32, Gpu.Device));
             var (x, step, b, c) = (Huge(Batch, Heads * Size), Huge(Batch, Heads * Size), Huge(Batch, 1, States), Huge(Batch, 1, States));
             var own = Part(state);
-            var (expected, output) = (SelectiveScan.Step(own, Part(x), Part(step), a, Part(b), Part(c), softplus: true), SelectiveScan.Step(state, x, step, a, b, c, softplus: true));
+            var (expected, output) = (SelectiveScan.Step(own, Part(x), Part(step), a, Part(b), Part(c), softplus: true),
+                SelectiveScan.Step(state, x, step, a, b, c, softplus: true));
             OperatorCheck.Close(expected, output.narrow(0, Batch - 2, 2), 1e-5, "the scan's output");
             OperatorCheck.Close(own, state.narrow(0, Batch - 2, 2), 1e-6, "the scan's state");
         }

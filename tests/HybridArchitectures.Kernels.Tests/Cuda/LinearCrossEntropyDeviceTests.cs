@@ -28,7 +28,8 @@ public class LinearCrossEntropyDeviceTests
     [InlineData(129, 262_144, 32, 0, 0, false, 1)]
     [InlineData(4099, 1000, 96, 0, 0, false, 1)]
     [InlineData(70_000, 65, 24, 0, 0, false, 1)]
-    public void Errors_are_at_most_twice_those_of_composed_operators(int tokens, int vocabulary, int width, double smoothing, double zLoss, bool bias, double scale)
+    public void Errors_are_at_most_twice_those_of_composed_operators(
+        int tokens, int vocabulary, int width, double smoothing, double zLoss, bool bias, double scale)
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
@@ -54,8 +55,10 @@ public class LinearCrossEntropyDeviceTests
             Tensor Rounded(Func<Tensor, Tensor, Tensor?, Tensor> call) => call(rounded[0]!, rounded[1]!, rounded[2]).to(ScalarType.Float64);
             var exact = Exact((h, w, b) => LinearCrossEntropyReference.TokenLosses(h, w, targets, -100, b, scale));
             var composed = Rounded((h, w, b) => LinearCrossEntropyReference.TokenLosses(h, w, targets, -100, b, scale));
-            OperatorCheck.ErrsAtMostTwice($"{type}, losses of tokens", Rounded((h, w, b) => LinearCrossEntropy.TokenLosses(h, w, targets, -100, b, scale)), composed, exact);
-            double allowed = 2 * (composed - exact).square().sum().div(targets.ne(-100).sum().clamp_min(1)).sqrt().item<double>() + 1e-6 * exact.abs().max().item<double>();
+            OperatorCheck.ErrsAtMostTwice(
+                $"{type}, losses of tokens", Rounded((h, w, b) => LinearCrossEntropy.TokenLosses(h, w, targets, -100, b, scale)), composed, exact);
+            double allowed = 2 * (composed - exact).square().sum().div(targets.ne(-100).sum().clamp_min(1)).sqrt().item<double>()
+                + 1e-6 * exact.abs().max().item<double>();
             var mean = Exact((h, w, b) => LinearCrossEntropyReference.Forward(h, w, targets, -100, smoothing, zLoss, b, scale));
             var own = Rounded((h, w, b) => LinearCrossEntropy.Forward(h, w, targets, -100, smoothing, zLoss, b, scale));
             // the penalty's slope is 2 zLoss logsumexp, far below 1 here
@@ -70,7 +73,8 @@ public class LinearCrossEntropyDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         using var noGrad = no_grad();
-        var (hidden, weight, targets) = (Normal(1000, 64).to(ScalarType.Float32), Normal(5000, 64).mul(Scalars.From(0.3)).to(ScalarType.Float32), Targets(1000, 5000, 0.3));
+        var (hidden, weight, targets) =
+            (Normal(1000, 64).to(ScalarType.Float32), Normal(5000, 64).mul(Scalars.From(0.3)).to(ScalarType.Float32), Targets(1000, 5000, 0.3));
         var expected = LinearCrossEntropyReference.TokenLosses(hidden.to(ScalarType.Float64), weight.to(ScalarType.Float64), targets);
         var losses = LinearCrossEntropy.TokenLosses(hidden, weight, targets);
         OperatorCheck.Close(expected, losses, 1e-5, "losses of tokens");
@@ -87,9 +91,12 @@ public class LinearCrossEntropyDeviceTests
         var targets = Targets(64, 1000, 0);
         foreach (double size in new[] { 1e3, 1e-6 })
         {
-            var (hidden, weight) = ((Normal(64, 32) * size).to(ScalarType.Float32).requires_grad_(), (Normal(1000, 32) * size).to(ScalarType.Float32).requires_grad_());
-            var (exactHidden, exactWeight) = (hidden.detach().to(ScalarType.Float64).requires_grad_(), weight.detach().to(ScalarType.Float64).requires_grad_());
-            var (loss, exact) = (LinearCrossEntropy.Forward(hidden, weight, targets), LinearCrossEntropyReference.Forward(exactHidden, exactWeight, targets));
+            var (hidden, weight) = ((Normal(64, 32) * size).to(ScalarType.Float32).requires_grad_(),
+                (Normal(1000, 32) * size).to(ScalarType.Float32).requires_grad_());
+            var (exactHidden, exactWeight) =
+                (hidden.detach().to(ScalarType.Float64).requires_grad_(), weight.detach().to(ScalarType.Float64).requires_grad_());
+            var (loss, exact) = (LinearCrossEntropy.Forward(hidden, weight, targets),
+                LinearCrossEntropyReference.Forward(exactHidden, exactWeight, targets));
             Autograd.Backward(loss);
             Autograd.Backward(exact);
             OperatorCheck.Close(exact.detach(), loss.detach(), 1e-5, "the loss");
@@ -121,6 +128,7 @@ public class LinearCrossEntropyDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
         var targets = Targets(1500, 5003, 0.3);
-        PointwiseDeviceTests.Repeats(type, i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets, -100, 0.1, 1e-4), Normal(1500, 128), Normal(5003, 128) * 0.3);
+        PointwiseDeviceTests.Repeats(type, i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets, -100, 0.1, 1e-4), Normal(1500, 128),
+            Normal(5003, 128) * 0.3);
     }
 }

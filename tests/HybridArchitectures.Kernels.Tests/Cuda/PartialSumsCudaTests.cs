@@ -22,7 +22,8 @@ public class PartialSumsCudaTests
                 var exact = all.to(ScalarType.Float64).sum(dim: 0);
                 // one rounding at the end, where many parts are added up in double
                 var off = (sum.to(ScalarType.Float64) - exact).abs() - exact.abs() * (type == ScalarType.BFloat16 ? 4e-3 : 1.2e-7);
-                Assert.True(off.max().item<double>() <= (parts < 16 ? 1e-6 : 1e-30), $"{parts} parts of {string.Join(" x ", size)}, {type}: off by {off.max().item<double>()} more than rounding");
+                Assert.True(off.max().item<double>() <= (parts < 16 ? 1e-6 : 1e-30),
+                    $"{parts} parts of {string.Join(" x ", size)}, {type}: off by {off.max().item<double>()} more than rounding");
             }
     });
 

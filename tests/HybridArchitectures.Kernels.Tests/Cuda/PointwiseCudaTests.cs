@@ -48,7 +48,8 @@ public class PointwiseCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        Matches(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, normFirst), i => GatedRmsNormReference.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, normFirst),
+        Matches(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, normFirst),
+            i => GatedRmsNormReference.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, normFirst),
             OperatorCheck.Normal(rows, width), OperatorCheck.Normal(rows, width), OperatorCheck.Normal(width));
     }
 
@@ -76,7 +77,8 @@ public class PointwiseCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
-        Matches(i => SwiGlu.Forward(i[0]!, i[1]!), i => SwiGluReference.Forward(i[0]!, i[1]!), OperatorCheck.Normal(rows, width), OperatorCheck.Normal(rows, width));
+        Matches(i => SwiGlu.Forward(i[0]!, i[1]!), i => SwiGluReference.Forward(i[0]!, i[1]!), OperatorCheck.Normal(rows, width),
+            OperatorCheck.Normal(rows, width));
         // halves of one projection, read as they lie
         Matches(i => SwiGlu.Forward(i[0]!.narrow(-1, 0, width), i[0]!.narrow(-1, width, width)),
             i => SwiGluReference.Forward(i[0]!.narrow(-1, 0, width), i[0]!.narrow(-1, width, width)), OperatorCheck.Normal(rows, 2 * width));
@@ -94,7 +96,8 @@ public class PointwiseCudaTests : IDisposable
         foreach (int rows in new[] { 1, batch })
         {
             var (cosine, sine) = (rand(rows, length, pairs), rand(rows, length, pairs));
-            Matches(i => Rotary.Forward(i[0]!, cosine, sine), i => RotaryReference.Forward(i[0]!, cosine, sine), OperatorCheck.Normal(batch, length, heads, size));
+            Matches(i => Rotary.Forward(i[0]!, cosine, sine), i => RotaryReference.Forward(i[0]!, cosine, sine),
+                OperatorCheck.Normal(batch, length, heads, size));
         }
     }
 
@@ -107,15 +110,20 @@ public class PointwiseCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         foreach (int width in new[] { 263, 264, 2056 })
         {
-            OperatorCheck.BFloat16IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1]), i => Norm(i[0]!, i[1]!), i => RmsNormReference.Forward(i[0]!, i[1]),
+            OperatorCheck.BFloat16IsAsGoodAsComposed(
+                i => RmsNorm.Forward(i[0]!, i[1]), i => Norm(i[0]!, i[1]!), i => RmsNormReference.Forward(i[0]!, i[1]),
                 [OperatorCheck.Normal(5, width), OperatorCheck.Normal(width)]);
-            OperatorCheck.BFloat16IsAsGoodAsComposed(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2]), i => Norm(i[0]! * nn.functional.silu(i[1]!), i[2]!),
-                i => GatedRmsNormReference.Forward(i[0]!, i[1]!, i[2]), [OperatorCheck.Normal(5, width), OperatorCheck.Normal(5, width), OperatorCheck.Normal(width)]);
+            OperatorCheck.BFloat16IsAsGoodAsComposed(
+                i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2]), i => Norm(i[0]! * nn.functional.silu(i[1]!), i[2]!),
+                i => GatedRmsNormReference.Forward(i[0]!, i[1]!, i[2]),
+                [OperatorCheck.Normal(5, width), OperatorCheck.Normal(5, width), OperatorCheck.Normal(width)]);
             OperatorCheck.BFloat16IsAsGoodAsComposed(i => SwiGlu.Forward(i[0]!, i[1]!), i => nn.functional.silu(i[0]!) * i[1]!,
                 i => SwiGluReference.Forward(i[0]!, i[1]!), [OperatorCheck.Normal(5, width), OperatorCheck.Normal(5, width)]);
         }
         var (cosine, sine) = (rand(1, 3, 8), rand(1, 3, 8));
-        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Rotary.Forward(i[0]!, cosine, sine), i => RotaryReference.Forward(i[0]!, cosine.to(ScalarType.BFloat16), sine.to(ScalarType.BFloat16)),
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            i => Rotary.Forward(i[0]!, cosine, sine), i =>
+            RotaryReference.Forward(i[0]!, cosine.to(ScalarType.BFloat16), sine.to(ScalarType.BFloat16)),
             i => RotaryReference.Forward(i[0]!, cosine, sine), [OperatorCheck.Normal(2, 3, 2, 24)]);
     }
 }

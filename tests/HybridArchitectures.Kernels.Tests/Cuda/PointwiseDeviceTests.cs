@@ -22,7 +22,8 @@ public class PointwiseDeviceTests
         return weight is null ? normed : normed * weight;
     }
 
-    static void IsAsGoodAsComposed(OperatorCheck.Operator op, OperatorCheck.Operator composed, OperatorCheck.Operator reference, params Tensor?[] inputs)
+    static void IsAsGoodAsComposed(
+        OperatorCheck.Operator op, OperatorCheck.Operator composed, OperatorCheck.Operator reference, params Tensor?[] inputs)
     {
         foreach (var type in Types)
             OperatorCheck.IsAsGoodAsComposed(type, given =>
@@ -33,30 +34,37 @@ public class PointwiseDeviceTests
     }
 
     [Theory]
-    [InlineData(1, 192), InlineData(199, 192), InlineData(8192, 192), InlineData(199, 256), InlineData(1, 760), InlineData(199, 760), InlineData(199, 1024), InlineData(199, 1128)]
-    [InlineData(8192, 4096), InlineData(1, 32_768), InlineData(199, 32_768), InlineData(199, 131_072), InlineData(1, 262_144), InlineData(199, 262_144)]
+    [InlineData(1, 192), InlineData(199, 192), InlineData(8192, 192), InlineData(199, 256), InlineData(1, 760), InlineData(199, 760),
+        InlineData(199, 1024), InlineData(199, 1128)]
+    [InlineData(8192, 4096), InlineData(1, 32_768), InlineData(199, 32_768), InlineData(199, 131_072), InlineData(1, 262_144),
+        InlineData(199, 262_144)]
     [InlineData(45, 41), InlineData(70_000, 7), InlineData(4099, 123), InlineData(1000, 2048)]
     public void Norm(int rows, int width)
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
-        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1]), i => ComposedNorm(i[0]!, i[1]), i => RmsNormReference.Forward(i[0]!, i[1]), Normal(rows, width), Normal(width));
+        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1]), i => ComposedNorm(i[0]!, i[1]), i => RmsNormReference.Forward(i[0]!, i[1]),
+            Normal(rows, width), Normal(width));
     }
 
     [Theory]
-    [InlineData(300, 2048, 1), InlineData(300, 2048, 32), InlineData(300, 4096, 1), InlineData(300, 4096, 64), InlineData(65, 1230, 2), InlineData(3, 32_768, 1)]
+    [InlineData(300, 2048, 1), InlineData(300, 2048, 32), InlineData(300, 4096, 1), InlineData(300, 4096, 64), InlineData(65, 1230, 2),
+        InlineData(3, 32_768, 1)]
     public void Norms_with_groups_gates_and_sums(int rows, int width, int groups)
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1], 1e-5, groups), i => ComposedNorm(i[0]!, i[1], groups), i => RmsNormReference.Forward(i[0]!, i[1], 1e-5, groups),
+        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, i[1], 1e-5, groups), i => ComposedNorm(i[0]!, i[1], groups),
+            i => RmsNormReference.Forward(i[0]!, i[1], 1e-5, groups),
             Normal(rows, width), Normal(width));
-        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, null, 1e-5, groups), i => ComposedNorm(i[0]!, null, groups), i => RmsNormReference.Forward(i[0]!, null, 1e-5, groups), Normal(rows, width));
+        IsAsGoodAsComposed(i => RmsNorm.Forward(i[0]!, null, 1e-5, groups), i => ComposedNorm(i[0]!, null, groups),
+            i => RmsNormReference.Forward(i[0]!, null, 1e-5, groups), Normal(rows, width));
         foreach (bool first in new[] { false, true })
             IsAsGoodAsComposed(i => GatedRmsNorm.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, first),
-                i => first ? ComposedNorm(i[0]!, i[2], groups) * nn.functional.silu(i[1]!) : ComposedNorm(i[0]! * nn.functional.silu(i[1]!), i[2], groups),
+                i => first ? ComposedNorm(i[0]!, i[2], groups) * nn.functional.silu(i[1]!)
+                : ComposedNorm(i[0]! * nn.functional.silu(i[1]!), i[2], groups),
                 i => GatedRmsNormReference.Forward(i[0]!, i[1]!, i[2], 1e-5, groups, first), Normal(rows, width), Normal(rows, width), Normal(width));
         if (groups > 1) return;
         Tensor Sum(IReadOnlyList<Tensor?> i, Func<Tensor, Tensor?, Tensor> norm)
@@ -64,7 +72,8 @@ public class PointwiseDeviceTests
             var total = i[0]!.add(i[1]!, Scalars.One);
             return cat([norm(total, i[2]), total], -1);
         }
-        IsAsGoodAsComposed(i => { var (y, total) = RmsNorm.ForwardSum(i[0]!, i[1]!, i[2]); return cat([y, total], -1); }, i => Sum(i, (x, weight) => ComposedNorm(x, weight)),
+        IsAsGoodAsComposed(i => { var (y, total) = RmsNorm.ForwardSum(i[0]!, i[1]!, i[2]); return cat([y, total], -1); },
+            i => Sum(i, (x, weight) => ComposedNorm(x, weight)),
             i => Sum(i, (x, weight) => RmsNormReference.Forward(x, weight)), Normal(rows, width), Normal(rows, width), Normal(width));
     }
 
@@ -75,7 +84,8 @@ public class PointwiseDeviceTests
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
-        IsAsGoodAsComposed(i => SwiGlu.Forward(i[0]!, i[1]!), i => nn.functional.silu(i[0]!) * i[1]!, i => SwiGluReference.Forward(i[0]!, i[1]!), Normal(rows, width), Normal(rows, width));
+        IsAsGoodAsComposed(i => SwiGlu.Forward(i[0]!, i[1]!), i => nn.functional.silu(i[0]!) * i[1]!, i => SwiGluReference.Forward(i[0]!, i[1]!),
+            Normal(rows, width), Normal(rows, width));
         // halves of one projection, read as they lie
         Tensor Half(Tensor both, int part) => both.narrow(-1, part * width, width);
         IsAsGoodAsComposed(i => SwiGlu.Forward(Half(i[0]!, 0), Half(i[0]!, 1)), i => nn.functional.silu(Half(i[0]!, 0)) * Half(i[0]!, 1),
@@ -91,8 +101,10 @@ public class PointwiseDeviceTests
         using var random = manual_seed(4);
         foreach (int rows in new[] { 1, batch })
         {
-            var (cosine, sine) = (rand([rows, length, pairs], ScalarType.Float32, Gpu.Device), rand([rows, length, pairs], ScalarType.Float32, Gpu.Device));
-            IsAsGoodAsComposed(i => Rotary.Forward(i[0]!, cosine, sine), i => RotaryReference.Forward(i[0]!, cosine.to(i[0]!.dtype), sine.to(i[0]!.dtype)),
+            var (cosine, sine) = (rand([rows, length, pairs], ScalarType.Float32, Gpu.Device),
+                rand([rows, length, pairs], ScalarType.Float32, Gpu.Device));
+            IsAsGoodAsComposed(i => Rotary.Forward(i[0]!, cosine, sine),
+                i => RotaryReference.Forward(i[0]!, cosine.to(i[0]!.dtype), sine.to(i[0]!.dtype)),
                 i => RotaryReference.Forward(i[0]!, cosine.to(ScalarType.Float64), sine.to(ScalarType.Float64)), Normal(batch, length, heads, size));
         }
     }

@@ -7,22 +7,28 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
-    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), norms of parts a few lanes wide and of ones wider than a block holds,
-    // fusions of branches, the selective scan of few channels, and attention of several head sizes
+    // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), norms of parts a few
+    // lanes wide and of ones wider than a block holds, fusions of branches, the selective scan of few channels, and attention of several head sizes
     static IEnumerable<CudaSource> Shapes(int capability) =>
-        new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912), StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
+        new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912),
+            StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
             .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
             .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
-                    select CudaSource.Embedded(NormLaunchConfiguration.For(vectors, backward, mode, ScalarType.BFloat16).Source(mode, ScalarType.BFloat16, true)))
+                    select CudaSource.Embedded(NormLaunchConfiguration.For(vectors, backward, mode, ScalarType.BFloat16)
+                        .Source(mode, ScalarType.BFloat16, true)))
             .Concat(from form in Enum.GetValues<BranchFusionForm>() from backward in new[] { false, true }
-                    select CudaSource.Embedded(new BranchFusionLaunchConfiguration(backward, form, false, 64, 256, 0).Source(ScalarType.BFloat16, true)))
-            .Concat(from type in new[] { "bfloat16 SCAN_ELEMENT=bfloat16", "float32 SCAN_ELEMENT=float" } from documents in new[] { 0, 1 } from saves in new[] { 0, 1 }
-                    select CudaSource.Embedded($"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"))
+                    select CudaSource.Embedded(new BranchFusionLaunchConfiguration(backward, form, false, 64, 256, 0)
+                        .Source(ScalarType.BFloat16, true)))
+            .Concat(from type in new[] { "bfloat16 SCAN_ELEMENT=bfloat16", "float32 SCAN_ELEMENT=float" } from documents in new[] { 0, 1 }
+            from saves in new[] { 0, 1 }
+                    select CudaSource.Embedded(
+                        $"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
                     let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, sinks, 232_448)
                     from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
                     where capability == 90 select CudaSource.Embedded(source))
-            .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
+            .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
+            from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }
                     select CudaSource.Embedded(AttentionDecodeShape.Create(type, sizes.Head, sizes.Value, rows, capped, 101_376).Source));
 
@@ -36,7 +42,8 @@ public class PtxTests
         try
         {
             Assert.NotEmpty(CudaSource.All);
-            Parallel.ForEach(CudaSource.All.Concat(Shapes(90)).Select((source, i) => (Source: source, Folder: Directory.CreateDirectory(Path.Combine(folder, $"{i}")).FullName)),
+            Parallel.ForEach(CudaSource.All.Concat(Shapes(90))
+                .Select((source, i) => (Source: source, Folder: Directory.CreateDirectory(Path.Combine(folder, $"{i}")).FullName)),
                 one => Check(one.Source, one.Folder, architecture));
         }
         finally
@@ -63,14 +70,16 @@ public class PtxTests
         }
         var compiler = new CudaCompiler(library);
         string[] options = [$"--gpu-architecture={architecture}", "--std=c++17", "--device-as-default-execution-space"];
-        Parallel.ForEach(CudaSource.All.Concat(Shapes(architecture == "sm_90a" ? 90 : 80)), source => Assert.NotEmpty(compiler.Compile(source, options)));
+        Parallel.ForEach(CudaSource.All.Concat(Shapes(architecture == "sm_90a" ? 90 : 80)),
+            source => Assert.NotEmpty(compiler.Compile(source, options)));
     }
 
     static void Check(CudaSource source, string folder, string architecture)
     {
         foreach (var (name, text) in source.Headers.Prepend((source.Name, source.Text))) File.WriteAllText(Path.Combine(folder, name), text);
         var ptx = Path.Combine(folder, "out.ptx");
-        var (code, log) = CppCompiler.Run(CppCompiler.Ptx!, "-x", "cuda", $"--cuda-gpu-arch={architecture}", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
+        var (code, log) = CppCompiler.Run(
+            CppCompiler.Ptx!, "-x", "cuda", $"--cuda-gpu-arch={architecture}", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
             "--cuda-device-only", "-std=c++17", "-O2", "-Wall", "-Werror", "-S", "-include", Path.Combine(CppCompiler.Headers, "ptx.hpp"),
             Path.Combine(folder, source.Name), "-o", ptx);
         Assert.True(code == 0, $"{source.Name} for {architecture}:\n{log}");

@@ -3,7 +3,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Every kernel once over small odd sizes, for a memory checker to watch: it slows a card down a hundredfold. Set PYTORCH_NO_CUDA_MEMORY_CACHING=1, so that tensors lie apart.</summary>
+/// <summary>
+/// Every kernel once over small odd sizes, for a memory checker to watch: it slows a card down a hundredfold. Set PYTORCH_NO_CUDA_MEMORY_CACHING=1,
+/// so that tensors lie apart.
+/// </summary>
 [Trait("device", "cuda")]
 [Trait("sanitizer", "small")]
 public class SanitizerDeviceTests
@@ -49,7 +52,8 @@ public class SanitizerDeviceTests
             foreach (var positions in new[] { null, AttentionPositions.FromLayout(layout, Gpu.Device) })
                 foreach (var (window, sinks) in new[] { ((int?)null, 0), (30, 4) })
                 {
-                    var output = FusedAttention.Forward(New(4, size), New(2, size), New(2, valueSize), window: window, sinks: sinks, positions: positions);
+                    var output = FusedAttention.Forward(
+                        New(4, size), New(2, size), New(2, valueSize), window: window, sinks: sinks, positions: positions);
                     Autograd.Backward(output.to(ScalarType.Float32).sum());
                     Assert.True(output.isfinite().all().item<bool>());
                 }
@@ -79,7 +83,8 @@ public class SanitizerDeviceTests
             Watch(GatedRmsNorm.Forward(Normal(rows, width), Normal(rows, width), Normal(width)));
             Watch(RmsNorm.ForwardSum(Normal(rows, width), Normal(rows, width), Normal(width)).Output);
             Watch(SwiGlu.Forward(Normal(rows, width), Normal(rows, width)));
-            Watch(LinearCrossEntropy.Forward(Normal(rows, 8), Normal(width, 8), randint(0, width, [rows], ScalarType.Int64, Gpu.Device), labelSmoothing: 0.1, zLoss: 1e-4));
+            Watch(LinearCrossEntropy.Forward(
+                Normal(rows, 8), Normal(width, 8), randint(0, width, [rows], ScalarType.Int64, Gpu.Device), labelSmoothing: 0.1, zLoss: 1e-4));
             var (cosine, sine) = (rand([1, rows, 4], ScalarType.Float32, Gpu.Device), rand([1, rows, 4], ScalarType.Float32, Gpu.Device));
             Watch(Rotary.Forward(Normal(2, rows, 3, 11), cosine, sine));
         }

@@ -42,7 +42,8 @@ public class SecondGpuDeviceTests
         AreNeeded();
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        var (x, y, weight, head) = (OperatorCheck.Normal(66, 128), OperatorCheck.Normal(66, 128), OperatorCheck.Normal(128), OperatorCheck.Normal(5003, 128) * 0.3);
+        var (x, y, weight, head) = (OperatorCheck.Normal(66, 128), OperatorCheck.Normal(66, 128), OperatorCheck.Normal(128),
+            OperatorCheck.Normal(5003, 128) * 0.3);
         var targets = randint(0, 5003, [66], ScalarType.Int64);
         Equal(i => RmsNorm.Forward(i[0], i[1]), x, weight);
         Equal(i => GatedRmsNorm.Forward(i[0], i[1], i[2]), x, y, weight);

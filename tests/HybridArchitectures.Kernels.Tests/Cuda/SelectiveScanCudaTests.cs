@@ -30,8 +30,10 @@ public class SelectiveScanCudaTests : IDisposable
 
     // x, timeStep, a, b, c, skip, gate, bias, initial state
     static Tensor?[] Inputs(long batch, long length, long channels, long groups, long states, bool optional = true) =>
-        [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(batch, length, channels) - 1.0, -rand([channels, states], ScalarType.Float64) * 2 - 0.01,
-            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states), optional ? OperatorCheck.Normal(channels) : null,
+        [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(batch, length, channels) - 1.0,
+            -rand([channels, states], ScalarType.Float64) * 2 - 0.01,
+            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states),
+            optional ? OperatorCheck.Normal(channels) : null,
             optional ? OperatorCheck.Normal(batch, length, channels) : null, optional ? OperatorCheck.Normal(channels) * 0.3 : null,
             optional ? OperatorCheck.Normal(batch, channels, states) : null];
 
@@ -141,7 +143,8 @@ public class SelectiveScanCudaTests : IDisposable
 
     // decays of bfloat16 get a little more than their exponent
     [Theory]
-    [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000), InlineData(ScalarType.Float32, 0)]
+    [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000),
+        InlineData(ScalarType.Float32, 0)]
     public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int maxWarps)
     {
         SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
@@ -184,7 +187,8 @@ public class SelectiveScanCudaTests : IDisposable
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();
         var inputs = Inputs(2, 40, channels, groups, states);
-        OperatorCheck.BFloat16IsAsGoodAsComposed(i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), inputs, 2, 5, 7, 8);
+        OperatorCheck.BFloat16IsAsGoodAsComposed(
+            i => Run(i, true, null), i => Reference(i, true, null), i => Reference(i, true, null), inputs, 2, 5, 7, 8);
     }
 
     [Theory]
@@ -224,7 +228,8 @@ public class SelectiveScanCudaTests : IDisposable
                 double tolerance = type == ScalarType.Float32 ? 1e-5 : 8e-3;       // bfloat16: half a unit of its 8 bits in the output
                 var (x, step, gate, b, c) = (Half(2, channels), Half(2, channels), Half(2, channels), Half(2, 1, states), Half(2, 1, states));
                 var (a, skip, bias, state) = (-rand(channels, states), randn(channels), randn(channels), randn(2, channels, states));
-                var (expected, after) = SelectiveScanReference.Forward(x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate.unsqueeze(1), bias, true, state.clone(), null);
+                var (expected, after) = SelectiveScanReference.Forward(
+                    x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate.unsqueeze(1), bias, true, state.clone(), null);
                 var own = state.clone();
                 var output = SelectiveScan.Step(own, x, step, a, b, c, skip, gate, bias, true);
                 OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the output");
@@ -233,7 +238,8 @@ public class SelectiveScanCudaTests : IDisposable
                 var (heads, groups) = (2 * channels, channels);
                 (x, step, b, c) = (Half(2, heads, 5), Half(2, heads), Half(2, groups, states), Half(2, groups, states));
                 (a, skip, bias, state) = (-rand(heads), randn(heads), randn(heads), randn(2, heads, 5, states));
-                (expected, after) = StateSpaceDualReference.Forward(x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, bias, true, (0.3, 0.9), state.clone(), null);
+                (expected, after) = StateSpaceDualReference.Forward(
+                    x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, bias, true, (0.3, 0.9), state.clone(), null);
                 own = state.clone();
                 output = StateSpaceDual.Step(own, x, step, a, b, c, skip, bias, true, (0.3, 0.9));
                 OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the dual's output");
@@ -247,6 +253,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        Refusal.Expect("a", "257 states", () => SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
+        Refusal.Expect("a", "257 states", () =>
+            SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
     }
 }

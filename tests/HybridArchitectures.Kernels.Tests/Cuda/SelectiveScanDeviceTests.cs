@@ -11,7 +11,8 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
 
     // the sizes that mamba_ssm tests
     [Theory]
-    [InlineData(8), InlineData(16), InlineData(32), InlineData(64), InlineData(128), InlineData(256), InlineData(372), InlineData(512), InlineData(784), InlineData(1024), InlineData(1134), InlineData(2048), InlineData(4096)]
+    [InlineData(8), InlineData(16), InlineData(32), InlineData(64), InlineData(128), InlineData(256), InlineData(372), InlineData(512),
+        InlineData(784), InlineData(1024), InlineData(1134), InlineData(2048), InlineData(4096)]
     public void Errors_are_at_most_twice_those_of_composed_operators_at_published_sizes(int length)
     {
         Gpu.IsNeeded();
@@ -38,7 +39,8 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
     });
 
     [Theory]
-    [InlineData(1), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129), InlineData(255), InlineData(256), InlineData(257), InlineData(1000)]
+    [InlineData(1), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129), InlineData(255),
+        InlineData(256), InlineData(257), InlineData(1000)]
     public void Channels_in_eights_err_at_most_twice_as_much_as_composed_operators_at_any_length(int length)
     {
         foreach (int maxWarps in new[] { 1000, 0 })
@@ -53,8 +55,10 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
     // average (lab/kernels-log.md), and over thousands of tokens that adds up in the gradient of a, which is float32. Operators that take token by
     // token in float32 are 0.6e-6 to 2e-6 off there, those in chunks of this test 1e-7 to 4e-7, in bfloat16 throughout a quarter.
     [Theory]
-    [InlineData(4099, 16, 1000), InlineData(4099, 16, 0), InlineData(8192, 64, 1000), InlineData(8192, 64, 0), InlineData(70_000, 16, 1000), InlineData(70_000, 16, 0)]
-    public void Thousands_of_tokens_err_at_most_twice_as_much_or_in_the_gradient_of_a_by_three_millionths(int length, int channels, int maxWarps) => WithMaxWarps(maxWarps, () =>
+    [InlineData(4099, 16, 1000), InlineData(4099, 16, 0), InlineData(8192, 64, 1000), InlineData(8192, 64, 0), InlineData(70_000, 16, 1000),
+        InlineData(70_000, 16, 0)]
+    public void Thousands_of_tokens_err_at_most_twice_as_much_or_in_the_gradient_of_a_by_three_millionths(int length, int channels, int maxWarps) =>
+        WithMaxWarps(maxWarps, () =>
     {
         using var scope = NewDisposeScope();
         ErrsAtMostTwice(() => SelectiveScanOperator.Inputs(1, length, channels, 1, 16), ofA: 3e-6);
@@ -78,7 +82,8 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
 
     // the GPU's 2^x gets a little more than its exponent
     [Theory]
-    [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000), InlineData(ScalarType.Float32, 0)]
+    [InlineData(ScalarType.BFloat16, 1000), InlineData(ScalarType.BFloat16, 0), InlineData(ScalarType.Float32, 1000),
+        InlineData(ScalarType.Float32, 0)]
     public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int maxWarps) =>
         WithMaxWarps(maxWarps, () => SelectiveScanOperator.StepsOf0LeaveStatesAsTheyAre(type, 20_000, Gpu.Device));
 

@@ -34,7 +34,8 @@ public abstract class SequenceDeviceTests
     }
 
     [Theory]
-    [InlineData(1), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129), InlineData(255), InlineData(256), InlineData(257)]
+    [InlineData(1), InlineData(63), InlineData(64), InlineData(65), InlineData(127), InlineData(128), InlineData(129), InlineData(255),
+        InlineData(256), InlineData(257)]
     [InlineData(1000), InlineData(4099), InlineData(70_000)]
     public void Errors_are_at_most_twice_those_of_composed_operators_at_any_length(int length)
     {
@@ -159,7 +160,8 @@ public abstract class SequenceDeviceTests
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
         var inputs = new Tensors();
-        foreach (var (name, tensor) in HugeInputs()) inputs[name] = tensor.to(Operator.Activations.Contains(name) ? ScalarType.BFloat16 : ScalarType.Float32).detach().requires_grad_();
+        foreach (var (name, tensor) in HugeInputs())
+            inputs[name] = tensor.to(Operator.Activations.Contains(name) ? ScalarType.BFloat16 : ScalarType.Float32).detach().requires_grad_();
         var (output, final) = Operator.Forward(inputs);
         Assert.True(output.NumberOfElements > int.MaxValue);
         var direction = randn_like(output);
@@ -170,13 +172,15 @@ public abstract class SequenceDeviceTests
         {
             using var inner = NewDisposeScope();
             var alone = new Tensors();
-            foreach (var (name, tensor) in inputs) alone[name] = (batched.Contains(name) ? tensor.detach().narrow(0, row, 1) : tensor.detach()).clone().requires_grad_();
+            foreach (var (name, tensor) in inputs)
+                alone[name] = (batched.Contains(name) ? tensor.detach().narrow(0, row, 1) : tensor.detach()).clone().requires_grad_();
             var (own, ownFinal) = Operator.Forward(alone);
             Autograd.Backward(own, direction.narrow(0, row, 1).contiguous());
             SequenceOperator.Close("output", output.narrow(0, row, 1), own.detach().to(ScalarType.Float64), ScalarType.BFloat16);
             SequenceOperator.Close("final", final.narrow(0, row, 1), ownFinal.detach().to(ScalarType.Float64), ScalarType.BFloat16);
             foreach (var name in batched)
-                SequenceOperator.Close($"d {name}", inputs[name].grad!.narrow(0, row, 1), alone[name].grad!.to(ScalarType.Float64), ScalarType.BFloat16);
+                SequenceOperator.Close($"d {name}", inputs[name].grad!.narrow(0, row, 1), alone[name].grad!.to(ScalarType.Float64),
+                    ScalarType.BFloat16);
         }
     }
 
@@ -204,7 +208,8 @@ public abstract class SequenceDeviceTests
                 if (alike is null && inputs["x"].size(1) > Short) draws = 1;
                 var exact = Operator.Evaluate(inputs, ScalarType.Float64, layout, rounding: type, device: Gpu.Device, forward: Operator.Composed);
                 // token by token, as one would write it, where that ends in time
-                var composed = Operator.Evaluate(inputs, type, layout, device: Gpu.Device, forward: alike ?? (inputs["x"].size(1) <= 1000 ? Sequential : Operator.Composed));
+                var composed = Operator.Evaluate(
+                    inputs, type, layout, device: Gpu.Device, forward: alike ?? (inputs["x"].size(1) <= 1000 ? Sequential : Operator.Composed));
                 Tensors ours;
                 using (Gpu.Poisoned()) ours = Operator.Evaluate(inputs, type, layout, device: Gpu.Device);
                 foreach (var name in exact.Keys)
@@ -217,7 +222,8 @@ public abstract class SequenceDeviceTests
                     lists.Exact.Add((exact[name] / size).MoveToOuterDisposeScope());
                 }
             }
-            foreach (var (name, lists) in all) OperatorCheck.ErrsAtMostTwice($"{type}, {name}", stack(lists.Ours), stack(lists.Composed), stack(lists.Exact),
+            foreach (var (name, lists) in all)
+                OperatorCheck.ErrsAtMostTwice($"{type}, {name}", stack(lists.Ours), stack(lists.Composed), stack(lists.Exact),
                 type == ScalarType.BFloat16 && name == "d a" ? ofA : OperatorCheck.Order);
         }
     }

@@ -29,11 +29,13 @@ public abstract class SequenceEmulationTests : IDisposable
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
-    public void Padded_rows_equal_the_row_alone(ScalarType type) => CudaEmulation.BothOrders(() => Properties.PaddedRowsEqualTheRowAlone(type, [36, 0, 1, 9], 36, Variant));
+    public void Padded_rows_equal_the_row_alone(ScalarType type) =>
+        CudaEmulation.BothOrders(() => Properties.PaddedRowsEqualTheRowAlone(type, [36, 0, 1, 9], 36, Variant));
 
     [Theory]
     [InlineData(1), InlineData(32), InlineData(39)]
-    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at) => CudaEmulation.BothOrders(() => Properties.SplitEqualsWhole(ScalarType.Float32, 40, at, Variant));
+    public void A_row_split_anywhere_with_its_state_carried_equals_the_whole(int at) =>
+        CudaEmulation.BothOrders(() => Properties.SplitEqualsWhole(ScalarType.Float32, 40, at, Variant));
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
@@ -44,7 +46,8 @@ public abstract class SequenceEmulationTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        var (inputs, sliced) = (Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32), Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32));
+        var (inputs, sliced) = (Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32),
+            Operator.Leaves(Operator.Inputs(2, 20, Variant), ScalarType.Float32));
         foreach (var name in Operator.Timed)
         {
             var tensor = inputs[name].detach();

@@ -18,8 +18,10 @@ public class StateSpaceDualCudaTests : IDisposable
 
     // x, timeStep, a, b, c, skip, bias, initial state
     static Tensor?[] Inputs(long batch, long length, long heads, long headSize, long groups, long states, bool optional = true) =>
-        [OperatorCheck.Normal(batch, length, heads, headSize), OperatorCheck.Normal(batch, length, heads) - 1.0, -rand([heads], ScalarType.Float64) * 2 - 0.01,
-            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states), optional ? OperatorCheck.Normal(heads) : null,
+        [OperatorCheck.Normal(batch, length, heads, headSize), OperatorCheck.Normal(batch, length, heads) - 1.0,
+            -rand([heads], ScalarType.Float64) * 2 - 0.01,
+            OperatorCheck.Normal(batch, length, groups, states), OperatorCheck.Normal(batch, length, groups, states),
+            optional ? OperatorCheck.Normal(heads) : null,
             optional ? OperatorCheck.Normal(heads) * 0.3 : null, optional ? OperatorCheck.Normal(batch, heads, headSize, states) : null];
 
     static Tensor Run(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
@@ -90,15 +92,19 @@ public class StateSpaceDualCudaTests : IDisposable
         using var random = manual_seed(7);
         using var layout = SequenceLayout.Packed([[length - 9, 9], [length / 2]], length);
         var kept = new HashSet<int> { 2, 5, 6, 7 };
-        var inputs = Inputs(2, length, heads, headSize, 1, states).Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
+        var inputs = Inputs(2, length, heads, headSize, 1, states)
+            .Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
         foreach (var (rows, backwards) in new[] { (null, false), (layout, true) })
         {
             using var emulation = new CudaEmulation(backwards);
             var expected = OperatorCheck.Run(i => Reference(i, rows, null), inputs, ScalarType.Float64);
-            var composed = OperatorCheck.Run(i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), inputs, ScalarType.BFloat16, kept);
+            var composed = OperatorCheck.Run(
+                i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), inputs, ScalarType.BFloat16,
+                kept);
             var actual = OperatorCheck.Run(i => Run(i, rows, null), inputs, ScalarType.BFloat16, kept);
             // a, skip and bias have one number a head: too few for a mean error, but never further off than a bfloat16 is
-            for (int i = 0; i < expected.Length; i++) OperatorCheck.ErrsAtMostTwice($"result {i}", actual[i], composed[i], expected[i], kept.Contains(i - 1) && i < 8 ? 4e-3 : 1e-6);
+            for (int i = 0; i < expected.Length; i++)
+                OperatorCheck.ErrsAtMostTwice($"result {i}", actual[i], composed[i], expected[i], kept.Contains(i - 1) && i < 8 ? 4e-3 : 1e-6);
         }
     }
 
@@ -110,7 +116,8 @@ public class StateSpaceDualCudaTests : IDisposable
         using var random = manual_seed(11);
         using var emulation = new CudaEmulation();
         var kept = new HashSet<int> { 2, 5, 6, 7 };
-        var inputs = Inputs(2, 70, 2, 64, 1, 64).Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16)).ToArray();
+        var inputs = Inputs(2, 70, 2, 64, 1, 64).Select((input, i) => input!.to(kept.Contains(i) ? ScalarType.Float32 : ScalarType.BFloat16))
+            .ToArray();
         foreach (long width in new[] { 128, 132 })
         {
             inputs[3] = OperatorCheck.Normal(1, 70, 1, 64).to(ScalarType.BFloat16).expand(2, -1, -1, -1);
@@ -135,9 +142,11 @@ public class StateSpaceDualCudaTests : IDisposable
         using var random = manual_seed(8);
         using var emulation = new CudaEmulation();
         var inputs = Inputs(1, 20, 1, 16, 1, 16).Select((input, i) => input!.to(i == 0 ? ScalarType.BFloat16 : ScalarType.Float32)).ToArray();
-        var (output, final) = StateSpaceDual.Forward(inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[4]!, inputs[5], inputs[6], true, null, inputs[7]);
+        var (output, final) = StateSpaceDual.Forward(
+            inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[4]!, inputs[5], inputs[6], true, null, inputs[7]);
         var exact = inputs.Select(input => input!.to(ScalarType.Float64)).ToArray();
-        var (expected, expectedFinal) = StateSpaceDualReference.Forward(exact[0], exact[1], exact[2], exact[3], exact[4], exact[5], exact[6], true, null, exact[7], null);
+        var (expected, expectedFinal) =
+            StateSpaceDualReference.Forward(exact[0], exact[1], exact[2], exact[3], exact[4], exact[5], exact[6], true, null, exact[7], null);
         Assert.Equal(ScalarType.BFloat16, output.dtype);
         OperatorCheck.Close(expected, output, 4e-3, "the output");       // half a unit of bfloat16's 8 bits
         OperatorCheck.Close(expectedFinal, final, 2e-6, "the state");
@@ -187,7 +196,8 @@ public class StateSpaceDualCudaTests : IDisposable
                 foreach (long states in new[] { 1, 16, 64, 96, 128, 256 })
                     foreach (long heads in new[] { 1, 3, 64 })
                     {
-                        var shape = StateSpaceDualShape.For(headSize, Math.Min(states, StateSpaceDualShape.MaxStates(single, shared)), single, heads, false, capability, shared);
+                        var shape = StateSpaceDualShape.For(
+                            headSize, Math.Min(states, StateSpaceDualShape.MaxStates(single, shared)), single, heads, false, capability, shared);
                         Assert.InRange(new[] { shape.StatesShared, shape.WalkShared, shape.PairShared }.Max(), 1, shared);
                     }
     }

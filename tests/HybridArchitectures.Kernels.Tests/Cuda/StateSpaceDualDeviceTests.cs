@@ -9,8 +9,11 @@ public class StateSpaceDualDeviceTests : ScanDeviceTests
     protected override SequenceOperator Operator { get; } = new StateSpaceDualOperator();
 
     // the paper's chunks of bfloat16 products
-    protected override Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? Alike(ScalarType type) => type != ScalarType.BFloat16 ? null : static (i, layout) =>
-        StateSpaceDualOperator.Chunked(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), i.GetValueOrDefault("initialState"), layout);
+    protected override Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? Alike(ScalarType type) =>
+        type != ScalarType.BFloat16 ? null : static (i, layout) =>
+        StateSpaceDualOperator.Chunked(
+            i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"),
+            i.GetValueOrDefault("initialState"), layout);
 
     protected override Tensors LongInputs(long length) => StateSpaceDualOperator.Inputs(1, length, 4, 24, 2, 40);
 

@@ -14,7 +14,8 @@ public class StateUpdateDeviceTests
     static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
     // runs a step in float64, composed in the type, and by the operator; x first, the state last, parameters between
-    static void Check(ScalarType type, Tensor?[] activations, Tensor?[] parameters, Tensor state, Func<Tensor?[], Tensor?[], Tensor, (Tensor Output, Tensor State)> composed,
+    static void Check(ScalarType type, Tensor?[] activations, Tensor?[] parameters, Tensor state, Func<Tensor?[], Tensor?[], Tensor,
+        (Tensor Output, Tensor State)> composed,
         Func<Tensor?[], Tensor?[], Tensor, Tensor> step)
     {
         using var scope = NewDisposeScope();
@@ -31,7 +32,8 @@ public class StateUpdateDeviceTests
     }
 
     [Theory]
-    [InlineData(16, 2048), InlineData(32, 2048), InlineData(64, 2064), InlineData(16, 4096), InlineData(64, 4096), InlineData(7, 123), InlineData(200, 65)]
+    [InlineData(16, 2048), InlineData(32, 2048), InlineData(64, 2064), InlineData(16, 4096), InlineData(64, 4096), InlineData(7, 123),
+        InlineData(200, 65)]
     public void Of_the_selective_scan(int states, int channels)
     {
         Gpu.IsNeeded();
@@ -39,11 +41,15 @@ public class StateUpdateDeviceTests
         using var random = manual_seed(1);
         foreach (var type in Types)
             foreach (bool gated in new[] { false, true })
-                Check(type, [Normal(2, channels), Normal(2, channels), Normal(2, 1, states), Normal(2, 1, states), gated ? Normal(2, channels) : null],
-                    [-rand([channels, states], ScalarType.Float64, Gpu.Device) - 1, Normal(channels), Normal(channels) - 4], Normal(2, channels, states),
+                Check(type, [Normal(2, channels), Normal(2, channels), Normal(2, 1, states), Normal(2, 1, states),
+                    gated ? Normal(2, channels) : null],
+                    [-rand([channels, states], ScalarType.Float64, Gpu.Device) - 1, Normal(channels), Normal(channels) - 4],
+                    Normal(2, channels, states),
                     (i, p, state) =>
                     {
-                        var (output, after) = SelectiveScanReference.Forward(i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], i[4]?.unsqueeze(1), p[2], true,
+                        var (output, after) = SelectiveScanReference.Forward(
+                            i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], i[4]?.unsqueeze(1), p[2],
+                            true,
                             state, null);
                         return (output.squeeze(1), after);
                     },
@@ -52,7 +58,8 @@ public class StateUpdateDeviceTests
 
     [Theory]
     // sequences, heads, head size, groups, states
-    [InlineData(2, 32, 64, 1, 16), InlineData(2, 32, 64, 2, 32), InlineData(2, 64, 64, 4, 64), InlineData(1, 8, 64, 8, 128), InlineData(64, 8, 128, 8, 96), InlineData(1, 64, 64, 8, 256)]
+    [InlineData(2, 32, 64, 1, 16), InlineData(2, 32, 64, 2, 32), InlineData(2, 64, 64, 4, 64), InlineData(1, 8, 64, 8, 128),
+        InlineData(64, 8, 128, 8, 96), InlineData(1, 64, 64, 8, 256)]
     [InlineData(64, 64, 64, 1, 128), InlineData(3, 5, 7, 5, 9)]
     public void Of_the_state_space_dual(int batch, int heads, int headSize, int groups, int states)
     {
@@ -64,7 +71,8 @@ public class StateUpdateDeviceTests
                 [-rand([heads], ScalarType.Float64, Gpu.Device) - 1, Normal(heads), Normal(heads) - 4], Normal(batch, heads, headSize, states),
                 (i, p, state) =>
                 {
-                    var (output, after) = StateSpaceDualReference.Forward(i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], p[2], true, null, state, null);
+                    var (output, after) = StateSpaceDualReference.Forward(
+                        i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], p[2], true, null, state, null);
                     return (output.squeeze(1), after);
                 },
                 (i, p, state) => StateSpaceDual.Step(state, i[0]!, i[1]!, p[0]!, i[2]!, i[3]!, p[1], p[2], true));

@@ -138,7 +138,8 @@ public class AutogradTests
     public void A_leaf_does_not_take_over_memory_that_others_use()
     {
         using var scope = NewDisposeScope();
-        var a = rand(3, 4).requires_grad_(); var b = rand(3, 4).requires_grad_(); var c = rand(3, 4).requires_grad_(); var d = rand(3, 4).requires_grad_();
+        var a = rand(3, 4).requires_grad_(); var b = rand(3, 4).requires_grad_(); var c = rand(3, 4).requires_grad_();
+        var d = rand(3, 4).requires_grad_();
         var (direction, outside, saved) = (ones(3, 4), ones(3, 4), ones(3, 4));
         var output = Autograd.Apply([a, b, c, d], context =>
         {

@@ -43,7 +43,9 @@ public sealed class CorrectedCopyTests : IDisposable
         var file = Path.Combine(folder, "file");
         File.WriteAllText(file, "no folder");
         int attempts = 0;
-        Assert.Equal(2, CorrectedCopy.Load(Library, "lib.so", [CorrectedCopy.Memory, file, folder], _ => ++attempts == 1 ? throw new DllNotFoundException("no execution") : attempts));
+        Assert.Equal(2, CorrectedCopy.Load(
+            Library, "lib.so", [CorrectedCopy.Memory, file, folder], _ =>
+            ++attempts == 1 ? throw new DllNotFoundException("no execution") : attempts));
     }
 
     [Fact]

@@ -8,7 +8,9 @@ public class FlushedDenormalsTests
     const int Many = 1 << 20;       // enough that libtorch shares them among its threads
 
     // 1e-30 * 1e-10, below the smallest normal number of float32
-    static long Kept(long count) => (full([count], Scalars.From(1e-30), ScalarType.Float32) * full([count], Scalars.From(1e-10), ScalarType.Float32)).ne(Scalars.Zero).sum().item<long>();
+    static long Kept(long count) =>
+    (full([count], Scalars.From(1e-30), ScalarType.Float32) * full([count], Scalars.From(1e-10), ScalarType.Float32)).ne(
+    Scalars.Zero).sum().item<long>();
 
     [Theory]
     [InlineData(3)]

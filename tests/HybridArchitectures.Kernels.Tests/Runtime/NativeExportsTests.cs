@@ -28,7 +28,9 @@ public class NativeExportsTests
         Assert.SkipUnless(File.Exists(path), $"{path} is not in the packages that were restored");
         bool windows = system == "win-x64";
         // a C++ function is asked for by the name that the system's compiler gives it
-        string[] asked = [.. Imports.Where(import => import.Library == library && !import.Name.StartsWith(windows ? "_Z" : "?", StringComparison.Ordinal)).Select(import => import.Name),
+        string[] asked = [.. Imports.Where(
+            import => import.Library == library && !import.Name.StartsWith(windows ? "_Z" : "?", StringComparison.Ordinal))
+            .Select(import => import.Name),
             .. library == NativeNames.TorchCpu ? [windows ? FlushedDenormals.WindowsName : FlushedDenormals.Name] : Array.Empty<string>()];
         Assert.True(asked.Length > 5);
         Assert.Empty(asked.Except(NativeExports.FromFile(path)));

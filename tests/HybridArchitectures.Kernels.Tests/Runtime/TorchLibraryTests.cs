@@ -6,7 +6,9 @@ namespace HybridArchitectures.Kernels.Tests.Runtime;
 
 public sealed class TorchLibraryTests : IDisposable
 {
-    static readonly string Probe = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../NativeProbe/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0"));
+    static readonly string Probe =
+        Path.GetFullPath(Path.Combine(
+        AppContext.BaseDirectory, "../../../../NativeProbe/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0"));
     static readonly bool HasProbe = File.Exists(Path.Combine(Probe, "NativeProbe.dll"));
     const string NoProbe = "the probe program is not in the folder of these tests";
 
@@ -16,11 +18,13 @@ public sealed class TorchLibraryTests : IDisposable
 
     sealed record Outcome(int Code, string Output, string Errors);
 
-    Task<Outcome> Run(string program, string? torch = null, string? cache = null, params string[] arguments) => Run(program, torch, cache, [], arguments);
+    Task<Outcome> Run(string program, string? torch = null, string? cache = null, params string[] arguments) =>
+        Run(program, torch, cache, [], arguments);
 
     async Task<Outcome> Run(string program, string? torch, string? cache, Dictionary<string, string> environment, string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(program, "NativeProbe.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(
+            "dotnet", [Path.Combine(program, "NativeProbe.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment.Remove(TorchLibrary.PathVariable);
         // with a package cache at hand TorchSharp would look for a libtorch there
         start.Environment["NUGET_PACKAGES"] = folder;
@@ -38,13 +42,16 @@ public sealed class TorchLibraryTests : IDisposable
     string WithoutLibtorch()
     {
         var copy = Directory.CreateDirectory(Path.Combine(folder, "program")).FullName;
-        foreach (var file in Directory.EnumerateFiles(Probe).Where(file => !file.EndsWith(".deps.json"))) File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
+        foreach (var file in Directory.EnumerateFiles(Probe).Where(file => !file.EndsWith(".deps.json")))
+            File.Copy(file, Path.Combine(copy, Path.GetFileName(file)));
         var native = Path.GetFileName(NativeNames.File(NativeNames.TorchSharp));
-        File.Copy(Directory.EnumerateFiles(Probe, native, SearchOption.AllDirectories).First(file => file.Contains("linux-x64")), Path.Combine(copy, native));
+        File.Copy(Directory.EnumerateFiles(Probe, native, SearchOption.AllDirectories).First(file => file.Contains("linux-x64")),
+            Path.Combine(copy, native));
         return copy;
     }
 
-    static void Works(Outcome outcome) => Assert.True(outcome is { Code: 0 } && outcome.Output.Trim() == "sum 3", $"{outcome.Code}: {outcome.Output} {outcome.Errors}");
+    static void Works(Outcome outcome) =>
+        Assert.True(outcome is { Code: 0 } && outcome.Output.Trim() == "sum 3", $"{outcome.Code}: {outcome.Output} {outcome.Errors}");
 
     [Fact]
     public async Task A_program_may_begin_with_TorchSharp_and_the_original_file_stays_as_it_is()
@@ -70,11 +77,13 @@ public sealed class TorchLibraryTests : IDisposable
     {
         Assert.SkipUnless(HasProbe, NoProbe);
         // every name that versions before this one would have taken
-        var original = File.ReadAllBytes(Directory.EnumerateFiles(Probe, NativeNames.File(NativeNames.TorchSharp), SearchOption.AllDirectories).First());
+        var original = File.ReadAllBytes(
+            Directory.EnumerateFiles(Probe, NativeNames.File(NativeNames.TorchSharp), SearchOption.AllDirectories).First());
         ElfVersionNeeds.Weaken(original, ["GLIBCXX_3.4.31", "GLIBCXX_3.4.32"]);
         var hash = Convert.ToHexStringLower(SHA256.HashData(original));
         string[] planted = [.. new[] { "cache", $"HybridArchitectures-{Environment.UserName}" }
-            .Select(name => Path.Combine(Directory.CreateDirectory(Path.Combine(folder, name, "native", hash)).FullName, NativeNames.File(NativeNames.TorchSharp)))];
+            .Select(name => Path.Combine(Directory.CreateDirectory(Path.Combine(folder, name, "native", hash)).FullName,
+            NativeNames.File(NativeNames.TorchSharp)))];
         foreach (var file in planted) File.WriteAllText(file, "foreign");
         Works(await Run(Probe, null, null, new() { ["TMPDIR"] = folder }, []));
         Assert.All(planted, file => Assert.Equal("foreign", File.ReadAllText(file)));

@@ -10,7 +10,8 @@ public class TorchOperatorTests
     {
         using var scope = NewDisposeScope();
         var x = rand(3, 8).requires_grad_(); var weight = rand(8).requires_grad_();
-        var y = TorchOperator.CallMany("aten::_fused_rms_norm", "", 2, x, new long[] { 8 }, OperatorArgument.Optional(weight), OperatorArgument.Optional(1e-5))[0];
+        var y = TorchOperator.CallMany(
+            "aten::_fused_rms_norm", "", 2, x, new long[] { 8 }, OperatorArgument.Optional(weight), OperatorArgument.Optional(1e-5))[0];
         var expected = x * (x.square().mean([-1], keepdim: true) + 1e-5).rsqrt() * weight;
         Assert.True(y.allclose(expected, rtol: 1e-5, atol: 1e-6));
         Autograd.Backward(y.sum());

@@ -43,7 +43,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     {
         using var package = ZipFile.OpenRead(packages.File(name));
         var dependencies = Dependencies(package).ToDictionary(element => (string)element.Attribute("id")!, StringComparer.OrdinalIgnoreCase);
-        Assert.DoesNotContain(dependencies.Keys, id => id.ToUpperInvariant() is var upper && (upper.StartsWith("TORCHSHARP-") || upper.StartsWith("LIBTORCH")));
+        Assert.DoesNotContain(dependencies.Keys,
+            id => id.ToUpperInvariant() is var upper && (upper.StartsWith("TORCHSHARP-") || upper.StartsWith("LIBTORCH")));
         Assert.DoesNotContain("MinVer", dependencies.Keys);
         foreach (var (id, dependency) in dependencies)
             if (PackedPackages.Names.Contains(id)) Assert.Equal(packages.Version, (string?)dependency.Attribute("version"));
@@ -67,7 +68,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     {
         using var package = ZipFile.OpenRead(packages.File("HybridArchitectures.Kernels"));
         Assert.Contains("analyzers/dotnet/cs/HybridArchitectures.Analyzers.dll", package.Entries.Select(entry => entry.FullName));
-        Assert.DoesNotContain(Dependencies(package), element => (string)element.Attribute("id")! is "HybridArchitectures.Analyzers" or "Microsoft.CodeAnalysis.CSharp");
+        Assert.DoesNotContain(Dependencies(package),
+            element => (string)element.Attribute("id")! is "HybridArchitectures.Analyzers" or "Microsoft.CodeAnalysis.CSharp");
     }
 
     [Fact]
@@ -106,13 +108,15 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         var documentation = PackedPackages.Names.Select(name => XmlExamples.Read(packages.File(name), name)).ToArray();
         var examples = documentation.SelectMany(package => package.Examples).ToDictionary();
         Assert.True(examples.Count >= 20, $"{examples.Count} members have an example");
-        foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces))) Write(name, text);
+        foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces)))
+            Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
         await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");
         var said = await Dotnet.Run(packages.Scratch, "run", "-c", "Release");
         Assert.EndsWith(ScratchProgram.LastWords, said.TrimEnd());
         Assert.True(File.Exists(Path.Combine(packages.Scratch, "report", "index.html")), said);
-        Assert.Equal(PackedPackages.Names.Length, Directory.GetDirectories(Path.Combine(packages.Scratch, "../installed"), "hybridarchitectures*").Length);
+        Assert.Equal(PackedPackages.Names.Length,
+            Directory.GetDirectories(Path.Combine(packages.Scratch, "../installed"), "hybridarchitectures*").Length);
     }
 
     [Fact]
@@ -143,7 +147,8 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
 
     void Write(string name, string text) => File.WriteAllText(Path.Combine(packages.Scratch, name), text);
 
-    static IEnumerable<XElement> Dependencies(ZipArchive package) => Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency");
+    static IEnumerable<XElement> Dependencies(ZipArchive package) =>
+        Manifest(package).Descendants().Where(element => element.Name.LocalName == "dependency");
 
     static string Value(ZipArchive package, string element) => Manifest(package).Descendants().Single(child => child.Name.LocalName == element).Value;
 

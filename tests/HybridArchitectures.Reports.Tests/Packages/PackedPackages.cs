@@ -5,7 +5,9 @@ namespace HybridArchitectures.Reports.Tests.Packages;
 /// <summary>The packages of this repository, packed once from what this test run has built, under a version of their own.</summary>
 public sealed class PackedPackages : IAsyncLifetime
 {
-    public static readonly string[] Names = ["HybridArchitectures", "HybridArchitectures.Evaluation", "HybridArchitectures.Kernels", "HybridArchitectures.Reports", "HybridArchitectures.Training"];
+    public static readonly string[] Names =
+        ["HybridArchitectures", "HybridArchitectures.Evaluation", "HybridArchitectures.Kernels", "HybridArchitectures.Reports",
+        "HybridArchitectures.Training"];
 
     /// <summary>The URL of a repository, which a checkout without a remote does not know.</summary>
     public const string RepositoryUrl = "https://example.org/hybrid-architectures";

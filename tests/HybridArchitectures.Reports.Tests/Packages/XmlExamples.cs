@@ -17,7 +17,8 @@ sealed partial record XmlExamples(IReadOnlyDictionary<string, string> Examples, 
         foreach (var (member, element) in members)
             foreach (var code in element.Elements("example").Elements("code"))
                 if (Outdent(code.Value) is var text && seen.Add(text)) examples[Free(member.Split('(')[0])] = text;
-        var spaces = members.Keys.Where(member => member.StartsWith("T:", StringComparison.Ordinal)).Select(member => LastName().Replace(member[2..], ""));
+        var spaces = members.Keys.Where(member => member.StartsWith("T:", StringComparison.Ordinal))
+            .Select(member => LastName().Replace(member[2..], ""));
         return new(examples, spaces.Where(IsNamespace).ToHashSet());
 
         // the constructor of a record repeats the docs of its type; overloads share a name

@@ -55,7 +55,8 @@ public sealed class LoraAdaptersTests : IDisposable
         using var model = TinyDesigns.Model(name);
         var plain = Forward(model);
         var weights = model.State.ToDictionary(item => item.Key, item => item.Value.clone());
-        using var adapters = LoraAdapters.Attach(model, new() { Rank = 3, Targets = model.Design.TiedHead ? LoraTargets.All & ~LoraTargets.Head : LoraTargets.All });
+        using var adapters = LoraAdapters.Attach(
+            model, new() { Rank = 3, Targets = model.Design.TiedHead ? LoraTargets.All & ~LoraTargets.Head : LoraTargets.All });
         Assert.True(plain.equal(Forward(model)).all().item<bool>());
         Shake(model);
         var adapted = Forward(model);
@@ -85,7 +86,8 @@ public sealed class LoraAdaptersTests : IDisposable
             foreach (var parameter in model.Parameters)
             {
                 Assert.Contains("lora_", parameter.Name);
-                Assert.True(parameter.Value.grad is { } gradient && gradient.isfinite().all().item<bool>() && gradient.abs().max().item<float>() > 0, $"{parameter.Name} has no gradient");
+                Assert.True(parameter.Value.grad is { } gradient && gradient.isfinite().all().item<bool>() && gradient.abs().max().item<float>() > 0,
+                    $"{parameter.Name} has no gradient");
                 parameter.Value.grad = null;
             }
             foreach (var (other, value, _) in model.AllParameters()) Assert.True(value.grad is null, $"{other} has a gradient");
@@ -100,7 +102,9 @@ public sealed class LoraAdaptersTests : IDisposable
             using var model = design.CreateModel(seed: 1);
             using var adapters = LoraAdapters.Attach(model, new() { Targets = LoraTargets.All });
             // what is left of two dimensions and more: filters, scans and the tokens of an untied embedding
-            var left = model.AllParameters().Where(item => !item.Name.Contains("lora_") && item.Value.dim() >= 2 && !adapters.Weights.Contains(item.Name)).Select(item => item.Name.Split('.')[^1]).Distinct();
+            var left = model.AllParameters()
+                .Where(item => !item.Name.Contains("lora_") && item.Value.dim() >= 2 && !adapters.Weights.Contains(item.Name))
+                .Select(item => item.Name.Split('.')[^1]).Distinct();
             Assert.Empty(left.Except(["conv_weight", "A_log", design.TiedHead ? "" : "embedding"]));
             Assert.Empty(adapters.Coverage().Untouched);
         }
@@ -164,7 +168,8 @@ public sealed class LoraAdaptersTests : IDisposable
             Assert.Equal(adapters.Weights, again.Adapters()!.Weights);
             Assert.True(Forward(model).equal(Forward(again)).all().item<bool>());
         }
-        Assert.Contains("merge or detach", Assert.Throws<ArgumentException>("model", () => PretrainedModel.Save(model, folder["exported"], "llama")).Message);
+        Assert.Contains("merge or detach",
+            Assert.Throws<ArgumentException>("model", () => PretrainedModel.Save(model, folder["exported"], "llama")).Message);
         adapters.Merge();
         Checkpoint.Save(model, folder["merged"]);
         using (var plain = Checkpoint.Load(folder["merged"]))
@@ -234,9 +239,11 @@ public sealed class LoraAdaptersTests : IDisposable
         using var adapters = LoraAdapters.Attach(model);
         Assert.Throws<ArgumentException>("model", () => LoraAdapters.Attach(model));
         adapters.Save(folder["a"]);
-        Assert.Contains("stack.blocks.2.mixer.query.weight", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["a"])).Message);
+        Assert.Contains("stack.blocks.2.mixer.query.weight",
+            Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["a"])).Message);
         Assert.Null(other.Adapters());
-        SafetensorsFile.Write(folder["b"], new Dictionary<string, Tensor> { ["x.down"] = zeros(2, 3) }, new Dictionary<string, string> { ["lora"] = "1", ["rank"] = "999999", ["alpha"] = "1", ["dropout"] = "0" });
+        SafetensorsFile.Write(folder["b"], new Dictionary<string, Tensor> { ["x.down"] = zeros(2, 3) },
+            new Dictionary<string, string> { ["lora"] = "1", ["rank"] = "999999", ["alpha"] = "1", ["dropout"] = "0" });
         Assert.Contains("does not have rank", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["b"])).Message);
         SafetensorsFile.Write(folder["c"], new Dictionary<string, Tensor> { ["x"] = zeros(2) });
         Assert.Contains("lora", Assert.Throws<InvalidDataException>(() => LoraAdapters.Load(other, folder["c"])).Message);

@@ -81,12 +81,14 @@ public sealed class PeftAdaptersTests : IDisposable
         var design = model.Design;
         var (width, hidden) = (design.Width, ((HybridArchitectures.Design.SwiGluSpec)design.Blocks[1].FeedForward).Width);
         var attention = (HybridArchitectures.Design.AttentionSpec)design.Blocks[0].Mixer!;
-        string path = Write(new() { ["r"] = 4, ["lora_alpha"] = 6, ["lora_dropout"] = 0.25, ["target_modules"] = new JsonArray("q_proj", "v_proj", "down_proj"), ["task_type"] = "CAUSAL_LM" },
+        string path = Write(new() { ["r"] = 4, ["lora_alpha"] = 6, ["lora_dropout"] = 0.25,
+            ["target_modules"] = new JsonArray("q_proj", "v_proj", "down_proj"), ["task_type"] = "CAUSAL_LM" },
             ("model.layers.0.self_attn.q_proj", width, attention.QueryWidth, 4), ("model.layers.1.self_attn.v_proj", width, attention.ValueWidth, 4),
             ("model.layers.1.mlp.down_proj", hidden, width, 4));
         using var adapters = PeftAdapters.Load(model, path, "llama");
         Assert.Equal((4, 6.0, 0.25), (adapters.Options.Rank, adapters.Options.Alpha, adapters.Options.Dropout));
-        Assert.Equal(["stack.blocks.0.mixer.query.weight", "stack.blocks.1.feed_forward.down.weight", "stack.blocks.1.mixer.value.weight"], adapters.Weights.Order());
+        Assert.Equal(["stack.blocks.0.mixer.query.weight", "stack.blocks.1.feed_forward.down.weight", "stack.blocks.1.mixer.value.weight"],
+            adapters.Weights.Order());
 
         using var merged = Base("llama");
         var plain = Forward(merged);
@@ -109,7 +111,8 @@ public sealed class PeftAdaptersTests : IDisposable
         string path = Write(new()
         {
             ["r"] = 4, ["lora_alpha"] = 6, ["use_rslora"] = true, ["target_modules"] = @".*\.(q|o)_proj",
-            ["rank_pattern"] = new JsonObject { ["layers.1.self_attn.q_proj"] = 9, [@"^model\.layers\.\d\.self_attn\.o_proj"] = 2 }, ["alpha_pattern"] = new JsonObject { ["o_proj"] = 5.5 },
+            ["rank_pattern"] = new JsonObject { ["layers.1.self_attn.q_proj"] = 9, [@"^model\.layers\.\d\.self_attn\.o_proj"] = 2 },
+            ["alpha_pattern"] = new JsonObject { ["o_proj"] = 5.5 },
         }, ("model.layers.0.self_attn.q_proj", width, attention.QueryWidth, 4), ("model.layers.1.self_attn.q_proj", width, attention.QueryWidth, 9),
             ("model.layers.1.self_attn.o_proj", attention.OutputWidth, width, 2));
         using var adapters = PeftAdapters.Load(model, path, "llama");
@@ -143,7 +146,8 @@ public sealed class PeftAdaptersTests : IDisposable
         using var model = Base("granite_dense");
         int width = model.Design.Width, hidden = ((HybridArchitectures.Design.SwiGluSpec)model.Design.Blocks[0].FeedForward).Width;
         const string module = "model.layers.0.shared_mlp.input_linear", family = "granitemoehybrid";
-        string path = Write(new() { ["r"] = 3, ["lora_alpha"] = 6, ["target_modules"] = new JsonArray("input_linear") }, (module, width, 2 * hidden, 3));
+        string path = Write(new() { ["r"] = 3, ["lora_alpha"] = 6, ["target_modules"] = new JsonArray("input_linear") },
+            (module, width, 2 * hidden, 3));
         using var merged = Base("granite_dense");
         Add(merged, "stack.blocks.0.feed_forward.gate.weight", path, module, 2);
         Add(merged, "stack.blocks.0.feed_forward.up.weight", path, module, 2, first: hidden);
@@ -158,7 +162,8 @@ public sealed class PeftAdaptersTests : IDisposable
         }
         // trained here, the two differ: ranks add up, with zeros between
         using var own = Base("granite_dense");
-        using var trained = LoraAdapters.Attach(own, new() { Rank = 3, Alpha = 6, Only = name => name.StartsWith("stack.blocks.0.feed_forward.", StringComparison.Ordinal) });
+        using var trained = LoraAdapters.Attach(
+            own, new() { Rank = 3, Alpha = 6, Only = name => name.StartsWith("stack.blocks.0.feed_forward.", StringComparison.Ordinal) });
         Shake(own);
         own.eval();
         PeftAdapters.Save(trained, folder["joined"], family);
@@ -212,11 +217,13 @@ public sealed class PeftAdaptersTests : IDisposable
         using var model = Base("llama");
         using var adapters = LoraAdapters.Attach(model, new() { Targets = LoraTargets.Attention });
         PeftAdapters.Save(adapters, folder["all"], "llama");
-        Assert.Equal("""["k_proj","o_proj","q_proj","v_proj"]""", JsonNode.Parse(File.ReadAllText(Path.Combine(folder["all"], Config)))!["target_modules"]!.ToJsonString());
+        Assert.Equal("""["k_proj","o_proj","q_proj","v_proj"]""",
+            JsonNode.Parse(File.ReadAllText(Path.Combine(folder["all"], Config)))!["target_modules"]!.ToJsonString());
         adapters.Detach();
         using var one = LoraAdapters.Attach(model, new() { Only = name => name == "stack.blocks.1.mixer.query.weight" });
         PeftAdapters.Save(one, folder["one"], "llama");
-        Assert.Equal("""["model.layers.1.self_attn.q_proj"]""", JsonNode.Parse(File.ReadAllText(Path.Combine(folder["one"], Config)))!["target_modules"]!.ToJsonString());
+        Assert.Equal("""["model.layers.1.self_attn.q_proj"]""",
+            JsonNode.Parse(File.ReadAllText(Path.Combine(folder["one"], Config)))!["target_modules"]!.ToJsonString());
     }
 
     [Fact]
@@ -233,7 +240,8 @@ public sealed class PeftAdaptersTests : IDisposable
     [InlineData("""{"use_dora": true}""", "use_dora is true; expected none or false: weight-decomposed adapters (DoRA) cannot be read")]
     [InlineData("""{"peft_type": "IA3"}""", "peft_type is \"IA3\"; expected \"LORA\"")]
     [InlineData("""{"bias": "lora_only"}""", "bias is \"lora_only\"; expected \"none\"")]
-    [InlineData("""{"modules_to_save": ["lm_head"]}""", "modules_to_save is [\"lm_head\"]; expected none or false: modules trained as a whole cannot be read")]
+    [InlineData("""{"modules_to_save": ["lm_head"]}""",
+        "modules_to_save is [\"lm_head\"]; expected none or false: modules trained as a whole cannot be read")]
     [InlineData("""{"init_lora_weights": "pissa_niter_4"}""", "init_lora_weights is \"pissa_niter_4\"; expected true, false or one of gaussian")]
     [InlineData("""{"fan_in_fan_out": true}""", "fan_in_fan_out is true; expected none or false")]
     [InlineData("""{"target_parameters": ["experts.gate_up_proj"]}""", "target_parameters is [\"experts.gate_up_proj\"]; expected none or false")]
@@ -250,7 +258,8 @@ public sealed class PeftAdaptersTests : IDisposable
     {
         using var model = Base("llama");
         var attention = (HybridArchitectures.Design.AttentionSpec)model.Design.Blocks[0].Mixer!;
-        var config = new JsonObject { ["r"] = 4, ["use_dora"] = false, ["use_qalora"] = false, ["megatron_core"] = "megatron.core", ["loftq_config"] = new JsonObject(), ["modules_to_save"] = null };
+        var config = new JsonObject { ["r"] = 4, ["use_dora"] = false, ["use_qalora"] = false, ["megatron_core"] = "megatron.core",
+            ["loftq_config"] = new JsonObject(), ["modules_to_save"] = null };
         foreach (var (key, value) in JsonNode.Parse(settings)!.AsObject()) config[key] = value?.DeepClone();
         string path = Write(config, ("model.layers.0.self_attn.q_proj", model.Design.Width, attention.QueryWidth, 4));
         string said = Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, path, "llama")).Message;
@@ -275,7 +284,8 @@ public sealed class PeftAdaptersTests : IDisposable
         string path = Write(new() { ["r"] = 4 }, new Dictionary<string, Tensor>
         {
             ["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"] = zeros(4, model.Design.Width),
-            ["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"] = zeros(attention.QueryWidth, 4), [tensor] = zeros(4, model.Design.Width),
+            ["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"] = zeros(attention.QueryWidth, 4),
+            [tensor] = zeros(4, model.Design.Width),
         });
         string said = Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, path, "llama")).Message;
         Assert.Contains(message, said);
@@ -289,7 +299,8 @@ public sealed class PeftAdaptersTests : IDisposable
         using var model = Base("llama");
         Assert.Throws<DirectoryNotFoundException>(() => PeftAdapters.Load(model, folder["none"], "llama"));
         Directory.CreateDirectory(folder["empty"]);
-        Assert.Contains("adapter_config.json", Assert.Throws<FileNotFoundException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message);
+        Assert.Contains("adapter_config.json",
+            Assert.Throws<FileNotFoundException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message);
         File.WriteAllText(Path.Combine(folder["empty"], Config), """{"peft_type": "LORA"}""");
         File.WriteAllText(Path.Combine(folder["empty"], "adapter_model.bin"), "");
         Assert.Contains("pickle", Assert.Throws<FileNotFoundException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message);

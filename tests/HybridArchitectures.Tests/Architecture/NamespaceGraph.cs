@@ -4,12 +4,13 @@ using System.Reflection.Emit;
 namespace HybridArchitectures.Tests.Architecture;
 
 /// <summary>
-/// Which namespaces of an assembly use which others, read from signatures, fields and the instructions of all methods. Constants and documentation do not count, since
-/// the compiler leaves no reference for them.
+/// Which namespaces of an assembly use which others, read from signatures, fields and the instructions of all methods. Constants and documentation do
+/// not count, since the compiler leaves no reference for them.
 /// </summary>
 sealed class NamespaceGraph
 {
-    const BindingFlags Everything = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
+    const BindingFlags Everything = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static
+        | BindingFlags.DeclaredOnly;
 
     static readonly Dictionary<short, OpCode> codes = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
         .Select(field => (OpCode)field.GetValue(null)!).ToDictionary(code => code.Value);
@@ -62,7 +63,8 @@ sealed class NamespaceGraph
     {
         try
         {
-            return type.Module.ResolveMember(token, type.IsGenericType ? type.GetGenericArguments() : null, method.IsGenericMethod ? method.GetGenericArguments() : null);
+            return type.Module.ResolveMember(
+                token, type.IsGenericType ? type.GetGenericArguments() : null, method.IsGenericMethod ? method.GetGenericArguments() : null);
         }
         catch (ArgumentException)
         {
@@ -90,7 +92,8 @@ sealed class NamespaceGraph
             short value = code[i] == 0xfe ? unchecked((short)(0xfe00 | code[i + 1])) : code[i];
             i += code[i] == 0xfe ? 2 : 1;
             var operand = codes[value].OperandType;
-            if (operand is OperandType.InlineMethod or OperandType.InlineField or OperandType.InlineType or OperandType.InlineTok) yield return BitConverter.ToInt32(code, i);
+            if (operand is OperandType.InlineMethod or OperandType.InlineField or OperandType.InlineType or OperandType.InlineTok)
+                yield return BitConverter.ToInt32(code, i);
             i += operand switch
             {
                 OperandType.InlineNone => 0,

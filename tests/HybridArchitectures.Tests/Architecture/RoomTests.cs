@@ -12,7 +12,7 @@ public partial class RoomTests
     [Fact]
     public void The_namespace_of_a_file_is_its_folder()
     {
-        string root = Path.Combine(Root(), "src", "HybridArchitectures");
+        string root = Path.Combine(Repository.Root, "src", "HybridArchitectures");
         foreach (string path in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories))
         {
             string folder = Path.GetRelativePath(root, Path.GetDirectoryName(path)!);
@@ -20,13 +20,6 @@ public partial class RoomTests
             string expected = folder == "." ? "HybridArchitectures" : $"HybridArchitectures.{folder.Replace(Path.DirectorySeparatorChar, '.')}";
             Assert.Equal((path, expected), (path, Namespace().Match(File.ReadAllText(path)).Groups[1].Value));
         }
-    }
-
-    static string Root()
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-            if (File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;
-        throw new DirectoryNotFoundException($"no HybridArchitectures.sln above {AppContext.BaseDirectory}");
     }
 
     [GeneratedRegex(@"^namespace ([\w.]+);", RegexOptions.Multiline)]

@@ -94,7 +94,8 @@ public sealed class ChatTemplateTests : IDisposable
     public void What_a_template_refuses_or_lacks_is_said()
     {
         Assert.False(ChatTemplate.IsInFolder(place.Path));
-        Assert.Contains("contains no chat template", Assert.Throws<FileNotFoundException>(() => ChatTemplate.FromFolder(place.Path, Tokenizer)).Message);
+        Assert.Contains("contains no chat template",
+            Assert.Throws<FileNotFoundException>(() => ChatTemplate.FromFolder(place.Path, Tokenizer)).Message);
         string Refused<T>(string template) where T : Exception
         {
             File.WriteAllText(place["chat_template.jinja"], template);
@@ -106,7 +107,8 @@ public sealed class ChatTemplateTests : IDisposable
         Assert.Contains("takes more than",
             Refused<InvalidDataException>("{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"));
         // on a busy machine the limit of time may come first
-        Assert.Matches("writes more than|takes more than 10 s", Refused<InvalidDataException>("{% for i in range(90000) %}{{ 'a' * 9000 }}{% endfor %}"));
+        Assert.Matches("writes more than|takes more than 10 s",
+            Refused<InvalidDataException>("{% for i in range(90000) %}{{ 'a' * 9000 }}{% endfor %}"));
         Assert.Contains("nests", Refused<InvalidDataException>("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"));
         Assert.Contains("nested", Refused<InvalidDataException>("{{ " + new string('(', 100_000) + "a" + new string(')', 100_000) + " }}"));
         Assert.Contains("nested", Refused<InvalidDataException>(string.Concat(Enumerable.Repeat("{% if a %}", 100_000))));

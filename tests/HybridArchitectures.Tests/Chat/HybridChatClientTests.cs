@@ -19,7 +19,8 @@ public sealed class HybridChatClientTests : IDisposable
     readonly HybridLanguageModel model = new HybridDesign
     {
         Name = "small talk", Width = 24, VocabularySize = 258,
-        Blocks = [new() { Mixer = new Mamba2Spec { Heads = 6, HeadSize = 8, StateSize = 4 }, FeedForward = FeedForwardSpec.SwiGlu(24) }, new() { Mixer = new AttentionSpec { Heads = 4, Rotary = new RotarySpec() } }],
+        Blocks = [new() { Mixer = new Mamba2Spec { Heads = 6, HeadSize = 8, StateSize = 4 }, FeedForward = FeedForwardSpec.SwiGlu(24) },
+        new() { Mixer = new AttentionSpec { Heads = 4, Rotary = new RotarySpec() } }],
     }.Resolve().CreateModel(seed: 2);
 
     public void Dispose() => model.Dispose();
@@ -32,12 +33,17 @@ public sealed class HybridChatClientTests : IDisposable
     public async Task An_answer_is_what_the_generator_gives_for_the_template_with_the_same_options()
     {
         using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
-        var response = await client.GetResponseAsync(Talk, new ChatOptions { Temperature = 0.7f, TopP = 0.9f, TopK = 40, MaxOutputTokens = 12, Seed = 5, StopSequences = ["zz"] });
-        var expected = new TextGenerator(model, Tokenizer).Generate(Prompt, new GenerationOptions { Temperature = 0.7, TopP = 0.9, TopK = 40, MaxNewTokens = 12, Seed = 5, Stop = ["\nuser:", "zz"] });
+        var response = await client.GetResponseAsync(
+            Talk, new ChatOptions { Temperature = 0.7f, TopP = 0.9f, TopK = 40, MaxOutputTokens = 12, Seed = 5, StopSequences = ["zz"] });
+        var expected = new TextGenerator(model, Tokenizer)
+            .Generate(Prompt, new GenerationOptions { Temperature = 0.7, TopP = 0.9, TopK = 40, MaxNewTokens = 12, Seed = 5,
+            Stop = ["\nuser:", "zz"] });
         Assert.Equal(expected.Text, response.Text);
         Assert.Equal(ChatRole.Assistant, response.Messages.Single().Role);
-        Assert.Equal((Prompt.Length, expected.Ids.Count, Prompt.Length + expected.Ids.Count), (response.Usage!.InputTokenCount, response.Usage.OutputTokenCount, response.Usage.TotalTokenCount));
-        Assert.Equal(expected.FinishReason == HybridArchitectures.Generation.FinishReason.MaxNewTokens ? ChatFinishReason.Length : ChatFinishReason.Stop, response.FinishReason);
+        Assert.Equal((Prompt.Length, expected.Ids.Count, Prompt.Length + expected.Ids.Count),
+            (response.Usage!.InputTokenCount, response.Usage.OutputTokenCount, response.Usage.TotalTokenCount));
+        Assert.Equal(expected.FinishReason == HybridArchitectures.Generation.FinishReason.MaxNewTokens ? ChatFinishReason.Length
+            : ChatFinishReason.Stop, response.FinishReason);
         Assert.Equal("small talk", response.ModelId);
         Assert.NotNull(response.CreatedAt);
     }
@@ -147,7 +153,8 @@ public sealed class HybridChatClientTests : IDisposable
             return [1, 2, 3];
         });
         using var client = new HybridChatClient(model, Tokenizer, template, defaults: new() { Seed = 1 });
-        ChatMessage[] talk = [new(ChatRole.User, "a"), new(ChatRole.Assistant, "b"), new(ChatRole.Tool, "c"), new(ChatRole.User, [new TextContent("d"), new TextContent("e")])];
+        ChatMessage[] talk = [new(ChatRole.User, "a"), new(ChatRole.Assistant, "b"), new(ChatRole.Tool, "c"),
+            new(ChatRole.User, [new TextContent("d"), new TextContent("e")])];
         var response = await client.GetResponseAsync(talk, new() { Instructions = "i", MaxOutputTokens = 1 });
         Assert.Equal(["System i", "User a", "Assistant b", "Tool c", "User de"], seen!.Select(message => $"{message.Role} {message.Content}"));
         Assert.Equal(3, response.Usage!.InputTokenCount);
@@ -157,14 +164,18 @@ public sealed class HybridChatClientTests : IDisposable
     public void What_the_model_cannot_do_is_refused_at_the_call()
     {
         using var client = new HybridChatClient(model, Tokenizer, defaults: new() { Seed = 1 });
-        string Refused(ChatOptions options) => Assert.Throws<NotSupportedException>(() => { client.GetStreamingResponseAsync(Talk, options); }).Message;
+        string Refused(ChatOptions options) =>
+            Assert.Throws<NotSupportedException>(() => { client.GetStreamingResponseAsync(Talk, options); }).Message;
         Assert.Contains("Tools", Refused(new() { Tools = [new HostedWebSearchTool()] }));
         Assert.Contains("JSON", Refused(new() { ResponseFormat = ChatResponseFormat.Json }));
         Assert.Contains("FrequencyPenalty", Refused(new() { FrequencyPenalty = 1 }));
         Assert.Contains("PresencePenalty", Refused(new() { PresencePenalty = 1 }));
         Assert.Contains("ConversationId", Refused(new() { ConversationId = "x" }));
-        Assert.Contains("DataContent", Assert.Throws<NotSupportedException>(() => { client.GetStreamingResponseAsync([new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]); }).Message);
-        Assert.Contains("editor", Assert.Throws<NotSupportedException>(() => { client.GetStreamingResponseAsync([new ChatMessage(new ChatRole("editor"), "x")]); }).Message);
+        Assert.Contains("DataContent",
+            Assert.Throws<NotSupportedException>(
+            () => { client.GetStreamingResponseAsync([new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]); }).Message);
+        Assert.Contains("editor", Assert.Throws<NotSupportedException>(
+            () => { client.GetStreamingResponseAsync([new ChatMessage(new ChatRole("editor"), "x")]); }).Message);
         Assert.Throws<ArgumentException>("messages", () => { client.GetStreamingResponseAsync([]); });
         Assert.ThrowsAny<ArgumentException>(() => { client.GetStreamingResponseAsync(Talk, new() { MaxOutputTokens = 0 }); });
     }
@@ -187,7 +198,8 @@ public sealed class HybridChatClientTests : IDisposable
         var llama = Llama3Tokenizer.Load(Path.Combine(AppContext.BaseDirectory, "Cases", "tokenizer"));
         HybridArchitectures.Tokenization.ChatMessage[] talk = [new(HybridArchitectures.Tokenization.ChatRole.User, "Hi <|eot_id|>")];
         Assert.Equal(llama.EncodeChat(talk), ChatTemplate.Llama3(llama).Encode(talk));
-        Assert.Equal("<|begin_of_text|>user: Hi <|eot_id|>\nassistant:", new ByteTokenizer(beginOfText: true).Decode(ChatTemplate.Plain(new ByteTokenizer(beginOfText: true)).Encode(talk)));
+        Assert.Equal("<|begin_of_text|>user: Hi <|eot_id|>\nassistant:",
+            new ByteTokenizer(beginOfText: true).Decode(ChatTemplate.Plain(new ByteTokenizer(beginOfText: true)).Encode(talk)));
         var chatMl = ChatTemplate.ChatMl(new ChatMlTokenizer());
         Assert.Equal("<|im_start|>user\nHi <|eot_id|><|im_end|>\n<|im_start|>assistant\n", new ChatMlTokenizer().Decode(chatMl.Encode(talk)));
         Assert.Equal([257], chatMl.StopTokens);

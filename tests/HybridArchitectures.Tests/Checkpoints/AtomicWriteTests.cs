@@ -66,7 +66,8 @@ public sealed class AtomicWriteTests : IDisposable
     [Fact]
     public void Long_abandoned_leftovers_go_and_young_ones_stay()
     {
-        string young = folder[$".run.{new string('c', 32)}.new"], abandoned = folder[$".run.{new string('d', 32)}.new"], foreign = folder[$".running.{new string('d', 32)}.new"];
+        string young = folder[$".run.{new string('c', 32)}.new"], abandoned = folder[$".run.{new string('d', 32)}.new"],
+            foreign = folder[$".running.{new string('d', 32)}.new"];
         foreach (var path in new[] { young, abandoned, foreign }) Directory.CreateDirectory(path);
         foreach (var path in new[] { abandoned, foreign }) Directory.SetLastWriteTimeUtc(path, DateTime.UtcNow.AddDays(-1));
         AtomicWrite.Folder(folder["run"], Writes("one"));

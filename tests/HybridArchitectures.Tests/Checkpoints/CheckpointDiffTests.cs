@@ -53,7 +53,8 @@ public sealed class CheckpointDiffTests : IDisposable
         Assert.Equal(3, changed.DifferenceNorm!.Value, 1e-5);
         Assert.Equal(3, changed.MaxDifference!.Value, 1e-5);
         Assert.Equal((3, "block 3 (Attention, SwiGluFeedForward)"), (diff.FirstDivergence!.Block!.Value, diff.FirstDivergence.Layer));
-        Assert.Equal(["embedding", "block 1 (Mamba2, SwiGluFeedForward)", "block 2 (Mamba1, SwiGluFeedForward)"], diff.Layers.TakeWhile(layer => layer.Error == 0).Select(layer => layer.Layer));
+        Assert.Equal(["embedding", "block 1 (Mamba2, SwiGluFeedForward)", "block 2 (Mamba1, SwiGluFeedForward)"],
+            diff.Layers.TakeWhile(layer => layer.Error == 0).Select(layer => layer.Layer));
         Assert.False(diff.AreEqual);
         Assert.Contains("outputs: diverge from block 3 (Attention, SwiGluFeedForward) on", diff.ToString());
         Assert.Contains("stack.blocks.2.mixer.key.weight  Float32[12, 24]", diff.ToString());
@@ -62,11 +63,16 @@ public sealed class CheckpointDiffTests : IDisposable
     [Fact]
     public void Names_shapes_and_types_that_differ_are_told_apart()
     {
-        SafetensorsFile.Write(folder["left.safetensors"], new Dictionary<string, Tensor> { ["a"] = ones(2, 3), ["b"] = ones(4), ["c"] = ones(2), ["gone"] = ones(1) * 5, ["nan"] = full(2, float.NaN) });
-        SafetensorsFile.Write(folder["right.safetensors"], new Dictionary<string, Tensor> { ["a"] = ones(3, 2), ["b"] = ones(4).to(ScalarType.BFloat16), ["c"] = ones(2), ["new"] = ones(1), ["nan"] = full(2, float.NaN) });
+        SafetensorsFile.Write(folder["left.safetensors"],
+            new Dictionary<string, Tensor> { ["a"] = ones(2, 3), ["b"] = ones(4), ["c"] = ones(2), ["gone"] = ones(1) * 5,
+            ["nan"] = full(2, float.NaN) });
+        SafetensorsFile.Write(folder["right.safetensors"],
+            new Dictionary<string, Tensor> { ["a"] = ones(3, 2), ["b"] = ones(4).to(ScalarType.BFloat16), ["c"] = ones(2), ["new"] = ones(1),
+            ["nan"] = full(2, float.NaN) });
         var diff = CheckpointDiff.Compare(folder["left.safetensors"], folder["right.safetensors"]);
         Assert.Equal(
-            [("a", TensorChange.Shape), ("b", TensorChange.Type), ("c", TensorChange.None), ("gone", TensorChange.OnlyLeft), ("nan", TensorChange.None), ("new", TensorChange.OnlyRight)],
+            [("a", TensorChange.Shape), ("b", TensorChange.Type), ("c", TensorChange.None), ("gone", TensorChange.OnlyLeft),
+            ("nan", TensorChange.None), ("new", TensorChange.OnlyRight)],
             diff.Tensors.Select(tensor => (tensor.Name, tensor.Change)));
         Assert.Equal("Float32[2, 3]", diff.Tensors[0].Left);
         Assert.Equal((2, 0, "BFloat16[4]"), (diff.Tensors[1].LeftNorm!.Value, diff.Tensors[1].DifferenceNorm!.Value, diff.Tensors[1].Right));
@@ -87,7 +93,8 @@ public sealed class CheckpointDiffTests : IDisposable
     [Fact]
     public void Rounding_to_bfloat16_shows_in_types_and_outputs()
     {
-        using (var model = PretrainedModel.Load(Case("llama"))) PretrainedModel.Save(model, folder["half"], "llama", new() { Type = ScalarType.BFloat16 });
+        using (var model = PretrainedModel.Load(Case("llama")))
+            PretrainedModel.Save(model, folder["half"], "llama", new() { Type = ScalarType.BFloat16 });
         var diff = CheckpointDiff.Compare(Case("llama"), folder["half"], Ids(50));
         Assert.Equal(diff.Tensors.Count, diff.WithChange(TensorChange.Type).Count);
         Assert.Contains(diff.Tensors, tensor => tensor.DifferenceNorm > 0 && tensor.DifferenceNorm < 0.01 * tensor.LeftNorm);
@@ -99,10 +106,13 @@ public sealed class CheckpointDiffTests : IDisposable
     public void Designs_differ_in_settings_names_and_shapes()
     {
         var left = TinyDesigns.Get("inter");
-        var right = left with { Blocks = [.. left.Blocks.Select((block, index) => index == 2 ? block with { Mixer = ((AttentionSpec)block.Mixer!) with { KeyValueHeads = 4 } } : block)], TiedHead = false };
+        var right = left with { Blocks = [
+            .. left.Blocks.Select((block, index) => index == 2 ? block with { Mixer = ((AttentionSpec)block.Mixer!) with { KeyValueHeads = 4 } }
+            : block)], TiedHead = false };
         var diff = CheckpointDiff.Compare(left, right);
         Assert.Equal(left.Diff(right), diff.Design);
-        Assert.Equal(["stack.blocks.2.mixer.key.weight", "stack.blocks.2.mixer.value.weight"], diff.WithChange(TensorChange.Shape).Select(tensor => tensor.Name));
+        Assert.Equal(["stack.blocks.2.mixer.key.weight", "stack.blocks.2.mixer.value.weight"],
+            diff.WithChange(TensorChange.Shape).Select(tensor => tensor.Name));
         Assert.Equal("head", Assert.Single(diff.WithChange(TensorChange.OnlyRight)).Name);
         Assert.Contains("keyValueHeads: 2 -> 4", diff.ToString());
         Assert.True(CheckpointDiff.Compare(left, left).AreEqual);
@@ -113,7 +123,8 @@ public sealed class CheckpointDiffTests : IDisposable
     {
         using var left = TinyDesigns.Get("inter").CreateModel(seed: 1);
         using var shorter = (TinyDesigns.Get("inter") with { Blocks = [.. TinyDesigns.Get("inter").Blocks.Take(2)] }).CreateModel(seed: 1);
-        using var wider = (HybridDesign.Create(32, 37).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("T").Build()).CreateModel(seed: 1);
+        using var wider = (HybridDesign.Create(32, 37).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("T").Build())
+            .CreateModel(seed: 1);
         var diff = CheckpointDiff.Compare(left, shorter, Ids(37));
         Assert.Equal("final norm", diff.FirstDivergence!.Layer);
         Assert.Equal(double.PositiveInfinity, CheckpointDiff.Compare(left, wider, Ids(37)).FirstDivergence!.Error);

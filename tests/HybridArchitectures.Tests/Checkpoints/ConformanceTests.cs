@@ -22,7 +22,8 @@ public class ConformanceTests
     [Fact]
     public void Every_family_has_a_case() =>
         Assert.Equal(HybridArchitectures.Checkpoints.PretrainedFamily.All.Select(family => family.ModelType),
-            ConformanceRunner.Find(Folder).Where(ConformanceCase.Is).Select(path => HybridArchitectures.Checkpoints.PretrainedConfig.Read(Path.Combine(path, "config.json")).ModelType)
+            ConformanceRunner.Find(Folder).Where(ConformanceCase.Is)
+            .Select(path => HybridArchitectures.Checkpoints.PretrainedConfig.Read(Path.Combine(path, "config.json")).ModelType)
                 .Distinct().Order(StringComparer.Ordinal));
 
     [Fact]

@@ -27,8 +27,10 @@ public sealed class HostileFolderTests : IDisposable
     static readonly string[] numbers = ["0", "-1", "1", "1048576", "2147483647", "1e308", "\"many\"", "[]"];
     static readonly string[] texts = ["\"\"", "\"\\u0000\"", "7"];
     static readonly string[] flags = ["3", "\"yes\""];
-    static readonly string[] lists = ["[]", "[1000000000]", "[-1]", "[\"x\"]", "{}", $"[{string.Join(",", Enumerable.Repeat("\"linear_attention\"", 5000))}]"];
-    static readonly string[] objects = ["[]", "{}", "{\"rope_type\":\"default\",\"rope_theta\":0}", "{\"rope_type\":\"llama3\",\"factor\":-1}", "{\"partial_rotary_factor\":1e9}"];
+    static readonly string[] lists =
+        ["[]", "[1000000000]", "[-1]", "[\"x\"]", "{}", $"[{string.Join(",", Enumerable.Repeat("\"linear_attention\"", 5000))}]"];
+    static readonly string[] objects =
+        ["[]", "{}", "{\"rope_type\":\"default\",\"rope_theta\":0}", "{\"rope_type\":\"llama3\",\"factor\":-1}", "{\"partial_rotary_factor\":1e9}"];
 
     static IEnumerable<string> Others(JsonNode? value) => value switch
     {
@@ -62,7 +64,8 @@ public sealed class HostileFolderTests : IDisposable
                 File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
                 var error = Record.Exception(() => PretrainedModel.Load(folder).Dispose());
                 if (error is null) continue;
-                Assert.True(error is InvalidDataException && error.Message.Contains(folder), $"{key} = {other[..Math.Min(40, other.Length)]}: {error}");
+                Assert.True(error is InvalidDataException && error.Message.Contains(folder),
+                    $"{key} = {other[..Math.Min(40, other.Length)]}: {error}");
                 refused++;
             }
         }
@@ -124,10 +127,15 @@ public sealed class HostileFolderTests : IDisposable
         ["a header longer than the file"] = (bytes => [.. BitConverter.GetBytes(1L << 40), .. bytes[8..]], "header"),
         ["a header of negative length"] = (bytes => [.. BitConverter.GetBytes(-1L), .. bytes[8..]], "header"),
         ["a header of nothing but brackets"] = (_ => Header(new string('[', 10_000)), "header"),
-        ["offsets past the end"] = (_ => Header("""{"model.norm.weight":{"dtype":"F32","shape":[32],"data_offsets":[0,128]}}""", 64), "the data is 64 bytes long"),
-        ["offsets that overlap"] = (_ => Header("""{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}""", 24), "inside the tensor before it"),
-        ["too many elements"] = (_ => Header("""{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}""", 16), "too many elements"),
-        ["a shape that its bytes do not back"] = (_ => Header("""{"model.norm.weight":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,16]}}""", 16), "data_offsets"),
+        ["offsets past the end"] = (_ => Header("""{"model.norm.weight":{"dtype":"F32","shape":[32],"data_offsets":[0,128]}}""", 64),
+        "the data is 64 bytes long"),
+        ["offsets that overlap"] = (_ =>
+        Header("""{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[4],"data_offsets":[8,24]}}""", 24),
+        "inside the tensor before it"),
+        ["too many elements"] = (_ => Header("""{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}""", 16),
+        "too many elements"),
+        ["a shape that its bytes do not back"] =
+        (_ => Header("""{"model.norm.weight":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,16]}}""", 16), "data_offsets"),
         ["a tensor of another kind"] = (_ => Header("""{"a":{"dtype":"PICKLE","shape":[4],"data_offsets":[0,16]}}""", 16), "expected one of"),
         ["no tensors"] = (_ => Header("{}"), "the files contain 0 elements"),
     };
@@ -141,7 +149,8 @@ public sealed class HostileFolderTests : IDisposable
         var config = JsonNode.Parse(File.ReadAllText(Path.Combine(source, "config.json")))!;
         if (damage == "no tensors") config["vocab_size"] = 1 << 20;
         File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
-        File.WriteAllBytes(Path.Combine(folder, "model.safetensors"), damages[damage].Change(File.ReadAllBytes(Path.Combine(source, "model.safetensors"))));
+        File.WriteAllBytes(Path.Combine(folder, "model.safetensors"),
+            damages[damage].Change(File.ReadAllBytes(Path.Combine(source, "model.safetensors"))));
         var error = Assert.Throws<InvalidDataException>(() => PretrainedModel.Load(folder).Dispose());
         Assert.Contains(folder, error.Message);
         Assert.Contains(damages[damage].Says, error.Message);

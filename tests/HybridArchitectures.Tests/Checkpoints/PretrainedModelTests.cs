@@ -34,7 +34,8 @@ public sealed class PretrainedModelTests : IDisposable
     {
         string target = place["shards"];
         Directory.CreateDirectory(target);
-        foreach (string file in Directory.GetFiles(Path.Combine(ConformanceTests.Folder, "llama", "sharded_bf16"))) File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
+        foreach (string file in Directory.GetFiles(Path.Combine(ConformanceTests.Folder, "llama", "sharded_bf16")))
+            File.Copy(file, Path.Combine(target, Path.GetFileName(file)));
         return target;
     }
 
@@ -158,7 +159,8 @@ public sealed class PretrainedModelTests : IDisposable
         Autograd.Backward(model.Forward(ids).logsumexp(-1).square().mean() * 0.25);
         Assert.True((ours - model.Head.grad!).abs().max().item<float>() < 1e-5);
         PretrainedModel.Save(model, place["out"], "bamba");
-        Assert.Equal((0.25, true), (PretrainedModel.LoadDesign(place["out"]).HeadZLoss, PretrainedModel.LoadDesign(place["out"]).HeadZLossEverywhere));
+        Assert.Equal((0.25, true), (PretrainedModel.LoadDesign(place["out"]).HeadZLoss,
+            PretrainedModel.LoadDesign(place["out"]).HeadZLossEverywhere));
     }
 
     [Theory]
@@ -359,8 +361,10 @@ public sealed class PretrainedModelTests : IDisposable
     [Fact]
     public void A_folder_without_weights_or_configuration_says_what_is_missing()
     {
-        Assert.Contains("neither model.safetensors", Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("llama", without: "model.safetensors"))).Message);
-        Assert.Contains("config.json", Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("mamba", without: "config.json"))).Message);
+        Assert.Contains("neither model.safetensors",
+            Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("llama", without: "model.safetensors"))).Message);
+        Assert.Contains("config.json",
+            Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(Copy("mamba", without: "config.json"))).Message);
         Assert.Throws<DirectoryNotFoundException>(() => PretrainedModel.Load(place["nowhere"]));
     }
 
@@ -389,7 +393,9 @@ public sealed class PretrainedModelTests : IDisposable
             for (int layer = 0; layer < each.Design.Depth; layer++)
             {
                 string at = string.Format(System.Globalization.CultureInfo.InvariantCulture, prefix, layer);
-                Tensor Stack(string matrix) => stack([.. Enumerable.Range(0, 99).Select(i => $"{at}{i}.{matrix}_proj.weight").TakeWhile(tensors.ContainsKey).Select(key => tensors[key])]);
+                Tensor Stack(string matrix) =>
+                    stack([.. Enumerable.Range(0, 99).Select(i => $"{at}{i}.{matrix}_proj.weight").TakeWhile(tensors.ContainsKey)
+                    .Select(key => tensors[key])]);
                 if (!tensors.ContainsKey($"{at}0.up_proj.weight")) continue;
                 var (up, down) = (Stack("up"), Stack("down"));
                 var first = gated ? cat([Stack("gate"), up], 1) : up;
@@ -465,7 +471,8 @@ public sealed class PretrainedModelTests : IDisposable
     [InlineData(ScalarType.BFloat16, 0.05)]
     public void A_design_trained_here_is_published_and_read_back(ScalarType type, double tolerance)
     {
-        var design = HybridDesign.Create(width: 32, vocabularySize: 50).WithAttention(heads: 4, keyValueHeads: 2, rotary: new RotarySpec { Theta = 20_000 })
+        var design = HybridDesign.Create(width: 32, vocabularySize: 50)
+            .WithAttention(heads: 4, keyValueHeads: 2, rotary: new RotarySpec { Theta = 20_000 })
             .WithMamba2(stateSize: 8, headSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(48)).Depth(4).Ratio(1, 3).TiedHead(false).Build();
         using var model = design.CreateModel(seed: 3);
         PretrainedModel.Save(model, place["out"], "bamba", new() { Type = type, ShardBytes = 20_000 });

@@ -121,9 +121,12 @@ public sealed class SafetensorsFileTests : IDisposable
         { """{"a":{"dtype":"F32","shape":[2]}}""", 8, "has no data_offsets" },
         { """{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "'dtype' twice" },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"extra":1}}""", 8, "unknown key 'extra'" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""", 16, "'a' occurs twice" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "'b' begins at offset 4, inside" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}}""", 20, "'b' begins at offset 12, after a gap" },
+        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}""", 16,
+        "'a' occurs twice" },
+        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12,
+        "'b' begins at offset 4, inside" },
+        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}}""", 20,
+        "'b' begins at offset 12, after a gap" },
         { """{"__metadata__":{"a":1}}""", 0, "__metadata__ 'a'" },
         { """{"a":[1]}""", 0, "tensor 'a' is StartArray" },
         { """[]""", 0, "the header is StartArray" },
@@ -206,9 +209,12 @@ public sealed class SafetensorsFileTests : IDisposable
         using var scope = NewDisposeScope();
         SafetensorsFile.Write(folder["a"], [new("x", ones(2))]);
         var before = File.ReadAllBytes(folder["a"]);
-        Assert.Contains("'x' occurs twice", Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(folder["a"], [new("x", ones(2)), new("x", ones(2))])).Message);
-        Assert.Contains("Complex", Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(folder["a"], [new("x", zeros(2, complex64))])).Message);
-        Assert.Contains("reserved", Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(folder["a"], [new("__metadata__", ones(2))])).Message);
+        Assert.Contains("'x' occurs twice",
+            Assert.Throws<ArgumentException>(() => SafetensorsFile.Write(folder["a"], [new("x", ones(2)), new("x", ones(2))])).Message);
+        Assert.Contains("Complex", Assert.Throws<ArgumentException>(
+            () => SafetensorsFile.Write(folder["a"], [new("x", zeros(2, complex64))])).Message);
+        Assert.Contains("reserved", Assert.Throws<ArgumentException>(
+            () => SafetensorsFile.Write(folder["a"], [new("__metadata__", ones(2))])).Message);
         var gone = ones(3);
         gone.Dispose();
         Assert.ThrowsAny<Exception>(() => SafetensorsFile.Write(folder["a"], [new("x", gone)]));

@@ -12,7 +12,9 @@ public class ActivationMemoryTests
 {
     const string Threshold = "MALLOC_MMAP_THRESHOLD_";
 
-    /// <summary>Runs itself in a process whose allocator gives every large block back at once, so that the process is as large as what is held.</summary>
+    /// <summary>
+    /// Runs itself in a process whose allocator gives every large block back at once, so that the process is as large as what is held.
+    /// </summary>
     [Fact]
     public async Task Estimated_activations_are_within_a_tenth_of_what_is_held()
     {
@@ -23,7 +25,8 @@ public class ActivationMemoryTests
             return;
         }
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "HybridArchitectures.Tests"),
-            ["-noColor", "-method", $"*.{nameof(ActivationMemoryTests)}.{nameof(Estimated_activations_are_within_a_tenth_of_what_is_held)}"]) { RedirectStandardOutput = true };
+            ["-noColor", "-method",
+            $"*.{nameof(ActivationMemoryTests)}.{nameof(Estimated_activations_are_within_a_tenth_of_what_is_held)}"]) { RedirectStandardOutput = true };
         start.Environment[Threshold] = start.Environment["MALLOC_TRIM_THRESHOLD_"] = "65536";
         start.Environment["OMP_NUM_THREADS"] = "1";
         using var process = Process.Start(start)!;
@@ -35,18 +38,22 @@ public class ActivationMemoryTests
     static void Measure()
     {
         const int batch = 4, length = 512;
-        var plain = HybridDesign.Create(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1().WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 })
+        var plain = HybridDesign.Create(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1()
+            .WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 })
             .WithIntraHybrid(new AttentionSpec { Heads = 4, Rotary = new() }, new Mamba2Spec { HeadSize = 64, GatedNorm = false, StateSize = 64 });
         var sharing = plain.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(512) }, 2, 16, 16);
         Held(plain.Pattern("TM").Build(), 1, 64);    // what is made once
         var wrong = new List<string>();
         foreach (string pattern in (string[])["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "GGGGGG", "M+M+M+M+M+M+", "------"])
         {
-            var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain).Pattern(pattern).Build();
-            Compare(pattern, Held(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, device: DeviceType.CPU).Activations);
+            var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain)
+                .Pattern(pattern).Build();
+            Compare(pattern, Held(design, batch, length),
+                design.Cost(length).TrainingMemory(batch, elementSize: 4, device: DeviceType.CPU).Activations);
             // a first time for what the process keeps of the design before
             HeldWithCheckpointing(design, batch, length);
-            Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length), design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true, DeviceType.CPU).Activations);
+            Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length),
+                design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true, DeviceType.CPU).Activations);
         }
         // copies of weights are kept too
         var narrow = plain.WithFeedForward(FeedForwardSpec.SwiGlu(512)).Pattern("TMmHTM").Build();
@@ -57,7 +64,8 @@ public class ActivationMemoryTests
 
         void Compare(string what, double held, double estimated)
         {
-            if (Math.Abs(estimated / held - 1) > 0.1) wrong.Add(FormattableString.Invariant($"{what}: {estimated / 1e6:0.0} MB estimated, {held / 1e6:0.0} MB held"));
+            if (Math.Abs(estimated / held - 1) > 0.1)
+                wrong.Add(FormattableString.Invariant($"{what}: {estimated / 1e6:0.0} MB estimated, {held / 1e6:0.0} MB held"));
         }
     }
 
@@ -96,8 +104,8 @@ public class ActivationMemoryTests
         return Resident() - before;
     }
 
-    // Memory that is no file's, also what the system has moved out: pages of libraries come and go with what else the machine does. The managed heap, too, would be given back bit by bit, at times of
-    // its own.
+    // Memory that is no file's, also what the system has moved out: pages of libraries come and go with what else the machine does. The managed heap,
+    // too, would be given back bit by bit, at times of its own.
     static long Resident()
     {
         for (int i = 0; i < 2; i++)
@@ -105,7 +113,9 @@ public class ActivationMemoryTests
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
             GC.WaitForPendingFinalizers();
         }
-        return 1024 * File.ReadLines("/proc/self/status").Where(line => line.StartsWith("RssAnon:", StringComparison.Ordinal) || line.StartsWith("VmSwap:", StringComparison.Ordinal))
-            .Sum(line => long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture));
+        return 1024 * File.ReadLines("/proc/self/status")
+            .Where(line => line.StartsWith("RssAnon:", StringComparison.Ordinal) || line.StartsWith("VmSwap:", StringComparison.Ordinal))
+            .Sum(line => long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1],
+            System.Globalization.CultureInfo.InvariantCulture));
     }
 }

@@ -12,14 +12,16 @@ namespace HybridArchitectures.Tests.Cost;
 
 public class CostTests
 {
-    static HybridDesign Small(int length = 3, int feedForward = 64) => HybridDesign.Create(32, 100).WithAttention(4, 2).WithMamba2(stateSize: 16, headSize: 8)
+    static HybridDesign Small(int length = 3, int feedForward = 64) =>
+        HybridDesign.Create(32, 100).WithAttention(4, 2).WithMamba2(stateSize: 16, headSize: 8)
         .WithFeedForward(FeedForwardSpec.SwiGlu(feedForward)).Depth(length).Place(2).Build();
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
     public void Cache_bytes_equal_those_of_a_real_cache(string name)
     {
         var design = TinyDesigns.Get(name);
-        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec)) design = design with { Blocks = [.. design.Blocks.Where(block => block.Mixer is not CustomMixerSpec)] };
+        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec))
+            design = design with { Blocks = [.. design.Blocks.Where(block => block.Mixer is not CustomMixerSpec)] };
         foreach (var (type, size) in ((ScalarType, int)[])[(ScalarType.Float32, 4), (ScalarType.BFloat16, 2)])
         {
             using var scope = NewDisposeScope();
@@ -49,7 +51,8 @@ public class CostTests
     [Fact]
     public void Kinds_of_state_add_up()
     {
-        var design = HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(stateSize: 16, headSize: 16).Pattern("TSM").Build();
+        var design = HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(stateSize: 16, headSize: 16).Pattern("TSM")
+            .Build();
         var size = CacheSize.FromDesign(design, 100, batch: 3, elementSize: 2);
         Assert.Equal(3 * 100 * (2 * 16 + 2 * 16) * 2, size.KeysAndValues);
         Assert.Equal(3 * 11 * ((2 * 16 + 2 * 16) * 2 + 8), size.Windows);
@@ -78,11 +81,13 @@ public class CostTests
             if (!design.TiedHead && parameter.Contains("embedding")) continue;
             // shared weights are multiplied with once a use
             if (parameter.StartsWith("stack.shared.", StringComparison.Ordinal))
-                entries *= design.Blocks.Count(block => block.Shared is { } use && parameter.StartsWith($"stack.shared.{use.Transformer}.", StringComparison.Ordinal));
+                entries *= design.Blocks.Count(
+                    block => block.Shared is { } use && parameter.StartsWith($"stack.shared.{use.Transformer}.", StringComparison.Ordinal));
             weights += entries;
         }
         // one key, which every query head meets
-        double sharedMixing = design.Blocks.Where(block => block.Shared is not null).Select(block => design.SharedTransformers[block.Shared!.Transformer].Attention)
+        double sharedMixing = design.Blocks.Where(block => block.Shared is not null)
+            .Select(block => design.SharedTransformers[block.Shared!.Transformer].Attention)
             .Sum(attention => 2.0 * attention.Heads * (attention.HeadSize + attention.ValueHeadSize));
         var flops = FlopCount.OfStep(design, 0, FlopAccounting.MatrixProducts);
         Assert.Equal(2 * weights, flops.Forward - flops.Blocks.Sum(block => block.Mixing) - sharedMixing, 0.5);
@@ -145,7 +150,8 @@ public class CostTests
         Assert.Equal(4 * 64 * 16 * (2048 / 16 - 2048 / 32), Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
     }
 
-    // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states are of the activations' type, and beside them three float32 numbers a token and head
+    // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states are of the activations' type, and beside them three float32
+    // numbers a token and head
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -253,7 +259,8 @@ public class CostTests
         Assert.Equal(bits / 8.0 * gigabits, Accelerator.Get(name).Bandwidth / 1e9, 0.001 * Accelerator.Get(name).Bandwidth / 1e9);
 
     [Fact]
-    public void Every_known_card_names_its_source() => Assert.All(Accelerator.Known, accelerator => Assert.False(string.IsNullOrWhiteSpace(accelerator.Source)));
+    public void Every_known_card_names_its_source() =>
+        Assert.All(Accelerator.Known, accelerator => Assert.False(string.IsNullOrWhiteSpace(accelerator.Source)));
 
     [Fact]
     public void Decode_reads_the_experts_a_batch_visits()

@@ -5,7 +5,8 @@ namespace HybridArchitectures.Tests.Cost;
 
 public class DesignSolverTests
 {
-    static HybridDesignBuilder Start => HybridDesign.Create(2048, 128_256).WithAttention(32, 8).WithMamba2(128, 128).WithFeedForward(FeedForwardSpec.SwiGlu(8192));
+    static HybridDesignBuilder Start =>
+        HybridDesign.Create(2048, 128_256).WithAttention(32, 8).WithMamba2(128, 128).WithFeedForward(FeedForwardSpec.SwiGlu(8192));
 
     [Fact]
     public void Depth_matches_parameters_as_the_paper_did()
@@ -42,7 +43,9 @@ public class DesignSolverTests
             var solved = DesignSolver.ByDepth(build, DesignMeasure.TrainingFlops, llama, length);
             Assert.Equal((target, FlopCount.OfText(solved.Design, length).Training), (solved.Target, solved.Value));
             for (int depth = 6; depth <= 60; depth++)
-                Assert.True(Math.Abs(solved.Value - target) <= Math.Abs(DesignSolver.Measure(build(depth).Build(), DesignMeasure.TrainingFlops, length) - target), $"{depth} is nearer than {solved.Design.Depth}");
+                Assert.True(Math.Abs(solved.Value - target) <= Math.Abs(
+                    DesignSolver.Measure(build(depth).Build(), DesignMeasure.TrainingFlops, length) - target),
+                    $"{depth} is nearer than {solved.Design.Depth}");
             depths.Add(solved.Design.Depth);
         }
         // attention's operations grow with the text and those of Mamba do not: for long texts the fewer layers have attention, the deeper the design
@@ -60,7 +63,8 @@ public class DesignSolverTests
         var llama = Recipes.Get("1B-llama").Design;
         foreach (string name in (string[])["1B-inter-1:5", "1B-mamba", "1B-intra-1:5-moe"])
         {
-            if (name.EndsWith("moe", StringComparison.Ordinal) && measure is DesignMeasure.Parameters or DesignMeasure.NonEmbeddingParameters) continue;
+            if (name.EndsWith("moe", StringComparison.Ordinal) && measure is DesignMeasure.Parameters or DesignMeasure.NonEmbeddingParameters)
+                continue;
             var solved = DesignSolver.ByFeedForward(Recipes.Get(name).Design, measure, llama);
             Assert.InRange(Math.Abs(solved.Error), 0, 0.01);
             Assert.Equal(DesignSolver.Measure(solved.Design, measure), solved.Value);
@@ -72,10 +76,12 @@ public class DesignSolverTests
     public void What_cannot_match_is_refused()
     {
         var small = HybridDesign.Create(32, 100).WithAttention(4).WithFeedForward(FeedForwardSpec.SwiGlu(64)).Depth(1).Build();
-        Assert.Equal("of", Assert.Throws<ArgumentException>(() => DesignSolver.ByFeedForward(Recipes.Get("1B-mamba").Design, DesignMeasure.Parameters, small)).ParamName);
+        Assert.Equal("of", Assert.Throws<ArgumentException>(
+            () => DesignSolver.ByFeedForward(Recipes.Get("1B-mamba").Design, DesignMeasure.Parameters, small)).ParamName);
         var bare = HybridDesign.Create(32, 100).WithAttention(4).Depth(1).Build();
         Assert.Equal("design", Assert.Throws<ArgumentException>(() => DesignSolver.ByFeedForward(bare, DesignMeasure.Parameters, small)).ParamName);
-        Assert.Throws<ArgumentException>(() => DesignSolver.ByDepth(depth => HybridDesign.Create(32, 100).WithAttention(5).Depth(depth), DesignMeasure.Parameters, small));
+        Assert.Throws<ArgumentException>(
+            () => DesignSolver.ByDepth(depth => HybridDesign.Create(32, 100).WithAttention(5).Depth(depth), DesignMeasure.Parameters, small));
     }
 
     [Fact]

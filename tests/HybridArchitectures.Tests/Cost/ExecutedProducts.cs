@@ -26,13 +26,16 @@ public sealed record ExecutedProducts(double Products, double Attention)
                 case "aten::linalg_solve_triangular": products += 1.0 * Size(0, 0) * Size(0, 1) * Size(0, 1) * Size(1, 2); break;
                 case "aten::_scaled_dot_product_flash_attention_for_cpu": attention += Attention(0, 2); break;
                 case "aten::_scaled_dot_product_flash_attention_for_cpu_backward": attention += Attention(1, 5); break;
-                case "aten::baddbmm" or "aten::dot" or "aten::mv" or "aten::addmv" or "aten::_scaled_dot_product_attention_math": throw new InvalidDataException($"{path}: {node.GetProperty("name")}, which is not counted");
+                case "aten::baddbmm" or "aten::dot" or "aten::mv" or "aten::addmv"
+                    or "aten::_scaled_dot_product_attention_math": throw new InvalidDataException(
+                    $"{path}: {node.GetProperty("name")}, which is not counted");
             }
 
             // query (B, H, L, D) and key (B, K, S, D); the products of queries and keys, or of weights and values
             double Attention(int query, int count)
             {
-                bool causal = inputs.GetProperty("values").EnumerateArray().First(value => value.ValueKind is JsonValueKind.True or JsonValueKind.False).GetBoolean();
+                bool causal = inputs.GetProperty("values").EnumerateArray()
+                    .First(value => value.ValueKind is JsonValueKind.True or JsonValueKind.False).GetBoolean();
                 double queries = Size(query, 2), keys = Size(query + 1, 2), pairs = causal ? queries * (queries + 1) / 2 : queries * keys;
                 return 2.0 * count * pairs * Size(query, 0) * Size(query, 1) * Size(query, 3);
             }

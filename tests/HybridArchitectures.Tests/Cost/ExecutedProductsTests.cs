@@ -18,7 +18,8 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
 
     static Dictionary<string, HybridDesign> Made()
     {
-        var start = HybridDesign.Create(64, 96).WithAttention(4, 2).WithSlidingWindow(24, 2, heads: 4, keyValueHeads: 2).WithMamba1().WithMamba2(16, 16, groups: 8)
+        var start = HybridDesign.Create(64, 96).WithAttention(4, 2).WithSlidingWindow(24, 2, heads: 4, keyValueHeads: 2).WithMamba1()
+            .WithMamba2(16, 16, groups: 8)
             .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 16, ValueHeadSize = 16, Rotary = new() },
                 new Mamba2Spec { Heads = 4, Groups = 4, HeadSize = 16, StateSize = 16, ChunkSize = 32, GatedNorm = false })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 24, ChunkSize = 32 })
@@ -26,9 +27,12 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
         HybridDesign Of(string pattern, HybridDesignBuilder? builder = null) => (builder ?? start).Pattern(pattern).Build();
         return new()
         {
-            ["attention"] = Of("T"), ["window"] = Of("S"), ["Mamba-1"] = Of("m"), ["Mamba-2"] = Of("M"), ["Mamba-2 in groups"] = Of("M", start.WithMamba2(16, 16, groups: 2)),
-            ["intra-layer hybrid"] = Of("H"), ["gated delta net"] = Of("G"), ["experts"] = Of("Me"), ["hybrid"] = Of("MMTmSe-H") with { TiedHead = false },
-            ["shared transformer"] = Of("M+MM+", start.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(96) }, 1, 8, 8)),
+            ["attention"] = Of("T"), ["window"] = Of("S"), ["Mamba-1"] = Of("m"), ["Mamba-2"] = Of("M"),
+                ["Mamba-2 in groups"] = Of("M", start.WithMamba2(16, 16, groups: 2)),
+            ["intra-layer hybrid"] = Of("H"), ["gated delta net"] = Of("G"), ["experts"] = Of("Me"),
+            ["hybrid"] = Of("MMTmSe-H") with { TiedHead = false },
+            ["shared transformer"] = Of("M+MM+",
+            start.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(96) }, 1, 8, 8)),
         };
     }
 
@@ -93,7 +97,8 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
 
     // what the cost model counts between queries and keys, for a token
     static double AttentionCounted(string name, IReadOnlyList<BlockFlops> blocks, int? length) => Attentions(name).Sum(spec =>
-        2.0 * (spec.QueryWidth + spec.OutputWidth) * (length is { } tokens ? Enumerable.Range(1, tokens).Average(token => (double)Seen(spec, token)) : Seen(spec, Length + 1)));
+        2.0 * (spec.QueryWidth + spec.OutputWidth) * (
+            length is { } tokens ? Enumerable.Range(1, tokens).Average(token => (double)Seen(spec, token)) : Seen(spec, Length + 1)));
 
     // what libtorch's operator executes: a causal one the keys before a query, one with a mask all pairs
     static double Attention(string name, int length) => Attentions(name).Sum(spec =>
@@ -129,8 +134,11 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
         string? Run()
         {
             foreach (var (name, design) in Designs) File.WriteAllText(Path.Combine(folder, $"{name}.json"), design.ToJson());
-            var program = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../ExecutedProducts/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "ExecutedProducts.dll"));
-            using var process = Process.Start(new ProcessStartInfo("dotnet", [program, folder, $"{Rows}", $"{Length}"]) { RedirectStandardError = true })!;
+            var program = Path.GetFullPath(
+                Path.Combine(AppContext.BaseDirectory, "../../../../ExecutedProducts/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name,
+                "net10.0", "ExecutedProducts.dll"));
+            using var process = Process.Start(
+                new ProcessStartInfo("dotnet", [program, folder, $"{Rows}", $"{Length}"]) { RedirectStandardError = true })!;
             string errors = process.StandardError.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0 ? null : errors;

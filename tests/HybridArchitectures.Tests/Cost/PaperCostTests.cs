@@ -13,7 +13,8 @@ public class PaperCostTests
     public void Every_printed_figure_is_reproduced_or_its_deviation_has_a_reason()
     {
         var wrong = PaperFigure.All.Where(figure => figure.Holds != (figure.Deviation is null))
-            .Select(figure => FormattableString.Invariant($"{figure.Recipe} {figure.Quantity}: {figure.Value:0.###}, printed {figure.Printed}, deviation: {figure.Deviation ?? "none"}"));
+            .Select(figure =>
+            FormattableString.Invariant($"{figure.Recipe} {figure.Quantity}: {figure.Value:0.###}, printed {figure.Printed}, deviation: {figure.Deviation ?? "none"}"));
         Assert.True(!wrong.Any(), string.Join('\n', wrong));
         Assert.True(PaperFigure.All.Count(figure => figure.Deviation is null) > 2 * PaperFigure.All.Count(figure => figure.Deviation is not null));
     }
@@ -42,14 +43,18 @@ public class PaperCostTests
 
     static string Table()
     {
-        var text = new StringBuilder("\n| recipe | FLOPs for 60B tokens, 1e20 | cache at 8K, MiB | tokens at Llama's FLOPs, B | tokens at 4e20, B |\n|---|---|---|---|---|\n");
+        var text =
+            new StringBuilder(
+            "\n| recipe | FLOPs for 60B tokens, 1e20 | cache at 8K, MiB | tokens at Llama's FLOPs, B | tokens at 4e20, B |\n|---|---|---|---|---|\n");
         var reasons = PaperFigure.All.Select(figure => figure.Deviation).OfType<string>().Distinct().ToList();
         foreach (var row in PaperFigure.All.GroupBy(figure => figure.Recipe))
         {
             string Cell(PaperQuantity quantity) => row.FirstOrDefault(figure => figure.Quantity == quantity) is not { } figure ? ""
-                : figure.Value.ToString("0.00", CultureInfo.InvariantCulture) + $" ({figure.Printed})" + (figure.Deviation is { } why ? $" [{(char)('a' + reasons.IndexOf(why))}]" : "");
+                : figure.Value.ToString("0.00", CultureInfo.InvariantCulture) + $" ({figure.Printed})"
+                + (figure.Deviation is { } why ? $" [{(char)('a' + reasons.IndexOf(why))}]" : "");
             text.Append(CultureInfo.InvariantCulture,
-                $"| {row.Key} | {Cell(PaperQuantity.Flops)} | {Cell(PaperQuantity.Cache)} | {Cell(PaperQuantity.TokensAsLlama)} | {Cell(PaperQuantity.TokensScaling)} |\n");
+                $"| {row.Key} | {Cell(PaperQuantity.Flops)} | {Cell(PaperQuantity.Cache)} | {Cell(PaperQuantity.TokensAsLlama)} | "
+                + $"{Cell(PaperQuantity.TokensScaling)} |\n");
         }
         text.Append('\n');
         for (int i = 0; i < reasons.Count; i++) text.Append(CultureInfo.InvariantCulture, $"- {(char)('a' + i)}: {reasons[i]}.\n");

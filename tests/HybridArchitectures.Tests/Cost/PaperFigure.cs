@@ -45,20 +45,29 @@ sealed record PaperFigure(string Recipe, PaperQuantity Quantity, string Printed,
 
     public static IReadOnlyList<PaperFigure> All { get; } =
     [
-        .. Row("1B-llama", "4.5", "256", null, "54"), .. Row("1B-swa-1:1", "3.8", "137", "66"), .. Row("1B-swa-1:3", "3.8", "78", "70"), .. Row("1B-swa-1:5", "3.8", "63", "71"),
+        .. Row("1B-llama", "4.5", "256", null, "54"), .. Row("1B-swa-1:1", "3.8", "137", "66"), .. Row("1B-swa-1:3", "3.8", "78", "70"),
+        .. Row("1B-swa-1:5", "3.8", "63", "71"),
         .. Row("1B-swa-1:12", null, null, "73"), .. Row("1B-swa-0:1", null, null, "74"), .. Row("1B-mamba", "3.7", "13", "73", "62"),
-        .. Row("1B-inter-1:1", "3.9", "119", "68"), .. Row("1B-inter-1:3", "3.6", "58", "73"), .. Row("1B-inter-1:5", "3.7", "43", "73", "65"), .. Row("1B-inter-1:12", "3.7", "28", "73"),
-        .. Row("1B-intra-1:0", "4.2", "180", "65"), .. Row("1B-intra-1:1", "3.9", "89", "69"), .. Row("1B-intra-1:3", "3.8", "50", "71"), .. Row("1B-intra-1:5", "3.7", "38", "72", "64"),
+        .. Row("1B-inter-1:1", "3.9", "119", "68"), .. Row("1B-inter-1:3", "3.6", "58", "73"), .. Row("1B-inter-1:5", "3.7", "43", "73", "65"),
+        .. Row("1B-inter-1:12", "3.7", "28", "73"),
+        .. Row("1B-intra-1:0", "4.2", "180", "65"), .. Row("1B-intra-1:1", "3.9", "89", "69"), .. Row("1B-intra-1:3", "3.8", "50", "71"),
+        .. Row("1B-intra-1:5", "3.7", "38", "72", "64"),
         .. Row("1B-intra-1:12", "3.7", "23", "73"),
-        .. Row("350M-llama", "1.9", null, null, "126"), .. Row("350M-swa-1:5", "1.5", null, "78"), .. Row("350M-mamba", "1.4", null, "82", "170"), .. Row("350M-inter-1:1", null, null, "72"),
-        .. Row("350M-inter-1:3", null, null, "80"), .. Row("350M-inter-1:5", null, null, "81", "170"), .. Row("350M-inter-1:12", null, null, "81"), .. Row("350M-intra-1:0", "1.9", null, "67"),
-        .. Row("350M-intra-1:1", null, null, "75"), .. Row("350M-intra-1:3", null, null, "78"), .. Row("350M-intra-1:5", null, "26", "79", "167"), .. Row("350M-intra-1:12", null, null, "81"),
-        .. Row("3B-llama", null, null, null, "19"), .. Row("3B-mamba", null, null, null, "21"), .. Row("3B-inter-1:5", null, null, null, "22"), .. Row("3B-intra-1:5", null, null, null, "21"),
+        .. Row("350M-llama", "1.9", null, null, "126"), .. Row("350M-swa-1:5", "1.5", null, "78"), .. Row("350M-mamba", "1.4", null, "82", "170"),
+        .. Row("350M-inter-1:1", null, null, "72"),
+        .. Row("350M-inter-1:3", null, null, "80"), .. Row("350M-inter-1:5", null, null, "81", "170"), .. Row("350M-inter-1:12", null, null, "81"),
+        .. Row("350M-intra-1:0", "1.9", null, "67"),
+        .. Row("350M-intra-1:1", null, null, "75"), .. Row("350M-intra-1:3", null, null, "78"), .. Row("350M-intra-1:5", null, "26", "79", "167"),
+        .. Row("350M-intra-1:12", null, null, "81"),
+        .. Row("3B-llama", null, null, null, "19"), .. Row("3B-mamba", null, null, null, "21"), .. Row("3B-inter-1:5", null, null, null, "22"),
+        .. Row("3B-intra-1:5", null, null, null, "21"),
     ];
 
     static IEnumerable<PaperFigure> Row(string recipe, string? flops, string? cache, string? tokensAsLlama, string? tokensScaling = null)
     {
-        (PaperQuantity Quantity, string? Printed)[] figures = [(PaperQuantity.Flops, flops), (PaperQuantity.Cache, cache), (PaperQuantity.TokensAsLlama, tokensAsLlama), (PaperQuantity.TokensScaling, tokensScaling)];
+        (PaperQuantity Quantity, string? Printed)[] figures =
+            [(PaperQuantity.Flops, flops), (PaperQuantity.Cache, cache), (PaperQuantity.TokensAsLlama, tokensAsLlama),
+            (PaperQuantity.TokensScaling, tokensScaling)];
         foreach (var (quantity, printed) in figures)
             if (printed is not null) yield return new(recipe, quantity, printed, Why(recipe, quantity));
     }

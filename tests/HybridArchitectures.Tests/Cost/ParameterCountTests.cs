@@ -25,12 +25,16 @@ public class ParameterCountTests
 
     static (HybridDesign Design, long Elsewhere) Model(string name) => name switch
     {
-        "Llama-3.2-1B" => (HybridDesign.Create(2048, 128_256).WithAttention(32, 8, rotary: llama).WithFeedForward(FeedForwardSpec.SwiGlu(8192)).Depth(16).Build(), 0),
-        "Qwen2-0.5B" => (HybridDesign.Create(896, 151_936).WithAttention(new AttentionSpec { Heads = 14, KeyValueHeads = 2, InputBias = true, Rotary = new() })
+        "Llama-3.2-1B" => (HybridDesign.Create(2048, 128_256).WithAttention(32, 8, rotary: llama).WithFeedForward(FeedForwardSpec.SwiGlu(8192))
+            .Depth(16).Build(), 0),
+        "Qwen2-0.5B" => (HybridDesign.Create(896, 151_936)
+        .WithAttention(new AttentionSpec { Heads = 14, KeyValueHeads = 2, InputBias = true, Rotary = new() })
             .WithFeedForward(FeedForwardSpec.SwiGlu(4864)).Depth(24).Build(), 0),
-        "Qwen3-0.6B" => (HybridDesign.Create(1024, 151_936).WithAttention(16, 8, headSize: 128, qkNorm: true).WithFeedForward(FeedForwardSpec.SwiGlu(3072)).Depth(28).Build(), 0),
+        "Qwen3-0.6B" => (HybridDesign.Create(1024, 151_936).WithAttention(16, 8, headSize: 128, qkNorm: true)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(3072)).Depth(28).Build(), 0),
         "Mixtral-8x7B" => (HybridDesign.Create(4096, 32_000).WithAttention(32, 8)
-            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(8, 2, 14_336, score: RouterScore.Softmax, renormalize: true)).Depth(32).TiedHead(false).Build(), 0),
+            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(8, 2, 14_336, score: RouterScore.Softmax, renormalize: true)).Depth(32).TiedHead(false)
+            .Build(), 0),
         "mamba-130m" => (HybridDesign.Create(768, 50_280).WithMamba1().Depth(24).Build(), 0),
         "mamba2-130m" => (HybridDesign.Create(768, 50_288).WithMamba2().Depth(24).Build(), 0),
         "Falcon-H1-0.5B" => (HybridDesign.Create(1024, 32_784)
@@ -38,17 +42,21 @@ public class ParameterCountTests
                 new Mamba2Spec { Heads = 24, HeadSize = 64, StateSize = 128, GatedNorm = false }, FusionKind.Add, BranchNorm.None)
             .WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(36).TiedHead(false).Build(), 0),
         "Zamba2-1.2B" => (HybridDesign.Create(2048, 32_000).WithMamba2(new Mamba2Spec { Heads = 64, HeadSize = 64, StateSize = 128 })
-            .WithSharedTransformers(new() { Attention = new() { Heads = 32, Rotary = new() }, FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
+            .WithSharedTransformers(new() { Attention = new() { Heads = 32, Rotary = new() },
+            FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
             .Pattern(string.Concat(Enumerable.Repeat("MMMMMM+", 6)) + "MM").Build(), 0),
         // without its head for multi-token prediction
         "Qwen3-Next-80B-A3B" => (HybridDesign.Create(2048, 151_936)
-            .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true, Rotary = new() { Fraction = 0.25 } })
+            .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true,
+            Rotary = new() { Fraction = 0.25 } })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 16, ValueHeads = 32, KeyHeadSize = 128 })
-            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(512, 10, 512, sharedExperts: 1, score: RouterScore.Softmax, renormalize: true) with { SharedGate = true })
+            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(
+            512, 10, 512, sharedExperts: 1, score: RouterScore.Softmax, renormalize: true) with { SharedGate = true })
             .Pattern("GGGT", repeat: 12).TiedHead(false).Build(), 0),
         // its Mamba-1 norms dt, B and C, which ours does not
         "Jamba-v0.1" => (HybridDesign.Create(4096, 65_536).WithAttention(32, 8, rotary: RotarySpec.None).WithMamba1()
-            .WithFeedForward(FeedForwardSpec.SwiGlu(14_336)).WithExperts(FeedForwardSpec.MixtureOfExperts(16, 2, 14_336, score: RouterScore.Softmax, balance: ExpertBalance.AuxiliaryLoss))
+            .WithFeedForward(FeedForwardSpec.SwiGlu(14_336))
+            .WithExperts(FeedForwardSpec.MixtureOfExperts(16, 2, 14_336, score: RouterScore.Softmax, balance: ExpertBalance.AuxiliaryLoss))
             .Pattern("m me m me T me m me", repeat: 4).TiedHead(false).Build(), 28 * (256 + 16 + 16)),
         _ => throw new ArgumentException(name),
     };
@@ -101,7 +109,8 @@ public class ParameterCountTests
     [InlineData(FusionKind.Difference, BranchNorm.Group, false, OutputProjection.Joint, false, 4096)]
     [InlineData(FusionKind.Concat, BranchNorm.Group, false, OutputProjection.Joint, false, 2 * 4096)]
     [InlineData(FusionKind.Concat, BranchNorm.Group, false, OutputProjection.Joint, true, (2 * 64 * 64) + (64 * 64) - (64 * 32))]
-    public void An_intra_hybrid_counts_what_it_has(FusionKind fusion, BranchNorm norm, bool scale, OutputProjection output, bool shared, long beyondBranches)
+    public void An_intra_hybrid_counts_what_it_has(
+        FusionKind fusion, BranchNorm norm, bool scale, OutputProjection output, bool shared, long beyondBranches)
     {
         var spec = new IntraHybridSpec
         {
@@ -122,14 +131,16 @@ public class ParameterCountTests
     public void Options_change_the_count_by_their_weights()
     {
         var attention = Design.Designs.Attention;
-        Assert.Equal(attention.CountParameters(64) + 64 + 16 + 16 + 64 + 16, (attention with { InputBias = true, OutputBias = true, QkNorm = true }).CountParameters(64));
+        Assert.Equal(attention.CountParameters(64) + 64 + 16 + 16 + 64 + 16,
+            (attention with { InputBias = true, OutputBias = true, QkNorm = true }).CountParameters(64));
         var mamba2 = Design.Designs.Mamba2;
         Assert.Equal(mamba2.CountParameters(64) - 128, (mamba2 with { GatedNorm = false }).CountParameters(64));
         Assert.Equal(mamba2.CountParameters(64) + 256 + 64 + 8 + 64, (mamba2 with { ProjectionBias = true }).CountParameters(64));
         Assert.Equal(mamba2.CountParameters(64) - 192, (mamba2 with { ConvolutionBias = false }).CountParameters(64));
         Assert.Equal(mamba2.CountParameters(64) + (64 * 64) + (64 * 5), (mamba2 with { Groups = 2 }).CountParameters(64));
         var mamba1 = (Mamba1Spec)new Mamba1Spec().Resolve(64);
-        Assert.Equal(mamba1.CountParameters(64) + 256 + 64 - 128, (mamba1 with { ProjectionBias = true, ConvolutionBias = false }).CountParameters(64));
+        Assert.Equal(mamba1.CountParameters(64) + 256 + 64 - 128,
+            (mamba1 with { ProjectionBias = true, ConvolutionBias = false }).CountParameters(64));
     }
 
     [Fact]

@@ -48,10 +48,13 @@ public class UnitsTests
     [Fact]
     public void A_small_model_is_printed_in_units_that_show_something()
     {
-        var cost = HybridDesign.Create(16, 32).WithAttention(2).WithMamba2(stateSize: 4, headSize: 8).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Pattern("MT").Build().Cost(16);
-        string said = $"{cost}\n{cost.Design.Explain(16)}\n{cost.Cache()}\n{cost.TrainingMemory()}\n{cost.Flops()}\n{cost.Decode(Accelerator.Get("H200"))}";
+        var cost = HybridDesign.Create(16, 32).WithAttention(2).WithMamba2(stateSize: 4, headSize: 8).WithFeedForward(FeedForwardSpec.SwiGlu(16))
+            .Pattern("MT").Build().Cost(16);
+        string said =
+            $"{cost}\n{cost.Design.Explain(16)}\n{cost.Cache()}\n{cost.TrainingMemory()}\n{cost.Flops()}\n{cost.Decode(Accelerator.Get("H200"))}";
         Assert.DoesNotMatch(@"\b0\.0+\d? ?[kKMGTµnm]?(i?B|FLOP|s)\b", said);
-        Assert.Contains("cache, bfloat16  2.31 KiB per row at 16 tokens (keys and values 1.00 KiB, convolutions 240 B, states 512 B)".Replace("2.31", Kibibytes(cost.Cache().Total)), said.ReplaceLineEndings("\n"));
+        Assert.Contains("cache, bfloat16  2.31 KiB per row at 16 tokens (keys and values 1.00 KiB, convolutions 240 B, states 512 B)".Replace(
+            "2.31", Kibibytes(cost.Cache().Total)), said.ReplaceLineEndings("\n"));
         Assert.Contains("kFLOP training", said);
     }
 

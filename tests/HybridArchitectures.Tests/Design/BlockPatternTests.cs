@@ -5,7 +5,8 @@ namespace HybridArchitectures.Tests.Design;
 public class BlockPatternTests
 {
     static readonly HybridDesignBuilder any = HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(2048).WithMamba1().WithMamba2()
-        .WithIntraHybrid(new() { Heads = 4 }, new Mamba2Spec { HeadSize = 16 }).WithMixer(new ShiftSpec(1)).WithFeedForward(FeedForwardSpec.SwiGlu(128))
+        .WithIntraHybrid(new() { Heads = 4 }, new Mamba2Spec { HeadSize = 16 }).WithMixer(new ShiftSpec(1))
+        .WithFeedForward(FeedForwardSpec.SwiGlu(128))
         .WithExperts(FeedForwardSpec.MixtureOfExperts(4, 2, 32));
 
     // published hybrids in our notation; attention at these 0-based layers (Nemotron-H: among its single layers)
@@ -21,7 +22,8 @@ public class BlockPatternTests
     {
         var design = any.Name(name).Pattern(pattern, repeat).Build();
         Assert.Equal(layers, design.Depth);
-        Assert.Equal(attention, string.Join(" ", Enumerable.Range(0, layers).Where(index => design.Blocks[index].Mixer is AttentionSpec or IntraHybridSpec)));
+        Assert.Equal(attention, string.Join(
+            " ", Enumerable.Range(0, layers).Where(index => design.Blocks[index].Mixer is AttentionSpec or IntraHybridSpec)));
         Assert.Equal(design, any.Name(name).Pattern(design.Pattern).Build());
     }
 

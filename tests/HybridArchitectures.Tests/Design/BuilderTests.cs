@@ -19,7 +19,8 @@ public class BuilderTests
             .Depth(13).Ratio(attention: 1, ssm: 5).Place(Placement.Middle)
             .Build();
         Assert.Equal("MMMMTMMMTMMMM", design.Pattern);
-        Assert.Equal(new AttentionSpec { Heads = 32, KeyValueHeads = 8, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 500_000 } }, design.Blocks[4].Mixer);
+        Assert.Equal(new AttentionSpec { Heads = 32, KeyValueHeads = 8, HeadSize = 64, ValueHeadSize = 64, Rotary = new() { Theta = 500_000 } },
+            design.Blocks[4].Mixer);
         Assert.Equal(new Mamba2Spec { Heads = 32, HeadSize = 128, StateSize = 128, NormGroups = 1 }, design.Blocks[0].Mixer);
         Assert.All(design.Blocks, block => Assert.Equal(new SwiGluSpec(8192), block.FeedForward));
         Assert.Equal(958_935_840, design.CountParameters().NonEmbedding);
@@ -31,11 +32,14 @@ public class BuilderTests
         Assert.Equal(new Mamba1Spec { InnerWidth = 200, StateSize = 16, TimeStepRank = 7 }, new Mamba1Spec().Resolve(100));
         Assert.Equal(new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 128, NormGroups = 1 }, new Mamba2Spec().Resolve(128));
         Assert.Equal(new Mamba2Spec { Heads = 8, HeadSize = 32, StateSize = 128, NormGroups = 1 }, new Mamba2Spec { Heads = 8 }.Resolve(128));
-        Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 32, ValueHeadSize = 32 }, new AttentionSpec { Heads = 4 }.Resolve(128));
-        Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, ValueHeadSize = 10 }, new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10 }.Resolve(128));
+        Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 32, ValueHeadSize = 32 },
+            new AttentionSpec { Heads = 4 }.Resolve(128));
+        Assert.Equal(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, ValueHeadSize = 10 },
+            new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10 }.Resolve(128));
         var intra = (IntraHybridSpec)new IntraHybridSpec { Attention = new() { Heads = 4 }, StateSpace = new Mamba2Spec { Heads = 4 } }.Resolve(128);
         Assert.Equal((64, 128, 128), (intra.Attention.QueryWidth, intra.Attention.OutputWidth, intra.InnerWidth));
-        var shared = (IntraHybridSpec)new IntraHybridSpec { Attention = new() { Heads = 4, KeyValueHeads = 2 }, StateSpace = new Mamba2Spec { Heads = 4 }, SharedValues = true }.Resolve(128);
+        var shared = (IntraHybridSpec)new IntraHybridSpec { Attention = new() { Heads = 4, KeyValueHeads = 2 },
+            StateSpace = new Mamba2Spec { Heads = 4 }, SharedValues = true }.Resolve(128);
         Assert.Equal(128, shared.Attention.ValueWidth);
         Assert.Equal(FeedForwardSpec.MixtureOfExperts(4, 1, 32, 2, 64), FeedForwardSpec.MixtureOfExperts(4, 1, 32, 2).Resolve(128));
     }
@@ -93,7 +97,8 @@ public class BuilderTests
         var experts = FeedForwardSpec.MixtureOfExperts(4, 2, 32);
         var design = Hybrid.WithExperts(experts).Pattern("MMe T~ -", repeat: 2).Build();
         Assert.Equal("MMeT~-MMeT~-", design.Pattern);
-        Assert.Equal([new SwiGluSpec(128), experts, FeedForwardSpec.None, new SwiGluSpec(128)], design.Blocks.Take(4).Select(block => block.FeedForward));
+        Assert.Equal([new SwiGluSpec(128), experts, FeedForwardSpec.None, new SwiGluSpec(128)],
+            design.Blocks.Take(4).Select(block => block.FeedForward));
         Assert.Null(design.Blocks[3].Mixer);
         Assert.Equal("MT", Hybrid.WithFeedForward(experts).Pattern("MeTe").Build().Pattern);       // one kind of feed-forward needs no mark
     }
@@ -118,14 +123,16 @@ public class BuilderTests
     {
         var initialisation = new InitialisationSpec { StandardDeviation = 0.01, Residual = ResidualScaling.Depth };
         var design = Hybrid.Name("mine").TiedHead(false).NormEpsilon(1e-6).WithInitialisation(initialisation).Depth(2).Ratio(1, 1).Build();
-        Assert.Equal(("mine", false, 1e-6, 1e-6, initialisation), (design.Name, design.TiedHead, design.NormEpsilon, design.Blocks[0].NormEpsilon, design.Initialisation));
+        Assert.Equal(("mine", false, 1e-6, 1e-6, initialisation),
+            (design.Name, design.TiedHead, design.NormEpsilon, design.Blocks[0].NormEpsilon, design.Initialisation));
         Assert.Equal("mine: width 64, vocabulary 256, 2 blocks MT", design.ToString());
     }
 
     [Fact]
     public void Designs_built_the_same_way_are_equal_and_others_are_not()
     {
-        static HybridDesign Build() => Hybrid.WithIntraHybrid(new() { Heads = 4 }, new Mamba2Spec { HeadSize = 16 }).Pattern("MTH", repeat: 3).Build();
+        static HybridDesign Build() =>
+            Hybrid.WithIntraHybrid(new() { Heads = 4 }, new Mamba2Spec { HeadSize = 16 }).Pattern("MTH", repeat: 3).Build();
         var design = Build();
         Assert.Equal(design, Build());
         Assert.Equal(design.GetHashCode(), Build().GetHashCode());
@@ -147,6 +154,7 @@ public class BuilderTests
         var windows = HybridDesign.Create(64, 256).WithSlidingWindow(8, heads: 4).WithMamba1().WithMixer(new ShiftSpec(1)).Depth(4);
         Assert.Equal("mmSm", Pattern(windows.Ratio(attention: 1, ssm: 3)));
         // the kind that is no attention, where there is no Mamba
-        Assert.Equal("XXTX", Pattern(HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4).Ratio(attention: 1, ssm: 3)));
+        Assert.Equal("XXTX", Pattern(HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4)
+            .Ratio(attention: 1, ssm: 3)));
     }
 }

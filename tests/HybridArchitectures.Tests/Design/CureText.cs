@@ -13,14 +13,16 @@ static partial class CureText
     public static HybridDesign? Apply(Finding finding, HybridDesign design)
     {
         string text = finding.Cure.ToString();
-        if (PatternCall().Match(text) is { Success: true } pattern) return WithPattern(design, pattern.Groups["size"].Value, pattern.Groups["pattern"].Value);
+        if (PatternCall().Match(text) is { Success: true } pattern)
+            return WithPattern(design, pattern.Groups["size"].Value, pattern.Groups["pattern"].Value);
         if (NewAttention().Match(text) is { Success: true } added)
         {
             var attention = new AttentionSpec { Heads = Number(added.Groups["heads"]), Rotary = added.Groups["rotary"].Success ? new() : null };
             return Replace(design, Number(added.Groups["layer"]), block => block with { Mixer = attention });
         }
         if (WiderWindow().Match(text) is { Success: true } wider)
-            return Replace(design, Number(wider.Groups["layer"]), block => block with { Mixer = (AttentionSpec)block.Mixer! with { Window = null, Sinks = 0 } });
+            return Replace(design, Number(wider.Groups["layer"]),
+                block => block with { Mixer = (AttentionSpec)block.Mixer! with { Window = null, Sinks = 0 } });
         if (!Assignments().IsMatch(text) || finding.Layers.Count == 0) return null;
         return finding.Layers.Aggregate(design, (changed, layer) => Replace(changed, layer, block => Assigned(block, finding.Rule, text)));
     }
@@ -47,12 +49,14 @@ static partial class CureText
         if (block.Mixer is IntraHybridSpec intra && !rule.StartsWith("intra", StringComparison.Ordinal))
         {
             bool attention = rule.EndsWith("head-size", StringComparison.Ordinal) || rule == "unequal-head-sizes";
-            return block with { Mixer = attention ? intra with { Attention = (AttentionSpec)Assigned(intra.Attention, text) } : intra with { StateSpace = (MixerSpec)Assigned(intra.StateSpace, text) } };
+            return block with { Mixer = attention ? intra with { Attention = (AttentionSpec)Assigned(intra.Attention, text) }
+                : intra with { StateSpace = (MixerSpec)Assigned(intra.StateSpace, text) } };
         }
         if (rule == "intra-narrow-attention")
         {
             var narrow = (IntraHybridSpec)block.Mixer!;
-            return block with { Mixer = narrow with { Attention = (AttentionSpec)Assigned(narrow.Attention, text[(text.IndexOf('{') + 2)..text.IndexOf(" }", StringComparison.Ordinal)]) } };
+            return block with { Mixer = narrow with { Attention = (AttentionSpec)Assigned(
+                narrow.Attention, text[(text.IndexOf('{') + 2)..text.IndexOf(" }", StringComparison.Ordinal)]) } };
         }
         return block with { Mixer = (MixerSpec)Assigned(block.Mixer!, text) };
     }
@@ -62,7 +66,8 @@ static partial class CureText
         object copy = spec.GetType().GetMethod("<Clone>$")!.Invoke(spec, null)!;
         foreach (Match assignment in Assignment().Matches(text))
         {
-            var property = spec.GetType().GetProperty(assignment.Groups["name"].Value) ?? throw new InvalidOperationException($"{spec.GetType().Name} has no {assignment.Groups["name"].Value}: {text}");
+            var property = spec.GetType().GetProperty(assignment.Groups["name"].Value)
+                ?? throw new InvalidOperationException($"{spec.GetType().Name} has no {assignment.Groups["name"].Value}: {text}");
             property.SetValue(copy, Value(property, assignment.Groups["value"].Value));
         }
         return copy;
@@ -85,10 +90,12 @@ static partial class CureText
     [GeneratedRegex("""^(\.WithMamba2\(headSize: (?<size>\d+)\))?\.Pattern\("(?<pattern>[^"]+)"\)""")]
     private static partial Regex PatternCall();
 
-    [GeneratedRegex("""^\.Override\((?<layer>\d+), block => block with \{ Mixer = new AttentionSpec \{ Heads = (?<heads>\d+)(?<rotary>, Rotary = new\(\))? \} \}\)$""")]
+    [GeneratedRegex(
+        """^\.Override\((?<layer>\d+), block => block with \{ Mixer = new AttentionSpec \{ Heads = (?<heads>\d+)(?<rotary>, Rotary = new\(\))? \} \}\)$""")]
     private static partial Regex NewAttention();
 
-    [GeneratedRegex("""^\.Override\((?<layer>\d+), block => block with \{ Mixer = \(AttentionSpec\)block\.Mixer! with \{ Window = null, Sinks = 0 \} \}\)$""")]
+    [GeneratedRegex(
+        """^\.Override\((?<layer>\d+), block => block with \{ Mixer = \(AttentionSpec\)block\.Mixer! with \{ Window = null, Sinks = 0 \} \}\)$""")]
     private static partial Regex WiderWindow();
 
     [GeneratedRegex("""^[A-Z]\w* = """)]

@@ -50,17 +50,20 @@ public class DesignJsonTests
     [InlineData("\"heads\": 8", "\"heads\": 8, \"heads\": 8", "design.blocks[0].mixer.heads is 8 a second time; expected each key once")]
     [InlineData("\"heads\": 8,", "", "design.blocks[0].mixer.heads is missing; expected an integer")]
     [InlineData("\"theta\": 500000", "\"theta\": 1e999", "design.blocks[0].mixer.rotary.theta is 1e999; expected a finite number")]
-    [InlineData("\"kind\": \"attention\"", "\"kind\": \"atention\"", "design.blocks[0].mixer.kind is \"atention\"; expected one of \"attention\", \"mamba1\"")]
+    [InlineData("\"kind\": \"attention\"", "\"kind\": \"atention\"",
+        "design.blocks[0].mixer.kind is \"atention\"; expected one of \"attention\", \"mamba1\"")]
     [InlineData("\"kind\": \"attention\",", "", "expected a key \"kind\" that is one of")]
     [InlineData("\"qkNorm\": false", "\"qkNorm\": 0", "design.blocks[0].mixer.qkNorm is 0; expected true or false")]
-    [InlineData("\"fusion\": \"difference\"", "\"fusion\": \"product\"", "design.blocks[4].mixer.fusion is \"product\"; expected one of \"add\", \"difference\", \"concat\", \"gate\"")]
+    [InlineData("\"fusion\": \"difference\"", "\"fusion\": \"product\"",
+        "design.blocks[4].mixer.fusion is \"product\"; expected one of \"add\", \"difference\", \"concat\", \"gate\"")]
     [InlineData("\"fusion\": \"difference\"", "\"fusion\": 1", "design.blocks[4].mixer.fusion is 1; expected one of")]
     [InlineData("\"width\": 128", "\"width\": -128", "block 1: feed-forward: width is -128; expected at least 1")]
     [InlineData("\"blocks\": [", "\"blocks\": [ 7,", "design.blocks[0] is 7; expected an object")]
     [InlineData("\"blocks\": [", "\"blocks\": [ null,", "design.blocks[0] is null; expected an object")]
     [InlineData("\"name\": \"everything\"", "\"name\": 3", "design.name is 3; expected a text")]
     [InlineData("\"initialisation\": {", "\"initialisation\": null, \"other\": {", "design.initialisation is null; expected an object")]
-    [InlineData("\"timeStepRange\": {", "\"timeStepRange\": {\"middle\": 1,", "design.blocks[2].mixer.timeStepRange.middle is 1; expected only the keys maximum, minimum")]
+    [InlineData("\"timeStepRange\": {", "\"timeStepRange\": {\"middle\": 1,",
+        "design.blocks[2].mixer.timeStepRange.middle is 1; expected only the keys maximum, minimum")]
     public void A_bad_document_is_refused_with_place_value_and_expectation(string good, string bad, string message)
     {
         int at = Json.IndexOf(good, StringComparison.Ordinal);
@@ -99,7 +102,8 @@ public class DesignJsonTests
         Assert.Contains("\"kind\": \"shift\"", design.ToJson());
         Assert.Contains("\"shift\"", Assert.Throws<ArgumentException>(() => MixerSpec.Register<ShiftSpec>("other")).Message);
         Assert.Contains("AttentionSpec", Assert.Throws<ArgumentException>(() => MixerSpec.Register<UnknownSpec>("attention")).Message);
-        var refusal = Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(design.ToJson().Replace("\"by\": 3", "\"by\": -3", StringComparison.Ordinal)));
+        var refusal = Assert.Throws<ArgumentException>(
+            () => HybridDesign.FromJson(design.ToJson().Replace("\"by\": 3", "\"by\": -3", StringComparison.Ordinal)));
         Assert.Contains("block 1: mixer X: by is -3", refusal.Message);
     }
 

@@ -15,37 +15,49 @@ public class DesignPropertyTests
     static readonly int Programs = Effort.Choose(3_000, 20_000);
 
     // sizes that are mostly fine, sometimes not
-    static readonly Gen<int> size = Gen.Frequency((60, Gen.OneOf(1, 2, 4, 8, 16)), (3, Gen.Int[0, 40]), (1, Gen.OneOf(-1, int.MinValue, int.MaxValue, 3, 7)));
+    static readonly Gen<int> size =
+        Gen.Frequency((60, Gen.OneOf(1, 2, 4, 8, 16)), (3, Gen.Int[0, 40]), (1, Gen.OneOf(-1, int.MinValue, int.MaxValue, 3, 7)));
 
     static readonly Gen<int> open = Gen.Frequency((8, Gen.Const(0)), (1, size));
 
     static readonly Gen<double> number = Gen.Frequency((60, Gen.Double[1e-6, 10]), (1, Gen.OneOf(0, -1, double.NaN, double.PositiveInfinity, 1e300)));
 
     static readonly Gen<RotarySpec?> rotary = Gen.OneOf(Gen.OneOf((RotarySpec?)null, new RotarySpec()),
-        Gen.Select(number, Gen.OneOf(0.5, 1.0, 1.0, 1.0, 1.0, 0.0, 2.0), (theta, fraction) => (RotarySpec?)new RotarySpec { Theta = theta, Fraction = fraction }));
+        Gen.Select(number, Gen.OneOf(0.5, 1.0, 1.0, 1.0, 1.0, 0.0, 2.0),
+        (theta, fraction) => (RotarySpec?)new RotarySpec { Theta = theta, Fraction = fraction }));
 
-    static readonly Gen<AttentionSpec> attention = Gen.Select(size, open, open, open, rotary, Gen.Bool, Gen.Bool, (heads, keyValueHeads, headSize, valueHeadSize, rotary, norm, bias) =>
-        new AttentionSpec { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = headSize, ValueHeadSize = valueHeadSize, Rotary = rotary, QkNorm = norm, InputBias = bias });
+    static readonly Gen<AttentionSpec> attention =
+        Gen.Select(size, open, open, open, rotary, Gen.Bool, Gen.Bool, (heads, keyValueHeads, headSize, valueHeadSize, rotary, norm, bias) =>
+        new AttentionSpec { Heads = heads, KeyValueHeads = keyValueHeads, HeadSize = headSize, ValueHeadSize = valueHeadSize, Rotary = rotary,
+            QkNorm = norm, InputBias = bias });
 
-    static readonly Gen<AttentionSpec> sliding = Gen.Select(attention, Gen.Int[1, 64], Gen.Int[-1, 8], (spec, window, sinks) => spec with { Window = window, Sinks = sinks });
+    static readonly Gen<AttentionSpec> sliding =
+        Gen.Select(attention, Gen.Int[1, 64], Gen.Int[-1, 8], (spec, window, sinks) => spec with { Window = window, Sinks = sinks });
 
     static readonly Gen<Mamba1Spec> mamba1 = Gen.Select(open, open, size, open, (inner, state, convolution, rank) =>
         new Mamba1Spec { InnerWidth = inner, StateSize = state, ConvolutionWidth = convolution, TimeStepRank = rank });
 
     static readonly Gen<Mamba2Spec> mamba2 = Gen.Select(open, open, open, size, Gen.Bool, number, (heads, headSize, state, groups, norm, limit) =>
-        new Mamba2Spec { Heads = heads, HeadSize = headSize, StateSize = state, Groups = groups, GatedNorm = norm, TimeStepLimit = limit > 5 ? null : new(0, limit) });
+        new Mamba2Spec { Heads = heads, HeadSize = headSize, StateSize = state, Groups = groups, GatedNorm = norm,
+            TimeStepLimit = limit > 5 ? null : new(0, limit) });
 
-    static readonly Gen<IntraHybridSpec> intra = Gen.Select(attention, Gen.OneOf(mamba1.Select(spec => (MixerSpec)spec), mamba2.Select(spec => (MixerSpec)spec)),
-        Gen.Enum<FusionKind>(), Gen.Enum<BranchNorm>(), Gen.Bool, Gen.Enum<OutputProjection>(), Gen.Bool, (left, right, fusion, norm, scale, output, shared) =>
-            new IntraHybridSpec { Attention = left, StateSpace = right, Fusion = fusion, Norm = norm, LearnedScale = scale, Output = output, SharedValues = shared });
+    static readonly Gen<IntraHybridSpec> intra =
+        Gen.Select(attention, Gen.OneOf(mamba1.Select(spec => (MixerSpec)spec), mamba2.Select(spec => (MixerSpec)spec)),
+        Gen.Enum<FusionKind>(), Gen.Enum<BranchNorm>(), Gen.Bool, Gen.Enum<OutputProjection>(), Gen.Bool,
+        (left, right, fusion, norm, scale, output, shared) =>
+            new IntraHybridSpec { Attention = left, StateSpace = right, Fusion = fusion, Norm = norm, LearnedScale = scale, Output = output,
+                SharedValues = shared });
 
-    static readonly Gen<MixtureOfExpertsSpec> experts = Gen.Select(size, Gen.Int[0, 5], size, Gen.Int[0, 2], open, number, (count, perToken, width, shared, sharedWidth, loss) =>
+    static readonly Gen<MixtureOfExpertsSpec> experts =
+        Gen.Select(size, Gen.Int[0, 5], size, Gen.Int[0, 2], open, number, (count, perToken, width, shared, sharedWidth, loss) =>
         FeedForwardSpec.MixtureOfExperts(count, perToken, width, shared, sharedWidth, routerZLoss: loss));
 
-    static readonly Gen<FeedForwardSpec> feedForward = Gen.OneOf(size.Select(width => (FeedForwardSpec)FeedForwardSpec.SwiGlu(width)), experts.Select(spec => (FeedForwardSpec)spec),
+    static readonly Gen<FeedForwardSpec> feedForward =
+        Gen.OneOf(size.Select(width => (FeedForwardSpec)FeedForwardSpec.SwiGlu(width)), experts.Select(spec => (FeedForwardSpec)spec),
         Gen.Const(FeedForwardSpec.None));
 
-    static readonly Gen<string> pattern = Gen.OneOf("T", "S", "M", "m", "H", "X", "-", "Me", "T~", "M~", "-e", "1", " ", "?").Array[0, 8].Select(string.Concat);
+    static readonly Gen<string> pattern = Gen.OneOf("T", "S", "M", "m", "H", "X", "-", "Me", "T~", "M~", "-e", "1", " ", "?").Array[0, 8]
+        .Select(string.Concat);
 
     // one call of the builder
     static readonly Gen<Func<HybridDesignBuilder, HybridDesignBuilder>> call = Gen.Frequency<Func<HybridDesignBuilder, HybridDesignBuilder>>(
@@ -63,7 +75,8 @@ public class DesignPropertyTests
         (2, Gen.Enum<Placement>().Select(placement => Call(builder => builder.Place(placement)))),
         (1, Gen.Int[0, 12].Array[0, 3].Select(positions => Call(builder => builder.Place(positions)))),
         (2, Gen.Select(pattern, Gen.Int[0, 3], (text, repeat) => Call(builder => builder.Pattern(text, repeat)))),
-        (1, Gen.Select(Gen.Int[0, 6], feedForward, (position, spec) => Call(builder => builder.Override(position, block => block with { FeedForward = spec })))),
+        (1, Gen.Select(Gen.Int[0, 6], feedForward,
+        (position, spec) => Call(builder => builder.Override(position, block => block with { FeedForward = spec })))),
         (1, number.Select(epsilon => Call(builder => builder.NormEpsilon(epsilon)))),
         (1, Gen.Bool.Select(tied => Call(builder => builder.TiedHead(tied)))),
         (1, Gen.String[0, 12].Select(name => Call(builder => builder.Name(name)))));
@@ -75,7 +88,8 @@ public class DesignPropertyTests
         builder => builder,
         builder => builder.WithAttention(4, 2).WithMamba2(headSize: 16).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(6).Ratio(1, 2),
         builder => builder.WithAttention(2).WithSlidingWindow(8, 1).WithFeedForward(FeedForwardSpec.SwiGlu(32)).Depth(4).Place(2, 3),
-        builder => builder.WithMamba1().WithMamba2(headSize: 8).WithAttention(2).WithMixer(new ShiftSpec(1)).Pattern("mMXT-", repeat: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8)),
+        builder => builder.WithMamba1().WithMamba2(headSize: 8).WithAttention(2).WithMixer(new ShiftSpec(1)).Pattern("mMXT-", repeat: 2)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(8)),
         builder => builder.WithIntraHybrid(new() { Heads = 2 }, new Mamba2Spec { Heads = 2 }).Depth(3));
 
     // the design that a program builds, or null where it is refused; anything but a reasoned refusal fails the test
@@ -94,7 +108,8 @@ public class DesignPropertyTests
     }
 
     static readonly Gen<(int Width, int VocabularySize, Func<HybridDesignBuilder, HybridDesignBuilder>[] Calls)> program =
-        Gen.Select(Gen.Frequency((8, Gen.OneOf(16, 32, 64, 128)), (1, size)), Gen.Frequency((8, Gen.Int[1, 1000]), (1, size)), Gen.Select(start, call.Array[0, 4], (first, rest) => rest.Prepend(first).ToArray()));
+        Gen.Select(Gen.Frequency((8, Gen.OneOf(16, 32, 64, 128)), (1, size)), Gen.Frequency((8, Gen.Int[1, 1000]), (1, size)),
+        Gen.Select(start, call.Array[0, 4], (first, rest) => rest.Prepend(first).ToArray()));
 
     public DesignPropertyTests() => MixerSpec.Register<ShiftSpec>("shift");
 
@@ -219,7 +234,8 @@ public class DesignPropertyTests
     public void A_document_with_a_character_changed_is_read_or_refused_with_a_reason()
     {
         string json = Designs.Everything.ToJson();
-        Gen.Select(Gen.Int[0, json.Length - 1], Gen.OneOf(Gen.Char, Gen.OneOf('"', '{', '}', '[', ']', ':', ',', '0', '9', '-', 'e', '\\', '\0'))).Array[1, 3].Each(3_000, changes =>
+        Gen.Select(Gen.Int[0, json.Length - 1],
+            Gen.OneOf(Gen.Char, Gen.OneOf('"', '{', '}', '[', ']', ':', ',', '0', '9', '-', 'e', '\\', '\0'))).Array[1, 3].Each(3_000, changes =>
         {
             char[] text = json.ToCharArray();
             foreach (var (index, character) in changes) text[index] = character;

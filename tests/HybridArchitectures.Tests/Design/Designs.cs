@@ -9,7 +9,8 @@ static class Designs
 
     public static Mamba2Spec Mamba2 { get; } = new() { Heads = 8, HeadSize = 16, StateSize = 32 };
 
-    public static IntraHybridSpec Intra { get; } = new() { Attention = Attention with { Heads = 4 }, StateSpace = new Mamba1Spec { InnerWidth = 64, StateSize = 16, TimeStepRank = 4 } };
+    public static IntraHybridSpec Intra { get; } =
+        new() { Attention = Attention with { Heads = 4 }, StateSpace = new Mamba1Spec { InnerWidth = 64, StateSize = 16, TimeStepRank = 4 } };
 
     /// <summary>A design with every kind of mixer and feed-forward.</summary>
     public static HybridDesign Everything { get; } = new HybridDesign
@@ -21,7 +22,8 @@ static class Designs
         Blocks =
         [
             new() { Mixer = Attention, FeedForward = FeedForwardSpec.SwiGlu(128) },
-            new() { Mixer = Attention with { Window = 16, Sinks = 2, Rotary = new() { Theta = 1e4, Fraction = 0.5, Scaling = new(32, 1, 4, 8192) } } },
+            new() { Mixer = Attention with { Window = 16, Sinks = 2,
+            Rotary = new() { Theta = 1e4, Fraction = 0.5, Scaling = new(32, 1, 4, 8192) } } },
             new() { Mixer = Mamba2, FeedForward = FeedForwardSpec.MixtureOfExperts(8, 2, 32, sharedExperts: 1) },
             new() { Mixer = new Mamba1Spec(), FeedForward = FeedForwardSpec.SwiGlu(128), NormEpsilon = 1e-6 },
             new() { Mixer = Intra },

@@ -6,14 +6,17 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Everything the library knows about a mixer is on its spec. A new spec without an example, a JSON name, a letter, a colour or a module fails here.</summary>
+/// <summary>
+/// Everything the library knows about a mixer is on its spec. A new spec without an example, a JSON name, a letter, a colour or a module fails here.
+/// </summary>
 public class MixerCompletenessTests
 {
     const int Width = 32;
 
     static readonly MixerSpec[] examples =
     [
-        new AttentionSpec { Heads = 4 }, new AttentionSpec { Heads = 4, Window = 8, Sinks = 1 }, new Mamba1Spec(), new Mamba2Spec { HeadSize = 8, StateSize = 16 },
+        new AttentionSpec { Heads = 4 }, new AttentionSpec { Heads = 4, Window = 8, Sinks = 1 }, new Mamba1Spec(),
+        new Mamba2Spec { HeadSize = 8, StateSize = 16 },
         new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 8 }, new ShortConvolutionSpec(),
         new IntraHybridSpec { Attention = new AttentionSpec { Heads = 4 }, StateSpace = new Mamba2Spec { HeadSize = 8, StateSize = 16 } },
     ];
@@ -24,7 +27,8 @@ public class MixerCompletenessTests
 
     static MixerSpec Example(string symbol) => examples.First(example => example.Symbol == symbol).Resolve(Width);
 
-    static HybridDesign Design(MixerSpec mixer) => new HybridDesign { Width = Width, VocabularySize = 19, Blocks = [new() { Mixer = mixer }] }.Resolve();
+    static HybridDesign Design(MixerSpec mixer) =>
+        new HybridDesign { Width = Width, VocabularySize = 19, Blocks = [new() { Mixer = mixer }] }.Resolve();
 
     [Fact]
     public void Every_mixer_of_the_library_has_an_example_here() =>

@@ -10,7 +10,9 @@ public class NotationPropertyTests
     static readonly int Samples = Effort.Choose(3_000, 100_000);
 
     // blocks that every notation of ours can meet
-    static readonly Gen<PatternBlock> block = Gen.Select(Gen.OneOf("T", "S", "M", "m", "H", "G", "C", null), Gen.Enum<PatternFeedForward>(), Gen.Frequency((9, Gen.Const(false)), (1, Gen.Const(true))),
+    static readonly Gen<PatternBlock> block =
+        Gen.Select(Gen.OneOf("T", "S", "M", "m", "H", "G", "C", null), Gen.Enum<PatternFeedForward>(),
+        Gen.Frequency((9, Gen.Const(false)), (1, Gen.Const(true))),
         (mixer, feedForward, shared) => new PatternBlock(mixer, feedForward, shared && mixer is not null));
 
     static Gen<EquatableList<PatternBlock>> Blocks(Gen<PatternBlock> of) => of.Array[1, 40].Select(blocks => blocks.ToEquatableList());
@@ -31,13 +33,15 @@ public class NotationPropertyTests
 
     [Fact]
     public void Our_own_notation_reads_whatever_blocks_print() =>
-        Blocks(block.Where(one => one is not { Mixer: null, FeedForward: PatternFeedForward.None })).Each(Samples, blocks => Assert.Equal(blocks, BlockPattern.Parse(string.Concat(blocks))));
+        Blocks(block.Where(one => one is not { Mixer: null, FeedForward: PatternFeedForward.None }))
+            .Each(Samples, blocks => Assert.Equal(blocks, BlockPattern.Parse(string.Concat(blocks))));
 
     [Fact]
     public void Any_text_is_a_pattern_that_prints_as_itself_or_is_refused()
     {
         int read = 0;
-        Gen.OneOf(Gen.OneOf('T', 'S', 'M', 'm', 'H', '-', 'e', '~', '+', ' '), Gen.Char).Array[0, 30].Select(characters => new string(characters)).Each(Samples, text =>
+        Gen.OneOf(Gen.OneOf('T', 'S', 'M', 'm', 'H', '-', 'e', '~', '+', ' '), Gen.Char).Array[0, 30].Select(characters => new string(characters))
+            .Each(Samples, text =>
         {
             if (Read(() => BlockPattern.Parse(text)) is not { } blocks) return;
             read++;
@@ -50,7 +54,8 @@ public class NotationPropertyTests
     public void Any_text_is_a_Megatron_pattern_that_prints_as_itself_or_is_refused()
     {
         var read = new int[2];
-        Gen.Frequency((20, Gen.OneOf('M', '*', '-', 'E', 'G')), (1, Gen.OneOf('|', '/', '+', 'D', ' ', 'x', '\0'))).Array[0, 60].Select(characters => new string(characters)).Each(Samples, text =>
+        Gen.Frequency((20, Gen.OneOf('M', '*', '-', 'E', 'G')), (1, Gen.OneOf('|', '/', '+', 'D', ' ', 'x', '\0'))).Array[0, 60]
+            .Select(characters => new string(characters)).Each(Samples, text =>
         {
             foreach (bool fold in (bool[])[false, true])
             {
@@ -89,12 +94,15 @@ public class NotationPropertyTests
     public void Any_words_are_layer_types_or_are_refused()
     {
         int read = 0;
-        Gen.Frequency((20, Gen.OneOf("full_attention", "sliding_attention", "linear_attention", "hybrid", "conv", "mlp", "moe")), (1, Gen.OneOf("attention", "mamba", "recurrent", "", "Full_Attention", "\ud800")))
+        Gen.Frequency((20, Gen.OneOf("full_attention", "sliding_attention", "linear_attention", "hybrid", "conv", "mlp", "moe")),
+            (1, Gen.OneOf("attention", "mamba", "recurrent", "", "Full_Attention", "\ud800")))
             .Array[0, 40].Each(Samples, words =>
             {
                 if (Read(() => LayerTypes.Parse(words)) is not { } blocks) return;
                 read++;
-                Assert.Equal(words.Select(word => word switch { "attention" => "full_attention", "mamba" or "recurrent" => "linear_attention", _ => word }), LayerTypes.Print(blocks));
+                Assert.Equal(words.Select(word =>
+                    word switch { "attention" => "full_attention", "mamba" or "recurrent" => "linear_attention", _ => word }),
+                    LayerTypes.Print(blocks));
             });
         Assert.True(read > 0);
     }
@@ -103,7 +111,8 @@ public class NotationPropertyTests
     public void Any_period_gives_blocks_that_say_it_again_or_is_refused()
     {
         int read = 0;
-        Gen.Select(Gen.Int[-1, 80], Gen.Int[-1, 20], Gen.Int[-1, 20], Gen.Int[-1, 4], Gen.Int[-1, 4], (depth, period, offset, experts, expertOffset) => new PeriodPattern(depth, period, offset, experts, expertOffset))
+        Gen.Select(Gen.Int[-1, 80], Gen.Int[-1, 20], Gen.Int[-1, 20], Gen.Int[-1, 4], Gen.Int[-1, 4],
+            (depth, period, offset, experts, expertOffset) => new PeriodPattern(depth, period, offset, experts, expertOffset))
             .Each(Samples, pattern =>
             {
                 if (Read(pattern.Blocks) is not { } blocks) return;
@@ -147,7 +156,8 @@ public class NotationPropertyTests
     {
         var kinds = new Dictionary<string, string> { ["attn"] = "T", ["ssm"] = "M", ["bare"] = "m~", ["two"] = "MM", ["none"] = "" };
         int read = 0;
-        Gen.Select(Gen.Int[-1, 40], Gen.Frequency((20, Gen.OneOf("attn", "ssm", "bare")), (1, Gen.OneOf("two", "none", "other"))).Array[0, 5]).Each(Samples, given =>
+        Gen.Select(Gen.Int[-1, 40], Gen.Frequency((20, Gen.OneOf("attn", "ssm", "bare")), (1, Gen.OneOf("two", "none", "other"))).Array[0, 5])
+            .Each(Samples, given =>
         {
             var (depth, names) = given;
             if (Read(() => RepeatedPattern.Parse(depth, names, kinds)) is not { } blocks) return;

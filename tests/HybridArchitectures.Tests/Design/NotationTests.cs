@@ -19,7 +19,8 @@ public class NotationTests
 
     [Fact]
     public void At_least_thirty_published_models_of_different_names_are_known() =>
-        Assert.True(PublishedPattern.All.Select(model => model.Name).Distinct().Count() is >= 30 and int count && count == PublishedPattern.All.Count);
+        Assert.True(PublishedPattern.All.Select(model => model.Name).Distinct().Count() is >= 30 and int count
+            && count == PublishedPattern.All.Count);
 
     [Fact]
     public void A_pattern_of_another_notation_builds_the_same_design()
@@ -29,7 +30,8 @@ public class NotationTests
         Assert.Equal(design, Start().Blocks(AttentionIndices.Parse(8, [3, 7])).Build());
         Assert.Equal(design, Start().Blocks(new PeriodPattern(8, 4, 3, Other: "M").Blocks()).Build());
         Assert.Equal(design, Start().Blocks(MegatronPattern.Parse("M-M-M-*-M-M-M-*-", fold: true)).Build());
-        Assert.Equal(design, Start().Blocks(LayerTypes.Parse(["mamba", "mamba", "mamba", "attention", "mamba", "mamba", "mamba", "attention"])).Build());
+        Assert.Equal(design, Start().Blocks(LayerTypes.Parse(["mamba", "mamba", "mamba", "attention", "mamba", "mamba", "mamba", "attention"]))
+            .Build());
         Assert.Equal(design, Start().Blocks(RepeatedPattern.From(BlockPattern.Parse(design.Pattern)).Blocks()).Build());
         Assert.Equal("M-M-M-*-M-M-M-*-", MegatronPattern.Print(BlockPattern.Parse(design.Pattern)));
         // the same layers, one by one: as many parameters
@@ -71,7 +73,8 @@ public class NotationTests
         Assert.Contains("divides depth = 8", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["a", "m", "m"], kinds)).Message);
         Assert.Contains("one of a, m", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["x"], kinds)).Message);
         Assert.Contains("one block", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["two"], kinds)).Message);
-        Assert.Contains("0 to 7", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["a"], kinds, new Dictionary<int, string> { [8] = "m" })).Message);
+        Assert.Contains("0 to 7", Assert.Throws<ArgumentException>(
+            () => RepeatedPattern.Parse(8, ["a"], kinds, new Dictionary<int, string> { [8] = "m" })).Message);
         Assert.Equal("MTTM", string.Concat(RepeatedPattern.Parse(4, ["m", "a"], kinds, new Dictionary<int, string> { [2] = "a", [3] = "m" })));
     }
 }

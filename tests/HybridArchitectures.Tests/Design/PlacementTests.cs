@@ -4,7 +4,8 @@ namespace HybridArchitectures.Tests.Design;
 
 public class PlacementTests
 {
-    static readonly HybridDesignBuilder hybrid = HybridDesign.Create(16, 16).WithAttention(2).WithMamba2(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(16));
+    static readonly HybridDesignBuilder hybrid = HybridDesign.Create(16, 16).WithAttention(2).WithMamba2(heads: 2)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(16));
 
     // ratio 1:3 over 13 is 3 blocks, even at 3.5, 7 and 10.5; 1:1 over 13 is 6.5
     [Theory]
@@ -48,9 +49,11 @@ public class PlacementTests
                     int[] positions = PlacementRule.Positions(placement, depth, count);
                     Assert.Equal(count, positions.Length);
                     Assert.True(count == 0 || (positions[0] >= 1 && positions[^1] <= depth), $"{placement} {count} of {depth}");
-                    Assert.True(positions.Zip(positions.Skip(1)).All(pair => pair.First < pair.Second), $"{placement} {count} of {depth}: {string.Join(" ", positions)}");
+                    Assert.True(positions.Zip(positions.Skip(1)).All(pair => pair.First < pair.Second),
+                        $"{placement} {count} of {depth}: {string.Join(" ", positions)}");
                 }
     }
 
-    static string Positions(string pattern) => string.Join(" ", Enumerable.Range(0, pattern.Length).Where(index => pattern[index] == 'T').Select(index => index + 1));
+    static string Positions(string pattern) =>
+        string.Join(" ", Enumerable.Range(0, pattern.Length).Where(index => pattern[index] == 'T').Select(index => index + 1));
 }

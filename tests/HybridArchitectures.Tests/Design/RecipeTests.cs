@@ -52,14 +52,17 @@ public class RecipeTests
                 Assert.True(figure.Holds(recipe.Design.CountParameters().NonEmbedding) == figure.Deviation is null, $"{recipe.Name}: {figure}");
     }
 
-    // blocks of 1B: mixers of 10M and 25M; embeddings 0.13, 0.20, 0.26, 0.39 billion; the active parameters of a mixture of experts are those of the dense model
+    // blocks of 1B: mixers of 10M and 25M; embeddings 0.13, 0.20, 0.26, 0.39 billion; the active parameters of a mixture of experts are those of the
+    // dense model
     [Fact]
     public void Parts_are_those_printed()
     {
         var inter = Recipes.Get("1B-inter-1:5").Design.CountParameters();
         Assert.Equal(10.5, inter.Blocks[3].Mixer / 1e6, 0.05);
         Assert.Equal(25.8, inter.Blocks[0].Mixer / 1e6, 0.05);
-        Assert.Equal([0.13, 0.20, 0.26, 0.39], new[] { "100M", "350M", "1B", "3B" }.Select(size => Math.Round(Recipes.Get($"{size}-llama").Design.CountParameters().Embedding / 1e9, 2)));
+        Assert.Equal([0.13, 0.20, 0.26, 0.39],
+            new[] { "100M", "350M", "1B", "3B" }.Select(
+            size => Math.Round(Recipes.Get($"{size}-llama").Design.CountParameters().Embedding / 1e9, 2)));
         foreach (string family in (string[])["llama", "mamba", "inter-1:5", "intra-1:5"])
         {
             var (experts, dense) = (Recipes.Get($"1B-{family}-moe").Design, Recipes.Get($"1B-{family}").Design.CountParameters());
@@ -155,9 +158,11 @@ public class RecipeTests
     {
         var block = Assert.IsType<IntraHybridSpec>(Recipes.Get("1B-intra-1:5").Design.Blocks[4].Mixer);
         var mamba = Assert.IsType<Mamba2Spec>(block.StateSpace);
-        Assert.Equal((16, 4, 1152, 2048), (block.Attention.Heads, block.Attention.KeyValueHeads, block.Attention.QueryWidth, block.Attention.OutputWidth));
+        Assert.Equal((16, 4, 1152, 2048),
+            (block.Attention.Heads, block.Attention.KeyValueHeads, block.Attention.QueryWidth, block.Attention.OutputWidth));
         Assert.Equal((16, 2304, 128, 4), (mamba.Heads, mamba.InnerWidth, mamba.StateSize, mamba.ConvolutionWidth));
-        Assert.Equal((FusionKind.Difference, BranchNorm.Group, OutputProjection.Separate, false, false), (block.Fusion, block.Norm, block.Output, block.LearnedScale, block.SharedValues));
+        Assert.Equal((FusionKind.Difference, BranchNorm.Group, OutputProjection.Separate, false, false),
+            (block.Fusion, block.Norm, block.Output, block.LearnedScale, block.SharedValues));
     }
 
     [Theory]
@@ -196,6 +201,7 @@ public class RecipeTests
             File.WriteAllText(RecipesDocument.Path, text);
         }
         Assert.True(File.Exists(RecipesDocument.Path), "docs/reference/recipes.md is missing: run this test with UPDATE_DOCS=1");
-        Assert.True(text == File.ReadAllText(RecipesDocument.Path).ReplaceLineEndings("\n"), "docs/reference/recipes.md is out of date: run this test with UPDATE_DOCS=1");
+        Assert.True(text == File.ReadAllText(RecipesDocument.Path).ReplaceLineEndings("\n"),
+            "docs/reference/recipes.md is out of date: run this test with UPDATE_DOCS=1");
     }
 }

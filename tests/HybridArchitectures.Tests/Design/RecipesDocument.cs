@@ -46,8 +46,12 @@ static class RecipesDocument
             var recipe = Recipes.Get($"{size}-inter-1:5");
             var attention = recipe.Design.Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First();
             var mamba = recipe.Design.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().First();
-            text.Append(CultureInfo.InvariantCulture, $"| {size} | {recipe.Design.Width} | {((SwiGluSpec)recipe.Design.Blocks[0].FeedForward).Width} | {attention.Heads} ({attention.KeyValueHeads}) x {attention.HeadSize} ");
-            text.Append(CultureInfo.InvariantCulture, $"| {mamba.Heads} x {mamba.HeadSize} | {mamba.StateSize} | {recipe.Training.PeakLearningRate:0.####} | {Millions(recipe.Design.CountParameters().Embedding)} |\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"| {size} | {recipe.Design.Width} | {((SwiGluSpec)recipe.Design.Blocks[0].FeedForward).Width} | {attention.Heads} "
+                + $"({attention.KeyValueHeads}) x {attention.HeadSize} ");
+            text.Append(CultureInfo.InvariantCulture,
+                $"| {mamba.Heads} x {mamba.HeadSize} | {mamba.StateSize} | {recipe.Training.PeakLearningRate:0.####} | "
+                + $"{Millions(recipe.Design.CountParameters().Embedding)} |\n");
         }
         text.Append("\n## Models\n\n| recipe | blocks | total | non-embedding | active | printed | |\n|---|---|---:|---:|---:|---|---|\n");
         var notes = new List<string>();
@@ -55,9 +59,13 @@ static class RecipesDocument
         foreach (var recipe in Recipes.All)
         {
             var count = recipe.Design.CountParameters();
-            string printed = string.Join(", ", recipe.Printed.Select(figure => figure.Deviation is { } why ? $"{figure} [{(char)('a' + Index(deviations, why))}]" : figure.ToString()));
+            string printed = string.Join(", ",
+                recipe.Printed.Select(figure => figure.Deviation is { } why ? $"{figure} [{(char)('a' + Index(deviations, why))}]"
+                : figure.ToString()));
             string open = recipe.Notes.Length == 0 ? "" : $"{Index(notes, recipe.Notes) + 1}";
-            text.Append(CultureInfo.InvariantCulture, $"| {recipe.Name} | `{recipe.Design.Pattern}` | {Millions(count.Total)} | {Millions(count.NonEmbedding)} | {Millions(count.Active)} | {printed} | {open} |\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"| {recipe.Name} | `{recipe.Design.Pattern}` | {Millions(count.Total)} | {Millions(count.NonEmbedding)} | "
+                + $"{Millions(count.Active)} | {printed} | {open} |\n");
         }
         text.Append("\n## Counts that do not round to the printed figure\n\n");
         for (int i = 0; i < deviations.Count; i++) Item(text, $"- {(char)('a' + i)}: ", $"{deviations[i]}.");

@@ -13,14 +13,18 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 {
     static readonly Mamba2Spec mamba = new() { StateSize = 16, HeadSize = 16, Heads = 8 };
 
-    static HybridDesignBuilder Start => HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(mamba).WithMamba1().WithFeedForward(FeedForwardSpec.SwiGlu(256))
+    static HybridDesignBuilder Start => HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(mamba).WithMamba1()
+        .WithFeedForward(FeedForwardSpec.SwiGlu(256))
         .WithIntraHybrid(Intra);
 
-    static IntraHybridSpec Intra => new() { Attention = new() { Heads = 4, HeadSize = 16, ValueHeadSize = 16 }, StateSpace = new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 } };
+    static IntraHybridSpec Intra =>
+        new() { Attention = new() { Heads = 4, HeadSize = 16, ValueHeadSize = 16 },
+        StateSpace = new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 } };
 
     static HybridDesign Of(string pattern) => Start.Pattern(pattern).Build();
 
-    static HybridDesign Sharing(int headSize) => Start.WithSharedTransformers(new() { Attention = new() { Heads = 4, HeadSize = headSize }, FeedForward = new(32) }).Pattern("MM+M").Build();
+    static HybridDesign Sharing(int headSize) =>
+        Start.WithSharedTransformers(new() { Attention = new() { Heads = 4, HeadSize = headSize }, FeedForward = new(32) }).Pattern("MM+M").Build();
 
     static HybridDesign With(IntraHybridSpec intra) => Start.WithIntraHybrid(intra).Pattern("MHM").Build();
 
@@ -41,7 +45,8 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
     static HybridDesign Uneven()
     {
         var design = Sharing(16);
-        return design with { SharedTransformers = [design.SharedTransformers[0] with { Attention = design.SharedTransformers[0].Attention with { KeyValueHeads = 3 } }] };
+        return design with { SharedTransformers = [
+            design.SharedTransformers[0] with { Attention = design.SharedTransformers[0].Attention with { KeyValueHeads = 3 } }] };
     }
 
     public static IReadOnlyList<ReviewCase> All { get; } =
@@ -55,7 +60,8 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("chunk-power", Unchecked(mamba with { ChunkSize = 40 }), With(mamba with { ChunkSize = 32 }), 2),
         new("chunk-power", Unchecked(Intra with { StateSpace = mamba with { ChunkSize = 50 } }), With(Intra), 2),
         new("chunk-power", Unchecked(mamba with { ChunkSize = -1 }), With(mamba), 2),
-        new("chunk-power", Unchecked(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 16, ChunkSize = 96 }), Of("MTM"), 2),
+        new("chunk-power", Unchecked(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 16, ChunkSize = 96 }),
+        Of("MTM"), 2),
         new("attention-first", Of("TMMMMMM"), Of("MMMTMMM"), 1),
         new("attention-first", Of("TMTMTM"), Of("MTMTMT"), 1),
         new("attention-first", Of("HMMMMHM"), Of("HHHHHHH"), 1),
@@ -67,18 +73,24 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("intra-sandwich", Of("HMMMMMH"), Of("MHMMMHM"), 7),
         new("intra-clustered", Of("MMMMMHHM"), Of("MMHMMHMM"), 6),
         new("intra-norm", With(Intra with { Norm = BranchNorm.None }), With(Intra), 2),
-        new("intra-norm", With(Intra with { Norm = BranchNorm.None, Output = OutputProjection.Joint }), With(Intra with { Norm = BranchNorm.Rms }), 2),
-        new("intra-norm", With(Intra with { Norm = BranchNorm.None, Attention = Intra.Attention with { Heads = 3 }, StateSpace = new Mamba1Spec { InnerWidth = 64 } }), With(Intra), 2),
+        new("intra-norm", With(Intra with { Norm = BranchNorm.None, Output = OutputProjection.Joint }), With(Intra with { Norm = BranchNorm.Rms }),
+        2),
+        new("intra-norm", With(Intra with { Norm = BranchNorm.None, Attention = Intra.Attention with { Heads = 3 },
+        StateSpace = new Mamba1Spec { InnerWidth = 64 } }), With(Intra), 2),
         new("intra-scale", With(Intra with { LearnedScale = true }), With(Intra with { LearnedScale = true, Norm = BranchNorm.None }), 2),
-        new("intra-joint-output", With(Intra with { Output = OutputProjection.Joint }), With(Intra with { Output = OutputProjection.Joint, Fusion = FusionKind.Concat }), 2),
+        new("intra-joint-output", With(Intra with { Output = OutputProjection.Joint }),
+        With(Intra with { Output = OutputProjection.Joint, Fusion = FusionKind.Concat }), 2),
         new("intra-shared-values", With(Intra with { SharedValues = true }), With(Intra), 2),
-        new("intra-narrow-attention", With(Intra with { Attention = Intra.Attention with { Heads = 1, HeadSize = 8, ValueHeadSize = 64 } }), With(Intra), 2),
+        new("intra-narrow-attention", With(Intra with { Attention = Intra.Attention with { Heads = 1, HeadSize = 8, ValueHeadSize = 64 } }),
+        With(Intra), 2),
         new("no-attention", Of("MMM"), Of("MTM")),
         new("no-attention", Of("mmm"), Of("MHM")),
         new("attention-past-training", Of("TTT"), Of("TTM"), Options: new() { MaxTextLength = 16_384 }),
         new("window-alone", Of("SSS"), Of("STS")),
-        new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(), Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),
-        new("head-size", Attention(new() { Heads = 4, HeadSize = 12, Rotary = new() }), Attention(new() { Heads = 4, HeadSize = 24, Rotary = new() }), 2),
+        new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(),
+        Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),
+        new("head-size", Attention(new() { Heads = 4, HeadSize = 12, Rotary = new() }), Attention(new() { Heads = 4, HeadSize = 24, Rotary = new() }),
+        2),
         new("head-size", With(Intra with { Attention = Intra.Attention with { HeadSize = 18 } }), With(Intra), 2),
         new("shared-head-size", Sharing(12), Sharing(16)),
         new("unequal-head-sizes", Attention(new() { Heads = 4, HeadSize = 8, ValueHeadSize = 16 }), Attention(new() { Heads = 4, HeadSize = 16 }), 2),
@@ -91,8 +103,10 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("decay-range", With(mamba with { DecayRange = new(0.001, 1) }), With(mamba with { DecayRange = new(1, 16) }), 1),
         new("expert-balance", Experts(ExpertBalance.None, 1e-3), Experts(ExpertBalance.AuxiliaryLoss, 1e-2), 1),
         new("expert-balance", Experts(ExpertBalance.BiasUpdate, 0), Experts(ExpertBalance.BiasUpdate, 1e-3), 1),
-        new("head-share", HybridDesign.Create(64, 100_000).WithAttention(4).Depth(2).Build(), HybridDesign.Create(64, 100).WithAttention(4).Depth(2).Build()),
-        new("head-share", HybridDesign.Create(64, 400).TiedHead(false).WithAttention(4).Depth(2).Build(), HybridDesign.Create(64, 400).WithAttention(4).Depth(2).Build()),
+        new("head-share", HybridDesign.Create(64, 100_000).WithAttention(4).Depth(2).Build(),
+        HybridDesign.Create(64, 100).WithAttention(4).Depth(2).Build()),
+        new("head-share", HybridDesign.Create(64, 400).TiedHead(false).WithAttention(4).Depth(2).Build(),
+        HybridDesign.Create(64, 400).WithAttention(4).Depth(2).Build()),
     ];
 
     public override string ToString() => $"{Rule} {Fires.Pattern}";

@@ -55,7 +55,8 @@ public class ReviewTests
         cured.Check();
         if (at.Rule == "chunk-power") return;    // no model has weights before
         // all that may go is a learned scale
-        long scales = at.Fires.Blocks.Select(block => block.Mixer).OfType<IntraHybridSpec>().Where(intra => intra.LearnedScale).Sum(intra => (long)intra.InnerWidth + intra.Attention.OutputWidth);
+        long scales = at.Fires.Blocks.Select(block => block.Mixer).OfType<IntraHybridSpec>().Where(intra => intra.LearnedScale)
+        .Sum(intra => (long)intra.InnerWidth + intra.Attention.OutputWidth);
         Assert.InRange(at.Fires.CountParameters().Total - cured.CountParameters().Total, 0, scales);
     }
 
@@ -88,7 +89,8 @@ public class ReviewTests
     [InlineData("1B-mamba", "no-attention")]
     [InlineData("1B-swa-0:1", "window-alone")]
     [InlineData("100M-llama", "head-share")]
-    public void The_papers_worse_variants_are_recognised(string name, string rule) => Assert.Contains(Recipes.Get(name).Design.Review(), finding => finding.Rule == rule);
+    public void The_papers_worse_variants_are_recognised(string name, string rule) =>
+        Assert.Contains(Recipes.Get(name).Design.Review(), finding => finding.Rule == rule);
 
     [Fact]
     public void A_front_block_is_moved_to_where_the_paper_has_it()
@@ -105,7 +107,8 @@ public class ReviewTests
         var design = Recipes.Get("1B-inter-1:5-front").Design;
         Assert.DoesNotContain(design.Review(new() { Off = ["attention-first"] }), finding => finding.Rule == "attention-first");
         var deep = new DesignRule("deep", "More blocks than ten.", (whole, _) => whole.Depth <= 10 ? [] :
-            [new Finding("deep", Severity.Info, null, $"{whole.Depth} blocks.", new("10 at most", "here"), new("Depth(10)", cut => cut with { Blocks = [.. cut.Blocks.Take(10)] }, Safe: true))]);
+            [new Finding("deep", Severity.Info, null, $"{whole.Depth} blocks.", new("10 at most", "here"),
+            new("Depth(10)", cut => cut with { Blocks = [.. cut.Blocks.Take(10)] }, Safe: true))]);
         var review = design.Review(new() { Rules = [deep] });
         Assert.Contains(review, finding => finding.Rule == "deep");
         Assert.Equal(10, review.Fixed().Depth);
@@ -118,17 +121,21 @@ public class ReviewTests
     [Fact]
     public void What_cannot_be_built_is_reviewed_from_its_builder()
     {
-        var start = HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
+        var start = HybridDesign.Create(64, 100).WithAttention(4)
+            .WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, Groups = 3, ChunkSize = 40 }).Pattern("MMTM");
         Assert.Throws<ArgumentException>(start.Build);
         var review = start.Review();
-        Assert.Equal([("head-groups", "[1, 2, 4]"), ("chunk-power", "[1, 2, 4]")], review.Select(finding => (finding.Rule, finding.Layers.ToString())));
+        Assert.Equal([("head-groups", "[1, 2, 4]"), ("chunk-power", "[1, 2, 4]")],
+            review.Select(finding => (finding.Rule, finding.Layers.ToString())));
         Assert.All(review, finding => Assert.Equal(Severity.Error, finding.Severity));
         Assert.Contains("layers 1-2, 4: 8 heads cannot be divided among 3 groups of B and C", review.ToString());
         var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
-        Assert.Equal([(2, 32), (2, 32), (2, 32)], cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
+        Assert.Equal([(2, 32), (2, 32), (2, 32)],
+            cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
         // the rest of the rules see it then
         Assert.NotEmpty(HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(16, 16).Pattern("TMMM").Review());
-        Assert.Contains("heads", Assert.Throws<ArgumentException>(() => HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
+        Assert.Contains("heads", Assert.Throws<ArgumentException>(
+            () => HybridDesign.Create(64, 100).WithAttention(4).WithMamba2(new Mamba2Spec { Heads = -1 }).Pattern("MTM").Review()).Message);
         var open = new HybridDesign { Width = 64, VocabularySize = 100, Blocks = [new() { Mixer = new AttentionSpec { Heads = 4 } }] };
         Assert.Contains("keyValueHeads is 0", Assert.Throws<ArgumentException>(() => open.Review()).Message);
         Assert.Contains("groups", Assert.Throws<ArgumentException>(() => start.Review(new() { Off = ["head-groups", "chunk-power"] })).Message);
@@ -137,15 +144,18 @@ public class ReviewTests
     [Fact]
     public void What_layers_have_alike_is_one_finding_whose_cure_mends_them_all()
     {
-        var start = HybridDesign.Create(64, 100).WithAttention(4, headSize: 12).WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, ChunkSize = 8 });
+        var start = HybridDesign.Create(64, 100).WithAttention(4, headSize: 12)
+            .WithMamba2(new Mamba2Spec { StateSize = 16, HeadSize = 16, ChunkSize = 8 });
         var review = start.Pattern("MMTMTM").Build().Review();
         var chunks = Assert.Single(review, finding => finding.Rule == "chunk-size");
         Assert.Equal((1, "[1, 2, 4, 6]"), (chunks.Layer!.Value, chunks.Layers.ToString()));
         Assert.Contains("info chunk-size, layers 1-2, 4, 6: the chunk size is 8.", review.ToString());
-        Assert.All(chunks.Cure.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(), spec => Assert.Equal(64, spec.ChunkSize));
+        Assert.All(chunks.Cure.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(),
+            spec => Assert.Equal(64, spec.ChunkSize));
         Assert.Equal("[3, 5]", Assert.Single(review, finding => finding.Rule == "head-size").Layers.ToString());
         // another size is another finding
-        var two = start.Pattern("MMTMTM").Override(5, block => block with { Mixer = (AttentionSpec)block.Mixer! with { HeadSize = 20, ValueHeadSize = 20 } }).Build().Review();
+        var two = start.Pattern("MMTMTM")
+            .Override(5, block => block with { Mixer = (AttentionSpec)block.Mixer! with { HeadSize = 20, ValueHeadSize = 20 } }).Build().Review();
         Assert.Equal(["[3]", "[5]"], two.Where(finding => finding.Rule == "head-size").Select(finding => finding.Layers.ToString()));
         Assert.Empty(new Finding("r", Severity.Info, null, "", new("1", "here"), new("nothing")).Layers);
     }
@@ -169,7 +179,8 @@ public class ReviewTests
     {
         var start = HybridDesign.Create(64, 100).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(256)).Depth(depth);
         var finding = Assert.Single(start.Build().Review(), finding => finding.Rule == "no-attention");
-        Assert.Equal($".Override({depth / 2 + 1}, block => block with {{ Mixer = new AttentionSpec {{ Heads = 1, Rotary = new() }} }})", finding.Cure.ToString());
+        Assert.Equal($".Override({depth / 2 + 1}, block => block with {{ Mixer = new AttentionSpec {{ Heads = 1, Rotary = new() }} }})",
+            finding.Cure.ToString());
         var asSaid = start.Override(depth / 2 + 1, block => block with { Mixer = new AttentionSpec { Heads = 1, Rotary = new() } }).Build();
         Assert.Equal(asSaid, finding.Cure.Apply!(start.Build()));
         Assert.DoesNotContain(asSaid.Review(), again => again.Rule == "no-attention");

@@ -6,18 +6,21 @@ namespace HybridArchitectures.Tests.Design;
 
 public class SharedTransformerTests
 {
-    static readonly SharedTransformerSpec transformer = new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = FeedForwardSpec.SwiGlu(96) };
+    static readonly SharedTransformerSpec transformer =
+        new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = FeedForwardSpec.SwiGlu(96) };
 
     static HybridDesignBuilder Start => HybridDesign.Create(32, 100).WithMamba2(stateSize: 16, headSize: 8);
 
-    static HybridDesign Hybrid => Start.WithSharedTransformers(transformer, 2, attentionAdapterRank: 3, feedForwardAdapterRank: 5).Pattern("MM+M+MM+").Build();
+    static HybridDesign Hybrid =>
+        Start.WithSharedTransformers(transformer, 2, attentionAdapterRank: 3, feedForwardAdapterRank: 5).Pattern("MM+M+MM+").Build();
 
     [Fact]
     public void Marked_blocks_use_the_transformers_in_turn()
     {
         Assert.Equal([null, 0, 1, null, 0], Hybrid.Blocks.Select(block => block.Shared?.Transformer));
         Assert.Equal("M~M+~M+~M~M+~", Hybrid.Pattern);
-        Assert.Equal((16, 4), (Hybrid.SharedTransformers[0].Attention.HeadSize, Hybrid.SharedTransformers[1].Attention.KeyValueHeads));      // of an input of 64
+        // of an input of 64
+        Assert.Equal((16, 4), (Hybrid.SharedTransformers[0].Attention.HeadSize, Hybrid.SharedTransformers[1].Attention.KeyValueHeads));
         Assert.Equal(Hybrid, HybridDesign.FromJson(Hybrid.ToJson()));
     }
 
@@ -60,14 +63,16 @@ public class SharedTransformerTests
         Assert.Contains("block 5: shared: transformer is 2; expected 0 to 1",
             Refusal(() => Hybrid with { Blocks = Hybrid.Blocks.With(4, Hybrid.Blocks[4] with { Shared = new() { Transformer = 2 } }) }));
         Assert.Contains("expected none, because the design has no shared transformers", Refusal(() => Hybrid with { SharedTransformers = [] }));
-        Assert.Contains("in a block without a mixer", Refusal(() => Hybrid with { Blocks = [new() { FeedForward = FeedForwardSpec.SwiGlu(4), Shared = new() }] }));
+        Assert.Contains("in a block without a mixer",
+            Refusal(() => Hybrid with { Blocks = [new() { FeedForward = FeedForwardSpec.SwiGlu(4), Shared = new() }] }));
         Assert.Contains("shared transformer 1: attention: keyValueHeads is 3", Refusal(() => Hybrid with
         {
             SharedTransformers = Hybrid.SharedTransformers.With(1, transformer with { Attention = new() { Heads = 4, KeyValueHeads = 3 } }),
         }));
         Assert.Contains("no '+' without shared transformers", Refusal(() => Start.Pattern("MM+").Build()));
         Assert.Contains("a block marked '+'", Refusal(() => Start.WithSharedTransformers(transformer).Pattern("MM").Build()));
-        Assert.Contains("Megatron cannot express it", Assert.Throws<ArgumentException>(() => MegatronPattern.Print(BlockPattern.Parse("M~M+~"))).Message);
+        Assert.Contains("Megatron cannot express it",
+            Assert.Throws<ArgumentException>(() => MegatronPattern.Print(BlockPattern.Parse("M~M+~"))).Message);
     }
 
     [Fact]

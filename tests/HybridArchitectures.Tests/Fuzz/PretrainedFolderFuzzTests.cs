@@ -8,7 +8,9 @@ namespace HybridArchitectures.Tests.Fuzz;
 
 public class PretrainedFolderFuzzTests
 {
-    static readonly string[] cases = [.. Directory.GetDirectories(ConformanceTests.Folder).Where(path => File.Exists(Path.Combine(path, "config.json"))).Order(StringComparer.Ordinal)];
+    static readonly string[] cases =
+        [.. Directory.GetDirectories(ConformanceTests.Folder).Where(path => File.Exists(Path.Combine(path, "config.json")))
+        .Order(StringComparer.Ordinal)];
 
     [Fact]
     public void A_mutated_configuration_is_refused_with_its_place_or_read_as_a_design_that_can_be_counted()

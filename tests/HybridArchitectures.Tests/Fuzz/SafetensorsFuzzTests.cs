@@ -44,7 +44,8 @@ public class SafetensorsFuzzTests
                     using var tensor = read.Read(entry.Name);
                     Assert.Equal(entry.Shape, tensor.shape);
                     Assert.Equal(entry.ByteCount, tensor.numel() * tensor.element_size());
-                    if (entry.ByteCount > 0) Assert.True(file.AsSpan((int)entry.Offset, (int)entry.ByteCount).SequenceEqual(tensor.bytes), entry.Name);
+                    if (entry.ByteCount > 0)
+                        Assert.True(file.AsSpan((int)entry.Offset, (int)entry.ByteCount).SequenceEqual(tensor.bytes), entry.Name);
                 }
                 Assert.Equal(file.Length, at);
                 opened++;

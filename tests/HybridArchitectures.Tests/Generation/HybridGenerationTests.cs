@@ -49,7 +49,8 @@ public class HybridGenerationTests
                 Assert.True((values[0] - values[1]).item<float>() > 1e-3);
                 ids.Add(best[0].item<long>());
             }
-            Assert.Equal(Letters.Decode(ids.Skip(prompt.Length).Select(id => (int)id)), new TextGenerator(model, Letters).Generate(prompt, Sharp()).Text);
+            Assert.Equal(Letters.Decode(ids.Skip(prompt.Length).Select(id => (int)id)),
+                new TextGenerator(model, Letters).Generate(prompt, Sharp()).Text);
         }
     }
 

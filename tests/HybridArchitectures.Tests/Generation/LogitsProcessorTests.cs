@@ -26,7 +26,8 @@ public class LogitsProcessorTests
     public void Filters_that_keep_all_change_nothing()
     {
         float[] scores = [3, 1, 2, -80];
-        foreach (var processor in new LogitsProcessor[] { new TopK(9), new TopP(1), new MinP(0), new EpsilonCutoff(0), new TypicalP(1), new TemperatureScaling(1), new RepetitionPenalty(1) })
+        foreach (var processor in new LogitsProcessor[] { new TopK(9), new TopP(1), new MinP(0), new EpsilonCutoff(0), new TypicalP(1),
+            new TemperatureScaling(1), new RepetitionPenalty(1) })
             Assert.Equal(scores, Apply(processor, scores, 1, 3));
     }
 
@@ -34,7 +35,8 @@ public class LogitsProcessorTests
     public void Tokens_already_ruled_out_stay_out()
     {
         float[] scores = [3, float.NegativeInfinity, 2, 1.5f];
-        foreach (var processor in new LogitsProcessor[] { new TopK(2), new TopP(0.9), new MinP(0.1), new EpsilonCutoff(0.1), new TypicalP(0.9), new RepetitionPenalty(1.5), new NoRepeatNgrams(3) })
+        foreach (var processor in new LogitsProcessor[] { new TopK(2), new TopP(0.9), new MinP(0.1), new EpsilonCutoff(0.1), new TypicalP(0.9),
+            new RepetitionPenalty(1.5), new NoRepeatNgrams(3) })
         {
             var after = Apply(processor, scores, 1, 1);
             Assert.True(float.IsNegativeInfinity(after[1]));
@@ -47,7 +49,9 @@ public class LogitsProcessorTests
     public void Runs_are_found_wherever_they_stood()
     {
         float[] flat = [1, 1, 1, 1, 1];
-        int[] RuledOut(int length, params int[] history) => [.. Apply(new NoRepeatNgrams(length), flat, history).Select((score, id) => (score, id)).Where(item => item.score < 0).Select(item => item.id)];
+        int[] RuledOut(int length, params int[] history) =>
+            [.. Apply(new NoRepeatNgrams(length), flat, history).Select((score, id) => (score, id)).Where(item => item.score < 0)
+            .Select(item => item.id)];
         Assert.Equal([3], RuledOut(3, 1, 2, 3, 1, 2));
         Assert.Equal([3, 4], RuledOut(2, 1, 3, 1, 4, 1));
         Assert.Equal([2], RuledOut(2, 2, 2));

@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Generation;
 
 /// <summary>
-/// A model that knows rows by heart: each is told by its first token, and after token p it wants token p + 1. It insists on being fed exactly those tokens in that
-/// order, pads left out, so that a mistake in the feeding of a batch fails the test. After the end of a row come zeros.
+/// A model that knows rows by heart: each is told by its first token, and after token p it wants token p + 1. It insists on being fed exactly those
+/// tokens in that order, pads left out, so that a mistake in the feeding of a batch fails the test. After the end of a row come zeros.
 /// </summary>
 sealed class ScriptedModel(int vocabulary, IReadOnlyDictionary<int, int[]> rows) : LanguageModel(nameof(ScriptedModel))
 {
@@ -24,7 +24,8 @@ sealed class ScriptedModel(int vocabulary, IReadOnlyDictionary<int, int[]> rows)
 
     public override ScalarType ComputeType => ScalarType.Float32;
 
-    public override HybridCache CreateCache(int batch) => new([new FirstTokens(full([batch], -1L, ScalarType.Int64).DetachFromDisposeScope())], new long[batch]);
+    public override HybridCache CreateCache(int batch) =>
+        new([new FirstTokens(full([batch], -1L, ScalarType.Int64).DetachFromDisposeScope())], new long[batch]);
 
     public override Tensor Forward(Tensor ids, SequenceContext? context = null)
     {

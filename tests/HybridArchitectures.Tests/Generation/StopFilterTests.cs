@@ -53,8 +53,10 @@ public class StopFilterTests
                 at += length;
             }
             // the stop string that is complete first; of those the one that begins first
-            int end = Enumerable.Range(1, text.Length).FirstOrDefault(length => stops.Any(stop => text[..length].EndsWith(stop, StringComparison.Ordinal)));
-            string expected = end == 0 ? text : stops.Where(stop => text[..end].EndsWith(stop, StringComparison.Ordinal)).Select(stop => text[..(end - stop.Length)]).MinBy(kept => kept.Length)!;
+            int end = Enumerable.Range(1, text.Length)
+                .FirstOrDefault(length => stops.Any(stop => text[..length].EndsWith(stop, StringComparison.Ordinal)));
+            string expected = end == 0 ? text : stops.Where(stop => text[..end].EndsWith(stop, StringComparison.Ordinal))
+                .Select(stop => text[..(end - stop.Length)]).MinBy(kept => kept.Length)!;
             Assert.Equal((expected, end > 0), (Run(stops, [.. cuts]).Text, Run(stops, [.. cuts]).Stopped));
             Assert.Equal((expected, end > 0), (Run(stops, text).Text, Run(stops, text).Stopped));
         }

@@ -13,7 +13,8 @@ public class TextGeneratorTests
     static readonly GenerationOptions Greedy = new() { Temperature = 0, MaxNewTokens = 100 };
 
     // rows are told by their first byte
-    static ScriptedModel Script(params string[] rows) => new(258, rows.Select(row => WithEnd.Encode(row, recognizeSpecial: true)).ToDictionary(ids => ids[0]));
+    static ScriptedModel Script(params string[] rows) =>
+        new(258, rows.Select(row => WithEnd.Encode(row, recognizeSpecial: true)).ToDictionary(ids => ids[0]));
 
     static async Task<List<GeneratedPiece>> Collect(IAsyncEnumerable<GeneratedPiece> stream)
     {
@@ -22,7 +23,8 @@ public class TextGeneratorTests
         return pieces;
     }
 
-    static string TextOf(IEnumerable<GeneratedPiece> pieces, int row = 0) => string.Concat(pieces.Where(piece => piece.Row == row).Select(piece => piece.Text));
+    static string TextOf(IEnumerable<GeneratedPiece> pieces, int row = 0) =>
+        string.Concat(pieces.Where(piece => piece.Row == row).Select(piece => piece.Text));
 
     [Fact]
     public void Greedy_text_goes_on_to_the_stop_token()
@@ -106,7 +108,8 @@ public class TextGeneratorTests
     [InlineData(512)]
     public async Task Prompts_of_unequal_length_each_go_on_by_themselves(int chunk)
     {
-        string[] rows = ["a brown fox<|end_of_text|>", "by the way: a long prompt, and then a long answer too<|end_of_text|>", "c<|end_of_text|>", "d0123456789<|end_of_text|>"];
+        string[] rows = ["a brown fox<|end_of_text|>", "by the way: a long prompt, and then a long answer too<|end_of_text|>", "c<|end_of_text|>",
+            "d0123456789<|end_of_text|>"];
         string[] prompts = ["a br", "by the way: a long prompt,", "c", "d0123456"];
         string[] answers = ["own fox", " and then a long answer too", "", "789"];
         using var model = Script(rows);
@@ -166,7 +169,8 @@ public class TextGeneratorTests
         // four tokens with probabilities 0.4, 0.3, 0.2, 0.1 whatever went before; top-p 0.85 leaves 4/9, 3/9, 2/9
         using var scope = NewDisposeScope();
         using var model = new TableModel(tensor(new[] { 0.4f, 0.3f, 0.2f, 0.1f }).log().expand(4, 4).contiguous());
-        var result = new TextGenerator(model, new LetterTokenizer(4)).Generate([0], new GenerationOptions { MaxNewTokens = 3000, TopP = 0.85, Seed = 4 });
+        var result = new TextGenerator(model, new LetterTokenizer(4))
+            .Generate([0], new GenerationOptions { MaxNewTokens = 3000, TopP = 0.85, Seed = 4 });
         double[] expected = [4 / 9.0, 3 / 9.0, 2 / 9.0, 0];
         // four standard deviations of 3000 draws are at most 0.037
         for (int id = 0; id < 4; id++) Assert.InRange(result.Ids.Count(drawn => drawn == id) / 3000.0, expected[id] - 0.037, expected[id] + 0.037);
@@ -242,7 +246,8 @@ public class TextGeneratorTests
         using var model = Script("abcdefghijkl");
         using var source = new CancellationTokenSource();
         model.BeforePass = () => { if (model.Passes.Count == 1) source.Cancel(); };
-        Assert.ThrowsAny<OperationCanceledException>(() => new TextGenerator(model, Bytes).Generate("abcdefghij", Greedy with { PrefillChunk = 2 }, source.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => new TextGenerator(model, Bytes).Generate("abcdefghij", Greedy with { PrefillChunk = 2 }, source.Token));
         Assert.Equal(2, model.Passes.Count);
     }
 
@@ -299,7 +304,8 @@ public class TextGeneratorTests
     {
         using var model = Script("abc");
         model.BeforePass = () => { if (model.Passes.Count == 2) throw new FormatException("told so"); };
-        Assert.Equal("told so", (await Assert.ThrowsAsync<FormatException>(() => Collect(new TextGenerator(model, Bytes).StreamAsync("a", Greedy)))).Message);
+        Assert.Equal("told so", (await Assert.ThrowsAsync<FormatException>(
+            () => Collect(new TextGenerator(model, Bytes).StreamAsync("a", Greedy)))).Message);
     }
 
     [Fact]
@@ -307,7 +313,8 @@ public class TextGeneratorTests
     {
         using var model = new TableModel(256);
         var generator = new TextGenerator(model, Bytes);
-        var options = new GenerationOptions { MaxNewTokens = 12, Seed = 1, TopK = 50, TopP = 0.9, RepetitionPenalty = 1.2, TypicalP = 0.9, NoRepeatNgrams = 3 };
+        var options = new GenerationOptions { MaxNewTokens = 12, Seed = 1, TopK = 50, TopP = 0.9, RepetitionPenalty = 1.2, TypicalP = 0.9,
+            NoRepeatNgrams = 3 };
         async Task Work()
         {
             generator.Generate(["hello", "a"], options);

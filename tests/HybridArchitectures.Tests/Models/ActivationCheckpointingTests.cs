@@ -32,7 +32,8 @@ public class ActivationCheckpointingTests
             found[$"loss {pass}"] = loss.Total.detach().bytes.ToArray();
             found[$"random {pass}"] = rand(3).bytes.ToArray();
         }
-        foreach (var (parameter, value, _) in model.Parameters) found[parameter] = value.grad is { } gradient ? gradient.contiguous().bytes.ToArray() : [];
+        foreach (var (parameter, value, _) in model.Parameters)
+            found[parameter] = value.grad is { } gradient ? gradient.contiguous().bytes.ToArray() : [];
         foreach (var (index, block) in model.Stack.Blocks.Index())
             if (block.FeedForward?.get_buffer("load") is { } load) found[$"load {index}"] = load.bytes.ToArray();
         model.AfterStep();
@@ -68,7 +69,8 @@ public class ActivationCheckpointingTests
         again.Stack.ActivationCheckpointing = true;
         foreach (var model in new[] { plain, again })
         {
-            foreach (var parameter in model.Parameters) parameter.Value.requires_grad = parameter.Name.StartsWith("stack.blocks.1") || parameter.Name.StartsWith("stack.blocks.2.mixer");
+            foreach (var parameter in model.Parameters)
+                parameter.Value.requires_grad = parameter.Name.StartsWith("stack.blocks.1") || parameter.Name.StartsWith("stack.blocks.2.mixer");
             Autograd.Backward(model.Loss(Ids(2, 9, 1), Ids(2, 9, 2)).Total);
         }
         foreach (var (expected, actual) in plain.Parameters.Zip(again.Parameters))

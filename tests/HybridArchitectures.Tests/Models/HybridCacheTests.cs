@@ -62,7 +62,8 @@ public sealed class HybridCacheTests : IDisposable
         using var fork = cache.Fork(3);
         Assert.Equal([9L, 9, 9], fork.Lengths);
         var logits = cat([Read(model, fork, endings.narrow(1, 0, 3)), Read(model, fork, endings.narrow(1, 3, 1))], 1);
-        for (int row = 0; row < 3; row++) Same(Alone(model, prompt, endings.narrow(0, row, 1)).narrow(1, 9, 4), logits.narrow(0, row, 1), $"continuation {row}");
+        for (int row = 0; row < 3; row++)
+            Same(Alone(model, prompt, endings.narrow(0, row, 1)).narrow(1, 9, 4), logits.narrow(0, row, 1), $"continuation {row}");
         // the prompt's own cache has not moved
         Same(Alone(model, prompt, endings.narrow(0, 0, 1)).narrow(1, 9, 4), Read(model, cache, endings.narrow(0, 0, 1)), "the prompt itself");
     }
@@ -77,9 +78,12 @@ public sealed class HybridCacheTests : IDisposable
         using var snapshot = cache.Snapshot();
         foreach (var continuation in new[] { first, second, first })
         {
-            var logits = cat([Read(model, cache, continuation.narrow(1, 0, 1)), Read(model, cache, continuation.narrow(1, 1, continuation.size(1) - 1))], 1);
-            Same(Alone(model, prompt.narrow(0, 0, 1), continuation.narrow(0, 0, 1)).narrow(1, 7, continuation.size(1)), logits.narrow(0, 0, 1), "row 0");
-            Same(Alone(model, prompt.narrow(0, 1, 1).narrow(1, 0, 4), continuation.narrow(0, 1, 1)).narrow(1, 4, continuation.size(1)), logits.narrow(0, 1, 1), "row 1");
+            var logits = cat([Read(model, cache, continuation.narrow(1, 0, 1)),
+                Read(model, cache, continuation.narrow(1, 1, continuation.size(1) - 1))], 1);
+            Same(Alone(model, prompt.narrow(0, 0, 1), continuation.narrow(0, 0, 1)).narrow(1, 7, continuation.size(1)), logits.narrow(0, 0, 1),
+                "row 0");
+            Same(Alone(model, prompt.narrow(0, 1, 1).narrow(1, 0, 4), continuation.narrow(0, 1, 1)).narrow(1, 4, continuation.size(1)),
+                logits.narrow(0, 1, 1), "row 1");
             cache.Rewind(snapshot);
             Assert.Equal([7L, 4], cache.Lengths);
         }
@@ -154,7 +158,8 @@ public sealed class HybridCacheTests : IDisposable
             var logits = Read(model, cache, ids);
             for (int i = 0; i < rows.Count; i++)
             {
-                Same(alone[rows[i]].narrow(1, lengths[rows[i]] + taken[rows[i]], count), logits.narrow(0, i, 1), $"row {rows[i]} after {taken[rows[i]]}");
+                Same(alone[rows[i]].narrow(1, lengths[rows[i]] + taken[rows[i]], count), logits.narrow(0, i, 1),
+                    $"row {rows[i]} after {taken[rows[i]]}");
                 taken[rows[i]] += count;
             }
         }
@@ -198,14 +203,16 @@ public sealed class HybridCacheTests : IDisposable
         Assert.Equal([8L, 5, 1], cache.Lengths);
         var logits = cat([Read(model, cache, more.narrow(1, 0, 3)), Read(model, cache, more.narrow(1, 3, 1))], 1);
         for (int row = 0; row < 3; row++)
-            Same(Alone(model, ids.narrow(0, row, 1).narrow(1, pads[row], 8 - pads[row]), more.narrow(0, row, 1)).narrow(1, 8 - pads[row], 4), logits.narrow(0, row, 1), $"row {row}");
+            Same(Alone(model, ids.narrow(0, row, 1).narrow(1, pads[row], 8 - pads[row]), more.narrow(0, row, 1)).narrow(1, 8 - pads[row], 4),
+                logits.narrow(0, row, 1), $"row {row}");
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
     public void Memory_is_what_the_cost_model_says_whatever_rows_did(string name)
     {
         var design = TinyDesigns.Get(name);
-        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec)) design = design with { Blocks = [.. design.Blocks.Where(block => block.Mixer is not CustomMixerSpec)] };
+        if (design.Blocks.Any(block => block.Mixer is CustomMixerSpec))
+            design = design with { Blocks = [.. design.Blocks.Where(block => block.Mixer is not CustomMixerSpec)] };
         using var model = design.CreateModel(seed: 1);
         using var cache = model.CreateCache(2);
         for (int i = 0; i < 9; i++) Read(model, cache, Ids(2, 1));

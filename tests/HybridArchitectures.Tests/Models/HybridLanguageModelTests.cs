@@ -67,7 +67,8 @@ public class HybridLanguageModelTests
         long[] lengths = [3, 13, 1, 8];
         var ids = Ids(4, 13);
         var follow = Ids(4, 6, seed: 2);
-        var alone = Enumerable.Range(0, 4).Select(row => model.Forward(cat([ids.narrow(0, row, 1).narrow(1, 0, lengths[row]), follow.narrow(0, row, 1)], 1))).ToArray();
+        var alone = Enumerable.Range(0, 4)
+            .Select(row => model.Forward(cat([ids.narrow(0, row, 1).narrow(1, 0, lengths[row]), follow.narrow(0, row, 1)], 1))).ToArray();
         using var cache = model.CreateCache(4);
         using (var layout = SequenceLayout.Padded(lengths, 13))
         using (var context = new SequenceContext(layout, cache))
@@ -252,7 +253,9 @@ public class HybridLanguageModelTests
     public void Weight_decay_leaves_norms_biases_and_state_space_parameters_alone()
     {
         using var model = TinyDesigns.Model("inter");
-        var spared = model.Parameters.Where(parameter => !parameter.Decays).Select(parameter => parameter.Name.Split('.')[^1] is "weight" ? parameter.Name.Split('.')[^2] : parameter.Name.Split('.')[^1]).Distinct().Order();
+        var spared = model.Parameters.Where(parameter => !parameter.Decays)
+            .Select(parameter => parameter.Name.Split('.')[^1] is "weight" ? parameter.Name.Split('.')[^2] : parameter.Name.Split('.')[^1]).Distinct()
+            .Order();
         Assert.Equal(["A_log", "D", "conv_bias", "dt_bias", "feed_forward_norm", "mixer_norm", "norm", "norm_weight"], spared);
         Assert.Contains(model.Parameters, parameter => parameter is { Name: "embedding", Decays: true });
     }
@@ -314,16 +317,19 @@ public class HybridLanguageModelTests
     {
         using var scope = NewDisposeScope();
         using var model = TinyDesigns.Model("inter");
-        Assert.Contains("expected (batch, length)", Assert.Throws<ArgumentException>("ids", () => model.Forward(zeros([3], ScalarType.Int64))).Message);
+        Assert.Contains("expected (batch, length)",
+            Assert.Throws<ArgumentException>("ids", () => model.Forward(zeros([3], ScalarType.Int64))).Message);
         Assert.Contains("expected Int64", Assert.Throws<ArgumentException>("ids", () => model.Forward(zeros([1, 3]))).Message);
-        Assert.Contains("vocabulary of 37", Assert.Throws<ArgumentOutOfRangeException>("ids", () => model.Forward(full([1, 3], 37, ScalarType.Int64))).Message);
+        Assert.Contains("vocabulary of 37",
+            Assert.Throws<ArgumentOutOfRangeException>("ids", () => model.Forward(full([1, 3], 37, ScalarType.Int64))).Message);
         Assert.Throws<ArgumentException>("targets", () => model.Loss(Ids(1, 3), Ids(1, 4)));
         Assert.Throws<ArgumentOutOfRangeException>("batch", () => model.CreateCache(0));
         using var layout = SequenceLayout.Padded([2, 3], 3);
         using var context = new SequenceContext(layout);
         Assert.Contains("(2, 3)", Assert.Throws<ArgumentException>(() => model.Forward(Ids(1, 3), context)).Message);
         using var cache = model.CreateCache(2);
-        Assert.Contains("2 rows", Assert.Throws<ArgumentException>(() => { using var wrong = new SequenceContext(cache: cache); model.Forward(Ids(1, 3), wrong); }).Message);
+        Assert.Contains("2 rows", Assert.Throws<ArgumentException>(
+            () => { using var wrong = new SequenceContext(cache: cache); model.Forward(Ids(1, 3), wrong); }).Message);
         Assert.Throws<ArgumentOutOfRangeException>("rows", () => cache.Select(0, 2));
     }
 }

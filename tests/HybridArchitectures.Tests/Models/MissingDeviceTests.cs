@@ -16,14 +16,16 @@ public class MissingDeviceTests
         var design = TinyDesigns.Get("mamba1");
         foreach (var make in new Action[]
         {
-            () => design.CreateModel(ScalarType.BFloat16, new Device(DeviceType.CUDA)), () => design.CreateStack(device: new Device(DeviceType.CUDA, 1)),
+            () => design.CreateModel(ScalarType.BFloat16, new Device(DeviceType.CUDA)), () =>
+                design.CreateStack(device: new Device(DeviceType.CUDA, 1)),
             () => DesignVerifier.Verify(design, new() { Device = new Device(DeviceType.CUDA) }), () => TorchLibrary.Gpu(), () => TorchLibrary.Gpu(3),
         })
         {
             string said = Assert.Throws<ArgumentException>(make).Message;
             Assert.Matches("^(device|index) is cuda", said);
             Assert.Contains("built without CUDA", said);
-            Assert.Contains(OperatingSystem.IsWindows() ? "dotnet add package TorchSharp-cuda-windows" : "dotnet add package TorchSharp-cuda-linux", said);
+            Assert.Contains(OperatingSystem.IsWindows() ? "dotnet add package TorchSharp-cuda-windows" : "dotnet add package TorchSharp-cuda-linux",
+                said);
         }
     }
 }

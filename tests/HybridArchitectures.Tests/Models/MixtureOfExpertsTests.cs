@@ -112,7 +112,8 @@ public class MixtureOfExpertsTests
         using var scope = NewDisposeScope();
         var design = TinyDesigns.Get("gated delta") with { HeadZLoss = 0 };
         var experts = (MixtureOfExpertsSpec)design.Blocks[3].FeedForward with { Balance = ExpertBalance.JointAuxiliaryLoss, BalanceRate = 0.5 };
-        design = design with { Blocks = [.. design.Blocks.Select(block => block.FeedForward is MixtureOfExpertsSpec ? block with { FeedForward = experts } : block)] };
+        design = design with { Blocks = [
+            .. design.Blocks.Select(block => block.FeedForward is MixtureOfExpertsSpec ? block with { FeedForward = experts } : block)] };
         using var model = design.CreateModel(seed: 4);
         using var layout = SequenceLayout.Padded([5, 7], 7);
         using var context = new SequenceContext(layout) { KeepsRouting = true };

@@ -11,7 +11,8 @@ static class TinyDesigns
     static HybridDesign Of(string name, params BlockSpec[] blocks) =>
         new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks] }.Resolve();
 
-    static BlockSpec Block(MixerSpec? mixer, FeedForwardSpec? feedForward = null) => new() { Mixer = mixer, FeedForward = feedForward ?? FeedForwardSpec.SwiGlu(40) };
+    static BlockSpec Block(MixerSpec? mixer, FeedForwardSpec? feedForward = null) =>
+        new() { Mixer = mixer, FeedForward = feedForward ?? FeedForwardSpec.SwiGlu(40) };
 
     static AttentionSpec Attention => new() { Heads = 4, KeyValueHeads = 2, HeadSize = 6, Rotary = new RotarySpec { Theta = 1000 } };
 
@@ -29,14 +30,16 @@ static class TinyDesigns
 
     static SharedTransformerSpec Shared => new()
     {
-        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() }, FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
+        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() },
+            FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
     };
 
     static BlockSpec Using(BlockSpec block, int transformer, int attentionRank, int feedForwardRank) =>
         block with { Shared = new() { Transformer = transformer, AttentionAdapterRank = attentionRank, FeedForwardAdapterRank = feedForwardRank } };
 
     static HybridDesign Sharing(string name, SharedTransformerSpec[] transformers, params BlockSpec[] blocks) =>
-        new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks], SharedTransformers = [.. transformers] }.Resolve();
+        new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks],
+            SharedTransformers = [.. transformers] }.Resolve();
 
     static MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(4, 2, 12);
 
@@ -55,26 +58,40 @@ static class TinyDesigns
         Of("intra joint gate", Block(Intra() with { Fusion = FusionKind.Gate, Output = OutputProjection.Joint })),
         Of("intra gate", Block(Intra() with { Fusion = FusionKind.Gate })),
         Of("intra mamba1", Block(Intra(Mamba1 with { InnerWidth = 48 }))),
-        Of("intra shared values", Block(Intra() with { SharedValues = true, Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() } })),
-        Of("experts", Block(Attention, Experts), Block(Mamba2, Experts with { Score = RouterScore.Softmax, Renormalize = true, Scale = 1.5, SharedExperts = 1, Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
+        Of("intra shared values", Block(
+        Intra() with { SharedValues = true,
+        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() } })),
+        Of("experts", Block(Attention, Experts),
+        Block(Mamba2, Experts with { Score = RouterScore.Softmax, Renormalize = true, Scale = 1.5, SharedExperts = 1,
+        Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
         Of("experts before", Block(Mamba2, Experts with { ExpertsPerToken = 1, ScoreBeforeExperts = true, Balance = ExpertBalance.BiasUpdate })),
         Of("feed-forward alone", Block(Attention, FeedForwardSpec.None), Block(null), Block(Mamba2)),
         Of("own mixer", Block(new HybridArchitectures.Tests.Design.ShiftSpec(2)), Block(Attention)),
-        Of("scales", Block(Attention with { InputScale = 0.8, KeyScale = 1.3, OutputScale = 0.7 }, new SwiGluSpec(20) { Bias = true, GateScale = 1.4, OutputScale = 0.6 }),
-            Block(Mamba2 with { InputScale = 1.2, OutputScale = 0.9, ProjectionScales = new(0.7, 1.1, 0.8, 1.3, 1.2), OutputBias = true, GatedNormEpsilon = 1e-3 },
-                new SwiGluSpec(20) { Activation = Activation.GeluTanh }) with { ResidualScale = 0.6 }) with { EmbeddingScale = 2.5, LogitScale = 0.4 },
+        Of("scales", Block(Attention with { InputScale = 0.8, KeyScale = 1.3, OutputScale = 0.7 },
+        new SwiGluSpec(20) { Bias = true, GateScale = 1.4, OutputScale = 0.6 }),
+            Block(Mamba2 with { InputScale = 1.2, OutputScale = 0.9, ProjectionScales = new(0.7, 1.1, 0.8, 1.3, 1.2), OutputBias = true,
+            GatedNormEpsilon = 1e-3 },
+                new SwiGluSpec(20) { Activation = Activation.GeluTanh }) with { ResidualScale = 0.6 }) with { EmbeddingScale = 2.5,
+                LogitScale = 0.4 },
         Of("selection norms", Block(Mamba1 with { SelectionNorm = SelectionNorm.Plain, SelectionNormEpsilon = 1e-3 }),
-            Block(Mamba1 with { SelectionNorm = SelectionNorm.Weighted }, FeedForwardSpec.Mlp(20, Activation.Gelu, bias: true)), Block(null, FeedForwardSpec.Mlp(20, Activation.Relu))),
-        Of("experts in groups", Block(Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
+            Block(Mamba1 with { SelectionNorm = SelectionNorm.Weighted }, FeedForwardSpec.Mlp(20, Activation.Gelu, bias: true)),
+            Block(null, FeedForwardSpec.Mlp(20, Activation.Relu))),
+        Of("experts in groups", Block(
+        Attention, Experts with { RoutingGroups = 2, Activation = Activation.ReluSquared, Gated = false, LatentWidth = 10, SharedExperts = 1 }),
             Block(Mamba2, Experts with { Experts = 6, RoutingGroups = 3, GroupsPerToken = 2, ExpertsPerToken = 3, Renormalize = true })),
-        Of("nonlinearities", Block(Mamba2 with { Activation = Activation.Relu }), Block(Mamba1 with { Activation = Activation.Gelu }), Block(Delta with { Activation = Activation.ReluSquared })),
+        Of("nonlinearities", Block(Mamba2 with { Activation = Activation.Relu }), Block(Mamba1 with { Activation = Activation.Gelu }),
+        Block(Delta with { Activation = Activation.ReluSquared })),
         Of("odd rotary part", Block(Attention with { Rotary = new RotarySpec { Theta = 1000, Fraction = 0.5 } }), Block(Mamba2)),
-        Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }), Block(Attention)),
+        Of("short convolution", Block(new ShortConvolutionSpec()), Block(new ShortConvolutionSpec { ConvolutionWidth = 2, Bias = true }),
+        Block(Attention)),
         Of("gated delta", Block(Delta), Block(Delta with { KeyHeads = 4, ConvolutionBias = true, ConvolutionWidth = 2, ValueHeadSize = 3 }),
-            Block(Attention with { OutputGate = true, QkNorm = true, ValueHeadSize = 10, InputBias = true }, Experts with { SharedExperts = 1, SharedGate = true, Balance = ExpertBalance.JointAuxiliaryLoss }),
-            Block(Intra() with { Attention = Intra().Attention with { OutputGate = true } }, Experts with { Score = RouterScore.Softmax, Balance = ExpertBalance.JointAuxiliaryLoss }))
+            Block(Attention with { OutputGate = true, QkNorm = true, ValueHeadSize = 10, InputBias = true },
+            Experts with { SharedExperts = 1, SharedGate = true, Balance = ExpertBalance.JointAuxiliaryLoss }),
+            Block(Intra() with { Attention = Intra().Attention with { OutputGate = true } },
+            Experts with { Score = RouterScore.Softmax, Balance = ExpertBalance.JointAuxiliaryLoss }))
             with { ZeroCenteredNorms = true, PaddingId = 3, HeadZLoss = 1e-3 },
-        Sharing("shared transformers", [Shared, Shared with { ReadsEmbedding = false, NormEpsilon = 1e-3 }], Block(Mamba2), Using(Block(Mamba2, FeedForwardSpec.None), 0, 3, 2), Using(Block(Attention), 1, 0, 0),
+        Sharing("shared transformers", [Shared, Shared with { ReadsEmbedding = false, NormEpsilon = 1e-3 }], Block(Mamba2),
+        Using(Block(Mamba2, FeedForwardSpec.None), 0, 3, 2), Using(Block(Attention), 1, 0, 0),
             Using(Block(Intra()), 0, 3, 2)),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];

@@ -20,7 +20,8 @@ public sealed class ActivationTests : IDisposable
 
     static (HybridStack Stack, Func<string, Tensor> Weight) Of(MixerSpec mixer)
     {
-        var design = new HybridDesign { Width = Width, VocabularySize = 3, Blocks = [new() { Mixer = mixer, FeedForward = FeedForwardSpec.None }] }.Resolve();
+        var design = new HybridDesign { Width = Width, VocabularySize = 3,
+            Blocks = [new() { Mixer = mixer, FeedForward = FeedForwardSpec.None }] }.Resolve();
         var stack = design.CreateStack(seed: 2);
         using var noGrad = no_grad();
         foreach (var (_, parameter, _) in stack.AllParameters()) parameter.add_(randn_like(parameter) * 0.2);
@@ -28,9 +29,11 @@ public sealed class ActivationTests : IDisposable
         return (stack, name => state["blocks.0.mixer." + name]);
     }
 
-    static Tensor Convolved(Tensor x, Func<string, Tensor> weight) => CausalConvolution.Forward(x, weight("conv_weight"), weight("conv_bias"), silu: false).Output;
+    static Tensor Convolved(Tensor x, Func<string, Tensor> weight) =>
+        CausalConvolution.Forward(x, weight("conv_weight"), weight("conv_bias"), silu: false).Output;
 
-    static void Same(Tensor expected, Tensor actual) => Assert.True((expected - actual).abs().max().item<float>() < 2e-6, $"{(expected - actual).abs().max().item<float>()}");
+    static void Same(Tensor expected, Tensor actual) =>
+        Assert.True((expected - actual).abs().max().item<float>() < 2e-6, $"{(expected - actual).abs().max().item<float>()}");
 
     // one pass, and token by token through a state
     static void Check(Mixer mixer, Tensor x, Tensor expected)
@@ -59,7 +62,9 @@ public sealed class ActivationTests : IDisposable
         var projected = nn.functional.linear(x, weight("input.weight"));
         var values = Convolved(projected.narrow(-1, 0, 20).contiguous(), weight).relu();
         var selected = nn.functional.linear(values, weight("selection.weight"));
-        var (y, _) = SelectiveScan.Forward(values, nn.functional.linear(selected.narrow(-1, 0, 2), weight("dt_weight")), weight("A_log").exp().neg(), selected.narrow(-1, 2, 3), selected.narrow(-1, 5, 3),
+        var (y, _) = SelectiveScan.Forward(
+            values, nn.functional.linear(selected.narrow(-1, 0, 2), weight("dt_weight")), weight("A_log").exp().neg(), selected.narrow(-1, 2, 3),
+            selected.narrow(-1, 5, 3),
             weight("D"), null, weight("dt_bias"), softplus: true);
         Check(stack.Blocks[0].Mixer!, x, nn.functional.linear(y * projected.narrow(-1, 20, 20).relu(), weight("output.weight")));
     }
@@ -74,8 +79,11 @@ public sealed class ActivationTests : IDisposable
         var x = randn(1, Length, Width);
         var projected = nn.functional.linear(x, weight("input.weight"));        // gate 20, x 20, B 3, C 3, time steps 4
         var convolved = Activations.Apply(Activation.GeluTanh, Convolved(projected.narrow(-1, 20, 26).contiguous(), weight));
-        var (y, _) = StateSpaceDual.Forward(convolved.narrow(-1, 0, 20).view(1, Length, 4, 5), projected.narrow(-1, 46, 4), weight("A_log").exp().neg(), convolved.narrow(-1, 20, 3).view(1, Length, 1, 3),
+        var (y, _) = StateSpaceDual.Forward(
+            convolved.narrow(-1, 0, 20).view(1, Length, 4, 5), projected.narrow(-1, 46, 4), weight("A_log").exp().neg(),
+            convolved.narrow(-1, 20, 3).view(1, Length, 1, 3),
             convolved.narrow(-1, 23, 3).view(1, Length, 1, 3), weight("D"), weight("dt_bias"), softplus: true, chunkSize: 16);
-        Check(stack.Blocks[0].Mixer!, x, nn.functional.linear(y.reshape(1, Length, 20) * nn.functional.silu(projected.narrow(-1, 0, 20)), weight("output.weight")));
+        Check(stack.Blocks[0].Mixer!, x,
+            nn.functional.linear(y.reshape(1, Length, 20) * nn.functional.silu(projected.narrow(-1, 0, 20)), weight("output.weight")));
     }
 }

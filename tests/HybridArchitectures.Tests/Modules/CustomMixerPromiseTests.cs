@@ -19,10 +19,13 @@ public class CustomMixerPromiseTests
         foreach (long wrong in new[] { -1L, 1, -72 })
         {
             var design = With(new() { ParametersTooMany = wrong });
-            foreach (var make in new Action[] { () => design.CreateModel(seed: 1), () => design.CreateStack(seed: 1), () => design.CreateBlankModel(ScalarType.Float32, CPU) })
+            foreach (var make in new Action[] { () => design.CreateModel(seed: 1), () => design.CreateStack(seed: 1),
+                () => design.CreateBlankModel(ScalarType.Float32, CPU) })
             {
                 var refusal = Assert.Throws<InvalidOperationException>(make);
-                Assert.Equal($"PromisedSpec.CountParameters(8) is {72 + wrong}; expected 72, the parameters of its module PromisedMixer: bias [8], project.weight [8, 8].", refusal.Message);
+                Assert.Equal(
+                    $"PromisedSpec.CountParameters(8) is {72 + wrong}; expected 72, the parameters of its module PromisedMixer: bias [8], "
+                    + "project.weight [8, 8].", refusal.Message);
             }
         }
     }
@@ -33,7 +36,8 @@ public class CustomMixerPromiseTests
         void Refused(string message, Func<object> act) => Assert.Contains(message, Assert.Throws<ArgumentException>(act).Message);
         Refused("PromisedSpec.CountParameters is -1; expected at least 0", () => With(new() { ParametersTooMany = -73 }).CountParameters());
         Refused("PromisedSpec.CountCacheBytes is -8; expected at least 0", () => CacheSize.FromDesign(With(new() { CacheBytes = -8 }), 10));
-        Refused("PromisedSpec.CountMixingFlops is NaN; expected a finite number of at least 0", () => With(new() { Flops = double.NaN }).Cost(10).Flops());
+        Refused("PromisedSpec.CountMixingFlops is NaN; expected a finite number of at least 0",
+            () => With(new() { Flops = double.NaN }).Cost(10).Flops());
         Refused("PromisedSpec.CountMixingFlops is -2; expected a finite number of at least 0", () => With(new() { Flops = -2 }).Cost(10).StepFlops());
     }
 
@@ -47,13 +51,16 @@ public class CustomMixerPromiseTests
             var refusal = Assert.Throws<ArgumentException>("mixer", () => With(lost).ToJson());
             Assert.Contains("expected a mixer that is equal when read back from JSON", refusal.Message);
         }
-        Assert.Contains("expected a mixer that JSON can represent", Assert.Throws<ArgumentException>("mixer", () => (With(new()) with { Blocks = [new() { Mixer = new PromisedSpec { Flops = double.NaN } }] }).ToJson()).Message);
+        Assert.Contains("expected a mixer that JSON can represent",
+            Assert.Throws<ArgumentException>(
+            "mixer", () => (With(new()) with { Blocks = [new() { Mixer = new PromisedSpec { Flops = double.NaN } }] }).ToJson()).Message);
     }
 
     [Fact]
     public void A_mixer_that_is_lost_or_goes_on_changing_when_resolved_is_refused()
     {
-        Assert.Contains("PromisedSpec.Resolve(8) is null; expected a mixer", Assert.Throws<ArgumentException>(() => With(new() { IsLost = true })).Message);
+        Assert.Contains("PromisedSpec.Resolve(8) is null; expected a mixer",
+            Assert.Throws<ArgumentException>(() => With(new() { IsLost = true })).Message);
         Assert.Contains("expected a mixer that resolves to itself", Assert.Throws<ArgumentException>(() => With(new() { Grows = 1 })).Message);
     }
 
@@ -61,10 +68,12 @@ public class CustomMixerPromiseTests
     public void A_message_that_quotes_a_refusal_names_the_parameter_once()
     {
         var odd = HybridDesign.Create(8, 20).WithMamba2(4, 4).Pattern("M~").Build();
-        string said = Assert.Throws<ArgumentException>("design", () => HybridArchitectures.Checkpoints.PretrainedFamily.Find("llama")!.WriteConfig(odd)).Message;
+        string said = Assert.Throws<ArgumentException>(
+            "design", () => HybridArchitectures.Checkpoints.PretrainedFamily.Find("llama")!.WriteConfig(odd)).Message;
         Assert.Single(said.Split("(Parameter ").Skip(1));
         using var model = odd.CreateModel(seed: 1);
-        string whole = Assert.Throws<ArgumentException>("design", () => HybridArchitectures.Checkpoints.PretrainedModel.Save(model, "nowhere", "llama")).Message;
+        string whole = Assert.Throws<ArgumentException>(
+            "design", () => HybridArchitectures.Checkpoints.PretrainedModel.Save(model, "nowhere", "llama")).Message;
         Assert.StartsWith("llama cannot express the design: the design has", whole);
         Assert.Single(whole.Split("(Parameter ").Skip(1));
     }

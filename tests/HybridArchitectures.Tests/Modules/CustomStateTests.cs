@@ -110,7 +110,8 @@ public sealed class CustomStateTests : IDisposable
         using var scope = NewDisposeScope();
         using var mixer = new FaultyMixer(x => x.add(zeros([1, 3, 8])));
         using var context = new SequenceContext();
-        var message = Assert.Throws<InvalidOperationException>(() => CustomMixing.Forward(mixer, zeros([1, 3, 8], device: meta), context, null)).Message;
+        var message = Assert.Throws<InvalidOperationException>(
+            () => CustomMixing.Forward(mixer, zeros([1, 3, 8], device: meta), context, null)).Message;
         Assert.StartsWith("FaultyMixer.Forward uses tensors of several devices; expected all on meta, the device of x. Pass x.device", message);
         Assert.DoesNotContain('\n', message);
     }

@@ -12,7 +12,8 @@ public class ModuleRefusalTests
 {
     const int Width = 32;
 
-    static readonly HybridDesign Example = HybridDesign.Create(Width, 17).WithAttention(4, 2).WithMamba2(16, 16).WithMamba1(64, 8).Pattern("TMm").Build();
+    static readonly HybridDesign Example = HybridDesign.Create(Width, 17).WithAttention(4, 2).WithMamba2(16, 16).WithMamba1(64, 8).Pattern("TMm")
+        .Build();
 
     static readonly AttentionSpec Heads = new() { Heads = 4, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 8 };
 
@@ -77,11 +78,13 @@ public class ModuleRefusalTests
     }
 
     public static TheoryData<Type> Types =>
-        [.. typeof(Mixer).Assembly.GetExportedTypes().Where(type => type.Namespace == typeof(Mixer).Namespace && !type.IsAbstract && type.GetConstructors().Any(NamesReference))];
+        [.. typeof(Mixer).Assembly.GetExportedTypes()
+            .Where(type => type.Namespace == typeof(Mixer).Namespace && !type.IsAbstract && type.GetConstructors().Any(NamesReference))];
 
     static bool NamesReference(ConstructorInfo constructor) => constructor.GetParameters().Any(IsReference);
 
-    static bool IsReference(ParameterInfo parameter) => !parameter.ParameterType.IsValueType && new NullabilityInfoContext().Create(parameter).WriteState == NullabilityState.NotNull;
+    static bool IsReference(ParameterInfo parameter) =>
+        !parameter.ParameterType.IsValueType && new NullabilityInfoContext().Create(parameter).WriteState == NullabilityState.NotNull;
 
     [Theory]
     [MemberData(nameof(Types))]
@@ -94,7 +97,8 @@ public class ModuleRefusalTests
             var parameters = constructor.GetParameters();
             var absent = parameters.First(IsReference);
             var arguments = parameters.Select(parameter => parameter == absent ? null : Given(parameter, factory)).ToArray();
-            var error = Assert.IsAssignableFrom<ArgumentException>(Assert.Throws<TargetInvocationException>(() => constructor.Invoke(arguments)).InnerException);
+            var error = Assert.IsAssignableFrom<ArgumentException>(
+                Assert.Throws<TargetInvocationException>(() => constructor.Invoke(arguments)).InnerException);
             Assert.Equal(absent.Name, error.ParamName);
         }
     }

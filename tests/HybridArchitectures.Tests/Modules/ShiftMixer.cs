@@ -7,7 +7,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>A user's own mixer: the token some positions earlier, times a weight per channel. A causal convolution with one tap does it, state and documents included.</summary>
+/// <summary>
+/// A user's own mixer: the token some positions earlier, times a weight per channel. A causal convolution with one tap does it, state and documents
+/// included.
+/// </summary>
 sealed class ShiftMixer : Mixer
 {
     readonly int by;

@@ -35,7 +35,8 @@ public sealed class BytePairTokenizerTests : IDisposable
     {
         var tokenizer = BytePairTokenizer.Load(Folder("nemotron"));
         int Special(string text) => tokenizer.SpecialTokens[text];
-        Assert.Equal((Special("<|endoftext|>"), Special("<|endoftext|>"), Special("<|im_end|>")), (tokenizer.BeginOfText, tokenizer.EndOfText, tokenizer.Padding));
+        Assert.Equal((Special("<|endoftext|>"), Special("<|endoftext|>"), Special("<|im_end|>")),
+            (tokenizer.BeginOfText, tokenizer.EndOfText, tokenizer.Padding));
         Assert.Equal([Special("<|endoftext|>"), Special("<|im_end|>")], tokenizer.StopTokens);
         Assert.Null(BytePairTokenizer.Load(Folder("qwen")).BeginOfText);
         File.WriteAllText(place["generation_config.json"], "{\"eos_token_id\":[7,99999]}");
@@ -115,7 +116,8 @@ public sealed class BytePairTokenizerTests : IDisposable
         Assert.Contains("model.dropout", Refused(root => root["model"]!["dropout"] = 0.1));
         Assert.Contains("\"Unigram\" is not supported", Refused(root => root["model"]!["type"] = "Unigram"));
         Assert.Contains("normalizer.type: \"NFKC\"", Refused(root => root["normalizer"]!["type"] = "NFKC"));
-        Assert.Contains("pre_tokenizer.pretokenizers[1]: add_prefix_space", Refused(root => root["pre_tokenizer"]!["pretokenizers"]![1]!["add_prefix_space"] = true));
+        Assert.Contains("pre_tokenizer.pretokenizers[1]: add_prefix_space",
+            Refused(root => root["pre_tokenizer"]!["pretokenizers"]![1]!["add_prefix_space"] = true));
         Assert.Contains("0 ByteLevel steps", Refused(root => root["pre_tokenizer"]!["pretokenizers"]!.AsArray().RemoveAt(1)));
         Assert.Contains("\"MergedWithNext\"", Refused(root => root["pre_tokenizer"]!["pretokenizers"]![0]!["behavior"] = "MergedWithNext"));
         Assert.Contains("\"Metaspace\" is not supported", Refused(root => root["pre_tokenizer"]!["pretokenizers"]![0]!["type"] = "Metaspace"));

@@ -24,14 +24,17 @@ public class ChatTests
     public void Ids_are_those_of_the_written_template(bool addGenerationPrompt)
     {
         var today = new DateOnly(2024, 7, 26);
-        Assert.Equal(Tokenizer.Encode(Llama3Tokenizer.FormatChat(Talk, addGenerationPrompt), recognizeSpecial: true), Tokenizer.EncodeChat(Talk, addGenerationPrompt));
-        Assert.Equal(Tokenizer.Encode(Llama3Tokenizer.FormatChat(Talk, addGenerationPrompt, today), recognizeSpecial: true), Tokenizer.EncodeChat(Talk, addGenerationPrompt, today));
+        Assert.Equal(Tokenizer.Encode(Llama3Tokenizer.FormatChat(Talk, addGenerationPrompt), recognizeSpecial: true),
+            Tokenizer.EncodeChat(Talk, addGenerationPrompt));
+        Assert.Equal(Tokenizer.Encode(Llama3Tokenizer.FormatChat(Talk, addGenerationPrompt, today), recognizeSpecial: true),
+            Tokenizer.EncodeChat(Talk, addGenerationPrompt, today));
     }
 
     [Fact]
     public void With_a_date_the_system_turn_always_stands_first()
     {
-        const string dated = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+        const string dated =
+            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
         var today = new DateOnly(2024, 7, 26);
         Assert.StartsWith(dated + "hello<|eot_id|>", Llama3Tokenizer.FormatChat(Talk, today: today), StringComparison.Ordinal);
         Assert.StartsWith(dated + "<|eot_id|><|start_header_id|>user", Llama3Tokenizer.FormatChat(Talk[1..], today: today), StringComparison.Ordinal);

@@ -115,7 +115,8 @@ public class Llama3TokenizerTests
     public void Random_texts_come_back_whole_and_their_spans_cover_them()
     {
         var random = new Random(7);
-        string[] alphabet = ["a", "in", " ", "\n", "\u00E9", "\u4F60", "\U0001F600", "\U0001D49C", "'s", "12", "\u0301", "<|eot_id|>", "!", "\r\n", "\u0000"];
+        string[] alphabet = ["a", "in", " ", "\n", "\u00E9", "\u4F60", "\U0001F600", "\U0001D49C", "'s", "12", "\u0301", "<|eot_id|>", "!", "\r\n",
+            "\u0000"];
         for (int round = 0; round < 300; round++)
         {
             string text = string.Concat(Enumerable.Range(0, random.Next(40)).Select(_ => alphabet[random.Next(alphabet.Length)]));
@@ -189,7 +190,8 @@ public class Llama3TokenizerTests
     }
 
     [Fact]
-    public void A_folder_gives_its_tokenizer() => Assert.Equal(FromJson.Value.SpecialTokens, Llama3Tokenizer.Load(TokenizerCases.Folder).SpecialTokens);
+    public void A_folder_gives_its_tokenizer() =>
+        Assert.Equal(FromJson.Value.SpecialTokens, Llama3Tokenizer.Load(TokenizerCases.Folder).SpecialTokens);
 
     [Fact]
     public void An_id_without_a_token_is_refused_by_number()

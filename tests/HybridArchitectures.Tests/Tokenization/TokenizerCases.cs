@@ -22,5 +22,6 @@ static class TokenizerCases
 
     public static string Text(this JsonElement element, string name) => element.GetProperty(name).GetString()!;
 
-    public static (int, int)[] Spans(this JsonElement element) => [.. element.GetProperty("offsets").EnumerateArray().Select(span => (span[0].GetInt32(), span[1].GetInt32()))];
+    public static (int, int)[] Spans(this JsonElement element) =>
+        [.. element.GetProperty("offsets").EnumerateArray().Select(span => (span[0].GetInt32(), span[1].GetInt32()))];
 }

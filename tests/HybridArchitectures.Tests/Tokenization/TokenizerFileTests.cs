@@ -114,7 +114,8 @@ public sealed class TokenizerFileTests : IDisposable
         Assert.Contains("\"Sequence\" is not supported", RefusedJson(root => root["decoder"] = new JsonObject { ["type"] = "Sequence" }));
         Assert.Contains("\"surprise\" is not understood", RefusedJson(root => root["model"]!["surprise"] = 1));
         Assert.Contains("after the text", RefusedJson(root =>
-            root["post_processor"]!["processors"]![1]!["single"]!.AsArray().Add(JsonNode.Parse("""{"SpecialToken":{"id":"<|end_of_text|>","type_id":0}}"""))));
+            root["post_processor"]!["processors"]![1]!["single"]!.AsArray()
+                .Add(JsonNode.Parse("""{"SpecialToken":{"id":"<|end_of_text|>","type_id":0}}"""))));
     }
 
     [Fact]
@@ -143,7 +144,8 @@ public sealed class TokenizerFileTests : IDisposable
             File.Delete(file);
             if (!OperatingSystem.IsLinux()) continue;
             File.CreateSymbolicLink(file, "/dev/zero");
-            Assert.Contains("this is a character device; expected a regular file", Assert.Throws<InvalidDataException>(() => Tokenizer.Load(file)).Message);
+            Assert.Contains("this is a character device; expected a regular file",
+                Assert.Throws<InvalidDataException>(() => Tokenizer.Load(file)).Message);
             File.Delete(file);
         }
     }
@@ -194,7 +196,8 @@ public sealed class TokenizerFileTests : IDisposable
             merges.RemoveAt(merges.Count - 1);
             merges.Insert(0, last);
         }));
-        Assert.Contains("occurs twice", RefusedJson(root => root["model"]!["merges"]!.AsArray().Insert(1, root["model"]!["merges"]![0]!.DeepClone())));
+        Assert.Contains("occurs twice",
+            RefusedJson(root => root["model"]!["merges"]!.AsArray().Insert(1, root["model"]!["merges"]![0]!.DeepClone())));
     }
 
     [Fact]
@@ -203,7 +206,9 @@ public sealed class TokenizerFileTests : IDisposable
         var root = JsonNode.Parse(File.ReadAllText(TokenizerCases.Json))!;
         var merges = root["model"]!["merges"]!.AsArray();
         root["model"]!["merges"] = new JsonArray([.. merges.Select(pair => (JsonNode)$"{pair![0]} {pair[1]}")]);
-        root["added_tokens"]!.AsArray().Add(JsonNode.Parse("""{"id":970,"content":"<word>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":false}"""));
+        root["added_tokens"]!.AsArray()
+            .Add(JsonNode.Parse(
+            """{"id":970,"content":"<word>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":false}"""));
         root["post_processor"] = null;
         string path = Path.Combine(folder, "tokenizer.json");
         File.WriteAllText(path, root.ToJsonString());

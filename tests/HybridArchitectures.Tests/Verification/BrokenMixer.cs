@@ -19,14 +19,16 @@ sealed class BrokenMixer : Mixer
 
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
-        if (fault == Fault.Throws && context.Layout?.DocumentIds is not null) throw new NotSupportedException("no packed rows here\nException raised from somewhere\nframe #0: native code");
+        if (fault == Fault.Throws && context.Layout?.DocumentIds is not null)
+            throw new NotSupportedException("no packed rows here\nException raised from somewhere\nframe #0: native code");
         var own = (SumState?)state;
         var sum = own is null || fault == Fault.ForgetsItsState ? zeros_like(x.select(1, 0)) : own.Sum.clone();
         var weight = Parameter("weight").to(x.dtype);
         var outputs = new List<Tensor>();
         for (long i = 0; i < x.size(1); i++)
         {
-            if (context.Layout?.Starts is { } starts && fault != Fault.LeaksOverDocuments) sum = sum.masked_fill(starts.select(1, i).unsqueeze(1), Scalars.Zero);
+            if (context.Layout?.Starts is { } starts && fault != Fault.LeaksOverDocuments)
+                sum = sum.masked_fill(starts.select(1, i).unsqueeze(1), Scalars.Zero);
             var next = sum * 0.7 + x.select(1, i);
             if (fault == Fault.StepsDifferently && x.size(1) == 1) next = next * 1.01;
             sum = context.Layout?.Valid is { } valid && fault != Fault.CountsPads ? where(valid.select(1, i).unsqueeze(1), next, sum) : next;
@@ -48,7 +50,8 @@ sealed class BrokenMixer : Mixer
         };
     }
 
-    public override MixerState CreateState(int batch, ScalarType compute, Device device) => new SumState(zeros([batch, Parameter("weight").size(0)], compute, device).DetachFromDisposeScope(), fault);
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        new SumState(zeros([batch, Parameter("weight").size(0)], compute, device).DetachFromDisposeScope(), fault);
 
     sealed class SumState(Tensor sum, Fault fault) : MixerState
     {

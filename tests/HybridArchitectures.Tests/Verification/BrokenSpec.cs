@@ -14,7 +14,8 @@ public sealed record BrokenSpec(Fault Fault) : CustomMixerSpec
 
     public override double CountSavedActivations(int width, TrainingStepShape step) => 2.0 * width * step.ElementSize;
 
-    public override long CountCacheBytes(int width, long length, int elementSize) => (long)width * elementSize + (Fault == Fault.CountsItsCacheWrongly ? 4 * length : 0);
+    public override long CountCacheBytes(int width, long length, int elementSize) =>
+        (long)width * elementSize + (Fault == Fault.CountsItsCacheWrongly ? 4 * length : 0);
 
     public override void Check(int width) { }
 

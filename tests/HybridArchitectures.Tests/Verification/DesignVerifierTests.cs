@@ -24,21 +24,27 @@ public class DesignVerifierTests
         return new HybridDesign
         {
             Width = 16, VocabularySize = 19,
-            Blocks = [Block(new AttentionSpec { Heads = 2, Rotary = new RotarySpec() }), Block(new BrokenSpec(Fault.None)), Block(new BrokenSpec(fault)), Block(new Mamba2Spec { Heads = 2, HeadSize = 8, StateSize = 4, ChunkSize = 16 })],
+            Blocks = [Block(new AttentionSpec { Heads = 2, Rotary = new RotarySpec() }), Block(new BrokenSpec(Fault.None)),
+            Block(new BrokenSpec(fault)), Block(new Mamba2Spec { Heads = 2, HeadSize = 8, StateSize = 4, ChunkSize = 16 })],
         }.Resolve();
     }
 
     [Theory]
     [InlineData(Fault.SeesTheNextToken, Invariance.Causality, Invariance.BatchOrder)]
-    [InlineData(Fault.CountsPads, Invariance.Padding, Invariance.Causality, Invariance.BatchOrder, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.CacheRows, Invariance.CacheReturn)]
+    [InlineData(Fault.CountsPads, Invariance.Padding, Invariance.Causality, Invariance.BatchOrder, Invariance.Packing, Invariance.ChunkedPrefill,
+        Invariance.SingleSteps, Invariance.CacheRows, Invariance.CacheReturn)]
     [InlineData(Fault.ForgetsItsState, Invariance.ChunkedPrefill, Invariance.Causality, Invariance.BatchOrder, Invariance.Packing)]
     [InlineData(Fault.StepsDifferently, Invariance.SingleSteps, Invariance.Causality, Invariance.BatchOrder)]
-    [InlineData(Fault.LeaksOverDocuments, Invariance.Packing, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheRows, Invariance.CacheReturn)]
-    [InlineData(Fault.MixesRows, Invariance.BatchOrder, Invariance.Causality, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps)]
-    [InlineData(Fault.MovesRows, Invariance.CacheRows, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheReturn)]
+    [InlineData(Fault.LeaksOverDocuments, Invariance.Packing, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding,
+        Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheRows, Invariance.CacheReturn)]
+    [InlineData(Fault.MixesRows, Invariance.BatchOrder, Invariance.Causality, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill,
+        Invariance.SingleSteps)]
+    [InlineData(Fault.MovesRows, Invariance.CacheRows, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.Packing,
+        Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheReturn)]
     [InlineData(Fault.KeepsMoreThanItsTensors, Invariance.CacheReturn, Invariance.Causality, Invariance.BatchOrder, Invariance.Packing)]
     [InlineData(Fault.GivesNaN, Invariance.SingleSteps, Invariance.BatchOrder)]
-    [InlineData(Fault.CountsItsCacheWrongly, Invariance.CacheBytes, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding, Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheRows, Invariance.CacheReturn)]
+    [InlineData(Fault.CountsItsCacheWrongly, Invariance.CacheBytes, Invariance.Causality, Invariance.BatchOrder, Invariance.Padding,
+        Invariance.Packing, Invariance.ChunkedPrefill, Invariance.SingleSteps, Invariance.RaggedBatch, Invariance.CacheRows, Invariance.CacheReturn)]
     public void A_fault_is_caught_in_its_layer_by_the_check_of_its_name(Fault fault, Invariance caught, params Invariance[] untouched)
     {
         var report = DesignVerifier.Verify(With(fault));
@@ -64,7 +70,8 @@ public class DesignVerifierTests
     }
 
     [Fact]
-    public void A_sound_mixer_of_a_user_passes() => Assert.True(DesignVerifier.Verify(With(Fault.None)) is { Passed: true } report, "a sound mixer failed");
+    public void A_sound_mixer_of_a_user_passes() =>
+        Assert.True(DesignVerifier.Verify(With(Fault.None)) is { Passed: true } report, "a sound mixer failed");
 
     [Fact]
     public void A_layer_that_fails_is_named_with_its_message()

@@ -16,11 +16,15 @@ public sealed class DataFuzzTests : IDisposable
     public void A_mutated_shard_is_refused_by_name_or_holds_ids_of_its_vocabulary()
     {
         string path = folder["tokens.safetensors"];
-        using (var data = TokenDataset.FromDocuments([new("a", "some words"), new("b", ""), new("c", "and more of them")], new ByteTokenizer(endOfText: true), endOfText: true)) data.Save(path);
+        using (var data = TokenDataset.FromDocuments(
+            [new("a", "some words"), new("b", ""), new("c", "and more of them")], new ByteTokenizer(endOfText: true), endOfText: true)) data.Save(
+            path);
         byte[] original = File.ReadAllBytes(path);
         int opened = 0, refused = 0;
         // the whole file, and as often its head alone
-        Gen.Frequency((1, Mutation.Many(original)), (1, Mutation.Many(original[..(8 + (int)BitConverter.ToInt64(original))]).Select(head => (byte[])[.. head, .. original.AsSpan(8 + (int)BitConverter.ToInt64(original))])))
+        Gen.Frequency((1, Mutation.Many(original)),
+            (1, Mutation.Many(original[..(8 + (int)BitConverter.ToInt64(original))])
+            .Select(head => (byte[])[.. head, .. original.AsSpan(8 + (int)BitConverter.ToInt64(original))])))
             .Each(Effort.Choose(2_000, 100_000), mutated =>
             {
                 File.WriteAllBytes(path, mutated);

@@ -8,7 +8,8 @@ public sealed class DataMixtureTests : IDisposable
 
     // source i holds tokens 4i to 4i + 3 alone, so that a row tells where it is from
     readonly TokenDataset[] data = [.. Enumerable.Range(0, 3).Select(source =>
-        TokenDataset.FromTokens([.. Enumerable.Range(0, 200 + 1000 * source).Select(i => 4 * source + (int)(SeededPermutation.Mix((ulong)i) % 4))], Small.VocabularySize, [0, 50, 120], _ => 1))];
+        TokenDataset.FromTokens([.. Enumerable.Range(0, 200 + 1000 * source).Select(i => 4 * source + (int)(SeededPermutation.Mix((ulong)i) % 4))],
+            Small.VocabularySize, [0, 50, 120], _ => 1))];
 
     DataMixture Mixture => new([new MixtureSource(data[0], 5, "a"), new MixtureSource(data[1], 3, "b"), new MixtureSource(data[2], 2, "c")]);
 
@@ -82,7 +83,8 @@ public sealed class DataMixtureTests : IDisposable
         using var straight = Small.Model(); using var begun = Small.Model();
         var options = Small.Options with { Duration = Duration.Steps(8) };
         using (var trainer = new Trainer(straight, Mixture, options)) trainer.Run();
-        using (var trainer = new Trainer(begun, Mixture, options with { Duration = Duration.Steps(4), Folder = folder["run"], Schedule = options.Schedule })) trainer.Run();
+        using (var trainer = new Trainer(
+            begun, Mixture, options with { Duration = Duration.Steps(4), Folder = folder["run"], Schedule = options.Schedule })) trainer.Run();
         using (var source = new CancellationTokenSource())
         {
             using var other = Small.Model();
@@ -111,8 +113,11 @@ public sealed class DataMixtureTests : IDisposable
     {
         Assert.Throws<ArgumentException>("sources", () => new DataMixture());
         foreach (double weight in new[] { 0, -1, double.NaN, double.PositiveInfinity })
-            Assert.Contains("'a' has weight", Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], weight, "a"))).Message);
+            Assert.Contains("'a' has weight",
+                Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], weight, "a"))).Message);
         using var foreign = TokenDataset.FromTokens([0, 1], 2);
-        Assert.Contains("'b' has a vocabulary size of 2; 'a' has 20", Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], 1, "a"), new MixtureSource(foreign, 1, "b"))).Message);
+        Assert.Contains("'b' has a vocabulary size of 2; 'a' has 20",
+            Assert.Throws<ArgumentException>(
+            "sources", () => new DataMixture(new MixtureSource(data[0], 1, "a"), new MixtureSource(foreign, 1, "b"))).Message);
     }
 }

@@ -30,8 +30,10 @@ public sealed class DocumentFileTests : IDisposable
         await SampleFiles.Parquet(folder["a.parquet"], texts);
         foreach (var path in new[]
         {
-            Write("a.jsonl", lines), Write("b.ndjson", [0xef, 0xbb, 0xbf, .. lines[..^1]]), Write("c.jsonl.gz", SampleFiles.Gzip(lines)), Write("d.JSONL.ZST", SampleFiles.Zstd(lines)),
-            Write("two.jsonl.gz", [.. SampleFiles.Gzip(lines[..1000]), .. SampleFiles.Gzip(lines[1000..])]), Write("two.jsonl.zst", [.. SampleFiles.Zstd(lines[..1000]), .. SampleFiles.Zstd(lines[1000..])]),
+            Write("a.jsonl", lines), Write("b.ndjson", [0xef, 0xbb, 0xbf, .. lines[..^1]]), Write("c.jsonl.gz", SampleFiles.Gzip(lines)),
+                Write("d.JSONL.ZST", SampleFiles.Zstd(lines)),
+            Write("two.jsonl.gz", [.. SampleFiles.Gzip(lines[..1000]), .. SampleFiles.Gzip(lines[1000..])]),
+            Write("two.jsonl.zst", [.. SampleFiles.Zstd(lines[..1000]), .. SampleFiles.Zstd(lines[1000..])]),
             folder["a.parquet"],
         })
         {
@@ -71,7 +73,8 @@ public sealed class DocumentFileTests : IDisposable
         Assert.Contains($"line 2, at offset {good.Length + 9}", Refused(Write("b.jsonl", [.. good, .. "{\"text\": 1}\n"u8])));
         foreach (var bad in new[]
         {
-            "[1]", "{\"text\": \"x\"", "{\"text\": \"x\"} 2", "{\"text\": \"\\ud8zz\"}", "{\"text\": \"\\q\"}", "{\"text\": \"a\tb\"}", "text", "{\"text\": tru}",
+            "[1]", "{\"text\": \"x\"", "{\"text\": \"x\"} 2", "{\"text\": \"\\ud8zz\"}", "{\"text\": \"\\q\"}", "{\"text\": \"a\tb\"}", "text",
+                "{\"text\": tru}",
             "{\"text\": \"x\", \"other\": tru}", "{\"text\": \"x\" \"other\": 1}", "{\"other\": [1, \"text\": \"x\"}", "{\"text\" \"x\"}",
         })
             Assert.Contains("line 2", Refused(Write("c.jsonl", [.. good, .. Encoding.UTF8.GetBytes(bad)])));
@@ -117,10 +120,12 @@ public sealed class DocumentFileTests : IDisposable
     {
         var texts = SampleFiles.Texts(300);
         var options = new JsonSerializerOptions { WriteIndented = name.StartsWith("pretty", StringComparison.Ordinal) };
-        var records = texts.Select((text, i) => JsonSerializer.Serialize(new { id = i, inner = new { text = "not this" }, text, tags = new[] { "]", "}" } }, options));
+        var records = texts.Select((text, i) =>
+            JsonSerializer.Serialize(new { id = i, inner = new { text = "not this" }, text, tags = new[] { "]", "}" } }, options));
         var json = name.Contains("array") ? $"\uFEFF\n [{string.Join(" ,\n", records)}\n]\n" : $"\uFEFF{string.Join("\r\n", records)}";
         var bytes = Encoding.UTF8.GetBytes(json);
-        var file = new DocumentFile(Write(name, name.EndsWith(".gz") ? SampleFiles.Gzip(bytes) : name.EndsWith(".zst") ? SampleFiles.Zstd(bytes) : bytes));
+        var file = new DocumentFile(Write(
+            name, name.EndsWith(".gz") ? SampleFiles.Gzip(bytes) : name.EndsWith(".zst") ? SampleFiles.Zstd(bytes) : bytes));
         Assert.Equal(texts, file.Read());
         Assert.Equal(file.Length, file.Position);
     }
@@ -129,9 +134,11 @@ public sealed class DocumentFileTests : IDisposable
     public void Json_that_holds_no_records_is_refused_by_what_was_expected()
     {
         Assert.Contains("expected JSON objects with the property 'text'", Refused(Write("prose.json", "Once upon a time"u8.ToArray())));
-        Assert.Contains("line 1, at offset 0 of the text: expected a property 'text'", Refused(Write("settings.json", "{\"a\": {\"text\": \"x\"}}"u8.ToArray())));
+        Assert.Contains("line 1, at offset 0 of the text: expected a property 'text'",
+            Refused(Write("settings.json", "{\"a\": {\"text\": \"x\"}}"u8.ToArray())));
         Assert.Contains("an object with the property 'text'", Refused(Write("strings.json", "[\"one\", \"two\"]"u8.ToArray())));
-        Assert.Contains("line 3, at offset 36", Refused(Write("second.json", "[\n {\"text\": \"one\"},\n {\"text\": \"two\" \"a\": 1}]"u8.ToArray())));
+        Assert.Contains("line 3, at offset 36",
+            Refused(Write("second.json", "[\n {\"text\": \"one\"},\n {\"text\": \"two\" \"a\": 1}]"u8.ToArray())));
         Assert.Contains("line 2", Refused(Write("lines.json", "{\"text\": \"one\"}\n{\"text\": \"two}\n{\"text\": \"three\"}\n"u8.ToArray())));
         Assert.Contains("expected an object that ends", Refused(Write("cut.json", "[{\"text\": \"one\"}, {\"text\": \"tw"u8.ToArray())));
         Assert.Contains("',' or ']'", Refused(Write("open.json", "[{\"text\": \"one\"}"u8.ToArray())));
@@ -148,7 +155,8 @@ public sealed class DocumentFileTests : IDisposable
         Assert.Contains("the first line is a JSON object with the property 'text'", Refused(Write("records.txt", lines)));
         Assert.Contains(".jsonl", Refused(Write("records.gz", SampleFiles.Gzip(lines))));
         Assert.Equal(["one", "two"], new DocumentFile(folder["records.txt"], new DocumentFileOptions { Layout = DocumentLayout.JsonLines }).Read());
-        Assert.Equal([Encoding.UTF8.GetString(lines)], new DocumentFile(folder["records.txt"], new DocumentFileOptions { Layout = DocumentLayout.Text }).Read());
+        Assert.Equal([Encoding.UTF8.GetString(lines)],
+            new DocumentFile(folder["records.txt"], new DocumentFileOptions { Layout = DocumentLayout.Text }).Read());
         Assert.Equal(["{\"body\": 1}\n"], new DocumentFile(Write("code.txt", "{\"body\": 1}\n"u8.ToArray())).Read());
     }
 
@@ -157,8 +165,10 @@ public sealed class DocumentFileTests : IDisposable
     {
         var deep = new string('[', 200) + new string(']', 200);
         var lines = "{\"score\": NaN, \"text\": \"one\"}\n{\"text\": \"t\\u0077o\\n\\ud83e\\udd8a\", \"x\": [-Infinity, {\"y\": Infinity}]}\n"
-            + "{\"bad\": \"\\ud800\", \"text\": \"a\\ud800b\\udc00\"}\n{\"deep\": " + deep + ", \"text\": \"four\"}\n{\"text\": NaN}\n{\"te\\u0078t\": \"six\", \"z\": NaN}\n";
-        byte[] raw = [.. Encoding.UTF8.GetBytes(lines), .. "{\"text\": \"c"u8, 0xed, 0xa0, 0xbd, .. "d\"}\n"u8, .. "{\"other\": \""u8, 0xff, .. "\", \"text\": \"eight\"}"u8];
+            + "{\"bad\": \"\\ud800\", \"text\": \"a\\ud800b\\udc00\"}\n{\"deep\": " + deep
+            + ", \"text\": \"four\"}\n{\"text\": NaN}\n{\"te\\u0078t\": \"six\", \"z\": NaN}\n";
+        byte[] raw = [.. Encoding.UTF8.GetBytes(lines), .. "{\"text\": \"c"u8, 0xed, 0xa0, 0xbd, .. "d\"}\n"u8, .. "{\"other\": \""u8, 0xff,
+            .. "\", \"text\": \"eight\"}"u8];
         var file = new DocumentFile(Write("a.jsonl", raw));
         for (int pass = 0; pass < 2; pass++)
         {
@@ -177,7 +187,8 @@ public sealed class DocumentFileTests : IDisposable
             foreach (var encoding in new Encoding[] { Encoding.Unicode, Encoding.BigEndianUnicode, Encoding.UTF32 })
             {
                 byte[] bytes = [.. encoding.GetPreamble(), .. encoding.GetBytes("{\"text\": \"one\"}")];
-                Assert.Contains(encoding == Encoding.UTF32 ? "UTF-32; expected UTF-8" : "UTF-16; expected UTF-8", Refused(Write(name, name.EndsWith(".gz") ? SampleFiles.Gzip(bytes) : bytes)));
+                Assert.Contains(encoding == Encoding.UTF32 ? "UTF-32; expected UTF-8" : "UTF-16; expected UTF-8",
+                    Refused(Write(name, name.EndsWith(".gz") ? SampleFiles.Gzip(bytes) : bytes)));
             }
     }
 
@@ -189,7 +200,8 @@ public sealed class DocumentFileTests : IDisposable
         Assert.Contains("a larger window than 134217728 bytes, the limit for reading; the file is not damaged", message);
         Assert.Contains("MaxZstandardWindow", message);
         Assert.Equal(["one"], new DocumentFile(path, new DocumentFileOptions { MaxZstandardWindow = 1L << 28 }).Read());
-        Assert.Throws<ArgumentOutOfRangeException>("MaxZstandardWindow", () => new DocumentFile(path, new DocumentFileOptions { MaxZstandardWindow = 1L << 32 }));
+        Assert.Throws<ArgumentOutOfRangeException>(
+            "MaxZstandardWindow", () => new DocumentFile(path, new DocumentFileOptions { MaxZstandardWindow = 1L << 32 }));
     }
 
     [Fact]
@@ -209,9 +221,11 @@ public sealed class DocumentFileTests : IDisposable
         foreach (var name in new[] { "a.jsonl", "a.json" })
         {
             var path = Write(name, lines);
-            Assert.Contains("longer than 1024 bytes, the limit that MaxDocumentBytes sets", Assert.Throws<InvalidDataException>(() => new DocumentFile(path, options).Read().Count()).Message);
+            Assert.Contains("longer than 1024 bytes, the limit that MaxDocumentBytes sets",
+                Assert.Throws<InvalidDataException>(() => new DocumentFile(path, options).Read().Count()).Message);
         }
-        Assert.Throws<ArgumentOutOfRangeException>("MaxDocumentBytes", () => new DocumentFile(folder["a.json"], new DocumentFileOptions { MaxDocumentBytes = 10 }));
+        Assert.Throws<ArgumentOutOfRangeException>(
+            "MaxDocumentBytes", () => new DocumentFile(folder["a.json"], new DocumentFileOptions { MaxDocumentBytes = 10 }));
     }
 
     [Fact]
@@ -228,7 +242,8 @@ public sealed class DocumentFileTests : IDisposable
             peak = Math.Max(peak, part.Length);
         }
         Assert.Equal((64 << 20, 1 << 20), (characters, (int)peak + 1 & ~1));
-        Assert.Contains("longer than 1048576 bytes", Assert.Throws<InvalidDataException>(() => new DocumentFile(Write("a.jsonl.zst", bomb), options).Read().Count()).Message);
+        Assert.Contains("longer than 1048576 bytes",
+            Assert.Throws<InvalidDataException>(() => new DocumentFile(Write("a.jsonl.zst", bomb), options).Read().Count()).Message);
     }
 
     [Fact]
@@ -242,7 +257,8 @@ public sealed class DocumentFileTests : IDisposable
         foreach (var (path, kind) in paths.Zip(["a named pipe", "a character device"]))
             foreach (Action act in new Action[]
             {
-                () => new DocumentFile(path), () => TextCorpus.FromPath(path), () => TokenDataset.Open(path), () => DocumentationCorpus.FromFiles([path]),
+                () => new DocumentFile(path), () =>
+                    TextCorpus.FromPath(path), () => TokenDataset.Open(path), () => DocumentationCorpus.FromFiles([path]),
                 () => TokenShards.Write([path], folder["out"], new HybridArchitectures.Tokenization.ByteTokenizer()),
             })
                 Assert.Contains($"{path}: this is {kind}; expected a regular file", Assert.Throws<InvalidDataException>(act).Message);

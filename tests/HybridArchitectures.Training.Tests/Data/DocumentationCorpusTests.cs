@@ -16,7 +16,8 @@ public sealed class DocumentationCorpusTests : IDisposable
 
     string Write(string name, string members)
     {
-        File.WriteAllText(folder[$"{name}.xml"], $"<?xml version=\"1.0\"?><doc><assembly><name>{name}</name></assembly><members>{members}</members></doc>");
+        File.WriteAllText(folder[$"{name}.xml"],
+            $"<?xml version=\"1.0\"?><doc><assembly><name>{name}</name></assembly><members>{members}</members></doc>");
         return folder[$"{name}.xml"];
     }
 
@@ -90,13 +91,16 @@ public sealed class DocumentationCorpusTests : IDisposable
     [InlineData("System.Math.Max", "Max")]
     [InlineData("", null)]
     [InlineData(null, null)]
-    public void References_are_told_by_their_short_name(string? reference, string? expected) => Assert.Equal(expected, DocumentationText.ShortName(reference));
+    public void References_are_told_by_their_short_name(string? reference, string? expected) =>
+        Assert.Equal(expected, DocumentationText.ShortName(reference));
 
     [Fact]
     public void A_sentence_repeated_in_another_file_stays_in_the_held_out_one_only()
     {
-        string Member(int i, string extra) => $"<member name='{i}'><summary>Own sentence number {i} of {extra}. The object is null.</summary></member>";
-        var files = Enumerable.Range(0, 12).Select(f => Write($"Assembly{f}", string.Concat(Enumerable.Range(0, 10).Select(i => Member(i, $"file {f}"))))).ToArray();
+        string Member(int i, string extra) =>
+            $"<member name='{i}'><summary>Own sentence number {i} of {extra}. The object is null.</summary></member>";
+        var files = Enumerable.Range(0, 12)
+            .Select(f => Write($"Assembly{f}", string.Concat(Enumerable.Range(0, 10).Select(i => Member(i, $"file {f}"))))).ToArray();
         var corpus = DocumentationCorpus.FromFiles(files, 0.2);
         Assert.Equal(12, corpus.Training.Count + corpus.HeldOut.Count);
         Assert.Single(Sentences(corpus.HeldOut), "The object is null.");

@@ -12,12 +12,15 @@ static class SampleFiles
     public static string[] Texts(int count, int seed = 1)
     {
         var random = new Random(seed);
-        return [.. Enumerable.Range(0, count).Select(i => $"Document {i}: " + string.Concat(Enumerable.Range(0, random.Next(1, 60)).Select(_ => "größe 東京 \"x\"\n"[random.Next(13)])))];
+        return [.. Enumerable.Range(0, count)
+            .Select(i => $"Document {i}: "
+            + string.Concat(Enumerable.Range(0, random.Next(1, 60)).Select(_ => "größe 東京 \"x\"\n"[random.Next(13)])))];
     }
 
     /// <summary>As DCLM has it: the text between other properties.</summary>
     public static byte[] JsonLines(IEnumerable<string?> texts) => Encoding.UTF8.GetBytes(string.Concat(texts.Select((text, i) =>
-        JsonSerializer.Serialize(new { bff_contained_ngram_count_before_dedupe = i, metadata = new { text = "not this", list = new[] { 1, 2 } }, text, url = "https://example.org" }) + (i % 3 == 1 ? "\r\n\n" : "\n"))));
+        JsonSerializer.Serialize(new { bff_contained_ngram_count_before_dedupe = i, metadata = new { text = "not this", list = new[] { 1, 2 } }, text,
+            url = "https://example.org" }) + (i % 3 == 1 ? "\r\n\n" : "\n"))));
 
     public static byte[] Gzip(byte[] bytes)
     {
@@ -38,7 +41,9 @@ static class SampleFiles
     /// <summary>As FineWeb has it: the text among other columns, in several row groups.</summary>
     public static async Task Parquet(string path, string?[] texts, int rowsAGroup = 40, string column = "text")
     {
-        var schema = new ParquetSchema(new DataField<string>(column), new DataField<string>("id"), new DataField<double>("language_score", nullable: false), new DataField<long>("token_count", nullable: false));
+        var schema = new ParquetSchema(
+            new DataField<string>(column), new DataField<string>("id"), new DataField<double>("language_score", nullable: false),
+            new DataField<long>("token_count", nullable: false));
         await using var stream = File.Create(path);
         await using var writer = await ParquetWriter.CreateAsync(schema, stream);
         for (int start = 0; start < texts.Length; start += rowsAGroup)

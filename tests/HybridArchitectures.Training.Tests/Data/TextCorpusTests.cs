@@ -61,8 +61,10 @@ public sealed class TextCorpusTests : IDisposable
         }
         var corpus = TextCorpus.FromPath(folder.Path, 0.3);
         string[] heldOut = [.. corpus.HeldOut.Select(document => document.Name)];
-        Assert.Equal(["a", "a-b/one", "aZ/seven", "b.txt", "b/c/four.txt", "b/ten", "six", "z/nine"], corpus.Training.Select(document => document.Name).Concat(heldOut).Order(StringComparer.Ordinal));
-        Assert.Equal(corpus.Training.Select(document => document.Name).Order(StringComparer.Ordinal), corpus.Training.Select(document => document.Name));
+        Assert.Equal(["a", "a-b/one", "aZ/seven", "b.txt", "b/c/four.txt", "b/ten", "six", "z/nine"],
+            corpus.Training.Select(document => document.Name).Concat(heldOut).Order(StringComparer.Ordinal));
+        Assert.Equal(corpus.Training.Select(document => document.Name).Order(StringComparer.Ordinal),
+            corpus.Training.Select(document => document.Name));
         Assert.Equal(["b.txt", "six", "z/nine"], heldOut.Order(StringComparer.Ordinal));
     }
 
@@ -85,7 +87,8 @@ public sealed class TextCorpusTests : IDisposable
         File.AppendAllText(folder["a.jsonl"], "{\"text\": ");
         Assert.Contains("a.jsonl: line", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(folder.Path)).Message);
         File.WriteAllText(folder["bare/records.txt"], "{\"text\": \"x\"}\n");
-        Assert.Contains("records.txt: the first line is a JSON object", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(folder["bare"])).Message);
+        Assert.Contains("records.txt: the first line is a JSON object",
+            Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(folder["bare"])).Message);
 
         string Settings()
         {

@@ -36,11 +36,13 @@ public sealed class TokenDatasetTests : IDisposable
     [Fact]
     public void A_tokenizer_gives_ids_separators_and_bytes()
     {
-        using var data = TokenDataset.FromDocuments([new("a", "hi"), new("b", "ü")], new ByteTokenizer(beginOfText: true, endOfText: true), beginOfText: true, endOfText: true);
+        using var data = TokenDataset.FromDocuments(
+            [new("a", "hi"), new("b", "ü")], new ByteTokenizer(beginOfText: true, endOfText: true), beginOfText: true, endOfText: true);
         Assert.Equal(258, data.VocabularySize);
         Assert.Equal([256, 104, 105, 257, 256, 0xc3, 0xbc, 257], All(data));
         Assert.Equal(4, data.CountBytes(All(data)));
-        Assert.Equal("beginOfText", Assert.Throws<ArgumentException>(() => TokenDataset.FromDocuments([new("a", "hi")], new ByteTokenizer(), beginOfText: true)).ParamName);
+        Assert.Equal("beginOfText", Assert.Throws<ArgumentException>(
+            () => TokenDataset.FromDocuments([new("a", "hi")], new ByteTokenizer(), beginOfText: true)).ParamName);
     }
 
     [Theory]
@@ -112,7 +114,8 @@ public sealed class TokenDatasetTests : IDisposable
         SafetensorsFile.Write(folder["other"], [new("x", ones(2))]);
         Assert.Contains("no token data", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["other"])).Message);
         void Write(Tensor tokens, Tensor starts) =>
-            SafetensorsFile.Write(folder["made"], [new("tokens", tokens), new("document_starts", starts)], new Dictionary<string, string> { ["vocabulary_size"] = "5" });
+            SafetensorsFile.Write(folder["made"], [new("tokens", tokens), new("document_starts", starts)],
+                new Dictionary<string, string> { ["vocabulary_size"] = "5" });
         Write(ones(3), zeros(1, int64));
         Assert.Contains("Float32", Assert.Throws<InvalidDataException>(() => TokenDataset.Open(folder["made"])).Message);
         Write(ones(3, int32), ones(1, int64));
@@ -211,10 +214,12 @@ public sealed class TokenDatasetTests : IDisposable
         var part = whole.Split(0.5).HeldOut;
         whole.Dispose();
         Assert.Throws<ObjectDisposedException>(() => Read(part, 0, 1));
-        foreach (var data in new[] { whole, Disposed(TokenDataset.Open(folder["tokens"])), Disposed(TokenDataset.Join(TokenDataset.Open(folder["tokens"]), TokenDataset.Open(folder["tokens"]))) })
+        foreach (var data in new[] { whole, Disposed(TokenDataset.Open(folder["tokens"])),
+            Disposed(TokenDataset.Join(TokenDataset.Open(folder["tokens"]), TokenDataset.Open(folder["tokens"]))) })
             foreach (Action act in new Action[]
             {
-                () => Read(data, 0, 1), () => data.CopyDocumentsTo(0, new long[1]), () => data.CountBytes([1]), () => data.Save(folder["other"]), () => data.Split(0.5),
+                () => Read(data, 0, 1), () =>
+                    data.CopyDocumentsTo(0, new long[1]), () => data.CountBytes([1]), () => data.Save(folder["other"]), () => data.Split(0.5),
                 () => _ = data.Fingerprint, () => TokenDataset.Join(data), () => new WindowSampler(data, 1).Next(1),
             })
                 Assert.Throws<ObjectDisposedException>(act);

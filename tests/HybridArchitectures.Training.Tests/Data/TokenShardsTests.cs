@@ -9,7 +9,8 @@ namespace HybridArchitectures.Training.Tests.Data;
 public sealed class TokenShardsTests : IDisposable
 {
     static readonly string Program = Path.GetFullPath(
-        Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledRun.dll"));
+        Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0",
+        "KilledRun.dll"));
 
     readonly TemporaryFolder folder = new();
     readonly ByteTokenizer tokenizer = new(endOfText: true);
@@ -83,7 +84,8 @@ public sealed class TokenShardsTests : IDisposable
         {
             using var source = new CancellationTokenSource();
             var counting = new CancellingTokenizer(documents, source);
-            Assert.ThrowsAny<OperationCanceledException>(() => TokenShards.Write(files, folder["out"], counting, Options, cancellation: source.Token));
+            Assert.ThrowsAny<OperationCanceledException>(
+                () => TokenShards.Write(files, folder["out"], counting, Options, cancellation: source.Token));
             Assert.Throws<InvalidDataException>(() => TokenShards.Open(folder["out"]));
         }
         File.WriteAllBytes(folder["out/.00003-0001.safetensors.0123456789abcdef0123456789abcdef.new"], new byte[10]);
@@ -104,7 +106,10 @@ public sealed class TokenShardsTests : IDisposable
         for (int run = 0; kills < wanted; run++)
             for (bool finished = false; !finished;)
             {
-                using var process = Process.Start(new ProcessStartInfo("dotnet", [Program, "shards", folder[$"out{run}"], $"{(kills < wanted ? random.Next(1, 60) : 0)}", .. files]) { RedirectStandardError = true })!;
+                using var process = Process.Start(
+                    new ProcessStartInfo("dotnet",
+                    [Program, "shards", folder[$"out{run}"], $"{(kills < wanted ? random.Next(1, 60) : 0)}", .. files]) { RedirectStandardError =
+                    true })!;
                 var said = await process.StandardError.ReadToEndAsync();
                 await process.WaitForExitAsync();
                 finished = process.ExitCode == 0;
@@ -114,7 +119,8 @@ public sealed class TokenShardsTests : IDisposable
             }
     }
 
-    sealed class CancellingTokenizer(long documents, CancellationTokenSource source) : Tokenizer(257, [new AddedToken(256, ByteTokenizer.EndOfTextText, true)])
+    sealed class CancellingTokenizer(long documents, CancellationTokenSource source) : Tokenizer(
+        257, [new AddedToken(256, ByteTokenizer.EndOfTextText, true)])
     {
         readonly ByteTokenizer inner = new(endOfText: true);
         long left = documents;
@@ -138,7 +144,8 @@ public sealed class TokenShardsTests : IDisposable
     public void Other_files_tokenizers_and_options_are_refused_in_a_folder_that_is_begun()
     {
         TokenShards.Write(files, folder["out"], tokenizer, Options);
-        string Refused(IReadOnlyList<string> names, Tokenizer by, ShardingOptions options) => Assert.Throws<ArgumentException>("folder", () => TokenShards.Write(names, folder["out"], by, options)).Message;
+        string Refused(IReadOnlyList<string> names, Tokenizer by, ShardingOptions options) =>
+            Assert.Throws<ArgumentException>("folder", () => TokenShards.Write(names, folder["out"], by, options)).Message;
         Assert.Contains("number of files (4)", Refused(files[..3], tokenizer, Options));
         Assert.Contains("'" + files[1], Refused([files[1], files[0], files[2], files[3]], tokenizer, Options));
         Assert.Contains("the tokenizer", Refused(files, new ByteTokenizer(endOfText: true, padding: true), Options));
@@ -147,14 +154,16 @@ public sealed class TokenShardsTests : IDisposable
         File.AppendAllText(files[0], "{\"text\": \"more\"}\n");
         Assert.Contains("'" + files[0], Refused(files, tokenizer, Options));
         Assert.Throws<ArgumentException>("files", () => TokenShards.Write([], folder["new"], tokenizer));
-        Assert.Throws<ArgumentException>("options", () => TokenShards.Write(files, folder["new"], tokenizer, new ShardingOptions { BeginOfText = true }));
+        Assert.Throws<ArgumentException>(
+            "options", () => TokenShards.Write(files, folder["new"], tokenizer, new ShardingOptions { BeginOfText = true }));
     }
 
     [Fact]
     public void A_damaged_file_is_named_and_the_others_shards_stay()
     {
         File.WriteAllBytes(files[1], File.ReadAllBytes(files[1])[..^20]);
-        Assert.Contains(files[1], Assert.Throws<InvalidDataException>(() => TokenShards.Write(files, folder["out"], tokenizer, Options with { Workers = 1 })).Message);
+        Assert.Contains(files[1], Assert.Throws<InvalidDataException>(
+            () => TokenShards.Write(files, folder["out"], tokenizer, Options with { Workers = 1 })).Message);
         Assert.True(File.Exists(folder["out/00000-0000.safetensors"]));
         Assert.Contains(files[1], Assert.Throws<InvalidDataException>(() => TokenShards.Open(folder["out"])).Message);
     }
@@ -183,15 +192,19 @@ public sealed class TokenShardsTests : IDisposable
         var bad = good.ToArray();
         bad[offset + 20] = bad[offset + 21] = 0xff;
         File.WriteAllBytes(path, bad);
-        using (var data = TokenShards.Open(folder["out"])) Assert.Contains($"token 10, at offset {offset + 20}, is 65535; expected 0 to 256", Refused(() => data.CopyTo(0, new long[data.Count])));
+        using (var data = TokenShards.Open(folder["out"]))
+            Assert.Contains($"token 10, at offset {offset + 20}, is 65535; expected 0 to 256", Refused(() => data.CopyTo(0, new long[data.Count])));
         // tokens of a width that the vocabulary does not fit in, or of no known sign
         using (var scope = NewDisposeScope())
         {
-            var tensors = new Dictionary<string, Tensor> { ["tokens"] = zeros(5, ScalarType.Int16), ["document_starts"] = zeros(1, ScalarType.Int64) };
-            var notes = new Dictionary<string, string> { ["vocabulary_size"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1", ["last_of_file"] = "false" };
+            var tensors = new Dictionary<string, Tensor> { ["tokens"] = zeros(5, ScalarType.Int16),
+                ["document_starts"] = zeros(1, ScalarType.Int64) };
+            var notes = new Dictionary<string, string> { ["vocabulary_size"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1",
+                ["last_of_file"] = "false" };
             SafetensorsFile.Write(path, tensors, notes);
             Assert.Contains("for a vocabulary of 128256", Refused(Open));
-            SafetensorsFile.Write(path, tensors, new Dictionary<string, string>(notes) { ["vocabulary_size"] = "257", ["tokens_unsigned_16_bit"] = "false" });
+            SafetensorsFile.Write(path, tensors,
+                new Dictionary<string, string>(notes) { ["vocabulary_size"] = "257", ["tokens_unsigned_16_bit"] = "false" });
             Assert.Contains("signed 16-bit", Refused(Open));
         }
         File.Delete(path);
@@ -207,12 +220,15 @@ public sealed class TokenShardsTests : IDisposable
     [Fact]
     public void Replaced_characters_are_reported_those_of_earlier_runs_too()
     {
-        var lines = string.Concat(Enumerable.Range(0, 60).Select(i => $"{{\"text\": \"Document {i} {(i % 10 == 0 ? "\\ud800" : "")} of some length, so that there are shards\", \"score\": NaN}}\n"));
+        var lines = string.Concat(Enumerable.Range(0, 60)
+            .Select(i =>
+            $"{{\"text\": \"Document {i} {(i % 10 == 0 ? "\\ud800" : "")} of some length, so that there are shards\", \"score\": NaN}}\n"));
         string[] one = [folder["in/half.jsonl"]];
         File.WriteAllText(one[0], lines);
         Assert.Equal(6, TokenShards.Write(one, folder["straight"], tokenizer, Options).ReplacedCharacters);
         using var source = new CancellationTokenSource();
-        Assert.ThrowsAny<OperationCanceledException>(() => TokenShards.Write(one, folder["out"], new CancellingTokenizer(35, source), Options, cancellation: source.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => TokenShards.Write(one, folder["out"], new CancellingTokenizer(35, source), Options, cancellation: source.Token));
         Assert.True(File.Exists(folder["out/00000-0000.safetensors"]));
         for (int run = 0; run < 2; run++)
         {
@@ -244,8 +260,10 @@ public sealed class TokenShardsTests : IDisposable
         using var data = TokenShards.Open(folder["out"]);
         Assert.True(data.Count > 0);
         Assert.Contains("size of documents (268435456)",
-            Assert.Throws<ArgumentException>(() => TokenShards.Write(files, folder["out"], tokenizer, Options with { MaxDocumentBytes = 1 << 20 })).Message);
+            Assert.Throws<ArgumentException>(
+            () => TokenShards.Write(files, folder["out"], tokenizer, Options with { MaxDocumentBytes = 1 << 20 })).Message);
         Assert.Contains("layout of files (Automatic)",
-            Assert.Throws<ArgumentException>(() => TokenShards.Write(files, folder["out"], tokenizer, Options with { Layout = DocumentLayout.JsonLines })).Message);
+            Assert.Throws<ArgumentException>(
+            () => TokenShards.Write(files, folder["out"], tokenizer, Options with { Layout = DocumentLayout.JsonLines })).Message);
     }
 }

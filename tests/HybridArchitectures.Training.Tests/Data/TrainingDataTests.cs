@@ -12,7 +12,8 @@ public sealed class TrainingDataTests : IDisposable
     public void Dispose() => text.Dispose();
 
     static ExampleDataset Examples(bool packed = true) => ExampleDataset.FromExamples(
-        [.. Enumerable.Range(0, 20).Select(i => new TrainingExample([.. Enumerable.Range(i % 7, 2 + i % 5)], i % 2, i == 3 ? 0.5 : 1))], Small.VocabularySize, packed);
+        [.. Enumerable.Range(0, 20).Select(i => new TrainingExample([.. Enumerable.Range(i % 7, 2 + i % 5)], i % 2, i == 3 ? 0.5 : 1))],
+        Small.VocabularySize, packed);
 
     static GeneratedData Generated() => new(Small.VocabularySize, "counts", (random, row) =>
     {
@@ -92,7 +93,8 @@ public sealed class TrainingDataTests : IDisposable
     [Fact]
     public void Examples_come_whole_each_once_an_epoch_and_their_prompts_do_not_count()
     {
-        var examples = ExampleDataset.FromExamples([new([1, 2, 3, 4], PromptLength: 2), new([5, 6, 7], Weight: 0.25), new([8, 9], PromptLength: 1), new([10, 11, 12, 13, 14])], 15);
+        var examples = ExampleDataset.FromExamples(
+            [new([1, 2, 3, 4], PromptLength: 2), new([5, 6, 7], Weight: 0.25), new([8, 9], PromptLength: 1), new([10, 11, 12, 13, 14])], 15);
         Assert.Equal((4, 5), (examples.Count, examples.MaxLength));
         var expected = new Dictionary<long, long[]> { [1] = [-100, 3, 4], [5] = [6, 7], [8] = [9], [10] = [11, 12, 13, 14] };
         var reader = examples.OpenReader(new(ContextLength: 6));
@@ -120,7 +122,8 @@ public sealed class TrainingDataTests : IDisposable
     [Fact]
     public void Refusals_name_the_example()
     {
-        static string Message(params TrainingExample[] examples) => Assert.ThrowsAny<ArgumentException>(() => ExampleDataset.FromExamples(examples, 5)).Message;
+        static string Message(params TrainingExample[] examples) =>
+            Assert.ThrowsAny<ArgumentException>(() => ExampleDataset.FromExamples(examples, 5)).Message;
         Assert.Contains("example 1 has 1 tokens; expected at least 2", Message(new([1, 2]), new([1])));
         Assert.Contains("example 0 has a prompt of 2 tokens; expected 0 to 1", Message(new TrainingExample([1, 2], 2)));
         Assert.Contains("example 0 contains id 5; expected 0 to 4", Message(new TrainingExample([1, 5])));
@@ -128,7 +131,8 @@ public sealed class TrainingDataTests : IDisposable
         var data = ExampleDataset.FromExamples([new([1, 2, 3, 4])], 5);
         Assert.Contains("example 0 has 4 tokens; expected at most 3", Assert.Throws<ArgumentException>(() => data.OpenReader(new(2))).Message);
         var wrong = new GeneratedData(3, "out of range", (_, row) => row.SetSequence([1, 3]));
-        Assert.Contains("generated row 0 contains 3; expected 0 to 2", Assert.Throws<InvalidDataException>(() => wrong.OpenReader(new(4)).ReadBatch(1)).Message);
+        Assert.Contains("generated row 0 contains 3; expected 0 to 2",
+            Assert.Throws<InvalidDataException>(() => wrong.OpenReader(new(4)).ReadBatch(1)).Message);
     }
 
     [Fact]
@@ -149,7 +153,8 @@ public sealed class TrainingDataTests : IDisposable
         public List<string> Batches { get; } = [];
 
         public override void OnStep(TrainingStep step) =>
-            Batches.Add(string.Join(';', step.Batches.Select(batch => string.Join(' ', Values(batch.Ids)) + "|" + string.Join(' ', Values(batch.Targets)))));
+            Batches.Add(string.Join(';', step.Batches.Select(
+                batch => string.Join(' ', Values(batch.Ids)) + "|" + string.Join(' ', Values(batch.Targets)))));
     }
 
     [Theory]
@@ -160,20 +165,23 @@ public sealed class TrainingDataTests : IDisposable
     public void A_run_resumes_bit_equal_and_its_callbacks_see_the_batches(string kind)
     {
         using var folder = new TemporaryFolder();
-        var options = Small.Options with { ContextLength = ContextLength, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(8), Folder = folder["run"] };
+        var options = Small.Options with { ContextLength = ContextLength, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(8),
+            Folder = folder["run"] };
         var (straight, first, second) = (new Observer(), new Observer(), new Observer());
         using var expected = Small.Model();
         using (var trainer = new Trainer(expected, Data(kind), options with { Folder = null }, callbacks: [straight])) trainer.Run();
         using (var begun = Small.Model())
         using (var stop = new CancellationTokenSource())
-        using (var trainer = new Trainer(begun, Data(kind), options, callbacks: [first, new StopAt(3, stop)])) Assert.False(trainer.Run(cancellation: stop.Token).Completed);
+        using (var trainer = new Trainer(begun, Data(kind), options, callbacks: [first, new StopAt(3, stop)]))
+            Assert.False(trainer.Run(cancellation: stop.Token).Completed);
         using var resumed = Trainer.Resume(folder["run"], Data(kind), callbacks: [second]);
         using var model = resumed.Model;
         Assert.True(resumed.Run().Completed);
         Small.AssertBitEqual(expected, model);
         Assert.Equal(straight.Batches, first.Batches.Concat(second.Batches));
         Assert.Equal((3, 5), (first.Batches.Count, second.Batches.Count));
-        var refusal = Assert.Throws<InvalidDataException>(() => Trainer.Resume(folder["run"], new GeneratedData(Small.VocabularySize, "other", (_, _) => { })));
+        var refusal = Assert.Throws<InvalidDataException>(
+            () => Trainer.Resume(folder["run"], new GeneratedData(Small.VocabularySize, "other", (_, _) => { })));
         Assert.Contains("found other", refusal.Message);
     }
 

@@ -116,7 +116,8 @@ public class WindowSamplerTests
         const int count = 10_000;
         var permutation = new SeededPermutation(count, 7);
         Assert.InRange(Enumerable.Range(0, count).Average(i => Math.Abs(permutation[i] - i)), count / 3.0 - 100, count / 3.0 + 100);
-        Assert.InRange(Enumerable.Range(0, count - 1).Average(i => Math.Abs(permutation[i + 1] - permutation[i])), count / 3.0 - 100, count / 3.0 + 100);
+        Assert.InRange(Enumerable.Range(0, count - 1).Average(i => Math.Abs(permutation[i + 1] - permutation[i])), count / 3.0 - 100,
+            count / 3.0 + 100);
     }
 
     [Fact]

@@ -62,7 +62,8 @@ public sealed class EventFileTests : IDisposable
         Assert.Equal("brain.Event:2", events[0].FileVersion);
         Assert.Equal([0, 300, long.MaxValue], events.Skip(1).Select(item => item.Step));
         Assert.Equal([("train/loss", 3.25f)], events[1].Summary.Value.Select(value => (value.Tag, value.SimpleValue)));
-        Assert.Equal([("train/loss", 0.1f), ("größe", -2e30f), (new string('n', 200), float.NaN)], events[2].Summary.Value.Select(value => (value.Tag, value.SimpleValue)));
+        Assert.Equal([("train/loss", 0.1f), ("größe", -2e30f), (new string('n', 200), float.NaN)],
+            events[2].Summary.Value.Select(value => (value.Tag, value.SimpleValue)));
         Assert.All(events, item => Assert.Equal(DateTimeOffset.UtcNow.ToUnixTimeSeconds(), item.WallTime, 60.0));
     }
 
@@ -73,7 +74,8 @@ public sealed class EventFileTests : IDisposable
         using var heldOut = Small.Data(300, seed: 2);
         using var model = Small.Model();
         using (var log = new TensorBoardLog(folder["board"]))
-        using (var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(6), Folder = folder["run"] }, heldOut, [log])) trainer.Run();
+        using (var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(6), Folder = folder["run"] }, heldOut, [log]))
+            trainer.Run();
         using (var log = new TensorBoardLog(folder["board"]))
         using (var trainer = Trainer.Resume(folder["run"], data, heldOut, [log], change: options => options with { Duration = Duration.Steps(9) }))
         {
@@ -83,7 +85,8 @@ public sealed class EventFileTests : IDisposable
         var files = Directory.GetFiles(folder["board"]).Select(Read).OrderBy(events => events[1].Step > 1).ToArray();
         Assert.Equal(2, files.Length);
         Assert.Equal([1, 3, 6], files[0].Where(item => item.Summary?.Value[0].Tag == "train/loss").Select(item => item.Step));
-        Assert.Equal(["train/loss", "train/learning_rate", "train/gradient_norm", "train/tokens_per_second"], files[0][1].Summary.Value.Select(value => value.Tag));
+        Assert.Equal(["train/loss", "train/learning_rate", "train/gradient_norm", "train/tokens_per_second"],
+            files[0][1].Summary.Value.Select(value => value.Tag));
         Assert.Contains(files[0], item => item is { Step: 6, Summary: not null } && item.Summary.Value[0].Tag == "held_out/bits_per_byte");
         Assert.Equal((6L, Tensorboard.SessionLog.Types.SessionStatus.Start), (files[1][1].Step, files[1][1].SessionLog.Status));
         Assert.Contains(files[1], item => item is { Step: 9, Summary: not null });

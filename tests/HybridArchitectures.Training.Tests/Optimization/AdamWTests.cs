@@ -127,7 +127,8 @@ public class AdamWTests
         var generator = new Generator(5);
         var whole = new Parameter(rand(11)); var half = new Parameter(whole.detach().clone());
         var gradients = Enumerable.Range(0, 6).Select(_ => randn(11, generator: generator)).ToArray();
-        using var straight = new AdamW([("p", whole, true)]); using var before = new AdamW([("p", half, true)]); using var after = new AdamW([("p", half, true)]);
+        using var straight = new AdamW([("p", whole, true)]); using var before = new AdamW([("p", half, true)]);
+        using var after = new AdamW([("p", half, true)]);
         for (int i = 0; i < 6; i++)
         {
             whole.grad = gradients[i].clone(); half.grad = gradients[i].clone();

@@ -13,7 +13,8 @@ public class LearningRateScheduleTests
         var recorded = JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Optimization", "trajectory.json"))).RootElement;
         int steps = recorded.GetProperty("steps").GetInt32();
         double peak = recorded.GetProperty("peak_lr").GetDouble();
-        var schedule = new CosineSchedule { WarmUp = recorded.GetProperty("warm_up").GetDouble() / steps, Floor = recorded.GetProperty("floor_lr").GetDouble() / peak };
+        var schedule = new CosineSchedule { WarmUp = recorded.GetProperty("warm_up").GetDouble() / steps,
+            Floor = recorded.GetProperty("floor_lr").GetDouble() / peak };
         var expected = recorded.GetProperty("lr").EnumerateArray().Select(item => item.GetDouble()).ToArray();
         var rates = Rates(schedule, steps, peak);
         for (int i = 0; i < steps; i++) Assert.Equal(expected[i], rates[i], 1e-15);
@@ -44,7 +45,8 @@ public class LearningRateScheduleTests
     public void No_rate_leaves_its_range_at_any_step(double warmUp, double coolDown)
     {
         foreach (LearningRateSchedule schedule in new LearningRateSchedule[]
-            { new TrapezoidSchedule { WarmUp = warmUp, CoolDown = coolDown }, new CosineSchedule { WarmUp = warmUp, Floor = 0.1 }, new LinearSchedule { WarmUp = warmUp } })
+            { new TrapezoidSchedule { WarmUp = warmUp, CoolDown = coolDown }, new CosineSchedule { WarmUp = warmUp, Floor = 0.1 },
+                new LinearSchedule { WarmUp = warmUp } })
             foreach (int steps in new[] { 1, 2, 3, 7, 49, 1000 })
                 Assert.All(Rates(schedule, steps), rate => Assert.InRange(rate, 0, 1));
     }
@@ -52,7 +54,8 @@ public class LearningRateScheduleTests
     [Fact]
     public void Impossible_shares_are_refused_by_name()
     {
-        void Refused(LearningRateSchedule schedule, string name) => Assert.Equal(name, Assert.Throws<ArgumentOutOfRangeException>(() => schedule.Factor(0.5)).ParamName);
+        void Refused(LearningRateSchedule schedule, string name) =>
+            Assert.Equal(name, Assert.Throws<ArgumentOutOfRangeException>(() => schedule.Factor(0.5)).ParamName);
         Refused(new TrapezoidSchedule { WarmUp = double.NaN }, "WarmUp");
         Refused(new TrapezoidSchedule { WarmUp = 0.5, CoolDown = 0.6 }, "CoolDown");
         Refused(new CosineSchedule { Floor = -0.1 }, "Floor");

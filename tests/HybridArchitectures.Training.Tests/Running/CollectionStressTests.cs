@@ -26,7 +26,8 @@ public sealed class CollectionStressTests : IDisposable
 
     void Train(Device device, int seconds)
     {
-        var options = Small.Options with { Duration = Duration.Steps(10), ActivationCheckpointing = true, SeparateDocuments = true, MicroBatchSize = 2 };
+        var options = Small.Options with { Duration = Duration.Steps(10), ActivationCheckpointing = true, SeparateDocuments = true,
+            MicroBatchSize = 2 };
         using var expected = Small.Model(experts: true, device: device);
         using (var trainer = new Trainer(expected, data, options)) trainer.Run();
         using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));

@@ -32,7 +32,8 @@ public class EvaluatorTests
     static HybridLanguageModel WithoutContext() => new HybridDesign
     {
         Width = 16, VocabularySize = Small.VocabularySize,
-        Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Window = 1, Rotary = new RotarySpec() }, FeedForward = FeedForwardSpec.SwiGlu(24) }],
+        Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Window = 1, Rotary = new RotarySpec() },
+        FeedForward = FeedForwardSpec.SwiGlu(24) }],
     }.Resolve().CreateModel(seed: 3);
 
     [Theory]
@@ -69,7 +70,8 @@ public class EvaluatorTests
         Assert.Equal(1000, Evaluator.Evaluate(model, data, contextLength: 10, tokens: 5000).Tokens);
         Assert.Equal(3, Evaluator.Evaluate(model, data, contextLength: 10, tokens: 3).Tokens);
         Assert.Equal(1000, Evaluator.Evaluate(model, data, contextLength: 5000).Tokens);
-        foreach (var (count, tokens) in new[] { (100_000L, 65_536L), (100_000L, 99_998L), (70_000L, 65_537L), (1L << 40, 1L << 24), (5_000_000L, 4096L), (10L, 9L), (10L, 8L) })
+        foreach (var (count, tokens) in new[] { (100_000L, 65_536L), (100_000L, 99_998L), (70_000L, 65_537L), (1L << 40, 1L << 24),
+            (5_000_000L, 4096L), (10L, 9L), (10L, 8L) })
         {
             var stretches = new EvaluationStretches(count, tokens);
             foreach (int context in new[] { 100, 2048, 5000 }.Where(_ => count < 1 << 30))

@@ -9,7 +9,8 @@ public sealed class KillTests : IDisposable
 {
     const int Steps = 60;
     internal static readonly string Program = Path.GetFullPath(
-        Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0", "KilledRun.dll"));
+        Path.Combine(AppContext.BaseDirectory, "../../../../KilledRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0",
+        "KilledRun.dll"));
     static readonly int Wanted = Effort.Choose(everyday: 5, full: 50);
 
     readonly TemporaryFolder folder = new();
@@ -19,7 +20,8 @@ public sealed class KillTests : IDisposable
     /// <summary>What a process said, line by line, and whether it came to its end.</summary>
     static async Task<(List<string> Lines, bool Finished)> Run(string run, string mode, int number, string? killAfter = null, int milliseconds = 0)
     {
-        var start = new ProcessStartInfo("dotnet", [Program, run, $"{Steps}", mode, $"{number}"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(
+            "dotnet", [Program, run, $"{Steps}", mode, $"{number}"]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["OMP_NUM_THREADS"] = "1";
         start.Environment["DOTNET_TieredPGO"] = "0";
         using var process = Process.Start(start)!;
@@ -28,8 +30,10 @@ public sealed class KillTests : IDisposable
         while (await process.StandardOutput.ReadLineAsync() is { } line)
         {
             lines.Add(line);
-            if (killAfter is not null && lines.Count(said => said.StartsWith(killAfter, StringComparison.Ordinal)) == 1 && line.StartsWith(killAfter, StringComparison.Ordinal))
-                _ = Task.Delay(milliseconds).ContinueWith(_ => { try { process.Kill(); } catch (InvalidOperationException) { } }, TaskScheduler.Default);
+            if (killAfter is not null && lines.Count(said => said.StartsWith(killAfter, StringComparison.Ordinal)) == 1
+                && line.StartsWith(killAfter, StringComparison.Ordinal))
+                _ = Task.Delay(milliseconds).ContinueWith(
+                _ => { try { process.Kill(); } catch (InvalidOperationException) { } }, TaskScheduler.Default);
         }
         await process.WaitForExitAsync();
         bool finished = process.ExitCode == 0;
@@ -38,15 +42,18 @@ public sealed class KillTests : IDisposable
     }
 
     static long Last(List<string> lines, string word, long otherwise) =>
-        lines.Where(line => line.StartsWith(word, StringComparison.Ordinal)).Select(line => long.Parse(line[word.Length..], CultureInfo.InvariantCulture)).DefaultIfEmpty(otherwise).Last();
+        lines.Where(line => line.StartsWith(word, StringComparison.Ordinal))
+            .Select(line => long.Parse(line[word.Length..], CultureInfo.InvariantCulture)).DefaultIfEmpty(otherwise).Last();
 
     static void AssertSame(string expected, string actual)
     {
-        Assert.Equal(Directory.GetFileSystemEntries(expected).Select(Path.GetFileName).Order(), Directory.GetFileSystemEntries(actual).Select(Path.GetFileName).Order());
+        Assert.Equal(Directory.GetFileSystemEntries(expected).Select(Path.GetFileName).Order(),
+            Directory.GetFileSystemEntries(actual).Select(Path.GetFileName).Order());
         foreach (var checkpoint in Directory.GetDirectories(expected).Select(Path.GetFileName))
         {
             foreach (var file in new[] { "model.safetensors", "optimizer.safetensors", "design.json" })
-                Assert.True(File.ReadAllBytes(Path.Combine(expected, checkpoint!, file)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(actual, checkpoint!, file))), $"{checkpoint}/{file} differs");
+                Assert.True(File.ReadAllBytes(Path.Combine(expected, checkpoint!, file)).AsSpan()
+                    .SequenceEqual(File.ReadAllBytes(Path.Combine(actual, checkpoint!, file))), $"{checkpoint}/{file} differs");
             Assert.Equal(WithoutClock(Path.Combine(expected, checkpoint!)), WithoutClock(Path.Combine(actual, checkpoint!)));
         }
     }
@@ -101,6 +108,7 @@ public sealed class KillTests : IDisposable
             }
             AssertSame(folder["straight"], run);
         }
-        TestContext.Current.TestOutputHelper?.WriteLine($"{kills} kills in {runs} runs: {inTraining} while training, {inSaves} at a step of saving, the others at the start");
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"{kills} kills in {runs} runs: {inTraining} while training, {inSaves} at a step of saving, the others at the start");
     }
 }

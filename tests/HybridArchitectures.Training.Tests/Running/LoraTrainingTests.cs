@@ -39,7 +39,8 @@ public sealed class LoraTrainingTests : IDisposable
         using (var trainer = new Trainer(model, data, options with { Folder = folder["run"] })) result = trainer.Run();
         var after = Small.Bytes(model);
         foreach (var (name, bytes) in before)
-            Assert.True(bytes.AsSpan().SequenceEqual(after[name]) == !name.Contains(".lora_"), $"'{name}' {(name.Contains(".lora_") ? "stayed" : "changed")}");
+            Assert.True(bytes.AsSpan().SequenceEqual(after[name]) == !name.Contains(".lora_"),
+                $"'{name}' {(name.Contains(".lora_") ? "stayed" : "changed")}");
         Assert.True(result.History[^1].Loss < result.History[0].Loss);
 
         using var second = Small.Model(experts: experts, device: device);

@@ -35,7 +35,8 @@ public sealed class ResumeTests : IDisposable
     }
 
     static object[] Losses(TrainingResult result) =>
-        [.. result.History.Select(item => (item.Step, item.Loss, item.LearningRate, item.GradientNorm)), .. result.Evaluations.Select(item => (item.Step, item.Result))];
+        [.. result.History.Select(item => (item.Step, item.Loss, item.LearningRate, item.GradientNorm)),
+            .. result.Evaluations.Select(item => (item.Step, item.Result))];
 
     [Theory]
     [InlineData(false)]
@@ -80,7 +81,9 @@ public sealed class ResumeTests : IDisposable
         using var model = Small.Model();
         // what is held out follows another rule than the training text: the better that is learnt, the worse this is predicted
         using var other = TokenDataset.FromTokens([.. Enumerable.Range(0, 200).Select(i => i * 7 % Small.VocabularySize)], Small.VocabularySize);
-        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(10), CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05, KeepLast = 2 }, other);
+        using var trainer = new Trainer(
+            model, data, Small.Options with { Duration = Duration.Steps(10), CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05,
+            KeepLast = 2 }, other);
         var result = trainer.Run();
         long best = result.Evaluations.MinBy(item => item.Result.Loss)!.Step;
         var expected = new[] { best, 8, 10 }.Distinct().Select(step => $"step-{step:d8}").Order();
@@ -94,7 +97,9 @@ public sealed class ResumeTests : IDisposable
     public void Every_so_many_steps_a_checkpoint_is_kept_and_the_best_only_if_asked_for()
     {
         using var model = Small.Model();
-        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(11), CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4, KeepBest = false }, heldOut);
+        using var trainer = new Trainer(
+            model, data, Small.Options with { Duration = Duration.Steps(11), CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4,
+            KeepBest = false }, heldOut);
         trainer.Run();
         Assert.Equal(["step-00000004", "step-00000008", "step-00000011"], Saved("run"));
     }
@@ -107,7 +112,8 @@ public sealed class ResumeTests : IDisposable
         var options = Small.Options with { Duration = Duration.Steps(3), Folder = folder["run"] };
         using var other = new Trainer(second, data, options);
         string? said = null;
-        using var trainer = new Trainer(model, data, options, callbacks: [new At(2, () => said = Assert.Throws<IOException>(() => other.Run()).Message)]);
+        using var trainer = new Trainer(
+            model, data, options, callbacks: [new At(2, () => said = Assert.Throws<IOException>(() => other.Run()).Message)]);
         trainer.Run();
         Assert.Contains("another run", said);
         Assert.Equal(0, other.Step);
@@ -147,7 +153,9 @@ public sealed class ResumeTests : IDisposable
     public void An_older_checkpoint_and_a_longer_run_may_be_asked_for()
     {
         using var model = Small.Model();
-        using (var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9, Schedule = new LinearSchedule() })) trainer.Run();
+        using (var trainer = new Trainer(
+            model, data, Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9,
+            Schedule = new LinearSchedule() })) trainer.Run();
         using var resumed = Trainer.Resume(folder["run/step-00000002"], data, change: options => options with { Duration = Duration.Steps(12) });
         using var own = resumed.Model;
         Assert.Equal(2, resumed.Step);

@@ -14,8 +14,10 @@ static class Small
         Width = 16, VocabularySize = VocabularySize,
         Blocks =
         [
-            new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.SwiGlu(24) },
-            new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Rotary = new RotarySpec() }, FeedForward = experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
+            new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 },
+            FeedForward = FeedForwardSpec.SwiGlu(24) },
+            new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Rotary = new RotarySpec() },
+            FeedForward = experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
         ],
     }.Resolve();
 
@@ -31,7 +33,8 @@ static class Small
         return TokenDataset.FromTokens(tokens, VocabularySize, starts, _ => 1);
     }
 
-    public static TrainingOptions Options => new() { LearningRate = 0.01, ContextLength = 12, BatchSize = 4, Duration = Duration.Steps(12), Seed = 5, ReportEvery = 3 };
+    public static TrainingOptions Options =>
+        new() { LearningRate = 0.01, ContextLength = 12, BatchSize = 4, Duration = Duration.Steps(12), Seed = 5, ReportEvery = 3 };
 
     public static Dictionary<string, byte[]> Bytes(HybridLanguageModel model)
     {

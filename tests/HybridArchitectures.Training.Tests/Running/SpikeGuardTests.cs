@@ -20,7 +20,8 @@ public sealed class SpikeGuardTests : IDisposable
 
     static TrainingOptions Options(SpikeAction action) => Small.Options with
     {
-        Duration = Duration.Steps(26), LearningRate = 1e-3, MicroBatchSize = 2, SeparateDocuments = true, SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MaxConsecutiveSkips = 2 },
+        Duration = Duration.Steps(26), LearningRate = 1e-3, MicroBatchSize = 2, SeparateDocuments = true,
+            SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MaxConsecutiveSkips = 2 },
     };
 
     /// <summary>Makes the forward passes of chosen steps bad, and remembers what was found.</summary>
@@ -124,11 +125,13 @@ public sealed class SpikeGuardTests : IDisposable
         Small.AssertBitEqual(plain, guarded);
 
         using var straight = Small.Model();
-        using (var trainer = new Trainer(straight, data, options, callbacks: [new Spoiler(straight, step => step is SpikeStep or SpikeStep + 3)])) trainer.Run();
+        using (var trainer = new Trainer(straight, data, options, callbacks: [new Spoiler(straight, step => step is SpikeStep or SpikeStep + 3)]))
+            trainer.Run();
         using var begun = Small.Model();
         using (var source = new CancellationTokenSource())
         using (var trainer = new Trainer(begun, data, options with { Folder = folder["run"] }, callbacks:
-            [new Spoiler(begun, step => step == SpikeStep), new At(step => { if (step == SpikeStep + 1) source.Cancel(); })])) trainer.Run(cancellation: source.Token);
+            [new Spoiler(begun, step => step == SpikeStep), new At(step => { if (step == SpikeStep + 1) source.Cancel(); })])) trainer.Run(
+            cancellation: source.Token);
         TrainingCallback[] callbacks = [new Late(model => new Spoiler(model, step => step == SpikeStep + 3))];
         using var resumed = Trainer.Resume(folder["run"], data, callbacks: callbacks);
         using var own = resumed.Model;

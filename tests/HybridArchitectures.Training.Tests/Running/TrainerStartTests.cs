@@ -92,7 +92,8 @@ public sealed class TrainerStartTests : IDisposable
     public void Held_out_text_without_a_target_is_refused_at_once()
     {
         using var model = Small.Model();
-        using var single = TokenDataset.FromTokens([.. Enumerable.Range(0, 20)], Small.VocabularySize, [.. Enumerable.Range(0, 20).Select(i => (long)i)]);
+        using var single = TokenDataset.FromTokens(
+            [.. Enumerable.Range(0, 20)], Small.VocabularySize, [.. Enumerable.Range(0, 20).Select(i => (long)i)]);
         var options = Small.Options with { SeparateDocuments = true };
         Assert.Contains("target", Assert.Throws<ArgumentException>("heldOut", () => new Trainer(model, data, options, single)).Message);
         using var trainer = new Trainer(model, data, Small.Options, single);

@@ -89,11 +89,14 @@ public sealed class TrainerTests : IDisposable
         Dictionary<string, double[]> Gradients(int rows)
         {
             using var model = Small.Model();
-            using var trainer = new Trainer(model, documents, Small.Options with { Duration = Duration.Steps(1), BatchSize = 8, MicroBatchSize = rows, SeparateDocuments = separateDocuments, ClipNorm = null });
+            using var trainer = new Trainer(
+                model, documents, Small.Options with { Duration = Duration.Steps(1), BatchSize = 8, MicroBatchSize = rows,
+                SeparateDocuments = separateDocuments, ClipNorm = null });
             trainer.Run();
             using var scope = NewDisposeScope();
             // Adam's first mean after one step is a tenth of the gradient
-            return trainer.OptimizerState.Where(item => item.Key.StartsWith("first.")).ToDictionary(item => item.Key, item => item.Value.to(float64).flatten().data<double>().ToArray());
+            return trainer.OptimizerState.Where(item => item.Key.StartsWith("first."))
+                .ToDictionary(item => item.Key, item => item.Value.to(float64).flatten().data<double>().ToArray());
         }
         var (large, small) = (Gradients(0), Gradients(microBatchRows));
         double scale = large.Values.Max(values => values.Max(Math.Abs));
@@ -111,7 +114,9 @@ public sealed class TrainerTests : IDisposable
         (HybridLanguageModel, TrainingResult) Run(bool checkpointing)
         {
             var model = Small.Model(experts: experts);
-            using var trainer = new Trainer(model, documents, Small.Options with { Duration = Duration.Steps(4), MicroBatchSize = 3, SeparateDocuments = separateDocuments, ActivationCheckpointing = checkpointing }, heldOut);
+            using var trainer = new Trainer(
+                model, documents, Small.Options with { Duration = Duration.Steps(4), MicroBatchSize = 3, SeparateDocuments = separateDocuments,
+                ActivationCheckpointing = checkpointing }, heldOut);
             return (model, trainer.Run());
         }
         var ((plain, expected), (again, actual)) = (Run(false), Run(true));
@@ -127,7 +132,8 @@ public sealed class TrainerTests : IDisposable
     {
         using var documents = Small.Data(2000, starts: [.. Enumerable.Range(0, 400).Select(i => i * 5L)]);
         using var apart = Small.Model(); using var together = Small.Model();
-        using (var trainer = new Trainer(apart, documents, Small.Options with { Duration = Duration.Steps(3), SeparateDocuments = true }, documents)) trainer.Run();
+        using (var trainer = new Trainer(apart, documents, Small.Options with { Duration = Duration.Steps(3), SeparateDocuments = true }, documents))
+            trainer.Run();
         using (var trainer = new Trainer(together, documents, Small.Options with { Duration = Duration.Steps(3) }, documents)) trainer.Run();
         Assert.NotEqual(Small.Bytes(apart)["embedding"], Small.Bytes(together)["embedding"]);
         Assert.Equal(1600 - 1, Evaluator.Evaluate(apart, documents, 12, separateDocuments: true).Tokens, 1.0);
@@ -139,7 +145,8 @@ public sealed class TrainerTests : IDisposable
         using var model = Small.Model();
         var log = new Log();
         var reports = new List<TrainingProgress>();
-        var options = Small.Options with { Duration = Duration.Steps(10), Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 }, ReportEvery = 4, EvaluateEvery = 5 };
+        var options = Small.Options with { Duration = Duration.Steps(10), Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 },
+            ReportEvery = 4, EvaluateEvery = 5 };
         using var trainer = new Trainer(model, data, options, heldOut, [log]);
         var result = trainer.Run(new Told(reports.Add));
         double[] factors = [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2];
@@ -179,7 +186,9 @@ public sealed class TrainerTests : IDisposable
         LiveTensors.Settled();
         var counts = new List<long>();
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
-        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(200), ContextLength = 6, BatchSize = 2, MicroBatchSize = 1, EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
+        using var trainer = new Trainer(
+            model, data, Small.Options with { Duration = Duration.Steps(200), ContextLength = 6, BatchSize = 2, MicroBatchSize = 1,
+            EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
         trainer.Run();
         // the first evaluation, after step 50, stores what is computed from weights alone
         Assert.True(counts[60..].Max() <= counts[55], $"{counts[55]} tensors at step 56, {counts[60..].Max()} later");
@@ -190,7 +199,8 @@ public sealed class TrainerTests : IDisposable
     {
         int steps = Effort.Choose(everyday: 60, full: 500);
         using var calm = Small.Model(experts: true); using var stressed = Small.Model(experts: true);
-        var options = Small.Options with { Duration = Duration.Steps(steps), MicroBatchSize = 2, SeparateDocuments = true, ActivationCheckpointing = true };
+        var options = Small.Options with { Duration = Duration.Steps(steps), MicroBatchSize = 2, SeparateDocuments = true,
+            ActivationCheckpointing = true };
         var expected = Train(calm, options).Steps;
         LiveTensors.Settled();
         var counts = new List<long>();
@@ -240,7 +250,8 @@ public sealed class TrainerTests : IDisposable
                 before = Small.Bytes(model);
             },
         };
-        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(30), ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
+        using var trainer = new Trainer(
+            model, data, Small.Options with { Duration = Duration.Steps(30), ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal(atOnce ? 8 : 12, log.Steps.Count);     // when it was noticed
         Assert.Equal((8, position), (error.Step, error.Batch));
@@ -275,8 +286,10 @@ public sealed class TrainerTests : IDisposable
     public void Bad_options_and_data_are_refused_by_name()
     {
         using var model = Small.Model();
-        void Refused(string? name, TrainingOptions options) => Assert.Equal(name, Assert.ThrowsAny<ArgumentException>(() => new Trainer(model, data, options)).ParamName);
-        foreach (double rate in new[] { double.NaN, double.PositiveInfinity, 0, -0.1 }) Refused("LearningRate", Small.Options with { LearningRate = rate });
+        void Refused(string? name, TrainingOptions options) =>
+            Assert.Equal(name, Assert.ThrowsAny<ArgumentException>(() => new Trainer(model, data, options)).ParamName);
+        foreach (double rate in new[] { double.NaN, double.PositiveInfinity, 0, -0.1 })
+            Refused("LearningRate", Small.Options with { LearningRate = rate });
         Refused("ContextLength", Small.Options with { ContextLength = 0 });
         Refused("contextLength", Small.Options with { ContextLength = 2000 });
         Refused("BatchSize", Small.Options with { BatchSize = -1 });

@@ -1,0 +1,15 @@
+namespace HybridArchitectures.Tests.Architecture;
+
+/// <summary>The sources that the tests read.</summary>
+static class Repository
+{
+    /// <summary>The folder of the solution.</summary>
+    public static string Root { get; } = Find();
+
+    static string Find()
+    {
+        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
+            if (File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;
+        throw new DirectoryNotFoundException($"no HybridArchitectures.sln above {AppContext.BaseDirectory}");
+    }
+}
