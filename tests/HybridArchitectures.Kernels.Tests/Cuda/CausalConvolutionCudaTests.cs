@@ -148,6 +148,6 @@ public class CausalConvolutionCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        Refusal.Expect("weight", "9 taps", () => CausalConvolution.Forward(zeros(1, 4, 2), zeros(2, 9)));
+        Refusal.Expect("weight", "width 9", () => CausalConvolution.Forward(zeros(1, 4, 2), zeros(2, 9)));
     }
 }
