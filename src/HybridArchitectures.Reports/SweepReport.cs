@@ -82,8 +82,7 @@ public sealed class SweepReport
 
     /// <summary>
     /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c> and <c>quality-COST</c>. Everything is drawn before the first file is touched; each
-    /// file appears whole or
-    /// not at all, the page last.
+    /// file appears whole or not at all, the page last.
     /// </summary>
     /// <param name="folder">Where to; made if it does not exist.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>

@@ -6,8 +6,7 @@ namespace ExecutedProducts;
 
 /// <summary>
 /// libtorch's own record of the operators it executes, with the shapes they were given: what PyTorch calls an execution trace. TorchSharp does not
-/// offer it; the functions lie in libtorch
-/// under the names that C++ gave them, those of Linux here.
+/// offer it; the functions lie in libtorch under the names that C++ gave them, those of Linux here.
 /// </summary>
 static unsafe class OperatorTrace
 {

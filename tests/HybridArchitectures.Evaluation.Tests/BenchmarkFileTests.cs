@@ -151,4 +151,12 @@ public sealed class BenchmarkFileTests : IDisposable
         Assert.Contains("a.parquet: the file cannot be read as parquet",
             Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.parquet"])).Message);
     }
+
+    [Fact]
+    public void A_named_pipe_is_refused_before_it_is_opened()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        using (var process = System.Diagnostics.Process.Start("mkfifo", [folder["pipe.jsonl"]])) process.WaitForExit();
+        Assert.Contains("this is a named pipe", Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["pipe.jsonl"])).Message);
+    }
 }

@@ -7,8 +7,7 @@ namespace HybridArchitectures.Evaluation.Tests;
 
 /// <summary>
 /// Language models whose every probability is set by hand: the blocks do nothing, the embedding is the identity and the head holds a table, so that
-/// the logits of the
-/// token after one are a row of the table.
+/// the logits of the token after one are a row of the table.
 /// </summary>
 static class Bigram
 {

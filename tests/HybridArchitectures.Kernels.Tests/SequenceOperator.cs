@@ -6,8 +6,7 @@ namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
 /// An operator along a sequence as tests see it: inputs by name, "initialState" among them. Results and gradients of a weighted sum of output and
-/// final state are
-/// compared; an error is the largest difference over the largest expected magnitude of that tensor.
+/// final state are compared; an error is the largest difference over the largest expected magnitude of that tensor.
 /// </summary>
 public abstract class SequenceOperator
 {

@@ -58,8 +58,7 @@ public sealed class StateSpaceDualOperator : SequenceOperator
 
     /// <summary>
     /// Chunks as one composes them in the activations' type (section 6 of the paper, listing 1): every product of two tensors takes and gives that
-    /// type; sums of logarithms and
-    /// states are float32.
+    /// type; sums of logarithms and states are float32.
     /// </summary>
     public static (Tensor Output, Tensor Final) Chunked(
         Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? bias, Tensor? initialState, SequenceLayout? layout)

@@ -14,8 +14,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// Decoding and prefill of the 1B recipes: tokens a second as graphs and eagerly, the first and the second call at each length, prompts, the time
-/// to the first token, and the
-/// time of loading. Weights are random and held in bfloat16.
+/// to the first token, and the time of loading. Weights are random and held in bfloat16.
 /// </summary>
 /// <param name="Filter">Part of a design's name; null for all.</param>
 /// <param name="Parts">What is measured: any of "kernels", "decode", "eager", "prefill", "load".</param>

@@ -8,9 +8,8 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// The most device memory an operator holds. libtorch's allocator keeps what it once took, so this is measured in a process where it keeps nothing:
-/// each tensor is the
-/// driver's own allocation, given back at once when it is freed, and the GPU's free memory, polled without pause, shows the memory in use, in
-/// steps of 2 MB.
+/// each tensor is the driver's own allocation, given back at once when it is freed, and the GPU's free memory, polled without pause, shows the
+/// memory in use, in steps of 2 MB.
 /// </summary>
 static class GpuMemory
 {

@@ -5,8 +5,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is
-/// then the driver's own allocation, given back
-/// at once when it is freed; in main memory each large one is a separate mapping.
+/// then the driver's own allocation, given back at once when it is freed; in main memory each large one is a separate mapping.
 /// </summary>
 sealed class HeldMemory(Device device)
 {

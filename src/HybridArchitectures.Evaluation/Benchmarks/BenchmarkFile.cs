@@ -1,21 +1,26 @@
 using System.Text.Json;
+using HybridArchitectures.Storage;
 using Parquet;
 using Parquet.Serialization;
 
 namespace HybridArchitectures.Evaluation;
 
-/// <summary>Reads the records of a local benchmark file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), a JSON array (<c>.json</c>) or parquet
-/// (<c>.parquet</c>).</summary>
+/// <summary>
+/// Reads the records of a local benchmark file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), a JSON array (<c>.json</c>) or Parquet
+/// (<c>.parquet</c>). The file is read as a whole.
+/// </summary>
 public static class BenchmarkFile
 {
     /// <summary>Reads all records, in order.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is damaged or of another kind; the message names the place.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The file is damaged or of another kind, or is not a regular file (a named pipe, a device, a folder). The message names the place.
+    /// </exception>
     public static IReadOnlyList<BenchmarkRecord> Read(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (!File.Exists(path)) throw new FileNotFoundException($"path is '{path}'; expected a file of a benchmark.", path);
+        RegularFile.Require(path);
         return Path.GetExtension(path).ToUpperInvariant() switch
         {
             ".JSONL" or ".NDJSON" => [.. FromLines(path)],

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Multiple-choice benchmarks with the prompt forms of lm-evaluation-harness (EleutherAI), read from the columns of their Hugging Face files. Answers
-/// follow
-/// their prompt after one blank.
+/// follow their prompt after one blank.
 /// </summary>
 public static partial class ChoiceFormats
 {

@@ -6,8 +6,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Multiple choice by log-likelihood, with the semantics of lm-evaluation-harness: the model does not write, it says how probable each answer is
-/// after its
-/// prompt (<see cref="ContinuationScorer"/>), and the most probable one is its choice.
+/// after its prompt (<see cref="ContinuationScorer"/>), and the most probable one is its choice.
 /// </summary>
 public sealed class ChoiceTask : EvaluationTask
 {

@@ -5,8 +5,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Predicts the ends of texts, as LAMBADA does in lm-evaluation-harness: accuracy is a greedy match of every token, and perplexity is exp of the mean
-/// negative
-/// log-likelihood of a completion.
+/// negative log-likelihood of a completion.
 /// </summary>
 public sealed class CompletionTask : EvaluationTask
 {

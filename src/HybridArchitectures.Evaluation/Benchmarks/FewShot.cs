@@ -8,8 +8,7 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Seed">Decides which. The default value is 1234.</param>
 /// <remarks>
 /// The form is that of lm-evaluation-harness: examples with their answers, two line breaks after each. Which are drawn differs from the harness,
-/// whose generator
-/// is Python's; it depends on the seed and the index of the question.
+/// whose generator is Python's; it depends on the seed and the index of the question.
 /// </remarks>
 public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, long Seed = 1234)
 {

@@ -7,8 +7,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Held-out loss by document: each document is read alone, from its first token, in windows of the context length. Its first token has none before it
-/// and is not
-/// predicted; nor is the first of each later window.
+/// and is not predicted; nor is the first of each later window.
 /// </summary>
 public sealed class DocumentLossTask : EvaluationTask
 {

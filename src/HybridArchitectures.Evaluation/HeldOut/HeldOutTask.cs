@@ -5,8 +5,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Held-out loss in nats per token and, where the data knows its bytes, bits per byte (<see cref="Evaluator"/>). The predicted tokens depend on the
-/// data and their
-/// number alone, so that results of different models and context lengths are over the same tokens.
+/// data and their number alone, so that results of different models and context lengths are over the same tokens.
 /// </summary>
 /// <param name="data">The held-out tokens; they stay the caller's.</param>
 /// <param name="contextLength">Tokens per window.</param>

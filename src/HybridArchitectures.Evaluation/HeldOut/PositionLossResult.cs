@@ -9,9 +9,8 @@ public sealed record PositionLossResult(int ContextLength, Estimate Loss, Estima
 {
     /// <summary>
     /// Computes how the loss beyond a length compares with the loss within it: the mean loss of the buckets that begin at or after the length, minus
-    /// the loss of the
-    /// last bucket that ends at or before it, in nats per token. Null where there is no such bucket. A model that extrapolates has no positive number
-    /// here.
+    /// the loss of the last bucket that ends at or before it, in nats per token. Null where there is no such bucket. A model that extrapolates has
+    /// no positive number here.
     /// </summary>
     /// <param name="trainingLength">Tokens of a window in training.</param>
     public double? RiseBeyond(int trainingLength)

@@ -9,8 +9,7 @@ namespace HybridArchitectures.Evaluation;
 /// Held-out loss by position in the window, also beyond the training length (the curve that arXiv 2510.04800 draws over PG19 up to 3 times the
 /// training length).
 /// The data is cut into windows of equal length, one after another from its first token, and every token but the first is predicted once, from those
-/// before it in
-/// its window. A position is averaged with its neighbours in a bucket.
+/// before it in its window. A position is averaged with its neighbours in a bucket.
 /// </summary>
 public sealed class PositionLossTask : EvaluationTask
 {

@@ -14,8 +14,7 @@ public sealed record InferenceCostOptions
 
     /// <summary>
     /// Gets the largest number of decoding steps that are timed at the end of each continuation; earlier tokens are read at once as a longer prompt.
-    /// The default
-    /// value, null, times every step, as the table does.
+    /// The default value, null, times every step, as the table does.
     /// </summary>
     public int? TimedSteps { get; init; }
 

@@ -10,8 +10,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Measures inference as arXiv 2510.04800, table 13, does: prompts of random tokens are read, and each row is continued greedily to a total length.
-/// Every step ends
-/// with its tokens in main memory, so that the device has finished. One short continuation before the first measurement warms up.
+/// Every step ends with its tokens in main memory, so that the device has finished. One short continuation before the first measurement warms up.
 /// </summary>
 /// <param name="options">Batch sizes and lengths; null for the defaults.</param>
 public sealed class InferenceCostTask(InferenceCostOptions? options = null) : EvaluationTask

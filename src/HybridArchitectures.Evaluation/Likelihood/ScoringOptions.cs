@@ -8,15 +8,13 @@ public sealed record ScoringOptions
 
     /// <summary>
     /// Gets the largest number of tokens the model reads for one request. Longer requests lose tokens at the start of the prompt. The default value,
-    /// null, means
-    /// no limit.
+    /// null, means no limit.
     /// </summary>
     public int? MaxLength { get; init; }
 
     /// <summary>
     /// Gets whether the tokenizer's begin-of-text token is put before every prompt. An empty prompt always becomes that token, or else the
-    /// end-of-text token. The
-    /// default value is false, as in lm-evaluation-harness.
+    /// end-of-text token. The default value is false, as in lm-evaluation-harness.
     /// </summary>
     public bool BeginOfText { get; init; }
 

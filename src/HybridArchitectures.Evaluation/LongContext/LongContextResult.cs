@@ -13,8 +13,7 @@ public sealed record LongContextResult(string Task, IReadOnlyList<LongContextCel
 
     /// <summary>
     /// Returns the longest length up to which every measured length has at least a score, or null if the shortest has not. Over the training length,
-    /// this is how far a
-    /// model extrapolates.
+    /// this is how far a model extrapolates.
     /// </summary>
     /// <param name="score">The score, 0 to 1. The default value is 0.9.</param>
     public int? MaxLengthAt(double score = 0.9)

@@ -5,9 +5,8 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Needle in a haystack, in the form of arXiv 2510.04800 for base models: a sentence with a random number of seven digits stands in a text inside
-/// context tags; then
-/// come the question and the start of the needle's sentence, which the model completes. The answer is right if the number occurs in the 20 tokens it
-/// writes.
+/// context tags; then come the question and the start of the needle's sentence, which the model completes. The answer is right if the number occurs
+/// in the 20 tokens it writes.
 /// </summary>
 /// <remarks>The haystack is any text. It is repeated where it is too short and cut between sentences; the needle goes between two
 /// sentences.</remarks>

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Passkey retrieval (arXiv 2305.16300, appendix): a pass key of five digits stands among sentences that say nothing, at a given depth. The answer is
-/// right if it
-/// occurs in the 10 tokens the model writes.
+/// right if it occurs in the 10 tokens the model writes.
 /// </summary>
 public sealed class Passkey : LongContextTask
 {

@@ -8,9 +8,8 @@ namespace HybridArchitectures.Evaluation;
 /// </summary>
 /// <remarks>
 /// The published task reads the state at the compression token with a separate two-layer decoder, which gets the position to reconstruct. A language
-/// model has no
-/// such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and the model
-/// predicts the token that stood there.
+/// model has no such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and
+/// the model predicts the token that stood there.
 /// </remarks>
 public sealed record Compression : SyntheticTask
 {

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Fuzzy in-context recall of MAD (arXiv 2403.17844): as <see cref="InContextRecall"/>, but keys and values are runs of 1 to 3 different tokens. In
-/// test rows every key
-/// has the full length. A row ends with a key that was shown before and its value; padding stands at the start.
+/// test rows every key has the full length. A row ends with a key that was shown before and its value; padding stands at the start.
 /// </summary>
 public sealed record FuzzyRecall : SyntheticTask
 {

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Induction heads (arXiv 2209.11895; sizes of arXiv 2312.00752, section 4.1.2): random tokens, among them once a special token; the row ends with
-/// the special token
-/// again, and the token that followed it is predicted.
+/// the special token again, and the token that followed it is predicted.
 /// </summary>
 public sealed record InductionHeads : SyntheticTask
 {

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Memorisation of MAD (arXiv 2403.17844): a fixed map from keys to values, the same in all rows, that only the weights can hold. A row is keys, each
-/// followed by an
-/// insert token, at which the key's value is predicted.
+/// followed by an insert token, at which the key's value is predicted.
 /// </summary>
 public sealed record Memorization : SyntheticTask
 {

@@ -4,12 +4,10 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random gaps among
-/// random tokens; at
-/// each the model predicts its value.
+/// random tokens; at each the model predicts its value.
 /// <para>
 /// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs stand first. Each key returns once, at gap g of the remaining
-/// positions in
-/// pairs; the gaps are different and their probability is proportional to g^(a - 1), g from 1. All other positions hold random tokens.
+/// positions in pairs; the gaps are different and their probability is proportional to g^(a - 1), g from 1. All other positions hold random tokens.
 /// </para>
 /// </summary>
 public sealed record MultiQueryRecall : SyntheticTask

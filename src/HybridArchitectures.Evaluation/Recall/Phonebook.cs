@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887), in tokens: entries of a name and a number, then one of the names; its number
-/// is predicted
-/// digit by digit. A name is a run of letters, no two alike in a row; a number is a run of digits.
+/// is predicted digit by digit. A name is a run of letters, no two alike in a row; a number is a run of digits.
 /// </summary>
 /// <remarks>Ids 0 to 9 are digits, 10 to 35 letters, 36 parts a name from its number, 37 ends an entry and 38 begins the question.</remarks>
 public sealed record Phonebook : SyntheticTask

@@ -4,8 +4,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Word problems of groups (arXiv 2404.08819): each position reads a group element, and the product of all elements so far is predicted. A new
-/// element is
-/// multiplied on the left: as permutations, the new one is applied after those before.
+/// element is multiplied on the left: as permutations, the new one is applied after those before.
 /// </summary>
 public sealed record StateTracking : SyntheticTask
 {

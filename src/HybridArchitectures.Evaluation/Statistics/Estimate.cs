@@ -25,8 +25,7 @@ public sealed record Estimate(double Value, double? StandardError, long Count)
 
     /// <summary>
     /// Computes a ratio of two sums over independent blocks, such as nats over tokens, and its standard error (Cochran, "Sampling Techniques", 3rd
-    /// edition, 1977,
-    /// equation 6.13).
+    /// edition, 1977, equation 6.13).
     /// </summary>
     /// <param name="blocks">The two addends of each block. Blocks whose denominator is 0 are left out.</param>
     /// <exception cref="ArgumentException">All denominators are 0.</exception>

@@ -5,15 +5,13 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Whether one of two designs is better, by runs in pairs of equal seed: the seeds' common part of the noise (order of the data, in part the initial
-/// weights) falls
-/// out of the differences.
+/// weights) falls out of the differences.
 /// </summary>
 /// <param name="Difference">The mean of second minus first over pairs, with its standard error.</param>
 /// <param name="TTestP">Two-sided p of the paired t test; null for fewer than two pairs, or where all differences are equal.</param>
 /// <param name="PermutationP">
 /// Two-sided p of the permutation test, which swaps the two of each pair: the share of sign patterns whose mean difference is at least as large.
-/// Exact up to 16 pairs,
-/// beyond that from 100,000 patterns of a fixed seed. With n pairs it is never below 2 / 2^n. Null for fewer than two pairs.
+/// Exact up to 16 pairs, beyond that from 100,000 patterns of a fixed seed. With n pairs it is never below 2 / 2^n. Null for fewer than two pairs.
 /// </param>
 public sealed record PairedComparison(Estimate Difference, double? TTestP, double? PermutationP)
 {
@@ -24,8 +22,7 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
 
     /// <summary>
     /// Gets whether the difference may be noise: there are fewer than two pairs, or the p of the t test is 0.05 or more. The permutation test cannot
-    /// reach 0.05 with
-    /// fewer than six pairs, so it is shown and not decided by.
+    /// reach 0.05 with fewer than six pairs, so it is shown and not decided by.
     /// </summary>
     public bool IsBelowNoise => Pairs < 2 || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
 

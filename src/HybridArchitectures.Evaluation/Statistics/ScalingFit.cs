@@ -112,8 +112,7 @@ public sealed class ScalingFit
 
     /// <summary>
     /// Returns how many times the tokens (or other scale) of this design another one needs to reach the loss that this one has at a scale. Above 1,
-    /// this design is the
-    /// more efficient.
+    /// this design is the more efficient.
     /// </summary>
     /// <param name="other">The other design's fit, with as many resamples.</param>
     /// <param name="scale">A scale of this design.</param>

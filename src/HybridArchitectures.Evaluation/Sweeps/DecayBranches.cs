@@ -8,8 +8,7 @@ namespace HybridArchitectures.Evaluation;
 
 /// <summary>
 /// Warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak rate, from which a branch decays at each of several lengths. All
-/// the decayed
-/// models cost little more than the longest, and each is as if trained alone with a <see cref="TrapezoidSchedule"/> of its length.
+/// the decayed models cost little more than the longest, and each is as if trained alone with a <see cref="TrapezoidSchedule"/> of its length.
 /// <para>
 /// 1. The trunk trains to where the first branch begins.
 /// 2. Its checkpoint is copied to the branch's folder, and the branch decays from there.

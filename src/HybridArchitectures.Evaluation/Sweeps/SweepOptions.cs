@@ -18,16 +18,14 @@ public sealed record SweepOptions
 
     /// <summary>
     /// Gets how every run is trained. Seed and folder are set by the sweep. With <see cref="TrainingOptions.CheckpointEvery"/> 0 a checkpoint is
-    /// written every tenth of
-    /// the run, or every 100 steps where time ends it;
-    /// with <see cref="TrainingOptions.EvaluateEvery"/> 0 the held-out loss is measured as often.
+    /// written every tenth of the run, or every 100 steps where time ends it; with <see cref="TrainingOptions.EvaluateEvery"/> 0 the held-out loss
+    /// is measured as often.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 
     /// <summary>
     /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass): each design is trained on as many tokens as they allow. The
-    /// default value, null,
-    /// trains all for <see cref="TrainingOptions.Duration"/>.
+    /// default value, null, trains all for <see cref="TrainingOptions.Duration"/>.
     /// </summary>
     public double? TrainingFlops { get; init; }
 

@@ -7,17 +7,13 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// The stream of a device on which work is captured as graphs, and the memory that graphs use.
 /// <para>
 /// 1. A graph holds addresses of temporaries that libtorch's allocator considers free once the capture is over. They lie in free blocks of this
-/// stream, which
-/// nothing but captures allocates on, so nobody else is given them.
+/// stream, which nothing but captures allocates on, so nobody else is given them.
 /// 2. The allocator may return whole free segments to the driver when memory is short, and a later launch would touch unmapped memory. In each
-/// segment that
-/// captures use, therefore, a small block ("anchor") stays allocated.
+/// segment that captures use, therefore, a small block ("anchor") stays allocated.
 /// 3. Work runs once eagerly on this stream before it is captured. If the allocator asked the driver for memory during this, the anchored segments
-/// were too
-/// small: there are more from then on, and the work is to run again before a capture.
+/// were too small: there are more from then on, and the work is to run again before a capture.
 /// 4. Graphs of a device share their temporaries, so they never run at the same time as each other or as work on this stream: launches and work
-/// take a
-/// lock on the host, and are ordered by libtorch's current stream on the device.
+/// take a lock on the host, and are ordered by libtorch's current stream on the device.
 /// </para>
 /// </summary>
 sealed class CudaGraphPool

@@ -112,7 +112,7 @@ public sealed class StopSignals : IDisposable
     static string Seconds(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{Math.Ceiling(time.TotalSeconds):0} s");
 
     // Linux lists ignored signals as a mask; on other systems, none counts as ignored
-    static bool IsIgnored(PosixSignal signal)
+    internal static bool IsIgnored(PosixSignal signal)
     {
         const string status = "/proc/self/status", field = "SigIgn:";
         int number = signal switch { PosixSignal.SIGHUP => 1, PosixSignal.SIGINT => 2, _ => 15 };

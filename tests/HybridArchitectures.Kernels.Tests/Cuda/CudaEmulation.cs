@@ -9,9 +9,8 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
 /// The CUDA back end over main memory, until disposed: driver and compiler are stood in for by <c>driver.cpp</c>, which runs a block's threads as
-/// fibers. What
-/// kernels write to lies between guards and holds NaN before. Compiled kernels stay in a folder of the system's temporary one, so only a changed
-/// source is compiled.
+/// fibers. What kernels write to lies between guards and holds NaN before. Compiled kernels stay in a folder of the system's temporary one, so only
+/// a changed source is compiled.
 /// </summary>
 sealed unsafe class CudaEmulation : IDisposable
 {

@@ -6,8 +6,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
 /// An operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the
-/// same type; whatever
-/// the kernels write to holds NaN before.
+/// same type; whatever the kernels write to holds NaN before.
 /// </summary>
 public abstract class SequenceDeviceTests
 {

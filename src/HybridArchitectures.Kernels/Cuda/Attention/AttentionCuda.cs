@@ -6,8 +6,7 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 
 /// <summary>
 /// Attention on compute capability 9.0 in bfloat16. Saved for the gradient: queries, keys, values, the output, one float32 number for each query and
-/// head, and the bounds. The backward pass also holds
-/// the gradient of the queries in float32.
+/// head, and the bounds. The backward pass also holds the gradient of the queries in float32.
 /// </summary>
 static class AttentionCuda
 {
