@@ -1,5 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using HybridArchitectures.Reports;
 using HybridArchitectures.Training;

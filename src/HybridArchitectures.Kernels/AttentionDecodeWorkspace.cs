@@ -1,15 +1,17 @@
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Memory on a GPU that calls of <see cref="AttentionDecode.Forward"/> use again: counters that are 0 between calls. Without it, each call sets its
+/// Memory on a GPU that calls of <see cref="Operators.AttentionDecode.Forward"/> use again: counters that are 0 between calls. Without it, each call sets its
 /// own counters to 0 by a launch. A CUDA graph may use it if no other call uses it while the graph runs.
 /// </summary>
 /// <remarks>Calls that share a workspace must follow each other on one stream. Keep it until they have ended.</remarks>
 public sealed class AttentionDecodeWorkspace : IDisposable
 {
+    /// <summary>The maximum number of queries of a row.</summary>
+    internal const int MaxQueries = 8;
+
     readonly Tensor counters;
 
     /// <summary>Initializes a workspace.</summary>
@@ -22,7 +24,7 @@ public sealed class AttentionDecodeWorkspace : IDisposable
         ArgumentNullException.ThrowIfNull(device);
         if (batch < 1) throw new ArgumentOutOfRangeException(nameof(batch), batch, $"batch is {batch}; expected at least 1");
         if (heads < 1) throw new ArgumentOutOfRangeException(nameof(heads), heads, $"heads is {heads}; expected at least 1");
-        counters = zeros([checked(batch * heads * AttentionDecode.MaxQueries)], ScalarType.Int32, device).DetachFromDisposeScope();
+        counters = zeros([checked(batch * heads * MaxQueries)], ScalarType.Int32, device).DetachFromDisposeScope();
     }
 
     /// <summary>Returns zeros for this many groups of query heads.</summary>

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Contains one of the two branches that <see cref="BranchFusion"/> combines.</summary>
+/// <summary>Contains one of the two branches that <see cref="Operators.BranchFusion"/> combines.</summary>
 /// <param name="Value">The output of the branch, shape (..., width), float32, bfloat16 or float64.</param>
 /// <param name="Weight">
 /// The scale per channel after the norm, shape (width), float32 or in the dtype of the value. The default, null, means 1.

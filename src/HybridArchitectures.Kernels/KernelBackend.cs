@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels;
 
 /// <summary>Specifies the back end of an operator.</summary>

@@ -96,7 +96,8 @@ static class SequenceChecks
             KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
             _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference, Cpu or Cuda"),
         };
-        return KernelEvents.Log.Chosen(op, chosen, x);
+        KernelEvents.Log.Chosen(op, () => chosen.ToString(), x);
+        return chosen;
     }
 
     static string Types(Tensor x) => x.dtype == ScalarType.BFloat16 ? "BFloat16 or Float32" : $"{x.dtype}";

@@ -1,5 +1,4 @@
 using HybridArchitectures.Checkpoints;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Storage;
 using static TorchSharp.torch;
 

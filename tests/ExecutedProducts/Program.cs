@@ -3,6 +3,7 @@
 // Passes: forward, training, checkpointed (the same with activation checkpointing), step (one token for every row after a prefill of LENGTH tokens).
 using ExecutedProducts;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;

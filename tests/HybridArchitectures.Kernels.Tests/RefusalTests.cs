@@ -1,5 +1,5 @@
 using System.Reflection;
-using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;

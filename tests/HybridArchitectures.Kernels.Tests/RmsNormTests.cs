@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

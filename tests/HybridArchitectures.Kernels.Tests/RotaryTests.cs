@@ -1,5 +1,5 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;

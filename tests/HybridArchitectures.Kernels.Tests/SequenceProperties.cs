@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 

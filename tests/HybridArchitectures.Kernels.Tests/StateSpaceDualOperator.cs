@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 

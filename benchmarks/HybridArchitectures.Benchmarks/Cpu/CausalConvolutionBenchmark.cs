@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;

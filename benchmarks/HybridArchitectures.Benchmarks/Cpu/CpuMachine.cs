@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;

@@ -1,4 +1,4 @@
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;

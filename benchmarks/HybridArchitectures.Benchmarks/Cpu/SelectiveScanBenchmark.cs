@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Attributes;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using static TorchSharp.torch;
 

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -74,7 +75,7 @@ static class GpuCases
         {
             var (x, step, a) = (inputs.Leaf([b, l, h, p]), inputs.Leaf([b, l, h], 0.5, -3), inputs.Decays(h));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, l, g, n]), inputs.Leaf([b, l, g, n]), inputs.Float32([h]), inputs.Float32([h]));
-            return () => Kernels.StateSpaceDual.Forward(x, step, a, keys, queries, skip, bias, softplus: true).Output;
+            return () => Kernels.Operators.StateSpaceDual.Forward(x, step, a, keys, queries, skip, bias, softplus: true).Output;
         });
 
     static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>
@@ -82,7 +83,7 @@ static class GpuCases
         {
             var (x, step, gate, a) = (inputs.Leaf([b, l, d]), inputs.Leaf([b, l, d], 0.5, -3), inputs.Leaf([b, l, d]), inputs.Decays(d, n));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, l, n]), inputs.Leaf([b, l, n]), inputs.Float32([d]), inputs.Float32([d]));
-            return () => Kernels.SelectiveScan.Forward(x, step, a, keys, queries, skip, gate, bias, softplus: true).Output;
+            return () => Kernels.Operators.SelectiveScan.Forward(x, step, a, keys, queries, skip, gate, bias, softplus: true).Output;
         });
 
     static GpuCase Convolution(long b, long d, long l, long w, ScalarType type) =>
@@ -110,7 +111,7 @@ static class GpuCases
         new("branch fusion", $"{rows} x {width}, {heads} heads", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
         {
             var (first, second) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]));
-            return () => BranchFusion.Forward(new(first, null, heads), new(second, null, heads), BranchFusionKind.Difference);
+            return () => BranchFusion.Forward(new(first, null, heads), new(second, null, heads), FusionKind.Difference);
         });
 
     static GpuCase Gated(long rows, long width, ScalarType type) =>
@@ -184,6 +185,6 @@ static class GpuCases
             var state = inputs.Fixed(zeros([b, h, p, n], ScalarType.Float32, inputs.Device));
             var (x, step, a) = (inputs.Leaf([b, h, p]), inputs.Leaf([b, h], 0.5, -3), inputs.Decays(h));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, 1, n]), inputs.Leaf([b, 1, n]), inputs.Float32([h]), inputs.Float32([h]));
-            return () => Kernels.StateSpaceDual.Step(state, x, step, a, keys, queries, skip, bias, softplus: true);
+            return () => Kernels.Operators.StateSpaceDual.Step(state, x, step, a, keys, queries, skip, bias, softplus: true);
         });
 }

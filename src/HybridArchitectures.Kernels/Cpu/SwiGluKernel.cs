@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;

@@ -1,6 +1,5 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -37,14 +36,14 @@ static unsafe class BranchFusionCuda
     // DValue is null in forward
     readonly record struct Branch(Tensor Value, Tensor? Weight, int Groups, Tensor? Inverse, Tensor? DValue);
 
-    public static Tensor Apply(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate, double epsilon) =>
+    public static Tensor Apply(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate, double epsilon) =>
         Autograd.Apply([first.Value, second.Value, first.Weight, second.Weight, gate],
             context =>
             {
                 var a = first.Value;
                 var sizes = new long[a.dim()];
                 for (int i = 0; i < sizes.Length; i++) sizes[i] = a.size(i);
-                if (kind == BranchFusionKind.Concat) sizes[^1] += second.Value.size(-1);
+                if (kind == FusionKind.Concat) sizes[^1] += second.Value.size(-1);
                 var output = CudaMemory.New(a, a.dtype, sizes);
                 Branch Of(FusionBranch branch) => new(branch.Value, branch.Weight, branch.Groups,
                     branch.Groups > 0 ? CudaMemory.New(a, ScalarType.Float32, a.NumberOfElements / a.size(-1), branch.Groups) : null, null);
@@ -64,20 +63,20 @@ static unsafe class BranchFusionCuda
             })[0];
 
     // forward writes output; backward reads it as the gradient, and returns gradients of weights and gate for every slice of rows
-    static (Tensor?[] Weights, Tensor? Gate) Run(Branch[] branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
+    static (Tensor?[] Weights, Tensor? Gate) Run(Branch[] branches, FusionKind kind, Tensor? gate, Tensor output, double epsilon)
     {
         if (output.NumberOfElements == 0) return ([Zeros(branches[0].Weight), Zeros(branches[1].Weight)], Zeros(gate));
-        if (kind != BranchFusionKind.Concat) return Launch(branches, kind, gate, output, epsilon);
+        if (kind != FusionKind.Concat) return Launch(branches, kind, gate, output, epsilon);
         // branches next to each other have nothing in common
         long width = branches[0].Value.size(-1);
-        var first = Launch(branches[..1], BranchFusionKind.Add, null, output.narrow(-1, 0, width), epsilon);
-        var second = Launch(branches[1..], BranchFusionKind.Add, null, output.narrow(-1, width, branches[1].Value.size(-1)), epsilon);
+        var first = Launch(branches[..1], FusionKind.Add, null, output.narrow(-1, 0, width), epsilon);
+        var second = Launch(branches[1..], FusionKind.Add, null, output.narrow(-1, width, branches[1].Value.size(-1)), epsilon);
         return ([first.Weights[0], second.Weights[0]], null);
     }
 
     static Tensor? Zeros(Tensor? like) => like is null ? null : zeros([1, like.size(0)], ScalarType.Float32, like.device);
 
-    static (Tensor?[] Weights, Tensor? Gate) Launch(ReadOnlySpan<Branch> branches, BranchFusionKind kind, Tensor? gate, Tensor output, double epsilon)
+    static (Tensor?[] Weights, Tensor? Gate) Launch(ReadOnlySpan<Branch> branches, FusionKind kind, Tensor? gate, Tensor output, double epsilon)
     {
         var outputs = Rows.From(output);
         var gates = CudaMemory.Float32(gate);

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Numerics;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;

@@ -39,7 +39,7 @@ static class CrossEntropyCuda
     /// </summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
-        long most = Math.Max((long)(classes * LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
+        long most = Math.Max((long)(classes * Operators.LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
         if (most >= classes) return classes;
         if (most < TileRows) return Math.Max(1, most);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors

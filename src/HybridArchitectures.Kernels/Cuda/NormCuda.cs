@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 

@@ -21,7 +21,7 @@ static class RotaryCuda
         public long KeysRow, KeysSlot, KeysHead, ValuesRow, ValuesSlot, ValuesHead, PositionsRow;
     }
 
-    /// <summary>Appends to the cache. The arguments are those of <see cref="CacheAppend.Forward"/>.</summary>
+    /// <summary>Appends to the cache. The arguments are those of <see cref="Operators.CacheAppend.Forward"/>.</summary>
     public static Tensor Append(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys,
         Tensor values,
         Tensor? positions, int window, int sinks)

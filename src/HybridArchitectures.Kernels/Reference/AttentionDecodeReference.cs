@@ -3,11 +3,11 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="AttentionDecode"/> with all scores in memory, for any floating-point dtype and device.</summary>
+/// <summary>Implements the formula of <see cref="Operators.AttentionDecode"/> with all scores in memory, for any floating-point dtype and device.</summary>
 public static class AttentionDecodeReference
 {
     /// <summary>Computes the operator.</summary>
-    /// <inheritdoc cref="AttentionDecode.Forward"/>
+    /// <inheritdoc cref="Operators.AttentionDecode.Forward"/>
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale = null, int? window = null, int sinks = 0,
         bool ring = false, double? softcap = null, Tensor? sinkLogits = null)
     {

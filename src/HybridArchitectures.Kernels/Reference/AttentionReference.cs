@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
-/// Implements the formula of <see cref="FusedAttention"/> with all scores in memory, for any floating-point dtype and device, with libtorch's
+/// Implements the formula of <see cref="Operators.FusedAttention"/> with all scores in memory, for any floating-point dtype and device, with libtorch's
 /// gradients.
 /// </summary>
 public static class AttentionReference
 {
     /// <summary>Computes the operator.</summary>
-    /// <inheritdoc cref="FusedAttention.Forward"/>
+    /// <inheritdoc cref="Operators.FusedAttention.Forward"/>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
         AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {

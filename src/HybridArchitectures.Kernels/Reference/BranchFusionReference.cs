@@ -3,12 +3,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="BranchFusion"/>, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="Operators.BranchFusion"/>, with libtorch's gradients.</summary>
 public static class BranchFusionReference
 {
     /// <summary>Computes the operator.</summary>
-    /// <inheritdoc cref="BranchFusion.Forward"/>
-    public static Tensor Forward(FusionBranch first, FusionBranch second, BranchFusionKind kind, Tensor? gate = null, double epsilon = 1e-5)
+    /// <inheritdoc cref="Operators.BranchFusion.Forward"/>
+    public static Tensor Forward(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate = null, double epsilon = 1e-5)
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(second);
@@ -16,13 +16,13 @@ public static class BranchFusionReference
         return Join(Branch(first, epsilon), Branch(second, epsilon), kind, gate).to(first.Value.dtype).MoveToOuterDisposeScope();
     }
 
-    internal static Tensor Join(Tensor first, Tensor second, BranchFusionKind kind, Tensor? gate)
+    internal static Tensor Join(Tensor first, Tensor second, FusionKind kind, Tensor? gate)
     {
         switch (kind)
         {
-            case BranchFusionKind.Add: return first.add(second, Scalars.One);
-            case BranchFusionKind.Difference: return first - second;
-            case BranchFusionKind.Concat: return cat([first, second], -1);
+            case FusionKind.Add: return first.add(second, Scalars.One);
+            case FusionKind.Difference: return first - second;
+            case FusionKind.Concat: return cat([first, second], -1);
             default:
                 var share = gate!.to(Precision.Wide(first)).sigmoid().to(first.dtype);
                 return second.add(share * (first - second), Scalars.One);

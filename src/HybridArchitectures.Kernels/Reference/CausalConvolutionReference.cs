@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
 /// Implements the causal convolution as a sum over its filter, with libtorch's gradients. The arguments are those of
-/// <see cref="CausalConvolution.Forward"/>.
+/// <see cref="Operators.CausalConvolution.Forward"/>.
 /// </summary>
 static class CausalConvolutionReference
 {

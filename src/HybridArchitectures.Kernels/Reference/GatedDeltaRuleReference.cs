@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
 /// Implements the gated delta rule as a recurrence, token by token, with libtorch's gradients. The arguments are those of
-/// <see cref="GatedDeltaRule.Forward"/>.
+/// <see cref="Operators.GatedDeltaRule.Forward"/>.
 /// </summary>
 static class GatedDeltaRuleReference
 {

@@ -4,13 +4,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
-/// Implements the formula of <see cref="LinearCrossEntropy"/> with all logits in memory, for any floating-point dtype and device, with libtorch's
+/// Implements the formula of <see cref="Operators.LinearCrossEntropy"/> with all logits in memory, for any floating-point dtype and device, with libtorch's
 /// gradients.
 /// </summary>
 public static class LinearCrossEntropyReference
 {
     /// <summary>Computes the operator.</summary>
-    /// <inheritdoc cref="LinearCrossEntropy.Forward"/>
+    /// <inheritdoc cref="Operators.LinearCrossEntropy.Forward"/>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
         Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
@@ -34,7 +34,7 @@ public static class LinearCrossEntropyReference
     }
 
     /// <summary>Computes the loss of each token.</summary>
-    /// <inheritdoc cref="LinearCrossEntropy.TokenLosses"/>
+    /// <inheritdoc cref="Operators.LinearCrossEntropy.TokenLosses"/>
     public static Tensor TokenLosses(
         Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {

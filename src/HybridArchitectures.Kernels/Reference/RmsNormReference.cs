@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="RmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="Operators.RmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class RmsNormReference
 {
     /// <summary>Computes x / sqrt(mean(x^2) + epsilon) * weight over each of <paramref name="groups"/> equal groups of the last dimension.</summary>

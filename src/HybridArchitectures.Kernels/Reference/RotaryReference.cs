@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="Rotary"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="Operators.Rotary"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class RotaryReference
 {
     /// <summary>

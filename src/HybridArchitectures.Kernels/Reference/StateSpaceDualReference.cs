@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
 /// Implements the state-space dual as a recurrence, token by token, with libtorch's gradients. The arguments are those of
-/// <see cref="StateSpaceDual.Forward"/>.
+/// <see cref="Operators.StateSpaceDual.Forward"/>.
 /// </summary>
 static class StateSpaceDualReference
 {

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="SwiGlu"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
+/// <summary>Implements the formula of <see cref="Operators.SwiGlu"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
 public static class SwiGluReference
 {
     /// <summary>Computes silu(gate) * up.</summary>

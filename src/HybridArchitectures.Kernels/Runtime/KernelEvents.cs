@@ -18,15 +18,7 @@ sealed class KernelEvents : EventSource
 
     readonly ConcurrentDictionary<(string, string, ScalarType, string), bool> told = new();
 
-    /// <summary>Reports the choice if it has not been reported before.</summary>
-    [NonEvent]
-    public KernelBackend Chosen(string op, KernelBackend backend, Tensor x)
-    {
-        Chosen(op, backend.ToString, x);
-        return backend;
-    }
-
-    /// <summary>Reports a choice within a back end, which is computed only if there is a listener.</summary>
+    /// <summary>Reports a choice if it has not been reported before. The choice is computed only if there is a listener.</summary>
     [NonEvent]
     public void Chosen(string op, Func<string> choice, Tensor x)
     {

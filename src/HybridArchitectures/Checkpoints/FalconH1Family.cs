@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Checkpoints;
 

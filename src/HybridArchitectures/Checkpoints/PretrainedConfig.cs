@@ -1,7 +1,6 @@
 using System.Text;
 using System.Text.Json;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Checkpoints;

@@ -1,4 +1,6 @@
 
+using HybridArchitectures.Kernels;
+
 namespace HybridArchitectures.Design;
 
 /// <summary>

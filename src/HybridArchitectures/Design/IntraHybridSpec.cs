@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;
 

@@ -1,5 +1,5 @@
 using System.Text.Json.Serialization;
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 
 namespace HybridArchitectures.Design;
 

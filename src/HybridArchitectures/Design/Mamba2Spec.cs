@@ -1,6 +1,6 @@
 using System.Numerics;
 using System.Text.Json.Serialization;
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 
 namespace HybridArchitectures.Design;
 

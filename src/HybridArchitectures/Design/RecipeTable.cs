@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels;
+
 namespace HybridArchitectures.Design;
 
 /// <summary>Contains the rows of the tables of the paper.</summary>

@@ -1,6 +1,6 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
@@ -74,7 +74,7 @@ public sealed class IntraHybrid : Mixer
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
         if (output is not null)
             return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
-                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), Kind,
+                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), spec.Fusion,
                 spec.Fusion == FusionKind.Gate ? Parameter("gate") : null, normEpsilon));
         scanned = Normed(scanned, stateSpaceNorm, spec.StateSpaceNormGroups);
         attended = Normed(attended, attentionNorm, spec.Attention.Heads);
@@ -83,7 +83,7 @@ public sealed class IntraHybrid : Mixer
             scanned = scanned * Parameter("state_space_scale").to(x.dtype);
             attended = attended * Parameter("attention_scale").to(x.dtype);
         }
-        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), Kind,
+        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), spec.Fusion,
             spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
     }
 
@@ -99,15 +99,6 @@ public sealed class IntraHybrid : Mixer
             _ => throw new InvalidOperationException($"unknown branch norm {spec.Norm}"),
         };
     }
-
-    BranchFusionKind Kind => spec.Fusion switch
-    {
-        FusionKind.Add => BranchFusionKind.Add,
-        FusionKind.Difference => BranchFusionKind.Difference,
-        FusionKind.Gate => BranchFusionKind.Gate,
-        FusionKind.Concat => BranchFusionKind.Concat,
-        _ => throw new InvalidOperationException($"unknown fusion {spec.Fusion}"),
-    };
 
     Tensor Normed(Tensor branch, RootMeanSquareNorm? norm, int groups) => spec.Norm switch
     {

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using static HybridArchitectures.Review.DesignRules;
 
 namespace HybridArchitectures.Review;

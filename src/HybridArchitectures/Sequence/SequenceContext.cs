@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
@@ -269,7 +270,7 @@ public sealed class SequenceContext : IDisposable
         var begins = documents ? Indices.Range(0, Length, Device).sub(positions) : zeros_like(positions);
         var ends = begins.add(positions, Scalars.One).add(Scalars.One, Scalars.One);
         if (Layout?.Valid is { } valid) ends = ends.masked_fill(valid.logical_not(), Scalars.Zero);
-        return Own(Kernels.Cuda.Attention.AttentionBounds.Pack(begins, ends));
+        return Own(Kernels.AttentionBounds.Pack(begins, ends));
     }
 
     /// <summary>Returns the number of tokens of each row after this pass: (batch, 1) int64.</summary>

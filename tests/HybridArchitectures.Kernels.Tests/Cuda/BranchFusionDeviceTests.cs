@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -12,14 +13,14 @@ public class BranchFusionDeviceTests
 {
     static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64, Gpu.Device);
 
-    static Tensor?[] Inputs(int rows, int width, BranchFusionKind kind, bool weighted) =>
+    static Tensor?[] Inputs(int rows, int width, FusionKind kind, bool weighted) =>
         [Normal(rows, width), Normal(rows, width), weighted ? Normal(width) : null, weighted ? Normal(width) : null,
-            kind == BranchFusionKind.Gate ? Normal(width) : null];
+            kind == FusionKind.Gate ? Normal(width) : null];
 
-    static Tensor Run(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups) =>
+    static Tensor Run(IReadOnlyList<Tensor?> i, FusionKind kind, int groups, int otherGroups) =>
         BranchFusion.Forward(new(i[0]!, i[2], groups), new(i[1]!, i[3], otherGroups), kind, i[4]);
 
-    static Tensor Reference(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups) =>
+    static Tensor Reference(IReadOnlyList<Tensor?> i, FusionKind kind, int groups, int otherGroups) =>
         BranchFusionReference.Forward(new(i[0]!, i[2], groups), new(i[1]!, i[3], otherGroups), kind, i[4]);
 
     static Tensor Normed(Tensor x, Tensor? weight, int groups)
@@ -32,26 +33,26 @@ public class BranchFusionDeviceTests
         return weight is null ? x : x * weight;
     }
 
-    static Tensor Composed(IReadOnlyList<Tensor?> i, BranchFusionKind kind, int groups, int otherGroups)
+    static Tensor Composed(IReadOnlyList<Tensor?> i, FusionKind kind, int groups, int otherGroups)
     {
         var (first, second) = (Normed(i[0]!, i[2], groups), Normed(i[1]!, i[3], otherGroups));
-        if (kind == BranchFusionKind.Concat) return cat([first, second], -1);
-        if (kind != BranchFusionKind.Gate) return kind == BranchFusionKind.Add ? first + second : first - second;
+        if (kind == FusionKind.Concat) return cat([first, second], -1);
+        if (kind != FusionKind.Gate) return kind == FusionKind.Add ? first + second : first - second;
         var share = sigmoid(i[4]!);
         return share * first + (1 - share) * second;
     }
 
     [Theory]
-    [InlineData(4099, 4096, 64, 64, BranchFusionKind.Difference, false)]
-    [InlineData(4099, 4096, 64, 0, BranchFusionKind.Gate, true)]
-    [InlineData(4099, 4096, 1, 1, BranchFusionKind.Gate, true)]
-    [InlineData(4099, 1600, 1, 25, BranchFusionKind.Add, true)]
-    [InlineData(4099, 1600, 1, 1, BranchFusionKind.Concat, true)]
-    [InlineData(999, 4096, 8, 1, BranchFusionKind.Gate, true)]
-    [InlineData(300, 16_384, 1, 4, BranchFusionKind.Gate, true)]
-    [InlineData(300, 1030, 1, 103, BranchFusionKind.Gate, true)]
-    [InlineData(7, 64, 1, 4, BranchFusionKind.Difference, false)]
-    public void Fusion(int rows, int width, int groups, int otherGroups, BranchFusionKind kind, bool weighted)
+    [InlineData(4099, 4096, 64, 64, FusionKind.Difference, false)]
+    [InlineData(4099, 4096, 64, 0, FusionKind.Gate, true)]
+    [InlineData(4099, 4096, 1, 1, FusionKind.Gate, true)]
+    [InlineData(4099, 1600, 1, 25, FusionKind.Add, true)]
+    [InlineData(4099, 1600, 1, 1, FusionKind.Concat, true)]
+    [InlineData(999, 4096, 8, 1, FusionKind.Gate, true)]
+    [InlineData(300, 16_384, 1, 4, FusionKind.Gate, true)]
+    [InlineData(300, 1030, 1, 103, FusionKind.Gate, true)]
+    [InlineData(7, 64, 1, 4, FusionKind.Difference, false)]
+    public void Fusion(int rows, int width, int groups, int otherGroups, FusionKind kind, bool weighted)
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
@@ -74,7 +75,7 @@ public class BranchFusionDeviceTests
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
-            PointwiseDeviceTests.Repeats(type, i => Run(i, BranchFusionKind.Gate, groups, groups),
-                [.. Inputs(3000, width, BranchFusionKind.Gate, true).Select(input => input!)]);
+            PointwiseDeviceTests.Repeats(type, i => Run(i, FusionKind.Gate, groups, groups),
+                [.. Inputs(3000, width, FusionKind.Gate, true).Select(input => input!)]);
     }
 }

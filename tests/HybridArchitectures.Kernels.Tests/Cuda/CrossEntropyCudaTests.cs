@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

@@ -1,5 +1,4 @@
-using HybridArchitectures.Kernels.Cuda;
-using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Runtime;

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -48,7 +49,7 @@ public class SecondGpuDeviceTests
         Equal(i => RmsNorm.Forward(i[0], i[1]), x, weight);
         Equal(i => GatedRmsNorm.Forward(i[0], i[1], i[2]), x, y, weight);
         Equal(i => SwiGlu.Forward(i[0], i[1]), x, y);
-        Equal(i => BranchFusion.Forward(new(i[0], null, 2), new(i[1], null, 2), BranchFusionKind.Difference), x, y);
+        Equal(i => BranchFusion.Forward(new(i[0], null, 2), new(i[1], null, 2), FusionKind.Difference), x, y);
         // several chunks of classes, whose gradients libtorch's and cuBLAS's products add up
         long least = CrossEntropyCuda.MinLogits;
         try

@@ -1,6 +1,6 @@
-using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Cuda.StateSpace;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;

@@ -1,4 +1,4 @@
-using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Cuda.StateSpace;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 

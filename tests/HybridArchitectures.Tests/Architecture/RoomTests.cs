@@ -6,18 +6,21 @@ namespace HybridArchitectures.Tests.Architecture;
 /// <summary>Each folder is one namespace with one purpose, and dependencies between them point one way.</summary>
 public partial class RoomTests
 {
-    [Fact]
-    public void No_two_namespaces_depend_on_each_other() => Assert.Empty(new NamespaceGraph(typeof(HybridDesign).Assembly).Cycles());
+    [Theory]
+    [InlineData(typeof(HybridDesign))]
+    public void No_two_namespaces_depend_on_each_other(Type one) => Assert.Empty(new NamespaceGraph(one.Assembly).Cycles());
 
-    [Fact]
-    public void The_namespace_of_a_file_is_its_folder()
+    [Theory]
+    [InlineData("HybridArchitectures")]
+    [InlineData("HybridArchitectures.Kernels")]
+    public void The_namespace_of_a_file_is_its_folder(string project)
     {
-        string root = Path.Combine(Repository.Root, "src", "HybridArchitectures");
+        string root = Path.Combine(Repository.Root, "src", project);
         foreach (string path in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories))
         {
             string folder = Path.GetRelativePath(root, Path.GetDirectoryName(path)!);
-            if (folder.Split(Path.DirectorySeparatorChar)[0] is "bin" or "obj") continue;
-            string expected = folder == "." ? "HybridArchitectures" : $"HybridArchitectures.{folder.Replace(Path.DirectorySeparatorChar, '.')}";
+            if (folder.Split(Path.DirectorySeparatorChar)[0] is "bin" or "obj" or "buildTransitive") continue;
+            string expected = folder == "." ? project : $"{project}.{folder.Replace(Path.DirectorySeparatorChar, '.')}";
             Assert.Equal((path, expected), (path, Namespace().Match(File.ReadAllText(path)).Groups[1].Value));
         }
     }

@@ -1,6 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;

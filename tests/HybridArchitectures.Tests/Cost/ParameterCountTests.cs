@@ -1,5 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Tests.Cost;

@@ -3,6 +3,7 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Fuzz;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using HybridArchitectures.Review;
 using HybridArchitectures.Sequence;

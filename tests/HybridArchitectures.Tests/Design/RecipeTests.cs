@@ -1,5 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Tests.Design;
 

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;

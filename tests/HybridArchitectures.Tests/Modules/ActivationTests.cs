@@ -1,5 +1,5 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;

@@ -1,6 +1,5 @@
 using System.Reflection;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;

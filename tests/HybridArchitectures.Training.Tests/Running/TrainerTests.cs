@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -22,7 +22,7 @@ static class AttentionCuda
     public static bool Serves(Tensor query) =>
         query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CUDA && CudaRuntime.DeviceOf(query).Capability == Capability;
 
-    /// <summary>Why the kernels do not take these arguments, which <see cref="FusedAttention.Forward"/> takes; null if they do.</summary>
+    /// <summary>Why the kernels do not take these arguments, which <see cref="Operators.FusedAttention.Forward"/> takes; null if they do.</summary>
     public static string? Refusal(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
     {
         if (query.dtype != ScalarType.BFloat16) return $"query is {query.dtype}; expected BFloat16";
@@ -43,7 +43,7 @@ static class AttentionCuda
     }
 
     /// <summary>
-    /// Arguments as <see cref="FusedAttention.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row, query and key.
+    /// Arguments as <see cref="Operators.FusedAttention.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row, query and key.
     /// </summary>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions,
         double? softcap, Tensor? sinkLogits)

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 

@@ -14,7 +14,7 @@ static class AttentionDecodeCuda
     public static bool Serves(Tensor query) =>
         query.device_type == DeviceType.CUDA && query.dtype is ScalarType.BFloat16 or ScalarType.Float32;
 
-    /// <summary>Returns why the kernels do not take arguments that <see cref="AttentionDecode.Forward"/> takes; null if they do.</summary>
+    /// <summary>Returns why the kernels do not take arguments that <see cref="Operators.AttentionDecode.Forward"/> takes; null if they do.</summary>
     public static string? Refusal(Tensor query, Tensor keys, Tensor values)
     {
         if (query.dtype is not (ScalarType.BFloat16 or ScalarType.Float32)) return $"query is {query.dtype}; expected BFloat16 or Float32";
@@ -40,7 +40,7 @@ static class AttentionDecodeCuda
     }
 
     /// <summary>
-    /// Takes arguments as <see cref="AttentionDecode.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row and slot.
+    /// Takes arguments as <see cref="Operators.AttentionDecode.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row and slot.
     /// </summary>
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring,
         double? softcap, Tensor? sinkLogits, AttentionDecodeWorkspace? workspace)

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;

@@ -1,0 +1,167 @@
+using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Softmax attention of one query or a few queries per row over a key/value cache, with the rows' lengths on the device. No call reads a length on
+/// the host, and no launch depends on one, so that a CUDA graph captured once serves all lengths up to the capacity. A row's result does not depend
+/// on the other rows.
+/// </summary>
+/// <remarks>
+/// Decoding has no gradient: call it under <c>no_grad</c>. The queries are the last tokens of their rows: query q of Q stands at position
+/// length - Q + q, and its own key and value are in the cache already.
+/// </remarks>
+public static class AttentionDecode
+{
+    /// <summary>The largest number of queries per row. The value is 8.</summary>
+    public const int MaxQueries = AttentionDecodeWorkspace.MaxQueries;
+
+    /// <summary>Gets or sets the back end. The default value is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns softmax(scale * query key^T) value over the cached keys that each query sees.</summary>
+    /// <param name="query">Shape: (batch, queries, heads, headSize), floating point, 1 to <see cref="MaxQueries"/> queries.</param>
+    /// <param name="keys">
+    /// Shape: (batch, capacity, keyHeads, headSize), in the type of <paramref name="query"/>; <c>heads</c> is a multiple of <c>keyHeads</c>, and
+    /// each key head serves heads / keyHeads consecutive query heads. The key of position p is in slot p, or where
+    /// <paramref name="ring"/> says.
+    /// </param>
+    /// <param name="values">Shape: (batch, capacity, keyHeads, valueSize). The value size may differ from the head size.</param>
+    /// <param name="lengths">
+    /// Shape: (batch), int32, on the device of <paramref name="query"/>: the tokens of each row, including its queries. A row of length 0 gives
+    /// zeros, and so does a query at a negative position. Lengths above the capacity count as the capacity unless <paramref name="ring"/> is true.
+    /// </param>
+    /// <param name="scale">The scale of the scores, above 0. The default, null, means 1 / sqrt(headSize).</param>
+    /// <param name="window">
+    /// The number of tokens a query sees, including its own: key j of query i where i - j &lt; window. The default, null, means all.
+    /// </param>
+    /// <param name="sinks">The number of first tokens that are seen past the window too. The default is 0.</param>
+    /// <param name="ring">
+    /// Whether slots are used again: position p is in slot p where p &lt; sinks, and in slot sinks + (p - sinks) mod (capacity - sinks) otherwise.
+    /// Requires a window, and capacity - sinks of at least window + queries - 1. The default is false.
+    /// </param>
+    /// <param name="softcap">The cap c of the scores s, which become c tanh(s / c) (arXiv 2408.00118). The default, null, means no cap.</param>
+    /// <param name="sinkLogits">
+    /// Shape: (heads), floating point: one more score of each head, which takes part in the softmax and has no value (arXiv 2508.10925). The
+    /// default, null, means none.
+    /// </param>
+    /// <param name="workspace">
+    /// Memory that saves each call on a GPU a launch of 1 to 2 us. Calls that share one must follow each other on one stream. The default is null.
+    /// </param>
+    /// <returns>Shape: (batch, queries, heads, valueSize), contiguous, in the type of <paramref name="query"/>.</returns>
+    /// <exception cref="ArgumentException">An argument is not as described, or requires a gradient.</exception>
+    public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale = null, int? window = null, int sinks = 0,
+        bool ring = false, double? softcap = null, Tensor? sinkLogits = null, AttentionDecodeWorkspace? workspace = null)
+    {
+        Check(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits);
+        if (query.size(0) == 0 || keys.size(1) == 0)
+            return zeros([query.size(0), query.size(1), query.size(2), values.size(3)], query.dtype, query.device);
+        var backend = BackendFor(query);
+        if (backend == KernelBackend.Cuda && AttentionDecodeCuda.Refusal(query, keys, values) is { } refusal)
+        {
+            if (Backend == KernelBackend.Cuda) throw new ArgumentException($"AttentionDecode.Backend is Cuda, but {refusal}");
+            backend = KernelBackend.LibTorch;
+        }
+        KernelEvents.Log.Chosen(nameof(AttentionDecode), backend.ToString, query);
+        return backend switch
+        {
+            KernelBackend.Reference =>
+                AttentionDecodeReference.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
+            KernelBackend.Cuda =>
+                AttentionDecodeCuda.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits, workspace),
+            _ => Composed(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
+        };
+    }
+
+    /// <summary>
+    /// Returns the back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> this is
+    /// <see cref="KernelBackend.Cuda"/> for bfloat16 and float32 on a GPU, where head sizes that are no multiple of 16 bytes or above 256 elements
+    /// are still served by <see cref="KernelBackend.LibTorch"/>.
+    /// </summary>
+    /// <param name="query">The queries, as in <see cref="Forward"/>.</param>
+    /// <returns>The back end; never <see cref="KernelBackend.Auto"/>.</returns>
+    public static KernelBackend BackendFor(Tensor query)
+    {
+        ArgumentNullException.ThrowIfNull(query);
+        return Backend switch
+        {
+            KernelBackend.Auto => AttentionDecodeCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.LibTorch or KernelBackend.Reference => Backend,
+            _ => SequenceChecks.Choose(Backend, query, nameof(AttentionDecode)),
+        };
+    }
+
+    // In main memory the lengths are at hand, and the slots past the longest row are left out. On a GPU all slots are read, so that the host need not
+    // wait.
+    static Tensor Composed(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring,
+        double? softcap, Tensor? sinkLogits)
+    {
+        if (softcap is not null || sinkLogits is not null)
+            return AttentionDecodeReference.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits);
+        using var scope = NewDisposeScope();
+        if (!ring && lengths.device_type == TorchSharp.DeviceType.CPU)
+        {
+            long slots = Math.Clamp(lengths.max().item<int>(), 1, keys.size(1));
+            (keys, values) = (keys.narrow(1, 0, slots), values.narrow(1, 0, slots));
+        }
+        var positions = AttentionDecodeReference.Positions(query.size(1), keys.size(1), lengths, sinks, ring);
+        return FusedAttention.Forward(query, keys, values, scale, window, sinks, positions).contiguous().MoveToOuterDisposeScope();
+    }
+
+    static void Check(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring, double? softcap,
+        Tensor? sinkLogits)
+    {
+        Checks.Floating(query);
+        Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
+        Checks.Shape(keys, [query.size(0), -1, -1, query.size(3)], "(batch, capacity, key heads, head size), batch and head size as in query");
+        Checks.Shape(values, [keys.size(0), keys.size(1), keys.size(2), -1], "(batch, capacity, key heads, value size), all but the last as in keys");
+        Checks.Shape(lengths, [query.size(0)], "one length per row of query");
+        if (query.size(1) is < 1 or > MaxQueries)
+            throw new ArgumentException($"query has {query.size(1)} queries per row; expected 1 to {MaxQueries}", nameof(query));
+        if (query.size(3) == 0)
+            throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+        if (values.size(3) == 0)
+            throw new ArgumentException($"values has shape {Checks.Describe(values)}; expected a value size of at least 1", nameof(values));
+        if (keys.size(2) == 0 || query.size(2) == 0 || query.size(2) % keys.size(2) != 0)
+            throw new ArgumentException($"keys has {keys.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(keys));
+        Checks.Type(keys, query.dtype);
+        Checks.Type(values, query.dtype);
+        Checks.Type(lengths, ScalarType.Int32);
+        Checks.SameDevice(keys, query, nameof(query));
+        Checks.SameDevice(values, query, nameof(query));
+        Checks.SameDevice(lengths, query, nameof(query));
+        CheckNumbers(query, keys, scale, window, sinks, ring, softcap);
+        if (sinkLogits is not null)
+        {
+            Checks.Floating(sinkLogits);
+            Checks.Shape(sinkLogits, [query.size(2)], "one logit per head of query");
+            Checks.SameDevice(sinkLogits, query, nameof(query));
+        }
+        if (is_grad_enabled()) CheckGradients(query, keys, values, sinkLogits);
+    }
+
+    static void CheckNumbers(Tensor query, Tensor keys, double? scale, int? window, int sinks, bool ring, double? softcap)
+    {
+        if (scale is { } factor) Checks.Positive(factor, nameof(scale));
+        if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
+        if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
+        if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
+        if (!ring) return;
+        long room = keys.size(1) - sinks, needed = (window ?? int.MaxValue) + query.size(1) - 1;
+        if (window is null) throw new ArgumentException("window is null; expected a window, because ring is true", nameof(window));
+        if (room < needed)
+            throw new ArgumentException($"keys has {keys.size(1)} slots; expected at least sinks + window + queries - 1 = "
+                + $"{sinks + needed}, because ring is true", nameof(keys));
+    }
+
+    static void CheckGradients(Tensor query, Tensor keys, Tensor values, Tensor? sinkLogits)
+    {
+        (Tensor?, string)[] all = [(query, nameof(query)), (keys, nameof(keys)), (values, nameof(values)), (sinkLogits, nameof(sinkLogits))];
+        foreach (var (tensor, name) in all)
+            if (tensor is { requires_grad: true })
+                throw new ArgumentException($"{name} requires a gradient; expected none, because decoding has none: call it under no_grad", name);
+    }
+}

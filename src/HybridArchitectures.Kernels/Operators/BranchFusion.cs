@@ -1,0 +1,97 @@
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Combines the two branches of an intra-layer hybrid before their joint projection (arXiv 2510.04800, section 3.2), in one pass: each branch is
+/// normalized and scaled per channel, and the two are combined. Statistics are float32, also for bfloat16.
+/// </summary>
+public static class BranchFusion
+{
+    /// <summary>
+    /// Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>. On the CPU, the norms are this library's and the rest is
+    /// libtorch's.
+    /// </summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns the back end that serves branches like <paramref name="value"/>.</summary>
+    public static KernelBackend BackendFor(Tensor value)
+    {
+        ArgumentNullException.ThrowIfNull(value);
+        return SequenceChecks.Choose(Backend, value, nameof(BranchFusion));
+    }
+
+    /// <summary>Normalizes and combines the branches. Differentiable in both values, both weights and the gate.</summary>
+    /// <param name="first">The state-space branch.</param>
+    /// <param name="second">
+    /// The attention branch. It has the shape and dtype of the first, except that its width can differ for <see cref="FusionKind.Concat"/>.
+    /// </param>
+    /// <param name="kind">How the branches are combined.</param>
+    /// <param name="gate">The gate before the sigmoid, shape (width). It must be set for <see cref="FusionKind.Gate"/> only.</param>
+    /// <param name="epsilon">The epsilon of the norms. The default is 1e-5.</param>
+    /// <returns>The result, shape (..., width), or (..., width of the first + width of the second), in the dtype of the branches.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static Tensor Forward(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate = null, double epsilon = 1e-5)
+    {
+        ArgumentNullException.ThrowIfNull(first);
+        ArgumentNullException.ThrowIfNull(second);
+        Check(first, nameof(first));
+        Check(second, nameof(second));
+        Checks.Positive(epsilon);
+        if (!Enum.IsDefined(kind))
+            throw new ArgumentOutOfRangeException(
+                nameof(kind), kind, $"kind is {kind}; expected one of {string.Join(", ", Enum.GetNames<FusionKind>())}");
+        Tensor a = first.Value, b = second.Value;
+        if (a.dtype != b.dtype) throw new ArgumentException($"second is {b.dtype}; expected {a.dtype}, the type of first", nameof(second));
+        Checks.SameDevice(b, a, nameof(first), nameof(second));
+        bool fits = a.dim() == b.dim();
+        for (int i = 0; fits && i < a.dim() - (kind == FusionKind.Concat ? 1 : 0); i++) fits = a.size(i) == b.size(i);
+        if (!fits)
+            throw new ArgumentException(
+            $"second has shape {Checks.Describe(b)}; expected that of first, "
+            + $"{Checks.Describe(a)}{(kind == FusionKind.Concat ? ", but for the last dimension" : "")}", nameof(second));
+        if (kind == FusionKind.Gate != gate is not null)
+            throw new ArgumentException(gate is null ? "gate is null; expected one number per channel, as kind is Gate"
+                : $"gate is given, but kind is {kind}; expected null", nameof(gate));
+        if (gate is not null) Vector(gate, nameof(gate), a);
+        return BackendFor(a) switch
+        {
+            KernelBackend.Cuda => BranchFusionCuda.Apply(first, second, kind, gate, epsilon),
+            KernelBackend.Cpu => Composed(first, second, kind, gate, epsilon),
+            _ => BranchFusionReference.Forward(first, second, kind, gate, epsilon),
+        };
+    }
+
+    static Tensor Composed(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate, double epsilon)
+    {
+        using var scope = NewDisposeScope();
+        Tensor Branch(FusionBranch branch) => branch.Groups > 0 ? RmsNorm.Forward(branch.Value, branch.Weight, epsilon, branch.Groups)
+            : branch.Weight is null ? branch.Value : branch.Value * branch.Weight.to(branch.Value.dtype);
+        return BranchFusionReference.Join(Branch(first), Branch(second), kind, gate).MoveToOuterDisposeScope();
+    }
+
+    static void Check(FusionBranch branch, string name)
+    {
+        var value = branch.Value;
+        ArgumentNullException.ThrowIfNull(value, name);
+        if (value.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
+            throw new ArgumentException($"{name} is {value.dtype}; expected Float32, BFloat16 or Float64", name);
+        if (value.dim() == 0 || value.size(-1) == 0)
+            throw new ArgumentException($"{name} has shape {Checks.Describe(value)}; expected (..., width) with a width of at least 1", name);
+        if (branch.Groups < 0 || (branch.Groups > 0 && value.size(-1) % branch.Groups != 0))
+            throw new ArgumentOutOfRangeException(
+                name, branch.Groups, $"{name} has {branch.Groups} groups; expected 0 or a divisor of its width, {value.size(-1)}");
+        if (branch.Weight is not null) Vector(branch.Weight, name, value);
+    }
+
+    static void Vector(Tensor vector, string name, Tensor value)
+    {
+        if (vector.dim() != 1 || vector.size(0) != value.size(-1))
+            throw new ArgumentException(
+                $"{name} has a vector of shape {Checks.Describe(vector)}; expected ({value.size(-1)}), one number per channel", name);
+        Checks.ParameterType(vector, value, "the branches", name);
+        Checks.SameDevice(vector, value, "the branches", name);
+    }
+}

@@ -1,0 +1,131 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>Computes a linear layer over a few rows without a gradient, as in decoding, where the time is that of reading the weight once.</summary>
+public static class FewRowsLinear
+{
+    /// <summary>The maximum number of rows for which the CPU back end is selected. With more rows, a matrix product is faster.</summary>
+    public const int MaxRows = 4;
+
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>
+    /// The maximum number of rows for which the CUDA back end is selected, for bfloat16 rows and weights. The result of a row does not depend on the
+    /// other rows.
+    /// </summary>
+    internal const int MaxCudaRows = FewRowsLinearCuda.MaxRows;
+
+    /// <summary>
+    /// Returns the back end for inputs like <paramref name="x"/> with weights like <paramref name="weight"/>: vectorised code for up to
+    /// <see cref="MaxRows"/> rows of float32 or bfloat16 on the CPU, a kernel for up to 16 rows of bfloat16 on CUDA, and otherwise the product of
+    /// libtorch.
+    /// </summary>
+    public static KernelBackend BackendFor(Tensor x, Tensor weight)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        if (x.dim() == 0) throw new ArgumentException("x has no dimension; expected (..., inputs)", nameof(x));
+        static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
+        bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
+        bool onCuda = x.NumberOfElements <= MaxCudaRows * x.size(-1) && FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda);
+        return Backend switch
+        {
+            KernelBackend.Auto when onCuda => KernelBackend.Cuda,
+            KernelBackend.Cuda when !onCuda => throw new ArgumentException(
+                $"FewRowsLinear.Backend is Cuda, but x is {x.dtype} {Checks.Describe(x)} on {x.device} and weight {weight.dtype}; "
+                + $"the CUDA back end takes up to {MaxCudaRows} rows of BFloat16 with inputs of a multiple of 8", nameof(x)),
+            KernelBackend.Auto => fits && x.NumberOfElements <= MaxRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
+            KernelBackend.Cpu when !fits => throw new ArgumentException(
+                $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and "
+                + "BFloat16 in main memory", nameof(x)),
+            KernelBackend.Cpu or KernelBackend.LibTorch or KernelBackend.Cuda => Backend,
+            KernelBackend.Reference => KernelBackend.LibTorch,
+            _ => throw new ArgumentOutOfRangeException(
+            nameof(Backend), Backend, $"FewRowsLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+        };
+    }
+
+    /// <summary>Computes x weight^T + bias without a gradient.</summary>
+    /// <param name="x">(..., inputs), floating point. With bfloat16 input, products are summed in float32 and rounded once.</param>
+    /// <param name="weight">
+    /// (outputs, inputs), in the type of <paramref name="x"/>, float32 or bfloat16. The CPU back end reads it in its type.
+    /// </param>
+    /// <param name="bias">(outputs), in the type of <paramref name="x"/>, float32 or bfloat16. The default, null, means none.</param>
+    /// <returns>(..., outputs), in the type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, type or device is invalid.</exception>
+    public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias = null)
+    {
+        Checks.Floating(x);
+        if (x.dim() == 0 || x.size(-1) == 0)
+            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (..., inputs), at least one", nameof(x));
+        ArgumentNullException.ThrowIfNull(weight);
+        if (weight.dim() != 2 || weight.size(1) != x.size(-1))
+            throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(-1)})", nameof(weight));
+        CheckType(weight, x, nameof(weight));
+        Checks.SameDevice(weight, x, nameof(x));
+        if (bias is not null)
+        {
+            Checks.Shape(bias, [weight.size(0)], "(outputs)");
+            CheckType(bias, x, nameof(bias));
+            Checks.SameDevice(bias, x, nameof(x));
+        }
+        using var noGrad = no_grad();
+        switch (BackendFor(x, weight))
+        {
+            case KernelBackend.Cpu: return FewRowsLinearCpu.Forward(x, weight, bias);
+            case KernelBackend.Cuda when x.NumberOfElements > 0: return OnCuda(x, [(weight, bias)])[0];
+        }
+        using var scope = NewDisposeScope();
+        return nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Computes several projections of one x, in one launch on CUDA and otherwise one after another. The arguments are those of
+    /// <see cref="Forward"/>.
+    /// </summary>
+    internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections)
+    {
+        bool together = x.NumberOfElements > 0 && projections.Length <= FewRowsLinearCuda.MaxWeights;
+        foreach (var (weight, _) in projections) together = together && BackendFor(x, weight) == KernelBackend.Cuda;
+        using var noGrad = no_grad();
+        if (together) return OnCuda(x, projections);
+        var results = new Tensor[projections.Length];
+        for (int i = 0; i < results.Length; i++) results[i] = Forward(x, projections[i].Weight, projections[i].Bias);
+        return results;
+    }
+
+    /// <summary>Computes silu(x G^T + g) * (x U^T + u), in one launch on CUDA. Each product is rounded as it would be separately.</summary>
+    internal static Tensor ForwardGated(Tensor x, (Tensor Weight, Tensor? Bias) gate, (Tensor Weight, Tensor? Bias) up)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        if (x.NumberOfElements > 0 && BackendFor(x, gate.Weight) == KernelBackend.Cuda && BackendFor(x, up.Weight) == KernelBackend.Cuda)
+            return OnCuda(x, [gate, up], gated: true)[0].MoveToOuterDisposeScope();
+        var both = ForwardMany(x, gate, up);
+        return SwiGlu.Forward(both[0], both[1]).MoveToOuterDisposeScope();
+    }
+
+    static Tensor[] OnCuda(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated = false)
+    {
+        using var scope = NewDisposeScope();
+        var results = FewRowsLinearCuda.Forward(x.reshape(-1, x.size(-1)), projections, gated);
+        var sizes = x.shape;
+        for (int i = 0; i < results.Length; i++)
+        {
+            sizes[^1] = results[i].size(1);
+            results[i] = (x.dim() == 2 ? results[i] : results[i].view(sizes)).MoveToOuterDisposeScope();
+        }
+        return results;
+    }
+
+    static void CheckType(Tensor parameter, Tensor x, string name)
+    {
+        if (parameter.dtype != x.dtype && parameter.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
+            throw new ArgumentException($"{name} is {parameter.dtype}; expected Float32, BFloat16 or {x.dtype}, the type of x", name);
+    }
+}

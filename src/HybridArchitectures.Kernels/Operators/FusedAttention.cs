@@ -1,0 +1,223 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Implements causal softmax attention (arXiv 1706.03762) with grouped queries (arXiv 2305.13245), a sliding window and attention sinks (arXiv
+/// 2309.17453).
+/// </summary>
+/// <remarks>
+/// bfloat16 on compute capability 9.0 uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more than one query.
+/// They skip keys that no query sees. All other calls use libtorch's fused kernels.
+/// </remarks>
+public static class FusedAttention
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>
+    /// Returns the back end that serves queries like <paramref name="query"/>. With <see cref="KernelBackend.Auto"/>, calls that
+    /// <see cref="KernelBackend.Cuda"/> does not support (because of head sizes or explicit positions) use <see cref="KernelBackend.LibTorch"/>.
+    /// <see cref="KernelFor"/> returns the kernel of a call.
+    /// </summary>
+    public static KernelBackend BackendFor(Tensor query)
+    {
+        ArgumentNullException.ThrowIfNull(query);
+        return Backend switch
+        {
+            KernelBackend.Auto => query.dim() == 4 && query.size(1) > 1 && AttentionCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.LibTorch => KernelBackend.LibTorch,
+            _ => SequenceChecks.Choose(Backend, query, nameof(FusedAttention)),
+        };
+    }
+
+    /// <summary>
+    /// Computes softmax(scale * query key^T) value over the keys that each query sees. A query that sees none gives 0 and passes no gradient.
+    /// </summary>
+    /// <param name="query">The queries, shape (B, L, H, D), floating point.</param>
+    /// <param name="key">The keys, shape (B, S, K, D). H is a multiple of K, and each key head serves H / K consecutive query heads.</param>
+    /// <param name="value">The values, shape (B, S, K, E). E may differ from D.</param>
+    /// <param name="scale">The scale of the scores. The default, null, means 1 / sqrt(D).</param>
+    /// <param name="window">
+    /// The number of tokens that a query sees, including itself: key j of query i if i - j &lt; window. The default, null, means all.
+    /// </param>
+    /// <param name="sinks">The number of first tokens of a document that are also visible outside the window. The default is 0.</param>
+    /// <param name="positions">
+    /// The positions of queries and keys. The default, null, means that each row is one sequence, S is at least L, and the last query is at the last
+    /// key.
+    /// </param>
+    /// <param name="softcap">
+    /// The cap c of the scores s, which become c tanh(s / c) (arXiv 2408.00118). The default, null, means no cap. Except on the CUDA kernels of this
+    /// library, all scores are stored in memory.
+    /// </param>
+    /// <param name="sinkLogits">
+    /// An additional score of each head, shape (H), floating point. It takes part in the softmax and has no value (arXiv 2508.10925). The default,
+    /// null, means none. Except on the CUDA kernels of this library, all scores are stored in memory.
+    /// </param>
+    /// <returns>The output, shape (B, L, H, E), in the dtype of <paramref name="query"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
+    {
+        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
+        if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
+        switch (BackendFor(query))
+        {
+            case KernelBackend.Reference:
+                return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+            case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions, sinkLogits):
+                KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda.ToString, query);
+                return AttentionCuda.Forward(query, key, value, scale, window >= keys ? null : window, sinks, positions, softcap, sinkLogits);
+        }
+        if (softcap is not null || sinkLogits is not null)
+        {
+            // libtorch's fused kernels know neither
+            KernelEvents.Log.Chosen(nameof(FusedAttention), () => AttentionKernel.Math.ToString(), query);
+            return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        }
+        if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, query, key, value, scale, window, sinks, positions);
+        using var scope = NewDisposeScope();
+        var call = Plan(query, key, value, scale, window, sinks, positions);
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), query);
+        var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", call.Query, call.Key, call.Value,
+            OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped).transpose(1, 2);
+        if (valueSize < output.size(3)) output = output.narrow(-1, 0, valueSize);
+        if (call.Blind is not null) output = output.masked_fill(call.Blind.unsqueeze(-1), Scalars.Zero);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Returns the kernel that <see cref="Forward"/> uses for these arguments on their device: this library's, or the one that libtorch selects.
+    /// </summary>
+    /// <inheritdoc cref="Forward" path="/param"/>
+    /// <returns>The kernel. <see cref="AttentionKernel.Math"/> means that all scores are stored in memory.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid for <see cref="Forward"/>.</exception>
+    public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
+    {
+        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelTakes(query, key, value, scale, positions, sinkLogits)) return AttentionKernel.Cuda;
+        if (softcap is not null || sinkLogits is not null) return AttentionKernel.Math;
+        if (Pieces(query, key, window, sinks, positions) is not null) return AttentionKernel.Flash;
+        using var scope = NewDisposeScope();
+        return Choice(Plan(query, key, value, scale, window, sinks, positions));
+    }
+
+    // on the CPU, a mask over all queries and keys may need more memory and time than several calls
+    static IReadOnlyList<AttentionPiece>? Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions) =>
+        query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
+            ? AttentionPlan.Create(query, key, window, sinks, positions)
+            : null;
+
+    static Tensor InPieces(
+        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks,
+        AttentionPositions? positions)
+    {
+        using var scope = NewDisposeScope();
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", query);
+        var (size, valueSize) = (query.size(3), value.size(3));
+        var widest = Math.Max(size, valueSize);
+        var output = AttentionCpu.Apply(
+            pieces, Padded(query, widest), Padded(key, widest), Padded(value, widest), scale ?? 1 / Math.Sqrt(size), window, sinks, positions);
+        return (valueSize < widest ? output.narrow(-1, 0, valueSize) : output).MoveToOuterDisposeScope();
+    }
+
+    static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
+
+    // an explicit choice of the CUDA back end is an error if it is not available; a default choice is not
+    static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
+    {
+        var refusal = AttentionCuda.Refusal(query, key, value, scale, positions, sinkLogits);
+        if (refusal is not null && Backend == KernelBackend.Cuda) throw new ArgumentException($"FusedAttention.Backend is Cuda, but {refusal}");
+        return refusal is null;
+    }
+
+    // the arguments of libtorch's operator, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any
+    readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);
+
+    static FusedCall Plan(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    {
+        var (queries, keys) = (query.size(1), key.size(1));
+        if (window >= keys) window = null;
+        Tensor? mask = null, blind = null;
+        bool causal = false;
+        if (positions is not null)
+        {
+            var visible = AttentionReference.Visible(queries, keys, window, sinks, positions, query.device);        // (B, L, S)
+            blind = visible.any(-1, true).logical_not();
+            mask = visible.logical_or(blind).unsqueeze(1);
+        }
+        else if (queries == 1)
+        {
+            // one query sees everything that its window leaves, so no mask is needed
+            if (window is { } width && width + sinks < keys) (key, value) = (Seen(key, width, sinks), Seen(value, width, sinks));
+        }
+        else if (window is null && queries == keys) causal = true;
+        else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
+        var factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        // on a GPU, only plain operators support grouped heads with a mask or in float32, and they store all scores
+        if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2)
+            && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
+        // the fused kernels require equal head sizes: zeros change neither scores nor the used part of the values
+        long size = query.size(3), valueSize = value.size(3);
+        if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
+        if (valueSize < size) value = Pad(value, size);
+        return new(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, causal, factor, query.size(2) != key.size(2), blind);
+    }
+
+    static AttentionKernel Choice(FusedCall call) =>
+        (AttentionKernel)TorchOperator.CallInteger("aten::_fused_sdp_choice", "", call.Query, call.Key, call.Value,
+        OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped);
+
+    // (B, S, K, .) to (B, S, H, .)
+    static Tensor ForEachQuery(Tensor x, Tensor query) =>
+        x.unsqueeze(3).expand(x.size(0), x.size(1), x.size(2), query.size(2) / x.size(2), x.size(3)).reshape(
+            x.size(0), x.size(1), query.size(2), x.size(3));
+
+    static Tensor Seen(Tensor x, long window, long sinks)
+    {
+        var recent = x.narrow(1, x.size(1) - window, window);
+        return sinks == 0 ? recent : cat([x.narrow(1, 0, sinks), recent], 1);
+    }
+
+    static Tensor Pad(Tensor x, long size) => nn.functional.pad(x, [0, size - x.size(-1)]);
+
+    static void Check(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions, double? softcap,
+        Tensor? sinkLogits)
+    {
+        Checks.Floating(query);
+        Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
+        Checks.Shape(key, [query.size(0), -1, -1, query.size(3)], "(batch, keys, key heads, head size), batch and head size as in query");
+        Checks.Shape(value, [key.size(0), key.size(1), key.size(2), -1], "(batch, keys, key heads, value head size), all but the last as in key");
+        if (query.size(3) == 0)
+            throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+        if (value.size(3) == 0)
+            throw new ArgumentException($"value has shape {Checks.Describe(value)}; expected a head size of at least 1", nameof(value));
+        if (key.size(2) == 0 || query.size(2) == 0 || query.size(2) % key.size(2) != 0)
+            throw new ArgumentException($"key has {key.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(key));
+        Checks.Type(key, query.dtype);
+        Checks.Type(value, query.dtype);
+        Checks.SameDevice(key, query, nameof(query));
+        Checks.SameDevice(value, query, nameof(query));
+        if (scale is { } factor && !double.IsFinite(factor))
+            throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
+        if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
+        if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
+        if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
+        if (sinkLogits is not null)
+        {
+            Checks.Floating(sinkLogits);
+            Checks.Shape(sinkLogits, [query.size(2)], "one logit per head of query");
+            Checks.SameDevice(sinkLogits, query, nameof(query));
+        }
+        if (positions is not null) positions.Check(query, key, nameof(positions));
+        else if (key.size(1) < query.size(1))
+            throw new ArgumentException(
+                $"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));
+    }
+}

@@ -1,0 +1,202 @@
+using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Computes the head of a language model and its cross entropy as one operator, which stores only a small part of the logits at a time (arXiv
+/// 2411.09009 explains why that matters).
+/// </summary>
+/// <remarks>
+/// On the CPU, tokens are processed in chunks, and gradients are computed in the forward pass. On a GPU, classes are processed in chunks, and logits
+/// are computed again for the gradients. The gradient of the weight is summed in float32.
+/// </remarks>
+public static class LinearCrossEntropy
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>
+    /// Gets or sets the maximum share of the logits that a GPU stores at a time, in (0, 1]. The default is 1/16. The logits of the last chunk are
+    /// saved for the gradients and the others are computed again. A training step therefore needs four matrix products with a small share, and three
+    /// with a share of 1. A small number of logits is always stored completely.
+    /// </summary>
+    /// <exception cref="ArgumentOutOfRangeException">The value is outside (0, 1].</exception>
+    public static double LogitsShare
+    {
+        get;
+        set => field = value is > 0 and <= 1
+            ? value
+            : throw new ArgumentOutOfRangeException(nameof(value), value, $"LogitsShare is {value}; expected a number in (0, 1]");
+    } = 1.0 / 16;
+
+    /// <summary>Returns the back end that serves activations like <paramref name="hidden"/>.</summary>
+    public static KernelBackend BackendFor(Tensor hidden)
+    {
+        Checks.Floating(hidden);
+        if (Backend == KernelBackend.LibTorch) return KernelBackend.LibTorch;
+        var chosen = SequenceChecks.Choose(Backend, hidden, nameof(LinearCrossEntropy));
+        // in chunks, if none of this library's kernels serves
+        return Backend == KernelBackend.Auto && chosen == KernelBackend.Reference ? KernelBackend.LibTorch : chosen;
+    }
+
+    /// <summary>
+    /// Computes the mean over tokens of -log softmax(logitScale * (hidden weight^T + bias))[target], in nats, plus <paramref name="zLoss"/> times the
+    /// mean of logsumexp^2. Tokens whose target is <paramref name="ignoreIndex"/> do not count. If no token counts, loss and gradients are 0.
+    /// </summary>
+    /// <param name="hidden">The input, shape (T, d), floating point.</param>
+    /// <param name="weight">
+    /// The weight of the head, shape (V, d), float32 or in the dtype of <paramref name="hidden"/>. Products are in the dtype of
+    /// <paramref name="hidden"/>.
+    /// </param>
+    /// <param name="targets">The targets, shape (T), int64, each in [0, V) or <paramref name="ignoreIndex"/>.</param>
+    /// <param name="ignoreIndex">The target that marks a token that does not count. The default is -100.</param>
+    /// <param name="labelSmoothing">
+    /// The share of the target's probability that is spread evenly over all V classes, in [0, 1). The default is 0.
+    /// </param>
+    /// <param name="zLoss">
+    /// The weight of the penalty on the squared log-normalizer (arXiv 2204.02311, section 5), at least 0. The default is 0.
+    /// </param>
+    /// <param name="bias">The bias, shape (V), float32 or in the dtype of <paramref name="hidden"/>. The default, null, means none.</param>
+    /// <param name="logitScale">The multiplier of the logits. The default is 1.</param>
+    /// <param name="tokenWeights">
+    /// The weights of tokens in the mean, shape (T), float32 without a gradient, each finite and at least 0. A sum of 0 gives 0. The default, null,
+    /// means equal weights. On a GPU, the LibTorch back end computes a weighted loss.
+    /// </param>
+    /// <returns>A scalar, float32 (float64 for float64 input).</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
+        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
+    {
+        Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
+        if (!(labelSmoothing is >= 0 and < 1))
+            throw new ArgumentOutOfRangeException(
+                nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
+        Checks.NotNegative(zLoss);
+        var backend = BackendFor(hidden);
+        if (backend == KernelBackend.Cuda && tokenWeights is not null)
+        {
+            if (Backend == KernelBackend.Cuda)
+                throw new NotSupportedException(
+                    "tokenWeights is given; expected null for the Cuda back end. Auto and LibTorch compute a weighted loss on a GPU");
+            backend = KernelBackend.LibTorch;
+        }
+        if (backend == KernelBackend.Reference)
+            return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
+        var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
+        if (backend == KernelBackend.Cuda) return OnCard(hidden, weight, bias, targets, options);
+        bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad,
+            is_grad_enabled() && bias is { requires_grad: true }];
+        return Autograd.Apply([hidden, weight, bias],
+            context =>
+            {
+                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, tokenWeights, options, wanted);
+                context.Save(gradients);
+                return [loss];
+            },
+            context =>
+            {
+                // already computed, for an incoming gradient of 1
+                var incoming = context.Gradients[0]!;
+                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU
+                    && incoming.to(ScalarType.Float64).item<double>() == 1;
+                return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
+            })[0];
+    }
+
+    static Tensor OnCard(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    {
+        long chunk = 0;
+        return Autograd.Apply([hidden, weight, bias],
+            context =>
+            {
+                var (losses, kept) = CrossEntropyCuda.Forward(hidden, weight, bias, targets, options);
+                chunk = kept.Chunk;
+                context.Save(hidden, weight, bias, targets, kept.Statistics, kept.Counted, kept.Buffer);
+                return [losses.sum() / kept.Counted];
+            },
+            context =>
+            {
+                var saved = context.Saved;
+                var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, chunk, saved[6]!);
+                bool last = !LibTorch.CurrentBackwardKeepsGraph();
+                // another pass may follow and must find the same values
+                if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
+                return CrossEntropyCuda.Backward(
+                    saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
+            })[0];
+    }
+
+    /// <summary>Computes the cross entropy of each token in nats, without a gradient.</summary>
+    /// <inheritdoc cref="Forward" path="/param"/>
+    /// <returns>The losses, shape (T), float32; 0 if the target is <paramref name="ignoreIndex"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static Tensor TokenLosses(
+        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+    {
+        Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        var backend = BackendFor(hidden);
+        if (backend == KernelBackend.Reference)
+            return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses
+            : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
+        return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    static void CheckTokenWeights(Tensor tokenWeights, Tensor hidden)
+    {
+        Checks.Shape(tokenWeights, [hidden.size(0)], "one weight per token of hidden");
+        Checks.Type(tokenWeights, ScalarType.Float32);
+        Checks.SameDevice(tokenWeights, hidden, nameof(hidden));
+        if (tokenWeights.device_type != TorchSharp.DeviceType.CPU) return;
+        using var scope = NewDisposeScope();
+        var values = tokenWeights.contiguous();
+        foreach (float value in TensorMemory.Span<float>(values))
+            if (!(value >= 0) || !float.IsFinite(value))
+                throw new ArgumentOutOfRangeException(
+                    nameof(tokenWeights), value, $"tokenWeights contains {value}; expected finite numbers of at least 0");
+        GC.KeepAlive(values);
+    }
+
+    static void Check(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex, Tensor? bias, double logitScale)
+    {
+        Checks.Floating(hidden);
+        Checks.Shape(hidden, [-1, -1], "(tokens, width)");
+        Checks.Shape(weight, [-1, hidden.size(1)], "(vocabulary, width), width as in hidden");
+        Checks.Shape(targets, [hidden.size(0)], "one target per token of hidden");
+        Checks.Type(targets, ScalarType.Int64);
+        Checks.ParameterType(weight, hidden, nameof(hidden));
+        Checks.SameDevice(weight, hidden, nameof(hidden));
+        Checks.SameDevice(targets, hidden, nameof(hidden));
+        if (weight.size(0) < 1)
+            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected a vocabulary of at least 1", nameof(weight));
+        if (bias is not null)
+        {
+            Checks.Shape(bias, [weight.size(0)], "one number per class of weight");
+            Checks.ParameterType(bias, hidden, nameof(hidden));
+            Checks.SameDevice(bias, hidden, nameof(hidden));
+        }
+        if (!double.IsFinite(logitScale))
+            throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
+        // on CUDA, reading the targets would stall the device; a target out of range gives a NaN loss there
+        if (targets.device_type != TorchSharp.DeviceType.CPU) return;
+        using var scope = NewDisposeScope();
+        var (values, index) = (targets.contiguous(), 0L);
+        foreach (long target in TensorMemory.Span<long>(values))
+        {
+            if (target != ignoreIndex && (target < 0 || target >= weight.size(0)))
+                throw new ArgumentOutOfRangeException(
+                    nameof(targets), target,
+                    $"targets[{index}] is {target}; expected a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
+            index++;
+        }
+        GC.KeepAlive(values);
+    }
+}

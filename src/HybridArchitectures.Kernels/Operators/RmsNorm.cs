@@ -1,0 +1,89 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>Implements RMSNorm (arXiv 1910.07467), over the whole last dimension or over equal groups of it.</summary>
+public static class RmsNorm
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm));
+
+    /// <summary>
+    /// Computes x / sqrt(mean(x^2) + epsilon) * weight, with the mean over each of <paramref name="groups"/> equal groups of the last dimension.
+    /// </summary>
+    /// <param name="x">
+    /// The input, shape (..., width), floating point. For bfloat16, statistics and products are float32 and rounded once at the end.
+    /// </param>
+    /// <param name="weight">The weight, shape (width), float32 or in the dtype of <paramref name="x"/>. Null means none.</param>
+    /// <param name="epsilon">The number added to the mean square, above 0. The default is 1e-5.</param>
+    /// <param name="groups">
+    /// The number of groups, a divisor of the width. With the number of heads, each head is normalized separately. The default is 1.
+    /// </param>
+    /// <returns>The output, with the shape and dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
+    {
+        Checks.Floating(x);
+        Checks.Groups(x, groups);
+        Checks.Positive(epsilon);
+        if (weight is not null) CheckWeight(weight, x);
+        return BackendFor(x) switch
+        {
+            KernelBackend.Cpu => Vectorised(x, null, weight, epsilon, groups, false),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(x, null, weight, epsilon, groups, false),
+            _ => RmsNormReference.Forward(x, weight, epsilon, groups),
+        };
+    }
+
+    /// <summary>Computes the norm of x + residual, and the sum, which is the next residual. On a GPU, this is one pass.</summary>
+    /// <param name="x">The input, shape (..., width), floating point.</param>
+    /// <param name="residual">The residual, with the shape and dtype of <paramref name="x"/>.</param>
+    /// <param name="weight">The weight, shape (width), float32 or in the dtype of <paramref name="x"/>. Null means none.</param>
+    /// <param name="epsilon">The number added to the mean square, above 0. The default is 1e-5.</param>
+    /// <param name="groups">The number of equal groups that are normalized separately, a divisor of the width. The default is 1.</param>
+    /// <returns>The normalized sum, and the sum rounded to the dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
+    public static (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual, Tensor? weight, double epsilon = 1e-5, int groups = 1)
+    {
+        Checks.Floating(x);
+        Checks.Groups(x, groups);
+        Checks.Positive(epsilon);
+        Checks.SameShape(residual, x, nameof(x));
+        Checks.Type(residual, x.dtype);
+        Checks.SameDevice(residual, x, nameof(x));
+        if (weight is not null) CheckWeight(weight, x);
+        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0) return NormCuda.ApplyToSum(x, residual, weight, epsilon, groups);
+        var sum = x.add(residual, Scalars.One);
+        return (Forward(sum, weight, epsilon, groups), sum);
+    }
+
+    internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) =>
+        Autograd.Apply([x, gate, weight],
+        context =>
+        {
+            var (output, inverse) = NormKernel.Forward(x, gate, weight, epsilon, groups, normFirst);
+            context.Save(x, gate, weight, inverse);
+            return [output];
+        },
+        context =>
+        {
+            var saved = context.Saved;
+            var (dx, dGate, dWeight) = NormKernel.Backward(
+                context.Gradients[0]!, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
+            return [dx, dGate, dWeight is null ? null : dWeight.to(saved[2]!.dtype)];
+        })[0];
+
+    internal static void CheckWeight(Tensor weight, Tensor x)
+    {
+        Checks.Shape(weight, [x.size(-1)], "one number per channel of x");
+        Checks.ParameterType(weight, x, nameof(x));
+        Checks.SameDevice(weight, x, nameof(x));
+    }
+}

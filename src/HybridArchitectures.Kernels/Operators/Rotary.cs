@@ -1,0 +1,100 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Implements rotary position embeddings (arXiv 2104.09864) in the half-split layout of Llama: x[j] and x[j + R/2] are rotated as a pair, by the
+/// position times the frequency of the pair.
+/// </summary>
+public static class Rotary
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary));
+
+    /// <summary>Returns the frequencies theta^(-2j/R) in radians per token, shape (R/2 rounded up), float32, computed in double precision.</summary>
+    /// <param name="rotaryDimensions">
+    /// R, the number of channels per head that are rotated, at least 1. If it is odd, one more channel is rotated, as in Hugging Face Transformers.
+    /// </param>
+    /// <param name="theta">The base, for example 500000, above 0.</param>
+    /// <param name="scaling">The scaling of slow frequencies for long contexts. The default, null, means none.</param>
+    /// <param name="device">The device of the result. The default, null, means the CPU.</param>
+    /// <exception cref="ArgumentException">A number is invalid. The message names the argument.</exception>
+    public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
+    {
+        if (rotaryDimensions < 1)
+            throw new ArgumentOutOfRangeException(
+                nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
+        Checks.Positive(theta);
+        scaling?.Check(nameof(scaling));
+        var frequencies = new float[(rotaryDimensions + 1) / 2];
+        for (int j = 0; j < frequencies.Length; j++)
+        {
+            double frequency = Math.Pow(theta, -2.0 * j / rotaryDimensions);
+            frequencies[j] = (float)(scaling?.Apply(frequency) ?? frequency);
+        }
+        return tensor(frequencies, ScalarType.Float32, device);
+    }
+
+    /// <summary>Returns cosine and sine of the angles of every position, computed in double precision, so that distant positions are exact.</summary>
+    /// <param name="positions">
+    /// The positions, shape (L) or (B, L), int64, in tokens from the start of the sequence. Values at padding do not matter.
+    /// </param>
+    /// <param name="inverseFrequencies">The frequencies, shape (R/2), float32, see <see cref="InverseFrequencies"/>.</param>
+    /// <returns>Both with shape (1 or B, L, R/2), float32.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies)
+    {
+        Checks.Type(positions, ScalarType.Int64);
+        if (positions.dim() is not (1 or 2))
+            throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
+        Checks.Type(inverseFrequencies, ScalarType.Float32);
+        Checks.Shape(inverseFrequencies, [-1], "one frequency per rotated pair");
+        Checks.SameDevice(positions, inverseFrequencies, nameof(inverseFrequencies));
+        using var scope = NewDisposeScope();
+        var rows = positions.dim() == 1 ? positions.unsqueeze(0) : positions;
+        var angles = rows.to(ScalarType.Float64).unsqueeze(-1) * inverseFrequencies.to(ScalarType.Float64);     // (1 or B, L, R/2)
+        return (cos(angles).to(ScalarType.Float32).MoveToOuterDisposeScope(), sin(angles).to(ScalarType.Float32).MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Rotates queries or keys by their positions.</summary>
+    /// <param name="x">The input, shape (B, L, H, D), floating point, with D at least R. Channels after the first R do not change.</param>
+    /// <param name="cosine">The cosines, shape (1 or B, L, R/2), float32, see <see cref="Table"/>. They receive no gradient.</param>
+    /// <param name="sine">The sines, with the shape and dtype of <paramref name="cosine"/>.</param>
+    /// <returns>The output, with the shape and dtype of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
+    {
+        Checks.Floating(x);
+        Checks.Shape(x, [-1, -1, -1, -1], "(batch, length, heads, head size)");
+        Checks.Type(cosine, ScalarType.Float32);
+        Checks.Shape(cosine, [-1, x.size(1), -1], "(1 or batch, length, rotated pairs)");
+        if (cosine.size(0) != 1 && cosine.size(0) != x.size(0))
+            throw new ArgumentException($"cosine has shape {Checks.Describe(cosine)}; expected 1 or {x.size(0)} rows, as many as x", nameof(cosine));
+        if (cosine.size(2) < 1 || cosine.size(2) * 2 > x.size(3))
+            throw new ArgumentException($"cosine has {cosine.size(2)} pairs; expected 1 to {x.size(3) / 2}, half the head size of x", nameof(cosine));
+        Checks.SameShape(sine, cosine, nameof(cosine));
+        Checks.Type(sine, ScalarType.Float32);
+        Checks.SameDevice(cosine, x, nameof(x));
+        Checks.SameDevice(sine, x, nameof(x));
+        if (BackendFor(x) == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
+        bool cuda = BackendFor(x) == KernelBackend.Cuda;
+        return Autograd.Apply([x],
+            context =>
+            {
+                context.Save(cosine, sine);
+                return [cuda ? RotaryCuda.Turn(x, cosine, sine, back: false) : RotaryKernel.Turn(x, cosine, sine, back: false)];
+            },
+            context =>
+            {
+                var (gradient, cosine, sine) = (context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!);
+                return [cuda ? RotaryCuda.Turn(gradient, cosine, sine, back: true) : RotaryKernel.Turn(gradient, cosine, sine, back: true)];
+            })[0];
+    }
+}

@@ -1,0 +1,43 @@
+using HybridArchitectures.Kernels.Cuda.StateSpace;
+using HybridArchitectures.Kernels.Cuda;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>Bytes that operators keep for their gradient beside inputs and output; those along a sequence per token of one row.</summary>
+static class SavedStateMemory
+{
+    // tokens between two states that the selective scan keeps, float32
+    const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
+
+    const long MaxSavedBytes = 2L << 30;
+
+    /// <summary>Of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
+    public static double Logits(double tokens, long classes, long width, int elementSize, GpuLimits gpu) =>
+        tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, gpu.Multiprocessors) + 4 * sizeof(float));
+
+    /// <summary>Of <see cref="Kernels.Operators.SelectiveScan"/>.</summary>
+    public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
+
+    /// <summary>Of <see cref="Kernels.Operators.StateSpaceDual"/>, whose chunks on CUDA are as long as the GPU's shared memory allows.</summary>
+    /// <param name="heads">Heads.</param>
+    /// <param name="headSize">Channels of a head.</param>
+    /// <param name="groups">Groups of heads.</param>
+    /// <param name="states">States of a channel.</param>
+    /// <param name="chunkSize">The chunk asked for, which counts in main memory.</param>
+    /// <param name="elementSize">Bytes of an activation.</param>
+    /// <param name="tokens">Of all rows: more than 2 GB of states are not kept on CUDA.</param>
+    /// <param name="gpu">The limits of the GPU; null in main memory.</param>
+    public static double StateSpaceDual(
+        long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, GpuLimits? gpu)
+    {
+        double all = (double)heads * headSize * states;
+        if (gpu is null) return 4 * all / Math.Clamp(chunkSize, 8, 64);
+        bool splitFloat32 = elementSize != 2;
+        long most = StateSpaceDualShape.MaxStates(splitFloat32, gpu.SharedMemory), passes = (states + most - 1) / most;
+        var shape = StateSpaceDualShape.For(
+            headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
+        double kept = elementSize * all / shape.Chunk;
+        // the steps and, in two parts, their sums
+        return passes * 3.0 * sizeof(float) * heads + (Kernels.Operators.StateSpaceDual.KeepStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);
+    }
+}

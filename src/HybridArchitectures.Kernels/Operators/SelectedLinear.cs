@@ -1,0 +1,137 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Computes a linear layer in which each row selects one of several weights, as the tokens of a decoding step select their experts. Only selected
+/// weights are read. There is no gradient.
+/// </summary>
+public static class SelectedLinear
+{
+    /// <summary>The largest number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value
+    /// is 128.</summary>
+    public const int MaxSelections = 128;
+
+    /// <summary>Gets or sets the back end. The default value is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns the back end for rows like <paramref name="x"/>.</summary>
+    /// <param name="x">The rows, as in <see cref="Forward"/>.</param>
+    /// <param name="weight">The weights, as in <see cref="Forward"/>.</param>
+    /// <returns>
+    /// Vectorised code for float32 and bfloat16 on the CPU, a kernel for bfloat16 on CUDA if the number of inputs is a multiple of 8, and otherwise
+    /// libtorch, which gathers the selected weights first.
+    /// </returns>
+    public static KernelBackend BackendFor(Tensor x, Tensor weight)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        ArgumentNullException.ThrowIfNull(weight);
+        static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
+        bool inMemory = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
+        bool onCuda = FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda);
+        return Backend switch
+        {
+            KernelBackend.Auto when onCuda => KernelBackend.Cuda,
+            KernelBackend.Auto => inMemory ? KernelBackend.Cpu : KernelBackend.LibTorch,
+            KernelBackend.Cuda when onCuda => Backend,
+            KernelBackend.Cpu when inMemory => Backend,
+            KernelBackend.LibTorch => Backend,
+            KernelBackend.Reference => KernelBackend.LibTorch,
+            KernelBackend.Cpu or KernelBackend.Cuda => throw new ArgumentException(
+                $"SelectedLinear.Backend is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 "
+                + "and BFloat16 in "
+                + "main memory, the CUDA back end BFloat16 with inputs of a multiple of 8", nameof(x)),
+            _ => throw new ArgumentOutOfRangeException(
+            nameof(Backend), Backend, $"SelectedLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+        };
+    }
+
+    /// <summary>Computes y, where y[r] = weight[index[r]] x[r / k], and k is the number of results per row of x.</summary>
+    /// <param name="x">Shape: (rows, inputs), floating point. With bfloat16 input, products are summed in float32.</param>
+    /// <param name="weight">Shape: (groups, outputs, inputs), in the type of <paramref name="x"/>, float32 or bfloat16.</param>
+    /// <param name="index">
+    /// Shape: (results), int64, on the device of <paramref name="x"/>, each from 0 to groups - 1. The number of results is a multiple of rows.
+    /// </param>
+    /// <returns>Shape: (results, outputs), in the type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">
+    /// A shape, type or device is invalid. The values of <paramref name="index"/> are checked only on the CPU.
+    /// </exception>
+    public static Tensor Forward(Tensor x, Tensor weight, Tensor index)
+    {
+        int share = Check(x, weight, index, nameof(weight));
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        if (index.NumberOfElements == 0) return zeros([0, weight.size(1)], x.dtype, x.device).MoveToOuterDisposeScope();
+        var result = BackendFor(x, weight) switch
+        {
+            KernelBackend.Cuda => FewRowsLinearCuda.Forward(x, [(weight, null)], index: index, rowsPerInput: share)[0],
+            KernelBackend.Cpu => OnCpu(x, weight, index, share),
+            _ => Gathered(x, weight, index, share),
+        };
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Computes silu(gate) * up of two such products, each rounded to the type of <paramref name="x"/> as it would be separately.</summary>
+    /// <param name="x">Shape: (rows, inputs), floating point.</param>
+    /// <param name="gate">Shape: (groups, outputs, inputs).</param>
+    /// <param name="up">Shape: (groups, outputs, inputs), in the type of <paramref name="gate"/>.</param>
+    /// <param name="index">Shape: (results), int64.</param>
+    /// <returns>Shape: (results, outputs), in the type of <paramref name="x"/>.</returns>
+    /// <exception cref="ArgumentException">An argument is invalid, as in <see cref="Forward"/>.</exception>
+    public static Tensor ForwardGated(Tensor x, Tensor gate, Tensor up, Tensor index)
+    {
+        int share = Check(x, gate, index, nameof(gate));
+        Check(x, up, index, nameof(up));
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        if (index.NumberOfElements > 0 && BackendFor(x, gate) == KernelBackend.Cuda && BackendFor(x, up) == KernelBackend.Cuda)
+            return FewRowsLinearCuda.Forward(x, [(gate, null), (up, null)], gated: true, index, share)[0].MoveToOuterDisposeScope();
+        return SwiGlu.Forward(Forward(x, gate, index), Forward(x, up, index)).MoveToOuterDisposeScope();
+    }
+
+    static Tensor OnCpu(Tensor x, Tensor weight, Tensor index, int share)
+    {
+        var chosen = TensorMemory.ToArray<long>(index);
+        var results = new Tensor[chosen.Length];
+        // one weight after another; rows that select the same weight find it in the cache
+        for (int row = 0; row < chosen.Length; row++)
+            results[row] = FewRowsLinearCpu.Forward(x.narrow(0, row / share, 1), weight.select(0, chosen[row]), null);
+        return cat(results, 0);
+    }
+
+    static Tensor Gathered(Tensor x, Tensor weight, Tensor index, int share)
+    {
+        var rows = share == 1 ? x : x.repeat_interleave(share, 0);
+        return weight.index_select(0, index).to(x.dtype).bmm(rows.unsqueeze(-1)).squeeze(-1);
+    }
+
+    static int Check(Tensor x, Tensor weight, Tensor index, string name)
+    {
+        Checks.Floating(x);
+        if (x.dim() != 2 || x.size(1) == 0)
+            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs), inputs at least 1", nameof(x));
+        ArgumentNullException.ThrowIfNull(weight, name);
+        Checks.Shape(weight, [-1, -1, x.size(1)], "(groups, outputs, inputs), inputs as in x", name);
+        if (weight.dtype != x.dtype && weight.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
+            throw new ArgumentException($"{name} is {weight.dtype}; expected Float32, BFloat16 or {x.dtype}, the type of x", name);
+        Checks.SameDevice(weight, x, nameof(x), name);
+        Checks.Shape(index, [-1], "one group per result");
+        Checks.Type(index, ScalarType.Int64);
+        Checks.SameDevice(index, x, nameof(x));
+        long results = index.size(0), rows = x.size(0);
+        if (rows == 0 ? results > 0 : results % rows != 0)
+            throw new ArgumentException($"index has {results} numbers; expected a multiple of the {rows} rows of x", nameof(index));
+        if (index.device_type == TorchSharp.DeviceType.CPU && results > 0)
+        {
+            using var scope = NewDisposeScope();
+            long low = index.min().item<long>(), high = index.max().item<long>();
+            if (low < 0 || high >= weight.size(0))
+                throw new ArgumentException($"index holds {(low < 0 ? low : high)}; expected 0 to {weight.size(0) - 1}, the groups of {name}",
+                    nameof(index));
+        }
+        return rows == 0 ? 1 : (int)(results / rows);
+    }
+}

@@ -1,0 +1,155 @@
+using System.Numerics;
+using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Cpu.StateSpace;
+using HybridArchitectures.Kernels.Cuda.StateSpace;
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Implements the state-space dual of Mamba-2 (arXiv 2405.21060). Each head has a recurrence over a P x N state with one decay per token: <c>S[t] =
+/// exp(dt[t] a) S[t-1] + dt[t] x[t] b[t]^T</c>, <c>y[t] = S[t] c[t] + skip x[t]</c>.
+/// </summary>
+/// <remarks>
+/// It is computed chunk by chunk as matrix products (section 6 of the paper), with memory linear in the length. Sums and states are float32, also for
+/// bfloat16 activations. If <c>a</c> is negative, no exponential of a positive number is computed, so a strong decay is as accurate as a weak one.
+/// </remarks>
+/// <example>
+/// <code>
+/// using var scope = NewDisposeScope();
+/// Tensor x = randn(2, 128, 4, 32), dt = rand(2, 128, 4);                                     // (batch, length, heads, head size)
+/// Tensor A = -rand(4), B = randn(2, 128, 1, 16), C = randn(2, 128, 1, 16);                   // one group, state size 16
+/// var (output, state) = StateSpaceDual.Forward(x, dt, A, B, C);
+/// Console.WriteLine($"{string.Join(" x ", output.shape)}, state {string.Join(" x ", state.shape)}");      // 2 x 128 x 4 x 32, state 2 x 4 x 32 x 16
+/// </code>
+/// </example>
+public static class StateSpaceDual
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>
+    /// Gets or sets whether a forward pass on CUDA that records gradients saves the states between chunks, so that the backward pass does not compute
+    /// them again. They need N / 64 times the memory of x; more than 2 GB are never saved. The default is true.
+    /// </summary>
+    public static bool KeepStates { get; set; } = true;
+
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x)
+    {
+        ArgumentNullException.ThrowIfNull(x);
+        return Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+    }
+
+    /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="x">The input, shape (B, L, H, P), float32, bfloat16 or float64: H heads of size P.</param>
+    /// <param name="timeStep">The time steps dt before bias, softplus and limits, shape (B, L, H).</param>
+    /// <param name="a">The decay A, shape (H), float32, negative for a state that decays.</param>
+    /// <param name="b">The input projection B, shape (B, L, G, N). H/G neighbouring heads share a group.</param>
+    /// <param name="c">The output projection C, shape (B, L, G, N).</param>
+    /// <param name="skip">The weight D of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias, shape (H), which is added to <paramref name="timeStep"/>. The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="timeStepLimit">The range to which dt is clamped after the softplus. The default, null, means none.</param>
+    /// <param name="initialState">The initial state, shape (B, H, P, N), float32. The default, null, means zero.</param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <param name="chunkSize">
+    /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. It is limited to 8 to 64 tokens on the CPU
+    /// and 16 to 64 on CUDA.
+    /// </param>
+    /// <returns>
+    /// The output, shape (B, L, H, P), in the dtype of x, and the state after the last token of each row, shape (B, H, P, N), float32.
+    /// </returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null,
+        Tensor? timeStepBias = null, bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? initialState = null,
+        SequenceLayout? layout = null, int chunkSize = 64)
+    {
+        SequenceChecks.Activations(x, nameof(x), "(batch, length, heads, head size)", 4);
+        long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3);
+        SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, length, heads)", batch, length, heads);
+        Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
+        ArgumentNullException.ThrowIfNull(b);
+        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, length, groups, states)",
+            nameof(b));
+        long groups = SequenceChecks.Groups(b.size(2), heads, nameof(b), "heads"), stateSize = b.size(3);
+        SequenceChecks.Beside(b, nameof(b), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
+        SequenceChecks.Beside(c, nameof(c), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
+        SequenceChecks.State(initialState, nameof(initialState), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
+        SequenceChecks.Layout(layout, x);
+        if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
+            throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
+        return BackendFor(x) switch
+        {
+            KernelBackend.Cpu => StateSpaceDualCpu.Forward(
+                x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            KernelBackend.Cuda => StateSpaceDualCuda.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
+            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(
+            x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
+            _ => StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
+        };
+    }
+
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The state, shape (B, H, P, N), float32. It is updated in place.</param>
+    /// <param name="x">The input, shape (B, H, P).</param>
+    /// <param name="timeStep">The time steps, shape (B, H).</param>
+    /// <param name="a">The decay A, shape (H), float32.</param>
+    /// <param name="b">The input projection B, shape (B, G, N).</param>
+    /// <param name="c">The output projection C, shape (B, G, N).</param>
+    /// <param name="skip">The weight of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="timeStepBias">The bias of the time steps, shape (H). The default, null, means none.</param>
+    /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
+    /// <param name="timeStepLimit">The range to which dt is clamped. The default, null, means none.</param>
+    /// <param name="slots">
+    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
+    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
+    /// i.
+    /// </param>
+    /// <returns>The output, shape (B, H, P), in the dtype of x.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
+        bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? slots = null)
+    {
+        SequenceChecks.Activations(x, nameof(x), "(batch, heads, head size)", 3);
+        long batch = x.size(0), heads = x.size(1), headSize = x.size(2);
+        SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, heads)", batch, heads);
+        Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
+        ArgumentNullException.ThrowIfNull(b);
+        if (b.dim() != 3 || b.size(2) == 0)
+            throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, groups, states)", nameof(b));
+        long groups = SequenceChecks.Groups(b.size(1), heads, nameof(b), "heads"), stateSize = b.size(2);
+        SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
+        SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
+        SequenceChecks.Updatable(state, nameof(state));
+        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
+            SlotRows.StateRows(state, slots, x), heads,
+            headSize, stateSize);
+        using var noGrad = no_grad();
+        var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+        if (slots is not null && backend != KernelBackend.Cuda)
+            return SlotRows.Step(state, slots, x, (states, rows) =>
+                Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
+                c.index_select(0, rows), skip, timeStepBias, softplus, timeStepLimit));
+        if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
+        if (backend == KernelBackend.Cuda)
+            return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit, slots);
+        using var scope = NewDisposeScope();
+        var (output, after) = StateSpaceDualReference.Forward(
+            x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
+            softplus, timeStepLimit, state, null);
+        state.copy_(after);
+        return output.squeeze(1).MoveToOuterDisposeScope();
+    }
+
+    static void Parameters(Tensor x, long heads, Tensor a, Tensor? skip, Tensor? timeStepBias, (double Minimum, double Maximum)? limit)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        SequenceChecks.State(a, nameof(a), x, "(heads)", heads);
+        if (skip is not null) SequenceChecks.Beside(skip, nameof(skip), x, "(heads)", heads);
+        if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(heads)", heads);
+        if (limit is { } range && !(range.Minimum >= 0 && range.Minimum <= range.Maximum))
+            throw new ArgumentOutOfRangeException("timeStepLimit", limit, $"timeStepLimit is {range}; expected 0 <= minimum <= maximum");
+    }
+}

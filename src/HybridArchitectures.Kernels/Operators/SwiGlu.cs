@@ -1,0 +1,43 @@
+using HybridArchitectures.Kernels.Cpu;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>Implements the gated activation of SwiGLU feed-forwards (arXiv 2002.05202).</summary>
+public static class SwiGlu
+{
+    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
+    public static KernelBackend Backend { get; set; }
+
+    /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SwiGlu));
+
+    /// <summary>Computes silu(gate) * up.</summary>
+    /// <param name="gate">The gate, any shape, floating point. bfloat16 is computed in float32 and rounded once at the end.</param>
+    /// <param name="up">The up projection, with the shape and dtype of <paramref name="gate"/>.</param>
+    /// <returns>The output, with the shape and dtype of <paramref name="gate"/>.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static Tensor Forward(Tensor gate, Tensor up)
+    {
+        Checks.Floating(gate);
+        Checks.SameShape(up, gate, nameof(gate));
+        Checks.Type(up, gate.dtype);
+        Checks.SameDevice(up, gate, nameof(gate));
+        if (BackendFor(gate) == KernelBackend.Reference) return SwiGluReference.Forward(gate, up);
+        if (BackendFor(gate) == KernelBackend.Cuda) return SwiGluCuda.Apply(gate, up);
+        return Autograd.Apply([gate, up],
+            context =>
+            {
+                context.Save(gate, up);
+                return [SwiGluKernel.Forward(gate, up)];
+            },
+            context =>
+            {
+                var (dGate, dUp) = SwiGluKernel.Backward(context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!);
+                return [dGate, dUp];
+            })[0];
+    }
+}
