@@ -45,11 +45,9 @@ foreach (var (design, rate) in new[] { (inter, 3e-3), (intra, 6e-3) })
     var result = trainer.Run();
     var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 65_536);
     Console.WriteLine($"  {measured.BitsPerByte:f3} bits per byte held out, after {result.Tokens / 1000} kB in {result.Elapsed.TotalSeconds:f0} s");
-    runs.Add(new RunSummary
+    runs.Add(RunSummary.FromTraining(design.Name!, design, result, heldOut: measured) with
     {
-        Name = design.Name!, Design = design, Facts =
-            [new("peak rate", $"{rate:0.##e-0}, the best of 1.5e-3, 3e-3, 6e-3 and 1.2e-2 for this design")], HeldOutLoss = measured.BitsPerByte,
-        Points = [.. result.History.Select(point => new RunPoint(point.Step, point.Tokens, point.Elapsed.TotalSeconds, point.Loss / Math.Log(2)))],
+        Facts = [new("peak rate", $"{rate:0.##e-0}, the best of 1.5e-3, 3e-3, 6e-3 and 1.2e-2 for this design")],
     });
 }
 

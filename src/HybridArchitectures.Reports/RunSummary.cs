@@ -1,6 +1,7 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Training;
 
 namespace HybridArchitectures.Reports;
 
@@ -44,6 +45,67 @@ public sealed record RunSummary
 
     /// <summary>Gets <see cref="TokensPerSecond"/>, or else the mean over the run. Null if there is none.</summary>
     public double? MeanTokensPerSecond => TokensPerSecond ?? (Seconds > 0 ? Tokens / Seconds : null);
+
+    /// <summary>
+    /// Returns the summary of a run of <see cref="Trainer"/>: its losses in the unit of the report, its held-out measurements, and the median speed
+    /// of its reports.
+    /// </summary>
+    /// <param name="name">The name of the run.</param>
+    /// <param name="design">The design of the model.</param>
+    /// <param name="result">The result of <see cref="Trainer.Run"/>.</param>
+    /// <param name="unit">
+    /// The unit of the losses, which must be the unit of the report. The default is bits per byte. The training loss is then converted with the bytes
+    /// per token of the held-out text.
+    /// </param>
+    /// <param name="heldOut">
+    /// The final held-out measurement. It is added to the curve as its last point. The default, null, means the last measurement of the run.
+    /// </param>
+    /// <exception cref="ArgumentException">
+    /// <paramref name="unit"/> is bits per byte, and there is no held-out measurement with a known number of bytes.
+    /// </exception>
+    public static RunSummary FromTraining(
+        string name, HybridDesign design, TrainingResult result, LossUnit unit = LossUnit.BitsPerByte, Training.Evaluation? heldOut = null)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(result);
+        var final = heldOut ?? result.Final;
+        var scale = Scale(unit, final);
+        var speeds = result.History.Select(at => at.TokensPerSecond).Order().ToArray();
+        return new()
+        {
+            Name = name,
+            Design = design,
+            Points = [.. Merge(result, heldOut, scale)],
+            HeldOutLoss = final?.Loss * scale,
+            TokensPerSecond = speeds.Length == 0 ? null : speeds[speeds.Length / 2],
+        };
+    }
+
+    /// <summary>Returns the number by which a loss in nats per token is multiplied.</summary>
+    static double Scale(LossUnit unit, Training.Evaluation? heldOut) => unit switch
+    {
+        LossUnit.NatsPerToken => 1,
+        LossUnit.BitsPerByte when heldOut is { Bytes: > 0 } => heldOut.Tokens / Math.Log(2) / heldOut.Bytes,
+        LossUnit.BitsPerByte => throw new ArgumentException(
+            "unit is BitsPerByte, and no held-out measurement has a known number of bytes; expected one, or the unit NatsPerToken", nameof(unit)),
+        _ => throw new ArgumentOutOfRangeException(nameof(unit), unit, $"unit is {unit}; expected BitsPerByte or NatsPerToken."),
+    };
+
+    /// <summary>Merges reports and measurements: those of one step become one point.</summary>
+    static IEnumerable<RunPoint> Merge(TrainingResult result, Training.Evaluation? heldOut, double scale)
+    {
+        var measured = result.Evaluations.ToDictionary(at => at.Step);
+        if (heldOut is not null) measured[result.Steps] = new(result.Steps, result.Tokens, result.Elapsed, heldOut);
+        var trained = result.History.ToDictionary(at => at.Step);
+        foreach (var step in trained.Keys.Union(measured.Keys).Order())
+        {
+            var (report, evaluation) = (trained.GetValueOrDefault(step), measured.GetValueOrDefault(step));
+            yield return report is not null
+                ? new(step, report.Tokens, report.Elapsed.TotalSeconds, report.Loss * scale, evaluation?.Result.Loss * scale)
+                : new(step, evaluation!.Tokens, evaluation.Elapsed.TotalSeconds, null, evaluation.Result.Loss * scale);
+        }
+    }
 
     internal void Check()
     {
