@@ -1,5 +1,4 @@
 using System.CommandLine;
-using BenchmarkDotNet.Running;
 using HybridArchitectures.Benchmarks.Checkpoints;
 using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
@@ -10,25 +9,9 @@ static class Program
 {
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuOps(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
+        var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
             GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
-    }
-
-    static Command CpuOps()
-    {
-        var filters = new Argument<string[]>(
-            "filter") { Description = "Benchmarks to run, such as *RmsNorm*; all if none is given.", Arity = ArgumentArity.ZeroOrMore };
-        var command = new Command("cpu-ops",
-            "Operators in main memory one by one, with the memory they take, against what a user would compose of TorchSharp's.") { filters };
-        command.SetAction(arguments =>
-        {
-            var chosen = arguments.GetValue(filters) ?? [];
-            var summaries = BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly)
-                .Run(["--filter", .. chosen.Length > 0 ? chosen : ["*Cpu*"]], new CpuConfig());
-            return summaries.Any() && summaries.All(summary => summary.Reports.All(report => report.Success)) ? 0 : 1;
-        });
-        return command;
     }
 
     static Command Cpu()
@@ -39,7 +22,6 @@ static class Program
         var command = new Command("cpu",
             "Operators, a training step and decoding steps in main memory, each compared with plain operators in the same run and with the limit "
             + "of the machine.") { json, filter, rounds };
-        command.Aliases.Add("cpu-ratios");
         command.SetAction(arguments =>
             Guarded(() => CpuRatios.Run(arguments.GetValue(json), arguments.GetValue(filter), arguments.GetValue(rounds))));
         return command;

@@ -2,8 +2,8 @@ using System.Diagnostics;
 using System.Text.Json;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
@@ -87,6 +87,7 @@ static class CpuRatios
             yield return () => Scan(machine, backward);
             yield return () => Convolution(machine, backward);
             yield return () => Dual(machine, backward);
+            foreach (var one in CpuOperators.Cases(machine, backward)) yield return one;
         }
         yield return () => TrainingStep(machine, KernelBackend.LibTorch);
         yield return () => TrainingStep(machine, KernelBackend.Reference);
@@ -95,9 +96,9 @@ static class CpuRatios
         yield return () => HeldWeights(machine);
     }
 
-    static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.From(0.5)).requires_grad_();
+    internal static Tensor Leaf(params long[] sizes) => randn(sizes).mul_(Scalars.From(0.5)).requires_grad_();
 
-    static void Run(Func<Tensor> forward, bool backward)
+    internal static void Run(Func<Tensor> forward, bool backward)
     {
         using var noGrad = backward ? null : no_grad();
         var output = forward();
@@ -110,7 +111,7 @@ static class CpuRatios
         using (plain()) action();
     };
 
-    static IDisposable Sequential() => new PlainOperators(KernelBackend.Reference);
+    static IDisposable Sequential() => PlainOperators.Use(KernelBackend.Reference);
 
     static CpuRatio Operator(string name, string sizes, string against, Func<Tensor> forward, bool backward, (double Ms, string Text) limit) =>
         new($"{name}, {(backward ? "forward + backward" : "forward")}", sizes, against, () => Run(forward, backward),
@@ -172,7 +173,7 @@ static class CpuRatios
         var limit = machine.Limit(bytes, flops, 0);
         return new("training step", $"Quickstart's hybrid, {Rows} x {ContextLength}",
             dual == KernelBackend.LibTorch ? "composed operators, chunked" : "composed operators, loop over tokens",
-            Step, With(() => new PlainOperators(dual), Step), limit.Ms, limit.Text);
+            Step, With(() => PlainOperators.Use(dual), Step), limit.Ms, limit.Text);
     }
 
     static HybridDesign DecodedDesign =>

@@ -1,25 +1,16 @@
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>
-/// Until disposed, every operator is the composition of TorchSharp's that a user would write, the state-space dual by chunks of matrix products
-/// unless said otherwise.
-/// </summary>
-sealed class PlainOperators : IDisposable
+/// <summary>Selects, for a scope, the composition of TorchSharp's operators that a user would write.</summary>
+static class PlainOperators
 {
-    public PlainOperators(KernelBackend dual = KernelBackend.LibTorch)
+    /// <summary>Sets the back ends until the returned scope is disposed.</summary>
+    /// <param name="dual">The back end of the state-space dual. The default is chunks of matrix products.</param>
+    public static IDisposable Use(KernelBackend dual = KernelBackend.LibTorch) => OperatorOptions.Use(new()
     {
-        Set(KernelBackend.Reference);
-        StateSpaceDual.Backend = dual;
-    }
-
-    public void Dispose() => Set(KernelBackend.Auto);
-
-    static void Set(KernelBackend backend)
-    {
-        SelectiveScan.Backend = StateSpaceDual.Backend = CausalConvolution.Backend = backend;
-        RmsNorm.Backend = GatedRmsNorm.Backend = SwiGlu.Backend = Rotary.Backend = LinearCrossEntropy.Backend = FewRowsLinear.Backend = backend;
-    }
+        SelectiveScanBackend = KernelBackend.Reference, StateSpaceDualBackend = dual, CausalConvolutionBackend = KernelBackend.Reference,
+        RmsNormBackend = KernelBackend.Reference, GatedRmsNormBackend = KernelBackend.Reference, SwiGluBackend = KernelBackend.Reference,
+        RotaryBackend = KernelBackend.Reference, LinearCrossEntropyBackend = KernelBackend.Reference, FewRowsLinearBackend = KernelBackend.Reference,
+    });
 }

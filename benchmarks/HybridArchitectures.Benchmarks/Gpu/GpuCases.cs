@@ -129,11 +129,8 @@ static class GpuCases
             var targets = inputs.Fixed(randint(v, tokens, ScalarType.Int64, inputs.Device));
             return () =>
             {
-                double before = LinearCrossEntropy.LogitsShare;
-                if (allLogits) LinearCrossEntropy.LogitsShare = 1;
-                var loss = LinearCrossEntropy.Forward(hidden, weight, targets);
-                LinearCrossEntropy.LogitsShare = before;
-                return loss;
+                using var options = OperatorOptions.Use(new() { LogitsShare = allLogits ? 1 : OperatorOptions.Current.LogitsShare });
+                return LinearCrossEntropy.Forward(hidden, weight, targets);
             };
         });
 
