@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Memory on a GPU that calls of <see cref="Operators.AttentionDecode.Forward"/> use again: counters that are 0 between calls. Without it, each call sets its
-/// own counters to 0 by a launch. A CUDA graph may use it if no other call uses it while the graph runs.
+/// Memory on a GPU that calls of <see cref="Operators.AttentionDecode.Forward"/> use again: counters that are 0 between calls. Without it, each call
+/// sets its own counters to 0 by a launch. A CUDA graph may use it if no other call uses it while the graph runs.
 /// </summary>
 /// <remarks>Calls that share a workspace must follow each other on one stream. Keep it until they have ended.</remarks>
 public sealed class AttentionDecodeWorkspace : IDisposable

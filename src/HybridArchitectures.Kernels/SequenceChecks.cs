@@ -89,12 +89,13 @@ static class SequenceChecks
         var chosen = asked switch
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : cuda ? KernelBackend.Cuda : KernelBackend.Reference,
-            KernelBackend.Cpu when !cpu => throw new ArgumentException(
-                $"{op}.Backend is Cpu, but {name} is {x.dtype} on {x.device}; the CPU back end takes Float32 and BFloat16 in main memory", name),
-            KernelBackend.Cuda when !cuda => throw new ArgumentException(
-                $"{op}.Backend is Cuda, but {name} is {x.dtype} on {x.device}; the CUDA back end takes Float32 and BFloat16 on a CUDA device", name),
+            KernelBackend.Cpu when !cpu => throw new ArgumentException($"the back end of {op} is Cpu; expected another, because {name} is {x.dtype} "
+                + $"on {x.device} and Cpu supports Float32 and BFloat16 in main memory", name),
+            KernelBackend.Cuda when !cuda => throw new ArgumentException($"the back end of {op} is Cuda; expected another, because {name} is "
+                + $"{x.dtype} on {x.device} and Cuda supports Float32 and BFloat16 on a CUDA device", name),
             KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
-            _ => throw new ArgumentOutOfRangeException(nameof(asked), asked, $"{op}.Backend is {asked}; expected Auto, Reference, Cpu or Cuda"),
+            _ => throw new ArgumentOutOfRangeException(
+                nameof(asked), asked, $"the back end of {op} is {asked}; expected Auto, Reference, Cpu or Cuda"),
         };
         KernelEvents.Log.Chosen(op, () => chosen.ToString(), x);
         return chosen;

@@ -3,7 +3,6 @@
 // Passes: forward, training, checkpointed (the same with activation checkpointing), step (one token for every row after a prefill of LENGTH tokens).
 using ExecutedProducts;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -11,7 +10,10 @@ using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 // products of the library's own code do not go through libtorch: its composed forms do
-StateSpaceDual.Backend = FewRowsLinear.Backend = SelectedLinear.Backend = KernelBackend.LibTorch;
+using var options = OperatorOptions.Use(new()
+{
+    StateSpaceDualBackend = KernelBackend.LibTorch, FewRowsLinearBackend = KernelBackend.LibTorch, SelectedLinearBackend = KernelBackend.LibTorch,
+});
 var (folder, rows, length) = (args[0], int.Parse(args[1]), int.Parse(args[2]));
 TorchLibrary.EnsureLoaded();
 foreach (string file in Directory.GetFiles(folder, "*.json"))

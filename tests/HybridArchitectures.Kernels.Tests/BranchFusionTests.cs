@@ -5,10 +5,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public class BranchFusionTests : IDisposable
+public class BranchFusionTests
 {
-    public void Dispose() => BranchFusion.Backend = KernelBackend.Auto;
-
     // first, second, first's weight, second's weight, gate
     static Tensor?[] Inputs(int rows, int width, FusionKind kind, bool weighted)
     {
@@ -55,7 +53,7 @@ public class BranchFusionTests : IDisposable
     [MemberData(nameof(Cases))]
     public void The_CUDA_kernel_matches_the_reference(FusionKind kind, int width, int groups, int otherGroups, bool weighted)
     {
-        BranchFusion.Backend = KernelBackend.Cuda;
+        using var options = OperatorOptions.Use(new() { BranchFusionBackend = KernelBackend.Cuda });
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
         var inputs = Inputs(width > 1000 ? 1 : 3, width, kind, weighted);
@@ -70,7 +68,7 @@ public class BranchFusionTests : IDisposable
     [InlineData(70, 1001, 7)]
     public void The_CUDA_kernel_takes_several_rows_a_block(int rows, int width, int groups)
     {
-        BranchFusion.Backend = KernelBackend.Cuda;
+        using var options = OperatorOptions.Use(new() { BranchFusionBackend = KernelBackend.Cuda });
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);
         var inputs = Inputs(rows, width, FusionKind.Gate, true);
@@ -90,7 +88,7 @@ public class BranchFusionTests : IDisposable
             i => Run(i, FusionKind.Difference, 1, 1), i => Norm(i[0]!, i[2]!) - Norm(i[1]!, i[3]!),
             i => Reference(i, FusionKind.Difference, 1, 1), inputs);
         Check();
-        BranchFusion.Backend = KernelBackend.Cuda;
+        using var options = OperatorOptions.Use(new() { BranchFusionBackend = KernelBackend.Cuda });
         using var emulation = new CudaEmulation();
         Check();
     }

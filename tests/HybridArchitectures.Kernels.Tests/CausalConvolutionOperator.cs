@@ -18,8 +18,6 @@ public sealed class CausalConvolutionOperator : SequenceOperator
 
     public override IReadOnlyList<string> Optional => ["bias", "initialState"];
 
-    public override KernelBackend Backend { set => CausalConvolution.Backend = value; }
-
     public override KernelBackend BackendFor(Tensor x) => CausalConvolution.BackendFor(x);
 
     public override Tensors Inputs(long batch, long length, int variant = 0) => Inputs(batch, length, Sizes[variant].C, Sizes[variant].W);

@@ -9,9 +9,9 @@ namespace HybridArchitectures.Kernels.Tests;
 /// </summary>
 public class ChunkedStateSpaceDualTests : IDisposable
 {
-    public ChunkedStateSpaceDualTests() => StateSpaceDual.Backend = KernelBackend.LibTorch;
+    readonly IDisposable options = OperatorOptions.Use(new() { StateSpaceDualBackend = KernelBackend.LibTorch });
 
-    public void Dispose() => StateSpaceDual.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 

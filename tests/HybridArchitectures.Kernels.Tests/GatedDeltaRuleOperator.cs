@@ -15,8 +15,6 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
 
     public override IReadOnlyList<string> Optional => ["initialState"];
 
-    public override KernelBackend Backend { set => GatedDeltaRule.Backend = value; }
-
     public override KernelBackend BackendFor(Tensor x) => GatedDeltaRule.BackendFor(x);
 
     public override Tensors Inputs(long batch, long length, int variant = 0)

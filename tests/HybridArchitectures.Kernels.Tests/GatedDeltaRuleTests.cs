@@ -108,17 +108,10 @@ public class GatedDeltaRuleTests
         using var scope = NewDisposeScope();
         var inputs = op.Inputs(1, 5);
         Assert.Equal(KernelBackend.LibTorch, GatedDeltaRule.BackendFor(inputs["value"]));
-        try
-        {
-            GatedDeltaRule.Backend = KernelBackend.Cpu;
+        using (OperatorOptions.Use(new() { GatedDeltaRuleBackend = KernelBackend.Cpu }))
             Assert.Contains("expected Auto, LibTorch or Reference", Assert.Throws<ArgumentException>(() => op.Forward(inputs)).Message);
-            GatedDeltaRule.Backend = KernelBackend.Reference;
+        using (OperatorOptions.Use(new() { GatedDeltaRuleBackend = KernelBackend.Reference }))
             Assert.Equal(KernelBackend.Reference, GatedDeltaRule.BackendFor(inputs["value"]));
-        }
-        finally
-        {
-            GatedDeltaRule.Backend = KernelBackend.Auto;
-        }
     }
 
     [Fact]

@@ -76,15 +76,8 @@ public class LinearCrossEntropyTests
         var each = LinearCrossEntropy.TokenLosses(hidden, weight, targets).data<float>().ToArray();
         float Loss(params float[] weights)
         {
-            LinearCrossEntropy.Backend = backend;
-            try
-            {
-                return LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: tensor(weights)).item<float>();
-            }
-            finally
-            {
-                LinearCrossEntropy.Backend = KernelBackend.Auto;
-            }
+            using var options = OperatorOptions.Use(new() { LinearCrossEntropyBackend = backend });
+            return LinearCrossEntropy.Forward(hidden, weight, targets, tokenWeights: tensor(weights)).item<float>();
         }
         Assert.Equal((each[0] + each[2] + each[3]) / 3, Loss(1, 1, 1, 1), 1e-5f);
         Assert.Equal((0.5f * each[0] + 2 * each[3]) / 2.5f, Loss(0.5f, 9, 0, 2), 1e-5f);
@@ -234,17 +227,10 @@ public class LinearCrossEntropyTests
             given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, 0.01, given[2], 0.9), inputs, ScalarType.Float32);
         var (vectorised, each) = (All(),
             LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets));
-        LinearCrossEntropy.Backend = backend;
-        try
-        {
-            foreach (var (expected, actual) in All().Zip(vectorised)) OperatorCheck.Close(expected, actual, 1e-5, "a result");
-            OperatorCheck.Close(LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets), each,
-                1e-5, "the token losses");
-        }
-        finally
-        {
-            LinearCrossEntropy.Backend = KernelBackend.Auto;
-        }
+        using var options = OperatorOptions.Use(new() { LinearCrossEntropyBackend = backend });
+        foreach (var (expected, actual) in All().Zip(vectorised)) OperatorCheck.Close(expected, actual, 1e-5, "a result");
+        OperatorCheck.Close(LinearCrossEntropy.TokenLosses(inputs[0]!.to(ScalarType.Float32), inputs[1]!.to(ScalarType.Float32), targets), each,
+            1e-5, "the token losses");
     }
 
     [Fact]

@@ -17,8 +17,6 @@ public sealed class SelectiveScanOperator : SequenceOperator
 
     public override IReadOnlyList<string> Optional => ["skip", "gate", "timeStepBias", "initialState"];
 
-    public override KernelBackend Backend { set => SelectiveScan.Backend = value; }
-
     public override KernelBackend BackendFor(Tensor x) => SelectiveScan.BackendFor(x);
 
     public override Tensors Inputs(long batch, long length, int variant = 0) =>

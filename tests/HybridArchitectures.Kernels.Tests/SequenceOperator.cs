@@ -28,8 +28,6 @@ public abstract class SequenceOperator
 
     public abstract int Variants { get; }
 
-    public abstract KernelBackend Backend { set; }
-
     public abstract KernelBackend BackendFor(Tensor x);
 
     /// <summary>The permitted difference between the float32 states of a whole row and of single steps, for an output like this one.</summary>

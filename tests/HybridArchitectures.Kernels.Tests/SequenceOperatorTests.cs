@@ -18,8 +18,6 @@ public abstract class SequenceOperatorTests
 
     IReadOnlyList<string> Timed => Operator.Timed;
 
-    KernelBackend Backend { set => Operator.Backend = value; }
-
     protected Tensors Inputs(long batch, long length, int variant = 0) => Operator.Inputs(batch, length, variant);
 
     protected (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Operator.Forward(inputs, layout);
@@ -104,15 +102,7 @@ public abstract class SequenceOperatorTests
         var exact = Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.BFloat16);
         var ours = Evaluate(inputs, ScalarType.BFloat16);
         Tensors reference;
-        try
-        {
-            Backend = KernelBackend.Reference;
-            reference = Evaluate(inputs, ScalarType.BFloat16);
-        }
-        finally
-        {
-            Backend = KernelBackend.Auto;
-        }
+        using (OperatorOptions.Use(new() { Backend = KernelBackend.Reference })) reference = Evaluate(inputs, ScalarType.BFloat16);
         foreach (var name in exact.Keys)
         {
             // where both are exact but for float32 rounding, such as in the final state, that rounding is the measure
@@ -271,17 +261,11 @@ public abstract class SequenceOperatorTests
         Assert.Equal(KernelBackend.Cpu, Operator.BackendFor(inputs["x"].to(ScalarType.Float32)));
         Assert.Equal(KernelBackend.Cpu, Operator.BackendFor(inputs["x"].to(ScalarType.BFloat16)));
         Assert.Equal(KernelBackend.Reference, Operator.BackendFor(inputs["x"]));
-        try
-        {
-            Backend = KernelBackend.Cpu;
+        using (OperatorOptions.Use(new() { Backend = KernelBackend.Cpu }))
             Assert.Contains("Float64", Assert.Throws<ArgumentException>("x", () => Forward(inputs)).Message);
-            Backend = KernelBackend.Reference;
+        using (OperatorOptions.Use(new() { Backend = KernelBackend.Reference }))
             Assert.Equal(KernelBackend.Reference, Operator.BackendFor(inputs["x"].to(ScalarType.Float32)));
-        }
-        finally
-        {
-            Backend = KernelBackend.Auto;
-        }
+        Assert.Equal(KernelBackend.Cpu, Operator.BackendFor(inputs["x"].to(ScalarType.Float32)));
     }
 
     [Fact]

@@ -5,11 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>Single steps over states in gathered slots: what the same steps give over states of their own, and nothing else is touched.</summary>
-public class SlotTests : IDisposable
+public class SlotTests
 {
     static readonly long[] Slots = [4, -1, 0, 2, -1];
-
-    public void Dispose() => SelectiveScan.Backend = StateSpaceDual.Backend = CausalConvolution.Backend = KernelBackend.Auto;
 
     // step(state, rows of the inputs that are taken, slots)
     static void Check(Tensor state, Func<Tensor, Tensor?, Tensor?, Tensor> step)
@@ -65,7 +63,7 @@ public class SlotTests : IDisposable
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         using var noGrad = no_grad();
-        SelectiveScan.Backend = StateSpaceDual.Backend = CausalConvolution.Backend = backend;
+        using var options = OperatorOptions.Use(new() { Backend = backend });
         if (backend == KernelBackend.Cuda) CudaEmulation.BothOrders(() => CheckAll(type));
         else CheckAll(type);
     }

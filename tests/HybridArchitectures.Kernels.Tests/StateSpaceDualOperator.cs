@@ -19,8 +19,6 @@ public sealed class StateSpaceDualOperator : SequenceOperator
 
     public override IReadOnlyList<string> Optional => ["skip", "timeStepBias", "initialState"];
 
-    public override KernelBackend Backend { set => StateSpaceDual.Backend = value; }
-
     public override KernelBackend BackendFor(Tensor x) => StateSpaceDual.BackendFor(x);
 
     // tensor cores take decayed bfloat16 inputs rounded to bfloat16: 2^-9 each, as the paper's implementation does

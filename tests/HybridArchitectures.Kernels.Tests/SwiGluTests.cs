@@ -90,19 +90,15 @@ public class SwiGluTests
         Assert.Equal(KernelBackend.Cpu, SwiGlu.BackendFor(gate));
         Assert.Equal(KernelBackend.Reference, SwiGlu.BackendFor(gate.to(ScalarType.Float64)));
         var vectorised = SwiGlu.Forward(gate, up);
-        try
+        using (OperatorOptions.Use(new() { SwiGluBackend = KernelBackend.Reference }))
         {
-            SwiGlu.Backend = KernelBackend.Reference;
             Assert.Equal(KernelBackend.Reference, SwiGlu.BackendFor(gate));
             Assert.True(SwiGlu.Forward(gate, up).allclose(vectorised, 1e-6, 1e-6));
-            SwiGlu.Backend = KernelBackend.Cpu;
+        }
+        using (OperatorOptions.Use(new() { SwiGluBackend = KernelBackend.Cpu }))
             Assert.Contains("Float64", Assert.ThrowsAny<ArgumentException>(
                 () => SwiGlu.Forward(gate.to(ScalarType.Float64), up.to(ScalarType.Float64))).Message);
-        }
-        finally
-        {
-            SwiGlu.Backend = KernelBackend.Auto;
-        }
+        Assert.Equal(KernelBackend.Cpu, SwiGlu.BackendFor(gate));
     }
 
     [Theory]

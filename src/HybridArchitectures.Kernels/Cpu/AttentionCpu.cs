@@ -11,7 +11,8 @@ namespace HybridArchitectures.Kernels.Cpu;
 static class AttentionCpu
 {
     /// <summary>
-    /// Computes softmax(scale * query key^T) value. The arguments are those of <see cref="Operators.FusedAttention.Forward"/>, with value as wide as query.
+    /// Computes softmax(scale * query key^T) value. The arguments are those of <see cref="Operators.FusedAttention.Forward"/>, with value as wide as
+    /// query.
     /// </summary>
     public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks,
         AttentionPositions? positions) =>

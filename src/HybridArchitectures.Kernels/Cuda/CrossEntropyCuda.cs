@@ -17,9 +17,6 @@ static class CrossEntropyCuda
     // the tiles of the products in cuBLAS
     const long TileRows = 128, TileColumns = 256;
 
-    /// <summary>Gets or sets the minimum number of logits of a chunk: fewer would not fill a GPU.</summary>
-    internal static long MinLogits { get; set; } = 16 << 20;
-
     /// <summary>
     /// Contains what backward needs from forward: the normalisers of tokens (T, 4), the number of tokens that count (1), the classes of a chunk, and
     /// the buffer, which contains the logits of the last chunk.
@@ -39,7 +36,8 @@ static class CrossEntropyCuda
     /// </summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
-        long most = Math.Max((long)(classes * Operators.LinearCrossEntropy.LogitsShare), MinLogits / Math.Max(1, tokens));
+        var options = OperatorOptions.Current;
+        long most = Math.Max((long)(classes * options.LogitsShare), options.Thresholds.MinLogits / Math.Max(1, tokens));
         if (most >= classes) return classes;
         if (most < TileRows) return Math.Max(1, most);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors

@@ -6,13 +6,9 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>Provides what kernels need to know of tensors: addresses, row strides, and whether 16-byte accesses are possible.</summary>
 static unsafe class CudaMemory
 {
-    /// <summary>
-    /// Gets or sets the function that allocates the memory to which kernels write. Tests replace it with guarded and poisoned memory.
-    /// </summary>
-    internal static Func<long[], ScalarType, Device, Tensor> Allocator { get; set; } = static (sizes, type, device) => empty(sizes, type, device);
-
     /// <summary>Returns a new contiguous tensor with undefined contents on the device of <paramref name="like"/>.</summary>
-    public static Tensor New(Tensor like, ScalarType type, params long[] sizes) => Allocator(sizes, type, like.device);
+    public static Tensor New(Tensor like, ScalarType type, params long[] sizes) =>
+        OperatorOptions.Current.Allocator is { } allocate ? allocate(sizes, type, like.device) : empty(sizes, type, like.device);
 
     /// <summary>Returns a new contiguous tensor of the same shape and type with undefined contents.</summary>
     public static Tensor NewLike(Tensor tensor)

@@ -16,11 +16,10 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </remarks>
 public static class AttentionDecode
 {
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.AttentionDecodeBackend);
+
     /// <summary>The largest number of queries per row. The value is 8.</summary>
     public const int MaxQueries = AttentionDecodeWorkspace.MaxQueries;
-
-    /// <summary>Gets or sets the back end. The default value is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
 
     /// <summary>Returns softmax(scale * query key^T) value over the cached keys that each query sees.</summary>
     /// <param name="query">Shape: (batch, queries, heads, headSize), floating point, 1 to <see cref="MaxQueries"/> queries.</param>
@@ -62,7 +61,7 @@ public static class AttentionDecode
         var backend = BackendFor(query);
         if (backend == KernelBackend.Cuda && AttentionDecodeCuda.Refusal(query, keys, values) is { } refusal)
         {
-            if (Backend == KernelBackend.Cuda) throw new ArgumentException($"AttentionDecode.Backend is Cuda, but {refusal}");
+            if (Backend == KernelBackend.Cuda) throw new ArgumentException($"the back end of AttentionDecode is Cuda, but {refusal}");
             backend = KernelBackend.LibTorch;
         }
         KernelEvents.Log.Chosen(nameof(AttentionDecode), backend.ToString, query);

@@ -6,15 +6,12 @@ namespace HybridArchitectures.Kernels.Operators;
 
 /// <summary>
 /// Combines the two branches of an intra-layer hybrid before their joint projection (arXiv 2510.04800, section 3.2), in one pass: each branch is
-/// normalized and scaled per channel, and the two are combined. Statistics are float32, also for bfloat16.
+/// normalized and scaled per channel, and the two are combined. Statistics are float32, also for bfloat16. On the CPU, the norms are this library's
+/// and the rest is libtorch's.
 /// </summary>
 public static class BranchFusion
 {
-    /// <summary>
-    /// Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>. On the CPU, the norms are this library's and the rest is
-    /// libtorch's.
-    /// </summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.BranchFusionBackend);
 
     /// <summary>Returns the back end that serves branches like <paramref name="value"/>.</summary>
     public static KernelBackend BackendFor(Tensor value)

@@ -11,8 +11,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 public static class CausalConvolution
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.CausalConvolutionBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(CausalConvolution));
@@ -83,8 +82,8 @@ public static class CausalConvolution
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
             throw new ArgumentException(
-                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set CausalConvolution.Backend to "
-                + "Reference", "weight");
+                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set the back end to "
+                + "Reference (OperatorOptions)", "weight");
         return backend;
     }
 

@@ -8,11 +8,10 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>Computes a linear layer over a few rows without a gradient, as in decoding, where the time is that of reading the weight once.</summary>
 public static class FewRowsLinear
 {
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.FewRowsLinearBackend);
+
     /// <summary>The maximum number of rows for which the CPU back end is selected. With more rows, a matrix product is faster.</summary>
     public const int MaxRows = 4;
-
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
 
     /// <summary>
     /// The maximum number of rows for which the CUDA back end is selected, for bfloat16 rows and weights. The result of a row does not depend on the
@@ -37,16 +36,16 @@ public static class FewRowsLinear
         {
             KernelBackend.Auto when onCuda => KernelBackend.Cuda,
             KernelBackend.Cuda when !onCuda => throw new ArgumentException(
-                $"FewRowsLinear.Backend is Cuda, but x is {x.dtype} {Checks.Describe(x)} on {x.device} and weight {weight.dtype}; "
+                $"the back end of FewRowsLinear is Cuda, but x is {x.dtype} {Checks.Describe(x)} on {x.device} and weight {weight.dtype}; "
                 + $"the CUDA back end takes up to {MaxCudaRows} rows of BFloat16 with inputs of a multiple of 8", nameof(x)),
             KernelBackend.Auto => fits && x.NumberOfElements <= MaxRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
             KernelBackend.Cpu when !fits => throw new ArgumentException(
-                $"FewRowsLinear.Backend is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 and "
-                + "BFloat16 in main memory", nameof(x)),
+                $"the back end of FewRowsLinear is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end "
+                + "takes Float32 and BFloat16 in main memory", nameof(x)),
             KernelBackend.Cpu or KernelBackend.LibTorch or KernelBackend.Cuda => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
             _ => throw new ArgumentOutOfRangeException(
-            nameof(Backend), Backend, $"FewRowsLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            "backend", Backend, $"the back end of FewRowsLinear is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
         };
     }
 

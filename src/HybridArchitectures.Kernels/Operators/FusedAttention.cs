@@ -16,8 +16,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </remarks>
 public static class FusedAttention
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.FusedAttentionBackend);
 
     /// <summary>
     /// Returns the back end that serves queries like <paramref name="query"/>. With <see cref="KernelBackend.Auto"/>, calls that
@@ -133,7 +132,8 @@ public static class FusedAttention
     static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
     {
         var refusal = AttentionCuda.Refusal(query, key, value, scale, positions, sinkLogits);
-        if (refusal is not null && Backend == KernelBackend.Cuda) throw new ArgumentException($"FusedAttention.Backend is Cuda, but {refusal}");
+        if (refusal is not null && Backend == KernelBackend.Cuda)
+            throw new ArgumentException($"the back end of FusedAttention is Cuda, but {refusal}");
         return refusal is null;
     }
 

@@ -16,8 +16,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </remarks>
 public static class GatedDeltaRule
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GatedDeltaRuleBackend);
 
     /// <summary>
     /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
@@ -31,7 +30,7 @@ public static class GatedDeltaRule
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
             KernelBackend.Reference => KernelBackend.Reference,
             _ => throw new ArgumentException(
-            $"{nameof(GatedDeltaRule)}.{nameof(Backend)} is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
+            $"the back end of GatedDeltaRule is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
         };
     }
 

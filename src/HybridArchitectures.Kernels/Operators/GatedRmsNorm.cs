@@ -7,8 +7,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>Implements RMSNorm with a SiLU gate, as at the end of Mamba-2 blocks (arXiv 2405.21060).</summary>
 public static class GatedRmsNorm
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GatedRmsNormBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(GatedRmsNorm));

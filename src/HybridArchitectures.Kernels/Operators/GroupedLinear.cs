@@ -10,10 +10,9 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 public static class GroupedLinear
 {
-    const int Alignment = 16;       // the alignment of rows in bytes that libtorch's operator requires
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GroupedLinearBackend);
 
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    const int Alignment = 16;       // the alignment of rows in bytes that libtorch's operator requires
 
     /// <summary>
     /// Returns the back end that serves rows like <paramref name="x"/> with weights like <paramref name="weight"/>: libtorch's operator for float32,
@@ -32,11 +31,11 @@ public static class GroupedLinear
         {
             KernelBackend.Auto => fits ? KernelBackend.LibTorch : KernelBackend.Reference,
             KernelBackend.LibTorch when !fits => throw new ArgumentException(
-                $"GroupedLinear.Backend is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}; its operator takes rows of whole "
+                $"the back end of GroupedLinear is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}; its operator takes rows of whole "
                 + $"multiples of {Alignment} bytes", nameof(weight)),
             KernelBackend.LibTorch or KernelBackend.Reference => Backend,
             _ => throw new ArgumentOutOfRangeException(
-            nameof(Backend), Backend, $"GroupedLinear.Backend is {Backend}; expected Auto, Reference or LibTorch"),
+            "backend", Backend, $"the back end of GroupedLinear is {Backend}; expected Auto, Reference or LibTorch"),
         };
     }
 

@@ -16,22 +16,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </remarks>
 public static class LinearCrossEntropy
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
-
-    /// <summary>
-    /// Gets or sets the maximum share of the logits that a GPU stores at a time, in (0, 1]. The default is 1/16. The logits of the last chunk are
-    /// saved for the gradients and the others are computed again. A training step therefore needs four matrix products with a small share, and three
-    /// with a share of 1. A small number of logits is always stored completely.
-    /// </summary>
-    /// <exception cref="ArgumentOutOfRangeException">The value is outside (0, 1].</exception>
-    public static double LogitsShare
-    {
-        get;
-        set => field = value is > 0 and <= 1
-            ? value
-            : throw new ArgumentOutOfRangeException(nameof(value), value, $"LogitsShare is {value}; expected a number in (0, 1]");
-    } = 1.0 / 16;
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.LinearCrossEntropyBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="hidden"/>.</summary>
     public static KernelBackend BackendFor(Tensor hidden)

@@ -9,8 +9,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>Implements RMSNorm (arXiv 1910.07467), over the whole last dimension or over equal groups of it.</summary>
 public static class RmsNorm
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.RmsNormBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(RmsNorm));

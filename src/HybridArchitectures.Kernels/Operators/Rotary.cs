@@ -12,8 +12,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 public static class Rotary
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.RotaryBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(Rotary));

@@ -38,6 +38,6 @@ static class SavedStateMemory
             headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
         double kept = elementSize * all / shape.Chunk;
         // the steps and, in two parts, their sums
-        return passes * 3.0 * sizeof(float) * heads + (Kernels.Operators.StateSpaceDual.KeepStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);
+        return passes * 3.0 * sizeof(float) * heads + (OperatorOptions.Current.SaveChunkStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);
     }
 }

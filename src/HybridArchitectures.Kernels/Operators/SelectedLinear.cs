@@ -11,12 +11,11 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 public static class SelectedLinear
 {
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.SelectedLinearBackend);
+
     /// <summary>The largest number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value
     /// is 128.</summary>
     public const int MaxSelections = 128;
-
-    /// <summary>Gets or sets the back end. The default value is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
 
     /// <summary>Returns the back end for rows like <paramref name="x"/>.</summary>
     /// <param name="x">The rows, as in <see cref="Forward"/>.</param>
@@ -41,11 +40,10 @@ public static class SelectedLinear
             KernelBackend.LibTorch => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
             KernelBackend.Cpu or KernelBackend.Cuda => throw new ArgumentException(
-                $"SelectedLinear.Backend is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end takes Float32 "
-                + "and BFloat16 in "
-                + "main memory, the CUDA back end BFloat16 with inputs of a multiple of 8", nameof(x)),
+                $"the back end of SelectedLinear is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end "
+                + "takes Float32 and BFloat16 in main memory, the CUDA back end BFloat16 with inputs of a multiple of 8", nameof(x)),
             _ => throw new ArgumentOutOfRangeException(
-            nameof(Backend), Backend, $"SelectedLinear.Backend is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            "backend", Backend, $"the back end of SelectedLinear is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
         };
     }
 

@@ -21,8 +21,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </example>
 public static class SelectiveScan
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.SelectiveScanBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SelectiveScan));
@@ -123,8 +122,8 @@ public static class SelectiveScan
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaxStates)
             throw new ArgumentException(
-                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set SelectiveScan.Backend to Reference",
-                "a");
+                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set the back end "
+                + "to Reference (OperatorOptions)", "a");
         return backend;
     }
 

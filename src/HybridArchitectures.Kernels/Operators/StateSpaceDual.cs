@@ -26,14 +26,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </example>
 public static class StateSpaceDual
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
-
-    /// <summary>
-    /// Gets or sets whether a forward pass on CUDA that records gradients saves the states between chunks, so that the backward pass does not compute
-    /// them again. They need N / 64 times the memory of x; more than 2 GB are never saved. The default is true.
-    /// </summary>
-    public static bool KeepStates { get; set; } = true;
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.StateSpaceDualBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x)

@@ -9,8 +9,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>Implements the gated activation of SwiGLU feed-forwards (arXiv 2002.05202).</summary>
 public static class SwiGlu
 {
-    /// <summary>Gets or sets the back end. The default is <see cref="KernelBackend.Auto"/>.</summary>
-    public static KernelBackend Backend { get; set; }
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.SwiGluBackend);
 
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SwiGlu));

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="Operators.AttentionDecode"/> with all scores in memory, for any floating-point dtype and device.</summary>
+/// <summary>
+/// Implements the formula of <see cref="Operators.AttentionDecode"/> with all scores in memory, for any floating-point dtype and device.
+/// </summary>
 public static class AttentionDecodeReference
 {
     /// <summary>Computes the operator.</summary>

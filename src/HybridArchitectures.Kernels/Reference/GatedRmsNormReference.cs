@@ -2,7 +2,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Reference;
 
-/// <summary>Implements the formula of <see cref="Operators.GatedRmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.</summary>
+/// <summary>
+/// Implements the formula of <see cref="Operators.GatedRmsNorm"/>, for any floating-point dtype and device, with libtorch's gradients.
+/// </summary>
 public static class GatedRmsNormReference
 {
     /// <summary>Computes norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) if the norm comes first.</summary>

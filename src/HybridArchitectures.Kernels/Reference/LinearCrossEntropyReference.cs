@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
-/// Implements the formula of <see cref="Operators.LinearCrossEntropy"/> with all logits in memory, for any floating-point dtype and device, with libtorch's
-/// gradients.
+/// Implements the formula of <see cref="Operators.LinearCrossEntropy"/> with all logits in memory, for any floating-point dtype and device, with
+/// libtorch's gradients.
 /// </summary>
 public static class LinearCrossEntropyReference
 {

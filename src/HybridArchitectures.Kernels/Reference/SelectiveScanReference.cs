@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
-/// Implements the selective scan token by token, with libtorch's gradients. The arguments are those of <see cref="Operators.SelectiveScan.Forward"/>; b and c
-/// have shape (B, L, G, N).
+/// Implements the selective scan token by token, with libtorch's gradients. The arguments are those of <see cref="Operators.SelectiveScan.Forward"/>;
+/// b and c have shape (B, L, G, N).
 /// </summary>
 static class SelectiveScanReference
 {

@@ -36,8 +36,8 @@ public static class Autograd
     /// </param>
     /// <param name="backward">
     /// Returns one gradient for each of <paramref name="inputs"/>, or null where there is none. The function runs in a dispose scope, and on CUDA on
-    /// a thread of libtorch. A leaf keeps the memory of its gradient. Do not return a gradient that shares memory with a tensor that is used outside
-    /// the context (its gradients and saved tensors can be returned).
+    /// a thread of libtorch, with the <see cref="ExecutionContext"/> of this call. A leaf keeps the memory of its gradient. Do not return a gradient
+    /// that shares memory with a tensor that is used outside the context (its gradients and saved tensors can be returned).
     /// </param>
     /// <returns>The outputs, in the current dispose scope.</returns>
     public static Tensor[] Apply(IReadOnlyList<Tensor?> inputs, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)

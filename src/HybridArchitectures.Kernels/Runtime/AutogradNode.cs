@@ -26,6 +26,7 @@ sealed unsafe class AutogradNode
     readonly ApplyCallback apply;
     readonly DeletedCallback deleted;
     readonly Func<BackwardContext, Tensor?[]> backward;
+    readonly ExecutionContext? caller = ExecutionContext.Capture();     // of the forward call, whose options apply to its gradient
     readonly bool[] needs, leaves;                          // per input: whether its gradient is needed, and whether it is such a leaf
     readonly int[] edges;                                   // which inputs are given, because absent ones have no edge
     readonly nint* slots;                                   // the handles of the returned gradients
@@ -73,7 +74,8 @@ sealed unsafe class AutogradNode
     }
 
     public static Tensor[] Record(
-        IReadOnlyList<Tensor?> inputs, bool[] needs, ForwardContext context, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
+        IReadOnlyList<Tensor?> inputs, bool[] needs, ForwardContext context, Func<ForwardContext, Tensor[]> forward,
+        Func<BackwardContext, Tensor?[]> backward)
     {
         var edges = Enumerable.Range(0, inputs.Count).Where(i => inputs[i] is not null).ToArray();
         nint[] wrapped;
@@ -159,7 +161,7 @@ sealed unsafe class AutogradNode
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
             // before the gradient function, which may dispose its arguments
             var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
-            var results = backward(new BackwardContext(incoming, unpacked, needs));
+            var results = RunBackward(new BackwardContext(incoming, unpacked, needs));
             if (results.Length != needs.Length)
                 throw new InvalidOperationException(
                     $"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
@@ -182,6 +184,14 @@ sealed unsafe class AutogradNode
             Volatile.Write(ref lastError, error);
             return new NativeTensors { Data = slots, Count = 0 };           // a wrong number of gradients: libtorch ends this backward pass
         }
+    }
+
+    Tensor?[] RunBackward(BackwardContext arguments)
+    {
+        if (caller is null) return backward(arguments);
+        Tensor?[] results = [];
+        ExecutionContext.Run(caller, _ => results = backward(arguments), null);
+        return results;
     }
 
     // the gradient function of a later operator returned only nulls: there is nothing to pass on

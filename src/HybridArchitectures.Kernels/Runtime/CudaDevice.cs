@@ -23,7 +23,7 @@ sealed unsafe class CudaDevice
         if (Capability < 80)
             throw new CudaException(
                 $"CUDA device {index} has compute capability {Capability / 10}.{Capability % 10}; the kernels need 8.0 (Ampere) or later. Set the "
-                + "operator's Backend to Reference.");
+                + "back end to Reference (OperatorOptions).");
         Multiprocessors = driver.Attribute(device, CudaDriver.MultiprocessorCount);
         SharedMemory = driver.Attribute(device, CudaDriver.MaxSharedMemory);
         context = driver.PrimaryContext(device);

@@ -75,8 +75,8 @@ sealed class CudaRuntime
         foreach (var name in NativeNames.CudaDriver)
             if (NativeLibrary.TryLoad(name, out var handle)) return handle;
         throw new CudaException(
-            $"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the operator's "
-            + "Backend to Reference.");
+            $"no CUDA driver: {string.Join(" or ", NativeNames.CudaDriver)} cannot be loaded. Install NVIDIA's driver, or set the back end "
+            + "to Reference (OperatorOptions).");
     }
 
     internal static nint LoadCompiler()
@@ -87,7 +87,7 @@ sealed class CudaRuntime
             $"no NVRTC, which compiles the kernels: it is neither in the folder of libtorch ({TorchLibrary.Folder}) nor on the system's "
             + "library path. "
             + "A CUDA libtorch brings it (TorchSharp-cuda-linux / TorchSharp-cuda-windows, or a Python PyTorch with CUDA); else set the "
-            + "operator's Backend to Reference.");
+            + "back end to Reference (OperatorOptions).");
     }
 
     sealed class EndOfEmulation : IDisposable

@@ -19,7 +19,7 @@ namespace HybridArchitectures.Cost;
 /// </param>
 /// <param name="Loss">
 /// The bytes that the loss needs between its forward and backward pass. On the CPU, these are the gradients of the head and of the output of the last
-/// norm. On CUDA, they are a part of the logits (<see cref="Kernels.Operators.LinearCrossEntropy.LogitsShare"/>) and the head in the dtype of the activations.
+/// norm. On CUDA, they are a part of the logits (<see cref="Kernels.OperatorOptions.LogitsShare"/>) and the head in the dtype of the activations.
 /// </param>
 /// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)

@@ -6,9 +6,9 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>The decoding kernels under emulation.</summary>
 public sealed class AttentionDecodeEmulationTests : IDisposable
 {
-    public AttentionDecodeEmulationTests() => AttentionDecode.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { AttentionDecodeBackend = KernelBackend.Cuda });
 
-    public void Dispose() => AttentionDecode.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     [Fact]
     public void Errors_are_those_of_the_types()

@@ -9,9 +9,9 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// </summary>
 public class CausalConvolutionCudaTests : IDisposable
 {
-    public CausalConvolutionCudaTests() => CausalConvolution.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { CausalConvolutionBackend = KernelBackend.Cuda });
 
-    public void Dispose() => CausalConvolution.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.flatten(), results.Final.flatten()]);
 

@@ -9,19 +9,10 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Linear cross entropy by its CUDA kernel under emulation, against the reference in float64.</summary>
 public class CrossEntropyCudaTests : IDisposable
 {
-    readonly long least = CrossEntropyCuda.MinLogits;
+    readonly IDisposable options = OperatorOptions.Use(
+        new() { LinearCrossEntropyBackend = KernelBackend.Cuda, Thresholds = new() { MinLogits = 32 } });
 
-    public CrossEntropyCudaTests()
-    {
-        LinearCrossEntropy.Backend = KernelBackend.Cuda;
-        CrossEntropyCuda.MinLogits = 32;
-    }
-
-    public void Dispose()
-    {
-        LinearCrossEntropy.Backend = KernelBackend.Auto;
-        CrossEntropyCuda.MinLogits = least;
-    }
+    public void Dispose() => options.Dispose();
 
     [Theory]
     [InlineData(1, 1, false, 0, 0, 1)]
@@ -86,7 +77,7 @@ public class CrossEntropyCudaTests : IDisposable
     [Fact]
     public void Chunks_hold_less_than_a_tenth_of_the_logits()
     {
-        CrossEntropyCuda.MinLogits = least;
+        using var defaults = OperatorOptions.Use(new());
         // with the float32 sums of the gradient of 2048 channels
         long chunk = CrossEntropyCuda.ChunkOf(8192, 128_256, 2048, 132);
         Assert.True((8192 * chunk * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);
@@ -105,31 +96,27 @@ public class CrossEntropyCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         var targets = randint(0, 40, [6], ScalarType.Int64);
         Tensor[] inputs = [randn(6, 9), randn(40, 9)];
-        double before = LinearCrossEntropy.LogitsShare;
-        try
+        static IDisposable Share(double share) => OperatorOptions.Use(OperatorOptions.Current with { LogitsShare = share });
+        foreach (double share in new[] { 1e-9, 0.3, 1 })
         {
-            foreach (double share in new[] { 1e-9, 0.3, 1 })
-            {
-                LinearCrossEntropy.LogitsShare = share;
-                OperatorCheck.MatchesReference(
-                    i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), inputs);
-            }
+            using var options = Share(share);
+            OperatorCheck.MatchesReference(
+                i => LinearCrossEntropy.Forward(i[0]!, i[1]!, targets), i => LinearCrossEntropyReference.Forward(i[0]!, i[1]!, targets), inputs);
+        }
+        var hidden = inputs[0].detach().clone().requires_grad_();
+        Tensor loss;
+        using (Share(1))
+        {
             Assert.Equal(40, CrossEntropyCuda.ChunkOf(6, 40, 9, 132));
-            // what the forward pass was cut into holds for the backward pass
-            var hidden = inputs[0].detach().clone().requires_grad_();
-            var loss = LinearCrossEntropy.Forward(hidden, inputs[1], targets);
-            LinearCrossEntropy.LogitsShare = 0.1;
-            Autograd.Backward(loss);
-            var expected = inputs[0].detach().clone().requires_grad_();
-            Autograd.Backward(LinearCrossEntropyReference.Forward(expected, inputs[1], targets));
-            OperatorCheck.Close(expected.grad!, hidden.grad!, 1e-5, "the gradient of hidden");
+            loss = LinearCrossEntropy.Forward(hidden, inputs[1], targets);
         }
-        finally
-        {
-            LinearCrossEntropy.LogitsShare = before;
-        }
+        // the chunks of the forward pass are those of the backward pass
+        using (Share(0.1)) Autograd.Backward(loss);
+        var expected = inputs[0].detach().clone().requires_grad_();
+        Autograd.Backward(LinearCrossEntropyReference.Forward(expected, inputs[1], targets));
+        OperatorCheck.Close(expected.grad!, hidden.grad!, 1e-5, "the gradient of hidden");
         foreach (double share in new[] { 0, -1, 1.5, double.NaN })
-            Assert.Contains("LogitsShare", Assert.Throws<ArgumentOutOfRangeException>(() => LinearCrossEntropy.LogitsShare = share).Message);
+            Assert.Contains("LogitsShare", Assert.Throws<ArgumentOutOfRangeException>(() => new OperatorOptions { LogitsShare = share }).Message);
     }
 
     [Fact]

@@ -18,8 +18,7 @@ sealed unsafe class CudaEmulation : IDisposable
 
     static readonly Lazy<(string Library, string Folder)> Built = new(Build);
 
-    readonly IDisposable emulation;
-    readonly Func<long[], ScalarType, Device, Tensor> allocator = CudaMemory.Allocator;
+    readonly IDisposable emulation, options;
     readonly List<(Tensor Whole, long Inner)> allocated = [];
 
     public CudaEmulation(bool backwards = false, int capability = 90, string? cacheFolder = null)
@@ -29,7 +28,7 @@ sealed unsafe class CudaEmulation : IDisposable
         var (library, folder) = Built.Value;
         ((delegate* unmanaged<int, int, void>)NativeLibrary.GetExport(NativeLibrary.Load(library), "emulation_set"))(capability, backwards ? 1 : 0);
         emulation = CudaRuntime.Emulate(library, cacheFolder ?? folder);
-        CudaMemory.Allocator = Allocate;
+        options = OperatorOptions.Use(OperatorOptions.Current with { Allocator = Allocate });
     }
 
     /// <summary>How often a kernel source was compiled in this process.</summary>
@@ -48,7 +47,7 @@ sealed unsafe class CudaEmulation : IDisposable
 
     public void Dispose()
     {
-        CudaMemory.Allocator = allocator;
+        options.Dispose();
         emulation.Dispose();
         foreach (var (whole, inner) in allocated)
         {

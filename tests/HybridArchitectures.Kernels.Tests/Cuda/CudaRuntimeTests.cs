@@ -117,15 +117,8 @@ public class CudaRuntimeTests : IDisposable
     public void Without_a_card_the_back_end_is_refused_by_name()
     {
         using var scope = NewDisposeScope();
-        try
-        {
-            RmsNorm.Backend = KernelBackend.Cuda;
+        using (OperatorOptions.Use(new() { RmsNormBackend = KernelBackend.Cuda }))
             Assert.Contains("CUDA device", Assert.Throws<ArgumentException>("x", () => RmsNorm.Forward(zeros(2, 8), null)).Message);
-        }
-        finally
-        {
-            RmsNorm.Backend = KernelBackend.Auto;
-        }
         Assert.Contains("cpu", Assert.Throws<CudaException>(() => CudaRuntime.DeviceOf(zeros(1))).Message);
     }
 

@@ -9,11 +9,11 @@ public sealed class DecodingEmulationTests : IDisposable
 {
     readonly TorchSharp.DisposeScope scope = NewDisposeScope();
 
-    public DecodingEmulationTests() => FewRowsLinear.Backend = SelectedLinear.Backend = Rotary.Backend = SwiGlu.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });
 
     public void Dispose()
     {
-        FewRowsLinear.Backend = SelectedLinear.Backend = Rotary.Backend = SwiGlu.Backend = KernelBackend.Auto;
+        options.Dispose();
         scope.Dispose();
     }
 
@@ -113,7 +113,7 @@ public sealed class DecodingEmulationTests : IDisposable
         Tensor keys = New(Batch, slots, 2, size), values = New(Batch, slots, 2, valueSize), positions = full([Batch, slots], -1, ScalarType.Int64);
         (Tensor, Tensor, Tensor, Tensor) Run(KernelBackend backend)
         {
-            Rotary.Backend = backend;
+            using var chosen = OperatorOptions.Use(OperatorOptions.Current with { RotaryBackend = backend });
             // the last slot is not the cache's
             Tensor ownKeys = keys.clone(), ownValues = values.clone(), own = positions.clone();
             int kept = window == 0 ? slots : slots - 1;

@@ -9,9 +9,9 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// </summary>
 public sealed class FusedAttentionEmulationTests : IDisposable
 {
-    public FusedAttentionEmulationTests() => FusedAttention.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { FusedAttentionBackend = KernelBackend.Cuda });
 
-    public void Dispose() => FusedAttention.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     static Tensor[] Inputs(long batch, long queries, long keys, long heads, long keyHeads, long size, long valueSize) =>
         [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, keyHeads, size),

@@ -37,18 +37,18 @@ static class Gpu
     {
         const int Guard = 64;
 
-        readonly Func<long[], ScalarType, Device, Tensor> allocator = CudaMemory.Allocator;
+        readonly IDisposable options;
         readonly List<(Tensor Whole, long Inner)> allocated = [];
 
         public Poison()
         {
             PoisonFreeBlocks();
-            CudaMemory.Allocator = Allocate;
+            options = OperatorOptions.Use(OperatorOptions.Current with { Allocator = Allocate });
         }
 
         public void Dispose()
         {
-            CudaMemory.Allocator = allocator;
+            options.Dispose();
             using var scope = NewDisposeScope();
             bool intact = true;
             foreach (var (whole, inner) in allocated)
@@ -62,7 +62,7 @@ static class Gpu
 
         Tensor Allocate(long[] sizes, ScalarType type, Device device)
         {
-            if (!is_floating_point(type)) return allocator(sizes, type, device);
+            if (!is_floating_point(type)) return empty(sizes, type, device);
             long inner = sizes.Aggregate(1L, (product, size) => product * size);
             var whole = full([inner + 2 * Guard], NotANumber, type, device).DetachFromDisposeScope();
             // a backward pass runs on a thread of libtorch's own

@@ -8,9 +8,9 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Norms, SwiGLU and rotary embedding by their CUDA kernels under emulation, against the references in float64.</summary>
 public class PointwiseCudaTests : IDisposable
 {
-    public PointwiseCudaTests() => RmsNorm.Backend = GatedRmsNorm.Backend = SwiGlu.Backend = Rotary.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });
 
-    public void Dispose() => RmsNorm.Backend = GatedRmsNorm.Backend = SwiGlu.Backend = Rotary.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     static void Matches(OperatorCheck.Operator op, OperatorCheck.Operator reference, params Tensor?[] inputs) =>
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(op, reference, inputs));

@@ -51,16 +51,8 @@ public class SecondGpuDeviceTests
         Equal(i => SwiGlu.Forward(i[0], i[1]), x, y);
         Equal(i => BranchFusion.Forward(new(i[0], null, 2), new(i[1], null, 2), FusionKind.Difference), x, y);
         // several chunks of classes, whose gradients libtorch's and cuBLAS's products add up
-        long least = CrossEntropyCuda.MinLogits;
-        try
-        {
-            CrossEntropyCuda.MinLogits = 1;
+        using (OperatorOptions.Use(new() { Thresholds = new() { MinLogits = 1 } }))
             Equal(i => LinearCrossEntropy.Forward(i[0], i[1], targets.to(i[0].device)), x, head);
-        }
-        finally
-        {
-            CrossEntropyCuda.MinLogits = least;
-        }
 
         void Equal(Func<Tensor[], Tensor> op, params Tensor[] inputs)
         {

@@ -11,20 +11,16 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// </summary>
 public class SelectiveScanCudaTests : IDisposable
 {
-    // so small sizes would all count as few channels
-    public SelectiveScanCudaTests()
-    {
-        SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Cuda;
-        SelectiveScanCuda.MaxWarpsForWholeRows = 0;
-    }
+    // with the defaults, sizes as small as these would all count as few channels
+    readonly IDisposable options = OperatorOptions.Use(
+        new() { Backend = KernelBackend.Cuda, Thresholds = new() { MaxScanWarpsForWholeRows = 0 } });
 
-    readonly (long, long, long) limits = (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk, SelectiveScanCuda.MaxWarpsForWholeRows);
+    public void Dispose() => options.Dispose();
 
-    public void Dispose()
-    {
-        SelectiveScan.Backend = StateSpaceDual.Backend = KernelBackend.Auto;
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk, SelectiveScanCuda.MaxWarpsForWholeRows) = limits;
-    }
+    static IDisposable Use(LaunchThresholds thresholds) => OperatorOptions.Use(OperatorOptions.Current with { Thresholds = thresholds });
+
+    static IDisposable UseWarpsForWholeRows(long warps) =>
+        Use(OperatorOptions.Current.Thresholds with { MaxScanWarpsForWholeRows = warps });
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 
@@ -81,7 +77,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(10);
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk) = (2 * chunks, 1);
+        using var chunked = Use(OperatorOptions.Current.Thresholds with { ScanWarps = 2 * chunks, MinScanTilesPerChunk = 1 });
         var inputs = Inputs(2, length, channels, groups, states);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, null), i => Reference(i, true, null), inputs));
     }
@@ -91,7 +87,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);
-        (SelectiveScanCuda.Warps, SelectiveScanCuda.MinTilesPerChunk) = (1000, 1);
+        using var chunked = Use(OperatorOptions.Current.Thresholds with { ScanWarps = 1000, MinScanTilesPerChunk = 1 });
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
         var inputs = Inputs(6, 70, 3, 1, 5);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
@@ -108,7 +104,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(12);
-        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
+        using var thresholds = UseWarpsForWholeRows(1000);
         var inputs = Inputs(2, length, channels, groups, states);
         CudaEmulation.BothOrders(() =>
         {
@@ -124,7 +120,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(13);
-        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
+        using var thresholds = UseWarpsForWholeRows(1000);
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);
         var inputs = Inputs(6, 70, 12, 1, 8);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, true, layout), i => Reference(i, true, layout), inputs));
@@ -135,7 +131,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(14);
-        SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
+        using var thresholds = UseWarpsForWholeRows(1000);
         var inputs = Inputs(1, 34, 8, 1, 8, optional: false);
         inputs[1] = inputs[1]!.abs() * 0.3;
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(i => Run(i, false, null), i => Reference(i, false, null), inputs));
@@ -147,7 +143,7 @@ public class SelectiveScanCudaTests : IDisposable
         InlineData(ScalarType.Float32, 0)]
     public void Steps_of_0_leave_a_state_as_it_is_to_the_bit(ScalarType type, int maxWarps)
     {
-        SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
+        using var thresholds = UseWarpsForWholeRows(maxWarps);
         using var emulation = new CudaEmulation();
         SelectiveScanOperator.StepsOf0LeaveStatesAsTheyAre(type, 70);
     }
@@ -181,8 +177,7 @@ public class SelectiveScanCudaTests : IDisposable
     [InlineData(40, 1, 16, false, true)]
     public void BFloat16_is_as_good_as_the_reference_with_float32_sums(int channels, int groups, int states, bool chunks, bool few)
     {
-        if (chunks) SelectiveScanCuda.MinTilesPerChunk = 1;
-        if (few) SelectiveScanCuda.MaxWarpsForWholeRows = 1000;
+        using var thresholds = Use(new() { MinScanTilesPerChunk = chunks ? 1 : 8, MaxScanWarpsForWholeRows = few ? 1000 : 0 });
         using var scope = NewDisposeScope();
         using var random = manual_seed(6);
         using var emulation = new CudaEmulation();
@@ -196,7 +191,7 @@ public class SelectiveScanCudaTests : IDisposable
     [InlineData(1000)]
     public void Strong_decay_stays_finite_and_repeated_runs_are_equal_to_the_bit(int maxWarps)
     {
-        SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
+        using var thresholds = UseWarpsForWholeRows(maxWarps);
         using var scope = NewDisposeScope();
         using var random = manual_seed(7);
         using var emulation = new CudaEmulation();

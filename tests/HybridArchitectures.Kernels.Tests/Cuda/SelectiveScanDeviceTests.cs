@@ -90,16 +90,8 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
     static void WithMaxWarps(int maxWarps, Action check)
     {
         Gpu.IsNeeded();
-        long before = SelectiveScanCuda.MaxWarpsForWholeRows;
-        try
-        {
-            SelectiveScanCuda.MaxWarpsForWholeRows = maxWarps;
-            check();
-        }
-        finally
-        {
-            SelectiveScanCuda.MaxWarpsForWholeRows = before;
-        }
+        using var options = OperatorOptions.Use(new() { Thresholds = new() { MaxScanWarpsForWholeRows = maxWarps } });
+        check();
     }
 
     protected override Tensors LongInputs(long length) => SelectiveScanOperator.Inputs(1, length, 9, 3, 7);

@@ -229,14 +229,7 @@ public abstract class SequenceDeviceTests
 
     (Tensor, Tensor) Sequential(Tensors inputs, SequenceLayout? layout)
     {
-        try
-        {
-            Operator.Backend = KernelBackend.Reference;
-            return Operator.Forward(inputs, layout);
-        }
-        finally
-        {
-            Operator.Backend = KernelBackend.Auto;
-        }
+        using var options = OperatorOptions.Use(OperatorOptions.Current with { Backend = KernelBackend.Reference });
+        return Operator.Forward(inputs, layout);
     }
 }

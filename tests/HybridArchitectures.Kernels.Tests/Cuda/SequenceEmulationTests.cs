@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// </summary>
 public abstract class SequenceEmulationTests : IDisposable
 {
-    protected SequenceEmulationTests() => Operator.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });
 
     protected abstract SequenceOperator Operator { get; }
 
@@ -18,7 +18,7 @@ public abstract class SequenceEmulationTests : IDisposable
 
     public void Dispose()
     {
-        Operator.Backend = KernelBackend.Auto;
+        options.Dispose();
         GC.SuppressFinalize(this);
     }
 

@@ -11,9 +11,9 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// </summary>
 public class StateSpaceDualCudaTests : IDisposable
 {
-    public StateSpaceDualCudaTests() => StateSpaceDual.Backend = KernelBackend.Cuda;
+    readonly IDisposable options = OperatorOptions.Use(new() { StateSpaceDualBackend = KernelBackend.Cuda });
 
-    public void Dispose() => StateSpaceDual.Backend = KernelBackend.Auto;
+    public void Dispose() => options.Dispose();
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 
@@ -161,16 +161,9 @@ public class StateSpaceDualCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         var inputs = Inputs(2, 40, 2, 32, 1, 16);
         var kept = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.Float32);
-        try
-        {
-            StateSpaceDual.KeepStates = false;
-            var made = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.Float32);
-            for (int i = 0; i < made.Length; i++) Assert.True(kept[i].equal(made[i]).all().item<bool>());
-        }
-        finally
-        {
-            StateSpaceDual.KeepStates = true;
-        }
+        using var computedAgain = OperatorOptions.Use(OperatorOptions.Current with { SaveChunkStates = false });
+        var made = OperatorCheck.Run(i => Run(i, null, null), inputs, ScalarType.Float32);
+        for (int i = 0; i < made.Length; i++) Assert.True(kept[i].equal(made[i]).all().item<bool>());
     }
 
     [Fact]

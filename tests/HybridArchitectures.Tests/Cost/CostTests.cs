@@ -1,6 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
@@ -158,17 +158,9 @@ public class CostTests
     public void A_state_space_dual_keeps_what_its_kernel_on_a_card_does(bool states)
     {
         var design = HybridDesign.Create(128, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build();
-        bool before = StateSpaceDual.KeepStates;
-        StateSpaceDual.KeepStates = states;
-        try
-        {
-            const long inMemory = 4 * 256 * 128 * (2048 / 64), numbers = 3 * 4 * 4 * 2048, onCard = 2 * 256 * 128 * (2048 / 64);
-            Assert.Equal(numbers + (states ? onCard : 0) - inMemory, Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
-        }
-        finally
-        {
-            StateSpaceDual.KeepStates = before;
-        }
+        using var options = OperatorOptions.Use(new() { SaveChunkStates = states });
+        const long inMemory = 4 * 256 * 128 * (2048 / 64), numbers = 3 * 4 * 4 * 2048, onGpu = 2 * 256 * 128 * (2048 / 64);
+        Assert.Equal(numbers + (states ? onGpu : 0) - inMemory, Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
     }
 
     [Fact]
@@ -179,16 +171,8 @@ public class CostTests
         Assert.Equal(4 * vocabulary * width + 2 * width * tokens, cost.TrainingMemory(device: DeviceType.CPU).Loss);
         const long head = 2 * vocabulary * width, statistics = 16 * tokens;
         Assert.InRange(cost.TrainingMemory().Loss - head - statistics, 2 * tokens * vocabulary / 32, 2 * tokens * vocabulary / 16);
-        double before = LinearCrossEntropy.LogitsShare;
-        LinearCrossEntropy.LogitsShare = 1;
-        try
-        {
-            Assert.Equal(2 * tokens * vocabulary + head + statistics, cost.TrainingMemory().Loss);
-        }
-        finally
-        {
-            LinearCrossEntropy.LogitsShare = before;
-        }
+        using var options = OperatorOptions.Use(new() { LogitsShare = 1 });
+        Assert.Equal(2 * tokens * vocabulary + head + statistics, cost.TrainingMemory().Loss);
     }
 
     [Fact]

@@ -13,17 +13,6 @@ static class SelectiveScanCuda
 
     const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
 
-    /// <summary>
-    /// Gets or sets the number of warps that a GPU with a hundred multiprocessors can hold. With fewer warps, rows are divided into chunks.
-    /// </summary>
-    internal static long Warps { get; set; } = 1024;
-
-    /// <summary>Gets or sets the smallest number of tiles of a chunk.</summary>
-    internal static long MinTilesPerChunk { get; set; } = 8;
-
-    /// <summary>Gets or sets the number of warps up to which forward processes whole rows, in more warps with fewer states per lane.</summary>
-    internal static long MaxWarpsForWholeRows { get; set; } = 768;
-
     // except if more chunks than this can be processed at once and rows have more tiles than that; and, as in the kernel, the channels of a block
     const int MaxChunksForWholeRows = 16, MaxTilesOfShortRows = 160, FewChannelsOfBlock = 16;
 
@@ -112,15 +101,16 @@ static class SelectiveScanCuda
             shape = Shape.For(states);
             Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
             SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
+            var limits = OperatorOptions.Current.Thresholds;
             // depends only on the sizes and not on the GPU: sums over chunks are bit-equal everywhere
             long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels),
-                atOnce = Math.Max(1, Math.Min(Tiles / MinTilesPerChunk, Warps / warps));
+                atOnce = Math.Max(1, Math.Min(Tiles / limits.MinScanTilesPerChunk, limits.ScanWarps / warps));
             // all of one type and in whole pieces: the kernel of that type with its copies; otherwise the one for float32, element by element
             narrow = x.dtype == ScalarType.BFloat16;
             bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
             narrow &= wide;
-            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= MaxWarpsForWholeRows
-                && (Warps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
+            fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= limits.MaxScanWarpsForWholeRows
+                && (limits.ScanWarps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
             var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
             Arguments = new()
             {

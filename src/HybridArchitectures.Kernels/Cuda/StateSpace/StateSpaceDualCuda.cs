@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 
 /// <summary>
 /// Computes the state-space dual on a GPU with the kernels in <c>StateSpaceDual.cu</c>. It saves for the gradient the inputs, the steps and their
-/// sums, the incoming states of segments, and with <see cref="Operators.StateSpaceDual.KeepStates"/> those before every chunk.
+/// sums, the incoming states of segments, and with <see cref="OperatorOptions.SaveChunkStates"/> those before every chunk.
 /// </summary>
 static class StateSpaceDualCuda
 {
@@ -36,7 +36,7 @@ static class StateSpaceDualCuda
                 var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2), x.size(3));
                 var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), x.size(3), b.size(3));
                 call.Steps();
-                var states = context.NeedsGradient && Operators.StateSpaceDual.KeepStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime
+                var states = context.NeedsGradient && OperatorOptions.Current.SaveChunkStates && 2 * call.StatesSize * x.size(0) <= StatesAtATime
                     ? call.NewStates(x.size(0)) : null;
                 for (long first = 0; first < x.size(0); first += StateSpaceDualCall.MaxGrid)
                 {

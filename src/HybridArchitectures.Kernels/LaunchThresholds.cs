@@ -1,0 +1,25 @@
+namespace HybridArchitectures.Kernels;
+
+/// <summary>Contains the sizes at which launch configurations change. Tests lower them, so that small inputs take every path.</summary>
+sealed record LaunchThresholds
+{
+    /// <summary>
+    /// Gets or sets the number of warps that a GPU with a hundred multiprocessors can hold. With fewer warps, the selective scan divides rows into
+    /// chunks. The default is 1024.
+    /// </summary>
+    public long ScanWarps { get; init; } = 1024;
+
+    /// <summary>Gets or sets the minimum number of tiles in a chunk of the selective scan. The default is 8.</summary>
+    public long MinScanTilesPerChunk { get; init; } = 8;
+
+    /// <summary>
+    /// Gets or sets the number of warps up to which the forward selective scan processes whole rows, in more warps with fewer states per lane. The
+    /// default is 768.
+    /// </summary>
+    public long MaxScanWarpsForWholeRows { get; init; } = 768;
+
+    /// <summary>
+    /// Gets or sets the minimum number of logits in a chunk of linear cross entropy: fewer would not fill a GPU. The default is 2^24.
+    /// </summary>
+    public long MinLogits { get; init; } = 16 << 20;
+}
