@@ -94,6 +94,8 @@ sealed class Comparison
     {
         AnsiConsole.MarkupLineInterpolated($"[bold]Text[/]         {corpus.Source}");
         AnsiConsole.MarkupLineInterpolated($"             {Megabytes(corpus.TrainingBytes)} to train on, {Megabytes(corpus.HeldOutBytes)} held out");
+        if (corpus.Omitted is [var first, ..])
+            AnsiConsole.MarkupLineInterpolated($"             {corpus.Omitted.Count} files were not read, such as {first.Name}: {first.Reason}");
         foreach (var arm in Arm.All)
         {
             var parameters = arm.Design.CountParameters().Total;

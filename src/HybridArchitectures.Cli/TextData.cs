@@ -9,6 +9,8 @@ sealed class TextData : IDisposable
     public const string Description = "A file or folder of text, JSON lines or parquet; 'documentation' for the API documentation of the installed "
         + ".NET.";
 
+    const int NamedOmissions = 3;
+
     TextData(TokenDataset training, TokenDataset heldOut, Tokenizer tokenizer) => (Training, HeldOut, Tokenizer) = (training, heldOut, tokenizer);
 
     public TokenDataset Training { get; }
@@ -30,11 +32,23 @@ sealed class TextData : IDisposable
 
     static TextCorpus Corpus(string path, double heldOutShare)
     {
-        if (Directory.Exists(path)) return TextCorpus.FromPath(path, heldOutShare);
+        if (Directory.Exists(path))
+        {
+            var corpus = TextCorpus.FromPath(path, heldOutShare);
+            if (corpus.Omitted.Count > 0) Console.Error.WriteLine(Omissions(path, corpus.Omitted));
+            return corpus;
+        }
         if (!File.Exists(path)) throw new FileNotFoundException($"data is '{path}'; expected a file or folder of text, or 'documentation'.", path);
         return Path.GetExtension(path) is ".jsonl" or ".ndjson" or ".json" or ".parquet" or ".gz" or ".zst"
             ? TextCorpus.FromDocuments(path, new DocumentFile(path).Read().Select((text, index) => new TextDocument($"{index}", text)), heldOutShare)
             : TextCorpus.FromPath(path, heldOutShare);
+    }
+
+    static string Omissions(string path, IReadOnlyList<OmittedFile> files)
+    {
+        var named = files.Take(NamedOmissions).Select(file => $"{file.Name} ({file.Reason})");
+        string more = files.Count > NamedOmissions ? $" and {files.Count - NamedOmissions} more" : "";
+        return $"{path}: {files.Count} {(files.Count == 1 ? "file was" : "files were")} not read: {string.Join(", ", named)}{more}";
     }
 
     public void Dispose()

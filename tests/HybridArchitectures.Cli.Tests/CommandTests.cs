@@ -116,6 +116,11 @@ public sealed class CommandTests : IDisposable
         var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
         Assert.StartsWith("line", written.Output);
         Assert.Equal(0, written.Code);
+        Directory.CreateDirectory(folder["texts"]);
+        foreach (var name in new[] { "a", "b", "c", "d", "e" }) File($"texts/{name}", name == "a" ? System.IO.File.ReadAllText(data) : "");
+        Assert.Contains("texts: 4 files were not read: b (the file is empty or not UTF-8 text), c (the file is empty or not UTF-8 text), "
+            + "d (the file is empty or not UTF-8 text) and 1 more",
+            Run("eval", run, "--task", "held-out", "--data", folder["texts"], "--context", "32").Error);
         string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
         Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
         Assert.Equal(0, Run("diff", last, folder["own"]).Code);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text;
 using System.Text.Unicode;
 using HybridArchitectures.Checkpoints;
@@ -21,11 +22,18 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     /// <summary>Gets the number of bytes of the held-out texts in UTF-8.</summary>
     public long HeldOutBytes => HeldOut.Sum(document => (long)Encoding.UTF8.GetByteCount(document.Text));
 
+    /// <summary>
+    /// Gets the files of the folder that were not read, in the ordinal order of their names. Hidden files are not listed. The default is an empty
+    /// list.
+    /// </summary>
+    public IReadOnlyList<OmittedFile> Omitted { get; init; } = [];
+
     /// <summary>Reads a file, or all text files in a folder and its subfolders.</summary>
     /// <param name="path">
     /// A file or a folder. Files are read as <see cref="DocumentFile"/> reads them: text, JSON records with the property <c>text</c>, or parquet with
-    /// the column <c>text</c>. In a folder, the name of a document is its relative path with <c>/</c> as the separator on every system. Hidden files,
-    /// links, files that are not regular, files that are not UTF-8 text, and <c>.json</c> files without such records are omitted.
+    /// the column <c>text</c>. In a folder, the name of a document is its relative path with <c>/</c> as the separator on every system. Links to
+    /// files and folders are followed, and a file that several paths lead to is read once. Hidden files are ignored. Files that are empty, not
+    /// regular or not UTF-8 text, and <c>.json</c> files without such records are not read; <see cref="Omitted"/> lists them.
     /// </param>
     /// <param name="heldOutShare">The share of held-out text, in (0, 0.5]. The default is 0.05.</param>
     /// <exception cref="FileNotFoundException">The file or folder does not exist.</exception>
@@ -41,14 +49,13 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             if (!File.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
             return FromDocuments(path, Bounded(path, Records(new DocumentFile(path), path, isInFolder: false)), heldOutShare);
         }
-        var options = new EnumerationOptions { RecurseSubdirectories = true,
-            AttributesToSkip = FileAttributes.Hidden | FileAttributes.System | FileAttributes.ReparsePoint };
-        var files = Directory.EnumerateFiles(path, "*", options).Select(file => (Path: file, Name: NameIn(path, file)))
-            .OrderBy(file => file.Name, StringComparer.Ordinal).ToArray();
-        var documents = files.AsParallel().AsOrdered().SelectMany(file => ReadFile(file.Path, file.Name)).Where(document => document.Text.Length > 0);
+        var found = new FolderFiles(path);
+        var omitted = new ConcurrentBag<OmittedFile>(found.Omitted);
+        var documents = found.Files.AsParallel().AsOrdered().SelectMany(file => ReadFile(file.Path, file.Name, omitted));
         var all = Unwrapped(() => Bounded(path, documents));
-        if (all.Count == 0) throw new InvalidDataException($"{path}: none of the {files.Length} files in this folder is text (UTF-8, not empty)");
-        return FromDocuments(path, all, heldOutShare);
+        if (all.Count == 0)
+            throw new InvalidDataException($"{path}: none of the {found.Files.Count} files in this folder is text (UTF-8, not empty)");
+        return FromDocuments(path, all, heldOutShare) with { Omitted = [.. omitted.OrderBy(file => file.Name, StringComparer.Ordinal)] };
     }
 
     // throws the error of the file, not that of the threads
@@ -64,9 +71,6 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
             throw;
         }
     }
-
-    // the split depends on names, so they must be the same on every system
-    static string NameIn(string folder, string file) => Path.GetRelativePath(folder, file).Replace(Path.DirectorySeparatorChar, '/');
 
     static bool IsCompressed(string path) =>
         path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase);
@@ -86,12 +90,23 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         return all;
     }
 
-    static IEnumerable<TextDocument> ReadFile(string file, string name)
+    static IEnumerable<TextDocument> ReadFile(string file, string name, ConcurrentBag<OmittedFile> omitted)
     {
-        if (!RegularFile.Is(file)) return [];
+        if (!RegularFile.Is(file))
+        {
+            omitted.Add(new(name, "this is not a regular file"));
+            yield break;
+        }
         var records = new DocumentFile(file);
-        if (records.Layout != DocumentLayout.Text || IsCompressed(file)) return Records(records, name, isInFolder: true);
-        return ReadText(file, name) is { } document ? [document] : [];
+        bool isText = records.Layout == DocumentLayout.Text, any = false;
+        var documents = isText && !IsCompressed(file) ? ReadText(file, name) : Records(records, name, isInFolder: true);
+        foreach (var document in documents)
+        {
+            if (document.Text.Length == 0) continue;
+            any = true;
+            yield return document;
+        }
+        if (!any) omitted.Add(new(name, isText ? "the file is empty or not UTF-8 text" : "the file has no records with a text"));
     }
 
     static IEnumerable<TextDocument> Records(DocumentFile file, string name, bool isInFolder)
@@ -118,16 +133,16 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         }
     }
 
-    // null if the file is not text, which its first block usually shows
-    static TextDocument? ReadText(string file, string name)
+    // nothing if the file is not text, which its first block usually shows
+    static TextDocument[] ReadText(string file, string name)
     {
         using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 1);
         using var memory = new MemoryStream();
         var buffer = new byte[1 << 16];
         for (int got; (got = stream.Read(buffer)) > 0; memory.Write(buffer, 0, got))
         {
-            if (buffer.AsSpan(0, got).Contains((byte)0)) return null;
-            if (memory.Length == 0 && !BeginsAsUtf8(buffer.AsSpan(0, got))) return null;
+            if (buffer.AsSpan(0, got).Contains((byte)0)) return [];
+            if (memory.Length == 0 && !BeginsAsUtf8(buffer.AsSpan(0, got))) return [];
             if (memory.Length == 0) RefuseRecords(file, buffer.AsSpan(0, got));
             if (memory.Length + got > MaxTextBytes)
                 throw new InvalidDataException(
@@ -136,11 +151,11 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
         try
         {
             var text = Strict.GetString(memory.GetBuffer(), 0, (int)memory.Length);
-            return new TextDocument(name, text.StartsWith('\uFEFF') ? text[1..] : text);
+            return [new TextDocument(name, text.StartsWith('\uFEFF') ? text[1..] : text)];
         }
         catch (DecoderFallbackException)
         {
-            return null;
+            return [];
         }
     }
 

@@ -2,6 +2,8 @@ namespace HybridArchitectures.Training.Tests.Data;
 
 public sealed class TextCorpusTests : IDisposable
 {
+    const string NoText = "the file is empty or not UTF-8 text", NoRecords = "the file has no records with a text";
+
     readonly TemporaryFolder folder = new();
 
     public void Dispose() => folder.Dispose();
@@ -31,6 +33,38 @@ public sealed class TextCorpusTests : IDisposable
         Assert.Empty(corpus.Training.Intersect(corpus.HeldOut));
         Assert.Equal(corpus.HeldOut, TextCorpus.FromPath(folder.Path, 0.1).HeldOut);
         Assert.Contains(corpus.Training, document => document.Name is "sub/0.md" or "sub/2.md");
+        Assert.Equal([new("empty.txt", NoText), new("latin1.txt", NoText), new OmittedFile("picture.bin", NoText)], corpus.Omitted);
+    }
+
+    [Fact]
+    public void Links_are_followed_and_what_several_paths_lead_to_is_read_once()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "links need a privilege on Windows");
+        foreach (var name in new[] { "elsewhere/far.txt", "elsewhere/deep/lower.txt", "blobs/5e1f", "data/own.txt", "data/sub/inner.txt" })
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(folder[name])!);
+            File.WriteAllText(folder[name], $"The text of {name}. " + new string('x', 100));
+        }
+        Directory.CreateSymbolicLink(folder["blobs/store"], folder["blobs"]);
+        File.CreateSymbolicLink(folder["data/a.txt"], "../blobs/store/5e1f");
+        File.CreateSymbolicLink(folder["data/again.txt"], folder["data/a.txt"]);
+        File.CreateSymbolicLink(folder["data/alias.txt"], "own.txt");
+        File.CreateSymbolicLink(folder["data/broken.txt"], "nowhere.txt");
+        File.CreateSymbolicLink(folder["data/circle"], "circle");
+        Directory.CreateSymbolicLink(folder["data/other"], folder["elsewhere"]);
+        Directory.CreateSymbolicLink(folder["elsewhere/back"], folder["data"]);
+        Directory.CreateSymbolicLink(folder["data/sub/up"], "..");
+        Directory.CreateSymbolicLink(folder["entry"], folder["data"]);
+        foreach (var path in new[] { "data", "entry" })
+        {
+            var corpus = TextCorpus.FromPath(folder[path], 0.3);
+            Assert.Equal(["a.txt", "other/deep/lower.txt", "other/far.txt", "own.txt", "sub/inner.txt"],
+                corpus.Training.Concat(corpus.HeldOut).Select(document => document.Name).Distinct().Order(StringComparer.Ordinal));
+            Assert.Contains("blobs/5e1f", corpus.Training.Concat(corpus.HeldOut).First(document => document.Name == "a.txt").Text);
+            const string Twice = "the target of the link is read under another name", Nowhere = "the target of the link does not exist";
+            Assert.Equal([new("again.txt", Twice), new("alias.txt", Twice), new("broken.txt", Nowhere), new("circle", Nowhere),
+                new("other/back", Twice), new OmittedFile("sub/up", Twice)], corpus.Omitted);
+        }
     }
 
     [Fact]
@@ -81,6 +115,7 @@ public sealed class TextCorpusTests : IDisposable
         var all = corpus.Training.Concat(corpus.HeldOut).ToDictionary(document => document.Name, document => document.Text);
         Assert.Equal(Texts("a").Concat(Texts("b")).Concat(Texts("c")).Order(), all.Values.Order());
         Assert.Equal("b 2", all["b.json.gz#3"]);
+        Assert.Equal([new("package.json", NoRecords), new OmittedFile("picture.gz", NoText)], corpus.Omitted);
         Assert.Equal(30, TextCorpus.FromPath(folder["a.jsonl"], 0.1) is var one ? one.Training.Count + one.HeldOut.Count : 0);
         Assert.Contains("settings.json", Assert.Throws<InvalidDataException>(() => TextCorpus.FromPath(Settings())).Message);
         // damage is not left out
