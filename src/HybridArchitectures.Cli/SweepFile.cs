@@ -6,7 +6,7 @@ using HybridArchitectures.Training;
 
 namespace HybridArchitectures.Cli;
 
-/// <summary>A sweep as a readable file of JSON. <c>hybrid sweep --schema</c> writes its schema.</summary>
+/// <summary>A sweep as a readable file of JSON or YAML. <c>hybrid sweep --schema</c> writes its schema.</summary>
 sealed class SweepFile
 {
     // settable, not init-only: a generated contract keeps the defaults of those alone
@@ -63,6 +63,28 @@ sealed class SweepFile
 
         """;
 
+    /// <summary>Gets the same sweep as YAML.</summary>
+    public static string YamlExample => """
+        # hybrid sweep --schema writes the JSON schema of these keys
+        folder: runs/sweep
+        designs:
+          - name: attention
+            design: "TTTT:width=128,vocabulary=256,heads=4,feed=256"
+          - name: mamba
+            design: "MMMM:width=128,vocabulary=256,state=16,head=32,feed=256"
+          - name: hybrid 1:3
+            design: "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256"
+        seeds: [1, 2]
+        data: documentation
+        learningRate: 0.003
+        contextLength: 256
+        batchSize: 4
+        steps: 200
+        matchParameters: true
+        tasks: [held-out, inference]
+
+        """;
+
     static readonly JsonSerializerOptions Json = new(SweepFileJson.Default.Options)
     {
         ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
@@ -78,22 +100,37 @@ sealed class SweepFile
     {
         if (!File.Exists(path)) throw new FileNotFoundException($"file is '{path}'; expected the file of a sweep. 'hybrid new {path} --kind sweep' "
             + $"writes one to begin with.", path);
+        var yaml = IsYaml(path) ? YamlDocument.Read(path) : null;
         try
         {
-            return (SweepFile?)JsonSerializer.Deserialize(File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile)))
-                ?? throw new JsonException("the file holds null");
+            return (SweepFile?)JsonSerializer.Deserialize(yaml?.Json ?? File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile)))
+                ?? throw new JsonException("the file is empty");
         }
         catch (JsonException e)
         {
-            throw new InvalidDataException($"{path}: {e.Message}", e);
+            throw new InvalidDataException(Describe(path, yaml, e), e);
         }
+    }
+
+    /// <summary>Returns whether the name of a file is that of YAML: <c>.yaml</c> or <c>.yml</c>.</summary>
+    public static bool IsYaml(string path) => Path.GetExtension(path).ToUpperInvariant() is ".YAML" or ".YML";
+
+    // file, line and key, then the reason without the place that the serializer appends
+    static string Describe(string path, YamlDocument? yaml, JsonException error)
+    {
+        string reason = error.Message;
+        int place = reason.IndexOf(" Path: ", StringComparison.Ordinal);
+        if (place >= 0) reason = reason[..place];
+        string key = error.Path is null or "$" ? "" : $", key '{error.Path.TrimStart('$', '.')}'";
+        long? line = yaml is null ? error.LineNumber + 1 : yaml.LineOf(error.Path);
+        return $"{path}{(line is { } number ? $": line {number}" : "")}{key}: {reason}";
     }
 
     /// <summary>Creates the sweep's options over data that stays the caller's.</summary>
     public SweepOptions ToOptions(TextData text)
     {
         IReadOnlyList<SweepDesign> designs = [.. Designs.Select(item =>
-            new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate))];
+            new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate, item.Family))];
         if (MatchParameters) designs = SweepDesign.MatchSizes(designs);
         var settings = new TaskSettings(ContextLength, [ContextLength], 5, text.HeldOut, Data, () => text.Tokenizer);
         return new SweepOptions

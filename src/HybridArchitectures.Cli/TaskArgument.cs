@@ -7,7 +7,7 @@ namespace HybridArchitectures.Cli;
 static class TaskArgument
 {
     static readonly string[] Plain = ["held-out", "position", "document", "needle", "passkey", "ruler", "recall", "mad", "induction", "phonebook",
-        "parity", "s3", "s5", "inference"];
+        "parity", "s3", "s5", "inference", "inside"];
 
     /// <summary>Gets all names.</summary>
     public static IEnumerable<string> Names => [.. Plain, "lambada=FILE", .. ChoiceFormats.All.Select(format => $"{format.Name}=FILE")];
@@ -40,8 +40,16 @@ static class TaskArgument
             "s5" => new StateTracking { Group = TrackedGroup.S5 }.ToEvaluationTask(),
             "inference" => new InferenceCostTask(new() { BatchSizes = [1], PromptLength = settings.ContextLength,
                 TotalLengths = [settings.ContextLength + 32] }),
+            "inside" => Inside(settings),
             _ => throw new ArgumentException($"task is '{text}'; expected one of {string.Join(", ", Names)}."),
         };
+    }
+
+    /// <summary>Creates the task that looks inside: a needle in the text, or a passkey without a text.</summary>
+    public static InsideTask Inside(TaskSettings settings)
+    {
+        LongContextTask prompts = settings.Haystack is { } path && File.Exists(path) ? new Needle(File.ReadAllText(path)) : new Passkey();
+        return new InsideTask(prompts, settings.Tokenizer(), new InsideOptions { Length = settings.Lengths.Max(), Trials = settings.Trials });
     }
 
     static LongContextEvaluation LongContext(LongContextTask task, TaskSettings settings) =>

@@ -10,7 +10,9 @@ sealed class TrainingFlags
     readonly Option<int> context = new("--context") { Description = "Tokens per row.", DefaultValueFactory = _ => 256 };
     readonly Option<int> batch = new("--batch") { Description = "Rows per step.", DefaultValueFactory = _ => 8 };
     readonly Option<int> micro = new("--micro-batch") { Description = "Rows per forward pass; 0 for all of a step.", DefaultValueFactory = _ => 0 };
-    readonly Option<long?> steps = new("--steps") { Description = "How many steps; give one of --steps, --tokens and --seconds." };
+    readonly Option<long?> steps =
+        new("--steps") { Description = "How many steps; give one of --steps, --tokens and --seconds. A run that goes on keeps its duration if "
+        + "none is given." };
     readonly Option<long?> tokens = new("--tokens") { Description = "How many tokens." };
     readonly Option<double?> seconds = new("--seconds") { Description = "How long." };
     readonly Option<long> seed = new("--seed") { Description = "Seed of the weights and of the data's order.", DefaultValueFactory = _ => 1 };
@@ -26,6 +28,45 @@ sealed class TrainingFlags
         Duration = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds)), Seed = parsed.GetValue(seed), Folder = folder,
         CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
     };
+
+    /// <summary>Compares the flags with the options of a run that goes on, and returns the options to go on with.</summary>
+    /// <param name="parsed">The command line. Flags that are not given keep the value of the run.</param>
+    /// <param name="saved">The options of the run.</param>
+    /// <param name="say">Receives a line for each change.</param>
+    /// <exception cref="ArgumentException">A flag contradicts what a run cannot change.</exception>
+    public TrainingOptions Continue(ParseResult parsed, TrainingOptions saved, Action<string> say)
+    {
+        RequireSame(parsed, context, saved.ContextLength);
+        RequireSame(parsed, batch, saved.BatchSize);
+        RequireSame(parsed, seed, saved.Seed);
+        var changed = saved;
+        if (IsGiven(parsed, rate) && parsed.GetValue(rate) is var peak && peak != saved.LearningRate) changed = changed with { LearningRate = peak };
+        if (IsGiven(parsed, micro) && parsed.GetValue(micro) is var rows && rows != saved.MicroBatchSize)
+            changed = changed with { MicroBatchSize = rows };
+        if (IsGiven(parsed, steps) || IsGiven(parsed, tokens) || IsGiven(parsed, seconds))
+        {
+            var wanted = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds));
+            if (wanted != saved.Duration) changed = changed with { Duration = wanted };
+        }
+        void Say<T>(string name, T before, T after)
+        {
+            if (!Equals(before, after)) say($"{name} is {after} from here on; the run began with {before}");
+        }
+        Say("the peak learning rate", saved.LearningRate, changed.LearningRate);
+        Say("the micro-batch", saved.MicroBatchSize, changed.MicroBatchSize);
+        Say("the duration", saved.Duration, changed.Duration);
+        return changed;
+    }
+
+    static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
+
+    static void RequireSame<T>(ParseResult parsed, Option<T> option, T saved)
+    {
+        if (IsGiven(parsed, option) && parsed.GetValue(option) is var given && !Equals(given, saved))
+            throw new ArgumentException(
+                $"{option.Name} is {given}; expected {saved}, with which the run in this folder began. Leave it out to go on, or "
+                + "name another --folder.");
+    }
 
     internal static Duration Duration(long? steps, long? tokens, double? seconds)
     {

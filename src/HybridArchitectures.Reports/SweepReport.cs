@@ -37,6 +37,21 @@ public sealed class SweepReport
     /// loss of training.</summary>
     public (string Task, string Metric)? Quality { get; init; }
 
+    /// <summary>
+    /// Gets scaling curves in addition to those of the families of the sweep, such as those of decay branches. The default is empty.
+    /// </summary>
+    public IReadOnlyList<ScalingCurve> Scaling { get; init; } = [];
+
+    // the fits by axis; curves that cannot be fitted are left out
+    internal IReadOnlyList<IGrouping<string, FittedCurve>> Fits => fits ??= [.. ScalingCurve.FromSweep(Result).Concat(Scaling)
+        .Where(curve => curve.CanFit).GroupBy(curve => curve.Axis)
+        .SelectMany(axis => axis.Select((curve, index) => new FittedCurve(curve, ScalingFit.Fit(curve.Points), index)))
+        .GroupBy(fitted => fitted.Curve.Axis)];
+
+    internal int Colours => Math.Max(Result.Designs.Count, Fits.Select(axis => axis.Count()).DefaultIfEmpty(0).Max());
+
+    IReadOnlyList<IGrouping<string, FittedCurve>>? fits;
+
     internal string BaselineName => Baseline ?? Result.Designs[0];
 
     internal (string Task, Metric? Metric) QualityMetric
@@ -81,8 +96,8 @@ public sealed class SweepReport
     }
 
     /// <summary>
-    /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c> and <c>quality-COST</c>. Everything is drawn before the first file is touched; each
-    /// file appears whole or not at all, the page last.
+    /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c>, <c>quality-COST</c> and <c>scaling-AXIS</c>. Everything is drawn before the first
+    /// file is touched; each file appears whole or not at all, the page last.
     /// </summary>
     /// <param name="folder">Where to; made if it does not exist.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>
@@ -92,7 +107,7 @@ public sealed class SweepReport
         var files = new List<(string Name, byte[] Content)>();
         void Add(string name, Picture picture)
         {
-            files.Add(($"{name}.svg", Utf8(SvgWriter.Standalone(picture, Result.Designs.Count))));
+            files.Add(($"{name}.svg", Utf8(SvgWriter.Standalone(picture, Colours))));
             files.Add(($"{name}.png", PngWriter.Draw(picture, 2)));
         }
         if (LossCurves(training => training.Loss) is { Count: > 0 } curves) Add("loss",
@@ -100,6 +115,7 @@ public sealed class SweepReport
         foreach (var axis in SweepAxis.ForResult(Result))
             if (QualityMetric.Metric is { } metric && Points(axis) is { Count: > 0 } points)
                 Add($"quality-{axis.Id}", SweepPictures.Scatter(points, axis, metric.Name, metric.HigherIsBetter));
+        foreach (var axis in Fits) Add($"scaling-{axis.Key.Replace(' ', '-').ToLowerInvariant()}", SweepPictures.Scaling([.. axis], axis.Key));
         files.Add(("index.html", Utf8(ToHtml())));
         Directory.CreateDirectory(folder);
         foreach (var (name, content) in files) AtomicWrite.File(Path.Combine(folder, name), temporary => File.WriteAllBytes(temporary, content));

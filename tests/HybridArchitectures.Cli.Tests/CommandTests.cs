@@ -106,6 +106,15 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("4 steps, 256 tokens", output);
         Assert.Contains("bits per byte", output);
         Assert.Equal(0, Run(train).Code);       // complete already
+        string[] With(string flag, string value) => [.. train.Select((word, i) => i > 0 && train[i - 1] == flag ? value : word)];
+        Assert.Contains("differs from that of the run", Fails([train[0], Small.Replace("feed=16", "feed=32"), .. train[2..]]));
+        Assert.Contains("--context is 64; expected 32, with which the run in this folder began", Fails(With("--context", "64")));
+        Assert.Contains("--seed is 5; expected 1", Fails([.. train, "--seed", "5"]));
+        var longer = Run([.. With("--steps", "6"), "--learning-rate", "0.001"]);
+        Assert.Contains("the peak learning rate is 0.001 from here on; the run began with 0.003", longer.Output);
+        Assert.Contains("6 steps, 384 tokens", longer.Output);
+        // the context and the duration of the run hold where none is given
+        Assert.Contains("6 steps, 384 tokens", Run("train", Small, "--data", data, "--folder", run).Output);
         var measured = Run("eval", run, "--task", "held-out", "--task", "position", "--data", data, "--context", "32", "--json",
             folder["results.json"]);
         Assert.True(measured.Code == 0, measured.Error);
@@ -113,6 +122,14 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("metric\tvalue\tstandard error\tunit", measured.Output);
         Assert.Equal(2, JsonNode.Parse(System.IO.File.ReadAllText(folder["results.json"]))!.AsArray().Count);
         Assert.Contains("task is 'x'; expected one of held-out", Fails("eval", run, "--task", "x"));
+        var inside = Run("eval", run, "--task", "inside", "--lengths", "300", "--trials", "1");
+        Assert.True(inside.Code == 0, inside.Error);
+        Assert.Contains("Attention mass on the needle", inside.Output);
+        Assert.Contains("longest effective memory\t", inside.Output);
+        Assert.Contains("Largest attention mass on the needle over training",
+            Run("eval", run, "--task", "inside", "--checkpoints", "--lengths", "300",
+            "--trials", "1").Output);
+        Assert.Contains("expected --task inside alone", Fails("eval", run, "--task", "passkey", "--checkpoints"));
         var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
         Assert.StartsWith("line", written.Output);
         Assert.Equal(0, written.Code);
@@ -161,6 +178,8 @@ public sealed class CommandTests : IDisposable
         var (code, output, error) = Run("bench", Small, "--prompt-length", "16", "--total-length", "20");
         Assert.True(code == 0, error);
         string[] row = output.Trim().Split('\n')[^1].Split('\t');
-        Assert.Equal(row[^1].Trim(), row[^2]);
+        Assert.Equal(row[^4], row[^3]);
+        Assert.True(long.Parse(row[^1]) > long.Parse(row[^3]));
+        if (OperatingSystem.IsLinux()) Assert.True(long.Parse(row[^2]) >= 0);
     }
 }

@@ -135,6 +135,20 @@ public sealed class LongContextTests
     }
 
     [Fact]
+    public void Peak_memory_is_near_the_estimate_of_the_cost_model()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the peak of resident memory is known on Linux only");
+        // keys and values of 8,192 tokens: 8192 x 2 x 512 x 4 bytes = 32 MiB; the feed-forward holds 3 x 2048 x 8192 x 4 bytes = 192 MiB
+        using var model = HybridDesign.Create(512, 64).WithAttention(heads: 8).WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(1).Build()
+            .CreateModel(seed: 1);
+        var row = Assert.Single(new InferenceCostTask(new() { BatchSizes = [1], PromptLength = 8192, TotalLengths = [8194] }).Measure(model));
+        double ratio = (double)row.PeakBytes!.Value / row.PredictedPeakBytes;
+        // tensors that are freed early make it less, temporary copies make it more
+        Assert.True(ratio is > 0.3 and < 1.5, $"{row.PeakBytes} bytes; the cost model says {row.PredictedPeakBytes}");
+        Assert.True(row.PeakBytes > row.CacheBytes);
+    }
+
+    [Fact]
     public void Inference_cost_has_the_cache_of_the_cost_model()
     {
         using var model = HybridDesign.Create(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2)
@@ -148,6 +162,7 @@ public sealed class LongContextTests
             Assert.True(row.DecodeTokensPerSecond > 0 && row.PrefillTokensPerSecond > 0 && row.TimeToFirstToken > TimeSpan.Zero);
         });
         Assert.True(rows[1].CacheBytes > rows[0].CacheBytes);
+        Assert.All(rows, row => Assert.True(row.PredictedPeakBytes > row.PredictedCacheBytes));
         Assert.Throws<ArgumentOutOfRangeException>(() => new InferenceCostTask(new() { PromptLength = 8, TotalLengths = [8] }).Measure(model));
     }
 }

@@ -87,6 +87,54 @@ public sealed class SweepReportTests : IDisposable
         foreach (Match used in Regex.Matches(html, "class=\"(?:f|s)-(run\\d+|heat\\d+)")) Assert.Contains($"-{used.Groups[1].Value}{{", html);
     }
 
+    // losses of exactly 1 + 2 x^-0.5 with x in units of the first scale
+    static ScalingCurve Law(string name, double factor) => new(name, ScalingCurve.Tokens,
+        [.. new double[] { 1e6, 2e6, 4e6, 8e6 }.Select(tokens => new ScalingPoint(tokens, 1 + 2 * Math.Pow(tokens * factor / 1e6, -0.5)))]);
+
+    [Fact]
+    public void Scaling_fits_are_drawn_with_intervals_and_the_token_efficiency()
+    {
+        var report = new SweepReport(Result) { Scaling = [
+            Law("attention <a>", 1), Law("hybrid", 2), new("short", ScalingCurve.Tokens, [new(1, 2)])] };
+        string html = report.ToHtml();
+        Assert.Contains("<h2>Scaling</h2>", html);
+        Assert.Contains("attention &lt;a&gt; needs, for the same loss", html);
+        // the hybrid reaches every loss with half of the tokens
+        Assert.Contains("<td>2.0000 <span class=\"soft\">[2.0000, 2.0000]</span> times the training tokens</td>", html);
+        Assert.Contains("<td>1.0000 <span class=\"soft\">[1.0000, 1.0000]</span></td><td>0.5000", html);
+        Assert.DoesNotContain("short", html);
+        report.Write(Path.Combine(folder.Path, "scaling"));
+        XElement.Parse(File.ReadAllText(Path.Combine(folder.Path, "scaling", "scaling-training-tokens.svg")));
+        Assert.DoesNotContain("<h2>Scaling</h2>", new SweepReport(Result).ToHtml());
+    }
+
+    [Fact]
+    public void Families_of_a_sweep_are_fitted_by_parameters_and_operations()
+    {
+        SweepRun Sized(int width, double loss)
+        {
+            var run = Run($"w{width}", "MT", 1, loss, 100);
+            var design = HybridDesign.Create(width, 256).WithFeedForward(FeedForwardSpec.SwiGlu(64)).WithAttention(heads: 2).Pattern("TT").Build();
+            return run with { Settings = run.Settings with { Design = design, Family = "attention" } };
+        }
+        var curves = ScalingCurve.FromSweep(new SweepResult([Sized(32, 2), Sized(64, 1.8), Sized(128, 1.7), Run("other", "MM", 1, 1, 1)], true));
+        // all have the same number of tokens
+        Assert.Equal([ScalingCurve.Parameters, ScalingCurve.Flops], curves.Select(curve => curve.Axis));
+        Assert.All(curves, curve => Assert.Equal(("attention", 3), (curve.Name, curve.Points.Count)));
+    }
+
+    [Fact]
+    public void Dense_heat_maps_have_tooltips_and_large_numbers_few_decimals()
+    {
+        string[] heads = [.. Enumerable.Range(0, 20).Select(i => $"{i}")];
+        var dense = SweepPictures.Heat(new HeatMap("mass", "block", ["1"], "head", heads, [[.. heads.Select(_ => (double?)0.25)]]), "a");
+        Assert.Equal(20, dense.Shapes.OfType<Drawing.Shape.Group>().Count(group => group.Title.EndsWith(": 0.25", StringComparison.Ordinal)));
+        var large = SweepPictures.Heat(new HeatMap("memory", "block", ["1"], "quantile", ["median", "longest"], [[12.34, 1234.4]], Max: 2000), "a");
+        Assert.Equal(["12.3", "1234"], large.Shapes.OfType<Drawing.Shape.Text>().Select(text => text.Content).Where(text => text.StartsWith('1'))
+            .Where(text => text.Length > 1));
+        Assert.NotEmpty(SweepPictures.Heat(new HeatMap("flat", "a", ["1"], "b", ["2"], [[0.0]], Min: 0, Max: 0), "a").Shapes);
+    }
+
     [Fact]
     public void Files_are_written_with_their_figures()
     {

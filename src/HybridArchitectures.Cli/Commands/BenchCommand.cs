@@ -13,7 +13,7 @@ static class BenchCommand
         var batch = new Option<int[]>("--batch") { Description = "Rows that are continued together.", DefaultValueFactory = _ => [1] };
         var prompt = new Option<int>("--prompt-length") { Description = "Tokens of each prompt.", DefaultValueFactory = _ => 512 };
         var totals = new Option<int[]>("--total-length") { Description = "Tokens of prompt and continuation.", DefaultValueFactory = _ => [640] };
-        var command = CommandTree.Command("bench", "Measures prefill and decode throughput, time to first token and cache bytes.",
+        var command = CommandTree.Command("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
             "MMTM:width=256,heads=4,state=16,feed=512 --batch 4 --total-length 1024");
         command.Add(design);
         foreach (var option in (Option[])[batch, prompt, totals]) command.Add(option);
@@ -23,11 +23,12 @@ static class BenchCommand
             var rows = new InferenceCostTask(new() { BatchSizes = parsed.GetValue(batch)!, PromptLength = parsed.GetValue(prompt),
                 TotalLengths = parsed.GetValue(totals)! }).Measure(model);
             Terminal.Table(["batch", "prompt", "total", "first token, ms", "prefill, tokens/s", "decode, tokens/s", "cache, bytes",
-                "by the cost model"], rows.Select(row => (IReadOnlyList<string>)
+                "by the cost model", "peak memory, bytes", "by the cost model"], rows.Select(row => (IReadOnlyList<string>)
             [
                 $"{row.BatchSize}", $"{row.PromptLength}", $"{row.TotalLength}", $"{row.TimeToFirstToken.TotalMilliseconds:0.0}",
                     $"{row.PrefillTokensPerSecond:0}",
                 $"{row.DecodeTokensPerSecond:0.0}", $"{row.CacheBytes}", $"{row.PredictedCacheBytes}",
+                row.PeakBytes is { } peak ? $"{peak}" : "", $"{row.PredictedPeakBytes}",
             ]));
             return ExitCode.Success;
         });

@@ -20,30 +20,49 @@ static class EvalCommand
         var lengths = new Option<int[]>("--lengths") { Description = "Tokens of prompts of needle, passkey and RULER.", DefaultValueFactory = _ =>
             [512, 1024] };
         var trials = new Option<int>("--trials") { Description = "Prompts per length and depth.", DefaultValueFactory = _ => 5 };
+        var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run, to show the course of "
+            + "training." };
         var json = new Option<string?>("--json") { Description = "Writes the results to this file." };
         var command = CommandTree.Command("eval", "Measures a checkpoint; every number comes with its standard error.",
             "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
         command.Add(folder);
-        foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, json]) command.Add(option);
+        foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer));
             using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
             var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,
                 parsed.GetValue(data), () => loaded.Tokenizer);
-            var results = parsed.GetValue(tasks)!.SelectMany(name => TaskArgument.Parse(name, settings)).ToArray()
-                .Select(task => task.Run(loaded.Model)).ToArray();
-            foreach (var result in results)
-            {
-                Terminal.Line($"{result.Task}: {result.Protocol}");
-                Terminal.Table(["metric", "value", "standard error", "unit"], result.Metrics.Select(metric => (IReadOnlyList<string>)
-                    [metric.Name, FormattableString.Invariant($"{metric.Value:0.####}"), metric.StandardError is { } error
-                        ? FormattableString.Invariant($"{error:0.####}") : "", metric.Unit]));
-                foreach (var map in result.HeatMaps) Terminal.Line($"{map}");
-            }
+            TaskResult[] results = parsed.GetValue(checkpoints)
+                ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings)]
+                : [.. parsed.GetValue(tasks)!.SelectMany(name => TaskArgument.Parse(name, settings)).ToArray()
+                    .Select(task => task.Run(loaded.Model))];
+            foreach (var result in results) Write(result);
             if (parsed.GetValue(json) is { } file) TaskResultFile.Write(file, results);
             return ExitCode.Success;
         });
         return command;
+    }
+
+    static TaskResult History(string folder, string[] tasks, TaskSettings settings)
+    {
+        if (tasks is not ["inside"])
+            throw new ArgumentException($"--checkpoints is given with the tasks {string.Join(", ", tasks)}; expected --task inside alone.");
+        return TaskArgument.Inside(settings).MeasureRun(folder).ToTaskResult();
+    }
+
+    static void Write(TaskResult result)
+    {
+        Terminal.Line($"{result.Task}: {result.Protocol}");
+        Terminal.Table(["metric", "value", "standard error", "unit"], result.Metrics.Select(metric => (IReadOnlyList<string>)
+            [metric.Name, FormattableString.Invariant($"{metric.Value:0.####}"), metric.StandardError is { } error
+                ? FormattableString.Invariant($"{error:0.####}") : "", metric.Unit]));
+        foreach (var map in result.HeatMaps) Terminal.Line($"{map}");
+        foreach (var curve in result.Curves)
+        {
+            Terminal.Line(curve.Title);
+            Terminal.Table([curve.XTitle, curve.YTitle], curve.Points.Select(point => (IReadOnlyList<string>)
+                [FormattableString.Invariant($"{point.X:0.####}"), FormattableString.Invariant($"{point.Y:0.####}")]));
+        }
     }
 }

@@ -14,7 +14,7 @@ static class NewCommand
         kind.AcceptOnlyFromAmong("design", "sweep", "project");
         var design = new Option<string>("--design") { Description = DesignArgument.Description, DefaultValueFactory = _ =>
             "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" };
-        var command = CommandTree.Command("new", "Writes a design file, a sweep file or a project to begin with.", "sweep.json --kind sweep");
+        var command = CommandTree.Command("new", "Writes a design file, a sweep file or a project to begin with.", "sweep.yaml --kind sweep");
         command.Add(path);
         command.Add(kind);
         command.Add(design);
@@ -29,7 +29,8 @@ static class NewCommand
         else
         {
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-            AtomicWrite.Text(path, kind == "sweep" ? SweepFile.Example : DesignArgument.Parse(design).ToJson() + "\n");
+            AtomicWrite.Text(path, kind == "sweep" ? SweepFile.IsYaml(path) ? SweepFile.YamlExample : SweepFile.Example
+                : DesignArgument.Parse(design).ToJson() + "\n");
         }
         string next = kind switch
         {

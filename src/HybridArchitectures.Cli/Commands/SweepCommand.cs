@@ -9,7 +9,8 @@ static class SweepCommand
 {
     public static Command Create()
     {
-        var file = new Argument<string?>("file") { Description = "The sweep as JSON; 'hybrid new sweep.json --kind sweep' writes one to begin with.",
+        var file = new Argument<string?>(
+            "file") { Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.json --kind sweep' writes one to begin with.",
             Arity = ArgumentArity.ZeroOrOne };
         var schema = new Option<bool>("--schema") { Description = "Writes the JSON schema of the file instead." };
         var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.",

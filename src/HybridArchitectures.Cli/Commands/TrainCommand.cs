@@ -1,4 +1,6 @@
 using System.CommandLine;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training;
 
@@ -23,9 +25,8 @@ static class TrainCommand
             using var text = TextData.Load(parsed.GetValue(data)!, parsed.GetValue(tokenizer));
             using var signals = new StopSignals();
             string run = parsed.GetValue(folder)!;
-            using var trainer = Trainer.HasCheckpoint(run) ? Trainer.Resume(run, text.Training, text.HeldOut)
-                : new Trainer(DesignArgument.Parse(parsed.GetValue(design)!).CreateModel(seed: flags.Seed(parsed)), text.Training,
-                flags.Read(parsed, run), text.HeldOut);
+            using var trainer = Trainer.HasCheckpoint(run) ? Resume(run, parsed.GetValue(design)!, text, saved => flags.Continue(parsed, saved,
+                Terminal.Line)) : Start(DesignArgument.Parse(parsed.GetValue(design)!), text, flags.Read(parsed, run), flags.Seed(parsed));
             using var model = trainer.Model;
             var result = Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token));
             if (!result.Completed)
@@ -39,6 +40,34 @@ static class TrainCommand
             return ExitCode.Success;
         });
         return command;
+    }
+
+    static Trainer Start(HybridDesign design, TextData text, TrainingOptions options, long seed)
+    {
+        var model = design.CreateModel(seed: seed);
+        try
+        {
+            return new Trainer(model, text.Training, options, text.HeldOut);
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+    }
+
+    // the run's design decides; another one on the command line would be ignored
+    static Trainer Resume(string run, string design, TextData text, Func<TrainingOptions, TrainingOptions> change)
+    {
+        string last = Directory.GetDirectories(run, "step-*").Order(StringComparer.Ordinal).Last();
+        var differences = Checkpoint.LoadDesign(last).Diff(DesignArgument.Parse(design));
+        if (differences.Count > 0)
+            throw new ArgumentException(
+                $"design is '{design}', which differs from that of the run in '{run}': {string.Join("; ", differences.Take(3))}"
+                + $"{(differences.Count > 3 ? $"; and {differences.Count - 3} more" : "")}. Give the design of the run to go on, or name another "
+                + "--folder.");
+        Terminal.Line($"going on with the run in {run}");
+        return Trainer.Resume(run, text.Training, text.HeldOut, change: change);
     }
 
     sealed class Reporter(Action<string, double, string> report) : IProgress<TrainingProgress>

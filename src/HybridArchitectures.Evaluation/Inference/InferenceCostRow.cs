@@ -9,6 +9,12 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="DecodeTokensPerSecond">Written tokens of all rows per second, the prompt's time excluded.</param>
 /// <param name="CacheBytes">Bytes of the cache at the end, memory reserved for tokens to come excluded.</param>
 /// <param name="PredictedCacheBytes">What the cost model says of that cache.</param>
+/// <param name="PeakBytes">The growth of memory in use from before the prompts to its peak: cache, activations, logits, and what the allocator rounds
+/// up. In main memory it is known on Linux only; on a GPU it is the growth of the memory that the caching allocator has reserved. Null if
+/// unknown.</param>
+/// <param name="PredictedPeakBytes">
+/// The cost model's estimate of the peak: the cache, the residual stream of the prompts twice, the activations of the largest block, and the logits.
+/// </param>
 public sealed record InferenceCostRow(
     int BatchSize, int PromptLength, int TotalLength, TimeSpan TimeToFirstToken, double PrefillTokensPerSecond, double DecodeTokensPerSecond,
-    long CacheBytes, long PredictedCacheBytes);
+    long CacheBytes, long PredictedCacheBytes, long? PeakBytes, long PredictedPeakBytes);

@@ -37,6 +37,7 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
     InferenceCostRow Measure(HybridLanguageModel model, int batch, int prompt, int total, CancellationToken cancellation)
     {
         using var scope = NewDisposeScope();
+        var memory = PeakMemory.Start(model.Device);
         using var cache = model.CreateCache(batch);
         var random = new SeededRandom(options.Seed);
         var ids = tensor(Enumerable.Range(0, batch * prompt).Select(_ => (long)random.Next(model.VocabularySize)).ToArray(), [batch, prompt],
@@ -60,10 +61,21 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
             next = Step(model, cache, tensor(next, [batch, 1], device: model.Device));
         }
         var decoding = clock.Elapsed;
+        long? peak = memory.Stop();
         cache.Trim();
         long length = cache.Lengths[0], predicted = CacheSize.FromDesign(model.Design, length, batch, ElementSize(model.ComputeType)).Total;
         return new InferenceCostRow(batch, prompt, total, first, (double)batch * prompt / first.TotalSeconds,
-            steps == 0 ? 0 : (double)batch * steps / decoding.TotalSeconds, cache.Bytes, predicted);
+            steps == 0 ? 0 : (double)batch * steps / decoding.TotalSeconds, cache.Bytes, predicted, peak,
+            predicted + PrefillBytes(model, batch, prompt + skipped));
+    }
+
+    // what a prompt needs besides the cache
+    static long PrefillBytes(HybridLanguageModel model, long batch, long prompt)
+    {
+        int size = ElementSize(model.ComputeType);
+        var activations = new SavedActivations(new(size, prompt, batch, null));
+        double largest = model.Design.Blocks.Max(block => activations.Bytes(model.Design, block));
+        return (long)(2.0 * batch * prompt * model.Design.Width * size + largest + 4.0 * batch * model.VocabularySize);
     }
 
     static int ElementSize(ScalarType type) => type switch
@@ -93,6 +105,8 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
                 HigherIsBetter: false));
             metrics.Add(new($"cache, {at}", row.CacheBytes, null, 1, "bytes", HigherIsBetter: false));
             metrics.Add(new($"cache by the cost model, {at}", row.PredictedCacheBytes, null, 1, "bytes", HigherIsBetter: false));
+            if (row.PeakBytes is { } peak) metrics.Add(new($"peak memory, {at}", peak, null, 1, "bytes", HigherIsBetter: false));
+            metrics.Add(new($"peak by the cost model, {at}", row.PredictedPeakBytes, null, 1, "bytes", HigherIsBetter: false));
         }
         return new(Name, $"Greedy decoding of random prompts of {options.PromptLength} tokens on {model.Device.type}.",
             [.. metrics.DistinctBy(metric => metric.Name)]);

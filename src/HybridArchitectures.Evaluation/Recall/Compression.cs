@@ -7,9 +7,10 @@ namespace HybridArchitectures.Evaluation;
 /// that position.
 /// </summary>
 /// <remarks>
-/// The published task reads the state at the compression token with a separate two-layer decoder, which gets the position to reconstruct. A language
-/// model has no such decoder, so the row continues: after the compression token come the positions to reconstruct, as tokens, in random order, and
-/// the model predicts the token that stood there.
+/// In the published task, the hidden vector of the compression token plus a sinusoidal code of a position goes through a separate network of two
+/// layers, which names the token of that position. A language model has no such decoder, so the row goes on: after the compression token come the
+/// positions to reconstruct, as tokens, in random order, and the model predicts the token that was there. Attention can then look at the tokens
+/// directly, so its accuracy does not measure compression. Compare only models whose state has a fixed size.
 /// </remarks>
 public sealed record Compression : SyntheticTask
 {

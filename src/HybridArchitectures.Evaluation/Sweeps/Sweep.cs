@@ -21,6 +21,8 @@ public sealed class Sweep
 {
     readonly SweepOptions options;
     readonly List<SweepPlan> plans;
+    // a complete run stays complete: reports read the files of the others only
+    readonly HashSet<SweepPlan> complete = [];
 
     /// <summary>Prepares a sweep.</summary>
     /// <param name="options">What to train and measure.</param>
@@ -88,10 +90,17 @@ public sealed class Sweep
         return new SweepResult([.. plans.Where(plan => plan.Folder.HasSettings).Select(plan => plan.Folder.Read())], IsComplete);
     }
 
+    int CountComplete()
+    {
+        foreach (var plan in plans)
+            if (!complete.Contains(plan) && IsDone(plan)) complete.Add(plan);
+        return complete.Count;
+    }
+
     void Report(IProgress<SweepProgress>? progress, SweepPlan plan, string phase, List<TimeSpan> times, TrainingProgress? training = null)
     {
         if (progress is null) return;
-        int completed = plans.Count(IsDone);
+        int completed = CountComplete();
         double left = plans.Count - completed - (training?.Done ?? 0);
         TimeSpan? time = times.Count > 0 ? TimeSpan.FromTicks((long)(times.Average(taken => taken.Ticks) * Math.Max(0, left))) : null;
         progress.Report(new SweepProgress($"{plan.Design.Name}, seed {plan.Seed}", phase, completed, plans.Count, training, time));
@@ -104,7 +113,8 @@ public sealed class Sweep
         {
             plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, plan.Text, plan.Training.LearningRate,
                 plan.Training.ContextLength,
-                options.Data.Description, options.HeldOut?.Description, SweepEnvironment.Current(options.Device?.ToString() ?? "cpu")));
+                options.Data.Description, options.HeldOut?.Description, SweepEnvironment.Current(options.Device?.ToString() ?? "cpu"),
+                plan.Design.Family));
         }
         HybridLanguageModel? model = null;
         try

@@ -7,7 +7,10 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Name">What tables call it; no other design of the sweep has the same name.</param>
 /// <param name="Design">The design.</param>
 /// <param name="LearningRate">Its peak learning rate; null for that of the sweep.</param>
-public sealed record SweepDesign(string Name, HybridDesign Design, double? LearningRate = null)
+/// <param name="Family">
+/// The family of designs of several sizes to which it belongs, for scaling fits over parameters and FLOPs. The default, null, means none.
+/// </param>
+public sealed record SweepDesign(string Name, HybridDesign Design, double? LearningRate = null, string? Family = null)
 {
     /// <summary>Takes a design under its own name, or its pattern where it has none.</summary>
     /// <param name="design">The design.</param>

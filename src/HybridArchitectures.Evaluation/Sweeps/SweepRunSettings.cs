@@ -12,6 +12,7 @@ namespace HybridArchitectures.Evaluation;
 /// <param name="Data">What identifies the training data.</param>
 /// <param name="HeldOut">What identifies the held-out data; null for none.</param>
 /// <param name="Environment">Where it was started.</param>
+/// <param name="Family">The family of the design for scaling fits. The default, null, means none.</param>
 public sealed record SweepRunSettings(
     string Name, long Seed, HybridDesign Design, string Options, double LearningRate, int ContextLength, string Data, string? HeldOut,
-        SweepEnvironment Environment);
+        SweepEnvironment Environment, string? Family = null);

@@ -28,7 +28,7 @@ sealed class SweepPage(SweepReport report)
             <meta name="viewport" content="width=device-width, initial-scale=1">
             <title>{Escape(report.Title)}</title>
             <style>
-            {Resource("page.css")}{Resource("sweep.css")}{Style(result.Designs.Count)}{HeatStyle()}</style>
+            {Resource("page.css")}{Resource("sweep.css")}{Style(report.Colours)}{HeatStyle()}</style>
             </head>
             <body>
             <main>
@@ -45,6 +45,7 @@ sealed class SweepPage(SweepReport report)
         var tasks = result.Metrics.GroupBy(item => item.Task).ToArray();
         foreach (var group in tasks.Where(group => group.Key != SweepRun.TrainingTask)) Results(group.Key, [.. group.Select(item => item.Metric)]);
         Losses();
+        Scaling();
         TaskCurves();
         HeatMaps();
         foreach (var group in tasks.Where(group => group.Key == SweepRun.TrainingTask)) Results(group.Key, [.. group.Select(item => item.Metric)]);
@@ -142,6 +143,40 @@ sealed class SweepPage(SweepReport report)
         Add($"</div>\n</section>\n");
     }
 
+    void Scaling()
+    {
+        if (report.Fits.Count == 0) return;
+        Add($"<section>\n<h2>Scaling</h2>\n<p class=\"soft\">Fits of loss = E + A x<sup>-α</sup> with 95 % bootstrap intervals ");
+        Add($"(dashed lines).</p>\n");
+        foreach (var axis in report.Fits) Scaling(axis.Key, [.. axis]);
+        Add($"</section>\n");
+    }
+
+    void Scaling(string axis, FittedCurve[] curves)
+    {
+        Add($"<div class=\"charts\">\n<figure>{Chart(SweepPictures.Scaling(curves, axis))}");
+        Add($"<figcaption class=\"soft\">Loss by {Escape(axis)}</figcaption></figure>\n</div>\n");
+        Add($"<div class=\"wide\"><table>\n<thead><tr><th>{Escape(axis)}</th><th>E</th><th>α</th><th>loss at the largest scale</th>");
+        Add($"<th>{Escape(curves[0].Curve.Name)} needs, for the same loss</th></tr></thead>\n<tbody>\n");
+        foreach (var curve in curves)
+        {
+            Add($"<tr><td>{Swatch(curve.Index)}{Escape(curve.Curve.Name)}</td><td>{Interval(curve.Fit.Irreducible)}</td>");
+            Add($"<td>{Interval(curve.Fit.Exponent)}</td><td>{Interval(curve.Fit.LossAt(curve.MaxScale))}</td>");
+            Add($"<td>{Ratio(curves[0], curve, axis)}</td></tr>\n");
+        }
+        Add($"</tbody></table></div>\n");
+    }
+
+    static string Interval(BootstrapInterval interval) =>
+        $"{Number(interval.Value)} <span class=\"soft\">[{Number(interval.Low)}, {Number(interval.High)}]</span>";
+
+    static string Ratio(FittedCurve baseline, FittedCurve curve, string axis)
+    {
+        if (ReferenceEquals(baseline, curve)) return "<span class=\"soft\">–</span>";
+        var ratio = curve.Fit.EfficiencyOver(baseline.Fit, curve.MaxScale);
+        return double.IsNaN(ratio.Value) ? $"never reaches it" : $"{Interval(ratio)} times the {Escape(axis)}";
+    }
+
     void TaskCurves()
     {
         var groups = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.Curves.Select(curve => (run, curve))))
@@ -167,7 +202,7 @@ sealed class SweepPage(SweepReport report)
         foreach (var (run, map) in maps)
         {
             int index = report.IndexOf(run);
-            Add($"<figure data-design=\"{index}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(index)}");
+            Add($"<figure class=\"map\" data-design=\"{index}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(index)}");
             Add($"{Escape(map.Title)}, {Escape(run.Settings.Name)}, seed {run.Settings.Seed}</figcaption></figure>\n");
         }
         Add($"</div>\n</section>\n");

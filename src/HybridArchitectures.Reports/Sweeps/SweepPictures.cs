@@ -7,7 +7,8 @@ namespace HybridArchitectures.Reports.Sweeps;
 /// <summary>The pictures of a sweep's report.</summary>
 static class SweepPictures
 {
-    const float Width = 560, Height = 340;
+    // small enough that letters stay readable where a phone shrinks the picture
+    const float Width = 420, Height = 290;
 
     /// <summary>Quality against cost, with the frontier drawn. Designs off the frontier are pale.</summary>
     public static Picture Scatter(IReadOnlyList<ScatterPoint> points, SweepAxis axis, string quality, bool isHighBetter)
@@ -80,30 +81,72 @@ static class SweepPictures
             [new Shape.Clip(0, 0, Width, Height, [.. lines]), .. frame.Axes(xTitle, yTitle)]);
     }
 
-    /// <summary>A table of numbers as colours, with the numbers in the cells.</summary>
+    /// <summary>Draws losses by scale with their fits and intervals.</summary>
+    public static Picture Scaling(IReadOnlyList<FittedCurve> curves, string axis)
+    {
+        const int steps = 40;
+        var points = curves.SelectMany(curve => curve.Curve.Points).ToArray();
+        double[] Scales(FittedCurve curve)
+        {
+            double low = curve.Curve.Points.Min(point => point.Scale), high = curve.MaxScale;
+            return [.. Enumerable.Range(0, steps + 1).Select(i => low * Math.Pow(high / low, (double)i / steps))];
+        }
+        var laws = curves.Select(curve => (curve, Law: Scales(curve).Select(scale => (Scale: scale, Loss: curve.Fit.LossAt(scale))).ToArray()))
+            .ToArray();
+        var frame = new ChartFrame(Width, Height, points.Select(point => point.Scale), points.Select(point => point.Loss), isLogarithmic: true);
+        var shapes = new List<Shape>();
+        foreach (var (curve, law) in laws)
+        {
+            var ink = RunLook.At(curve.Index).Ink;
+            Shape.Curve Line(Func<BootstrapInterval, double> loss, float width, float opacity, Dash? dash) =>
+                new([.. law.Select(at => (frame.X(at.Scale), frame.Y(loss(at.Loss))))], ink, width, opacity, dash);
+            shapes.Add(Line(loss => loss.Low, 1, 0.6f, new Dash(3, 3)));
+            shapes.Add(Line(loss => loss.High, 1, 0.6f, new Dash(3, 3)));
+            shapes.Add(Line(loss => loss.Value, 1.8f, 1, null));
+            foreach (var point in curve.Curve.Points)
+                shapes.Add(new Shape.Circle(frame.X(point.Scale), frame.Y(point.Loss), 3.5f, ink, Title: string.Create(CultureInfo.InvariantCulture,
+                    $"{curve.Curve.Name}: {point.Loss:0.####} at {Figures.Short(point.Scale)} {axis}")));
+        }
+        return new Picture(Width, Height, $"Loss by {axis}", $"{curves.Count} fits: {string.Join(", ", curves.Select(curve => curve.Curve.Name))}",
+            [new Shape.Clip(0, 0, Width, Height, shapes), .. frame.Axes(axis, "held-out loss (nats per token)")]);
+    }
+
+    /// <summary>
+    /// Draws a table of numbers as colours. The numbers are in the cells, or in their tooltips if there are more than 16 columns.
+    /// </summary>
     public static Picture Heat(HeatMap map, string name)
     {
-        const float cell = 46, row = 26, left = 74, top = 26;
+        const float row = 26, top = 26, size = 11;
+        bool isDense = map.Columns.Count > 16;
+        float left = Math.Max(60, map.Rows.Max(label => ReportFont.Measure(label, size, bold: false)) + 14);
+        float cell = isDense ? 22 : Math.Max(46, map.Columns.Max(label => ReportFont.Measure(label, size, bold: false)) + 10);
         var shapes = new List<Shape>();
         for (int column = 0; column < map.Columns.Count; column++)
-            shapes.Add(new Shape.Text(left + (column + 0.5f) * cell, top - 12, map.Columns[column], 11, Inks.Soft, Anchor.Middle));
+            shapes.Add(new Shape.Text(left + (column + 0.5f) * cell, top - 12, map.Columns[column], size, Inks.Soft, Anchor.Middle));
         for (int i = 0; i < map.Rows.Count; i++)
         {
-            shapes.Add(new Shape.Text(left - 8, top + (i + 0.5f) * row, map.Rows[i], 11, Inks.Soft, Anchor.End));
+            shapes.Add(new Shape.Text(left - 8, top + (i + 0.5f) * row, map.Rows[i], size, Inks.Soft, Anchor.End));
             for (int column = 0; column < map.Columns.Count; column++)
             {
                 if (map.Values[i][column] is not { } value) continue;
-                double share = Math.Clamp((value - map.Min) / (map.Max - map.Min), 0, 1);
-                var ink = HeatInks.At(share);
-                shapes.Add(new Shape.Box(left + column * cell, top + i * row, cell - 2, row - 2, 3, ink));
-                shapes.Add(new Shape.Text(left + (column + 0.5f) * cell - 1, top + (i + 0.5f) * row - 1,
-                    value.ToString("0.00", CultureInfo.InvariantCulture), 11,
+                double share = map.Max > map.Min ? Math.Clamp((value - map.Min) / (map.Max - map.Min), 0, 1) : 0;
+                Shape box = new Shape.Box(left + column * cell, top + i * row, cell - 2, row - 2, 3, HeatInks.At(share));
+                if (isDense) shapes.Add(new Shape.Group("cell", $"{map.Rows[i]}, {map.Columns[column]}: {CellText(value)}", [box]));
+                else shapes.AddRange(box, new Shape.Text(left + (column + 0.5f) * cell - 1, top + (i + 0.5f) * row - 1, CellText(value), size,
                     share > 0.55 ? Inks.OnDark : Inks.OnLight, Anchor.Middle));
             }
         }
         float bottom = top + map.Rows.Count * row + 14;
-        shapes.Add(new Shape.Text(left, bottom, $"{map.RowTitle} by {map.ColumnTitle}", 11, Inks.Soft));
+        shapes.Add(new Shape.Text(left, bottom, $"{map.RowTitle} by {map.ColumnTitle}", size, Inks.Soft));
         return new Picture(Math.Max(220, left + map.Columns.Count * cell + 10), bottom + 12, $"{map.Title}, {name}",
             $"{map.RowTitle} by {map.ColumnTitle}", shapes);
     }
+
+    static string CellText(double value) => Math.Abs(value) switch
+    {
+        >= 10_000 => Figures.Short(value),
+        >= 100 => value.ToString("0", CultureInfo.InvariantCulture),
+        >= 10 => value.ToString("0.0", CultureInfo.InvariantCulture),
+        _ => value.ToString("0.00", CultureInfo.InvariantCulture),
+    };
 }

@@ -47,6 +47,12 @@ public sealed partial class Trainer
         var (checkpoint, state) = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged);
         if (state.Data != training.Description)
             throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; found {training.Description}");
+        var given = callbacks?.ToArray() ?? [];
+        string? objective = FindObjective(given)?.Description;
+        if (objective != state.Objective)
+            throw new ArgumentException(
+                $"callbacks has the objective '{objective ?? "none"}'; expected '{state.Objective ?? "none"}', that of the run.",
+                nameof(callbacks));
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
         static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
@@ -57,7 +63,7 @@ public sealed partial class Trainer
         Trainer? trainer = null;
         try
         {
-            trainer = new Trainer(model, training, options, heldOut, callbacks, resumed: true);
+            trainer = new Trainer(model, training, options, heldOut, given, resumed: true);
             trainer.Restore(checkpoint, state);
             return trainer;
         }
@@ -120,7 +126,8 @@ public sealed partial class Trainer
             {
                 Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
                     Position = sampler.Position,
-                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, PendingLoss = pendingLoss.item<float>(),
+                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
+                PendingLoss = pendingLoss.item<float>(),
                 PendingSteps = pendingSteps, Spikes = spikes,
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations, Files = Marks(fresh),
             }.Write(fresh);

@@ -46,6 +46,7 @@ public sealed partial class Trainer : IDisposable
     readonly TrainingReader sampler;
     readonly AdamW optimizer;
     readonly TrainingCallback[] callbacks;
+    readonly TrainingObjective? objective;
     readonly RunFolder? folder;
     readonly Tensor pendingLoss;
     readonly List<TrainingProgress> history = [];
@@ -92,6 +93,7 @@ public sealed partial class Trainer : IDisposable
         if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
         if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
+        objective = FindObjective(this.callbacks);
         sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
@@ -130,6 +132,13 @@ public sealed partial class Trainer : IDisposable
         }
         throw new ArgumentException(
             "heldOut has no target that counts: every document has one token; expected documents of at least 2 tokens", nameof(heldOut));
+    }
+
+    static TrainingObjective? FindObjective(IEnumerable<TrainingCallback> callbacks)
+    {
+        TrainingObjective[] found = [.. callbacks.OfType<TrainingObjective>()];
+        Refuse.Unless(found.Length <= 1, found.Length, nameof(callbacks), "at most 1 objective");
+        return found.FirstOrDefault();
     }
 
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
@@ -325,7 +334,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             Model.Stack.ActivationCheckpointing |= Options.ActivationCheckpointing;
-            loss = Model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
+            loss = objective is null ? Model.Loss(batch.Ids, batch.Targets, context, batch.Weights) : objective.Compute(Model, batch, context);
         }
         finally
         {

@@ -41,6 +41,10 @@ sealed record TrainingState
 
     public required string Data { get; init; }
 
+    /// <summary>Gets or sets the description of the <see cref="TrainingObjective"/>. Null if the run has none.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Objective { get; init; }
+
     /// <summary>Gets or sets the sum of the losses since the last report, and their number.</summary>
     public required double PendingLoss { get; init; }
 

@@ -88,6 +88,7 @@ public sealed class Attention : Mixer
             case WindowState window: (k, v, positions) = window.Append(k, v, context); break;
             default: throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state));
         }
+        context.Probe?.OnAttention(context, spec, q, k, positions);
         var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
         return Gated(attended, gate);
     }

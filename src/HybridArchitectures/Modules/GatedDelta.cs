@@ -69,6 +69,7 @@ public sealed class GatedDelta : Mixer
         // softplus, as log(e^x + e^0)
         var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
 
+        context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
         Tensor mixing;
         if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
         {

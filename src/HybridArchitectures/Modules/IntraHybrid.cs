@@ -73,18 +73,36 @@ public sealed class IntraHybrid : Mixer
         var (scanned, values) = stateSpace.Scan(x, context, states?.StateSpace);
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
         if (output is not null)
-            return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
-                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), spec.Fusion,
-                spec.Fusion == FusionKind.Gate ? Parameter("gate") : null, normEpsilon));
-        scanned = Normed(scanned, stateSpaceNorm, spec.StateSpaceNormGroups);
-        attended = Normed(attended, attentionNorm, spec.Attention.Heads);
-        if (spec.LearnedScale)
         {
-            scanned = scanned * Parameter("state_space_scale").to(x.dtype);
-            attended = attended * Parameter("attention_scale").to(x.dtype);
+            if (context.Probe is not null)
+                Inspect(context, scanned, attended, Entering(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
+                    Entering(attended, attentionNorm, spec.Attention.Heads, "attention_scale"));
+            return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
+                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), spec.Fusion, Gate, normEpsilon));
         }
-        return BranchFusion.Forward(new(stateSpace.Project(scanned)), new(attention.Project(attended)), spec.Fusion,
-            spec.Fusion == FusionKind.Gate ? Parameter("gate") : null);
+        var first = stateSpace.Project(Entering(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"));
+        var second = attention.Project(Entering(attended, attentionNorm, spec.Attention.Heads, "attention_scale"));
+        if (context.Probe is not null) Inspect(context, scanned, attended, first, second);
+        return BranchFusion.Forward(new(first), new(second), spec.Fusion, Gate);
+    }
+
+    Tensor? Gate => spec.Fusion == FusionKind.Gate ? Parameter("gate") : null;
+
+    // a branch with its norm and its learned scale
+    Tensor Entering(Tensor value, RootMeanSquareNorm? norm, int groups, string scale)
+    {
+        var normed = Normed(value, norm, groups);
+        return spec.LearnedScale ? normed * Parameter(scale).to(normed.dtype) : normed;
+    }
+
+    void Inspect(SequenceContext context, Tensor scanned, Tensor attended, Tensor first, Tensor second)
+    {
+        if (Gate is { } gate)
+        {
+            var share = gate.sigmoid().to(first.dtype);
+            (first, second) = (share * first, second - share * second);
+        }
+        context.Probe!.OnBranches(context, scanned, attended, first, second);
     }
 
     // a branch as computed, with the operations before the joint projection

@@ -72,6 +72,7 @@ public sealed class Mamba1 : StateSpaceMixer
         var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
         var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
+        context.Probe?.OnDecay(context, TimeSteps(timeStep, null, context), a);
         if (IsStep(x, recurrent, context))
         {
             var steps = recurrent!.EachToken(

@@ -71,6 +71,7 @@ public sealed class Mamba2 : StateSpaceMixer
         var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
+        context.Probe?.OnDecay(context, TimeSteps(timeStep, limit, context), a);
         Tensor y;
         if (IsStep(x, recurrent, context))
         {

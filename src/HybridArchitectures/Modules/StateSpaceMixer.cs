@@ -1,5 +1,7 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
@@ -29,6 +31,13 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
         RecurrentState recurrent => recurrent,
         _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a state-space mixer", nameof(state)),
     };
+
+    /// <summary>Returns the time steps after bias, softplus and limits, in float32 or wider, for <see cref="IPassProbe"/>.</summary>
+    private protected Tensor TimeSteps(Tensor raw, (double Minimum, double Maximum)? limit, SequenceContext context)
+    {
+        var type = SequenceChecks.StateType(raw);
+        return SequenceMasks.TimeStep(raw.to(type), Parameter("dt_bias").to(type), true, limit, context.Layout);
+    }
 
     /// <summary>Returns whether x (batch, 1, ...) is the next token of every row, so that its state can be updated in place.</summary>
     private protected static bool IsStep(Tensor x, RecurrentState? state, SequenceContext context) =>

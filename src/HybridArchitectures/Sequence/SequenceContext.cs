@@ -134,6 +134,9 @@ public sealed class SequenceContext : IDisposable
     /// <summary>Gets or sets the current block, from 0.</summary>
     internal int Block { get; set; }
 
+    /// <summary>Gets the receiver of intermediate results; null, the default, for none.</summary>
+    internal IPassProbe? Probe { get; init; }
+
     internal void Record(Tensor logits, Tensor chosen)
     {
         if (KeepsRouting) routing.Add(new(Block + 1, Own(logits.detach()), Own(chosen.alias())));

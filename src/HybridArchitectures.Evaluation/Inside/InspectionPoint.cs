@@ -1,0 +1,6 @@
+namespace HybridArchitectures.Evaluation;
+
+/// <summary>Contains the measurement of one checkpoint.</summary>
+/// <param name="Step">The step of the checkpoint.</param>
+/// <param name="Result">The measurement.</param>
+public sealed record InspectionPoint(long Step, InspectionResult Result);
