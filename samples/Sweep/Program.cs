@@ -5,6 +5,7 @@ using System.Globalization;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation;
 using HybridArchitectures.Reports;
+using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training;
 
 SampleConsole.Prepare();
@@ -30,6 +31,8 @@ var sweep = new Sweep(new SweepOptions
         new HeldOutTask(heldOut, 128, tokens: 65_536), new PositionLossTask(heldOut, contextLength: 256, buckets: 8, maxWindows: 32,
             trainingLength: 128),
         new InferenceCostTask(new() { BatchSizes = [1], PromptLength = 128, TotalLengths = [192] }),
+        new LongContextEvaluation(new Passkey(), new ByteTokenizer(), new() { Lengths = [256, 320, 400], Depths = [0, 0.5, 1], Trials = 2 }),
+        new InsideTask(new Passkey(), new ByteTokenizer(), new() { Length = 320, Trials = 2 }),
     ],
 });
 var result = sweep.Run(new Lines(), stop.Token);
