@@ -39,6 +39,7 @@ public class AutogradTests
     public void A_gradient_function_of_nulls_alone_passes_nothing_on()
     {
         using var scope = NewDisposeScope();
+        var others = AutogradNode.Nodes.ToHashSet();        // a pass that failed before may have left some
         Func<Tensor, Tensor>[] operators =
         [
             x => RmsNorm.Forward(x, ones(8)),
@@ -53,7 +54,7 @@ public class AutogradTests
             Autograd.Backward(stopped.sum());
             Assert.True(x.grad is null);
         }
-        Assert.Equal(0, AutogradNode.Nodes.Count(node => node.SavedBytes() > 0));
+        Assert.Equal(0, AutogradNode.Nodes.Count(node => !others.Contains(node) && node.SavedBytes() > 0));
     }
 
     [Fact]
