@@ -1,6 +1,6 @@
 // Answers the CUDA driver's and NVRTC's entry points on a machine without a card: "compiling" runs a C++ compiler over the kernel source behind emulation.hpp,
-// the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER and EMULATION_FOLDER, which holds emulation.hpp and this library (driver.so),
-// are given when this is compiled.
+// the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER, with its options, and EMULATION_FOLDER, which holds emulation.hpp
+// and this library (driver.so), are given when this is compiled.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -99,7 +99,7 @@ int nvrtcCompileProgram(void* handle, int, const char**) {
     std::string at = std::string(folder) + "/";
     for (auto& header : program->headers) write(at + header.first, header.second);
     write(at + program->name, program->source);
-    std::string command = "cd " + at + " && " EMULATION_COMPILER " -x c++ -std=c++17 -O1 -g0 -shared -fPIC -fno-strict-aliasing -Wno-unknown-pragmas"
+    std::string command = "cd " + at + " && " EMULATION_COMPILER " -x c++ -shared"
         " -include " EMULATION_FOLDER "/emulation.hpp " + program->name + " -x none " EMULATION_FOLDER "/driver.so -o image.so > log 2>&1";
     int code = system(command.c_str());
     program->log = read(at + "log");
