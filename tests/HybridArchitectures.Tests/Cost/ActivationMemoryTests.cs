@@ -80,13 +80,12 @@ public class ActivationMemoryTests
         long before = Resident(), held = 0;
         CheckpointedBlock.Recomputed = () =>
         {
-            held = Resident() - before;
-            throw new OperationCanceledException();         // the rest of the pass would only take time
+            if (held == 0) held = Resident() - before;
         };
         try
         {
             using var hidden = model.Hidden(ids);
-            Assert.Throws<OperationCanceledException>(() => Autograd.Backward([hidden], [gradient]));
+            Autograd.Backward([hidden], [gradient]);
             return held;
         }
         finally
