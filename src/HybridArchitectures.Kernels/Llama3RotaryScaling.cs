@@ -11,8 +11,14 @@ namespace HybridArchitectures.Kernels;
 /// <param name="HighFrequencyFactor"><c>high_freq_factor</c>, for example 4, above the low one.</param>
 /// <param name="OriginalContextLength"><c>original_max_position_embeddings</c> in tokens, for example 8192.</param>
 public sealed record Llama3RotaryScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalContextLength)
+    : RotaryScaling
 {
-    internal double Apply(double frequency)
+    internal override void Apply(Span<double> frequencies, int rotaryDimensions, double theta, long length)
+    {
+        foreach (ref double frequency in frequencies) frequency = Scaled(frequency);
+    }
+
+    double Scaled(double frequency)
     {
         double turns = OriginalContextLength * frequency / (2 * Math.PI);        // of this wave in the original context
         if (turns < LowFrequencyFactor) return frequency / Factor;
@@ -21,17 +27,12 @@ public sealed record Llama3RotaryScaling(double Factor, double LowFrequencyFacto
         return (1 - kept) * frequency / Factor + kept * frequency;
     }
 
-    internal void Check(string name)
+    internal override void Check(string name, int rotaryDimensions)
     {
-        if (!(Factor >= 1) || double.IsInfinity(Factor))
-            throw new ArgumentException($"{name}.{nameof(Factor)} is {Factor}; expected a finite number of at least 1", name);
-        if (!(LowFrequencyFactor > 0))
-            throw new ArgumentException($"{name}.{nameof(LowFrequencyFactor)} is {LowFrequencyFactor}; expected a number above 0", name);
-        if (!(HighFrequencyFactor > LowFrequencyFactor) || double.IsInfinity(HighFrequencyFactor))
-            throw new ArgumentException(
-                $"{name}.{nameof(HighFrequencyFactor)} is {HighFrequencyFactor}; expected a finite number above the low factor, {LowFrequencyFactor}",
-                name);
-        if (OriginalContextLength < 1)
-            throw new ArgumentException($"{name}.{nameof(OriginalContextLength)} is {OriginalContextLength}; expected at least 1 token", name);
+        CheckFactor(Factor, name);
+        Expect(double.IsFinite(LowFrequencyFactor) && LowFrequencyFactor > 0, name, LowFrequencyFactor, "a finite number above 0");
+        Expect(double.IsFinite(HighFrequencyFactor) && HighFrequencyFactor > LowFrequencyFactor, name, HighFrequencyFactor,
+            FormattableString.Invariant($"a finite number above lowFrequencyFactor = {LowFrequencyFactor}"));
+        CheckLength(OriginalContextLength, name);
     }
 }

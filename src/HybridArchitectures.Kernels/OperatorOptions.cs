@@ -43,6 +43,9 @@ public sealed record OperatorOptions
     /// <summary>Gets or sets the back end of <see cref="Operators.FewRowsLinear"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? FewRowsLinearBackend { get; init; }
 
+    /// <summary>Gets or sets the back end of <see cref="Operators.ChannelDeltaRule"/>. The default, null, means <see cref="Backend"/>.</summary>
+    public KernelBackend? ChannelDeltaRuleBackend { get; init; }
+
     /// <summary>Gets or sets the back end of <see cref="Operators.FusedAttention"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? FusedAttentionBackend { get; init; }
 

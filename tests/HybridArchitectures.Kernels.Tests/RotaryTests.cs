@@ -97,6 +97,46 @@ public class RotaryTests
     }
 
     [Fact]
+    public void Other_scalings_change_the_frequencies_as_their_formulas_say()
+    {
+        using var scope = NewDisposeScope();
+        double[] Of(RotaryScaling? scaling, long length = 0) =>
+            [.. Rotary.InverseFrequencies(8, 10_000, scaling, length: length).data<float>().Select(value => (double)value)];
+        void Near(double[] expected, double[] actual) =>
+            Assert.Equal(expected, actual, (one, other) => Math.Abs(one - other) <= 1e-6 * Math.Abs(one) + 1e-12);
+        Near([0.25, 0.025, 0.0025, 0.00025], Of(new LinearRotaryScaling(4)));
+        Near([0.5, 0.05, 0, 0], Of(new ProportionalRotaryScaling(2, 0.6)));
+        // up to the original length nothing changes; at twice the length the base grows by (3 x 2 - 2)^(8 / 6)
+        var dynamic = new DynamicRotaryScaling(3, 64);
+        Near(Of(null), Of(dynamic, 64));
+        double larger = 10_000 * Math.Pow(4, 8 / 6.0);
+        Near([1, Math.Pow(larger, -0.25), Math.Pow(larger, -0.5), Math.Pow(larger, -0.75)], Of(dynamic, 128));
+        var two = new LongRotaryScaling { ShortFactors = [1, 2, 4, 5], LongFactors = [2, 4, 8, 10], OriginalContextLength = 32 };
+        Near([1, 0.05, 0.0025, 0.0002], Of(two, 32));
+        Near([0.5, 0.025, 0.00125, 0.0001], Of(two, 33));
+        // 64 turns of the wave per pair: 4 ln(1000 / (2 pi r)) / ln 10000; 3 and 0.1 turns are pairs 1.72 and 3.20, from 1 to 4 in whole ones
+        var yarn = new YarnRotaryScaling { Factor = 8, OriginalContextLength = 1000, FastTurns = 3, SlowTurns = 0.1 };
+        double Blended(double frequency, double slowed) => frequency * (slowed / 8 + 1 - slowed);
+        Near([1, 0.1, Blended(0.01, 1 / 3.0), Blended(0.001, 2 / 3.0)], Of(yarn));
+        double first = 4 * Math.Log(1000 / (6 * Math.PI)) / Math.Log(10_000), last = 4 * Math.Log(1000 / (0.2 * Math.PI)) / Math.Log(10_000);
+        Near([1, 0.1, Blended(0.01, (2 - first) / (last - first)), Blended(0.001, (3 - first) / (last - first))],
+            Of(yarn with { Truncate = false }));
+        Assert.Equal((0.1 * Math.Log(8) + 1, 1.5), (yarn.Amplitude, (yarn with { AttentionFactor = 1.5 }).Amplitude));
+    }
+
+    [Fact]
+    public void The_amplitude_multiplies_cosines_and_sines()
+    {
+        using var scope = NewDisposeScope();
+        var (positions, frequencies) = (tensor(new long[] { 0, 3, 1000 }), Rotary.InverseFrequencies(8, 10_000));
+        var (cosine, sine) = Rotary.Table(positions, frequencies);
+        var (larger, wider) = Rotary.Table(positions, frequencies, 1.25);
+        Assert.True((larger - cosine * 1.25).abs().max().item<float>() < 1e-6);
+        Assert.True((wider - sine * 1.25).abs().max().item<float>() < 1e-6);
+        Refusal.Expect("amplitude", "0", () => Rotary.Table(positions, frequencies, 0));
+    }
+
+    [Fact]
     public void Strided_input_gives_what_its_copy_gives()
     {
         using var scope = NewDisposeScope();
@@ -115,9 +155,17 @@ public class RotaryTests
         var x = zeros(2, 3, 4, 8); var (cosine, sine) = Table(1, 3, 8);
         Refusal.Expect("rotaryDimensions", "0", () => Rotary.InverseFrequencies(0, 10));
         Refusal.Expect("theta", "0", () => Rotary.InverseFrequencies(8, 0));
-        Refusal.Expect("scaling", "Factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new(0.5, 1, 4, 8192)));
-        Refusal.Expect("scaling", "HighFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 1, 8192)));
-        Refusal.Expect("scaling", "OriginalContextLength is 0", () => Rotary.InverseFrequencies(8, 10, new(8, 1, 4, 0)));
+        Refusal.Expect("scaling", "factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new Llama3RotaryScaling(0.5, 1, 4, 8192)));
+        Refusal.Expect("scaling", "highFrequencyFactor is 1", () => Rotary.InverseFrequencies(8, 10, new Llama3RotaryScaling(8, 1, 1, 8192)));
+        Refusal.Expect("scaling", "originalContextLength is 0",
+            () => Rotary.InverseFrequencies(8, 10, new Llama3RotaryScaling(8, 1, 4, 0)));
+        Refusal.Expect("scaling", "factor is 0.5", () => Rotary.InverseFrequencies(8, 10, new LinearRotaryScaling(0.5)));
+        Refusal.Expect("scaling", "fraction is 1.5", () => Rotary.InverseFrequencies(8, 10, new ProportionalRotaryScaling(1, 1.5)));
+        Refusal.Expect("scaling", "2 rotated channels", () => Rotary.InverseFrequencies(2, 10, new DynamicRotaryScaling(2, 8)));
+        Refusal.Expect("scaling", "fastTurns is 1",
+            () => Rotary.InverseFrequencies(8, 10, new YarnRotaryScaling { Factor = 2, OriginalContextLength = 8, FastTurns = 1 }));
+        Refusal.Expect("scaling", "longFactors is a list of 1; expected 4 factors", () => Rotary.InverseFrequencies(8, 10,
+            new LongRotaryScaling { ShortFactors = [1, 1, 1, 1], LongFactors = [1], OriginalContextLength = 8 }));
         Refusal.Expect("positions", "Int32", () => Rotary.Table(zeros(3, ScalarType.Int32), zeros(4)));
         Refusal.Expect("positions", "(1, 1, 3)", () => Rotary.Table(zeros(1, 1, 3, ScalarType.Int64), zeros(4)));
         Refusal.Expect("x", "(2, 3, 8)", () => Rotary.Forward(zeros(2, 3, 8), cosine, sine));

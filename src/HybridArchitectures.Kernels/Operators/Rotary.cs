@@ -22,23 +22,24 @@ public static class Rotary
     /// R, the number of channels per head that are rotated, at least 1. If it is odd, one more channel is rotated, as in Hugging Face Transformers.
     /// </param>
     /// <param name="theta">The base, for example 500000, above 0.</param>
-    /// <param name="scaling">The scaling of slow frequencies for long contexts. The default, null, means none.</param>
+    /// <param name="scaling">The scaling for long contexts. The default, null, means none.</param>
     /// <param name="device">The device of the result. The default, null, means the CPU.</param>
+    /// <param name="length">
+    /// The number of tokens of the longest row, for scalings that depend on it (<see cref="RotaryScaling.DependsOnLength"/>). The default is 0.
+    /// </param>
     /// <exception cref="ArgumentException">A number is invalid. The message names the argument.</exception>
-    public static Tensor InverseFrequencies(int rotaryDimensions, double theta, Llama3RotaryScaling? scaling = null, Device? device = null)
+    public static Tensor InverseFrequencies(
+        int rotaryDimensions, double theta, RotaryScaling? scaling = null, Device? device = null, long length = 0)
     {
         if (rotaryDimensions < 1)
             throw new ArgumentOutOfRangeException(
                 nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
         Checks.Positive(theta);
-        scaling?.Check(nameof(scaling));
-        var frequencies = new float[(rotaryDimensions + 1) / 2];
-        for (int j = 0; j < frequencies.Length; j++)
-        {
-            double frequency = Math.Pow(theta, -2.0 * j / rotaryDimensions);
-            frequencies[j] = (float)(scaling?.Apply(frequency) ?? frequency);
-        }
-        return tensor(frequencies, ScalarType.Float32, device);
+        scaling?.Check(nameof(scaling), rotaryDimensions);
+        var frequencies = new double[(rotaryDimensions + 1) / 2];
+        for (int j = 0; j < frequencies.Length; j++) frequencies[j] = Math.Pow(theta, -2.0 * j / rotaryDimensions);
+        scaling?.Apply(frequencies, rotaryDimensions, theta, length);
+        return tensor(Array.ConvertAll(frequencies, frequency => (float)frequency), ScalarType.Float32, device);
     }
 
     /// <summary>Returns cosine and sine of the angles of every position, computed in double precision, so that distant positions are exact.</summary>
@@ -46,10 +47,12 @@ public static class Rotary
     /// The positions, shape (L) or (B, L), int64, in tokens from the start of the sequence. Values at padding do not matter.
     /// </param>
     /// <param name="inverseFrequencies">The frequencies, shape (R/2), float32, see <see cref="InverseFrequencies"/>.</param>
+    /// <param name="amplitude">The multiplier of the results (<see cref="RotaryScaling.Amplitude"/>), above 0. The default is 1.</param>
     /// <returns>Both with shape (1 or B, L, R/2), float32.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies)
+    public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies, double amplitude = 1)
     {
+        Checks.Positive(amplitude);
         Checks.Type(positions, ScalarType.Int64);
         if (positions.dim() is not (1 or 2))
             throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
@@ -59,7 +62,9 @@ public static class Rotary
         using var scope = NewDisposeScope();
         var rows = positions.dim() == 1 ? positions.unsqueeze(0) : positions;
         var angles = rows.to(ScalarType.Float64).unsqueeze(-1) * inverseFrequencies.to(ScalarType.Float64);     // (1 or B, L, R/2)
-        return (cos(angles).to(ScalarType.Float32).MoveToOuterDisposeScope(), sin(angles).to(ScalarType.Float32).MoveToOuterDisposeScope());
+        Tensor Part(Tensor values) =>
+            (amplitude == 1 ? values : values.mul(Scalars.From(amplitude))).to(ScalarType.Float32).MoveToOuterDisposeScope();
+        return (Part(cos(angles)), Part(sin(angles)));
     }
 
     /// <summary>Rotates queries or keys by their positions.</summary>

@@ -19,6 +19,8 @@ static class Inks
     public static readonly Ink Mamba1 = new("mamba1", "7CC4E8", "5AA9D1");
     public static readonly Ink Mamba2 = new("mamba2", "2F80C2", "4A97D6");
     public static readonly Ink GatedDelta = new("gateddelta", "C07AA8", "C286AE");
+    public static readonly Ink KimiDelta = new("kimidelta", "95477F", "9E5C8C");
+    public static readonly Ink LatentAttention = new("latentattention", "B9622B", "C0703C");
     public static readonly Ink Convolution = new("convolution", "5FA8A0", "55A097");
     public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
@@ -36,6 +38,8 @@ static class Inks
         MixerColor.Mamba1 => Mamba1,
         MixerColor.Mamba2 => Mamba2,
         MixerColor.GatedDelta => GatedDelta,
+        MixerColor.KimiDelta => KimiDelta,
+        MixerColor.LatentAttention => LatentAttention,
         MixerColor.Convolution => Convolution,
         MixerColor.Custom => Custom,
         _ => throw new ArgumentOutOfRangeException(nameof(color), color, $"color is {color}; expected a defined {nameof(MixerColor)}."),
@@ -43,5 +47,8 @@ static class Inks
 
     /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
-        [Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, Convolution, Custom, FeedForward, Experts, OnDark, OnLight];
+    [
+        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, KimiDelta, LatentAttention, Convolution, Custom, FeedForward,
+        Experts, OnDark, OnLight,
+    ];
 }

@@ -18,8 +18,8 @@ static class LoraSites
     {
         target = module switch
         {
-            Attention => LoraTargets.Attention,
-            StateSpaceMixer or GatedDelta => LoraTargets.StateSpace,
+            Attention or LatentAttention => LoraTargets.Attention,
+            StateSpaceMixer or GatedDelta or KimiDelta => LoraTargets.StateSpace,
             Mixer or SharedTransformerAdapter => LoraTargets.OtherMixers,
             FeedForward => LoraTargets.FeedForward,
             _ => target,

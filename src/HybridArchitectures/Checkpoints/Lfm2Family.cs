@@ -32,7 +32,8 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         };
     }
 
-    static bool[] Attends(PretrainedConfig config, int depth)
+    /// <summary>Returns which layers are attention.</summary>
+    internal static bool[] Attends(PretrainedConfig config, int depth)
     {
         bool[]? listed = config.Numbers("full_attn_idxs") is { } indices ? [.. Enumerable.Range(0, depth).Select(i => indices.Contains(i))] : null;
         if (config.Texts("layer_types") is not { } words) return listed ?? [.. Enumerable.Repeat(true, depth)];
@@ -70,6 +71,14 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
+        WriteMixers(design, config);
+        config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no SwiGLU", "one in every block");
+        config["block_auto_adjust_ff_dim"] = false;
+    }
+
+    /// <summary>Writes depth, epsilon, layer types, convolution and attention.</summary>
+    internal static void WriteMixers(HybridDesign design, JsonObject config)
+    {
         var convolution = First<ShortConvolutionSpec>(design);
         var attention = FirstOrNone<AttentionSpec>(design);
         config["num_hidden_layers"] = design.Depth;
@@ -82,8 +91,6 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         WriteRotary(config, attention?.Rotary);
         config["layer_types"] = new JsonArray(
             [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "conv"))]);
-        config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? throw Unfit("no SwiGLU", "one in every block");
-        config["block_auto_adjust_ff_dim"] = false;
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
@@ -91,28 +98,39 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
         foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.embedding_norm.weight")) yield return rule;
         for (int i = 0; i < design.Depth; i++)
         {
-            string file = $"model.layers.{i}.", model = Block(i), mixer = model + "mixer.";
-            yield return TensorRules.Rename(file + "operator_norm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Rename(file + "ffn_norm.weight", model + "feed_forward_norm.weight");
-            TensorChoice[] rules = design.Blocks[i].Mixer is ShortConvolutionSpec convolution
-                ?
-                [
-                    .. TensorRules.Linear(file + "conv.in_proj", mixer + "input", convolution.Bias),
-                    .. TensorRules.ConvolutionFilter(file + "conv.conv", mixer, convolution.Bias),
-                    .. TensorRules.Linear(file + "conv.out_proj", mixer + "output", convolution.Bias),
-                ]
-                :
-                [
-                    .. TensorRules.Linear(file + "self_attn.q_proj", mixer + "query", false),
-                    .. TensorRules.Linear(file + "self_attn.k_proj", mixer + "key", false),
-                    .. TensorRules.Linear(file + "self_attn.v_proj", mixer + "value", false),
-                    .. TensorRules.Linear(file + "self_attn.out_proj", mixer + "output", false),
-                    TensorRules.Rename(file + "self_attn.q_layernorm.weight", mixer + "query_norm.weight"),
-                    TensorRules.Rename(file + "self_attn.k_layernorm.weight", mixer + "key_norm.weight"),
-                ];
-            foreach (var rule in rules) yield return rule;
-            foreach (var (matrix, part) in new[] { ("w1", "gate"), ("w3", "up"), ("w2", "down") })
-                yield return TensorRules.Rename($"{file}feed_forward.{matrix}.weight", $"{model}feed_forward.{part}.weight");
+            string file = $"model.layers.{i}.", model = Block(i);
+            foreach (var rule in Mixer(file, model, design.Blocks[i].Mixer!)) yield return rule;
+            foreach (var rule in Dense(file + "feed_forward.", model + "feed_forward.")) yield return rule;
         }
     }
+
+    /// <summary>Returns the rules of the norms and the mixer of a layer.</summary>
+    internal static IEnumerable<TensorChoice> Mixer(string file, string block, MixerSpec spec)
+    {
+        string model = block + "mixer.";
+        yield return TensorRules.Rename(file + "operator_norm.weight", block + "mixer_norm.weight");
+        yield return TensorRules.Rename(file + "ffn_norm.weight", block + "feed_forward_norm.weight");
+        TensorChoice[] rules = spec is ShortConvolutionSpec convolution
+            ?
+            [
+                .. TensorRules.Linear(file + "conv.in_proj", model + "input", convolution.Bias),
+                .. TensorRules.ConvolutionFilter(file + "conv.conv", model, convolution.Bias),
+                .. TensorRules.Linear(file + "conv.out_proj", model + "output", convolution.Bias),
+            ]
+            :
+            [
+                .. TensorRules.Linear(file + "self_attn.q_proj", model + "query", false),
+                .. TensorRules.Linear(file + "self_attn.k_proj", model + "key", false),
+                .. TensorRules.Linear(file + "self_attn.v_proj", model + "value", false),
+                .. TensorRules.Linear(file + "self_attn.out_proj", model + "output", false),
+                TensorRules.Rename(file + "self_attn.q_layernorm.weight", model + "query_norm.weight"),
+                TensorRules.Rename(file + "self_attn.k_layernorm.weight", model + "key_norm.weight"),
+            ];
+        foreach (var rule in rules) yield return rule;
+    }
+
+    /// <summary>Returns the rules of a dense feed-forward.</summary>
+    internal static IEnumerable<TensorChoice> Dense(string file, string model) =>
+        new[] { ("w1", "gate"), ("w3", "up"), ("w2", "down") }.Select(pair =>
+            (TensorChoice)TensorRules.Rename($"{file}{pair.Item1}.weight", $"{model}{pair.Item2}.weight"));
 }

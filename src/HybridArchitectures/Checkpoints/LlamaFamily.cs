@@ -50,18 +50,5 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
         config["mlp_bias"] = feedForward.Bias;
     }
 
-    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
-    {
-        foreach (var rule in TensorRules.EmbeddingNormHead(design, "model.embed_tokens.weight", "model.norm.weight")) yield return rule;
-        for (int i = 0; i < design.Depth; i++)
-        {
-            string file = $"model.layers.{i}.", model = Block(i);
-            yield return TensorRules.Rename(file + "input_layernorm.weight", model + "mixer_norm.weight");
-            yield return TensorRules.Rename(file + "post_attention_layernorm.weight", model + "feed_forward_norm.weight");
-            foreach (var rule in TensorRules.Attention(file + "self_attn.", model + "mixer.", (AttentionSpec)design.Blocks[i].Mixer!))
-                yield return rule;
-            foreach (var rule in TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward))
-                yield return rule;
-        }
-    }
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design) => TensorRules.Transformer(design);
 }

@@ -207,7 +207,5 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     internal override string Canonical(string name) => name.StartsWith("model.", StringComparison.Ordinal) ? "backbone." + name["model.".Length..]
         : name == "backbone.embedding.weight" ? "backbone.embeddings.weight" : name;
 
-    // heads of multi-token prediction are not loaded
-    internal override bool IsIgnored(string name, HybridDesign design) =>
-        name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+    internal override IReadOnlyList<(string Prefix, string Part)> NotLoaded => [PredictionHeads];
 }

@@ -24,7 +24,8 @@ sealed class PeftModules
             PeftPart[] parts = [.. rule.Parts.Where(part => inside.ContainsKey(part.Name))
                 .Select(part => new PeftPart(inside[part.Name], part.Expert))];
             string name = rule.File.EndsWith(Weight, StringComparison.Ordinal) ? rule.File[..^Weight.Length] : rule.File;
-            bool fits = name != rule.File && !rule.IsFilter && parts.Length == rule.Parts.Count && (parts.Length == 1 || rule.Dimension == 0)
+            bool fits = name != rule.File && !rule.IsFilter && rule.Parts.All(part => part.Rows is null)
+                && parts.Length == rule.Parts.Count && (parts.Length == 1 || rule.Dimension == 0)
                 && parts.All(part => part.Site.Weight.dim() == (part.Expert is null ? 2 : 3));
             if (fits) byName.Add(name, new(name, parts));
             else unfit.Add(name);

@@ -41,6 +41,33 @@ public sealed partial class PretrainedConfig
             throw Refusal("sliding_window", Find("sliding_window"), "null, because windows are not supported in this family");
     }
 
+    /// <summary>
+    /// Returns <c>sliding_window</c>, the number of tokens that a query sees: null if the key is null, and <paramref name="otherwise"/> if it is
+    /// absent.
+    /// </summary>
+    internal int? Window(int otherwise)
+    {
+        if (IsNull("sliding_window")) return null;
+        int window = Int("sliding_window", otherwise);
+        return window >= 1 ? window : throw Refusal("sliding_window", window, "at least 1, or null");
+    }
+
+    /// <summary>
+    /// Returns which layers have a sliding window: those that <c>layer_types</c> calls <c>sliding_attention</c>, or those of a rule if the key is
+    /// absent.
+    /// </summary>
+    internal bool[] Slides(int depth, Func<int, bool> otherwise)
+    {
+        if (Texts("layer_types") is not { } words) return [.. Enumerable.Range(0, depth).Select(otherwise)];
+        if (words.Count != depth) throw Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+        return [.. words.Select(word => word switch
+        {
+            FullLayer => false,
+            SlidingLayer => true,
+            _ => throw Refusal("layer_types", word, $"{FullLayer} or {SlidingLayer}"),
+        })];
+    }
+
     /// <summary>Returns the head size: <c>head_dim</c>, or <paramref name="width"/> divided by the number of heads.</summary>
     internal int HeadSize(int width, int heads)
     {
@@ -90,7 +117,7 @@ public sealed partial class PretrainedConfig
 
     static readonly string[] quantization = ["quantization_config", "quantization", "compression_config", "quantize_config"];
 
-    void OnlyKeys(string[] known, string where)
+    internal void OnlyKeys(string[] known, string where)
     {
         foreach (var item in root.EnumerateObject())
             if (!known.Contains(item.Name) && item.Value.ValueKind != JsonValueKind.Null)

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Checkpoints;
 
@@ -50,37 +51,139 @@ public sealed partial class PretrainedConfig
     /// </summary>
     /// <param name="theta">The default base.</param>
     /// <param name="fraction">The default rotated fraction. Null for families that rotate whole heads in transformers.</param>
-    internal RotarySpec Rotary(double theta = 10_000, double? fraction = null)
+    /// <param name="multimodal">
+    /// Whether the section may distribute frequencies over time, height and width (<c>mrope_section</c>). The positions of a text are the same in all
+    /// three, so the distribution has no effect. The default is false.
+    /// </param>
+    internal RotarySpec Rotary(double theta = 10_000, double? fraction = null, bool multimodal = false)
     {
         foreach (string key in RotaryKeys) asked?.Add(key);
         var parameters = Section("rope_parameters");
-        var section = Section("rope_scaling") is { } old && old.root.EnumerateObject().Any() ? old : parameters;
+        return Rotary(Section("rope_scaling") is { } old && old.root.EnumerateObject().Any() ? old : parameters, theta, fraction, multimodal);
+    }
+
+    /// <summary>
+    /// Reads the rotary positions of full-attention layers and of sliding-window layers. <c>rope_parameters</c> has a section for each, or, in
+    /// published configurations, the scaling applies to full-attention layers only. The functions throw an exception if the section is absent.
+    /// </summary>
+    internal (Func<RotarySpec> Full, Func<RotarySpec> Sliding) RotaryByLayer(double theta)
+    {
+        foreach (string key in RotaryKeys) asked?.Add(key);
+        if (Section("rope_parameters") is not { } sections || !(sections.Has(FullLayer) || sections.Has(SlidingLayer)))
+        {
+            var same = Rotary(theta);
+            return (() => same, () => same with { Scaling = null });
+        }
+        sections.OnlyKeys([FullLayer, SlidingLayer], "in rotary positions by layer type");
+        if (Section("rope_scaling") is { } other && other.root.EnumerateObject().Any())
+            throw Refusal("rope_scaling", Find("rope_scaling"), "no rope_scaling next to rope_parameters by layer type");
+        Func<RotarySpec> Of(string key) => () => sections.Section(key) is { } section ? Rotary(section, theta, null, false)
+            : throw sections.Refusal(key, null, "the rotary positions of layers of this type");
+        return (Of(FullLayer), Of(SlidingLayer));
+    }
+
+    /// <summary>
+    /// Reads rotary positions, or null if the base is stated as null: <c>rope_theta</c> at the top level, or inside <c>rope_parameters</c>.
+    /// </summary>
+    internal RotarySpec? RotaryOrNone(double theta)
+    {
+        var section = Section("rope_parameters");
+        bool none = section?.IsNull("rope_theta") == true || (section?.Has("rope_theta") != true && IsNull("rope_theta"));
+        if (!none) return Rotary(theta);
+        foreach (string key in RotaryKeys) asked?.Add(key);
+        return null;
+    }
+
+    internal const string FullLayer = "full_attention", SlidingLayer = "sliding_attention";
+
+    RotarySpec Rotary(PretrainedConfig? section, double theta, double? fraction, bool multimodal)
+    {
         theta = section?.Has("rope_theta") == true ? section.Double("rope_theta") : Double("rope_theta", theta);
         string kind = section?.RotaryKind() ?? "default";
-        if (kind is not ("default" or "llama3")) throw section!.Refusal(section.Spelling("rope_type", "type"), kind, "\"default\" or \"llama3\"");
-        section?.OnlyKeys(kind == "default" ? defaultRotary : llama3Rotary, $"in rotary positions of the kind \"{kind}\"");
-        var spec = new RotarySpec { Theta = theta, Fraction = RotatedPart(section, fraction) };
-        return kind == "default" ? spec : spec with
+        if (!rotaryKinds.TryGetValue(kind, out string[]? known))
+            throw section!.Refusal(section.Spelling("rope_type", "type"), kind, $"one of {string.Join(", ", rotaryKinds.Keys)}");
+        string[] multimodalKeys = multimodal ? ["mrope_section", "mrope_interleaved"] : [];
+        section?.OnlyKeys([.. defaultRotary, .. known, .. multimodalKeys], $"in rotary positions of the kind \"{kind}\"");
+        if (kind == "proportional") return new() { Theta = theta, Scaling = Proportional(section!) };
+        return new() { Theta = theta, Fraction = RotatedPart(section, fraction), Scaling = section is null ? null : Scaling(section, kind) };
+    }
+
+    RotaryScaling? Scaling(PretrainedConfig section, string kind) => kind switch
+    {
+        "llama3" => new Llama3RotaryScaling(section.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"),
+            OriginalContextLength(section)),
+        "linear" => new LinearRotaryScaling(section.Double("factor")),
+        "dynamic" => Dynamic(section),
+        "yarn" => Yarn(section),
+        "longrope" => Long(section),
+        _ => null,
+    };
+
+    // transformers takes max_position_embeddings for the original length
+    DynamicRotaryScaling Dynamic(PretrainedConfig section)
+    {
+        int original = Has("max_position_embeddings") ? Int("max_position_embeddings") : OriginalContextLength(section);
+        section.Agree(OriginalLength, original, "max_position_embeddings says");
+        return new(section.Double("factor"), original);
+    }
+
+    YarnRotaryScaling Yarn(PretrainedConfig section)
+    {
+        int original = OriginalContextLength(section);
+        double factor = section.Has("factor") ? section.Double("factor") : (double)Int("max_position_embeddings") / original;
+        double? amplitude = section.Has("attention_factor") ? section.Double("attention_factor") : null;
+        double numerator = section.Double("mscale", 0), denominator = section.Double("mscale_all_dim", 0);
+        if (amplitude is null && numerator != 0 && denominator != 0)
+            amplitude = YarnRotaryScaling.MagnitudeScale(factor, numerator) / YarnRotaryScaling.MagnitudeScale(factor, denominator);
+        return new()
         {
-            Scaling = new(section!.Double("factor"), section.Double("low_freq_factor"), section.Double("high_freq_factor"),
-                OriginalContextLength(section)),
+            Factor = factor, OriginalContextLength = original, FastTurns = section.Double("beta_fast", 32),
+            SlowTurns = section.Double("beta_slow", 1), AttentionFactor = amplitude, Truncate = section.Flag("truncate", true),
         };
     }
 
+    LongRotaryScaling Long(PretrainedConfig section)
+    {
+        int original = OriginalContextLength(section);
+        double factor = section.Has("factor") ? section.Double("factor") : (double)Int("max_position_embeddings", original) / original;
+        double amplitude = factor <= 1 ? 1 : Math.Sqrt(1 + Math.Log(factor) / Math.Log(original));
+        EquatableList<double> Factors(string key) => [.. section.Numbers(key) ?? throw section.Refusal(key, null, "a list of numbers")];
+        return new()
+        {
+            ShortFactors = Factors("short_factor"), LongFactors = Factors("long_factor"), OriginalContextLength = original,
+            AttentionFactor = section.Double("attention_factor", amplitude),
+        };
+    }
+
+    ProportionalRotaryScaling Proportional(PretrainedConfig section)
+    {
+        const string key = "partial_rotary_factor";
+        return new(section.Double("factor", 1), (section.Has(key) ? section : this).Double(key, 1));
+    }
+
+    const string OriginalLength = "original_max_position_embeddings";
+
     /// <summary>The settings of rotary positions, which have no effect if there are no positions.</summary>
-    internal static readonly string[] RotaryKeys =
-        ["rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor", "original_max_position_embeddings"];
+    internal static readonly string[] RotaryKeys = ["rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor", OriginalLength];
 
     static readonly string[] defaultRotary = ["rope_type", "type", "rope_theta", "partial_rotary_factor"];
-    static readonly string[] llama3Rotary = [.. defaultRotary, "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
+
+    // the keys of each kind, in addition to those of all
+    static readonly Dictionary<string, string[]> rotaryKinds = new(StringComparer.Ordinal)
+    {
+        ["default"] = [],
+        ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", OriginalLength],
+        ["linear"] = ["factor"],
+        ["dynamic"] = ["factor", OriginalLength],
+        ["yarn"] = ["factor", OriginalLength, "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
+        ["longrope"] = ["factor", OriginalLength, "attention_factor", "short_factor", "long_factor"],
+        ["proportional"] = ["factor"],
+    };
 
     string? RotaryKind() => Text(Spelling("rope_type", "type"));
 
-    int OriginalContextLength(PretrainedConfig section)
-    {
-        const string key = "original_max_position_embeddings";
-        return Has(key) ? Int(key) : section.Int(key, Has("max_position_embeddings") ? Int("max_position_embeddings") : null);
-    }
+    int OriginalContextLength(PretrainedConfig section) => Has(OriginalLength) ? Int(OriginalLength)
+        : section.Int(OriginalLength, Has("max_position_embeddings") ? Int("max_position_embeddings") : null);
 
     double RotatedPart(PretrainedConfig? section, double? otherwise)
     {

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using HybridArchitectures.Design;
 using HybridArchitectures.Storage;
 
@@ -221,7 +222,21 @@ public sealed partial class PretrainedConfig
     internal Activation Activation(string key, string otherwise) => HuggingFaceNames.Activation(Text(key) ?? otherwise)
         ?? throw Refusal(key, Find(key), $"one of {HuggingFaceNames.Activations}");
 
-    PretrainedConfig? Section(string key) => Find(key) switch
+    /// <summary>Returns a section that is read by itself and records the keys that are read, or null.</summary>
+    internal PretrainedConfig? Recorded(string key) => Section(key) is { } section
+        ? new($"{path}: {key}", section.root, options, new(StringComparer.Ordinal)) : null;
+
+    /// <summary>Returns this configuration with the value that another one has for a key that is absent here.</summary>
+    internal PretrainedConfig Inherit(string key, PretrainedConfig other)
+    {
+        if (Has(key) || other.Find(key) is not { } value) return this;
+        var joined = JsonNode.Parse(root.GetRawText())!.AsObject();
+        joined[key] = JsonNode.Parse(value.GetRawText());
+        using var document = JsonDocument.Parse(joined.ToJsonString());
+        return new(path, document.RootElement.Clone(), options, asked);
+    }
+
+    internal PretrainedConfig? Section(string key) => Find(key) switch
     {
         null => null,
         { ValueKind: JsonValueKind.Object } value => new($"{path}: {key}", value, options),

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Checkpoints;
 
@@ -31,8 +32,11 @@ public abstract class PretrainedFamily
         {
             new LlamaFamily(), new MambaFamily(), new FalconMambaFamily(), new Mamba2Family(), new BambaFamily(), new JambaFamily(),
                 new GraniteFamily(),
-            new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(), new Zamba2Family(),
-            new Qwen3NextFamily(),
+            new FalconH1Family(), new NemotronHFamily(), new Lfm2Family(), new Lfm2MoeFamily(), new Zamba2Family(),
+            new Qwen3NextFamily(), new Qwen35Family("qwen3_5", "Qwen3_5ForConditionalGeneration"),
+            new Qwen35Family("qwen3_5_text", "Qwen3_5ForCausalLM"),
+            new Qwen35Family("qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration"), new Qwen35Family("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"),
+            new Qwen3Family(), new MistralFamily(), new Olmo3Family(), new OlmoHybridFamily(), new KimiLinearFamily(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
     /// <summary>Returns the family with a name, or null.</summary>
@@ -59,9 +63,11 @@ public abstract class PretrainedFamily
         one.RefuseQuantized();
         return one.Within(() =>
         {
-            var design = Read(one);
-            if (skipsPadding) design = design with { PaddingId = one.PaddingId(design.VocabularySize, paddingId) };
-            one.RefuseUnknown(ModelType, Unused);
+            var text = TextSettings(one);
+            var design = Read(text);
+            if (skipsPadding) design = design with { PaddingId = text.PaddingId(design.VocabularySize, paddingId) };
+            text.RefuseUnknown(ModelType, Unused);
+            if (text != one) one.RefuseUnknown(ModelType, OuterUnused);
             return design.Resolve();
         });
     }
@@ -83,9 +89,30 @@ public abstract class PretrainedFamily
         };
         if (skipsPadding) config["pad_token_id"] = design.PaddingId;
         Write(design, config);
+        config = Enclose(config);
         Floats(config);
         return config;
     }
+
+    /// <summary>Returns the settings of the text model: those of the whole file, or of a section of a multimodal model.</summary>
+    private protected virtual PretrainedConfig TextSettings(PretrainedConfig config) => config;
+
+    /// <summary>Gets the settings outside <see cref="TextSettings"/> that have no effect on the text model.</summary>
+    private protected virtual IReadOnlyCollection<string> OuterUnused => [];
+
+    /// <summary>Returns the written configuration of settings of the text model.</summary>
+    private protected virtual JsonObject Enclose(JsonObject config) => config;
+
+    /// <summary>Copies settings that do not change the result of a model and that a written configuration does not have.</summary>
+    internal virtual void CopyUnused(PretrainedConfig from, JsonObject to)
+    {
+        foreach (var entry in from.Entries)
+            if (!to.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && IsUnused(entry.Name))
+                to[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
+    }
+
+    // settings in another dialect than the written one
+    static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];
 
     // transformers distinguishes 1.0 from 1: a number that may have a fraction is written with one
     static void Floats(JsonNode node)
@@ -133,11 +160,20 @@ public abstract class PretrainedFamily
     /// <summary>Returns the name of a tensor in the spelling of <see cref="Tensors"/>.</summary>
     internal virtual string Canonical(string name) => name;
 
+    /// <summary>
+    /// Gets groups of tensors that are not loaded: the beginning of their names, and what they belong to. The default is none.
+    /// </summary>
+    internal virtual IReadOnlyList<(string Prefix, string Part)> NotLoaded => [];
+
     /// <summary>Returns whether a tensor may be in a file but is not needed.</summary>
     internal virtual bool IsIgnored(string name, HybridDesign design) =>
-        (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal);
+        (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal)
+        || NotLoaded.Any(group => name.StartsWith(group.Prefix, StringComparison.Ordinal));
 
-    private protected static string Block(int index) => $"stack.blocks.{index}.";
+    /// <summary>The heads of multi-token prediction of several families.</summary>
+    private protected static readonly (string Prefix, string Part) PredictionHeads = ("mtp.", "multi-token prediction");
+
+    internal static string Block(int index) => $"stack.blocks.{index}.";
 
     /// <summary>Returns the design without what a configuration does not contain: names, and settings that only concern training or speed.</summary>
     internal static HybridDesign Essence(HybridDesign design) => design with
@@ -161,8 +197,10 @@ public abstract class PretrainedFamily
             GatedNormEpsilon = spec.GatedNorm ? spec.GatedNormEpsilon : null,
         },
         GatedDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(0.01, 16), ChunkSize = 64 },
+        KimiDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(1, 16), ChunkSize = 16 },
         IntraHybridSpec spec => spec with { Attention = (AttentionSpec)Essence(spec.Attention)!, StateSpace = Essence(spec.StateSpace)! },
         AttentionSpec { Scale: { } scale } spec when Math.Abs(scale * Math.Sqrt(spec.HeadSize) - 1) < 1e-12 => spec with { Scale = null },
+        LatentAttentionSpec { Scale: { } scale } spec when Math.Abs(scale * Math.Sqrt(spec.KeySize) - 1) < 1e-12 => spec with { Scale = null },
         _ => mixer,
     };
 
@@ -193,21 +231,47 @@ public abstract class PretrainedFamily
     {
         rotary ??= new RotarySpec { Theta = 10_000 };
         config["rope_theta"] = rotary.Theta;
-        var parameters = new JsonObject { ["rope_theta"] = rotary.Theta, ["rope_type"] = rotary.Scaling is null ? "default" : "llama3" };
-        if (rotary.Scaling is { } scaling)
-        {
-            parameters["factor"] = scaling.Factor;
-            parameters["low_freq_factor"] = scaling.LowFrequencyFactor;
-            parameters["high_freq_factor"] = scaling.HighFrequencyFactor;
-            parameters["original_max_position_embeddings"] = scaling.OriginalContextLength;
-        }
-        if (withFraction || rotary.Fraction != 1)
-        {
-            config["partial_rotary_factor"] = rotary.Fraction;
-            parameters["partial_rotary_factor"] = rotary.Fraction;
-        }
+        var parameters = RotaryParameters(rotary, withFraction);
+        if (parameters["partial_rotary_factor"] is { } fraction) config["partial_rotary_factor"] = fraction.DeepClone();
+        // transformers takes this for the original length
+        if (rotary.Scaling is DynamicRotaryScaling { OriginalContextLength: var length }) config["max_position_embeddings"] = length;
         if (rotary.Scaling is not null) config["rope_scaling"] = parameters.DeepClone();
         config["rope_parameters"] = parameters;
+    }
+
+    /// <summary>Returns the section of rotary positions.</summary>
+    private protected static JsonObject RotaryParameters(RotarySpec rotary, bool withFraction = false)
+    {
+        var parameters = new JsonObject { ["rope_theta"] = rotary.Theta, ["rope_type"] = "default" };
+        double fraction = rotary.Scaling is ProportionalRotaryScaling { Fraction: var part } ? part : rotary.Fraction;
+        if (withFraction || fraction != 1) parameters["partial_rotary_factor"] = fraction;
+        static JsonArray List(IEnumerable<double> values) => new([.. values.Select(value => JsonValue.Create(value))]);
+        (string Key, JsonNode? Value)[] own = rotary.Scaling switch
+        {
+            null => [],
+            Llama3RotaryScaling kind =>
+            [
+                ("rope_type", "llama3"), ("factor", kind.Factor), ("low_freq_factor", kind.LowFrequencyFactor),
+                ("high_freq_factor", kind.HighFrequencyFactor), ("original_max_position_embeddings", kind.OriginalContextLength),
+            ],
+            LinearRotaryScaling kind => [("rope_type", "linear"), ("factor", kind.Factor)],
+            DynamicRotaryScaling kind => [("rope_type", "dynamic"), ("factor", kind.Factor)],
+            YarnRotaryScaling kind =>
+            [
+                ("rope_type", "yarn"), ("factor", kind.Factor), ("original_max_position_embeddings", kind.OriginalContextLength),
+                ("attention_factor", kind.AttentionFactor), ("beta_fast", kind.FastTurns), ("beta_slow", kind.SlowTurns), ("truncate", kind.Truncate),
+            ],
+            LongRotaryScaling kind =>
+            [
+                ("rope_type", "longrope"), ("short_factor", List(kind.ShortFactors)), ("long_factor", List(kind.LongFactors)),
+                ("original_max_position_embeddings", kind.OriginalContextLength), ("attention_factor", kind.AttentionFactor),
+            ],
+            ProportionalRotaryScaling kind => [("rope_type", "proportional"), ("factor", kind.Factor)],
+            _ => throw Unfit($"a rotary scaling {rotary.Scaling.GetType().Name}", "one that configurations have"),
+        };
+        foreach (var (key, value) in own)
+            if (value is not null) parameters[key] = value;
+        return parameters;
     }
 
     /// <summary>Writes the limits of time steps, if there are any.</summary>
@@ -247,6 +311,28 @@ public abstract class PretrainedFamily
         config["num_key_value_heads"] = spec.KeyValueHeads;
         config["head_dim"] = spec.HeadSize;
         config["attention_bias"] = spec.InputBias;
+    }
+
+    /// <summary>Writes depth, epsilon, attention and the SwiGLU of a transformer.</summary>
+    private protected static void WriteTransformer(HybridDesign design, JsonObject config)
+    {
+        var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no SwiGLU", "one in every block");
+        config["num_hidden_layers"] = design.Depth;
+        config["rms_norm_eps"] = design.NormEpsilon;
+        WriteAttention(config, First<AttentionSpec>(design));
+        config["intermediate_size"] = feedForward.Width;
+        config["hidden_act"] = HuggingFaceNames.FromActivation(feedForward.Activation);
+    }
+
+    /// <summary>Writes which layers have a sliding window, and returns its length, or null without a window.</summary>
+    private protected static int? WriteWindows(HybridDesign design, JsonObject config)
+    {
+        static bool Slides(BlockSpec block) => block.Mixer is AttentionSpec { Window: not null };
+        int? window = design.Blocks.Where(Slides).Select(block => ((AttentionSpec)block.Mixer!).Window).FirstOrDefault();
+        config["layer_types"] = new JsonArray([.. design.Blocks.Select(block =>
+            JsonValue.Create(Slides(block) ? PretrainedConfig.SlidingLayer : PretrainedConfig.FullLayer))]);
+        config["sliding_window"] = window;
+        return window;
     }
 
     /// <summary>Returns the width times a factor, which can have a fraction, rounded down.</summary>

@@ -16,4 +16,10 @@ public sealed record PretrainedLoadOptions
     /// refused, because it may change the result of the model.
     /// </summary>
     public EquatableList<string> IgnoredKeys { get; init; } = [];
+
+    /// <summary>
+    /// Gets or sets a receiver of notes about parts of a checkpoint that are not loaded, for example the tensors of a vision model. The default is
+    /// null.
+    /// </summary>
+    public IProgress<string>? Notes { get; init; }
 }

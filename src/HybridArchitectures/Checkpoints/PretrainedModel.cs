@@ -73,6 +73,9 @@ public static class PretrainedModel
         var actual = Names(family, files, folder, described);
         var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
+        foreach (var (prefix, part) in family.NotLoaded)
+            if (actual.Keys.Count(name => name.StartsWith(prefix, StringComparison.Ordinal)) is > 0 and var count)
+                options?.Notes?.Report($"{folder}: {count} tensors of {part} ({prefix}*) are not loaded.");
         // before memory is allocated for sizes that only the configuration declares
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -107,7 +110,7 @@ public static class PretrainedModel
     static readonly string[] quantizationParts =
     [
         ".qweight", ".qzeros", ".g_idx", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".scales", ".absmax",
-        ".quant_map", ".SCB",
+        ".quant_map", ".SCB", "_blocks", "_scales",
     ];
 
     static void RefuseQuantized(string folder)
@@ -157,7 +160,8 @@ public static class PretrainedModel
         Dictionary<string, string> actual, string folder, IProgress<double>? progress)
     {
         var state = model.State;
-        var rules = family.Tensors(model.Design).SelectMany(choice => choice.In(actual.ContainsKey)).ToArray();
+        long[]? Stored(string name) => actual.TryGetValue(name, out string? spelled) ? [.. files.Tensors[spelled][spelled].Shape] : null;
+        var rules = RulesOf(family, model.Design, state, Stored);
         var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
         var missing = wanted.Where(name => !actual.ContainsKey(name)).ToArray();
         var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value)
@@ -187,6 +191,28 @@ public static class PretrainedModel
     static string? Listed(string what, IReadOnlyList<string> names) => names.Count == 0 ? null
         : $"{names.Count} {(names.Count == 1 ? "tensor" : "tensors")} {what}: "
         + $"{string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
+
+    // the rules of a file, some of whose tensors can have one of several forms
+    static TensorRule[] RulesOf(PretrainedFamily family, HybridDesign design, IReadOnlyDictionary<string, Tensor> state, Func<string, long[]?> stored)
+    {
+        bool Fits(TensorRule rule) => stored(rule.File) is { } shape && shape.SequenceEqual(rule.Shape(state));
+        return [.. family.Tensors(design).SelectMany(choice => choice.In(name => stored(name) is not null, Fits))];
+    }
+
+    /// <summary>Returns tensors by the names, and in the forms, that an existing file of a family has.</summary>
+    /// <param name="design">The design.</param>
+    /// <param name="modelType">The family.</param>
+    /// <param name="state">The tensors.</param>
+    /// <param name="like">The file.</param>
+    internal static IReadOnlyDictionary<string, Tensor> Rename(
+        HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state, SafetensorsFile like)
+    {
+        var (family, _) = Express(design, modelType);
+        var spelled = like.Entries.ToDictionary(entry => family.Canonical(entry.Name), entry => entry, StringComparer.Ordinal);
+        long[]? Stored(string name) => spelled.TryGetValue(name, out var entry) ? [.. entry.Shape] : null;
+        return RulesOf(family, design, state, Stored).ToDictionary(
+            rule => spelled.TryGetValue(rule.File, out var entry) ? entry.Name : rule.File, rule => rule.Gather(state));
+    }
 
     /// <summary>Returns tensors by their names in checkpoints of a family.</summary>
     /// <param name="design">The design.</param>
@@ -223,10 +249,7 @@ public static class PretrainedModel
         string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
         config["dtype"] = type;
         config["torch_dtype"] = type;
-        // only settings that do not change the result of the model are copied
-        foreach (var entry in options.SettingsFrom?.Entries ?? [])
-            if (!config.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && family.IsUnused(entry.Name))
-                config[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
+        if (options.SettingsFrom is { } settings) family.CopyUnused(settings, config);
         string[] own = [PretrainedFolder.ConfigFile, PretrainedFolder.SingleFile, PretrainedFolder.IndexFile, "generation_config.json"];
         var shards = Directory.Exists(folder) ? Directory.GetFiles(folder, "model-*-of-*.safetensors").Select(path => Path.GetFileName(path)) : [];
         AtomicWrite.Folder(folder, fresh =>
@@ -236,9 +259,6 @@ public static class PretrainedModel
             WriteWeights(model, family, fresh, options);
         }, [.. own, .. shards]);
     }
-
-    // settings in another dialect than the written one
-    static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];
 
     static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
     {

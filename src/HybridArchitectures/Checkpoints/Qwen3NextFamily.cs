@@ -25,30 +25,9 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
                 OutputGate = true, InputBias = bias, OutputBias = bias,
             Rotary = config.Rotary(fraction: config.Double("partial_rotary_factor", 0.25)),
         };
-        var delta = new GatedDeltaSpec
-        {
-            KeyHeads = config.Int("linear_num_key_heads", 16),
-            ValueHeads = config.Int("linear_num_value_heads", 32),
-            KeyHeadSize = config.Int("linear_key_head_dim", 128),
-            ValueHeadSize = config.Int("linear_value_head_dim", 128),
-            ConvolutionWidth = config.Int("linear_conv_kernel_dim", 4),
-            Activation = activation,
-        };
+        var delta = Delta(config, activation);
         var dense = new SwiGluSpec(config.Int("intermediate_size", 5632)) { Activation = activation };
-        FeedForwardSpec mixture = experts < 1 ? dense : new MixtureOfExpertsSpec
-        {
-            Experts = experts,
-            ExpertsPerToken = config.Int("num_experts_per_tok", 10),
-            ExpertWidth = config.Int("moe_intermediate_size", 512),
-            SharedExperts = 1,
-            SharedWidth = config.Int("shared_expert_intermediate_size", 512),
-            SharedGate = true,
-            Activation = activation,
-            Score = RouterScore.Softmax,
-            Renormalize = config.Flag("norm_topk_prob", true),
-            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
-            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
-        };
+        FeedForwardSpec mixture = experts < 1 ? dense : Experts(config, activation, 512, 10);
         var attends = Attends(config, depth);
         var plain = config.Numbers("mlp_only_layers") ?? [];
         return new HybridDesign
@@ -63,7 +42,35 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         };
     }
 
-    static bool[] Attends(PretrainedConfig config, int depth)
+    /// <summary>Reads the gated delta net.</summary>
+    internal static GatedDeltaSpec Delta(PretrainedConfig config, Activation activation) => new()
+    {
+        KeyHeads = config.Int("linear_num_key_heads", 16),
+        ValueHeads = config.Int("linear_num_value_heads", 32),
+        KeyHeadSize = config.Int("linear_key_head_dim", 128),
+        ValueHeadSize = config.Int("linear_value_head_dim", 128),
+        ConvolutionWidth = config.Int("linear_conv_kernel_dim", 4),
+        Activation = activation,
+    };
+
+    /// <summary>Reads the experts and the gated shared expert.</summary>
+    internal static MixtureOfExpertsSpec Experts(PretrainedConfig config, Activation activation, int experts, int perToken) => new()
+    {
+        Experts = config.Int("num_experts", experts),
+        ExpertsPerToken = config.Int("num_experts_per_tok", perToken),
+        ExpertWidth = config.Int("moe_intermediate_size", 512),
+        SharedExperts = 1,
+        SharedWidth = config.Int("shared_expert_intermediate_size", 512),
+        SharedGate = true,
+        Activation = activation,
+        Score = RouterScore.Softmax,
+        Renormalize = config.Flag("norm_topk_prob", true),
+        Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
+        BalanceRate = config.Double("router_aux_loss_coef", 0.001),
+    };
+
+    /// <summary>Returns which layers are attention: those of <c>layer_types</c>, or the last of every <c>full_attention_interval</c>.</summary>
+    internal static bool[] Attends(PretrainedConfig config, int depth)
     {
         if (config.Texts("layer_types") is { } words)
         {
@@ -85,11 +92,24 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        var delta = First<GatedDeltaSpec>(design);
-        var attention = FirstOrNone<AttentionSpec>(design);
         var experts = FirstFeedForward<MixtureOfExpertsSpec>(design);
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
+        WriteMixers(design, config);
+        config["intermediate_size"] =
+            FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
+        config["decoder_sparse_step"] = 1;
+        config["mlp_only_layers"] = new JsonArray(
+            [.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
+        config["num_experts"] = 0;
+        if (experts is not null) WriteExperts(experts, config);
+    }
+
+    /// <summary>Writes the layer types, the attention and the gated delta net.</summary>
+    internal static void WriteMixers(HybridDesign design, JsonObject config)
+    {
+        var delta = First<GatedDeltaSpec>(design);
+        var attention = FirstOrNone<AttentionSpec>(design);
         config["layer_types"] = new JsonArray(
             [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "linear_attention"))]);
         if (attention is not null) WriteAttention(config, attention);
@@ -100,13 +120,12 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["linear_value_head_dim"] = delta.ValueHeadSize;
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
         config["hidden_act"] = HuggingFaceNames.FromActivation(delta.Activation);
-        config["intermediate_size"] =
-            FirstFeedForward<SwiGluSpec>(design)?.Width ?? experts?.ExpertWidth ?? throw Unfit("no feed-forward", "one in every block");
-        config["decoder_sparse_step"] = 1;
-        config["mlp_only_layers"] = new JsonArray(
-            [.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].FeedForward is SwiGluSpec).Select(i => JsonValue.Create(i))]);
-        config["num_experts"] = experts?.Experts ?? 0;
-        if (experts is null) return;
+    }
+
+    /// <summary>Writes the experts.</summary>
+    internal static void WriteExperts(MixtureOfExpertsSpec experts, JsonObject config)
+    {
+        config["num_experts"] = experts.Experts;
         config["num_experts_per_tok"] = experts.ExpertsPerToken;
         config["moe_intermediate_size"] = experts.ExpertWidth;
         config["shared_expert_intermediate_size"] = experts.SharedWidth;
@@ -132,10 +151,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
     }
 
     static IEnumerable<TensorChoice> Attention(string file, string model, AttentionSpec spec) =>
-    [
-        .. TensorRules.Attention(file, model, spec), TensorRules.Rename(file + "q_norm.weight", model + "query_norm.weight"),
-        TensorRules.Rename(file + "k_norm.weight", model + "key_norm.weight"),
-    ];
+        TensorRules.Attention(file, model, spec).Concat(TensorRules.QkNorm(file, model, spec));
 
     static IEnumerable<TensorChoice> Delta(string file, string model, GatedDeltaSpec spec) =>
     [
@@ -146,14 +162,14 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         TensorRules.Rename(file + "norm.weight", model + "norm_weight"), TensorRules.Rename(file + "out_proj.weight", model + "output.weight"),
     ];
 
-    static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec) =>
+    /// <summary>Returns the rules of the experts and the gated shared expert.</summary>
+    internal static IEnumerable<TensorChoice> Experts(string file, string model, MixtureOfExpertsSpec spec, bool together = false) =>
     [
-        TensorRules.Rename(file + "gate.weight", model + "router.weight"), TensorRules.Experts(file + "experts.", model, spec),
+        TensorRules.Rename(file + "gate.weight", model + "router.weight"),
+        TensorRules.Experts(file + "experts.", model, spec, together: together),
         .. TensorRules.SwiGlu(file + "shared_expert.", model + "shared.", new SwiGluSpec(spec.SharedWidth)),
         TensorRules.Rename(file + "shared_expert_gate.weight", model + "shared_gate.weight"),
     ];
 
-    // heads of multi-token prediction are not loaded
-    internal override bool IsIgnored(string name, HybridDesign design) =>
-        name.StartsWith("mtp.", StringComparison.Ordinal) || base.IsIgnored(name, design);
+    internal override IReadOnlyList<(string Prefix, string Part)> NotLoaded => [PredictionHeads];
 }

@@ -8,13 +8,17 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="Parts">The tensors of the model.</param>
 /// <param name="Dimension">The dimension of the concatenation. The default is 0.</param>
 /// <param name="IsFilter">Whether the file stores the (channels, width) of a convolution as (channels, 1, width). The default is false.</param>
-sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimension = 0, bool IsFilter = false)
+/// <param name="Stored">
+/// The shape in the file of a tensor with the same elements in the same order. The default, null, means the shape of the parts.
+/// </param>
+sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimension = 0, bool IsFilter = false, long[]? Stored = null)
 {
     /// <summary>Returns the shape that the file must have.</summary>
     public long[] Shape(IReadOnlyDictionary<string, Tensor> state)
     {
+        if (Stored is not null) return Stored;
         using var scope = NewDisposeScope();
-        var shapes = Parts.Select(part => part.Select(state).shape).ToArray();
+        var shapes = Parts.Select(part => part.Shape(state)).ToArray();
         var shape = (long[])shapes[0].Clone();
         for (int i = 1; i < shapes.Length; i++) shape[Dimension] += shapes[i][Dimension];
         return IsFilter ? [shape[0], 1, .. shape[1..]] : shape;
@@ -25,7 +29,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     /// </summary>
     public bool TryFill(SafetensorsFile file, string name, IReadOnlyDictionary<string, Tensor> state)
     {
-        if (Dimension != 0 && Parts.Count > 1) return false;
+        if ((Dimension != 0 && Parts.Count > 1) || Parts.Any(part => part.Rows is { Groups: > 1 })) return false;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         return file.TryReadSpans(name, [.. Parts.Select(part => part.Select(state))]);
@@ -41,8 +45,10 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
         foreach (var part in Parts)
         {
             var target = part.Select(state);
-            target.copy_(Parts.Count == 1 ? stored : stored.narrow(Dimension, start, target.size(Dimension)));
-            start += target.dim() == 0 ? 0 : target.size(Dimension);
+            var shape = part.Shape(state);
+            var piece = Parts.Count == 1 ? stored : stored.narrow(Dimension, start, shape[Dimension]);
+            target.copy_(piece.reshape(target.shape));
+            start += shape.Length == 0 ? 0 : shape[Dimension];
         }
     }
 
@@ -51,8 +57,9 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var parts = Parts.Select(part => part.Select(state).detach()).ToArray();
+        var parts = Parts.Select(part => part.Join(state).detach()).ToArray();
         var whole = parts.Length == 1 ? parts[0].alias() : cat(parts, Dimension);
+        if (Stored is not null) whole = whole.reshape(Stored);
         return (IsFilter ? whole.unsqueeze(1) : whole).MoveToOuterDisposeScope();
     }
 }

@@ -48,6 +48,12 @@ public sealed record AttentionSpec : MixerSpec
     public bool QkNorm { get; init; }
 
     /// <summary>
+    /// Gets or sets whether <see cref="QkNorm"/> normalizes all heads of the queries, and all heads of the keys, together instead of each head
+    /// separately. The default is false.
+    /// </summary>
+    public bool QkNormAcrossHeads { get; init; }
+
+    /// <summary>
     /// Gets or sets whether the output of the heads is multiplied, channel by channel, by a sigmoid gate before the output projection (arXiv
     /// 2505.06708). The gate is projected together with the queries. The default is false.
     /// </summary>
@@ -134,6 +140,7 @@ public sealed record AttentionSpec : MixerSpec
         Require.AtLeast(Sinks, 0, "sinks");
         Require.That(Sinks == 0 || Window is not null, "sinks", Sinks, "0 without a window, because full attention sees every token");
         if (Scale is { } scale) Require.Positive(scale, "scale");
+        Require.That(QkNorm || !QkNormAcrossHeads, "qkNormAcrossHeads", QkNormAcrossHeads, "false without qkNorm");
         Require.Positive(InputScale, "inputScale");
         Require.Positive(KeyScale, "keyScale");
         Require.Positive(OutputScale, "outputScale");
@@ -199,8 +206,10 @@ public sealed record AttentionSpec : MixerSpec
     internal long CountInputParameters(int width, bool sharedValues = false)
     {
         long outputs = (long)QueryProjectionWidth + KeyWidth + (sharedValues ? 0 : ValueWidth);
-        return outputs * width + (InputBias ? outputs : 0) + (QkNorm ? 2L * HeadSize : 0);
+        return outputs * width + (InputBias ? outputs : 0) + (QkNorm ? QkNormWidth : 0);
     }
+
+    long QkNormWidth => QkNormAcrossHeads ? (long)QueryWidth + KeyWidth : 2L * HeadSize;
 
     internal long CountOutputParameters(int width) => (long)OutputWidth * width + (OutputBias ? width : 0);
 }

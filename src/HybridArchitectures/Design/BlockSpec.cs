@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// Describes one block: an RMSNorm and a mixer, and an RMSNorm and a feed-forward. Each half is added to the residual stream. One of the halves can
-/// be absent.
+/// be absent. The norms can also follow mixer and feed-forward, see <see cref="Norms"/>.
 /// </summary>
 public sealed record BlockSpec
 {
@@ -18,6 +18,12 @@ public sealed record BlockSpec
 
     /// <summary>Gets or sets the feed-forward. The default is <see cref="FeedForwardSpec.None"/>.</summary>
     public FeedForwardSpec FeedForward { get; init; } = FeedForwardSpec.None;
+
+    /// <summary>
+    /// Gets or sets whether the norms are applied to the inputs of mixer and feed-forward or to their outputs. The default is
+    /// <see cref="NormPlacement.Before"/>.
+    /// </summary>
+    public NormPlacement Norms { get; init; }
 
     /// <summary>Gets or sets the epsilon of the norms. The default is 1e-5.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
@@ -53,6 +59,7 @@ public sealed record BlockSpec
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
         Require.That(Shared is null || Mixer is not null, "shared", Shared, "null in a block without a mixer, to whose input it would be added");
+        Require.Defined(Norms, "norms");
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.Positive(ResidualScale, "residualScale");
     }

@@ -4,8 +4,8 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes the gated delta net (arXiv 2412.06464) of Qwen3-Next: a causal convolution over queries, keys and values, normalization of queries and
-/// keys to length 1, the gated delta rule, and a norm followed by a gate per head.
+/// Describes the gated delta net (arXiv 2412.06464) of Qwen3-Next, Qwen3.5 and Olmo-Hybrid: a causal convolution over queries, keys and values,
+/// normalization of queries and keys to length 1, the gated delta rule, and a norm followed by a gate per head.
 /// </summary>
 public sealed record GatedDeltaSpec : MixerSpec
 {
@@ -29,6 +29,15 @@ public sealed record GatedDeltaSpec : MixerSpec
 
     /// <summary>Gets or sets the nonlinearity after the convolution. The default is SiLU. The nonlinearity of the gate is always SiLU.</summary>
     public Activation Activation { get; init; }
+
+    /// <summary>
+    /// Gets or sets whether update strengths reach from 0 to 2 instead of 0 to 1, so that the state transition can have negative eigenvalues
+    /// (arXiv 2411.12537). The default is false.
+    /// </summary>
+    public bool NegativeEigenvalues { get; init; }
+
+    /// <summary>Gets or sets the epsilon of the gated norm. The default, null, means that of the block.</summary>
+    public double? GatedNormEpsilon { get; init; }
 
     /// <summary>
     /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. The default is 64.
@@ -76,6 +85,7 @@ public sealed record GatedDeltaSpec : MixerSpec
         Require.Size((long)ValueHeads * ValueHeadSize, "valueHeads x valueHeadSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Defined(Activation, "activation");
+        if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.Present(DecayRange, "decayRange", "a range");
         DecayRange.CheckPositive("decayRange");
@@ -129,6 +139,8 @@ public sealed record GatedDeltaSpec : MixerSpec
     /// <inheritdoc/>
     public override MixerDescription Describe() => new("Gated delta net",
         FormattableString.Invariant($"gated delta {ValueHeads}({KeyHeads})x{KeyHeadSize}")
-        + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}")),
-        $"{MixerDescription.Counted(ValueHeads, "head")} × {ValueHeadSize}, keys {KeyHeads} × {KeyHeadSize}", MixerColor.GatedDelta);
+        + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}"))
+        + (NegativeEigenvalues ? ", strength to 2" : ""),
+        $"{MixerDescription.Counted(ValueHeads, "head")} × {ValueHeadSize}, keys {KeyHeads} × {KeyHeadSize}"
+        + (NegativeEigenvalues ? ", negative eigenvalues" : ""), MixerColor.GatedDelta);
 }

@@ -18,6 +18,12 @@ public enum MixerColor
     /// <summary>A gated delta net.</summary>
     GatedDelta,
 
+    /// <summary>Kimi delta attention.</summary>
+    KimiDelta,
+
+    /// <summary>Multi-head latent attention.</summary>
+    LatentAttention,
+
     /// <summary>A convolution.</summary>
     Convolution,
 

@@ -14,6 +14,8 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(IntraHybridSpec), "intraHybrid")]
 [JsonDerivedType(typeof(ShortConvolutionSpec), "shortConvolution")]
 [JsonDerivedType(typeof(GatedDeltaSpec), "gatedDelta")]
+[JsonDerivedType(typeof(KimiDeltaSpec), "kimiDelta")]
+[JsonDerivedType(typeof(LatentAttentionSpec), "latentAttention")]
 public abstract record MixerSpec
 {
     private protected MixerSpec() { }

@@ -14,8 +14,8 @@ public sealed record RotarySpec
     /// <summary>Gets or sets the fraction of each head that is rotated. It consists of the first dimensions. The default is 1.</summary>
     public double Fraction { get; init; } = 1;
 
-    /// <summary>Gets or sets Llama 3's scaling of long wavelengths. The default, null, means none.</summary>
-    public Llama3RotaryScaling? Scaling { get; init; }
+    /// <summary>Gets or sets the scaling of the frequencies for long contexts. The default, null, means none.</summary>
+    public RotaryScaling? Scaling { get; init; }
 
     /// <summary>
     /// Returns the number of dimensions over which the wavelengths are distributed: the head size times <see cref="Fraction"/>, rounded down as in
@@ -28,14 +28,11 @@ public sealed record RotarySpec
         Require.Positive(Theta, "theta");
         Require.That(Fraction is > 0 and <= 1, "fraction", Fraction, "a number above 0 and at most 1");
         int rotated = Dimensions(headSize);
-        Require.That(rotated > 0 && rotated + rotated % 2 <= headSize, "headSize", headSize,
-            FormattableString.Invariant($"a size with room for the pairs that rotary fraction {Fraction} takes of it, {rotated} dimensions in pairs"));
-        if (Scaling is null) return;
-        Require.That(double.IsFinite(Scaling.Factor) && Scaling.Factor >= 1, "scaling.factor", Scaling.Factor, "a finite number of at least 1");
-        Require.Positive(Scaling.LowFrequencyFactor, "scaling.lowFrequencyFactor");
-        Require.That(double.IsFinite(Scaling.HighFrequencyFactor) && Scaling.HighFrequencyFactor > Scaling.LowFrequencyFactor,
-            "scaling.highFrequencyFactor", Scaling.HighFrequencyFactor,
-            FormattableString.Invariant($"a finite number above lowFrequencyFactor = {Scaling.LowFrequencyFactor}"));
-        Require.AtLeast(Scaling.OriginalContextLength, 1, "scaling.originalContextLength");
+        string expected = FormattableString.Invariant(
+            $"a size with room for the pairs that rotary fraction {Fraction} takes of it, {rotated} dimensions in pairs");
+        Require.That(rotated > 0 && rotated + rotated % 2 <= headSize, "headSize", headSize, expected);
+        Require.That(Scaling is not ProportionalRotaryScaling || Fraction == 1, "fraction", Fraction,
+            "1 with a proportional scaling, which has its own fraction");
+        Scaling?.Check("scaling", rotated);
     }
 }

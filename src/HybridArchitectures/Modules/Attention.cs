@@ -41,8 +41,9 @@ public sealed class Attention : Mixer
         if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth));
         if (spec.QkNorm)
         {
-            queryNorm = Add("query_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
-            keyNorm = Add("key_norm", new RootMeanSquareNorm(factory, spec.HeadSize, factory.NormEpsilon));
+            bool together = spec.QkNormAcrossHeads;
+            queryNorm = Add("query_norm", new RootMeanSquareNorm(factory, together ? spec.QueryWidth : spec.HeadSize, factory.NormEpsilon));
+            keyNorm = Add("key_norm", new RootMeanSquareNorm(factory, together ? spec.KeyWidth : spec.HeadSize, factory.NormEpsilon));
         }
         if (ownOutput)
             output = Add("output", new Linear(
@@ -72,7 +73,7 @@ public sealed class Attention : Mixer
         if (spec.OutputGate) (q, gate) = (q.narrow(-1, 0, spec.HeadSize), q.narrow(-1, spec.HeadSize, spec.ValueHeadSize).flatten(2));
         var k = Scaled(Adapted(projected[1], x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
         var v = (givenValues ?? Adapted(projected[2], x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
-        if (queryNorm is not null) (q, k) = (queryNorm.Forward(q), keyNorm!.Forward(k));
+        if (queryNorm is not null) (q, k) = (Normed(queryNorm, q), Normed(keyNorm!, k));
         if (state is not null && context.StepLengths is not null)
             return Gated(Step(q, k, v, context, state).reshape(batch, length, spec.OutputWidth), gate);
         if (spec.Rotary is { } rotary)
@@ -92,6 +93,9 @@ public sealed class Attention : Mixer
         var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
         return Gated(attended, gate);
     }
+
+    Tensor Normed(RootMeanSquareNorm norm, Tensor heads) =>
+        spec.QkNormAcrossHeads ? norm.Forward(heads.flatten(2)).view(heads.shape) : norm.Forward(heads);
 
     static Tensor Gated(Tensor attended, Tensor? gate) => gate is null ? attended : attended * gate.sigmoid();
 

@@ -8,7 +8,8 @@ namespace HybridArchitectures.Modules;
 
 /// <summary>
 /// Represents one layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), where s is the residual scale. Either part can be absent. If the
-/// block uses a shared transformer, its output is added to the input of the mixer: x + s mixer(norm(x + shared(x))).
+/// block uses a shared transformer, its output is added to the input of the mixer: x + s mixer(norm(x + shared(x))). With
+/// <see cref="NormPlacement.After"/>, the layer is x + s norm(mixer(x)), then x + s norm(feedForward(x)).
 /// </summary>
 public sealed class Block : HybridModule
 {
@@ -16,7 +17,7 @@ public sealed class Block : HybridModule
     readonly int width;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
     readonly SharedTransformerAdapter? shared;
-    readonly bool isCustom;
+    readonly bool isCustom, normsFollow;
 
     /// <summary>Creates a block.</summary>
     /// <param name="factory">Creates the parameters.</param>
@@ -28,6 +29,7 @@ public sealed class Block : HybridModule
         ArgumentNullException.ThrowIfNull(spec);
         width = factory.Width;
         residualScale = spec.ResidualScale;
+        normsFollow = spec.Norms == NormPlacement.After;
         if (spec.Shared is { } use)
         {
             if (transformers is null || use.Transformer >= transformers.Count)
@@ -89,17 +91,19 @@ public sealed class Block : HybridModule
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }
-            stream = stream.add(Mix(mixerNorm!.Forward(entering), context, own), scale);
+            stream = stream.add(Normed(mixerNorm!, entering, x => Mix(x, context, own)), scale);
         }
-        if (FeedForward is not null) stream = stream.add(FeedForward.Forward(feedForwardNorm!.Forward(stream), context), scale);
+        if (FeedForward is not null) stream = stream.add(Normed(feedForwardNorm!, stream, x => FeedForward.Forward(x, context)), scale);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
+
+    Tensor Normed(RootMeanSquareNorm norm, Tensor x, Func<Tensor, Tensor> half) => normsFollow ? norm.Forward(half(x)) : half(norm.Forward(x));
 
     /// <summary>
     /// Gets whether <see cref="Step"/> can be used: the sums of the block are plain, so that each can be computed together with the norm that follows
     /// it.
     /// </summary>
-    internal bool HasPlainSums => residualScale == 1 && shared is null && !isCustom && (Mixer is not null || FeedForward is not null);
+    internal bool HasPlainSums => residualScale == 1 && shared is null && !isCustom && !normsFollow && (Mixer is not null || FeedForward is not null);
 
     /// <summary>
     /// Computes the block in a decoding step without a gradient. It takes the residual stream and the value that is still to be added to it, and

@@ -14,9 +14,6 @@ namespace HybridArchitectures.Modules;
 /// </summary>
 public sealed class GatedDelta : Mixer
 {
-    // added to a squared length, so that a key of zeros stays zero
-    const double LengthEpsilon = 1e-6;
-
     readonly GatedDeltaSpec spec;
     readonly int width;
     readonly Linear input, rates, output;
@@ -27,7 +24,7 @@ public sealed class GatedDelta : Mixer
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);
-        normEpsilon = factory.NormEpsilon;
+        normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
         input = Add("input", new Linear(factory.Projection(2L * (spec.KeyWidth + spec.ValueWidth), factory.Width)));
         rates = Add("rates", new Linear(factory.Projection(2L * spec.ValueHeads, factory.Width)));
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
@@ -60,11 +57,11 @@ public sealed class GatedDelta : Mixer
             spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
 
-        var query = Unit(convolved.narrow(-1, 0, spec.KeyWidth), 1 / Math.Sqrt(spec.KeyHeadSize));
-        var key = Unit(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), 1);
+        var query = UnitHeads.Forward(convolved.narrow(-1, 0, spec.KeyWidth), spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
+        var key = UnitHeads.Forward(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), spec.KeyHeads, spec.KeyHeadSize, 1);
         var value = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
         var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
-        var strength = rate.narrow(-1, 0, group).flatten(2).sigmoid();                                       // (B, L, value heads)
+        var strength = Scaled(rate.narrow(-1, 0, group).flatten(2).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);      // (B, L, value heads)
         var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias", x), Scalars.One);
         // softplus, as log(e^x + e^0)
         var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
@@ -84,13 +81,6 @@ public sealed class GatedDelta : Mixer
         }
         var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
         return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
-    }
-
-    // heads of unit length: x / sqrt(sum x^2 + e) is an RMSNorm with e divided by their size, divided by the root of the size
-    Tensor Unit(Tensor x, double length)
-    {
-        var heads = x.view(x.size(0), x.size(1), spec.KeyHeads, spec.KeyHeadSize);
-        return Scaled(RmsNorm.Forward(heads, null, LengthEpsilon / spec.KeyHeadSize), length / Math.Sqrt(spec.KeyHeadSize));
     }
 
     /// <inheritdoc/>

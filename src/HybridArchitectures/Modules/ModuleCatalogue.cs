@@ -16,6 +16,8 @@ static class ModuleCatalogue
         IntraHybridSpec intra => new IntraHybrid(factory, intra),
         ShortConvolutionSpec convolution => new ShortConvolution(factory, convolution),
         GatedDeltaSpec delta => new GatedDelta(factory, delta),
+        KimiDeltaSpec kimi => new KimiDelta(factory, kimi),
+        LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),
         _ => throw new ArgumentException($"no module for a {spec.GetType().Name}; derive own mixers from {nameof(CustomMixerSpec)}", nameof(spec)),
     };

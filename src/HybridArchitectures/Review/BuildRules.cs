@@ -65,6 +65,9 @@ static class BuildRules
         foreach (var (layer, delta) in Mixers<GatedDeltaSpec>(design))
             if (Nearest(delta.ChunkSize) is { } size)
                 yield return Uneven(layer, delta.ChunkSize, size, Change<GatedDeltaSpec>(layer, spec => spec with { ChunkSize = size }));
+        foreach (var (layer, delta) in Mixers<KimiDeltaSpec>(design))
+            if (Nearest(delta.ChunkSize) is { } size)
+                yield return Uneven(layer, delta.ChunkSize, size, Change<KimiDeltaSpec>(layer, spec => spec with { ChunkSize = size }));
     }
 
     // null if the size is already a power of two

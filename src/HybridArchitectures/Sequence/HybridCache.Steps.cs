@@ -62,13 +62,11 @@ public sealed partial class HybridCache
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         long positions = Math.Max(MinTable, Math.Max(length, 2 * (table.Cosine?.size(0) ?? 0)));
-        var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, device);
-        var (cosine, sine) = Rotary.Table(Indices.Range(0, positions, device), frequencies);
+        var (cosine, sine) = RotaryTables.OfGrowingRows(spec, headSize, positions, device);
         table.Cosine?.Dispose();
         table.Sine?.Dispose();
         Epoch++;
-        return tables[(spec, headSize)] = (cosine.squeeze(0).contiguous().DetachFromDisposeScope(),
-            sine.squeeze(0).contiguous().DetachFromDisposeScope());
+        return tables[(spec, headSize)] = (cosine.contiguous().DetachFromDisposeScope(), sine.contiguous().DetachFromDisposeScope());
     }
 
     /// <summary>Reserves memory for rows of <paramref name="length"/> tokens, so that steps up to that length replace no memory.</summary>

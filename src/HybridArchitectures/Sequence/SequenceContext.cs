@@ -228,8 +228,7 @@ public sealed class SequenceContext : IDisposable
         if (tables.TryGetValue((spec, headSize), out var table)) return table;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, Device);
-        var (cosine, sine) = Rotary.Table(Positions, frequencies);
+        var (cosine, sine) = RotaryTables.At(Positions, spec, headSize, TotalLength);
         return tables[(spec, headSize)] = (Own(cosine), Own(sine));
     }
 

@@ -55,12 +55,15 @@ public sealed class HostileFolderTests : IDisposable
         long before = Process.GetCurrentProcess().PeakWorkingSet64;
         var clock = Stopwatch.StartNew();
         int refused = 0;
-        foreach (var (key, value) in JsonNode.Parse(written)!.AsObject().ToArray())
+        // the settings of multimodal folders are in a section
+        static JsonObject Settings(JsonObject config, bool nested) => nested ? config["text_config"]!.AsObject() : config;
+        bool isNested = JsonNode.Parse(written)!.AsObject().ContainsKey("text_config");
+        foreach (var (key, value) in Settings(JsonNode.Parse(written)!.AsObject(), isNested).ToArray())
         {
             foreach (string other in Others(value).Append("null"))
             {
                 var config = JsonNode.Parse(written)!.AsObject();
-                config[key] = JsonNode.Parse(other);
+                Settings(config, isNested)[key] = JsonNode.Parse(other);
                 File.WriteAllText(Path.Combine(folder, "config.json"), config.ToJsonString());
                 var error = Record.Exception(() => PretrainedModel.Load(folder).Dispose());
                 if (error is null) continue;

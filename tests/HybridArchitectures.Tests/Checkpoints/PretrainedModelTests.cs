@@ -293,7 +293,8 @@ public sealed class PretrainedModelTests : IDisposable
     {
         string folder = Copy("llama");
         Change(folder, "config.json", config => config["model_type"] = "gpt9");
-        Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, lfm2, llama", Refused(folder));
+        Assert.Contains("\"gpt9\"; expected one of bamba, falcon_h1, falcon_mamba, granitemoehybrid, jamba, kimi_linear, lfm2, lfm2_moe, llama",
+            Refused(folder));
         Change(folder, "config.json", config => config.Remove("model_type"));
         Assert.Contains("model_type is absent", Refused(folder));
     }
@@ -320,7 +321,7 @@ public sealed class PretrainedModelTests : IDisposable
     [InlineData("hidden_size", "\"wide\"", "an integer")]
     [InlineData("tie_word_embeddings", "3", "true or false")]
     [InlineData("hidden_act", "\"sinus\"", "silu")]
-    [InlineData("rope_parameters", "{\"rope_type\":\"yarn\"}", "\"default\" or \"llama3\"")]
+    [InlineData("rope_parameters", "{\"rope_type\":\"su\"}", "one of default, llama3, linear, dynamic, yarn, longrope, proportional")]
     [InlineData("rope_parameters", "[]", "an object")]
     [InlineData("rms_norm_eps", "-1", "a finite number above 0")]
     public void A_setting_that_cannot_be_is_refused_by_name(string key, string value, string expected)

@@ -157,6 +157,10 @@ public sealed class PretrainedSettingsTests : IDisposable
     [InlineData("qwen3_next", "{\"rope_type\":\"default\",\"mrope_section\":[2,1,1]}", "mrope_section is [2,1,1]")]
     [InlineData("falcon_h1_nonorm", "{\"rope_type\":\"default\",\"rope_theta_scale\":2}", "rope_theta_scale is 2")]
     [InlineData("llama", "{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"attention_factor\":1.2}", "attention_factor is 1.2")]
+    [InlineData("llama", "{\"rope_type\":\"yarn\",\"factor\":2.0,\"original_max_position_embeddings\":64,\"alpha\":3}", "alpha is 3")]
+    [InlineData("llama", "{\"rope_type\":\"linear\",\"factor\":0.5}", "scaling.factor is 0.5; expected a finite number of at least 1")]
+    [InlineData("llama", "{\"rope_type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1],\"original_max_position_embeddings\":64}",
+        "shortFactors is a list of 1; expected 6 factors")]
     [InlineData("llama", "{\"rope_type\":\"default\",\"type\":\"llama3\"}", "type is \"llama3\"; expected \"default\", as rope_type says")]
     public void Rotary_settings_that_are_not_known_are_refused_by_name(string name, string section, string expected)
     {
@@ -199,6 +203,15 @@ public sealed class PretrainedSettingsTests : IDisposable
     [InlineData("granite_moe", "position_embedding_type", "\"alibi\"")]
     [InlineData("lfm2", "use_pos_enc", "false")]
     [InlineData("lfm2", "num_dense_layers", "2")]
+    [InlineData("mistral", "layer_types", "[\"sliding_attention\"]")]
+    [InlineData("kimi_linear", "mla_use_nope", "false")]
+    [InlineData("kimi_linear", "mla_use_output_gate", "true")]
+    [InlineData("kimi_linear", "moe_router_activation_func", "\"softmax\"")]
+    [InlineData("kimi_linear", "attn_res_block_size", "4")]
+    [InlineData("lfm2_moe", "block_ff_dim", "40")]
+    [InlineData("olmo_hybrid", "sliding_window", "16")]
+    [InlineData("qwen3_5", "attn_output_gate", "false")]
+    [InlineData("qwen3_5_full", "audio_config", "{\"depth\":2}")]
     [InlineData("nemotron_h_moe", "sliding_window", "16")]
     [InlineData("falcon_h1_nonorm", "mamba_use_mlp", "false")]
     [InlineData("zamba2", "gated_linear_unit", "false")]
@@ -216,6 +229,8 @@ public sealed class PretrainedSettingsTests : IDisposable
     [InlineData("granite_moe", "rope_parameters", "{\"full_attention\":{\"rope_theta\":5.0}}")]       // its attention has no positions
     [InlineData("nemotron_h_dense", "rope_theta", "10000")]
     [InlineData("qwen3_next", "sliding_window", "4096", "use_sliding_window")]
+    [InlineData("qwen3", "sliding_window", "4096", "use_sliding_window")]
+    [InlineData("kimi_linear", "rope_theta", "10000.0")]
     public void Settings_that_change_nothing_in_the_family_are_read(string name, string key, string value, string? off = null)
     {
         var plain = PretrainedModel.LoadDesign(Path.Combine(ConformanceTests.Folder, name));
@@ -255,6 +270,82 @@ public sealed class PretrainedSettingsTests : IDisposable
         Assert.Equal(model.Design.Blocks, PretrainedModel.LoadDesign(place["out"]).Blocks);
     }
 
+    [Theory]
+    [InlineData("Qwen3.5 27B", 27, 27)]
+    [InlineData("Qwen3.5 35B-A3B", 35, 3)]
+    [InlineData("Olmo-Hybrid 7B", 7, 7)]
+    [InlineData("Kimi-Linear 48B-A3B", 49, 3)]
+    [InlineData("LFM2 8B-A1B", 8, 2)]
+    public void Parameters_and_those_of_one_token_are_the_billions_that_are_published(string name, int total, int active)
+    {
+        var count = PretrainedModel.LoadDesign(Write(PublishedSettings.All[name].Config)).CountParameters();
+        Assert.Equal((total, active), ((int)Math.Round(count.Total / 1e9), (int)Math.Round(count.Active / 1e9)));
+    }
+
+    [Theory]
+    [InlineData("{\"rope_theta\":null,\"rope_type\":\"default\"}", null, false)]
+    [InlineData(null, "null", false)]
+    [InlineData("null", null, true)]
+    [InlineData(null, null, true)]
+    [InlineData(null, "5000.0", true)]
+    [InlineData("{\"rope_theta\":5000.0,\"rope_type\":\"default\"}", "null", true)]
+    public void Olmo_Hybrid_has_no_positions_if_the_base_is_null(string? section, string? theta, bool rotates)
+    {
+        string folder = Copy("olmo_hybrid", config =>
+        {
+            config.Remove("rope_parameters");
+            if (section is not null) config["rope_parameters"] = JsonNode.Parse(section);
+            if (theta is not null) config["rope_theta"] = JsonNode.Parse(theta);
+        });
+        var rotary = PretrainedModel.LoadDesign(folder).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First().Rotary;
+        Assert.Equal(rotates, rotary is not null);
+        if (rotates) Assert.Equal(section?.Contains("5000") == true || theta == "5000.0" ? 5000 : 10_000, rotary!.Theta);
+    }
+
+    [Fact]
+    public void A_window_is_the_stated_one_the_default_of_the_family_or_none()
+    {
+        int?[] Windows(string name, Action<JsonObject> change) =>
+            [.. PretrainedModel.LoadDesign(Copy(name, change)).Blocks.Select(block => ((AttentionSpec)block.Mixer!).Window)];
+        Assert.Equal([12, 12, 12], Windows("mistral", _ => { }));
+        Assert.Equal([null, null, null], Windows("mistral", config => config["sliding_window"] = null));
+        Assert.Equal([4096, 4096, 4096], Windows("mistral", config => config.Remove("sliding_window")));
+        Assert.Equal([null, 8], Windows("qwen3", config =>
+        {
+            config.Remove("layer_types");
+            (config["use_sliding_window"], config["sliding_window"], config["max_window_layers"]) = (true, 8, 1);
+        }));
+        Assert.Equal([11, 11, 11, null], Windows("olmo3", config => config.Remove("layer_types")));
+    }
+
+    [Theory]
+    [InlineData("rope_parameters", "{\"full_attention\":{\"rope_theta\":5.0},\"chunked_attention\":{}}", "chunked_attention is")]
+    [InlineData("rope_parameters", "{\"full_attention\":{\"rope_theta\":5.0}}", "sliding_attention is absent")]
+    [InlineData("rope_scaling", "{\"rope_type\":\"linear\",\"factor\":2.0}", "expected no rope_scaling next to rope_parameters by layer type")]
+    public void Rotary_settings_by_layer_type_are_complete_and_stated_once(string key, string section, string expected) =>
+        Assert.Contains(expected, Refused(Copy("olmo3", config => config[key] = JsonNode.Parse(section))));
+
+    [Fact]
+    public void Vision_and_prediction_tensors_are_not_loaded_with_a_note()
+    {
+        var notes = new List<string>();
+        using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, "qwen3_5_full"),
+            options: new() { Notes = new Listed(notes) });
+        Assert.Equal(2, notes.Count);
+        Assert.Contains("tensors of multi-token prediction (mtp.*) are not loaded", notes[0]);
+        Assert.Contains("21 tensors of the vision model (model.visual.*) are not loaded", notes[1]);
+        PretrainedModel.Save(model, place["text"], "qwen3_5_text");
+        notes.Clear();
+        using var text = PretrainedModel.Load(place["text"], options: new() { Notes = new Listed(notes) });
+        Assert.Empty(notes);
+        Assert.Equal(model.Design.Blocks, text.Design.Blocks);
+    }
+
+    sealed class Listed(List<string> notes) : IProgress<string>
+    {
+        public void Report(string value) => notes.Add(value);
+    }
+
     public static TheoryData<string> Published => [.. PublishedSettings.All.Keys];
 
     [Theory, MemberData(nameof(Published))]
@@ -269,6 +360,10 @@ public sealed class PretrainedSettingsTests : IDisposable
     [Theory]
     [InlineData("quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "quantised by gptq")]
     [InlineData("quantization_config", "{\"load_in_4bit\":true}", "quantised")]
+    [InlineData("quantization_config", "{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}", "quantised by fp8")]
+    [InlineData("quantization_config", "{\"quant_method\":\"awq\",\"bits\":4}", "quantised by awq")]
+    [InlineData("quantization_config", "{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}", "quantised by bitsandbytes")]
+    [InlineData("quantization_config", "{\"quant_method\":\"mxfp4\"}", "quantised by mxfp4")]
     [InlineData("quantization", "{\"bits\":4,\"group_size\":64}", "quantised")]
     public void A_quantised_configuration_is_called_quantised(string key, string value, string expected)
     {
@@ -287,6 +382,10 @@ public sealed class PretrainedSettingsTests : IDisposable
     [InlineData("model.layers.0.mlp.up_proj.weight_packed", ScalarType.Int32)]
     [InlineData("model.layers.0.mlp.up_proj.weight", ScalarType.Int8)]
     [InlineData("model.layers.0.mlp.up_proj.weight_scale_inv", ScalarType.Float32)]
+    [InlineData("model.layers.0.mlp.up_proj.qzeros", ScalarType.Int32)]
+    [InlineData("model.layers.0.mlp.up_proj.weight.absmax", ScalarType.Float32)]
+    [InlineData("model.layers.0.mlp.experts.gate_up_proj_blocks", ScalarType.Byte)]
+    [InlineData("model.layers.0.mlp.experts.down_proj_scales", ScalarType.Byte)]
     public void A_folder_of_quantised_tensors_is_called_quantised(string tensor, ScalarType type)
     {
         string folder = Copy("llama", _ => { });

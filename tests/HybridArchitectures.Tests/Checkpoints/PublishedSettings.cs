@@ -182,5 +182,119 @@ static class PublishedSettings
               "use_shared_mlp_adapter": true, "vocab_size": 32000
             }
             """, null),
+        ["Qwen3 0.6B"] = ("""
+            {
+              "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 151643,
+              "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "initializer_range": 0.02,
+              "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28, "model_type": "qwen3",
+              "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+              "rope_scaling": { "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768 }, "rope_theta": 1000000,
+              "sliding_window": null, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "transformers_version": "4.51.0",
+              "use_cache": true, "use_sliding_window": false, "vocab_size": 151936
+            }
+            """, 596_049_920),
+        ["Mistral 7B"] = ("""
+            {
+              "architectures": ["MistralForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 4096,
+              "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 32768, "model_type": "mistral",
+              "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+              "sliding_window": 4096, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.34.0.dev0",
+              "use_cache": true, "vocab_size": 32000
+            }
+            """, 7_241_732_096),
+        ["Olmo 3 7B"] = ("""
+            {
+              "architectures": ["Olmo3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "eos_token_id": 100257,
+              "hidden_act": "silu", "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 11008, "model_type": "olmo3",
+              "max_position_embeddings": 65536, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+              "pad_token_id": 100277, "rms_norm_eps": 1e-06,
+              "rope_scaling": { "attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0,
+                "original_max_position_embeddings": 8192, "rope_type": "yarn" },
+              "rope_theta": 500000, "sliding_window": 4096, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true,
+              "vocab_size": 100278
+            }
+            """, 7_298_011_136),
+        ["Qwen3.5 27B"] = ("""
+            {
+              "architectures": ["Qwen3_5ForConditionalGeneration"], "image_token_id": 248056, "model_type": "qwen3_5",
+              "text_config": {
+                "attention_bias": false, "attention_dropout": 0.0, "attn_output_gate": true, "dtype": "bfloat16", "eos_token_id": 248044,
+                "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu", "hidden_size": 5120, "initializer_range": 0.02,
+                "intermediate_size": 17408, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
+                "linear_num_value_heads": 48, "linear_value_head_dim": 128, "mamba_ssm_dtype": "float32",
+                "max_position_embeddings": 262144, "model_type": "qwen3_5_text", "mtp_num_hidden_layers": 1,
+                "mtp_use_dedicated_embeddings": false, "num_attention_heads": 24, "num_hidden_layers": 64, "num_key_value_heads": 4,
+                "rms_norm_eps": 1e-06, "tie_word_embeddings": false, "use_cache": true, "vocab_size": 248320,
+                "rope_parameters": { "mrope_interleaved": true, "mrope_section": [11, 11, 10], "rope_type": "default",
+                  "rope_theta": 10000000, "partial_rotary_factor": 0.25 }
+              },
+              "tie_word_embeddings": false, "transformers_version": "4.57.0.dev0", "video_token_id": 248057,
+              "vision_config": { "depth": 27, "hidden_size": 1152, "model_type": "qwen3_5" }, "vision_end_token_id": 248054,
+              "vision_start_token_id": 248053
+            }
+            """, null),
+        ["Qwen3.5 35B-A3B"] = ("""
+            {
+              "architectures": ["Qwen3_5MoeForConditionalGeneration"], "image_token_id": 248056, "model_type": "qwen3_5_moe",
+              "text_config": {
+                "attention_bias": false, "attention_dropout": 0.0, "attn_output_gate": true, "dtype": "bfloat16", "eos_token_id": 248044,
+                "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+                "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+                "linear_value_head_dim": 128, "mamba_ssm_dtype": "float32", "max_position_embeddings": 262144,
+                "model_type": "qwen3_5_moe_text", "moe_intermediate_size": 512, "mtp_num_hidden_layers": 1,
+                "mtp_use_dedicated_embeddings": false, "num_attention_heads": 16, "num_experts": 256, "num_experts_per_tok": 8,
+                "num_hidden_layers": 40, "num_key_value_heads": 2, "output_router_logits": false, "rms_norm_eps": 1e-06,
+                "router_aux_loss_coef": 0.001, "shared_expert_intermediate_size": 512, "use_cache": true, "vocab_size": 248320,
+                "rope_parameters": { "mrope_interleaved": true, "mrope_section": [11, 11, 10], "rope_type": "default",
+                  "rope_theta": 10000000, "partial_rotary_factor": 0.25 }
+              },
+              "tie_word_embeddings": false, "transformers_version": "4.57.0.dev0", "video_token_id": 248057,
+              "vision_config": { "depth": 27, "hidden_size": 1152, "model_type": "qwen3_5_moe" }, "vision_end_token_id": 248054,
+              "vision_start_token_id": 248053
+            }
+            """, null),
+        ["Olmo-Hybrid 7B"] = ("""
+            {
+              "architectures": ["OlmoHybridForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": null,
+              "eos_token_id": 100257, "hidden_act": "silu", "hidden_size": 3840, "initializer_range": 0.02, "intermediate_size": 11008,
+              "linear_a_log_max": 16.0, "linear_a_log_min": 0.0, "linear_allow_neg_eigval": true, "linear_conv_kernel_dim": 4,
+              "linear_dt_init_floor": 0.0001, "linear_dt_max": 0.1, "linear_dt_min": 0.001, "linear_key_head_dim": 96,
+              "linear_num_key_heads": 30, "linear_num_value_heads": 30, "linear_value_head_dim": 192, "max_position_embeddings": 65536,
+              "model_type": "olmo_hybrid", "num_attention_heads": 30, "num_hidden_layers": 32, "num_key_value_heads": 30,
+              "pad_token_id": 100277, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": null, "rope_type": "default" },
+              "tie_word_embeddings": false, "use_cache": true, "vocab_size": 100352
+            }
+            """, null),
+        ["LFM2 8B-A1B"] = ("""
+            {
+              "architectures": ["Lfm2MoeForCausalLM"], "bos_token_id": 1, "conv_L_cache": 3, "conv_bias": false, "dtype": "bfloat16",
+              "eos_token_id": 7, "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 7168,
+              "layer_types": ["conv", "conv", "full_attention", "conv", "conv", "conv", "full_attention", "conv", "conv", "conv",
+                "full_attention", "conv", "conv", "conv", "full_attention", "conv", "conv", "conv", "full_attention", "conv", "conv",
+                "full_attention", "conv", "conv"],
+              "max_position_embeddings": 128000, "model_type": "lfm2_moe", "moe_intermediate_size": 1792, "norm_eps": 1e-05,
+              "norm_topk_prob": true, "num_attention_heads": 32, "num_dense_layers": 2, "num_experts": 32, "num_experts_per_tok": 4,
+              "num_hidden_layers": 24, "num_key_value_heads": 8, "pad_token_id": 0, "rope_theta": 1000000.0, "routed_scaling_factor": 1.0,
+              "transformers_version": "4.57.0", "use_cache": true, "use_expert_bias": true, "vocab_size": 65536
+            }
+            """, 8_339_929_856),
+        // the published 49,122,681,728 include the 26 x 256 selection biases, which are not trained
+        ["Kimi-Linear 48B-A3B"] = ("""
+            {
+              "architectures": ["KimiLinearForCausalLM"], "auto_map": { "AutoConfig": "configuration_kimi.KimiLinearConfig" },
+              "bos_token_id": 163584, "dtype": "bfloat16", "eos_token_id": 163586, "first_k_dense_replace": 1, "head_dim": 72,
+              "hidden_act": "silu", "hidden_size": 2304, "initializer_range": 0.02, "intermediate_size": 9216, "kv_lora_rank": 512,
+              "linear_attn_config": { "full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128,
+                "kda_layers": [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26], "num_heads": 32,
+                "short_conv_kernel_size": 4 },
+              "mla_use_nope": true, "model_max_length": 1048576, "model_type": "kimi_linear", "moe_intermediate_size": 1024,
+              "moe_layer_freq": 1, "moe_renormalize": true, "moe_router_activation_func": "sigmoid", "num_attention_heads": 32,
+              "num_expert_group": 1, "num_experts": 256, "num_experts_per_token": 8, "num_hidden_layers": 27, "num_key_value_heads": 32,
+              "num_nextn_predict_layers": 0, "num_shared_experts": 1, "pad_token_id": 163839, "q_lora_rank": null, "qk_nope_head_dim": 128,
+              "qk_rope_head_dim": 64, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000.0, "routed_scaling_factor": 2.446,
+              "tie_word_embeddings": false, "topk_group": 1, "use_cache": true, "use_grouped_topk": true, "v_head_dim": 128,
+              "vocab_size": 163840
+            }
+            """, 49_122_681_728 - 26 * 256),
     };
 }

@@ -94,7 +94,7 @@ public class RefusalTests
         ["theta not finite"] = (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Theta = double.NaN } }),
         "theta is NaN; expected a finite number above 0"),
         ["rotary scaling upside down"] =
-        (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Scaling = new(32, 4, 1, 8192) } }),
+        (() => With(new AttentionSpec { Heads = 8, Rotary = new() { Scaling = new Llama3RotaryScaling(32, 4, 1, 8192) } }),
         "scaling.highFrequencyFactor is 1; expected a finite number above lowFrequencyFactor = 4"),
         ["window 0"] = (() => Small.WithSlidingWindow(0), "window is 0; expected at least 1"),
         ["sinks without window"] = (() => With(new AttentionSpec { Heads = 8, Sinks = 4 }), "sinks is 4; expected 0 without a window"),

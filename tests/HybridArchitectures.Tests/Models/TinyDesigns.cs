@@ -29,6 +29,12 @@ static class TinyDesigns
 
     static GatedDeltaSpec Delta => new() { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 5, ValueHeadSize = 6, ChunkSize = 8 };
 
+    static KimiDeltaSpec Kimi => new() { Heads = 3, HeadSize = 5, ValueHeadSize = 6, DecayRank = 4, GateRank = 3, ChunkSize = 4 };
+
+    static LatentAttentionSpec Latent => new() { Heads = 3, HeadSize = 6, SharedKeySize = 4, ValueHeadSize = 5, KeyValueRank = 7 };
+
+    static RotarySpec Scaled(RotaryScaling scaling) => new() { Theta = 1000, Scaling = scaling };
+
     static SharedTransformerSpec Shared => new()
     {
         Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() },
@@ -94,6 +100,17 @@ static class TinyDesigns
         Sharing("shared transformers", [Shared, Shared with { ReadsEmbedding = false, NormEpsilon = 1e-3 }], Block(Mamba2),
         Using(Block(Mamba2, FeedForwardSpec.None), 0, 3, 2), Using(Block(Attention), 1, 0, 0),
             Using(Block(Intra()), 0, 3, 2)),
+        Of("Kimi delta", Block(Kimi), Block(Kimi with { NegativeEigenvalues = true, ConvolutionWidth = 2, ChunkSize = 8 })),
+        Of("latent attention", Block(Latent), Block(Latent with { QueryRank = 9, Bias = true, Rotary = new RotarySpec(), Scale = 0.4 }), Block(Kimi)),
+        Of("norms after", Block(Attention with { QkNorm = true, QkNormAcrossHeads = true, Window = 6 }) with { Norms = NormPlacement.After },
+            Block(Delta with { NegativeEigenvalues = true, GatedNormEpsilon = 1e-3 }),
+            Block(Mamba2, Experts) with { Norms = NormPlacement.After, ResidualScale = 0.7 }),
+        Of("scaled positions", Block(Attention with { Rotary = Scaled(new LinearRotaryScaling(2)) }),
+            Block(Attention with { Rotary = Scaled(new YarnRotaryScaling { Factor = 4, OriginalContextLength = 16 }) }),
+            Block(Attention with { Rotary = Scaled(new ProportionalRotaryScaling(2, 0.7)) }),
+            Block(Attention with { Rotary = Scaled(new LongRotaryScaling { ShortFactors = [1, 1.5, 2], LongFactors = [2, 3, 4],
+                OriginalContextLength = 4096, AttentionFactor = 1.2 }) }),
+            Block(Attention with { Rotary = Scaled(new DynamicRotaryScaling(3, 4096)) })),
         Of("untied", Block(Attention), Block(Mamba2)) with { TiedHead = false },
     ];
 

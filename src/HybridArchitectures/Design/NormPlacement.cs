@@ -1,0 +1,11 @@
+namespace HybridArchitectures.Design;
+
+/// <summary>Where the norms of a block are.</summary>
+public enum NormPlacement
+{
+    /// <summary>On the inputs: x + mixer(norm(x)).</summary>
+    Before,
+
+    /// <summary>On the outputs, before they are added to the residual stream: x + norm(mixer(x)), as in OLMo 2 and 3 (arXiv 2501.00656).</summary>
+    After,
+}

@@ -1,0 +1,94 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// Computes Kimi delta attention (arXiv 2510.26692). The convolution's channels are the queries, the keys and the values of all heads, in this order.
+/// </summary>
+public sealed class KimiDelta : Mixer
+{
+    readonly KimiDeltaSpec spec;
+    readonly int width;
+    readonly double normEpsilon;
+    readonly Linear query, key, value, strength, decayDown, decayUp, gateDown, gateUp, output;
+
+    /// <summary>Creates a layer of Kimi delta attention.</summary>
+    public KimiDelta(ModuleFactory factory, KimiDeltaSpec spec) : base(nameof(KimiDelta))
+    {
+        ModuleChecks.Spec(factory, spec);
+        (this.spec, width, normEpsilon) = (spec, factory.Width, factory.NormEpsilon);
+        Linear Project(string name, int outputs, int inputs) => Add(name, new Linear(factory.Projection(outputs, inputs)));
+        query = Project("query", spec.KeyWidth, width);
+        key = Project("key", spec.KeyWidth, width);
+        value = Project("value", spec.ValueWidth, width);
+        strength = Project("strength", spec.Heads, width);
+        decayDown = Project("decay_down", spec.DecayRank, width);
+        decayUp = Project("decay_up", spec.KeyWidth, spec.DecayRank);
+        gateDown = Project("gate_down", spec.GateRank, width);
+        gateUp = Project("gate_up", spec.ValueWidth, spec.GateRank);
+        double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
+        AddParameter("conv_weight", factory.Uniform(-bound, bound, spec.ConvolutionChannels, spec.ConvolutionWidth), decays: true);
+        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.KeyWidth), decays: false);
+        AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.Heads), decays: false);
+        AddParameter("norm_weight", factory.Constant(1, spec.ValueHeadSize), decays: false);
+        output = Add("output", new Linear(factory.Projection(width, spec.ValueWidth, intoResidual: true)));
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        ModuleChecks.Input(x, width, context);
+        var recurrent = state switch
+        {
+            null => null,
+            RecurrentState own => own,
+            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of Kimi delta attention", nameof(state)),
+        };
+        long batch = x.size(0), length = x.size(1);
+        var projected = Linear.ForwardMany(x, query, key, value, strength, decayDown, gateDown);
+        var convolved = StatefulConvolution.Forward(cat(projected[..3], -1), Parameter("conv_weight", x), null, true, recurrent, context);
+        var queries = UnitHeads.Forward(convolved.narrow(-1, 0, spec.KeyWidth), spec.Heads, spec.HeadSize, 1 / Math.Sqrt(spec.HeadSize));
+        var keys = UnitHeads.Forward(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), spec.Heads, spec.HeadSize, 1);
+        var values = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.Heads, spec.ValueHeadSize);
+        var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
+        var strengths = Scaled(projected[3].to(type).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);                  // (B, L, H)
+        var mixing = Mix(queries, keys, values, Decays(decayUp.Forward(projected[4]).to(type), x), strengths, recurrent, context);
+        var gate = gateUp.Forward(projected[5]).view(batch, length, spec.Heads, spec.ValueHeadSize);
+        var normed = RmsNorm.Forward(mixing, Parameter("norm_weight", x), normEpsilon) * gate.sigmoid();
+        return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+    }
+
+    // -exp(A_log) softplus(x + dt_bias), (B, L, H, K)
+    Tensor Decays(Tensor steps, Tensor x)
+    {
+        steps = steps.add(Parameter("dt_bias", x), Scalars.One).view(steps.size(0), steps.size(1), spec.Heads, spec.HeadSize);
+        // softplus, as log(e^x + e^0)
+        return steps.logaddexp(zeros_like(steps)) * Derived("A_log", x, logarithm => logarithm.exp().neg().unsqueeze(-1));
+    }
+
+    Tensor Mix(Tensor queries, Tensor keys, Tensor values, Tensor decays, Tensor strengths, RecurrentState? state, SequenceContext context)
+    {
+        long length = queries.size(1);
+        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+            return state.EachToken(length, 1, context, token => ChannelDeltaRule.Step(state.Scan, queries.select(1, token), keys.select(1, token),
+                values.select(1, token), decays.select(1, token), strengths.select(1, token)));
+        var (mixing, final) = ChannelDeltaRule.Forward(queries, keys, values, decays, strengths, state?.Scan, context.Layout, spec.ChunkSize);
+        state?.Scan.copy_(final);
+        return mixing;
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        StateChecks.State(batch, compute, device);
+        return new RecurrentState(
+            zeros([batch, spec.ConvolutionWidth - 1, spec.ConvolutionChannels], compute, device),
+            zeros([batch, spec.Heads, spec.HeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
+    }
+}
