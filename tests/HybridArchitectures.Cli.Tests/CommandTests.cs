@@ -108,6 +108,7 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, Run(train).Code);       // complete already
         string[] With(string flag, string value) => [.. train.Select((word, i) => i > 0 && train[i - 1] == flag ? value : word)];
         Assert.Contains("differs from that of the run", Fails([train[0], Small.Replace("feed=16", "feed=32"), .. train[2..]]));
+        Assert.Equal(0, Run([train[0], Small.Replace(",feed=16", ",feed=16,repeat=1"), .. train[2..]]).Code);     // the same under another name
         Assert.Contains("--context is 64; expected 32, with which the run in this folder began", Fails(With("--context", "64")));
         Assert.Contains("--seed is 5; expected 1", Fails([.. train, "--seed", "5"]));
         var longer = Run([.. With("--steps", "6"), "--learning-rate", "0.001"]);

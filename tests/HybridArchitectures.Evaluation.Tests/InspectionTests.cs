@@ -177,6 +177,17 @@ public sealed class InspectionTests
     }
 
     [Fact]
+    public void Heads_of_a_shared_transformer_are_told_from_those_of_the_mixer()
+    {
+        using var model = HybridDesign.Create(16, 256).WithMamba2(stateSize: 4, headSize: 8).WithAttention(heads: 1)
+            .WithSharedTransformers(new() { Attention = new() { Heads = 2 }, FeedForward = new(32) }).Pattern("M+T+").Build().CreateModel(seed: 3);
+        var heads = ModelInspection.Measure(model, [new([5, 6, 7, 8, 9], 1, 2)], new() { ChunkLength = 3 }).Heads;
+        Assert.Equal([(1, true, 0), (1, true, 1), (2, true, 0), (2, true, 1), (2, false, 0)],
+            heads.Select(head => (head.Block, head.IsShared, head.Head)));
+        Assert.Equal("block 2 (shared), head 1", heads[3].Name);
+    }
+
+    [Fact]
     public void Prompts_hold_the_answer_as_needle_and_ask_for_it()
     {
         var tokenizer = new ByteTokenizer();

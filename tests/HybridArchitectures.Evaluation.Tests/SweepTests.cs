@@ -68,6 +68,35 @@ public sealed class SweepTests : IDisposable
         return results;
     }
 
+    // hides the files of a complete run between its report and the last one
+    sealed class Hider(string sweep) : IProgress<SweepProgress>
+    {
+        string? hidden;
+
+        public List<int> Completed { get; } = [];
+
+        public void Report(SweepProgress value)
+        {
+            Completed.Add(value.CompletedRuns);
+            if (value.Phase != "done") return;
+            if (hidden is null)
+            {
+                hidden = Directory.GetFiles(sweep, "training.json", SearchOption.AllDirectories).Single(file => !file.Contains("step-"));
+                File.Move(hidden, $"{hidden}.hidden");
+            }
+            else if (value.CompletedRuns == value.TotalRuns) File.Move($"{hidden}.hidden", hidden);
+        }
+    }
+
+    [Fact]
+    public void Reports_read_the_files_of_a_complete_run_once()
+    {
+        var hider = new Hider(folder["hidden"]);
+        Assert.True(new Sweep(Options("hidden")).Run(hider).IsComplete);
+        Assert.Equal(hider.Completed.Order(), hider.Completed);
+        Assert.Equal(4, hider.Completed[^1]);
+    }
+
     [Fact]
     public void A_sweep_trains_and_measures_every_design_with_every_seed_once()
     {

@@ -60,7 +60,9 @@ static class TrainCommand
     static Trainer Resume(string run, string design, TextData text, Func<TrainingOptions, TrainingOptions> change)
     {
         string last = Directory.GetDirectories(run, "step-*").Order(StringComparer.Ordinal).Last();
-        var differences = Checkpoint.LoadDesign(last).Diff(DesignArgument.Parse(design));
+        var saved = Checkpoint.LoadDesign(last);
+        // the name does not matter: a file and a pattern can describe the same design
+        var differences = saved.Diff(DesignArgument.Parse(design) with { Name = saved.Name });
         if (differences.Count > 0)
             throw new ArgumentException(
                 $"design is '{design}', which differs from that of the run in '{run}': {string.Join("; ", differences.Take(3))}"

@@ -198,14 +198,27 @@ sealed class SweepPage(SweepReport report)
     {
         var maps = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.HeatMaps.Select(map => (run, map)))).ToArray();
         if (maps.Length == 0) return;
-        Add($"<section>\n<h2>Heat maps</h2>\n<div class=\"charts\">\n");
-        foreach (var (run, map) in maps)
+        long first = maps.Min(item => item.run.Settings.Seed);
+        Add($"<section>\n<h2>Heat maps</h2>\n");
+        foreach (var group in maps.GroupBy(item => item.map.Title))
         {
-            int index = report.IndexOf(run);
-            Add($"<figure class=\"map\" data-design=\"{index}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(index)}");
-            Add($"{Escape(map.Title)}, {Escape(run.Settings.Name)}, seed {run.Settings.Seed}</figcaption></figure>\n");
+            var others = group.Where(item => item.run.Settings.Seed != first).ToArray();
+            Add($"<h3>{Escape(group.Key)}</h3>\n<div class=\"charts\">\n");
+            foreach (var (run, map) in group.Except(others)) HeatMap(run, map);
+            Add($"</div>\n");
+            if (others.Length == 0) continue;
+            Add($"<details><summary>other seeds</summary><div class=\"charts\">\n");
+            foreach (var (run, map) in others) HeatMap(run, map);
+            Add($"</div></details>\n");
         }
-        Add($"</div>\n</section>\n");
+        Add($"</section>\n");
+    }
+
+    void HeatMap(SweepRun run, HeatMap map)
+    {
+        int index = report.IndexOf(run);
+        Add($"<figure class=\"map\" data-design=\"{index}\">{Chart(SweepPictures.Heat(map, run.Settings.Name))}<figcaption>{Swatch(index)}");
+        Add($"{Escape(run.Settings.Name)}, seed {run.Settings.Seed}</figcaption></figure>\n");
     }
 
     void Designs()
