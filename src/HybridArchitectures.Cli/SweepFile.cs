@@ -121,10 +121,22 @@ sealed class SweepFile
         string reason = error.Message;
         int place = reason.IndexOf(" Path: ", StringComparison.Ordinal);
         if (place >= 0) reason = reason[..place];
+        const string converted = "could not be converted to ";
+        int type = reason.IndexOf(converted, StringComparison.Ordinal);
+        if (type >= 0) reason = $"expected {Expected(reason[(type + converted.Length)..])}.";
         string key = error.Path is null or "$" ? "" : $", key '{error.Path.TrimStart('$', '.')}'";
         long? line = yaml is null ? error.LineNumber + 1 : yaml.LineOf(error.Path);
         return $"{path}{(line is { } number ? $": line {number}" : "")}{key}: {reason}";
     }
+
+    static string Expected(string type) => type switch
+    {
+        _ when type.Contains("Int32", StringComparison.Ordinal) || type.Contains("Int64", StringComparison.Ordinal) => "a whole number",
+        _ when type.Contains("Double", StringComparison.Ordinal) => "a number",
+        _ when type.Contains("Boolean", StringComparison.Ordinal) => "true or false",
+        _ when type.StartsWith("System.String", StringComparison.Ordinal) => "text",
+        _ => "a list, or keys and values",
+    };
 
     /// <summary>Creates the sweep's options over data that stays the caller's.</summary>
     public SweepOptions ToOptions(TextData text)

@@ -45,7 +45,10 @@ public sealed class SweepFileTests : IDisposable
 
     [Theory]
     [InlineData("stepz: 3\n", ": line 6, key 'stepz': ")]
-    [InlineData("steps: many\n", ": line 6, key 'steps': ")]
+    [InlineData("steps: many\n", ": line 6, key 'steps': expected a whole number.")]
+    [InlineData("matchParameters: 1\n", ": line 6, key 'matchParameters': expected true or false.")]
+    [InlineData("learningRate: fast\n", ": line 6, key 'learningRate': expected a number.")]
+    [InlineData("tokenizer: [1]\n", ": line 6, key 'tokenizer': expected text.")]
     [InlineData("seeds:\n  - 1\n  - two\n", ": line 8, key 'seeds[1]': ")]
     [InlineData("data: again\n", ": line 6, key 'data': the key is there twice")]
     [InlineData("seeds: &all [1]\n", ": line 6, key 'seeds': an anchor")]

@@ -10,13 +10,13 @@ static class SweepCommand
     public static Command Create()
     {
         var file = new Argument<string?>(
-            "file") { Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.json --kind sweep' writes one to begin with.",
+            "file") { Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.yaml --kind sweep' writes one to begin with.",
             Arity = ArgumentArity.ZeroOrOne };
         var schema = new Option<bool>("--schema") { Description = "Writes the JSON schema of the file instead." };
         var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.",
             AllowMultipleArgumentsPerToken = true };
         var command = CommandTree.Command("sweep", "Trains and measures designs with several seeds. Ctrl-C saves; the same command goes on, and "
-            + "does nothing when all is done.", "sweep.json");
+            + "does nothing when all is done.", "sweep.yaml");
         command.Add(file);
         command.Add(schema);
         command.Add(merge);

@@ -70,7 +70,7 @@ public sealed record InspectionResult(int Texts, IReadOnlyList<HeadAttention> He
                 Max: Math.Max(1, Memory.Max(layer => layer.Quantile(1))));
         if (Branches.Count > 0)
             yield return new("Root mean square of branches", "block", [.. Branches.Select(block => Number(block.Block))], "branch",
-                ["state space", "attention", "fused s. s.", "fused att."],
+                ["state space", "attention", "state space, fused", "attention, fused"],
                 [.. Branches.Select(block => (IReadOnlyList<double?>)
                     [block.StateSpace, block.Attention, block.FusedStateSpace, block.FusedAttention])],
                 Max: Branches.Max(block => Math.Max(

@@ -89,9 +89,9 @@ sealed class SweepPage(SweepReport report)
     void Cells(string design, string task, Metric metric)
     {
         var mean = result.Mean(design, task, metric.Name);
-        var best = result.Designs.Select(name => result.Mean(name, task, metric.Name)?.Value).OfType<double>().Where(double.IsFinite)
-            .DefaultIfEmpty(double.NaN);
-        bool isBest = mean is not null && mean.Value.Equals(metric.HigherIsBetter ? best.Max() : best.Min()) && result.Designs.Count > 1;
+        double[] means = [.. result.Designs.Select(name => result.Mean(name, task, metric.Name)?.Value).OfType<double>().Where(double.IsFinite)];
+        bool isBest = mean is not null && means.Length > 1 && means.Max() > means.Min()
+            && mean.Value.Equals(metric.HigherIsBetter ? means.Max() : means.Min());
         string value = mean is null ? "–"
             : $"{Number(mean.Value)}{(mean.StandardError is { } error ? $"<span class=\"soft\"> ± {Number(error)}</span>" : "")}";
         Add($"<td data-value=\"{mean?.Value ?? double.NaN:r}\">{(isBest ? $"<b class=\"best\">{value}</b>" : value)}</td>");

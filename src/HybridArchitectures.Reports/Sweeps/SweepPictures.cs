@@ -41,12 +41,14 @@ static class SweepPictures
         var taken = points.Select(point => (Left: point.X - 7, Top: point.Y - 7, Right: point.X + 7, Bottom: point.Y + 7)).ToList();
         foreach (var (name, x, y) in points)
         {
-            float width = ReportFont.Measure(name, size, bold: false);
-            var places = from shift in (float[])[-14, 14, -30, 30, -46, 46] from left in (float[])[x + 6, x - 6 - width] select (left, y: y + shift);
+            // the font of a browser can be wider
+            float width = 1.15f * ReportFont.Measure(name, size, bold: false);
+            var places = from shift in (float[])[-14, 14, -30, 30, -46, 46, -62, 62] from left in (float[])[x + 6, x - 6 - width]
+                select (left, y: y + shift);
             bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50
                 && !taken.Any(box =>
                 place.Left < box.Right && place.Left + width > box.Left && place.Y - half < box.Bottom && place.Y + half > box.Top);
-            var (chosenLeft, chosenY) = places.Where(IsFree).DefaultIfEmpty((x + 6, y - 14)).First();
+            var (chosenLeft, chosenY) = places.Where(IsFree).DefaultIfEmpty((Math.Min(x + 6, Width - width), y - 14)).First();
             taken.Add((chosenLeft, chosenY - half, chosenLeft + width, chosenY + half));
             yield return new Shape.Text(chosenLeft, chosenY, name, size, Inks.Text);
         }
