@@ -27,15 +27,15 @@ static class DesignArgument
 
     static HybridDesign Find(string text)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(text);
+        Require.NotBlank(text);
         if (Directory.Exists(text)) return LoadFolder(text);
         if (File.Exists(text)) return HybridDesign.FromJson(File.ReadAllText(text));
         if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text,
             StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
         if (text.Contains(':', StringComparison.Ordinal)) return FromPattern(text);
-        throw new ArgumentException($"design is '{text}'; expected a file, a folder, a recipe (such as "
+        throw Require.Unfit("design", $"design is '{text}'", "a file, a folder, a recipe (such as "
             + $"{string.Join(", ", Recipes.All.Take(3).Select(known => known.Name))}) "
-            + "or a pattern with sizes (such as MMTM:width=256,vocabulary=256,heads=4).");
+            + "or a pattern with sizes (such as MMTM:width=256,vocabulary=256,heads=4)");
     }
 
     public static HybridDesign LoadFolder(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.LoadDesign(folder)
@@ -48,7 +48,7 @@ static class DesignArgument
         var sizes = Sizes(text[(colon + 1)..]);
         int Size(string key, int otherwise) => sizes.GetValueOrDefault(key, otherwise);
         int width = sizes.TryGetValue("width", out int given) ? given
-            : throw new ArgumentException($"design '{text}' has no width; expected width=N after the pattern.");
+            : throw Require.Unfit("design", $"design is '{text}', without a width", "width=N after the pattern");
         var builder = HybridDesign.Create(width, Size("vocabulary", 256)).Name(text);
         int heads = Size("heads", Math.Max(1, width / 64));
         if (pattern.Contains('T', StringComparison.Ordinal)) builder = builder.WithAttention(heads, Size("kv", 0));
@@ -68,8 +68,8 @@ static class DesignArgument
             string[] pair = part.Split('=');
             if (pair.Length != 2 || !Known.Contains(pair[0]) || !int.TryParse(pair[1], NumberStyles.None, CultureInfo.InvariantCulture,
                 out int value))
-                throw new ArgumentException($"design size is '{part}'; expected one of {string.Join(", ", Known)} with a whole number, such as "
-                    + $"width=256.");
+                throw Require.Unfit("design", $"design has size '{part}'",
+                    $"one of {string.Join(", ", Known)} with a whole number, such as width=256");
             sizes[pair[0]] = value;
         }
         return sizes;

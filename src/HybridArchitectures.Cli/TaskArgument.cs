@@ -24,7 +24,7 @@ static class TaskArgument
     {
         int equals = text.IndexOf('=', StringComparison.Ordinal);
         if (equals > 0) return Benchmark(text[..equals], text[(equals + 1)..], settings);
-        TokenDataset HeldOut() => settings.HeldOut ?? throw new ArgumentException($"task '{text}' needs text; name it with --data.");
+        TokenDataset HeldOut() => settings.HeldOut ?? throw Require.Unfit("task", $"task is '{text}', without text", "a text, named with --data");
         return text switch
         {
             "held-out" => new HeldOutTask(HeldOut(), settings.ContextLength, tokens: 65_536),
@@ -41,7 +41,7 @@ static class TaskArgument
             "inference" => new InferenceCostTask(new() { BatchSizes = [1], PromptLength = settings.ContextLength,
                 TotalLengths = [settings.ContextLength + 32] }),
             "inside" => Inside(settings),
-            _ => throw new ArgumentException($"task is '{text}'; expected one of {string.Join(", ", Names)}."),
+            _ => throw Require.Unfit("task", $"task is '{text}'", $"one of {string.Join(", ", Names)}"),
         };
     }
 
@@ -57,14 +57,14 @@ static class TaskArgument
             Trials = settings.Trials });
 
     static string Haystack(TaskSettings settings) => settings.Haystack is { } path && File.Exists(path) ? File.ReadAllText(path)
-        : throw new ArgumentException("task 'needle' needs a text file for the haystack; name it with --data.");
+        : throw Require.Unfit("task", "task is 'needle', without a text file for the haystack", "a file, named with --data");
 
     static EvaluationTask Benchmark(string name, string file, TaskSettings settings)
     {
         if (name == "lambada") return new CompletionTask("lambada", CompletionItem.ReadLambada(file), settings.Tokenizer());
         var format = ChoiceFormats.All.FirstOrDefault(format => format.Name == name)
-            ?? throw new ArgumentException($"task is '{name}={file}'; expected one of "
-                + $"{string.Join(", ", Names.Where(known => known.Contains('=', StringComparison.Ordinal)))}.");
+            ?? throw Require.Unfit("task", $"task is '{name}={file}'",
+                $"one of {string.Join(", ", Names.Where(known => known.Contains('=', StringComparison.Ordinal)))}");
         return new ChoiceTask(format, format.Read(file), settings.Tokenizer());
     }
 }

@@ -71,8 +71,7 @@ sealed class TrainingFlags
     internal static Duration Duration(long? steps, long? tokens, double? seconds)
     {
         int given = (steps is null ? 0 : 1) + (tokens is null ? 0 : 1) + (seconds is null ? 0 : 1);
-        if (given != 1) throw new ArgumentException($"{given} of --steps, --tokens and --seconds are given; expected exactly one, such as --steps "
-            + $"1000.");
+        if (given != 1) throw Require.Unfit(null, $"duration has {given} of --steps, --tokens and --seconds", "exactly one, such as --steps 1000");
         return steps is { } count ? Training.Duration.Steps(count) : tokens is { } number ? Training.Duration.Tokens(number)
             : Training.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
     }

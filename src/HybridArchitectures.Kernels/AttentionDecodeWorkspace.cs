@@ -22,8 +22,8 @@ public sealed class AttentionDecodeWorkspace : IDisposable
     public AttentionDecodeWorkspace(long batch, long heads, Device device)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (batch < 1) throw new ArgumentOutOfRangeException(nameof(batch), batch, $"batch is {batch}; expected at least 1");
-        if (heads < 1) throw new ArgumentOutOfRangeException(nameof(heads), heads, $"heads is {heads}; expected at least 1");
+        Require.AtLeast(batch, 1);
+        Require.AtLeast(heads, 1);
         counters = zeros([checked(batch * heads * MaxQueries)], ScalarType.Int32, device).DetachFromDisposeScope();
     }
 
@@ -31,7 +31,7 @@ public sealed class AttentionDecodeWorkspace : IDisposable
     internal Tensor Arrivals(Tensor query, long groups)
     {
         if (counters.NumberOfElements < groups)
-            throw new ArgumentException($"workspace has room for {counters.NumberOfElements} counters; expected at least {groups}", "workspace");
+            throw Require.Unfit("workspace", $"workspace has room for {counters.NumberOfElements} counters", $"at least {groups}");
         Checks.SameDevice(counters, query, nameof(query), "workspace");
         return counters;
     }

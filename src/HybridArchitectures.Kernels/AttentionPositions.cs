@@ -59,8 +59,7 @@ public sealed record AttentionPositions(Tensor Query, Tensor Key, Tensor? QueryD
         CheckOne(Query, query, $"{name}.{nameof(Query)}", "one position per query");
         CheckOne(Key, key, $"{name}.{nameof(Key)}", "one position per key");
         if (QueryDocuments is null != KeyDocuments is null)
-            throw new ArgumentException($"{name} has documents for {(QueryDocuments is null ? "keys" : "queries")} only; expected both or neither",
-                name);
+            throw Require.Unfit(name, $"{name} has documents for {(QueryDocuments is null ? "keys" : "queries")} only", "both or neither");
         if (QueryDocuments is null || KeyDocuments is null) return;
         CheckOne(QueryDocuments, query, $"{name}.{nameof(QueryDocuments)}", "one document per query");
         CheckOne(KeyDocuments, key, $"{name}.{nameof(KeyDocuments)}", "one document per key");

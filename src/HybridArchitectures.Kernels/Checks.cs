@@ -17,7 +17,7 @@ static class Checks
         if (fits) return;
         var expected = new string[sizes.Length];
         for (int i = 0; i < expected.Length; i++) expected[i] = sizes[i] < 0 ? "*" : $"{sizes[i]}";
-        throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected ({string.Join(", ", expected)}), which is {meaning}", name);
+        throw Require.Unfit(name, $"{name} has shape {Describe(tensor)}", $"({string.Join(", ", expected)}), which is {meaning}");
     }
 
     public static void SameShape(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
@@ -25,7 +25,7 @@ static class Checks
         ArgumentNullException.ThrowIfNull(tensor, name);
         bool fits = tensor.dim() == other.dim();
         for (int i = 0; fits && i < tensor.dim(); i++) fits = tensor.size(i) == other.size(i);
-        if (!fits) throw new ArgumentException($"{name} has shape {Describe(tensor)}; expected that of {otherName}, {Describe(other)}", name);
+        if (!fits) throw Require.Unfit(name, $"{name} has shape {Describe(tensor)}", $"that of {otherName}, {Describe(other)}");
     }
 
     /// <summary>Checks that a tensor is float32, bfloat16, float16 or float64.</summary>
@@ -33,13 +33,13 @@ static class Checks
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
         if (tensor.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
-            throw new ArgumentException($"{name} is {tensor.dtype}; expected a floating-point tensor", name);
+            throw Require.Refusal(name, tensor.dtype, "a floating-point tensor");
     }
 
     public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
-        if (tensor.dtype != type) throw new ArgumentException($"{name} is {tensor.dtype}; expected {type}", name);
+        if (tensor.dtype != type) throw Require.Refusal(name, tensor.dtype, $"{type}");
     }
 
     /// <summary>Checks that a parameter has the dtype of the activations or float32 (or wider, for float64 activations).</summary>
@@ -47,34 +47,21 @@ static class Checks
         Tensor parameter, Tensor activations, string activationsName, [CallerArgumentExpression(nameof(parameter))] string name = "")
     {
         if (parameter.dtype != activations.dtype && parameter.dtype != ScalarType.Float32)
-            throw new ArgumentException($"{name} is {parameter.dtype}; expected Float32 or {activations.dtype}, the type of {activationsName}", name);
+            throw Require.Refusal(name, parameter.dtype, $"Float32 or {activations.dtype}, the type of {activationsName}");
     }
 
     public static void SameDevice(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
         if (tensor.device_type != other.device_type || tensor.device_index != other.device_index)
-            throw new ArgumentException($"{name} is on {tensor.device}; expected {other.device}, the device of {otherName}", name);
-    }
-
-    public static void Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "")
-    {
-        if (!(value > 0) || double.IsInfinity(value))
-            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number above 0");
-    }
-
-    public static void NotNegative(double value, [CallerArgumentExpression(nameof(value))] string name = "")
-    {
-        if (!(value >= 0) || double.IsInfinity(value))
-            throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected a finite number of at least 0");
+            throw Require.Unfit(name, $"{name} is on {tensor.device}", $"{other.device}, the device of {otherName}");
     }
 
     public static void Groups(Tensor x, int groups, [CallerArgumentExpression(nameof(x))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(x, name);
         if (x.dim() == 0 || x.size(-1) == 0)
-            throw new ArgumentException($"{name} has shape {Describe(x)}; expected a last dimension of at least 1", name);
+            throw Require.Unfit(name, $"{name} has shape {Describe(x)}", "a last dimension of at least 1");
         if (groups < 1 || x.size(-1) % groups != 0)
-            throw new ArgumentOutOfRangeException(
-                nameof(groups), groups, $"groups is {groups}; expected a divisor of the last dimension of {name}, {x.size(-1)}");
+            throw Require.OutOfRange(nameof(groups), groups, $"a divisor of the last dimension of {name}, {x.size(-1)}");
     }
 }

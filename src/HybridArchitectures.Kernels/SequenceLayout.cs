@@ -77,8 +77,7 @@ public sealed class SequenceLayout : IDisposable
         for (int row = 0; row < documentLengths.Count; row++)
             for (int i = 0; i < documentLengths[row]?.Count; i++)
                 if (documentLengths[row][i] < 0)
-                    throw new ArgumentException(
-                        $"documentLengths[{row}][{i}] is {documentLengths[row][i]}; expected at least 0", nameof(documentLengths));
+                    throw Require.Unfit(nameof(documentLengths), $"documentLengths[{row}][{i}] is {documentLengths[row][i]}", "at least 0");
         var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(),
             length, nameof(documentLengths));
         var ids = new long[checked(lengths.Length * length)];
@@ -107,14 +106,12 @@ public sealed class SequenceLayout : IDisposable
     {
         ArgumentNullException.ThrowIfNull(documentIds);
         if (documentIds.dtype != ScalarType.Int64 || documentIds.dim() != 2)
-            throw new ArgumentException(
-                $"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}; expected Int64 of shape (batch, length)",
-                nameof(documentIds));
+            throw Require.Unfit(nameof(documentIds), $"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}",
+                "Int64 of shape (batch, length)");
         long batch = documentIds.size(0), length = documentIds.size(1);
         var lengths = rowLengths is null ? Enumerable.Repeat(length, checked((int)batch)).ToArray() : CheckedLengths(rowLengths, length);
         if (lengths.Length != batch)
-            throw new ArgumentException($"rowLengths has {lengths.Length} entries; expected {batch}, the rows of documentIds",
-            nameof(rowLengths));
+            throw Require.Unfit(nameof(rowLengths), $"rowLengths has {lengths.Length} entries", $"{batch}, the rows of documentIds");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         // one copy to main memory, where the boundaries are found
@@ -124,9 +121,8 @@ public sealed class SequenceLayout : IDisposable
             for (long column = 1, i = row * length + 1; column < length; column++, i++)
             {
                 if (column < lengths[row] && ids[(int)i] < ids[(int)i - 1])
-                    throw new ArgumentException(
-                        $"documentIds falls from {ids[(int)i - 1]} to {ids[(int)i]} at row {row}, column {column}; expected numbers that do not "
-                        + "decrease", nameof(documentIds));
+                    throw Require.Unfit(nameof(documentIds),
+                        $"documentIds falls from {ids[(int)i - 1]} to {ids[(int)i]} at row {row}, column {column}", "numbers that do not decrease");
                 starts[i] = column < lengths[row] && ids[(int)i] != ids[(int)i - 1];
             }
         return Create(lengths, length, documentIds.detach().clone(), tensor(starts, [batch, length]), documentIds.device);
@@ -164,11 +160,11 @@ public sealed class SequenceLayout : IDisposable
     static long[] CheckedLengths(IReadOnlyList<long> rowLengths, long length, string name = nameof(rowLengths))
     {
         ArgumentNullException.ThrowIfNull(rowLengths, name);
-        if (length < 1) throw new ArgumentOutOfRangeException(nameof(length), length, $"length is {length}; expected at least 1");
-        if (rowLengths.Count == 0) throw new ArgumentException($"{name} is empty; expected one entry per row", name);
+        Require.AtLeast(length, 1);
+        if (rowLengths.Count == 0) throw Require.Unfit(name, $"{name} is empty", "one entry per row");
         for (int i = 0; i < rowLengths.Count; i++)
             if (rowLengths[i] < 0 || rowLengths[i] > length)
-                throw new ArgumentException($"{name} gives row {i} {rowLengths[i]} tokens; expected 0 to {length}, the number of columns", name);
+                throw Require.Unfit(name, $"{name} gives row {i} {rowLengths[i]} tokens", $"0 to {length}, the number of columns");
         return [.. rowLengths];
     }
 }

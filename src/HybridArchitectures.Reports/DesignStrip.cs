@@ -32,7 +32,7 @@ public static class DesignStrip
     /// <exception cref="ArgumentException">A model of the design is not possible, or the scale is out of range.</exception>
     public static byte[] Png(HybridDesign design, double scale = 2, int sequenceLength = 0)
     {
-        if (!(scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected 0.5 to 8");
+        if (!(scale is >= 0.5 and <= 8)) throw Require.OutOfRange(nameof(scale), scale, "0.5 to 8");
         return PngWriter.Draw(Draw(design, sequenceLength), (float)scale);
     }
 
@@ -60,7 +60,7 @@ public static class DesignStrip
     static Picture Draw(HybridDesign design, int sequenceLength)
     {
         ArgumentNullException.ThrowIfNull(design);
-        ArgumentOutOfRangeException.ThrowIfNegative(sequenceLength);
+        Require.AtLeast(sequenceLength, 0);
         return StripPicture.Create(design, sequenceLength: sequenceLength);
     }
 }

@@ -31,12 +31,12 @@ public sealed record LossPlotOptions
     {
         ArgumentNullException.ThrowIfNull(Title);
         ArgumentNullException.ThrowIfNull(Unit);
-        if (!Enum.IsDefined(Axis)) throw new ArgumentOutOfRangeException(nameof(Axis), Axis, $"Axis is {(int)Axis}; expected a value of LossAxis");
+        if (!Enum.IsDefined(Axis)) throw Require.OutOfRange(nameof(Axis), (int)Axis, "a value of LossAxis");
         if (!(Smoothing is >= 0 and <= 0.5))
-            throw new ArgumentOutOfRangeException(nameof(Smoothing), Smoothing, $"Smoothing is {Smoothing}; expected 0 to 0.5");
-        if (Width is < 200 or > 8192) throw new ArgumentOutOfRangeException(nameof(Width), Width, $"Width is {Width}; expected 200 to 8192 pixels");
+            throw Require.OutOfRange(nameof(Smoothing), Smoothing, "0 to 0.5");
+        if (Width is < 200 or > 8192) throw Require.OutOfRange(nameof(Width), Width, "200 to 8192 pixels");
         if (Height is < 150 or > 8192)
-            throw new ArgumentOutOfRangeException(nameof(Height), Height, $"Height is {Height}; expected 150 to 8192 pixels");
-        if (!(Scale is >= 0.5 and <= 8)) throw new ArgumentOutOfRangeException(nameof(Scale), Scale, $"Scale is {Scale}; expected 0.5 to 8");
+            throw Require.OutOfRange(nameof(Height), Height, "150 to 8192 pixels");
+        if (!(Scale is >= 0.5 and <= 8)) throw Require.OutOfRange(nameof(Scale), Scale, "0.5 to 8");
     }
 }

@@ -90,13 +90,13 @@ public sealed record RunReport
         ArgumentNullException.ThrowIfNull(json);
         try
         {
-            var report = JsonSerializer.Deserialize(json, Json) ?? throw new ArgumentException("the JSON is null; expected a report", nameof(json));
+            var report = JsonSerializer.Deserialize(json, Json) ?? throw Require.Unfit(nameof(json), "the JSON is null", "a report");
             report.Check();
             return report;
         }
         catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException)
         {
-            throw new ArgumentException($"json is not a report: {error.Message}", nameof(json), error);
+            throw Require.Unfit(nameof(json), $"json cannot be read: {error.Message.TrimEnd('.')}", "a report", error);
         }
     }
 
@@ -113,8 +113,8 @@ public sealed record RunReport
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Write(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
-        if (File.Exists(folder)) throw new ArgumentException($"'{folder}' is a file; expected a folder", nameof(folder));
+        Require.NotEmpty(folder);
+        if (File.Exists(folder)) throw Require.Unfit(nameof(folder), $"'{folder}' is a file", "a folder");
         Check();
 
         var files = new List<(string Name, byte[] Content)> { ("loss.png", LossPlot.Png(Curves(), Baselines, new() { Title = Title, Unit = Unit })) };
@@ -173,12 +173,12 @@ public sealed record RunReport
 
     void Check()
     {
-        if (string.IsNullOrWhiteSpace(Title)) throw new ArgumentException("the report has no title", nameof(Title));
+        if (string.IsNullOrWhiteSpace(Title)) throw Require.Refusal(nameof(Title), Title, "a title");
         if (Runs is null || Baselines is null || Facts is null || Unit is null || Description is null)
-            throw new ArgumentException("Runs, Baselines, Facts, Unit or Description is null; expected a value, which may be empty");
-        foreach (var run in Runs) (run ?? throw new ArgumentException("a run of the report is null", nameof(Runs))).Check();
+            throw Require.Unfit(null, "one of Runs, Baselines, Facts, Unit and Description is null", "a value, which may be empty");
+        foreach (var run in Runs) (run ?? throw Require.Unfit(nameof(Runs), "Runs holds null", "runs")).Check();
         if (Runs.GroupBy(run => run.Name).FirstOrDefault(group => group.Count() > 1) is { } doubled)
-            throw new ArgumentException($"{doubled.Count()} runs are called {doubled.Key}; expected unique names", nameof(Runs));
+            throw Require.Unfit(nameof(Runs), $"{doubled.Count()} runs are called {doubled.Key}", "unique names");
         Checks.Baselines(Baselines);
         Checks.Facts("the report", Facts);
     }

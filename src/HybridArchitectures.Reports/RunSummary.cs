@@ -109,14 +109,14 @@ public sealed record RunSummary
 
     internal void Check()
     {
-        if (string.IsNullOrWhiteSpace(Name)) throw new ArgumentException("a run has no name", nameof(Name));
-        if (Design is null) throw new ArgumentException($"run {Name} has no design", nameof(Design));
+        if (string.IsNullOrWhiteSpace(Name)) throw Require.Refusal(nameof(Name), Name, "a name");
+        if (Design is null) throw Require.Unfit(nameof(Design), $"Design of run {Name} is null", "a design");
         Design.Check();
         if (Points is null || Samples is null || Facts is null)
-            throw new ArgumentException($"run {Name}: Points, Samples or Facts is null; expected a list, which may be empty");
+            throw Require.Unfit(null, $"one of Points, Samples and Facts of run {Name} is null", "a list, which may be empty");
         Checks.Points(Name, Points, nameof(Points));
         if (Samples.Any(sample => sample is not { Prompt: not null, Text: not null, Settings: not null }))
-            throw new ArgumentException($"run {Name} has a sample that is null", nameof(Samples));
+            throw Require.Unfit(nameof(Samples), $"Samples of run {Name} holds null", "samples");
         Checks.Facts(Name, Facts);
     }
 }

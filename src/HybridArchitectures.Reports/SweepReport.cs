@@ -17,7 +17,7 @@ public sealed class SweepReport
     public SweepReport(SweepResult result)
     {
         ArgumentNullException.ThrowIfNull(result);
-        if (result.Runs.Count == 0) throw new ArgumentException("result has 0 runs; expected at least 1.", nameof(result));
+        if (result.Runs.Count == 0) throw Require.Unfit(nameof(result), "result has 0 runs", "at least 1");
         Result = result;
     }
 
@@ -91,7 +91,7 @@ public sealed class SweepReport
     public string ToHtml()
     {
         if (!Result.Designs.Contains(BaselineName))
-            throw new ArgumentException($"Baseline is '{Baseline}'; expected one of {string.Join(", ", Result.Designs)}.", nameof(Baseline));
+            throw Require.Unfit(nameof(Baseline), $"Baseline is '{Baseline}'", $"one of {string.Join(", ", Result.Designs)}");
         return new SweepPage(this).Write();
     }
 
@@ -103,7 +103,7 @@ public sealed class SweepReport
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Write(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         var files = new List<(string Name, byte[] Content)>();
         void Add(string name, Picture picture)
         {

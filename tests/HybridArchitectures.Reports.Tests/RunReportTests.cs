@@ -235,8 +235,8 @@ public partial class RunReportTests
     {
         Assert.Contains("2 runs are called Hybrid 1:5",
             Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0], Report.Runs[0]] }).ToHtml()).Message);
-        Assert.Contains("no title", Assert.Throws<ArgumentException>(() => (Report with { Title = " " }).ToJson()).Message);
-        Assert.Contains("sample that is null",
+        Assert.Contains("expected a title", Assert.Throws<ArgumentException>(() => (Report with { Title = " " }).ToJson()).Message);
+        Assert.Contains("Samples of run",
             Assert.Throws<ArgumentException>(() => (Report with { Runs = [Report.Runs[0] with { Samples = [null!] }] }).ToHtml()).Message);
         using var folder = new TemporaryFolder();
         var file = Path.Combine(folder.Path, "file");

@@ -33,8 +33,7 @@ static class ConvertCommand
 
     static int Run(string source, string target, string to, ScalarType type)
     {
-        if (Directory.Exists(target) || File.Exists(target)) throw new ArgumentException(
-            $"target is '{target}', which exists; expected a new folder.");
+        if (Directory.Exists(target) || File.Exists(target)) throw Require.Unfit("target", $"target is '{target}', which exists", "a new folder");
         using var model = Load(source);
         if (to == "own") Checkpoint.Save(model, target, type);
         else PretrainedModel.Save(model, target, to, new() { Type = type });

@@ -24,7 +24,7 @@ static class NewCommand
 
     static int Run(string path, string kind, string design)
     {
-        if (File.Exists(path) || Directory.Exists(path)) throw new ArgumentException($"path is '{path}', which exists; expected a new name.");
+        if (File.Exists(path) || Directory.Exists(path)) throw Require.Unfit("path", $"path is '{path}', which exists", "a new name");
         if (kind == "project") WriteProject(path, design);
         else
         {

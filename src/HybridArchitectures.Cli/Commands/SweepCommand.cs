@@ -27,7 +27,7 @@ static class SweepCommand
                 Console.WriteLine(SweepFile.JsonSchema);
                 return ExitCode.Success;
             }
-            string path = parsed.GetValue(file) ?? throw new ArgumentException("file is missing; expected the file of a sweep, or --schema.");
+            string path = parsed.GetValue(file) ?? throw Require.Unfit("file", "file is missing", "the file of a sweep, or --schema");
             return Run(SweepFile.Read(path), parsed.GetValue(merge) ?? []);
         });
         return command;

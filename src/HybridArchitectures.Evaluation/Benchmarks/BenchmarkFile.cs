@@ -24,7 +24,7 @@ public static class BenchmarkFile
     /// </exception>
     public static IReadOnlyList<BenchmarkRecord> Read(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         RegularFile.Require(path);
         return Path.GetExtension(path).ToUpperInvariant() switch
         {

@@ -14,9 +14,9 @@ public sealed record ChoiceQuestion(IReadOnlyList<ChoiceOption> Options, int Ans
     {
         ArgumentNullException.ThrowIfNull(prompt);
         ArgumentNullException.ThrowIfNull(choices);
-        Refuse.Unless(choices.Count >= 2, choices.Count, nameof(choices), "at least 2 answers");
-        if (choices.Any(string.IsNullOrEmpty)) throw new ArgumentException("choices holds an empty answer; expected texts.", nameof(choices));
-        Refuse.Unless(answer >= 0 && answer < choices.Count, answer, nameof(answer), $"0 to {choices.Count - 1}");
+        Require.InRange(choices.Count >= 2, $"{nameof(choices)}.Count", choices.Count, "at least 2 answers");
+        if (choices.Any(string.IsNullOrEmpty)) throw Require.Unfit(nameof(choices), "choices holds an empty answer", "texts");
+        Require.InRange(answer >= 0 && answer < choices.Count, nameof(answer), answer, $"0 to {choices.Count - 1}");
         return new([.. choices.Select(choice => new ChoiceOption(prompt, " " + choice, choice))], answer);
     }
 

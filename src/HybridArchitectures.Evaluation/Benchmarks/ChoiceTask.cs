@@ -29,7 +29,7 @@ public sealed class ChoiceTask : EvaluationTask
         ArgumentNullException.ThrowIfNull(format);
         ArgumentNullException.ThrowIfNull(questions);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        Refuse.Unless(questions.Count > 0, questions.Count, nameof(questions), "at least 1 question");
+        Require.InRange(questions.Count > 0, $"{nameof(questions)}.Count", questions.Count, "at least 1 question");
         fewShot?.Check();
         (this.format, this.questions, this.tokenizer, this.fewShot, this.options) = (format, questions, tokenizer, fewShot, options ?? new());
     }

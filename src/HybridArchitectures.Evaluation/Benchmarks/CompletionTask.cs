@@ -20,10 +20,10 @@ public sealed class CompletionTask : EvaluationTask
     /// <param name="options">How prompts are read; null for the defaults.</param>
     public CompletionTask(string name, IReadOnlyList<CompletionItem> items, Tokenizer tokenizer, ScoringOptions? options = null)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(items);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        Refuse.Unless(items.Count > 0, items.Count, nameof(items), "at least 1 item");
+        Require.InRange(items.Count > 0, $"{nameof(items)}.Count", items.Count, "at least 1 item");
         (Name, this.items, this.tokenizer, this.options) = (name, items, tokenizer, options ?? new());
     }
 

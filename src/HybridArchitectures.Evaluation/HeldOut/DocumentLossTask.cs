@@ -23,11 +23,11 @@ public sealed class DocumentLossTask : EvaluationTask
     public DocumentLossTask(TokenDataset data, int contextLength, int maxDocuments = 0)
     {
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(contextLength >= 1, contextLength, nameof(contextLength), "at least 1 token");
-        Refuse.Unless(maxDocuments >= 0, maxDocuments, nameof(maxDocuments), "at least 0 documents");
+        Require.InRange(contextLength >= 1, nameof(contextLength), contextLength, "at least 1 token");
+        Require.InRange(maxDocuments >= 0, nameof(maxDocuments), maxDocuments, "at least 0 documents");
         (this.data, this.contextLength) = (data, contextLength);
         int[] all = [.. Enumerable.Range(0, data.DocumentStarts.Count).Where(document => Length(document) >= 2)];
-        if (all.Length == 0) throw new ArgumentException("data has no document of 2 tokens; expected at least 1.", nameof(data));
+        if (all.Length == 0) throw Require.Unfit(nameof(data), "data has no document of 2 tokens", "at least 1");
         int count = maxDocuments == 0 ? all.Length : Math.Min(maxDocuments, all.Length);
         documents = [.. Enumerable.Range(0, count).Select(i => all[(int)((long)i * all.Length / count)])];
     }

@@ -29,11 +29,11 @@ public sealed class PositionLossTask : EvaluationTask
         int? trainingLength = null)
     {
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(contextLength >= 1 && contextLength < data.Count, contextLength, nameof(contextLength),
+        Require.InRange(contextLength >= 1 && contextLength < data.Count, nameof(contextLength), contextLength,
             $"1 to {data.Count - 1}, less than the data's tokens");
-        Refuse.Unless(buckets >= 1 && buckets <= contextLength, buckets, nameof(buckets), $"1 to {contextLength}");
-        Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1 window");
-        Refuse.Unless(maxWindows >= 0, maxWindows, nameof(maxWindows), "at least 0 windows");
+        Require.InRange(buckets >= 1 && buckets <= contextLength, nameof(buckets), buckets, $"1 to {contextLength}");
+        Require.InRange(batchSize >= 1, nameof(batchSize), batchSize, "at least 1 window");
+        Require.InRange(maxWindows >= 0, nameof(maxWindows), maxWindows, "at least 0 windows");
         (this.data, this.contextLength, this.batchSize, this.maxWindows, this.trainingLength) = (data, contextLength, batchSize, maxWindows,
             trainingLength);
         bucketSize = (contextLength + buckets - 1) / buckets;

@@ -23,12 +23,12 @@ public sealed record InferenceCostOptions
 
     internal void Check()
     {
-        Refuse.Unless(BatchSizes is { Count: > 0 } && BatchSizes.All(size => size >= 1), BatchSizes?.Count ?? 0, nameof(BatchSizes),
+        Require.InRange(BatchSizes is { Count: > 0 } && BatchSizes.All(size => size >= 1), $"{nameof(BatchSizes)}.Count", BatchSizes?.Count ?? 0,
             "at least 1 batch size, each at least 1");
-        Refuse.Unless(PromptLength >= 1, PromptLength, nameof(PromptLength), "at least 1 token");
-        Refuse.Unless(TotalLengths is { Count: > 0 } && TotalLengths.All(length => length > PromptLength), TotalLengths?.Count ?? 0,
-            nameof(TotalLengths),
+        Require.InRange(PromptLength >= 1, nameof(PromptLength), PromptLength, "at least 1 token");
+        Require.InRange(TotalLengths is { Count: > 0 } && TotalLengths.All(length => length > PromptLength), $"{nameof(TotalLengths)}.Count",
+            TotalLengths?.Count ?? 0,
             $"at least 1 length, each more than {PromptLength}, the prompt");
-        Refuse.Unless(TimedSteps is null or >= 1, TimedSteps, nameof(TimedSteps), "at least 1 step, or null");
+        Require.InRange(TimedSteps is null or >= 1, nameof(TimedSteps), TimedSteps, "at least 1 step, or null");
     }
 }

@@ -31,8 +31,8 @@ public sealed class ContinuationScorer
         (this.model, this.tokenizer, this.options) = (model, tokenizer, options ?? new());
         this.options.Check();
         if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
-            throw new ArgumentException($"tokenizer has {tokenizer.VocabularySize} ids; expected at most {model.VocabularySize}, the model's "
-                + $"vocabulary.", nameof(tokenizer));
+            throw Require.Unfit(nameof(tokenizer), $"tokenizer has {tokenizer.VocabularySize} ids",
+                $"at most {model.VocabularySize}, the model's vocabulary");
     }
 
     /// <summary>Scores one continuation.</summary>
@@ -78,7 +78,7 @@ public sealed class ContinuationScorer
     internal (IReadOnlyList<int> Prompt, IReadOnlyList<int> Continuation) Encode(string prompt, string continuation)
     {
         ArgumentNullException.ThrowIfNull(prompt);
-        ArgumentException.ThrowIfNullOrEmpty(continuation);
+        Require.NotEmpty(continuation);
         var texts = tokenizer ?? throw new InvalidOperationException("the scorer has no tokenizer; expected requests of token ids.");
         int end = prompt.Length;
         while (end > 0 && IsBlank(prompt[end - 1])) end--;
@@ -86,15 +86,14 @@ public sealed class ContinuationScorer
         if (prompt.Length == 0)
         {
             int first = texts.BeginOfText ?? texts.EndOfText
-                ?? throw new ArgumentException("prompt is empty and the tokenizer has no begin-of-text or end-of-text token; expected a prompt.",
-                nameof(prompt));
+                ?? throw Require.Unfit(nameof(prompt), "prompt is empty and the tokenizer has no begin-of-text or end-of-text token", "a prompt");
             return ([first], texts.Encode(continuation));
         }
         bool begin = options.BeginOfText;
         var whole = texts.Encode(prompt + continuation, begin);
         int length = texts.Encode(prompt, begin).Length;
         if (whole.Length <= length)
-            throw new ArgumentException($"continuation is \"{continuation}\"; expected a text that adds tokens to the prompt.", nameof(continuation));
+            throw Require.Unfit(nameof(continuation), $"continuation is \"{continuation}\"", "a text that adds tokens to the prompt");
         return (whole[..length], whole[length..]);
     }
 
@@ -103,15 +102,14 @@ public sealed class ContinuationScorer
 
     (int[] Tokens, int Continuation) Row(IReadOnlyList<int> prompt, IReadOnlyList<int> continuation, int index)
     {
-        if (prompt is null || prompt.Count == 0) throw new ArgumentException($"request {index} has an empty prompt; expected at least 1 token.",
-            "requests");
-        if (continuation is null || continuation.Count == 0) throw new ArgumentException(
-            $"request {index} has an empty continuation; expected at least 1 token.", "requests");
+        if (prompt is null || prompt.Count == 0) throw Require.Unfit("requests", $"request {index} has an empty prompt", "at least 1 token");
+        if (continuation is null || continuation.Count == 0)
+            throw Require.Unfit("requests", $"request {index} has an empty continuation", "at least 1 token");
         int[] tokens = [.. prompt, .. continuation];
         if (options.MaxLength is not { } limit || tokens.Length <= limit + 1) return (tokens, continuation.Count);
         if (continuation.Count > limit)
-            throw new ArgumentException($"request {index} has a continuation of {continuation.Count} tokens; expected at most {limit}, the maximum "
-                + $"length.", "requests");
+            throw Require.Unfit("requests", $"request {index} has a continuation of {continuation.Count} tokens",
+                $"at most {limit}, the maximum length");
         return (tokens[^(limit + 1)..], continuation.Count);
     }
 

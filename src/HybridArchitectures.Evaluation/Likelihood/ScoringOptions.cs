@@ -20,7 +20,7 @@ public sealed record ScoringOptions
 
     internal void Check()
     {
-        Refuse.Unless(MaxTokensPerPass >= 1, MaxTokensPerPass, nameof(MaxTokensPerPass), "at least 1");
-        Refuse.Unless(MaxLength is null or >= 1, MaxLength, nameof(MaxLength), "at least 1, or null");
+        Require.AtLeast(MaxTokensPerPass, 1);
+        Require.InRange(MaxLength is null or >= 1, nameof(MaxLength), MaxLength, "at least 1, or null");
     }
 }

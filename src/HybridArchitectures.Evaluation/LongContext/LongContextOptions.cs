@@ -23,12 +23,12 @@ public sealed record LongContextOptions
 
     internal void Check()
     {
-        Refuse.Unless(Lengths is { Count: > 0 } && Lengths.All(length => length > 0), Lengths?.Count ?? 0, nameof(Lengths),
+        Require.InRange(Lengths is { Count: > 0 } && Lengths.All(length => length > 0), $"{nameof(Lengths)}.Count", Lengths?.Count ?? 0,
             "at least 1 length, each at least 1 token");
-        Refuse.Unless(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), Depths?.Count ?? 0, nameof(Depths),
+        Require.InRange(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), $"{nameof(Depths)}.Count", Depths?.Count ?? 0,
             "at least 1 depth, each 0 to 1");
-        Refuse.Unless(Trials >= 1, Trials, nameof(Trials), "at least 1");
-        Refuse.Unless(BatchSize >= 1, BatchSize, nameof(BatchSize), "at least 1");
-        Refuse.Unless(TrainingLength is null or > 0, TrainingLength, nameof(TrainingLength), "at least 1 token, or null");
+        Require.AtLeast(Trials, 1);
+        Require.AtLeast(BatchSize, 1);
+        Require.InRange(TrainingLength is null or > 0, nameof(TrainingLength), TrainingLength, "at least 1 token, or null");
     }
 }

@@ -29,8 +29,7 @@ public abstract class LongContextTask
     private protected static int MaxUnits(Func<int, string> create, Func<string, int> count, int maxTokens, string name)
     {
         if (count(create(0)) > maxTokens)
-            throw new ArgumentOutOfRangeException(nameof(maxTokens), maxTokens,
-                $"maxTokens is {maxTokens}; expected at least {count(create(0))} for {name}.");
+            throw Require.OutOfRange(nameof(maxTokens), maxTokens, $"at least {count(create(0))} for {name}");
         int low = 0, high = 1;
         while (count(create(high)) <= maxTokens) (low, high) = (high, checked(2 * high));
         while (high - low > 1)

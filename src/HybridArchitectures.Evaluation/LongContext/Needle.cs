@@ -22,7 +22,7 @@ public sealed partial class Needle : LongContextTask
     /// <param name="haystack">The text around needles, at least one sentence.</param>
     public Needle(string haystack)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(haystack);
+        Require.NotBlank(haystack);
         sentences = [.. Ends().Split(haystack.Trim()).Where(sentence => sentence.Length > 0)];
     }
 
@@ -43,7 +43,7 @@ public sealed partial class Needle : LongContextTask
     {
         ArgumentNullException.ThrowIfNull(count);
         ArgumentNullException.ThrowIfNull(random);
-        Refuse.Unless(depth is >= 0 and <= 1, depth, nameof(depth), "0 to 1");
+        Require.InRange(depth is >= 0 and <= 1, nameof(depth), depth, "0 to 1");
         string city = Cities[random.Next(Cities.Length)], number = random.Next(1_000_000, 10_000_000)
             .ToString(System.Globalization.CultureInfo.InvariantCulture);
         int first = random.Next(sentences.Length);

@@ -27,7 +27,7 @@ public sealed class Passkey : LongContextTask
     {
         ArgumentNullException.ThrowIfNull(count);
         ArgumentNullException.ThrowIfNull(random);
-        Refuse.Unless(depth is >= 0 and <= 1, depth, nameof(depth), "0 to 1");
+        Require.InRange(depth is >= 0 and <= 1, nameof(depth), depth, "0 to 1");
         string key = random.Next(10_000, 100_000).ToString(System.Globalization.CultureInfo.InvariantCulture);
         string Prompt(int units)
         {

@@ -20,7 +20,7 @@ public sealed class RulerTask : LongContextTask
     /// <param name="kind">Which.</param>
     public RulerTask(RulerKind kind)
     {
-        Refuse.Unless(Enum.IsDefined(kind), kind, nameof(kind), $"one of {string.Join(", ", Enum.GetNames<RulerKind>())}");
+        Require.InRange(Enum.IsDefined(kind), nameof(kind), kind, $"one of {string.Join(", ", Enum.GetNames<RulerKind>())}");
         this.kind = kind;
     }
 
@@ -56,7 +56,7 @@ public sealed class RulerTask : LongContextTask
     {
         ArgumentNullException.ThrowIfNull(count);
         ArgumentNullException.ThrowIfNull(random);
-        Refuse.Unless(depth is >= 0 and <= 1, depth, nameof(depth), "0 to 1");
+        Require.InRange(depth is >= 0 and <= 1, nameof(depth), depth, "0 to 1");
         long seed = (long)random.NextBits();
         LongContextSample Sample(int units) => kind switch
         {

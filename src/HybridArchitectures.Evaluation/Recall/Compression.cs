@@ -31,8 +31,8 @@ public sealed record Compression : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
-        Refuse.Unless(Length >= 3 && Length % 2 == 1, Length, nameof(Length), "an odd number from 3");
+        Require.AtLeast(VocabularySize, 3);
+        Require.InRange(Length >= 3 && Length % 2 == 1, nameof(Length), Length, "an odd number from 3");
     }
 
     /// <inheritdoc/>

@@ -31,10 +31,10 @@ public sealed record FuzzyRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(KeyLength >= 1 && KeyLength <= Plain / 2, KeyLength, nameof(KeyLength), $"1 to {Plain / 2}, the number of key tokens");
-        Refuse.Unless(ValueLength >= 1 && ValueLength <= Plain - Plain / 2, ValueLength, nameof(ValueLength),
+        Require.InRange(KeyLength >= 1 && KeyLength <= Plain / 2, nameof(KeyLength), KeyLength, $"1 to {Plain / 2}, the number of key tokens");
+        Require.InRange(ValueLength >= 1 && ValueLength <= Plain - Plain / 2, nameof(ValueLength), ValueLength,
             $"1 to {Plain - Plain / 2}, the number of value tokens");
-        Refuse.Unless(Length > 3 * (KeyLength + ValueLength), Length, nameof(Length), $"more than {3 * (KeyLength + ValueLength)}");
+        Require.InRange(Length > 3 * (KeyLength + ValueLength), nameof(Length), Length, $"more than {3 * (KeyLength + ValueLength)}");
     }
 
     /// <inheritdoc/>

@@ -43,11 +43,11 @@ public sealed record InContextRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
-        Refuse.Unless(NoiseVocabulary >= 0, NoiseVocabulary, nameof(NoiseVocabulary), "at least 0");
-        Refuse.Unless(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), NoiseShare, nameof(NoiseShare),
+        Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
+        Require.AtLeast(NoiseVocabulary, 0);
+        Require.InRange(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), nameof(NoiseShare), NoiseShare,
             "0, or below 1 with noise tokens");
-        Refuse.Unless(PlainVocabulary >= 2, VocabularySize, nameof(VocabularySize),
+        Require.InRange(PlainVocabulary >= 2, nameof(VocabularySize), VocabularySize,
             $"at least {VocabularySize - PlainVocabulary + 2}, with noise tokens");
     }
 

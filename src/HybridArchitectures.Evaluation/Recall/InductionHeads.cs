@@ -23,8 +23,8 @@ public sealed record InductionHeads : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(VocabularySize >= 2, VocabularySize, nameof(VocabularySize), "at least 2");
-        Refuse.Unless(Length >= 3, Length, nameof(Length), "at least 3");
+        Require.AtLeast(VocabularySize, 2);
+        Require.AtLeast(Length, 3);
     }
 
     /// <inheritdoc/>

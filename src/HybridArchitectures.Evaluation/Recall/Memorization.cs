@@ -37,8 +37,8 @@ public sealed record Memorization : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
-        Refuse.Unless(Length >= 2 && Length % 2 == 0, Length, nameof(Length), "an even number from 2");
+        Require.AtLeast(VocabularySize, 3);
+        Require.InRange(Length >= 2 && Length % 2 == 0, nameof(Length), Length, "an even number from 2");
     }
 
     /// <inheritdoc/>

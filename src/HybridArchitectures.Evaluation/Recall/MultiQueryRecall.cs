@@ -36,11 +36,11 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Length >= 4 && Length % 2 == 0, Length, nameof(Length), "an even number from 4");
-        Refuse.Unless(Pairs >= 1 && 4 * Pairs <= Length, Pairs, nameof(Pairs), $"1 to {Length / 4}, a quarter of the length");
-        Refuse.Unless(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, VocabularySize, nameof(VocabularySize),
+        Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
+        Require.InRange(Pairs >= 1 && 4 * Pairs <= Length, nameof(Pairs), Pairs, $"1 to {Length / 4}, a quarter of the length");
+        Require.InRange(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, nameof(VocabularySize), VocabularySize,
             $"more than {Math.Max(Length, 2 * Pairs + 1)}");
-        Refuse.Unless(PowerA > 0 && double.IsFinite(PowerA), PowerA, nameof(PowerA), "a finite number above 0");
+        Require.InRange(PowerA > 0 && double.IsFinite(PowerA), nameof(PowerA), PowerA, "a finite number above 0");
     }
 
     /// <inheritdoc/>

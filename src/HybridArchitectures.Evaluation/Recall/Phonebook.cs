@@ -32,11 +32,13 @@ public sealed record Phonebook : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(NameLength is >= 1 and <= 8, NameLength, nameof(NameLength), "1 to 8");
-        Refuse.Unless(NumberLength >= 1, NumberLength, nameof(NumberLength), "at least 1");
-        Refuse.Unless(Entries >= 1, Length, nameof(Length), $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its "
+        Require.InRange(NameLength is >= 1 and <= 8, nameof(NameLength), NameLength, "1 to 8");
+        Require.AtLeast(NumberLength, 1);
+        Require.InRange(Entries >= 1, nameof(Length), Length,
+            $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its "
             + $"question");
-        Refuse.Unless(Entries <= Math.Pow(26, NameLength) / 2, Length, nameof(Length), "a length of at most half as many entries as there are names");
+        Require.InRange(Entries <= Math.Pow(26, NameLength) / 2, nameof(Length), Length,
+            "a length of at most half as many entries as there are names");
     }
 
     /// <inheritdoc/>

@@ -26,8 +26,8 @@ public sealed record SelectiveCopying : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(VocabularySize >= 3, VocabularySize, nameof(VocabularySize), "at least 3");
-        Refuse.Unless(Tokens >= 1 && 2 * Tokens + 1 < Length, Tokens, nameof(Tokens), $"1 to {(Length - 2) / 2}");
+        Require.AtLeast(VocabularySize, 3);
+        Require.InRange(Tokens >= 1 && 2 * Tokens + 1 < Length, nameof(Tokens), Tokens, $"1 to {(Length - 2) / 2}");
     }
 
     /// <inheritdoc/>

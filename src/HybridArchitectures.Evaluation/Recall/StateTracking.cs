@@ -44,9 +44,9 @@ public sealed record StateTracking : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Refuse.Unless(Enum.IsDefined(Group), Group, nameof(Group), $"one of {string.Join(", ", Enum.GetNames<TrackedGroup>())}");
-        Refuse.Unless(Modulus >= 2, Modulus, nameof(Modulus), "at least 2");
-        Refuse.Unless(Length >= 1, Length, nameof(Length), "at least 1");
+        Require.InRange(Enum.IsDefined(Group), nameof(Group), Group, $"one of {string.Join(", ", Enum.GetNames<TrackedGroup>())}");
+        Require.AtLeast(Modulus, 2);
+        Require.AtLeast(Length, 1);
     }
 
     /// <inheritdoc/>

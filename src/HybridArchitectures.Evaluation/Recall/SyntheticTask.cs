@@ -41,7 +41,7 @@ public abstract record SyntheticTask
         Check();
         return new GeneratedData(RequiredVocabularySize, $"{Describe()}, {(isTraining ? "training" : "test")} rows", (random, row) =>
         {
-            Refuse.Unless(row.ContextLength >= Length, row.ContextLength, nameof(row.ContextLength), $"at least {Length}, the length of {Name}");
+            Require.InRange(row.ContextLength >= Length, nameof(row.ContextLength), row.ContextLength, $"at least {Length}, the length of {Name}");
             Fill(random, row, isTraining);
             row.Length = Length;
         });
@@ -72,11 +72,11 @@ public abstract record SyntheticTask
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
-        Refuse.Unless(rows >= 1, rows, nameof(rows), "at least 1");
-        Refuse.Unless(batchSize >= 1, batchSize, nameof(batchSize), "at least 1");
+        Require.AtLeast(rows, 1);
+        Require.AtLeast(batchSize, 1);
         if (model.VocabularySize < RequiredVocabularySize)
-            throw new ArgumentException($"model has a vocabulary of {model.VocabularySize}; expected at least {RequiredVocabularySize}, that of "
-                + $"{Name}.", nameof(model));
+            throw Require.Unfit(nameof(model), $"model has a vocabulary of {model.VocabularySize}",
+                $"at least {RequiredVocabularySize}, that of {Name}");
         var reader = ToData(isTraining: false).OpenReader(new TrainingReaderOptions(Length, seed));
         var (correct, nats, counts) = (new double[rows], new double[rows], new double[rows]);
         for (int start = 0; start < rows; start += batchSize)

@@ -18,7 +18,7 @@ public sealed record Estimate(double Value, double? StandardError, long Count)
     {
         ArgumentNullException.ThrowIfNull(samples);
         var values = samples as IReadOnlyCollection<double> ?? [.. samples];
-        if (values.Count == 0) throw new ArgumentException("samples has 0 entries; expected at least 1.", nameof(samples));
+        if (values.Count == 0) throw Require.Unfit(nameof(samples), "samples has 0 entries", "at least 1");
         double mean = values.Sum() / values.Count, squares = values.Sum(value => (value - mean) * (value - mean));
         return new Estimate(mean, values.Count < 2 ? null : Math.Sqrt(squares / (values.Count - 1) / values.Count), values.Count);
     }
@@ -33,7 +33,7 @@ public sealed record Estimate(double Value, double? StandardError, long Count)
     {
         ArgumentNullException.ThrowIfNull(blocks);
         var counted = blocks.Where(block => block.Denominator != 0).ToArray();
-        if (counted.Length == 0) throw new ArgumentException("blocks has 0 entries that count; expected at least 1.", nameof(blocks));
+        if (counted.Length == 0) throw Require.Unfit(nameof(blocks), "blocks has 0 entries that count", "at least 1");
         double denominator = counted.Sum(block => block.Denominator), ratio = counted.Sum(block => block.Numerator) / denominator;
         if (counted.Length < 2) return new Estimate(ratio, null, counted.Length);
         double squares = counted.Sum(block => Math.Pow(block.Numerator - ratio * block.Denominator, 2));

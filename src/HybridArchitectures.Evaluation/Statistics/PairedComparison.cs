@@ -34,8 +34,8 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(second);
-        Refuse.Unless(first.Count > 0, first.Count, nameof(first), "at least 1 number");
-        Refuse.Unless(second.Count == first.Count, second.Count, nameof(second), $"{first.Count} numbers, as many as in first");
+        Require.InRange(first.Count > 0, $"{nameof(first)}.Count", first.Count, "at least 1 number");
+        Require.InRange(second.Count == first.Count, $"{nameof(second)}.Count", second.Count, $"{first.Count} numbers, as many as in first");
         double[] differences = [.. first.Zip(second, (a, b) => b - a)];
         var mean = Estimate.FromSamples(differences);
         double? t = mean.StandardError is > 0 ? StudentT.TwoSidedP(mean.Value / mean.StandardError.Value, differences.Length - 1) : null;

@@ -39,12 +39,12 @@ public sealed class ScalingFit
     public static ScalingFit Fit(IReadOnlyList<ScalingPoint> points, int resamples = 500, long seed = 0)
     {
         ArgumentNullException.ThrowIfNull(points);
-        Refuse.Unless(resamples >= 0, resamples, nameof(resamples), "at least 0");
+        Require.AtLeast(resamples, 0);
         int scales = points.Select(point => point.Scale).Distinct().Count();
-        Refuse.Unless(scales >= 3, scales, nameof(points), "at least 3 different scales");
+        Require.InRange(scales >= 3, nameof(points), scales, "at least 3 different scales");
         foreach (var point in points)
             if (!(point.Scale > 0) || !double.IsFinite(point.Scale) || !double.IsFinite(point.Loss))
-                throw new ArgumentException($"points holds {point}; expected a finite scale above 0 and a finite loss.", nameof(points));
+                throw Require.Unfit(nameof(points), $"points holds {point}", "a finite scale above 0 and a finite loss");
         double unit = points.Min(point => point.Scale);
         double[] x = [.. points.Select(point => point.Scale / unit)], y = [.. points.Select(point => point.Loss)];
         var law = Best(x, y);
@@ -98,7 +98,7 @@ public sealed class ScalingFit
     /// <param name="scale">Above 0.</param>
     public BootstrapInterval LossAt(double scale)
     {
-        Refuse.Unless(scale > 0, scale, nameof(scale), "above 0");
+        Require.InRange(scale > 0, nameof(scale), scale, "above 0");
         return BootstrapInterval.From(Value(Law, scale / unit), resampled.Select(law => Value(law, scale / unit)));
     }
 
@@ -119,8 +119,8 @@ public sealed class ScalingFit
     public BootstrapInterval EfficiencyOver(ScalingFit other, double scale)
     {
         ArgumentNullException.ThrowIfNull(other);
-        Refuse.Unless(scale > 0, scale, nameof(scale), "above 0");
-        Refuse.Unless(other.resampled.Length == resampled.Length, other.resampled.Length, nameof(other), $"a fit of {resampled.Length} resamples");
+        Require.InRange(scale > 0, nameof(scale), scale, "above 0");
+        Require.InRange(other.resampled.Length == resampled.Length, nameof(other), other.resampled.Length, $"a fit of {resampled.Length} resamples");
         double Ratio((double E, double A, double Alpha) mine, (double E, double A, double Alpha) theirs) =>
             ScaleAt(theirs, other.unit, Value(mine, scale / unit)) / scale;
         return BootstrapInterval.From(Ratio(Law, other.Law), resampled.Zip(other.resampled, Ratio));

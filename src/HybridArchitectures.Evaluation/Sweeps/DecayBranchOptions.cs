@@ -19,11 +19,12 @@ public sealed record DecayBranchOptions
 
     internal void Check()
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(Folder);
-        Refuse.Unless(Steps is { Count: > 0 } && Steps[0] >= 2, Steps?.Count ?? 0, nameof(Steps), "at least 1 number of steps, each at least 2");
-        for (int i = 1; i < Steps!.Count; i++) Refuse.Unless(Steps[i] > Steps[i - 1], Steps[i], nameof(Steps), $"more than {Steps[i - 1]}, rising");
-        Refuse.Unless(DecayShare is > 0 and < 1, DecayShare, nameof(DecayShare), "a share in (0, 1)");
-        Refuse.Unless(WarmUpSteps >= 0 && WarmUpSteps <= Start(Steps[0]), WarmUpSteps, nameof(WarmUpSteps),
+        Require.NotBlank(Folder);
+        Require.InRange(Steps is { Count: > 0 } && Steps[0] >= 2, $"{nameof(Steps)}.Count", Steps?.Count ?? 0,
+            "at least 1 number of steps, each at least 2");
+        for (int i = 1; i < Steps!.Count; i++) Require.InRange(Steps[i] > Steps[i - 1], nameof(Steps), Steps[i], $"more than {Steps[i - 1]}, rising");
+        Require.InRange(DecayShare is > 0 and < 1, nameof(DecayShare), DecayShare, "a share in (0, 1)");
+        Require.InRange(WarmUpSteps >= 0 && WarmUpSteps <= Start(Steps[0]), nameof(WarmUpSteps), WarmUpSteps,
             $"0 to {Start(Steps[0])}, where the first branch begins");
     }
 }

@@ -220,7 +220,7 @@ public sealed class Sweep
     /// <exception cref="InvalidDataException">A file is damaged; the message names it.</exception>
     public static SweepResult Read(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a sweep.");
         SweepRun[] runs = [.. SweepRunFolder.All(folder).Select(run => run.Read())];
         return new SweepResult(runs, runs.All(run => run.Training is not null));
@@ -237,7 +237,7 @@ public sealed class Sweep
     public static void Merge(IEnumerable<string> sources, string target)
     {
         ArgumentNullException.ThrowIfNull(sources);
-        ArgumentException.ThrowIfNullOrEmpty(target);
+        Require.NotEmpty(target);
         foreach (string source in sources)
         {
             if (!Directory.Exists(source)) throw new DirectoryNotFoundException($"source is '{source}'; expected the folder of a sweep.");

@@ -51,13 +51,13 @@ public sealed record SweepOptions
 
     internal void Check()
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(Folder);
+        Require.NotBlank(Folder);
         ArgumentNullException.ThrowIfNull(Data);
         ArgumentNullException.ThrowIfNull(Training);
         (Training with { Folder = Folder }).Check();
-        Refuse.Unless(Designs is { Count: > 0 }, Designs?.Count ?? 0, nameof(Designs), "at least 1 design");
-        Refuse.Unless(Seeds is { Count: > 0 }, Seeds?.Count ?? 0, nameof(Seeds), "at least 1 seed");
-        Refuse.Unless(TrainingFlops is null or > 0, TrainingFlops, nameof(TrainingFlops), "above 0, or null");
+        Require.InRange(Designs is { Count: > 0 }, $"{nameof(Designs)}.Count", Designs?.Count ?? 0, "at least 1 design");
+        Require.InRange(Seeds is { Count: > 0 }, $"{nameof(Seeds)}.Count", Seeds?.Count ?? 0, "at least 1 seed");
+        Require.InRange(TrainingFlops is null or > 0, nameof(TrainingFlops), TrainingFlops, "above 0, or null");
         RequireDifferent(Designs!.Select(design => design.Name), nameof(Designs));
         RequireDifferent(Seeds!.Select(seed => seed.ToString(System.Globalization.CultureInfo.InvariantCulture)), nameof(Seeds));
         RequireDifferent(Tasks.Select(task => task.Name), nameof(Tasks));
@@ -68,8 +68,8 @@ public sealed record SweepOptions
     {
         foreach (var group in names.GroupBy(name => name))
         {
-            if (string.IsNullOrWhiteSpace(group.Key)) throw new ArgumentException($"{list} holds a blank name; expected names.", list);
-            if (group.Count() > 1) throw new ArgumentException($"{list} holds '{group.Key}' {group.Count()} times; expected different names.", list);
+            if (string.IsNullOrWhiteSpace(group.Key)) throw Require.Unfit(list, $"{list} holds a blank name", "names");
+            if (group.Count() > 1) throw Require.Unfit(list, $"{list} holds '{group.Key}' {group.Count()} times", "different names");
         }
     }
 }

@@ -18,7 +18,7 @@ public abstract class EvaluationTask
     /// <param name="run">Measures a model.</param>
     public static EvaluationTask Create(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(run);
         return new FunctionTask(name, run);
     }

@@ -36,22 +36,20 @@ public static class BranchFusion
         ArgumentNullException.ThrowIfNull(second);
         Check(first, nameof(first));
         Check(second, nameof(second));
-        Checks.Positive(epsilon);
+        Require.Positive(epsilon);
         if (!Enum.IsDefined(kind))
-            throw new ArgumentOutOfRangeException(
-                nameof(kind), kind, $"kind is {kind}; expected one of {string.Join(", ", Enum.GetNames<FusionKind>())}");
+            throw Require.OutOfRange(nameof(kind), kind, $"one of {string.Join(", ", Enum.GetNames<FusionKind>())}");
         Tensor a = first.Value, b = second.Value;
-        if (a.dtype != b.dtype) throw new ArgumentException($"second is {b.dtype}; expected {a.dtype}, the type of first", nameof(second));
+        if (a.dtype != b.dtype) throw Require.Refusal(nameof(second), b.dtype, $"{a.dtype}, the type of first");
         Checks.SameDevice(b, a, nameof(first), nameof(second));
         bool fits = a.dim() == b.dim();
         for (int i = 0; fits && i < a.dim() - (kind == FusionKind.Concat ? 1 : 0); i++) fits = a.size(i) == b.size(i);
         if (!fits)
-            throw new ArgumentException(
-            $"second has shape {Checks.Describe(b)}; expected that of first, "
-            + $"{Checks.Describe(a)}{(kind == FusionKind.Concat ? ", but for the last dimension" : "")}", nameof(second));
+            throw Require.Unfit(nameof(second), $"second has shape {Checks.Describe(b)}",
+                $"that of first, {Checks.Describe(a)}{(kind == FusionKind.Concat ? ", but for the last dimension" : "")}");
         if (kind == FusionKind.Gate != gate is not null)
-            throw new ArgumentException(gate is null ? "gate is null; expected one number per channel, as kind is Gate"
-                : $"gate is given, but kind is {kind}; expected null", nameof(gate));
+            throw gate is null ? Require.Refusal(nameof(gate), null, "one number per channel, because kind is Gate")
+                : Require.Unfit(nameof(gate), $"gate has a value, but kind is {kind}", "null");
         if (gate is not null) Vector(gate, nameof(gate), a);
         return BackendFor(a) switch
         {
@@ -74,20 +72,18 @@ public static class BranchFusion
         var value = branch.Value;
         ArgumentNullException.ThrowIfNull(value, name);
         if (value.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"{name} is {value.dtype}; expected Float32, BFloat16 or Float64", name);
+            throw Require.Refusal(name, value.dtype, "Float32, BFloat16 or Float64");
         if (value.dim() == 0 || value.size(-1) == 0)
-            throw new ArgumentException($"{name} has shape {Checks.Describe(value)}; expected (..., width) with a width of at least 1", name);
+            throw Require.Unfit(name, $"{name} has shape {Checks.Describe(value)}", "(..., width) with a width of at least 1");
         if (branch.Groups < 0 || (branch.Groups > 0 && value.size(-1) % branch.Groups != 0))
-            throw new ArgumentOutOfRangeException(
-                name, branch.Groups, $"{name} has {branch.Groups} groups; expected 0 or a divisor of its width, {value.size(-1)}");
+            throw Require.OutOfRange($"{name}.Groups", branch.Groups, $"0 or a divisor of its width, {value.size(-1)}");
         if (branch.Weight is not null) Vector(branch.Weight, name, value);
     }
 
     static void Vector(Tensor vector, string name, Tensor value)
     {
         if (vector.dim() != 1 || vector.size(0) != value.size(-1))
-            throw new ArgumentException(
-                $"{name} has a vector of shape {Checks.Describe(vector)}; expected ({value.size(-1)}), one number per channel", name);
+            throw Require.Unfit(name, $"{name} has a vector of shape {Checks.Describe(vector)}", $"({value.size(-1)}), one number per channel");
         Checks.ParameterType(vector, value, "the branches", name);
         Checks.SameDevice(vector, value, "the branches", name);
     }

@@ -27,7 +27,7 @@ public static class GatedRmsNorm
     {
         Checks.Floating(x);
         Checks.Groups(x, groups);
-        Checks.Positive(epsilon);
+        Require.Positive(epsilon);
         Checks.SameShape(gate, x, nameof(x));
         Checks.Type(gate, x.dtype);
         Checks.SameDevice(gate, x, nameof(x));

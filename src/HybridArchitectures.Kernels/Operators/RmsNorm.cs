@@ -31,7 +31,7 @@ public static class RmsNorm
     {
         Checks.Floating(x);
         Checks.Groups(x, groups);
-        Checks.Positive(epsilon);
+        Require.Positive(epsilon);
         if (weight is not null) CheckWeight(weight, x);
         return BackendFor(x) switch
         {
@@ -53,7 +53,7 @@ public static class RmsNorm
     {
         Checks.Floating(x);
         Checks.Groups(x, groups);
-        Checks.Positive(epsilon);
+        Require.Positive(epsilon);
         Checks.SameShape(residual, x, nameof(x));
         Checks.Type(residual, x.dtype);
         Checks.SameDevice(residual, x, nameof(x));

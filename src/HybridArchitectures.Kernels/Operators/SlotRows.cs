@@ -12,19 +12,19 @@ static class SlotRows
         if (slots is null) return x.size(0);
         ArgumentNullException.ThrowIfNull(state);
         if (slots.dim() != 1 || slots.size(0) != x.size(0))
-            throw new ArgumentException($"slots has shape {Checks.Describe(slots)}; expected (batch) = ({x.size(0)})", nameof(slots));
-        if (slots.dtype != ScalarType.Int64) throw new ArgumentException($"slots is {slots.dtype}; expected Int64", nameof(slots));
+            throw Require.Unfit(nameof(slots), $"slots has shape {Checks.Describe(slots)}", $"(batch) = ({x.size(0)})");
+        if (slots.dtype != ScalarType.Int64) throw Require.Refusal(nameof(slots), slots.dtype, "Int64");
         SequenceChecks.OnDevice(slots, nameof(slots), x);
-        if (state.dim() == 0) throw new ArgumentException("state has no dimension; expected (slots, ...)", nameof(state));
+        if (state.dim() == 0) throw Require.Unfit(nameof(state), "state has no dimension", "(slots, ...)");
         // on CUDA, reading them would stall the device; a slot that does not exist counts as padding there
         if (slots.device_type != TorchSharp.DeviceType.CPU) return state.size(0);
         var (values, seen) = (Read(slots), new HashSet<long>());
         for (int i = 0; i < values.Length; i++)
         {
             if (values[i] < -1 || values[i] >= state.size(0))
-                throw new ArgumentException($"slots[{i}] is {values[i]}; expected -1 or a slot in [0, {state.size(0)})", nameof(slots));
+                throw Require.Unfit(nameof(slots), $"slots[{i}] is {values[i]}", $"-1 or a slot in [0, {state.size(0)})");
             if (values[i] >= 0 && !seen.Add(values[i]))
-                throw new ArgumentException($"slots[{i}] is {values[i]}, which occurs twice; expected each slot at most once", nameof(slots));
+                throw Require.Unfit(nameof(slots), $"slots[{i}] is {values[i]}, which occurs twice", "each slot at most once");
         }
         return state.size(0);
     }

@@ -64,15 +64,14 @@ public static class StateSpaceDual
         SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, length, heads)", batch, length, heads);
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 4 || b.size(3) == 0) throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, length, groups, states)",
-            nameof(b));
+        if (b.dim() != 4 || b.size(3) == 0) throw Require.Unfit(nameof(b), $"b has shape {Checks.Describe(b)}", "(batch, length, groups, states)");
         long groups = SequenceChecks.Groups(b.size(2), heads, nameof(b), "heads"), stateSize = b.size(3);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
         SequenceChecks.State(initialState, nameof(initialState), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
         SequenceChecks.Layout(layout, x);
         if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
-            throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
+            throw Require.OutOfRange(nameof(chunkSize), chunkSize, "a power of two");
         return BackendFor(x) switch
         {
             KernelBackend.Cpu => StateSpaceDualCpu.Forward(
@@ -111,7 +110,7 @@ public static class StateSpaceDual
         Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
         ArgumentNullException.ThrowIfNull(b);
         if (b.dim() != 3 || b.size(2) == 0)
-            throw new ArgumentException($"b has shape {Checks.Describe(b)}; expected (batch, groups, states)", nameof(b));
+            throw Require.Unfit(nameof(b), $"b has shape {Checks.Describe(b)}", "(batch, groups, states)");
         long groups = SequenceChecks.Groups(b.size(1), heads, nameof(b), "heads"), stateSize = b.size(2);
         SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
         SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
@@ -143,6 +142,6 @@ public static class StateSpaceDual
         if (skip is not null) SequenceChecks.Beside(skip, nameof(skip), x, "(heads)", heads);
         if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(heads)", heads);
         if (limit is { } range && !(range.Minimum >= 0 && range.Minimum <= range.Maximum))
-            throw new ArgumentOutOfRangeException("timeStepLimit", limit, $"timeStepLimit is {range}; expected 0 <= minimum <= maximum");
+            throw Require.OutOfRange("timeStepLimit", range, "0 <= minimum <= maximum");
     }
 }

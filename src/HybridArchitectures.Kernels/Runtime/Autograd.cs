@@ -90,8 +90,8 @@ public static class Autograd
         ArgumentNullException.ThrowIfNull(outputs);
         ArgumentNullException.ThrowIfNull(gradients);
         if (outputs.Count == 0 || outputs.Count != gradients.Count)
-            throw new ArgumentException(
-                $"gradients has {gradients.Count} tensors; expected {outputs.Count}, one for each output, and at least one", nameof(gradients));
+            throw Require.Unfit(nameof(gradients), $"gradients has {gradients.Count} tensors",
+                $"{outputs.Count}, one for each output, and at least one");
         Run(outputs, gradients, retainGraph);
     }
 

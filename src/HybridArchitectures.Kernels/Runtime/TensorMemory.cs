@@ -45,14 +45,13 @@ public static unsafe class TensorMemory
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.device_type != TorchSharp.DeviceType.CPU)
-            throw new ArgumentException($"{nameof(tensor)} is on {tensor.device}; expected cpu", nameof(tensor));
-        if (!tensor.is_contiguous()) throw new ArgumentException($"{nameof(tensor)} is not contiguous; expected a contiguous tensor", nameof(tensor));
+            throw Require.Unfit(nameof(tensor), $"{nameof(tensor)} is on {tensor.device}", "cpu");
+        if (!tensor.is_contiguous()) throw Require.Unfit(nameof(tensor), $"{nameof(tensor)} is not contiguous", "a contiguous tensor");
         if (tensor.ElementSize != sizeof(T))
-            throw new ArgumentException($"{nameof(tensor)} is {tensor.dtype}; expected elements of {sizeof(T)} bytes ({typeof(T).Name})",
-                nameof(tensor));
+            throw Require.Refusal(nameof(tensor), tensor.dtype, $"elements of {sizeof(T)} bytes ({typeof(T).Name})");
         long count = tensor.NumberOfElements;
         if (count > int.MaxValue)
-            throw new ArgumentException($"{nameof(tensor)} has {count} elements; expected at most {int.MaxValue}", nameof(tensor));
+            throw Require.Unfit(nameof(tensor), $"{nameof(tensor)} has {count} elements", $"at most {int.MaxValue}");
         return count == 0 ? [] : new Span<T>((void*)Pointer(tensor), (int)count);
     }
 }

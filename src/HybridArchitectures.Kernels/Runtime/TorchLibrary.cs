@@ -80,9 +80,9 @@ public static class TorchLibrary
     /// <exception cref="DllNotFoundException">There is no libtorch, or it cannot be loaded.</exception>
     public static TorchSharp.torch.Device Gpu(int index = 0)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        Require.AtLeast(index, 0);
         var device = new TorchSharp.torch.Device(TorchSharp.DeviceType.CUDA, index);
-        TorchDevices.Require(device, nameof(index));
+        TorchDevices.EnsureUsable(device, nameof(index));
         return device;
     }
 

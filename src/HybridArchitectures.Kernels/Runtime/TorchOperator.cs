@@ -44,10 +44,10 @@ public static unsafe class TorchOperator
     // leaves the results at the beginning of the stack
     static void Run(string name, string overload, int results, ReadOnlySpan<OperatorArgument> arguments, ulong* stack)
     {
-        ArgumentException.ThrowIfNullOrEmpty(name);
+        Require.NotEmpty(name);
         ArgumentNullException.ThrowIfNull(overload);
         if (arguments.Length > StackSize || results > StackSize)
-            throw new ArgumentException($"{arguments.Length} arguments and {results} results; expected at most {StackSize} each", nameof(arguments));
+            throw Require.Unfit(nameof(arguments), $"{arguments.Length} arguments and {results} results", $"at most {StackSize} each");
         TorchLibrary.EnsureLoaded();
         if (abiVersion == 0) abiVersion = LibTorch.aoti_torch_abi_version();
         new Span<ulong>(stack, StackSize).Clear();

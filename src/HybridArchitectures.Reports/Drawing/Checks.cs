@@ -9,7 +9,7 @@ static class Checks
         for (int i = 0; i < curves.Count; i++)
         {
             if (curves[i] is not { Name: { } name, Points: { } points })
-                throw new ArgumentException($"curve {i} is null or has no name or points", nameof(curves));
+                throw Require.Unfit(nameof(curves), $"curve {i} has no name or points", "both");
             Points(name, points, nameof(curves));
         }
     }
@@ -18,14 +18,13 @@ static class Checks
     {
         for (int i = 0; i < points.Count; i++)
         {
-            if (points[i] is not { } point) throw new ArgumentException($"point {i} of {run} is null", argument);
+            if (points[i] is not { } point) throw Require.Unfit(argument, $"point {i} of {run} is null", "a point");
             if (point.Step < 0 || point.Tokens < 0 || !(point.Seconds >= 0 && double.IsFinite(point.Seconds)))
-                throw new ArgumentException(
-                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s; expected no number below 0", argument);
+                throw Require.Unfit(argument, $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, {point.Seconds} s",
+                    "no number below 0");
             if (i > 0 && (point.Step < points[i - 1].Step || point.Tokens < points[i - 1].Tokens))
-                throw new ArgumentException(
-                    $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the previous point; expected points in order of time",
-                    argument);
+                throw Require.Unfit(argument, $"point {i} of {run} is at step {point.Step}, {point.Tokens} tokens, before the previous point",
+                    "points in order of time");
         }
     }
 
@@ -34,9 +33,9 @@ static class Checks
         for (int i = 0; i < baselines.Count; i++)
         {
             if (baselines[i] is not { Name: not null } baseline)
-                throw new ArgumentException($"baseline {i} is null or has no name", nameof(baselines));
+                throw Require.Unfit(nameof(baselines), $"baseline {i} has no name", "a baseline with a name");
             if (!double.IsFinite(baseline.HeldOutLoss))
-                throw new ArgumentException($"baseline {baseline.Name} is {baseline.HeldOutLoss}; expected a finite loss", nameof(baselines));
+                throw Require.Unfit(nameof(baselines), $"baseline {baseline.Name} is {baseline.HeldOutLoss}", "a finite loss");
         }
     }
 
@@ -44,6 +43,6 @@ static class Checks
     {
         for (int i = 0; i < facts.Count; i++)
             if (facts[i] is not { Name: not null, Value: not null })
-                throw new ArgumentException($"fact {i} of {owner} is null or has no name or value", nameof(facts));
+                throw Require.Unfit(nameof(facts), $"fact {i} of {owner} has no name or value", "both");
     }
 }

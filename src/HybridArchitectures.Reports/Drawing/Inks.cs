@@ -42,7 +42,7 @@ static class Inks
         MixerColor.LatentAttention => LatentAttention,
         MixerColor.Convolution => Convolution,
         MixerColor.Custom => Custom,
-        _ => throw new ArgumentOutOfRangeException(nameof(color), color, $"color is {color}; expected a defined {nameof(MixerColor)}."),
+        _ => throw Require.OutOfRange(nameof(color), color, $"a defined {nameof(MixerColor)}"),
     };
 
     /// <summary>Gets all colours of this class.</summary>

@@ -34,8 +34,7 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
         SwiGluSpec dense => new("", "SwiGLU", $"width {Figures.Full(dense.Width)}", Inks.FeedForward, null, Inks.OnLight),
         MlpSpec plain => new("", "Feed-forward", $"width {Figures.Full(plain.Width)}", Inks.FeedForward, null, Inks.OnLight),
         MixtureOfExpertsSpec experts => new("", "Mixture of experts", Words(experts), Inks.Experts, null, Inks.OnDark),
-        _ => throw new ArgumentException(
-        $"feedForward is a {feedForward.GetType().Name}; expected a feed-forward of the library.", nameof(feedForward)),
+        _ => throw Require.Unfit(nameof(feedForward), $"feedForward is a {feedForward.GetType().Name}", "a feed-forward of the library"),
     };
 
     static string Words(MixtureOfExpertsSpec spec)

@@ -54,7 +54,7 @@ static class PngWriter
             case Shape.Group group:
                 foreach (var inner in group.Shapes) Draw(canvas, inner);
                 break;
-            default: throw new ArgumentException($"no PNG for {shape.GetType().Name}", nameof(shape));
+            default: throw Require.Unfit(nameof(shape), $"shape is a {shape.GetType().Name}", "a shape that a PNG can show");
         }
     }
 

@@ -133,7 +133,7 @@ sealed class SvgWriter
                 foreach (var inner in group.Shapes) Write(inner);
                 Add($"</g>\n");
                 break;
-            default: throw new ArgumentException($"no SVG for {shape.GetType().Name}", nameof(shape));
+            default: throw Require.Unfit(nameof(shape), $"shape is a {shape.GetType().Name}", "a shape that an SVG can show");
         }
     }
 

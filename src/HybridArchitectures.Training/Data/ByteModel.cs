@@ -19,8 +19,8 @@ public sealed class ByteModel
     /// <param name="text">The training text, up to 2^32 bytes.</param>
     public ByteModel(int order, ReadOnlySpan<byte> text)
     {
-        Refuse.Unless(order is >= 0 and <= 2, order, nameof(order), "0, 1 or 2");
-        if (text.IsEmpty) throw new ArgumentException("the training text is empty", nameof(text));
+        Require.InRange(order is >= 0 and <= 2, nameof(order), order, "0, 1 or 2");
+        if (text.IsEmpty) throw Require.Unfit(nameof(text), "text is empty", "at least 1 byte");
         Order = order;
         counts = new uint[order + 1][];
         seen = new uint[order + 1][];
@@ -48,7 +48,7 @@ public sealed class ByteModel
     /// <param name="text">Text that the model has not counted.</param>
     public double BitsPerByte(ReadOnlySpan<byte> text)
     {
-        if (text.IsEmpty) throw new ArgumentException("the text is empty", nameof(text));
+        if (text.IsEmpty) throw Require.Unfit(nameof(text), "text is empty", "at least 1 byte");
         double bits = 0;
         int history = 0;
         foreach (byte b in text)

@@ -22,20 +22,17 @@ public sealed class DataMixture : ITrainingData
     public DataMixture(params IReadOnlyList<MixtureSource> sources)
     {
         ArgumentNullException.ThrowIfNull(sources);
-        if (sources.Count == 0) throw new ArgumentException("no source; expected at least one", nameof(sources));
+        if (sources.Count == 0) throw Require.Unfit(nameof(sources), "no source", "at least one");
         foreach (var source in sources)
         {
             ArgumentNullException.ThrowIfNull(source, nameof(sources));
             ArgumentNullException.ThrowIfNull(source.Data, nameof(sources));
             if (!(source.Weight > 0) || !double.IsFinite(source.Weight))
-                throw new ArgumentException(
-                    string.Create(CultureInfo.InvariantCulture,
-                    $"source '{source.Name}' has weight {source.Weight}; expected a finite number above 0"), nameof(sources));
+                throw Require.Unfit(nameof(sources), $"source '{source.Name}' has weight {source.Weight}", "a finite number above 0");
             if (source.Data.VocabularySize != sources[0].Data.VocabularySize)
-                throw new ArgumentException(
-                    $"source '{source.Name}' has a vocabulary size of {source.Data.VocabularySize}; '{sources[0].Name}' has "
-                    + $"{sources[0].Data.VocabularySize}",
-                    nameof(sources));
+                throw Require.Unfit(nameof(sources),
+                    $"source '{source.Name}' has a vocabulary size of {source.Data.VocabularySize}",
+                    $"{sources[0].Data.VocabularySize}, as '{sources[0].Name}' has");
         }
         Sources = [.. sources];
     }

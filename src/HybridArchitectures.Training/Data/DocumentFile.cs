@@ -40,7 +40,7 @@ public sealed class DocumentFile
     /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
     public DocumentFile(string path, DocumentFileOptions options)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
         RegularFile.Require(path);

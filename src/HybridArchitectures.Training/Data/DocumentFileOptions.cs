@@ -35,11 +35,12 @@ public sealed record DocumentFileOptions
 
     internal void Check()
     {
-        ArgumentException.ThrowIfNullOrEmpty(TextColumn);
-        Refuse.Unless(Enum.IsDefined(Layout), Layout, nameof(Layout), $"one of {string.Join(", ", Enum.GetNames<DocumentLayout>())}");
-        Refuse.Unless(MaxDocumentBytes is >= MinDocumentBytesLimit and <= MaxDocumentBytesLimit, MaxDocumentBytes, nameof(MaxDocumentBytes),
+        Require.NotEmpty(TextColumn);
+        Require.InRange(Enum.IsDefined(Layout), nameof(Layout), Layout, $"one of {string.Join(", ", Enum.GetNames<DocumentLayout>())}");
+        Require.InRange(MaxDocumentBytes is >= MinDocumentBytesLimit and <= MaxDocumentBytesLimit, nameof(MaxDocumentBytes), MaxDocumentBytes,
             $"{MinDocumentBytesLimit} to {MaxDocumentBytesLimit} bytes");
-        Refuse.Unless(MaxZstandardWindow is >= MinZstandardWindowLimit and <= MaxZstandardWindowLimit, MaxZstandardWindow, nameof(MaxZstandardWindow),
+        Require.InRange(MaxZstandardWindow is >= MinZstandardWindowLimit and <= MaxZstandardWindowLimit, nameof(MaxZstandardWindow),
+            MaxZstandardWindow,
             $"{MinZstandardWindowLimit} to {MaxZstandardWindowLimit} bytes");
     }
 }

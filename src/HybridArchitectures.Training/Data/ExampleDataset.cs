@@ -42,9 +42,9 @@ public sealed class ExampleDataset : ITrainingData
     public static ExampleDataset FromExamples(IEnumerable<TrainingExample> examples, int vocabularySize, bool packed = true)
     {
         ArgumentNullException.ThrowIfNull(examples);
-        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
+        Require.InRange(vocabularySize > 0, nameof(vocabularySize), vocabularySize, "at least 1");
         var list = examples.ToArray();
-        if (list.Length == 0) throw new ArgumentException("examples has 0 entries; expected at least 1", nameof(examples));
+        if (list.Length == 0) throw Require.Unfit(nameof(examples), "examples has 0 entries", "at least 1");
         for (int i = 0; i < list.Length; i++) Check(list[i], i, vocabularySize);
         return new ExampleDataset(list, vocabularySize, packed);
     }
@@ -103,10 +103,8 @@ public sealed class ExampleDataset : ITrainingData
         options.Check();
         for (int i = 0; i < Count; i++)
             if (Length(i) > options.ContextLength + 1)
-                throw new ArgumentException(
-                    $"example {i} has {Length(i)} tokens; expected at most {options.ContextLength + 1}, one more than the context length, because "
-                    + "examples are never cut",
-                    nameof(options));
+                throw Require.Unfit(nameof(options), $"example {i} has {Length(i)} tokens",
+                    $"at most {options.ContextLength + 1}, one more than the context length, because examples are never cut");
         return new Reader(this, options);
     }
 
@@ -134,8 +132,8 @@ public sealed class ExampleDataset : ITrainingData
             get => position;
             set
             {
-                Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
-                Refuse.Unless(value.Index >= 0 && value.Index <= data.Count, value.Index, nameof(Position),
+                Require.InRange(value.Epoch >= 0, nameof(Position), value.Epoch, "an epoch from 0");
+                Require.InRange(value.Index >= 0 && value.Index <= data.Count, nameof(Position), value.Index,
                     $"an index from 0 to the epoch's {data.Count} examples");
                 position = value;
             }
@@ -159,7 +157,7 @@ public sealed class ExampleDataset : ITrainingData
 
         public override void Skip(long rows)
         {
-            Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+            Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
             for (; rows > 0; rows--)
             {
                 if (position.Index == data.Count) position = new DataPosition(position.Epoch + 1, 0);

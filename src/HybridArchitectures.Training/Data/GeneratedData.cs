@@ -19,8 +19,8 @@ public sealed class GeneratedData : ITrainingData
     /// <exception cref="ArgumentException">The vocabulary size is below 1, or the description is empty.</exception>
     public GeneratedData(int vocabularySize, string description, Action<SeededRandom, TrainingRow> generate)
     {
-        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
-        ArgumentException.ThrowIfNullOrWhiteSpace(description);
+        Require.InRange(vocabularySize > 0, nameof(vocabularySize), vocabularySize, "at least 1");
+        Require.NotBlank(description);
         ArgumentNullException.ThrowIfNull(generate);
         (VocabularySize, Description, this.generate) = (vocabularySize, description, generate);
     }
@@ -48,8 +48,8 @@ public sealed class GeneratedData : ITrainingData
             get => new(0, index);
             set
             {
-                Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, because rows are generated without end");
-                Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index of at least 0");
+                Require.InRange(value.Epoch == 0, nameof(Position), value.Epoch, "epoch 0, because rows are generated without end");
+                Require.InRange(value.Index >= 0, nameof(Position), value.Index, "an index of at least 0");
                 index = value.Index;
             }
         }
@@ -65,7 +65,7 @@ public sealed class GeneratedData : ITrainingData
 
         public override void Skip(long rows)
         {
-            Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+            Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
             index += rows;
         }
 

@@ -29,8 +29,8 @@ sealed class MixtureReader : TrainingReader
         get => new(0, rows);
         set
         {
-            Refuse.Unless(value.Epoch == 0, value.Epoch, nameof(Position), "epoch 0, because several sources are mixed without end");
-            Refuse.Unless(value.Index >= 0, value.Index, nameof(Position), "an index of at least 0");
+            Require.InRange(value.Epoch == 0, nameof(Position), value.Epoch, "epoch 0, because several sources are mixed without end");
+            Require.InRange(value.Index >= 0, nameof(Position), value.Index, "an index of at least 0");
             Array.Clear(drawn);
             for (rows = 0; rows < value.Index; rows++) drawn[NextSource()]++;
             for (int i = 0; i < readers.Length; i++)
@@ -64,7 +64,7 @@ sealed class MixtureReader : TrainingReader
 
     public override void Skip(long rows)
     {
-        Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
         var passed = new long[readers.Length];
         for (; rows > 0; rows--, this.rows++)
         {

@@ -40,7 +40,7 @@ public sealed class SeededRandom
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="end"/> is below 1.</exception>
     public int Next(int end)
     {
-        Refuse.Unless(end >= 1, end, nameof(end), "at least 1");
+        Require.AtLeast(end, 1);
         // numbers above the last multiple of `end` are drawn again, which makes all results equally likely
         ulong limit = ulong.MaxValue - ulong.MaxValue % (ulong)end;
         ulong bits;
@@ -53,7 +53,7 @@ public sealed class SeededRandom
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="end"/> is not above <paramref name="start"/>.</exception>
     public int Next(int start, int end)
     {
-        Refuse.Unless(end > start, end, nameof(end), $"above {start}");
+        Require.InRange(end > start, nameof(end), end, $"above {start}");
         return start + Next(end - start);
     }
 
@@ -75,7 +75,7 @@ public sealed class SeededRandom
     /// <param name="end">One more than the maximum integer.</param>
     public int[] Sample(int count, int end)
     {
-        Refuse.Unless(count >= 0 && count <= end, count, nameof(count), $"0 to {end}");
+        Require.InRange(count >= 0 && count <= end, nameof(count), count, $"0 to {end}");
         // Floyd's method draws a set, and the shuffle draws its order
         var chosen = new HashSet<int>(count);
         var order = new List<int>(count);

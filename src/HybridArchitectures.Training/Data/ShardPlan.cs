@@ -74,7 +74,7 @@ sealed record ShardPlan
     {
         var json = JsonSerializer.Serialize(this, Json);
         if (json.Length > MaxBytes)
-            throw new ArgumentException($"files has {Files.Count} files, whose names have {json.Length} bytes; expected at most {MaxBytes}");
+            throw Require.Unfit(null, $"files has {Files.Count} files, whose names have {json.Length} bytes", $"at most {MaxBytes}");
         AtomicWrite.Text(System.IO.Path.Combine(folder, FileName), json);
     }
 

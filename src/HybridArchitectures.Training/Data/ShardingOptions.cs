@@ -46,7 +46,7 @@ public sealed record ShardingOptions
     internal void Check()
     {
         ForFiles.Check();
-        Refuse.Unless(TokensPerShard > 0, TokensPerShard, nameof(TokensPerShard), "at least 1 token");
-        Refuse.Unless(Workers >= 0, Workers, nameof(Workers), "at least 0");
+        Require.InRange(TokensPerShard > 0, nameof(TokensPerShard), TokensPerShard, "at least 1 token");
+        Require.AtLeast(Workers, 0);
     }
 }

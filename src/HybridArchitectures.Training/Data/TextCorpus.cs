@@ -43,7 +43,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     /// </exception>
     public static TextCorpus FromPath(string path, double heldOutShare = 0.05)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         if (!Directory.Exists(path))
         {
             if (!File.Exists(path)) throw new FileNotFoundException($"no file or folder '{path}'", path);
@@ -185,7 +185,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(documents);
-        Refuse.Unless(heldOutShare is > 0 and <= 0.5, heldOutShare, nameof(heldOutShare), "a fraction in (0, 0.5]");
+        Require.InRange(heldOutShare is > 0 and <= 0.5, nameof(heldOutShare), heldOutShare, "a fraction in (0, 0.5]");
         var all = documents.Where(document => document.Text.Length > 0).ToArray();
         if (all.Length == 0) throw new InvalidDataException($"{source}: there is no text");
         long total = all.Sum(document => (long)document.Text.Length);

@@ -82,10 +82,10 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         int? begin = beginOfText
-            ? tokenizer.BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(beginOfText))
+            ? tokenizer.BeginOfText ?? throw Require.Unfit(nameof(beginOfText), "beginOfText is true, but the tokenizer has no such token", "false")
             : null;
         int? end = endOfText
-            ? tokenizer.EndOfText ?? throw new ArgumentException("the tokenizer has no end-of-text token", nameof(endOfText))
+            ? tokenizer.EndOfText ?? throw Require.Unfit(nameof(endOfText), "endOfText is true, but the tokenizer has no such token", "false")
             : null;
         return FromDocuments(documents, text => tokenizer.Encode(text), tokenizer.VocabularySize, begin, end,
             id => tokenizer.IsSpecial(id) ? 0 : tokenizer.Bytes(id).Length);
@@ -133,13 +133,13 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public static TokenDataset FromTokens(
         ReadOnlySpan<int> tokens, int vocabularySize, IReadOnlyList<long>? documentStarts = null, Func<int, int>? byteCount = null)
     {
-        Refuse.Unless(vocabularySize > 0, vocabularySize, nameof(vocabularySize), "at least 1");
-        if (tokens.IsEmpty) throw new ArgumentException("tokens is empty; expected at least one token", nameof(tokens));
+        Require.InRange(vocabularySize > 0, nameof(vocabularySize), vocabularySize, "at least 1");
+        if (tokens.IsEmpty) throw Require.Unfit(nameof(tokens), "tokens is empty", "at least one token");
         for (int i = 0; i < tokens.Length; i++)
             if ((uint)tokens[i] >= (uint)vocabularySize)
-                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"token {i} is {tokens[i]}; expected 0 to {vocabularySize - 1}");
+                throw Require.OutOfRange($"tokens[{i}]", tokens[i], $"0 to {vocabularySize - 1}");
         var starts = documentStarts?.ToArray() ?? [0];
-        CheckStarts(starts, tokens.Length, text => new ArgumentException(text, nameof(documentStarts)));
+        CheckStarts(starts, tokens.Length, (found, expected) => Require.Unfit(nameof(documentStarts), found, expected));
         int[]? bytes = null;
         if (byteCount is not null)
         {
@@ -155,13 +155,13 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         return new TokenDataset(new ArrayTokenStore(tokens, vocabularySize), vocabularySize, starts, bytes);
     }
 
-    static void CheckStarts(long[] starts, long count, Func<string, Exception> refusal)
+    static void CheckStarts(long[] starts, long count, Func<string, string, Exception> refusal)
     {
         if (starts.Length == 0 || starts[0] != 0)
-            throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}; expected 0");
+            throw refusal($"the first document begins at {(starts.Length == 0 ? "none" : starts[0])}", "0");
         for (int i = 1; i < starts.Length; i++)
             if (starts[i] <= starts[i - 1] || starts[i] >= count)
-                throw refusal($"document {i} begins at {starts[i]}; expected {starts[i - 1] + 1} to {count - 1}");
+                throw refusal($"document {i} begins at {starts[i]}", $"{starts[i - 1] + 1} to {count - 1}");
     }
 
     /// <summary>Copies tokens.</summary>
@@ -172,7 +172,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public void CopyTo(long start, Span<long> target)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start),
+        Require.InRange(start >= 0 && start <= Count - target.Length, nameof(start), start,
             $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         store.CopyTo(start, target);
     }
@@ -182,7 +182,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public void CopyDocumentsTo(long start, Span<long> target)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(start >= 0 && start <= Count - target.Length, start, nameof(start),
+        Require.InRange(start >= 0 && start <= Count - target.Length, nameof(start), start,
             $"0 to {Count - target.Length}, for {target.Length} of {Count} tokens");
         int document = Array.BinarySearch(documentStarts, start);
         if (document < 0) document = ~document - 1;
@@ -229,7 +229,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <exception cref="InvalidDataException">The file has another format or is damaged.</exception>
     public static TokenDataset Open(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         RegularFile.Require(path);
         using var scope = NewDisposeScope();
         using var file = SafetensorsFile.Open(path);
@@ -251,7 +251,8 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         if (file[StartsName] is not { Type: ScalarType.Int64, Shape.Count: 1 })
             throw new InvalidDataException($"{path}: '{StartsName}' is {file[StartsName]}; expected a list of Int64");
         var starts = file.Read(StartsName).data<long>().ToArray();
-        CheckStarts(starts, entry.Shape[0], message => new InvalidDataException($"{path}: {message}"));
+        CheckStarts(starts, entry.Shape[0],
+            (found, expected) => new InvalidDataException($"{path}: {Require.Message(found, expected)}"));
         int[]? bytes = null;
         if (file.Contains(BytesName))
         {
@@ -267,11 +268,11 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public static TokenDataset Join(params IReadOnlyList<TokenDataset> parts)
     {
         ArgumentNullException.ThrowIfNull(parts);
-        if (parts.Count == 0) throw new ArgumentException("parts is empty; expected at least one data set", nameof(parts));
+        if (parts.Count == 0) throw Require.Unfit(nameof(parts), "parts is empty", "at least one data set");
         foreach (var part in parts) ObjectDisposedException.ThrowIf(part.disposed, part);
         int vocabularySize = parts[0].VocabularySize;
         if (parts.FirstOrDefault(part => part.VocabularySize != vocabularySize) is { } other)
-            throw new ArgumentException($"vocabulary sizes {vocabularySize} and {other.VocabularySize}; expected equal ones", nameof(parts));
+            throw Require.Unfit(nameof(parts), $"vocabulary sizes {vocabularySize} and {other.VocabularySize}", "equal ones");
         var starts = new long[parts.Sum(part => part.documentStarts.Length)];
         int at = 0;
         long first = 0;
@@ -297,7 +298,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     public (TokenDataset Training, TokenDataset HeldOut) Split(double heldOutShare = 0.05)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        Refuse.Unless(heldOutShare is > 0 and < 1, heldOutShare, nameof(heldOutShare), "a fraction in (0, 1)");
+        Require.InRange(heldOutShare is > 0 and < 1, nameof(heldOutShare), heldOutShare, "a fraction in (0, 1)");
         long wanted = Math.Max(2, (long)(Count * heldOutShare)), cut = Count - wanted;
         if (cut < 2) throw new InvalidOperationException($"{Count} tokens are too few for a split");
         int document = Array.BinarySearch(documentStarts, cut);

@@ -39,15 +39,15 @@ public static class TokenShards
         IProgress<ShardingProgress>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(files);
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         ArgumentNullException.ThrowIfNull(tokenizer);
         options ??= new ShardingOptions();
         options.Check();
-        if (files.Count == 0) throw new ArgumentException("no files", nameof(files));
+        if (files.Count == 0) throw Require.Unfit(nameof(files), "files has 0 entries", "at least 1");
         if (options.BeginOfText && tokenizer.BeginOfText is null)
-            throw new ArgumentException("the tokenizer has no begin-of-text token", nameof(options));
+            throw Require.Unfit(nameof(options), "BeginOfText is true, but the tokenizer has no such token", "false");
         if (options.EndOfText && tokenizer.EndOfText is null)
-            throw new ArgumentException("the tokenizer has no end-of-text token", nameof(options));
+            throw Require.Unfit(nameof(options), "EndOfText is true, but the tokenizer has no such token", "false");
         var sources = files.Select(file => new DocumentFile(file, options.ForFiles)).ToArray();
         Directory.CreateDirectory(folder);
         using var held = Begin(folder, ShardPlan.Create(files, tokenizer, options));
@@ -75,9 +75,8 @@ public static class TokenShards
         {
             if (ShardPlan.Read(folder) is not { } earlier) plan.Write(folder);
             else if (plan.Difference(earlier) is { } difference)
-                throw new ArgumentException(
-                    $"'{folder}' contains shards that differ in {difference}; expected the same files, tokenizer and options, or another folder",
-                    nameof(folder));
+                throw Require.Unfit(nameof(folder), $"'{folder}' contains shards that differ in {difference}",
+                    "the same files, tokenizer and options, or another folder");
             return File.OpenHandle(Path.Combine(folder, ShardPlan.FileName), FileMode.Open, FileAccess.Read, FileShare.None);
         }
         catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException))
@@ -95,7 +94,7 @@ public static class TokenShards
     /// <exception cref="InvalidDataException">A shard is missing or damaged, or the writing was not completed.</exception>
     public static TokenDataset Open(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         var plan = ShardPlan.Read(folder) ?? throw new FileNotFoundException(
             $"no file '{Path.Combine(folder, ShardPlan.FileName)}'; expected a folder that {nameof(TokenShards)}.{nameof(Write)} wrote");
         var parts = new List<TokenDataset>();

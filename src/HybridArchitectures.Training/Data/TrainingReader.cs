@@ -15,7 +15,7 @@ public abstract class TrainingReader
     /// <param name="contextLength">The number of positions per row.</param>
     protected TrainingReader(int contextLength)
     {
-        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 position");
+        Require.InRange(contextLength > 0, nameof(contextLength), contextLength, "at least 1 position");
         ContextLength = contextLength;
         scratch = new TrainingRow(contextLength);
     }
@@ -34,7 +34,7 @@ public abstract class TrainingReader
     /// <param name="rows">The number of rows, at least 0.</param>
     public virtual void Skip(long rows)
     {
-        Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
         for (; rows > 0; rows--) ReadRow(scratch);
     }
 
@@ -43,7 +43,7 @@ public abstract class TrainingReader
     public void ReadRow(TrainingRow row)
     {
         ArgumentNullException.ThrowIfNull(row);
-        Refuse.Unless(row.ContextLength == ContextLength, row.ContextLength, nameof(row), $"{ContextLength} positions, as the reader's rows");
+        Require.InRange(row.ContextLength == ContextLength, nameof(row), row.ContextLength, $"{ContextLength} positions, as the reader's rows");
         row.Clear();
         FillNext(row);
     }
@@ -54,7 +54,7 @@ public abstract class TrainingReader
     /// <returns>Tensors of shape (rows, <see cref="ContextLength"/>). The caller disposes the batch.</returns>
     public TokenBatch ReadBatch(int rows, Device? device = null)
     {
-        Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
+        Require.InRange(rows > 0, nameof(rows), rows, "at least 1 row");
         var before = Position;
         try
         {

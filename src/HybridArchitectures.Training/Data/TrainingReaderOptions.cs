@@ -9,5 +9,5 @@ namespace HybridArchitectures.Training;
 /// </param>
 public sealed record TrainingReaderOptions(int ContextLength, long Seed = 0, bool SeparateDocuments = false)
 {
-    internal void Check() => Refuse.Unless(ContextLength > 0, ContextLength, nameof(ContextLength), "at least 1 position");
+    internal void Check() => Require.InRange(ContextLength > 0, nameof(ContextLength), ContextLength, "at least 1 position");
 }

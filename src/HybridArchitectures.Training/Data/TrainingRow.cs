@@ -15,7 +15,7 @@ public sealed class TrainingRow
     /// <param name="contextLength">The number of positions, at least 1.</param>
     public TrainingRow(int contextLength)
     {
-        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 position");
+        Require.InRange(contextLength > 0, nameof(contextLength), contextLength, "at least 1 position");
         (ids, targets, documents, weights) = (new long[contextLength], new long[contextLength], new long[contextLength], new float[contextLength]);
         Clear();
     }
@@ -36,7 +36,7 @@ public sealed class TrainingRow
         get;
         set
         {
-            Refuse.Unless(value >= 0 && value <= ContextLength, value, nameof(Length), $"0 to {ContextLength}");
+            Require.InRange(value >= 0 && value <= ContextLength, nameof(Length), value, $"0 to {ContextLength}");
             field = value;
         }
     }
@@ -82,7 +82,7 @@ public sealed class TrainingRow
     /// <exception cref="ArgumentOutOfRangeException">The sequence does not fit.</exception>
     public void SetSequence(ReadOnlySpan<int> tokens, Func<int, bool>? isTarget = null)
     {
-        Refuse.Unless(tokens.Length >= 2 && tokens.Length <= ContextLength + 1, tokens.Length, nameof(tokens), $"2 to {ContextLength + 1} tokens");
+        Require.InRange(tokens.Length >= 2 && tokens.Length <= ContextLength + 1, nameof(tokens), tokens.Length, $"2 to {ContextLength + 1} tokens");
         for (int i = 0; i + 1 < tokens.Length; i++)
         {
             ids[i] = tokens[i];

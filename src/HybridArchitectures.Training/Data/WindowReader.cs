@@ -17,7 +17,7 @@ sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separat
 
     public override void Skip(long rows)
     {
-        Refuse.Unless(rows >= 0, rows, nameof(rows), "at least 0 rows");
+        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
         var (epoch, index) = sampler.Position;
         index += rows;
         for (long windows; index > (windows = sampler.CountWindows(epoch)); index -= windows) epoch++;

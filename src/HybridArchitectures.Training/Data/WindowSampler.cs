@@ -27,10 +27,10 @@ public sealed class WindowSampler
     public WindowSampler(TokenDataset data, int contextLength, long seed = 0, bool shuffle = true, bool separateDocuments = false)
     {
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 token");
+        Require.InRange(contextLength > 0, nameof(contextLength), contextLength, "at least 1 token");
         if (data.Count <= contextLength)
-            throw new ArgumentOutOfRangeException(nameof(contextLength), contextLength,
-                $"contextLength is {contextLength}; expected less than {data.Count}, the number of tokens (a row needs one more than its length)");
+            throw Require.OutOfRange(nameof(contextLength), contextLength,
+                $"less than {data.Count}, the number of tokens (a row needs one more than its length)");
         (this.data, ContextLength, this.seed, this.shuffle, this.separateDocuments) = (data, contextLength, (ulong)seed, shuffle, separateDocuments);
     }
 
@@ -43,10 +43,9 @@ public sealed class WindowSampler
         get => position;
         set
         {
-            Refuse.Unless(value.Epoch >= 0, value.Epoch, nameof(Position), "an epoch from 0");
+            Require.InRange(value.Epoch >= 0, nameof(Position), value.Epoch, "an epoch from 0");
             long windows = CountWindows(value.Epoch);
-            Refuse.Unless(
-                value.Index >= 0 && value.Index <= windows, value.Index, nameof(Position),
+            Require.InRange(value.Index >= 0 && value.Index <= windows, nameof(Position), value.Index,
                 $"an index from 0 to {windows}, the number of windows of the epoch");
             position = value;
         }
@@ -73,7 +72,7 @@ public sealed class WindowSampler
     /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public TokenBatch Next(int rows, Device? device = null)
     {
-        Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
+        Require.InRange(rows > 0, nameof(rows), rows, "at least 1 row");
         var (before, first) = (position, Normalised(position));
         try
         {

@@ -27,8 +27,8 @@ public sealed class EventFile : IDisposable
     /// <param name="time">The source of the time. The default, null, means the system clock.</param>
     public EventFile(string folder, long startStep = 0, TimeProvider? time = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
-        Refuse.Unless(startStep >= 0, startStep, nameof(startStep), "a step of at least 0");
+        Require.NotEmpty(folder);
+        Require.InRange(startStep >= 0, nameof(startStep), startStep, "a step of at least 0");
         this.time = time ?? TimeProvider.System;
         Directory.CreateDirectory(folder);
         Path = System.IO.Path.Combine(folder, string.Create(CultureInfo.InvariantCulture,
@@ -50,7 +50,7 @@ public sealed class EventFile : IDisposable
         var summary = new List<byte>();
         foreach (var (name, value) in values)
         {
-            ArgumentException.ThrowIfNullOrEmpty(name, nameof(values));
+            Require.NotEmpty(name, nameof(values));
             var number = new byte[4];
             BinaryPrimitives.WriteSingleLittleEndian(number, (float)value);
             summary.AddRange([SummaryValue, .. Sized([ValueTag, .. Sized(Encoding.UTF8.GetBytes(name)), SimpleValue, .. number])]);

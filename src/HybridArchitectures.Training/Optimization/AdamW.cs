@@ -47,7 +47,7 @@ public sealed class AdamW : IDisposable
         this.options.Check();
         var all = parameters.Where(item => item.Value.requires_grad).ToList();
         if (all.Count == 0)
-            throw new ArgumentException("no parameter requires a gradient; expected at least one", nameof(parameters));
+            throw Require.Unfit(nameof(parameters), "no parameter requires a gradient", "at least one");
         device = all[0].Value.device;
         foreach (var (name, value, _) in all) Check(name, value, all[0].Value.dtype);
         using var scope = NewDisposeScope();
@@ -65,7 +65,7 @@ public sealed class AdamW : IDisposable
             {
                 var item = new Item(name, value, zeros_like(value).DetachFromDisposeScope(), zeros_like(value).DetachFromDisposeScope());
                 if (!state.TryAdd(FirstPrefix + name, item.First))
-                    throw new ArgumentException($"parameter '{name}' occurs twice", nameof(parameters));
+                    throw Require.Unfit(nameof(parameters), $"parameter '{name}' occurs twice", "each name once");
                 state.Add(SecondPrefix + name, item.Second);
                 items.Add(item);
             }
@@ -76,10 +76,10 @@ public sealed class AdamW : IDisposable
     void Check(string name, Parameter value, ScalarType type)
     {
         if (type is not (ScalarType.Float32 or ScalarType.Float64) || value.dtype != type)
-            throw new ArgumentException($"parameter '{name}' is {value.dtype}; expected all Float32 (or all Float64)", "parameters");
+            throw Require.Unfit("parameters", $"parameter '{name}' is {value.dtype}", "all Float32 (or all Float64)");
         if (value.device.ToString() != device.ToString())
-            throw new ArgumentException($"parameter '{name}' is on {value.device}; expected {device}, the device of the first", "parameters");
-        if (!value.is_contiguous()) throw new ArgumentException($"parameter '{name}' is not contiguous", "parameters");
+            throw Require.Unfit("parameters", $"parameter '{name}' is on {value.device}", $"{device}, the device of the first");
+        if (!value.is_contiguous()) throw Require.Unfit("parameters", $"parameter '{name}' is not contiguous", "a contiguous tensor");
     }
 
     /// <summary>Gets the state of the optimizer for a checkpoint, by name. The tensors are not copied.</summary>
@@ -107,8 +107,8 @@ public sealed class AdamW : IDisposable
     public Tensor Step(double rate, double clip = double.PositiveInfinity, Tensor? watched = null)
     {
         RequireAlive();
-        Refuse.Unless(rate >= 0 && double.IsFinite(rate), rate, nameof(rate), "a finite number of at least 0");
-        Refuse.Unless(clip > 0, clip, nameof(clip), "a number above 0");
+        Require.InRange(rate >= 0 && double.IsFinite(rate), nameof(rate), rate, "a finite number of at least 0");
+        Require.InRange(clip > 0, nameof(clip), clip, "a number above 0");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var present = groups.ConvertAll(Gather);

@@ -20,9 +20,9 @@ public sealed record AdamWOptions
 
     internal void Check()
     {
-        Refuse.Unless(Beta1 is >= 0 and < 1, Beta1, nameof(Beta1), "a number in [0, 1)");
-        Refuse.Unless(Beta2 is >= 0 and < 1, Beta2, nameof(Beta2), "a number in [0, 1)");
-        Refuse.Unless(Epsilon > 0 && double.IsFinite(Epsilon), Epsilon, nameof(Epsilon), "a finite number above 0");
-        Refuse.Unless(WeightDecay >= 0 && double.IsFinite(WeightDecay), WeightDecay, nameof(WeightDecay), "a finite number of at least 0");
+        Require.InRange(Beta1 is >= 0 and < 1, nameof(Beta1), Beta1, "a number in [0, 1)");
+        Require.InRange(Beta2 is >= 0 and < 1, nameof(Beta2), Beta2, "a number in [0, 1)");
+        Require.InRange(Epsilon > 0 && double.IsFinite(Epsilon), nameof(Epsilon), Epsilon, "a finite number above 0");
+        Require.InRange(WeightDecay >= 0 && double.IsFinite(WeightDecay), nameof(WeightDecay), WeightDecay, "a finite number of at least 0");
     }
 }

@@ -25,8 +25,8 @@ public abstract record LearningRateSchedule
     /// </param>
     public double Factor(double progress, double stepLength = 0)
     {
-        Refuse.Unless(progress is >= 0 and <= 1, progress, nameof(progress), "a number in [0, 1]");
-        Refuse.Unless(stepLength is >= 0 and <= 1, stepLength, nameof(stepLength), "a number in [0, 1]");
+        Require.InRange(progress is >= 0 and <= 1, nameof(progress), progress, "a number in [0, 1]");
+        Require.InRange(stepLength is >= 0 and <= 1, nameof(stepLength), stepLength, "a number in [0, 1]");
         Check();
         return progress < WarmUp ? Math.Min(1, (progress + stepLength) / WarmUp) : Floor + (1 - Floor) * Shape(progress);
     }
@@ -41,7 +41,7 @@ public abstract record LearningRateSchedule
     /// <summary>Checks that all fractions are in their ranges.</summary>
     public virtual void Check()
     {
-        Refuse.Unless(WarmUp is >= 0 and <= 1, WarmUp, nameof(WarmUp), "a fraction of the run in [0, 1]");
-        Refuse.Unless(Floor is >= 0 and <= 1, Floor, nameof(Floor), "a fraction of the peak rate in [0, 1]");
+        Require.InRange(WarmUp is >= 0 and <= 1, nameof(WarmUp), WarmUp, "a fraction of the run in [0, 1]");
+        Require.InRange(Floor is >= 0 and <= 1, nameof(Floor), Floor, "a fraction of the peak rate in [0, 1]");
     }
 }

@@ -22,6 +22,6 @@ public sealed record TrapezoidSchedule : LearningRateSchedule
     {
         base.Check();
         bool fits = CoolDown is >= 0 and <= 1 && WarmUp + CoolDown <= 1 + 1e-12;
-        Refuse.Unless(fits, CoolDown, nameof(CoolDown), $"a fraction of the run in [0, {1 - WarmUp}], which the warm-up leaves");
+        Require.InRange(fits, nameof(CoolDown), CoolDown, $"a fraction of the run in [0, {1 - WarmUp}], which the warm-up leaves");
     }
 }

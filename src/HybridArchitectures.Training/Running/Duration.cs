@@ -20,11 +20,11 @@ public sealed record Duration
     {
         int given = (stepCount is null ? 0 : 1) + (tokenCount is null ? 0 : 1) + (timeBudget is null ? 0 : 1);
         if (given != 1)
-            throw new ArgumentException(
-            $"duration has {given} of {nameof(stepCount)}, {nameof(tokenCount)} and {nameof(timeBudget)}; expected exactly one");
-        Refuse.Unless(stepCount is null or > 0, stepCount, "steps", "at least 1");
-        Refuse.Unless(tokenCount is null or > 0, tokenCount, "tokens", "at least 1");
-        Refuse.Unless(timeBudget is null || timeBudget > TimeSpan.Zero, timeBudget, "time", "a time above 0");
+            throw Require.Unfit(null,
+                $"duration has {given} of {nameof(stepCount)}, {nameof(tokenCount)} and {nameof(timeBudget)}", "exactly one");
+        Require.InRange(stepCount is null or > 0, "steps", stepCount, "at least 1");
+        Require.InRange(tokenCount is null or > 0, "tokens", tokenCount, "at least 1");
+        Require.InRange(timeBudget is null || timeBudget > TimeSpan.Zero, "time", timeBudget, "a time above 0");
         (StepCount, TokenCount, TimeBudget) = (stepCount, tokenCount, timeBudget);
     }
 

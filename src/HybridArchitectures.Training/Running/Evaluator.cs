@@ -44,13 +44,12 @@ public static class Evaluator
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
-        Refuse.Unless(contextLength > 0, contextLength, nameof(contextLength), "at least 1 token");
-        Refuse.Unless(rows > 0, rows, nameof(rows), "at least 1 row");
-        Refuse.Unless(tokens >= 0, tokens, nameof(tokens), "at least 0 tokens");
-        if (data.Count < 2) throw new ArgumentException($"the data has {data.Count} token; expected at least 2", nameof(data));
+        Require.InRange(contextLength > 0, nameof(contextLength), contextLength, "at least 1 token");
+        Require.InRange(rows > 0, nameof(rows), rows, "at least 1 row");
+        Require.InRange(tokens >= 0, nameof(tokens), tokens, "at least 0 tokens");
+        if (data.Count < 2) throw Require.Unfit(nameof(data), $"the data has {data.Count} token", "at least 2");
         if (data.VocabularySize > model.VocabularySize)
-            throw new ArgumentException(
-                $"data has a vocabulary size of {data.VocabularySize}; expected {model.VocabularySize}, that of the model", nameof(data));
+            throw Require.Unfit(nameof(data), $"data has a vocabulary size of {data.VocabularySize}", $"{model.VocabularySize}, that of the model");
         var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, cancellation);
         sum.AddAll(contextLength, rows);
         return sum.Result;
@@ -68,7 +67,8 @@ public static class Evaluator
             get
             {
                 long tokens = blockTokens.Sum(count => (long)count);
-                if (tokens == 0) throw new ArgumentException("no target counts: every document has one token", nameof(data));
+                if (tokens == 0) throw Require.Unfit(nameof(data), "data has no target that counts, because every document has one token",
+                    "documents of at least 2 tokens");
                 double nats = blockNats.Sum();
                 return new Evaluation(nats, tokens, bytes) { StandardError = StandardError(nats / tokens, tokens) };
             }

@@ -181,7 +181,7 @@ sealed class RunFolder(string path)
     /// <summary>Returns the checkpoint for the folder of a run or of a checkpoint, and the folder of the run.</summary>
     public static (string Checkpoint, string Run) Find(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(folder));
         AtomicWrite.Recover(full);
         if (!Directory.Exists(full)) throw new DirectoryNotFoundException($"no folder '{folder}'");

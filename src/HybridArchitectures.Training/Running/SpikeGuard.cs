@@ -27,9 +27,9 @@ public sealed record SpikeGuard
 
     internal void Check()
     {
-        Refuse.Unless(Enum.IsDefined(Action), Action, nameof(Action), $"{SpikeAction.Skip} or {SpikeAction.Stop}");
-        Refuse.Unless(Deviations > 0 && double.IsFinite(Deviations), Deviations, nameof(Deviations), "a finite number above 0");
-        Refuse.Unless(Window >= 4, Window, nameof(Window), "at least 4 steps");
-        Refuse.Unless(MaxConsecutiveSkips > 0, MaxConsecutiveSkips, nameof(MaxConsecutiveSkips), "at least 1 step");
+        Require.InRange(Enum.IsDefined(Action), nameof(Action), Action, $"{SpikeAction.Skip} or {SpikeAction.Stop}");
+        Require.InRange(Deviations > 0 && double.IsFinite(Deviations), nameof(Deviations), Deviations, "a finite number above 0");
+        Require.InRange(Window >= 4, nameof(Window), Window, "at least 4 steps");
+        Require.InRange(MaxConsecutiveSkips > 0, nameof(MaxConsecutiveSkips), MaxConsecutiveSkips, "at least 1 step");
     }
 }

@@ -40,7 +40,7 @@ public sealed class StopSignals : IDisposable
     public StopSignals(TimeSpan? patience = null, Action<string>? report = null)
     {
         Patience = patience ?? TimeSpan.FromSeconds(60);
-        Refuse.Unless(Patience >= TimeSpan.Zero && Patience <= TimeSpan.FromDays(1), Patience, nameof(patience), "a time from 0 to 1 day");
+        Require.InRange(Patience >= TimeSpan.Zero && Patience <= TimeSpan.FromDays(1), nameof(patience), Patience, "a time from 0 to 1 day");
         this.report = report;
         registrations = [.. Signals.Where(signal => !IsIgnored(signal)).Select(signal => PosixSignalRegistration.Create(signal, Handle))];
     }

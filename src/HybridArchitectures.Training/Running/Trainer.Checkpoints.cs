@@ -14,7 +14,7 @@ public sealed partial class Trainer
     /// <summary>Returns whether the folder of a run contains a checkpoint from which to resume.</summary>
     public static bool HasCheckpoint(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         return new RunFolder(folder).Checkpoints().Count > 0;
     }
 
@@ -56,9 +56,8 @@ public sealed partial class Trainer
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
         static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))
-            throw new ArgumentException(
-                $"{nameof(change)} changes the context length, batch size, seed or separation of documents; expected those of the run",
-                nameof(change));
+            throw Require.Unfit(nameof(change), $"{nameof(change)} changes the context length, batch size, seed or separation of documents",
+                "those of the run");
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
         Trainer? trainer = null;
         try
@@ -96,7 +95,7 @@ public sealed partial class Trainer
         }
         catch (ArgumentException e)
         {
-            throw new InvalidDataException($"{Path.Combine(checkpoint, TrainingState.FileName)}: {HybridArchitectures.Design.Require.Text(e)}", e);
+            throw new InvalidDataException($"{Path.Combine(checkpoint, TrainingState.FileName)}: {Require.Text(e)}", e);
         }
         Step = state.Step;
         checkpointStep = state.Step;

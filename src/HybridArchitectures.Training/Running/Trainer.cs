@@ -91,15 +91,15 @@ public sealed partial class Trainer : IDisposable
         model.RequireAlive();
         CheckVocabulary(training.VocabularySize, model, nameof(training));
         if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
-        if (heldOut is { Count: < 2 }) throw new ArgumentException($"heldOut has {heldOut.Count} token; expected at least 2", nameof(heldOut));
+        if (heldOut is { Count: < 2 }) throw Require.Unfit(nameof(heldOut), $"heldOut has {heldOut.Count} token", "at least 2");
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
         objective = FindObjective(this.callbacks);
         sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         if (!resumed && folder?.Checkpoints() is [.., var last])
-            throw new ArgumentException(
-                $"'{options.Folder}' already contains a run ({Path.GetFileName(last.Folder)}); "
-                + $"go on with it by {nameof(Trainer)}.{nameof(Resume)}, or name another folder", nameof(options));
+            throw Require.Unfit(nameof(options),
+                $"Folder is '{options.Folder}', which already contains a run ({Path.GetFileName(last.Folder)})",
+                $"another folder; {nameof(Trainer)}.{nameof(Resume)} continues the run");
         foreach (var (step, _) in folder?.Checkpoints() ?? []) knownSteps.Add(step);
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
@@ -130,8 +130,7 @@ public sealed partial class Trainer : IDisposable
                 default, [(heldOut, start)], (int)Math.Min(Options.ContextLength, heldOut.Count - 1 - start), true, CPU);
             if (batch.Counted > 0) return;
         }
-        throw new ArgumentException(
-            "heldOut has no target that counts: every document has one token; expected documents of at least 2 tokens", nameof(heldOut));
+        throw Require.Unfit(nameof(heldOut), "heldOut has no target that counts: every document has one token", "documents of at least 2 tokens");
     }
 
     static TrainingObjective? FindObjective(IEnumerable<TrainingCallback> callbacks)
@@ -144,8 +143,7 @@ public sealed partial class Trainer : IDisposable
     static void CheckVocabulary(int vocabulary, HybridLanguageModel model, string name)
     {
         if (vocabulary > model.VocabularySize)
-            throw new ArgumentException(
-                $"{name} has a vocabulary size of {vocabulary}; expected {model.VocabularySize}, that of the model", name);
+            throw Require.Unfit(name, $"{name} has a vocabulary size of {vocabulary}", $"{model.VocabularySize}, that of the model");
     }
 
     /// <summary>Gets the model.</summary>

@@ -108,28 +108,27 @@ public sealed record TrainingOptions
     /// <exception cref="ArgumentException">An option is invalid. The message contains its name, its value, and what was expected.</exception>
     public void Check()
     {
-        Refuse.Unless(LearningRate > 0 && double.IsFinite(LearningRate), LearningRate, nameof(LearningRate), "a finite number above 0");
-        Refuse.Unless(ContextLength > 0, ContextLength, nameof(ContextLength), "at least 1 token");
-        Refuse.Unless(BatchSize > 0, BatchSize, nameof(BatchSize), "at least 1 row");
-        Refuse.Unless(MicroBatchSize >= 0, MicroBatchSize, nameof(MicroBatchSize), "at least 0");
+        Require.InRange(LearningRate > 0 && double.IsFinite(LearningRate), nameof(LearningRate), LearningRate, "a finite number above 0");
+        Require.InRange(ContextLength > 0, nameof(ContextLength), ContextLength, "at least 1 token");
+        Require.InRange(BatchSize > 0, nameof(BatchSize), BatchSize, "at least 1 row");
+        Require.AtLeast(MicroBatchSize, 0);
         ArgumentNullException.ThrowIfNull(Duration);
         ArgumentNullException.ThrowIfNull(Schedule);
         ArgumentNullException.ThrowIfNull(Optimizer);
         Schedule.Check();
         Optimizer.Check();
         SpikeGuard?.Check();
-        Refuse.Unless(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), ClipNorm, nameof(ClipNorm),
+        Require.InRange(ClipNorm is null || (ClipNorm > 0 && double.IsFinite(ClipNorm.Value)), nameof(ClipNorm), ClipNorm,
             "a finite number above 0, or null");
-        Refuse.Unless(ReportEvery > 0, ReportEvery, nameof(ReportEvery), "at least 1 step");
-        Refuse.Unless(EvaluateEvery >= 0, EvaluateEvery, nameof(EvaluateEvery), "at least 0 steps");
-        Refuse.Unless(EvaluationTokens >= 0, EvaluationTokens, nameof(EvaluationTokens), "at least 0 tokens");
-        Refuse.Unless(CheckpointEvery >= 0, CheckpointEvery, nameof(CheckpointEvery), "at least 0 steps");
-        Refuse.Unless(KeepLast > 0, KeepLast, nameof(KeepLast), "at least 1");
-        Refuse.Unless(KeepEvery >= 0, KeepEvery, nameof(KeepEvery), "at least 0 steps");
+        Require.InRange(ReportEvery > 0, nameof(ReportEvery), ReportEvery, "at least 1 step");
+        Require.InRange(EvaluateEvery >= 0, nameof(EvaluateEvery), EvaluateEvery, "at least 0 steps");
+        Require.InRange(EvaluationTokens >= 0, nameof(EvaluationTokens), EvaluationTokens, "at least 0 tokens");
+        Require.InRange(CheckpointEvery >= 0, nameof(CheckpointEvery), CheckpointEvery, "at least 0 steps");
+        Require.InRange(KeepLast > 0, nameof(KeepLast), KeepLast, "at least 1");
+        Require.InRange(KeepEvery >= 0, nameof(KeepEvery), KeepEvery, "at least 0 steps");
         if (Folder is { Length: 0 })
-            throw new ArgumentException($"{nameof(Folder)} is empty; expected a path, or null to save nothing", nameof(Folder));
+            throw Require.Unfit(nameof(Folder), $"{nameof(Folder)} is empty", "a path, or null to save nothing");
         if (CheckpointEvery > 0 && Folder is null)
-            throw new ArgumentException(
-                $"{nameof(Folder)} is null; expected a path, because {nameof(CheckpointEvery)} is {CheckpointEvery}", nameof(Folder));
+            throw Require.Unfit(nameof(Folder), $"{nameof(Folder)} is null", $"a path, because {nameof(CheckpointEvery)} is {CheckpointEvery}");
     }
 }

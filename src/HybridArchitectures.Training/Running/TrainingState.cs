@@ -92,10 +92,8 @@ sealed record TrainingState
         }
         catch (NotSupportedException e)
         {
-            throw new ArgumentException(
-                $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}; expected {nameof(TrapezoidSchedule)}, "
-                + $"{nameof(CosineSchedule)} or "
-                + $"{nameof(LinearSchedule)}, because checkpoints store it ({e.Message})", nameof(options), e);
+            throw Require.Unfit(nameof(options), $"{nameof(TrainingOptions.Schedule)} is {options.Schedule.GetType().Name}",
+                $"{nameof(TrapezoidSchedule)}, {nameof(CosineSchedule)} or {nameof(LinearSchedule)}, because checkpoints store it ({e.Message})", e);
         }
     }
 
@@ -118,7 +116,7 @@ sealed record TrainingState
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new InvalidDataException($"{path}: {HybridArchitectures.Design.Require.Text(e)}", e);
+            throw new InvalidDataException($"{path}: {Require.Text(e)}", e);
         }
     }
 }

@@ -81,8 +81,9 @@ public sealed class LoraAdapters : IDisposable
         var sites = LoraSites.FromModel(model).Where(site => options.Targets.HasFlag(site.Target) && options.Only?.Invoke(site.Name) != false)
             .ToArray();
         if (sites.Length == 0)
-            throw new ArgumentException(
-                $"no projection of the model is among {options.Targets}{(options.Only is null ? "" : " and satisfies Only")}", nameof(options));
+            throw Require.Unfit(nameof(options),
+                $"Targets is {options.Targets}{(options.Only is null ? "" : " with Only")}, which selects no projection of the model",
+                "at least one");
         return new LoraAdapters(model, options, sites);
     }
 
@@ -113,7 +114,7 @@ public sealed class LoraAdapters : IDisposable
     {
         model.RequireAlive();
         if (model.AttachedAdapters is not null)
-            throw new ArgumentException("the model already has adapters; detach them first", nameof(model));
+            throw Require.Unfit(nameof(model), "model already has adapters", "a model without adapters; detach them first");
     }
 
     /// <summary>Returns the share of the model that has adapters, part by part.</summary>
@@ -288,7 +289,7 @@ public sealed class LoraAdapters : IDisposable
         }
         catch (ArgumentException error)
         {
-            throw new InvalidDataException($"{file.Path}: {HybridArchitectures.Design.Require.Text(error)}", error);
+            throw new InvalidDataException($"{file.Path}: {Require.Text(error)}", error);
         }
         return options;
     }

@@ -55,8 +55,8 @@ public sealed record LoraOptions
 
     internal void Check(string name)
     {
-        if (Rank < 1) throw new ArgumentException($"{name}.Rank is {Rank}; expected at least 1", name);
-        if (!double.IsFinite(Alpha)) throw new ArgumentException($"{name}.Alpha is {Alpha}; expected a number", name);
-        if (!(Dropout is >= 0 and < 1)) throw new ArgumentException($"{name}.Dropout is {Dropout}; expected from 0 to below 1", name);
+        if (Rank < 1) throw Require.Unfit(name, $"{name}.Rank is {Rank}", "at least 1");
+        if (!double.IsFinite(Alpha)) throw Require.Unfit(name, $"{name}.Alpha is {Alpha}", "a number");
+        if (!(Dropout is >= 0 and < 1)) throw Require.Unfit(name, $"{name}.Dropout is {Dropout}", "from 0 to below 1");
     }
 }

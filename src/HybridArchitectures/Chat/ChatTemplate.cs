@@ -92,7 +92,7 @@ public sealed class ChatTemplate
     public static ChatTemplate FromFolder(string folder, Tokenizer tokenizer, IReadOnlyDictionary<string, object>? variables = null,
         DateTime? now = null)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        Require.NotBlank(folder);
         ArgumentNullException.ThrowIfNull(tokenizer);
         var template = new FolderTemplate(folder, variables);
         return new(messages =>
@@ -106,7 +106,7 @@ public sealed class ChatTemplate
     /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static bool IsInFolder(string folder)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        Require.NotBlank(folder);
         return FolderTemplate.Find(folder) is not null;
     }
 
@@ -125,7 +125,7 @@ public sealed class ChatTemplate
     static int Special(Tokenizer tokenizer, string text) =>
         tokenizer.SpecialTokens.TryGetValue(text, out int id)
             ? id
-            : throw new ArgumentException($"the tokenizer has no special token {text}, which the template needs", nameof(tokenizer));
+            : throw Require.Unfit(nameof(tokenizer), $"tokenizer has no special token {text}", "one with the tokens of the template");
 
     internal static string Name(ChatRole role) => role switch
     {
@@ -133,6 +133,6 @@ public sealed class ChatTemplate
         ChatRole.User => "user",
         ChatRole.Assistant => "assistant",
         ChatRole.Tool => "tool",
-        _ => throw new ArgumentOutOfRangeException(nameof(role), role, "not a role"),
+        _ => throw Require.OutOfRange(nameof(role), role, $"one of {string.Join(", ", Enum.GetNames<ChatRole>())}"),
     };
 }

@@ -11,13 +11,13 @@ static class ChatTurns
         if (!string.IsNullOrEmpty(options?.Instructions)) turns.Add(new(Tokenization.ChatRole.System, options.Instructions));
         foreach (var message in messages)
         {
-            if (message is null) throw new ArgumentException("messages contains null", nameof(messages));
+            if (message is null) throw Require.Unfit(nameof(messages), "messages holds null", "messages");
             foreach (var content in message.Contents)
                 if (content is not (TextContent or TextReasoningContent or UsageContent))
                     throw new NotSupportedException($"a message contains a {content.GetType().Name}; the model reads text only");
             turns.Add(new(Role(message.Role), message.Text));
         }
-        return turns.Count > 0 ? turns : throw new ArgumentException("messages is empty; expected at least one", nameof(messages));
+        return turns.Count > 0 ? turns : throw Require.Unfit(nameof(messages), "messages is empty", "at least one");
     }
 
     static Tokenization.ChatRole Role(ChatRole role)

@@ -73,8 +73,7 @@ sealed class FolderTemplate
         bool or string or long or double => value,
         int number => (long)number,
         float number => (double)number,
-        _ => throw new ArgumentException($"variables[\"{name}\"] is a {value?.GetType().Name ?? "null"}; expected a Boolean, a number or a string",
-            nameof(value)),
+        _ => throw Require.Unfit(nameof(value), $"variables[\"{name}\"] is a {value?.GetType().Name ?? "null"}", "a Boolean, a number or a string"),
     };
 
     /// <summary>Renders a conversation.</summary>

@@ -40,7 +40,7 @@ public static class Checkpoint
         ArgumentNullException.ThrowIfNull(model);
         model.RequireAlive();
         if (type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
-            throw new ArgumentException($"type is {type}; expected Float32, BFloat16 or Float16", nameof(type));
+            throw Require.Refusal(nameof(type), type, "Float32, BFloat16 or Float16");
         AtomicWrite.Folder(folder, fresh => Write(model, fresh, type), [DesignFile, ModelFile]);
     }
 
@@ -52,7 +52,7 @@ public static class Checkpoint
     static void Write(HybridLanguageModel model, string folder, ScalarType type)
     {
         ArgumentNullException.ThrowIfNull(model);
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         var metadata = model.Adapters() is { IsMerged: false } adapters ? adapters.Metadata() : [];
         metadata["format"] = "pt";
         using var scope = NewDisposeScope();
@@ -71,7 +71,7 @@ public static class Checkpoint
     /// <exception cref="InvalidDataException">The file does not contain a design.</exception>
     public static HybridDesign LoadDesign(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         return AtomicWrite.Read(folder, () => ReadDesign(folder));
     }
 
@@ -104,7 +104,7 @@ public static class Checkpoint
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,
         ScalarType weightType = ScalarType.Float32)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         // both files of one save, even while another process saves
         var (design, file) = AtomicWrite.Read(folder, () => (ReadDesign(folder), SafetensorsFile.Open(Path.Combine(folder, ModelFile))));
         using var opened = file;
@@ -130,7 +130,7 @@ public static class Checkpoint
     {
         ArgumentNullException.ThrowIfNull(model);
         model.RequireAlive();
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         using var file = AtomicWrite.Read(folder, () => SafetensorsFile.Open(Path.Combine(folder, ModelFile)));
         file.ReadInto(model.State);
     }

@@ -139,7 +139,7 @@ public sealed record CheckpointDiff(
     static EquatableList<LayerDifference> CompareLayers(HybridLanguageModel left, HybridLanguageModel right, Tensor ids, double tolerance)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        if (!(tolerance >= 0)) throw new ArgumentOutOfRangeException(nameof(tolerance), tolerance, "expected at least 0");
+        if (!(tolerance >= 0)) throw Require.OutOfRange(nameof(tolerance), tolerance, "at least 0");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var (first, second) = (Outputs(left, ids), Outputs(right, ids));

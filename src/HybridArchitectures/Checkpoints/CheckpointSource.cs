@@ -23,7 +23,7 @@ sealed class CheckpointSource : IDisposable
 
     public static CheckpointSource Open(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         AtomicWrite.Recover(path);
         if (!File.Exists(path) && !Directory.Exists(path))
         {
@@ -73,9 +73,8 @@ sealed class CheckpointSource : IDisposable
     }
 
     public HybridLanguageModel LoadModel(string argument) =>
-        load?.Invoke() ?? throw new ArgumentException(
-            $"'{path}' contains tensors but not a supported model; it can only be compared with files that have the same names, without tokens",
-            argument);
+        load?.Invoke() ?? throw Require.Unfit(argument, $"{argument} is '{path}', which contains tensors but no supported model",
+                "a supported model for a comparison by tokens; without tokens, files that have the same names");
 
     public void Dispose()
     {

@@ -40,7 +40,7 @@ public static class PeftAdapters
     public static LoraAdapters Load(HybridLanguageModel model, string folder, string modelType)
     {
         ArgumentNullException.ThrowIfNull(model);
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         LoraAdapters.RequireNone(model);
         var modules = new PeftModules(model, PretrainedModel.Express(model.Design, modelType).Family);
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
@@ -156,8 +156,8 @@ public static class PeftAdapters
         var adapted = modules.All.Where(module => module.Parts.Any(part => part.Site.Adapter is not null)).ToArray();
         var left = adapters.Weights.Except(adapted.SelectMany(module => module.Parts).Select(part => part.Site.Name)).ToArray();
         if (left.Length > 0)
-            throw new ArgumentException($"adapters is a set with {string.Join(", ", left.Take(NamesShown))}; "
-                + $"expected weights that are linear layers of {modelType}, which PEFT can adapt.", nameof(adapters));
+            throw Require.Unfit(nameof(adapters), $"adapters is a set with {string.Join(", ", left.Take(NamesShown))}",
+                $"weights that are linear layers of {modelType}, which PEFT can adapt");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var tensors = new Dictionary<string, Tensor>(StringComparer.Ordinal);

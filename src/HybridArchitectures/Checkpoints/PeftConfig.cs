@@ -200,7 +200,7 @@ sealed record PeftConfig
         }
         catch (Exception error) when (error is ArgumentException or RegexMatchTimeoutException)
         {
-            throw new InvalidDataException($"{path}: the pattern \"{shown}\" cannot be matched with '{module}': {Design.Require.Text(error)}", error);
+            throw new InvalidDataException($"{path}: the pattern \"{shown}\" cannot be matched with '{module}': {Require.Text(error)}", error);
         }
     }
 

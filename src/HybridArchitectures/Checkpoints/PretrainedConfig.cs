@@ -34,7 +34,7 @@ public sealed partial class PretrainedConfig
     /// <exception cref="InvalidDataException">The path is not a regular file, has more than 16 MiB, or does not contain a JSON object.</exception>
     public static PretrainedConfig Read(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         using var reader = new StreamReader(new MemoryStream(BoundedFile.Read(path, BoundedFile.MaxConfigBytes)));
         return Parse(reader.ReadToEnd(), path);
     }

@@ -96,7 +96,7 @@ public static class PretrainedModel
 
     static (PretrainedFamily, PretrainedConfig) ReadConfig(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
@@ -240,11 +240,12 @@ public static class PretrainedModel
     {
         ArgumentNullException.ThrowIfNull(model);
         if (model.Adapters() is { IsMerged: false })
-            throw new ArgumentException("the model has low-rank adapters, which the format cannot store; merge or detach them first", nameof(model));
+            throw Require.Unfit(nameof(model), "model has low-rank adapters, which the format cannot store",
+                "a model without adapters; merge or detach them first");
         options ??= new();
         if (options.Type is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16))
-            throw new ArgumentException($"options.Type is {options.Type}; expected Float32, BFloat16 or Float16", nameof(options));
-        if (options.ShardBytes < 1) throw new ArgumentException($"options.ShardBytes is {options.ShardBytes}; expected at least 1", nameof(options));
+            throw Require.Unfit(nameof(options), $"options.Type is {options.Type}", "Float32, BFloat16 or Float16");
+        if (options.ShardBytes < 1) throw Require.Unfit(nameof(options), $"options.ShardBytes is {options.ShardBytes}", "at least 1");
         var (family, config) = Express(model.Design, modelType);
         string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
         config["dtype"] = type;
@@ -300,7 +301,7 @@ public static class PretrainedModel
     {
         ArgumentNullException.ThrowIfNull(modelType);
         var family = PretrainedFamily.Find(modelType)
-            ?? throw new ArgumentException($"modelType is \"{modelType}\"; expected one of {PretrainedFamily.Names}", nameof(modelType));
+            ?? throw Require.Unfit(nameof(modelType), $"modelType is \"{modelType}\"", $"one of {PretrainedFamily.Names}");
         JsonObject config;
         EquatableList<DesignDifference> differences;
         try
@@ -312,11 +313,13 @@ public static class PretrainedModel
         }
         catch (Exception error) when (error is InvalidDataException or ArgumentException)
         {
-            throw new ArgumentException($"{modelType} cannot express the design: {Require.Text(error)}", nameof(design), error);
+            throw Require.Unfit(nameof(design),
+                $"design cannot be expressed as {modelType}: {Require.Text(error).TrimEnd('.')}", "a design of that family", error);
         }
         if (differences.Count > 0)
-            throw new ArgumentException(
-                $"{modelType} cannot express the design; it would become: {string.Join("; ", differences.Take(NamesShown))}", nameof(design));
+            throw Require.Unfit(nameof(design),
+                $"design cannot be expressed as {modelType}, where it would become {string.Join("; ", differences.Take(NamesShown))}",
+                "a design of that family");
         return (family, config);
     }
 }

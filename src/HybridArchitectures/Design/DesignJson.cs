@@ -23,7 +23,7 @@ static class DesignJson
 
     public static void Register(Type type, string name)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        Require.NotBlank(name);
         lock (gate)
         {
             Require.That(!type.IsAbstract, "type", type.Name, "a type that is not abstract");
@@ -78,12 +78,12 @@ static class DesignJson
         }
         catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)
         {
-            throw new ArgumentException($"mixer is {mixer}; expected a mixer that JSON can represent: {Require.Text(error)}", nameof(mixer), error);
+            throw Require.Refusal(nameof(mixer), mixer, $"a mixer that JSON can represent: {Require.Text(error)}", error);
         }
         if (!mixer.Equals(again))
-            throw new ArgumentException(
-                $"mixer is {mixer}; expected a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, "
-                + $"and lists in an {nameof(EquatableList)}.", nameof(mixer));
+            throw Require.Refusal(nameof(mixer), mixer,
+                $"a mixer that is equal when read back from JSON, not {again}. Keep every value in a property with init, and lists in an "
+                + $"{nameof(EquatableList)}");
     }
 
     public static HybridDesign Read(string json)
@@ -96,7 +96,7 @@ static class DesignJson
         }
         catch (JsonException error)
         {
-            throw new ArgumentException($"json is not a JSON document: {error.Message}", nameof(json), error);
+            throw Require.Unfit(nameof(json), $"json cannot be read: {error.Message.TrimEnd('.')}", "a JSON document", error);
         }
     }
 
@@ -112,7 +112,7 @@ static class DesignJson
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException) // the latter for unpaired surrogates, such as "\ud83d"
         {
-            throw new ArgumentException($"json is not a design: {error.Message}", "json", error);
+            throw Require.Unfit("json", $"json cannot be read: {error.Message.TrimEnd('.')}", "a design", error);
         }
         design.Check();
         return design;

@@ -11,7 +11,7 @@ public sealed class EpsilonCutoff : LogitsProcessor
 
     /// <summary>Creates a filter.</summary>
     /// <param name="epsilon">The probability, from 0 to 1; 0 keeps all tokens.</param>
-    public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.From(Bounds.ZeroToOne(epsilon, nameof(epsilon)));
+    public EpsilonCutoff(double epsilon) => this.epsilon = Scalars.From(Require.ZeroToOne(epsilon, nameof(epsilon)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

@@ -6,42 +6,42 @@ namespace HybridArchitectures.Generation;
 public sealed record GenerationOptions
 {
     /// <summary>Gets or sets the maximum number of tokens to generate for a prompt. The default is 256.</summary>
-    public int MaxNewTokens { get; init => field = Bounds.AtLeastOne(value, nameof(MaxNewTokens)); } = 256;
+    public int MaxNewTokens { get; init => field = Require.AtLeast(value, 1, nameof(MaxNewTokens)); } = 256;
 
     /// <summary>
     /// Gets or sets the temperature, by which scores are divided before sampling. 0 always selects the most probable token (greedy). The default is
     /// 1.
     /// </summary>
-    public double Temperature { get; init => field = Bounds.ZeroOrPositive(value, nameof(Temperature)); } = 1;
+    public double Temperature { get; init => field = Require.NotNegative(value, nameof(Temperature)); } = 1;
 
     /// <summary>Gets or sets the number of most probable tokens to keep. The default, null, keeps all.</summary>
-    public int? TopK { get; init => field = value is { } count ? Bounds.AtLeastOne(count, nameof(TopK)) : null; }
+    public int? TopK { get; init => field = value is { } count ? Require.AtLeast(count, 1, nameof(TopK)) : null; }
 
     /// <summary>
     /// Gets or sets the probability, in (0, 1], that the most probable tokens must reach together to be kept. The default, null, keeps all.
     /// </summary>
-    public double? TopP { get; init => field = value is { } probability ? Bounds.Fraction(probability, nameof(TopP)) : null; }
+    public double? TopP { get; init => field = value is { } probability ? Require.Fraction(probability, nameof(TopP)) : null; }
 
     /// <summary>
     /// Gets or sets the factor, in [0, 1]: tokens with at least this fraction of the probability of the most probable token are kept. The default,
     /// null, keeps all.
     /// </summary>
-    public double? MinP { get; init => field = value is { } fraction ? Bounds.ZeroToOne(fraction, nameof(MinP)) : null; }
+    public double? MinP { get; init => field = value is { } fraction ? Require.ZeroToOne(fraction, nameof(MinP)) : null; }
 
     /// <summary>
     /// Gets or sets the probability, in (0, 1], that the tokens with the most typical information content must reach together to be kept. The
     /// default, null, keeps all.
     /// </summary>
-    public double? TypicalP { get; init => field = value is { } mass ? Bounds.Fraction(mass, nameof(TypicalP)) : null; }
+    public double? TypicalP { get; init => field = value is { } mass ? Require.Fraction(mass, nameof(TypicalP)) : null; }
 
     /// <summary>Gets or sets the minimum probability of the tokens that are kept, in [0, 1]. The default, null, keeps all.</summary>
-    public double? EpsilonCutoff { get; init => field = value is { } epsilon ? Bounds.ZeroToOne(epsilon, nameof(EpsilonCutoff)) : null; }
+    public double? EpsilonCutoff { get; init => field = value is { } epsilon ? Require.ZeroToOne(epsilon, nameof(EpsilonCutoff)) : null; }
 
     /// <summary>Gets or sets the penalty on tokens that the row, including the prompt, already contains. The default, 1, is no penalty.</summary>
-    public double RepetitionPenalty { get; init => field = Bounds.Positive(value, nameof(RepetitionPenalty)); } = 1;
+    public double RepetitionPenalty { get; init => field = Require.Positive(value, nameof(RepetitionPenalty)); } = 1;
 
     /// <summary>Gets or sets the length of token sequences that must not occur twice. The default, null, allows all.</summary>
-    public int? NoRepeatNgrams { get; init => field = value is { } length ? Bounds.AtLeastOne(length, nameof(NoRepeatNgrams)) : null; }
+    public int? NoRepeatNgrams { get; init => field = value is { } length ? Require.AtLeast(length, 1, nameof(NoRepeatNgrams)) : null; }
 
     /// <summary>Gets or sets custom rules, which are applied to the scores of the model before all others. The default is none.</summary>
     public IReadOnlyList<LogitsProcessor> Processors { get; init => field = Items(value, nameof(Processors)); } = [];
@@ -83,7 +83,7 @@ public sealed record GenerationOptions
     /// Gets or sets the number of tokens per row that are read at a time from prompts, which limits memory. The default, null, means 512 on the CPU.
     /// On a GPU it is the number with which all rows together have 16,384 tokens, and at least 512.
     /// </summary>
-    public int? PrefillChunk { get; init => field = value is { } tokens ? Bounds.AtLeastOne(tokens, nameof(PrefillChunk)) : null; }
+    public int? PrefillChunk { get; init => field = value is { } tokens ? Require.AtLeast(tokens, 1, nameof(PrefillChunk)) : null; }
 
     /// <summary>
     /// Gets or sets whether decoding steps on a GPU are captured as CUDA graphs, one for each number of rows. The default is true. Tokens are the
@@ -103,7 +103,7 @@ public sealed record GenerationOptions
     {
         get;
         init => field = value is null or (>= 1 and <= MaxDraftTokens) ? value
-            : throw new ArgumentOutOfRangeException(nameof(DraftTokens), value, $"DraftTokens is {value}; expected 1 to {MaxDraftTokens}, or null");
+            : throw Require.OutOfRange(nameof(DraftTokens), value, $"1 to {MaxDraftTokens}, or null");
     }
 
     internal const int MaxDraftTokens = 7;
@@ -136,9 +136,9 @@ public sealed record GenerationOptions
     {
         foreach (string text in Items(stop, nameof(Stop)))
         {
-            if (text.Length == 0) throw new ArgumentException($"{nameof(Stop)} holds an empty text", nameof(Stop));
+            if (text.Length == 0) throw Require.Unfit(nameof(Stop), $"{nameof(Stop)} holds an empty text", "texts of at least 1 character");
             if (Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)) != text)
-                throw new ArgumentException($"{nameof(Stop)} holds half of a surrogate pair", nameof(Stop));
+                throw Require.Unfit(nameof(Stop), $"{nameof(Stop)} holds half of a surrogate pair", "whole characters");
         }
         return stop;
     }
@@ -146,6 +146,6 @@ public sealed record GenerationOptions
     static IReadOnlyList<T> Items<T>(IReadOnlyList<T> items, string name) where T : class
     {
         ArgumentNullException.ThrowIfNull(items, name);
-        return items.All(item => item is not null) ? items : throw new ArgumentException($"{name} holds a null", name);
+        return items.All(item => item is not null) ? items : throw Require.Unfit(name, $"{name} holds null", "no null");
     }
 }

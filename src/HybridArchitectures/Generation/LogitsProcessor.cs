@@ -21,10 +21,10 @@ public abstract class LogitsProcessor
         ArgumentNullException.ThrowIfNull(scores);
         ArgumentNullException.ThrowIfNull(history);
         if (scores.dim() != 2 || scores.size(1) == 0)
-            throw new ArgumentException($"scores is [{string.Join(", ", scores.shape)}]; expected (rows, vocabulary)", nameof(scores));
-        if (scores.dtype != ScalarType.Float32) throw new ArgumentException($"scores is {scores.dtype}; expected Float32", nameof(scores));
+            throw Require.Unfit(nameof(scores), $"scores is [{string.Join(", ", scores.shape)}]", "(rows, vocabulary)");
+        if (scores.dtype != ScalarType.Float32) throw Require.Refusal(nameof(scores), scores.dtype, "Float32");
         if (history.Count != scores.size(0))
-            throw new ArgumentException($"history has {history.Count} rows; scores has {scores.size(0)}", nameof(history));
+            throw Require.Unfit(nameof(history), $"history has {history.Count} rows", $"{scores.size(0)}, as scores has");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var changed = Change(scores, history);
@@ -53,5 +53,5 @@ public abstract class LogitsProcessor
     /// <summary>Returns an id of the vocabulary, or throws an exception for another id.</summary>
     private protected static long Checked(int id, long vocabulary) =>
         id >= 0 && id < vocabulary ? id
-            : throw new ArgumentOutOfRangeException("history", id, $"history holds an id outside the vocabulary of {vocabulary}");
+            : throw Require.OutOfRange("history", id, $"ids of 0 to {vocabulary - 1}");
 }

@@ -11,7 +11,7 @@ public sealed class MinP : LogitsProcessor
 
     /// <summary>Creates a filter.</summary>
     /// <param name="fraction">The fraction, from 0 to 1; 0 keeps all tokens.</param>
-    public MinP(double fraction) => this.fraction = Scalars.From(Bounds.ZeroToOne(fraction, nameof(fraction)));
+    public MinP(double fraction) => this.fraction = Scalars.From(Require.ZeroToOne(fraction, nameof(fraction)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

@@ -10,7 +10,7 @@ public sealed class NoRepeatNgrams : LogitsProcessor
 
     /// <summary>Creates a rule.</summary>
     /// <param name="length">The number of tokens of a sequence, at least 1; 1 excludes every token of the row.</param>
-    public NoRepeatNgrams(int length) => this.length = Bounds.AtLeastOne(length, nameof(length));
+    public NoRepeatNgrams(int length) => this.length = Require.AtLeast(length, 1, nameof(length));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

@@ -14,7 +14,7 @@ public sealed class RepetitionPenalty : LogitsProcessor
 
     /// <summary>Creates a rule.</summary>
     /// <param name="penalty">The penalty, positive and finite; 1 changes nothing, and less than 1 favours repetition.</param>
-    public RepetitionPenalty(double penalty) => this.penalty = Scalars.From(Bounds.Positive(penalty, nameof(penalty)));
+    public RepetitionPenalty(double penalty) => this.penalty = Scalars.From(Require.Positive(penalty, nameof(penalty)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

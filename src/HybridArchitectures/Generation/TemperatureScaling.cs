@@ -13,7 +13,7 @@ public sealed class TemperatureScaling : LogitsProcessor
 
     /// <summary>Creates a scaling.</summary>
     /// <param name="temperature">The temperature, positive and finite.</param>
-    public TemperatureScaling(double temperature) => this.temperature = Scalars.From(Bounds.Positive(temperature, nameof(temperature)));
+    public TemperatureScaling(double temperature) => this.temperature = Scalars.From(Require.Positive(temperature, nameof(temperature)));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history) => Divided(scores, temperature);

@@ -54,14 +54,13 @@ public sealed class TextGenerator : IDisposable
         {
             ModuleChecks.WeightType(type);
             if (model is not HybridLanguageModel)
-                throw new ArgumentException(
-                    $"weightType is {type}, and model is a {model.GetType().Name}; expected a {nameof(HybridLanguageModel)}, or null",
-                    nameof(weightType));
+                throw Require.Unfit(nameof(weightType), $"weightType is {type}, and model is a {model.GetType().Name}",
+                    $"a {nameof(HybridLanguageModel)}, or null");
         }
         this.weightType = weightType;
         if (tokenizer is not null && tokenizer.VocabularySize > model.VocabularySize)
-            throw new ArgumentException($"the tokenizer has {tokenizer.VocabularySize} tokens; the model's vocabulary is {model.VocabularySize}",
-                nameof(tokenizer));
+            throw Require.Unfit(nameof(tokenizer), $"tokenizer has {tokenizer.VocabularySize} tokens",
+                $"at most {model.VocabularySize}, the vocabulary size of the model");
         (this.model, this.tokenizer) = (model, tokenizer);
     }
 
@@ -243,7 +242,8 @@ public sealed class TextGenerator : IDisposable
             throw new InvalidOperationException("the prompt is a text, but the generator has no tokenizer; expected a prompt of token ids");
         bool begin = options.BeginOfText ?? tokenizer.BeginOfText is not null;
         if (begin && tokenizer.BeginOfText is null)
-            throw new ArgumentException($"{nameof(options.BeginOfText)} is asked for, but the tokenizer has no such token", nameof(options));
+            throw Require.Unfit(nameof(options),
+                $"{nameof(options.BeginOfText)} is true, but the tokenizer has no such token", "false");
         return [.. prompts.Select(prompt => tokenizer.Encode(prompt, begin, options.RecognizeSpecialTokens))];
     }
 
@@ -251,30 +251,28 @@ public sealed class TextGenerator : IDisposable
     {
         ArgumentNullException.ThrowIfNull(prompts);
         if (options.Seeds is { } seeds && seeds.Count != prompts.Count)
-            throw new ArgumentException($"{nameof(options.Seeds)} has {seeds.Count} seeds for {prompts.Count} prompts", nameof(options));
+            throw Require.Unfit(nameof(options), $"{nameof(options.Seeds)} has {seeds.Count} entries", $"{prompts.Count}, one for each prompt");
         foreach (int id in options.StopTokens ?? [])
         {
             if (tokenizer is not null && !tokenizer.Contains(id))
-                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; the tokenizer has no such token", nameof(options));
+                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", "ids of the tokenizer");
             if (id < 0 || id >= model.VocabularySize)
-                throw new ArgumentException($"{nameof(options.StopTokens)} holds {id}; expected 0 to {model.VocabularySize - 1}", nameof(options));
+                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", $"0 to {model.VocabularySize - 1}");
         }
         if (tokenizer is null && options.Stop.Count > 0)
         {
-            throw new ArgumentException(
-                $"{nameof(options.Stop)} holds {options.Stop.Count} texts; expected none, since the generator has no tokenizer", nameof(options));
+            throw Require.Unfit(nameof(options), $"{nameof(options.Stop)} holds {options.Stop.Count} texts",
+                "none, since the generator has no tokenizer");
         }
         var rows = new List<GenerationRow>();
         foreach (var prompt in prompts)
         {
             if (prompt is null) throw new ArgumentNullException(nameof(prompts), $"prompt {rows.Count} is null");
             if (prompt.Count == 0)
-                throw new ArgumentException($"prompt {rows.Count} is empty; the model needs a token to go on from, such as begin of text",
-                nameof(prompts));
+                throw Require.Unfit(nameof(prompts), $"prompt {rows.Count} is empty", "at least 1 token, such as begin of text");
             foreach (int id in prompt)
                 if (id < 0 || id >= model.VocabularySize)
-                    throw new ArgumentOutOfRangeException(
-                        nameof(prompts), id, $"prompt {rows.Count} holds an id outside the vocabulary of {model.VocabularySize}");
+                    throw Require.OutOfRange(nameof(prompts), id, $"ids of 0 to {model.VocabularySize - 1} in prompt {rows.Count}");
             rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
         }
         return rows;

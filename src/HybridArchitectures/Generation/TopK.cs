@@ -10,7 +10,7 @@ public sealed class TopK : LogitsProcessor
 
     /// <summary>Creates a filter.</summary>
     /// <param name="count">The number of tokens, at least 1. All tokens are kept if it exceeds the vocabulary.</param>
-    public TopK(int count) => this.count = Bounds.AtLeastOne(count, nameof(count));
+    public TopK(int count) => this.count = Require.AtLeast(count, 1, nameof(count));
 
     /// <inheritdoc/>
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)

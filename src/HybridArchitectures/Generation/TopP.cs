@@ -17,7 +17,7 @@ public sealed class TopP : LogitsProcessor
     /// <param name="probability">The probability, above 0 and at most 1; 1 keeps all tokens.</param>
     public TopP(double probability)
     {
-        dropped = Scalars.From(1 - Bounds.Fraction(probability, nameof(probability)));
+        dropped = Scalars.From(1 - Require.Fraction(probability, nameof(probability)));
         keepsAll = probability == 1;
     }
 

@@ -17,7 +17,7 @@ public sealed class TypicalP : LogitsProcessor
     /// <param name="mass">The probability, above 0 and at most 1; 1 keeps all tokens.</param>
     public TypicalP(double mass)
     {
-        this.mass = Scalars.From(Bounds.Fraction(mass, nameof(mass)));
+        this.mass = Scalars.From(Require.Fraction(mass, nameof(mass)));
         keepsAll = mass == 1;
     }
 

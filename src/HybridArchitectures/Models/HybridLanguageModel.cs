@@ -153,8 +153,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         RequireAlive();
         Checks.Floating(hidden);
         if (hidden.dim() == 0 || hidden.size(-1) != Design.Width)
-            throw new ArgumentException(
-                $"hidden has shape {Checks.Describe(hidden)}; expected a last dimension of {Design.Width}, the width of the model", nameof(hidden));
+            throw Require.Unfit(nameof(hidden), $"hidden has shape {Checks.Describe(hidden)}",
+                $"a last dimension of {Design.Width}, the width of the model");
         Checks.SameDevice(hidden, Embedding, "the model");
         using var scope = NewDisposeScope();
         if (Modules.Linear.IsStep(hidden))
@@ -176,9 +176,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         RequireAlive();
         CheckTargets(ids, targets);
         if (weights is not null && (weights.dtype != ScalarType.Float32 || !weights.shape.SequenceEqual(ids.shape)))
-            throw new ArgumentException(
-                $"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]; expected Float32 [{string.Join(", ", ids.shape)}], as ids",
-                nameof(weights));
+            throw Require.Unfit(nameof(weights), $"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]",
+                $"Float32 [{string.Join(", ", ids.shape)}], as ids");
         using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
@@ -223,15 +222,15 @@ public sealed partial class HybridLanguageModel : LanguageModel
     void CheckIds(Tensor ids, string name)
     {
         ArgumentNullException.ThrowIfNull(ids, name);
-        if (ids.dim() != 2) throw new ArgumentException($"{name} is [{string.Join(", ", ids.shape)}]; expected (batch, length)", name);
-        if (ids.dtype != ScalarType.Int64) throw new ArgumentException($"{name} is {ids.dtype}; expected Int64", name);
-        if (ids.device_type != Device.type) throw new ArgumentException($"{name} is on {ids.device}; the model is on {Device}", name);
+        if (ids.dim() != 2) throw Require.Unfit(name, $"{name} is [{string.Join(", ", ids.shape)}]", "(batch, length)");
+        if (ids.dtype != ScalarType.Int64) throw Require.Refusal(name, ids.dtype, "Int64");
+        if (ids.device_type != Device.type) throw Require.Refusal(name + ".device", ids.device, $"{Device}, the device of the model");
         // on the CPU the check costs little; on a GPU it would wait for the device, whose assertion detects the error
         if (ids.device_type != TorchSharp.DeviceType.CPU || ids.NumberOfElements == 0) return;
         using var scope = NewDisposeScope();
         long low = ids.min().item<long>(), high = ids.max().item<long>();
         if (low < 0 || high >= VocabularySize)
-            throw new ArgumentOutOfRangeException(name, low < 0 ? low : high, $"{name} holds an id outside the vocabulary of {VocabularySize}");
+            throw Require.OutOfRange(name, low < 0 ? low : high, $"ids of 0 to {VocabularySize - 1}");
     }
 
     static void CheckTargets(Tensor ids, Tensor targets)
@@ -239,8 +238,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         ArgumentNullException.ThrowIfNull(ids);
         ArgumentNullException.ThrowIfNull(targets);
         if (targets.dtype != ScalarType.Int64 || targets.dim() != ids.dim() || !targets.shape.SequenceEqual(ids.shape))
-            throw new ArgumentException(
-                $"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]; expected Int64 [{string.Join(", ", ids.shape)}], as ids",
-                nameof(targets));
+            throw Require.Unfit(nameof(targets), $"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]",
+                $"Int64 [{string.Join(", ", ids.shape)}], as ids");
     }
 }

@@ -64,7 +64,7 @@ public sealed class HybridStack : HybridModule
     internal HybridCache CreateCache(int batch, HybridDesign? design)
     {
         RequireAlive();
-        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
+        Require.AtLeast(batch, 1);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
         return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch])
@@ -82,12 +82,12 @@ public sealed class HybridStack : HybridModule
         RequireAlive();
         ArgumentNullException.ThrowIfNull(x);
         if (x.dim() != 3 || x.size(2) != Width)
-            throw new ArgumentException($"x is [{string.Join(", ", x.shape)}]; expected (batch, length, {Width})", nameof(x));
+            throw Require.Unfit(nameof(x), $"x is [{string.Join(", ", x.shape)}]", $"(batch, length, {Width})");
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         context.Cache?.RequireAlive();
         if (context.Cache is { } cache && cache.States.Count != blocks.Count)
-            throw new ArgumentException($"the cache was made for {cache.States.Count} blocks; this model has {blocks.Count}", nameof(context));
+            throw Require.Unfit(nameof(context), $"context has a cache for {cache.States.Count} blocks", $"{blocks.Count}, as the model has");
         using var scope = NewDisposeScope();
         using var noGrad = context.Cache is null ? null : no_grad();
         context.Begin(x.size(0), x.size(1), x.device);

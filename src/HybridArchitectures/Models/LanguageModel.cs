@@ -57,7 +57,7 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
     /// <exception cref="InvalidDataException">The file is no cache, damaged, or of another design; the message names the reason.</exception>
     public HybridCache LoadCache(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         return HybridCache.Load(path, CreateCache);
     }
 }

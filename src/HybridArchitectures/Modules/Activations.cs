@@ -24,7 +24,7 @@ static class Activations
                 // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (arXiv 1606.08415, section 2)
                 var inner = x.add(x * x * x, Cubic).mul(Slope).tanh();
                 return x.add(x * inner, Scalars.One).mul(Half);
-            default: throw new ArgumentException($"unknown activation {activation}", nameof(activation));
+            default: throw Require.OutOfRange(nameof(activation), activation, $"one of {string.Join(", ", Enum.GetNames<Activation>())}");
         }
     }
 

@@ -87,7 +87,7 @@ public sealed class Attention : Mixer
             case null: positions = context.FullAttentionPositions(); break;
             case KeyValueState all: (k, v, positions) = all.Append(k, v, context); break;
             case WindowState window: (k, v, positions) = window.Append(k, v, context); break;
-            default: throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state));
+            default: throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer");
         }
         context.Probe?.OnAttention(context, spec, q, k, positions);
         var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
@@ -103,7 +103,7 @@ public sealed class Attention : Mixer
     {
         KeyValueState all => all.Step(query, key, value, spec, context),
         WindowState window => window.Step(query, key, value, spec, context),
-        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state)),
+        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer"),
     };
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) =>

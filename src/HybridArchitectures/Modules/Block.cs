@@ -33,8 +33,9 @@ public sealed class Block : HybridModule
         if (spec.Shared is { } use)
         {
             if (transformers is null || use.Transformer >= transformers.Count)
-                throw new ArgumentException($"the block uses shared transformer {use.Transformer}; {transformers?.Count ?? 0} are given",
-                    nameof(transformers));
+                throw Require.Unfit(nameof(transformers),
+                $"transformers has {transformers?.Count ?? 0} entries",
+                $"at least {use.Transformer + 1}, because the block uses number {use.Transformer}");
             shared = Add("shared", new SharedTransformerAdapter(factory, use, transformers[use.Transformer]));
         }
         if (spec.Mixer is not null)
@@ -85,8 +86,7 @@ public sealed class Block : HybridModule
                 {
                     null => null,
                     CombinedState combined => combined,
-                    _ => throw new ArgumentException(
-                    $"a {state.GetType().Name} is not the state of a block with a shared transformer", nameof(state)),
+                    _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a block with a shared transformer"),
                 };
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;

@@ -45,7 +45,7 @@ public sealed class GatedDelta : Mixer
         {
             null => null,
             RecurrentState own => own,
-            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a gated delta net", nameof(state)),
+            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a gated delta net"),
         };
         long batch = x.size(0), length = x.size(1);
         int group = spec.ValueHeads / spec.KeyHeads, values = group * spec.ValueHeadSize;

@@ -40,8 +40,8 @@ public sealed class IntraHybrid : Mixer
                 stateSpaceWidth = mamba1.InnerWidth;
                 break;
             default:
-                throw new ArgumentException(
-                $"the state-space branch is a {spec.StateSpace.GetType().Name}; expected {nameof(Mamba1Spec)} or {nameof(Mamba2Spec)}", nameof(spec));
+                throw Require.Unfit(nameof(spec), $"the state-space branch is a {spec.StateSpace.GetType().Name}",
+                $"{nameof(Mamba1Spec)} or {nameof(Mamba2Spec)}");
         }
         if (spec.Norm == BranchNorm.Rms)
         {
@@ -68,7 +68,7 @@ public sealed class IntraHybrid : Mixer
         {
             null => null,
             CombinedState combined => combined,
-            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an intra-layer hybrid", nameof(state)),
+            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an intra-layer hybrid"),
         };
         var (scanned, values) = stateSpace.Scan(x, context, states?.StateSpace);
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);

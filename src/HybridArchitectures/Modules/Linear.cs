@@ -40,8 +40,7 @@ public sealed class Linear : HybridModule
         var (weight, bias) = (Weight, Bias);
         Checks.Floating(x);
         if (x.dim() == 0 || x.size(-1) != weight.size(1))
-            throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected a last dimension of {weight.size(1)}, the inputs of the weight",
-                nameof(x));
+            throw Require.Unfit(nameof(x), $"x has shape {Checks.Describe(x)}", $"a last dimension of {weight.size(1)}, the inputs of the weight");
         Checks.SameDevice(x, weight, "the weight");
         if (IsStep(x)) return Adapted("weight", x, FewRowsLinear.Forward(x, weight, bias));
         if (weight.dtype == x.dtype && (bias is null || bias.dtype == x.dtype)) return Adapted("weight", x, nn.functional.linear(x, weight, bias));

@@ -16,9 +16,9 @@ public sealed class LowRankAdapter : HybridModule
     public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
-        StateChecks.Size(outputs, nameof(outputs));
-        StateChecks.Size(inputs, nameof(inputs));
-        StateChecks.Size(rank, nameof(rank));
+        Require.AtLeast(outputs, 1, nameof(outputs));
+        Require.AtLeast(inputs, 1, nameof(inputs));
+        Require.AtLeast(rank, 1, nameof(rank));
         down = Add("down", new Linear(factory.Projection(rank, inputs)));
         up = Add("up", new Linear(factory.Bias(outputs, rank)));
     }

@@ -19,7 +19,8 @@ static class ModuleCatalogue
         KimiDeltaSpec kimi => new KimiDelta(factory, kimi),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),
-        _ => throw new ArgumentException($"no module for a {spec.GetType().Name}; derive own mixers from {nameof(CustomMixerSpec)}", nameof(spec)),
+        _ => throw Require.Unfit(nameof(spec), $"spec is a {spec.GetType().Name}",
+                $"a mixer of the library, or one derived from {nameof(CustomMixerSpec)}"),
     };
 
     static Mixer CreateCustom(ModuleFactory factory, CustomMixerSpec spec)
@@ -45,6 +46,6 @@ static class ModuleCatalogue
         MlpSpec mlp => new MlpFeedForward(factory, mlp),
         MixtureOfExpertsSpec experts => new MixtureOfExperts(factory, experts),
         NoFeedForward => null,
-        _ => throw new ArgumentException($"no module for a {spec.GetType().Name}", nameof(spec)),
+        _ => throw Require.Unfit(nameof(spec), $"spec is a {spec.GetType().Name}", "a feed-forward of the library"),
     };
 }

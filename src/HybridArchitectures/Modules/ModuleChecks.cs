@@ -41,6 +41,6 @@ static class ModuleChecks
     public static void WeightType(ScalarType weightType)
     {
         if (weightType is not (ScalarType.Float32 or ScalarType.BFloat16))
-            throw new ArgumentException($"weightType is {weightType}; expected Float32 or BFloat16", nameof(weightType));
+            throw Require.Refusal(nameof(weightType), weightType, "Float32 or BFloat16");
     }
 }

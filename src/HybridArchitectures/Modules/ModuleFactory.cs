@@ -31,7 +31,7 @@ public sealed class ModuleFactory : IDisposable
         StateChecks.DeviceOf(device);
         ModuleChecks.WeightType(weightType);
         WeightType = weightType;
-        TorchDevices.Require(device, nameof(device));
+        TorchDevices.EnsureUsable(device, nameof(device));
         Design = design;
         Device = device;
         NormEpsilon = design.NormEpsilon;
@@ -165,7 +165,7 @@ public sealed class ModuleFactory : IDisposable
     {
         ArgumentNullException.ThrowIfNull(values);
         foreach (var size in shape ?? [])
-            if (size < 0) throw new ArgumentException($"shape is ({string.Join(", ", shape!)}); expected sizes of at least 0", nameof(shape));
+            if (size < 0) throw Require.Unfit(nameof(shape), $"shape is ({string.Join(", ", shape!)})", "sizes of at least 0");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var parameter = new Parameter(blank && shape is not null ? Blank(shape, type) : values().to(type, Device, copy: true), requires_grad: true);

@@ -20,8 +20,8 @@ public sealed class RootMeanSquareNorm : HybridModule
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
         ArgumentNullException.ThrowIfNull(factory);
-        StateChecks.Size(width, nameof(width));
-        Checks.Positive(epsilon);
+        Require.AtLeast(width, 1, nameof(width));
+        Require.Positive(epsilon);
         this.epsilon = epsilon;
         zeroCentered = factory.Design.ZeroCenteredNorms;
         AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);

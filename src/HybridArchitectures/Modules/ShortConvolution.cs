@@ -35,7 +35,7 @@ public sealed class ShortConvolution : Mixer
         {
             null => null,
             ConvolutionState convolution => convolution,
-            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a short convolution", nameof(state)),
+            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a short convolution"),
         };
         var parts = input.Forward(x).chunk(3, -1);
         var y = StatefulConvolution.Forward(

@@ -29,7 +29,7 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
     {
         null => null,
         RecurrentState recurrent => recurrent,
-        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of a state-space mixer", nameof(state)),
+        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a state-space mixer"),
     };
 
     /// <summary>Returns the time steps after bias, softplus and limits, in float32 or wider, for <see cref="IPassProbe"/>.</summary>

@@ -43,7 +43,7 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
     public override void Rewind(StateSnapshot snapshot)
     {
         if (snapshot is not { Parts: [var first, var second] })
-            throw new ArgumentException($"the snapshot is none of a {nameof(CombinedState)}", nameof(snapshot));
+            throw Require.Unfit(nameof(snapshot), $"snapshot is a {snapshot?.GetType().Name ?? "null"}", $"a snapshot of a {nameof(CombinedState)}");
         Attention.Rewind(first);
         StateSpace.Rewind(second);
     }

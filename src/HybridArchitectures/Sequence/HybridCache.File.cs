@@ -21,7 +21,7 @@ public sealed partial class HybridCache
     public void Save(string path)
     {
         RequireAlive();
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var tensors = new Dictionary<string, Tensor> { [LengthsName] = tensor(lengths) };
@@ -70,7 +70,7 @@ public sealed partial class HybridCache
                 }
                 catch (ArgumentException error)
                 {
-                    throw new InvalidDataException($"{path}: block {block}: {HybridArchitectures.Design.Require.Text(error)}", error);
+                    throw new InvalidDataException($"{path}: block {block}: {Require.Text(error)}", error);
                 }
             }
             lengths.CopyTo(cache.lengths, 0);

@@ -88,7 +88,7 @@ public sealed partial class HybridCache : IDisposable
     public HybridCache Fork(int times)
     {
         RequireAlive();
-        ArgumentOutOfRangeException.ThrowIfLessThan(times, 1);
+        Require.AtLeast(times, 1);
         return Select([.. Enumerable.Range(0, checked(Batch * times)).Select(row => row / times)]);
     }
 
@@ -116,7 +116,7 @@ public sealed partial class HybridCache : IDisposable
         ArgumentNullException.ThrowIfNull(other);
         other.RequireAlive();
         if (other.States.Count != States.Count)
-            throw new ArgumentException($"other was made for {other.States.Count} blocks; expected {States.Count}", nameof(other));
+            throw Require.Unfit(nameof(other), $"other was made for {other.States.Count} blocks", $"{States.Count}");
         if (other.Batch == 0) return Fork();
         if (Batch == 0) return other.Fork();
         var joined = new MixerState?[States.Count];
@@ -125,7 +125,7 @@ public sealed partial class HybridCache : IDisposable
             for (int block = 0; block < joined.Length; block++)
             {
                 if (States[block] is null != other.States[block] is null)
-                    throw new ArgumentException($"block {block} has a state in one cache only", nameof(other));
+                    throw Require.Unfit(nameof(other), $"block {block} has a state in one cache only", "a state in both or in neither");
                 joined[block] = States[block]?.Append(other.States[block]!).TakeOwnership();
             }
         }
@@ -172,7 +172,8 @@ public sealed partial class HybridCache : IDisposable
     {
         RequireAlive();
         ArgumentNullException.ThrowIfNull(snapshot);
-        if (!ReferenceEquals(snapshot.Cache, this)) throw new ArgumentException("the snapshot is of another cache", nameof(snapshot));
+        if (!ReferenceEquals(snapshot.Cache, this))
+            throw Require.Unfit(nameof(snapshot), "snapshot belongs to another cache", "a snapshot of this cache");
         int place = snapshots.BinarySearch(snapshot.Number);
         if (place < 0) throw new InvalidOperationException("the snapshot is void: the cache went back behind it, or the snapshot has been disposed");
         snapshots.RemoveRange(place + 1, snapshots.Count - place - 1);
@@ -199,7 +200,7 @@ public sealed partial class HybridCache : IDisposable
     void RequireRow(int row)
     {
         if (row < 0 || row >= Batch)
-            throw new ArgumentOutOfRangeException("rows", row, Batch == 0 ? "the cache holds no rows" : $"the cache holds rows 0 to {Batch - 1}");
+            throw Require.OutOfRange("rows", row, Batch == 0 ? "no rows, because the cache is empty" : $"rows of 0 to {Batch - 1}");
     }
 
     internal void Advance(SequenceContext context)

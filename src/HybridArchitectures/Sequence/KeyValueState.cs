@@ -25,9 +25,9 @@ public sealed class KeyValueState : MixerState
     public KeyValueState(long batch, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
     {
         StateChecks.State(batch, compute, device);
-        StateChecks.Size(keyValueHeads, nameof(keyValueHeads));
-        StateChecks.Size(headSize, nameof(headSize));
-        StateChecks.Size(valueHeadSize, nameof(valueHeadSize));
+        Require.AtLeast(keyValueHeads, 1, nameof(keyValueHeads));
+        Require.AtLeast(headSize, 1, nameof(headSize));
+        Require.AtLeast(valueHeadSize, 1, nameof(valueHeadSize));
         keys = zeros([batch, 0, keyValueHeads, headSize], compute, device).DetachFromDisposeScope();
         values = zeros([batch, 0, keyValueHeads, valueHeadSize], compute, device).DetachFromDisposeScope();
     }
@@ -65,7 +65,7 @@ public sealed class KeyValueState : MixerState
     {
         ArgumentNullException.ThrowIfNull(saved);
         long slots = Slots(lengths);
-        if (saved.Count != 2) throw new ArgumentException($"{saved.Count} tensors are given for a state of 2", nameof(saved));
+        if (saved.Count != 2) throw Require.Unfit(nameof(saved), $"saved has {saved.Count} tensors", "2");
         RequireLike(saved[0], [keys.size(0), slots, keys.size(2), keys.size(3)], keys.dtype, 0);
         RequireLike(saved[1], [values.size(0), slots, values.size(2), values.size(3)], values.dtype, 1);
         Reserve(slots);
@@ -104,9 +104,8 @@ public sealed class KeyValueState : MixerState
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         if (first.dtype != second.dtype || first.size(2) != second.size(2) || first.size(3) != second.size(3))
-            throw new ArgumentException(
-                $"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}; expected {first.dtype} of {first.size(2)} heads of "
-                + $"{first.size(3)}", "other");
+            throw Require.Unfit("other", $"other holds {second.dtype} of {second.size(2)} heads of {second.size(3)}",
+                $"{first.dtype} of {first.size(2)} heads of {first.size(3)}");
         var joined = zeros([first.size(0) + second.size(0), Math.Max(first.size(1), second.size(1)), first.size(2), first.size(3)], first.dtype,
             first.device);
         joined.narrow(0, 0, first.size(0)).narrow(1, 0, first.size(1)).copy_(first);

@@ -21,22 +21,19 @@ public static class LoadBalance
     public static Tensor Loss(IReadOnlyList<Tensor> logits, int expertsPerToken, Tensor? mask = null)
     {
         ArgumentNullException.ThrowIfNull(logits);
-        if (logits.Count == 0) throw new ArgumentException("logits is empty; expected a tensor per layer", nameof(logits));
+        if (logits.Count == 0) throw Require.Unfit(nameof(logits), "logits is empty", "a tensor per layer");
         foreach (var layer in logits)
         {
             if (layer is null || layer.dim() != 2 || layer.size(0) != logits[0].size(0) || layer.size(1) != logits[0].size(1)
                 || !layer.is_floating_point())
-                throw new ArgumentException(
-                $"logits holds {(layer is null ? "null" : $"{layer.dtype} [{string.Join(", ", layer.shape)}]")}; expected floating-point (tokens, "
-                + "experts), the same for every layer",
-                    nameof(logits));
+                throw Require.Unfit(nameof(logits), $"logits holds {(layer is null ? "null" : $"{layer.dtype} [{string.Join(", ", layer.shape)}]")}",
+                "floating-point (tokens, experts), the same for every layer");
         }
         long tokens = logits[0].size(0), experts = logits[0].size(1);
         if (expertsPerToken < 1 || expertsPerToken > experts)
-            throw new ArgumentOutOfRangeException(
-                nameof(expertsPerToken), expertsPerToken, $"expertsPerToken is {expertsPerToken}; expected 1 to {experts}");
+            throw Require.OutOfRange(nameof(expertsPerToken), expertsPerToken, $"1 to {experts}");
         if (mask is not null && mask.NumberOfElements != tokens)
-            throw new ArgumentException($"mask is [{string.Join(", ", mask.shape)}]; expected {tokens} elements, one a token", nameof(mask));
+            throw Require.Unfit(nameof(mask), $"mask is [{string.Join(", ", mask.shape)}]", $"{tokens} elements, one a token");
         using var scope = NewDisposeScope();
         var real = mask?.flatten().to(logits[0].dtype);
         var terms = logits.Select(layer =>

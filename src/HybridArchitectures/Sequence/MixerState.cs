@@ -142,14 +142,14 @@ public abstract class MixerState : IDisposable
     {
         ArgumentNullException.ThrowIfNull(other);
         if (other.GetType() != GetType())
-            throw new ArgumentException($"other is a {other.GetType().Name}; expected a {GetType().Name}", nameof(other));
+            throw Require.Unfit(nameof(other), $"other is a {other.GetType().Name}", $"a {GetType().Name}");
     }
 
     static long Rows(IReadOnlyList<Tensor> tensors) => tensors.Count == 0 ? 0 : tensors[0].size(0);
 
     static void Fill(IReadOnlyList<Tensor> targets, IReadOnlyList<Tensor> values, long first, long count)
     {
-        if (values.Count != targets.Count) throw new ArgumentException($"{values.Count} tensors are given for a state of {targets.Count}");
+        if (values.Count != targets.Count) throw Require.Unfit(null, $"values has {values.Count} tensors", $"{targets.Count}, as the state has");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         for (int i = 0; i < targets.Count; i++)
@@ -163,7 +163,7 @@ public abstract class MixerState : IDisposable
     private protected static void RequireLike(Tensor value, long[] shape, ScalarType type, int index)
     {
         if (value.dtype != type || !value.shape.SequenceEqual(shape))
-            throw new ArgumentException(
-                $"tensor {index} is {value.dtype}[{string.Join(", ", value.shape)}]; the state's is {type}[{string.Join(", ", shape)}]");
+            throw Require.Unfit(null,
+                $"tensor {index} is {value.dtype}[{string.Join(", ", value.shape)}]", $"{type}[{string.Join(", ", shape)}], as the state has");
     }
 }

@@ -31,8 +31,7 @@ public sealed class SequenceContext : IDisposable
     public SequenceContext(SequenceLayout? layout = null, HybridCache? cache = null)
     {
         if (cache is not null && layout?.DocumentIds is not null)
-            throw new ArgumentException("a cache continues one document a row; packed rows cannot be added to it: pass each document as a row",
-                nameof(layout));
+            throw Require.Unfit(nameof(layout), "layout has packed rows, but cache is given", "one document per row with a cache");
         Layout = layout;
         Cache = cache;
     }
@@ -56,7 +55,7 @@ public sealed class SequenceContext : IDisposable
     public static SequenceContext FromMask(Tensor mask, HybridCache? cache = null)
     {
         ArgumentNullException.ThrowIfNull(mask);
-        if (mask.dim() != 2) throw new ArgumentException($"the mask has {mask.dim()} dimensions; expected 2 (batch, length)", nameof(mask));
+        if (mask.dim() != 2) throw Require.Unfit(nameof(mask), $"the mask has {mask.dim()} dimensions", "2 (batch, length)");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var real = mask.to(ScalarType.Int64).ne(Scalars.Zero);
@@ -174,9 +173,9 @@ public sealed class SequenceContext : IDisposable
     internal void Begin(long batch, long length, Device device)
     {
         if (Layout is not null && (Layout.Batch != batch || Layout.Length != length))
-            throw new ArgumentException($"the layout describes ({Layout.Batch}, {Layout.Length}) tokens; the input is ({batch}, {length})");
+            throw Require.Unfit(null, $"layout has ({Layout.Batch}, {Layout.Length}) tokens", $"({batch}, {length}), as the input has");
         if (Cache is not null && Cache.Batch != batch)
-            throw new ArgumentException($"the cache holds {Cache.Batch} rows; the input has {batch}");
+            throw Require.Unfit(null, $"cache has {Cache.Batch} rows", $"{batch}, as the input has");
         Release();
         (Batch, Length, Device) = (batch, length, device);
         PastLengths = Cache is null ? new long[batch] : [.. Cache.Lengths];
@@ -194,7 +193,7 @@ public sealed class SequenceContext : IDisposable
     {
         if (!begun) Begin(x.size(0), x.size(1), x.device);
         else if (Batch != x.size(0) || Length != x.size(1))
-            throw new ArgumentException($"x has shape {Checks.Describe(x)}; expected ({Batch}, {Length}, width), as the context's pass", nameof(x));
+            throw Require.Unfit(nameof(x), $"x has shape {Checks.Describe(x)}", $"({Batch}, {Length}, width), as the context's pass");
     }
 
     Tensor ComputePositions()

@@ -10,13 +10,13 @@ static class StateChecks
     public static void ComputeType(ScalarType compute)
     {
         if (compute is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"compute is {compute}; expected Float32 or BFloat16, or Float64 to check against", nameof(compute));
+            throw Require.Refusal(nameof(compute), compute, "Float32 or BFloat16, or Float64 to check against");
     }
 
     /// <summary>Refuses what no state can be made of.</summary>
     public static void State(long batch, ScalarType compute, Device device)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
+        Require.AtLeast(batch, 1);
         ComputeType(compute);
         DeviceOf(device);
     }
@@ -26,13 +26,6 @@ static class StateChecks
     {
         ArgumentNullException.ThrowIfNull(device);
         if (!Enum.IsDefined(device.type))
-            throw new ArgumentException($"device is of type {device.type}; expected one of {string.Join(", ", Enum.GetNames<DeviceType>())}",
-            nameof(device));
-    }
-
-    /// <summary>Refuses a size below 1.</summary>
-    public static void Size(long value, string name)
-    {
-        if (value < 1) throw new ArgumentOutOfRangeException(name, value, $"{name} is {value}; expected at least 1");
+            throw Require.Unfit(nameof(device), $"device is of type {device.type}", $"one of {string.Join(", ", Enum.GetNames<DeviceType>())}");
     }
 }

@@ -28,11 +28,11 @@ public sealed class WindowState : MixerState
     static long Rows(long batch, int window, int sinks, int keyValueHeads, int headSize, int valueHeadSize, ScalarType compute, Device device)
     {
         StateChecks.State(batch, compute, device);
-        StateChecks.Size(window, nameof(window));
-        ArgumentOutOfRangeException.ThrowIfNegative(sinks);
-        StateChecks.Size(keyValueHeads, nameof(keyValueHeads));
-        StateChecks.Size(headSize, nameof(headSize));
-        StateChecks.Size(valueHeadSize, nameof(valueHeadSize));
+        Require.AtLeast(window, 1, nameof(window));
+        Require.AtLeast(sinks, 0);
+        Require.AtLeast(keyValueHeads, 1, nameof(keyValueHeads));
+        Require.AtLeast(headSize, 1, nameof(headSize));
+        Require.AtLeast(valueHeadSize, 1, nameof(valueHeadSize));
         return batch;
     }
 

@@ -24,10 +24,10 @@ public static class AtomicWrite
     /// <param name="write">Writes a new file at the path that it receives.</param>
     public static void File(string path, Action<string> write)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         ArgumentNullException.ThrowIfNull(write);
         var full = Path.GetFullPath(path);
-        if (Directory.Exists(full)) throw new ArgumentException($"'{path}' is a folder; expected a file", nameof(path));
+        if (Directory.Exists(full)) throw Require.Unfit(nameof(path), $"'{path}' is a folder", "a file");
         if (!Directory.Exists(Path.GetDirectoryName(full)))
             throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' for '{Path.GetFileName(full)}'");
         var temporary = Beside(full, NewMark(), "new");
@@ -74,11 +74,12 @@ public static class AtomicWrite
     /// </remarks>
     public static void Folder(string folder, Action<string> write, IReadOnlyCollection<string>? files = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         ArgumentNullException.ThrowIfNull(write);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        if (System.IO.File.Exists(full)) throw new ArgumentException($"'{folder}' is a file; expected a folder", nameof(folder));
-        var parent = Path.GetDirectoryName(full) ?? throw new ArgumentException($"'{folder}' cannot be replaced", nameof(folder));
+        if (System.IO.File.Exists(full)) throw Require.Unfit(nameof(folder), $"'{folder}' is a file", "a folder");
+        var parent = Path.GetDirectoryName(full)
+            ?? throw Require.Unfit(nameof(folder), $"folder is '{folder}', which cannot be replaced", "a folder below another one");
         Directory.CreateDirectory(parent);
         Recover(full);
         RequireOnly(files, full, folder);
@@ -110,9 +111,8 @@ public static class AtomicWrite
     {
         var there = files is not null && Directory.Exists(full) ? Directory.EnumerateFileSystemEntries(full).Select(Path.GetFileName) : [];
         if (there.FirstOrDefault(name => !files!.Contains(name)) is { } foreign)
-            throw new ArgumentException(
-                $"'{folder}' contains '{foreign}', which would be deleted; "
-                + $"expected a new folder, or one with only {string.Join(", ", files!)}", nameof(folder));
+            throw Require.Unfit(nameof(folder), $"folder is '{folder}', which contains '{foreign}'",
+                $"a new folder, or one with only {string.Join(", ", files!)}, because its content would be deleted");
     }
 
     // requires the lock of the folder
@@ -143,7 +143,7 @@ public static class AtomicWrite
     /// <remarks>If the reader has no write permission, there is no lock, and <paramref name="open"/> may see files of two versions.</remarks>
     internal static T Read<T>(string folder, Func<T> open)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         Recover(folder);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         PathLock? held = null;
@@ -161,7 +161,7 @@ public static class AtomicWrite
     /// <summary>Completes an exchange of <paramref name="folder"/> that a dying process left unfinished, if any.</summary>
     public static void Recover(string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         if (Directory.Exists(full) || !Leftovers(full, "old").Any()) return;
         using var held = Lock(full);
@@ -185,7 +185,7 @@ public static class AtomicWrite
     /// <summary>Completes every exchange of a folder inside <paramref name="parent"/> that a dying process left unfinished.</summary>
     public static void RecoverAll(string parent)
     {
-        ArgumentException.ThrowIfNullOrEmpty(parent);
+        Require.NotEmpty(parent);
         foreach (var path in Hidden(parent, "", ".old"))
         {
             var name = Path.GetFileName(path);

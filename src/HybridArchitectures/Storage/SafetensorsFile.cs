@@ -46,7 +46,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// </exception>
     public static SafetensorsFile Open(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         RegularFile.Require(path);
         var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, FileOptions.SequentialScan);
         try
@@ -106,8 +106,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         ArgumentNullException.ThrowIfNull(target);
         var entry = this[name];
         if (!entry.Shape.SequenceEqual(target.shape))
-            throw new ArgumentException(
-                $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]; expected [{string.Join(", ", target.shape)}]", nameof(target));
+            throw Require.Unfit(nameof(target), $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]",
+                $"[{string.Join(", ", target.shape)}]");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         if (entry.ByteCount > 0 && ParallelRead.Serves(entry.Type, target)) ParallelRead.Fill(file, entry.Offset, entry.Type, target, Path);
@@ -198,16 +198,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="ArgumentException">A name occurs twice or is reserved, or the format does not support the dtype of a tensor.</exception>
     public static void Write(string path, IEnumerable<KeyValuePair<string, Tensor>> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
+        Require.NotEmpty(path);
         ArgumentNullException.ThrowIfNull(tensors);
         var items = new List<(string Name, Tensor Value, string Type, int Size)>();
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, tensor) in tensors)
         {
             if (name == "__metadata__" || !names.Add(name))
-                throw new ArgumentException($"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "occurs twice")}", nameof(tensors));
+                throw Require.Unfit(nameof(tensors), $"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "occurs twice")}",
+                    "another name");
             var (type, size) = SafetensorsTypes.FromScalarType(tensor.dtype)
-                ?? throw new ArgumentException($"tensor '{name}' is {tensor.dtype}; the format has {SafetensorsTypes.Names}", nameof(tensors));
+                ?? throw Require.Unfit(nameof(tensors), $"tensor '{name}' is {tensor.dtype}", $"one of {SafetensorsTypes.Names}");
             items.Add((name, tensor, type, size));
         }
         // large elements first, so that every tensor begins at a multiple of its element size

@@ -190,8 +190,8 @@ static class SafetensorsHeader
         }
         int length = (int)(buffer.Length + 7) / 8 * 8;
         if (length > MaximumBytes)
-            throw new ArgumentException(
-                $"the names, shapes and metadata have {length} bytes; expected at most {MaximumBytes}, the limit of a safetensors header");
+            throw Require.Unfit(null,
+                $"the names, shapes and metadata have {length} bytes", $"at most {MaximumBytes}, the limit of a safetensors header");
         var result = new byte[8 + length];
         System.Buffers.Binary.BinaryPrimitives.WriteInt64LittleEndian(result, length);
         buffer.GetBuffer().AsSpan(0, (int)buffer.Length).CopyTo(result.AsSpan(8));

@@ -59,7 +59,7 @@ public sealed class BytePairTokenizer : Tokenizer
     /// <exception cref="InvalidDataException">A file is damaged or has another format. The message names the position and the reason.</exception>
     public static new BytePairTokenizer Load(string path)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        Require.NotBlank(path);
         if (Directory.Exists(path)) path = Path.Combine(path, FileName);
         if (!File.Exists(path)) throw new FileNotFoundException(HubNames.NoFile(path), path);
         var file = BytePairFile.Read(path);
@@ -76,7 +76,7 @@ public sealed class BytePairTokenizer : Tokenizer
         }
         catch (ArgumentException error)
         {
-            throw new InvalidDataException($"{path}: {HybridArchitectures.Design.Require.Text(error)}", error);
+            throw new InvalidDataException($"{path}: {Require.Text(error)}", error);
         }
     }
 

@@ -78,7 +78,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the line or position.</exception>
     public static new Llama3Tokenizer Load(string path)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        Require.NotBlank(path);
         if (Directory.Exists(path))
         {
             string[] names = ["tokenizer.json", "tokenizer.model", Path.Combine("original", "tokenizer.model")];
@@ -97,7 +97,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <exception cref="ArgumentException">A special token is empty or occurs twice.</exception>
     public static Llama3Tokenizer FromRankFile(string path, IReadOnlyList<string>? specialTokens = null)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        Require.NotBlank(path);
         byte[]?[] ranks = RankFile.Read(path);
         int first = ranks.Length;
         var added = (specialTokens ?? Llama32SpecialTokens).Select((text, index) => new AddedToken(first + index, text)).ToArray();
@@ -113,7 +113,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// <exception cref="InvalidDataException">The file is damaged or describes another kind of tokenizer. The message names the position.</exception>
     public static Llama3Tokenizer FromJson(string path)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        Require.NotBlank(path);
         var json = TokenizerJson.Read(path);
         return new(json.Tokens, json.Added, json.Pattern, Stop(path), json.BeginOfText, json.Trimming);
     }
@@ -211,7 +211,7 @@ public sealed class Llama3Tokenizer : Tokenizer
         ChatRole.User => "user",
         ChatRole.Assistant => "assistant",
         ChatRole.Tool => "ipython",
-        _ => throw new ArgumentOutOfRangeException(nameof(role), role, "not a role"),
+        _ => throw Require.OutOfRange(nameof(role), role, $"one of {string.Join(", ", Enum.GetNames<ChatRole>())}"),
     };
 
     // the trim of the template also removes the separators U+001C to U+001F

@@ -21,20 +21,19 @@ public abstract class Tokenizer
     /// <exception cref="ArgumentException">Two tokens have the same id or text, a text is empty, or an id is outside the vocabulary.</exception>
     protected Tokenizer(int vocabularySize, IEnumerable<AddedToken> addedTokens)
     {
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(vocabularySize);
+        Require.AtLeast(vocabularySize, 1);
         ArgumentNullException.ThrowIfNull(addedTokens);
         VocabularySize = vocabularySize;
         foreach (var token in addedTokens)
         {
-            if (string.IsNullOrEmpty(token.Text)) throw new ArgumentException($"added token {token.Id} has no text", nameof(addedTokens));
+            if (string.IsNullOrEmpty(token.Text)) throw Require.Unfit(nameof(addedTokens), $"added token {token.Id} has no text", "a text");
             if (token.Id < 0 || token.Id >= vocabularySize)
-                throw new ArgumentException($"added token \"{token.Text}\" has id {token.Id}; expected 0 to {vocabularySize - 1}",
-                    nameof(addedTokens));
+                throw Require.Unfit(nameof(addedTokens), $"added token \"{token.Text}\" has id {token.Id}", $"0 to {vocabularySize - 1}");
             if (!addedByText.TryAdd(token.Text, token))
-                throw new ArgumentException($"added token \"{token.Text}\" occurs twice", nameof(addedTokens));
+                throw Require.Unfit(nameof(addedTokens), $"added token \"{token.Text}\" occurs twice", "each text once");
             if (!addedById.TryAdd(token.Id, token))
-                throw new ArgumentException($"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}",
-                    nameof(addedTokens));
+                throw Require.Unfit(nameof(addedTokens),
+                    $"added tokens \"{addedById[token.Id].Text}\" and \"{token.Text}\" share id {token.Id}", "each id once");
         }
         SpecialTokens = addedByText.Values.Where(token => token.Special).ToDictionary(token => token.Text, token => token.Id, StringComparer.Ordinal);
         specialAlone = new(() => new(addedByText.Values.Where(token => token.Special).Select(token => (token.Text, token))));
@@ -54,7 +53,7 @@ public abstract class Tokenizer
     /// <exception cref="InvalidDataException">A file is damaged. The message names the position and the reason.</exception>
     public static IReadOnlyList<int> ReadStopTokens(string folder)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(folder);
+        Require.NotBlank(folder);
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         return FolderTokens.ReadStop(folder);
     }
@@ -70,7 +69,7 @@ public abstract class Tokenizer
     /// <exception cref="InvalidDataException">The file is damaged or has another format. The message names the position and the reason.</exception>
     public static Tokenizer Load(string path)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(path);
+        Require.NotBlank(path);
         string json = Directory.Exists(path) ? Path.Combine(path, FileName) : path;
         if (!json.EndsWith(".json", StringComparison.OrdinalIgnoreCase) || !File.Exists(json)) return Llama3Tokenizer.Load(path);
         return Llama3Tokenizer.IsLlama3(json) ? Llama3Tokenizer.Load(json) : BytePairTokenizer.Load(json);
@@ -105,7 +104,7 @@ public abstract class Tokenizer
         var bytes = id < 0 || id >= VocabularySize ? default : PlainBytes(id);
         return bytes.Length > 0
             ? bytes
-            : throw new ArgumentOutOfRangeException(nameof(id), id, $"no token has this id; the vocabulary has {VocabularySize}");
+            : throw Require.OutOfRange(nameof(id), id, $"the id of a token, 0 to {VocabularySize - 1}");
     }
 
     /// <summary>Returns the printable spelling of a token ("Ġhello" for " hello"). An added token is returned as its text.</summary>
@@ -220,7 +219,8 @@ public abstract class Tokenizer
     /// <summary>Gets how white space is removed from spans. Null if spans include it.</summary>
     private protected virtual TrimmedSpans? Trimming => null;
 
-    int RequireBeginOfText() => BeginOfText ?? throw new ArgumentException("the tokenizer has no begin-of-text token", "beginOfText");
+    int RequireBeginOfText() => BeginOfText
+        ?? throw Require.Unfit("beginOfText", "beginOfText is true, but the tokenizer has no such token", "false");
 
     void EncodeInto(string text, bool recognizeSpecial, List<int> ids, List<TextSpan>? spans = null)
     {

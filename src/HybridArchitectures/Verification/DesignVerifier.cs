@@ -54,9 +54,9 @@ public static class DesignVerifier
     {
         ArgumentNullException.ThrowIfNull(model);
         options ??= new();
-        if (options.Length < 12) throw new ArgumentException($"options.Length is {options.Length}; expected at least 12", nameof(options));
+        if (options.Length < 12) throw Require.Unfit(nameof(options), $"options.Length is {options.Length}", "at least 12");
         if (options.Tolerance is { } tolerance && !(tolerance > 0))
-            throw new ArgumentException($"options.Tolerance is {tolerance}; expected more than 0", nameof(options));
+            throw Require.Unfit(nameof(options), $"options.Tolerance is {tolerance}", "more than 0");
         using var scope = NewDisposeScope();
         using var probe = new LayerProbe(model);
         var checks = new InvarianceChecks(model, probe, options);

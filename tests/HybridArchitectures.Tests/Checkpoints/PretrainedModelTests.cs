@@ -513,7 +513,7 @@ public sealed class PretrainedModelTests : IDisposable
                 }
                 catch (ArgumentException refusal)
                 {
-                    Assert.Contains("cannot express the design", refusal.Message);
+                    Assert.Contains("cannot be expressed as", refusal.Message);
                     refused++;
                     continue;
                 }

@@ -82,8 +82,8 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
                 sharedOutput);
             if (shape.ForwardShared <= sharedMemory) return shape;
         }
-        throw new ArgumentException($"heads of {headSize} and {valueSize} elements do not fit {sharedMemory} bytes of shared memory",
-            nameof(sharedMemory));
+        throw Require.Unfit(nameof(sharedMemory), $"sharedMemory is {sharedMemory} bytes",
+            $"enough for heads of {headSize} and {valueSize} elements");
     }
 
     static int Tiles(long size) => (int)(size + 63) / 64;

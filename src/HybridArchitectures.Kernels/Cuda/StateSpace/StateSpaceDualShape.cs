@@ -109,7 +109,8 @@ sealed record StateSpaceDualShape(
             shape = shape with { Heads = (int)Math.Min(headsPerGroup, Math.Max(1, 8 / shape.Tiles / shape.HeadWarps)) };
             if (shape.Fits(sharedMemory)) return shape;
         }
-        throw new ArgumentException($"{states} states of {headSize} channels do not fit {sharedMemory} bytes of shared memory", nameof(states));
+        throw Require.Unfit(nameof(states), $"states is {states} of {headSize} channels",
+            $"a number that fits {sharedMemory} bytes of shared memory");
     }
 
     bool Fits(int sharedMemory) => Math.Max(Math.Max(WalkShared, StatesShared), PairShared) <= sharedMemory;

@@ -41,8 +41,8 @@ static class StateUpdateCuda
             together &= tensor is null || (tensor.dtype == x.dtype && CudaMemory.Address(tensor) % 16 == 0);
         together &= x.stride(0) % 4 == 0;
         if (!together && rows >= int.MaxValue)
-            throw new ArgumentException(
-            $"state has {rows} rows of {states} numbers; the CUDA back end takes up to 2^31 - 1 of other than 32, 64, 128 or 256", nameof(state));
+            throw Require.Unfit(nameof(state), $"state has {rows} rows of {states} numbers",
+                "at most 2^31 - 1 rows of 32, 64, 128 or 256 numbers for the CUDA back end");
         long lanes = 1;
         while (lanes < 32 && lanes * (wide ? 4 : 1) < states) lanes *= 2;
         var arguments = new Arguments

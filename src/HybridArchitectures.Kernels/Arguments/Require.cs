@@ -1,0 +1,128 @@
+using System.Collections;
+using System.Globalization;
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace HybridArchitectures.Kernels.Arguments;
+
+/// <summary>
+/// Checks arguments and creates the exceptions for unfit ones. It is the only place that words them: every message reads
+/// "name is VALUE; expected EXPECTED.", or, where a property of the argument is unfit, "x has shape VALUE; expected EXPECTED."
+/// </summary>
+static class Require
+{
+    /// <summary>The maximum of widths and counts. It prevents an overflow of parameter counts.</summary>
+    public const int MaxSize = 1 << 20;
+
+    /// <summary>Throws an <see cref="ArgumentException"/> unless a condition holds.</summary>
+    public static void That(bool holds, string name, object? value, string expected)
+    {
+        if (!holds) throw Refusal(name, value, expected);
+    }
+
+    /// <summary>Throws an <see cref="ArgumentOutOfRangeException"/> unless a condition holds.</summary>
+    public static void InRange<T>(bool holds, string name, T value, string expected)
+    {
+        if (!holds) throw OutOfRange(name, value, expected);
+    }
+
+    /// <summary>Checks a minimum and returns the value.</summary>
+    public static T AtLeast<T>(T value, T minimum, [CallerArgumentExpression(nameof(value))] string name = "") where T : INumber<T> =>
+        value >= minimum ? value : throw OutOfRange(name, value, $"at least {minimum}");
+
+    /// <summary>Checks a width or a count: 1 to <see cref="MaxSize"/>.</summary>
+    public static void Size(long value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        InRange(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
+
+    /// <summary>Checks that a number is finite and above 0, and returns it.</summary>
+    public static double Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        double.IsFinite(value) && value > 0 ? value : throw OutOfRange(name, value, "a finite number above 0");
+
+    /// <summary>Checks that a number is finite and at least 0, and returns it.</summary>
+    public static double NotNegative(double value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        double.IsFinite(value) && value >= 0 ? value : throw OutOfRange(name, value, "a finite number of at least 0");
+
+    /// <summary>Checks that a number is above 0 and at most 1, and returns it.</summary>
+    public static double Fraction(double value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        value is > 0 and <= 1 ? value : throw OutOfRange(name, value, "a number above 0 and at most 1");
+
+    /// <summary>Checks that a number is from 0 to 1, and returns it.</summary>
+    public static double ZeroToOne(double value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        value is >= 0 and <= 1 ? value : throw OutOfRange(name, value, "a number from 0 to 1");
+
+    /// <summary>Checks that one size divides another.</summary>
+    public static void Divides(int divisor, string divisorName, int value, string valueName) =>
+        InRange(divisor > 0 && value % divisor == 0, divisorName, divisor, $"a divisor of {valueName} = {value}");
+
+    /// <summary>Checks that an enumeration defines a value.</summary>
+    public static void Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "") where T : struct, Enum =>
+        InRange(Enum.IsDefined(value), name, value, $"one of {string.Join(", ", Enum.GetNames<T>())}");
+
+    /// <summary>Checks that a part of an argument is not null.</summary>
+    public static void Present(object? value, string name, string expected) => That(value is not null, name, value, expected);
+
+    /// <summary>Checks that a text is neither null nor empty.</summary>
+    public static void NotEmpty(string? value, [CallerArgumentExpression(nameof(value))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(value, name);
+        That(value.Length > 0, name, value, "a text that is not empty");
+    }
+
+    /// <summary>Checks that a text is not null and has a character other than white space.</summary>
+    public static void NotBlank(string? value, [CallerArgumentExpression(nameof(value))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(value, name);
+        That(!string.IsNullOrWhiteSpace(value), name, value, "a text that is not blank");
+    }
+
+    /// <summary>Creates the exception for an unfit value.</summary>
+    public static ArgumentException Refusal(string name, object? value, string expected, Exception? inner = null) =>
+        new(Message($"{name} is {Show(value)}", expected), Parameter(name), inner);
+
+    /// <summary>Creates the exception for a number outside its range.</summary>
+    public static ArgumentOutOfRangeException OutOfRange(string name, object? value, string expected) =>
+        new(Parameter(name), Message($"{name} is {Show(value)}", expected));
+
+    /// <summary>Creates the exception for an unfit property of an argument, such as "x has shape (2, 3)".</summary>
+    public static ArgumentException Unfit(string? name, string found, string expected, Exception? inner = null) =>
+        new(Message(found, expected), name, inner);
+
+    /// <summary>Returns the message of every exception: "FOUND; expected EXPECTED."</summary>
+    public static string Message(string found, string expected) => expected.EndsWith('.') ? $"{found}; expected {expected}"
+        : $"{found}; expected {expected}.";
+
+    /// <summary>Runs a check and prepends the position to the message of its exception.</summary>
+    public static void Within(string place, Action check)
+    {
+        try
+        {
+            check();
+        }
+        catch (ArgumentException refusal)
+        {
+            throw new ArgumentException($"{place}: {Text(refusal)}", refusal.ParamName, refusal);
+        }
+    }
+
+    /// <summary>
+    /// Returns the message of an exception without the suffix "(Parameter 'name')" that the runtime appends, so that other messages can contain it.
+    /// </summary>
+    public static string Text(Exception error)
+    {
+        if (error is not ArgumentException { ParamName: { } name }) return error.Message;
+        string suffix = $" (Parameter '{name}')";
+        return error.Message.EndsWith(suffix, StringComparison.Ordinal) ? error.Message[..^suffix.Length] : error.Message;
+    }
+
+    // "options.Rank" and "slots[3]" belong to the parameters "options" and "slots"
+    static string Parameter(string name) => name.IndexOfAny(['.', '[', ' ']) is var end and > 0 ? name[..end] : name;
+
+    static string Show(object? value) => value switch
+    {
+        null => "null",
+        string text => $"\"{text}\"",
+        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+        ICollection list => $"({string.Join(", ", list.Cast<object?>().Select(Show))})",
+        _ => value.ToString() ?? "null",
+    };
+}
