@@ -68,7 +68,7 @@ static class DesignArgument
             string[] pair = part.Split('=');
             if (pair.Length != 2 || !Known.Contains(pair[0]) || !int.TryParse(pair[1], NumberStyles.None, CultureInfo.InvariantCulture,
                 out int value))
-                throw Require.Unfit("design", $"design has size '{part}'",
+                throw Require.Unfit("design", $"design size is '{part}'",
                     $"one of {string.Join(", ", Known)} with a whole number, such as width=256");
             sizes[pair[0]] = value;
         }

@@ -67,6 +67,7 @@ public class RefusalTests
         {
             Assert.True(e.InnerException is ArgumentException { ParamName.Length: > 0 },
                 $"{what}: {e.InnerException!.GetType().Name}: {e.InnerException.Message.Split('\n')[0]}");
+            if (e.InnerException is not ArgumentNullException) Assert.Matches(@"^.+; expected .+\. \(Parameter '\w+'\)$", e.InnerException.Message);
         }
     }
 }

@@ -83,6 +83,10 @@ static class Require
     public static ArgumentOutOfRangeException OutOfRange(string name, object? value, string expected) =>
         new(Parameter(name), Message($"{name} is {Show(value)}", expected));
 
+    /// <summary>Creates the exception for a number outside its range in a list or tensor.</summary>
+    public static ArgumentOutOfRangeException Holding(string name, object? value, string expected) =>
+        new(Parameter(name), Message($"{name} holds {Show(value)}", expected));
+
     /// <summary>Creates the exception for an unfit property of an argument, such as "x has shape (2, 3)".</summary>
     public static ArgumentException Unfit(string? name, string found, string expected, Exception? inner = null) =>
         new(Message(found, expected), name, inner);

@@ -53,5 +53,5 @@ public abstract class LogitsProcessor
     /// <summary>Returns an id of the vocabulary, or throws an exception for another id.</summary>
     private protected static long Checked(int id, long vocabulary) =>
         id >= 0 && id < vocabulary ? id
-            : throw Require.OutOfRange("history", id, $"ids of 0 to {vocabulary - 1}");
+            : throw Require.Holding("history", id, $"0 to {vocabulary - 1}, the ids of the vocabulary");
 }

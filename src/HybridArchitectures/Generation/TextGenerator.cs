@@ -272,7 +272,7 @@ public sealed class TextGenerator : IDisposable
                 throw Require.Unfit(nameof(prompts), $"prompt {rows.Count} is empty", "at least 1 token, such as begin of text");
             foreach (int id in prompt)
                 if (id < 0 || id >= model.VocabularySize)
-                    throw Require.OutOfRange(nameof(prompts), id, $"ids of 0 to {model.VocabularySize - 1} in prompt {rows.Count}");
+                    throw Require.Holding($"prompts[{rows.Count}]", id, $"0 to {model.VocabularySize - 1}, the ids of the vocabulary");
             rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
         }
         return rows;

@@ -230,7 +230,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var scope = NewDisposeScope();
         long low = ids.min().item<long>(), high = ids.max().item<long>();
         if (low < 0 || high >= VocabularySize)
-            throw Require.OutOfRange(name, low < 0 ? low : high, $"ids of 0 to {VocabularySize - 1}");
+            throw Require.Holding(name, low < 0 ? low : high, $"0 to {VocabularySize - 1}, the ids of the vocabulary");
     }
 
     static void CheckTargets(Tensor ids, Tensor targets)

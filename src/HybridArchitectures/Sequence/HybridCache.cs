@@ -200,7 +200,7 @@ public sealed partial class HybridCache : IDisposable
     void RequireRow(int row)
     {
         if (row < 0 || row >= Batch)
-            throw Require.OutOfRange("rows", row, Batch == 0 ? "no rows, because the cache is empty" : $"rows of 0 to {Batch - 1}");
+            throw Require.Holding("rows", row, Batch == 0 ? "none, because the cache is empty" : $"0 to {Batch - 1}");
     }
 
     internal void Advance(SequenceContext context)

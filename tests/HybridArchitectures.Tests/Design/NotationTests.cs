@@ -63,17 +63,17 @@ public class NotationTests
     [Fact]
     public void Bad_numbers_and_words_are_refused_by_name()
     {
-        Assert.Equal("offset", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 4, 4).Blocks()).ParamName);
-        Assert.Equal("period", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 0, 0).Blocks()).ParamName);
-        Assert.Equal("expertOffset", Assert.Throws<ArgumentException>(() => new PeriodPattern(8, 4, 0, 2, 2).Blocks()).ParamName);
-        Assert.Contains("indices is 8; expected 0 to 7", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 8])).Message);
-        Assert.Contains("3 twice", Assert.Throws<ArgumentException>(() => AttentionIndices.Parse(8, [3, 3])).Message);
-        Assert.Contains("position 1", Assert.Throws<ArgumentException>(() => LayerTypes.Parse(["mamba", "mambo"])).Message);
+        Assert.Equal("offset", Assert.ThrowsAny<ArgumentException>(() => new PeriodPattern(8, 4, 4).Blocks()).ParamName);
+        Assert.Equal("period", Assert.ThrowsAny<ArgumentException>(() => new PeriodPattern(8, 0, 0).Blocks()).ParamName);
+        Assert.Equal("expertOffset", Assert.ThrowsAny<ArgumentException>(() => new PeriodPattern(8, 4, 0, 2, 2).Blocks()).ParamName);
+        Assert.Contains("indices is 8; expected 0 to 7", Assert.ThrowsAny<ArgumentException>(() => AttentionIndices.Parse(8, [3, 8])).Message);
+        Assert.Contains("3 twice", Assert.ThrowsAny<ArgumentException>(() => AttentionIndices.Parse(8, [3, 3])).Message);
+        Assert.Contains("position 1", Assert.ThrowsAny<ArgumentException>(() => LayerTypes.Parse(["mamba", "mambo"])).Message);
         var kinds = new Dictionary<string, string> { ["a"] = "T", ["m"] = "M", ["two"] = "MM" };
-        Assert.Contains("divides depth = 8", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["a", "m", "m"], kinds)).Message);
-        Assert.Contains("one of a, m", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["x"], kinds)).Message);
-        Assert.Contains("one block", Assert.Throws<ArgumentException>(() => RepeatedPattern.Parse(8, ["two"], kinds)).Message);
-        Assert.Contains("0 to 7", Assert.Throws<ArgumentException>(
+        Assert.Contains("divides depth = 8", Assert.ThrowsAny<ArgumentException>(() => RepeatedPattern.Parse(8, ["a", "m", "m"], kinds)).Message);
+        Assert.Contains("one of a, m", Assert.ThrowsAny<ArgumentException>(() => RepeatedPattern.Parse(8, ["x"], kinds)).Message);
+        Assert.Contains("one block", Assert.ThrowsAny<ArgumentException>(() => RepeatedPattern.Parse(8, ["two"], kinds)).Message);
+        Assert.Contains("0 to 7", Assert.ThrowsAny<ArgumentException>(
             () => RepeatedPattern.Parse(8, ["a"], kinds, new Dictionary<int, string> { [8] = "m" })).Message);
         Assert.Equal("MTTM", string.Concat(RepeatedPattern.Parse(4, ["m", "a"], kinds, new Dictionary<int, string> { [2] = "a", [3] = "m" })));
     }

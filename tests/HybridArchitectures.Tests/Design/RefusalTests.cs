@@ -167,6 +167,7 @@ public class RefusalTests
         var (act, message) = refusals[@case];
         var refusal = Assert.ThrowsAny<ArgumentException>(act);
         Assert.Contains(message, refusal.Message);
+        Assert.Matches(@"; expected .+\. \(Parameter '\w+'\)$", refusal.Message);
         Assert.False(string.IsNullOrEmpty(refusal.ParamName));
         Assert.Single(refusal.Message.Split("(Parameter"), part => part.StartsWith(" '", StringComparison.Ordinal));
     }

@@ -113,9 +113,9 @@ public class ReviewTests
         Assert.Contains(review, finding => finding.Rule == "deep");
         Assert.Equal(10, review.Fixed().Depth);
         Assert.Equal(review.Count, review.ToString().Split('\n').Length);
-        Assert.Equal("off", Assert.Throws<ArgumentException>(() => design.Review(new() { Off = ["nothing"] })).ParamName);
-        Assert.Equal("rules", Assert.Throws<ArgumentException>(() => design.Review(new() { Rules = [deep, deep] })).ParamName);
-        Assert.Equal("trainingLength", Assert.Throws<ArgumentException>(() => design.Review(new() { TrainingLength = 0 })).ParamName);
+        Assert.Equal("off", Assert.ThrowsAny<ArgumentException>(() => design.Review(new() { Off = ["nothing"] })).ParamName);
+        Assert.Equal("rules", Assert.ThrowsAny<ArgumentException>(() => design.Review(new() { Rules = [deep, deep] })).ParamName);
+        Assert.Equal("trainingLength", Assert.ThrowsAny<ArgumentException>(() => design.Review(new() { TrainingLength = 0 })).ParamName);
     }
 
     [Fact]

@@ -320,7 +320,7 @@ public class HybridLanguageModelTests
         Assert.Contains("expected (batch, length)",
             Assert.Throws<ArgumentException>("ids", () => model.Forward(zeros([3], ScalarType.Int64))).Message);
         Assert.Contains("expected Int64", Assert.Throws<ArgumentException>("ids", () => model.Forward(zeros([1, 3]))).Message);
-        Assert.Contains("vocabulary of 37",
+        Assert.Contains("ids holds 37; expected 0 to 36",
             Assert.Throws<ArgumentOutOfRangeException>("ids", () => model.Forward(full([1, 3], 37, ScalarType.Int64))).Message);
         Assert.Throws<ArgumentException>("targets", () => model.Loss(Ids(1, 3), Ids(1, 4)));
         Assert.Throws<ArgumentOutOfRangeException>("batch", () => model.CreateCache(0));

@@ -55,7 +55,7 @@ public class HybridStackTests
         using var other = TinyDesigns.Get("mamba1").CreateStack(seed: 1);
         Assert.Contains("expected (batch, length, 24)", Assert.Throws<ArgumentException>("x", () => stack.Forward(randn(1, 3, 23))).Message);
         using var cache = other.CreateCache(1);
-        Assert.Contains("made for 2 blocks",
+        Assert.Contains("context has a cache for 2 blocks; expected 4",
             Assert.Throws<ArgumentException>(
             "context", () => { using var context = new SequenceContext(cache: cache); stack.Forward(randn(1, 3, 24), context); }).Message);
     }

@@ -116,7 +116,7 @@ public sealed class DataMixtureTests : IDisposable
             Assert.Contains("'a' has weight",
                 Assert.Throws<ArgumentException>("sources", () => new DataMixture(new MixtureSource(data[0], weight, "a"))).Message);
         using var foreign = TokenDataset.FromTokens([0, 1], 2);
-        Assert.Contains("'b' has a vocabulary size of 2; 'a' has 20",
+        Assert.Contains("'b' has a vocabulary size of 2; expected 20, as 'a' has",
             Assert.Throws<ArgumentException>(
             "sources", () => new DataMixture(new MixtureSource(data[0], 1, "a"), new MixtureSource(foreign, 1, "b"))).Message);
     }

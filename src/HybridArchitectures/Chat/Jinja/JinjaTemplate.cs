@@ -38,7 +38,8 @@ sealed class JinjaTemplate : JinjaExpressions
         var known = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["raise_exception"] = (JinjaFunction)((values, _) =>
-                throw new ArgumentException($"the chat template refuses the conversation: {JinjaValue.Text(values.FirstOrDefault())}")),
+                throw Kernels.Arguments.Require.Unfit(null, $"the chat template refuses the conversation: {JinjaValue.Text(values.FirstOrDefault())}",
+                    "a conversation that the template accepts")),
             ["strftime_now"] = (JinjaFunction)((values, _) =>
                 JinjaClock.Format(now, values is [string format] ? format : throw JinjaValue.Bad("strftime_now without a format"))),
             ["range"] = (JinjaFunction)((values, _) => Range(values)),
