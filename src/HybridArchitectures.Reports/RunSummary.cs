@@ -66,7 +66,7 @@ public sealed record RunSummary
     public static RunSummary FromTraining(
         string name, HybridDesign design, TrainingResult result, LossUnit unit = LossUnit.BitsPerByte, Training.Evaluation? heldOut = null)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(design);
         ArgumentNullException.ThrowIfNull(result);
         var final = heldOut ?? result.Final;
@@ -87,9 +87,9 @@ public sealed record RunSummary
     {
         LossUnit.NatsPerToken => 1,
         LossUnit.BitsPerByte when heldOut is { Bytes: > 0 } => heldOut.Tokens / Math.Log(2) / heldOut.Bytes,
-        LossUnit.BitsPerByte => throw new ArgumentException(
-            "unit is BitsPerByte, and no held-out measurement has a known number of bytes; expected one, or the unit NatsPerToken", nameof(unit)),
-        _ => throw new ArgumentOutOfRangeException(nameof(unit), unit, $"unit is {unit}; expected BitsPerByte or NatsPerToken."),
+        LossUnit.BitsPerByte => throw Require.Unfit(nameof(unit),
+            "unit is BitsPerByte, and no held-out measurement has a known number of bytes", "one, or the unit NatsPerToken"),
+        _ => throw Require.OutOfRange(nameof(unit), unit, "BitsPerByte or NatsPerToken"),
     };
 
     /// <summary>Merges reports and measurements: those of one step become one point.</summary>
