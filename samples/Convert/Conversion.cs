@@ -7,15 +7,15 @@ using static TorchSharp.torch;
 
 namespace Convert;
 
-/// <summary>One conversion: read, write, read again, compare.</summary>
+/// <summary>Represents one conversion: read, write, read again and compare.</summary>
 sealed record Conversion(string Source, string Target, string To, ScalarType Type, long ShardBytes)
 {
-    // what belongs to a checkpoint and is not of the weights
+    // files of a checkpoint other than weights
     static readonly string[] Companions =
         ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
         "vocab.json", "merges.txt", "generation_config.json"];
 
-    /// <summary>Whether what was written is what was read, up to the rounding of its type.</summary>
+    /// <summary>Gets whether the written checkpoint equals the source, up to rounding to its dtype.</summary>
     public bool Run()
     {
         if (Directory.Exists(Target) || File.Exists(Target)) throw new ArgumentException($"'{Target}' is there already; expected a new folder");
@@ -29,11 +29,13 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
         foreach (string name in Companions)
             if (File.Exists(Path.Combine(Source, name)) && !File.Exists(Path.Combine(Target, name)))
                 File.Copy(Path.Combine(Source, name), Path.Combine(Target, name));
-        Say($"wrote {Target}: {string.Join(", ", Directory.GetFiles(Target).Select(Path.GetFileName).Order())}, {Directory.GetFiles(Target).Sum(path => new FileInfo(path).Length):n0} bytes, {watch.Elapsed.TotalSeconds:0.0} s");
+        string[] files = Directory.GetFiles(Target);
+        long bytes = files.Sum(path => new FileInfo(path).Length);
+        Say($"wrote {Target}: {string.Join(", ", files.Select(Path.GetFileName).Order())}, {bytes:n0} bytes, {watch.Elapsed.TotalSeconds:0.0} s");
         return Check(model);
     }
 
-    // what the file will hold, so that the check can ask for the same bits
+    // the values that the file will contain, so the check can expect the same bits
     void Round(HybridLanguageModel model)
     {
         using var scope = NewDisposeScope();
@@ -46,7 +48,7 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
         Say($"rounding to {Type} moves the logits of random tokens by {moved:0.0%}");
     }
 
-    // keys that the design does not hold, such as token ids, where the family stays the same
+    // keys that a design does not contain, such as token ids, if the family stays the same
     PretrainedConfig? Settings()
     {
         string path = Path.Combine(Source, "config.json");
@@ -61,7 +63,8 @@ sealed record Conversion(string Source, string Target, string To, ScalarType Typ
         using var ids = randint(model.VocabularySize, [2, 32], ScalarType.Int64);
         var diff = CheckpointDiff.Compare(model, written, ids, tolerance: 0);
         bool same = diff.Tensors.All(tensor => tensor.Change == TensorChange.None) && diff.FirstDivergence is null;
-        Say($"{(same ? $"verified: {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit" : $"FAILED\n{diff}")}");
+        if (same) Say($"verified: {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit");
+        else Say($"FAILED\n{diff}");
         return same;
     }
 

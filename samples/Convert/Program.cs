@@ -1,4 +1,4 @@
-// From a Hugging Face folder to this library's own, back, or to another family that can say the same; checked after writing.
+// Converts a Hugging Face folder to this library's format, back, or to another family that can express the design. The result is read and checked.
 //   dotnet run -c Release --project samples/Convert -- SOURCE TARGET --to own
 //   dotnet run -c Release --project samples/Convert -- SOURCE TARGET --to bamba --dtype bfloat16
 using System.CommandLine;

@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace CustomMixer;
 
 /// <summary>
-/// The module. The recurrence is a selective scan with one state per channel: with a = -1 and b = c = 1 the scan computes h_t = exp(-d_t) h_{t-1} +
-/// d_t x_t, so a forget gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t give the recurrence above, with the library's kernels, documents,
-/// pads and states.
+/// The module of <see cref="GatedRecurrenceSpec"/>. Its recurrence is a selective scan with one state per channel. With a = -1 and b = c = 1 the scan
+/// computes h_t = exp(-d_t) h_{t-1} + d_t x_t. A forget gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t therefore result in the gated
+/// recurrence. The kernels of the library then handle packed documents, padding and states.
 /// </summary>
 sealed class GatedRecurrence : Mixer
 {
@@ -22,7 +22,7 @@ sealed class GatedRecurrence : Mixer
         this.spec = spec;
         input = Add("input", new Linear(factory.Projection(3 * spec.InnerWidth, factory.Width)));
         output = Add("output", new Linear(factory.Projection(factory.Width, spec.InnerWidth, intoResidual: true)));
-        // memories of a few to a few hundred tokens: softplus(bias) between 0.005 and 0.5
+        // softplus(bias) between 0.005 and 0.5: states that last from a few to a few hundred tokens
         AddParameter("forget_bias", factory.FromUniform(Math.Log(0.005), Math.Log(0.5), logarithm => logarithm.exp().expm1().log(), spec.InnerWidth),
             decays: false);
     }
@@ -39,7 +39,7 @@ sealed class GatedRecurrence : Mixer
         var (read, last) = SelectiveScan.Forward(
             written, forget.to(value.dtype), decay, constant, constant, gate: gate, initialState: own?.Scan, layout: context.Layout);
         own?.Scan.copy_(last);
-        return output.Forward(read);                                                                                // the scan's gate is silu
+        return output.Forward(read);                                                                                // the gate of the scan is silu
     }
 
     public override MixerState CreateState(int batch, ScalarType compute, Device device) =>

@@ -5,14 +5,15 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 SampleConsole.Prepare();
 
-// once: its designs can then be written to JSON, saved in checkpoints and read back
+// register the mixer once, so designs with it can be written to JSON and to checkpoints, and read again
 MixerSpec.Register<GatedRecurrenceSpec>("gatedRecurrence");
 
-// the mixer beside attention, as any state-space layer would stand there
+// the custom mixer alternates with attention like a built-in state-space layer
 HybridDesign design = HybridDesign.Create(width: 128, vocabularySize: 256)
     .WithMixer(new GatedRecurrenceSpec { InnerWidth = 256 })
     .WithAttention(heads: 4, keyValueHeads: 2)
@@ -37,13 +38,13 @@ var result = trainer.Run(new InlineProgress(report =>
 var measured = Evaluator.Evaluate(model, heldOut, contextLength: 256, rows: 16, tokens: 65_536);
 Console.WriteLine($"held out: {measured.BitsPerByte:f3} bits per byte, after {result.Tokens / 1000} kB");
 
-// its state goes from token to token as that of the library's own mixers does, and the checkpoint knows it
+// the state is carried from token to token, and the checkpoint contains the mixer
 using var loaded = Checkpoint.Load(result.Checkpoint!);
 var written = new TextGenerator(loaded, new ByteTokenizer())
     .Generate("Gets or sets the ", new GenerationOptions { MaxNewTokens = 100, Temperature = 0.6, Seed = 1 });
 Console.WriteLine($"it writes: Gets or sets the {written.Text.ReplaceLineEndings(" ")}");
 
-/// <summary>Reports at once, on the thread that trains.</summary>
+/// <summary>Reports immediately, on the training thread.</summary>
 sealed class InlineProgress(Action<TrainingProgress> report) : IProgress<TrainingProgress>
 {
     public void Report(TrainingProgress value) => report(value);

@@ -1,10 +1,15 @@
 // Trains a small hybrid for a minute and measures it: held-out loss, loss by position, multiple choice from a file, passkey, inference cost.
 //   dotnet run -c Release --project samples/Evaluate
 using HybridArchitectures.Design;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Benchmarks;
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 SampleConsole.Prepare();
 const int ContextLength = 128;
@@ -22,7 +27,7 @@ using var trainer = new Trainer(model, training, new TrainingOptions
 });
 trainer.Run();
 
-// questions of your own; the files of HellaSwag, PIQA, ARC and others are read by ChoiceFormats alike
+// custom questions; ChoiceFormats also reads the files of HellaSwag, PIQA, ARC and others
 string questions = Path.Combine(Path.GetTempPath(), $"questions-{Environment.ProcessId}.jsonl");
 File.WriteAllLines(questions,
 [

@@ -2,13 +2,16 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
+using HybridArchitectures.Reports.Page;
 using HybridArchitectures.Reports;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 
 SampleConsole.Prepare();
 
-// Attention and Mamba-2 combined in two ways, as arXiv 2510.04800 compares them: in layers of their own, or as two branches of one layer
-// whose outputs are normed and subtracted. Same widths, same depth; the feed-forward of the second is chosen for the same number of parameters.
+// Compares two ways to combine attention and Mamba-2, like arXiv 2510.04800: in separate layers, or as two branches of one layer whose outputs are
+// normed and subtracted. Width and depth are equal. The feed-forward of the second design is chosen for the same number of parameters.
 const int Width = 128, VocabularySize = 256, ContextLength = 256;
 var attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2 };
 var mamba = new Mamba2Spec { StateSize = 16, HeadSize = 64 };
@@ -17,7 +20,7 @@ HybridDesign inter = HybridDesign.Create(Width, VocabularySize)
     .WithAttention(attention).WithMamba2(mamba).WithFeedForward(FeedForwardSpec.SwiGlu(256))
     .Depth(6).Ratio(attention: 1, ssm: 5).Place(Placement.Middle).Name("inter-layer 1:5").Build();
 
-// half of the heads go to each branch
+// each branch gets half of the heads
 HybridDesign intra = HybridDesign.Create(Width, VocabularySize)
     .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 32 }, new Mamba2Spec { Heads = 2, HeadSize = 64, StateSize = 16 },
     FusionKind.Difference)
@@ -29,7 +32,7 @@ var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
 using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
 var runs = new List<RunSummary>();
-// each at its own peak rate: of whole runs at 1.5e-3, 3e-3, 6e-3 and 1.2e-2, the best for the design (see README.md)
+// each design uses its best peak learning rate out of 1.5e-3, 3e-3, 6e-3 and 1.2e-2, each tried in a whole run (see README.md)
 foreach (var (design, rate) in new[] { (inter, 3e-3), (intra, 6e-3) })
 {
     Console.WriteLine(

@@ -2,13 +2,15 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
 
-// A hybrid whose feed-forwards are 8 experts, of which each token visits one besides a shared one, and the dense hybrid with as many active
-// parameters. Balance comes from a selection bias that is moved a little after each step, without a loss (arXiv 2408.15664).
+// Compares a hybrid whose feed-forwards have 8 experts with a dense hybrid of the same number of active parameters. Each token uses one expert and a
+// shared one. A selection bias, which is adjusted after each step, balances the experts without a loss (arXiv 2408.15664).
 const int Width = 128, VocabularySize = 256, ContextLength = 256;
 HybridDesignBuilder Builder(string name, FeedForwardSpec feedForward) => HybridDesign.Create(Width, VocabularySize)
     .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 64).WithFeedForward(feedForward)
@@ -22,7 +24,7 @@ HybridDesign experts = Builder(
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
 using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
-// of whole runs at 1.5e-3, 3e-3, 6e-3 and 1.2e-2, this peak rate is the best for either design (see README.md)
+// the best peak learning rate for both designs out of 1.5e-3, 3e-3, 6e-3 and 1.2e-2, each tried in a whole run (see README.md)
 const double Rate = 3e-3;
 foreach (var design in new[] { experts, dense })
 {
@@ -42,7 +44,7 @@ foreach (var design in new[] { experts, dense })
     if (design == experts) Console.WriteLine($"  share of visits of each expert in block 2 after training:  {Shares(model)}");
 }
 
-// which experts the router of the second block chooses for held-out text
+// returns the experts that the router of the second block selects for held-out text
 string Shares(HybridLanguageModel model)
 {
     using var scope = NewDisposeScope();

@@ -5,22 +5,22 @@ using HybridArchitectures.Models;
 
 namespace Quickstart;
 
-/// <summary>One of the models that are compared.</summary>
-/// <param name="Name">The name on console and page.</param>
+/// <summary>Describes one of the compared models.</summary>
+/// <param name="Name">The name on the console and in the report.</param>
 /// <param name="Folder">The folder of its checkpoints.</param>
-/// <param name="Design">The model.</param>
-/// <param name="Trials">Whole runs of 700 steps of this design at several rates (see README.md).</param>
+/// <param name="Design">The design of the model.</param>
+/// <param name="Trials">The results of runs of 700 steps at several learning rates (see README.md).</param>
 sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList<RateTrial> Trials)
 {
     const int Width = 128, VocabularySize = 256;
 
-    /// <summary>How the rates were chosen.</summary>
+    /// <summary>Describes how the learning rates were chosen.</summary>
     public const string RateRule = "the best for the design in whole runs of 700 steps at 1e-3, 2e-3, 3e-3, 4e-3 and 6e-3";
 
-    /// <summary>Gets the hybrid of the paper's ratio 1:5 in small, and both pure designs with the same number of parameters.</summary>
+    /// <summary>Gets a small hybrid with the paper's ratio 1:5, and both pure designs with the same number of parameters.</summary>
     public static IReadOnlyList<Arm> All { get; } = MakeAll();
 
-    /// <summary>Gets the peak learning rate that is best for this design. One rate for all designs would favour the design that it suits.</summary>
+    /// <summary>Gets the peak learning rate that is best for this design. A common rate would favour one of the designs.</summary>
     public double Rate => Trials.MinBy(trial => trial.BitsPerByte)!.Rate;
 
     /// <summary>Gets the trials as text: "1e-3 1.572, 2e-3 1.568".</summary>
@@ -49,7 +49,7 @@ sealed record Arm(string Name, string Folder, HybridDesign Design, IReadOnlyList
         ];
     }
 
-    // blocks of one kind, with the feed-forward width, in steps of 8, that comes nearest in parameters
+    // blocks of one kind, with the feed-forward width (a multiple of 8) whose number of parameters is nearest
     static HybridDesign Matched(string name, string kind, int depth, HybridDesign target) =>
         Enumerable.Range(4, 128).Select(eighths => Builder(8 * eighths).Pattern(kind, depth).Name(name).Build())
             .MinBy(design => Math.Abs(design.CountParameters().Total - target.CountParameters().Total))!;

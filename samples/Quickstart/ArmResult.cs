@@ -1,12 +1,12 @@
 using HybridArchitectures.Reports;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace Quickstart;
 
-/// <summary>How one model was trained, and what it reached on the held-out text.</summary>
+/// <summary>Contains the training result of one model and its loss on the held-out text.</summary>
 sealed record ArmResult(Arm Arm, TrainingResult Training, Evaluation HeldOut)
 {
-    /// <summary>The median speed of training, without evaluations and checkpoints.</summary>
+    /// <summary>Gets the median training speed, without evaluations and checkpoints.</summary>
     public double TokensPerSecond => Training.History.Select(point => point.TokensPerSecond).Order().ElementAt(Training.History.Count / 2);
 
     // the final measurement is that of the table, on the same text

@@ -4,14 +4,17 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
+using HybridArchitectures.Reports.Page;
 using HybridArchitectures.Reports;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using Spectre.Console;
 
 namespace Quickstart;
 
-/// <summary>The whole run: text, baselines, training of all models, a checkpoint read back, text written by it, and the report.</summary>
+/// <summary>Runs the comparison: text, baselines, training of all models, loading a checkpoint, generating text, and the report.</summary>
 sealed class Comparison
 {
     const double HeldOutShare = 0.03;                       // of the text
@@ -45,8 +48,8 @@ sealed class Comparison
     public static Comparison Open(string folder) => new(RunSettings.Load(folder), folder);
 
     /// <summary>Runs the comparison.</summary>
-    /// <param name="cancellation">Stops it; what was trained is then saved.</param>
-    /// <returns>Whether it came to its end.</returns>
+    /// <param name="cancellation">Stops the run. Its state is saved.</param>
+    /// <returns>True if the run is complete.</returns>
     public async Task<bool> Execute(CancellationToken cancellation)
     {
         try
@@ -58,7 +61,7 @@ sealed class Comparison
         }
         if (Directory.Exists(folder))
         {
-            AnsiConsole.MarkupLineInterpolated($"[yellow]Stopped; everything so far is saved.[/] To go on:");
+            AnsiConsole.MarkupLineInterpolated($"[yellow]Stopped; the state is saved.[/] To continue:");
             AnsiConsole.MarkupLineInterpolated($"  dotnet run -c Release --project samples/Quickstart -- --resume {folder}");
         }
         else AnsiConsole.MarkupLine("[yellow]Stopped before the run began; nothing was written.[/]");
@@ -99,12 +102,13 @@ sealed class Comparison
         foreach (var arm in Arm.All)
         {
             var parameters = arm.Design.CountParameters().Total;
-            AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {parameters:N0} parameters, peak rate {Arm.Text(arm.Rate)}");
+            string rate = Arm.Text(arm.Rate);
+            AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {parameters:N0} parameters, peak rate {rate}");
         }
         AnsiConsole.MarkupLineInterpolated($"             Each rate is {Arm.RateRule}.");
     }
 
-    /// <summary>Measures the trained models on the same held-out text: on all of it if there is time, otherwise on evenly spread windows.</summary>
+    /// <summary>Measures the trained models on the same held-out text: on all of it if the time allows, or else on evenly spread windows.</summary>
     IReadOnlyList<ArmResult> Evaluate(
         Race race, IReadOnlyDictionary<Arm, TrainingResult> trained, TokenDataset heldOut, CancellationToken cancellation)
     {
@@ -118,7 +122,8 @@ sealed class Comparison
             results.Add(new ArmResult(arm, trained[arm], measured));
         }
         if (tokens > 0)
-            AnsiConsole.MarkupLineInterpolated($"Measured on {Megabytes(results[0].HeldOut.Tokens)} of the held-out text, spread evenly: there was no time for more.");
+            AnsiConsole.MarkupLineInterpolated(
+                $"Measured on {Megabytes(results[0].HeldOut.Tokens)} of the held-out text, spread evenly: the time was over.");
         return results;
     }
 
@@ -144,7 +149,7 @@ sealed class Comparison
         AnsiConsole.Write(table);
     }
 
-    /// <summary>Reads the hybrid back from its checkpoint and lets it write, as long as there is time.</summary>
+    /// <summary>Loads the hybrid from its checkpoint and generates text until the time is over.</summary>
     async Task<IReadOnlyList<RunSample>> Write(ArmResult hybrid, CancellationToken cancellation)
     {
         using var model = Checkpoint.Load(hybrid.Training.Checkpoint!);
@@ -164,7 +169,7 @@ sealed class Comparison
             }
             catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
             {
-                // the time is over: what was written so far is shown
+                // the time is over: the text so far is shown
             }
             AnsiConsole.WriteLine();
             var choice = FormattableString.Invariant($"temperature {options.Temperature}, top-p {options.TopP}, seed {options.Seed}");

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Quickstart;
 
-/// <summary>The time that the program may take, from its start.</summary>
+/// <summary>Plans the time of the program, from its start.</summary>
 sealed class Deadline(TimeSpan allowed)
 {
     // reloading a checkpoint, drawing and writing the report
@@ -13,23 +13,23 @@ sealed class Deadline(TimeSpan allowed)
 
     readonly Stopwatch clock = Stopwatch.StartNew();
 
-    /// <summary>Seconds since the start.</summary>
+    /// <summary>Gets the seconds since the start.</summary>
     public double Elapsed => clock.Elapsed.TotalSeconds;
 
-    /// <summary>Seconds left for all but the report.</summary>
+    /// <summary>Gets the seconds left before the report.</summary>
     public double Left => allowed.TotalSeconds - Elapsed - Math.Max(MinReportSeconds, ReportShare * allowed.TotalSeconds);
 
-    /// <summary>Returns how many steps of all models fit in, when their measurement at the end is left time for.</summary>
-    /// <param name="secondsPerStep">Seconds of one step of every model.</param>
-    /// <param name="stepsToMeasure">The held-out text in steps.</param>
-    /// <param name="reserve">Seconds that are left for other things.</param>
+    /// <summary>Returns the number of steps of all models that fit, with time reserved for the final measurement.</summary>
+    /// <param name="secondsPerStep">The seconds of one step of every model.</param>
+    /// <param name="stepsToMeasure">The cost of measuring the held-out text, in steps.</param>
+    /// <param name="reserve">The seconds reserved for other work.</param>
     public long StepsLeft(double secondsPerStep, double stepsToMeasure, double reserve = 0) =>
         (long)Math.Max(0, (Left - reserve - MeasurementSeconds(secondsPerStep, stepsToMeasure)) / secondsPerStep);
 
     double MeasurementSeconds(double secondsPerStep, double stepsToMeasure) =>
         Math.Min(stepsToMeasure * secondsPerStep * EvaluationCost, EvaluationShare * allowed.TotalSeconds);
 
-    /// <summary>Returns the share of the held-out text, at most 1, that there is time to measure.</summary>
+    /// <summary>Returns the share of the held-out text, at most 1, that can be measured in the remaining time.</summary>
     public double ShareToMeasure(double secondsPerStep, double stepsToMeasure) =>
         Math.Clamp((Left - 1) / (stepsToMeasure * secondsPerStep * EvaluationCost), 0, 1);
 }

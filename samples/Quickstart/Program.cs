@@ -1,8 +1,8 @@
-// Three small models on real text: a hybrid of attention and Mamba-2, a Transformer and a Mamba-2 with the same number of parameters, trained
-// side by side on the CPU.
+// Trains three small models on real text on the CPU: a hybrid of attention and Mamba-2, a Transformer, and a Mamba-2 model with the same number of
+// parameters.
 //   dotnet run -c Release --project samples/Quickstart [-- --data PATH] [--minutes N] [--seed N] [--out FOLDER] [--resume FOLDER]
 using System.CommandLine;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 using Quickstart;
 using Spectre.Console;
 
@@ -16,10 +16,10 @@ var minutes = NumberOption.Create(
     RunSettings.MaxMinutes);
 var seed = NumberOption.Create("--seed", "Decides initial values, the order of the data and the sampled text.", 1L, 0, long.MaxValue);
 var output = new Option<string?>("--out") { Description = "Where to write. Default: a new folder in runs/." };
-var resume = new Option<string?>("--resume") { Description = "The folder of a run to go on with." };
+var resume = new Option<string?>("--resume") { Description = "The folder of a run to continue." };
 var root = new RootCommand("Trains a hybrid, a Transformer and a Mamba-2 of one size on text, side by side.") { data, minutes, seed, output, resume };
-// all signals go through one place: a second one must not end the program while the first is still saving
-// never disposed: a late signal must not change how the program ends either
+// one handler for all signals: a second signal must not end the program while the first one is still saving
+// never disposed: a late signal must not end the program either
 var stop = new StopSignals(report: Console.Error.WriteLine);
 root.SetAction(async (arguments, _) =>
 {

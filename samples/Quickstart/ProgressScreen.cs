@@ -1,17 +1,18 @@
 using System.Collections.Concurrent;
 using System.Globalization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Training.Running;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 
 namespace Quickstart;
 
-/// <summary>A live bar for each model with loss and speed; a line now and then where the output is no terminal.</summary>
+/// <summary>Shows a live bar for each model with loss and speed, or occasional lines if the output is not a terminal.</summary>
 static class ProgressScreen
 {
     /// <summary>Runs work that reports the progress of several models.</summary>
-    /// <param name="names">The models.</param>
-    /// <param name="work">Is given where to report the progress of a model.</param>
+    /// <param name="names">The names of the models.</param>
+    /// <param name="work">The work. Its argument returns the receiver of the progress of a model.</param>
     public static T Show<T>(IEnumerable<string> names, Func<Func<string, IProgress<TrainingProgress>>, T> work)
     {
         if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected)

@@ -1,12 +1,14 @@
 using System.Diagnostics;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 
 namespace Quickstart;
 
 /// <summary>
-/// Trains all models in turns, a round of a few steps each, so that all have done the same steps whenever the time is over. After each round
-/// the number of steps in all is fitted to the time that is left, at the speed of that round. Each turn ends with a checkpoint.
+/// Trains all models in rounds of a few steps each, so all have the same number of steps when the time is over. After each round, the total number of
+/// steps is fitted to the remaining time, at the speed of that round. Each turn of a model ends with a checkpoint.
 /// </summary>
 sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenDataset training, TokenDataset heldOut)
 {
@@ -28,13 +30,13 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
 
     readonly Dictionary<Arm, TrainingResult> results = [];
 
-    /// <summary>Seconds of one step of every model, in the last round.</summary>
+    /// <summary>Gets the seconds of one step of every model in the last round.</summary>
     public double SecondsPerStep { get; private set; }
 
-    /// <summary>The held-out text in steps.</summary>
+    /// <summary>Gets the cost of measuring the held-out text, in steps.</summary>
     public double StepsToMeasure => (double)heldOut.Count / (ContextLength * Rows);
 
-    /// <summary>The trained models' results, or null where the run was stopped.</summary>
+    /// <summary>Returns the results of the models, or null if the run was stopped.</summary>
     public IReadOnlyDictionary<Arm, TrainingResult>? Run(CancellationToken cancellation)
     {
         var plan = RacePlan.Load(folder);
@@ -62,26 +64,26 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
 
     RacePlan First()
     {
-        // steps from cold are slow: one round is done whatever they say, and the next plan is made from its speed
+        // the first steps are slow, so one round is always run, and the next plan uses its speed
         long steps = Math.Max(2 * Rounds, deadline.StepsLeft(SecondsPerStep, StepsToMeasure));
         return new(steps, 0, Math.Max(1, steps / (2 * Rounds)));
     }
 
-    // the schedule is stable up to the cool-down: until then the steps in all may change either way, afterwards only become fewer
+    // the learning rate is constant up to the cool-down: until then the total may change in both directions, afterwards it may only fall
     RacePlan Next(RacePlan plan, double overhead)
     {
-        // a round lasts several times as long as its checkpoints, evaluations and new beginnings
+        // a round takes several times longer than its checkpoints, evaluations and restarts
         long shortest = Math.Max(1, (long)(Math.Max(MinRoundSeconds, 4 * overhead) / SecondsPerStep));
         double secondsPerStep = SecondsPerStep + overhead / Math.Max(shortest, plan.Steps / Rounds);
         long done = plan.Target, fitting = done + deadline.StepsLeft(secondsPerStep, StepsToMeasure, reserve: LastRounds * overhead);
         bool stable = done < (1 - CoolDown) * plan.Steps;
         long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
-        // rounds become short near the end, so that a machine that slows down then is noticed
+        // rounds become short near the end, to detect a machine that slows down
         long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
         return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
     }
 
-    // seconds of one step of every model in a round, without checkpoints and evaluations; null where the round had no report of each
+    // seconds of one step of every model in a round, without checkpoints and evaluations; null if a model made no report in the round
     double? Speed(RacePlan plan)
     {
         double seconds = 0;
@@ -107,12 +109,12 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
             change: saved => saved with { Duration = Duration.Steps(plan.Steps), EvaluateEvery = 0 })
             : new Trainer(fresh!, training, options, heldOut: null, callbacks);
         using var own = begun ? trainer.Model : null;
-        // a run that was stopped within a round has models that are through with it
+        // in a run that was stopped within a round, some models have finished the round
         if (trainer.Step >= plan.Target && plan.Target < plan.Steps) source.Cancel();
         return trainer.Run(progress, source.Token);
     }
 
-    // a step of every model from cold: the first round tells better, but must not be too long on a slow machine
+    // the first step of every model: the first round measures better, but must not be too long on a slow machine
     double Measure(CancellationToken cancellation)
     {
         var watch = Stopwatch.StartNew();

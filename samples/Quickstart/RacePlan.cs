@@ -4,17 +4,17 @@ using HybridArchitectures.Storage;
 
 namespace Quickstart;
 
-/// <summary>How far the training of all models is to go; kept in the run's folder.</summary>
-/// <param name="Steps">Steps of each model in all.</param>
-/// <param name="Done">Steps that every model has done.</param>
-/// <param name="Target">Steps that every model will have done after the present round.</param>
+/// <summary>Contains the planned number of steps, which is stored in the folder of the run.</summary>
+/// <param name="Steps">The total number of steps of each model.</param>
+/// <param name="Done">The number of steps that every model has completed.</param>
+/// <param name="Target">The number of steps of every model after the current round.</param>
 sealed record RacePlan(long Steps, long Done, long Target)
 {
     static string File(string folder) => Path.Combine(folder, "plan.json");
 
     public void Save(string folder) => AtomicWrite.Text(File(folder), JsonSerializer.Serialize(this));
 
-    /// <summary>Reads the plan of a run; null where none was made yet.</summary>
+    /// <summary>Reads the plan of a run, or returns null if there is none yet.</summary>
     public static RacePlan? Load(string folder)
     {
         if (!System.IO.File.Exists(File(folder))) return null;

@@ -5,15 +5,15 @@ using HybridArchitectures.Storage;
 
 namespace Quickstart;
 
-/// <summary>The settings of a run. They are kept in its folder, so that a stopped run can go on.</summary>
+/// <summary>Contains the settings of a run. They are stored in its folder, so a stopped run can continue.</summary>
 sealed record RunSettings
 {
     public const double DefaultMinutes = 2.5, MinMinutes = 0.5, MaxMinutes = 10_080;
 
-    /// <summary>Text files; null for the class library's documentation.</summary>
+    /// <summary>Gets the text file or folder, or null for the documentation of the class library.</summary>
     public string? Data { get; init; }
 
-    /// <summary>How long the whole program may take.</summary>
+    /// <summary>Gets the maximum time of the whole program in minutes.</summary>
     public double Minutes { get; init; } = DefaultMinutes;
 
     public long Seed { get; init; } = 1;

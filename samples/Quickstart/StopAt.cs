@@ -1,8 +1,8 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace Quickstart;
 
-/// <summary>Ends a model's turn after a step.</summary>
+/// <summary>Ends the turn of a model after a step.</summary>
 sealed class StopAt(long step, CancellationTokenSource source) : TrainingCallback
 {
     public override void OnStep(TrainingStep done)

@@ -1,13 +1,13 @@
-// How many pairs can a model recall? Mamba-2 and a hybrid of the same size learn multi-query associative recall; accuracy by training length and test
-// length.
+// Measures how many pairs a model can recall. Mamba-2 and a hybrid of the same size learn multi-query associative recall. The accuracy is printed by
+// training length and test length.
 //   dotnet run -c Release --project samples/RecallLab
 //   dotnet run -c Release --project samples/RecallLab -- 1500 4      steps and pairs
 using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Recall;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 SampleConsole.Prepare();
 long steps = args.Length > 0 ? long.Parse(args[0], CultureInfo.InvariantCulture) : 1500;

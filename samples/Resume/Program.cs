@@ -1,13 +1,15 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Logging;
+using HybridArchitectures.Training.Running;
 using Resume;
 
 SampleConsole.Prepare();
 
-// A run that is stopped, and one that is not: the first, resumed, ends with the same parameters to the last bit.
-// Ctrl-C, SIGTERM or a closed terminal stops either at any step; started again, the program goes on where it was.
+// Compares a run that is stopped and resumed with an uninterrupted run: the final parameters have the same bits.
+// Ctrl-C, SIGTERM or a closed terminal stops both at any step. When it is started again, the program continues.
 const string Folder = "runs/resume";
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
@@ -23,12 +25,12 @@ var options = new TrainingOptions
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };
 
-// never disposed: a late signal must not change how the program ends either
+// never disposed: a late signal must not end the program either
 var stop = new StopSignals(report: Console.Error.WriteLine);
 
 if (!Run("straight", stop.Token) || !Run("stopped", stop.Token, stopAfter: 70) || !Run("stopped", stop.Token))
 {
-    Console.WriteLine("stopped; the same command goes on");
+    Console.WriteLine("stopped; the same command continues");
     return stop.ExitCode;
 }
 bool same = File.ReadAllBytes(Last("straight")).AsSpan().SequenceEqual(File.ReadAllBytes(Last("stopped")));
@@ -41,7 +43,7 @@ return same ? 0 : 1;
 static string Last(string name) =>
     Path.Combine(Directory.GetDirectories(Path.Combine(Folder, name), "step-*").Max(StringComparer.Ordinal)!, Checkpoint.ModelFile);
 
-// begins the run of this name or goes on with it; true when there is nothing more to do for the moment
+// starts or continues the run of this name; returns true if nothing is left to do
 bool Run(string name, CancellationToken cancellation, long stopAfter = long.MaxValue)
 {
     var folder = Path.Combine(Folder, name);
@@ -54,7 +56,7 @@ bool Run(string name, CancellationToken cancellation, long stopAfter = long.MaxV
         : new Trainer(fresh!, training, options with { Folder = folder }, heldOut, callbacks);
     using var own = begun ? trainer.Model : null;
     if (trainer.Step >= stopAfter) return true;
-    if (trainer.Step > 0) Console.WriteLine($"{name}: goes on from step {trainer.Step}");
+    if (trainer.Step > 0) Console.WriteLine($"{name}: continues from step {trainer.Step}");
     var result = trainer.Run(new ProgressLines(name), source.Token);
     Console.WriteLine(result.Completed ? $"{name}: {result.Final!.BitsPerByte:f3} bits per byte held out"
         : $"{name}: stopped after step {result.Steps}, saved in {result.Checkpoint}");

@@ -1,8 +1,8 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace Resume;
 
-/// <summary>A line a report.</summary>
+/// <summary>Prints one line per report.</summary>
 sealed class ProgressLines(string name) : IProgress<TrainingProgress>
 {
     public void Report(TrainingProgress at) =>

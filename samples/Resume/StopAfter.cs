@@ -1,8 +1,8 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace Resume;
 
-/// <summary>Cancels a run after a step, as an impatient user would.</summary>
+/// <summary>Cancels a run after a step, like a user who presses Ctrl-C.</summary>
 sealed class StopAfter(long step, CancellationTokenSource source) : TrainingCallback
 {
     public override void OnStep(TrainingStep done)

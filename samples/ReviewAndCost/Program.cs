@@ -2,14 +2,14 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
-using HybridArchitectures.Reports;
+using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Review;
 
 SampleConsole.Prepare();
 
-// Nothing is trained or downloaded here: what a design costs and what is known against it follows from the design.
+// Computes the cost of designs and reviews them. Nothing is trained or downloaded.
 
-// 1. A published model from its own words: Nemotron-H-8B-Base by the pattern and the sizes of its config.json
+// 1. A published model: Nemotron-H-8B-Base from the pattern and the sizes of its config.json
 //    (huggingface.co/nvidia/Nemotron-H-8B-Base-8K: 52 residual layers, M Mamba-2, * attention, - feed-forward)
 const string Pattern = "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-";
 HybridDesign published = HybridDesign.Create(width: 4096, vocabularySize: 131_072)
@@ -19,7 +19,7 @@ HybridDesign published = HybridDesign.Create(width: 4096, vocabularySize: 131_07
     .Blocks(MegatronPattern.Parse(Pattern)).TiedHead(false).Name("Nemotron-H-8B").Build();
 Console.WriteLine($"{published.Name}: {published.CountParameters()}");
 
-// 2. Beside a Transformer of the same number of parameters
+// 2. The same costs for a Transformer with the same number of parameters
 HybridDesign transformer = HybridDesign.Create(4096, 131_072)
     .WithAttention(new AttentionSpec { Heads = 32, KeyValueHeads = 8, HeadSize = 128, Rotary = new RotarySpec() })
     .WithFeedForward(FeedForwardSpec.SwiGlu(14_336)).Pattern("T", repeat: 32).TiedHead(false).Name("Transformer").Build();
@@ -36,7 +36,7 @@ foreach (int context in new[] { 8_192, 131_072, 1_048_576 })
             + $"GFLOP{cost.Cache().Total / 1048576.0,11:N0} MiB{cost.Decode(accelerator, batch: 16).Seconds * 1e3,41:N1} ms");
     }
 
-// 3. What is known against a design, with its source, and the cure
+// 3. Review findings of a draft, with sources and remedies
 HybridDesign draft = HybridDesign.Create(width: 2048, vocabularySize: 128_256)
     .WithIntraHybrid(new IntraHybridSpec
     {
@@ -46,12 +46,12 @@ HybridDesign draft = HybridDesign.Create(width: 2048, vocabularySize: 128_256)
     })
     .WithMamba2(stateSize: 128, headSize: 64).WithFeedForward(FeedForwardSpec.SwiGlu(8192))
     .Pattern("HMMMMMMMMMMH").Name("A first draft").Build();
-var review = draft.Review(new ReviewOptions { MaxTextLength = 131_072 });
+var review = draft.Review(new ReviewOptions { MaxContextLength = 131_072 });
 Console.WriteLine($"\n{draft.Name}, {draft.Pattern}:\n{review}");
 
-// 4. The safe cures applied, and what they changed
+// 4. The safe remedies applied, and their effect
 HybridDesign cured = review.Fixed();
-Console.WriteLine($"\nafter the safe cures, {cured.Pattern}:\n{cured.Review(new ReviewOptions { MaxTextLength = 131_072 })}");
+Console.WriteLine($"\nafter the safe remedies, {cured.Pattern}:\n{cured.Review(new ReviewOptions { MaxContextLength = 131_072 })}");
 Console.WriteLine($"\n{cured.Explain(sequenceLength: 8192)}");
 
 string folder = Path.Combine("runs", "review-and-cost");

@@ -4,7 +4,7 @@ using HybridArchitectures.Tokenization;
 
 namespace RunCheckpoint;
 
-/// <summary>For a model without tokenizer: tokens are written as their numbers, a blank after each.</summary>
+/// <summary>Converts between token ids and text for a model without a tokenizer: the ids are decimal numbers with spaces after them.</summary>
 sealed class NumberTokenizer(int vocabulary) : Tokenizer(vocabulary, [])
 {
     public override int? BeginOfText => null;

@@ -1,4 +1,4 @@
-// Continues a text, or talks, with a checkpoint of Hugging Face or of this library.
+// Continues a text, or chats, with a checkpoint of Hugging Face or of this library.
 //   dotnet run -c Release --project samples/RunCheckpoint -- FOLDER --prompt "Once upon a time"
 //   dotnet run -c Release --project samples/RunCheckpoint -- FOLDER --chat
 using System.CommandLine;
@@ -7,16 +7,17 @@ using RunCheckpoint;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
-var folder = new Argument<string>("folder") { Description = "config.json or design.json with safetensors, and tokenizer.json where there is one." };
+var folder = new Argument<string>(
+    "folder") { Description = "A folder with config.json or design.json, safetensors files, and tokenizer.json if there is one." };
 var prompt = new Option<string?>(
-    "--prompt") { Description = "Text to continue; token numbers with blanks between where the folder has no tokenizer." };
-var chat = new Option<bool>("--chat") { Description = "Talk line by line instead." };
+    "--prompt") { Description = "The text to continue. Use token ids with spaces between them if the folder has no tokenizer." };
+var chat = new Option<bool>("--chat") { Description = "Chat line by line instead." };
 var tokens = NumberOption.Create("--tokens", "The maximum number of tokens of an answer.", 128, 1, int.MaxValue);
 var temperature = NumberOption.Create("--temperature", "0 for the likeliest token each time.", 0.7, 0, 100);
 var topP = NumberOption.Optional("--top-p", "Sample from the likeliest tokens that reach this probability.", 1e-6, 1.0);
 var topK = NumberOption.Optional("--top-k", "Sample from this many likeliest tokens.", 1, int.MaxValue);
 var seed = NumberOption.Optional("--seed", "Seed of the sampling.", 0L, long.MaxValue);
-var type = new Option<string>("--dtype") { Description = "Activations: float32 or bfloat16.", DefaultValueFactory = _ => "float32" };
+var type = new Option<string>("--dtype") { Description = "The dtype of activations: float32 or bfloat16.", DefaultValueFactory = _ => "float32" };
 type.AcceptOnlyFromAmong("float32", "bfloat16");
 var root = new RootCommand("Runs a checkpoint.") { folder, prompt, chat, tokens, temperature, topP, topK, seed, type };
 root.SetAction(async (arguments, cancellation) =>

@@ -11,7 +11,7 @@ using static TorchSharp.torch;
 
 namespace RunCheckpoint;
 
-/// <summary>A loaded checkpoint and its tokenizer.</summary>
+/// <summary>Holds a loaded checkpoint and its tokenizer.</summary>
 sealed class Session : IDisposable
 {
     readonly HybridLanguageModel model;
@@ -31,7 +31,8 @@ sealed class Session : IDisposable
             Tokenizer tokenizer = hasTokenizer ? Tokenizer.Load(folder) : model.VocabularySize is 256 or 257 or 258 && own ? new ByteTokenizer()
                 : new NumberTokenizer(model.VocabularySize);
             var cost = CacheSize.FromDesign(model.Design, 1024, 1, compute == ScalarType.BFloat16 ? 2 : 4);
-            Say($"{Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)))}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
+            string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+            Say($"{name}: {model.Design.Pattern}, {model.Design.CountParameters().Total:n0} parameters, loaded in {watch.Elapsed.TotalSeconds:0.0} s;"
                 + $" a row of 1024 tokens takes {cost.Total / 1024.0:n0} KiB of "
                 + $"cache{(hasTokenizer ? "" : tokenizer is ByteTokenizer ? "; no tokenizer: bytes" : "; no tokenizer: tokens are numbers")}");
             return new Session(model, tokenizer, folder);
@@ -81,7 +82,7 @@ sealed class Session : IDisposable
         }
     }
 
-    // the folder's own template before those of the library
+    // the template of the folder takes precedence over those of the library
     ChatTemplate? Template()
     {
         if (tokenizer is NumberTokenizer) return new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Content))));
@@ -89,7 +90,7 @@ sealed class Session : IDisposable
         return tokenizer.SpecialTokens.ContainsKey("<|im_start|>") ? ChatTemplate.ChatMl(tokenizer) : null;
     }
 
-    // loaded tokenizers know the tokens that end a text; numbers do not
+    // a loaded tokenizer knows the end-of-text tokens; numbers do not
     GenerationOptions WithEnds(GenerationOptions options) =>
         tokenizer is NumberTokenizer ? options with { StopTokens = [.. Tokenizer.ReadStopTokens(folder).Where(tokenizer.Contains)] } : options;
 

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace RunCheckpoint;
 
-/// <summary>Tokens a second: of the prompt until the first token, and of those after it.</summary>
+/// <summary>Measures the tokens per second: those of the prompt until the first generated token, and the later ones.</summary>
 sealed class Speed(long promptTokens)
 {
     readonly Stopwatch watch = Stopwatch.StartNew();

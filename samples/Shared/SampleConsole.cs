@@ -1,11 +1,11 @@
 using System.Text;
 
 /// <summary>
-/// Prepares the console of a sample: output is UTF-8 on Windows too, and a terminal that was closed does not end the program before it has saved.
+/// Prepares the console of a sample: output is UTF-8 on Windows too, and closing the terminal does not end the program before it has saved.
 /// </summary>
 static class SampleConsole
 {
-    /// <summary>Prepares the console; the first line of each sample calls it.</summary>
+    /// <summary>Prepares the console. The first line of each sample calls it.</summary>
     public static void Prepare()
     {
         Console.OutputEncoding = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
@@ -13,7 +13,7 @@ static class SampleConsole
         Console.SetError(new SteadyWriter(Console.Error));
     }
 
-    /// <summary>Passes text on, and drops it where nobody can read it any more.</summary>
+    /// <summary>Forwards text, and drops it after the terminal is closed.</summary>
     sealed class SteadyWriter(TextWriter target) : TextWriter
     {
         public override Encoding Encoding => target.Encoding;

@@ -1,13 +1,14 @@
-// Trains a model of arXiv 2510.04800 on text of your own.
+// Trains a model of arXiv 2510.04800 on your text.
 //   dotnet run -c Release --project samples/TrainRecipe -- --recipe 1B-inter-1:5 [--data PATH] [--tokenizer PATH] [--full] [--device cuda] ...
 using System.CommandLine;
 using HybridArchitectures.Design;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 using TrainRecipe;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
-var recipe = new Option<string>("--recipe") { Description = "A name of docs/reference/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
+var recipe = new Option<string>(
+    "--recipe") { Description = "The name of a recipe, see docs/reference/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
 var data = new Option<string?>(
     "--data") { Description =
     "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
@@ -16,7 +17,7 @@ var tokenizer = new Option<string?>(
 var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
 var full =
     new Option<bool>(
-    "--full") { Description = "The recipe's own width, context, batch and steps (60B tokens) where no other option says otherwise." };
+    "--full") { Description = "Uses the width, context length, batch size and steps (60B tokens) of the recipe unless other options set them." };
 var width = NumberOption.Optional("--width", "Width of the model; all its parts in proportion. Default: 128.", 8, int.MaxValue);
 var context = NumberOption.Optional("--context", "Tokens a row. Default: 256.", 1, int.MaxValue);
 var rows = NumberOption.Optional("--rows", "Rows a step. Default: 4.", 1, int.MaxValue);
@@ -24,11 +25,11 @@ var microRows = NumberOption.Create("--micro-rows", "Rows a pass; the gradients 
 var steps = NumberOption.Optional("--steps", "Steps. Default: 100.", 1L, long.MaxValue);
 var seed = NumberOption.Create("--seed", "Decides initial values and the order of the data.", 1L, 0, long.MaxValue);
 var output = new Option<string>(
-    "--out") { Description = "Shards, checkpoints and TensorBoard events; a run that was stopped goes on there.", DefaultValueFactory = _ =>
+    "--out") { Description = "Shards, checkpoints and TensorBoard events; a stopped run in it continues.", DefaultValueFactory = _ =>
     "runs/recipe" };
 var root = new RootCommand("Trains a model of arXiv 2510.04800 on your own text.") { recipe, data, tokenizer, device, full, width, context, rows,
     microRows, steps, seed, output };
-// never disposed: a late signal must not change how the program ends either
+// never disposed: a late signal must not end the program either
 var stop = new StopSignals(report: Console.Error.WriteLine);
 root.SetAction((arguments, _) => Task.Run(() =>
 {
@@ -54,7 +55,7 @@ root.SetAction((arguments, _) => Task.Run(() =>
     }
     catch (OperationCanceledException) when (stop.Token.IsCancellationRequested)
     {
-        Console.WriteLine("stopped    what is finished is saved; the same command goes on");
+        Console.WriteLine("stopped    the state is saved; the same command continues");
         return stop.ExitCode;
     }
     catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException)

@@ -1,14 +1,17 @@
+using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Logging;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace TrainRecipe;
 
-/// <summary>From files of text to a trained model.</summary>
+/// <summary>Trains a model from text files.</summary>
 static class RecipeRun
 {
     const double HeldOutShare = 0.05;
@@ -37,11 +40,13 @@ static class RecipeRun
         var result = trainer.Run(new Lines(), cancellation);
         if (!result.Completed)
         {
-            Console.WriteLine($"stopped    saved in {result.Checkpoint}; the same command goes on");
+            Console.WriteLine($"stopped    saved in {result.Checkpoint}; the same command continues");
             return stop.ExitCode;
         }
         Console.WriteLine(
-            FormattableString.Invariant($"held out   {result.Final!.Loss:f3} nats a token, {result.Final.BitsPerByte:f3} bits per byte, {result.Elapsed.TotalSeconds:f0} s of training"));
+            string.Create(CultureInfo.InvariantCulture,
+                $"held out   {result.Final!.Loss:f3} nats per token, {result.Final.BitsPerByte:f3} bits per byte, "
+                + $"{result.Elapsed.TotalSeconds:f0} s of training"));
         Console.WriteLine($"saved      {result.Checkpoint}");
         return 0;
     }

@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 
 namespace TrainRecipe;
 

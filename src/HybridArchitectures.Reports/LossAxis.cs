@@ -6,7 +6,7 @@ public enum LossAxis
     /// <summary>Tokens trained on.</summary>
     Tokens,
 
-    /// <summary>Optimizer steps.</summary>
+    /// <summary>The number of optimizer steps.</summary>
     Steps,
 
     /// <summary>Wall-clock time, in seconds, minutes or hours depending on the duration.</summary>

@@ -1,7 +1,6 @@
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
-using HybridArchitectures.Reports.Drawing;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports;
 
@@ -64,7 +63,7 @@ public sealed record RunSummary
     /// <paramref name="unit"/> is bits per byte, and there is no held-out measurement with a known number of bytes.
     /// </exception>
     public static RunSummary FromTraining(
-        string name, HybridDesign design, TrainingResult result, LossUnit unit = LossUnit.BitsPerByte, Training.Evaluation? heldOut = null)
+        string name, HybridDesign design, TrainingResult result, LossUnit unit = LossUnit.BitsPerByte, Training.Running.Evaluation? heldOut = null)
     {
         Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(design);
@@ -83,7 +82,7 @@ public sealed record RunSummary
     }
 
     /// <summary>Returns the number by which a loss in nats per token is multiplied.</summary>
-    static double Scale(LossUnit unit, Training.Evaluation? heldOut) => unit switch
+    static double Scale(LossUnit unit, Training.Running.Evaluation? heldOut) => unit switch
     {
         LossUnit.NatsPerToken => 1,
         LossUnit.BitsPerByte when heldOut is { Bytes: > 0 } => heldOut.Tokens / Math.Log(2) / heldOut.Bytes,
@@ -93,7 +92,7 @@ public sealed record RunSummary
     };
 
     /// <summary>Merges reports and measurements: those of one step become one point.</summary>
-    static IEnumerable<RunPoint> Merge(TrainingResult result, Training.Evaluation? heldOut, double scale)
+    static IEnumerable<RunPoint> Merge(TrainingResult result, Training.Running.Evaluation? heldOut, double scale)
     {
         var measured = result.Evaluations.ToDictionary(at => at.Step);
         if (heldOut is not null) measured[result.Steps] = new(result.Steps, result.Tokens, result.Elapsed, heldOut);
@@ -114,9 +113,9 @@ public sealed record RunSummary
         Design.Check();
         if (Points is null || Samples is null || Facts is null)
             throw Require.Unfit(null, $"one of Points, Samples and Facts of run {Name} is null", "a list, which may be empty");
-        Checks.Points(Name, Points, nameof(Points));
+        ReportChecks.Points(Name, Points, nameof(Points));
         if (Samples.Any(sample => sample is not { Prompt: not null, Text: not null, Settings: not null }))
             throw Require.Unfit(nameof(Samples), $"Samples of run {Name} holds null", "samples");
-        Checks.Facts(Name, Facts);
+        ReportChecks.Facts(Name, Facts);
     }
 }

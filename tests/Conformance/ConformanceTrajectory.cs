@@ -4,7 +4,7 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
 using static TorchSharp.torch;
 using static HybridArchitectures.Conformance.ConformanceError;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;

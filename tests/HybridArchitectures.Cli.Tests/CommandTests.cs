@@ -1,4 +1,6 @@
 using System.Text.Json.Nodes;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Design;
 using HybridArchitectures.Training.Tests;
 
@@ -54,12 +56,12 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
-    public void Errors_are_one_line_with_the_cure()
+    public void Errors_are_one_line_with_the_remedy()
     {
         Assert.Contains("expected a file, a folder, a recipe", Fails("cost", "nothing"));
         Assert.Contains("expected width=N", Fails("cost", "MT:heads=2"));
         Assert.Contains("design size is 'wide=3'; expected one of width,", Fails("review", "MT:wide=3"));
-        Assert.Contains("expected a checkpoint's folder", Fails("generate", folder["none"], "--prompt", "x"));
+        Assert.Contains("expected the folder of a checkpoint", Fails("generate", folder["none"], "--prompt", "x"));
         Assert.Contains("hybrid new", Fails("sweep", folder["none.json"]));
         Assert.Contains("expected exactly one, such as --steps 1000",
             Fails("train", Small, "--data", File("data.txt", "some text, long enough to be divided into two parts. " + new string('x', 400)),

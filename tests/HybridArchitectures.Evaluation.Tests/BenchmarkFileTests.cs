@@ -1,3 +1,4 @@
+using HybridArchitectures.Evaluation.Benchmarks;
 using HybridArchitectures.Training.Tests;
 using Parquet;
 using Parquet.Schema;

@@ -1,5 +1,6 @@
+using HybridArchitectures.Evaluation.HeldOut;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Evaluation.Tests;
 

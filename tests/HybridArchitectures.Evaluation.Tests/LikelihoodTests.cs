@@ -1,3 +1,5 @@
+using HybridArchitectures.Evaluation.Benchmarks;
+using HybridArchitectures.Evaluation.Likelihood;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 

@@ -1,7 +1,11 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Evaluation.Tests;
 

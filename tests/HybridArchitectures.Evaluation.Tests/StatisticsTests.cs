@@ -1,3 +1,5 @@
+using HybridArchitectures.Evaluation.Statistics;
+
 namespace HybridArchitectures.Evaluation.Tests;
 
 public class StatisticsTests

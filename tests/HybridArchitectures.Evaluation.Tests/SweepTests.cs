@@ -2,8 +2,14 @@ using System.Diagnostics;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests;
 using static TorchSharp.torch;
 

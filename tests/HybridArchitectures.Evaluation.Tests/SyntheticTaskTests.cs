@@ -1,6 +1,8 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Recall;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Evaluation.Tests;
 

@@ -1,3 +1,5 @@
+using HybridArchitectures.Reports.Page;
+using HybridArchitectures.Training.Optimization;
 
 namespace HybridArchitectures.Reports.Tests;
 

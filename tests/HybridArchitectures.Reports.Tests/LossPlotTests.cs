@@ -1,4 +1,5 @@
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Reports.Page;
 using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Tests;

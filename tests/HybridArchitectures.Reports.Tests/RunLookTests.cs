@@ -1,4 +1,5 @@
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Reports.Page;
 
 namespace HybridArchitectures.Reports.Tests;
 

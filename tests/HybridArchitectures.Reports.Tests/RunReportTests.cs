@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Reports.Page;
 using SkiaSharp;
 
 namespace HybridArchitectures.Reports.Tests;

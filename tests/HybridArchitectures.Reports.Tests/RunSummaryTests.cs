@@ -1,5 +1,5 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Tests;
 
@@ -8,7 +8,7 @@ public class RunSummaryTests
     static readonly HybridDesign Design = HybridDesign.Create(width: 16, vocabularySize: 256).WithAttention(heads: 2).Pattern("T").Build();
 
     // 100 tokens are 200 bytes: a loss of 2 ln 2 nats per token is 1 bit per byte
-    static readonly Training.Evaluation HeldOut = new(Nats: 200 * Math.Log(2), Tokens: 100, Bytes: 200);
+    static readonly Training.Running.Evaluation HeldOut = new(Nats: 200 * Math.Log(2), Tokens: 100, Bytes: 200);
 
     static TrainingProgress Report(long step, double loss, double speed) =>
         new(step, 20, step * 8, loss * Math.Log(2), 1e-3, 1, speed, TimeSpan.FromSeconds(step), null, step / 20.0);

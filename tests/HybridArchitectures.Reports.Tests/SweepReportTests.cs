@@ -1,7 +1,8 @@
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using HybridArchitectures.Design;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Sweeps;
 
 namespace HybridArchitectures.Reports.Tests;

@@ -1,4 +1,4 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace KilledRun;
 

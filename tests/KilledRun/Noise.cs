@@ -1,5 +1,5 @@
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace KilledRun;

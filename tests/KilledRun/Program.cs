@@ -9,7 +9,8 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using KilledRun;
 using TorchSharp;
 

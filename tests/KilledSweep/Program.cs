@@ -1,8 +1,11 @@
 // Runs a small sweep in a folder, says every step of it, and goes on where an earlier process of the same folder died.
 //   KilledSweep FOLDER
 using HybridArchitectures.Design;
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Training;
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Recall;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 const int vocabulary = 20;
 var random = new SeededRandom(1);

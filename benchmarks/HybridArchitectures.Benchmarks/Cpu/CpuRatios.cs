@@ -7,7 +7,8 @@ using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using Spectre.Console;
 using static TorchSharp.torch;
 

@@ -4,7 +4,7 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;

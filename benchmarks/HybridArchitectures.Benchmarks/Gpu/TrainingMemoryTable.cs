@@ -3,7 +3,7 @@ using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,18 +1,21 @@
 using System.CommandLine;
 using HybridArchitectures.Chat;
-using HybridArchitectures.Training;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Training.Running;
 using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid chat</c>: a talk, line by line.</summary>
+/// <summary><c>hybrid chat</c>: chats line by line.</summary>
 static class ChatCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("folder") { Description = "A checkpoint with a tokenizer; its chat template is used where it has one." };
+        var folder = new Argument<string>("folder") { Description = "A checkpoint with a tokenizer. Its chat template is used if it has one." };
         var sampling = new SamplingFlags();
-        var command = CommandTree.Command("chat", "Talks with a checkpoint; an empty line ends.", "models/zamba2-1.2b-instruct --temperature 0.7");
+        var command = GuardedCommand.Create(
+            "chat", "Chats with a checkpoint. An empty line ends the chat.", "models/zamba2-1.2b-instruct --temperature 0.7");
         command.Add(folder);
         foreach (var option in sampling.All) command.Add(option);
         command.SetGuardedAction(parsed =>

@@ -1,11 +1,12 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid convert</c>: between this library's folders and those of Hugging Face.</summary>
+/// <summary><c>hybrid convert</c>: converts between folders of this library and of Hugging Face.</summary>
 static class ConvertCommand
 {
     static readonly string[] Companions =
@@ -14,14 +15,14 @@ static class ConvertCommand
 
     public static Command Create()
     {
-        var source = new Argument<string>("source") { Description = "A folder of Hugging Face or of this library." };
+        var source = new Argument<string>("source") { Description = "A checkpoint folder of Hugging Face or of this library." };
         var target = new Argument<string>("target") { Description = "The folder to write, which must not exist." };
         var to = new Option<string>("--to") { Description =
             $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.", Required = true };
         var type = new Option<string>("--dtype") { Description = "float32 or bfloat16.", DefaultValueFactory = _ => "float32" };
         type.AcceptOnlyFromAmong("float32", "bfloat16");
-        var command = CommandTree.Command("convert", "Converts a checkpoint and compares what was written with what was read. Exit code 1 if it "
-            + "differs.", "models/bamba own/bamba --to own");
+        var command = GuardedCommand.Create("convert", "Converts a checkpoint, reads the result and compares it with the source. Exit code 1 if they "
+            + "differ.", "models/bamba own/bamba --to own");
         command.Add(source);
         command.Add(target);
         command.Add(to);

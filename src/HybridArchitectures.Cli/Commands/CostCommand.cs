@@ -1,19 +1,21 @@
 using System.CommandLine;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Cost;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid cost</c>: parameters, operations, cache and memory.</summary>
+/// <summary><c>hybrid cost</c>: prints parameters, operations, cache and memory.</summary>
 static class CostCommand
 {
     public static Command Create()
     {
         var designs = new Argument<string[]>("designs") { Description = DesignArgument.Description, Arity = ArgumentArity.OneOrMore };
-        var context = new Option<int>("--context") { Description = "Tokens of a text.", DefaultValueFactory = _ => 8192 };
+        var context = new Option<int>("--context") { Description = "The context length in tokens.", DefaultValueFactory = _ => 8192 };
         var accelerator = new Option<string?>("--accelerator") { Description =
-            $"Adds the least time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}." };
-        var batch = new Option<int>("--batch") { Description = "Rows of the decoding step.", DefaultValueFactory = _ => 1 };
-        var command = CommandTree.Command("cost", "Tells what designs cost: parameters, operations, cache and memory.",
+            $"Adds the minimum time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}." };
+        var batch = new Option<int>("--batch") { Description = "The number of rows of the decoding step.", DefaultValueFactory = _ => 1 };
+        var command = GuardedCommand.Create("cost", "Computes the cost of designs: parameters, operations, cache and memory.",
             "MMTM:width=2048,heads=32,state=128,feed=8192,repeat=8 --context 32768");
         command.Add(designs);
         command.Add(context);

@@ -1,17 +1,20 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid diff</c>: what differs between two designs or checkpoints.</summary>
+/// <summary><c>hybrid diff</c>: prints the differences between two designs or checkpoints.</summary>
 static class DiffCommand
 {
     public static Command Create()
     {
         var left = new Argument<string>("left") { Description = DesignArgument.Description };
-        var right = new Argument<string>("right") { Description = "The other." };
-        var command = CommandTree.Command("diff", "Says what differs between two checkpoints (design and weights) or two designs. Exit code 1 if "
-            + "anything does.", "runs/a/step-00000100 runs/b/step-00000100");
+        var right = new Argument<string>("right") { Description = "The design or checkpoint to compare with." };
+        var command = GuardedCommand.Create(
+            "diff", "Prints the differences between two checkpoints (design and weights) or two designs. Exit code 1 if "
+            + "there are any.", "runs/a/step-00000100 runs/b/step-00000100");
         command.Add(left);
         command.Add(right);
         command.SetGuardedAction(parsed =>

@@ -1,6 +1,8 @@
 using System.CommandLine;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Generation;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 
@@ -9,10 +11,10 @@ static class GenerateCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or a run's folder." };
+        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or the folder of a run." };
         var prompt = new Option<string>("--prompt") { Description = "The text to continue.", Required = true };
         var sampling = new SamplingFlags();
-        var command = CommandTree.Command("generate", "Continues a text with a checkpoint.", "runs/first --prompt \"Gets the\" --tokens 64");
+        var command = GuardedCommand.Create("generate", "Continues a text with a checkpoint.", "runs/first --prompt \"Gets the\" --tokens 64");
         command.Add(folder);
         foreach (var option in (Option[])[prompt, .. sampling.All]) command.Add(option);
         command.SetGuardedAction(parsed =>

@@ -1,18 +1,20 @@
 using System.CommandLine;
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Reports;
+using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Reports.Sweeps;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid report</c>: a sweep's folder as one page.</summary>
+/// <summary><c>hybrid report</c>: writes the report of a sweep as one page.</summary>
 static class ReportCommand
 {
     public static Command Create()
     {
         var folder = new Argument<string>("folder") { Description = "The folder of a sweep." };
-        var output = new Option<string?>("--out") { Description = "The folder to write; 'report' inside the sweep's folder if left out." };
-        var title = new Option<string>("--title") { Description = "The heading.", DefaultValueFactory = _ => "Sweep" };
-        var command = CommandTree.Command("report", "Writes a sweep as one HTML page that needs nothing else.", "runs/sweep --title \"Ratios\"");
+        var output = new Option<string?>("--out") { Description = "The folder to write. The default is 'report' in the folder of the sweep." };
+        var title = new Option<string>("--title") { Description = "The title of the page.", DefaultValueFactory = _ => "Sweep" };
+        var command = GuardedCommand.Create(
+            "report", "Writes the report of a sweep as one HTML page without external files.", "runs/sweep --title \"Ratios\"");
         command.Add(folder);
         command.Add(output);
         command.Add(title);

@@ -1,28 +1,30 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Design;
 using HybridArchitectures.Review;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid review</c>: what is known against a design.</summary>
+/// <summary><c>hybrid review</c>: checks a design by the review rules.</summary>
 static class ReviewCommand
 {
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var length = new Option<int>("--max-length") { Description = "The longest text in use, in tokens; 0 for the training length.",
+        var length = new Option<int>("--max-length") { Description = "The maximum context length in use, in tokens. 0 means the training length.",
             DefaultValueFactory = _ => 0 };
-        var fix = new Option<string?>("--fix") { Description = "Writes the design with the safe cures applied to this file." };
-        var command = CommandTree.Command("review", "Says what is known against a design, with evidence and cure. Exit code 1 if there is an error.",
-            "design.json --fix cured.json");
+        var fix = new Option<string?>("--fix") { Description = "The file to write the design to, with the safe remedies applied." };
+        var command = GuardedCommand.Create("review", "Checks a design by rules, with evidence and remedy. Exit code 1 if there is an error.",
+            "design.json --fix fixed.json");
         command.Add(design);
         command.Add(length);
         command.Add(fix);
         command.SetGuardedAction(parsed =>
         {
-            var review = DesignArgument.Parse(parsed.GetValue(design)!).Review(new ReviewOptions { MaxTextLength = parsed.GetValue(length) });
+            var review = DesignArgument.Parse(parsed.GetValue(design)!).Review(new ReviewOptions { MaxContextLength = parsed.GetValue(length) });
             Terminal.Line($"{review}");
             if (parsed.GetValue(fix) is { } path) AtomicWrite.Text(path, review.Fixed().ToJson() + "\n");
             return review.Any(finding => finding.Severity == Severity.Error) ? ExitCode.Found : ExitCode.Success;

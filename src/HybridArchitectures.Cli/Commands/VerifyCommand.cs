@@ -1,15 +1,18 @@
 using System.CommandLine;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Verification;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid verify</c>: whether a design's model keeps what is promised.</summary>
+/// <summary><c>hybrid verify</c>: checks the invariances of the model of a design.</summary>
 static class VerifyCommand
 {
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var command = CommandTree.Command("verify", "Checks a design's model: causality, caches, packed documents, padding. Exit code 1 if a check "
+        var command = GuardedCommand.Create(
+            "verify", "Checks the model of a design: causality, caches, packed documents, padding. Exit code 1 if a check "
             + "fails.",
             "MMTM:width=64,vocabulary=64,heads=4,state=16,head=16,feed=128");
         command.Add(design);

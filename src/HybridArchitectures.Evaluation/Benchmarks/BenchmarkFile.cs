@@ -3,7 +3,7 @@ using HybridArchitectures.Storage;
 using Parquet;
 using Parquet.Serialization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
 /// <summary>
 /// Reads the records of a local benchmark file: JSON lines (<c>.jsonl</c>, <c>.ndjson</c>), a JSON array (<c>.json</c>) or Parquet
@@ -16,11 +16,12 @@ namespace HybridArchitectures.Evaluation;
 /// </remarks>
 public static class BenchmarkFile
 {
-    /// <summary>Reads all records, in order.</summary>
-    /// <param name="path">The file.</param>
-    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <summary>Reads all records of a file, in order.</summary>
+    /// <param name="path">The path of the file.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">
-    /// The file is damaged or of another kind, or is not a regular file (a named pipe, a device, a folder). The message names the place.
+    /// The file is damaged, has another format, or is not a regular file (a named pipe, a device, a folder).
+    /// The message names the line or record.
     /// </exception>
     public static IReadOnlyList<BenchmarkRecord> Read(string path)
     {

@@ -1,18 +1,18 @@
 using System.Collections;
 using System.Globalization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
-/// <summary>One record of a benchmark's file: named values that are texts, numbers, truth values, lists or records.</summary>
+/// <summary>Represents one record of a benchmark file: named values that are texts, numbers, Booleans, lists or records.</summary>
 /// <param name="values">The values by name.</param>
-/// <param name="place">Where the record stands, for messages.</param>
+/// <param name="place">The file and line of the record, for messages.</param>
 public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values, string place)
 {
     /// <summary>Gets whether the record has a value of this name.</summary>
     public bool Has(string name) => values.TryGetValue(name, out var value) && value is not null;
 
-    /// <summary>Returns a text. Numbers and truth values are written out (<c>1</c>, <c>true</c>).</summary>
-    /// <exception cref="InvalidDataException">There is no such value, or it is a list or record.</exception>
+    /// <summary>Returns a text. Numbers and Booleans are converted (<c>1</c>, <c>true</c>).</summary>
+    /// <exception cref="InvalidDataException">The value does not exist, or it is a list or record.</exception>
     public string Text(string name) => Find(name) switch
     {
         string text => text,
@@ -22,7 +22,7 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     };
 
     /// <summary>Returns an integer, which may be written as a text.</summary>
-    /// <exception cref="InvalidDataException">There is no such value, or it is no integer.</exception>
+    /// <exception cref="InvalidDataException">The value does not exist, or it is not an integer.</exception>
     public int Integer(string name) => Find(name) switch
     {
         bool truth => truth ? 1 : 0,
@@ -34,7 +34,7 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     };
 
     /// <summary>Returns a list of texts.</summary>
-    /// <exception cref="InvalidDataException">There is no such value, or it is no list of texts.</exception>
+    /// <exception cref="InvalidDataException">The value does not exist, or it is not a list of texts.</exception>
     public IReadOnlyList<string> Texts(string name)
     {
         var value = Find(name);
@@ -42,8 +42,8 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
         return [.. items.Cast<object?>().Select(item => item as string ?? throw Unfit(name, "a list of texts"))];
     }
 
-    /// <summary>Returns a record inside this one.</summary>
-    /// <exception cref="InvalidDataException">There is no such value, or it is no record.</exception>
+    /// <summary>Returns a record that is a value of this record.</summary>
+    /// <exception cref="InvalidDataException">The value does not exist, or it is not a record.</exception>
     public BenchmarkRecord Record(string name)
     {
         return Find(name) switch
@@ -55,8 +55,8 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     }
 
     /// <summary>Creates the exception for a value that cannot be used.</summary>
-    /// <param name="name">The value's name.</param>
-    /// <param name="expected">What was expected.</param>
+    /// <param name="name">The name of the value.</param>
+    /// <param name="expected">A description of the expected value.</param>
     public InvalidDataException Unfit(string name, string expected) =>
         new($"{place}: '{name}' is {(Has(name) ? Describe(values[name]) : "absent")}; expected {expected}. The record has "
             + $"{string.Join(", ", values.Keys)}.");

@@ -1,10 +1,10 @@
 using System.Text.RegularExpressions;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
 /// <summary>
-/// Multiple-choice benchmarks with the prompt forms of lm-evaluation-harness (EleutherAI), read from the columns of their Hugging Face files. Answers
-/// follow their prompt after one blank.
+/// Contains multiple-choice benchmarks with the prompt forms of lm-evaluation-harness (EleutherAI) and the columns of their Hugging Face files. Each
+/// answer follows its prompt after one space.
 /// </summary>
 public static partial class ChoiceFormats
 {
@@ -36,8 +36,7 @@ public static partial class ChoiceFormats
 
     /// <summary>
     /// Gets WinoGrande (arXiv 1907.10641, <c>allenai/winogrande</c>): columns sentence, option1, option2, answer. The prompts differ and the
-    /// continuation is the same:
-    /// the text after the gap, given each filling (partial scoring, arXiv 1806.02847).
+    /// continuation is the same. It is the text after the gap, given each filling (partial scoring, arXiv 1806.02847).
     /// </summary>
     public static ChoiceFormat WinoGrande { get; } = new("winogrande", $"arXiv 1907.10641, {Harness}", Accuracy, record =>
     {
@@ -70,11 +69,11 @@ public static partial class ChoiceFormats
         return ChoiceQuestion.FromChoices($"Q: {record.Text("context")} {record.Text("question")}\nA:", answers, label - 1);
     });
 
-    /// <summary>Gets a layout for own questions: prompt (text), choices (list of texts), answer (index from 0).</summary>
+    /// <summary>Gets a format for custom questions: prompt (text), choices (list of texts), answer (index from 0).</summary>
     public static ChoiceFormat Generic { get; } = new("choices", "records of the user", Accuracy, record =>
         ChoiceQuestion.FromChoices(record.Text("prompt"), record.Texts("choices"), Label(record, "answer", record.Texts("choices").Count)));
 
-    /// <summary>Gets all of them.</summary>
+    /// <summary>Gets all built-in formats.</summary>
     public static IReadOnlyList<ChoiceFormat> All { get; } =
         [HellaSwag, Piqa, ArcEasy, ArcChallenge, OpenBookQa, WinoGrande, BoolQ, SocialIqa, Generic];
 

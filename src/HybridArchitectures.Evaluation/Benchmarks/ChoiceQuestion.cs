@@ -1,15 +1,15 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
-/// <summary>A question with several answers, one of them right.</summary>
-/// <param name="Options">The answers; at least two.</param>
-/// <param name="Answer">The index of the right one.</param>
+/// <summary>Represents a question with several answers, one of which is correct.</summary>
+/// <param name="Options">The answers, at least two.</param>
+/// <param name="Answer">The index of the correct answer.</param>
 public sealed record ChoiceQuestion(IReadOnlyList<ChoiceOption> Options, int Answer)
 {
-    /// <summary>Creates a question whose answers follow one prompt after a blank.</summary>
+    /// <summary>Creates a question whose answers follow one prompt after a space.</summary>
     /// <param name="prompt">The text before the answers.</param>
-    /// <param name="choices">The answers; at least two.</param>
-    /// <param name="answer">The index of the right one.</param>
-    /// <exception cref="ArgumentException">There are fewer than two answers, one is empty, or the index is none of theirs.</exception>
+    /// <param name="choices">The answers, at least two.</param>
+    /// <param name="answer">The index of the correct answer.</param>
+    /// <exception cref="ArgumentException">There are fewer than two answers, one is empty, or the index is out of range.</exception>
     public static ChoiceQuestion FromChoices(string prompt, IReadOnlyList<string> choices, int answer)
     {
         ArgumentNullException.ThrowIfNull(prompt);
@@ -20,6 +20,6 @@ public sealed record ChoiceQuestion(IReadOnlyList<ChoiceOption> Options, int Ans
         return new([.. choices.Select(choice => new ChoiceOption(prompt, " " + choice, choice))], answer);
     }
 
-    /// <summary>Gets the question with its right answer, as an example before other questions.</summary>
+    /// <summary>Gets the question with its correct answer, as an example before other questions.</summary>
     internal string Solved => Options[Answer].Prompt + Options[Answer].Continuation;
 }

@@ -1,12 +1,15 @@
 using System.Text;
+using HybridArchitectures.Evaluation.Likelihood;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
 /// <summary>
-/// Multiple choice by log-likelihood, with the semantics of lm-evaluation-harness: the model does not write, it says how probable each answer is
-/// after its prompt (<see cref="ContinuationScorer"/>), and the most probable one is its choice.
+/// Measures multiple choice by log-likelihood, like lm-evaluation-harness. The model generates nothing: each answer is scored after its prompt
+/// (<see cref="ContinuationScorer"/>), and the most probable answer is the choice.
 /// </summary>
 public sealed class ChoiceTask : EvaluationTask
 {
@@ -17,11 +20,11 @@ public sealed class ChoiceTask : EvaluationTask
     readonly ScoringOptions options;
 
     /// <summary>Creates a task.</summary>
-    /// <param name="format">Gives the name and the main metric.</param>
-    /// <param name="questions">At least one, such as <see cref="ChoiceFormat.Read"/> returns.</param>
-    /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="fewShot">Solved examples before each question; null for none.</param>
-    /// <param name="options">How prompts are read; null for the defaults.</param>
+    /// <param name="format">The format, which defines the name and the main metric.</param>
+    /// <param name="questions">The questions, at least one, such as <see cref="ChoiceFormat.Read"/> returns.</param>
+    /// <param name="tokenizer">The tokenizer of the model.</param>
+    /// <param name="fewShot">The solved examples before each question, or null for none.</param>
+    /// <param name="options">The options for reading prompts, or null for the defaults.</param>
     /// <exception cref="ArgumentException">There are no questions, or too few examples.</exception>
     public ChoiceTask(ChoiceFormat format, IReadOnlyList<ChoiceQuestion> questions, Tokenizer tokenizer, FewShot? fewShot = null,
         ScoringOptions? options = null)
@@ -37,9 +40,9 @@ public sealed class ChoiceTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => format.Name;
 
-    /// <summary>Asks a model all questions.</summary>
+    /// <summary>Measures a model on all questions.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public ChoiceResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {
         var scorer = new ContinuationScorer(model, tokenizer, options);

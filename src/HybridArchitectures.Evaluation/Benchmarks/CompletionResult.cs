@@ -1,10 +1,12 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>How well a model predicts the ends of texts; standard errors are over items.</summary>
-/// <param name="Accuracy">Share of items whose every token of the completion is the most probable one.</param>
-/// <param name="Loss">Mean negative log-likelihood of a completion, in nats.</param>
+namespace HybridArchitectures.Evaluation.Benchmarks;
+
+/// <summary>Contains the accuracy and loss of a completion task. Standard errors are over items.</summary>
+/// <param name="Accuracy">The share of items for which every token of the completion is the most probable one.</param>
+/// <param name="Loss">The mean negative log-likelihood of a completion, in nats.</param>
 public sealed record CompletionResult(Estimate Accuracy, Estimate Loss)
 {
-    /// <summary>Gets the perplexity of a completion: exp of <see cref="Loss"/>.</summary>
+    /// <summary>Gets the perplexity of a completion, exp(<see cref="Loss"/>).</summary>
     public double Perplexity => Math.Exp(Loss.Value);
 }

@@ -1,11 +1,14 @@
+using HybridArchitectures.Evaluation.Likelihood;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
 /// <summary>
-/// Predicts the ends of texts, as LAMBADA does in lm-evaluation-harness: accuracy is a greedy match of every token, and perplexity is exp of the mean
-/// negative log-likelihood of a completion.
+/// Measures the prediction of the ends of texts, like LAMBADA in lm-evaluation-harness. Accuracy is a greedy match of every token, and perplexity is
+/// exp of the mean negative log-likelihood of a completion.
 /// </summary>
 public sealed class CompletionTask : EvaluationTask
 {
@@ -14,10 +17,10 @@ public sealed class CompletionTask : EvaluationTask
     readonly ScoringOptions options;
 
     /// <summary>Creates a task.</summary>
-    /// <param name="name">The task's name, such as <c>lambada_openai</c>.</param>
-    /// <param name="items">At least one, such as <see cref="CompletionItem.ReadLambada"/> returns.</param>
-    /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="options">How prompts are read; null for the defaults.</param>
+    /// <param name="name">The name of the task, such as <c>lambada_openai</c>.</param>
+    /// <param name="items">The items, at least one, such as <see cref="CompletionItem.ReadLambada"/> returns.</param>
+    /// <param name="tokenizer">The tokenizer of the model.</param>
+    /// <param name="options">The options for reading prompts, or null for the defaults.</param>
     public CompletionTask(string name, IReadOnlyList<CompletionItem> items, Tokenizer tokenizer, ScoringOptions? options = null)
     {
         Require.NotBlank(name);
@@ -32,7 +35,7 @@ public sealed class CompletionTask : EvaluationTask
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public CompletionResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {
         var scores = new ContinuationScorer(model, tokenizer, options).Score([.. items.Select(item => (item.Prompt, item.Completion))], cancellation);

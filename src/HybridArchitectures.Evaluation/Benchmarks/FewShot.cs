@@ -1,14 +1,14 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Benchmarks;
 
-/// <summary>Solved questions that stand before each question, such as those of the training split.</summary>
-/// <param name="Examples">The questions to draw from.</param>
-/// <param name="Count">How many are drawn per question; at least 0.</param>
-/// <param name="Seed">Decides which. The default value is 1234.</param>
+/// <summary>Selects solved questions that are placed before each question, such as questions of the training split.</summary>
+/// <param name="Examples">The questions from which examples are drawn.</param>
+/// <param name="Count">The number of examples per question, at least 0.</param>
+/// <param name="Seed">The seed of the random choice. The default value is 1234.</param>
 /// <remarks>
-/// The form is that of lm-evaluation-harness: examples with their answers, two line breaks after each. Which are drawn differs from the harness,
-/// whose generator is Python's; it depends on the seed and the index of the question.
+/// The format is that of lm-evaluation-harness: examples with their answers, two line breaks after each. The choice of examples differs from the
+/// harness, which uses Python's random generator. It depends on the seed and the index of the question.
 /// </remarks>
 public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, long Seed = 1234)
 {
@@ -19,7 +19,7 @@ public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, 
             $"0 to {Math.Max(0, Examples.Count - 1)}, one less than the examples");
     }
 
-    /// <summary>The text before a question, which itself is never among the examples.</summary>
+    /// <summary>Returns the text before a question. The question itself is never among the examples.</summary>
     internal string Prefix(ChoiceQuestion question, int index)
     {
         if (Count == 0) return "";

@@ -1,13 +1,15 @@
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.HeldOut;
 
 /// <summary>
-/// Held-out loss by document: each document is read alone, from its first token, in windows of the context length. Its first token has none before it
-/// and is not predicted; nor is the first of each later window.
+/// Measures the held-out loss by document. Each document is read alone, from its first token, in windows of the context length. The first token of
+/// each window has no token before it and is not predicted.
 /// </summary>
 public sealed class DocumentLossTask : EvaluationTask
 {
@@ -16,9 +18,9 @@ public sealed class DocumentLossTask : EvaluationTask
     readonly int[] documents;
 
     /// <summary>Creates a task.</summary>
-    /// <param name="data">The held-out tokens; they stay the caller's.</param>
-    /// <param name="contextLength">The most tokens of a document that are read together; at least 1.</param>
-    /// <param name="maxDocuments">The largest number of documents, spread evenly over the data. The default value, 0, means all.</param>
+    /// <param name="data">The held-out tokens. The task does not dispose them.</param>
+    /// <param name="contextLength">The maximum number of tokens per window, at least 1.</param>
+    /// <param name="maxDocuments">The maximum number of documents, spread evenly over the data. The default value, 0, means all.</param>
     /// <exception cref="ArgumentException">No document has two tokens.</exception>
     public DocumentLossTask(TokenDataset data, int contextLength, int maxDocuments = 0)
     {
@@ -40,7 +42,7 @@ public sealed class DocumentLossTask : EvaluationTask
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>One entry per document, in the order of the data.</returns>
     public IReadOnlyList<DocumentLoss> Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {

@@ -1,16 +1,18 @@
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.HeldOut;
 
 /// <summary>
-/// Held-out loss in nats per token and, where the data knows its bytes, bits per byte (<see cref="Evaluator"/>). The predicted tokens depend on the
-/// data and their number alone, so that results of different models and context lengths are over the same tokens.
+/// Measures the held-out loss in nats per token, and in bits per byte if the data records its bytes (<see cref="Evaluator"/>). The predicted tokens
+/// depend only on the data and their number, so results of different models and context lengths are over the same tokens.
 /// </summary>
-/// <param name="data">The held-out tokens; they stay the caller's.</param>
-/// <param name="contextLength">Tokens per window.</param>
-/// <param name="tokens">How many tokens to predict. The default value, 0, means all.</param>
-/// <param name="separateDocuments">Whether documents are kept apart, as in training.</param>
+/// <param name="data">The held-out tokens. The task does not dispose them.</param>
+/// <param name="contextLength">The number of tokens per window.</param>
+/// <param name="tokens">The number of tokens to predict. The default value, 0, means all.</param>
+/// <param name="separateDocuments">True if a document cannot see the documents before it, as in training.</param>
 public sealed class HeldOutTask(TokenDataset data, int contextLength, long tokens = 0, bool separateDocuments = false) : EvaluationTask
 {
     /// <inheritdoc/>

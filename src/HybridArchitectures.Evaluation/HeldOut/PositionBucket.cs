@@ -1,7 +1,9 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>The loss of tokens at some positions of their window.</summary>
-/// <param name="Start">The first position, from 0: the number of tokens before the one that reads it.</param>
-/// <param name="End">One past the last position.</param>
-/// <param name="Loss">Mean cross entropy in nats per token; the standard error is over windows.</param>
+namespace HybridArchitectures.Evaluation.HeldOut;
+
+/// <summary>Contains the loss of the tokens at a range of positions of their window.</summary>
+/// <param name="Start">The first position, counted from 0.</param>
+/// <param name="End">The position after the last one.</param>
+/// <param name="Loss">The mean cross-entropy in nats per token. The standard error is over windows.</param>
 public sealed record PositionBucket(int Start, int End, Estimate Loss);

@@ -1,18 +1,20 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>Held-out loss, in all and by position.</summary>
-/// <param name="ContextLength">Tokens per window.</param>
-/// <param name="Loss">Mean cross entropy of all tokens in nats per token; the standard error is over windows.</param>
-/// <param name="BitsPerByte">The same in bits per byte of text; null where the data does not know its bytes.</param>
-/// <param name="Buckets">The loss by position, in order.</param>
+namespace HybridArchitectures.Evaluation.HeldOut;
+
+/// <summary>Contains the held-out loss of all tokens and by position.</summary>
+/// <param name="ContextLength">The number of tokens per window.</param>
+/// <param name="Loss">The mean cross-entropy of all tokens in nats per token. The standard error is over windows.</param>
+/// <param name="BitsPerByte">The loss in bits per byte of text, or null if the data does not record its bytes.</param>
+/// <param name="Buckets">The loss by position, by increasing position.</param>
 public sealed record PositionLossResult(int ContextLength, Estimate Loss, Estimate? BitsPerByte, IReadOnlyList<PositionBucket> Buckets)
 {
     /// <summary>
     /// Computes how the loss beyond a length compares with the loss within it: the mean loss of the buckets that begin at or after the length, minus
-    /// the loss of the last bucket that ends at or before it, in nats per token. Null where there is no such bucket. A model that extrapolates has
-    /// no positive number here.
+    /// the loss of the last bucket that ends at or before it, in nats per token. The result is null if there is no such bucket. A model that
+    /// extrapolates has no positive result.
     /// </summary>
-    /// <param name="trainingLength">Tokens of a window in training.</param>
+    /// <param name="trainingLength">The number of tokens of a window in training.</param>
     public double? RiseBeyond(int trainingLength)
     {
         var beyond = Buckets.Where(bucket => bucket.Start >= trainingLength).ToArray();

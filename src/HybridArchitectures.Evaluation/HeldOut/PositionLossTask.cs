@@ -1,15 +1,17 @@
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.HeldOut;
 
 /// <summary>
-/// Held-out loss by position in the window, also beyond the training length (the curve that arXiv 2510.04800 draws over PG19 up to 3 times the
+/// Measures the held-out loss by position in the window, also beyond the training length (as arXiv 2510.04800 does on PG19 up to 3 times the
 /// training length).
-/// The data is cut into windows of equal length, one after another from its first token, and every token but the first is predicted once, from those
-/// before it in its window. A position is averaged with its neighbours in a bucket.
+/// The data is cut into consecutive windows of equal length. Every token of a window except the first is predicted once, from the tokens
+/// before it in the window. The losses of neighbouring positions are averaged in a bucket.
 /// </summary>
 public sealed class PositionLossTask : EvaluationTask
 {
@@ -19,12 +21,13 @@ public sealed class PositionLossTask : EvaluationTask
     readonly long maxWindows;
 
     /// <summary>Creates a task.</summary>
-    /// <param name="data">The held-out tokens; they stay the caller's.</param>
-    /// <param name="contextLength">Tokens per window, such as 1.5 or 2 times the training length.</param>
-    /// <param name="buckets">How many buckets the positions are divided into, 1 to <paramref name="contextLength"/>. The default value is 16.</param>
-    /// <param name="batchSize">Windows per forward pass. The default value is 4.</param>
-    /// <param name="maxWindows">The largest number of windows, spread evenly over the data. The default value, 0, means all.</param>
-    /// <param name="trainingLength">Tokens of a window in training, to report the rise of the loss beyond it; null if unknown.</param>
+    /// <param name="data">The held-out tokens. The task does not dispose them.</param>
+    /// <param name="contextLength">The number of tokens per window, such as 1.5 or 2 times the training length.</param>
+    /// <param name="buckets">The number of buckets, 1 to <paramref name="contextLength"/>. The default value is 16.</param>
+    /// <param name="batchSize">The number of windows per forward pass. The default value is 4.</param>
+    /// <param name="maxWindows">The maximum number of windows, spread evenly over the data. The default value, 0, means all.</param>
+    /// <param name="trainingLength">The number of tokens of a window in training, beyond which the rise of the loss is reported. Null omits
+    /// it.</param>
     public PositionLossTask(TokenDataset data, int contextLength, int buckets = 16, int batchSize = 4, long maxWindows = 0,
         int? trainingLength = null)
     {
@@ -44,7 +47,7 @@ public sealed class PositionLossTask : EvaluationTask
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public PositionLossResult Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);

@@ -1,20 +1,22 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inference;
 
-/// <summary>What <see cref="InferenceCostTask"/> measures. The defaults are those of arXiv 2510.04800, table 13, up to 2,048 tokens.</summary>
+/// <summary>
+/// Contains the options of <see cref="InferenceCostTask"/>. The defaults are those of arXiv 2510.04800, table 13, up to 2,048 tokens.
+/// </summary>
 public sealed record InferenceCostOptions
 {
-    /// <summary>Gets the rows that are continued together. The default value is 4.</summary>
+    /// <summary>Gets the batch sizes to measure, in rows. The default value is 4.</summary>
     public IReadOnlyList<int> BatchSizes { get; init; } = [4];
 
-    /// <summary>Gets the tokens of each prompt. The default value is 512.</summary>
+    /// <summary>Gets the number of tokens of each prompt. The default value is 512.</summary>
     public int PromptLength { get; init; } = 512;
 
-    /// <summary>Gets the tokens of prompt and continuation together, each more than <see cref="PromptLength"/>. The default value is 2,048.</summary>
+    /// <summary>Gets the total lengths of prompt and continuation, each above <see cref="PromptLength"/>. The default value is 2,048.</summary>
     public IReadOnlyList<int> TotalLengths { get; init; } = [2048];
 
     /// <summary>
-    /// Gets the largest number of decoding steps that are timed at the end of each continuation; earlier tokens are read at once as a longer prompt.
-    /// The default value, null, times every step, as the table does.
+    /// Gets the maximum number of decoding steps that are timed at the end of each continuation. Earlier tokens are read in one pass as a longer
+    /// prompt. The default value, null, times every step, as the table of the paper does.
     /// </summary>
     public int? TimedSteps { get; init; }
 

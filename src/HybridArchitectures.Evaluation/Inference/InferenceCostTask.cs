@@ -1,18 +1,19 @@
 using System.Diagnostics;
 using HybridArchitectures.Cost;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inference;
 
 /// <summary>
-/// Measures inference as arXiv 2510.04800, table 13, does: prompts of random tokens are read, and each row is continued greedily to a total length.
-/// Every step ends with its tokens in main memory, so that the device has finished. One short continuation before the first measurement warms up.
+/// Measures inference like arXiv 2510.04800, table 13: prompts of random tokens are read, and each row is continued greedily to a total length.
+/// Every step ends with its tokens in main memory, so the device has finished. A short continuation before the first measurement is not timed.
 /// </summary>
-/// <param name="options">Batch sizes and lengths; null for the defaults.</param>
+/// <param name="options">The batch sizes and lengths, or null for the defaults.</param>
 public sealed class InferenceCostTask(InferenceCostOptions? options = null) : EvaluationTask
 {
     readonly InferenceCostOptions options = options ?? new();
@@ -22,7 +23,7 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>One row per batch size and total length.</returns>
     public IReadOnlyList<InferenceCostRow> Measure(HybridLanguageModel model, CancellationToken cancellation = default)
     {

@@ -1,7 +1,7 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Likelihood;
 
-/// <summary>How probable a model finds a continuation of a prompt.</summary>
-/// <param name="LogProbability">The sum of ln p over the continuation's tokens, in nats.</param>
-/// <param name="IsGreedy">Whether every token is the most probable one given those before it.</param>
-/// <param name="Tokens">How many tokens the continuation has.</param>
+/// <summary>Contains the log-likelihood of a continuation.</summary>
+/// <param name="LogProbability">The sum of ln p over the tokens of the continuation, in nats.</param>
+/// <param name="IsGreedy">True if every token is the most probable one after the tokens before it.</param>
+/// <param name="Tokens">The number of tokens of the continuation.</param>
 public sealed record ContinuationScore(double LogProbability, bool IsGreedy, int Tokens);

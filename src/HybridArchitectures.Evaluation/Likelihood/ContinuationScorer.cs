@@ -2,16 +2,16 @@ using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Likelihood;
 
 /// <summary>
 /// Scores continuations of prompts by log-likelihood, with the rules of lm-evaluation-harness (EleutherAI, <c>TemplateLM._encode_pair</c> and
 /// <c>HFLM._loglikelihood_tokens</c>):
 /// <para>
-/// 1. Blanks at the end of the prompt move to the start of the continuation.
-/// 2. Prompt and continuation are tokenized together; the continuation's tokens are those after as many as the prompt alone has.
-/// 3. An empty prompt is the begin-of-text token, or else the end-of-text token.
-/// 4. A request that is too long loses tokens at the start of the prompt.
+/// 1. Spaces at the end of the prompt move to the start of the continuation.
+/// 2. The prompt and the continuation are tokenized together. If the prompt alone has n tokens, the continuation starts after token n.
+/// 3. An empty prompt becomes the begin-of-text token, or the end-of-text token if there is no begin-of-text token.
+/// 4. A request that is too long is truncated at the start of the prompt.
 /// </para>
 /// </summary>
 public sealed class ContinuationScorer
@@ -21,9 +21,9 @@ public sealed class ContinuationScorer
     readonly ScoringOptions options;
 
     /// <summary>Creates a scorer.</summary>
-    /// <param name="model">The model; it stays the caller's.</param>
-    /// <param name="tokenizer">Text to ids; null where requests are ids.</param>
-    /// <param name="options">How prompts are read; null for the defaults.</param>
+    /// <param name="model">The model. The scorer does not dispose it.</param>
+    /// <param name="tokenizer">The tokenizer, or null if all requests are token ids.</param>
+    /// <param name="options">The options for reading prompts, or null for the defaults.</param>
     /// <exception cref="ArgumentException">The tokenizer has more ids than the model, or an option is out of range.</exception>
     public ContinuationScorer(HybridLanguageModel model, Tokenizer? tokenizer = null, ScoringOptions? options = null)
     {
@@ -36,14 +36,14 @@ public sealed class ContinuationScorer
     }
 
     /// <summary>Scores one continuation.</summary>
-    /// <param name="prompt">The text before it; may be empty.</param>
-    /// <param name="continuation">The text to score; not empty.</param>
+    /// <param name="prompt">The text before the continuation. It may be empty.</param>
+    /// <param name="continuation">The text to score. It must not be empty.</param>
     public ContinuationScore Score(string prompt, string continuation) => Score([(prompt, continuation)])[0];
 
-    /// <summary>Scores many continuations, several in one forward pass.</summary>
-    /// <param name="requests">Prompts and continuations.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
-    /// <returns>One score per request, in their order.</returns>
+    /// <summary>Scores several continuations, and batches them into forward passes.</summary>
+    /// <param name="requests">The prompts and continuations.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
+    /// <returns>One score per request, in the order of the requests.</returns>
     public IReadOnlyList<ContinuationScore> Score(IReadOnlyList<(string Prompt, string Continuation)> requests,
         CancellationToken cancellation = default)
     {
@@ -51,10 +51,10 @@ public sealed class ContinuationScorer
         return ScoreTokens([.. requests.Select(request => Encode(request.Prompt, request.Continuation))], cancellation);
     }
 
-    /// <summary>Scores continuations that are tokens already.</summary>
-    /// <param name="requests">Prompts of at least one token and continuations of at least one token.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
-    /// <returns>One score per request, in their order.</returns>
+    /// <summary>Scores continuations that are given as token ids.</summary>
+    /// <param name="requests">The prompts and continuations, each with at least one token.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
+    /// <returns>One score per request, in the order of the requests.</returns>
     public IReadOnlyList<ContinuationScore> ScoreTokens(
         IReadOnlyList<(IReadOnlyList<int> Prompt, IReadOnlyList<int> Continuation)> requests, CancellationToken cancellation = default)
     {

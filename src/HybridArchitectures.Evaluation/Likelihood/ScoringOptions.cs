@@ -1,20 +1,20 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Likelihood;
 
-/// <summary>How <see cref="ContinuationScorer"/> reads prompts.</summary>
+/// <summary>Contains the options of <see cref="ContinuationScorer"/>.</summary>
 public sealed record ScoringOptions
 {
-    /// <summary>Gets the number of tokens of one forward pass, padding included. The default value is 8,192.</summary>
+    /// <summary>Gets the maximum number of tokens of one forward pass, including padding. The default value is 8,192.</summary>
     public int MaxTokensPerPass { get; init; } = 8192;
 
     /// <summary>
-    /// Gets the largest number of tokens the model reads for one request. Longer requests lose tokens at the start of the prompt. The default value,
+    /// Gets the maximum number of tokens of one request. Longer requests are truncated at the start of the prompt. The default value,
     /// null, means no limit.
     /// </summary>
     public int? MaxLength { get; init; }
 
     /// <summary>
-    /// Gets whether the tokenizer's begin-of-text token is put before every prompt. An empty prompt always becomes that token, or else the
-    /// end-of-text token. The default value is false, as in lm-evaluation-harness.
+    /// Gets whether the begin-of-text token of the tokenizer is put before every prompt. An empty prompt always becomes that token, or the
+    /// end-of-text token if there is none. The default value is false, as in lm-evaluation-harness.
     /// </summary>
     public bool BeginOfText { get; init; }
 

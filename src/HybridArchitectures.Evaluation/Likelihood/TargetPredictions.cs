@@ -1,25 +1,26 @@
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Likelihood;
 
-/// <summary>What a model says of the targets of a batch, in row order.</summary>
+/// <summary>Contains the predictions of a model for the targets of a batch, in row order.</summary>
 /// <param name="Row">The row of each target.</param>
 /// <param name="LogProbability">The natural logarithm of the target's probability.</param>
-/// <param name="IsGreedy">Whether the target is the most probable token; of equally probable ones the lowest id counts.</param>
+/// <param name="IsGreedy">True if the target is the most probable token. Among equally probable tokens the lowest id counts.</param>
 sealed record TargetPredictions(int[] Row, float[] LogProbability, bool[] IsGreedy)
 {
     // float32 logits held at once
     const long MaxLogits = 16 << 20;
 
-    /// <summary>Computes them; only the logits at targets are formed.</summary>
+    /// <summary>Computes the predictions. Only the logits at targets are computed.</summary>
     /// <param name="model">The model.</param>
     /// <param name="ids">(rows, length) int64 in main memory.</param>
-    /// <param name="targets">(rows, length) int64 in main memory; -100 where there is none.</param>
-    /// <param name="rowLengths">Tokens of each row; the rest is padding. Null: all rows are full.</param>
+    /// <param name="targets">(rows, length) int64 in main memory. -100 means no target.</param>
+    /// <param name="rowLengths">The number of tokens of each row; the rest is padding. Null means that all rows are full.</param>
     public static TargetPredictions Measure(HybridLanguageModel model, Tensor ids, Tensor targets, IReadOnlyList<long>? rowLengths)
     {
         using var scope = NewDisposeScope();

@@ -1,12 +1,14 @@
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
-/// <summary>Measures a long-context task over lengths and depths: prompts are written, the model continues each greedily, and the answers are looked
-/// for.</summary>
+/// <summary>Measures a long-context task over lengths and depths. The model continues each prompt greedily, and the answers are searched in its
+/// output.</summary>
 public sealed class LongContextEvaluation : EvaluationTask
 {
     readonly LongContextTask task;
@@ -15,8 +17,8 @@ public sealed class LongContextEvaluation : EvaluationTask
 
     /// <summary>Creates the evaluation.</summary>
     /// <param name="task">The kind of prompt.</param>
-    /// <param name="tokenizer">The model's tokenizer.</param>
-    /// <param name="options">Lengths, depths and trials.</param>
+    /// <param name="tokenizer">The tokenizer of the model.</param>
+    /// <param name="options">The lengths, depths and trials.</param>
     public LongContextEvaluation(LongContextTask task, Tokenizer tokenizer, LongContextOptions options)
     {
         ArgumentNullException.ThrowIfNull(task);
@@ -31,8 +33,8 @@ public sealed class LongContextEvaluation : EvaluationTask
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
-    /// <param name="progress">Is told each cell as it is done.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="progress">Receives each cell when it is complete.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public LongContextResult Measure(HybridLanguageModel model, IProgress<LongContextCell>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);

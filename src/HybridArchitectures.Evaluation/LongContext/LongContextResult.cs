@@ -1,19 +1,20 @@
 using System.Globalization;
+using HybridArchitectures.Evaluation.Tasks;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
-/// <summary>The results of a long-context task by length and depth.</summary>
-/// <param name="Task">The task's name.</param>
-/// <param name="Cells">One entry per length and depth.</param>
+/// <summary>Contains the results of a long-context task by length and depth.</summary>
+/// <param name="Task">The name of the task.</param>
+/// <param name="Cells">The scores, one per length and depth.</param>
 public sealed record LongContextResult(string Task, IReadOnlyList<LongContextCell> Cells)
 {
-    /// <summary>Returns the mean score at each length, over its depths.</summary>
+    /// <summary>Returns the mean score over depths at each length.</summary>
     public IReadOnlyList<(int Length, double Score)> ByLength() =>
         [.. Cells.GroupBy(cell => cell.Length).OrderBy(group => group.Key).Select(group => (group.Key, group.Average(cell => cell.Score.Value)))];
 
     /// <summary>
-    /// Returns the longest length up to which every measured length has at least a score, or null if the shortest has not. Over the training length,
-    /// this is how far a model extrapolates.
+    /// Returns the maximum length up to which every measured length reaches a score, or null if the shortest one does not. Divided by the training
+    /// length, it measures how far a model extrapolates.
     /// </summary>
     /// <param name="score">The score, 0 to 1. The default value is 0.9.</param>
     public int? MaxLengthAt(double score = 0.9)

@@ -1,16 +1,16 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
-/// <summary>A long prompt with the answers that the text written after it must hold.</summary>
-/// <param name="Prompt">The prompt.</param>
-/// <param name="Answers">The answers; at least one.</param>
+/// <summary>Represents a long prompt with the answers that the output of the model must contain.</summary>
+/// <param name="Prompt">The text of the prompt.</param>
+/// <param name="Answers">The answers, at least one.</param>
 /// <param name="IsEveryAnswerWanted">
-/// Whether the score is the share of answers found. False: one answer found gives 1.
+/// True if the score is the share of answers found. If it is false, one answer is sufficient for a score of 1.
 /// </param>
 public sealed record LongContextSample(string Prompt, IReadOnlyList<string> Answers, bool IsEveryAnswerWanted = true)
 {
-    /// <summary>Scores what a model wrote: the share of answers that occur in it, letter case aside (<c>string_match_all</c> of RULER).</summary>
-    /// <param name="written">The text after the prompt.</param>
-    /// <returns>0 to 1.</returns>
+    /// <summary>Scores the output of a model: the share of answers that it contains, ignoring case (<c>string_match_all</c> of RULER).</summary>
+    /// <param name="written">The output after the prompt.</param>
+    /// <returns>The score, 0 to 1.</returns>
     public double Score(string written)
     {
         ArgumentNullException.ThrowIfNull(written);

@@ -1,14 +1,14 @@
 using System.Text.RegularExpressions;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
 /// <summary>
-/// Needle in a haystack, in the form of arXiv 2510.04800 for base models: a sentence with a random number of seven digits stands in a text inside
-/// context tags; then come the question and the start of the needle's sentence, which the model completes. The answer is right if the number occurs
-/// in the 20 tokens it writes.
+/// Creates needle-in-a-haystack prompts in the form of arXiv 2510.04800 for base models. A sentence with a random number of seven digits is hidden in
+/// a text between context tags. The question and the start of the sentence follow, and the model completes it. The answer is correct if the number
+/// occurs in the 20 tokens that the model generates.
 /// </summary>
-/// <remarks>The haystack is any text. It is repeated where it is too short and cut between sentences; the needle goes between two
+/// <remarks>The haystack is any text. It is repeated if it is too short, and cut between sentences. The needle is inserted between two
 /// sentences.</remarks>
 public sealed partial class Needle : LongContextTask
 {
@@ -19,7 +19,7 @@ public sealed partial class Needle : LongContextTask
     readonly string[] sentences;
 
     /// <summary>Creates the task.</summary>
-    /// <param name="haystack">The text around needles, at least one sentence.</param>
+    /// <param name="haystack">The text around the needle, at least one sentence.</param>
     public Needle(string haystack)
     {
         Require.NotBlank(haystack);

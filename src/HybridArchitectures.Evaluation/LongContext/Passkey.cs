@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
 /// <summary>
-/// Passkey retrieval (arXiv 2305.16300, appendix): a pass key of five digits stands among sentences that say nothing, at a given depth. The answer is
-/// right if it occurs in the 10 tokens the model writes.
+/// Creates prompts of passkey retrieval (arXiv 2305.16300, appendix): a pass key of five digits is hidden among filler sentences, at a given depth.
+/// The answer is correct if the pass key occurs in the 10 tokens that the model generates.
 /// </summary>
 public sealed class Passkey : LongContextTask
 {

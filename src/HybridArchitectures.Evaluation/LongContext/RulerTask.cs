@@ -1,13 +1,12 @@
 using System.Globalization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.LongContext;
 
 /// <summary>
-/// The tasks of RULER (arXiv 2404.06654) that need no text: needles among repeated sentences (<c>niah_single_1</c>), among other needles
-/// (<c>niah_multikey_2</c>,
-/// <c>niah_multikey_3</c>), variable tracking (<c>vt</c>) and frequent words (<c>fwe</c>). Prompts and scores are RULER's; words and random numbers
-/// are this library's.
+/// Creates prompts of the RULER tasks (arXiv 2404.06654) that need no text: needles among repeated sentences (<c>niah_single_1</c>), among other
+/// needles (<c>niah_multikey_2</c>, <c>niah_multikey_3</c>), variable tracking (<c>vt</c>) and frequent words (<c>fwe</c>). Prompts and scores are
+/// those of RULER. Words and random numbers are not.
 /// </summary>
 public sealed class RulerTask : LongContextTask
 {
@@ -17,14 +16,14 @@ public sealed class RulerTask : LongContextTask
     readonly RulerKind kind;
 
     /// <summary>Creates a task.</summary>
-    /// <param name="kind">Which.</param>
+    /// <param name="kind">The kind of task.</param>
     public RulerTask(RulerKind kind)
     {
         Require.InRange(Enum.IsDefined(kind), nameof(kind), kind, $"one of {string.Join(", ", Enum.GetNames<RulerKind>())}");
         this.kind = kind;
     }
 
-    /// <summary>Gets the five tasks.</summary>
+    /// <summary>Gets all five tasks.</summary>
     public static IReadOnlyList<RulerTask> All { get; } = [.. Enum.GetValues<RulerKind>().Select(kind => new RulerTask(kind))];
 
     /// <inheritdoc/>

@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Fuzzy in-context recall of MAD (arXiv 2403.17844): as <see cref="InContextRecall"/>, but keys and values are runs of 1 to 3 different tokens. In
-/// test rows every key has the full length. A row ends with a key that was shown before and its value; padding stands at the start.
+/// Creates rows of fuzzy in-context recall of MAD (arXiv 2403.17844): like <see cref="InContextRecall"/>, but keys and values are runs of 1 to 3
+/// different tokens. In test rows, every key has the full length. A row ends with an earlier key and its value, and begins with padding.
 /// </summary>
 public sealed record FuzzyRecall : SyntheticTask
 {
@@ -14,16 +14,16 @@ public sealed record FuzzyRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary, one for padding included. The default value is 16.</summary>
+    /// <summary>Gets the size of the vocabulary, including one padding token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the positions per row. The default value is 128.</summary>
+    /// <summary>Gets the number of positions per row. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
 
-    /// <summary>Gets the largest number of tokens of a key. The default value is 3.</summary>
+    /// <summary>Gets the maximum number of tokens of a key. The default value is 3.</summary>
     public int KeyLength { get; init; } = 3;
 
-    /// <summary>Gets the largest number of tokens of a value. The default value is 3.</summary>
+    /// <summary>Gets the maximum number of tokens of a value. The default value is 3.</summary>
     public int ValueLength { get; init; } = 3;
 
     int Plain => VocabularySize - 1;

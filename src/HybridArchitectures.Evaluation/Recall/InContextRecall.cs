@@ -1,16 +1,15 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// In-context recall and noisy in-context recall of MAD (arXiv 2403.17844): a sequence of key-value pairs, in which a key always has the same value
-/// within the row;
-/// last comes a key that was shown before, whose value is predicted. With noise, pairs are replaced by pairs of noise tokens.
+/// Creates rows of in-context recall and noisy in-context recall of MAD (arXiv 2403.17844): a sequence of key-value pairs, in which a key always has
+/// the same value within the row. The value of the last key, which occurred before, is predicted. With noise, some pairs are
+/// replaced by pairs of noise tokens.
 /// </summary>
 /// <remarks>
-/// As in the published generator, training rows have every next token as a target, and test rows the value of each key that returns (the multi-query
-/// form) or, with
-/// <see cref="MultiQuery"/> off, the last value alone, after a copy token.
+/// As in the published generator, every token of training rows is a target. The targets of test rows are the values of keys that occurred before (the
+/// multi-query form) or, if <see cref="MultiQuery"/> is false, only the last value, after a copy token.
 /// </remarks>
 public sealed record InContextRecall : SyntheticTask
 {
@@ -20,22 +19,22 @@ public sealed record InContextRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary, noise included. The default value is 16; MAD's noisy task has 32.</summary>
+    /// <summary>Gets the size of the vocabulary, including noise tokens. The default value is 16. The noisy task of MAD has 32.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the positions per row, an even number. The default value is 128.</summary>
+    /// <summary>Gets the number of positions per row, an even number. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
 
-    /// <summary>Gets how many tokens of the vocabulary are noise. The default value is 0; MAD's noisy task has 16.</summary>
+    /// <summary>Gets the number of noise tokens in the vocabulary. The default value is 0. The noisy task of MAD has 16.</summary>
     public int NoiseVocabulary { get; init; }
 
-    /// <summary>Gets the probability that a pair is noise, in [0, 1). The default value is 0; MAD's noisy task has 0.2.</summary>
+    /// <summary>Gets the probability that a pair is noise, in [0, 1). The default value is 0. The noisy task of MAD has 0.2.</summary>
     public double NoiseShare { get; init; }
 
-    /// <summary>Gets whether every key that returns is asked for. The default value is true.</summary>
+    /// <summary>Gets whether every repeated key is a query. The default value is true.</summary>
     public bool MultiQuery { get; init; } = true;
 
-    /// <summary>Gets MAD's noisy in-context recall with its published sizes.</summary>
+    /// <summary>Gets the noisy in-context recall of MAD with its published sizes.</summary>
     public static InContextRecall Noisy { get; } = new() { VocabularySize = 32, NoiseVocabulary = 16, NoiseShare = 0.2 };
 
     int PlainVocabulary => VocabularySize - NoiseVocabulary - (MultiQuery ? 0 : 1);

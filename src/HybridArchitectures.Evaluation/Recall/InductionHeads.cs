@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Induction heads (arXiv 2209.11895; sizes of arXiv 2312.00752, section 4.1.2): random tokens, among them once a special token; the row ends with
-/// the special token again, and the token that followed it is predicted.
+/// Creates rows of the induction heads task (arXiv 2209.11895; sizes of arXiv 2312.00752, section 4.1.2): random tokens with one special token. The
+/// row ends with the special token again, and the model predicts the token that followed it.
 /// </summary>
 public sealed record InductionHeads : SyntheticTask
 {
@@ -14,10 +14,10 @@ public sealed record InductionHeads : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary; the last is the special token. The default value is 16.</summary>
+    /// <summary>Gets the size of the vocabulary. The last token is the special token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the positions per row. The default value is 256.</summary>
+    /// <summary>Gets the number of positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
     /// <inheritdoc/>

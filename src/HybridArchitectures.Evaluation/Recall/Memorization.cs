@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Memorisation of MAD (arXiv 2403.17844): a fixed map from keys to values, the same in all rows, that only the weights can hold. A row is keys, each
-/// followed by an insert token, at which the key's value is predicted.
+/// Creates rows of the memorisation task of MAD (arXiv 2403.17844): a fixed map from keys to values, the same in all rows, that only the weights can
+/// store. A row consists of keys, each followed by an insert token, at which the model predicts the value of the key.
 /// </summary>
 public sealed record Memorization : SyntheticTask
 {
@@ -25,13 +25,13 @@ public sealed record Memorization : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary; the last is the insert token. The default value is 256.</summary>
+    /// <summary>Gets the size of the vocabulary. The last token is the insert token. The default value is 256.</summary>
     public int VocabularySize { get; init; } = 256;
 
-    /// <summary>Gets the positions per row, an even number. The default value is 32.</summary>
+    /// <summary>Gets the number of positions per row, an even number. The default value is 32.</summary>
     public override int Length { get; init; } = 32;
 
-    /// <summary>Gets the seed of the map, which training and test share. The default value is 12345.</summary>
+    /// <summary>Gets the seed of the map, which training and test rows share. The default value is 12345.</summary>
     public long MapSeed { get; init; } = 12345;
 
     /// <inheritdoc/>
@@ -55,7 +55,7 @@ public sealed record Memorization : SyntheticTask
         }
     }
 
-    /// <summary>Returns whether another task has the same settings.</summary>
+    /// <summary>Returns true if another task has the same settings.</summary>
     public bool Equals(Memorization? other) => other is not null && (VocabularySize, Length, MapSeed) == (other.VocabularySize, other.Length,
         other.MapSeed);
 

@@ -1,13 +1,14 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random gaps among
-/// random tokens; at each the model predicts its value.
+/// Creates rows of multi-query associative recall (Zoology, arXiv 2312.04927, section 4 and appendix): key-value pairs, then the keys again at random
+/// gaps among random tokens. At each repeated key the model predicts its value.
 /// <para>
-/// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs stand first. Each key returns once, at gap g of the remaining
-/// positions in pairs; the gaps are different and their probability is proportional to g^(a - 1), g from 1. All other positions hold random tokens.
+/// Keys are different ids in [1, V / 2), values different ids in [V / 2, V). The pairs come first. Each key is repeated once, at gap g of the
+/// remaining positions in pairs. The gaps are different, and the probability of gap g >= 1 is proportional to g^(a - 1). All other positions hold
+/// random tokens.
 /// </para>
 /// </summary>
 public sealed record MultiQueryRecall : SyntheticTask
@@ -18,10 +19,10 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary. The default value is 8,192.</summary>
+    /// <summary>Gets the size of the vocabulary. The default value is 8,192.</summary>
     public int VocabularySize { get; init; } = 8192;
 
-    /// <summary>Gets the positions per row, an even number. The default value is 64.</summary>
+    /// <summary>Gets the number of positions per row, an even number. The default value is 64.</summary>
     public override int Length { get; init; } = 64;
 
     /// <summary>Gets the number of key-value pairs, at most a quarter of <see cref="Length"/>. The default value is 4.</summary>
@@ -30,7 +31,7 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <summary>Gets the exponent a of the gaps; 1 makes all gaps equally likely. The default value is 0.01.</summary>
     public double PowerA { get; init; } = 0.01;
 
-    /// <summary>Gets whether positions between queries hold random tokens rather than 0. The default value is true.</summary>
+    /// <summary>Gets whether positions between queries hold random tokens instead of 0. The default value is true.</summary>
     public bool RandomFiller { get; init; } = true;
 
     /// <inheritdoc/>

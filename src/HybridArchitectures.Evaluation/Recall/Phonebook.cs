@@ -1,12 +1,12 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887), in tokens: entries of a name and a number, then one of the names; its number
-/// is predicted digit by digit. A name is a run of letters, no two alike in a row; a number is a run of digits.
+/// Creates rows of phonebook look-up (arXiv 2402.01032, section 4.3; arXiv 2406.07887): entries of a name and a number, then one of the names. Its
+/// number is predicted digit by digit. A name is a sequence of letters, and no two names of a row are equal. A number is a sequence of digits.
 /// </summary>
-/// <remarks>Ids 0 to 9 are digits, 10 to 35 letters, 36 parts a name from its number, 37 ends an entry and 38 begins the question.</remarks>
+/// <remarks>Ids 0 to 9 are digits, 10 to 35 are letters, 36 separates name and number, 37 ends an entry, and 38 begins the question.</remarks>
 public sealed record Phonebook : SyntheticTask
 {
     const int Letters = 10, Colon = 36, End = 37, Question = 38;
@@ -17,16 +17,16 @@ public sealed record Phonebook : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => 39;
 
-    /// <summary>Gets the letters per name, 1 to 8. The default value is 4.</summary>
+    /// <summary>Gets the number of letters per name, 1 to 8. The default value is 4.</summary>
     public int NameLength { get; init; } = 4;
 
-    /// <summary>Gets the digits per number. The default value is 7.</summary>
+    /// <summary>Gets the number of digits per number. The default value is 7.</summary>
     public int NumberLength { get; init; } = 7;
 
-    /// <summary>Gets the positions per row; as many entries as fit are written. The default value is 256.</summary>
+    /// <summary>Gets the number of positions per row, which determines the number of entries. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
-    /// <summary>Gets how many entries a row has.</summary>
+    /// <summary>Gets the number of entries per row.</summary>
     public int Entries => (Length - NameLength - NumberLength - 1) / (NameLength + NumberLength + 2);
 
     /// <inheritdoc/>

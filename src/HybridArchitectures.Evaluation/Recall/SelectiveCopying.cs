@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Selective copying of MAD (arXiv 2403.17844): tokens to copy stand in order among blanks; after a copy token, at blanks, the model predicts them in
-/// order.
+/// Creates rows of selective copying of MAD (arXiv 2403.17844): tokens to copy are placed among blanks. After a copy token, at blanks, the model
+/// predicts them in order.
 /// </summary>
 public sealed record SelectiveCopying : SyntheticTask
 {
@@ -14,13 +14,13 @@ public sealed record SelectiveCopying : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the number of tokens of the vocabulary; the last two are the blank and the copy token. The default value is 16.</summary>
+    /// <summary>Gets the size of the vocabulary. The last two tokens are the blank and the copy token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the positions per row. The default value is 256.</summary>
+    /// <summary>Gets the number of positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
-    /// <summary>Gets how many tokens are copied. The default value is 16.</summary>
+    /// <summary>Gets the number of tokens to copy. The default value is 16.</summary>
     public int Tokens { get; init; } = 16;
 
     /// <inheritdoc/>

@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Word problems of groups (arXiv 2404.08819): each position reads a group element, and the product of all elements so far is predicted. A new
-/// element is multiplied on the left: as permutations, the new one is applied after those before.
+/// Creates rows of word problems of groups (arXiv 2404.08819): each position reads a group element, and the model predicts the product of all
+/// elements so far. A new element is multiplied on the left: as permutations, it is applied after the earlier ones.
 /// </summary>
 public sealed record StateTracking : SyntheticTask
 {
@@ -25,10 +25,10 @@ public sealed record StateTracking : SyntheticTask
         init => (group, products) = (value, null);
     }
 
-    /// <summary>Gets the modulus of <see cref="TrackedGroup.ModularAddition"/>; other groups ignore it. The default value is 5.</summary>
+    /// <summary>Gets the modulus of <see cref="TrackedGroup.ModularAddition"/>. Other groups ignore it. The default value is 5.</summary>
     public int Modulus { get; init; } = 5;
 
-    /// <summary>Gets the positions per row. The default value is 64.</summary>
+    /// <summary>Gets the number of positions per row. The default value is 64.</summary>
     public override int Length { get; init; } = 64;
 
     string Description => Group == TrackedGroup.ModularAddition ? $"addition modulo {Modulus}" : Group.ToString();
@@ -88,7 +88,7 @@ public sealed record StateTracking : SyntheticTask
         return points.SelectMany(first => Permutations([.. points.Where(point => point != first)]).Select(rest => (int[])[first, .. rest]));
     }
 
-    /// <summary>Returns whether another task has the same settings.</summary>
+    /// <summary>Returns true if another task has the same settings.</summary>
     public bool Equals(StateTracking? other) => other is not null && (Group, Modulus, Length) == (other.Group, other.Modulus, other.Length);
 
     /// <inheritdoc/>

@@ -1,39 +1,41 @@
 using System.Globalization;
+using HybridArchitectures.Evaluation.Likelihood;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// A task whose rows are made from a seed, to train on and to measure: no download, any amount of data. Targets are given where the answer follows
-/// from the row;
-/// all other positions do not count.
+/// Generates rows from a seed, for training and for measurement, without a download and in any number. Targets are set where the answer follows
+/// from the row. All other positions do not count.
 /// </summary>
 public abstract record SyntheticTask
 {
     /// <summary>The seed of the rows that <see cref="Measure"/> uses by default. Training seeds should differ from it.</summary>
     public const long TestSeed = 0x7e57_5eed;
 
-    /// <summary>Gets the task's name.</summary>
+    /// <summary>Gets the name of the task.</summary>
     public abstract string Name { get; }
 
-    /// <summary>Gets the smallest vocabulary that a model needs.</summary>
+    /// <summary>Gets the minimum vocabulary size of a model.</summary>
     public abstract int RequiredVocabularySize { get; }
 
-    /// <summary>Gets the number of positions per row: the context length to train with.</summary>
+    /// <summary>Gets the number of positions per row, which is the context length for training.</summary>
     public abstract int Length { get; init; }
 
     /// <summary>Fills a row.</summary>
-    /// <param name="random">Where all chance comes from.</param>
+    /// <param name="random">The random generator.</param>
     /// <param name="row">An empty row of at least <see cref="Length"/> positions.</param>
-    /// <param name="isTraining">Whether the row is trained on; tests may give fewer targets or harder questions.</param>
+    /// <param name="isTraining">True for a training row. A test row may have fewer targets or harder questions.</param>
     protected abstract void Fill(SeededRandom random, TrainingRow row, bool isTraining);
 
-    /// <summary>Refuses settings that no row can have.</summary>
-    /// <exception cref="ArgumentException">Names the setting, its value and what was expected.</exception>
+    /// <summary>Checks the settings.</summary>
+    /// <exception cref="ArgumentException">A setting is out of range.</exception>
     public abstract void Check();
 
-    /// <summary>Creates the data to train on. Its rows need a context length of at least <see cref="Length"/>.</summary>
+    /// <summary>Creates training data. Its rows need a context length of at least <see cref="Length"/>.</summary>
     public GeneratedData ToTrainingData() => ToData(isTraining: true);
 
     internal GeneratedData ToData(bool isTraining)
@@ -63,11 +65,11 @@ public abstract record SyntheticTask
     }
 
     /// <summary>Measures a model on test rows.</summary>
-    /// <param name="model">The model; its vocabulary has at least <see cref="RequiredVocabularySize"/> tokens.</param>
-    /// <param name="rows">How many rows. The default value is 256.</param>
+    /// <param name="model">The model. Its vocabulary must have at least <see cref="RequiredVocabularySize"/> tokens.</param>
+    /// <param name="rows">The number of rows. The default value is 256.</param>
     /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
-    /// <param name="batchSize">Rows per forward pass. The default value is 16.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="batchSize">The number of rows per forward pass. The default value is 16.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public SyntheticResult Measure(HybridLanguageModel model, int rows = 256, long seed = TestSeed, int batchSize = 16,
         CancellationToken cancellation = default)
     {
@@ -97,7 +99,7 @@ public abstract record SyntheticTask
     }
 
     /// <summary>Creates the task that measures a model in a sweep.</summary>
-    /// <param name="rows">How many test rows. The default value is 256.</param>
+    /// <param name="rows">The number of test rows. The default value is 256.</param>
     /// <param name="seed">The seed of the rows. The default value is <see cref="TestSeed"/>.</param>
     public EvaluationTask ToEvaluationTask(int rows = 256, long seed = TestSeed) => EvaluationTask.Create(Name, (model, cancellation) =>
     {
@@ -106,12 +108,12 @@ public abstract record SyntheticTask
             Metric.From("accuracy of whole rows", result.RowAccuracy), Metric.From("loss", result.Loss, "nats per target", higherIsBetter: false));
     });
 
-    /// <summary>Measures models trained at some lengths on rows of other lengths.</summary>
-    /// <param name="models">Models with the length each was trained at.</param>
+    /// <summary>Measures models that were trained at several lengths on rows of several lengths.</summary>
+    /// <param name="models">The models and the lengths at which they were trained.</param>
     /// <param name="testLengths">The lengths to measure at.</param>
-    /// <param name="rows">Test rows per cell. The default value is 64.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
-    /// <returns>Accuracy by training length (rows) and test length (columns).</returns>
+    /// <param name="rows">The number of test rows per cell. The default value is 64.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
+    /// <returns>The accuracy by training length (rows) and test length (columns).</returns>
     public HeatMap MeasureGrid(
         IReadOnlyList<(int TrainingLength, HybridLanguageModel Model)> models, IReadOnlyList<int> testLengths, int rows = 64,
             CancellationToken cancellation = default)

@@ -1,9 +1,9 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
-/// <summary>A group whose products <see cref="StateTracking"/> asks for.</summary>
+/// <summary>Specifies the group of <see cref="StateTracking"/>.</summary>
 public enum TrackedGroup
 {
-    /// <summary>Addition modulo 2: whether the number of ones so far is odd.</summary>
+    /// <summary>Addition modulo 2, the parity of the number of ones so far.</summary>
     Parity,
 
     /// <summary>Addition modulo <see cref="StateTracking.Modulus"/>.</summary>

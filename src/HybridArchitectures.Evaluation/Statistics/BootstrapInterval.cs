@@ -1,11 +1,11 @@
 using System.Globalization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>A number with a bootstrap interval.</summary>
-/// <param name="Value">The number from all samples.</param>
+/// <summary>Contains a number with its bootstrap interval of 95 %.</summary>
+/// <param name="Value">The number, computed from all samples.</param>
 /// <param name="Low">The 2.5 % quantile of the resampled numbers.</param>
-/// <param name="High">The 97.5 % quantile.</param>
+/// <param name="High">The 97.5 % quantile of the resampled numbers.</param>
 public sealed record BootstrapInterval(double Value, double Low, double High)
 {
     internal static BootstrapInterval From(double value, IEnumerable<double> resampled)

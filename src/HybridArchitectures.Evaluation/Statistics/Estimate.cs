@@ -1,18 +1,18 @@
 using System.Globalization;
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>A mean and how far it may be from the mean of endlessly many samples.</summary>
-/// <param name="Value">The mean.</param>
+/// <summary>Contains a mean and its standard error.</summary>
+/// <param name="Value">The mean of the samples.</param>
 /// <param name="StandardError">
-/// The sample standard deviation (with Count - 1) over the square root of <paramref name="Count"/>; null for fewer than two samples.
+/// The sample standard deviation (with Count - 1) divided by the square root of <paramref name="Count"/>, or null for fewer than two samples.
 /// </param>
-/// <param name="Count">How many samples it is of.</param>
+/// <param name="Count">The number of samples.</param>
 public sealed record Estimate(double Value, double? StandardError, long Count)
 {
     /// <summary>Computes the mean of independent samples and its standard error.</summary>
-    /// <param name="samples">At least one.</param>
+    /// <param name="samples">The samples, at least one.</param>
     /// <exception cref="ArgumentException">There are no samples.</exception>
     public static Estimate FromSamples(IEnumerable<double> samples)
     {
@@ -27,7 +27,7 @@ public sealed record Estimate(double Value, double? StandardError, long Count)
     /// Computes a ratio of two sums over independent blocks, such as nats over tokens, and its standard error (Cochran, "Sampling Techniques", 3rd
     /// edition, 1977, equation 6.13).
     /// </summary>
-    /// <param name="blocks">The two addends of each block. Blocks whose denominator is 0 are left out.</param>
+    /// <param name="blocks">The numerator and denominator of each block. Blocks whose denominator is 0 are left out.</param>
     /// <exception cref="ArgumentException">All denominators are 0.</exception>
     public static Estimate FromRatio(IEnumerable<(double Numerator, double Denominator)> blocks)
     {
@@ -40,11 +40,11 @@ public sealed record Estimate(double Value, double? StandardError, long Count)
         return new Estimate(ratio, Math.Sqrt(squares * counted.Length / (counted.Length - 1)) / denominator, counted.Length);
     }
 
-    /// <summary>Gets a text such as <c>0.412 +- 0.013</c>.</summary>
+    /// <summary>Gets a text such as <c>0.412 +- 0.013</c>, or only the mean if there is no standard error.</summary>
     [JsonIgnore]
     public string Text => StandardError is { } error
         ? string.Create(CultureInfo.InvariantCulture, $"{Value:0.####} +- {error:0.####}") : Value.ToString("0.####", CultureInfo.InvariantCulture);
 
-    /// <summary>Returns <see cref="Text"/>.</summary>
+    /// <summary>Returns the same text as <see cref="Text"/>.</summary>
     public override string ToString() => Text;
 }

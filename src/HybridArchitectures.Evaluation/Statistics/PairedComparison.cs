@@ -1,17 +1,18 @@
 using System.Globalization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Statistics;
 
 /// <summary>
-/// Whether one of two designs is better, by runs in pairs of equal seed: the seeds' common part of the noise (order of the data, in part the initial
-/// weights) falls out of the differences.
+/// Compares two designs by pairs of runs with the same seed. The noise that both runs of a pair share (order of the data, in part the initial
+/// weights) cancels in the differences.
 /// </summary>
-/// <param name="Difference">The mean of second minus first over pairs, with its standard error.</param>
-/// <param name="TTestP">Two-sided p of the paired t test; null for fewer than two pairs, or where all differences are equal.</param>
+/// <param name="Difference">The mean over pairs of the second number minus the first, with its standard error.</param>
+/// <param name="TTestP">The two-sided p-value of the paired t-test, or null for fewer than two pairs or equal differences.</param>
 /// <param name="PermutationP">
-/// Two-sided p of the permutation test, which swaps the two of each pair: the share of sign patterns whose mean difference is at least as large.
-/// Exact up to 16 pairs, beyond that from 100,000 patterns of a fixed seed. With n pairs it is never below 2 / 2^n. Null for fewer than two pairs.
+/// The two-sided p-value of the permutation test, which swaps the numbers of pairs: the share of sign patterns whose mean difference is at least as
+/// large. It is exact up to 16 pairs. Beyond that it is estimated from 100,000 patterns of a fixed seed. With n pairs it is at least 2 / 2^n. It is
+/// null for fewer than two pairs.
 /// </param>
 public sealed record PairedComparison(Estimate Difference, double? TTestP, double? PermutationP)
 {
@@ -21,14 +22,14 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
     public int Pairs => (int)Difference.Count;
 
     /// <summary>
-    /// Gets whether the difference may be noise: there are fewer than two pairs, or the p of the t test is 0.05 or more. The permutation test cannot
-    /// reach 0.05 with fewer than six pairs, so it is shown and not decided by.
+    /// Gets whether the difference may be noise: there are fewer than two pairs, or the p-value of the t-test is 0.05 or more. The permutation test
+    /// cannot reach 0.05 with fewer than six pairs, so this property ignores it.
     /// </summary>
     public bool IsBelowNoise => Pairs < 2 || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
 
-    /// <summary>Compares pairs.</summary>
-    /// <param name="first">The numbers of the first design, by seed.</param>
-    /// <param name="second">The numbers of the second, of the same seeds in the same order.</param>
+    /// <summary>Compares two designs by pairs of numbers.</summary>
+    /// <param name="first">The numbers of the first design, one per seed.</param>
+    /// <param name="second">The numbers of the second design, for the same seeds in the same order.</param>
     /// <exception cref="ArgumentException">The counts differ or are 0.</exception>
     public static PairedComparison Compare(IReadOnlyList<double> first, IReadOnlyList<double> second)
     {
@@ -65,7 +66,7 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         return sum;
     }
 
-    /// <summary>Gets a text such as <c>-0.021 +- 0.004 over 3 seeds, p 0.03</c>; a difference that may be noise is labelled so.</summary>
+    /// <summary>Gets a text such as <c>-0.021 +- 0.004 over 3 seeds, p 0.03</c>. It marks a difference that may be noise.</summary>
     public string Text
     {
         get
@@ -76,6 +77,6 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         }
     }
 
-    /// <summary>Returns <see cref="Text"/>.</summary>
+    /// <summary>Returns the same text as <see cref="Text"/>.</summary>
     public override string ToString() => Text;
 }

@@ -1,11 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Statistics;
 
 /// <summary>
-/// The law loss = E + A x^-alpha (arXiv 2203.15556, equation 2, of one variable), fitted to points by least squares. For each alpha in (0, 2] E and A
-/// follow linearly;
-/// alpha is searched. E is at least 0 and A above 0.
+/// Fits the law loss = E + A x^-alpha (arXiv 2203.15556, equation 2, in one variable) to points by least squares. For each alpha in (0, 2], the best
+/// E and A follow from a linear system, and alpha is found by a search. E is at least 0, and A is above 0.
 /// </summary>
 public sealed class ScalingFit
 {
@@ -24,17 +23,17 @@ public sealed class ScalingFit
     // with scales in units of the smallest one
     (double E, double A, double Alpha) Law { get; }
 
-    /// <summary>Gets E: the loss that no scale goes below, in nats per token.</summary>
+    /// <summary>Gets E, the limit of the loss at infinite scale, in nats per token.</summary>
     public BootstrapInterval Irreducible { get; }
 
-    /// <summary>Gets alpha.</summary>
+    /// <summary>Gets the exponent alpha.</summary>
     public BootstrapInterval Exponent { get; }
 
-    /// <summary>Fits points.</summary>
-    /// <param name="points">At least three different scales; several points of one scale, such as of several seeds, are welcome.</param>
-    /// <param name="resamples">How many bootstrap samples the intervals are of. The default value is 500.</param>
-    /// <param name="seed">Seed of the bootstrap. The default value is 0.</param>
-    /// <remarks>The bootstrap resamples residuals: with few scales, resampled points would often be too few for a fit.</remarks>
+    /// <summary>Fits the law to points.</summary>
+    /// <param name="points">The points, at at least three different scales. A scale may have several points, such as one per seed.</param>
+    /// <param name="resamples">The number of bootstrap samples for the intervals. The default value is 500.</param>
+    /// <param name="seed">The seed of the bootstrap. The default value is 0.</param>
+    /// <remarks>The bootstrap resamples residuals. With few scales, resampled points would often be too few for a fit.</remarks>
     /// <exception cref="ArgumentException">There are fewer than three scales, or a number is not finite.</exception>
     public static ScalingFit Fit(IReadOnlyList<ScalingPoint> points, int resamples = 500, long seed = 0)
     {
@@ -94,15 +93,15 @@ public sealed class ScalingFit
         return (e, a, powers.Zip(y, (power, loss) => Math.Pow(loss - e - a * power, 2)).Sum());
     }
 
-    /// <summary>Returns the loss at a scale.</summary>
-    /// <param name="scale">Above 0.</param>
+    /// <summary>Returns the loss that the law predicts at a scale.</summary>
+    /// <param name="scale">The scale, above 0.</param>
     public BootstrapInterval LossAt(double scale)
     {
         Require.InRange(scale > 0, nameof(scale), scale, "above 0");
         return BootstrapInterval.From(Value(Law, scale / unit), resampled.Select(law => Value(law, scale / unit)));
     }
 
-    /// <summary>Returns the scale at which the law reaches a loss; not a number where it never does.</summary>
+    /// <summary>Returns the scale at which the law reaches a loss, or NaN if it never does.</summary>
     /// <param name="loss">The loss in nats per token.</param>
     public BootstrapInterval ScaleAt(double loss) =>
         BootstrapInterval.From(ScaleAt(Law, unit, loss), resampled.Select(law => ScaleAt(law, unit, loss)));
@@ -111,10 +110,10 @@ public sealed class ScalingFit
         loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.NaN;
 
     /// <summary>
-    /// Returns how many times the tokens (or other scale) of this design another one needs to reach the loss that this one has at a scale. Above 1,
-    /// this design is the more efficient.
+    /// Returns the factor of tokens (or another scale) that another design needs to reach the loss of this design at a scale. If it is above 1, this
+    /// design is more efficient.
     /// </summary>
-    /// <param name="other">The other design's fit, with as many resamples.</param>
+    /// <param name="other">The fit of the other design, with the same number of resamples.</param>
     /// <param name="scale">A scale of this design.</param>
     public BootstrapInterval EfficiencyOver(ScalingFit other, double scale)
     {

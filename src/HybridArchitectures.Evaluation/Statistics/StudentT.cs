@@ -1,12 +1,12 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>Student's t distribution.</summary>
+/// <summary>Computes probabilities of Student's t-distribution.</summary>
 static class StudentT
 {
     /// <summary>Returns the probability of a value at least as far from 0: I_x(n / 2, 1 / 2) with x = n / (n + t^2), the regularised incomplete beta
     /// function.</summary>
     /// <param name="t">The value.</param>
-    /// <param name="degrees">Degrees of freedom n, at least 1.</param>
+    /// <param name="degrees">The degrees of freedom n, at least 1.</param>
     public static double TwoSidedP(double t, int degrees) => double.IsInfinity(t) ? 0 : Beta(degrees / (degrees + t * t), degrees / 2.0, 0.5);
 
     // by its continued fraction (Abramowitz and Stegun 26.5.8), with Lentz's method

@@ -1,33 +1,36 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using TorchSharp;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>
-/// Warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak rate, from which a branch decays at each of several lengths. All
-/// the decayed models cost little more than the longest, and each is as if trained alone with a <see cref="TrapezoidSchedule"/> of its length.
+/// Trains with warm-up, stable phase and decay ("WSD", arXiv 2404.06395): one trunk at the peak learning rate, from which a branch decays at each of
+/// several lengths. All branches together cost little more than the longest, and each equals a separate run with a
+/// <see cref="TrapezoidSchedule"/> of its length.
 /// <para>
-/// 1. The trunk trains to where the first branch begins.
-/// 2. Its checkpoint is copied to the branch's folder, and the branch decays from there.
-/// 3. The trunk goes on to where the next branch begins, and so forth.
+/// 1. The trunk is trained to the start of the first branch.
+/// 2. Its checkpoint is copied to the folder of the branch, and the branch decays from there.
+/// 3. The trunk continues to the start of the next branch, and so on.
 /// </para>
-/// An interrupted call goes on where it was when it is made again.
+/// A second call continues an interrupted one.
 /// </summary>
 public static class DecayBranches
 {
-    /// <summary>Trains trunk and branches.</summary>
-    /// <param name="createModel">Creates the model to begin with.</param>
-    /// <param name="data">The data to train on.</param>
-    /// <param name="options">How to train; duration, schedule and folder are set here.</param>
-    /// <param name="branches">Lengths and folder.</param>
-    /// <param name="heldOut">The data to measure on at the end of each branch; null for none.</param>
-    /// <param name="progress">Is told how the run at work stands.</param>
-    /// <param name="device">Where models live; null for the CPU.</param>
-    /// <param name="cancellation">Ends it after the step at hand, with a checkpoint.</param>
-    /// <returns>The branches that are complete; fewer than asked for where it was cancelled.</returns>
+    /// <summary>Trains the trunk and the branches.</summary>
+    /// <param name="createModel">Creates the initial model.</param>
+    /// <param name="data">The training data.</param>
+    /// <param name="options">The training options. Their duration, schedule and folder are ignored.</param>
+    /// <param name="branches">The lengths and the folder.</param>
+    /// <param name="heldOut">The data for the evaluation at the end of each branch, or null for none.</param>
+    /// <param name="progress">Receives the progress of the current run.</param>
+    /// <param name="device">The device of the models, or null for the CPU.</param>
+    /// <param name="cancellation">Stops after the current step and writes a checkpoint.</param>
+    /// <returns>The complete branches, which are fewer than requested after a cancellation.</returns>
     public static IReadOnlyList<DecayBranch> Run(Func<HybridLanguageModel> createModel, ITrainingData data, TrainingOptions options,
         DecayBranchOptions branches,
         TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null,

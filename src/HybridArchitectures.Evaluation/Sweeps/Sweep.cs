@@ -3,18 +3,18 @@ using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>
-/// Trains and measures designs with several seeds, each run in a folder.
+/// Trains and measures designs with several seeds. Each run has a folder.
 /// <para>
-/// 1. Runs go by seed and then by design, so that an interrupted sweep has whole pairs.
-/// 2. A run whose folder is complete is passed by; one that was interrupted goes on from its last checkpoint, bit for bit as if it had not been.
-/// 3. Every file is written whole or not at all, and in the order in which they depend on each other. The process may end at any instant.
-/// 4. Several processes, on one machine or several with a common disk, may run the same sweep: each takes runs that no other works on.
-/// 5. Folders of machines without a common disk are put together by <see cref="Merge"/>.
+/// 1. Runs are ordered by seed and then by design, so an interrupted sweep has complete pairs.
+/// 2. A complete run is skipped. An interrupted run continues from its last checkpoint, with the same bits as without the interruption.
+/// 3. Every file is written atomically, in the order of their dependencies. The process may end at any time.
+/// 4. Several processes, on one machine or on several with a common disk, may run the same sweep. Each takes runs that no other process has taken.
+/// 5. <see cref="Merge"/> joins the folders of machines without a common disk.
 /// </para>
 /// </summary>
 public sealed class Sweep
@@ -24,9 +24,9 @@ public sealed class Sweep
     // a complete run stays complete: reports read the files of the others only
     readonly HashSet<SweepPlan> complete = [];
 
-    /// <summary>Prepares a sweep.</summary>
-    /// <param name="options">What to train and measure.</param>
-    /// <exception cref="ArgumentException">An option is out of range, or names are doubled.</exception>
+    /// <summary>Creates a sweep.</summary>
+    /// <param name="options">The options.</param>
+    /// <exception cref="ArgumentException">An option is out of range, or two designs or tasks have the same name.</exception>
     public Sweep(SweepOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -61,16 +61,16 @@ public sealed class Sweep
         }
     }
 
-    /// <summary>Gets whether every run is complete; a run that failed in training is.</summary>
+    /// <summary>Gets whether every run is complete. A run that failed in training counts as complete.</summary>
     public bool IsComplete => plans.All(IsDone);
 
     bool IsDone(SweepPlan plan) => plan.Folder.HasTraining && (plan.Folder.ReadTraining().Failure is not null
         || options.Tasks.All(task => plan.Folder.HasTask(task.Name)));
 
-    /// <summary>Trains and measures what is not complete. Does nothing if all is.</summary>
-    /// <param name="progress">Is told how the sweep stands, at every report of a training run and every task.</param>
-    /// <param name="cancellation">Ends the sweep after the step at hand, with a checkpoint; run it again to go on.</param>
-    /// <returns>The runs of this sweep as far as they are; <see cref="SweepResult.IsComplete"/> says whether that is all.</returns>
+    /// <summary>Trains and measures every run that is not complete.</summary>
+    /// <param name="progress">Receives the progress of the sweep at every report of a training run and at every task.</param>
+    /// <param name="cancellation">Stops after the current step and writes a checkpoint. A later call continues.</param>
+    /// <returns>The runs of this sweep so far. <see cref="SweepResult.IsComplete"/> tells whether they are complete.</returns>
     /// <exception cref="InvalidDataException">A file of a run is damaged.</exception>
     public SweepResult Run(IProgress<SweepProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -214,10 +214,10 @@ public sealed class Sweep
         return Checkpoint.Load(last, options.ComputeType, options.Device);
     }
 
-    /// <summary>Reads all runs in a sweep's folder.</summary>
+    /// <summary>Reads all runs in the folder of a sweep.</summary>
     /// <param name="folder">The folder.</param>
-    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged; the message names it.</exception>
+    /// <exception cref="DirectoryNotFoundException">The folder does not exist.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged. The message names the file.</exception>
     public static SweepResult Read(string folder)
     {
         Require.NotEmpty(folder);
@@ -227,13 +227,13 @@ public sealed class Sweep
     }
 
     /// <summary>
-    /// Adds the runs of other folders to a folder. A run that both have is kept, with the tasks of both; a complete training takes the place of an
+    /// Adds the runs of other folders to a folder. A run that both have keeps the tasks of both, and a complete training replaces an
     /// incomplete one.
     /// </summary>
     /// <param name="sources">The folders to read.</param>
-    /// <param name="target">The folder to write; made if it does not exist.</param>
+    /// <param name="target">The folder to write. It is created if it does not exist.</param>
     /// <exception cref="DirectoryNotFoundException">A source does not exist.</exception>
-    /// <exception cref="IOException">A run of the target is at work.</exception>
+    /// <exception cref="IOException">Another process works on a run of the target.</exception>
     public static void Merge(IEnumerable<string> sources, string target)
     {
         ArgumentNullException.ThrowIfNull(sources);

@@ -1,16 +1,16 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
-/// <summary>Where a run was made.</summary>
+/// <summary>Describes the machine of a run.</summary>
 /// <param name="System">The operating system.</param>
 /// <param name="Runtime">The .NET runtime.</param>
 /// <param name="Library">The version of this library.</param>
 /// <param name="Device">The device of the model.</param>
-/// <param name="Processors">Processor cores of the machine.</param>
-/// <param name="Threads">Threads of libtorch's operators.</param>
-/// <param name="Started">When the run was first started.</param>
+/// <param name="Processors">The number of processor cores of the machine.</param>
+/// <param name="Threads">The number of threads of libtorch operators.</param>
+/// <param name="Started">The time of the first start of the run.</param>
 public sealed record SweepEnvironment(string System, string Runtime, string Library, string Device, int Processors, int Threads,
     DateTimeOffset Started)
 {

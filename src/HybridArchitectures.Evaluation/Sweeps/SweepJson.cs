@@ -2,11 +2,12 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
-/// <summary>Reads and writes the files of a run. Each is written whole or not at all.</summary>
+/// <summary>Reads and writes the files of a run. Each file is written atomically.</summary>
 [JsonSourceGenerationOptions(
     WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]

@@ -1,47 +1,49 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Evaluation.Tasks;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
-/// <summary>What a sweep trains and measures.</summary>
+/// <summary>Contains the options of a <see cref="Sweep"/>.</summary>
 public sealed record SweepOptions
 {
-    /// <summary>Gets the folder of the runs. Several processes may work in it at a time.</summary>
+    /// <summary>Gets the folder of the runs. Several processes may work in it at the same time.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Gets the designs, of different names.</summary>
+    /// <summary>Gets the designs. Their names must differ.</summary>
     public required IReadOnlyList<SweepDesign> Designs { get; init; }
 
-    /// <summary>Gets the seeds; each design is trained with each. A seed sets the initial weights and the order of the data. The default value is
+    /// <summary>Gets the seeds. Each design is trained with each seed, which sets the initial weights and the order of the data. The default value is
     /// 1.</summary>
     public IReadOnlyList<long> Seeds { get; init; } = [1];
 
     /// <summary>
-    /// Gets how every run is trained. Seed and folder are set by the sweep. With <see cref="TrainingOptions.CheckpointEvery"/> 0 a checkpoint is
-    /// written every tenth of the run, or every 100 steps where time ends it; with <see cref="TrainingOptions.EvaluateEvery"/> 0 the held-out loss
-    /// is measured as often.
+    /// Gets the training options of every run. The sweep sets the seed and the folder. If <see cref="TrainingOptions.CheckpointEvery"/> is 0, a
+    /// checkpoint is written every tenth of the run, or every 100 steps if time ends it. If <see cref="TrainingOptions.EvaluateEvery"/> is 0, the
+    /// held-out loss is measured at the same steps.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 
     /// <summary>
-    /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass): each design is trained on as many tokens as they allow. The
-    /// default value, null, trains all for <see cref="TrainingOptions.Duration"/>.
+    /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass), which determine the number of tokens of each design. The
+    /// default value, null, trains every design for <see cref="TrainingOptions.Duration"/>.
     /// </summary>
     public double? TrainingFlops { get; init; }
 
-    /// <summary>Gets the data to train on.</summary>
+    /// <summary>Gets the training data.</summary>
     public required ITrainingData Data { get; init; }
 
-    /// <summary>Gets the data for the loss during training; null for none.</summary>
+    /// <summary>Gets the data for the held-out loss during training. The default value, null, means none.</summary>
     public TokenDataset? HeldOut { get; init; }
 
-    /// <summary>Gets what is measured of every trained model. Tasks are known by their names, which differ.</summary>
+    /// <summary>Gets the tasks that measure every trained model. Their names must differ.</summary>
     public IReadOnlyList<EvaluationTask> Tasks { get; init; } = [];
 
-    /// <summary>Gets the type of activations. The default value is float32.</summary>
+    /// <summary>Gets the dtype of activations. The default value is float32.</summary>
     public ScalarType ComputeType { get; init; } = ScalarType.Float32;
 
-    /// <summary>Gets the device of the models; null, the default, is the CPU.</summary>
+    /// <summary>Gets the device of the models. The default value, null, means the CPU.</summary>
     public Device? Device { get; init; }
 
     /// <summary>

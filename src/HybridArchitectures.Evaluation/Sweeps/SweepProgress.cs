@@ -1,20 +1,20 @@
 using System.Globalization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
-/// <summary>How a sweep stands.</summary>
-/// <param name="Run">The run at work: design and seed.</param>
-/// <param name="Phase">What is done: <c>training</c>, the name of a task, or <c>done</c>.</param>
-/// <param name="CompletedRuns">Runs that are complete.</param>
-/// <param name="TotalRuns">Runs of the sweep.</param>
-/// <param name="Training">The last report of the training; null outside of it.</param>
-/// <param name="TimeLeft">Time left for the runs that this process still has to do, by the mean of those it did; null before the first is
+/// <summary>Contains the progress of a sweep.</summary>
+/// <param name="Run">The design and seed of the current run.</param>
+/// <param name="Phase">The current phase: <c>training</c>, the name of a task, or <c>done</c>.</param>
+/// <param name="CompletedRuns">The number of complete runs.</param>
+/// <param name="TotalRuns">The number of runs of the sweep.</param>
+/// <param name="Training">The last report of the training, or null in other phases.</param>
+/// <param name="TimeLeft">The estimated time for the remaining runs of this process, from the mean of its complete ones, or null before the first is
 /// done.</param>
 public sealed record SweepProgress(string Run, string Phase, int CompletedRuns, int TotalRuns, TrainingProgress? Training = null,
     TimeSpan? TimeLeft = null)
 {
-    /// <summary>Returns one line.</summary>
+    /// <summary>Returns the progress as one line of text.</summary>
     public override string ToString()
     {
         string training = Training is { } report

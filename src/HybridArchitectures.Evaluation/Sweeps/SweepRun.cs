@@ -1,22 +1,24 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>A run of a sweep, as its folder holds it.</summary>
-/// <param name="Folder">The folder.</param>
-/// <param name="Settings">What it was made from.</param>
-/// <param name="Training">How its training went; null while it is not complete.</param>
-/// <param name="Tasks">What was measured of the trained model so far.</param>
+namespace HybridArchitectures.Evaluation.Sweeps;
+
+/// <summary>Contains a run of a sweep, as stored in its folder.</summary>
+/// <param name="Folder">The folder of the run.</param>
+/// <param name="Settings">The settings.</param>
+/// <param name="Training">The result of the training, or null while it is not complete.</param>
+/// <param name="Tasks">The results of the complete tasks.</param>
 public sealed record SweepRun(string Folder, SweepRunSettings Settings, SweepTraining? Training, IReadOnlyList<TaskResult> Tasks)
 {
-    /// <summary>The task name of the numbers that training itself gives: <c>held-out loss</c> and <c>tokens per second</c>.</summary>
+    /// <summary>The task name of the metrics of training: <c>held-out loss</c> and <c>tokens per second</c>.</summary>
     public const string TrainingTask = "training";
 
-    /// <summary>Returns a number of the run, or null if it was not measured.</summary>
-    /// <param name="task">The task's name, or <see cref="TrainingTask"/>.</param>
-    /// <param name="metric">The metric's name.</param>
+    /// <summary>Returns the value of a metric, or null if it was not measured.</summary>
+    /// <param name="task">The name of the task, or <see cref="TrainingTask"/>.</param>
+    /// <param name="metric">The name of the metric.</param>
     public Metric? Find(string task, string metric) =>
         AllTasks.FirstOrDefault(result => result.Task == task)?.Metrics.FirstOrDefault(found => found.Name == metric);
 
-    /// <summary>Gets the tasks, preceded by the numbers of training.</summary>
+    /// <summary>Gets the results of the tasks, preceded by the metrics of training.</summary>
     internal IEnumerable<TaskResult> AllTasks => TrainingMetrics is { Count: > 0 } metrics
         ? Tasks.Prepend(new TaskResult(TrainingTask, "Numbers of the training run.", metrics)) : Tasks;
 

@@ -2,14 +2,14 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>
-/// The folder of a run: <c>run.json</c> (settings), <c>training.json</c> (written when training is complete), <c>tasks/NAME.json</c> (one per task),
-/// and
-/// <c>training/</c> with the trainer's checkpoints.
+/// Represents the folder of a run: <c>run.json</c> (settings), <c>training.json</c> (written when training is complete), <c>tasks/NAME.json</c> (one
+/// per task), and <c>training/</c> with the trainer's checkpoints.
 /// </summary>
 sealed class SweepRunFolder(string path)
 {
@@ -33,11 +33,11 @@ sealed class SweepRunFolder(string path)
 
     public bool HasTask(string task) => File.Exists(TaskFile(task));
 
-    /// <summary>The folder of a run in a sweep's folder. Its name tells the design and seed, and a mark all that decides the result.</summary>
+    /// <summary>Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result.</summary>
     public static SweepRunFolder For(string sweep, string name, long seed, string identity) => new(System.IO.Path.Combine(sweep, RunsName,
         string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity)}-seed-{seed}")));
 
-    /// <summary>All runs in a sweep's folder that have settings.</summary>
+    /// <summary>Returns all runs with settings in the folder of a sweep.</summary>
     public static IReadOnlyList<SweepRunFolder> All(string sweep)
     {
         string runs = System.IO.Path.Combine(sweep, RunsName);
@@ -68,7 +68,7 @@ sealed class SweepRunFolder(string path)
     IEnumerable<string> TaskFiles() => !Directory.Exists(TasksFolder) ? []
         : Directory.GetFiles(TasksFolder, "*.json").Where(file => !System.IO.Path.GetFileName(file).StartsWith('.')).Order(StringComparer.Ordinal);
 
-    /// <summary>Takes the run until disposed, or until the process ends in any way; null if another has it.</summary>
+    /// <summary>Locks the run until the result is disposed or the process ends. Returns null if another process has the lock.</summary>
     public IDisposable? TryLock()
     {
         Directory.CreateDirectory(path);
@@ -84,7 +84,7 @@ sealed class SweepRunFolder(string path)
 
     public void DeleteCheckpoints() => AtomicWrite.TryDelete(CheckpointsFolder);
 
-    /// <summary>Adds what this run has and another folder of the same run lacks.</summary>
+    /// <summary>Copies files of this run that another folder of the same run lacks.</summary>
     public void CopyTo(SweepRunFolder target)
     {
         if (!target.HasSettings) target.Write(SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings));

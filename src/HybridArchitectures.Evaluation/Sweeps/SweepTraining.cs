@@ -1,15 +1,15 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
-/// <summary>How the training of a run went: <c>training.json</c>.</summary>
-/// <param name="Steps">Steps done.</param>
-/// <param name="Tokens">Tokens trained on.</param>
-/// <param name="Seconds">Time trained.</param>
-/// <param name="TokensPerSecond">Tokens over time, evaluations and checkpoints included.</param>
-/// <param name="Loss">The training loss: one point per report.</param>
-/// <param name="HeldOutLoss">The held-out loss: one point per measurement.</param>
-/// <param name="Failure">Why the run ended early, such as a loss that is not finite; null if it did not.</param>
+/// <summary>Contains the result of the training of a run (<c>training.json</c>).</summary>
+/// <param name="Steps">The number of steps.</param>
+/// <param name="Tokens">The number of training tokens.</param>
+/// <param name="Seconds">The training time in seconds.</param>
+/// <param name="TokensPerSecond">The number of tokens per second, including evaluations and checkpoints.</param>
+/// <param name="Loss">The training loss, one point per report.</param>
+/// <param name="HeldOutLoss">The held-out loss, one point per measurement.</param>
+/// <param name="Failure">The reason for an early end, such as a loss that is not finite, or null if the run ended normally.</param>
 public sealed record SweepTraining(
     long Steps, long Tokens, double Seconds, double TokensPerSecond, IReadOnlyList<SweepLossPoint> Loss, IReadOnlyList<SweepLossPoint> HeldOutLoss,
         string? Failure = null)

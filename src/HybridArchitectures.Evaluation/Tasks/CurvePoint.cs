@@ -1,7 +1,7 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>A point of a curve.</summary>
-/// <param name="X">Where.</param>
-/// <param name="Y">The number there.</param>
-/// <param name="StandardError">Its standard error; null where it has none.</param>
+/// <summary>Represents a point of a curve.</summary>
+/// <param name="X">The position on the horizontal axis.</param>
+/// <param name="Y">The measured value.</param>
+/// <param name="StandardError">The standard error of the value, or null if it has none.</param>
 public sealed record CurvePoint(double X, double Y, double? StandardError = null);

@@ -1,21 +1,21 @@
 using HybridArchitectures.Models;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>Something to measure of a model.</summary>
+/// <summary>Measures something about a model. Derive from this class to add a task.</summary>
 public abstract class EvaluationTask
 {
-    /// <summary>Gets the task's name; tasks that are used together have different ones.</summary>
+    /// <summary>Gets the name of the task. Tasks that are used together must have different names.</summary>
     public abstract string Name { get; }
 
-    /// <summary>Measures a model, which is left as it was.</summary>
+    /// <summary>Measures a model. The model is not changed.</summary>
     /// <param name="model">The model, on its device.</param>
-    /// <param name="cancellation">Stops it with an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
     public abstract TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default);
 
     /// <summary>Creates a task from a function.</summary>
-    /// <param name="name">The task's name.</param>
-    /// <param name="run">Measures a model.</param>
+    /// <param name="name">The name of the task.</param>
+    /// <param name="run">The function that measures a model.</param>
     public static EvaluationTask Create(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run)
     {
         Require.NotBlank(name);

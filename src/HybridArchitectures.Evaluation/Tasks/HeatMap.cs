@@ -1,23 +1,23 @@
 using System.Globalization;
 using System.Text;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>A table of numbers to draw as colours, such as accuracy by length and depth.</summary>
-/// <param name="Title">What it shows.</param>
-/// <param name="RowTitle">What differs between rows.</param>
-/// <param name="Rows">The label of each row, first to last from above.</param>
-/// <param name="ColumnTitle">What differs between columns.</param>
+/// <summary>Contains a table of numbers that is drawn in colours, such as accuracy by length and depth.</summary>
+/// <param name="Title">The title.</param>
+/// <param name="RowTitle">The quantity that differs between rows.</param>
+/// <param name="Rows">The label of each row, from top to bottom.</param>
+/// <param name="ColumnTitle">The quantity that differs between columns.</param>
 /// <param name="Columns">The label of each column.</param>
-/// <param name="Values">The numbers by row and column; null where there is none.</param>
-/// <param name="Min">The number drawn in the first colour. The default value is 0.</param>
-/// <param name="Max">The number drawn in the last colour. The default value is 1.</param>
+/// <param name="Values">The numbers by row and column. Null means that there is no number.</param>
+/// <param name="Min">The number that is drawn in the first colour. The default value is 0.</param>
+/// <param name="Max">The number that is drawn in the last colour. The default value is 1.</param>
 public sealed record HeatMap(
     string Title, string RowTitle, IReadOnlyList<string> Rows, string ColumnTitle, IReadOnlyList<string> Columns,
         IReadOnlyList<IReadOnlyList<double?>> Values,
     double Min = 0, double Max = 1)
 {
-    /// <summary>Writes the table as plain text, one line per row.</summary>
+    /// <summary>Returns the table as plain text, one line per row.</summary>
     public override string ToString()
     {
         var text = new StringBuilder(Title).Append('\n');

@@ -1,8 +1,8 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>Numbers along an axis.</summary>
-/// <param name="Title">What it shows.</param>
-/// <param name="XTitle">What the axis is.</param>
-/// <param name="YTitle">What the numbers are.</param>
-/// <param name="Points">The points, in order.</param>
+/// <summary>Contains the points of a curve, such as the loss by position.</summary>
+/// <param name="Title">The title.</param>
+/// <param name="XTitle">The title of the horizontal axis.</param>
+/// <param name="YTitle">The title of the vertical axis.</param>
+/// <param name="Points">The points, by increasing position.</param>
 public sealed record MeasuredCurve(string Title, string XTitle, string YTitle, IReadOnlyList<CurvePoint> Points);

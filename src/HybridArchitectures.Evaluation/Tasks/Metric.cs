@@ -1,12 +1,14 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
 
-/// <summary>One number that a task measured.</summary>
-/// <param name="Name">What it is, such as <c>accuracy</c>.</param>
-/// <param name="Value">The number.</param>
-/// <param name="StandardError">Its standard error over the task's samples; null where it has none.</param>
-/// <param name="Count">How many samples it is of.</param>
-/// <param name="Unit">Its unit, such as <c>nats per token</c>; empty for a share.</param>
-/// <param name="HigherIsBetter">Whether a larger number is better.</param>
+namespace HybridArchitectures.Evaluation.Tasks;
+
+/// <summary>Contains one number that a task measured.</summary>
+/// <param name="Name">The name of the number, such as <c>accuracy</c>.</param>
+/// <param name="Value">The measured number.</param>
+/// <param name="StandardError">The standard error over the samples of the task, or null if it has none.</param>
+/// <param name="Count">The number of samples.</param>
+/// <param name="Unit">The unit, such as <c>nats per token</c>. It is empty for a share.</param>
+/// <param name="HigherIsBetter">True if a larger number is better. The default is true.</param>
 public sealed record Metric(string Name, double Value, double? StandardError = null, long Count = 1, string Unit = "", bool HigherIsBetter = true)
 {
     internal static Metric From(string name, Estimate estimate, string unit = "", bool higherIsBetter = true) =>

@@ -1,13 +1,13 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
-/// <summary>What a task measured of one model.</summary>
-/// <param name="Task">The task's name.</param>
-/// <param name="Protocol">One sentence: how it was measured, with every setting that changes the numbers.</param>
-/// <param name="Metrics">The numbers; the first is the one to compare models by.</param>
-/// <param name="HeatMaps">Tables to draw; may be empty.</param>
-/// <param name="Curves">Curves to draw, such as the loss by position; may be empty.</param>
+/// <summary>Contains the results of one task for one model.</summary>
+/// <param name="Task">The name of the task.</param>
+/// <param name="Protocol">One sentence that describes the measurement, with every setting that changes the numbers.</param>
+/// <param name="Metrics">The numbers. The first one is the main metric, by which models are compared.</param>
+/// <param name="HeatMaps">The tables to draw. The list may be empty.</param>
+/// <param name="Curves">The curves to draw, such as the loss by position. The list may be empty.</param>
 [method: JsonConstructor]
 public sealed record TaskResult(
     string Task, string Protocol, IReadOnlyList<Metric> Metrics, IReadOnlyList<HeatMap> HeatMaps, IReadOnlyList<MeasuredCurve> Curves)

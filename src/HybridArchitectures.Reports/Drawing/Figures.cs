@@ -1,4 +1,5 @@
 using System.Globalization;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Drawing;
 

@@ -4,8 +4,8 @@ namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>Describes how a mixer or feed-forward looks in a strip, and its text in the legend.</summary>
 /// <param name="Letter">The text in its box.</param>
-/// <param name="Name">Its kind.</param>
-/// <param name="Details">Its sizes.</param>
+/// <param name="Name">The kind of part.</param>
+/// <param name="Details">The sizes of the part.</param>
 /// <param name="Fill">Its colour. Null for an absent part.</param>
 /// <param name="Second">The colour of the lower half of the box, for a mixer with two branches.</param>
 /// <param name="OnFill">The colour of the letter.</param>

@@ -35,7 +35,8 @@ sealed class SvgWriter
     public static string Inline(Picture picture, string id, string attributes, string last)
     {
         var writer = new SvgWriter(id);
-        writer.Add($"<svg id=\"{id}\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\" role=\"img\" aria-label=\"{Escape(picture.Title)}\" {attributes}>\n");
+        writer.Add($"<svg id=\"{id}\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\"");
+        writer.Add($" role=\"img\" aria-label=\"{Escape(picture.Title)}\" {attributes}>\n");
         foreach (var shape in picture.Shapes) writer.Write(shape);
         writer.Add($"{last}</svg>\n");
         return writer.text.ToString();
@@ -94,7 +95,8 @@ sealed class SvgWriter
     {
         Add($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {picture.Width:0.##} {picture.Height:0.##}\"");
         Add($" width=\"{picture.Width:0.##}\" height=\"{picture.Height:0.##}\"");
-        Add($" role=\"img\" aria-labelledby=\"{idPrefix}-title {idPrefix}-desc\" font-family=\"Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n");
+        Add($" role=\"img\" aria-labelledby=\"{idPrefix}-title {idPrefix}-desc\"");
+        Add($" font-family=\"Inter, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n");
         Add($"<title id=\"{idPrefix}-title\">{Escape(picture.Title)}</title>\n<desc id=\"{idPrefix}-desc\">{Escape(picture.Description)}</desc>\n");
         if (runs is { } count) Add($"<style>\n{Style(count)}</style>\n");
         foreach (var shape in picture.Shapes) Write(shape);
@@ -148,7 +150,8 @@ sealed class SvgWriter
     {
         var place = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
         var anchor = line.Anchor switch { Anchor.Middle => " text-anchor=\"middle\"", Anchor.End => " text-anchor=\"end\"", _ => "" };
-        Add($"<text x=\"{line.X:0.##}\" y=\"{line.Y + line.Size * BaseLine:0.##}\" font-size=\"{line.Size:0.##}\" class=\"f-{line.Fill.Name}\"{anchor}{place}");
+        Add($"<text x=\"{line.X:0.##}\" y=\"{line.Y + line.Size * BaseLine:0.##}\" font-size=\"{line.Size:0.##}\"");
+        Add($" class=\"f-{line.Fill.Name}\"{anchor}{place}");
         Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
     }
 
@@ -158,7 +161,8 @@ sealed class SvgWriter
         for (int i = 0; i < sentence.Parts.Count; i++)
         {
             var part = sentence.Parts[i];
-            Add($"<tspan class=\"f-{part.Fill.Name}\"{(i > 0 ? " dx=\".7em\"" : "")}{(part.Bold ? " font-weight=\"600\"" : "")}>{Escape(part.Content)}</tspan>");
+            Add($"<tspan class=\"f-{part.Fill.Name}\"{(i > 0 ? " dx=\".7em\"" : "")}{(part.Bold ? " font-weight=\"600\"" : "")}>");
+            Add($"{Escape(part.Content)}</tspan>");
         }
         Add($"</text>\n");
     }
@@ -174,7 +178,8 @@ sealed class SvgWriter
     void Write(Shape.Clip clip)
     {
         var id = $"{idPrefix}-clip{clips++}";
-        Add($"<clipPath id=\"{id}\"><rect x=\"{clip.X:0.##}\" y=\"{clip.Y:0.##}\" width=\"{clip.Width:0.##}\" height=\"{clip.Height:0.##}\"/></clipPath>\n");
+        Add($"<clipPath id=\"{id}\">");
+        Add($"<rect x=\"{clip.X:0.##}\" y=\"{clip.Y:0.##}\" width=\"{clip.Width:0.##}\" height=\"{clip.Height:0.##}\"/></clipPath>\n");
         Add($"<g clip-path=\"url(#{id})\">\n");
         foreach (var inner in clip.Shapes) Write(inner);
         Add($"</g>\n");

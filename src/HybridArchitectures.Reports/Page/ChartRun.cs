@@ -1,3 +1,5 @@
+using HybridArchitectures.Reports.Drawing;
+
 namespace HybridArchitectures.Reports.Page;
 
 /// <summary>Contains one run of a chart.</summary>

@@ -66,14 +66,16 @@ sealed class HtmlPage
             <section>
             <h2>Results</h2>
             <div class="wide"><table>
-            <tr><th>run</th><th>parameters</th><th>without<br>embedding</th><th>tokens</th><th>time</th><th>tokens/s</th><th>held-out,<br>{Escape(report.Unit)}</th></tr>
+            <tr><th>run</th><th>parameters</th><th>without<br>embedding</th><th>tokens</th><th>time</th><th>tokens/s</th>
+            <th>held-out,<br>{Escape(report.Unit)}</th></tr>
 
             """);
         foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
         {
             var count = ParameterCount.FromDesign(run.Design);
             var active = count.Active == count.Total ? "" : $"<br><span class=\"soft\">{Figures.Short(count.Active)} active</span>";
-            Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td><td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
+            Add($"<tr><td>{Swatch(index)}{Escape(run.Name)}{Mini(run.Design)}</td>");
+            Add($"<td title=\"{Figures.Full(count.Total)}\">{Figures.Short(count.Total)}{active}</td>");
             Add($"<td title=\"{Figures.Full(count.NonEmbedding)}\">{Figures.Short(count.NonEmbedding)}</td>");
             Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td>");
             Add($"<td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
@@ -81,7 +83,10 @@ sealed class HtmlPage
             Add($"<td>{Loss(run.FinalHeldOutLoss, most, RunLook.At(index).Ink.Name, run.FinalHeldOutLoss == best)}</td></tr>\n");
         }
         foreach (var line in report.Baselines)
-            Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td colspan=\"5\"></td><td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
+        {
+            Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td colspan=\"5\"></td>");
+            Add($"<td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
+        }
         Add($"</table></div>\n</section>\n");
     }
 
@@ -156,10 +161,14 @@ sealed class HtmlPage
             Add($"<div class=\"design\">\n<div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3>");
             Add($"<span class=\"soft\">{called}{StripPicture.Sizes(run.Design)}</span></div>\n");
             Add($"<div class=\"wide\">{Inline(StripPicture.Create(run.Design, heading: false), $"strip{index}")}</div>\n");
-            Add($"<details><summary>parameters by part{(run.Facts.Count > 0 ? ", settings of the run" : "")}</summary>\n<table class=\"facts parts\">\n");
+            Add($"<details><summary>parameters by part{(run.Facts.Count > 0 ? ", settings of the run" : "")}</summary>\n");
+            Add($"<table class=\"facts parts\">\n");
             var count = ParameterCount.FromDesign(run.Design);
             foreach (var (part, parameters) in count.ByPart)
-                Add($"<tr><td>{Escape(Part(part, run.Design))}</td><td>{Figures.Full(parameters)}</td><td>{100.0 * parameters / count.Total:0.0}%</td></tr>\n");
+            {
+                Add($"<tr><td>{Escape(Part(part, run.Design))}</td><td>{Figures.Full(parameters)}</td>");
+                Add($"<td>{100.0 * parameters / count.Total:0.0}%</td></tr>\n");
+            }
             Add($"<tr><td>total</td><td>{Figures.Full(count.Total)}</td><td></td></tr>\n</table>\n");
             Table(run.Facts);
             Add($"</details>\n</div>\n");
@@ -181,7 +190,8 @@ sealed class HtmlPage
         foreach (var (run, index) in report.Runs.Select((run, index) => (run, index)))
             foreach (var sample in run.Samples)
             {
-                Add($"<div class=\"sample\"><div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3><span class=\"soft\">{Escape(sample.Settings)}</span></div>");
+                Add($"<div class=\"sample\"><div class=\"head\"><h3>{Swatch(index)}{Escape(run.Name)}</h3>");
+                Add($"<span class=\"soft\">{Escape(sample.Settings)}</span></div>");
                 Add($"<pre><b>{Escape(sample.Prompt)}</b>{Escape(sample.Text)}</pre></div>\n");
             }
         Add($"</section>\n");

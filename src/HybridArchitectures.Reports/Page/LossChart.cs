@@ -24,8 +24,8 @@ static class LossChart
     {
         float bottom = layout.Bottom(0);
         var box = FormattableString.Invariant($"{layout.Left} {layout.Top} {layout.Right} {bottom}");
-        var probe =
-            FormattableString.Invariant($"<g class=\"probe\" visibility=\"hidden\"><line class=\"s-soft\" y1=\"{layout.Top}\" y2=\"{bottom}\"/></g>\n");
+        var line = FormattableString.Invariant($"<line class=\"s-soft\" y1=\"{layout.Top}\" y2=\"{bottom}\"/>");
+        var probe = $"<g class=\"probe\" visibility=\"hidden\">{line}</g>\n";
         var attributes = $"class=\"chart {kind}\" data-box=\"{box}\" data-numbers=\"{id}-data\"";
         return SvgWriter.Inline(LossPicture.Create(frame, layout), $"{id}-{kind}", attributes, probe);
     }

@@ -1,7 +1,7 @@
 namespace HybridArchitectures.Reports.Sweeps;
 
 /// <summary>A design in a chart of quality against cost.</summary>
-/// <param name="Name">The design.</param>
+/// <param name="Name">The name of the design.</param>
 /// <param name="Index">Its index, which decides its colour.</param>
 /// <param name="Cost">What it costs.</param>
 /// <param name="Quality">What it reaches, the mean over seeds.</param>

@@ -1,5 +1,5 @@
 using HybridArchitectures.Cost;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Sweeps;
 
 namespace HybridArchitectures.Reports.Sweeps;
 

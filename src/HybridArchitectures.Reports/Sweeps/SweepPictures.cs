@@ -1,5 +1,5 @@
 using System.Globalization;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;
 
 namespace HybridArchitectures.Reports.Sweeps;

@@ -1,7 +1,7 @@
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Stores tokens in an array: 16 bits each for vocabularies of up to 65,536, and 32 bits otherwise.</summary>
 sealed class ArrayTokenStore : ITokenStore

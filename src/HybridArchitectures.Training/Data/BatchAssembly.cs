@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Assembles rows to the tensors of a <see cref="TokenBatch"/>.</summary>
 static class BatchAssembly

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents an n-gram model over bytes: it predicts the next byte from the last 0, 1 or 2 bytes. A language model must be better to have learned

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents the part of a stream that is being read, with its position in lines and bytes. It grows up to the maximum size of a document.

@@ -2,7 +2,7 @@ using ICSharpCode.SharpZipLib.GZip;
 using ZstdSharp;
 using ZstdSharp.Unsafe;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Provides the uncompressed bytes of a file as a stream. Every exception of a decompressor becomes an <see cref="InvalidDataException"/> that names

@@ -1,7 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents one data set, or several data sets that are mixed by weight. Row n comes from the source that is furthest behind its share of n + 1

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Represents a position in the data.</summary>
 /// <param name="Epoch">The number of completed epochs.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads 32-bit integers that are stored as packed differences (https://parquet.apache.org/docs/file-format/data-pages/encodings/,

@@ -3,7 +3,7 @@ using System.Text.Json;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads the documents of one file: JSON records (<c>.jsonl</c>, <c>.ndjson</c>, <c>.json</c>), as in DCLM, Dolma and C4; parquet (<c>.parquet</c>),

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains the options of <see cref="DocumentFile"/>.</summary>
 public sealed record DocumentFileOptions

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Specifies how a file contains its documents.</summary>
 public enum DocumentLayout

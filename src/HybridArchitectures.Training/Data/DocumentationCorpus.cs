@@ -4,7 +4,7 @@ using System.Xml;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Provides English text that is on every machine with a .NET SDK: the documentation of the class library, from the XML files of the SDK's targeting

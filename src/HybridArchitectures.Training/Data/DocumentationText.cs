@@ -1,7 +1,7 @@
 using System.Text;
 using System.Xml;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Extracts the prose of one XML documentation file: one line for each summary, parameter, exception and so on, without tags, and with short names of

@@ -1,7 +1,7 @@
 using System.Globalization;
 using HybridArchitectures.Tokenization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents examples that are never cut, such as prompts with answers. Each is read once per epoch, in an order that depends on seed and epoch. By

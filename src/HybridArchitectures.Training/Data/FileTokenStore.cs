@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels.Runtime;
 using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads tokens from a file on demand. The file is read and not mapped: if a mapped file is shortened, or unmapped by another thread, the operating

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents rows that a function generates from random numbers, without end. Row n depends only on the seed of the reader and on n, so any row can

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Selects which texts are held out, by their names and sizes only, so that every run and machine selects the same texts.</summary>
 static class HeldOutSplit

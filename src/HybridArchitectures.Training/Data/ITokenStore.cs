@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Provides access to tokens of 16 or 32 bits. Instances are thread-safe.</summary>
 interface ITokenStore : IDisposable

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents a source of training rows: windows of a text (<see cref="TokenDataset"/>), complete examples (<see cref="ExampleDataset"/>), rows that

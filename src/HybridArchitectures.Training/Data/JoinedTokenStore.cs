@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Concatenates several stores.</summary>
 sealed class JoinedTokenStore : ITokenStore

@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.Json;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Finds the text of one JSON object. The object is first parsed strictly. If that fails, a second pass tolerates problems outside the text property:

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Finds the start and end of JSON objects in a stream, by their quotes and brackets only.</summary>
 sealed class JsonValues(ByteWindow window)

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Reads one JSON object. Only one string property is parsed completely; of others, only quotes, brackets and commas.</summary>
 ref struct LenientJson(ReadOnlySpan<byte> json)

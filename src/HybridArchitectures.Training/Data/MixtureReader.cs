@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads rows of a <see cref="DataMixture"/> with several sources. The position counts rows in one endless epoch. The source of row n, and the row of

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Describes one column of one row group, as in the directory of the file.</summary>
 /// <param name="Rows">The number of rows of the group.</param>

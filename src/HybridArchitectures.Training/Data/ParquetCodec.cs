@@ -3,7 +3,7 @@ using System.IO.Compression;
 using ZstdSharp;
 using ZstdSharp.Unsafe;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Decompresses pages of parquet files. A declared size is allocated only if the compressed bytes can reach it. Otherwise, memory grows with the

@@ -3,7 +3,7 @@ using System.Text;
 using ICSharpCode.SharpZipLib.Checksum;
 using Microsoft.Win32.SafeHandles;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads the texts of one column of a parquet file page by page. Every size in the file is checked before memory is allocated, runs of nulls are

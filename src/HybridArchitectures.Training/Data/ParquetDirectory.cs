@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Parses the directory at the end of a parquet file (https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift,

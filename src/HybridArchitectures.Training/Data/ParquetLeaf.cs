@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Describes a column of a parquet file.</summary>
 /// <param name="Path">The name, with the names of the groups that contain it.</param>

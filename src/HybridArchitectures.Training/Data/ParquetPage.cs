@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Represents the header of a page.</summary>
 /// <param name="Kind">0: values, 2: the dictionary, 3: values, version 2. Other kinds are skipped.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Specifies the physical types of parquet, by their numbers in the format.</summary>
 enum ParquetType

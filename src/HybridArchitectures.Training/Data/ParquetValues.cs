@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Reads the strings of one page. Each is valid until the next one is read.</summary>
 abstract class ParquetValues

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads the hybrid of repeated and packed integers of parquet (https://parquet.apache.org/docs/file-format/data-pages/encodings/, RLE) as runs, so

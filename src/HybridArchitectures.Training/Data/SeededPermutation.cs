@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents a random order of 0 … count-1 that is computed item by item and not stored: a four-round Feistel network over the next even number of

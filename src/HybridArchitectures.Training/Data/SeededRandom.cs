@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Generates random numbers that are the same on every machine and in every version: xoshiro256** 1.0 (Blackman and Vigna, "Scrambled linear

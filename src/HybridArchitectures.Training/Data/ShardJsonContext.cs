@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Provides the source-generated contracts of <see cref="ShardPlan"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]

@@ -6,7 +6,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Describes the input of a folder of shards: <c>shards.json</c>, which is written before the first shard. A later run compares it to decide whether

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains the options for writing token shards.</summary>
 public sealed record ShardingOptions

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains the progress of writing shards.</summary>
 /// <param name="Files">The number of completed files.</param>

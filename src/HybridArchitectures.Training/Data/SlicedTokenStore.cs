@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Represents a part of another store, which it does not own.</summary>
 sealed class SlicedTokenStore(ITokenStore whole, long first, long count) : ITokenStore

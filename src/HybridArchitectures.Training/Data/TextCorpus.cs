@@ -4,7 +4,7 @@ using System.Text.Unicode;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains training texts and held-out texts.</summary>
 /// <param name="Source">A description of the source of the texts.</param>

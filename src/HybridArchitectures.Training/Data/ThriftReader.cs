@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Reads Thrift's compact protocol (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md) from untrusted bytes. Declared

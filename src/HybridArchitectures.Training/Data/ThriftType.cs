@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Specifies the types of Thrift's compact protocol.</summary>
 enum ThriftType

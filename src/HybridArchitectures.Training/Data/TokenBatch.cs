@@ -1,7 +1,7 @@
 using HybridArchitectures.Kernels;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains rows of tokens and the token to predict after each of them.</summary>
 public sealed class TokenBatch : IDisposable

@@ -3,7 +3,7 @@ using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents one long sequence of token ids with the positions at which documents begin. The tokens are in memory (2 bytes each for vocabularies of
@@ -164,7 +164,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
                 throw refusal($"document {i} begins at {starts[i]}", $"{starts[i - 1] + 1} to {count - 1}");
     }
 
-    /// <summary>Copies tokens.</summary>
+    /// <summary>Copies tokens into a span.</summary>
     /// <param name="start">The position of the first token.</param>
     /// <param name="target">Receives the tokens. It is filled completely.</param>
     /// <exception cref="ObjectDisposedException">The data set is disposed.</exception>

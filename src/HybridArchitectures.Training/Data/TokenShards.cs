@@ -3,7 +3,7 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Writes text files as a folder of token shards (<c>00012-0003.safetensors</c>: file and part), which <see cref="Open"/> opens as one data set.

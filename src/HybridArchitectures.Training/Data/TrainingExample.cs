@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Represents one example that is never cut.</summary>
 /// <param name="Tokens">The token ids, at least 2.</param>

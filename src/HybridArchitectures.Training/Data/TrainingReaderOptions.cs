@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Contains the options for reading rows from <see cref="ITrainingData"/>.</summary>
 /// <param name="ContextLength">The number of positions per row, at least 1.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Represents one row of a batch in main memory, which <see cref="TrainingReader"/> fills. Positions after <see cref="Length"/> are padding.

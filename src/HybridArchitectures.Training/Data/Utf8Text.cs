@@ -1,6 +1,6 @@
 using System.Text;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Decodes UTF-8 and refuses invalid bytes, except unpaired surrogates, which some programs write and which become U+FFFD.</summary>
 static class Utf8Text

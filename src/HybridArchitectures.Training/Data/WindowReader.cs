@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Reads rows that are windows of a <see cref="TokenDataset"/>, in the order of a <see cref="WindowSampler"/>.</summary>
 sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separateDocuments) : TrainingReader(sampler.ContextLength)

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Splits the data into windows of one context length and returns them as rows, each once per epoch, in an order that depends only on seed and epoch.
@@ -97,7 +97,7 @@ public sealed class WindowSampler
 
     internal DataPosition Normalised(DataPosition at) => at.Index < CountWindows(at.Epoch) ? at : new DataPosition(at.Epoch + 1, 0);
 
-    /// <summary>Reads rows.</summary>
+    /// <summary>Reads rows into a batch.</summary>
     /// <param name="position">The position of the batch.</param>
     /// <param name="rows">The data and the first token of each row.</param>
     /// <param name="contextLength">The number of tokens per row.</param>

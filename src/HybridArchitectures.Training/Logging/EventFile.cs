@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Numerics;
 using System.Text;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Logging;
 
 /// <summary>
 /// Writes a file of scalars for TensorBoard: records of length, masked CRC-32C of the length, payload, and masked CRC-32C of the payload (the framing
@@ -31,8 +31,10 @@ public sealed class EventFile : IDisposable
         Require.InRange(startStep >= 0, nameof(startStep), startStep, "a step of at least 0");
         this.time = time ?? TimeProvider.System;
         Directory.CreateDirectory(folder);
+        long seconds = this.time.GetUtcNow().ToUnixTimeSeconds();
+        int number = Interlocked.Increment(ref opened);
         Path = System.IO.Path.Combine(folder, string.Create(CultureInfo.InvariantCulture,
-            $"events.out.tfevents.{this.time.GetUtcNow().ToUnixTimeSeconds():d10}.{Environment.MachineName}.{Environment.ProcessId}.{Interlocked.Increment(ref opened)}"));
+            $"events.out.tfevents.{seconds:d10}.{Environment.MachineName}.{Environment.ProcessId}.{number}"));
         stream = new FileStream(Path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
         Write(null, [FileVersion, .. Sized(Encoding.ASCII.GetBytes("brain.Event:2"))]);
         if (startStep > 0) Write(startStep, [SessionLog, .. Sized([SessionStatus, SessionStart])]);

@@ -1,4 +1,6 @@
-namespace HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
+
+namespace HybridArchitectures.Training.Logging;
 
 /// <summary>
 /// Writes the values of a run for TensorBoard: <c>train/loss</c>, <c>train/learning_rate</c>, <c>train/gradient_norm</c> and

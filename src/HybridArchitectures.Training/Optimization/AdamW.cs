@@ -4,7 +4,7 @@ using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>
 /// Implements AdamW with gradient clipping, in libtorch's fused form: one kernel for all parameters, and no value is read back to the host.

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>Contains the constants of <see cref="AdamW"/> (decoupled weight decay, arXiv 1711.05101).</summary>
 public sealed record AdamWOptions

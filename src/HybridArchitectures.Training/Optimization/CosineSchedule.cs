@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>
 /// Implements a warm-up, and then half a cosine from the peak to the floor: floor + (1 - floor)(1 + cos πx) / 2 (arXiv 1608.03983, without restarts).

@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>
 /// Defines the learning rate over a run as a fraction of its peak. The length of a run is 1, and phases begin and end at fractions of it. The same

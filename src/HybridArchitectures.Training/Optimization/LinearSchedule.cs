@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>Implements a warm-up, and then a straight line from the peak to the floor.</summary>
 public sealed record LinearSchedule : LearningRateSchedule

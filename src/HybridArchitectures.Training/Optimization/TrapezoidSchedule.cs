@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>
 /// Implements a warm-up, a constant phase at the peak, and a linear cool-down to the floor ("WSD"). The defaults are those of arXiv 2510.04800,

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Specifies the duration of a training run: a number of steps, a number of tokens, or a time. Create it with <see cref="Steps"/>,

@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the result of measuring how well a model predicts a text.</summary>
 /// <param name="Nats">The sum of -ln p over the predicted tokens.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains a measurement during a run.</summary>
 /// <param name="Step">The number of steps so far.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Selects the tokens of held-out data that are predicted: stretches that are evenly spread over the data. The selection depends only on the length

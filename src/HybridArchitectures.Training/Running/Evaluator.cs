@@ -1,9 +1,10 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Measures models on held-out data. The predicted tokens depend only on the data and their number. They are the same for every model and every

@@ -4,7 +4,7 @@ using System.Numerics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the size and checksum of a file, which detect accidental damage such as one flipped bit.</summary>
 /// <param name="Bytes">The size in bytes.</param>

@@ -2,7 +2,7 @@ using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Represents the folder of a run. It contains checkpoints such as <c>step-00000100</c>, some of which are kept.</summary>
 sealed class RunFolder(string path)

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Specifies what happens at a step whose loss or gradient is far above those before it.</summary>
 public enum SpikeAction

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Detects a step whose loss or gradient norm is far above those of the preceding steps, for example because of one bad batch. A step is a spike if

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the losses and norms with which the next step is compared. It is saved with a run.</summary>
 sealed record SpikeWatch

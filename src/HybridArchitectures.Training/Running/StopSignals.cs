@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Converts the signals that ask a program to stop into a <see cref="CancellationToken"/>, so that a run is saved before the program ends.

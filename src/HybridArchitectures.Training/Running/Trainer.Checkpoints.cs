@@ -3,9 +3,10 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 public sealed partial class Trainer
 {

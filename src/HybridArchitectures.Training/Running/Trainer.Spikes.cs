@@ -1,9 +1,10 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 public sealed partial class Trainer
 {

@@ -3,10 +3,12 @@ using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against values that

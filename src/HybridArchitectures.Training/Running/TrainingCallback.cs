@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Provides the base class for actions during a run. An exception ends the run like an exception of the trainer.</summary>
 public abstract class TrainingCallback

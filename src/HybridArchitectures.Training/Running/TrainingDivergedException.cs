@@ -1,4 +1,6 @@
-namespace HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// The exception that ends a run if a loss or gradient is not finite. The parameters are those before the step, and earlier checkpoints are not

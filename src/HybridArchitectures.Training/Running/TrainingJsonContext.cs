@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Provides the source-generated contracts of <see cref="TrainingState"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]

@@ -1,6 +1,7 @@
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Optimization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the options of a training run. They are saved with every checkpoint, and a resumed run uses them.</summary>
 /// <example>

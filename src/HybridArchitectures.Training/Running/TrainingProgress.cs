@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the state of a run after a step.</summary>
 /// <param name="Step">The number of steps so far.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the result of a run.</summary>
 /// <param name="Completed">Whether the run reached its end. False if it was cancelled.</param>

@@ -1,4 +1,6 @@
-namespace HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Describes a step that a <see cref="SpikeGuard"/> found.</summary>
 /// <param name="Step">The step, counted from 1.</param>

@@ -4,8 +4,10 @@ using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the part of a checkpoint that is neither model nor optimizer: <c>training.json</c>.</summary>
 sealed record TrainingState

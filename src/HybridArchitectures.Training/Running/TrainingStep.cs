@@ -1,6 +1,7 @@
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>Provides access to one step of a run. It is valid only during the callback.</summary>
 public sealed class TrainingStep

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Adapters;
 [Flags]
 public enum LoraTargets
 {
-    /// <summary>No projection.</summary>
+    /// <summary>Selects no projection.</summary>
     None = 0,
 
     /// <summary>Queries, keys, values and output of attention, including those in intra-layer hybrids and shared transformers.</summary>
@@ -36,6 +36,6 @@ public enum LoraTargets
     /// <summary>All projections inside the blocks, except routers.</summary>
     Blocks = Attention | StateSpace | OtherMixers | FeedForward | Experts,
 
-    /// <summary>All projections.</summary>
+    /// <summary>Selects all projections.</summary>
     All = Blocks | Routers | Head,
 }

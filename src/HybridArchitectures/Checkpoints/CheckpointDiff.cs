@@ -194,8 +194,8 @@ public sealed record CheckpointDiff(
                 (TensorChange.Shape, "of another shape"),
             (TensorChange.OnlyLeft, "only left"), (TensorChange.OnlyRight, "only right"),
         };
-        text.AppendLine(CultureInfo.InvariantCulture,
-            $"tensors: {string.Join(", ", words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0).Select(item => $"{item.Count} {item.Words}"))}");
+        var counts = words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0);
+        text.AppendLine(CultureInfo.InvariantCulture, $"tensors: {string.Join(", ", counts.Select(item => $"{item.Count} {item.Words}"))}");
         var changed = Tensors.Where(tensor => tensor.Change != TensorChange.None).ToArray();
         if (changed.Length > 0)
         {

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Checkpoints;
 /// outputs.
 /// </summary>
 /// <param name="Name">The name of the layer, for example <c>model.layers.0.self_attn.q_proj</c>.</param>
-/// <param name="Parts">The weights.</param>
+/// <param name="Parts">The weights of the layer.</param>
 sealed record PeftModule(string Name, IReadOnlyList<PeftPart> Parts)
 {
     const string Prefix = "base_model.model.";

@@ -3,16 +3,16 @@ namespace HybridArchitectures.Checkpoints;
 /// <summary>Specifies how a tensor differs between two checkpoints. If several kinds apply, the last one in this order is used.</summary>
 public enum TensorChange
 {
-    /// <summary>No difference.</summary>
+    /// <summary>The tensors are equal.</summary>
     None,
 
-    /// <summary>Different values.</summary>
+    /// <summary>The values differ.</summary>
     Values,
 
     /// <summary>Different dtypes, and possibly different values.</summary>
     Type,
 
-    /// <summary>Different shapes.</summary>
+    /// <summary>The shapes differ.</summary>
     Shape,
 
     /// <summary>Missing on the right.</summary>

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Checkpoints;
 /// Describes a tensor of two checkpoints. Numbers are null if there is nothing to compare: different shapes, one side only, or designs without
 /// weights.
 /// </summary>
-/// <param name="Name">The name.</param>
+/// <param name="Name">The name of the tensor.</param>
 /// <param name="Change">The kind of difference.</param>
 /// <param name="Left">The dtype and shape on the left, for example <c>BFloat16[64, 32]</c>. Null if it is missing.</param>
 /// <param name="Right">The dtype and shape on the right. Null if it is missing.</param>

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Cost;
 
 /// <summary>Describes an accelerator for estimates of decoding time.</summary>
-/// <param name="Name">The name.</param>
+/// <param name="Name">The name of the accelerator.</param>
 /// <param name="Bandwidth">The memory bandwidth in bytes per second.</param>
 /// <param name="Memory">The memory in bytes.</param>
 public sealed record Accelerator(string Name, double Bandwidth, double Memory)

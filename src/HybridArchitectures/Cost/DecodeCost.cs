@@ -10,7 +10,7 @@ namespace HybridArchitectures.Cost;
 /// The bytes of parameters that are read. For routed experts, it is the mean number that a batch uses if each row selects experts uniformly.
 /// </param>
 /// <param name="CacheBytes">The bytes of the cache that are read, and of states that are written.</param>
-/// <param name="Accelerator">The accelerator.</param>
+/// <param name="Accelerator">The accelerator on which decoding runs.</param>
 public sealed record DecodeCost(double WeightBytes, double CacheBytes, Accelerator Accelerator)
 {
     /// <summary>Gets the bytes of a step.</summary>

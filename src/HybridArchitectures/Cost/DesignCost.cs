@@ -4,7 +4,7 @@ using TorchSharp;
 namespace HybridArchitectures.Cost;
 
 /// <summary>Contains the cost of a design for sequences of one length.</summary>
-/// <param name="Design">The design.</param>
+/// <param name="Design">The design whose cost is counted.</param>
 /// <param name="SequenceLength">The sequence length in tokens.</param>
 /// <example>
 /// <code>
@@ -43,9 +43,10 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public override string ToString()
     {
         var (paper, products, cache, memory) = (Flops(), Flops(FlopAccounting.MatrixProducts), Cache(), TrainingMemory());
+        string decode = FormattableString.Invariant($"{Units.Flops(StepFlops().Forward)} decode at {SequenceLength:N0} tokens");
         return FormattableString.Invariant($"""
             parameters       {Parameters}
-            FLOPs per token  {Units.Flops(paper.Training)} training, {Units.Flops(paper.Forward)} prefill, {Units.Flops(StepFlops().Forward)} decode at {SequenceLength:N0} tokens
+            FLOPs per token  {Units.Flops(paper.Training)} training, {Units.Flops(paper.Forward)} prefill, {decode}
             with head        {Units.Flops(products.Training)} training, matrix products alone
             cache, bfloat16  {Units.Bytes(cache.Total)} per row at {SequenceLength:N0} tokens ({cache.Kinds})
             training memory  {Units.Bytes(memory.Total)} for one row in bfloat16 (activations, estimated, {Units.Bytes(memory.Activations)})

@@ -34,7 +34,8 @@ static class DesignExplanation
         }
         table.Add("", " ", head, "", Units.Count(cost.Parameters.Embedding + cost.Parameters.Head));
         table.Add("", " ", "all", "", Units.Count(cost.Parameters.Total), Units.Flops(flops.Training), Units.Bytes(cost.Cache().Total));
-        return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.VocabularySize:N0}, {design.Depth} blocks {design.Pattern}\n") + table
+        return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.VocabularySize:N0}, ")
+            + Invariant($"{design.Depth} blocks {design.Pattern}\n") + table
             + Invariant($"texts of {sequenceLength:N0} tokens; operations of training without embedding and head; cache of one row in bfloat16\n");
     }
 

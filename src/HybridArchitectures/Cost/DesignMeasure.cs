@@ -3,7 +3,7 @@ namespace HybridArchitectures.Cost;
 /// <summary>Specifies the measure in which two designs are made equal.</summary>
 public enum DesignMeasure
 {
-    /// <summary>All parameters.</summary>
+    /// <summary>The number of all parameters.</summary>
     Parameters,
 
     /// <summary>Parameters without embedding and head, as the paper compares.</summary>

@@ -30,7 +30,7 @@ public sealed record FlopCount
     public static FlopCount OfText(HybridDesign design, long length, FlopAccounting accounting = FlopAccounting.Paper)
     {
         Require.AtLeast(length, 1, nameof(length));
-        return Count(design, accounting, SeenTokens.FromText(length));
+        return Count(design, accounting, SeenTokens.FromRow(length));
     }
 
     /// <summary>Returns the FLOPs of one token with a cache that contains the <paramref name="position"/> tokens before it.</summary>

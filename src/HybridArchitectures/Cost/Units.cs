@@ -42,7 +42,8 @@ public static class Units
             size /= step;
             index++;
         }
-        return $"{(value < 0 ? "-" : "")}{(index == 0 && size == Math.Floor(size) ? size.ToString("0", CultureInfo.InvariantCulture) : Digits(size))}{space}{prefixes[index]}{unit}";
+        string digits = index == 0 && size == Math.Floor(size) ? size.ToString("0", CultureInfo.InvariantCulture) : Digits(size);
+        return $"{(value < 0 ? "-" : "")}{digits}{space}{prefixes[index]}{unit}";
     }
 
     // three significant digits, and never fewer than those before the decimal point

@@ -3,16 +3,16 @@ namespace HybridArchitectures.Design;
 /// <summary>Specifies the nonlinearity of a feed-forward or of a convolution.</summary>
 public enum Activation
 {
-    /// <summary>x sigmoid(x) (arXiv 1702.03118).</summary>
+    /// <summary>Computes x sigmoid(x) (arXiv 1702.03118).</summary>
     Silu,
 
-    /// <summary>max(x, 0).</summary>
+    /// <summary>Computes max(x, 0).</summary>
     Relu,
 
-    /// <summary>max(x, 0)^2 (arXiv 2109.08668).</summary>
+    /// <summary>Computes max(x, 0)^2 (arXiv 2109.08668).</summary>
     ReluSquared,
 
-    /// <summary>x multiplied by the normal distribution function of x (arXiv 1606.08415).</summary>
+    /// <summary>Computes x multiplied by the normal distribution function of x (arXiv 1606.08415).</summary>
     Gelu,
 
     /// <summary>The tanh approximation of <see cref="Gelu"/>.</summary>

@@ -3,7 +3,7 @@ namespace HybridArchitectures.Design;
 /// <summary>Specifies the norm of each branch of an intra-layer hybrid, before its output projection.</summary>
 public enum BranchNorm
 {
-    /// <summary>No norm.</summary>
+    /// <summary>Applies no norm.</summary>
     None,
 
     /// <summary>One RMSNorm with weight over the width of the branch.</summary>

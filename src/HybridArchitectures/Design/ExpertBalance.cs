@@ -3,7 +3,7 @@ namespace HybridArchitectures.Design;
 /// <summary>Specifies how the load of experts is balanced.</summary>
 public enum ExpertBalance
 {
-    /// <summary>No balancing.</summary>
+    /// <summary>Does not balance the experts.</summary>
     None,
 
     /// <summary>A bias per expert that is used only for the selection, and is adjusted after each step against the load (arXiv 2408.15664).</summary>

@@ -65,7 +65,7 @@ public sealed record GatedDeltaSpec : MixerSpec
     [JsonIgnore]
     public int ConvolutionChannels => 2 * KeyWidth + ValueWidth;
 
-    /// <summary>Gets <c>G</c>.</summary>
+    /// <summary>Gets the letter <c>G</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "G";
 
@@ -111,7 +111,7 @@ public sealed record GatedDeltaSpec : MixerSpec
         // decay, what the key reads, what is written, what the query reads
         if (accounting == FlopAccounting.Paper) return 7.0 * ValueWidth * KeyHeadSize;
         double states = 6.0 * ValueWidth * KeyHeadSize;
-        if (seen.TextLength is not { } length) return states;
+        if (seen.RowLength is not { } length) return states;
         return ValueHeads * (double)Math.Min(ChunkSize, length) * (5.0 * KeyHeadSize + 3.0 * ValueHeadSize) + states;
     }
 

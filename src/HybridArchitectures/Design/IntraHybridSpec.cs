@@ -57,7 +57,7 @@ public sealed record IntraHybridSpec : MixerSpec
     /// </summary>
     public bool SharedValues { get; init; }
 
-    /// <summary>Gets <c>H</c>.</summary>
+    /// <summary>Gets the letter <c>H</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "H";
 

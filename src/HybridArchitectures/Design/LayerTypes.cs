@@ -51,8 +51,8 @@ public static class LayerTypes
         return list.Select((block, index) =>
         {
             Require.That(block.Mixer is null || block.FeedForward == expected, nameof(blocks), block.ToString(),
-                $"in block {index + 1} "
-                + $"{(single ? "no feed-forward, because others are one" : "the usual feed-forward, because words express neither experts nor their absence")}");
+                $"in block {index + 1} " + (single ? "no feed-forward, because others are one"
+                    : "the usual feed-forward, because words express neither experts nor their absence"));
             return block.Mixer switch
             {
                 null => block.FeedForward == PatternFeedForward.Experts ? "moe" : "mlp",

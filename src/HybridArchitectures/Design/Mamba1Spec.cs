@@ -39,7 +39,7 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     /// <summary>Gets or sets the minimum time step at the start of training. The default is 1e-4.</summary>
     public double TimeStepFloor { get; init; } = 1e-4;
 
-    /// <summary>Gets <c>m</c>.</summary>
+    /// <summary>Gets the letter <c>m</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "m";
 

@@ -107,7 +107,7 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     [JsonIgnore]
     public int ConvolutionChannels => InnerWidth + 2 * Groups * StateSize;
 
-    /// <summary>Gets <c>M</c>.</summary>
+    /// <summary>Gets the letter <c>M</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "M";
 
@@ -177,7 +177,7 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     {
         if (accounting == FlopAccounting.Paper) return 9.0 * InnerWidth * StateSize + 2.0 * InnerWidth;
         double states = 4.0 * InnerWidth * StateSize;
-        if (seen.TextLength is not { } length) return states;
+        if (seen.RowLength is not { } length) return states;
         double chunk = Math.Min(ChunkSize, length);
         return 2.0 * Groups * StateSize * chunk + 2.0 * InnerWidth * chunk + states;
     }

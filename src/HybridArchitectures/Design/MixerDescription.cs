@@ -1,9 +1,9 @@
 namespace HybridArchitectures.Design;
 
 /// <summary>How a mixer is named in tables and drawn in pictures.</summary>
-/// <param name="Name">Its kind, such as <c>Mamba-2</c>.</param>
+/// <param name="Name">The kind of mixer, such as <c>Mamba-2</c>.</param>
 /// <param name="Summary">Kind and sizes in one short line, such as <c>Mamba-2 32x64, state 128</c>.</param>
-/// <param name="Details">Its sizes in words, such as <c>32 heads × 64, state 128</c>.</param>
+/// <param name="Details">The sizes in words, such as <c>32 heads × 64, state 128</c>.</param>
 /// <param name="Color">The colour of its box.</param>
 /// <param name="SecondColor">The colour of the lower half of its box, for a mixer of two branches; null for one colour.</param>
 public sealed record MixerDescription(string Name, string Summary, string Details, MixerColor Color, MixerColor? SecondColor = null)

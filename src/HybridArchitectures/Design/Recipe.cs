@@ -9,7 +9,7 @@ namespace HybridArchitectures.Design;
 /// Size, family, ratio (attention or intra-layer hybrid blocks to the others) and variant, for example <c>1B-inter-1:5</c>.
 /// </param>
 /// <param name="Size">The size class in the paper: 100M, 350M, 1B or 3B.</param>
-/// <param name="Design">The model.</param>
+/// <param name="Design">The design of the model.</param>
 /// <param name="Training">How the paper trained the model.</param>
 /// <param name="Printed">The parameter counts that the paper prints for the model. Empty if there are none.</param>
 /// <param name="Notes">What the paper leaves open, what was chosen, and why. Empty if it leaves nothing open.</param>

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>How many tokens a token sees, itself included: the mean over the tokens of a text, or those of one decoding step.</summary>
+/// <summary>Describes the number of tokens that a token sees, including itself: the mean over a row, or the number of one decoding step.</summary>
 public readonly record struct SeenTokens
 {
     readonly long tokens;
@@ -8,20 +8,20 @@ public readonly record struct SeenTokens
 
     SeenTokens(long tokens, bool isStep) => (this.tokens, this.isStep) = (tokens, isStep);
 
-    /// <summary>Gets the number of tokens of the text; null for one decoding step.</summary>
-    public long? TextLength => isStep ? null : tokens;
+    /// <summary>Gets the number of tokens of the row, or null for one decoding step.</summary>
+    public long? RowLength => isStep ? null : tokens;
 
-    /// <summary>Returns the mean over the tokens of a text, as in training and prefill.</summary>
-    /// <param name="length">Tokens of the text, at least 1.</param>
+    /// <summary>Creates the description of a whole row, as in training and prefill.</summary>
+    /// <param name="length">The number of tokens of the row, at least 1.</param>
     /// <exception cref="ArgumentException"><paramref name="length"/> is below 1.</exception>
-    public static SeenTokens FromText(long length)
+    public static SeenTokens FromRow(long length)
     {
         Require.AtLeast(length, 1, nameof(length));
         return new(length, isStep: false);
     }
 
-    /// <summary>Returns what one decoded token sees.</summary>
-    /// <param name="position">Tokens before it, at least 0.</param>
+    /// <summary>Creates the description of one decoding step.</summary>
+    /// <param name="position">The number of tokens before the decoded token, at least 0.</param>
     /// <exception cref="ArgumentException"><paramref name="position"/> is below 0.</exception>
     public static SeenTokens FromStep(long position)
     {
@@ -29,8 +29,8 @@ public readonly record struct SeenTokens
         return new(position + 1, isStep: true);
     }
 
-    /// <summary>Counts the tokens seen through a window: token t of a text sees min(t, <paramref name="window"/>) tokens.</summary>
-    /// <param name="window">Tokens that a late token sees, itself included. The default sees all.</param>
+    /// <summary>Counts the tokens seen through a window. Token t of a row sees min(t, <paramref name="window"/>) tokens.</summary>
+    /// <param name="window">The size of the window in tokens, including the token itself. The default means no window.</param>
     public double Count(long window = long.MaxValue)
     {
         double rising = Math.Min(tokens, window);

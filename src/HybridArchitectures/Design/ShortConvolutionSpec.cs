@@ -14,7 +14,7 @@ public sealed record ShortConvolutionSpec : MixerSpec
     /// <summary>Gets or sets whether the convolution and both projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
 
-    /// <summary>Gets <c>C</c>.</summary>
+    /// <summary>Gets the letter <c>C</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "C";
 

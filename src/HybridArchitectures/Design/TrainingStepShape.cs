@@ -5,7 +5,7 @@ namespace HybridArchitectures.Design;
 /// <summary>The shape of a training step, from which follows what a mixer saves between its forward and its backward pass.</summary>
 /// <param name="ElementSize">Bytes of an activation: 2 for bfloat16, 4 for float32.</param>
 /// <param name="Length">Tokens of a row.</param>
-/// <param name="Batch">Rows.</param>
+/// <param name="Batch">The number of rows.</param>
 /// <param name="Gpu">The limits of the GPU; null in main memory.</param>
 public sealed record TrainingStepShape(int ElementSize, long Length, long Batch, GpuLimits? Gpu)
 {

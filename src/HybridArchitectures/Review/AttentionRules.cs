@@ -1,3 +1,4 @@
+using System.Globalization;
 using HybridArchitectures.Design;
 using static HybridArchitectures.Review.DesignRules;
 
@@ -43,19 +44,21 @@ static class AttentionRules
 
     static IEnumerable<Finding> PastTraining(HybridDesign design, ReviewOptions options)
     {
-        if (options.MaxTextLength <= options.TrainingLength || !IsAttentionAlone(design)) yield break;
+        if (options.MaxContextLength <= options.TrainingLength || !IsAttentionAlone(design)) yield break;
         if (Mixers<AttentionSpec>(design).All(entry => entry.Mixer.Window is not null)) yield break;
         yield return new("attention-past-training", Severity.Error, null,
-            FormattableString.Invariant($"sequences of {options.MaxTextLength:N0} tokens after training on {options.TrainingLength:N0}, with attention only."),
+            string.Create(CultureInfo.InvariantCulture,
+                $"sequences of {options.MaxContextLength:N0} tokens after training on "
+                + $"{options.TrainingLength:N0}, with attention only."),
             new("almost no needle is found beyond the 8K of training, and the loss rises with the position; hybrids work up to 1.5 times that length",
             Paper + ", long-context section"),
             MostlyStateSpace(design, options));
     }
 
     // one attention block per five Mamba-2 blocks, as far as the depth allows
-    static Cure MostlyStateSpace(HybridDesign design, ReviewOptions options)
+    static Remedy MostlyStateSpace(HybridDesign design, ReviewOptions options)
     {
-        string longer = FormattableString.Invariant($"training on sequences of {options.MaxTextLength:N0} tokens");
+        string longer = FormattableString.Invariant($"training on sequences of {options.MaxContextLength:N0} tokens");
         int[] layers = [.. Mixers<AttentionSpec>(design).Select(entry => entry.Layer)];
         if (layers.Length == 1) return new(longer);
         int[] kept = PlacementRule.Positions(Placement.Middle, layers.Length, Math.Max(1, PlacementRule.Count(layers.Length, 1, 5)));
@@ -83,7 +86,9 @@ static class AttentionRules
         if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Rotary is not null)) yield break;
         bool even = Mixers<AttentionSpec>(design).All(entry => entry.Mixer.HeadSize % 2 == 0);
         yield return new("no-positions", Severity.Warning, null, "apart from the causal mask, no block knows the position of a token.",
-            new(FormattableString.Invariant($"0 of {Mixers<AttentionSpec>(design).Count()} blocks have positions; without recurrence or convolution, they must be added"), "arXiv 1706.03762, section 3.5"),
+            new(string.Create(CultureInfo.InvariantCulture,
+                $"0 of {Mixers<AttentionSpec>(design).Count()} blocks have positions; "
+                + $"without recurrence or convolution, they must be added"), "arXiv 1706.03762, section 3.5"),
             new(even ? "Rotary = new RotarySpec()" : "Rotary = new RotarySpec(), and an even head size", Rotated, Safe: even));
     }
 
@@ -122,7 +127,7 @@ static class AttentionRules
         }
     }
 
-    static Cure SharedResized(int index, int size, int valueSize) => new($"HeadSize = {size}, ValueHeadSize = {valueSize}", whole =>
+    static Remedy SharedResized(int index, int size, int valueSize) => new($"HeadSize = {size}, ValueHeadSize = {valueSize}", whole =>
     {
         if (index >= whole.SharedTransformers.Count) return whole;
         var transformer = whole.SharedTransformers[index];
@@ -145,7 +150,7 @@ static class AttentionRules
         }
     }
 
-    static Cure Resized(int layer, int size, int valueSize) =>
+    static Remedy Resized(int layer, int size, int valueSize) =>
         new($"HeadSize = {size}, ValueHeadSize = {valueSize}",
             ChangeAttention(layer, spec => spec with { HeadSize = size, ValueHeadSize = valueSize }));
 }

@@ -34,7 +34,7 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         Design = design;
         this.options = options ??= new();
         Require.AtLeast(options.TrainingLength, 1, "trainingLength");
-        Require.AtLeast(options.MaxTextLength, 0, "maxTextLength");
+        Require.AtLeast(options.MaxContextLength, 0, "maxContextLength");
         Require.AtLeast(options.RecalledPairs, 0, "recalledPairs");
         List<DesignRule> rules = [.. DesignRules.All, .. options.Rules];
         foreach (var twice in rules.GroupBy(rule => rule.Id).Where(group => group.Count() > 1))
@@ -63,7 +63,8 @@ public sealed class DesignReview : IReadOnlyList<Finding>
         for (int round = 0; round < Rounds; round++)
         {
             var before = design;
-            foreach (var finding in review.Where(finding => finding.Cure is { Safe: true, Apply: not null })) design = finding.Cure.Apply!(design);
+            foreach (var finding in review.Where(finding => finding.Remedy is { Safe: true, Apply: not null }))
+                design = finding.Remedy.Apply!(design);
             if (design == before) break;
             review = new(design, options);
         }

@@ -12,14 +12,14 @@ public static class DesignRules
     internal const string Paper = "arXiv 2510.04800";
 
     /// <summary>Returns the first fix after which a model of the design is possible, or a fix that only describes the change.</summary>
-    internal static Cure Possible(HybridDesign design, string otherwise, params ReadOnlySpan<Cure> cures)
+    internal static Remedy Possible(HybridDesign design, string otherwise, params ReadOnlySpan<Remedy> remedies)
     {
-        foreach (var cure in cures)
+        foreach (var remedy in remedies)
         {
             try
             {
-                cure.Apply!(design).Check();
-                return cure;
+                remedy.Apply!(design).Check();
+                return remedy;
             }
             catch (ArgumentException)
             {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 
@@ -40,7 +41,9 @@ static class FeedForwardRules
         if (share <= 0.5) yield break;
         int vocabulary = (int)Math.Max(1, count.NonEmbedding / design.Width / (design.TiedHead ? 1 : 2));
         yield return new("head-share", Severity.Info, null,
-            FormattableString.Invariant($"{share:P0} of the parameters are in the embedding and the head, which do not count in a comparison without them."),
+            string.Create(CultureInfo.InvariantCulture,
+                $"{share:P0} of the parameters are in the embedding and the head, "
+                + $"which do not count in a comparison without them."),
             new(FormattableString.Invariant($"{share:P0} of {Units.Count(count.Total)} here; 58 % in the paper's smallest Llama, 21 % at 1B"),
             DesignRules.Paper + ", Table 8"),
             design.TiedHead ? new(FormattableString.Invariant($"VocabularySize = {vocabulary}, with another tokenizer, or more layers"),

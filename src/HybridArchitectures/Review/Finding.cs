@@ -8,8 +8,8 @@ namespace HybridArchitectures.Review;
 /// <param name="Layer">The position of the block, counted from 1, or of the first of several blocks. Null means the whole design.</param>
 /// <param name="Message">The problem.</param>
 /// <param name="Evidence">The evidence.</param>
-/// <param name="Cure">The fix, for all layers together.</param>
-public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Cure Cure)
+/// <param name="Remedy">The fix, for all layers together.</param>
+public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Remedy Remedy)
 {
     /// <summary>
     /// Gets or sets the positions of all blocks with this finding, counted from 1 and ascending. The default is <see cref="Layer"/>, or empty for the
@@ -18,7 +18,7 @@ public sealed record Finding(string Rule, Severity Severity, int? Layer, string 
     public EquatableList<int> Layers { get; init; } = Layer is { } layer ? [layer] : [];
 
     /// <summary>Returns the finding as text, for example <c>warning attention-first, layer 1: ...</c>.</summary>
-    public override string ToString() => $"{Severity.ToString().ToLowerInvariant()} {Rule}{Place}: {Message} Evidence: {Evidence}. Cure: {Cure}";
+    public override string ToString() => $"{Severity.ToString().ToLowerInvariant()} {Rule}{Place}: {Message} Evidence: {Evidence}. Remedy: {Remedy}";
 
     string Place => Layers.Count switch
     {
@@ -29,17 +29,17 @@ public sealed record Finding(string Rule, Severity Severity, int? Layer, string 
 
     /// <summary>Joins equal findings of several layers into one, in the order of their first layers.</summary>
     internal static IEnumerable<Finding> Joined(IEnumerable<Finding> findings) => findings
-        .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Cure.Change, one.Cure.Safe,
-        CanApply: one.Cure.Apply is not null))
+        .GroupBy(one => (one.Rule, one.Severity, OfLayer: one.Layer is not null, one.Message, one.Evidence, one.Remedy.Change, one.Remedy.Safe,
+        CanApply: one.Remedy.Apply is not null))
         .Select(group => Joined([.. group]));
 
     static Finding Joined(IReadOnlyList<Finding> alike)
     {
         if (alike.Count == 1) return alike[0];
-        var cure = alike[0].Cure;
-        if (cure.Apply is not null)
-            cure = cure with { Apply = design => alike.Aggregate(design, (changed, one) => one.Cure.Apply!(changed)) };
+        var remedy = alike[0].Remedy;
+        if (remedy.Apply is not null)
+            remedy = remedy with { Apply = design => alike.Aggregate(design, (changed, one) => one.Remedy.Apply!(changed)) };
         int[] layers = [.. alike.SelectMany(one => one.Layers).Distinct().Order()];
-        return alike[0] with { Layer = layers.Length == 0 ? null : layers[0], Layers = [.. layers], Cure = cure };
+        return alike[0] with { Layer = layers.Length == 0 ? null : layers[0], Layers = [.. layers], Remedy = remedy };
     }
 }

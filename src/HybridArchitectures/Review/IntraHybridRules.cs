@@ -61,7 +61,7 @@ static class IntraHybridRules
             + "expansion.",
             new("128 : 1408 costs +0.037 NLL at 1B and +0.067 at 350M compared with 1 : 1; 512 : 1280 costs +0.009 and +0.032", Paper + ", Table 20"),
             Possible(design, "wider queries and keys",
-            new Cure($"Attention = Attention with {{ HeadSize = {size} }}",
+            new Remedy($"Attention = Attention with {{ HeadSize = {size} }}",
             ChangeAttention(layer, attention => attention with { HeadSize = size }))));
     }
 }

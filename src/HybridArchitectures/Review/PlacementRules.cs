@@ -69,7 +69,7 @@ static class PlacementRules
     }
 
     // with a ratio, the placement of the builder has the same effect, unless the even positions begin with the first block
-    static Cure Even(HybridDesign design)
+    static Remedy Even(HybridDesign design)
     {
         string change = $".Pattern(\"{Spread(design).Pattern}\")";
         var (mixers, attention) = Kinds(design);

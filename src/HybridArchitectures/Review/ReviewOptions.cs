@@ -15,7 +15,7 @@ public sealed record ReviewOptions
     public int TrainingLength { get; init; } = 8192;
 
     /// <summary>Gets or sets the maximum sequence length in use, in tokens. The default, 0, means <see cref="TrainingLength"/>.</summary>
-    public int MaxTextLength { get; init; }
+    public int MaxContextLength { get; init; }
 
     /// <summary>Gets or sets whether the model must find facts in its context, for example to answer questions. The default is true.</summary>
     public bool Retrieval { get; init; } = true;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 using HybridArchitectures.Design;
 using static HybridArchitectures.Review.DesignRules;
@@ -30,8 +31,12 @@ static class StateSpaceRules
         if (best.StateSize >= options.RecalledPairs) yield break;
         int size = (int)Math.Min(BitOperations.RoundUpToPowerOf2((uint)options.RecalledPairs), Require.MaxSize);
         yield return new("recall", Severity.Warning, layer,
-            FormattableString.Invariant($"the maximum state size {best.StateSize} distinguishes {best.StateSize} keys; {options.RecalledPairs} must be recalled."),
-            new(FormattableString.Invariant($"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, which cannot distinguish more keys"),
+            string.Create(CultureInfo.InvariantCulture,
+                $"the maximum state size {best.StateSize} distinguishes {best.StateSize} keys; "
+                + $"{options.RecalledPairs} must be recalled."),
+            new(string.Create(CultureInfo.InvariantCulture,
+                $"a state of {best.StateSize} per channel is a matrix of rank {best.StateSize} at most, "
+                + $"which cannot distinguish more keys"),
                 "follows from the recurrence; measured for recall in arXiv 2312.04927 and 2402.18668"),
             new($"StateSize = {size}, or one block of full attention", Change<MixerSpec>(layer, mixer => Resized(mixer, size))));
     }
@@ -48,7 +53,9 @@ static class StateSpaceRules
     {
         foreach (var (layer, mamba) in Mamba2s(design).Where(entry => entry.Mamba.ChunkSize is < MinChunk or > MaxChunk))
             yield return new("chunk-size", Severity.Info, layer, $"the chunk size is {mamba.ChunkSize}.",
-                new(FormattableString.Invariant($"FLOPs within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} of those with the state; short chunks save more states, long ones need more FLOPs"),
+                new(string.Create(CultureInfo.InvariantCulture,
+                    $"FLOPs within a chunk are {mamba.ChunkSize / (2.0 * mamba.StateSize):0.00} "
+                    + $"of those with the state; short chunks save more states, long ones need more FLOPs"),
                     "arXiv 2405.21060, section 6"),
                 new("ChunkSize = 64", ChangeMamba2(layer, spec => spec with { ChunkSize = 64 }), Safe: true));
     }

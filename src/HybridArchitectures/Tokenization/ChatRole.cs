@@ -9,7 +9,7 @@ public enum ChatRole
     /// <summary>The user.</summary>
     User,
 
-    /// <summary>The model.</summary>
+    /// <summary>The model that answers.</summary>
     Assistant,
 
     /// <summary>The result of a tool that the model called. Llama 3 calls this role "ipython".</summary>

@@ -10,6 +10,7 @@ static class LayerNames
     {
         if (layer >= model.Stack.Blocks.Count) return "final norm";
         var block = model.Stack.Blocks[layer];
-        return $"block {layer + 1} ({string.Join(", ", new object?[] { block.Mixer, block.FeedForward }.OfType<object>().Select(part => part.GetType().Name))})";
+        var parts = new object?[] { block.Mixer, block.FeedForward }.OfType<object>().Select(part => part.GetType().Name);
+        return $"block {layer + 1} ({string.Join(", ", parts)})";
     }
 }

@@ -83,7 +83,7 @@ public sealed class CorrectedCopyTests : IDisposable
     }
 
     [Fact]
-    public void When_all_places_refuse_the_message_names_each_and_the_cure()
+    public void When_all_places_refuse_the_message_names_each_and_the_remedy()
     {
         SkipUnlessLinux();
         var error = Assert.Throws<DllNotFoundException>(() =>

@@ -122,7 +122,7 @@ public sealed class TorchLibraryTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_any_libtorch_the_message_names_the_cure()
+    public async Task Without_any_libtorch_the_message_names_the_remedy()
     {
         Assert.SkipUnless(HasProbe, NoProbe);
         var outcome = await Run(WithoutLibtorch(), arguments: "library");

@@ -1,5 +1,6 @@
 using System.IO.Compression;
 using System.Xml.Linq;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 

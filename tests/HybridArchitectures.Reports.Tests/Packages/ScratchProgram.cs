@@ -22,13 +22,16 @@ static partial class ScratchProgram
         torch.manual_seed(0);
         using (torch.NewDisposeScope())
         {
-            var design = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 16)
+            var design = HybridDesign.Create(width: 64, vocabularySize: 256).WithAttention(heads: 4, keyValueHeads: 2)
+                .WithMamba2(stateSize: 16, headSize: 16)
                 .WithFeedForward(FeedForwardSpec.SwiGlu(176)).Depth(4).Ratio(attention: 1, ssm: 3).Build();
             using var model = design.CreateModel();
             var tokens = torch.randint(256, [2, 65], torch.ScalarType.Int64);
             var logits = model.Forward(tokens);
-            if (!logits.shape.SequenceEqual([2L, 65L, 256L]) || !logits.isfinite().all().item<bool>()) throw new Exception("the forward pass went wrong");
-            var loss = model.Loss(tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(0, 64)], tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(1, 65)]);
+            if (!logits.shape.SequenceEqual([2L, 65L, 256L]) || !logits.isfinite().all().item<bool>())
+                throw new Exception("the forward pass went wrong");
+            var loss = model.Loss(tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(0, 64)],
+                tokens[torch.TensorIndex.Colon, torch.TensorIndex.Slice(1, 65)]);
             Autograd.Backward(loss.Total);
             var without = model.Parameters.Where(parameter => parameter.Value.grad is not { } grad || !grad.isfinite().all().item<bool>())
                 .Select(parameter => parameter.Name).ToArray();

@@ -492,7 +492,8 @@ public sealed class PretrainedModelTests : IDisposable
         Assert.Contains("design cannot be expressed as llama", message);
         Assert.Contains("window", message);
         using var mixed = TinyDesigns.Model("inter");
-        Assert.Contains("cannot be expressed as llama", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(mixed, place["out"], "llama")).Message);
+        Assert.Contains("cannot be expressed as llama",
+            Assert.Throws<ArgumentException>(() => PretrainedModel.Save(mixed, place["out"], "llama")).Message);
         Assert.Contains("expected one of bamba", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(mixed, place["out"], "gpt9")).Message);
         Assert.False(Directory.Exists(place["out"]));
     }

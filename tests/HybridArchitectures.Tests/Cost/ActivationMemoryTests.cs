@@ -26,7 +26,10 @@ public class ActivationMemoryTests
         }
         var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "HybridArchitectures.Tests"),
             ["-noColor", "-method",
-            $"*.{nameof(ActivationMemoryTests)}.{nameof(Estimated_activations_are_within_a_tenth_of_what_is_held)}"]) { RedirectStandardOutput = true };
+            $"*.{nameof(ActivationMemoryTests)}.{nameof(Estimated_activations_are_within_a_tenth_of_what_is_held)}"])
+            {
+                RedirectStandardOutput = true,
+            };
         start.Environment[Threshold] = start.Environment["MALLOC_TRIM_THRESHOLD_"] = "65536";
         start.Environment["OMP_NUM_THREADS"] = "1";
         using var process = Process.Start(start)!;

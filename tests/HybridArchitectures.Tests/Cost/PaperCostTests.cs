@@ -13,8 +13,8 @@ public class PaperCostTests
     public void Every_printed_figure_is_reproduced_or_its_deviation_has_a_reason()
     {
         var wrong = PaperFigure.All.Where(figure => figure.Holds != (figure.Deviation is null))
-            .Select(figure =>
-            FormattableString.Invariant($"{figure.Recipe} {figure.Quantity}: {figure.Value:0.###}, printed {figure.Printed}, deviation: {figure.Deviation ?? "none"}"));
+            .Select(figure => FormattableString.Invariant($"{figure.Recipe} {figure.Quantity}: {figure.Value:0.###}, printed {figure.Printed}, ")
+                + $"deviation: {figure.Deviation ?? "none"}");
         Assert.True(!wrong.Any(), string.Join('\n', wrong));
         Assert.True(PaperFigure.All.Count(figure => figure.Deviation is null) > 2 * PaperFigure.All.Count(figure => figure.Deviation is not null));
     }

@@ -174,21 +174,21 @@ public class DesignPropertyTests
     [Fact]
     public void Every_cure_of_a_random_design_is_possible_as_its_text_says()
     {
-        var options = new ReviewOptions { RecalledPairs = 9, TrainingLength = 64, MaxTextLength = 128 };
+        var options = new ReviewOptions { RecalledPairs = 9, TrainingLength = 64, MaxContextLength = 128 };
         var cured = new SortedDictionary<string, int>();
         program.Each(Programs, one =>
         {
             if (Run(one.Width, one.VocabularySize, one.Calls) is not { } design) return;
             foreach (var finding in design.Review(options))
             {
-                if (finding.Cure.Apply is not { } apply) continue;
+                if (finding.Remedy.Apply is not { } apply) continue;
                 string what = $"{finding}\n{design.ToJson()}";
                 var after = apply(design);
                 Assert.True(Refusal(after) is null, $"{Refusal(after)} {what}");
                 // a tied head may still be more than half of the parameters
-                Assert.True(finding.Cure.Change == ".TiedHead(true)" || !after.Review(options).Any(left => left.Rule == finding.Rule
+                Assert.True(finding.Remedy.Change == ".TiedHead(true)" || !after.Review(options).Any(left => left.Rule == finding.Rule
                     && (left.Layers.Count + finding.Layers.Count == 0 || left.Layers.Intersect(finding.Layers).Any())), what);
-                if (CureText.Apply(finding, design) is not { } asSaid) continue;
+                if (RemedyText.Apply(finding, design) is not { } asSaid) continue;
                 Assert.True(asSaid.Blocks.Equals(after.Blocks), $"{asSaid.Pattern} {what}");
                 cured[finding.Rule] = cured.GetValueOrDefault(finding.Rule) + 1;
             }

@@ -80,7 +80,7 @@ public class MixerCompletenessTests
         Assert.True(mixer.CountSavedActivations(Width, new(2, 64, 1, null)) > 0);
         // a short convolution mixes with its taps alone, which are parameters
         foreach (var accounting in Enum.GetValues<FlopAccounting>())
-            Assert.Equal(mixer is not ShortConvolutionSpec, mixer.CountMixingFlops(Width, accounting, SeenTokens.FromText(5)) > 0);
+            Assert.Equal(mixer is not ShortConvolutionSpec, mixer.CountMixingFlops(Width, accounting, SeenTokens.FromRow(5)) > 0);
     }
 
     [Theory, MemberData(nameof(Names))]
@@ -102,13 +102,13 @@ public class MixerCompletenessTests
     }
 
     [Fact]
-    public void A_step_sees_what_is_before_it_and_a_text_the_mean()
+    public void A_step_sees_the_tokens_before_it_and_a_row_the_mean()
     {
         Assert.Equal(8, SeenTokens.FromStep(7).Count());
         Assert.Equal(4, SeenTokens.FromStep(7).Count(window: 4));
-        Assert.Equal(2.5, SeenTokens.FromText(4).Count());
-        Assert.Equal(1.75, SeenTokens.FromText(4).Count(window: 2));
-        Assert.ThrowsAny<ArgumentException>(() => SeenTokens.FromText(0));
+        Assert.Equal(2.5, SeenTokens.FromRow(4).Count());
+        Assert.Equal(1.75, SeenTokens.FromRow(4).Count(window: 2));
+        Assert.ThrowsAny<ArgumentException>(() => SeenTokens.FromRow(0));
         Assert.ThrowsAny<ArgumentException>(() => SeenTokens.FromStep(-1));
     }
 }

@@ -86,7 +86,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         With(Intra), 2),
         new("no-attention", Of("MMM"), Of("MTM")),
         new("no-attention", Of("mmm"), Of("MHM")),
-        new("attention-past-training", Of("TTT"), Of("TTM"), Options: new() { MaxTextLength = 16_384 }),
+        new("attention-past-training", Of("TTT"), Of("TTM"), Options: new() { MaxContextLength = 16_384 }),
         new("window-alone", Of("SSS"), Of("STS")),
         new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(),
         Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),

@@ -27,12 +27,12 @@ public class ReviewTests
         var at = ReviewCase.All[index];
         var design = at.Fires;
         var first = Of(at, design).First();
-        if (first.Cure.Apply is null)
+        if (first.Remedy.Apply is null)
         {
             Assert.Equal("attention-past-training", at.Rule);
             return;
         }
-        for (int left = Of(at, design).Count(); left > 0; left--) design = Of(at, design).First().Cure.Apply!(design);
+        for (int left = Of(at, design).Count(); left > 0; left--) design = Of(at, design).First().Remedy.Apply!(design);
         Assert.Empty(Of(at, design));
         design.Check();
         Assert.NotEqual(at.Fires, design);
@@ -50,7 +50,7 @@ public class ReviewTests
             Assert.Equal(at.Fires, cured);
             return;
         }
-        Assert.DoesNotContain(cured.Review(at.Options), finding => finding.Cure.Safe);
+        Assert.DoesNotContain(cured.Review(at.Options), finding => finding.Remedy.Safe);
         Assert.Equal(at.Fires.Pattern.Order(), cured.Pattern.Order());
         cured.Check();
         if (at.Rule == "chunk-power") return;    // no model has weights before
@@ -129,7 +129,7 @@ public class ReviewTests
             review.Select(finding => (finding.Rule, finding.Layers.ToString())));
         Assert.All(review, finding => Assert.Equal(Severity.Error, finding.Severity));
         Assert.Contains("layers 1-2, 4: 8 heads cannot be divided among 3 groups of B and C", review.ToString());
-        var cured = review.Aggregate(review.Design, (design, finding) => finding.Cure.Apply!(design));
+        var cured = review.Aggregate(review.Design, (design, finding) => finding.Remedy.Apply!(design));
         Assert.Equal([(2, 32), (2, 32), (2, 32)],
             cured.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().Select(spec => (spec.Groups, spec.ChunkSize)));
         // the rest of the rules see it then
@@ -150,7 +150,7 @@ public class ReviewTests
         var chunks = Assert.Single(review, finding => finding.Rule == "chunk-size");
         Assert.Equal((1, "[1, 2, 4, 6]"), (chunks.Layer!.Value, chunks.Layers.ToString()));
         Assert.Contains("info chunk-size, layers 1-2, 4, 6: the chunk size is 8.", review.ToString());
-        Assert.All(chunks.Cure.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(),
+        Assert.All(chunks.Remedy.Apply!(review.Design).Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>(),
             spec => Assert.Equal(64, spec.ChunkSize));
         Assert.Equal("[3, 5]", Assert.Single(review, finding => finding.Rule == "head-size").Layers.ToString());
         // another size is another finding
@@ -163,9 +163,9 @@ public class ReviewTests
     [Fact]
     public void A_cure_and_a_rule_print_what_they_say()
     {
-        var cure = Recipes.Get("1B-inter-1:5-front").Design.Review()[0].Cure;
-        Assert.Equal(cure.Change, cure.ToString());
-        Assert.StartsWith(".Pattern(\"", cure.ToString());
+        var remedy = Recipes.Get("1B-inter-1:5-front").Design.Review()[0].Remedy;
+        Assert.Equal(remedy.Change, remedy.ToString());
+        Assert.StartsWith(".Pattern(\"", remedy.ToString());
         Assert.DoesNotContain("System.", Recipes.Get("1B-inter-1:5-front").Design.Review().ToString());
         Assert.Equal("head-size: A head size that is not a multiple of 8.", DesignRules.All.Single(rule => rule.Id == "head-size").ToString());
     }
@@ -180,9 +180,9 @@ public class ReviewTests
         var start = HybridDesign.Create(64, 100).WithMamba2(16, 16).WithFeedForward(FeedForwardSpec.SwiGlu(256)).Depth(depth);
         var finding = Assert.Single(start.Build().Review(), finding => finding.Rule == "no-attention");
         Assert.Equal($".Override({depth / 2 + 1}, block => block with {{ Mixer = new AttentionSpec {{ Heads = 1, Rotary = new() }} }})",
-            finding.Cure.ToString());
+            finding.Remedy.ToString());
         var asSaid = start.Override(depth / 2 + 1, block => block with { Mixer = new AttentionSpec { Heads = 1, Rotary = new() } }).Build();
-        Assert.Equal(asSaid, finding.Cure.Apply!(start.Build()));
+        Assert.Equal(asSaid, finding.Remedy.Apply!(start.Build()));
         Assert.DoesNotContain(asSaid.Review(), again => again.Rule == "no-attention");
     }
 

@@ -58,7 +58,8 @@ public class GenerationInputTests
         using var model = new TableModel(256);
         var generator = new TextGenerator(model, Bytes);
         Assert.Contains("BeginOfText", Assert.Throws<ArgumentException>(() => generator.Generate("a", new() { BeginOfText = true })).Message);
-        Assert.Contains("Seeds has 2 entries; expected 1, one for each prompt.", Assert.Throws<ArgumentException>(() => generator.Generate("a", new() { Seeds = [1, 2] })).Message);
+        Assert.Contains("Seeds has 2 entries; expected 1, one for each prompt.",
+            Assert.Throws<ArgumentException>(() => generator.Generate("a", new() { Seeds = [1, 2] })).Message);
         Assert.Contains("300", Assert.Throws<ArgumentException>(() => generator.Generate("a", new() { StopTokens = [300] })).Message);
         Assert.Contains("257", Assert.Throws<ArgumentException>(() => new TextGenerator(model, new ByteTokenizer(endOfText: true))).Message);
     }

@@ -7,7 +7,7 @@ using HybridArchitectures.Sequence;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tests.Design;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Optimization;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Models;

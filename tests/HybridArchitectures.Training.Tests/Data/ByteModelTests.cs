@@ -1,4 +1,5 @@
 using System.Text;
+using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Training.Tests.Data;
 

@@ -1,6 +1,8 @@
 using CsCheck;
 using HybridArchitectures.Fuzz;
 using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests.Data;
 using HybridArchitectures.Training.Tests.Running;
 

@@ -1,3 +1,5 @@
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests.Running;
 
 namespace HybridArchitectures.Training.Tests.Data;

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Training.Tests.Data;
 

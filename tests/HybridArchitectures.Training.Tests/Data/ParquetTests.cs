@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using HybridArchitectures.Training.Data;
 using Parquet;
 
 namespace HybridArchitectures.Training.Tests.Data;

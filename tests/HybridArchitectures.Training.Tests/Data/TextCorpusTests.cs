@@ -1,3 +1,5 @@
+using HybridArchitectures.Training.Data;
+
 namespace HybridArchitectures.Training.Tests.Data;
 
 public sealed class TextCorpusTests : IDisposable

@@ -1,6 +1,7 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Data;

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Data;

@@ -1,4 +1,6 @@
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests.Running;
 
 namespace HybridArchitectures.Training.Tests.Data;

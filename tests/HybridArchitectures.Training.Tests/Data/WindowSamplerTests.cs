@@ -1,3 +1,4 @@
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Data;

@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using HybridArchitectures.Training.Logging;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests.Running;
 
 namespace HybridArchitectures.Training.Tests.Logging;

@@ -1,5 +1,7 @@
+using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using TorchSharp.Modules;
+using AdamW = HybridArchitectures.Training.Optimization.AdamW;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Optimization;

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HybridArchitectures.Training.Optimization;
 
 namespace HybridArchitectures.Training.Tests.Optimization;
 

@@ -1,4 +1,6 @@
 using System.Globalization;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using TorchSharp;
 using static TorchSharp.torch;
 

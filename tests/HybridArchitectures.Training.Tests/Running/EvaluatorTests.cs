@@ -1,5 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;

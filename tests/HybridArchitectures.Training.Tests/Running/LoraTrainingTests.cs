@@ -1,5 +1,7 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using TorchSharp;
 using static TorchSharp.torch;
 

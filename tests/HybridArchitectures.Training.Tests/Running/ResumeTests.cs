@@ -1,6 +1,9 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Training.Tests.Running;
 

@@ -1,6 +1,8 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;

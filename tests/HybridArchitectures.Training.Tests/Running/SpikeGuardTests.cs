@@ -1,6 +1,8 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Training.Tests;
 

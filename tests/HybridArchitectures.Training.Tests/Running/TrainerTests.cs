@@ -1,4 +1,7 @@
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Review;
 /// <param name="Safe">
 /// Whether <see cref="DesignReview.Fixed"/> may apply it: no weight matrix changes size, and nothing is lost. The default is false.
 /// </param>
-public sealed record Cure(string Change, Func<HybridDesign, HybridDesign>? Apply = null, bool Safe = false)
+public sealed record Remedy(string Change, Func<HybridDesign, HybridDesign>? Apply = null, bool Safe = false)
 {
     /// <summary>Returns the change as text.</summary>
     public override string ToString() => Change;

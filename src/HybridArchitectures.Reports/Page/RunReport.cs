@@ -5,10 +5,9 @@ using System.Text.Json.Serialization.Metadata;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Reports.Drawing;
-using HybridArchitectures.Reports.Page;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Reports;
+namespace HybridArchitectures.Reports.Page;
 
 /// <summary>
 /// Represents a report that compares training runs: designs, loss curves and results. It is written as a folder with one HTML page, images and JSON.
@@ -179,7 +178,7 @@ public sealed record RunReport
         foreach (var run in Runs) (run ?? throw Require.Unfit(nameof(Runs), "Runs holds null", "runs")).Check();
         if (Runs.GroupBy(run => run.Name).FirstOrDefault(group => group.Count() > 1) is { } doubled)
             throw Require.Unfit(nameof(Runs), $"{doubled.Count()} runs are called {doubled.Key}", "unique names");
-        Checks.Baselines(Baselines);
-        Checks.Facts("the report", Facts);
+        ReportChecks.Baselines(Baselines);
+        ReportChecks.Facts("the report", Facts);
     }
 }

@@ -1,12 +1,12 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using HybridArchitectures.Checkpoints;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Output;
 
-/// <summary>Results as a file of JSON.</summary>
+/// <summary>Writes results to a JSON file.</summary>
 [JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(TaskResult[]))]

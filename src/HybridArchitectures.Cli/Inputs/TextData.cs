@@ -1,12 +1,13 @@
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>Text to train on and to measure on, as tokens.</summary>
+/// <summary>Contains tokens for training and for evaluation.</summary>
 sealed class TextData : IDisposable
 {
-    public const string Description = "A file or folder of text, JSON lines or parquet; 'documentation' for the API documentation of the installed "
+    public const string Description =
+        "A file or folder of text, JSON lines or Parquet, or 'documentation' for the API documentation of the installed "
         + ".NET.";
 
     const int NamedOmissions = 3;
@@ -19,10 +20,10 @@ sealed class TextData : IDisposable
 
     public Tokenizer Tokenizer { get; }
 
-    /// <summary>Reads text and divides it.</summary>
-    /// <param name="path">Where it is.</param>
-    /// <param name="tokenizerPath">A tokenizer's file or folder; null for bytes.</param>
-    /// <param name="heldOutShare">The share of the documents that is held out.</param>
+    /// <summary>Reads text and splits it into training and held-out documents.</summary>
+    /// <param name="path">The file or folder, or "documentation".</param>
+    /// <param name="tokenizerPath">The file or folder of a tokenizer, or null for bytes.</param>
+    /// <param name="heldOutShare">The share of held-out documents.</param>
     public static TextData Load(string path, string? tokenizerPath, double heldOutShare = 0.05)
     {
         Tokenizer tokenizer = tokenizerPath is null ? new ByteTokenizer() : Tokenizer.Load(tokenizerPath);

@@ -1,12 +1,12 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>A model of a folder with its tokenizer.</summary>
+/// <summary>Holds the model of a folder and its tokenizer.</summary>
 sealed class LoadedModel : IDisposable
 {
     LoadedModel(HybridLanguageModel model, Tokenizer? tokenizer, string folder) => (Model, this.tokenizer, Folder) = (model, tokenizer, folder);
@@ -18,15 +18,15 @@ sealed class LoadedModel : IDisposable
     public string Folder { get; }
 
     public Tokenizer Tokenizer => tokenizer ?? throw new InvalidOperationException(
-        $"'{Folder}' has no tokenizer and the model's vocabulary of {Model.VocabularySize} is not of bytes; name one with --tokenizer.");
+        $"'{Folder}' has no tokenizer, and the vocabulary of {Model.VocabularySize} tokens is not that of bytes; set --tokenizer.");
 
     /// <summary>Opens a folder of this library, of Hugging Face, or of a training run (its last checkpoint).</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="tokenizerPath">A tokenizer's file or folder; null for the folder's own, or bytes.</param>
-    /// <param name="compute">The type of activations.</param>
+    /// <param name="tokenizerPath">The file or folder of a tokenizer, or null for the tokenizer of the folder, or bytes if it has none.</param>
+    /// <param name="compute">The dtype of activations.</param>
     public static LoadedModel Open(string folder, string? tokenizerPath = null, ScalarType compute = ScalarType.Float32)
     {
-        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected a checkpoint's folder.");
+        if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a checkpoint.");
         if (Trainer.HasCheckpoint(folder)) folder = Directory.GetDirectories(folder, "step-*").Order(StringComparer.Ordinal).Last();
         bool isOwn = File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
         var model = isOwn ? Checkpoint.Load(folder, compute) : PretrainedModel.Load(folder, compute);

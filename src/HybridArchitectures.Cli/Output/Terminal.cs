@@ -1,16 +1,16 @@
 using Spectre.Console;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Output;
 
-/// <summary>Output: tables and progress in a terminal, plain lines where output is piped.</summary>
+/// <summary>Writes tables and progress to a terminal, or plain lines if output is redirected.</summary>
 static class Terminal
 {
     public static bool IsPlain => Console.IsOutputRedirected;
 
-    /// <summary>Writes a line. The program's culture is the invariant one.</summary>
+    /// <summary>Writes a line. The program uses the invariant culture.</summary>
     public static void Line(string text) => Console.WriteLine(text);
 
-    /// <summary>Writes a table: aligned in a terminal, values between tabs where output is piped.</summary>
+    /// <summary>Writes a table. It is aligned in a terminal, and has tabs between values if output is redirected.</summary>
     public static void Table(IReadOnlyList<string> columns, IEnumerable<IReadOnlyList<string>> rows)
     {
         if (IsPlain)
@@ -25,8 +25,8 @@ static class Terminal
         AnsiConsole.Write(table);
     }
 
-    /// <summary>Runs work that reports its progress: as one bar per name in a terminal, as lines where output is piped.</summary>
-    /// <param name="work">The work; it is given a way to report a name, a share of 0 to 1, and a text.</param>
+    /// <summary>Runs work that reports its progress, as one bar per name in a terminal, or as lines if output is redirected.</summary>
+    /// <param name="work">The work. Its argument reports a name, a share of 0 to 1, and a text.</param>
     public static T Progress<T>(Func<Action<string, double, string>, T> work)
     {
         if (IsPlain) return work((name, share, text) => Line($"{name}: {share:0 %} {text}"));

@@ -1,11 +1,12 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;
-using HybridArchitectures.Reports.Sweeps;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Reports;
+namespace HybridArchitectures.Reports.Sweeps;
 
 /// <summary>A sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG
 /// and SVG.</summary>

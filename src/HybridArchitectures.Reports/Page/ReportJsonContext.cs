@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Reports;
+namespace HybridArchitectures.Reports.Page;
 
 /// <summary>Provides the source-generated contracts of <see cref="RunReport"/>.</summary>
 [JsonSourceGenerationOptions(GenerationMode = JsonSourceGenerationMode.Metadata)]

@@ -2,7 +2,7 @@ using HybridArchitectures.Models;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Tasks;
 
 /// <summary>Turns off training behaviour, such as dropout, and gradients until it is disposed.</summary>
 sealed class EvaluationModeScope : IDisposable

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Storage;
 
 /// <summary>
 /// Checks the version of a saved JSON document before the document is read. A file of another version is then refused because of its version, and not

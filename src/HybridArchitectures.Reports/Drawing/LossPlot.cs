@@ -1,8 +1,7 @@
 using HybridArchitectures.Checkpoints;
-using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Reports;
+namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
 /// Draws the loss curves of several runs as a PNG image: raw and smoothed training loss, held-out loss with a dot at each measurement, and baselines
@@ -19,9 +18,9 @@ public static class LossPlot
     /// <exception cref="ArgumentException">A list or name is null, or an option is out of range.</exception>
     public static byte[] Png(IReadOnlyList<LossCurve> curves, IReadOnlyList<Baseline>? baselines = null, LossPlotOptions? options = null)
     {
-        Checks.Curves(curves);
+        ReportChecks.Curves(curves);
         baselines ??= [];
-        Checks.Baselines(baselines);
+        ReportChecks.Baselines(baselines);
         options ??= new();
         options.Check();
         var frame = new LossFrame(curves, baselines, options.Axis, options.Smoothing);

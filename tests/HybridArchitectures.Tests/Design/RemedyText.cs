@@ -6,13 +6,13 @@ using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Does to a design what a cure's text says, as a reader would.</summary>
-static partial class CureText
+/// <summary>Does to a design what a remedy's text says, as a reader would.</summary>
+static partial class RemedyText
 {
     /// <summary>The design after it, or null where the text leaves the choice to the reader or speaks of more than blocks.</summary>
     public static HybridDesign? Apply(Finding finding, HybridDesign design)
     {
-        string text = finding.Cure.ToString();
+        string text = finding.Remedy.ToString();
         if (PatternCall().Match(text) is { Success: true } pattern)
             return WithPattern(design, pattern.Groups["size"].Value, pattern.Groups["pattern"].Value);
         if (NewAttention().Match(text) is { Success: true } added)

@@ -1,9 +1,8 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
-using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Storage;
 
-namespace HybridArchitectures.Reports;
+namespace HybridArchitectures.Reports.Drawing;
 
 /// <summary>
 /// Draws a design as a strip of its layers, in order. Each layer shows its mixer (with the letter of <see cref="HybridDesign.Pattern"/>), its

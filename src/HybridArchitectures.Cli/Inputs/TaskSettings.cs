@@ -1,8 +1,8 @@
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>What tasks named on a command line or in a sweep's file have in common.</summary>
+/// <summary>Contains the settings that all tasks of a command line or sweep file share.</summary>
 sealed record TaskSettings(int ContextLength, IReadOnlyList<int> Lengths, int Trials, TokenDataset? HeldOut, string? Haystack,
     Func<Tokenizer> Tokenizer);

@@ -1,15 +1,16 @@
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Evaluation.Tasks;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Output;
 
-/// <summary>The results of a sweep as one table per task.</summary>
+/// <summary>Prints the results of a sweep, one table per task.</summary>
 static class SweepTable
 {
     public static void Write(SweepResult result)
     {
         foreach (var group in result.Metrics.GroupBy(item => item.Task))
         {
-            Terminal.Line($"{group.Key}: mean over seeds +- standard error; difference from {result.Designs[0]} in pairs of seeds");
+            Terminal.Line($"{group.Key}: mean over seeds +- standard error; difference to {result.Designs[0]} over pairs of seeds");
             Terminal.Table(["design", .. group.SelectMany(item => (string[])[item.Metric.Name, "difference"])],
                 result.Designs.Select(design => (IReadOnlyList<string>)
                 [design, .. group.SelectMany(item => Cells(result, design, item.Task, item.Metric))]));

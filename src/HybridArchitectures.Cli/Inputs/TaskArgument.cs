@@ -1,18 +1,23 @@
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Training;
+using HybridArchitectures.Evaluation.Benchmarks;
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Recall;
+using HybridArchitectures.Evaluation.Tasks;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>Tasks by a name, such as <c>held-out</c>, <c>mad</c> (six tasks) or <c>hellaswag=validation.jsonl</c>.</summary>
+/// <summary>Creates tasks from names such as <c>held-out</c>, <c>mad</c> (six tasks) or <c>hellaswag=validation.jsonl</c>.</summary>
 static class TaskArgument
 {
     static readonly string[] Plain = ["held-out", "position", "document", "needle", "passkey", "ruler", "recall", "mad", "induction", "phonebook",
         "parity", "s3", "s5", "inference", "inside"];
 
-    /// <summary>Gets all names.</summary>
+    /// <summary>Gets the names of all tasks.</summary>
     public static IEnumerable<string> Names => [.. Plain, "lambada=FILE", .. ChoiceFormats.All.Select(format => $"{format.Name}=FILE")];
 
-    /// <summary>Creates the tasks of a name.</summary>
+    /// <summary>Creates the tasks that a name stands for.</summary>
     public static IReadOnlyList<EvaluationTask> Parse(string text, TaskSettings settings) => text switch
     {
         "mad" => [.. MadTasks.All.Select(task => task.ToEvaluationTask())],

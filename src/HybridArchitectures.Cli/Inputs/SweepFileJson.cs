@@ -1,8 +1,8 @@
 using System.Text.Json.Serialization;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>Contracts of <see cref="SweepFile"/>, made at compile time.</summary>
+/// <summary>Contains the JSON contracts of <see cref="SweepFile"/>, generated at compile time.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(SweepFile))]
 sealed partial class SweepFileJson : JsonSerializerContext;

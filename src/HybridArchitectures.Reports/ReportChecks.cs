@@ -1,7 +1,7 @@
-namespace HybridArchitectures.Reports.Drawing;
+namespace HybridArchitectures.Reports;
 
 /// <summary>Checks the arguments of public methods.</summary>
-static class Checks
+static class ReportChecks
 {
     public static void Curves(IReadOnlyList<LossCurve> curves)
     {

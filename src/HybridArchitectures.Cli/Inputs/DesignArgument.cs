@@ -2,23 +2,23 @@ using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
 /// <summary>
-/// A design on the command line: a file of JSON, a checkpoint's folder, a recipe's name, or a pattern with sizes such as
+/// Reads a design from the command line: a JSON file, a checkpoint folder, the name of a recipe, or a pattern with sizes such as
 /// <c>MMTM:width=256,vocabulary=256,heads=4,state=16,feed=512</c>.
 /// </summary>
 static class DesignArgument
 {
     public const string Description =
-        "A design file (.json), a checkpoint's folder, a recipe's name, or a pattern with sizes: "
+        "A design file (.json), a checkpoint folder, the name of a recipe, or a pattern with sizes: "
             + "MMTM:width=256,vocabulary=256,heads=4,kv=2,state=16,head=32,window=128,feed=512,repeat=2.";
 
     static readonly string[] Known = ["width", "vocabulary", "heads", "kv", "state", "head", "window", "feed", "repeat"];
 
     /// <summary>Reads a design.</summary>
     /// <param name="text">The argument.</param>
-    /// <param name="name">The design's name; null for its own.</param>
+    /// <param name="name">The name of the design, or null to keep its name.</param>
     public static HybridDesign Parse(string text, string? name = null)
     {
         var design = Find(text);
