@@ -96,7 +96,7 @@ public sealed record OperatorOptions
         get;
         init => field = value is > 0 and <= 1
             ? value
-            : throw new ArgumentOutOfRangeException(nameof(LogitsShare), value, $"LogitsShare is {value}; expected a number in (0, 1]");
+            : throw Require.OutOfRange(nameof(LogitsShare), value, "a number in (0, 1]");
     } = 1.0 / 16;
 
     /// <summary>Gets or sets the sizes at which launch configurations change.</summary>

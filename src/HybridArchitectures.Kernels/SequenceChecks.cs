@@ -17,11 +17,11 @@ static class SequenceChecks
     {
         ArgumentNullException.ThrowIfNull(x, name);
         if (x.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
-            throw new ArgumentException($"{name} is {x.dtype}; expected Float32, BFloat16 or Float64", name);
-        if (x.dim() != dimensions) throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning}", name);
+            throw Require.Refusal(name, x.dtype, "Float32, BFloat16 or Float64");
+        if (x.dim() != dimensions) throw Require.Unfit(name, $"{name} has shape {Checks.Describe(x)}", $"{meaning}");
         for (int i = 0; i < dimensions; i++)
             if (x.size(i) == 0)
-                throw new ArgumentException($"{name} has shape {Checks.Describe(x)}; expected {meaning} with every size at least 1", name);
+                throw Require.Unfit(name, $"{name} has shape {Checks.Describe(x)}", $"{meaning} with every size at least 1");
     }
 
     /// <summary>Checks the shape and device of a tensor, and that it has the dtype of x or float32.</summary>
@@ -31,11 +31,10 @@ static class SequenceChecks
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
         if (!fits)
-            throw new ArgumentException($"{name} has shape {Checks.Describe(tensor)}; expected {meaning} = ({string.Join(", ", sizes.ToArray())})",
-                name);
+            throw Require.Unfit(name, $"{name} has shape {Checks.Describe(tensor)}", $"{meaning} = ({string.Join(", ", sizes.ToArray())})");
         OnDevice(tensor, name, x);
         if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
-        throw new ArgumentException($"{name} is {tensor.dtype}; expected {Types(x)}, as x is {x.dtype}", name);
+        throw Require.Refusal(name, tensor.dtype, $"{Types(x)}, as x is {x.dtype}");
     }
 
     /// <summary>Checks the shape, device and dtype of a state.</summary>
@@ -44,28 +43,28 @@ static class SequenceChecks
         if (state is null) return;
         Beside(state, name, x, meaning, sizes);
         if (state.dtype != StateType(x))
-            throw new ArgumentException($"{name} is {state.dtype}; expected {StateType(x)}: states are kept in it when x is {x.dtype}", name);
+            throw Require.Refusal(name, state.dtype, $"{StateType(x)}: states are kept in it when x is {x.dtype}");
     }
 
     /// <summary>Checks that a state can be updated in place.</summary>
     public static void Updatable(Tensor state, string name)
     {
         ArgumentNullException.ThrowIfNull(state, name);
-        if (state.requires_grad) throw new ArgumentException($"{name} requires a gradient; a step has none and changes it in place", name);
-        if (!state.is_contiguous()) throw new ArgumentException($"{name} is not contiguous; a step changes it in place", name);
+        if (state.requires_grad) throw Require.Unfit(name, $"{name} requires a gradient", "none, because a step has none and changes it in place");
+        if (!state.is_contiguous()) throw Require.Unfit(name, $"{name} is not contiguous", "a contiguous tensor, because a step changes it in place");
     }
 
     public static void OnDevice(Tensor tensor, string name, Tensor x)
     {
         if (tensor.device_type != x.device_type || tensor.device_index != x.device_index)
-            throw new ArgumentException($"{name} is on {tensor.device}; expected {x.device}, where x is", name);
+            throw Require.Unfit(name, $"{name} is on {tensor.device}", $"{x.device}, where x is");
     }
 
     /// <summary>Returns the number of groups of a (B, L, N) or (B, L, G, N) tensor that <paramref name="shared"/> channels or heads share.</summary>
     public static long Groups(long groups, long shared, string name, string what)
     {
         if (groups < 1 || shared % groups != 0)
-            throw new ArgumentException($"{name} has {groups} groups; expected a divisor of the {shared} {what}", name);
+            throw Require.Unfit(name, $"{name} has {groups} groups", $"a divisor of the {shared} {what}");
         return groups;
     }
 
@@ -73,8 +72,8 @@ static class SequenceChecks
     {
         if (layout is null) return;
         if (layout.Batch != x.size(0) || layout.Length != x.size(1))
-            throw new ArgumentException($"layout is for {layout.Batch} rows of {layout.Length} tokens; expected {x.size(0)} rows of {x.size(1)}, "
-                + $"as x is {Checks.Describe(x)}", nameof(layout));
+            throw Require.Unfit(nameof(layout), $"layout is for {layout.Batch} rows of {layout.Length} tokens",
+                $"{x.size(0)} rows of {x.size(1)}, as x is {Checks.Describe(x)}");
         if (layout.Valid is { } valid) OnDevice(valid, nameof(layout), x);
         if (layout.Starts is { } starts) OnDevice(starts, nameof(layout), x);
     }
@@ -89,13 +88,14 @@ static class SequenceChecks
         var chosen = asked switch
         {
             KernelBackend.Auto => cpu ? KernelBackend.Cpu : cuda ? KernelBackend.Cuda : KernelBackend.Reference,
-            KernelBackend.Cpu when !cpu => throw new ArgumentException($"the back end of {op} is Cpu; expected another, because {name} is {x.dtype} "
-                + $"on {x.device} and Cpu supports Float32 and BFloat16 in main memory", name),
-            KernelBackend.Cuda when !cuda => throw new ArgumentException($"the back end of {op} is Cuda; expected another, because {name} is "
-                + $"{x.dtype} on {x.device} and Cuda supports Float32 and BFloat16 on a CUDA device", name),
+            KernelBackend.Cpu when !cpu =>
+            throw Require.Unfit(name, $"the back end of {op} is Cpu",
+            $"another, because {name} is {x.dtype} on {x.device} and Cpu supports Float32 and BFloat16 in main memory"),
+            KernelBackend.Cuda when !cuda =>
+            throw Require.Unfit(name, $"the back end of {op} is Cuda",
+            $"another, because {name} is {x.dtype} on {x.device} and Cuda supports Float32 and BFloat16 on a CUDA device"),
             KernelBackend.Cpu or KernelBackend.Cuda or KernelBackend.Reference => asked,
-            _ => throw new ArgumentOutOfRangeException(
-                nameof(asked), asked, $"the back end of {op} is {asked}; expected Auto, Reference, Cpu or Cuda"),
+            _ => throw Require.OutOfRange($"the back end of {op}", asked, "Auto, Reference, Cpu or Cuda", "backend"),
         };
         KernelEvents.Log.Chosen(op, () => chosen.ToString(), x);
         return chosen;

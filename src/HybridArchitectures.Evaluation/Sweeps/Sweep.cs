@@ -17,6 +17,27 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// 5. <see cref="Merge"/> joins the folders of machines without a common disk.
 /// </para>
 /// </summary>
+/// <example>
+/// <code>
+/// using var data = TokenDataset.FromTokens(Enumerable.Range(0, 4000).Select(i => i * i % 251).ToArray(), 256);
+/// HybridDesignBuilder start = HybridDesign.Create(width: 32, vocabularySize: 256).WithFeedForward(FeedForwardSpec.SwiGlu(64));
+/// var sweep = new Sweep(new SweepOptions
+/// {
+///     Folder = "runs/sweep-example",
+///     Designs =
+///     [
+///         new("attention", start.WithAttention(heads: 2).Depth(2).Build()),
+///         new("mamba", start.WithMamba2(stateSize: 8, headSize: 8).Depth(2).Build()),
+///     ],
+///     Seeds = [1, 2],
+///     Training = new() { LearningRate = 1e-3, ContextLength = 32, BatchSize = 4, Duration = Duration.Steps(4) },
+///     Data = data,
+///     HeldOut = data,
+/// });
+/// SweepResult result = sweep.Run();
+/// Console.WriteLine(result.Compare("attention", "mamba", SweepRun.TrainingTask, "held-out loss"));
+/// </code>
+/// </example>
 public sealed class Sweep
 {
     readonly SweepOptions options;

@@ -80,8 +80,8 @@ static class Require
         new(Message($"{name} is {Show(value)}", expected), Parameter(name), inner);
 
     /// <summary>Creates the exception for a number outside its range.</summary>
-    public static ArgumentOutOfRangeException OutOfRange(string name, object? value, string expected) =>
-        new(Parameter(name), Message($"{name} is {Show(value)}", expected));
+    public static ArgumentOutOfRangeException OutOfRange(string name, object? value, string expected, string? parameter = null) =>
+        new(parameter ?? Parameter(name), Message($"{name} is {Show(value)}", expected));
 
     /// <summary>Creates the exception for a number outside its range in a list or tensor.</summary>
     public static ArgumentOutOfRangeException Holding(string name, object? value, string expected) =>
@@ -90,6 +90,17 @@ static class Require
     /// <summary>Creates the exception for an unfit property of an argument, such as "x has shape (2, 3)".</summary>
     public static ArgumentException Unfit(string? name, string found, string expected, Exception? inner = null) =>
         new(Message(found, expected), name, inner);
+
+    /// <summary>
+    /// Creates the exception for an argument that another exception explains. The message of that exception is kept alone if it says what was
+    /// expected.
+    /// </summary>
+    public static ArgumentException Because(string name, string found, Exception reason, string expected)
+    {
+        string text = Text(reason).TrimEnd('.');
+        return text.Contains("; expected ", StringComparison.Ordinal) ? new($"{found}: {text}.", name, reason)
+            : Unfit(name, $"{found}: {text}", expected, reason);
+    }
 
     /// <summary>Returns the message of every exception: "FOUND; expected EXPECTED."</summary>
     public static string Message(string found, string expected) => expected.EndsWith('.') ? $"{found}; expected {expected}"

@@ -61,7 +61,9 @@ public static class AttentionDecode
         var backend = BackendFor(query);
         if (backend == KernelBackend.Cuda && AttentionDecodeCuda.Refusal(query, keys, values) is { } refusal)
         {
-            if (Backend == KernelBackend.Cuda) throw new ArgumentException($"the back end of AttentionDecode is Cuda, but {refusal}");
+            if (Backend == KernelBackend.Cuda)
+                throw Require.Unfit(null, $"the back end of AttentionDecode is Cuda, but {refusal}",
+                "arguments that the CUDA back end supports, or Auto");
             backend = KernelBackend.LibTorch;
         }
         KernelEvents.Log.Chosen(nameof(AttentionDecode), backend.ToString, query);
@@ -119,13 +121,13 @@ public static class AttentionDecode
         Checks.Shape(values, [keys.size(0), keys.size(1), keys.size(2), -1], "(batch, capacity, key heads, value size), all but the last as in keys");
         Checks.Shape(lengths, [query.size(0)], "one length per row of query");
         if (query.size(1) is < 1 or > MaxQueries)
-            throw new ArgumentException($"query has {query.size(1)} queries per row; expected 1 to {MaxQueries}", nameof(query));
+            throw Require.Unfit(nameof(query), $"query has {query.size(1)} queries per row", $"1 to {MaxQueries}");
         if (query.size(3) == 0)
-            throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+            throw Require.Unfit(nameof(query), $"query has shape {Checks.Describe(query)}", "a head size of at least 1");
         if (values.size(3) == 0)
-            throw new ArgumentException($"values has shape {Checks.Describe(values)}; expected a value size of at least 1", nameof(values));
+            throw Require.Unfit(nameof(values), $"values has shape {Checks.Describe(values)}", "a value size of at least 1");
         if (keys.size(2) == 0 || query.size(2) == 0 || query.size(2) % keys.size(2) != 0)
-            throw new ArgumentException($"keys has {keys.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(keys));
+            throw Require.Unfit(nameof(keys), $"keys has {keys.size(2)} heads", $"a divisor of the {query.size(2)} heads of query");
         Checks.Type(keys, query.dtype);
         Checks.Type(values, query.dtype);
         Checks.Type(lengths, ScalarType.Int32);
@@ -144,16 +146,16 @@ public static class AttentionDecode
 
     static void CheckNumbers(Tensor query, Tensor keys, double? scale, int? window, int sinks, bool ring, double? softcap)
     {
-        if (scale is { } factor) Checks.Positive(factor, nameof(scale));
-        if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
-        if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
-        if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
+        if (scale is { } factor) Require.Positive(factor, nameof(scale));
+        if (softcap is { } cap) Require.Positive(cap, nameof(softcap));
+        if (window < 1) throw Require.OutOfRange(nameof(window), window, "at least 1 token, or null");
+        if (sinks < 0) throw Require.OutOfRange(nameof(sinks), sinks, "at least 0 tokens");
         if (!ring) return;
         long room = keys.size(1) - sinks, needed = (window ?? int.MaxValue) + query.size(1) - 1;
-        if (window is null) throw new ArgumentException("window is null; expected a window, because ring is true", nameof(window));
+        if (window is null) throw Require.Refusal(nameof(window), null, "a window, because ring is true");
         if (room < needed)
-            throw new ArgumentException($"keys has {keys.size(1)} slots; expected at least sinks + window + queries - 1 = "
-                + $"{sinks + needed}, because ring is true", nameof(keys));
+            throw Require.Unfit(nameof(keys), $"keys has {keys.size(1)} slots",
+                $"at least sinks + window + queries - 1 = {sinks + needed}, because ring is true");
     }
 
     static void CheckGradients(Tensor query, Tensor keys, Tensor values, Tensor? sinkLogits)
@@ -161,6 +163,6 @@ public static class AttentionDecode
         (Tensor?, string)[] all = [(query, nameof(query)), (keys, nameof(keys)), (values, nameof(values)), (sinkLogits, nameof(sinkLogits))];
         foreach (var (tensor, name) in all)
             if (tensor is { requires_grad: true })
-                throw new ArgumentException($"{name} requires a gradient; expected none, because decoding has none: call it under no_grad", name);
+                throw Require.Unfit(name, $"{name} requires a gradient", "none, because decoding has none: call it under no_grad");
     }
 }

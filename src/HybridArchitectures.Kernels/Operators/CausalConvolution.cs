@@ -81,9 +81,8 @@ public static class CausalConvolution
     {
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
-            throw new ArgumentException(
-                $"weight has width {width}; the CUDA back end supports up to {CausalConvolutionCuda.MaxWidth}: set the back end to "
-                + "Reference (OperatorOptions)", "weight");
+            throw Require.Unfit("weight", $"weight has width {width}",
+                $"at most {CausalConvolutionCuda.MaxWidth} for the CUDA back end; use the back end Reference (OperatorOptions) for more");
         return backend;
     }
 
@@ -91,8 +90,7 @@ public static class CausalConvolution
     {
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 2 || weight.size(1) == 0)
-            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (channels, width) = ({channels}, at least 1)",
-                nameof(weight));
+            throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", $"(channels, width) = ({channels}, at least 1)");
         SequenceChecks.Beside(weight, nameof(weight), x, "(channels, width)", channels, weight.size(1));
         if (bias is not null) SequenceChecks.Beside(bias, nameof(bias), x, "(channels)", channels);
         return weight.size(1);
@@ -101,6 +99,6 @@ public static class CausalConvolution
     static void State(Tensor state, string name, Tensor x, long width, long channels, long? rows = null)
     {
         SequenceChecks.Beside(state, name, x, "(batch or slots, width - 1, channels)", rows ?? x.size(0), width - 1, channels);
-        if (state.dtype != x.dtype) throw new ArgumentException($"{name} is {state.dtype}; expected {x.dtype}, the type of x", name);
+        if (state.dtype != x.dtype) throw Require.Refusal(name, state.dtype, $"{x.dtype}, the type of x");
     }
 }

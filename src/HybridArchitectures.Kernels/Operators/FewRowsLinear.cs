@@ -28,24 +28,23 @@ public static class FewRowsLinear
     {
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
-        if (x.dim() == 0) throw new ArgumentException("x has no dimension; expected (..., inputs)", nameof(x));
+        if (x.dim() == 0) throw Require.Unfit(nameof(x), "x has no dimension", "(..., inputs)");
         static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
         bool onCuda = x.NumberOfElements <= MaxCudaRows * x.size(-1) && FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda);
         return Backend switch
         {
             KernelBackend.Auto when onCuda => KernelBackend.Cuda,
-            KernelBackend.Cuda when !onCuda => throw new ArgumentException(
-                $"the back end of FewRowsLinear is Cuda, but x is {x.dtype} {Checks.Describe(x)} on {x.device} and weight {weight.dtype}; "
-                + $"the CUDA back end takes up to {MaxCudaRows} rows of BFloat16 with inputs of a multiple of 8", nameof(x)),
+            KernelBackend.Cuda when !onCuda => throw Require.Unfit(nameof(x),
+                $"the back end of FewRowsLinear is Cuda, but x is {x.dtype} {Checks.Describe(x)} on {x.device} and weight {weight.dtype}",
+                $"at most {MaxCudaRows} rows of BFloat16 on a CUDA device, with inputs a multiple of 8"),
             KernelBackend.Auto => fits && x.NumberOfElements <= MaxRows * x.size(-1) ? KernelBackend.Cpu : KernelBackend.LibTorch,
-            KernelBackend.Cpu when !fits => throw new ArgumentException(
-                $"the back end of FewRowsLinear is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end "
-                + "takes Float32 and BFloat16 in main memory", nameof(x)),
+            KernelBackend.Cpu when !fits => throw Require.Unfit(nameof(x),
+                $"the back end of FewRowsLinear is Cpu, but x is {x.dtype} on {x.device} and weight {weight.dtype}",
+                "Float32 or BFloat16 in main memory"),
             KernelBackend.Cpu or KernelBackend.LibTorch or KernelBackend.Cuda => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
-            _ => throw new ArgumentOutOfRangeException(
-            "backend", Backend, $"the back end of FewRowsLinear is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            _ => throw Require.OutOfRange("the back end of FewRowsLinear", Backend, "Auto, LibTorch, Cpu or Cuda", "backend"),
         };
     }
 
@@ -61,10 +60,10 @@ public static class FewRowsLinear
     {
         Checks.Floating(x);
         if (x.dim() == 0 || x.size(-1) == 0)
-            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (..., inputs), at least one", nameof(x));
+            throw Require.Refusal(nameof(x), x.shape, "(..., inputs), at least one");
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 2 || weight.size(1) != x.size(-1))
-            throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (outputs, {x.size(-1)})", nameof(weight));
+            throw Require.Refusal(nameof(weight), weight.shape, $"(outputs, {x.size(-1)})");
         CheckType(weight, x, nameof(weight));
         Checks.SameDevice(weight, x, nameof(x));
         if (bias is not null)
@@ -125,6 +124,6 @@ public static class FewRowsLinear
     static void CheckType(Tensor parameter, Tensor x, string name)
     {
         if (parameter.dtype != x.dtype && parameter.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
-            throw new ArgumentException($"{name} is {parameter.dtype}; expected Float32, BFloat16 or {x.dtype}, the type of x", name);
+            throw Require.Refusal(name, parameter.dtype, $"Float32, BFloat16 or {x.dtype}, the type of x");
     }
 }

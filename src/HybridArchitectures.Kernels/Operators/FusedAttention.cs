@@ -133,7 +133,7 @@ public static class FusedAttention
     {
         var refusal = AttentionCuda.Refusal(query, key, value, scale, positions, sinkLogits);
         if (refusal is not null && Backend == KernelBackend.Cuda)
-            throw new ArgumentException($"the back end of FusedAttention is Cuda, but {refusal}");
+            throw Require.Unfit(null, $"the back end of FusedAttention is Cuda, but {refusal}", "arguments that the CUDA back end supports, or Auto");
         return refusal is null;
     }
 
@@ -195,20 +195,20 @@ public static class FusedAttention
         Checks.Shape(key, [query.size(0), -1, -1, query.size(3)], "(batch, keys, key heads, head size), batch and head size as in query");
         Checks.Shape(value, [key.size(0), key.size(1), key.size(2), -1], "(batch, keys, key heads, value head size), all but the last as in key");
         if (query.size(3) == 0)
-            throw new ArgumentException($"query has shape {Checks.Describe(query)}; expected a head size of at least 1", nameof(query));
+            throw Require.Unfit(nameof(query), $"query has shape {Checks.Describe(query)}", "a head size of at least 1");
         if (value.size(3) == 0)
-            throw new ArgumentException($"value has shape {Checks.Describe(value)}; expected a head size of at least 1", nameof(value));
+            throw Require.Unfit(nameof(value), $"value has shape {Checks.Describe(value)}", "a head size of at least 1");
         if (key.size(2) == 0 || query.size(2) == 0 || query.size(2) % key.size(2) != 0)
-            throw new ArgumentException($"key has {key.size(2)} heads; expected a divisor of the {query.size(2)} heads of query", nameof(key));
+            throw Require.Unfit(nameof(key), $"key has {key.size(2)} heads", $"a divisor of the {query.size(2)} heads of query");
         Checks.Type(key, query.dtype);
         Checks.Type(value, query.dtype);
         Checks.SameDevice(key, query, nameof(query));
         Checks.SameDevice(value, query, nameof(query));
         if (scale is { } factor && !double.IsFinite(factor))
-            throw new ArgumentOutOfRangeException(nameof(scale), scale, $"scale is {scale}; expected a finite number");
-        if (window < 1) throw new ArgumentOutOfRangeException(nameof(window), window, $"window is {window}; expected at least 1 token, or null");
-        if (sinks < 0) throw new ArgumentOutOfRangeException(nameof(sinks), sinks, $"sinks is {sinks}; expected at least 0 tokens");
-        if (softcap is { } cap) Checks.Positive(cap, nameof(softcap));
+            throw Require.OutOfRange(nameof(scale), scale, "a finite number");
+        if (window < 1) throw Require.OutOfRange(nameof(window), window, "at least 1 token, or null");
+        if (sinks < 0) throw Require.OutOfRange(nameof(sinks), sinks, "at least 0 tokens");
+        if (softcap is { } cap) Require.Positive(cap, nameof(softcap));
         if (sinkLogits is not null)
         {
             Checks.Floating(sinkLogits);
@@ -217,7 +217,7 @@ public static class FusedAttention
         }
         if (positions is not null) positions.Check(query, key, nameof(positions));
         else if (key.size(1) < query.size(1))
-            throw new ArgumentException(
-                $"key has {key.size(1)} tokens; expected at least the {query.size(1)} of query, or positions that say where both stand", nameof(key));
+            throw Require.Unfit(nameof(key), $"key has {key.size(1)} tokens",
+                $"at least the {query.size(1)} of query, or positions that say where both stand");
     }
 }

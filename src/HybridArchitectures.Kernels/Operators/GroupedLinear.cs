@@ -23,19 +23,18 @@ public static class GroupedLinear
         ArgumentNullException.ThrowIfNull(x);
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 3)
-            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected (groups, outputs, inputs)", nameof(weight));
+            throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", "(groups, outputs, inputs)");
         long size = x.ElementSize;
         bool fits = x.dtype is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 && weight.size(1) * size % Alignment == 0
             && weight.size(2) * size % Alignment == 0;
         return Backend switch
         {
             KernelBackend.Auto => fits ? KernelBackend.LibTorch : KernelBackend.Reference,
-            KernelBackend.LibTorch when !fits => throw new ArgumentException(
-                $"the back end of GroupedLinear is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}; its operator takes rows of whole "
-                + $"multiples of {Alignment} bytes", nameof(weight)),
+            KernelBackend.LibTorch when !fits =>
+            throw Require.Unfit(nameof(weight), $"the back end of GroupedLinear is LibTorch, but weight is {x.dtype} {Checks.Describe(weight)}",
+                $"rows of whole multiples of {Alignment} bytes"),
             KernelBackend.LibTorch or KernelBackend.Reference => Backend,
-            _ => throw new ArgumentOutOfRangeException(
-            "backend", Backend, $"the back end of GroupedLinear is {Backend}; expected Auto, Reference or LibTorch"),
+            _ => throw Require.OutOfRange("the back end of GroupedLinear", Backend, "Auto, Reference or LibTorch", "backend"),
         };
     }
 
@@ -53,10 +52,10 @@ public static class GroupedLinear
     public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
     {
         Checks.Floating(x);
-        if (x.dim() != 2) throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs)", nameof(x));
+        if (x.dim() != 2) throw Require.Refusal(nameof(x), x.shape, "(rows, inputs)");
         ArgumentNullException.ThrowIfNull(weight);
         if (weight.dim() != 3 || weight.size(0) == 0 || weight.size(2) != x.size(1))
-            throw new ArgumentException($"weight is {Checks.Describe(weight)}; expected (groups, outputs, {x.size(1)})", nameof(weight));
+            throw Require.Refusal(nameof(weight), weight.shape, $"(groups, outputs, {x.size(1)})");
         Checks.Type(weight, x.dtype);
         Checks.SameDevice(weight, x, nameof(x));
         Checks.Shape(ends, [weight.size(0)], "(groups)");
@@ -93,8 +92,7 @@ public static class GroupedLinear
         var values = TensorMemory.Span<int>(ends.is_contiguous() ? ends : ends.contiguous());
         for (int i = 0; i < values.Length; i++)
             if (values[i] < (i == 0 ? 0 : values[i - 1]) || values[i] > rows)
-                throw new ArgumentException($"ends[{i}] is {values[i]}; expected a place from {(i == 0 ? 0 : values[i - 1])} to {rows}",
-                    nameof(ends));
-        if (values[^1] != rows) throw new ArgumentException($"ends finishes at {values[^1]}; expected the number of rows, {rows}", nameof(ends));
+                throw Require.Unfit(nameof(ends), $"ends[{i}] is {values[i]}", $"a place from {(i == 0 ? 0 : values[i - 1])} to {rows}");
+        if (values[^1] != rows) throw Require.Unfit(nameof(ends), $"ends finishes at {values[^1]}", $"the number of rows, {rows}");
     }
 }

@@ -59,9 +59,8 @@ public static class LinearCrossEntropy
         Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
         if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
         if (!(labelSmoothing is >= 0 and < 1))
-            throw new ArgumentOutOfRangeException(
-                nameof(labelSmoothing), labelSmoothing, $"labelSmoothing is {labelSmoothing}; expected a number in [0, 1)");
-        Checks.NotNegative(zLoss);
+            throw Require.OutOfRange(nameof(labelSmoothing), labelSmoothing, "a number in [0, 1)");
+        Require.NotNegative(zLoss);
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Cuda && tokenWeights is not null)
         {
@@ -145,8 +144,7 @@ public static class LinearCrossEntropy
         var values = tokenWeights.contiguous();
         foreach (float value in TensorMemory.Span<float>(values))
             if (!(value >= 0) || !float.IsFinite(value))
-                throw new ArgumentOutOfRangeException(
-                    nameof(tokenWeights), value, $"tokenWeights contains {value}; expected finite numbers of at least 0");
+                throw Require.Holding(nameof(tokenWeights), value, "finite numbers of at least 0");
         GC.KeepAlive(values);
     }
 
@@ -161,7 +159,7 @@ public static class LinearCrossEntropy
         Checks.SameDevice(weight, hidden, nameof(hidden));
         Checks.SameDevice(targets, hidden, nameof(hidden));
         if (weight.size(0) < 1)
-            throw new ArgumentException($"weight has shape {Checks.Describe(weight)}; expected a vocabulary of at least 1", nameof(weight));
+            throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", "a vocabulary of at least 1");
         if (bias is not null)
         {
             Checks.Shape(bias, [weight.size(0)], "one number per class of weight");
@@ -169,7 +167,7 @@ public static class LinearCrossEntropy
             Checks.SameDevice(bias, hidden, nameof(hidden));
         }
         if (!double.IsFinite(logitScale))
-            throw new ArgumentOutOfRangeException(nameof(logitScale), logitScale, $"logitScale is {logitScale}; expected a finite number");
+            throw Require.OutOfRange(nameof(logitScale), logitScale, "a finite number");
         // on CUDA, reading the targets would stall the device; a target out of range gives a NaN loss there
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
@@ -177,9 +175,7 @@ public static class LinearCrossEntropy
         foreach (long target in TensorMemory.Span<long>(values))
         {
             if (target != ignoreIndex && (target < 0 || target >= weight.size(0)))
-                throw new ArgumentOutOfRangeException(
-                    nameof(targets), target,
-                    $"targets[{index}] is {target}; expected a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
+                throw Require.OutOfRange($"targets[{index}]", target, $"a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
             index++;
         }
         GC.KeepAlive(values);

@@ -39,11 +39,10 @@ public static class SelectedLinear
             KernelBackend.Cpu when inMemory => Backend,
             KernelBackend.LibTorch => Backend,
             KernelBackend.Reference => KernelBackend.LibTorch,
-            KernelBackend.Cpu or KernelBackend.Cuda => throw new ArgumentException(
-                $"the back end of SelectedLinear is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}; the CPU back end "
-                + "takes Float32 and BFloat16 in main memory, the CUDA back end BFloat16 with inputs of a multiple of 8", nameof(x)),
-            _ => throw new ArgumentOutOfRangeException(
-            "backend", Backend, $"the back end of SelectedLinear is {Backend}; expected Auto, LibTorch, Cpu or Cuda"),
+            KernelBackend.Cpu or KernelBackend.Cuda => throw Require.Unfit(nameof(x),
+                $"the back end of SelectedLinear is {Backend}, but x is {x.dtype} on {x.device} and weight {weight.dtype}",
+                "Float32 or BFloat16 in main memory for Cpu, BFloat16 on a CUDA device with inputs a multiple of 8 for Cuda"),
+            _ => throw Require.OutOfRange("the back end of SelectedLinear", Backend, "Auto, LibTorch, Cpu or Cuda", "backend"),
         };
     }
 
@@ -110,25 +109,24 @@ public static class SelectedLinear
     {
         Checks.Floating(x);
         if (x.dim() != 2 || x.size(1) == 0)
-            throw new ArgumentException($"x is {Checks.Describe(x)}; expected (rows, inputs), inputs at least 1", nameof(x));
+            throw Require.Refusal(nameof(x), x.shape, "(rows, inputs), inputs at least 1");
         ArgumentNullException.ThrowIfNull(weight, name);
         Checks.Shape(weight, [-1, -1, x.size(1)], "(groups, outputs, inputs), inputs as in x", name);
         if (weight.dtype != x.dtype && weight.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
-            throw new ArgumentException($"{name} is {weight.dtype}; expected Float32, BFloat16 or {x.dtype}, the type of x", name);
+            throw Require.Refusal(name, weight.dtype, $"Float32, BFloat16 or {x.dtype}, the type of x");
         Checks.SameDevice(weight, x, nameof(x), name);
         Checks.Shape(index, [-1], "one group per result");
         Checks.Type(index, ScalarType.Int64);
         Checks.SameDevice(index, x, nameof(x));
         long results = index.size(0), rows = x.size(0);
         if (rows == 0 ? results > 0 : results % rows != 0)
-            throw new ArgumentException($"index has {results} numbers; expected a multiple of the {rows} rows of x", nameof(index));
+            throw Require.Unfit(nameof(index), $"index has {results} numbers", $"a multiple of the {rows} rows of x");
         if (index.device_type == TorchSharp.DeviceType.CPU && results > 0)
         {
             using var scope = NewDisposeScope();
             long low = index.min().item<long>(), high = index.max().item<long>();
             if (low < 0 || high >= weight.size(0))
-                throw new ArgumentException($"index holds {(low < 0 ? low : high)}; expected 0 to {weight.size(0) - 1}, the groups of {name}",
-                    nameof(index));
+                throw Require.Unfit(nameof(index), $"index holds {(low < 0 ? low : high)}", $"0 to {weight.size(0) - 1}, the groups of {name}");
         }
         return rows == 0 ? 1 : (int)(results / rows);
     }

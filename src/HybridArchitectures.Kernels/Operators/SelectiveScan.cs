@@ -51,7 +51,7 @@ public static class SelectiveScan
         Parameters(x, channels, a, skip, timeStepBias);
         long stateSize = a.size(1), groups = Grouped(b, nameof(b), x, 3, stateSize, "(batch, length, [groups,] states)", batch, length);
         if (Grouped(c, nameof(c), x, 3, stateSize, "(batch, length, [groups,] states)", batch, length) != groups || c.dim() != b.dim())
-            throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
+            throw Require.Unfit(nameof(c), $"c has shape {Checks.Describe(c)}", $"that of b, {Checks.Describe(b)}");
         SequenceChecks.State(initialState, nameof(initialState), x, "(batch, channels, states)", batch, channels, stateSize);
         SequenceChecks.Layout(layout, x);
         var backend = Chosen(x, stateSize);
@@ -94,7 +94,7 @@ public static class SelectiveScan
         Parameters(x, channels, a, skip, timeStepBias);
         long stateSize = a.size(1), groups = Grouped(b, nameof(b), x, 2, stateSize, "(batch, [groups,] states)", batch);
         if (Grouped(c, nameof(c), x, 2, stateSize, "(batch, [groups,] states)", batch) != groups || c.dim() != b.dim())
-            throw new ArgumentException($"c has shape {Checks.Describe(c)}; expected that of b, {Checks.Describe(b)}", nameof(c));
+            throw Require.Unfit(nameof(c), $"c has shape {Checks.Describe(c)}", $"that of b, {Checks.Describe(b)}");
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)",
             SlotRows.StateRows(state, slots, x), channels, stateSize);
@@ -121,9 +121,8 @@ public static class SelectiveScan
     {
         var backend = BackendFor(x);
         if (backend == KernelBackend.Cuda && stateSize > SelectiveScanCuda.MaxStates)
-            throw new ArgumentException(
-                $"a has {stateSize} states; the CUDA back end supports up to {SelectiveScanCuda.MaxStates}: set the back end "
-                + "to Reference (OperatorOptions)", "a");
+            throw Require.Unfit("a", $"a has {stateSize} states",
+                $"at most {SelectiveScanCuda.MaxStates} for the CUDA back end; use the back end Reference (OperatorOptions) for more");
         return backend;
     }
 
@@ -131,7 +130,7 @@ public static class SelectiveScan
     {
         ArgumentNullException.ThrowIfNull(a);
         if (a.dim() != 2 || a.size(0) != channels || a.size(1) == 0)
-            throw new ArgumentException($"a has shape {Checks.Describe(a)}; expected (channels, states) = ({channels}, at least 1)", nameof(a));
+            throw Require.Unfit(nameof(a), $"a has shape {Checks.Describe(a)}", $"(channels, states) = ({channels}, at least 1)");
         SequenceChecks.State(a, nameof(a), x, "(channels, states)", channels, a.size(1));
         if (skip is not null) SequenceChecks.Beside(skip, nameof(skip), x, "(channels)", channels);
         if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(channels)", channels);

@@ -95,7 +95,7 @@ public sealed record RunReport
         }
         catch (Exception error) when (error is JsonException or NotSupportedException or InvalidOperationException)
         {
-            throw Require.Unfit(nameof(json), $"json cannot be read: {error.Message.TrimEnd('.')}", "a report", error);
+            throw Require.Because(nameof(json), "json cannot be read", error, "a report");
         }
     }
 

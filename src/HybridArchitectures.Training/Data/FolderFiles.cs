@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>
 /// Lists the files of a folder and its subfolders. Links are followed. A file or folder that several paths lead to is listed once, under its path

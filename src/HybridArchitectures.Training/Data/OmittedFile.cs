@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Data;
 
 /// <summary>Represents a file or a link in a folder of text that was not read.</summary>
 /// <param name="Name">The path relative to the folder, with <c>/</c> as the separator on every system.</param>

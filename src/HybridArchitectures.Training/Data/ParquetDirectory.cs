@@ -197,27 +197,12 @@ sealed class ParquetDirectory
                 continue;
             }
             long value = reader.ReadInteger();
-            switch (id)
-            {
-                case 1:
-                    stored = value;
-                    break;
-                case 4:
-                    codec = value;
-                    break;
-                case 5:
-                    values = value;
-                    break;
-                case 7:
-                    bytes = value;
-                    break;
-                case 9:
-                    data = value;
-                    break;
-                case 11:
-                    dictionary = value;
-                    break;
-            }
+            if (id == 1) stored = value;
+            else if (id == 4) codec = value;
+            else if (id == 5) values = value;
+            else if (id == 7) bytes = value;
+            else if (id == 9) data = value;
+            else if (id == 11) dictionary = value;
         }
         var place = $"row group {chunks.Count}, column '{wanted}'";
         if (stored != (long)ParquetType.ByteArray)

@@ -206,19 +206,7 @@ public sealed partial class Trainer : IDisposable
         {
             foreach (var callback in callbacks) callback.OnStart(this);
             if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have omitted it
-            while (!IsDone && !cancellation.IsCancellationRequested)
-            {
-                var began = Elapsed;
-                var (rate, norm) = OneStep();
-                if (LooksEveryStep) CheckHealth();
-                var taken = Elapsed - began;
-                stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
-                if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
-                norm.Dispose();
-                if (IsEvaluationDue) Evaluate(cancellation);
-                if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested)
-                    Save(measure: true, cancellation);
-            }
+            while (!IsDone && !cancellation.IsCancellationRequested) StepAndReport(progress, cancellation);
             CheckHealth();
             bool completed = IsDone;
             if (completed) Evaluate(cancellation);
@@ -236,6 +224,20 @@ public sealed partial class Trainer : IDisposable
             elapsedBefore += clock.Elapsed;
             clock.Reset();
         }
+    }
+
+    void StepAndReport(IProgress<TrainingProgress>? progress, CancellationToken cancellation)
+    {
+        var began = Elapsed;
+        var (rate, norm) = OneStep();
+        if (LooksEveryStep) CheckHealth();
+        var taken = Elapsed - began;
+        stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
+        if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
+        norm.Dispose();
+        if (IsEvaluationDue) Evaluate(cancellation);
+        if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested)
+            Save(measure: true, cancellation);
     }
 
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
@@ -277,14 +279,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             ReadBatches(batches);
-            double counted = batches.Sum(batch => batch.WeightSum);
-            if (counted == 0)
-                throw new InvalidDataException(
-                    $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
-                    + "every document has one token, or every weight is 0");
-            var loss = zeros([], ScalarType.Float32, Model.Device);
-            foreach (var batch in batches)
-                if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
+            var loss = AccumulateAll(batches, position);
             bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
             var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
                 : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
@@ -298,11 +293,7 @@ public sealed partial class Trainer : IDisposable
                 pendingSteps++;
             }
             Step++;
-            if (callbacks.Length > 0)
-            {
-                var step = new TrainingStep(this, Step, rate, loss, norm, batches);
-                foreach (var callback in callbacks) callback.OnStep(step);
-            }
+            TellCallbacks(rate, loss, norm, batches);
             return (rate, norm.DetachFromDisposeScope());
         }
         catch when (!stepped)
@@ -316,6 +307,27 @@ public sealed partial class Trainer : IDisposable
         {
             foreach (var batch in batches) batch.Dispose();
         }
+    }
+
+    void TellCallbacks(double rate, Tensor loss, Tensor norm, List<TokenBatch> batches)
+    {
+        if (callbacks.Length == 0) return;
+        var step = new TrainingStep(this, Step, rate, loss, norm, batches);
+        foreach (var callback in callbacks) callback.OnStep(step);
+    }
+
+    // adds the gradients of all passes of a step, and returns its loss
+    Tensor AccumulateAll(List<TokenBatch> batches, DataPosition position)
+    {
+        double counted = batches.Sum(batch => batch.WeightSum);
+        if (counted == 0)
+            throw new InvalidDataException(
+                $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
+                + "every document has one token, or every weight is 0");
+        var loss = zeros([], ScalarType.Float32, Model.Device);
+        foreach (var batch in batches)
+            if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
+        return loss;
     }
 
     void ReadBatches(List<TokenBatch> batches)

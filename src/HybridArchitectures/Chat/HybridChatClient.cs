@@ -15,6 +15,15 @@ namespace HybridArchitectures.Chat;
 /// Several calls at the same time take turns after each token, and each has its own cache. An answer that is not read to its end does not block other
 /// calls. Only text is supported. Tools, images and answers with a schema are refused.
 /// </remarks>
+/// <example>
+/// <code>
+/// using Microsoft.Extensions.AI;
+/// using var model = HybridDesign.Create(width: 32, vocabularySize: 256).WithAttention(heads: 2).Depth(2).Build().CreateModel(seed: 0);
+/// using IChatClient client = new HybridChatClient(model, new ByteTokenizer());
+/// ChatResponse answer = await client.GetResponseAsync("Hello", new ChatOptions { MaxOutputTokens = 8, Temperature = 0.8f, Seed = 1 });
+/// Console.WriteLine(answer.Text);
+/// </code>
+/// </example>
 public sealed class HybridChatClient : IChatClient
 {
     readonly LanguageModel model;

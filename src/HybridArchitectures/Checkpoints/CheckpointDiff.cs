@@ -196,6 +196,13 @@ public sealed record CheckpointDiff(
         };
         var counts = words.Select(item => (item.Words, WithChange(item.Change).Count)).Where(item => item.Count > 0);
         text.AppendLine(CultureInfo.InvariantCulture, $"tensors: {string.Join(", ", counts.Select(item => $"{item.Count} {item.Words}"))}");
+        AppendChanges(text);
+        AppendLayers(text);
+        return text.ToString();
+    }
+
+    void AppendChanges(StringBuilder text)
+    {
         var changed = Tensors.Where(tensor => tensor.Change != TensorChange.None).ToArray();
         if (changed.Length > 0)
         {
@@ -206,6 +213,10 @@ public sealed record CheckpointDiff(
                     "  ", row.Cells.Select((cell, column) => column < 3 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))).TrimEnd());
             if (changed.Length > LinesShown) text.AppendLine(CultureInfo.InvariantCulture, $"  and {changed.Length - LinesShown} more");
         }
+    }
+
+    void AppendLayers(StringBuilder text)
+    {
         if (Layers.Count > 0)
         {
             text.AppendLine(FirstDivergence is { } diverging ? $"outputs: diverge from {diverging.Layer} on"
@@ -216,7 +227,6 @@ public sealed record CheckpointDiff(
                     CultureInfo.InvariantCulture,
                     $"  {layer.Layer.PadRight(width)}  {layer.Error:g3}{(ReferenceEquals(layer, FirstDivergence) ? "  <- first" : "")}"));
         }
-        return text.ToString();
     }
 
     static Row Line(TensorDifference tensor)

@@ -313,8 +313,7 @@ public static class PretrainedModel
         }
         catch (Exception error) when (error is InvalidDataException or ArgumentException)
         {
-            throw Require.Unfit(nameof(design),
-                $"design cannot be expressed as {modelType}: {Require.Text(error).TrimEnd('.')}", "a design of that family", error);
+            throw Require.Because(nameof(design), $"design cannot be expressed as {modelType}", error, "a design of that family");
         }
         if (differences.Count > 0)
             throw Require.Unfit(nameof(design),

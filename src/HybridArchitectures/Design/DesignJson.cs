@@ -96,7 +96,7 @@ static class DesignJson
         }
         catch (JsonException error)
         {
-            throw Require.Unfit(nameof(json), $"json cannot be read: {error.Message.TrimEnd('.')}", "a JSON document", error);
+            throw Require.Because(nameof(json), "json cannot be read", error, "a JSON document");
         }
     }
 
@@ -112,7 +112,7 @@ static class DesignJson
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException) // the latter for unpaired surrogates, such as "\ud83d"
         {
-            throw Require.Unfit("json", $"json cannot be read: {error.Message.TrimEnd('.')}", "a design", error);
+            throw Require.Because("json", "json cannot be read", error, "a design");
         }
         design.Check();
         return design;

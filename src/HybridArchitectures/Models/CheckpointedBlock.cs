@@ -48,12 +48,17 @@ static class CheckpointedBlock
             recomputed?.Invoke();
             return [.. Gradients(results, given.Gradients, [input, read, .. parameters])];
         });
-        foreach (var (loss, rate) in outputs[1..].Zip(rates))
+        AddLosses(context, outputs[1..], rates);
+        return outputs[0];
+    }
+
+    static void AddLosses(SequenceContext context, Tensor[] losses, double?[] rates)
+    {
+        foreach (var (loss, rate) in losses.Zip(rates))
         {
             if (rate is { } common) context.AddBalance(loss, common);
             else context.AddLoss(loss);
         }
-        return outputs[0];
     }
 
     /// <summary>The block's output and the losses it adds; recorded both times, so that both times the same code runs.</summary>

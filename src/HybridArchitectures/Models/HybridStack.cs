@@ -99,6 +99,17 @@ public sealed class HybridStack : HybridModule
         // separate nodes: the gradients of the readers are added before that of the first block, so that the order of sums is the same with
         // checkpointing
         if (keepsEmbedded) (context.Embedded, x) = (x.view_as(x), x.view_as(x));
+        (x, var added) = ForwardBlocks(x, context, given);
+        context.Embedded = null;
+        context.Cache?.Advance(context);
+        x = added is null ? norm.Forward(x) : norm.ForwardSum(x, added).Output;
+        Observer?.Invoke(blocks.Count, x);
+        return context.FromRightPadded(x).MoveToOuterDisposeScope();
+    }
+
+    // returns the residual stream after the last block, in two terms if the last block left its sum to the norm
+    (Tensor Stream, Tensor? Added) ForwardBlocks(Tensor x, SequenceContext context, Tensor given)
+    {
         Tensor? added = null;
         for (int i = 0; i < blocks.Count; i++)
         {
@@ -115,11 +126,7 @@ public sealed class HybridStack : HybridModule
             x = next;
             Observer?.Invoke(i, x);
         }
-        context.Embedded = null;
-        context.Cache?.Advance(context);
-        x = added is null ? norm.Forward(x) : norm.ForwardSum(x, added).Output;
-        Observer?.Invoke(blocks.Count, x);
-        return context.FromRightPadded(x).MoveToOuterDisposeScope();
+        return (x, added);
     }
 
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>

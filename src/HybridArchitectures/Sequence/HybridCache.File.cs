@@ -61,18 +61,8 @@ public sealed partial class HybridCache
             if (file.Metadata.GetValueOrDefault(DesignKey) is { } mark && Mark(cache.Design) is { } own && own != mark)
                 throw new InvalidDataException($"{path}: the cache is of a model with another design");
             for (int block = 0; block < cache.States.Count; block++)
-            {
-                if (cache.States[block] is not { } state) continue;
-                try
-                {
-                    state.Restore([.. byBlock[block].Select(entry => file.Read(entry.Name))], lengths);
-                    state.TakeOwnership();
-                }
-                catch (ArgumentException error)
-                {
-                    throw new InvalidDataException($"{path}: block {block}: {Require.Text(error)}", error);
-                }
-            }
+                if (cache.States[block] is { } state)
+                    Restore(state, [.. byBlock[block].Select(entry => file.Read(entry.Name))], lengths, $"{path}: block {block}");
             lengths.CopyTo(cache.lengths, 0);
             return cache;
         }
@@ -80,6 +70,19 @@ public sealed partial class HybridCache
         {
             cache.Dispose();
             throw;
+        }
+    }
+
+    static void Restore(MixerState state, Tensor[] saved, long[] lengths, string place)
+    {
+        try
+        {
+            state.Restore(saved, lengths);
+            state.TakeOwnership();
+        }
+        catch (ArgumentException error)
+        {
+            throw new InvalidDataException($"{place}: {Require.Text(error)}", error);
         }
     }
 

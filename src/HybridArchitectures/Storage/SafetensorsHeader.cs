@@ -93,6 +93,12 @@ static class SafetensorsHeader
         if (typeName is null || shape is null || offsets is null)
             throw new InvalidDataException(
                 $"{path}: tensor '{name}' has no {(typeName is null ? "dtype" : shape is null ? "shape" : "data_offsets")}");
+        return CreateEntry(name, typeName, shape, offsets, dataStart, dataBytes, path);
+    }
+
+    static SafetensorsEntry CreateEntry(
+        string name, string typeName, List<long> shape, List<long> offsets, long dataStart, long dataBytes, string path)
+    {
         if (!SafetensorsTypes.TryParse(typeName, out var type, out int size))
             throw new InvalidDataException($"{path}: tensor '{name}' has dtype '{Shortened(typeName)}'; expected one of {SafetensorsTypes.Names}"
                 + (SafetensorsTypes.IsQuantized(typeName) ? $". This file is quantised. {SafetensorsTypes.NoQuantizedWeights}" : ""));

@@ -40,14 +40,15 @@ static class JinjaFilters
             case "sum": return JinjaValue.Items(value).Aggregate((object?)0L, (sum, item) => JinjaValue.Arithmetic("+", sum, item));
             case "min" or "max": return JinjaValue.Items(value).Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == (name == "min") ? a : b);
             case "int": return Whole(value, Argument(0, "default", 0L));
-            case "float":
-                if (value is not string number) return JinjaValue.Real(value);
-                return double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
+            case "float": return Real(value);
             case "abs": return value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value));
             case "round": return Math.Round(JinjaValue.Real(value), (int)JinjaValue.Whole(Argument(0, "precision", 0L)), MidpointRounding.ToEven);
             default: return OfText(name, JinjaValue.Text(value), Argument);
         }
     }
+
+    static double Real(object? value) => value is not string number ? JinjaValue.Real(value)
+        : double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
 
     static object? OfText(string name, string text, Func<int, string, object?, object?> argument) => name switch
     {
