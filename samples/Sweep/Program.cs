@@ -1,12 +1,17 @@
-// Four designs of equal size, two seeds each, the same time for each: trained, measured, compared and drawn.
+// Trains, measures and compares four designs of equal size with two seeds each, with the same time for each run, and draws a report.
 //   dotnet run -c Release --project samples/Sweep
-//   dotnet run -c Release --project samples/Sweep -- 10        seconds per run; 40 if left out
+//   dotnet run -c Release --project samples/Sweep -- 10        seconds per run; the default is 40
 using System.Globalization;
 using HybridArchitectures.Design;
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Reports;
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.Inside;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Reports.Sweeps;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 SampleConsole.Prepare();
 double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 40;
@@ -45,7 +50,7 @@ foreach (string design in result.Designs)
 string report = Path.Combine("runs", "sweep", "report");
 new SweepReport(result) { Title = "Attention, Mamba-2 and hybrids", Description = $"Equal parameters, {seconds:0} s of training each." }.Write(
     report);
-Console.WriteLine(result.IsComplete ? $"report: {Path.Combine(report, "index.html")}" : "stopped; the same command goes on");
+Console.WriteLine(result.IsComplete ? $"report: {Path.Combine(report, "index.html")}" : "stopped; the same command continues");
 return result.IsComplete ? 0 : stop.ExitCode;
 
 sealed class Lines : IProgress<SweepProgress>

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Training.Tests;
 
 namespace HybridArchitectures.Cli.Tests;

@@ -1,8 +1,11 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Inside;
+using HybridArchitectures.Evaluation.LongContext;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using HybridArchitectures.Training.Tests;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -15,7 +18,8 @@ public sealed class InspectionTests
 
     static HybridLanguageModel Create(params BlockSpec[] blocks) => new HybridDesign
     {
-        Width = Vocabulary, VocabularySize = Vocabulary, TiedHead = false, NormEpsilon = 1e-12, Blocks = [.. blocks.Select(block => block with { NormEpsilon = 1e-12 })],
+        Width = Vocabulary, VocabularySize = Vocabulary, TiedHead = false, NormEpsilon = 1e-12,
+            Blocks = [.. blocks.Select(block => block with { NormEpsilon = 1e-12 })],
     }.Resolve().CreateModel(seed: 1);
 
     static void Set(HybridLanguageModel model, string name, Tensor value)

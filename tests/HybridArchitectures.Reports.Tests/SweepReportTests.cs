@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Sweeps;

@@ -1,19 +1,23 @@
 using System.CommandLine;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid bench</c>: speed and cache of inference, measured next to the cost model.</summary>
+/// <summary><c>hybrid bench</c>: measures speed and cache of inference, next to the cost model.</summary>
 static class BenchCommand
 {
     public static Command Create()
     {
-        var design = new Argument<string>("design") { Description = $"{DesignArgument.Description} A checkpoint's weights do not matter for speed." };
-        var batch = new Option<int[]>("--batch") { Description = "Rows that are continued together.", DefaultValueFactory = _ => [1] };
-        var prompt = new Option<int>("--prompt-length") { Description = "Tokens of each prompt.", DefaultValueFactory = _ => 512 };
-        var totals = new Option<int[]>("--total-length") { Description = "Tokens of prompt and continuation.", DefaultValueFactory = _ => [640] };
-        var command = CommandTree.Command("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
+        var design = new Argument<string>(
+            "design") { Description = $"{DesignArgument.Description} The weights of a checkpoint do not affect the speed." };
+        var batch = new Option<int[]>("--batch") { Description = "The batch sizes in rows.", DefaultValueFactory = _ => [1] };
+        var prompt = new Option<int>("--prompt-length") { Description = "The number of tokens of each prompt.", DefaultValueFactory = _ => 512 };
+        var totals = new Option<int[]>(
+            "--total-length") { Description = "The number of tokens of prompt and continuation.", DefaultValueFactory = _ => [640] };
+        var command = GuardedCommand.Create("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
             "MMTM:width=256,heads=4,state=16,feed=512 --batch 4 --total-length 1024");
         command.Add(design);
         foreach (var option in (Option[])[batch, prompt, totals]) command.Add(option);
@@ -23,7 +27,7 @@ static class BenchCommand
             var rows = new InferenceCostTask(new() { BatchSizes = parsed.GetValue(batch)!, PromptLength = parsed.GetValue(prompt),
                 TotalLengths = parsed.GetValue(totals)! }).Measure(model);
             Terminal.Table(["batch", "prompt", "total", "first token, ms", "prefill, tokens/s", "decode, tokens/s", "cache, bytes",
-                "by the cost model", "peak memory, bytes", "by the cost model"], rows.Select(row => (IReadOnlyList<string>)
+                "by cost model", "peak memory, bytes", "by cost model"], rows.Select(row => (IReadOnlyList<string>)
             [
                 $"{row.BatchSize}", $"{row.PromptLength}", $"{row.TotalLength}", $"{row.TimeToFirstToken.TotalMilliseconds:0.0}",
                     $"{row.PrefillTokensPerSecond:0}",

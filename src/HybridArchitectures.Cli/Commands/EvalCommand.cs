@@ -1,5 +1,7 @@
 using System.CommandLine;
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Evaluation.Tasks;
 
 namespace HybridArchitectures.Cli.Commands;
 
@@ -8,22 +10,25 @@ static class EvalCommand
 {
     public static Command Create()
     {
-        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or a run's folder." };
+        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or the folder of a run." };
         var tasks = new Option<string[]>("--task")
         {
-            Description = $"What to measure, any number: {string.Join(", ", TaskArgument.Names)}. A benchmark takes its file after '=', as in "
+            Description = $"The tasks, one or more: {string.Join(", ", TaskArgument.Names)}. A benchmark takes its file after '=', as in "
                 + $"piqa=valid.jsonl.", Required = true,
         };
         var data = new Option<string?>("--data") { Description = $"Text for held-out, position, document and needle. {TextData.Description}" };
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer's file or folder; the folder's own, or bytes, if left out." };
-        var context = new Option<int>("--context") { Description = "Tokens per window.", DefaultValueFactory = _ => 1024 };
-        var lengths = new Option<int[]>("--lengths") { Description = "Tokens of prompts of needle, passkey and RULER.", DefaultValueFactory = _ =>
+        var tokenizer = new Option<string?>(
+            "--tokenizer") { Description =
+            "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none." };
+        var context = new Option<int>("--context") { Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024 };
+        var lengths = new Option<int[]>(
+            "--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.", DefaultValueFactory = _ =>
             [512, 1024] };
-        var trials = new Option<int>("--trials") { Description = "Prompts per length and depth.", DefaultValueFactory = _ => 5 };
+        var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run, to show the course of "
             + "training." };
-        var json = new Option<string?>("--json") { Description = "Writes the results to this file." };
-        var command = CommandTree.Command("eval", "Measures a checkpoint; every number comes with its standard error.",
+        var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };
+        var command = GuardedCommand.Create("eval", "Measures a checkpoint. Every number has a standard error.",
             "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
         command.Add(folder);
         foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json]) command.Add(option);
@@ -47,7 +52,7 @@ static class EvalCommand
     static TaskResult History(string folder, string[] tasks, TaskSettings settings)
     {
         if (tasks is not ["inside"])
-            throw new ArgumentException($"--checkpoints is given with the tasks {string.Join(", ", tasks)}; expected --task inside alone.");
+            throw Require.Unfit(null, $"--task is {string.Join(", ", tasks)} with --checkpoints", "the task inside alone");
         return TaskArgument.Inside(settings).MeasureRun(folder).ToTaskResult();
     }
 

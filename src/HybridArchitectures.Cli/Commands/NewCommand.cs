@@ -1,20 +1,24 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid new</c>: a design file, a sweep file or a project to begin with.</summary>
+/// <summary><c>hybrid new</c>: writes an example of a design file, a sweep file or a project.</summary>
 static class NewCommand
 {
     public static Command Create()
     {
-        var path = new Argument<string>("path") { Description = "The file, or for a project the folder, to write; it must not exist." };
-        var kind = new Option<string>("--kind") { Description = "design, sweep or project.", DefaultValueFactory = _ => "design" };
+        var path = new Argument<string>("path") { Description = "The file (for a project, the folder) to write. It must not exist." };
+        var kind = new Option<string>("--kind") { Description = "The kind: design, sweep or project.", DefaultValueFactory = _ => "design" };
         kind.AcceptOnlyFromAmong("design", "sweep", "project");
         var design = new Option<string>("--design") { Description = DesignArgument.Description, DefaultValueFactory = _ =>
             "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" };
-        var command = CommandTree.Command("new", "Writes a design file, a sweep file or a project to begin with.", "sweep.yaml --kind sweep");
+        var command = GuardedCommand.Create("new", "Writes an example of a design file, a sweep file or a project.", "sweep.yaml --kind sweep");
         command.Add(path);
         command.Add(kind);
         command.Add(design);
@@ -66,7 +70,8 @@ static class NewCommand
         AtomicWrite.Text(Path.Combine(folder, "Program.cs"), """
             using HybridArchitectures.Design;
             using HybridArchitectures.Models;
-            using HybridArchitectures.Training;
+            using HybridArchitectures.Training.Data;
+            using HybridArchitectures.Training.Running;
 
             var design = HybridDesign.FromJson(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "design.json")));
             var corpus = DocumentationCorpus.Load();

@@ -1,22 +1,24 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid train</c>: trains a design, or goes on with a run.</summary>
+/// <summary><c>hybrid train</c>: trains a design, or continues a run.</summary>
 static class TrainCommand
 {
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
         var data = new Option<string>("--data") { Description = TextData.Description, Required = true };
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer's file or folder; bytes if left out." };
-        var folder = new Option<string>("--folder") { Description = "The run's folder; a run that was stopped there goes on.", Required = true };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "The file or folder of a tokenizer. The default is bytes." };
+        var folder = new Option<string>("--folder") { Description = "The folder of the run. A stopped run in it continues.", Required = true };
         var flags = new TrainingFlags();
-        var command = CommandTree.Command("train", "Trains a design on text; Ctrl-C saves, and the same command goes on.",
+        var command = GuardedCommand.Create("train", "Trains a design on text. Ctrl-C saves and stops, and the same command continues.",
             "MMTM:width=128,heads=4,state=16,feed=256 --data documentation --folder runs/first --steps 300");
         command.Add(design);
         foreach (var option in (Option[])[data, tokenizer, folder, .. flags.All]) command.Add(option);
@@ -31,7 +33,7 @@ static class TrainCommand
             var result = Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token));
             if (!result.Completed)
             {
-                Terminal.Line($"stopped after step {result.Steps}, saved in {result.Checkpoint}; the same command goes on");
+                Terminal.Line($"stopped after step {result.Steps}, saved in {result.Checkpoint}; the same command continues");
                 return ExitCode.Interrupted;
             }
             string bits = result.Final?.BitsPerByte is { } value ? FormattableString.Invariant($", {value:0.0000} bits per byte") : "";
@@ -64,10 +66,9 @@ static class TrainCommand
         // the name does not matter: a file and a pattern can describe the same design
         var differences = saved.Diff(DesignArgument.Parse(design) with { Name = saved.Name });
         if (differences.Count > 0)
-            throw new ArgumentException(
-                $"design is '{design}', which differs from that of the run in '{run}': {string.Join("; ", differences.Take(3))}"
-                + $"{(differences.Count > 3 ? $"; and {differences.Count - 3} more" : "")}. Give the design of the run to go on, or name another "
-                + "--folder.");
+            throw Require.Unfit(nameof(design), $"design is '{design}', which differs from that of the run in '{run}': "
+                + $"{string.Join("; ", differences.Take(3))}{(differences.Count > 3 ? $"; and {differences.Count - 3} more" : "")}",
+                "the design of the run, or another --folder");
         Terminal.Line($"going on with the run in {run}");
         return Trainer.Resume(run, text.Training, text.HeldOut, change: change);
     }

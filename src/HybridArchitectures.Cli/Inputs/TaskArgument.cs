@@ -1,6 +1,7 @@
 using HybridArchitectures.Evaluation.Benchmarks;
 using HybridArchitectures.Evaluation.HeldOut;
 using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.Inside;
 using HybridArchitectures.Evaluation.LongContext;
 using HybridArchitectures.Evaluation.Recall;
 using HybridArchitectures.Evaluation.Tasks;

@@ -1,21 +1,23 @@
 using System.CommandLine;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>The options of a training run on the command line.</summary>
+/// <summary>Defines the options of a training run.</summary>
 sealed class TrainingFlags
 {
-    readonly Option<double> rate = new("--learning-rate") { Description = "Peak learning rate.", DefaultValueFactory = _ => 3e-3 };
-    readonly Option<int> context = new("--context") { Description = "Tokens per row.", DefaultValueFactory = _ => 256 };
-    readonly Option<int> batch = new("--batch") { Description = "Rows per step.", DefaultValueFactory = _ => 8 };
-    readonly Option<int> micro = new("--micro-batch") { Description = "Rows per forward pass; 0 for all of a step.", DefaultValueFactory = _ => 0 };
+    readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
+    readonly Option<int> context = new("--context") { Description = "The number of tokens per row.", DefaultValueFactory = _ => 256 };
+    readonly Option<int> batch = new("--batch") { Description = "The number of rows per step.", DefaultValueFactory = _ => 8 };
+    readonly Option<int> micro = new(
+        "--micro-batch") { Description = "The number of rows per forward pass. 0 means all rows of a step.", DefaultValueFactory = _ => 0 };
     readonly Option<long?> steps =
         new("--steps") { Description = "How many steps; give one of --steps, --tokens and --seconds. A run that goes on keeps its duration if "
         + "none is given." };
-    readonly Option<long?> tokens = new("--tokens") { Description = "How many tokens." };
-    readonly Option<double?> seconds = new("--seconds") { Description = "How long." };
-    readonly Option<long> seed = new("--seed") { Description = "Seed of the weights and of the data's order.", DefaultValueFactory = _ => 1 };
+    readonly Option<long?> tokens = new("--tokens") { Description = "The number of training tokens." };
+    readonly Option<double?> seconds = new("--seconds") { Description = "The training time in seconds." };
+    readonly Option<long> seed = new(
+        "--seed") { Description = "The seed of the weights and of the order of the data.", DefaultValueFactory = _ => 1 };
 
     public IEnumerable<Option> All => [rate, context, batch, micro, steps, tokens, seconds, seed];
 
@@ -29,7 +31,7 @@ sealed class TrainingFlags
         CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
     };
 
-    /// <summary>Compares the flags with the options of a run that goes on, and returns the options to go on with.</summary>
+    /// <summary>Compares the flags with the options of a stopped run, and returns the options with which it continues.</summary>
     /// <param name="parsed">The command line. Flags that are not given keep the value of the run.</param>
     /// <param name="saved">The options of the run.</param>
     /// <param name="say">Receives a line for each change.</param>
@@ -63,16 +65,15 @@ sealed class TrainingFlags
     static void RequireSame<T>(ParseResult parsed, Option<T> option, T saved)
     {
         if (IsGiven(parsed, option) && parsed.GetValue(option) is var given && !Equals(given, saved))
-            throw new ArgumentException(
-                $"{option.Name} is {given}; expected {saved}, with which the run in this folder began. Leave it out to go on, or "
-                + "name another --folder.");
+            throw Require.Refusal(option.Name, given, $"{saved}, with which the run in this folder began; leave it out to continue, or name another "
+                + "--folder");
     }
 
     internal static Duration Duration(long? steps, long? tokens, double? seconds)
     {
         int given = (steps is null ? 0 : 1) + (tokens is null ? 0 : 1) + (seconds is null ? 0 : 1);
         if (given != 1) throw Require.Unfit(null, $"duration has {given} of --steps, --tokens and --seconds", "exactly one, such as --steps 1000");
-        return steps is { } count ? Training.Duration.Steps(count) : tokens is { } number ? Training.Duration.Tokens(number)
-            : Training.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
+        return steps is { } count ? Training.Running.Duration.Steps(count) : tokens is { } number ? Training.Running.Duration.Tokens(number)
+            : Training.Running.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
     }
 }

@@ -1,9 +1,10 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using HybridArchitectures.Reports.Drawing;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
 /// <summary>
 /// A file of YAML as JSON, with the line of every key. Plain scalars are null, true, false or numbers as in JSON, and text otherwise; quoted ones are

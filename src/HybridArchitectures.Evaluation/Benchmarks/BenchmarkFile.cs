@@ -10,9 +10,9 @@ namespace HybridArchitectures.Evaluation.Benchmarks;
 /// (<c>.parquet</c>). The file is read as a whole.
 /// </summary>
 /// <remarks>
-/// Parquet files are read with Parquet.Net, and not with the reader of training data (<see cref="HybridArchitectures.Training.DocumentFile"/>). That
-/// one streams a single column of text in bounded memory from files of any origin. Benchmarks have columns of numbers, lists and records, and are
-/// small. Read only benchmark files whose origin you trust: the memory and time of a damaged file are not bounded.
+/// Parquet files are read with Parquet.Net, and not with the reader of training data (<see cref="HybridArchitectures.Training.Data.DocumentFile"/>).
+/// That one streams a single column of text in bounded memory from files of any origin. Benchmarks have columns of numbers, lists and records, and
+/// are small. Read only benchmark files whose origin you trust: the memory and time of a damaged file are not bounded.
 /// </remarks>
 public static class BenchmarkFile
 {

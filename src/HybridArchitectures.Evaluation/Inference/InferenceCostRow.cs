@@ -1,14 +1,14 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inference;
 
-/// <summary>What inference took at one batch size and length.</summary>
-/// <param name="BatchSize">Rows.</param>
-/// <param name="PromptLength">Tokens of each prompt.</param>
-/// <param name="TotalLength">Tokens of prompt and continuation.</param>
-/// <param name="TimeToFirstToken">Time to read the prompts and have the first token of each row.</param>
-/// <param name="PrefillTokensPerSecond">Prompt tokens of all rows per second.</param>
-/// <param name="DecodeTokensPerSecond">Written tokens of all rows per second, the prompt's time excluded.</param>
-/// <param name="CacheBytes">Bytes of the cache at the end, memory reserved for tokens to come excluded.</param>
-/// <param name="PredictedCacheBytes">What the cost model says of that cache.</param>
+/// <summary>Contains the inference cost at one batch size and length.</summary>
+/// <param name="BatchSize">The number of rows.</param>
+/// <param name="PromptLength">The number of tokens of each prompt.</param>
+/// <param name="TotalLength">The number of tokens of prompt and continuation.</param>
+/// <param name="TimeToFirstToken">The time to read the prompts and to compute the first token of each row.</param>
+/// <param name="PrefillTokensPerSecond">The number of prompt tokens of all rows per second.</param>
+/// <param name="DecodeTokensPerSecond">The number of generated tokens of all rows per second, without the time of the prompts.</param>
+/// <param name="CacheBytes">The size of the cache at the end in bytes, without memory reserved for further tokens.</param>
+/// <param name="PredictedCacheBytes">The size of that cache by the cost model, in bytes.</param>
 /// <param name="PeakBytes">The growth of memory in use from before the prompts to its peak: cache, activations, logits, and what the allocator rounds
 /// up. In main memory it is known on Linux only; on a GPU it is the growth of the memory that the caching allocator has reserved. Null if
 /// unknown.</param>

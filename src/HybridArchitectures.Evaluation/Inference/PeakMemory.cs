@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using TorchSharp;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inference;
 
 /// <summary>
 /// Measures the growth of memory during some work. In main memory, it is the growth of the resident memory of the process to its peak, which Linux

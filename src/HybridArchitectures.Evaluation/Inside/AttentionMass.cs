@@ -4,7 +4,7 @@ using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>
 /// Computes the attention of chosen queries on a span of keys. Only the scores of these queries are computed, one key/value head at a time, so memory

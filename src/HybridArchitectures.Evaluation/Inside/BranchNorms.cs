@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the root mean squares, over tokens and channels, of both branches of an intra-layer hybrid.</summary>
 /// <param name="Block">The block, from 1.</param>

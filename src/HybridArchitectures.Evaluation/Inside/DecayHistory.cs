@@ -1,7 +1,7 @@
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>
 /// Contains the time steps of the heads of one layer at every token of a text. The state is S_t = exp(dt_t A) S_(t-1) + dt_t B_t x_t (arXiv

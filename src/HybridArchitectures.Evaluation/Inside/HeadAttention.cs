@@ -1,4 +1,6 @@
-namespace HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
+
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the attention of one query head on the needle.</summary>
 /// <param name="Block">The block, from 1.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the settings of <see cref="InsideTask"/>.</summary>
 public sealed record InsideOptions
@@ -20,10 +20,10 @@ public sealed record InsideOptions
 
     internal void Check()
     {
-        Refuse.Unless(Length >= 2, Length, nameof(Length), "at least 2 tokens");
-        Refuse.Unless(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), Depths?.Count ?? 0, nameof(Depths),
+        Require.InRange(Length >= 2, nameof(Length), Length, "at least 2 tokens");
+        Require.InRange(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), $"{nameof(Depths)}.Count", Depths?.Count ?? 0,,
             "at least 1 depth, each 0 to 1");
-        Refuse.Unless(Trials >= 1, Trials, nameof(Trials), "at least 1");
+        Require.AtLeast(Trials, 1);
         ArgumentNullException.ThrowIfNull(Inspection);
         Inspection.Check();
     }

@@ -1,11 +1,14 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
 using TorchSharp;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>
 /// Looks inside a model while it reads prompts with a needle, followed by the answer (<see cref="ModelInspection"/>). The needle is the answer inside
@@ -44,8 +47,8 @@ public sealed class InsideTask : EvaluationTask
         bool begins = tokenizer.BeginOfText is not null;
         var sample = task.Create(text => tokenizer.Encode(text, begins).Length, options.Length, depth, random);
         if (sample.Answers.Count != 1)
-            throw new ArgumentException($"task is {task.Name}, whose prompts have {sample.Answers.Count} answers; expected one answer, as of "
-                + "needle, passkey or ruler niah_single_1.", nameof(task));
+            throw Require.Unfit(nameof(task), $"task is {task.Name}, whose prompts have {sample.Answers.Count} answers",
+                "one answer, as of needle, passkey or ruler niah_single_1");
         string answer = sample.Answers[0];
         int place = sample.Prompt.IndexOf(answer, StringComparison.Ordinal), asked = Runes(sample.Prompt);
         var text = tokenizer.EncodeWithSpans($"{sample.Prompt} {answer}", begins);

@@ -1,6 +1,7 @@
 using System.Globalization;
+using HybridArchitectures.Evaluation.Tasks;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the measurements of the checkpoints of a training run.</summary>
 /// <param name="Protocol">How each was measured.</param>
@@ -12,8 +13,8 @@ public sealed record InspectionHistory(string Protocol, IReadOnlyList<Inspection
     /// <param name="retrievalMass">The mass from which a head counts as a retrieval head. The default is 0.1.</param>
     public TaskResult ToTaskResult(int maxHeads = 24, double retrievalMass = 0.1)
     {
-        Refuse.Unless(Points.Count > 0, Points.Count, nameof(Points), "at least 1 checkpoint");
-        Refuse.Unless(maxHeads >= 1, maxHeads, nameof(maxHeads), "at least 1 head");
+        Require.InRange(Points.Count > 0, $"{nameof(Points)}.Count", Points.Count, "at least 1 checkpoint");
+        Require.InRange(maxHeads >= 1, nameof(maxHeads), maxHeads, "at least 1 head");
         var last = Points[^1].Result.ToTaskResult(
             "inside over training", $"{Protocol} {Points.Count} checkpoints; numbers of the last.", retrievalMass);
         return last with { HeatMaps = [.. OverTraining(maxHeads), .. last.HeatMaps], Curves = [.. Curves(retrievalMass), .. last.Curves] };

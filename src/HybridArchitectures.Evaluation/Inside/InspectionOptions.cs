@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the settings of <see cref="ModelInspection"/>.</summary>
 public sealed record InspectionOptions
@@ -28,10 +28,10 @@ public sealed record InspectionOptions
 
     internal void Check()
     {
-        Refuse.Unless(MemoryThreshold is > 0 and < 1, MemoryThreshold, nameof(MemoryThreshold), "a share in (0, 1)");
-        Refuse.Unless(MemoryPositions >= 1, MemoryPositions, nameof(MemoryPositions), "at least 1 position");
-        Refuse.Unless(MaxHeads >= 1, MaxHeads, nameof(MaxHeads), "at least 1 head");
-        Refuse.Unless(ChunkLength >= 2, ChunkLength, nameof(ChunkLength), "at least 2 tokens");
-        Refuse.Unless(RetrievalMass is > 0 and <= 1, RetrievalMass, nameof(RetrievalMass), "a share in (0, 1]");
+        Require.InRange(MemoryThreshold is > 0 and < 1, nameof(MemoryThreshold), MemoryThreshold, "a share in (0, 1)");
+        Require.InRange(MemoryPositions >= 1, nameof(MemoryPositions), MemoryPositions, "at least 1 position");
+        Require.InRange(MaxHeads >= 1, nameof(MaxHeads), MaxHeads, "at least 1 head");
+        Require.InRange(ChunkLength >= 2, nameof(ChunkLength), ChunkLength, "at least 2 tokens");
+        Require.InRange(RetrievalMass is > 0 and <= 1, nameof(RetrievalMass), RetrievalMass, "a share in (0, 1]");
     }
 }

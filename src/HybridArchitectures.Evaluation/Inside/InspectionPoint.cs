@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the measurement of one checkpoint.</summary>
 /// <param name="Step">The step of the checkpoint.</param>

@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Collects what happens inside the passes over one text.</summary>
 sealed class InspectionProbe(InspectionPrompt prompt, InspectionOptions options, HybridDesign design) : IPassProbe

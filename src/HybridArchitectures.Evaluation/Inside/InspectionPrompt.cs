@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Represents a text for <see cref="ModelInspection"/>, as token ids, with the span that attention is to find.</summary>
 /// <param name="Ids">The token ids, at least 2.</param>
@@ -11,12 +11,12 @@ public sealed record InspectionPrompt(IReadOnlyList<int> Ids, int NeedleStart = 
 {
     internal void Check(int vocabularySize)
     {
-        Refuse.Unless(Ids is { Count: >= 2 }, Ids?.Count ?? 0, nameof(Ids), "at least 2 tokens");
-        foreach (int id in Ids!) Refuse.Unless(id >= 0 && id < vocabularySize, id, nameof(Ids), $"ids from 0 to {vocabularySize - 1}");
-        Refuse.Unless(Queries >= 1 && Queries <= Ids.Count, Queries, nameof(Queries), $"1 to {Ids.Count}");
-        Refuse.Unless(NeedleLength >= 0, NeedleLength, nameof(NeedleLength), "at least 0 tokens");
+        Require.InRange(Ids is { Count: >= 2 }, $"{nameof(Ids)}.Count", Ids?.Count ?? 0, "at least 2 tokens");
+        foreach (int id in Ids!) Require.InRange(id >= 0 && id < vocabularySize, nameof(Ids), id, $"ids from 0 to {vocabularySize - 1}");
+        Require.InRange(Queries >= 1 && Queries <= Ids.Count, nameof(Queries), Queries, $"1 to {Ids.Count}");
+        Require.InRange(NeedleLength >= 0, nameof(NeedleLength), NeedleLength, "at least 0 tokens");
         int end = Ids.Count - Queries + 1;
-        Refuse.Unless(NeedleStart >= 0 && NeedleStart + NeedleLength <= end, NeedleStart, nameof(NeedleStart),
+        Require.InRange(NeedleStart >= 0 && NeedleStart + NeedleLength <= end, nameof(NeedleStart), NeedleStart,,
             $"a needle of {NeedleLength} tokens within the first {end}, before or at the first query");
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
+using HybridArchitectures.Evaluation.Tasks;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains what <see cref="ModelInspection"/> measured inside a model. A list is empty if the model has no such part.</summary>
 /// <param name="Texts">The number of texts.</param>
@@ -19,7 +20,7 @@ public sealed record InspectionResult(int Texts, IReadOnlyList<HeadAttention> He
     /// <param name="mass">The share, in (0, 1]. The default is 0.1.</param>
     public IReadOnlyList<HeadAttention> RetrievalHeads(double mass = 0.1)
     {
-        Refuse.Unless(mass is > 0 and <= 1, mass, nameof(mass), "a share in (0, 1]");
+        Require.InRange(mass is > 0 and <= 1, nameof(mass), mass, "a share in (0, 1]");
         return [.. Heads.Where(head => head.Mass.Value >= mass).OrderByDescending(head => head.Mass.Value)];
     }
 

@@ -1,8 +1,9 @@
+using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Adds up the measurements of several texts.</summary>
 sealed class InspectionSums(InspectionOptions options)
@@ -65,8 +66,9 @@ sealed class InspectionSums(InspectionOptions options)
     public InspectionResult ToResult(IReadOnlyList<InspectionPrompt> prompts)
     {
         if (heads.Count + memory.Count + squares.Count + visits.Count == 0)
-            throw new ArgumentException("model has no attention that a needle was given for, no state-space layer, no intra-layer hybrid and no "
-                + "mixture of experts; expected at least one of them.", nameof(prompts));
+            throw Require.Unfit(nameof(prompts),
+                "model has no attention that a needle was given for, no state-space layer, no intra-layer hybrid and no mixture of experts",
+                "at least one of them");
         return new InspectionResult(texts,
             [.. heads.Select(item => new HeadAttention(item.Key.Block + 1, !item.Key.IsOwn, item.Key.Head,
                 Estimate.FromSamples(item.Value.Mass), item.Value.Top.Average()))],

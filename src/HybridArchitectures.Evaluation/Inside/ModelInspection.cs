@@ -1,9 +1,10 @@
+using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>
 /// Measures what happens inside a model while it reads texts.
@@ -37,7 +38,7 @@ public static class ModelInspection
         ArgumentNullException.ThrowIfNull(prompts);
         options ??= new();
         options.Check();
-        Refuse.Unless(prompts.Count > 0, prompts.Count, nameof(prompts), "at least 1 text");
+        Require.InRange(prompts.Count > 0, $"{nameof(prompts)}.Count", prompts.Count, "at least 1 text");
         foreach (var prompt in prompts) prompt.Check(model.VocabularySize);
         using var mode = new EvaluationModeScope(model);
         var sums = new InspectionSums(options);

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the load of the experts of one layer.</summary>
 /// <param name="Block">The block, from 1.</param>

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>
 /// Contains the effective memory of the recurrent states of one layer: how many tokens ago an input can be and still keep a share of its weight.
@@ -15,7 +15,7 @@ public sealed record StateMemory(int Block, IReadOnlyList<double> Tokens, double
     /// <param name="share">0 for the shortest memory, 0.5 for the median, 1 for the longest.</param>
     public double Quantile(double share)
     {
-        Refuse.Unless(share is >= 0 and <= 1, share, nameof(share), "0 to 1");
+        Require.InRange(share is >= 0 and <= 1, nameof(share), share, "0 to 1");
         double[] sorted = [.. Tokens.Order()];
         double place = share * (sorted.Length - 1);
         int below = (int)place, above = Math.Min(below + 1, sorted.Length - 1);

@@ -1,10 +1,10 @@
-using HybridArchitectures.Training;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Recall;
 
 /// <summary>
-/// Compression of MAD (arXiv 2403.17844), for causal models: random tokens, then a compression token; the model must hold the tokens in the state at
-/// that position.
+/// Creates rows of the compression task of MAD (arXiv 2403.17844) for causal models: random tokens, then a compression token. The model must store
+/// the tokens in its state at that position.
 /// </summary>
 /// <remarks>
 /// In the published task, the hidden vector of the compression token plus a sinusoidal code of a position goes through a separate network of two
@@ -20,10 +20,12 @@ public sealed record Compression : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize + Tokens;
 
-    /// <summary>Gets the number of tokens that are compressed, the compression token included. The default value is 16.</summary>
+    /// <summary>Gets the size of the vocabulary, including the compression token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the positions per row; the first half and one are compressed, the others ask. The default value is 63.</summary>
+    /// <summary>
+    /// Gets the number of positions per row. The first half is compressed, the second half contains queries. The default value is 63.
+    /// </summary>
     public override int Length { get; init; } = 63;
 
     int Tokens => Length / 2;

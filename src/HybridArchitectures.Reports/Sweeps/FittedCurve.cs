@@ -1,4 +1,5 @@
-using HybridArchitectures.Evaluation;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Sweeps;
 
 namespace HybridArchitectures.Reports.Sweeps;
 

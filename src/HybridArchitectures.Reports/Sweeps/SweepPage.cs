@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;
 

@@ -1,6 +1,7 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;

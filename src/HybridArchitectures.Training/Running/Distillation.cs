@@ -4,9 +4,10 @@ using System.Text;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
+using HybridArchitectures.Training.Data;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Trains a model to predict what a teacher predicts (arXiv 1503.02531): (1 - share) x cross entropy + share x T^2 x KL(p || q), where p and q are
@@ -31,8 +32,8 @@ public sealed class Distillation : TrainingObjective
     public Distillation(HybridLanguageModel teacher, double share = 0.5, double temperature = 1)
     {
         ArgumentNullException.ThrowIfNull(teacher);
-        Refuse.Unless(share is > 0 and <= 1, share, nameof(share), "a share in (0, 1]");
-        Refuse.Unless(temperature > 0 && double.IsFinite(temperature), temperature, nameof(temperature), "a finite number above 0");
+        Require.InRange(share is > 0 and <= 1, nameof(share), share, "a share in (0, 1]");
+        Require.InRange(temperature > 0 && double.IsFinite(temperature), nameof(temperature), temperature, "a finite number above 0");
         (this.teacher, this.share, this.temperature) = (teacher, share, temperature);
         Description = string.Create(CultureInfo.InvariantCulture,
             $"distillation, share {share:r}, temperature {temperature:r}, teacher {Mark(teacher)}");
@@ -85,9 +86,10 @@ public sealed class Distillation : TrainingObjective
     void Check(HybridLanguageModel model)
     {
         if (teacher.VocabularySize != model.VocabularySize)
-            throw new ArgumentException($"teacher has a vocabulary of {teacher.VocabularySize}; expected {model.VocabularySize}, that of the model.");
+            throw Require.Unfit("teacher", $"teacher has a vocabulary size of {teacher.VocabularySize}",
+                $"{model.VocabularySize}, that of the model");
         if (teacher.Device.type != model.Device.type)
-            throw new ArgumentException($"teacher is on {teacher.Device}; expected {model.Device}, the device of the model.");
+            throw Require.Unfit("teacher", $"teacher is on {teacher.Device}", $"{model.Device}, the device of the model");
         if (model.Design.HeadZLoss > 0)
             throw new NotSupportedException($"the design has a z-loss of the head of {model.Design.HeadZLoss}; expected 0 for distillation.");
     }

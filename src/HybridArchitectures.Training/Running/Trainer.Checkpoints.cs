@@ -51,9 +51,8 @@ public sealed partial class Trainer
         var given = callbacks?.ToArray() ?? [];
         string? objective = FindObjective(given)?.Description;
         if (objective != state.Objective)
-            throw new ArgumentException(
-                $"callbacks has the objective '{objective ?? "none"}'; expected '{state.Objective ?? "none"}', that of the run.",
-                nameof(callbacks));
+            throw Require.Unfit(nameof(callbacks), $"callbacks has the objective '{objective ?? "none"}'",
+                $"'{state.Objective ?? "none"}', that of the run");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
         static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
         if (!MakeUp(options).Equals(MakeUp(state.Options)))

@@ -138,7 +138,7 @@ public sealed partial class Trainer : IDisposable
     static TrainingObjective? FindObjective(IEnumerable<TrainingCallback> callbacks)
     {
         TrainingObjective[] found = [.. callbacks.OfType<TrainingObjective>()];
-        Refuse.Unless(found.Length <= 1, found.Length, nameof(callbacks), "at most 1 objective");
+        Require.InRange(found.Length <= 1, nameof(callbacks), found.Length, "at most 1 objective");
         return found.FirstOrDefault();
     }
 

@@ -1,7 +1,8 @@
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
+using HybridArchitectures.Training.Data;
 
-namespace HybridArchitectures.Training;
+namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Provides the base class for callbacks that compute the loss of a run, in place of the cross entropy of the model. A run has at most one.

@@ -1,6 +1,7 @@
 using HybridArchitectures.Cost;
+using HybridArchitectures.Evaluation.Statistics;
 
-namespace HybridArchitectures.Evaluation;
+namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>Contains the losses of one design, or of a family of designs, by scale, for a fit and a chart.</summary>
 /// <param name="Name">The name in charts and tables.</param>
