@@ -5,22 +5,24 @@ namespace HybridArchitectures.Evaluation.Inference;
 /// </summary>
 public sealed record InferenceCostOptions
 {
-    /// <summary>Gets the batch sizes to measure, in rows. The default value is 4.</summary>
+    /// <summary>Gets or sets the batch sizes to measure, in rows. The default value is 4.</summary>
     public IReadOnlyList<int> BatchSizes { get; init; } = [4];
 
-    /// <summary>Gets the number of tokens of each prompt. The default value is 512.</summary>
+    /// <summary>Gets or sets the number of tokens of each prompt. The default value is 512.</summary>
     public int PromptLength { get; init; } = 512;
 
-    /// <summary>Gets the total lengths of prompt and continuation, each above <see cref="PromptLength"/>. The default value is 2,048.</summary>
+    /// <summary>
+    /// Gets or sets the total lengths of prompt and continuation, each above <see cref="PromptLength"/>. The default value is 2,048.
+    /// </summary>
     public IReadOnlyList<int> TotalLengths { get; init; } = [2048];
 
     /// <summary>
-    /// Gets the maximum number of decoding steps that are timed at the end of each continuation. Earlier tokens are read in one pass as a longer
-    /// prompt. The default value, null, times every step, as the table of the paper does.
+    /// Gets or sets the maximum number of decoding steps that are timed at the end of each continuation. Earlier tokens are read in one pass as a
+    /// longer prompt. The default value, null, times every step, as the table of the paper does.
     /// </summary>
     public int? TimedSteps { get; init; }
 
-    /// <summary>Gets the seed of the random prompts. The default value is 0.</summary>
+    /// <summary>Gets or sets the seed of the random prompts. The default value is 0.</summary>
     public long Seed { get; init; }
 
     internal void Check()

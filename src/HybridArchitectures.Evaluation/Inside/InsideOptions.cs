@@ -3,19 +3,19 @@ namespace HybridArchitectures.Evaluation.Inside;
 /// <summary>Contains the settings of <see cref="InsideTask"/>.</summary>
 public sealed record InsideOptions
 {
-    /// <summary>Gets the maximum number of tokens of each prompt. The default is 1,024.</summary>
+    /// <summary>Gets or sets the maximum number of tokens of each prompt. The default is 1,024.</summary>
     public int Length { get; init; } = 1024;
 
-    /// <summary>Gets the depths of the needle, each 0 (start) to 1 (end). The default is 0.1, 0.5 and 0.9.</summary>
+    /// <summary>Gets or sets the depths of the needle, each 0 (start) to 1 (end). The default is 0.1, 0.5 and 0.9.</summary>
     public IReadOnlyList<double> Depths { get; init; } = [0.1, 0.5, 0.9];
 
-    /// <summary>Gets the number of prompts per depth. The default is 4.</summary>
+    /// <summary>Gets or sets the number of prompts per depth. The default is 4.</summary>
     public int Trials { get; init; } = 4;
 
-    /// <summary>Gets the seed of the prompts. The default is 0.</summary>
+    /// <summary>Gets or sets the seed of the prompts. The default is 0.</summary>
     public long Seed { get; init; }
 
-    /// <summary>Gets the settings of the measurement.</summary>
+    /// <summary>Gets or sets the settings of the measurement.</summary>
     public InspectionOptions Inspection { get; init; } = new();
 
     internal void Check()

@@ -4,7 +4,7 @@ using HybridArchitectures.Evaluation.Tasks;
 namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the measurements of the checkpoints of a training run.</summary>
-/// <param name="Protocol">How each was measured.</param>
+/// <param name="Protocol">One sentence that describes the measurement of each checkpoint.</param>
 /// <param name="Points">The measurements, by step.</param>
 public sealed record InspectionHistory(string Protocol, IReadOnlyList<InspectionPoint> Points)
 {

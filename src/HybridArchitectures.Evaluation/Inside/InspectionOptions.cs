@@ -4,26 +4,27 @@ namespace HybridArchitectures.Evaluation.Inside;
 public sealed record InspectionOptions
 {
     /// <summary>
-    /// Gets the share of its original weight below which a token no longer counts as part of a state, in (0, 1). The default is 1/e, about 0.368.
+    /// Gets or sets the share of its original weight below which a token no longer counts as part of a state, in (0, 1). The default is 1/e, about
+    /// 0.368.
     /// </summary>
     public double MemoryThreshold { get; init; } = Math.Exp(-1);
 
     /// <summary>
-    /// Gets the maximum number of positions per text at which the memory of states is measured. They are spread evenly over its second half. The
-    /// default is 64.
+    /// Gets or sets the maximum number of positions per text at which the memory of states is measured. They are spread evenly over its second half.
+    /// The default is 64.
     /// </summary>
     public int MemoryPositions { get; init; } = 64;
 
     /// <summary>
-    /// Gets the maximum number of heads, or channels of Mamba-1, per layer whose memory is measured, spread evenly. The default is 256. The steps of
-    /// these heads at every token are held in memory, 4 bytes each.
+    /// Gets or sets the maximum number of heads, or channels of Mamba-1, per layer whose memory is measured, spread evenly. The default is 256. The
+    /// steps of these heads at every token are held in memory, 4 bytes each.
     /// </summary>
     public int MaxHeads { get; init; } = 256;
 
-    /// <summary>Gets the number of tokens per forward pass, at least 2. Longer texts continue from a cache. The default is 2,048.</summary>
+    /// <summary>Gets or sets the number of tokens per forward pass, at least 2. Longer texts continue from a cache. The default is 2,048.</summary>
     public int ChunkLength { get; init; } = 2048;
 
-    /// <summary>Gets the mean attention on the needle from which a head counts as a retrieval head, in (0, 1]. The default is 0.1.</summary>
+    /// <summary>Gets or sets the mean attention on the needle from which a head counts as a retrieval head, in (0, 1]. The default is 0.1.</summary>
     public double RetrievalMass { get; init; } = 0.1;
 
     internal void Check()

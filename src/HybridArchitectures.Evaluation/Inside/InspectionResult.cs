@@ -26,7 +26,7 @@ public sealed record InspectionResult(int Texts, IReadOnlyList<HeadAttention> He
 
     /// <summary>Returns the numbers as a task result with heat maps and curves.</summary>
     /// <param name="task">The name of the task.</param>
-    /// <param name="protocol">How it was measured.</param>
+    /// <param name="protocol">One sentence that describes the measurement.</param>
     /// <param name="retrievalMass">The mass from which a head counts as a retrieval head. The default is 0.1.</param>
     public TaskResult ToTaskResult(string task, string protocol, double retrievalMass = 0.1) =>
         new(task, protocol, [.. Metrics(retrievalMass)], [.. HeatMaps()], [.. Curves()]);

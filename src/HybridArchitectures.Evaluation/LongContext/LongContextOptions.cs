@@ -3,22 +3,24 @@ namespace HybridArchitectures.Evaluation.LongContext;
 /// <summary>Contains the options of <see cref="LongContextEvaluation"/>.</summary>
 public sealed record LongContextOptions
 {
-    /// <summary>Gets the maximum numbers of tokens of the prompts, including the begin-of-text token.</summary>
+    /// <summary>Gets or sets the maximum numbers of tokens of the prompts, including the begin-of-text token.</summary>
     public required IReadOnlyList<int> Lengths { get; init; }
 
-    /// <summary>Gets the relative positions of the needle, each from 0 (start) to 1 (end). The default value is 0, 0.1, ..., 1.</summary>
+    /// <summary>Gets or sets the relative positions of the needle, each from 0 (start) to 1 (end). The default value is 0, 0.1, ..., 1.</summary>
     public IReadOnlyList<double> Depths { get; init; } = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 
-    /// <summary>Gets the number of prompts per length and depth. The default value is 10. arXiv 2510.04800 uses 100.</summary>
+    /// <summary>Gets or sets the number of prompts per length and depth. The default value is 10. arXiv 2510.04800 uses 100.</summary>
     public int Trials { get; init; } = 10;
 
-    /// <summary>Gets the number of prompts that are continued together. The default value is 4.</summary>
+    /// <summary>Gets or sets the number of prompts that are continued together. The default value is 4.</summary>
     public int BatchSize { get; init; } = 4;
 
-    /// <summary>Gets the seed of the prompts. The default value is 0.</summary>
+    /// <summary>Gets or sets the seed of the prompts. The default value is 0.</summary>
     public long Seed { get; init; }
 
-    /// <summary>Gets the number of tokens of a row in training, which measures extrapolation. The default value, null, means unknown.</summary>
+    /// <summary>
+    /// Gets or sets the number of tokens of a row in training, which measures extrapolation. The default value, null, means unknown.
+    /// </summary>
     public int? TrainingLength { get; init; }
 
     internal void Check()

@@ -20,11 +20,11 @@ public sealed record Compression : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize + Tokens;
 
-    /// <summary>Gets the size of the vocabulary, including the compression token. The default value is 16.</summary>
+    /// <summary>Gets or sets the size of the vocabulary, including the compression token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
     /// <summary>
-    /// Gets the number of positions per row. The first half is compressed, the second half contains queries. The default value is 63.
+    /// Gets or sets the number of positions per row. The first half is compressed, the second half contains queries. The default value is 63.
     /// </summary>
     public override int Length { get; init; } = 63;
 

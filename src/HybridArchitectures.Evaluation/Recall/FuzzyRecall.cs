@@ -14,16 +14,16 @@ public sealed record FuzzyRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary, including one padding token. The default value is 16.</summary>
+    /// <summary>Gets or sets the size of the vocabulary, including one padding token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the number of positions per row. The default value is 128.</summary>
+    /// <summary>Gets or sets the number of positions per row. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
 
-    /// <summary>Gets the maximum number of tokens of a key. The default value is 3.</summary>
+    /// <summary>Gets or sets the maximum number of tokens of a key. The default value is 3.</summary>
     public int KeyLength { get; init; } = 3;
 
-    /// <summary>Gets the maximum number of tokens of a value. The default value is 3.</summary>
+    /// <summary>Gets or sets the maximum number of tokens of a value. The default value is 3.</summary>
     public int ValueLength { get; init; } = 3;
 
     int Plain => VocabularySize - 1;

@@ -19,19 +19,19 @@ public sealed record InContextRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary, including noise tokens. The default value is 16. The noisy task of MAD has 32.</summary>
+    /// <summary>Gets or sets the size of the vocabulary, including noise tokens. The default value is 16. The noisy task of MAD has 32.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the number of positions per row, an even number. The default value is 128.</summary>
+    /// <summary>Gets or sets the number of positions per row, an even number. The default value is 128.</summary>
     public override int Length { get; init; } = 128;
 
-    /// <summary>Gets the number of noise tokens in the vocabulary. The default value is 0. The noisy task of MAD has 16.</summary>
+    /// <summary>Gets or sets the number of noise tokens in the vocabulary. The default value is 0. The noisy task of MAD has 16.</summary>
     public int NoiseVocabulary { get; init; }
 
-    /// <summary>Gets the probability that a pair is noise, in [0, 1). The default value is 0. The noisy task of MAD has 0.2.</summary>
+    /// <summary>Gets or sets the probability that a pair is noise, in [0, 1). The default value is 0. The noisy task of MAD has 0.2.</summary>
     public double NoiseShare { get; init; }
 
-    /// <summary>Gets whether every repeated key is a query. The default value is true.</summary>
+    /// <summary>Gets or sets whether every repeated key is a query. The default value is true.</summary>
     public bool MultiQuery { get; init; } = true;
 
     /// <summary>Gets the noisy in-context recall of MAD with its published sizes.</summary>

@@ -14,10 +14,10 @@ public sealed record InductionHeads : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary. The last token is the special token. The default value is 16.</summary>
+    /// <summary>Gets or sets the size of the vocabulary. The last token is the special token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the number of positions per row. The default value is 256.</summary>
+    /// <summary>Gets or sets the number of positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
     /// <inheritdoc/>

@@ -25,13 +25,13 @@ public sealed record Memorization : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary. The last token is the insert token. The default value is 256.</summary>
+    /// <summary>Gets or sets the size of the vocabulary. The last token is the insert token. The default value is 256.</summary>
     public int VocabularySize { get; init; } = 256;
 
-    /// <summary>Gets the number of positions per row, an even number. The default value is 32.</summary>
+    /// <summary>Gets or sets the number of positions per row, an even number. The default value is 32.</summary>
     public override int Length { get; init; } = 32;
 
-    /// <summary>Gets the seed of the map, which training and test rows share. The default value is 12345.</summary>
+    /// <summary>Gets or sets the seed of the map, which training and test rows share. The default value is 12345.</summary>
     public long MapSeed { get; init; } = 12345;
 
     /// <inheritdoc/>

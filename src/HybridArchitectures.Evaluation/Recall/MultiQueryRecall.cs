@@ -19,19 +19,19 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary. The default value is 8,192.</summary>
+    /// <summary>Gets or sets the size of the vocabulary. The default value is 8,192.</summary>
     public int VocabularySize { get; init; } = 8192;
 
-    /// <summary>Gets the number of positions per row, an even number. The default value is 64.</summary>
+    /// <summary>Gets or sets the number of positions per row, an even number. The default value is 64.</summary>
     public override int Length { get; init; } = 64;
 
-    /// <summary>Gets the number of key-value pairs, at most a quarter of <see cref="Length"/>. The default value is 4.</summary>
+    /// <summary>Gets or sets the number of key-value pairs, at most a quarter of <see cref="Length"/>. The default value is 4.</summary>
     public int Pairs { get; init; } = 4;
 
-    /// <summary>Gets the exponent a of the gaps; 1 makes all gaps equally likely. The default value is 0.01.</summary>
+    /// <summary>Gets or sets the exponent a of the gaps; 1 makes all gaps equally likely. The default value is 0.01.</summary>
     public double PowerA { get; init; } = 0.01;
 
-    /// <summary>Gets whether positions between queries hold random tokens instead of 0. The default value is true.</summary>
+    /// <summary>Gets or sets whether positions between queries hold random tokens instead of 0. The default value is true.</summary>
     public bool RandomFiller { get; init; } = true;
 
     /// <inheritdoc/>

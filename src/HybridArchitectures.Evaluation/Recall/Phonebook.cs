@@ -17,13 +17,13 @@ public sealed record Phonebook : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => 39;
 
-    /// <summary>Gets the number of letters per name, 1 to 8. The default value is 4.</summary>
+    /// <summary>Gets or sets the number of letters per name, 1 to 8. The default value is 4.</summary>
     public int NameLength { get; init; } = 4;
 
-    /// <summary>Gets the number of digits per number. The default value is 7.</summary>
+    /// <summary>Gets or sets the number of digits per number. The default value is 7.</summary>
     public int NumberLength { get; init; } = 7;
 
-    /// <summary>Gets the number of positions per row, which determines the number of entries. The default value is 256.</summary>
+    /// <summary>Gets or sets the number of positions per row, which determines the number of entries. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
     /// <summary>Gets the number of entries per row.</summary>

@@ -14,13 +14,13 @@ public sealed record SelectiveCopying : SyntheticTask
     /// <inheritdoc/>
     public override int RequiredVocabularySize => VocabularySize;
 
-    /// <summary>Gets the size of the vocabulary. The last two tokens are the blank and the copy token. The default value is 16.</summary>
+    /// <summary>Gets or sets the size of the vocabulary. The last two tokens are the blank and the copy token. The default value is 16.</summary>
     public int VocabularySize { get; init; } = 16;
 
-    /// <summary>Gets the number of positions per row. The default value is 256.</summary>
+    /// <summary>Gets or sets the number of positions per row. The default value is 256.</summary>
     public override int Length { get; init; } = 256;
 
-    /// <summary>Gets the number of tokens to copy. The default value is 16.</summary>
+    /// <summary>Gets or sets the number of tokens to copy. The default value is 16.</summary>
     public int Tokens { get; init; } = 16;
 
     /// <inheritdoc/>

@@ -25,10 +25,10 @@ public sealed record StateTracking : SyntheticTask
         init => (group, products) = (value, null);
     }
 
-    /// <summary>Gets the modulus of <see cref="TrackedGroup.ModularAddition"/>. Other groups ignore it. The default value is 5.</summary>
+    /// <summary>Gets or sets the modulus of <see cref="TrackedGroup.ModularAddition"/>. Other groups ignore it. The default value is 5.</summary>
     public int Modulus { get; init; } = 5;
 
-    /// <summary>Gets the number of positions per row. The default value is 64.</summary>
+    /// <summary>Gets or sets the number of positions per row. The default value is 64.</summary>
     public override int Length { get; init; } = 64;
 
     string Description => Group == TrackedGroup.ModularAddition ? $"addition modulo {Modulus}" : Group.ToString();

@@ -110,8 +110,8 @@ public sealed class ScalingFit
         loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.NaN;
 
     /// <summary>
-    /// Returns the factor of tokens (or another scale) that another design needs to reach the loss of this design at a scale. If it is above 1, this
-    /// design is more efficient.
+    /// Returns the ratio of the tokens (or another scale) that another design needs to reach the loss of this design at a scale. If it is above 1,
+    /// this design is more efficient.
     /// </summary>
     /// <param name="other">The fit of the other design, with the same number of resamples.</param>
     /// <param name="scale">A scale of this design.</param>

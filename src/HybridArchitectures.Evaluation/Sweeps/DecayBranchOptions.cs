@@ -3,16 +3,18 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <summary>Contains the options of <see cref="DecayBranches"/>.</summary>
 public sealed record DecayBranchOptions
 {
-    /// <summary>Gets the folder of the trunk and the branches.</summary>
+    /// <summary>Gets or sets the folder of the trunk and the branches.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Gets the number of steps of each branch in rising order, such as 100, 200 and 400.</summary>
+    /// <summary>Gets or sets the number of steps of each branch in rising order, such as 100, 200 and 400.</summary>
     public required IReadOnlyList<long> Steps { get; init; }
 
-    /// <summary>Gets the number of steps in which the learning rate rises to its peak, before the first branch. The default value is 0.</summary>
+    /// <summary>
+    /// Gets or sets the number of steps in which the learning rate rises to its peak, before the first branch. The default value is 0.
+    /// </summary>
     public long WarmUpSteps { get; init; }
 
-    /// <summary>Gets the share of the steps of a branch in which the learning rate falls to 0, in (0, 1). The default value is 0.2.</summary>
+    /// <summary>Gets or sets the share of the steps of a branch in which the learning rate falls to 0, in (0, 1). The default value is 0.2.</summary>
     public double DecayShare { get; init; } = 0.2;
 
     internal long Start(long steps) => Math.Max(1, steps - Math.Max(1, (long)Math.Round(DecayShare * steps)));

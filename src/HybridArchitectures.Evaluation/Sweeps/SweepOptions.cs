@@ -8,46 +8,48 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <summary>Contains the options of a <see cref="Sweep"/>.</summary>
 public sealed record SweepOptions
 {
-    /// <summary>Gets the folder of the runs. Several processes may work in it at the same time.</summary>
+    /// <summary>Gets or sets the folder of the runs. Several processes may work in it at the same time.</summary>
     public required string Folder { get; init; }
 
-    /// <summary>Gets the designs. Their names must differ.</summary>
+    /// <summary>Gets or sets the designs. Their names must differ.</summary>
     public required IReadOnlyList<SweepDesign> Designs { get; init; }
 
-    /// <summary>Gets the seeds. Each design is trained with each seed, which sets the initial weights and the order of the data. The default value is
-    /// 1.</summary>
+    /// <summary>
+    /// Gets or sets the seeds. Each design is trained with each seed, which sets the initial weights and the order of the data. The default value is
+    /// 1.
+    /// </summary>
     public IReadOnlyList<long> Seeds { get; init; } = [1];
 
     /// <summary>
-    /// Gets the training options of every run. The sweep sets the seed and the folder. If <see cref="TrainingOptions.CheckpointEvery"/> is 0, a
-    /// checkpoint is written every tenth of the run, or every 100 steps if time ends it. If <see cref="TrainingOptions.EvaluateEvery"/> is 0, the
+    /// Gets or sets the training options of every run. The sweep sets the seed and the folder. If <see cref="TrainingOptions.CheckpointEvery"/> is 0,
+    /// a checkpoint is written every tenth of the run, or every 100 steps if time ends it. If <see cref="TrainingOptions.EvaluateEvery"/> is 0, the
     /// held-out loss is measured at the same steps.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 
     /// <summary>
-    /// Gets the training FLOPs of every run (paper accounting, 3 times a forward pass), which determine the number of tokens of each design. The
-    /// default value, null, trains every design for <see cref="TrainingOptions.Duration"/>.
+    /// Gets or sets the training FLOPs of every run (paper accounting, 3 times a forward pass), which determine the number of tokens of each design.
+    /// The default value, null, trains every design for <see cref="TrainingOptions.Duration"/>.
     /// </summary>
     public double? TrainingFlops { get; init; }
 
-    /// <summary>Gets the training data.</summary>
+    /// <summary>Gets or sets the training data.</summary>
     public required ITrainingData Data { get; init; }
 
-    /// <summary>Gets the data for the held-out loss during training. The default value, null, means none.</summary>
+    /// <summary>Gets or sets the data for the held-out loss during training. The default value, null, means none.</summary>
     public TokenDataset? HeldOut { get; init; }
 
-    /// <summary>Gets the tasks that measure every trained model. Their names must differ.</summary>
+    /// <summary>Gets or sets the tasks that measure every trained model. Their names must differ.</summary>
     public IReadOnlyList<EvaluationTask> Tasks { get; init; } = [];
 
-    /// <summary>Gets the dtype of activations. The default value is float32.</summary>
+    /// <summary>Gets or sets the dtype of activations. The default value is float32.</summary>
     public ScalarType ComputeType { get; init; } = ScalarType.Float32;
 
-    /// <summary>Gets the device of the models. The default value, null, means the CPU.</summary>
+    /// <summary>Gets or sets the device of the models. The default value, null, means the CPU.</summary>
     public Device? Device { get; init; }
 
     /// <summary>
-    /// Gets whether the last checkpoint of a complete run is kept, so that tasks can be added later. The default value is true.
+    /// Gets or sets whether the last checkpoint of a complete run is kept, so that tasks can be added later. The default value is true.
     /// </summary>
     public bool KeepModels { get; init; } = true;
 

@@ -2,14 +2,14 @@ using HybridArchitectures.Reports.Drawing;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>Axes of a chart with a linear or logarithmic x axis.</summary>
+/// <summary>Represents the axes of a chart with a linear or logarithmic x-axis.</summary>
 sealed class ChartFrame
 {
     const float Left = 64, Top = 14, BottomRoom = 46, RightRoom = 20;
     readonly double minX, maxX, minY, maxY;
     readonly bool isLogarithmic;
 
-    /// <summary>Creates axes that hold all numbers, with some room around them.</summary>
+    /// <summary>Creates axes that contain all numbers, with a margin.</summary>
     public ChartFrame(float width, float height, IEnumerable<double> x, IEnumerable<double> y, bool isLogarithmic = false)
     {
         (Width, Height, this.isLogarithmic) = (width, height, isLogarithmic);
@@ -32,7 +32,7 @@ sealed class ChartFrame
 
     public float Y(double value) => Height - BottomRoom - (float)((value - minY) / (maxY - minY)) * (Height - BottomRoom - Top);
 
-    /// <summary>Grid lines, their numbers, and the titles of the axes.</summary>
+    /// <summary>Returns the grid lines, their numbers, and the titles of the axes.</summary>
     public IEnumerable<Shape> Axes(string xTitle, string yTitle)
     {
         foreach (double tick in LossFrame.Ticks(minY, maxY, 5))

@@ -2,12 +2,12 @@ using HybridArchitectures.Reports.Drawing;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>Colours of heat maps: from pale to deep blue, the same on light and dark paper, since numbers stand in the cells.</summary>
+/// <summary>Contains the colours of heat maps: from pale to deep blue, the same on light and dark paper, because the cells contain numbers.</summary>
 static class HeatInks
 {
     const int Steps = 10;
 
-    /// <summary>Gets all of them.</summary>
+    /// <summary>Gets all colours.</summary>
     public static IReadOnlyList<Ink> All { get; } = [.. Enumerable.Range(0, Steps + 1).Select(step =>
     {
         string colour = Oklab.FromCylinder(0.95 - 0.055 * step, 0.02 + 0.011 * step, 4.4).ToHex();

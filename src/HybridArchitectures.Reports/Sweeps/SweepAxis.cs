@@ -3,15 +3,15 @@ using HybridArchitectures.Evaluation.Sweeps;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>A cost that quality is drawn against.</summary>
+/// <summary>Represents a cost on the x-axis of a chart of quality.</summary>
 /// <param name="Id">A short name for files and elements.</param>
-/// <param name="Title">The axis' title with its unit.</param>
-/// <param name="IsCheapLow">Whether a low number is good; false for speeds.</param>
-/// <param name="IsLogarithmic">Whether the axis is logarithmic.</param>
-/// <param name="Cost">A design's number; null where it was not measured.</param>
+/// <param name="Title">The title of the axis with its unit.</param>
+/// <param name="IsCheapLow">True if a low number is good; false for speeds.</param>
+/// <param name="IsLogarithmic">True if the axis is logarithmic.</param>
+/// <param name="Cost">The function that returns the number of a design, or null if it was not measured.</param>
 sealed record SweepAxis(string Id, string Title, bool IsCheapLow, bool IsLogarithmic, Func<string, double?> Cost)
 {
-    /// <summary>The axes that a sweep has: decode throughput where it was measured, else training speed; cache and operations by the cost
+    /// <summary>Returns the axes of a sweep: decode throughput (or training speed, if it was not measured), and cache and operations by the cost
     /// model.</summary>
     public static IReadOnlyList<SweepAxis> ForResult(SweepResult result)
     {

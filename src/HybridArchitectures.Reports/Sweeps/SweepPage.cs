@@ -11,8 +11,10 @@ using static HybridArchitectures.Reports.Drawing.SvgWriter;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>Writes a sweep as one page: styles, script and pictures are inside it, and its security policy lets nothing else in. It reads without the
-/// script.</summary>
+/// <summary>
+/// Writes a sweep as one page. It contains its styles, script and pictures, and its security policy allows nothing else. It can be read without the
+/// script.
+/// </summary>
 sealed class SweepPage(SweepReport report)
 {
     readonly StringBuilder text = new();

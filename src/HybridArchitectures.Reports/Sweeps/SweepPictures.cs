@@ -5,13 +5,13 @@ using HybridArchitectures.Reports.Drawing;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>The pictures of a sweep's report.</summary>
+/// <summary>Draws the pictures of a sweep report.</summary>
 static class SweepPictures
 {
     // small enough that letters stay readable where a phone shrinks the picture
     const float Width = 420, Height = 290;
 
-    /// <summary>Quality against cost, with the frontier drawn. Designs off the frontier are pale.</summary>
+    /// <summary>Draws quality against cost with the Pareto frontier. Other designs are pale.</summary>
     public static Picture Scatter(IReadOnlyList<ScatterPoint> points, SweepAxis axis, string quality, bool isHighBetter)
     {
         var frame = new ChartFrame(Width, Height, points.Select(point => point.Cost),
@@ -69,7 +69,7 @@ static class SweepPictures
         }
     }
 
-    /// <summary>Curves of all runs, one colour per design and one line per seed.</summary>
+    /// <summary>Draws the curves of all runs, with one colour per design and one line per seed.</summary>
     public static Picture Curves(string title, string xTitle, string yTitle, IReadOnlyList<(int Index, IReadOnlyList<CurvePoint> Points)> curves)
     {
         var all = curves.SelectMany(curve => curve.Points).ToArray();

@@ -9,12 +9,14 @@ using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports.Sweeps;
 
-/// <summary>A sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG
-/// and SVG.</summary>
+/// <summary>
+/// Writes a sweep as one HTML page with tables, charts of quality against cost, loss curves, heat maps, designs and runs, and its figures as PNG and
+/// SVG.
+/// </summary>
 public sealed class SweepReport
 {
     /// <summary>Creates a report.</summary>
-    /// <param name="result">The runs, such as <see cref="Sweep.Read"/> returns; at least one.</param>
+    /// <param name="result">The runs, at least one, such as <see cref="Sweep.Read"/> returns.</param>
     /// <exception cref="ArgumentException">There are no runs.</exception>
     public SweepReport(SweepResult result)
     {
@@ -23,24 +25,26 @@ public sealed class SweepReport
         Result = result;
     }
 
-    /// <summary>Gets the runs.</summary>
+    /// <summary>Gets the runs of the sweep.</summary>
     public SweepResult Result { get; }
 
-    /// <summary>Gets the heading. The default value is "Sweep".</summary>
+    /// <summary>Gets or sets the title of the page. The default value is "Sweep".</summary>
     public string Title { get; init; } = "Sweep";
 
-    /// <summary>Gets a few sentences below the heading. The default value is empty.</summary>
+    /// <summary>Gets or sets a few sentences below the title of the page. The default value is empty.</summary>
     public string Description { get; init; } = "";
 
-    /// <summary>Gets the design that others are compared with; null, the default, for the first.</summary>
+    /// <summary>Gets or sets the design with which the others are compared. The default value, null, means the first design.</summary>
     public string? Baseline { get; init; }
 
-    /// <summary>Gets the task and the metric of the charts of quality; null, the default, for the first task and its first metric, or the held-out
-    /// loss of training.</summary>
+    /// <summary>
+    /// Gets or sets the task and the metric of the charts of quality. The default value, null, means the first metric of the first task, or the
+    /// held-out loss of training.
+    /// </summary>
     public (string Task, string Metric)? Quality { get; init; }
 
     /// <summary>
-    /// Gets scaling curves in addition to those of the families of the sweep, such as those of decay branches. The default is empty.
+    /// Gets or sets scaling curves in addition to those of the families of the sweep, such as those of decay branches. The default is empty.
     /// </summary>
     public IReadOnlyList<ScalingCurve> Scaling { get; init; } = [];
 
@@ -88,8 +92,8 @@ public sealed class SweepReport
             .Select(run => (IndexOf(run), (IReadOnlyList<CurvePoint>)[.. curve(run.Training!)
             .Select(point => new CurvePoint(point.Tokens, point.Loss, point.StandardError))]))];
 
-    /// <summary>Returns the page, which needs nothing outside itself.</summary>
-    /// <exception cref="ArgumentException"><see cref="Baseline"/> is no design of the sweep.</exception>
+    /// <summary>Returns the page as HTML without external files.</summary>
+    /// <exception cref="ArgumentException"><see cref="Baseline"/> is not a design of the sweep.</exception>
     public string ToHtml()
     {
         if (!Result.Designs.Contains(BaselineName))
@@ -99,9 +103,9 @@ public sealed class SweepReport
 
     /// <summary>
     /// Writes <c>index.html</c>, and as PNG and SVG <c>loss</c>, <c>quality-COST</c> and <c>scaling-AXIS</c>. Everything is drawn before the first
-    /// file is touched; each file appears whole or not at all, the page last.
+    /// file is written. Each file is written atomically, the page last.
     /// </summary>
-    /// <param name="folder">Where to; made if it does not exist.</param>
+    /// <param name="folder">The folder to write. It is created if it does not exist.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>
     public void Write(string folder)
     {

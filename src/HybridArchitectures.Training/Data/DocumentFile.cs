@@ -35,7 +35,7 @@ public sealed class DocumentFile
 
     /// <summary>Creates a reader of a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">How the file is read.</param>
+    /// <param name="options">The options for reading the file.</param>
     /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">The path is a folder, a named pipe, a socket or a device.</exception>
     public DocumentFile(string path, DocumentFileOptions options)

@@ -128,7 +128,7 @@ public static class DocumentationCorpus
         .Select(version => Path.Combine(version, "ref")).Where(Directory.Exists)
         .Select(folder => Directory.GetFiles(folder, "*.xml", SearchOption.AllDirectories)).FirstOrDefault(files => files.Length > 1) ?? [];
 
-    // <id>/<version>/(lib|ref)/<framework>/X.xml beside X.dll, of the newest version of each package
+    // <id>/<version>/(lib|ref)/<framework>/X.xml next to X.dll, of the newest version of each package
     static string[] Packages(string root) => Directory.EnumerateDirectories(root).Order(StringComparer.Ordinal)
         .Select(id => Newest(id).FirstOrDefault()).OfType<string>()
         .SelectMany(version => new[] { "lib", "ref" }.Select(kind => Path.Combine(version, kind)).Where(Directory.Exists))

@@ -23,8 +23,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     public long HeldOutBytes => HeldOut.Sum(document => (long)Encoding.UTF8.GetByteCount(document.Text));
 
     /// <summary>
-    /// Gets the files of the folder that were not read, in the ordinal order of their names. Hidden files are not listed. The default is an empty
-    /// list.
+    /// Gets or sets the files of the folder that were not read, in the ordinal order of their names. Hidden files are not listed. The default is an
+    /// empty list.
     /// </summary>
     public IReadOnlyList<OmittedFile> Omitted { get; init; } = [];
 

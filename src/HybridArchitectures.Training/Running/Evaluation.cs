@@ -9,8 +9,8 @@ namespace HybridArchitectures.Training.Running;
 public sealed record Evaluation(double Nats, long Tokens, long Bytes)
 {
     /// <summary>
-    /// Gets the standard error of <see cref="Loss"/> in nats per token: its expected distance from the loss over unlimited text of the same kind.
-    /// Each block of up to 512 neighbouring tokens counts as one sample. Null for fewer than two blocks, or if it was not measured.
+    /// Gets or sets the standard error of <see cref="Loss"/> in nats per token: its expected distance from the loss over unlimited text of the same
+    /// kind. Each block of up to 512 neighbouring tokens counts as one sample. Null for fewer than two blocks, or if it was not measured.
     /// </summary>
     public double? StandardError { get; init; }
 

@@ -15,7 +15,7 @@ static class HubNames
             + $"Get the folder with 'hf download {folder} --local-dir {target}' (pip install huggingface_hub), then give '{target}'.";
     }
 
-    /// <summary>What to say where there is neither such a file nor such a folder.</summary>
+    /// <summary>Returns the message for a path that is neither a file nor a folder.</summary>
     public static string NoFile(string path) => IsName(path) ? NoFolder(path) : $"no file '{path}'";
 
     static bool IsPart(string part) =>

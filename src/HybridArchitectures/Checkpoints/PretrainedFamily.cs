@@ -175,7 +175,7 @@ public abstract class PretrainedFamily
 
     internal static string Block(int index) => $"stack.blocks.{index}.";
 
-    /// <summary>Returns the design without what a configuration does not contain: names, and settings that only concern training or speed.</summary>
+    /// <summary>Returns the design without properties that a configuration does not contain: names, and settings of training or speed.</summary>
     internal static HybridDesign Essence(HybridDesign design) => design with
     {
         Name = null,

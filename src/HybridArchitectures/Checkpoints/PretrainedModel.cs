@@ -29,7 +29,7 @@ public static class PretrainedModel
 
     /// <summary>Reads the design of a checkpoint.</summary>
     /// <param name="folder">A local folder.</param>
-    /// <param name="options">How settings are read. The default, null, means the default values.</param>
+    /// <param name="options">The options for reading settings. The default, null, means the default values.</param>
     /// <exception cref="DirectoryNotFoundException">
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
@@ -50,7 +50,8 @@ public static class PretrainedModel
     /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
     /// <param name="progress">Receives the share of loaded tensors, from 0 to 1.</param>
-    /// <param name="options">How settings are read. The default, null, means the model as it was trained, and refuses unknown settings.</param>
+    /// <param name="options">The options for reading settings. The default, null, means the model as it was trained, and refuses unknown
+    /// settings.</param>
     /// <param name="weightType">The type in which weights are held whatever the file has, as in <see cref="HybridDesignModels.CreateModel"/>: float32
     /// (the default) or bfloat16. The file is read straight into it; next to the model, memory holds one tensor at most.</param>
     /// <exception cref="DirectoryNotFoundException">

@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Counts what a design costs: <c>design.Cost(8192)</c>, <c>design.CountParameters()</c>, <c>design.Explain()</c>.</summary>
+/// <summary>Counts the cost of a design: <c>design.Cost(8192)</c>, <c>design.CountParameters()</c>, <c>design.Explain()</c>.</summary>
 public static class DesignCostExtensions
 {
     /// <summary>Counts the trainable parameters: total, active, by part and by block.</summary>

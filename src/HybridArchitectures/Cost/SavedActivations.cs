@@ -19,8 +19,8 @@ sealed class SavedActivations(TrainingStepShape step)
         return perToken * step.Tokens + (masked ? (double)step.Length * step.Length * elementSize : 0);
     }
 
-    // input and its norm's output, attention, what the second norm reads and gives, feed-forward, what the adapters hand on, and the mixer's own
-    // input
+    // the input and the output of its norm, attention, the input and output of the second norm, the feed-forward, the inner vectors of the adapters,
+    // and the input of the mixer
     double Shared(HybridDesign design, BlockSpec block)
     {
         if (block.Shared is not { } use) return 0;

@@ -172,7 +172,7 @@ public sealed record IntraHybridSpec : MixerSpec
     double CountSavedChannels(int width, bool onGpu)
     {
         double branches = (double)Attention.OutputWidth + InnerWidth, normed = Norm == BranchNorm.None ? 0 : branches;
-        // normed and scaled branches are what the projections read; a gate reads what they give, and so does the kernel that joins them on a GPU
+        // the projections read normed and scaled branches; a gate reads their outputs, and so does the kernel that joins them on a GPU
         if (Output == OutputProjection.Separate)
             return normed + (LearnedScale ? branches : 0) + (onGpu || Fusion == FusionKind.Gate ? 2.0 * width : 0);
         double joined = Fusion == FusionKind.Concat ? branches : InnerWidth;

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>How a mixer is named in tables and drawn in pictures.</summary>
+/// <summary>Describes a mixer for tables and pictures.</summary>
 /// <param name="Name">The kind of mixer, such as <c>Mamba-2</c>.</param>
 /// <param name="Summary">Kind and sizes in one short line, such as <c>Mamba-2 32x64, state 128</c>.</param>
 /// <param name="Details">The sizes in words, such as <c>32 heads × 64, state 128</c>.</param>

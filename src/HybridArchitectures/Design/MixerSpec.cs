@@ -46,8 +46,8 @@ public abstract record MixerSpec
     /// and an addition are two operations.
     /// </summary>
     /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="accounting">What counts as an operation.</param>
-    /// <param name="seen">How many tokens the token sees: the mean over a text, or those of one decoding step.</param>
+    /// <param name="accounting">The accounting that defines which operations count.</param>
+    /// <param name="seen">The number of tokens that the token sees: the mean over a row, or the number of one decoding step.</param>
     public abstract double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen);
 
     /// <summary>Counts the bytes of the cache for one row, by kind.</summary>

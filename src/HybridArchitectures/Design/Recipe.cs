@@ -10,8 +10,8 @@ namespace HybridArchitectures.Design;
 /// </param>
 /// <param name="Size">The size class in the paper: 100M, 350M, 1B or 3B.</param>
 /// <param name="Design">The design of the model.</param>
-/// <param name="Training">How the paper trained the model.</param>
+/// <param name="Training">The training settings of the paper.</param>
 /// <param name="Printed">The parameter counts that the paper prints for the model. Empty if there are none.</param>
-/// <param name="Notes">What the paper leaves open, what was chosen, and why. Empty if it leaves nothing open.</param>
+/// <param name="Notes">The details that the paper leaves open, with the choice and its reason. Empty if there are none.</param>
 public sealed record Recipe(string Name, string Size, HybridDesign Design, RecipeTraining Training, EquatableList<PrintedCount> Printed,
     string Notes);

@@ -85,8 +85,8 @@ static class CheckpointedBlock
     }
 
     /// <summary>
-    /// The gradients of this block's pass alone. What parameters have gathered so far is set aside meanwhile: the outer pass adds it up, in the order
-    /// it would without checkpointing.
+    /// Computes the gradients of the pass of this block only. The accumulated gradients of parameters are set aside: the outer pass adds them, in the
+    /// same order as without checkpointing.
     /// </summary>
     static Tensor?[] Gradients(Tensor[] outputs, IReadOnlyList<Tensor?> incoming, Tensor?[] leaves)
     {

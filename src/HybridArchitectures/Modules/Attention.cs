@@ -58,7 +58,7 @@ public sealed class Attention : Mixer
 
     /// <summary>Applies the output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
     internal Tensor Project(Tensor attended) =>
-        Scaled((output ?? throw new InvalidOperationException("this attention has no output projection of its own")).Forward(attended),
+        Scaled((output ?? throw new InvalidOperationException("this attention has no output projection")).Forward(attended),
             spec.OutputScale);
 
     /// <summary>Returns (batch, length, heads x valueHeadSize) before the output projection.</summary>

@@ -95,7 +95,7 @@ public sealed class Mamba1 : StateSpaceMixer
     };
 
     internal override Tensor Project(Tensor scanned) =>
-        (output ?? throw new InvalidOperationException("this Mamba has no output projection of its own")).Forward(scanned);
+        (output ?? throw new InvalidOperationException("this Mamba-1 mixer has no output projection")).Forward(scanned);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

@@ -95,7 +95,7 @@ public sealed class Mamba2 : StateSpaceMixer
     }
 
     internal override Tensor Project(Tensor scanned) =>
-        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 has no output projection of its own")).Forward(scanned),
+        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 mixer has no output projection")).Forward(scanned),
             spec.OutputScale);
 
     /// <inheritdoc/>

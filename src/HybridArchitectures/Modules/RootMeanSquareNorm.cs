@@ -14,8 +14,8 @@ public sealed class RootMeanSquareNorm : HybridModule
     readonly bool zeroCentered;
 
     /// <summary>
-    /// Creates a norm over <paramref name="width"/> channels whose initial factors are 1. <see cref="Design.HybridDesign.ZeroCenteredNorms"/>
-    /// determines what its weight is.
+    /// Creates a norm over <paramref name="width"/> channels whose initial scales are 1. <see cref="Design.HybridDesign.ZeroCenteredNorms"/>
+    /// determines whether the weight stores the scale or (scale - 1).
     /// </summary>
     public RootMeanSquareNorm(ModuleFactory factory, long width, double epsilon) : base(nameof(RootMeanSquareNorm))
     {
@@ -27,7 +27,7 @@ public sealed class RootMeanSquareNorm : HybridModule
         AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);
     }
 
-    /// <summary>Gets the weight, (width) float32: the factors, or the factors minus 1.</summary>
+    /// <summary>Gets the weight, (width) float32: the scales, or the scales minus 1.</summary>
     public Parameter Weight => Parameter("weight");
 
     Tensor Scale(Tensor x) => zeroCentered ? Derived("weight", x, weight => ones_like(weight).add(weight, Scalars.One)) : Weight;

@@ -5,18 +5,18 @@ namespace HybridArchitectures.Review;
 /// <summary>Reviews designs: <c>design.Review()</c>. The rules are <see cref="DesignRules"/>.</summary>
 public static class DesignReviewExtensions
 {
-    /// <summary>Returns what is known to go wrong with designs like this one, with evidence and remedy.</summary>
+    /// <summary>Reviews a design, and returns its known weaknesses with evidence and remedy.</summary>
     /// <param name="design">A complete design.</param>
-    /// <param name="options">What the design is for; null takes the defaults.</param>
-    /// <exception cref="ArgumentException">No model can be made of the design, or an option is out of range.</exception>
+    /// <param name="options">The intended use of the design, or null for the defaults.</param>
+    /// <exception cref="ArgumentException">A model of the design is not possible, or an option is out of range.</exception>
     public static DesignReview Review(this HybridDesign design, ReviewOptions? options = null) => new(design, options);
 
     /// <summary>
-    /// Returns what is known to go wrong with the design that a builder makes, also where it cannot be built because groups do not divide heads or
-    /// chunks are no power of two: the findings then state the remedy, and <see cref="DesignReview.Design"/> is the reviewed design.
+    /// Reviews the design of a builder. The design may be one that cannot be built because groups do not divide heads, or because a chunk size is not
+    /// a power of two. The findings then state the remedy, and <see cref="DesignReview.Design"/> is the reviewed design.
     /// </summary>
     /// <param name="builder">The builder.</param>
-    /// <param name="options">What the design is for; null takes the defaults.</param>
+    /// <param name="options">The intended use of the design, or null for the defaults.</param>
     /// <exception cref="ArgumentException">The design cannot be built for another reason, or an option is out of range.</exception>
     public static DesignReview Review(this HybridDesignBuilder builder, ReviewOptions? options = null)
     {

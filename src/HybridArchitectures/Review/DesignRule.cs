@@ -6,7 +6,7 @@ namespace HybridArchitectures.Review;
 /// Represents one rule of a review. To add a custom rule, create one from a function and add it to <see cref="ReviewOptions.Rules"/>.
 /// </summary>
 /// <param name="id">The id, by which the rule can be switched off.</param>
-/// <param name="about">What the rule looks for, in one sentence.</param>
+/// <param name="about">One sentence that describes what the rule finds.</param>
 /// <param name="check">Returns the findings for a design with all sizes derived.</param>
 public sealed class DesignRule(string id, string about, Func<HybridDesign, ReviewOptions, IEnumerable<Finding>> check)
 {

@@ -115,7 +115,7 @@ public sealed class SequenceContext : IDisposable
             .Select(group => LoadBalance.Loss([.. group.Select(loss => loss.Value)]).mul(Scalars.From(group.Key.BalanceRate!.Value))),
     ];
 
-    /// <summary>Gets whether routers record their decisions in <see cref="Routing"/>. The default is false.</summary>
+    /// <summary>Gets or sets whether routers record their decisions in <see cref="Routing"/>. The default is false.</summary>
     public bool KeepsRouting { get; init; }
 
     /// <summary>
@@ -142,8 +142,8 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>
-    /// Gets whether this pass computes a block again for its gradients (see <see cref="Models.HybridStack.ActivationCheckpointing"/>). A layer that
-    /// counts or stores its inputs must not do so again. Losses are added as in the first pass.
+    /// Gets or sets whether this pass computes a block again for its gradients (see <see cref="Models.HybridStack.ActivationCheckpointing"/>). A
+    /// layer that counts or stores its inputs must not do so again. Losses are added as in the first pass.
     /// </summary>
     public bool IsRecomputation { get; private init; }
 

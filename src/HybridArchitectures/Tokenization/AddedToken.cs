@@ -9,19 +9,20 @@ namespace HybridArchitectures.Tokenization;
 public sealed record AddedToken(int Id, string Text, bool Special = true)
 {
     /// <summary>
-    /// Gets whether the token is searched for in the normalized text, after the tokens that are searched for in the original text. The default is
-    /// false.
+    /// Gets or sets whether the token is searched for in the normalized text, after the tokens that are searched for in the original text. The
+    /// default is false.
     /// </summary>
     public bool Normalized { get; init; }
 
-    /// <summary>Gets whether the token includes the white space before it. The default is false.</summary>
+    /// <summary>Gets or sets whether the token includes the white space before it. The default is false.</summary>
     public bool LeftStrip { get; init; }
 
-    /// <summary>Gets whether the token includes the white space after it. The default is false.</summary>
+    /// <summary>Gets or sets whether the token includes the white space after it. The default is false.</summary>
     public bool RightStrip { get; init; }
 
     /// <summary>
-    /// Gets whether the token is recognized only if no word character (letter, digit, mark or underscore) is next to it. The default is false.
+    /// Gets or sets whether the token is recognized only if no word character (letter, digit, mark or underscore) is next to it. The default is
+    /// false.
     /// </summary>
     public bool SingleWord { get; init; }
 }

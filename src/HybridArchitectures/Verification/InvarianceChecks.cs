@@ -75,9 +75,9 @@ sealed class InvarianceChecks
         Trying = "rows in another order";
         var reordered = probe.Run(Take(ids, order));
         for (int row = 0; row < Rows; row++) errors.Compare(alone[order[row]], RowOf(reordered, row), Trying);
-        Trying = "other rows beside a row";
-        var beside = probe.Run(cat([Row(ids, 0), Row(others, 1), Row(others, 2)], 0));
-        errors.Compare(alone[0], RowOf(beside, 0), Trying);
+        Trying = "other rows in the batch";
+        var together = probe.Run(cat([Row(ids, 0), Row(others, 1), Row(others, 2)], 0));
+        errors.Compare(alone[0], RowOf(together, 0), Trying);
     }
 
     void Padding(LayerErrors errors)
@@ -237,7 +237,7 @@ sealed class InvarianceChecks
         }
     }
 
-    // a custom state is counted by its tensors, regardless of its own count
+    // a custom state is counted by its tensors, regardless of the count that it reports
     static long Held(MixerState? state) => state is null ? 0
         : state.GetType().Assembly == typeof(MixerState).Assembly ? state.Bytes
         : state.Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
