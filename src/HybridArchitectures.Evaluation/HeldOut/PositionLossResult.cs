@@ -4,7 +4,7 @@ namespace HybridArchitectures.Evaluation.HeldOut;
 
 /// <summary>Contains the held-out loss of all tokens and by position.</summary>
 /// <param name="ContextLength">The number of tokens per window.</param>
-/// <param name="Loss">The mean cross-entropy of all tokens in nats per token. The standard error is over windows.</param>
+/// <param name="Loss">The mean cross entropy of all tokens in nats per token. The standard error is over windows.</param>
 /// <param name="BitsPerByte">The loss in bits per byte of text, or null if the data does not record its bytes.</param>
 /// <param name="Buckets">The loss by position, by increasing position.</param>
 public sealed record PositionLossResult(int ContextLength, Estimate Loss, Estimate? BitsPerByte, IReadOnlyList<PositionBucket> Buckets)

@@ -80,7 +80,7 @@ public sealed record HybridDesign
     /// <summary>Gets or sets the multiplier of the logits. The default is 1.</summary>
     public double LogitScale { get; init; } = 1;
 
-    /// <summary>Gets or sets the random weights at the start of training.</summary>
+    /// <summary>Gets or sets how the weights are initialised. The default is that of <see cref="InitialisationSpec"/>.</summary>
     public InitialisationSpec Initialisation { get; init; } = new();
 
     /// <summary>Gets the number of blocks.</summary>

@@ -37,8 +37,8 @@ public sealed class HybridDesignBuilder
     HybridDesignBuilder(BuilderState state) => this.state = state;
 
     /// <summary>
-    /// Describes the attention blocks. Sizes that are 0 are derived: as many key and value heads as heads, a head size of width / heads, and value
-    /// heads of the size of key heads.
+    /// Describes the attention blocks. Sizes that are 0 are derived: the number of query heads for keys and values, a head size of width / heads, and
+    /// value heads of the size of key heads.
     /// </summary>
     /// <param name="heads">The number of query heads.</param>
     /// <param name="keyValueHeads">The number of key and value heads, a divisor of <paramref name="heads"/>.</param>
@@ -290,7 +290,7 @@ public sealed class HybridDesignBuilder
         return new(state with { NormEpsilon = epsilon });
     }
 
-    /// <summary>Sets the random weights at the start of training.</summary>
+    /// <summary>Sets how the weights are initialised.</summary>
     public HybridDesignBuilder WithInitialisation(InitialisationSpec initialisation)
     {
         ArgumentNullException.ThrowIfNull(initialisation);

@@ -14,23 +14,24 @@ public sealed record GenerationOptions
     /// </summary>
     public double Temperature { get; init => field = Require.NotNegative(value, nameof(Temperature)); } = 1;
 
-    /// <summary>Gets or sets the number of most probable tokens to keep. The default, null, keeps all.</summary>
+    /// <summary>Gets or sets k of top-k sampling: the number of most probable tokens to keep. The default, null, keeps all.</summary>
     public int? TopK { get; init => field = value is { } count ? Require.AtLeast(count, 1, nameof(TopK)) : null; }
 
     /// <summary>
-    /// Gets or sets the probability, in (0, 1], that the most probable tokens must reach together to be kept. The default, null, keeps all.
+    /// Gets or sets p of top-p (nucleus) sampling, in (0, 1]: the most probable tokens whose total probability reaches p are kept. The default, null,
+    /// keeps all.
     /// </summary>
     public double? TopP { get; init => field = value is { } probability ? Require.Fraction(probability, nameof(TopP)) : null; }
 
     /// <summary>
-    /// Gets or sets the factor, in [0, 1]: tokens with at least this fraction of the probability of the most probable token are kept. The default,
+    /// Gets or sets p of min-p sampling, in [0, 1]: tokens with at least p times the probability of the most probable token are kept. The default,
     /// null, keeps all.
     /// </summary>
     public double? MinP { get; init => field = value is { } fraction ? Require.ZeroToOne(fraction, nameof(MinP)) : null; }
 
     /// <summary>
-    /// Gets or sets the probability, in (0, 1], that the tokens with the most typical information content must reach together to be kept. The
-    /// default, null, keeps all.
+    /// Gets or sets p of typical sampling (arXiv 2202.00666), in (0, 1]: the tokens with the most typical information content whose total probability
+    /// reaches p are kept. The default, null, keeps all.
     /// </summary>
     public double? TypicalP { get; init => field = value is { } mass ? Require.Fraction(mass, nameof(TypicalP)) : null; }
 

@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Continues prompts with a language model. The prompts of a batch can have different lengths. The result of each depends on it and its seed, and not
-/// on the others (except for the rounding of the model, which may depend on the batch). While a token is computed, the model is in evaluation mode
-/// and must not be used by other code.
+/// Continues prompts with a language model. The prompts of a batch can have different lengths. The result of a prompt depends on the prompt and its
+/// seed, and not on the other prompts (except for the rounding of the model, which may depend on the batch). While a token is computed, the model is
+/// in evaluation mode and must not be used by other code.
 /// </summary>
 /// <example>
 /// <code>

@@ -164,7 +164,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     /// <summary>Computes the loss of predicting targets, without storing all logits.</summary>
     /// <param name="ids">Token ids, (batch, length) int64.</param>
-    /// <param name="targets">The token after each of <paramref name="ids"/>, (batch, length) int64; -100 where none counts.</param>
+    /// <param name="targets">The token after each of <paramref name="ids"/>, (batch, length) int64. -100 means that the position has no
+    /// target.</param>
     /// <param name="context">Padding and documents.</param>
     /// <param name="weights">
     /// The weight of each token in the mean of the cross entropy and of the z-loss of the head: (batch, length) float32, each at least 0. With null,

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Sequence;
 
 /// <summary>
-/// Stores what a model remembers of a batch of rows: keys and values, convolution inputs and state-space states, in one <see cref="MixerState"/> per
-/// mixer. The rows can have different numbers of tokens.
+/// Stores the state of a model for a batch of rows: keys and values of attention, inputs of convolutions, and state-space states, in one
+/// <see cref="MixerState"/> per mixer. The rows can have different numbers of tokens.
 /// </summary>
 /// <example>
 /// <code>
