@@ -95,7 +95,7 @@ public sealed class InsideTask : EvaluationTask
     /// <exception cref="DirectoryNotFoundException">The folder has no checkpoint.</exception>
     public InspectionHistory MeasureRun(string folder, torch.Device? device = null, CancellationToken cancellation = default)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
+        Require.NotEmpty(folder);
         string[] checkpoints = Directory.Exists(folder) ? Directory.GetDirectories(folder, "step-*") : [];
         if (checkpoints.Length == 0)
             throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a training run with checkpoints.");

@@ -26,7 +26,7 @@ public sealed record ScalingCurve(string Name, string Axis, IReadOnlyList<Scalin
     /// <param name="branches">Branches with held-out losses, of one or several seeds.</param>
     public static ScalingCurve FromBranches(string name, IEnumerable<DecayBranch> branches)
     {
-        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(branches);
         return new(name, Tokens, [.. branches.Select(branch => branch.Point).OfType<ScalingPoint>()]);
     }
