@@ -70,14 +70,14 @@ sealed class InvarianceChecks
     {
         var alone = Alone(ids);
         Trying = $"{Rows} rows at once";
-        var inBatch = probe.Run(ids);
+        var together = probe.Run(ids);
         for (int row = 0; row < Rows; row++) errors.Compare(alone[row], RowOf(together, row), Trying);
         Trying = "rows in another order";
         var reordered = probe.Run(Take(ids, order));
         for (int row = 0; row < Rows; row++) errors.Compare(alone[order[row]], RowOf(reordered, row), Trying);
         Trying = "other rows in the batch";
-        var inBatch = probe.Run(cat([Row(ids, 0), Row(others, 1), Row(others, 2)], 0));
-        errors.Compare(alone[0], RowOf(inBatch, 0), Trying);
+        var withOthers = probe.Run(cat([Row(ids, 0), Row(others, 1), Row(others, 2)], 0));
+        errors.Compare(alone[0], RowOf(withOthers, 0), Trying);
     }
 
     void Padding(LayerErrors errors)
