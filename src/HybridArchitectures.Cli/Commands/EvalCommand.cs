@@ -25,8 +25,7 @@ static class EvalCommand
             "--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.", DefaultValueFactory = _ =>
             [512, 1024] };
         var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
-        var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run, to show the course of "
-            + "training." };
+        var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };
         var command = GuardedCommand.Create("eval", "Measures a checkpoint. Every number has a standard error.",
             "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
