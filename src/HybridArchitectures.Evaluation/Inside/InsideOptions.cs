@@ -21,7 +21,7 @@ public sealed record InsideOptions
     internal void Check()
     {
         Require.InRange(Length >= 2, nameof(Length), Length, "at least 2 tokens");
-        Require.InRange(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), $"{nameof(Depths)}.Count", Depths?.Count ?? 0,,
+        Require.InRange(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), $"{nameof(Depths)}.Count", Depths?.Count ?? 0,
             "at least 1 depth, each 0 to 1");
         Require.AtLeast(Trials, 1);
         ArgumentNullException.ThrowIfNull(Inspection);

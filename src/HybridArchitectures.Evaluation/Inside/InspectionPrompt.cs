@@ -16,7 +16,7 @@ public sealed record InspectionPrompt(IReadOnlyList<int> Ids, int NeedleStart = 
         Require.InRange(Queries >= 1 && Queries <= Ids.Count, nameof(Queries), Queries, $"1 to {Ids.Count}");
         Require.InRange(NeedleLength >= 0, nameof(NeedleLength), NeedleLength, "at least 0 tokens");
         int end = Ids.Count - Queries + 1;
-        Require.InRange(NeedleStart >= 0 && NeedleStart + NeedleLength <= end, nameof(NeedleStart), NeedleStart,,
+        Require.InRange(NeedleStart >= 0 && NeedleStart + NeedleLength <= end, nameof(NeedleStart), NeedleStart,
             $"a needle of {NeedleLength} tokens within the first {end}, before or at the first query");
     }
 }
