@@ -117,7 +117,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         pages["Docs/tutorial.md"] = pages["Docs/tutorial.md"].Replace(TutorialSteps, "Duration.Steps(4)");
         var documentation = PackedPackages.Names.Select(name => XmlExamples.Read(packages.File(name), name)).ToArray();
         var examples = documentation.SelectMany(package => package.Examples).ToDictionary();
-        Assert.Empty(MostUsed.Where(type => !examples.Keys.Any(member => member == $"T:HybridArchitectures.{type}")));
+        Assert.Empty(MostUsed.Select(type => $"T:HybridArchitectures.{type}").Except(examples.Keys));
         foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces)))
             Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
