@@ -28,6 +28,6 @@ public sealed record DynamicRotaryScaling(double Factor, int OriginalContextLeng
         CheckFactor(Factor, name);
         CheckLength(OriginalContextLength, name);
         if (rotaryDimensions <= 2)
-            throw new ArgumentException($"{name} is dynamic with {rotaryDimensions} rotated channels; expected at least 3 channels", name);
+            throw Require.Unfit(name, $"{name} is dynamic with {rotaryDimensions} rotated channels", "at least 3 channels");
     }
 }

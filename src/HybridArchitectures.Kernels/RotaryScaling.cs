@@ -45,7 +45,7 @@ public abstract record RotaryScaling
         if (holds) return;
         string shown = value is IFormattable number ? number.ToString(null, CultureInfo.InvariantCulture) : value?.ToString() ?? "null";
         // named as in JSON
-        throw new ArgumentException($"{name}.{char.ToLowerInvariant(property![0])}{property[1..]} is {shown}; expected {expected}", name);
+        throw Require.Unfit(name, $"{name}.{char.ToLowerInvariant(property![0])}{property[1..]} is {shown}", $"{expected}");
     }
 
     private protected static void CheckFactor(double factor, string name) =>

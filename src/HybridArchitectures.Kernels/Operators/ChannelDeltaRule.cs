@@ -29,8 +29,7 @@ public static class ChannelDeltaRule
         {
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
             KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw new ArgumentException(
-                $"the back end of ChannelDeltaRule is {Backend}; expected Auto, LibTorch or Reference", nameof(value)),
+            _ => throw Require.Unfit(nameof(value), $"the back end of ChannelDeltaRule is {Backend}", "Auto, LibTorch or Reference"),
         };
     }
 
@@ -57,7 +56,7 @@ public static class ChannelDeltaRule
         long batch = value.size(0), length = value.size(1), heads = value.size(2), valueSize = value.size(3);
         ArgumentNullException.ThrowIfNull(key);
         if (key.dim() != 4 || key.size(3) == 0)
-            throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, length, groups, key size)", nameof(key));
+            throw Require.Unfit(nameof(key), $"key has shape {Checks.Describe(key)}", "(batch, length, groups, key size)");
         long groups = SequenceChecks.Groups(key.size(2), heads, nameof(key), "heads"), keySize = key.size(3);
         SequenceChecks.Beside(key, nameof(key), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
         SequenceChecks.Beside(query, nameof(query), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
@@ -66,7 +65,7 @@ public static class ChannelDeltaRule
         SequenceChecks.State(initialState, nameof(initialState), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
         SequenceChecks.Layout(layout, value);
         if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
-            throw new ArgumentOutOfRangeException(nameof(chunkSize), chunkSize, $"chunkSize is {chunkSize}; expected a power of two");
+            throw Require.OutOfRange(nameof(chunkSize), chunkSize, "a power of two");
         return BackendFor(value) == KernelBackend.Reference
             ? ChannelDeltaRuleReference.Forward(query, key, value, decay, strength, initialState, layout)
             : ChunkedChannelDeltaRule.Forward(query, key, value, decay, strength, initialState, layout, chunkSize);
@@ -87,7 +86,7 @@ public static class ChannelDeltaRule
         long batch = value.size(0), heads = value.size(1), valueSize = value.size(2);
         ArgumentNullException.ThrowIfNull(key);
         if (key.dim() != 3 || key.size(2) == 0)
-            throw new ArgumentException($"key has shape {Checks.Describe(key)}; expected (batch, groups, key size)", nameof(key));
+            throw Require.Unfit(nameof(key), $"key has shape {Checks.Describe(key)}", "(batch, groups, key size)");
         long groups = SequenceChecks.Groups(key.size(1), heads, nameof(key), "heads"), keySize = key.size(2);
         SequenceChecks.Beside(key, nameof(key), value, "(batch, groups, key size)", batch, groups, keySize);
         SequenceChecks.Beside(query, nameof(query), value, "(batch, groups, key size)", batch, groups, keySize);

@@ -32,9 +32,8 @@ public static class Rotary
         int rotaryDimensions, double theta, RotaryScaling? scaling = null, Device? device = null, long length = 0)
     {
         if (rotaryDimensions < 1)
-            throw new ArgumentOutOfRangeException(
-                nameof(rotaryDimensions), rotaryDimensions, $"rotaryDimensions is {rotaryDimensions}; expected at least 1");
-        Checks.Positive(theta);
+            throw Require.OutOfRange(nameof(rotaryDimensions), rotaryDimensions, "at least 1");
+        Require.Positive(theta);
         scaling?.Check(nameof(scaling), rotaryDimensions);
         var frequencies = new double[(rotaryDimensions + 1) / 2];
         for (int j = 0; j < frequencies.Length; j++) frequencies[j] = Math.Pow(theta, -2.0 * j / rotaryDimensions);
@@ -52,10 +51,10 @@ public static class Rotary
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Cosine, Tensor Sine) Table(Tensor positions, Tensor inverseFrequencies, double amplitude = 1)
     {
-        Checks.Positive(amplitude);
+        Require.Positive(amplitude);
         Checks.Type(positions, ScalarType.Int64);
         if (positions.dim() is not (1 or 2))
-            throw new ArgumentException($"positions has shape {Checks.Describe(positions)}; expected (length) or (batch, length)", nameof(positions));
+            throw Require.Unfit(nameof(positions), $"positions has shape {Checks.Describe(positions)}", "(length) or (batch, length)");
         Checks.Type(inverseFrequencies, ScalarType.Float32);
         Checks.Shape(inverseFrequencies, [-1], "one frequency per rotated pair");
         Checks.SameDevice(positions, inverseFrequencies, nameof(inverseFrequencies));
@@ -80,9 +79,9 @@ public static class Rotary
         Checks.Type(cosine, ScalarType.Float32);
         Checks.Shape(cosine, [-1, x.size(1), -1], "(1 or batch, length, rotated pairs)");
         if (cosine.size(0) != 1 && cosine.size(0) != x.size(0))
-            throw new ArgumentException($"cosine has shape {Checks.Describe(cosine)}; expected 1 or {x.size(0)} rows, as many as x", nameof(cosine));
+            throw Require.Unfit(nameof(cosine), $"cosine has shape {Checks.Describe(cosine)}", $"1 or {x.size(0)} rows, as many as x");
         if (cosine.size(2) < 1 || cosine.size(2) * 2 > x.size(3))
-            throw new ArgumentException($"cosine has {cosine.size(2)} pairs; expected 1 to {x.size(3) / 2}, half the head size of x", nameof(cosine));
+            throw Require.Unfit(nameof(cosine), $"cosine has {cosine.size(2)} pairs", $"1 to {x.size(3) / 2}, half the head size of x");
         Checks.SameShape(sine, cosine, nameof(cosine));
         Checks.Type(sine, ScalarType.Float32);
         Checks.SameDevice(cosine, x, nameof(x));

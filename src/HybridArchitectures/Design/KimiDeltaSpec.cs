@@ -128,7 +128,7 @@ public sealed record KimiDeltaSpec : MixerSpec
         // decay, what the key reads, what is written, what the query reads
         if (accounting == FlopAccounting.Paper) return 7.0 * ValueWidth * HeadSize;
         double states = 6.0 * ValueWidth * HeadSize;
-        if (seen.TextLength is not { } length) return states;
+        if (seen.RowLength is not { } length) return states;
         return Heads * (double)Math.Min(ChunkSize, length) * (5.0 * HeadSize + 3.0 * ValueHeadSize) + states;
     }
 

@@ -113,7 +113,7 @@ public sealed record LatentAttentionSpec : MixerSpec
     public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
     {
         // a decoding step compares queries with the compressed vectors themselves, and does not expand those of earlier tokens
-        bool isStep = seen.TextLength is null && accounting != FlopAccounting.Paper;
+        bool isStep = seen.RowLength is null && accounting != FlopAccounting.Paper;
         double perPair = isStep ? 2.0 * KeyValueRank + SharedKeySize : (double)KeySize + ValueHeadSize;
         return 2.0 * Heads * perPair * seen.Count();
     }

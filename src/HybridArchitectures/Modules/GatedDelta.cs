@@ -67,20 +67,22 @@ public sealed class GatedDelta : Mixer
         var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
 
         context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
-        Tensor mixing;
-        if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
-        {
-            mixing = recurrent.EachToken(length, 1, context,
-                token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
-                value.select(1, token), decay.select(1, token), strength.select(1, token)));
-        }
-        else
-        {
-            (mixing, var final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
-            recurrent?.Scan.copy_(final);
-        }
+        var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
         return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+    }
+
+    // single tokens update the state in place; longer passes run the chunked rule and store its final state
+    Tensor Mix(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, RecurrentState? recurrent, SequenceContext context)
+    {
+        long length = query.size(1);
+        if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+            return recurrent.EachToken(length, 1, context,
+                token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
+                    value.select(1, token), decay.select(1, token), strength.select(1, token)));
+        var (mixing, final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
+        recurrent?.Scan.copy_(final);
+        return mixing;
     }
 
     /// <inheritdoc/>

@@ -48,7 +48,7 @@ public sealed class KimiDelta : Mixer
         {
             null => null,
             RecurrentState own => own,
-            _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of Kimi delta attention", nameof(state)),
+            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of Kimi delta attention"),
         };
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, query, key, value, strength, decayDown, gateDown);

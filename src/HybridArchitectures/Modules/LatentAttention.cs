@@ -69,7 +69,7 @@ public sealed class LatentAttention : Mixer
         {
             case null: positions = context.FullAttentionPositions(); break;
             case KeyValueState all: (compressed, shared, positions) = all.Append(compressed, shared, context); break;
-            default: throw new ArgumentException($"a {state.GetType().Name} is not the state of latent attention", nameof(state));
+            default: throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of latent attention");
         }
         var attended = state is not null && length <= FewTokens && IsPlain(latentUp)
             ? AttendCompressed(ownQueries, sharedQueries, compressed, shared, positions)

@@ -30,7 +30,6 @@ public class LineTests
         ["src/HybridArchitectures/Checkpoints/GraniteFamily.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Checkpoints/JambaFamily.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Checkpoints/NemotronHFamily.cs"] = "the mapping of one configuration",
-        ["src/HybridArchitectures/Checkpoints/Qwen3NextFamily.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Checkpoints/Zamba2Family.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Storage/ParallelRead.cs"] = "two local functions share a lock and a position",
         ["tests/Conformance/ConformanceTrajectory.cs"] = "one trajectory in order",
