@@ -1,10 +1,12 @@
 using System.CommandLine;
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Training;
+using HybridArchitectures.Cli.Inputs;
+using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid sweep</c>: designs x seeds, trained and measured.</summary>
+/// <summary><c>hybrid sweep</c>: trains and measures designs with several seeds.</summary>
 static class SweepCommand
 {
     public static Command Create()
@@ -12,11 +14,13 @@ static class SweepCommand
         var file = new Argument<string?>(
             "file") { Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.yaml --kind sweep' writes one to begin with.",
             Arity = ArgumentArity.ZeroOrOne };
-        var schema = new Option<bool>("--schema") { Description = "Writes the JSON schema of the file instead." };
-        var merge = new Option<string[]>("--merge") { Description = "Adds the runs of these folders, of other machines, to the sweep's folder first.",
+        var schema = new Option<bool>("--schema") { Description = "Prints the JSON schema of the file instead." };
+        var merge = new Option<string[]>(
+            "--merge") { Description = "Adds the runs of these folders of other machines to the folder of the sweep first.",
             AllowMultipleArgumentsPerToken = true };
-        var command = CommandTree.Command("sweep", "Trains and measures designs with several seeds. Ctrl-C saves; the same command goes on, and "
-            + "does nothing when all is done.", "sweep.yaml");
+        var command = GuardedCommand.Create(
+            "sweep", "Trains and measures designs with several seeds. Ctrl-C saves and stops. The same command continues, "
+            + "and does nothing if the sweep is complete.", "sweep.yaml");
         command.Add(file);
         command.Add(schema);
         command.Add(merge);
@@ -44,7 +48,7 @@ static class SweepCommand
         SweepTable.Write(result);
         if (!result.IsComplete)
         {
-            Terminal.Line($"not complete; the same command goes on");
+            Terminal.Line($"not complete; the same command continues");
             return signals.Token.IsCancellationRequested ? ExitCode.Interrupted : ExitCode.Found;
         }
         Terminal.Line($"complete in {options.Folder}; next: hybrid report {options.Folder}");

@@ -1,15 +1,15 @@
 using System.Text.Json;
 using System.Text.Json.Schema;
 using System.Text.Json.Serialization;
-using HybridArchitectures.Evaluation;
-using HybridArchitectures.Training;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Training.Running;
 
-namespace HybridArchitectures.Cli;
+namespace HybridArchitectures.Cli.Inputs;
 
 /// <summary>A sweep as a readable file of JSON or YAML. <c>hybrid sweep --schema</c> writes its schema.</summary>
 sealed class SweepFile
 {
-    // settable, not init-only: a generated contract keeps the defaults of those alone
+    // settable, not init-only: a generated JSON contract keeps the defaults of settable properties only
 
     [JsonPropertyName("$schema")]
     public string? Schema { get; set; }
@@ -42,7 +42,7 @@ sealed class SweepFile
 
     public IReadOnlyList<string> Tasks { get; set; } = ["held-out"];
 
-    /// <summary>Gets a sweep to begin with.</summary>
+    /// <summary>Gets an example of a sweep.</summary>
     public static string Example => """
         {
           "folder": "runs/sweep",
@@ -99,7 +99,7 @@ sealed class SweepFile
     public static SweepFile Read(string path)
     {
         if (!File.Exists(path)) throw new FileNotFoundException($"file is '{path}'; expected the file of a sweep. 'hybrid new {path} --kind sweep' "
-            + $"writes one to begin with.", path);
+            + $"writes an example.", path);
         var yaml = IsYaml(path) ? YamlDocument.Read(path) : null;
         try
         {
@@ -138,7 +138,7 @@ sealed class SweepFile
         _ => "a list, or keys and values",
     };
 
-    /// <summary>Creates the sweep's options over data that stays the caller's.</summary>
+    /// <summary>Creates the options of the sweep. The caller still owns the data.</summary>
     public SweepOptions ToOptions(TextData text)
     {
         IReadOnlyList<SweepDesign> designs = [.. Designs.Select(item =>
