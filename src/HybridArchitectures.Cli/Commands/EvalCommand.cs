@@ -51,7 +51,7 @@ static class EvalCommand
     static TaskResult History(string folder, string[] tasks, TaskSettings settings)
     {
         if (tasks is not ["inside"])
-            throw Require.Unfit(null, $"--task is {string.Join(", ", tasks)} with --checkpoints", "the task inside alone");
+            throw Require.Unfit(null, $"--task is {string.Join(", ", tasks)} with --checkpoints", "--task inside alone");
         return TaskArgument.Inside(settings).MeasureRun(folder).ToTaskResult();
     }
 
