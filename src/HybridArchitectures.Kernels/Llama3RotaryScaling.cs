@@ -7,9 +7,9 @@ namespace HybridArchitectures.Kernels;
 /// linearly in frequency.
 /// </summary>
 /// <param name="Factor">The factor of slow waves (<c>factor</c>), for example 32 in Llama 3.2, at least 1.</param>
-/// <param name="LowFrequencyFactor"><c>low_freq_factor</c>, for example 1, above 0.</param>
-/// <param name="HighFrequencyFactor"><c>high_freq_factor</c>, for example 4, above the low one.</param>
-/// <param name="OriginalContextLength"><c>original_max_position_embeddings</c> in tokens, for example 8192.</param>
+/// <param name="LowFrequencyFactor">The setting <c>low_freq_factor</c>, for example 1, above 0.</param>
+/// <param name="HighFrequencyFactor">The setting <c>high_freq_factor</c>, for example 4, above the low one.</param>
+/// <param name="OriginalContextLength">The setting <c>original_max_position_embeddings</c> in tokens, for example 8192.</param>
 public sealed record Llama3RotaryScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalContextLength)
     : RotaryScaling
 {

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>Represents a design of a sweep.</summary>
 /// <param name="Name">The name in tables, unique in the sweep.</param>
-/// <param name="Design">The design.</param>
+/// <param name="Design">The design to train.</param>
 /// <param name="LearningRate">The peak learning rate, or null for that of the sweep.</param>
 /// <param name="Family">
 /// The family of designs of several sizes to which it belongs, for scaling fits over parameters and FLOPs. The default, null, means none.

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>Contains a run of a sweep, as stored in its folder.</summary>
 /// <param name="Folder">The folder of the run.</param>
-/// <param name="Settings">The settings.</param>
+/// <param name="Settings">The settings of the run.</param>
 /// <param name="Training">The result of the training, or null while it is not complete.</param>
 /// <param name="Tasks">The results of the complete tasks.</param>
 public sealed record SweepRun(string Folder, SweepRunSettings Settings, SweepTraining? Training, IReadOnlyList<TaskResult> Tasks)

@@ -4,8 +4,8 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 
 /// <summary>Contains the settings of a run (<c>run.json</c>).</summary>
 /// <param name="Name">The name of the design in the sweep.</param>
-/// <param name="Seed">The seed.</param>
-/// <param name="Design">The design.</param>
+/// <param name="Seed">The seed of the run.</param>
+/// <param name="Design">The design of the model.</param>
 /// <param name="Options">The training options as text.</param>
 /// <param name="LearningRate">The peak learning rate.</param>
 /// <param name="ContextLength">The context length of training in tokens.</param>

@@ -4,7 +4,7 @@ using System.Text;
 namespace HybridArchitectures.Evaluation.Tasks;
 
 /// <summary>Contains a table of numbers that is drawn in colours, such as accuracy by length and depth.</summary>
-/// <param name="Title">The title.</param>
+/// <param name="Title">The title of the table.</param>
 /// <param name="RowTitle">The quantity that differs between rows.</param>
 /// <param name="Rows">The label of each row, from top to bottom.</param>
 /// <param name="ColumnTitle">The quantity that differs between columns.</param>

@@ -11,14 +11,14 @@ static class SavedStateMemory
 
     const long MaxSavedBytes = 2L << 30;
 
-    /// <summary>Of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
+    /// <summary>Counts the bytes of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
     public static double Logits(double tokens, long classes, long width, int elementSize, GpuLimits gpu) =>
         tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, gpu.Multiprocessors) + 4 * sizeof(float));
 
-    /// <summary>Of <see cref="Kernels.Operators.SelectiveScan"/>.</summary>
+    /// <summary>Counts the bytes of <see cref="Kernels.Operators.SelectiveScan"/> per token.</summary>
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
 
-    /// <summary>Of <see cref="Kernels.Operators.StateSpaceDual"/>, whose chunks on CUDA are as long as the GPU's shared memory allows.</summary>
+    /// <summary>Counts the bytes of <see cref="Kernels.Operators.StateSpaceDual"/>. On CUDA, chunks are as long as shared memory allows.</summary>
     /// <param name="heads">Heads.</param>
     /// <param name="headSize">Channels of a head.</param>
     /// <param name="groups">Groups of heads.</param>

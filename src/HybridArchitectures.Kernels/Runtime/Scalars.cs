@@ -24,7 +24,7 @@ public static class Scalars
     /// <summary>The integer 2.</summary>
     public static readonly Scalar Two = 2L.ToScalar();
 
-    /// <summary>Minus infinity.</summary>
+    /// <summary>The number minus infinity.</summary>
     public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
 
     /// <summary>

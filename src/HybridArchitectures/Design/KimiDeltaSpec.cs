@@ -69,7 +69,7 @@ public sealed record KimiDeltaSpec : MixerSpec
     [JsonIgnore]
     public int ConvolutionChannels => 2 * KeyWidth + ValueWidth;
 
-    /// <summary>Gets <c>K</c>.</summary>
+    /// <summary>Gets the letter <c>K</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "K";
 

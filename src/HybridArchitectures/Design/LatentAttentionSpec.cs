@@ -62,7 +62,7 @@ public sealed record LatentAttentionSpec : MixerSpec
     [JsonIgnore]
     public int ExpandedWidth => Heads * (HeadSize + ValueHeadSize);
 
-    /// <summary>Gets <c>A</c>.</summary>
+    /// <summary>Gets the letter <c>A</c>.</summary>
     [JsonIgnore]
     public override string Symbol => "A";
 

@@ -9,10 +9,10 @@ public enum MixerColor
     /// <summary>Attention over a sliding window.</summary>
     Window,
 
-    /// <summary>Mamba-1.</summary>
+    /// <summary>The colour of Mamba-1.</summary>
     Mamba1,
 
-    /// <summary>Mamba-2.</summary>
+    /// <summary>The colour of Mamba-2.</summary>
     Mamba2,
 
     /// <summary>A gated delta net.</summary>
@@ -24,7 +24,7 @@ public enum MixerColor
     /// <summary>Multi-head latent attention.</summary>
     LatentAttention,
 
-    /// <summary>A convolution.</summary>
+    /// <summary>The colour of convolutions.</summary>
     Convolution,
 
     /// <summary>A custom mixer.</summary>

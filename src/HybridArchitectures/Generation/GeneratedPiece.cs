@@ -2,7 +2,7 @@ namespace HybridArchitectures.Generation;
 
 /// <summary>Contains one generated token of one row, and the text that is certain after it.</summary>
 /// <param name="Row">The row of the batch.</param>
-/// <param name="Id">The token.</param>
+/// <param name="Id">The id of the token.</param>
 /// <param name="Text">
 /// Complete characters, often none. Bytes of an incomplete character, and text that may be the beginning of a stop string, are delayed until they are
 /// certain.

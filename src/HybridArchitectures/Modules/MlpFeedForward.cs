@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Computes down(activation(up(x))).</summary>
+/// <summary>Computes the feed-forward down(activation(up(x))).</summary>
 public sealed class MlpFeedForward : FeedForward
 {
     readonly MlpSpec spec;

@@ -4,10 +4,10 @@ namespace HybridArchitectures.Review;
 
 /// <summary>Represents a finding of a review.</summary>
 /// <param name="Rule">The id of the rule.</param>
-/// <param name="Severity">The severity.</param>
+/// <param name="Severity">The severity of the problem.</param>
 /// <param name="Layer">The position of the block, counted from 1, or of the first of several blocks. Null means the whole design.</param>
-/// <param name="Message">The problem.</param>
-/// <param name="Evidence">The evidence.</param>
+/// <param name="Message">The problem in words.</param>
+/// <param name="Evidence">The evidence with its source.</param>
 /// <param name="Remedy">The fix, for all layers together.</param>
 public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Remedy Remedy)
 {

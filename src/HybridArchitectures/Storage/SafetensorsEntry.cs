@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Storage;
 
 /// <summary>Describes one tensor of a <see cref="SafetensorsFile"/>, as in its header.</summary>
-/// <param name="Name">The name.</param>
+/// <param name="Name">The name of the tensor.</param>
 /// <param name="Type">The dtype in the file.</param>
 /// <param name="Shape">The shape. Empty for a single number.</param>
 /// <param name="Offset">The offset of the first byte from the start of the file.</param>

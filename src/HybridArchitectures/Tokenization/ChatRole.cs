@@ -6,7 +6,7 @@ public enum ChatRole
     /// <summary>The instructions before the conversation.</summary>
     System,
 
-    /// <summary>The user.</summary>
+    /// <summary>The user who asks.</summary>
     User,
 
     /// <summary>The model that answers.</summary>

@@ -3,7 +3,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Verification;
 
 /// <summary>Represents the result of one check.</summary>
-/// <param name="Invariance">The check.</param>
+/// <param name="Invariance">The invariance that was checked.</param>
 /// <param name="MaxError">
 /// The maximum error of any layer, relative to the maximum output of that layer. Infinite if a pass failed or returned values that are not finite.
 /// </param>
