@@ -105,6 +105,8 @@ public sealed class SweepReportTests : IDisposable
         Assert.Contains("<td>2.0000 <span class=\"soft\">[2.0000, 2.0000]</span> times the training tokens</td>", html);
         Assert.Contains("<td>1.0000 <span class=\"soft\">[1.0000, 1.0000]</span></td><td>0.5000", html);
         Assert.DoesNotContain("short", html);
+        // the hybrid has its colour, and a name that is no design another one
+        Assert.Equal([3, 2], report.Fits.Single().Select(curve => curve.Index));
         report.Write(Path.Combine(folder.Path, "scaling"));
         XElement.Parse(File.ReadAllText(Path.Combine(folder.Path, "scaling", "scaling-training-tokens.svg")));
         Assert.DoesNotContain("<h2>Scaling</h2>", new SweepReport(Result).ToHtml());

@@ -75,7 +75,7 @@ static class SweepPictures
         var all = curves.SelectMany(curve => curve.Points).ToArray();
         // the first steps of training would press all else flat
         double[] losses = [.. all.Select(point => point.Y).Where(double.IsFinite).Order()];
-        double top = losses.Length == 0 ? 1 : losses[(int)(0.98 * (losses.Length - 1))];
+        double top = losses.Length == 0 ? 1 : losses[(int)Math.Ceiling(0.98 * (losses.Length - 1))];
         var frame = new ChartFrame(Width, Height, all.Select(point => point.X), all.Select(point => Math.Min(top, point.Y)));
         var lines = curves.Where(curve => curve.Points.Count > 0).Select(Shape (curve) => new Shape.Curve(
             [.. curve.Points.Where(point => double.IsFinite(point.Y)).Select(point => (frame.X(point.X), frame.Y(point.Y)))], RunLook.At(curve.Index)

@@ -51,10 +51,14 @@ public sealed class SweepReport
     // the fits by axis; curves that cannot be fitted are left out
     internal IReadOnlyList<IGrouping<string, FittedCurve>> Fits => fits ??= [.. ScalingCurve.FromSweep(Result).Concat(Scaling)
         .Where(curve => curve.CanFit).GroupBy(curve => curve.Axis)
-        .SelectMany(axis => axis.Select((curve, index) => new FittedCurve(curve, ScalingFit.Fit(curve.Points), index)))
+        .SelectMany(axis => axis.Select((curve, index) => new FittedCurve(curve, ScalingFit.Fit(curve.Points), ColourOf(curve, index))))
         .GroupBy(fitted => fitted.Curve.Axis)];
 
-    internal int Colours => Math.Max(Result.Designs.Count, Fits.Select(axis => axis.Count()).DefaultIfEmpty(0).Max());
+    // a curve of a design has the colour of the design
+    int ColourOf(ScalingCurve curve, int index) => Result.Designs.ToList().IndexOf(curve.Name) is >= 0 and var design ? design
+        : Result.Designs.Count + index;
+
+    internal int Colours => Math.Max(Result.Designs.Count, 1 + Fits.SelectMany(axis => axis.Select(curve => curve.Index)).DefaultIfEmpty(0).Max());
 
     IReadOnlyList<IGrouping<string, FittedCurve>>? fits;
 
