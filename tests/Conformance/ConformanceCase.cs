@@ -159,7 +159,8 @@ sealed class ConformanceCase : IDisposable
                 // the reference keeps one input more than the next step needs
                 "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1),
                 (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
-                "recurrent_states" => Scaled(right, ((RecurrentState)recurrent!).Scan),
+                "recurrent_states" => Scaled(right,
+                    recurrent is LinearAttentionState linear ? linear.Memory.transpose(2, 3) : ((RecurrentState)recurrent!).Scan),
                 _ => throw new InvalidDataException($"nothing to compare {entry.Name} with"),
             });
         }
@@ -302,8 +303,8 @@ sealed class ConformanceCase : IDisposable
                 if (files.Sum(file => file.Entries.Count) != kept.Length) throw new InvalidDataException("another number of tensors was written");
                 // names, and with them shapes, may be the published ones where the file has those that the reference saves
                 return kept.All(entry => files.Any(file => file.Contains(entry.Name) && file[entry.Name].Shape.SequenceEqual(entry.Shape)))
-                    ? Largest(kept.Select(entry =>
-                        Difference(original.Read(entry.Name), files.Single(file => file.Contains(entry.Name)).Read(entry.Name))).ToArray())
+                    ? Largest(kept.Select(entry => Written(entry.Name,
+                        Difference(original.Read(entry.Name), files.Single(file => file.Contains(entry.Name)).Read(entry.Name)))).ToArray())
                     : Reread(model, written);
             }
             finally
@@ -316,6 +317,12 @@ sealed class ConformanceCase : IDisposable
             place.Delete(recursive: true);
         }
     }
+
+    // tables of decays between 0 and 1 that follow from the configuration are computed again, with float32's rounding; weights are copied
+    static double Written(string name, double error) => IsTable(name) && error <= 2e-7 ? 0 : error;
+
+    static bool IsTable(string name) => new[] { ".slope_rate", ".query_decay", ".key_decay", ".diagonal_decay" }
+        .Any(end => name.EndsWith(end, StringComparison.Ordinal));
 
     static double Reread(HybridLanguageModel model, string written)
     {

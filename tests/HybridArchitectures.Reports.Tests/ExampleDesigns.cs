@@ -53,7 +53,7 @@ static class ExampleDesigns
     /// <summary>A user's mixer.</summary>
     public sealed record LinearAttentionSpec(int Features) : CustomMixerSpec
     {
-        public override string Symbol => "L";
+        public override string Symbol => "Q";
 
         public override long CountParameters(int width) => 4L * width * Features;
 

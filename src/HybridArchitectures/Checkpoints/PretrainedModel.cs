@@ -164,7 +164,8 @@ public static class PretrainedModel
         long[]? Stored(string name) => actual.TryGetValue(name, out string? spelled) ? [.. files.Tensors[spelled][spelled].Shape] : null;
         var rules = RulesOf(family, model.Design, state, Stored);
         var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
-        var missing = wanted.Where(name => !actual.ContainsKey(name)).ToArray();
+        rules = [.. rules.Where(rule => !rule.IsComputed)];
+        var missing = rules.Select(rule => rule.File).Distinct().Where(name => !actual.ContainsKey(name)).ToArray();
         var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value)
             .ToArray();
         var misshapen = new List<string>();
@@ -211,7 +212,7 @@ public static class PretrainedModel
         var (family, _) = Express(design, modelType);
         var spelled = like.Entries.ToDictionary(entry => family.Canonical(entry.Name), entry => entry, StringComparer.Ordinal);
         long[]? Stored(string name) => spelled.TryGetValue(name, out var entry) ? [.. entry.Shape] : null;
-        return RulesOf(family, design, state, Stored).ToDictionary(
+        return RulesOf(family, design, state, Stored).Where(rule => !rule.IsComputed).ToDictionary(
             rule => spelled.TryGetValue(rule.File, out var entry) ? entry.Name : rule.File, rule => rule.Gather(state));
     }
 
@@ -226,7 +227,8 @@ public static class PretrainedModel
         ArgumentNullException.ThrowIfNull(design);
         ArgumentNullException.ThrowIfNull(state);
         var (family, _) = Express(design, modelType);
-        return family.Tensors(design).SelectMany(choice => choice.Forms[0]).ToDictionary(rule => rule.File, rule => rule.Gather(state));
+        return family.Tensors(design).SelectMany(choice => choice.Forms[0]).Where(rule => !rule.IsComputed)
+            .ToDictionary(rule => rule.File, rule => rule.Gather(state));
     }
 
     /// <summary>Saves a model as a checkpoint of a family. The folder appears, or replaces an earlier one, when it is complete.</summary>

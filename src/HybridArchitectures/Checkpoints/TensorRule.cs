@@ -13,6 +13,19 @@ namespace HybridArchitectures.Checkpoints;
 /// </param>
 sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimension = 0, bool IsFilter = false, long[]? Stored = null)
 {
+    readonly Func<Tensor>? compute;
+
+    /// <summary>
+    /// Returns the rule of a tensor that follows from the configuration. It is written, and it need not be in a file that is read.
+    /// </summary>
+    public static TensorRule Computed(string file, long[] shape, Func<Tensor> compute) => new(file, [], Stored: shape, compute);
+
+    TensorRule(string file, IReadOnlyList<TensorPart> parts, long[] Stored, Func<Tensor> compute) : this(file, parts, Stored: Stored) =>
+        this.compute = compute;
+
+    /// <summary>Gets whether the tensor follows from the configuration.</summary>
+    public bool IsComputed => compute is not null;
+
     /// <summary>Returns the shape that the file must have.</summary>
     public long[] Shape(IReadOnlyDictionary<string, Tensor> state)
     {
@@ -29,6 +42,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     /// </summary>
     public bool TryFill(SafetensorsFile file, string name, IReadOnlyDictionary<string, Tensor> state)
     {
+        if (IsComputed) return true;
         if ((Dimension != 0 && Parts.Count > 1) || Parts.Any(part => part.Rows is { Groups: > 1 })) return false;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -57,6 +71,7 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        if (compute is not null) return compute().MoveToOuterDisposeScope();
         var parts = Parts.Select(part => part.Join(state).detach()).ToArray();
         var whole = parts.Length == 1 ? parts[0].alias() : cat(parts, Dimension);
         if (Stored is not null) whole = whole.reshape(Stored);

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// Describes one block: an RMSNorm and a mixer, and an RMSNorm and a feed-forward. Each half is added to the residual stream. One of the halves can
-/// be absent. The norms can also follow mixer and feed-forward, see <see cref="Norms"/>.
+/// be absent. The norms can also have other positions, see <see cref="Norms"/>.
 /// </summary>
 public sealed record BlockSpec
 {
@@ -30,6 +30,12 @@ public sealed record BlockSpec
 
     /// <summary>Gets or sets the multiplier of the outputs that mixer and feed-forward add to the residual stream. The default is 1.</summary>
     public double ResidualScale { get; init; } = 1;
+
+    /// <summary>
+    /// Gets or sets separate multipliers of the residual stream and of the two outputs. The default, null, means 1 for the stream and
+    /// <see cref="ResidualScale"/> for both outputs.
+    /// </summary>
+    public ResidualScales? Scales { get; init; }
 
     /// <summary>
     /// Gets the block in pattern notation. The feed-forward is marked as in a design with dense feed-forwards and mixtures of experts.
@@ -62,5 +68,8 @@ public sealed record BlockSpec
         Require.Defined(Norms, "norms");
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.Positive(ResidualScale, "residualScale");
+        Require.That(Scales is null || ResidualScale == 1, "residualScale", ResidualScale, "1 with separate scales");
+        Scales?.Check();
+        Require.That(Shared is null || Norms == NormPlacement.Before, "norms", Norms, "Before in a block that uses a shared transformer");
     }
 }

@@ -24,6 +24,9 @@ public enum MixerColor
     /// <summary>Multi-head latent attention.</summary>
     LatentAttention,
 
+    /// <summary>The colour of lightning attention.</summary>
+    LightningAttention,
+
     /// <summary>The colour of convolutions.</summary>
     Convolution,
 

@@ -16,6 +16,7 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(GatedDeltaSpec), "gatedDelta")]
 [JsonDerivedType(typeof(KimiDeltaSpec), "kimiDelta")]
 [JsonDerivedType(typeof(LatentAttentionSpec), "latentAttention")]
+[JsonDerivedType(typeof(LightningAttentionSpec), "lightningAttention")]
 public abstract record MixerSpec
 {
     private protected MixerSpec() { }

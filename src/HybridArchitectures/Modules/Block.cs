@@ -9,15 +9,17 @@ namespace HybridArchitectures.Modules;
 /// <summary>
 /// Represents one layer: x + s mixer(norm(x)), then x + s feedForward(norm(x)), where s is the residual scale. Either part can be absent. If the
 /// block uses a shared transformer, its output is added to the input of the mixer: x + s mixer(norm(x + shared(x))). With
-/// <see cref="NormPlacement.After"/>, the layer is x + s norm(mixer(x)), then x + s norm(feedForward(x)).
+/// <see cref="NormPlacement.After"/>, the layer is x + s norm(mixer(x)), then x + s norm(feedForward(x)). With <see cref="NormPlacement.Stream"/>, it
+/// is x + s mixer(x) of x = norm(x), then the same with the feed-forward. <see cref="BlockSpec.Scales"/> also multiplies the first term.
 /// </summary>
 public sealed class Block : HybridModule
 {
-    readonly double residualScale;
+    readonly NormPlacement norms;
+    readonly ResidualScales scales;
     readonly int width;
     readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
     readonly SharedTransformerAdapter? shared;
-    readonly bool isCustom, normsFollow;
+    readonly bool isCustom;
 
     /// <summary>Creates a block.</summary>
     /// <param name="factory">Creates the parameters.</param>
@@ -28,8 +30,8 @@ public sealed class Block : HybridModule
         ArgumentNullException.ThrowIfNull(factory);
         ArgumentNullException.ThrowIfNull(spec);
         width = factory.Width;
-        residualScale = spec.ResidualScale;
-        normsFollow = spec.Norms == NormPlacement.After;
+        norms = spec.Norms;
+        scales = spec.Scales ?? new(1, spec.ResidualScale, 1, spec.ResidualScale);
         if (spec.Shared is { } use)
         {
             if (transformers is null || use.Transformer >= transformers.Count)
@@ -76,10 +78,10 @@ public sealed class Block : HybridModule
         ModuleChecks.Input(x, width, context);
         using var scope = NewDisposeScope();
         var stream = x;
-        var scale = residualScale == 1 ? Scalars.One : Scalars.From(residualScale);
         if (Mixer is not null)
         {
-            var (entering, own) = (stream, state);
+            Tensor? entering = null;
+            var own = state;
             if (shared is not null)
             {
                 var both = state switch
@@ -91,19 +93,32 @@ public sealed class Block : HybridModule
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }
-            stream = stream.add(Normed(mixerNorm!, entering, x => Mix(x, context, own)), scale);
+            stream = Half(stream, entering, mixerNorm!, x => Mix(x, context, own), scales.MixerStream, scales.MixerOutput);
         }
-        if (FeedForward is not null) stream = stream.add(Normed(feedForwardNorm!, stream, x => FeedForward.Forward(x, context)), scale);
+        if (FeedForward is not null)
+            stream = Half(stream, null, feedForwardNorm!, x => FeedForward.Forward(x, context), scales.FeedForwardStream, scales.FeedForwardOutput);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 
-    Tensor Normed(RootMeanSquareNorm norm, Tensor x, Func<Tensor, Tensor> half) => normsFollow ? norm.Forward(half(x)) : half(norm.Forward(x));
+    // a half of the block; entering, if given, is normed instead of the stream
+    Tensor Half(Tensor stream, Tensor? entering, RootMeanSquareNorm norm, Func<Tensor, Tensor> half, double streamScale, double outputScale)
+    {
+        if (norms == NormPlacement.Stream) stream = norm.Forward(stream);
+        var output = norms switch
+        {
+            NormPlacement.Before => half(norm.Forward(entering ?? stream)),
+            NormPlacement.After => norm.Forward(half(entering ?? stream)),
+            _ => half(stream),
+        };
+        return Scaled(stream, streamScale).add(output, outputScale == 1 ? Scalars.One : Scalars.From(outputScale));
+    }
 
     /// <summary>
     /// Gets whether <see cref="Step"/> can be used: the sums of the block are plain, so that each can be computed together with the norm that follows
     /// it.
     /// </summary>
-    internal bool HasPlainSums => residualScale == 1 && shared is null && !isCustom && !normsFollow && (Mixer is not null || FeedForward is not null);
+    internal bool HasPlainSums => norms == NormPlacement.Before && scales == new ResidualScales(1, 1, 1, 1) && shared is null && !isCustom
+        && (Mixer is not null || FeedForward is not null);
 
     /// <summary>
     /// Computes the block in a decoding step without a gradient. It takes the residual stream and the value that is still to be added to it, and

@@ -17,6 +17,7 @@ static class ModuleCatalogue
         ShortConvolutionSpec convolution => new ShortConvolution(factory, convolution),
         GatedDeltaSpec delta => new GatedDelta(factory, delta),
         KimiDeltaSpec kimi => new KimiDelta(factory, kimi),
+        LightningAttentionSpec lightning => new LightningAttention(factory, lightning),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),
         _ => throw Require.Unfit(nameof(spec), $"spec is a {spec.GetType().Name}",

@@ -18,7 +18,8 @@ public class MixerCompletenessTests
         new AttentionSpec { Heads = 4 }, new AttentionSpec { Heads = 4, Window = 8, Sinks = 1 }, new Mamba1Spec(),
         new Mamba2Spec { HeadSize = 8, StateSize = 16 },
         new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 8 }, new KimiDeltaSpec { Heads = 2 },
-        new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, SharedKeySize = 6 }, new ShortConvolutionSpec(),
+        new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, SharedKeySize = 6 }, new LightningAttentionSpec { Heads = 2 },
+        new ShortConvolutionSpec(),
         new IntraHybridSpec { Attention = new AttentionSpec { Heads = 4 }, StateSpace = new Mamba2Spec { HeadSize = 8, StateSize = 16 } },
     ];
 

@@ -105,6 +105,10 @@ static class TinyDesigns
         Of("norms after", Block(Attention with { QkNorm = true, QkNormAcrossHeads = true, Window = 6 }) with { Norms = NormPlacement.After },
             Block(Delta with { NegativeEigenvalues = true, GatedNormEpsilon = 1e-3 }),
             Block(Mamba2, Experts) with { Norms = NormPlacement.After, ResidualScale = 0.7 }),
+        Of("lightning attention", Block(new LightningAttentionSpec { Heads = 3, HeadSize = 6, ChunkSize = 8 }) with
+            { Norms = NormPlacement.Stream, Scales = new(0.9, 1.2, 1.1, 0.7) },
+            Block(Attention) with { Norms = NormPlacement.Stream, Scales = new(1.3, 0.8, 1, 1) },
+            Block(new LightningAttentionSpec { Heads = 2, DecayScale = 0.3, Activation = Activation.Relu })),
         Of("scaled positions", Block(Attention with { Rotary = Scaled(new LinearRotaryScaling(2)) }),
             Block(Attention with { Rotary = Scaled(new YarnRotaryScaling { Factor = 4, OriginalContextLength = 16 }) }),
             Block(Attention with { Rotary = Scaled(new ProportionalRotaryScaling(2, 0.7)) }),

@@ -24,6 +24,7 @@ public class ModuleRefusalTests
         ["Mamba-2"] = factory => new Mamba2(factory, Example.Blocks[1].Mixer as Mamba2Spec ?? throw new InvalidOperationException()),
         ["gated delta"] = factory => new GatedDelta(factory, new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 8, ValueHeadSize = 8 }),
         ["Kimi delta"] = factory => new KimiDelta(factory, (KimiDeltaSpec)new KimiDeltaSpec { Heads = 4 }.Resolve(Width)),
+        ["lightning attention"] = factory => new LightningAttention(factory, new LightningAttentionSpec { Heads = 4, HeadSize = 8 }),
         ["latent attention"] = factory => new LatentAttention(factory,
             (LatentAttentionSpec)new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, Rotary = new() }.Resolve(Width)),
         ["short convolution"] = factory => new ShortConvolution(factory, new ShortConvolutionSpec()),

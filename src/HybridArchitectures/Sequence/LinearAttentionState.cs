@@ -1,0 +1,24 @@
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Sequence;
+
+/// <summary>Represents the state of linear attention. Its size does not grow with the length.</summary>
+public sealed class LinearAttentionState : MixerState
+{
+    /// <summary>Creates an empty state.</summary>
+    /// <param name="memory">Zeros, (batch, heads, value head size, key head size), float32 (float64 with float64 activations).</param>
+    public LinearAttentionState(Tensor memory)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        Memory = memory.DetachFromDisposeScope();
+    }
+
+    /// <summary>Gets the sum of the decayed products of values and keys, (batch, heads, value head size, key head size).</summary>
+    public Tensor Memory { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Tensor> Tensors => [Memory];
+
+    /// <inheritdoc/>
+    public override MixerState Select(Tensor rows) => new LinearAttentionState(Rows(Memory, rows));
+}
