@@ -1,4 +1,6 @@
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
@@ -7,7 +9,7 @@ namespace HybridArchitectures.Kernels.Tests;
 public sealed class GatedDeltaRuleOperator : SequenceOperator
 {
     // heads, value size, groups, key size
-    static readonly (long H, long V, long G, long K)[] Sizes = [(4, 10, 2, 8), (3, 5, 3, 7), (2, 16, 1, 32), (5, 1, 1, 1)];
+    static readonly (long H, long V, long G, long K)[] Sizes = [(4, 10, 2, 8), (3, 5, 3, 7), (2, 16, 1, 32), (5, 1, 1, 1), (4, 24, 2, 16)];
 
     public override int Variants => Sizes.Length;
 
@@ -17,10 +19,16 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
 
     public override KernelBackend BackendFor(Tensor x) => GatedDeltaRule.BackendFor(x);
 
-    public override Tensors Inputs(long batch, long length, int variant = 0)
+    // tensor cores take states and errors rounded to bfloat16: 2^-9 each
+    public override double StateTolerance(Tensor output) =>
+        output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? 4e-3 : Tolerance;
+
+    public override Tensors Inputs(long batch, long length, int variant = 0) =>
+        Inputs(batch, length, Sizes[variant].H, Sizes[variant].V, Sizes[variant].G, Sizes[variant].K);
+
+    public static Tensors Inputs(long batch, long length, long h, long v, long g, long k)
     {
         manual_seed(7 + Draw);
-        var (h, v, g, k) = Sizes[variant];
         var key = randn([batch, length, g, k], ScalarType.Float64);
         return new()
         {
@@ -41,4 +49,58 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
     public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 64);
 
     public override Tensor Step(Tensor state, Tensors i) => GatedDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["strength"]);
+
+    public static (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => GatedDeltaRuleReference.Forward(
+        i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout);
+
+    /// <summary>
+    /// Chunks as one composes them in the activations' type (arXiv 2412.06464, section 3.3): every product of two tensors takes and gives that type;
+    /// sums of logarithms, the triangular systems and states are float32.
+    /// </summary>
+    public static (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout)
+    {
+        const long size = 64;
+        var value = i["value"];
+        var type = value.dtype;
+        long batch = value.size(0), length = value.size(1), heads = value.size(2), chunks = (length + size - 1) / size;
+        Tensor Cut(Tensor tensor)                                                                             // (chunks, batch, heads, 64, ...)
+        {
+            tensor = SequenceMasks.WithoutPads(tensor, layout);
+            if (chunks * size > length)
+                tensor = cat([tensor, zeros([batch, chunks * size - length, .. tensor.shape[2..]], tensor.dtype, tensor.device)], 1);
+            return tensor.unflatten(1, chunks, size).transpose(2, 3).transpose(0, 1);
+        }
+        var (queries, keys, values) = (Cut(SequenceMasks.Spread(i["query"], heads)), Cut(SequenceMasks.Spread(i["key"], heads)), Cut(value));
+        var (logarithms, strengths) = (Cut(i["decay"].to(ScalarType.Float32)), Cut(i["strength"].to(ScalarType.Float32)));
+        var order = arange(size, ScalarType.Int64, value.device);
+        var (hidden, later) = (order.unsqueeze(1).lt(order.unsqueeze(0)), order.unsqueeze(1).gt(order.unsqueeze(0)));
+        var between = logarithms.unsqueeze(-1).expand(chunks, batch, heads, size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
+        var fromStart = logarithms.cumsum(-1);
+        if (layout?.Starts is { } starts)
+        {
+            var started = cat([starts.to(ScalarType.Int64), zeros([batch, chunks * size - length], ScalarType.Int64, value.device)], 1)
+                .unflatten(1, chunks, size).cumsum(2).transpose(0, 1).unsqueeze(2);                           // (chunks, batch, 1, 64)
+            hidden = hidden.logical_or(started.unsqueeze(-1).ne(started.unsqueeze(-2)));
+            fromStart = fromStart.masked_fill(started.gt(Scalars.Zero), Scalars.MinusInfinity);
+        }
+        var weights = between.masked_fill(hidden, Scalars.MinusInfinity).exp();
+        fromStart = fromStart.exp().unsqueeze(-1);
+        var lower = (einsum("cbhik,cbhjk->cbhij", keys, keys) * weights * strengths.unsqueeze(-1)).masked_fill(later.logical_not(), Scalars.Zero);
+        var solved = linalg.inv(lower + eye(size, dtype: ScalarType.Float32, device: value.device)).to(type);
+        var scores = (einsum("cbhik,cbhjk->cbhij", queries, keys) * weights).to(type);
+        var writing = (keys * weights.select(3, size - 1).unsqueeze(-1)).to(type);
+        var state = i.GetValueOrDefault("initialState") ?? zeros([batch, heads, keys.size(-1), values.size(-1)], ScalarType.Float32, value.device);
+        var outputs = new Tensor[chunks];
+        for (long c = 0; c < chunks; c++)
+        {
+            var before = state.to(type);
+            var missing = ((values[c] - einsum("bhik,bhkv->bhiv", keys[c], before) * fromStart[c]) * strengths[c].unsqueeze(-1)).to(type);
+            var written = einsum("bhij,bhjv->bhiv", solved[c], missing);
+            outputs[c] = (einsum("bhik,bhkv->bhiv", queries[c], before) * fromStart[c]).add(einsum("bhij,bhjv->bhiv", scores[c], written),
+                Scalars.One).to(type);
+            state = (state * fromStart[c].select(2, size - 1).unsqueeze(-1)).add(einsum("bhik,bhiv->bhkv", writing[c], written), Scalars.One);
+        }
+        var output = stack(outputs, 1).transpose(2, 3).flatten(1, 2).narrow(1, 0, length);
+        return (SequenceMasks.WithoutPads(output, layout), state);
+    }
 }

@@ -15,12 +15,9 @@ public class GatedDeltaRuleTests
 
     static readonly SequenceProperties properties = new(op);
 
-    static (Tensor, Tensor) Reference(Tensors i, SequenceLayout? layout) =>
-        GatedDeltaRuleReference.Forward(i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout);
-
     static void Check(Tensors inputs, SequenceLayout? layout, int chunk)
     {
-        var expected = op.Evaluate(inputs, ScalarType.Float64, layout, rounding: ScalarType.Float32, forward: Reference);
+        var expected = op.Evaluate(inputs, ScalarType.Float64, layout, rounding: ScalarType.Float32, forward: GatedDeltaRuleOperator.Reference);
         foreach (var type in new[] { ScalarType.Float64, ScalarType.Float32 })
         {
             var actual = op.Evaluate(inputs, type, layout, rounding: ScalarType.Float32,
@@ -92,8 +89,9 @@ public class GatedDeltaRuleTests
     {
         using var scope = NewDisposeScope();
         var inputs = op.Inputs(2, 100);
-        var exact = op.Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.BFloat16, forward: Reference);
-        var (ours, recurrence) = (op.Evaluate(inputs, ScalarType.BFloat16), op.Evaluate(inputs, ScalarType.BFloat16, forward: Reference));
+        var exact = op.Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.BFloat16, forward: GatedDeltaRuleOperator.Reference);
+        var (ours, recurrence) = (op.Evaluate(inputs, ScalarType.BFloat16),
+            op.Evaluate(inputs, ScalarType.BFloat16, forward: GatedDeltaRuleOperator.Reference));
         foreach (var name in exact.Keys)
         {
             double allowed = Math.Max(2 * SequenceOperator.Error(recurrence[name], exact[name]), SequenceOperator.Tolerance),
@@ -109,7 +107,7 @@ public class GatedDeltaRuleTests
         var inputs = op.Inputs(1, 5);
         Assert.Equal(KernelBackend.LibTorch, GatedDeltaRule.BackendFor(inputs["value"]));
         using (OperatorOptions.Use(new() { GatedDeltaRuleBackend = KernelBackend.Cpu }))
-            Assert.Contains("expected Auto, LibTorch or Reference", Assert.Throws<ArgumentException>(() => op.Forward(inputs)).Message);
+            Assert.Contains("expected Auto, Cuda, LibTorch or Reference", Assert.Throws<ArgumentException>(() => op.Forward(inputs)).Message);
         using (OperatorOptions.Use(new() { GatedDeltaRuleBackend = KernelBackend.Reference }))
             Assert.Equal(KernelBackend.Reference, GatedDeltaRule.BackendFor(inputs["value"]));
     }

@@ -1,5 +1,6 @@
 using System.Numerics;
 using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -12,25 +13,43 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 /// <remarks>
 /// It is computed chunk by chunk as matrix products (section 3.3 of the paper), with memory linear in the length. Sums and states are float32, also
-/// for bfloat16 activations. Keys should have length 1 or less: with a longer key and a strength of 1, the state grows.
+/// for bfloat16 activations. On CUDA, bfloat16 activations have separate kernels, which round the operands of products to bfloat16. Keys should have
+/// length 1 or less: with a longer key and a strength of 1, or a key of length 1 and a strength above 2, the state grows.
 /// </remarks>
 public static class GatedDeltaRule
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GatedDeltaRuleBackend);
 
     /// <summary>
-    /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
-    /// reference is selected.
+    /// Returns the back end that serves activations like <paramref name="value"/> with keys of the same head size. See
+    /// <see cref="BackendFor(Tensor, Tensor)"/>.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value)
+    public static KernelBackend BackendFor(Tensor value) => BackendFor(value, value);
+
+    /// <summary>
+    /// Returns the back end that serves these activations: <see cref="KernelBackend.Cuda"/> for bfloat16 on a CUDA device if both head sizes are
+    /// multiples of 8 up to 128, and otherwise <see cref="KernelBackend.LibTorch"/>, unless another one is selected.
+    /// </summary>
+    /// <param name="key">The keys, shape (B, L, G, K).</param>
+    /// <param name="value">The values, shape (B, L, H, V).</param>
+    /// <exception cref="ArgumentException">The selected back end does not support the activations. The message says why.</exception>
+    public static KernelBackend BackendFor(Tensor key, Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(value);
-        return Backend switch
+        ArgumentNullException.ThrowIfNull(key);
+        SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
+        switch (Backend)
         {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw Require.Unfit(nameof(value), $"the back end of GatedDeltaRule is {Backend}", "Auto, LibTorch or Reference"),
-        };
+            case KernelBackend.Auto:
+                return value.device_type == TorchSharp.DeviceType.CUDA && GatedDeltaRuleCuda.Refusal(key, value) is null
+                    ? KernelBackend.Cuda : KernelBackend.LibTorch;
+            case KernelBackend.Cuda:
+                if (GatedDeltaRuleCuda.Refusal(key, value) is { } refusal) throw Require.Unfit(nameof(value), refusal.Found, refusal.Expected);
+                return KernelBackend.Cuda;
+            case KernelBackend.LibTorch or KernelBackend.Reference:
+                return Backend;
+            default:
+                throw Require.Unfit(nameof(value), $"the back end of GatedDeltaRule is {Backend}", "Auto, Cuda, LibTorch or Reference");
+        }
     }
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
@@ -38,10 +57,13 @@ public static class GatedDeltaRule
     /// <param name="key">The keys, shape (B, L, G, K).</param>
     /// <param name="value">The values, shape (B, L, H, V), float32, bfloat16 or float64.</param>
     /// <param name="decay">The logarithm of the factor by which a token decays the state before it, shape (B, L, H), at most 0.</param>
-    /// <param name="strength">The strength of the correction, shape (B, L, H), 0 to 1.</param>
+    /// <param name="strength">The strength of the correction, shape (B, L, H), 0 to 2.</param>
     /// <param name="initialState">The initial state, shape (B, H, K, V), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
-    /// <param name="chunkSize">The number of tokens per chunk, a power of two. It affects speed and memory, but not the result.</param>
+    /// <param name="chunkSize">
+    /// The number of tokens per chunk, a power of two. The default is 64. It affects speed and memory, but not the result. The CUDA kernels always
+    /// use chunks of 64 tokens.
+    /// </param>
     /// <returns>
     /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
     /// </returns>
@@ -64,9 +86,12 @@ public static class GatedDeltaRule
         SequenceChecks.Layout(layout, value);
         if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
             throw Require.OutOfRange(nameof(chunkSize), chunkSize, "a power of two");
-        return BackendFor(value) == KernelBackend.Reference
-            ? GatedDeltaRuleReference.Forward(query, key, value, decay, strength, initialState, layout)
-            : ChunkedGatedDeltaRule.Forward(query, key, value, decay, strength, initialState, layout, chunkSize);
+        return BackendFor(key, value) switch
+        {
+            KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(query, key, value, decay, strength, initialState, layout),
+            KernelBackend.LibTorch => ChunkedGatedDeltaRule.Forward(query, key, value, decay, strength, initialState, layout, chunkSize),
+            _ => GatedDeltaRuleReference.Forward(query, key, value, decay, strength, initialState, layout),
+        };
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
@@ -93,6 +118,9 @@ public static class GatedDeltaRule
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
         using var noGrad = no_grad();
+        bool cuda = Backend is KernelBackend.Auto or KernelBackend.Cuda
+            && (value.device_type == TorchSharp.DeviceType.CUDA || (Backend == KernelBackend.Cuda && CudaRuntime.Emulated));
+        if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, query, key, value, decay, strength);
         using var scope = NewDisposeScope();
         var (output, after) = GatedDeltaRuleReference.Forward(
             query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), decay.unsqueeze(1), strength.unsqueeze(1), state, null);

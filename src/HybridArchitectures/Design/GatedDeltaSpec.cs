@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels.Operators;
 
 namespace HybridArchitectures.Design;
 
@@ -130,10 +131,9 @@ public sealed record GatedDeltaSpec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // the convolution's input and output, the gate, what is normed, what is projected out
         double channels = 2.0 * ConvolutionChannels + 3.0 * ValueWidth;
-        // float32, per head: five tables of a chunk, rates, queries, keys and values as the products take them, what is solved for, and a state at
-        // each chunk
-        double tables = ValueHeads * (5.0 * ChunkSize + 8 + 6.0 * KeyHeadSize + 3.0 * ValueHeadSize);
-        return channels * step.ElementSize + 4.0 * tables + 4.0 * ValueWidth * KeyHeadSize / ChunkSize;
+        // rates in float32
+        return channels * step.ElementSize + 8.0 * sizeof(float) * ValueHeads
+            + SavedStateMemory.GatedDeltaRule(ValueHeads, KeyHeads, KeyHeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);
     }
 
     /// <inheritdoc/>

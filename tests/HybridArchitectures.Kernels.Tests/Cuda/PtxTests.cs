@@ -1,6 +1,7 @@
 using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -28,6 +29,9 @@ public class PtxTests
                     let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, sinks, 232_448)
                     from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
                     where capability == 90 select CudaSource.Embedded(source))
+            .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
+                    from name in new[] { "Prepare", "Walk", "Pairs" }
+                    select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Source(name)))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
             from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }

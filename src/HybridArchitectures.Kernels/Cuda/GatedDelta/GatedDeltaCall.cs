@@ -1,0 +1,106 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
+
+/// <summary>
+/// Represents the launches of one call of the gated delta rule for some of its rows. Solved systems and scores are scratch memory, which both
+/// directions compute.
+/// </summary>
+sealed class GatedDeltaCall
+{
+    // the blocks that may be at work at once before a block of a walk takes whole heads
+    const int BlocksOfGpu = 132;
+
+    readonly CudaDevice device;
+    readonly GatedDeltaShape shape;
+    readonly GatedDeltaArguments start;
+    readonly Tensor like;
+    readonly long rows;
+    readonly object?[] alive;
+
+    /// <summary>Prepares a call and computes what both directions need.</summary>
+    public GatedDeltaCall(in GatedDeltaInputs inputs)
+    {
+        like = inputs.Value;
+        rows = like.size(0);
+        device = CudaRuntime.DeviceOf(like);
+        shape = ShapeFor(inputs.Key, inputs.Value)!;
+        long heads = like.size(2), chunks = Chunks(like.size(1));
+        var (query, key, value) = (Aligned(inputs.Query), Aligned(inputs.Key), Aligned(inputs.Value));
+        var initial = inputs.InitialState?.contiguous();
+        Tensor Scratch(ScalarType type, params long[] sizes) => CudaMemory.New(like, type, [rows, heads, chunks, .. sizes]);
+        var (solved, scores) = (Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk),
+            Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk));
+        var numbers = Scratch(ScalarType.Float32, 6, GatedDeltaShape.Chunk);
+        start = new()
+        {
+            Query = GatedDeltaRows.From(query), Key = GatedDeltaRows.From(key), Value = GatedDeltaRows.From(value),
+            Decay = GatedDeltaNumbers.From(inputs.Decay), Strength = GatedDeltaNumbers.From(inputs.Strength),
+            Starts = CudaMemory.Address(inputs.Starts), Lengths = CudaMemory.Address(inputs.Lengths), Initial = CudaMemory.Address(initial),
+            Solved = CudaMemory.Address(solved), Scores = CudaMemory.Address(scores), Numbers = CudaMemory.Address(numbers),
+            Length = like.size(1), Heads = heads, Groups = key.size(2), Chunks = chunks,
+        };
+        alive = [query, key, value, inputs.Decay, inputs.Strength, inputs.Starts, inputs.Lengths, initial, solved, scores, numbers];
+        Launch("Prepare", "prepare", (chunks, start.Groups, rows), 128, shape.PrepareShared, start);
+    }
+
+    /// <summary>Returns the bytes of scratch memory that a row needs in the backward pass.</summary>
+    public static long RowBytes(Tensor key, Tensor value) => Chunks(value.size(1)) * value.size(2) * sizeof(ushort)
+        * (2 * GatedDeltaShape.Chunk * GatedDeltaShape.Chunk + 2 * key.size(3) * value.size(3) + GatedDeltaShape.Chunk * value.size(3));
+
+    /// <summary>Returns how the kernels are compiled for these tensors, or null if they do not support them.</summary>
+    public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value)
+    {
+        var device = CudaRuntime.DeviceOf(value);
+        return GatedDeltaShape.For(key.size(3), value.size(3), value.size(0) * value.size(2) >= BlocksOfGpu, device.Capability, device.SharedMemory);
+    }
+
+    /// <summary>Writes the output and the final state.</summary>
+    public void Forward(Tensor output, Tensor final)
+    {
+        var arguments = start;
+        (arguments.Output, arguments.FinalState) = (GatedDeltaRows.From(output), CudaMemory.Address(final));
+        Walk("walk", arguments);
+        GC.KeepAlive((output, final));
+    }
+
+    /// <summary>Writes all gradients, given those of the output and of the final state (null: zero).</summary>
+    public void Backward(Tensor gradient, Tensor? finalGradient, in GatedDeltaGradients to)
+    {
+        Tensor States() => CudaMemory.New(like, ScalarType.BFloat16, rows, start.Heads, start.Chunks, shape.KeySize * shape.ValueSize);
+        var (errors, states, stateGradients) = (CudaMemory.NewLike(like), States(), States());
+        gradient = Aligned(gradient);
+        finalGradient = finalGradient?.contiguous();
+        var arguments = start;
+        (arguments.Error, arguments.Gradient) = (GatedDeltaRows.From(errors), GatedDeltaRows.From(gradient));
+        (arguments.States, arguments.StateGradients) = (CudaMemory.Address(states), CudaMemory.Address(stateGradients));
+        (arguments.FinalGradient, arguments.InitialGradient) = (CudaMemory.Address(finalGradient), CudaMemory.Address(to.InitialState));
+        (arguments.DQuery, arguments.DKey, arguments.DValue) =
+            (GatedDeltaRows.From(to.Query), GatedDeltaRows.From(to.Key), GatedDeltaRows.From(to.Value));
+        (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(to.Decay), CudaMemory.Address(to.Strength));
+        Walk("walk_states", arguments);
+        Walk("walk_back", arguments);
+        Launch("Pairs", "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
+        GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, to));
+    }
+
+    static long Chunks(long length) => (length + GatedDeltaShape.Chunk - 1) / GatedDeltaShape.Chunk;
+
+    void Walk(string kernel, in GatedDeltaArguments arguments) =>
+        Launch("Walk", kernel, (shape.ValueBlocks, start.Heads, rows), shape.WalkThreads, shape.WalkShared, arguments);
+
+    void Launch(string source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in GatedDeltaArguments arguments)
+    {
+        device.Launch(shape.Source(source), "delta_" + kernel, grid, threads, shared, arguments);
+        GC.KeepAlive(alive);
+    }
+
+    // a tensor as the kernels read it: pieces of 16 bytes, a head's elements without gaps
+    static Tensor Aligned(Tensor x)
+    {
+        bool Step(int dimension) => x.size(dimension) == 1 || x.stride(dimension) % 8 == 0;
+        bool fits = (x.size(3) == 1 || x.stride(3) == 1) && Step(0) && Step(1) && Step(2) && CudaMemory.Address(x) % 16 == 0;
+        return fits ? x : x.is_contiguous() ? x.clone() : x.contiguous();
+    }
+}

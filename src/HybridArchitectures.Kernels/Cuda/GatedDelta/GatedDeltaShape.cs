@@ -1,0 +1,56 @@
+namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
+
+/// <summary>Describes how the kernels of the gated delta rule are compiled for one shape.</summary>
+/// <param name="KeySize">The elements of a key, a multiple of 8 up to <see cref="MaxSize"/>.</param>
+/// <param name="ValueSize">The elements of a value, likewise.</param>
+/// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
+/// <param name="Slices">The groups of four warps of a block of a walk, each with 64 elements of the values.</param>
+sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices)
+{
+    /// <summary>The number of tokens of a chunk.</summary>
+    public const int Chunk = 64;
+
+    /// <summary>The maximum size of a head.</summary>
+    public const long MaxSize = 128;
+
+    // as in gated_delta.cuh: bytes of a tile, floats of a row of a matrix that is solved, bytes of the numbers of a chunk, alignment of tiles
+    const int Tile = Chunk * Chunk * sizeof(ushort), Pitch = 68, NumbersBytes = (6 * Chunk + 4) * sizeof(float), Alignment = 1024;
+
+    int KeyTiles => (int)(KeySize + 63) / 64;
+
+    int ValueTiles => (int)(ValueSize + 63) / 64;
+
+    /// <summary>Gets the blocks that share the values of a head in a walk.</summary>
+    public int ValueBlocks => (ValueTiles + Slices - 1) / Slices;
+
+    /// <summary>Gets the threads of a block of a walk; with products of four warps, four more warps copy.</summary>
+    public int WalkThreads => 128 * (Slices + (Grouped ? 1 : 0));
+
+    public int PairThreads => 128 * KeyTiles;
+
+    public int PrepareShared => Alignment + Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes;
+
+    public int WalkShared => Alignment + 2 * (2 * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
+        + 2 * 2 * Chunk * sizeof(float);
+
+    public int PairShared => Alignment + (2 * KeyTiles + 3 * ValueTiles + 2 * KeyTiles * ValueTiles + 2) * Tile
+        + ((10 + 3 * KeyTiles) * Chunk + 12) * sizeof(float) + NumbersBytes;
+
+    /// <summary>Returns a source with its definitions.</summary>
+    public string Source(string name) =>
+        $"GatedDelta{name}.cu DELTA_K={KeySize} DELTA_V={ValueSize} DELTA_GROUPED={(Grouped ? 1 : 0)} DELTA_SLICES={Slices}";
+
+    /// <summary>Returns the shape for heads of these sizes, or null if the kernels do not support them on such a GPU.</summary>
+    /// <param name="keySize">The elements of a key.</param>
+    /// <param name="valueSize">The elements of a value.</param>
+    /// <param name="manyHeads">Whether there are enough rows of heads to fill the GPU with whole heads.</param>
+    /// <param name="capability">The compute capability of the GPU, for example 90.</param>
+    /// <param name="sharedMemory">The maximum number of bytes of shared memory of a block.</param>
+    public static GatedDeltaShape? For(long keySize, long valueSize, bool manyHeads, int capability, int sharedMemory)
+    {
+        bool Fits(long size) => size is > 0 and <= MaxSize && size % 8 == 0;
+        if (!Fits(keySize) || !Fits(valueSize)) return null;
+        var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1);
+        return Math.Max(shape.PairShared, Math.Max(shape.WalkShared, shape.PrepareShared)) <= sharedMemory ? shape : null;
+    }
+}

@@ -1,0 +1,273 @@
+// What the kernels of the gated delta rule share: their arguments, tiles in shared memory, products of four warps, and the numbers of a chunk.
+//
+// The algorithm. A chunk has 64 tokens. c[i] is the sum of the decays (logarithms) from the chunk's start to token i, G[i, j] = exp(c[i] - c[j]) for
+// tokens j <= i of one document and otherwise 0, gamma[i] = exp(c[i]) (0 after a document has started in the chunk), beta the strengths, S the K x V
+// state before the chunk. Token i finds that its value lacks e[i] of what the state holds. The errors E follow from a unit triangular system
+// (arXiv 2406.06484, section 3.2, with the decays of arXiv 2412.06464), here with the strengths in the columns, so that nothing is divided by them:
+//
+//   B[i, j] = (k[i] . k[j]) G[i, j] beta[j], j < i        T = (I + B)^-1
+//   P[i, j] = (q[i] . k[j]) G[i, j] beta[j], j <= i       r[j] = G[63, j] beta[j]
+//   X = V - gamma K S     E = T X     Y = gamma Q S + P E     S' = gamma[63] S + K^T r E
+//
+// and backward, from the gradients dY of the output and dS' of the state after the chunk:
+//
+//   dE = P^T dY + r K dS'    dV = T^T dE    dS = gamma[63] dS' + Q^T gamma dY - K^T gamma dV
+//   dB = -dV E^T    dP = dY E^T    M = dB G beta (j < i)    N = dP G beta (j <= i)
+//   dQ = N K + gamma dY S^T    dK = N^T Q + (M + M^T) K + r E dS'^T - gamma dV S^T
+//
+// Four kernels: `prepare` computes T and P of all chunks at once, `walk` passes the states from chunk to chunk, `walk_back` their gradients, and
+// `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the walks each column of V is a recurrence of its
+// own: a group of four warps holds the transposed state of 64 columns in registers, 16 columns a warp, and what one product gives is the left operand
+// of the next without passing through shared memory.
+//
+// Tiles are 64 x 64 bfloat16 in shared memory, swizzled as products of four warps take them.
+#pragma once
+#include "tensor_cores.cuh"
+
+#ifndef DELTA_K
+#define DELTA_K 128             // elements of a key, a multiple of 8 up to 128
+#define DELTA_V 128             // elements of a value, likewise
+#define DELTA_GROUPED 0         // whether four warps multiply together (compute capability 9.0)
+#define DELTA_SLICES 1          // groups of four warps of a block of a walk, each with 64 columns of V
+#endif
+
+constexpr int Chunk = 64, KeySize = DELTA_K, ValueSize = DELTA_V, KeyTiles = (KeySize + 63) / 64, ValueTiles = (ValueSize + 63) / 64;
+constexpr int Tile = SwizzledTile, Slices = DELTA_SLICES, Pitch = 68;
+
+// a tensor (rows, tokens, heads, elements) of bfloat16 whose last dimension is dense and whose pieces of 16 bytes are aligned; strides in elements
+struct HeadRows {
+    u16* base;
+    i64 row, token, head;
+
+    __device__ __forceinline__ u16* at(i64 r, i64 t, i64 h) const { return base + r * row + t * token + h * head; }
+};
+
+// a tensor (rows, tokens, heads) of either type
+struct HeadNumbers {
+    Typed numbers;
+    i64 row, token, head;
+
+    __device__ __forceinline__ float at(i64 r, i64 t, i64 h) const { return numbers[r * row + t * token + h * head]; }
+};
+
+struct DeltaArguments {
+    HeadRows query, key, value, output, error, gradient, dquery, dkey, dvalue;
+    HeadNumbers decay, strength;
+    const unsigned char* starts;    // (rows, length), or null
+    const i64* lengths;             // (rows), or null
+    const float *initial, *final_gradient;
+    float *final_state, *initial_gradient;
+    u16 *solved, *scores;           // T and P: (rows, heads, chunks, 64, 64)
+    float* numbers;                 // as ChunkNumbers has them: (rows, heads, chunks, 6 * 64)
+    u16 *states, *state_gradients;  // S and dS', transposed: (rows, heads, chunks, V, K)
+    float *ddecay, *dstrength;      // (rows, length, heads)
+    i64 length, heads, groups, chunks;
+};
+static_assert(sizeof(DeltaArguments) == 504, "as GatedDeltaArguments.cs has it");
+
+__device__ __forceinline__ i64 minimum(i64 x, i64 y) { return x < y ? x : y; }
+
+// the tokens of a row that are not padding
+__device__ __forceinline__ i64 row_length(const DeltaArguments& a, i64 row) { return a.lengths ? minimum(a.lengths[row], a.length) : a.length; }
+
+__device__ __forceinline__ u16* first_tile(u16* shared) {
+#ifdef HYBRID_EMULATION
+    return reinterpret_cast<u16*>((reinterpret_cast<uintptr_t>(shared) + 1023) / 1024 * 1024);
+#else
+    return shared + (1024 - place_of(shared).address % 1024) % 1024 / 2;
+#endif
+}
+
+// Asks for `valid` rows of `columns` elements (a multiple of 8, up to 64) as a tile; the rest is zeros. Eight lanes take eight rows, so that they
+// write to different banks; the rows of a thread are a multiple of 8 apart, so that its pieces are all swizzled alike.
+template <int Threads> __device__ __forceinline__ void load_tile(Place tile, const u16* from, i64 stride, i64 valid, int columns, int thread) {
+    static_assert(Threads % 64 == 0, "eight rows of eight pieces");
+    const int first = thread % 8 + thread / 64 * 8, piece = thread / 8 % 8;
+    const int rows = valid < Chunk ? static_cast<int>(valid) : Chunk, end = 8 * piece < columns ? rows : 0;
+    const u16* at = from + first * stride + 8 * piece;
+    Place to = tile + swizzled(first, 8 * piece);
+#pragma unroll
+    for (int row = 0; row < Chunk; row += Threads / 8) {
+        copy_async_16(to, at, first + row < end);
+        at += Threads / 8 * stride;
+        to = to + Threads / 8 * 64;
+    }
+}
+
+// what the warp's 16 rows from `row` on have in 16 columns, as a left operand
+__device__ __forceinline__ void load_left(unsigned (&words)[4], Place tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_blocks<false>(words, tile + swizzled(row + lane % 16, column + lane / 16 * 8));
+}
+
+// the same of the transposed tile: 16 of its columns from `row` on, 16 of its rows from `column` on
+__device__ __forceinline__ void load_left_transposed(unsigned (&words)[4], Place tile, int row, int column) {
+    const int lane = threadIdx.x % 32;
+    load_blocks<true>(words, tile + swizzled(column + lane % 8 + lane / 16 * 8, row + lane / 8 % 2 * 8));
+}
+
+// sums += a b^T over 16 columns of the tile b from `at` on; with Rowwise a b over 16 of its rows. `a` is a group's 64 x 16, held in registers. On
+// compute capability 9.0 between `open` and `close`.
+template <bool Rowwise> __device__ __forceinline__ void accumulate(float (&sums)[32], const unsigned (&a)[4], Place tile, int at) {
+#if DELTA_GROUPED
+    start_product<Rowwise>(sums, a, operand(tile, Rowwise ? at : 0, Rowwise ? 0 : at), true);
+#else
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+        unsigned b[4];
+        if constexpr (Rowwise) load_blocks<true>(b, tile + swizzled(at + lane % 16, 16 * n + lane / 16 * 8));
+        else load_blocks<false>(b, tile + swizzled(16 * n + lane % 8 + lane / 16 * 8, at + lane / 8 % 2 * 8));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float (&d)[4] = reinterpret_cast<float (&)[4]>(sums[8 * n + 4 * half]);
+            multiply_add(d, a, b[2 * half], b[2 * half + 1]);
+        }
+    }
+#endif
+}
+
+__device__ __forceinline__ void open() {
+#if DELTA_GROUPED
+    open_products();
+#endif
+}
+
+__device__ __forceinline__ void close() {
+#if DELTA_GROUPED
+    close_products();
+#endif
+}
+
+template <int Pending> __device__ __forceinline__ void wait_products() {
+#if DELTA_GROUPED
+    wait_for_products<Pending>();
+#endif
+}
+
+__device__ __forceinline__ void settled(float (&sums)[32]) {
+#if DELTA_GROUPED
+    settle(sums);
+#endif
+}
+
+__device__ __forceinline__ void clear(float (&sums)[32]) {
+#pragma unroll
+    for (int i = 0; i < 32; i++) sums[i] = 0;
+}
+
+// 64 x 64 sums as left operands of 16 columns each
+__device__ __forceinline__ void as_left(unsigned (&operands)[4][4], const float (&sums)[32]) {
+#pragma unroll
+    for (int i = 0; i < 16; i++) operands[i / 4][i % 4] = round_to_bfloat16_pair(sums[2 * i], sums[2 * i + 1]);
+}
+
+// multiplies each column of the sums by a number of it
+__device__ __forceinline__ void scale_columns(float (&sums)[32], const float* by) {
+    const int q = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        const Two two = *reinterpret_cast<const Two*>(by + 8 * n + 2 * q);
+        sums[4 * n] *= two.x;
+        sums[4 * n + 1] *= two.y;
+        sums[4 * n + 2] *= two.x;
+        sums[4 * n + 3] *= two.y;
+    }
+}
+
+// Stores what a quad of lanes holds of one row: words of 8 columns from `to` on and of the 8 columns after them, each lane 8 bytes.
+__device__ __forceinline__ void store_row(u16* to, unsigned first, unsigned second, bool there) {
+    const int q = threadIdx.x % 4;
+    const bool odd = q & 1;
+    const unsigned other = as_bits(from_lane_xor(as_float(odd ? first : second), 1));
+    Word<8> both;
+    both.words[0] = odd ? other : first;
+    both.words[1] = odd ? second : other;
+    if (there) *reinterpret_cast<Word<8>*>(to + (odd ? 8 + 2 * (q - 1) : 2 * q)) = both;
+}
+
+// Writes the 64 tokens of a warp's 16 columns, which left operands hold transposed: rows of `to` are tokens, `columns` those that exist of the 16.
+__device__ __forceinline__ void store_transposed(u16* to, i64 stride, i64 tokens, int columns, const unsigned (&operands)[4][4]) {
+    const int r = threadIdx.x % 32 / 4;
+    // even lanes store of the first 8 columns, odd ones of the second
+    const int end = (threadIdx.x & 1 ? 8 : 0) < columns ? static_cast<int>(minimum(tokens, Chunk)) : 0;
+    u16* at = to + r * stride;
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        store_row(at, transpose_block(operands[n / 2][n % 2 * 2]), transpose_block(operands[n / 2][n % 2 * 2 + 1]), 8 * n + r < end);
+        at += 8 * stride;
+    }
+}
+
+// sums over the lanes up to this one, or from this one on; `total` over all
+template <bool Back, class T> __device__ __forceinline__ T scan(T value, T& total) {
+    const int lane = threadIdx.x % 32;
+    total = value;
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        const T other = from_lane_xor(total, d);
+        if ((lane & d) == (Back ? 0 : d)) value += other;
+        total += other;
+    }
+    return value;
+}
+
+// ---- the numbers of a chunk ----
+
+// in shared memory, 64 of each
+struct ChunkNumbers {
+    float *high, *low;              // c in units of log 2, as a sum of two
+    float *gamma, *r, *beta;
+    float* document;                // how many documents have started in the chunk
+    double* totals;                 // 2: of the first half, of decays and of documents
+
+    static constexpr int Size = 6 * Chunk, Floats = Size + 4;
+
+    __device__ __forceinline__ explicit ChunkNumbers(float* at) : high(at), low(at + Chunk), gamma(at + 2 * Chunk), r(at + 3 * Chunk),
+        beta(at + 4 * Chunk), document(at + 5 * Chunk), totals(reinterpret_cast<double*>(at + Size)) {}
+
+    // G[i, j], for j <= i
+    __device__ __forceinline__ float between(int i, int j) const {
+        return document[i] == document[j] ? exp2_approximate((high[i] - high[j]) + (low[i] - low[j])) : 0.f;
+    }
+};
+
+// by all threads of a block, two warps of which do the work
+__device__ __forceinline__ void chunk_numbers(const ChunkNumbers& n, const DeltaArguments& a, i64 row, i64 head, i64 begin, i64 end) {
+    const int t = threadIdx.x;
+    const i64 token = begin + t;
+    double sum = 0, total;
+    float documents = 0, started, strength = 0;
+    if (t < Chunk) {
+        float decay = 0;
+        if (token < end) {
+            decay = a.decay.at(row, token, head);
+            strength = a.strength.at(row, token, head);
+            if (a.starts) documents = a.starts[row * a.length + token];
+        }
+        // beyond that nothing is left, and infinity less infinity is no number
+        sum = scan<false, double>(decay < -1e5f ? -1e5f : decay, total);
+        documents = scan<false>(documents, started);
+    }
+    __syncthreads();
+    if (t == 0) {
+        n.totals[0] = total;
+        n.totals[1] = started;
+    }
+    __syncthreads();
+    if (t < Chunk) {
+        if (t >= Chunk / 2) {
+            sum += n.totals[0];
+            documents += static_cast<float>(n.totals[1]);
+        }
+        sum *= 1.4426950408889634;
+        const float high = static_cast<float>(sum);
+        n.high[t] = high;
+        n.low[t] = static_cast<float>(sum - high);
+        n.document[t] = documents;
+        n.beta[t] = strength;
+        n.gamma[t] = documents > 0 ? 0.f : exp2_approximate(high);
+    }
+    __syncthreads();
+    if (t < Chunk) n.r[t] = n.between(Chunk - 1, t) * strength;
+}
