@@ -10,7 +10,7 @@ static class Program
     static int Main(string[] arguments)
     {
         var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
-            GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), LoadCommand() };
+            GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), GpuTrainCommand(), LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -126,6 +126,23 @@ static class Program
         command.SetAction(arguments =>
             Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','), arguments.GetValue(tiny),
             arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
+        return command;
+    }
+
+    static Command GpuTrainCommand()
+    {
+        var pattern = new Option<string>("--pattern")
+        {
+            Description = "The layers of the model: G (gated delta net), T (attention), M (Mamba-2), in any order.",
+            DefaultValueFactory = _ => "GGGTGGGTGGGGG",
+        };
+        var batch = new Option<int>("--batch") { Description = "Rows.", DefaultValueFactory = _ => 1 };
+        var tiny = new Option<bool>("--tiny") { Description = "A small model, to see that everything runs." };
+        var device = DeviceOption();
+        var command = new Command("gpu-train", "Training steps of a 1B model at a context of 8192: tokens per second.")
+            { pattern, batch, tiny, device };
+        command.SetAction(arguments => Guarded(() => GpuTrain.Run(arguments.GetValue(pattern)!, arguments.GetValue(batch), arguments.GetValue(tiny),
+            GpuOps.Named(arguments.GetValue(device)!))));
         return command;
     }
 

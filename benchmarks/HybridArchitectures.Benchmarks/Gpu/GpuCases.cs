@@ -25,6 +25,8 @@ static class GpuCases
             if (tiny)
             {
                 yield return StateSpaceDual(2, 70, 4, 8, 2, 16, type, true);
+                yield return GatedDelta(2, 70, 2, 4, 16, type);
+                yield return GatedDeltaStep(3, 2, 4, 16, type);
                 yield return SelectiveScan(2, 40, 70, 16, type);
                 yield return Convolution(2, 40, 70, 4, type);
                 yield return Norm(33, 64, type);
@@ -54,6 +56,11 @@ static class GpuCases
             yield return CrossEntropy(8192, 2048, 128256, type, allLogits: true);
             yield return StateUpdate(64, 64, 64, 128, type);
             if (type != ScalarType.BFloat16) continue;
+            yield return GatedDelta(1, 8192, 16, 32, 128, type);
+            yield return GatedDelta(4, 8192, 16, 32, 128, type);
+            yield return GatedDelta(4, 8192, 32, 32, 64, type);
+            yield return GatedDeltaStep(1, 16, 32, 128, type);
+            yield return GatedDeltaStep(64, 16, 32, 128, type);
             yield return Attention(4, 8192, 32, 8, 64, 64, type);
             yield return Attention(4, 8192, 32, 8, 128, 128, type);
             yield return Attention(4, 8192, 16, 4, 72, 128, type);
@@ -76,6 +83,31 @@ static class GpuCases
             var (x, step, a) = (inputs.Leaf([b, l, h, p]), inputs.Leaf([b, l, h], 0.5, -3), inputs.Decays(h));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, l, g, n]), inputs.Leaf([b, l, g, n]), inputs.Float32([h]), inputs.Float32([h]));
             return () => Kernels.Operators.StateSpaceDual.Forward(x, step, a, keys, queries, skip, bias, softplus: true).Output;
+        });
+
+    static GpuCase GatedDelta(long b, long l, long g, long h, long d, ScalarType type) =>
+        new("gated delta rule", $"B{b} L{l} H{h}:{g} D{d}", type, GpuLimits.GatedDelta(b, l, g, h, d, type), inputs =>
+        {
+            // keys of length 1, decays of a time step near 0.05 and strengths of a sigmoid
+            Tensor Unit() => inputs.Fixed(nn.functional.normalize(randn([b, l, g, d], type, inputs.Device), dim: 3));
+            Tensor Rates(bool decay)
+            {
+                var x = randn([b, l, h], ScalarType.Float32, inputs.Device);
+                return inputs.Fixed(decay ? x.exp_().mul_(Scalars.From(-0.05)) : x.sigmoid_());
+            }
+            Tensor[] leaves = [.. new[] { Unit(), Unit(), Rates(true), Rates(false) }.Select(inputs.Differentiated)];
+            var value = inputs.Leaf([b, l, h, d]);
+            return () => GatedDeltaRule.Forward(leaves[0], leaves[1], value, leaves[2], leaves[3]).Output;
+        });
+
+    static GpuCase GatedDeltaStep(long b, long g, long h, long d, ScalarType type) =>
+        new("gated delta step", $"B{b} H{h}:{g} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        {
+            Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device).mul_(Scalars.From(0.1)));
+            var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
+            var (query, key, value) = (New(b, g, d), New(b, g, d), New(b, h, d));
+            var (decay, strength) = (inputs.Fixed(New(b, h).abs().neg_()), inputs.Fixed(New(b, h).abs()));
+            return () => GatedDeltaRule.Step(state, query, key, value, decay, strength);
         });
 
     static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>

@@ -32,6 +32,13 @@ sealed class GpuInputs(Device device, ScalarType type) : IDisposable
     /// <summary>A tensor without gradient.</summary>
     public Tensor Fixed(Tensor tensor) => Add(tensor, false);
 
+    /// <summary>Has gradients taken of one of the <see cref="Fixed"/> tensors.</summary>
+    public Tensor Differentiated(Tensor tensor)
+    {
+        leaves.Add(tensor.requires_grad_());
+        return tensor;
+    }
+
     Tensor Normal(long[] size, double scale, double shift)
     {
         // the seed is the process's: every set holds other numbers

@@ -54,6 +54,18 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
+    /// Queries, keys and values in, the output out; backwards these, its gradient, and theirs. Three products with the state forward and six
+    /// backward; within the chunk, half of two products of keys and of two of values forward, and of four each backward.
+    /// </summary>
+    public static GpuLimits GatedDelta(double b, double l, double g, double h, double d, ScalarType type)
+    {
+        double tokens = b * l, values = tokens * h * d * Size(type), keys = 2 * tokens * g * d * Size(type);
+        double forward = Math.Max(Bytes(2 * values + keys), Products(tokens * (h * (6 * d * d + 2 * d * Chunk) + 2 * g * d * Chunk), type));
+        double backward = Math.Max(Bytes(3 * values + 2 * keys), Products(tokens * h * (12 * d * d + 8 * d * Chunk), type));
+        return new(forward, forward + backward);
+    }
+
+    /// <summary>
     /// Attention over N pairs of a query and a key that it sees, of all rows together: an exponential for each pair and head, two products forward
     /// and five backward.
     /// </summary>
