@@ -114,17 +114,19 @@ static class Program
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
         var parts = new Option<string>("--parts")
         {
-            Description = "What to measure, separated by commas: kernels, decode, eager, prefill, load.", DefaultValueFactory = _ =>
+            Description = "What to measure, separated by commas: kernels, steps, launches, decode, eager, prefill, load.", DefaultValueFactory = _ =>
                 "decode,eager,prefill,load",
         };
+        var batches = new Option<string>("--batches") { Description = "Numbers of rows.", DefaultValueFactory = _ => "1,4,64" };
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };
         var device = DeviceOption();
         var command = new Command("gpu-decode",
             "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
-            { filter, parts, tiny, anchors, device };
+            { filter, parts, batches, tiny, anchors, device };
         command.SetAction(arguments =>
-            Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','), arguments.GetValue(tiny),
+            Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','),
+            [.. arguments.GetValue(batches)!.Split(',').Select(int.Parse)], arguments.GetValue(tiny),
             arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
         return command;
     }

@@ -17,11 +17,14 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// to the first token, and the time of loading. Weights are random and held in bfloat16.
 /// </summary>
 /// <param name="Filter">Part of a design's name; null for all.</param>
-/// <param name="Parts">What is measured: any of "kernels", "decode", "eager", "prefill", "load".</param>
+/// <param name="Parts">
+/// What is measured: any of "kernels", "steps" (with the kernels of a step), "launches" (one by one), "decode", "eager", "prefill", "load".
+/// </param>
+/// <param name="Batches">The numbers of rows of "steps", "launches" and "decode".</param>
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
 /// <param name="Anchors">Whether transformers is measured too.</param>
 /// <param name="Device">Where.</param>
-sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, bool Anchors, Device Device)
+sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyList<int> Batches, bool Tiny, bool Anchors, Device Device)
 {
     const int PromptLength = 512, Short = 128, Long = 384;
 
@@ -43,8 +46,14 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, bool Tiny, 
             using var model = Create(name);
             model.eval();
             if (Parts.Contains("load") && name == "1B-llama") Load(model);
+            foreach (int batch in Batches)
+            {
+                if (Parts.Contains("tune")) new GpuSteps(name, model, batch, PromptLength).Tune();
+                if (Parts.Contains("steps") || Parts.Contains("launches"))
+                    new GpuSteps(name, model, batch, PromptLength).Print(Parts.Contains("launches"));
+            }
             if (Parts.Contains("decode"))
-                foreach (int batch in (int[])[1, 4, 64]) Decode(name, model, batch, rivals);
+                foreach (int batch in Batches) Decode(name, model, batch, rivals);
             if (Parts.Contains("eager")) Eager(name, model);
             if (Parts.Contains("prefill"))
                 foreach (int length in Tiny ? (int[])[512] : [8192, 32_768]) Prefill(name, model, length);

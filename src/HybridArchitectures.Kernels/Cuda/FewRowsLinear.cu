@@ -1,186 +1,435 @@
-// y = x W^T + b for up to 16 rows of bfloat16, as decoding has it: bound by the bytes of W, 2 an element, each read once. Up to three weights
-// share one launch
-// and one x; `gated` computes silu(x G^T + g) * (x U^T + u) from two weights at once; with `index` every row has one of several weights
-// (experts).
+// y = x W^T + b for up to 16 rows of bfloat16, as decoding has it: bound by the bytes of W, 2 per element, each read once. Up to three weights share
+// one launch and one x. In the same launch x can be normed before, and afterwards gate and up are combined, a residual is added, or the part of a
+// decoding step that follows is done: queries and keys are turned and stored (After 1), or channels pass a causal convolution (After 2).
 //
-// A block computes 16 outputs of all rows; its warps share the inputs and add their sums up in shared memory, in the order of the warps. A warp
-// multiplies by
-// tensor cores (mma m16n8k16), 32 inputs at a time: a lane loads 8 neighbouring inputs of two outputs and of one row of x, 16 bytes each, straight
-// into the
-// registers that the product reads. Inputs are paired alike on both sides, so that the order in which tensor cores take them does not matter.
+// 1. The grid has at most one block per multiprocessor, of eight warps. A block takes tiles of 16 outputs (of two weights where they are gate and up)
+//    of all rows, one after another. With `index`, where every row has one of several weights (experts), a tile is of one row.
+// 2. The inputs are divided into units of 64; warp w takes the units w, w + 8, ... of each tile. A round is one unit of every warp. A lane copies its
+//    own elements of the weights of a round into shared memory, Depth rounds ahead, also into the next tile, and without waiting for the kernel
+//    before: weights do not change during a step. So Depth rounds are there when the results of the kernel before arrive.
+// 3. Tensor cores multiply (mma m16n8k16). Inputs are paired alike on both sides, so that the order in which tensor cores take them does not matter.
+//    The sums of the warps are added up in shared memory in the order of the warps.
 // A row's result does not depend on the other rows, nor on how many there are: every row takes the same operations in the same order.
 //
-// Registers: 4 steps of 32 inputs are loaded before the first is used, 64 bytes a lane and step of W. Shared memory: the sums, 16 x 8 floats a
-// warp and 8 rows.
+// Shared memory: Depth rounds of 16 KiB per weight; x, (rows, inputs + 32); sums of the warps, 16 x 8 floats each.
+// Bytes: for one row of a 1B model 2.47 GB per step, 0.575 ms at 4.3 TB/s.
 #include "common.cuh"
 #include "tensor_cores.cuh"
+
+#ifndef FEW_TILES
+#define FEW_TILES 1             // groups of 8 rows
+#define FEW_GATED 0             // whether two weights are gate and up
+#define FEW_NORM 0              // 0: none; 1: RMSNorm of x; 2: RMSNorm of x silu(gate)
+#define FEW_AFTER 0             // 0: a sum, if there is a residual; 1: the cache of attention; 2: a convolution of FEW_TAPS taps
+#define FEW_TAPS 4
+#define FEW_INDEX 0             // whether every row has one of several weights
+#define FEW_DEPTH 5             // rounds that are copied ahead
+#define FEW_STORED 1            // whether shared memory holds x; otherwise it is read from the second-level cache
+#endif
+
+constexpr int Tiles = FEW_TILES, Norm = FEW_NORM, After = FEW_AFTER, Taps = FEW_TAPS, Depth = FEW_DEPTH;
+constexpr bool IsGated = FEW_GATED, IsIndexed = FEW_INDEX, IsStored = FEW_STORED;
+constexpr int Parts = IsGated ? 2 : 1, Warps = 8, Threads = 32 * Warps, Unit = 64, Results = Tiles * 128;
+static_assert(IsStored || (Norm == 0 && !IsIndexed), "what is normed is stored");
+
+// the cache that takes the outputs of the second and third weight, keys and values, after the turn of the first two; Rotary.cu has the same fields
+struct FewRowsCache {
+    const float *cosine, *sine;                      // (tableLength, half)
+    const int* lengths;                              // (batch), tokens of each row, the new ones included
+    bfloat16 *keys, *values;                         // (batch, slots, heads, size)
+    i64* positions;                                  // (batch, slots), or null
+    i64 length, tableLength, slots, sinks, window, size, valueSize;
+    i64 keysRow, keysSlot, keysHead, valuesRow, valuesSlot, valuesHead, positionsRow;
+};
+
+// the channels from `first` on pass a convolution over the last inputs, which are replaced
+struct FewRowsConvolution {
+    bfloat16* state;                                 // (rows, Taps - 1, channels), newest last
+    const float *weight, *bias;                      // (channels, Taps), (channels) or null
+    i64 first, channels, silu;
+};
 
 struct FewRowsArguments {
     const bfloat16* x;                               // (rows, inputs)
     const bfloat16* weight[3];                       // (outputs, inputs), or (groups, outputs, inputs) with `index`
     Typed bias[3];                                   // (outputs), or null
     bfloat16* output[3];                             // (rows, outputs)
-    const i64* index;                                // (rows), the group of each row, or null
-    i64 outputs[3], outputRow[3], blocks[3];
-    i64 rows, inputs, xRow, rowsPerInput, groups;    // row r reads input r / rowsPerInput
+    const i64* index;                                // (rows), the group of each row
+    i64 outputs[3], outputRow[3], tiles[3];
+    i64 rows, inputs, xRow, rowsPerInput, groups;    // with `index`, row r reads input r / rowsPerInput
+    const bfloat16* residual;                        // (rows, outputs), added to the first output, or null
+    i64 residualRow;
+    float* wide;                                     // (rows, outputs), to which the rounded first output goes instead, or null
+    const float* scale;                              // (inputs), what the normed x is multiplied by, or null
+    const bfloat16* gate;                            // (rows, inputs)
+    i64 gateRow;
+    FewRowsCache cache;
+    FewRowsConvolution convolution;
+    float epsilon;
 };
+static_assert(sizeof(FewRowsArguments) == (1 + 3 + 6 + 3 + 1 + 9 + 5 + 3 + 1 + 2 + 20 + 6 + 1) * 8, "as the host has it");
 
-// what is read once does not stay in the first-level cache
-__device__ __forceinline__ Word<16> load_once(const bfloat16* from) {
-#ifdef HYBRID_EMULATION
-    return *reinterpret_cast<const Word<16>*>(from);
-#else
-    Word<16> word;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-        : "=r"(word.words[0]), "=r"(word.words[1]), "=r"(word.words[2]), "=r"(word.words[3]) : "l"(from));
-    return word;
-#endif
-}
+// what a block computes at a time: which weight, and 16 outputs; the second eight of them lie `apart` from the first
+struct FewRowsTile {
+    int which, first, apart, row;
+    i64 group;
 
-__device__ __forceinline__ Word<16> load_or_zeros(const bfloat16* from, bool there, bool once) {
-    if (!there) return {{0, 0, 0, 0}};
-    return once ? load_once(from) : *reinterpret_cast<const Word<16>*>(from);
-}
-
-// asks for the weights of a warp's share of the inputs, so that they are on their way while the kernel before ends
-template <int Weights, int Warps> __device__ __forceinline__ void ask_for(const bfloat16* const (&weights)[Weights][2], i64 inputs) {
-#ifndef HYBRID_EMULATION
-    const int steps = static_cast<int>((inputs + 31) / 32), warp = threadIdx.x / 32;
-    const i64 first = static_cast<i64>(steps * warp / Warps) * 32, last = static_cast<i64>(steps * (warp + 1) / Warps) * 32;
-    // the four lanes of an output take lines of 128 bytes in turn
-    for (i64 at = first + threadIdx.x % 4 * 64; at < last && at < inputs; at += 256)
-#pragma unroll
-        for (int w = 0; w < Weights; w++)
-#pragma unroll
-            for (int i = 0; i < 2; i++) asm volatile("prefetch.global.L2 [%0];" : : "l"(weights[w][i] + at));
-#endif
-}
-
-template <int Tiles, int Warps, int Weights> struct FewRows {
-    static constexpr int Unroll = Tiles * Weights > 2 ? 2 : 4;
-    float sums[Weights][Tiles][4];
-
-    // one step: 32 inputs as two products of 16
-    __device__ __forceinline__ void multiply(const Word<16> (&weight)[Weights][2], const Word<16> (&input)[Tiles]) {
-#pragma unroll
-        for (int w = 0; w < Weights; w++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const unsigned a[4] = {weight[w][0].words[2 * half], weight[w][1].words[2 * half], weight[w][0].words[2 * half + 1],
-                    weight[w][1].words[2 * half + 1]};
-#pragma unroll
-                for (int tile = 0; tile < Tiles; tile++) multiply_add(sums[w][tile], a, input[tile].words[2 * half], input[tile].words[2 * half + 1]);
-            }
-    }
-
-    // weights: where this lane's two outputs begin; x: where its row of each tile begins
-    __device__ __forceinline__ void run(const bfloat16* const (&weights)[Weights][2], const bfloat16* const (&x)[Tiles],
-        const bool (&present)[Tiles], i64 inputs) {
-#pragma unroll
-        for (int w = 0; w < Weights; w++)
-#pragma unroll
-            for (int tile = 0; tile < Tiles; tile++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) sums[w][tile][i] = 0;
-        const int steps = static_cast<int>((inputs + 31) / 32), warp = threadIdx.x / 32, last = steps * (warp + 1) / Warps;
-        const int lane = threadIdx.x % 4 * 8;
-        for (int step = steps * warp / Warps; step < last; step += Unroll) {
-            Word<16> weight[Unroll][Weights][2], input[Unroll][Tiles];
-#pragma unroll
-            for (int u = 0; u < Unroll; u++) {
-                const i64 at = static_cast<i64>(step + u) * 32 + lane;
-                const bool inside = step + u < last && at < inputs;
-#pragma unroll
-                for (int w = 0; w < Weights; w++)
-#pragma unroll
-                    for (int i = 0; i < 2; i++) weight[u][w][i] = load_or_zeros(weights[w][i] + at, inside, true);
-#pragma unroll
-                for (int tile = 0; tile < Tiles; tile++) input[u][tile] = load_or_zeros(x[tile] + at, inside && present[tile], false);
-            }
-#pragma unroll
-            for (int u = 0; u < Unroll; u++) multiply(weight[u], input[u]);
+    __device__ __forceinline__ FewRowsTile(const FewRowsArguments& a, int tile) : which(0), apart(8), row(0), group(0) {
+        if constexpr (IsIndexed) {
+            row = tile / static_cast<int>(a.tiles[0]);
+            tile -= row * static_cast<int>(a.tiles[0]);
+            group = a.index[row];
+            group = group < 0 || group >= a.groups ? 0 : group;
+        }
+        if constexpr (!IsGated)
+            while (which < 2 && tile >= a.tiles[which]) tile -= static_cast<int>(a.tiles[which++]);
+        first = tile * 16;
+        if (After == 1 && which < 2) {
+            // both elements of the pairs of a turn
+            const int size = static_cast<int>(a.cache.size), head = first / size;
+            apart = size / 2;
+            first = head * size + (first - head * size) / 2;
         }
     }
 
-    // to shared memory: of each weight, tile and warp 16 outputs x 8 rows
-    __device__ __forceinline__ void leave(float* shared) {
-        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output = lane / 4, row = lane % 4 * 2;
+    __device__ __forceinline__ int output(int number) const { return first + number % 8 + number / 8 * apart; }
+};
+
+struct FewRows {
+    const FewRowsArguments& a;
+    Word<16>* ring;
+    bfloat16* x;
+    float *sums, *squares;
+    int warp, lane, inputs, rows, xRow, allTiles, rounds;
+
+    __device__ __forceinline__ explicit FewRows(const FewRowsArguments& arguments) : a(arguments) {
+        DYNAMIC_SHARED(unsigned char, all);
+        inputs = static_cast<int>(a.inputs);
+        rows = IsIndexed ? 1 : static_cast<int>(a.rows);
+        xRow = (inputs + 63) / 64 * 64 + 32;
+        rounds = (inputs + Unit * Warps - 1) / (Unit * Warps);
+        warp = uniform(threadIdx.x / 32);
+        lane = threadIdx.x % 32;
+        ring = reinterpret_cast<Word<16>*>(all);
+        sums = reinterpret_cast<float*>(ring + Depth * Parts * 4 * Threads);
+        squares = sums + Parts * Results * Warps;
+        x = reinterpret_cast<bfloat16*>(squares + 16 * Warps);
+        allTiles = static_cast<int>((a.tiles[0] + a.tiles[1] + a.tiles[2]) * (IsIndexed ? a.rows : 1));
+    }
+
+    __device__ __forceinline__ Word<16>* slot(int number, int part, int piece) const {
+        return ring + ((number * Parts + part) * 4 + piece) * Threads + threadIdx.x;
+    }
+
+    // ---- copies ahead ----
+
+    // where the next copies come from; Depth rounds before the products
+    struct Ahead {
+        int tile, round, number;
+        const bfloat16* from[Parts][2];
+
+        __device__ __forceinline__ void open(const FewRows& of) {
+            if (tile >= of.allTiles) return;
+            const FewRowsTile own(of.a, tile);
+            const int outputs = static_cast<int>(of.a.outputs[own.which]);
 #pragma unroll
-        for (int w = 0; w < Weights; w++)
+            for (int part = 0; part < Parts; part++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    int output = own.output(of.lane / 4 + 8 * i);
+                    if (output >= outputs) output = outputs - 1;         // read, and not written
+                    from[part][i] = of.a.weight[own.which + part] + (own.group * outputs + output) * of.inputs + of.lane % 4 * 8;
+                }
+        }
+
+        __device__ __forceinline__ void copy(const FewRows& of) {
+            if (tile < of.allTiles) {
+                const int at = (round * Warps + of.warp) * Unit;
+#pragma unroll
+                for (int part = 0; part < Parts; part++)
+#pragma unroll
+                    for (int piece = 0; piece < 4; piece++) {
+                        const int within = at + piece % 2 * 32;
+                        const bool there = within + of.lane % 4 * 8 < of.inputs;
+                        copy_async<16>(of.slot(number, part, piece), from[part][piece / 2] + (there ? within : 0), there);
+                    }
+                if (++round == of.rounds) {
+                    round = 0;
+                    tile += static_cast<int>(gridDim.x);
+                    open(of);
+                }
+            }
+            copy_commit();
+            if (++number == Depth) number = 0;
+        }
+    };
+
+    // ---- x ----
+
+    // eight elements of a row before the norm
+    __device__ __forceinline__ void entering(int row, int vector, const Raw<bfloat16, 8>& raw, float (&value)[8]) const {
+        unpack<bfloat16, 8>(raw, value);
+        if constexpr (Norm == 2) {
+            const Raw<bfloat16, 8> gate = load_raw<bfloat16, 8>(a.gate, row * a.gateRow + 8 * vector);
+#pragma unroll
+            for (int i = 0; i < 8; i++) value[i] *= gate[i] * sigmoid(gate[i]);
+        }
+    }
+
+    __device__ __forceinline__ Raw<bfloat16, 8>* stored(int row, int vector) const {
+        return reinterpret_cast<Raw<bfloat16, 8>*>(x + row * xRow + 8 * vector);
+    }
+
+    __device__ __forceinline__ void load_rows(int from) const {
+        for (int vector = threadIdx.x; vector < inputs / 8; vector += Threads)
+#pragma unroll 4
+            for (int row = 0; row < rows; row++) *stored(row, vector) = load_raw<bfloat16, 8>(a.x, (from + row) * a.xRow + 8 * vector);
+    }
+
+    __device__ __forceinline__ void norm_rows(const float (&early)[8]) const {
+        for (int first = 0; first < rows; first += 4) {
+            float sum[4] = {};
+            for (int vector = threadIdx.x; vector < inputs / 8; vector += Threads)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    if (first + i < rows) {
+                        const Raw<bfloat16, 8> raw = load_raw<bfloat16, 8>(a.x, (first + i) * a.xRow + 8 * vector);
+                        float value[8];
+                        entering(first + i, vector, raw, value);
+                        *stored(first + i, vector) = raw;
+#pragma unroll
+                        for (int k = 0; k < 8; k++) sum[i] += value[k] * value[k];
+                    }
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                sum[i] = lane_sum(sum[i], 32);
+                if (lane == 0) squares[(first + i) * Warps + warp] = sum[i];
+            }
+        }
+        __syncthreads();
+        for (int row = 0; row < rows; row++) {
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < Warps; i++) sum += squares[row * Warps + i];
+            const float inverse = reciprocal_root(sum / static_cast<float>(inputs) + a.epsilon);
+            for (int vector = threadIdx.x; vector < inputs / 8; vector += Threads) {
+                float value[8], scale[8];
+                entering(row, vector, *stored(row, vector), value);
+                if (vector == static_cast<int>(threadIdx.x)) {
+#pragma unroll
+                    for (int i = 0; i < 8; i++) scale[i] = early[i];
+                } else channels_of<8>(a.scale, 8 * vector, 1, scale);
+#pragma unroll
+                for (int i = 0; i < 8; i++) value[i] *= inverse * scale[i];
+                *stored(row, vector) = pack<bfloat16, 8>(value);
+            }
+        }
+    }
+
+    // ---- products ----
+
+    __device__ __forceinline__ void multiply(float (&own)[Parts][Tiles][4], int number, int round) const {
+        const int row = lane / 4, at = (round * Warps + warp) * Unit + lane % 4 * 8;
+#pragma unroll
+        for (int step = 0; step < 2; step++) {
+            Word<16> input[Tiles], weight[Parts][2];
 #pragma unroll
             for (int tile = 0; tile < Tiles; tile++) {
-                float* to = shared + ((w * Tiles + tile) * Warps + warp) * 128;
-#pragma unroll
-                for (int i = 0; i < 4; i++) to[(row + i % 2) * 16 + output + i / 2 * 8] = sums[w][tile][i];
+                input[tile] = {{0, 0, 0, 0}};
+                if (at + 32 * step < inputs && tile * 8 + row < rows)
+                    input[tile] = *reinterpret_cast<const Word<16>*>(IsStored ? x + (tile * 8 + row) * xRow + at + 32 * step
+                        : a.x + (tile * 8 + row) * a.xRow + at + 32 * step);
             }
+#pragma unroll
+            for (int part = 0; part < Parts; part++)
+#pragma unroll
+                for (int i = 0; i < 2; i++) weight[part][i] = *slot(number, part, 2 * i + step);
+#pragma unroll
+            for (int part = 0; part < Parts; part++)
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const unsigned left[4] = {weight[part][0].words[2 * half], weight[part][1].words[2 * half],
+                        weight[part][0].words[2 * half + 1], weight[part][1].words[2 * half + 1]};
+#pragma unroll
+                    for (int tile = 0; tile < Tiles; tile++)
+                        multiply_add(own[part][tile], left, input[tile].words[2 * half], input[tile].words[2 * half + 1]);
+                }
+        }
+    }
+
+    // to shared memory: of each part, tile and warp 16 outputs x 8 rows
+    __device__ __forceinline__ void leave(const float (&own)[Parts][Tiles][4]) const {
+        const int output = lane / 4, row = lane % 4 * 2;
+#pragma unroll
+        for (int part = 0; part < Parts; part++)
+#pragma unroll
+            for (int tile = 0; tile < Tiles; tile++) {
+                float* to = sums + ((part * Tiles + tile) * Warps + warp) * 128;
+#pragma unroll
+                for (int i = 0; i < 4; i++) to[(row + i % 2) * 16 + output + i / 2 * 8] = own[part][tile][i];
+            }
+    }
+
+    // ---- what is written: result `number` of a tile by a thread ----
+
+    struct Item {
+        int tile, within, row, output;
+        bool there;
+
+        __device__ __forceinline__ Item(const FewRows& of, int number, const FewRowsTile& own) {
+            tile = number / 128;
+            within = number % 128;
+            row = tile * 8 + within / 16;
+            output = own.output(within % 16);
+            there = number < Results && row < of.rows && output < static_cast<int>(of.a.outputs[own.which]);
+        }
+    };
+
+    // what a result needs besides its sums, loaded before the products
+    struct Before {
+        float residual, cosine, sine, sum, filter[Taps], past[Taps];
+        i64 position, slot;
+    };
+
+    static constexpr int Each = (Results + Threads - 1) / Threads;
+
+    __device__ __forceinline__ Before load_before(const Item& item, const FewRowsTile& own) const {
+        Before before = {};
+        if (!item.there) return before;
+        if constexpr (After == 0) {
+            if (a.residual) before.residual = to_float(a.residual[item.row * a.residualRow + item.output]);
+        } else if constexpr (After == 1) {
+            const FewRowsCache& cache = a.cache;
+            const i64 row = item.row / cache.length, position = cache.lengths[row] - cache.length + item.row % cache.length;
+            const i64 slot = cache.window == 0 || position < cache.sinks ? position : cache.sinks + (position - cache.sinks) % cache.window;
+            before.position = position;
+            before.slot = position >= 0 && slot < cache.slots ? slot : -1;
+            if (own.which < 2) {
+                const i64 half = cache.size / 2, line = (position < 0 ? 0 : position < cache.tableLength ? position : cache.tableLength - 1) * half
+                    + item.output % cache.size % half;
+                before.cosine = cache.cosine[line];
+                before.sine = cache.sine[line];
+            }
+        } else {
+            const FewRowsConvolution& filter = a.convolution;
+            const i64 channel = item.output - filter.first;
+            if (channel < 0 || channel >= filter.channels) return before;
+            before.sum = filter.bias ? filter.bias[channel] : 0;
+#pragma unroll
+            for (int k = 0; k < Taps; k++) before.filter[k] = filter.weight[channel * Taps + k];
+#pragma unroll
+            for (int k = 0; k < Taps - 1; k++) before.past[k] = to_float(filter.state[(item.row * (Taps - 1) + k) * filter.channels + channel]);
+        }
+        return before;
+    }
+
+    __device__ __forceinline__ float result(int part, int tile, int within, const Typed& bias, int output) const {
+        const float* from = sums + (part * Tiles + tile) * Warps * 128 + within;
+        float sum = 0;
+#pragma unroll
+        for (int i = 0; i < Warps; i++) sum += from[i * 128];
+        return bias.base ? sum + bias[output] : sum;
+    }
+
+    __device__ __forceinline__ float rounded_result(int part, const Item& item, int within, const Typed& bias, int output) const {
+        return to_float(from_float<bfloat16>(result(part, item.tile, within, bias, output)));
+    }
+
+    __device__ __forceinline__ void write_cache(const Item& item, const Before& before, const FewRowsTile& own, float value) const {
+        const FewRowsCache& cache = a.cache;
+        const i64 row = item.row / cache.length;
+        if (own.which < 2) {
+            const bool second = item.within % 16 >= 8;
+            const int other = second ? item.output - own.apart : item.output + own.apart;
+            const float pair = rounded_result(0, item, item.within ^ 8, a.bias[own.which], other);
+            value = second ? value * before.cosine + pair * before.sine : value * before.cosine - pair * before.sine;
+        }
+        const bfloat16 bits = from_float<bfloat16>(value);
+        if (own.which == 0) a.output[0][item.row * a.outputRow[0] + item.output] = bits;
+        else if (before.slot >= 0) {
+            const i64 size = own.which == 1 ? cache.size : cache.valueSize, head = item.output / size, element = item.output % size;
+            if (own.which == 1) cache.keys[row * cache.keysRow + before.slot * cache.keysSlot + head * cache.keysHead + element] = bits;
+            else cache.values[row * cache.valuesRow + before.slot * cache.valuesSlot + head * cache.valuesHead + element] = bits;
+            if (own.which == 1 && item.output == 0 && cache.positions) cache.positions[row * cache.positionsRow + before.slot] = before.position;
+        }
+    }
+
+    __device__ __forceinline__ float convolved(const Item& item, const Before& before, float value) const {
+        const FewRowsConvolution& filter = a.convolution;
+        const i64 channel = item.output - filter.first;
+        if (channel < 0 || channel >= filter.channels) return value;
+        float sum = before.sum;
+#pragma unroll
+        for (int k = 0; k < Taps - 1; k++) sum += before.filter[k] * before.past[k];
+        sum += before.filter[Taps - 1] * value;
+#pragma unroll
+        for (int k = 0; k < Taps - 1; k++)
+            filter.state[(item.row * (Taps - 1) + k) * filter.channels + channel] = from_float<bfloat16>(k < Taps - 2 ? before.past[k + 1] : value);
+        return filter.silu ? sum * sigmoid(sum) : sum;
+    }
+
+    __device__ __forceinline__ void write(const Before (&before)[Each], const FewRowsTile& own) const {
+#pragma unroll
+        for (int i = 0; i < Each; i++) {
+            const Item item(*this, i * Threads + threadIdx.x, own);
+            if (!item.there) continue;
+            if constexpr (After == 1) {
+                write_cache(item, before[i], own, rounded_result(0, item, item.within, a.bias[own.which], item.output));
+                continue;
+            }
+            float value = result(0, item.tile, item.within, a.bias[own.which], item.output);
+            // rounded as the separate results would be
+            if constexpr (IsGated) {
+                const float gate = to_float(from_float<bfloat16>(value)), up = rounded_result(1, item, item.within, a.bias[1], item.output);
+                value = gate * sigmoid(gate) * up;
+            } else if constexpr (After == 2) value = convolved(item, before[i], to_float(from_float<bfloat16>(value)));
+            else if (a.residual) value = to_float(from_float<bfloat16>(value)) + before[i].residual;
+            const bfloat16 bits = from_float<bfloat16>(value);
+            const i64 at = (own.row + item.row) * a.outputRow[own.which] + item.output;
+            if (a.wide) a.wide[at] = to_float(bits);
+            else a.output[own.which][at] = bits;
+        }
+    }
+
+    __device__ __forceinline__ void compute_tile(int tile, Ahead& ahead) const {
+        const FewRowsTile own(a, tile);
+        float mine[Parts][Tiles][4] = {};
+        if constexpr (IsIndexed) {
+            load_rows(static_cast<int>(own.row / a.rowsPerInput));
+            __syncthreads();
+        }
+        Before before[Each];
+#pragma unroll
+        for (int i = 0; i < Each; i++) before[i] = load_before(Item(*this, i * Threads + threadIdx.x, own), own);
+        for (int round = 0; round < rounds; round++) {
+            copy_wait<Depth - 1>();
+            multiply(mine, ahead.number, round);
+            ahead.copy(*this);
+        }
+        leave(mine);
+        __syncthreads();
+        write(before, own);
+        __syncthreads();
+    }
+
+    __device__ __forceinline__ void run() const {
+        Ahead ahead = {static_cast<int>(blockIdx.x), 0, 0, {}};
+        float early[8];
+        if constexpr (IsIndexed) wait_for_previous();                // the router is among the kernels before
+        else if constexpr (Norm != 0) channels_of<8>(static_cast<int>(threadIdx.x) < inputs / 8 ? a.scale : nullptr, 8 * threadIdx.x, 1, early);
+        ahead.open(*this);
+        for (int i = 0; i < Depth; i++) ahead.copy(*this);
+        if constexpr (!IsIndexed) {
+            wait_for_previous();
+            if constexpr (Norm != 0) norm_rows(early);
+            else if constexpr (IsStored) load_rows(0);
+            __syncthreads();
+        }
+        for (int tile = static_cast<int>(blockIdx.x); tile < allTiles; tile += static_cast<int>(gridDim.x)) compute_tile(tile, ahead);
+        copy_wait<0>();
     }
 };
 
-template <int Warps> __device__ __forceinline__ float summed(const float* shared, int at) {
-    float sum = 0;
-#pragma unroll
-    for (int warp = 0; warp < Warps; warp++) sum += shared[warp * 128 + at];
-    return sum;
-}
+__device__ __forceinline__ void few_rows_(const FewRowsArguments& a) { FewRows(a).run(); }
 
-__device__ __forceinline__ float biased(float sum, const Typed& bias, i64 output) { return bias.base ? sum + bias[output] : sum; }
-
-template <int Tiles, int Warps, bool Gated> __device__ __forceinline__ void few_rows(const FewRowsArguments& a) {
-    constexpr int Weights = Gated ? 2 : 1;
-    DYNAMIC_SHARED(float, shared);
-    int block = blockIdx.x, which = 0;
-    if constexpr (!Gated)
-        while (which < 2 && block >= a.blocks[which]) block -= static_cast<int>(a.blocks[which++]);
-    const i64 first = static_cast<i64>(block) * 16, outputs = a.outputs[which], firstRow = a.index ? blockIdx.y : 0, rows = a.index ? firstRow + 1
-        : a.rows;
-    if (a.index) wait_for_previous();                // the router is among the kernels before
-    i64 group = a.index ? a.index[firstRow] : 0;
-    group = group < 0 || group >= a.groups ? 0 : group;
-    const int lane = threadIdx.x % 32, own = lane / 4;
-    const bfloat16 *weights[Weights][2], *x[Tiles];
-    bool present[Tiles];
-#pragma unroll
-    for (int w = 0; w < Weights; w++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            i64 output = first + own + 8 * i;
-            if (output >= outputs) output = outputs - 1;         // read, and not written
-            weights[w][i] = a.weight[which + w] + (group * outputs + output) * a.inputs;
-        }
-    if (!a.index) {
-        ask_for<Weights, Warps>(weights, a.inputs);
-        wait_for_previous();
-    }
-#pragma unroll
-    for (int tile = 0; tile < Tiles; tile++) {
-        const i64 row = firstRow + tile * 8 + own;
-        present[tile] = row < rows;
-        x[tile] = a.x + (present[tile] ? row / a.rowsPerInput : 0) * a.xRow;
-    }
-    FewRows<Tiles, Warps, Weights> products;
-    products.run(weights, x, present, a.inputs);
-    products.leave(shared);
-    __syncthreads();
-    for (int at = threadIdx.x; at < Tiles * 128; at += Warps * 32) {
-        const int tile = at / 128, within = at % 128;
-        const i64 row = firstRow + tile * 8 + within / 16, output = first + within % 16;
-        if (row >= rows || output >= outputs) continue;
-        float value = biased(summed<Warps>(shared + tile * Warps * 128, within), a.bias[which], output);
-        if constexpr (Gated) {
-            // rounded as the separate results would be
-            const float gate = to_float(from_float<bfloat16>(value));
-            const float up = to_float(from_float<bfloat16>(biased(summed<Warps>(shared + (Tiles + tile) * Warps * 128, within), a.bias[1], output)));
-            value = gate * sigmoid(gate) * up;
-        }
-        a.output[which][row * a.outputRow[which] + output] = from_float<bfloat16>(value);
-    }
-}
-
-#define FEW_ROWS(tiles, warps) \
-    KERNEL_EARLY(few_rows_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, false>) \
-    KERNEL_EARLY(few_rows_gated_##tiles##_##warps, warps * 32, FewRowsArguments, few_rows<tiles, warps, true>)
-
-FEW_ROWS(1, 8)
-FEW_ROWS(2, 8)
-FEW_ROWS(1, 16)
-FEW_ROWS(2, 16)
+KERNEL_EARLY(few_rows, 256, FewRowsArguments, few_rows_)

@@ -1,62 +1,32 @@
-using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Computes products of a few rows of bfloat16 on a GPU with the kernels in <c>FewRowsLinear.cu</c>.</summary>
+/// <summary>Computes products of a few rows of bfloat16 on a GPU with the kernel in <c>FewRowsLinear.cu</c>.</summary>
 static class FewRowsLinearCuda
 {
-    /// <summary>The maximum number of rows of the kernels.</summary>
+    /// <summary>The maximum number of rows of the kernel.</summary>
     public const int MaxRows = 16;
 
     /// <summary>The maximum number of weights of one launch.</summary>
     public const int MaxWeights = 3;
 
-    const int OutputsPerBlock = 16, RowsPerTile = 8;
-
-    // from this number of inputs, more warps share them; it depends only on the inputs, so that a product has the same sum on every GPU and next to
-    // any others
-    const long ManyInputs = 4096;
-
-    [InlineArray(MaxWeights)]
-    struct Addresses
-    {
-        nint first;
-    }
-
-    [InlineArray(MaxWeights)]
-    struct Biases
-    {
-        CudaTyped first;
-    }
-
-    [InlineArray(MaxWeights)]
-    struct Numbers
-    {
-        long first;
-    }
-
-    struct Arguments
-    {
-        public nint X;
-        public Addresses Weight;
-        public Biases Bias;
-        public Addresses Output;
-        public nint Index;
-        public Numbers Outputs, OutputRow, Blocks;
-        public long Rows, Inputs, XRow, RowsPerInput, Groups;
-    }
-
     /// <summary>
-    /// Returns whether the kernels support rows like <paramref name="x"/> (..., inputs) with weights like <paramref name="weight"/> (..., outputs,
+    /// Returns whether the kernel supports rows like <paramref name="x"/> (..., inputs) with weights like <paramref name="weight"/> (..., outputs,
     /// inputs).
     /// </summary>
     public static bool Takes(Tensor x, Tensor weight, bool explicitly) =>
         x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.BFloat16 && x.size(-1) % 8 == 0 && x.size(-1) > 0
         && (x.device_type == DeviceType.CUDA || (explicitly && CudaRuntime.Emulated)) && weight.is_contiguous()
-            && CudaMemory.Address(weight) % 16 == 0;
+        && CudaMemory.Address(weight) % 16 == 0;
+
+    /// <summary>
+    /// Returns the shape of the kernel for <paramref name="rows"/> rows of x (..., inputs); null if they do not fit in shared memory.
+    /// </summary>
+    public static FewRowsShape? ShapeFor(Tensor x, long rows, bool gated, bool indexed, in FewRowsFusion fusion) =>
+        FewRowsShape.For(rows, x.size(-1), gated, indexed, fusion, CudaRuntime.DeviceOf(x).SharedMemory);
 
     /// <summary>Computes x W^T + b for each weight in one launch.</summary>
     /// <param name="x">(rows, inputs), at most <see cref="MaxRows"/>, or with <paramref name="index"/> any number.</param>
@@ -64,43 +34,68 @@ static class FewRowsLinearCuda
     /// <param name="gated">Whether the two weights are gate and up of silu(gate) * up, which is then the only result.</param>
     /// <param name="index">(rows) int64, the group of each row; null for weights without groups.</param>
     /// <param name="rowsPerInput">The number of results per row of x, as with the experts of one token.</param>
+    /// <param name="fusion">What else is computed.</param>
     /// <returns>(rows, outputs) for each result, in the current dispose scope.</returns>
     public static Tensor[] Forward(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> weights, bool gated = false, Tensor? index = null,
-        int rowsPerInput = 1)
+        int rowsPerInput = 1, in FewRowsFusion fusion = default)
     {
         using var scope = NewDisposeScope();
-        if (x.stride(1) != 1 || (x.size(0) > 1 && x.stride(0) % 8 != 0) || CudaMemory.Address(x) % 16 != 0) x = x.contiguous();
-        if (CudaMemory.Address(x) % 16 != 0) x = x.clone();
+        x = Aligned(x)!;
         index = index?.contiguous();
-        long rows = x.size(0) * rowsPerInput, inputs = x.size(1), all = 0;
-        var arguments = new Arguments
+        Tensor? gate = Aligned(fusion.Gate), residual = fusion.Residual, scale = fusion.Scale?.contiguous();
+        if (residual is not null && residual.size(1) > 1 && residual.stride(1) != 1) residual = residual.contiguous();
+        long rows = x.size(0) * rowsPerInput;
+        var shape = ShapeFor(x, rows, gated, index is not null, fusion)
+            ?? throw new ArgumentException($"x has {rows} rows of {x.size(1)}; expected rows that fit in shared memory", nameof(x));
+        var arguments = new FewRowsArguments
         {
-            X = CudaMemory.Address(x), Index = CudaMemory.Address(index), Rows = rows, Inputs = inputs, XRow = x.stride(0), RowsPerInput =
-                rowsPerInput,
-            Groups = index is null ? 1 : weights[0].Weight.size(0),
+            X = CudaMemory.Address(x), Index = CudaMemory.Address(index), Rows = rows, Inputs = x.size(1), XRow = x.stride(0),
+            RowsPerInput = rowsPerInput, Groups = index is null ? 1 : weights[0].Weight.size(0), Residual = CudaMemory.Address(residual),
+            ResidualRow = residual?.stride(0) ?? 0, Scale = CudaMemory.Address(scale), Gate = CudaMemory.Address(gate),
+            GateRow = gate?.stride(0) ?? 0, Epsilon = (float)fusion.Epsilon,
+            Cache = fusion.Cache is { } cache ? FewRowsArguments.CacheArguments.From(cache, rows) : default,
+            Convolution = fusion.Convolution is { } step ? FewRowsArguments.ConvolutionArguments.From(step) : default,
         };
         var kept = new List<Tensor?>();
         var results = new List<Tensor>();
+        long tiles = 0;
         for (int i = 0; i < weights.Length; i++)
         {
-            var bias = weights[i].Bias?.contiguous();
-            if (bias is not null && bias.dtype is not (ScalarType.Float32 or ScalarType.BFloat16)) bias = bias.to(ScalarType.Float32);
+            var bias = Readable(weights[i].Bias);
             kept.Add(bias);
             long outputs = weights[i].Weight.size(-2);
             (arguments.Weight[i], arguments.Bias[i], arguments.Outputs[i]) = (CudaMemory.Address(weights[i].Weight), CudaTyped.From(bias), outputs);
-            arguments.Blocks[i] = (outputs + OutputsPerBlock - 1) / OutputsPerBlock;
             if (gated && i > 0) continue;
-            var result = CudaMemory.New(x, ScalarType.BFloat16, rows, outputs);
-            (arguments.Output[i], arguments.OutputRow[i]) = (CudaMemory.Address(result), outputs);
+            arguments.Tiles[i] = (outputs + FewRowsShape.Outputs - 1) / FewRowsShape.Outputs;
+            tiles += arguments.Tiles[i];
+            arguments.OutputRow[i] = outputs;
+            if (fusion.Cache is not null && i > 0) continue;
+            var result = CudaMemory.New(x, fusion.IsWide ? ScalarType.Float32 : ScalarType.BFloat16, rows, outputs);
+            if (fusion.IsWide) arguments.Wide = CudaMemory.Address(result);
+            else arguments.Output[i] = CudaMemory.Address(result);
             results.Add(result.MoveToOuterDisposeScope());
-            all += arguments.Blocks[i];
         }
-        int tiles = index is not null || rows <= RowsPerTile ? 1 : 2, warps = inputs >= ManyInputs ? 16 : 8;
-        string name = $"few_rows_{(gated ? "gated_" : "")}{tiles}_{warps}";
-        CudaRuntime.DeviceOf(x).Launch("FewRowsLinear.cu", name, (all, index is null ? 1 : rows, 1), warps * 32, (gated ? 2
-            : 1) * tiles * warps * OutputsPerBlock * RowsPerTile * sizeof(float), arguments);
-        GC.KeepAlive((x, index, kept, results));
+        var device = CudaRuntime.DeviceOf(x);
+        device.Launch(shape.Source, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
+            FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
+        GC.KeepAlive((x, index, gate, residual, scale, kept, results));
+        GC.KeepAlive((fusion.Cache, fusion.Convolution));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);
         return [.. results];
+    }
+
+    // rows from addresses that 16 divides
+    static Tensor? Aligned(Tensor? x)
+    {
+        if (x is null) return null;
+        if (x.stride(1) != 1 || (x.size(0) > 1 && x.stride(0) % 8 != 0)) x = x.contiguous();
+        return CudaMemory.Address(x) % 16 == 0 ? x : x.clone();
+    }
+
+    // a bias as the kernel reads it
+    static Tensor? Readable(Tensor? bias)
+    {
+        bias = bias?.contiguous();
+        return bias is null || bias.dtype is ScalarType.Float32 or ScalarType.BFloat16 ? bias : bias.to(ScalarType.Float32);
     }
 }

@@ -351,6 +351,15 @@ __device__ __forceinline__ void expect(Place at, int bytes) {
 #endif
 }
 
+// arrives at a barrier in shared memory
+__device__ __forceinline__ void arrive_at(Place at) {
+#ifdef HYBRID_EMULATION
+    emulation::expect(at, 0);
+#else
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(at.address) : "memory");
+#endif
+}
+
 // until the phase of this parity, which begins with 0, has ended; by whole warps
 __device__ __forceinline__ void wait_for_copies(Place at, unsigned parity) {
 #ifdef HYBRID_EMULATION

@@ -31,7 +31,8 @@ public static class FewRowsLinear
         if (x.dim() == 0) throw Require.Unfit(nameof(x), "x has no dimension", "(..., inputs)");
         static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
-        bool onCuda = x.NumberOfElements <= MaxCudaRows * x.size(-1) && FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda);
+        bool onCuda = x.NumberOfElements <= MaxCudaRows * x.size(-1) && FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda)
+            && FewRowsLinearCuda.ShapeFor(x, x.NumberOfElements / x.size(-1), false, false, default) is not null;
         return Backend switch
         {
             KernelBackend.Auto when onCuda => KernelBackend.Cuda,
@@ -102,16 +103,48 @@ public static class FewRowsLinear
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        if (x.NumberOfElements > 0 && BackendFor(x, gate.Weight) == KernelBackend.Cuda && BackendFor(x, up.Weight) == KernelBackend.Cuda)
+        if (x.NumberOfElements > 0 && BackendFor(x, gate.Weight) == KernelBackend.Cuda && BackendFor(x, up.Weight) == KernelBackend.Cuda
+            && FewRowsLinearCuda.ShapeFor(x, x.NumberOfElements / x.size(-1), true, false, default) is not null)
             return OnCuda(x, [gate, up], gated: true)[0].MoveToOuterDisposeScope();
         var both = ForwardMany(x, gate, up);
         return SwiGlu.Forward(both[0], both[1]).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Returns whether x (..., inputs) has so few rows on a GPU that <see cref="ForwardFused"/> can serve them.</summary>
+    internal static bool Fuses(Tensor x) =>
+        Backend is KernelBackend.Auto or KernelBackend.Cuda && x.dtype == ScalarType.BFloat16 && x.NumberOfElements > 0
+        && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated)
+        && FewRowsShape.Tuning.Fuse;
+
+    /// <summary>
+    /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, together with what else <paramref name="fusion"/> names, in
+    /// one launch. Returns null, without an effect, if that is not possible. A row's results do not depend on the other rows.
+    /// </summary>
+    internal static Tensor[]? ForwardFused(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated, in FewRowsFusion fusion)
+    {
+        if (!Fuses(x) || projections.Length > FewRowsLinearCuda.MaxWeights) return null;
+        foreach (var (weight, _) in projections)
+            if (BackendFor(x, weight) != KernelBackend.Cuda) return null;
+        if (fusion.Scale is { dtype: not ScalarType.Float32 } || fusion.Residual is { dtype: not ScalarType.BFloat16 }) return null;
+        if (fusion.Cache is { IsServed: false } || fusion.Convolution is { IsServed: false }) return null;
+        if (!FewRowsShape.Tuning.After && (fusion.Cache is not null || fusion.Convolution is not null)) return null;
+        if (FewRowsLinearCuda.ShapeFor(x, x.NumberOfElements / x.size(-1), gated, false, fusion) is null) return null;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        static Tensor? Rows(Tensor? of) => of?.reshape(-1, of.size(-1));
+        var rows = fusion with { Gate = Rows(fusion.Gate), Residual = Rows(fusion.Residual) };
+        return Shaped(FewRowsLinearCuda.Forward(Rows(x)!, projections, gated, fusion: rows), x);
+    }
+
     static Tensor[] OnCuda(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated = false)
     {
         using var scope = NewDisposeScope();
-        var results = FewRowsLinearCuda.Forward(x.reshape(-1, x.size(-1)), projections, gated);
+        return Shaped(FewRowsLinearCuda.Forward(x.reshape(-1, x.size(-1)), projections, gated), x);
+    }
+
+    // results (rows, outputs) as (..., outputs), in the outer scope
+    static Tensor[] Shaped(Tensor[] results, Tensor x)
+    {
         var sizes = x.shape;
         for (int i = 0; i < results.Length; i++)
         {

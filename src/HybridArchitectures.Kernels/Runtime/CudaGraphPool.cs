@@ -27,16 +27,18 @@ sealed class CudaGraphPool
     readonly CudaDevice device;
     readonly Device place;
     readonly List<Tensor> anchors = [];
-    readonly nint stream, before, after;
+    readonly nint stream, before, after, launched;
+    nint latest;
     long growth = 1;
 
     CudaGraphPool(int index)
     {
         device = CudaRuntime.DeviceAt(index);
         place = new Device(TorchSharp.DeviceType.CUDA, index);
-        nint own = 0, first = 0, second = 0;
-        device.Within(() => (own, first, second) = (CudaGraphDriver.CreateStream(), CudaGraphDriver.CreateEvent(), CudaGraphDriver.CreateEvent()));
-        (stream, before, after) = (own, first, second);
+        nint own = 0, first = 0, second = 0, third = 0;
+        device.Within(() => (own, first, second, third) = (CudaGraphDriver.CreateStream(), CudaGraphDriver.CreateEvent(),
+            CudaGraphDriver.CreateEvent(), CudaGraphDriver.CreateEvent()));
+        (stream, before, after, launched) = (own, first, second, third);
     }
 
     /// <summary>The pool of a device.</summary>
@@ -96,7 +98,15 @@ sealed class CudaGraphPool
             try
             {
                 graph.DangerousAddRef(ref held);
-                device.Within(() => CudaGraphDriver.Launch(graph.DangerousGetHandle(), LibTorchCuda.CurrentStream(device.Index)));
+                device.Within(() =>
+                {
+                    // after work on this pool that another stream has launched
+                    nint current = LibTorchCuda.CurrentStream(device.Index);
+                    if (current != latest && latest != 0) CudaGraphDriver.Wait(current, launched);
+                    CudaGraphDriver.Launch(graph.DangerousGetHandle(), current);
+                    CudaGraphDriver.Record(launched, current);
+                    latest = current;
+                });
             }
             finally
             {
@@ -116,6 +126,7 @@ sealed class CudaGraphPool
                 nint current = LibTorchCuda.CurrentStream(device.Index);
                 CudaGraphDriver.Record(before, current);
                 CudaGraphDriver.Wait(stream, before);
+                if (latest != 0) CudaGraphDriver.Wait(stream, launched);
                 LibTorchCuda.SetStream(stream, device.Index);
                 CudaDevice.Overlaps = true;
                 try

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
@@ -84,17 +85,16 @@ sealed class DecodeLoop : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         using var context = new SequenceContext(cache: cache);
-        var scores = prepare(model.NextLogits(ids, context));
-        var (next, chosen) = samples ? Sample(scores) : Likeliest(scores);
+        var scores = prepare(model.NextLogitsDirectly(ids, context));
+        if (!samples)
+        {
+            GreedyTokens.Select(scores, ids, result);
+            return;
+        }
+        var (next, chosen) = Sample(scores);
         ids.copy_(next.unsqueeze(1));
         result.select(0, 0).copy_(next);
         result.select(0, 1).copy_(chosen);
-    }
-
-    static (Tensor Next, Tensor Chosen) Likeliest(Tensor scores)
-    {
-        var (values, indices) = scores.max(1);
-        return (indices, values.isfinite());
     }
 
     // as RowRandom.Pick: the first token at which the sum of the weights exceeds its fraction of the total

@@ -84,6 +84,7 @@ sealed class GenerationRun : IDisposable
     Tensor ReadPrompts(CancellationToken cancellation)
     {
         cache = model.CreateCache(active.Count);
+        cache.CudaGraphs = false;        // the loop has a graph, with the selection of tokens
         int longest = active.Max(row => row.Prompt.Count);
         var last = new Tensor[active.Count];
         int chunk = options.PrefillChunk ?? DefaultChunk();

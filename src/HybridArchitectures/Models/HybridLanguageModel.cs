@@ -137,11 +137,23 @@ public sealed partial class HybridLanguageModel : LanguageModel
     }
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// On a GPU, steps of one token per row with a cache run as a CUDA graph after the first ones; <see cref="HybridCache.CudaGraphs"/> turns this
+    /// off. The logits are the same.
+    /// </remarks>
     public override Tensor NextLogits(Tensor ids, SequenceContext? context = null)
     {
         RequireAlive();
         using var scope = NewDisposeScope();
         using var noGrad = context?.Cache is null ? null : no_grad();
+        if (NextStep.For(this, ids, context) is { } step) return step.Run(ids, context!).MoveToOuterDisposeScope();
+        return NextLogitsDirectly(ids, context).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Computes <see cref="NextLogits"/> without a graph.</summary>
+    internal Tensor NextLogitsDirectly(Tensor ids, SequenceContext? context)
+    {
+        using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
@@ -157,6 +169,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
                 $"a last dimension of {Design.Width}, the width of the model");
         Checks.SameDevice(hidden, Embedding, "the model");
         using var scope = NewDisposeScope();
+        if (Modules.Linear.IsStep(hidden) && FewRowsLinear.ForwardFused(hidden, [(AdaptedHead, null)], false, new(IsWide: true)) is { } wide)
+            return Scaled(wide[0], Design.LogitScale).MoveToOuterDisposeScope();
         if (Modules.Linear.IsStep(hidden))
             return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
         return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();

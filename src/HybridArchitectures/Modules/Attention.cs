@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
@@ -56,6 +57,27 @@ public sealed class Attention : Mixer
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));
 
+    /// <inheritdoc/>
+    internal override Tensor? StepSum(StepInput input, SequenceContext context, MixerState state) =>
+        output is not null && IsUnscaled ? output.ForwardSum(AttendStep(input, context, state), input.Stream) : null;
+
+    /// <summary>Gets whether nothing is multiplied before and after the projections, so that <see cref="AttendStep"/> can be used.</summary>
+    internal bool IsUnscaled => spec is { InputScale: 1, OutputScale: 1 };
+
+    /// <summary>Computes attention of a decoding step before the output projection.</summary>
+    internal Tensor AttendStep(StepInput input, SequenceContext context, MixerState state, Tensor? givenValues = null)
+    {
+        if (givenValues is null && queryNorm is null && spec is { OutputGate: false, KeyScale: 1 } && Target(context, state) is { } target
+            && Linear.ForwardCached(input, target, query, key, value!) is { } turned)
+        {
+            var x = input.Stream;
+            var attended = Step(turned.view(x.size(0), x.size(1), spec.Heads, spec.HeadSize), context, state);
+            return attended.reshape(x.size(0), x.size(1), spec.OutputWidth);
+        }
+        var projected = givenValues is null ? Linear.ForwardMany(input, query, key, value!) : Linear.ForwardMany(input, query, key);
+        return Attend(input.Stream, projected, context, state, givenValues, null);
+    }
+
     /// <summary>Applies the output projection: (batch, length, heads x valueHeadSize) to (batch, length, width).</summary>
     internal Tensor Project(Tensor attended) =>
         Scaled((output ?? throw new InvalidOperationException("this attention has no output projection")).Forward(attended),
@@ -65,9 +87,14 @@ public sealed class Attention : Mixer
     internal Tensor Attend(Tensor x, SequenceContext context, MixerState? state, Tensor? givenValues = null, AttentionAdapters? adapters = null)
     {
         ModuleChecks.Input(x, inputWidth, context);
-        long batch = x.size(0), length = x.size(1);
         x = Scaled(x, spec.InputScale);
         var projected = givenValues is null ? Linear.ForwardMany(x, query, key, value!) : Linear.ForwardMany(x, query, key);
+        return Attend(x, projected, context, state, givenValues, adapters);
+    }
+
+    Tensor Attend(Tensor x, Tensor[] projected, SequenceContext context, MixerState? state, Tensor? givenValues, AttentionAdapters? adapters)
+    {
+        long batch = x.size(0), length = x.size(1);
         var q = Adapted(projected[0], x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
         Tensor? gate = null;
         if (spec.OutputGate) (q, gate) = (q.narrow(-1, 0, spec.HeadSize), q.narrow(-1, spec.HeadSize, spec.ValueHeadSize).flatten(2));
@@ -104,6 +131,22 @@ public sealed class Attention : Mixer
         KeyValueState all => all.Step(query, key, value, spec, context),
         WindowState window => window.Step(query, key, value, spec, context),
         _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer"),
+    };
+
+    // where a projection writes keys and values; null if only separate operators can
+    FewRowsCacheTarget? Target(SequenceContext context, MixerState state) => state switch
+    {
+        KeyValueState all => all.Target(spec, context),
+        WindowState window => window.Target(spec, context),
+        _ => null,
+    };
+
+    // of turned queries, after the cache was written
+    Tensor Step(Tensor query, SequenceContext context, MixerState state) => state switch
+    {
+        KeyValueState all => all.Attend(query, spec, context),
+        WindowState window => window.Attend(query, spec, context),
+        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state)),
     };
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) =>

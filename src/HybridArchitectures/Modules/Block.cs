@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
@@ -122,21 +123,32 @@ public sealed class Block : HybridModule
 
     /// <summary>
     /// Computes the block in a decoding step without a gradient. It takes the residual stream and the value that is still to be added to it, and
-    /// returns both. The norm that follows a sum computes it, in one pass on a GPU.
+    /// returns both. The norm that follows a sum computes it, in one pass on a GPU; products of a few rows there compute norm and sum themselves.
     /// </summary>
     internal (Tensor Stream, Tensor? Added) Step(Tensor stream, Tensor? added, SequenceContext context, MixerState? state)
     {
         RequireAlive();
         using var scope = NewDisposeScope();
         var given = stream;
-        Tensor Normed(RootMeanSquareNorm norm)
+        bool fuses = context.Probe is null && FewRowsLinear.Fuses(stream);
+        StepInput Input(RootMeanSquareNorm norm)
         {
-            if (added is null) return norm.Forward(stream);
+            if (added is null) return new(stream, norm);
             (var normed, stream) = norm.ForwardSum(stream, added);
-            return normed;
+            return new(stream, norm, normed);
         }
-        if (Mixer is not null) added = Mix(Normed(mixerNorm!), context, state);
-        if (FeedForward is not null) added = FeedForward.Forward(Normed(feedForwardNorm!), context);
+        if (Mixer is not null)
+        {
+            var input = Input(mixerNorm!);
+            if (fuses && state is not null && Mixer.StepSum(input, context, state) is { } sum) (stream, added) = (sum, null);
+            else added = Mix(input.Normed, context, state);
+        }
+        if (FeedForward is not null)
+        {
+            var input = Input(feedForwardNorm!);
+            if (fuses && FeedForward.StepSum(input, context) is { } sum) (stream, added) = (sum, null);
+            else added = FeedForward.Forward(input.Normed, context);
+        }
         if (!ReferenceEquals(stream, given)) stream.MoveToOuterDisposeScope();
         return (stream, added?.MoveToOuterDisposeScope());
     }

@@ -132,6 +132,25 @@ public abstract class HybridModule : nn.Module
         }
     }
 
+    /// <summary>Gets whether the results stored by <see cref="Derived"/> are those of the present parameters.</summary>
+    internal bool StoredResultsAreCurrent
+    {
+        get
+        {
+            if (derived is null) return true;
+            lock (derived)
+            {
+                foreach (var (name, stored) in derived)
+                {
+                    var parameter = Parameter(name);
+                    if (stored.Handle != parameter.Handle || stored.Writes != WeightWrites.Count
+                        || stored.Version != TorchOperator.CallInteger("aten::_version", "", parameter)) return false;
+                }
+            }
+            return true;
+        }
+    }
+
     /// <summary>Returns x times a constant; x itself for 1.</summary>
     private protected static Tensor Scaled(Tensor x, double factor) => factor == 1 ? x : x.mul(Scalars.From(factor));
 

@@ -64,12 +64,7 @@ public sealed class IntraHybrid : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ArgumentNullException.ThrowIfNull(context);
-        var states = state switch
-        {
-            null => null,
-            CombinedState combined => combined,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an intra-layer hybrid"),
-        };
+        var states = Combined(state);
         var (scanned, values) = stateSpace.Scan(x, context, states?.StateSpace);
         var attended = attention.Attend(x, context, states?.Attention, spec.SharedValues ? values : null);
         if (output is not null)
@@ -77,8 +72,7 @@ public sealed class IntraHybrid : Mixer
             if (context.Probe is not null)
                 Inspect(context, scanned, attended, Entering(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
                     Entering(attended, attentionNorm, spec.Attention.Heads, "attention_scale"));
-            return output.Forward(BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
-                Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), spec.Fusion, Gate, normEpsilon));
+            return output.Forward(Fused(scanned, attended));
         }
         var first = stateSpace.Project(Entering(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"));
         var second = attention.Project(Entering(attended, attentionNorm, spec.Attention.Heads, "attention_scale"));
@@ -104,6 +98,28 @@ public sealed class IntraHybrid : Mixer
         }
         context.Probe!.OnBranches(context, scanned, attended, first, second);
     }
+
+    /// <inheritdoc/>
+    internal override Tensor? StepSum(StepInput input, SequenceContext context, MixerState state)
+    {
+        if (output is null || !attention.IsUnscaled) return null;
+        var states = Combined(state)!;
+        if (stateSpace.ScanStep(input, context, states.StateSpace) is not { } scanned) return null;
+        var attended = attention.AttendStep(input, context, states.Attention, spec.SharedValues ? scanned.Values : null);
+        return output.ForwardSum(Fused(scanned.Output, attended), input.Stream);
+    }
+
+    static CombinedState? Combined(MixerState? state) => state switch
+    {
+        null => null,
+        CombinedState combined => combined,
+        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an intra-layer hybrid"),
+    };
+
+    // before the joint projection
+    Tensor Fused(Tensor scanned, Tensor attended) =>
+        BranchFusion.Forward(Branch(scanned, stateSpaceNorm, spec.StateSpaceNormGroups, "state_space_scale"),
+            Branch(attended, attentionNorm, spec.Attention.Heads, "attention_scale"), spec.Fusion, Gate, normEpsilon);
 
     // a branch as computed, with the operations before the joint projection
     FusionBranch Branch(Tensor value, RootMeanSquareNorm? norm, int groups, string scale)

@@ -1,5 +1,7 @@
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Runtime;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 
@@ -60,18 +62,22 @@ public sealed class Linear : HybridModule
     /// <summary>Gets weight and bias if nothing else takes part in the projection; null with an adapter.</summary>
     (Tensor Weight, Tensor? Bias)? Plain => Adapter("weight") is null or { IsMerged: true } ? (Weight, Bias) : null;
 
+    static (Tensor, Tensor?)[]? AllPlain(ReadOnlySpan<Linear> projections)
+    {
+        var plain = new (Tensor, Tensor?)[projections.Length];
+        for (int i = 0; i < plain.Length; i++)
+        {
+            if (projections[i].Plain is not { } one) return null;
+            plain[i] = one;
+        }
+        return plain;
+    }
+
     /// <summary>Computes several projections of one x; those of a step in one launch on a GPU.</summary>
     internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<Linear> projections)
     {
         var results = new Tensor[projections.Length];
-        var plain = new (Tensor, Tensor?)[projections.Length];
-        bool together = IsStep(x);
-        for (int i = 0; i < plain.Length && together; i++)
-        {
-            together = projections[i].Plain is not null;
-            if (together) plain[i] = projections[i].Plain!.Value;
-        }
-        if (together) return FewRowsLinear.ForwardMany(x, plain);
+        if (IsStep(x) && AllPlain(projections) is { } plain) return FewRowsLinear.ForwardMany(x, plain);
         for (int i = 0; i < results.Length; i++) results[i] = projections[i].Forward(x);
         return results;
     }
@@ -79,4 +85,52 @@ public sealed class Linear : HybridModule
     /// <summary>Computes silu(gate(x)) * up(x) of a step in one launch on a GPU; returns null if this is not possible.</summary>
     internal static Tensor? ForwardGated(Tensor x, Linear gate, Linear up) =>
         IsStep(x) && gate.Plain is { } first && up.Plain is { } second ? FewRowsLinear.ForwardGated(x, first, second) : null;
+
+    /// <summary>Computes several projections of the input of a step, with its norm in the same launch if possible.</summary>
+    internal static Tensor[] ForwardMany(StepInput input, params ReadOnlySpan<Linear> projections)
+    {
+        var (x, fusion) = input.Fused;
+        return AllPlain(projections) is { } plain && FewRowsLinear.ForwardFused(x, plain, false, fusion) is { } results ? results
+            : ForwardMany(input.Normed, projections);
+    }
+
+    /// <summary>
+    /// Computes the queries of a step and writes its keys and values to a cache, both turned to their positions, with the norm of the input, in one
+    /// launch. Returns null, without an effect, if this is not possible.
+    /// </summary>
+    internal static Tensor? ForwardCached(StepInput input, FewRowsCacheTarget cache, Linear query, Linear key, Linear value)
+    {
+        var (x, fusion) = input.Fused;
+        return AllPlain([query, key, value]) is { } plain && FewRowsLinear.ForwardFused(x, plain, false, fusion with { Cache = cache }) is { } results
+            ? results[0] : null;
+    }
+
+    /// <summary>
+    /// Computes the projection of the input of a step, some outputs of which pass a convolution, with the norm of the input, in one launch. Returns
+    /// null, without an effect, if this is not possible.
+    /// </summary>
+    internal Tensor? ForwardConvolved(StepInput input, FewRowsConvolutionStep convolution)
+    {
+        var (x, fusion) = input.Fused;
+        return Plain is { } plain && FewRowsLinear.ForwardFused(x, [plain], false, fusion with { Convolution = convolution }) is { } results
+            ? results[0] : null;
+    }
+
+    /// <summary>
+    /// Computes silu(gate(x)) * up(x) of the input of a step, with its norm in the same launch if possible; null if the two cannot be computed
+    /// together.
+    /// </summary>
+    internal static Tensor? ForwardGated(StepInput input, Linear gate, Linear up)
+    {
+        var (x, fusion) = input.Fused;
+        return AllPlain([gate, up]) is { } plain && FewRowsLinear.ForwardFused(x, plain, true, fusion) is { } results ? results[0]
+            : ForwardGated(input.Normed, gate, up);
+    }
+
+    /// <summary>Computes residual + y of a step, where y is the projection rounded to its type; in one launch if possible.</summary>
+    internal Tensor ForwardSum(Tensor x, Tensor residual) => ForwardSum(x, residual, default) ?? residual.add(Forward(x), Scalars.One);
+
+    /// <summary>Computes the same with a norm of x before the projection; null if this is not possible in one launch.</summary>
+    internal Tensor? ForwardSum(Tensor x, Tensor residual, in FewRowsFusion fusion) =>
+        Plain is { } plain && FewRowsLinear.ForwardFused(x, [plain], false, fusion with { Residual = residual }) is { } results ? results[0] : null;
 }

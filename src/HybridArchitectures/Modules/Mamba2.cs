@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
@@ -57,14 +58,57 @@ public sealed class Mamba2 : StateSpaceMixer
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
+        var (y, gate, values) = Scan(x, input.Forward(Scaled(x, spec.InputScale)), context, state);
+        return (Gated(x, y, gate), values);
+    }
+
+    internal override (Tensor Output, Tensor Values)? ScanStep(StepInput input, SequenceContext context, MixerState state)
+    {
+        if (spec.InputScale != 1) return null;
+        var (y, gate, values) = ScanInput(input, context, state);
+        return (Gated(input.Stream, y, gate), values);
+    }
+
+    /// <inheritdoc/>
+    internal override Tensor? StepSum(StepInput input, SequenceContext context, MixerState state)
+    {
+        if (output is null || spec is not { InputScale: 1, OutputScale: 1 }) return null;
+        var x = input.Stream;
+        var (y, gate, _) = ScanInput(input, context, state);
+        if (spec is { GatedNorm: true, GatedNormGroups: 1, NormBeforeGate: false } && output.ForwardSum(y, x,
+            new FewRowsFusion(FewRowsNorm.Gated, Parameter("norm_weight", x), normEpsilon, gate)) is { } sum) return sum;
+        return output.ForwardSum(Gated(x, y, gate), x);
+    }
+
+    (Tensor Output, Tensor Gate, Tensor Values) ScanInput(StepInput input, SequenceContext context, MixerState state)
+    {
+        var x = input.Stream;
+        if (x.size(1) == 1 && IsStep(x, Recurrent(state), context) && spec is { ProjectionScales: null, Activation: Activation.Silu })
+        {
+            var step = new FewRowsConvolutionStep(Recurrent(state)!.Convolution, Parameter("conv_weight", x),
+                spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.InnerWidth, IsSilu: true);
+            if (this.input.ForwardConvolved(input, step) is { } convolved) return Scan(x, convolved, context, state, isConvolved: true);
+        }
+        return Scan(x, Linear.ForwardMany(input, this.input)[0], context, state);
+    }
+
+    Tensor Gated(Tensor x, Tensor y, Tensor gate) => spec.GatedNorm
+        ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate)
+        : SwiGlu.Forward(gate, y);
+
+    // projected: (B, L, inner + channels + heads)
+    (Tensor Output, Tensor Gate, Tensor Values) Scan(Tensor x, Tensor projected, SequenceContext context, MixerState? state,
+        bool isConvolved = false)
+    {
         long batch = x.size(0), length = x.size(1);
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
         var recurrent = Recurrent(state);
-        var projected = input.Forward(Scaled(x, spec.InputScale));                                   // (B, L, inner + channels + heads)
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var gate = projected.narrow(-1, 0, inner);
-        var convolved = Convolve(projected.narrow(-1, inner, spec.ConvolutionChannels), Parameter("conv_weight", x),
-            spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
+        var convolved = projected.narrow(-1, inner, spec.ConvolutionChannels);
+        if (!isConvolved)
+            convolved = Convolve(convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation,
+                recurrent, context);
         var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
         var values = convolved.narrow(-1, 0, inner);
         var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
@@ -87,11 +131,7 @@ public sealed class Mamba2 : StateSpaceMixer
                 softplus: true, limit, recurrent?.Scan, context.Layout, spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }
-        y = y.reshape(batch, length, inner);
-        y = spec.GatedNorm
-            ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate)
-            : SwiGlu.Forward(gate, y);
-        return (y, values);
+        return (y.reshape(batch, length, inner), gate, values);
     }
 
     internal override Tensor Project(Tensor scanned) =>

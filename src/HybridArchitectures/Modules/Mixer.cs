@@ -20,6 +20,12 @@ public abstract class Mixer(string kind) : HybridModule(kind)
     /// <returns>The value to add to the residual stream, (batch, length, width).</returns>
     public abstract Tensor Forward(Tensor x, SequenceContext context, MixerState? state);
 
+    /// <summary>
+    /// Computes stream + mixer(norm(stream)) of a decoding step on a GPU, in fewer launches than separately; null, without an effect, if the mixer
+    /// cannot.
+    /// </summary>
+    internal virtual Tensor? StepSum(StepInput input, SequenceContext context, MixerState state) => null;
+
     /// <summary>Creates an empty state.</summary>
     /// <param name="batch">The number of rows.</param>
     /// <param name="compute">The type of activations.</param>

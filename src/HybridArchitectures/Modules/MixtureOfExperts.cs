@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
@@ -59,6 +60,7 @@ public sealed class MixtureOfExperts : FeedForward
         ArgumentNullException.ThrowIfNull(context);
         long batch = x.size(0), length = x.size(1), width = x.size(2);
         var tokens = x.reshape(batch * length, width);
+        if (RouteStep(tokens, context) is { } step) return step.view(batch, length, width);
         var logits = router.Forward(tokens.to(ScalarType.Float32));                             // (T, E)
         var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
@@ -72,6 +74,20 @@ public sealed class MixtureOfExperts : FeedForward
             routed = routed.add(sharedGate is null ? common : common * sharedGate.Forward(tokens).sigmoid(), Scalars.One);
         }
         return routed.view(batch, length, width);
+    }
+
+    // a decoding step on a GPU: router and sum in one launch each; null if another way is needed
+    Tensor? RouteStep(Tensor tokens, SequenceContext context)
+    {
+        if (is_grad_enabled() || context.KeepsRouting || spec.RoutingGroups > 1 || intoLatent is not null || !IsFew(tokens) || !IsPlain) return null;
+        if (!FewRowsLinear.Fuses(tokens) || !ExpertRoutingCuda.Serves(tokens, router.Weight)) return null;
+        if (router.Adapter("weight") is { IsMerged: false }) return null;
+        var (chosen, weights) = ExpertRoutingCuda.Route(tokens, router.Weight, get_buffer("selection_bias"), spec.ExpertsPerToken,
+            spec.Score == RouterScore.Sigmoid, spec.Renormalize, spec.Scale);
+        var outputs = EachExpert(tokens, chosen, weights);
+        Tensor? common = shared?.Forward(tokens, context);
+        if (common is not null && sharedGate is not null) common *= sharedGate.Forward(tokens).sigmoid();
+        return ExpertRoutingCuda.Mix(outputs, spec.ScoreBeforeExperts ? null : weights, common, spec.ExpertsPerToken);
     }
 
     /// <inheritdoc/>
@@ -150,10 +166,18 @@ public sealed class MixtureOfExperts : FeedForward
     /// <summary>Reads only the weights of the experts that a few tokens selected, without sorting.</summary>
     Tensor RouteFew(Tensor tokens, Tensor chosen, Tensor weights)
     {
+        var output = EachExpert(tokens, chosen, weights);
+        if (!spec.ScoreBeforeExperts) output = output * weights.flatten().unsqueeze(-1);
+        return output.view(tokens.size(0), spec.ExpertsPerToken, -1).sum(1);
+    }
+
+    // (tokens x choices, width) before the weights of the choices
+    Tensor EachExpert(Tensor tokens, Tensor chosen, Tensor weights)
+    {
         long count = tokens.size(0), choices = spec.ExpertsPerToken;
         var experts = chosen.flatten();
-        var visitWeights = weights.flatten().unsqueeze(-1);
-        var visits = spec.ScoreBeforeExperts ? tokens.repeat_interleave(choices, 0, output_size: count * choices) * visitWeights : tokens;
+        var visits = spec.ScoreBeforeExperts
+            ? tokens.repeat_interleave(choices, 0, output_size: count * choices) * weights.flatten().unsqueeze(-1) : tokens;
         Tensor inner;
         if (spec is { Gated: true, Activation: Activation.Silu })
             inner = SelectedLinear.ForwardGated(visits, Parameter("gate"), Parameter("up"), experts);
@@ -163,9 +187,7 @@ public sealed class MixtureOfExperts : FeedForward
             inner = spec.Gated ? Activations.Gated(spec.Activation, SelectedLinear.Forward(visits, Parameter("gate"), experts), inner)
                 : Activations.Apply(spec.Activation, inner);
         }
-        var output = SelectedLinear.Forward(inner, Parameter("down"), experts);
-        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
-        return output.view(count, choices, -1).sum(1);
+        return SelectedLinear.Forward(inner, Parameter("down"), experts);
     }
 
     /// <summary>Adds the losses and loads of a training pass; padding does not count.</summary>

@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
@@ -34,6 +35,9 @@ public sealed class RootMeanSquareNorm : HybridModule
 
     /// <summary>Returns the norm of x + residual, and that sum rounded to the type of x, in one pass on a GPU and without a gradient.</summary>
     internal (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
+
+    /// <summary>Returns the norm of x as part of a product.</summary>
+    internal FewRowsFusion Fusion(Tensor x) => new(FewRowsNorm.Plain, Scale(x), epsilon);
 
     /// <summary>Computes the norm, with the shape (..., width) and type of <paramref name="x"/>.</summary>
     public Tensor Forward(Tensor x) => RmsNorm.Forward(x, Scale(x), epsilon);

@@ -19,6 +19,9 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
     /// </summary>
     internal abstract (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state);
 
+    /// <summary>Computes the scan of a decoding step; null, without an effect, if the mixer cannot.</summary>
+    internal virtual (Tensor Output, Tensor Values)? ScanStep(StepInput input, SequenceContext context, MixerState state) => null;
+
     /// <summary>Applies the output projection: (batch, length, innerWidth) to (batch, length, width).</summary>
     internal abstract Tensor Project(Tensor scanned);
 

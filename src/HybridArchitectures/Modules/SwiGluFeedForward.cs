@@ -31,6 +31,11 @@ public sealed class SwiGluFeedForward : FeedForward
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context) => Forward(x, adapter: null);
 
+    /// <inheritdoc/>
+    internal override Tensor? StepSum(StepInput input, SequenceContext context) =>
+        spec is { Activation: Activation.Silu, GateScale: 1, OutputScale: 1 } && Linear.ForwardGated(input, gate, up) is { } inner
+            ? down.ForwardSum(inner, input.Stream) : null;
+
     /// <summary>Computes the feed-forward with an adapter whose output is added to gate and up, in this order.</summary>
     internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
     {

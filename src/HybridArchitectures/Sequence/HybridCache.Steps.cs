@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
@@ -12,11 +13,27 @@ public sealed partial class HybridCache
     const long MinTable = 1024;
 
     readonly Dictionary<(RotarySpec Spec, int HeadSize), (Tensor Cosine, Tensor Sine)> tables = [];
+    readonly Dictionary<int, AttentionDecodeWorkspace> workspaces = [];
     Tensor? stepLengths, one;
     bool areCurrent;                // whether stepLengths are the lengths
 
     /// <summary>Gets or sets whether passes over one token read lengths and positions from the device. The default is true on a GPU.</summary>
     internal bool StepsOnDevice { get; set; }
+
+    /// <summary>
+    /// Gets or sets whether steps of one token per row of <see cref="Models.LanguageModel.NextLogits"/> run as a CUDA graph after the first ones, on
+    /// a GPU and for models without custom mixers and adapters. The default value is true. Logits do not depend on it.
+    /// </summary>
+    public bool CudaGraphs { get; set; } = true;
+
+    /// <summary>Gets or sets the number of passes over one token per row that a graph could have computed.</summary>
+    internal int SingleSteps { get; set; }
+
+    /// <summary>Gets or sets what computes steps as a graph, or null. The cache owns it.</summary>
+    internal IDisposable? NextStep { get; set; }
+
+    /// <summary>Gets or sets whether the model's steps cannot be captured.</summary>
+    internal bool RefusesGraphs { get; set; }
 
     /// <summary>Gets a number that changes when memory that steps use, other than that of states, is replaced.</summary>
     internal int Epoch { get; private set; }
@@ -69,6 +86,16 @@ public sealed partial class HybridCache
         return tables[(spec, headSize)] = (cosine.contiguous().DetachFromDisposeScope(), sine.contiguous().DetachFromDisposeScope());
     }
 
+    /// <summary>
+    /// Returns the counters of attention with a number of query heads. The layers of the cache share them: its steps follow each other.
+    /// </summary>
+    internal AttentionDecodeWorkspace StepWorkspace(int heads, Device device)
+    {
+        if (workspaces.TryGetValue(heads, out var workspace)) return workspace;
+        Epoch++;
+        return workspaces[heads] = new AttentionDecodeWorkspace(Batch, heads, device);
+    }
+
     /// <summary>Reserves memory for rows of <paramref name="length"/> tokens, so that steps up to that length replace no memory.</summary>
     internal void Reserve(long length)
     {
@@ -94,6 +121,8 @@ public sealed partial class HybridCache
 
     void DisposeSteps()
     {
+        NextStep?.Dispose();
+        NextStep = null;
         stepLengths?.Dispose();
         one?.Dispose();
         foreach (var (cosine, sine) in tables.Values)
@@ -101,7 +130,9 @@ public sealed partial class HybridCache
             cosine.Dispose();
             sine.Dispose();
         }
+        foreach (var workspace in workspaces.Values) workspace.Dispose();
         tables.Clear();
+        workspaces.Clear();
         stepLengths = null;
     }
 }

@@ -75,7 +75,7 @@ public sealed partial class HybridCache : IDisposable
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
         var index = Indices.From(rows.Select(row => (long)row), device);
         var states = States.Select(state => state?.Select(index).TakeOwnership());
-        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design, StepsOnDevice = StepsOnDevice };
+        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs };
     }
 
     /// <summary>Returns a copy of the cache.</summary>
@@ -134,7 +134,7 @@ public sealed partial class HybridCache : IDisposable
             foreach (var state in joined) state?.Dispose();
             throw;
         }
-        return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design, StepsOnDevice = StepsOnDevice };
+        return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs };
     }
 
     /// <summary>Releases memory reserved for later tokens. The remaining size is that of the cost model for the length of the longest row.</summary>

@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -143,11 +144,28 @@ public sealed class KeyValueState : MixerState
     /// </summary>
     internal Tensor Step(Tensor query, Tensor key, Tensor value, AttentionSpec spec, SequenceContext context)
     {
-        if (context.TotalLength > keys.size(1)) Reserve((context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);
+        ReserveStep(context);
         var table = spec.Rotary is { } rotary ? context.StepTable(rotary, spec.HeadSize) : ((Tensor, Tensor)?)null;
         var turned = CacheAppend.Forward(query, key, value, table, context.StepLengths!, keys, values);
-        return AttentionDecode.Forward(turned, keys, values, context.StepLengths!, spec.Scale);
+        return Attend(turned, spec, context);
     }
+
+    void ReserveStep(SequenceContext context)
+    {
+        if (context.TotalLength > keys.size(1)) Reserve((context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);
+    }
+
+    /// <summary>Returns where a projection writes the new tokens of a step; null without rotary positions.</summary>
+    internal FewRowsCacheTarget? Target(AttentionSpec spec, SequenceContext context)
+    {
+        if (spec.Rotary is not { } rotary) return null;
+        ReserveStep(context);
+        return new(context.StepTable(rotary, spec.HeadSize), context.StepLengths!, keys, values);
+    }
+
+    /// <summary>Computes attention of a step whose tokens the cache contains.</summary>
+    internal Tensor Attend(Tensor query, AttentionSpec spec, SequenceContext context) =>
+        AttentionDecode.Forward(query, keys, values, context.StepLengths!, spec.Scale, workspace: context.StepWorkspace(spec.Heads));
 
     internal override void Reserve(long length)
     {

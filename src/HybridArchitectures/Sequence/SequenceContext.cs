@@ -188,6 +188,18 @@ public sealed class SequenceContext : IDisposable
         StepLengths = isStep ? Cache!.BeginStep(length, device) : null;
     }
 
+    /// <summary>Describes a pass over one token per row whose work another context of the cache does.</summary>
+    internal void BeginElsewhere(long batch, Device device)
+    {
+        Release();
+        (Batch, Length, Device) = (batch, 1, device);
+        PastLengths = [.. Cache!.Lengths];
+        IsUniform = PastLengths.All(past => past == PastLengths[0]);
+        TotalLength = PastLengths.Max() + 1;
+        begun = true;
+        StepLengths = null;
+    }
+
     /// <summary>Begins a pass over activations, (batch, length, ...), unless one of this size has begun.</summary>
     internal void BeginFor(Tensor x)
     {
@@ -233,6 +245,10 @@ public sealed class SequenceContext : IDisposable
 
     /// <summary>Returns the same tables for a decoding step: all positions, (positions, half) each.</summary>
     internal (Tensor Cosine, Tensor Sine) StepTable(RotarySpec spec, int headSize) => Cache!.StepTable(spec, headSize, TotalLength, Device);
+
+    /// <summary>Returns the counters of decoding attention with a number of query heads; null on the CPU.</summary>
+    internal AttentionDecodeWorkspace? StepWorkspace(int heads) =>
+        Device.type == TorchSharp.DeviceType.CUDA ? Cache!.StepWorkspace(heads, Device) : null;
 
     /// <summary>
     /// Returns the positions of queries and of keys stored from position 0, for attention over all tokens of a row; null if causal order is

@@ -1,6 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -80,11 +81,26 @@ public sealed class WindowState : MixerState
             var lengths = after == 0 ? context.StepLengths! : context.StepLengths!.sub(Scalars.From((long)after));
             Tensor One(Tensor all) => attended.Length == 1 ? all : all.narrow(1, token, 1);
             var turned = CacheAppend.Forward(One(query), One(key), One(value), table, lengths, ownKeys, ownValues, own, window, sinks);
-            attended[token] = AttentionDecode.Forward(turned, ownKeys, ownValues, lengths, spec.Scale, window, sinks, ring: true);
+            attended[token] = AttentionDecode.Forward(turned, ownKeys, ownValues, lengths, spec.Scale, window, sinks, ring: true,
+                workspace: context.StepWorkspace(spec.Heads));
             for (int index = 0; index < 3; index++) Remember(token, index, context);
         }
         return attended.Length == 1 ? attended[0] : cat(attended, 1);
     }
+
+    /// <summary>Returns where a projection writes the new token of a step; null without rotary positions or with several tokens.</summary>
+    internal FewRowsCacheTarget? Target(AttentionSpec spec, SequenceContext context)
+    {
+        if (spec.Rotary is not { } rotary || context.Length != 1) return null;
+        int slots = window + sinks;
+        return new(context.StepTable(rotary, spec.HeadSize), context.StepLengths!, keys.narrow(1, 0, slots), values.narrow(1, 0, slots),
+            positions.narrow(1, 0, slots), window, sinks);
+    }
+
+    /// <summary>Computes attention of a step whose token the cache contains.</summary>
+    internal Tensor Attend(Tensor query, AttentionSpec spec, SequenceContext context) =>
+        AttentionDecode.Forward(query, keys.narrow(1, 0, window + sinks), values.narrow(1, 0, window + sinks), context.StepLengths!, spec.Scale,
+            window, sinks, ring: true, workspace: context.StepWorkspace(spec.Heads));
 
     void Write(Tensor newKeys, Tensor newValues, Tensor newPositions, SequenceContext context)
     {

@@ -60,8 +60,8 @@ static class AttentionDecodeChecks
                     workspace: workspace).Equals(expected), $"{type}: call {i} of {queries} queries");
         }
         var wide = zeros([4, 8, 64, 64], type, device);
-        var lengths = full([4], Scalars.From(200L), ScalarType.Int32, device);
-        var cache = zeros([4, 200, 64, 64], type, device);
+        var lengths = full([4], Scalars.From(400L), ScalarType.Int32, device);
+        var cache = zeros([4, 400, 64, 64], type, device);
         Refusal.Expect("workspace", "room for 192 counters", () => AttentionDecode.Forward(wide, cache, cache, lengths, workspace: workspace));
     }
 

@@ -25,8 +25,8 @@ public sealed class AttentionDecodeEmulationTests : IDisposable
     {
         using var random = manual_seed(2);
         using var emulation = new CudaEmulation();
-        // 16 parts of 64, and 10 of 128
-        AttentionDecodeChecks.Holds(new(1, 1280, 16, 16, 16, 16) { Lengths = [1024, 1279] }, CPU);
+        // 16 parts of 256, and 9 of 512
+        AttentionDecodeChecks.Holds(new(1, 4160, 16, 16, 16, 16) { Lengths = [4096, 4159] }, CPU);
     }
 
     [Theory]

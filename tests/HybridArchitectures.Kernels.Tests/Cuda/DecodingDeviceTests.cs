@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -22,7 +23,7 @@ public sealed class DecodingDeviceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000),
+    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000), InlineData(16, 300, 8192),
         InlineData(1, 128_256, 2048)]
     public void Products(int rows, int outputs, int inputs)
     {
@@ -41,6 +42,35 @@ public sealed class DecodingDeviceTests : IDisposable
         Assert.True(two[0].equal(all).all().item<bool>());
         var gated = FewRowsLinear.ForwardGated(x, (weight, bias), (weight, null));
         Assert.True(gated.equal(SwiGlu.Forward(two[0], two[1])).all().item<bool>());
+    }
+
+    [Theory]
+    [InlineData(1, 2048, 2048, false), InlineData(4, 2048, 4096, true), InlineData(16, 3072, 2048, false), InlineData(7, 41, 1000, true)]
+    public void Products_with_a_norm_and_a_sum(int rows, int outputs, int inputs, bool gates)
+    {
+        Gpu.IsNeeded();
+        using var random = manual_seed(3);
+        Tensor x = Normal(rows, inputs), weight = Normal(outputs, inputs) / 16, scale = randn([inputs], ScalarType.Float32, Gpu.Device),
+            residual = Normal(rows, outputs);
+        var gate = gates ? Normal(rows, inputs + 8).narrow(1, 8, inputs) : null;
+        var fusion = new FewRowsFusion(gates ? FewRowsNorm.Gated : FewRowsNorm.Plain, scale, 1e-5, gate, residual);
+        Tensor Exact(Tensor of) => of.to(ScalarType.Float64);
+        var entering = gate is null ? Exact(x) : Exact(x) * nn.functional.silu(Exact(gate));
+        var normed = entering / (entering.square().mean([1], true) + 1e-5).sqrt() * Exact(scale);
+        var expected = nn.functional.linear(normed, Exact(weight)) + Exact(residual);
+        var separate = nn.functional.linear(Exact(normed.to(ScalarType.BFloat16)), Exact(weight)).to(ScalarType.BFloat16) + residual;
+        double Error(Tensor of) => (Exact(of) - expected).norm().item<double>() / expected.norm().item<double>();
+        Gpu.PoisonFreeBlocks();
+        using var poisoned = Gpu.Poisoned();
+        var actual = FewRowsLinear.ForwardFused(x, [(weight, null)], false, fusion)![0];
+        Assert.InRange(Error(actual), 0, 1.1 * Error(separate) + 1e-5);
+        for (int row = 0; row < rows; row += 3)
+        {
+            var alone = fusion with { Gate = gate?.narrow(0, row, 1), Residual = residual.narrow(0, row, 1) };
+            Assert.True(FewRowsLinear.ForwardFused(x.narrow(0, row, 1), [(weight, null)], false, alone)![0][0].equal(actual[row]).all().item<bool>());
+        }
+        for (int run = 0; run < 50; run++)
+            Assert.True(FewRowsLinear.ForwardFused(x, [(weight, null)], false, fusion)![0].equal(actual).all().item<bool>(), $"run {run}");
     }
 
     [Fact]

@@ -32,6 +32,11 @@ public class PtxTests
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
                     from name in new[] { "Prepare", "Walk", "Pairs" }
                     select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Source(name)))
+            .Concat(from tiles in new[] { 1, 2 } from form in new[] { "GATED=1", "INDEX=1", "GATED=1 FEW_NORM=1", "NORM=1 FEW_AFTER=1",
+                "NORM=1 FEW_AFTER=2", "NORM=2", "STORED=0" }
+                    let other = string.Join(' ', new[] { "GATED=0", "INDEX=0", "NORM=0", "AFTER=0", "STORED=1" }
+                        .Where(one => !form.Contains(one[..^2], StringComparison.Ordinal)).Select(one => "FEW_" + one))
+                    select CudaSource.Embedded($"FewRowsLinear.cu FEW_TILES={tiles} FEW_{form} {other} FEW_TAPS=4 FEW_DEPTH=3"))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
             from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }

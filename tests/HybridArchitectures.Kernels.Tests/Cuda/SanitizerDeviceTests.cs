@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -72,6 +73,37 @@ public class SanitizerDeviceTests
         using var scope = NewDisposeScope();
         foreach (var one in AttentionDecodeChecks.Small())
             Assert.False(AttentionDecodeChecks.Decode(one, AttentionDecodeChecks.Random(one, Gpu.Device), type).isnan().any().item<bool>(), $"{one}");
+    }
+
+    [Theory]
+    [InlineData(1, 37, 264), InlineData(9, 48, 1096), InlineData(16, 5, 8192)]
+    public void Products_of_decoding(int rows, int outputs, int inputs)
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        static Tensor New(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);
+        static void IsFinite(Tensor result) => Assert.True(result.isfinite().all().item<bool>());
+        Tensor x = New(rows, inputs), weight = New(outputs, inputs), scale = randn([inputs], ScalarType.Float32, Gpu.Device);
+        IsFinite(FewRowsLinear.Forward(x, weight, randn([outputs], ScalarType.Float32, Gpu.Device)));
+        IsFinite(FewRowsLinear.ForwardGated(x, (weight, null), (weight, null)));
+        IsFinite(SelectedLinear.Forward(x, New(3, outputs, inputs), randint(0, 3, [2 * rows], ScalarType.Int64, Gpu.Device)));
+        Tensor ids = zeros([rows, 1], ScalarType.Int64, Gpu.Device), tokens = zeros([2, rows], ScalarType.Int64, Gpu.Device);
+        GreedyTokens.Select(randn([rows, inputs], ScalarType.Float32, Gpu.Device), ids, tokens);
+        Assert.Equal(rows, tokens[1].sum().item<long>());
+        var (chosen, weights) = ExpertRoutingCuda.Route(x, randn([9, inputs], ScalarType.Float32, Gpu.Device), null, 2, true, true, 1);
+        IsFinite(ExpertRoutingCuda.Mix(New(2 * rows, 40), weights, New(rows, 40), 2));
+        Assert.InRange(chosen.max().item<long>(), 0, 8);
+        if (inputs > 2000) return;
+        IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(FewRowsNorm.Gated, scale, 1e-5, New(rows, inputs), New(rows, outputs)))![0]);
+        var convolution = new FewRowsConvolutionStep(New(rows, 3, 3), randn([3, 4], ScalarType.Float32, Gpu.Device), null, 1, true);
+        IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(FewRowsNorm.Plain, scale, 1e-5, Convolution: convolution))![0]);
+        Tensor Table() => randn([7, 8], ScalarType.Float32, Gpu.Device);
+        var cache = new FewRowsCacheTarget((Table(), Table()), full([rows], Scalars.From(3L), ScalarType.Int32, Gpu.Device), New(rows, 5, 1, 16),
+            New(rows, 5, 1, 24));
+        IsFinite(FewRowsLinear.ForwardFused(x, [(New(32, inputs), null), (New(16, inputs), null), (New(24, inputs), null)], false,
+            new(FewRowsNorm.Plain, scale, 1e-5, Cache: cache))![0]);
+        IsFinite(cache.Keys);
     }
 
     [Theory]

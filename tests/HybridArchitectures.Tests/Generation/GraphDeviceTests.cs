@@ -76,6 +76,7 @@ public sealed class GraphDeviceTests : IDisposable
         foreach (bool captured in new[] { false, true })
         {
             using var cache = model.CreateCache(2);
+            cache.CudaGraphs = false;
             var ids = ones([2, 1], ScalarType.Int64, CUDA);
             Tensor? logits = null;
             void Body()
@@ -110,6 +111,47 @@ public sealed class GraphDeviceTests : IDisposable
             logits!.Dispose();
         }
         for (int i = 0; i < results[0].Count; i++) Assert.True(results[0][i].equal(results[1][i]).all().item<bool>(), $"{name}, result {i}");
+    }
+
+    [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference")]
+    public void A_loop_over_next_logits_gives_the_same_logits_with_a_graph(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = Model(name);
+        var results = new List<Tensor>[] { [], [] };
+        foreach (bool captured in new[] { false, true })
+        {
+            using var cache = model.CreateCache(2);
+            cache.CudaGraphs = captured;
+            Tensor Next(Tensor ids)
+            {
+                using var context = new SequenceContext(cache: cache);
+                return model.NextLogits(ids, context);
+            }
+            var ids = Next(ones([2, 7], ScalarType.Int64, CUDA)).argmax(1, keepdim: true);
+            for (int step = 0; step < 300; step++)
+            {
+                var logits = Next(ids);
+                results[captured ? 1 : 0].Add(logits);
+                ids = logits.argmax(1, keepdim: true);
+                if (step == 100)
+                {
+                    using var snapshot = cache.Snapshot();
+                    for (int i = 0; i < 5; i++) Next(ids);
+                    cache.Rewind(snapshot);
+                }
+            }
+            Assert.Equal(captured, cache.NextStep is not null);
+            Assert.Equal(307, cache.Lengths[1]);
+            if (!captured) continue;
+            // weights that change are followed
+            foreach (var (_, value, _) in model.AllParameters()) value.mul_(HybridArchitectures.Kernels.Runtime.Scalars.Two);
+            using var eager = cache.Fork();
+            eager.CudaGraphs = false;
+            using var context = new SequenceContext(cache: eager);
+            Assert.True(model.NextLogits(ids, context).equal(Next(ids)).all().item<bool>());
+        }
+        for (int i = 0; i < results[0].Count; i++) Assert.True(results[0][i].equal(results[1][i]).all().item<bool>(), $"{name}, step {i}");
     }
 
     [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference"), InlineData("gated delta")]

@@ -22,7 +22,9 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
     const int Warps = 4;
 
     /// <summary>The keys of the smallest part of a row.</summary>
-    public int Unit => Math.Max(64, Warps * WarpKeys);
+    public int Unit => WarpKeys == 0 ? 64 : Math.Max(UnitKeys, Warps * WarpKeys);
+
+    internal static int UnitKeys = 256;
 
     /// <summary>The kernel's source with its definitions.</summary>
     public string Source

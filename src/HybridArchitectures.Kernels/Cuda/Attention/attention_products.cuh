@@ -163,15 +163,6 @@ __device__ __forceinline__ void copy_head_out(const TensorMap& map, int element,
 #endif
 }
 
-// arrives at a barrier in shared memory
-__device__ __forceinline__ void arrive_at(Place at) {
-#ifdef HYBRID_EMULATION
-    emulation::expect(at, 0);
-#else
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(at.address) : "memory");
-#endif
-}
-
 // ---- float32 sums in global memory to which blocks add in a fixed order ----
 
 // Writes (or with Add adds) a multiple of 16 bytes of float32 from shared to global memory. What is copied must be published.

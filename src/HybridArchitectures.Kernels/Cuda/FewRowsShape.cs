@@ -1,0 +1,72 @@
+namespace HybridArchitectures.Kernels.Cuda;
+
+/// <summary>What follows a product of a few rows in the same launch.</summary>
+enum FewRowsAfter
+{
+    /// <summary>Nothing, or a sum with a residual.</summary>
+    Sum,
+
+    /// <summary>The turn of queries and keys, and the cache.</summary>
+    Cache,
+
+    /// <summary>A convolution.</summary>
+    Convolution,
+}
+
+/// <summary>The choices with which <c>FewRowsLinear.cu</c> is compiled.</summary>
+/// <param name="Tiles">The groups of 8 rows.</param>
+/// <param name="IsGated">Whether two weights are gate and up of silu(gate) * up.</param>
+/// <param name="IsIndexed">Whether every row has one of several weights.</param>
+/// <param name="Norm">The norm of the input.</param>
+/// <param name="After">What follows the product.</param>
+/// <param name="Taps">The width of a convolution.</param>
+/// <param name="Depth">The rounds that are copied ahead.</param>
+/// <param name="IsStored">Whether shared memory holds x.</param>
+readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, FewRowsNorm Norm, FewRowsAfter After, int Taps, int Depth,
+    bool IsStored)
+{
+    /// <summary>The name of the kernel.</summary>
+    public const string Kernel = "few_rows";
+
+    /// <summary>The threads of a block.</summary>
+    public const int Threads = 32 * Warps;
+
+    /// <summary>The outputs that a block takes at a time.</summary>
+    public const int Outputs = 16;
+
+    // as in FewRowsLinear.cu
+    const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundBytes = 4 * 16 * Threads, MinDepth = 2;
+
+    internal static (int Plain, int Gated, bool Fuse, bool After) Tuning = (5, 3, true, true);
+
+    /// <summary>Gets the source of the kernel with its definitions.</summary>
+    public string Source => $"FewRowsLinear.cu FEW_TILES={Tiles} FEW_GATED={(IsGated ? 1 : 0)} FEW_NORM={(int)Norm} FEW_AFTER={(int)After} "
+        + $"FEW_TAPS={Taps} FEW_INDEX={(IsIndexed ? 1 : 0)} FEW_DEPTH={Depth} FEW_STORED={(IsStored ? 1 : 0)}";
+
+    /// <summary>Returns the bytes of shared memory of a block.</summary>
+    public long SharedBytes(long rows, long inputs)
+    {
+        int parts = IsGated ? 2 : 1;
+        long sums = sizeof(float) * (long)(parts * Tiles * Warps * Outputs * RowsPerTile + MaxRows * Warps);
+        return (long)Depth * parts * RoundBytes + sums + 2 * (IsIndexed ? 1 : IsStored ? rows : 0) * ((inputs + 63) / 64 * 64 + Padding);
+    }
+
+    /// <summary>Returns the shape for a product; null if a block has too little shared memory.</summary>
+    public static FewRowsShape? For(long rows, long inputs, bool gated, bool indexed, in FewRowsFusion fusion, long sharedMemory)
+    {
+        var after = fusion switch
+        {
+            { Cache: not null } => FewRowsAfter.Cache,
+            { Convolution: not null } => FewRowsAfter.Convolution,
+            _ => FewRowsAfter.Sum,
+        };
+        int taps = fusion.Convolution is { } convolution ? (int)convolution.Weight.size(1) : 2;
+        // with these, two blocks and one of another kernel fit on a multiprocessor of compute capability 9.0
+        var shape = new FewRowsShape(indexed || rows <= RowsPerTile ? 1 : 2, gated, indexed, fusion.Norm, after, taps,
+            gated ? Tuning.Gated : Tuning.Plain, true);
+        if (fusion.Norm == FewRowsNorm.None && !indexed && (shape with { Depth = MinDepth }).SharedBytes(rows, inputs) > sharedMemory)
+            shape = shape with { IsStored = false };
+        while (shape.Depth > MinDepth && shape.SharedBytes(rows, inputs) > sharedMemory) shape = shape with { Depth = shape.Depth - 1 };
+        return shape.SharedBytes(rows, inputs) <= sharedMemory ? shape : null;
+    }
+}

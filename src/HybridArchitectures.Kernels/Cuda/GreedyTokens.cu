@@ -1,0 +1,44 @@
+// The most probable token of each row: the number of its largest score, the lowest of equal ones, and whether that score is finite. NaN counts as the
+// largest. `greedy_parts` has a block for each of 32 parts of a row, `greedy_tokens` a warp for each row. The scores are read once, 4 bytes each.
+#include "candidates.cuh"
+
+constexpr int Parts = 32;
+
+struct GreedyArguments {
+    const float* scores;                             // (rows, count)
+    float* best;                                     // (rows, Parts)
+    int* at;                                         // (rows, Parts)
+    i64 *ids, *tokens, *finite;                      // (rows) each: the token twice, and 1 or 0
+    i64 count, row;
+};
+
+__device__ __forceinline__ void greedy_parts_(const GreedyArguments& a) {
+    DYNAMIC_SHARED(Candidate, shared);
+    const i64 row = blockIdx.y;
+    const int count = static_cast<int>(a.count), size = (count + Parts - 1) / Parts, first = blockIdx.x * size;
+    const int last = first + size < count ? first + size : count;
+    const float* scores = a.scores + row * a.row;
+    Candidate own = {as_float(0xff800000u), first < count ? first : count - 1};
+#pragma unroll 8
+    for (int at = first + threadIdx.x; at < last; at += 256) own.take({scores[at], at});
+    own.take_lanes();
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = own;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+#pragma unroll
+    for (int warp = 1; warp < 8; warp++) own.take(shared[warp]);
+    a.best[row * Parts + blockIdx.x] = own.score;
+    a.at[row * Parts + blockIdx.x] = own.at;
+}
+
+__device__ __forceinline__ void greedy_tokens_(const GreedyArguments& a) {
+    const i64 row = blockIdx.x, from = row * Parts + threadIdx.x;
+    Candidate own = {a.best[from], a.at[from]};
+    own.take_lanes();
+    if (threadIdx.x > 0) return;
+    a.ids[row] = a.tokens[row] = own.at;
+    a.finite[row] = (as_bits(own.score) & 0x7f800000u) != 0x7f800000u;
+}
+
+KERNEL(greedy_parts, 256, GreedyArguments, greedy_parts_)
+KERNEL(greedy_tokens, 32, GreedyArguments, greedy_tokens_)

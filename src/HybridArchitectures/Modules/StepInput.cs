@@ -1,0 +1,25 @@
+using HybridArchitectures.Kernels.Cuda;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// The input of a mixer or feed-forward in a decoding step on a GPU: the residual stream and the norm over it. Products that can compute the norm
+/// themselves do so; for everything else it is computed once.
+/// </summary>
+/// <param name="stream">The residual stream, (batch, length, width).</param>
+/// <param name="norm">The norm.</param>
+/// <param name="normed">The norm of the stream if it is known already.</param>
+sealed class StepInput(Tensor stream, RootMeanSquareNorm norm, Tensor? normed = null)
+{
+    Tensor? normed = normed;
+
+    /// <summary>Gets the residual stream, to which the result is added.</summary>
+    public Tensor Stream => stream;
+
+    /// <summary>Gets the normed stream.</summary>
+    public Tensor Normed => normed ??= norm.Forward(stream);
+
+    /// <summary>Gets what a product has to read and to compute before it; without a norm if that is computed already.</summary>
+    public (Tensor X, FewRowsFusion Fusion) Fused => normed is null ? (stream, norm.Fusion(stream)) : (normed, default);
+}
