@@ -48,7 +48,6 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
             if (Parts.Contains("load") && name == "1B-llama") Load(model);
             foreach (int batch in Batches)
             {
-                if (Parts.Contains("tune")) new GpuSteps(name, model, batch, PromptLength).Tune();
                 if (Parts.Contains("steps") || Parts.Contains("launches"))
                     new GpuSteps(name, model, batch, PromptLength).Print(Parts.Contains("launches"));
             }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -100,29 +99,4 @@ sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Le
     }
 
     static string Short(string name) => name.Length > 90 ? name[..90] : name;
-
-    /// <summary>Prints the time of a step with several sizes of rings.</summary>
-    public void Tune()
-    {
-        var kept = FewRowsShape.Tuning;
-        int keys = Kernels.Cuda.Attention.AttentionDecodeShape.UnitKeys;
-        foreach (var (tuning, unit) in new ((int, int, bool, bool), int)[] { ((5, 3, false, false), 64), ((5, 3, true, false), 64),
-            ((5, 3, true, true), 64), ((5, 3, true, true), 128), ((5, 3, true, true), 256), ((5, 3, true, true), 512), ((4, 3, true, true), 256),
-            ((4, 2, true, true), 256), ((6, 3, true, true), 256), ((8, 4, true, true), 256), ((3, 2, true, true), 256),
-            ((10, 5, true, true), 256) })
-        {
-            FewRowsShape.Tuning = tuning;
-            Kernels.Cuda.Attention.AttentionDecodeShape.UnitKeys = unit;
-            try
-            {
-                Console.WriteLine($"{Name}, {Batch} rows, {tuning}, {unit} keys: {Measure(false).Milliseconds:f4} ms");
-            }
-            catch (Exception exception)
-            {
-                Console.WriteLine($"{Name}, {Batch} rows, {tuning}: {exception.Message}");
-            }
-        }
-        Kernels.Cuda.Attention.AttentionDecodeShape.UnitKeys = keys;
-        FewRowsShape.Tuning = kept;
-    }
 }

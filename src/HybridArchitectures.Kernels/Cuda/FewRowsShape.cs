@@ -37,7 +37,8 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     // as in FewRowsLinear.cu
     const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundBytes = 4 * 16 * Threads, MinDepth = 2;
 
-    internal static (int Plain, int Gated, bool Fuse, bool After) Tuning = (5, 3, true, true);
+    // with these, two blocks and one of another kernel fit on a multiprocessor of compute capability 9.0
+    const int DepthPlain = 8, DepthGated = 4;
 
     /// <summary>Gets the source of the kernel with its definitions.</summary>
     public string Source => $"FewRowsLinear.cu FEW_TILES={Tiles} FEW_GATED={(IsGated ? 1 : 0)} FEW_NORM={(int)Norm} FEW_AFTER={(int)After} "
@@ -61,9 +62,8 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
             _ => FewRowsAfter.Sum,
         };
         int taps = fusion.Convolution is { } convolution ? (int)convolution.Weight.size(1) : 2;
-        // with these, two blocks and one of another kernel fit on a multiprocessor of compute capability 9.0
         var shape = new FewRowsShape(indexed || rows <= RowsPerTile ? 1 : 2, gated, indexed, fusion.Norm, after, taps,
-            gated ? Tuning.Gated : Tuning.Plain, true);
+            gated ? DepthGated : DepthPlain, true);
         if (fusion.Norm == FewRowsNorm.None && !indexed && (shape with { Depth = MinDepth }).SharedBytes(rows, inputs) > sharedMemory)
             shape = shape with { IsStored = false };
         while (shape.Depth > MinDepth && shape.SharedBytes(rows, inputs) > sharedMemory) shape = shape with { Depth = shape.Depth - 1 };

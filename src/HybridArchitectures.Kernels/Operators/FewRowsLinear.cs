@@ -113,8 +113,7 @@ public static class FewRowsLinear
     /// <summary>Returns whether x (..., inputs) has so few rows on a GPU that <see cref="ForwardFused"/> can serve them.</summary>
     internal static bool Fuses(Tensor x) =>
         Backend is KernelBackend.Auto or KernelBackend.Cuda && x.dtype == ScalarType.BFloat16 && x.NumberOfElements > 0
-        && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated)
-        && FewRowsShape.Tuning.Fuse;
+        && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
 
     /// <summary>
     /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, together with what else <paramref name="fusion"/> names, in
@@ -127,7 +126,6 @@ public static class FewRowsLinear
             if (BackendFor(x, weight) != KernelBackend.Cuda) return null;
         if (fusion.Scale is { dtype: not ScalarType.Float32 } || fusion.Residual is { dtype: not ScalarType.BFloat16 }) return null;
         if (fusion.Cache is { IsServed: false } || fusion.Convolution is { IsServed: false }) return null;
-        if (!FewRowsShape.Tuning.After && (fusion.Cache is not null || fusion.Convolution is not null)) return null;
         if (FewRowsLinearCuda.ShapeFor(x, x.NumberOfElements / x.size(-1), gated, false, fusion) is null) return null;
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();

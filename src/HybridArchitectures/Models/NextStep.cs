@@ -18,6 +18,7 @@ sealed class NextStep : IDisposable
     readonly StepGraph graph;
     readonly (Tensor Weight, long Address)[] weights;
     readonly HybridModule[] modules;
+    long stored;
 
     NextStep(HybridLanguageModel model, HybridCache cache)
     {
@@ -33,7 +34,8 @@ sealed class NextStep : IDisposable
     /// <summary>Returns what computes the pass as a graph; null if the pass is of another kind, or a graph does not pay yet.</summary>
     public static NextStep? For(HybridLanguageModel model, Tensor ids, SequenceContext? context)
     {
-        if (context is not { Cache: { StepsOnDevice: true, CudaGraphs: true } cache, Layout: null, KeepsRouting: false, IsStepwise: false, Probe: null }) return null;
+        if (context is not { Cache: { StepsOnDevice: true, CudaGraphs: true } cache, Layout: null, KeepsRouting: false, IsStepwise: false,
+            Probe: null }) return null;
         if (CudaDevice.Overlaps || model.training || model.AttachedAdapters is not null || model.Stack.Observer is not null) return null;
         if (ids.dim() != 2 || ids.size(1) != 1 || ids.size(0) != cache.Batch || ids.dtype != ScalarType.Int64) return null;
         if (ids.device_type != TorchSharp.DeviceType.CUDA || ++cache.SingleSteps < Threshold || cache.Lengths.Min() == 0) return null;
@@ -64,6 +66,8 @@ sealed class NextStep : IDisposable
         return logits.clone();
     }
 
+    long Stored() => modules.Sum(module => module.StoredResults);
+
     // whether the graph reads the weights of the model, and results stored from weights are those of the weights
     bool IsCurrent()
     {
@@ -71,7 +75,8 @@ sealed class NextStep : IDisposable
             if (weight.IsInvalid || TensorMemory.Pointer(weight) != address) return false;
         foreach (var module in modules)
             if (!module.StoredResultsAreCurrent) return false;
-        return true;
+        // another pass may have stored them again
+        return stored == Stored();
     }
 
     void Step(HybridCache cache)
@@ -80,6 +85,7 @@ sealed class NextStep : IDisposable
         using var noGrad = no_grad();
         using var context = new SequenceContext(cache: cache);
         logits.copy_(model.NextLogitsDirectly(ids, context));
+        stored = Stored();
     }
 
     public void Dispose()

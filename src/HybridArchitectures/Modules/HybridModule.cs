@@ -127,10 +127,14 @@ public abstract class HybridModule : nn.Module
                 if (isStored) stored.Value.Dispose();
                 value = value.DetachFromDisposeScope();
             }
+            StoredResults++;
             derived[name] = (parameter.Handle, version, writes, value);
             return value;
         }
     }
+
+    /// <summary>Gets the number of results that <see cref="Derived"/> has stored, also those that were stored again.</summary>
+    internal long StoredResults { get; private set; }
 
     /// <summary>Gets whether the results stored by <see cref="Derived"/> are those of the present parameters.</summary>
     internal bool StoredResultsAreCurrent

@@ -21,10 +21,10 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
     // as in attention_decode.cuh
     const int Warps = 4;
 
-    /// <summary>The keys of the smallest part of a row.</summary>
-    public int Unit => WarpKeys == 0 ? 64 : Math.Max(UnitKeys, Warps * WarpKeys);
-
-    internal static int UnitKeys = 256;
+    /// <summary>
+    /// The keys of the smallest part of a row. A part has a few tiles for each warp: with one, blocks for many rows wait more than they compute.
+    /// </summary>
+    public int Unit => WarpKeys == 0 ? 64 : 256;
 
     /// <summary>The kernel's source with its definitions.</summary>
     public string Source
