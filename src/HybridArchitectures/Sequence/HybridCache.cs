@@ -75,7 +75,10 @@ public sealed partial class HybridCache : IDisposable
         var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
         var index = Indices.From(rows.Select(row => (long)row), device);
         var states = States.Select(state => state?.Select(index).TakeOwnership());
-        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])]) { Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs };
+        return new HybridCache([.. states], [.. rows.Select(row => lengths[row])])
+        {
+            Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs,
+        };
     }
 
     /// <summary>Returns a copy of the cache.</summary>

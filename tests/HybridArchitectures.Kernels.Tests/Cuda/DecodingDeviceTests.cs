@@ -23,7 +23,8 @@ public sealed class DecodingDeviceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000), InlineData(16, 300, 8192),
+    [InlineData(1, 2048, 2048), InlineData(1, 8192, 2048), InlineData(4, 2048, 8192), InlineData(16, 3072, 2048), InlineData(7, 41, 1000),
+        InlineData(16, 300, 8192),
         InlineData(1, 128_256, 2048)]
     public void Products(int rows, int outputs, int inputs)
     {

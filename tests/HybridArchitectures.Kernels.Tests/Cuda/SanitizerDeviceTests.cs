@@ -95,7 +95,8 @@ public class SanitizerDeviceTests
         IsFinite(ExpertRoutingCuda.Mix(New(2 * rows, 40), weights, New(rows, 40), 2));
         Assert.InRange(chosen.max().item<long>(), 0, 8);
         if (inputs > 2000) return;
-        IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(FewRowsNorm.Gated, scale, 1e-5, New(rows, inputs), New(rows, outputs)))![0]);
+        var gated = new FewRowsFusion(FewRowsNorm.Gated, scale, 1e-5, New(rows, inputs), New(rows, outputs));
+        IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, gated)![0]);
         var convolution = new FewRowsConvolutionStep(New(rows, 3, 3), randn([3, 4], ScalarType.Float32, Gpu.Device), null, 1, true);
         IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(FewRowsNorm.Plain, scale, 1e-5, Convolution: convolution))![0]);
         Tensor Table() => randn([7, 8], ScalarType.Float32, Gpu.Device);
