@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>Records when each kernel begins and ends on the GPU, by the activity interface of CUPTI, which a CUDA toolkit or PyTorch brings.</summary>
+/// <summary>Records when each kernel begins and ends on the GPU, by the activity interface of CUPTI, which PyTorch or a CUDA toolkit has.</summary>
 static unsafe class KernelTrace
 {
     const int Memcpy = 1, Memset = 2, ConcurrentKernel = 10, BufferBytes = 8 << 20;

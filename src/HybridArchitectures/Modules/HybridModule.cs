@@ -117,7 +117,7 @@ public abstract class HybridModule : nn.Module
             using var scope = NewDisposeScope();
             var value = compute(parameter);
             // a captured graph may read the stored tensor, so its memory stays in place
-            if (isStored && stored.Value.device == value.device && stored.Value.dtype == value.dtype)
+            if (isStored && IsLike(stored.Value, value))
             {
                 stored.Value.copy_(value);
                 value = stored.Value;
@@ -132,6 +132,10 @@ public abstract class HybridModule : nn.Module
             return value;
         }
     }
+
+    static bool IsLike(Tensor first, Tensor second) =>
+        first.device_type == second.device_type && first.device_index == second.device_index && first.dtype == second.dtype
+        && first.shape.SequenceEqual(second.shape);
 
     /// <summary>Gets the number of results that <see cref="Derived"/> has stored, also those that were stored again.</summary>
     internal long StoredResults { get; private set; }
