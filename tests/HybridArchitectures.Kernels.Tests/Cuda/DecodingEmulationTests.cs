@@ -135,22 +135,14 @@ public sealed class DecodingEmulationTests : IDisposable
         CudaEmulation.BothOrders(() =>
         {
             using var inner = NewDisposeScope();
-            CausalConvolution.Backend = KernelBackend.Cuda;
-            try
-            {
-                Tensor before = state.clone(), after = state.clone();
-                var expected = FewRowsLinear.Forward(x, weight).clone();
-                var channels = expected.narrow(1, First, Channels);
-                channels.copy_(CausalConvolution.Step(before, channels, filter, bias, silu: true));
-                var step = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true);
-                var actual = FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(Convolution: step))![0];
-                Assert.True(actual.allclose(expected, 1.0 / 128, 1e-4));
-                Assert.True(after.equal(before).all().item<bool>());
-            }
-            finally
-            {
-                CausalConvolution.Backend = KernelBackend.Auto;
-            }
+            Tensor before = state.clone(), after = state.clone();
+            var expected = FewRowsLinear.Forward(x, weight).clone();
+            var channels = expected.narrow(1, First, Channels);
+            channels.copy_(CausalConvolution.Step(before, channels, filter, bias, silu: true));
+            var step = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true);
+            var actual = FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(Convolution: step))![0];
+            Assert.True(actual.allclose(expected, 1.0 / 128, 1e-4));
+            Assert.True(after.equal(before).all().item<bool>());
         });
     }
 
